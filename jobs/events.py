@@ -1,0 +1,113 @@
+"""Events: one JSON object a line, `{"t": unix seconds, "kind": ..., ...}`, appended whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends to an events file. Several processes may append to the same one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        size = os.fstat(self._descriptor).st_size
+        self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Append one event in one write. OSError if the disk is full; the torn line is ended by the next append."""
+        event = {"t": round(time.time(), 3), "kind": kind, **{key: _finite(value) for key, value in fields.items()}}
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        if self._torn:
+            line = b"\n" + line
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError:
+            self._torn = True
+            raise
+        self._torn = written < len(line)
+        if self._torn:
+            raise OSError(28, f"only {written} of {len(line)} bytes of an event could be written", str(self.path))
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a number that is not finite is written as its name ("nan", "inf")."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parse_line(line: bytes) -> Event | None:
+    """The event in a whole line, or None if it is none (torn by a crash, or not ours)."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if isinstance(event, dict) and isinstance(event.get("kind"), str) and isinstance(event.get("t"), int | float):
+        return event
+    return None
+
+
+class Follower:
+    """Reads a growing events file: new whole lines only, in bounded bites."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped = 0
+        self._offset = 0
+
+    def read(self, max_records: int = 2000, max_seconds: float = 0.05) -> list[Event]:
+        """The next events, oldest first. Empty when there is nothing new; a torn last line is left for later."""
+        deadline = time.monotonic() + max_seconds
+        events: list[Event] = []
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size <= self._offset:
+                    return events
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    event = parse_line(line)
+                    if event is not None:
+                        events.append(event)
+                    elif line.strip():
+                        self.skipped += 1
+                    if len(events) >= max_records or time.monotonic() > deadline:
+                        break
+        except FileNotFoundError:
+            return events
+        return events
+
+
+def last_attempt(path: Path, max_bytes: int = 262_144) -> list[Event]:
+    """The newest events, back to the last `queued` (which begins an attempt) or about `max_bytes`, oldest first.
+
+    Enough to tell a job's state: what decides it stands at the end, and `queued`, `started` at the beginning of a short file.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            length = min(size, 8192)
+            while True:
+                file.seek(size - length)
+                block = file.read(length)
+                if length >= min(size, max_bytes) or b'"kind": "queued"' in block:
+                    break
+                length = min(size, length * 4)
+    except FileNotFoundError:
+        return []
+    lines = block.split(b"\n")
+    whole = lines[:-1] if length == size else lines[1:-1]
+    events = [event for event in map(parse_line, whole) if event is not None]
+    starts = [index for index, event in enumerate(events) if event["kind"] == "queued"]
+    return events[starts[-1] :] if starts else events

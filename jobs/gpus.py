@@ -1,0 +1,48 @@
+"""The machine's GPUs, as nvidia-smi tells of them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Memory is in bytes."""
+
+    index: int
+    name: str
+    total: int
+    free: int
+
+
+def gpus() -> list[Gpu]:
+    """Every GPU that nvidia-smi lists; empty without a driver."""
+    found = []
+    for line in _query("--query-gpu=index,name,memory.total,memory.free"):
+        index, name, total, free = (part.strip() for part in line.split(","))
+        found.append(Gpu(int(index), name, int(total) << 20, int(free) << 20))
+    return found
+
+
+def occupants(index: int) -> str:
+    """Who uses a GPU: "python (pid 812, 20.1 GB)", several joined by commas, or "processes of other users"."""
+    names = []
+    for line in _query("--query-compute-apps=pid,process_name,used_memory", f"--id={index}"):
+        pid, name, used = (part.strip() for part in line.split(","))
+        gigabytes = f", {int(used) / 1024:.1f} GB" if used.isdigit() else ""
+        names.append(f"{name.rsplit('/', 1)[-1]} (pid {pid}{gigabytes})")
+    return ", ".join(names) or "processes of other users"
+
+
+def _query(*arguments: str) -> list[str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, *arguments, "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return []
+    return [line for line in answer.stdout.splitlines() if line.count(",") >= 2] if answer.returncode == 0 else []

@@ -1,0 +1,62 @@
+"""What a job is to do: `spec.json`, written once, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs.errors import LuthierError
+from jobs.files import write_json
+
+Kind = Literal["run", "merge", "certify", "server", "import", "compare"]
+
+JOB_ID = re.compile(r"[0-9]{8}-[0-9]{4}-[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{4}")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One job's orders.
+
+    `module` is run as `python -P -m MODULE JOB_DIRECTORY` by `python`. `slots` are what must be free first: "cpu", "gpu" (any one),
+    "gpu-0" (that one), each at most once a job but for "gpu". `then` are jobs that the supervisor starts when this one is done; in
+    their `settings` the text "{job}" stands for this job's folder. `grace_seconds` is how long a stop may take before SIGKILL.
+    """
+
+    kind: Kind
+    name: str
+    module: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    slots: list[str] = field(default_factory=list)
+    gpu_bytes: int = 0
+    then: list[dict[str, Any]] = field(default_factory=list)
+    grace_seconds: float = 60.0
+    python: str = sys.executable
+
+    def write(self, directory: Path) -> None:
+        write_json(directory / "spec.json", asdict(self))
+
+    @classmethod
+    def read(cls, directory: Path) -> Spec:
+        path = directory / "spec.json"
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise LuthierError("No such job", f"{directory.name} has no spec.json.", "`luthier runs` lists the jobs.") from None
+        except (ValueError, TypeError) as error:
+            raise LuthierError("Unreadable job", f"{path} is damaged: {error}.", f"`luthier remove {directory.name}` removes it.") from error
+
+
+def slug(name: str) -> str:
+    """The part of a job id that a person chose: lower case letters, digits and hyphens, at most 40."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "job"
+
+
+def new_id(name: str) -> str:
+    """An id that sorts by time and reads well: 20261122-1530-captain-7f3a."""
+    return f"{time.strftime('%Y%m%d-%H%M')}-{slug(name)}-{secrets.token_hex(2)}"

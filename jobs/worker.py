@@ -1,0 +1,96 @@
+"""What every worker does alike: read its spec, tell its phases, stop with care, and end with a result or an error that can be read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from jobs.errors import LuthierError
+from jobs.events import EventLog
+from jobs.job import Job
+
+
+class WorkerContext:
+    """The worker's side of its job. `stopping` is set by the first SIGTERM or SIGINT."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.directory = job.directory
+        self.settings = job.spec.settings
+        self.stopping = threading.Event()
+        self._log = EventLog(job.events_path)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        self._log.append(kind, **fields)
+
+    def phase(self, name: str, **fields: Any) -> None:
+        """What the worker does now, in words for a person: "loading the model"."""
+        self.event("phase", name=name, **fields)
+
+
+def run_worker(main: Callable[[WorkerContext], dict[str, Any] | None]) -> None:
+    """Run a worker's `main` and exit. What it returns becomes the `result` event; None means that it was stopped before it had one."""
+    context = WorkerContext(Job(Path(sys.argv[1])))
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        context.stopping.set()
+
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
+    try:
+        result = main(context)
+        if result is not None:
+            context.event("result", **result)
+    except LuthierError as error:
+        _fail(context, error)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _fail(context, disk_full(error, context.directory))
+        traceback.print_exc()
+        _fail(context, _unexpected(error))
+    except Exception as error:  # noqa: BLE001 - the last line of defence: it becomes the job's error event
+        traceback.print_exc()
+        _fail(context, _unexpected(error))
+    _exit(0)
+
+
+def disk_full(error: OSError, directory: Path) -> LuthierError:
+    where = error.filename or directory
+    return LuthierError(
+        "The disk is full",
+        f"Writing {where} failed: no space is left on the device.",
+        "Free some space (`luthier runs` shows what each run takes) and start it again. What was complete before is kept.",
+    )
+
+
+def _unexpected(error: Exception) -> LuthierError:
+    return LuthierError(f"Unexpected {type(error).__name__}", str(error) or "It says nothing more.", "The log has the details.")
+
+
+def _fail(context: WorkerContext, error: LuthierError) -> None:
+    try:
+        try:
+            context.event("error", **error.to_json())
+        except OSError:
+            (context.directory / ".reserve").unlink(missing_ok=True)  # the supervisor keeps it for a full disk
+            context.event("error", **error.to_json())
+        print(error, file=sys.stderr, flush=True)
+    finally:
+        _exit(1)
+
+
+def _exit(code: int) -> None:
+    """Exit without the interpreter's farewell: the libraries' background threads sometimes hang or crash in it."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

@@ -172,7 +172,7 @@ def find(text: str, *kinds: Kind) -> Job:
         return partial[0]
     what = " or ".join(kinds) if kinds else "job"
     if partial:
-        raise LuthierError("More than one match", f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.", "Give more of the id.")
+        raise LuthierError("More than one match", f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.", "Give more of it.")
     raise LuthierError(f"No such {what}", f"No {what} is named {text!r}.", "`luthier runs` and `luthier server status` list what is there.")
 
 

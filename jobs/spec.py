@@ -49,7 +49,7 @@ class Spec:
         except FileNotFoundError:
             raise LuthierError("No such job", f"{directory.name} has no spec.json.", "`luthier runs` lists the jobs.") from None
         except (ValueError, TypeError) as error:
-            raise LuthierError("Unreadable job", f"{path} is damaged: {error}.", f"`luthier remove {directory.name}` removes it.") from error
+            raise LuthierError("Unreadable job", f"{path} is damaged: {error}.", f"Delete {directory}.") from error
 
 
 def slug(name: str) -> str:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
@@ -19,38 +21,64 @@ _STUBBORN = [sys.executable, "-S", "-c", "import signal, time; signal.signal(sig
 def main(context: WorkerContext) -> dict[str, Any] | None:
     conduct = context.settings["conduct"]
     context.phase(conduct)
-    match conduct:
-        case "well":
-            return {"answer": 42, "cwd": os.getcwd(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-        case "no result":
-            os._exit(0)
-        case "told error":
-            raise LuthierError("Told", "because", "do that")
-        case "unexpected error":
-            raise RuntimeError("boom")
-        case "exit status":
-            print("last words", flush=True)
-            os._exit(3)
-        case "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "disk full":
-            raise OSError(28, "No space left on device", "/some/file")
-        case "stubborn":
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            context.event("step", step=1, total=10)
-            time.sleep(300)
-        case "orphans":
-            subprocess.Popen(_SLEEPER)
-            subprocess.Popen(_STUBBORN, start_new_session=True)
-            time.sleep(0.3)  # until the stubborn one has its signals set
-            return {}
-        case "steps":
-            for step in range(1, 1001):
-                context.event("step", step=step, total=1000, loss=1.0 / step)
-                if context.stopping.wait(0.02):
-                    context.event("checkpoint", step=step, path="")
-                    return None
+    return _CONDUCTS[conduct](context)
+
+
+def well(context: WorkerContext) -> dict[str, Any]:
+    return {"answer": 42, "cwd": str(Path.cwd()), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+
+def told_error(context: WorkerContext) -> None:
+    raise LuthierError("Told", "because", "do that")
+
+
+def unexpected_error(context: WorkerContext) -> None:
+    raise RuntimeError("boom")
+
+
+def disk_full(context: WorkerContext) -> None:
+    raise OSError(28, "No space left on device", "/some/file")
+
+
+def exit_status(context: WorkerContext) -> None:
+    print("last words", flush=True)
+    os._exit(3)
+
+
+def no_result(context: WorkerContext) -> None:
+    os._exit(0)
+
+
+def killed(context: WorkerContext) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stubborn(context: WorkerContext) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    context.event("step", step=1, total=10)
+    time.sleep(300)
+
+
+def orphans(context: WorkerContext) -> dict[str, Any]:
+    subprocess.Popen(_SLEEPER)
+    subprocess.Popen(_STUBBORN, start_new_session=True)
+    time.sleep(0.3)  # until the stubborn one has its signals set
     return {}
+
+
+def steps(context: WorkerContext) -> dict[str, Any] | None:
+    for step in range(1, 1001):
+        context.event("step", step=step, total=1000, loss=1.0 / step)
+        if context.stopping.wait(0.02):
+            context.event("checkpoint", step=step, path="")
+            return None
+    return {}
+
+
+_CONDUCTS: dict[str, Callable[[WorkerContext], dict[str, Any] | None]] = {
+    conduct.__name__.replace("_", " "): conduct
+    for conduct in (well, told_error, unexpected_error, disk_full, exit_status, no_result, killed, stubborn, orphans, steps)
+}
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def test_a_waiting_job_can_be_stopped() -> None:
     assert isinstance(ended(waiting), Stopped)
 
 
-def test_a_gpu_without_enough_memory_counts_as_taken_and_a_free_one_is_made_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_enough_memory_counts_as_taken_and_a_free_one_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smi = tmp_path / "nvidia-smi"
     answers = "case \"$1\" in *compute*) echo '812, /usr/bin/python, 70000';; *) printf '0, H, 80000, 1000\\n1, H, 80000, 79000\\n';; esac"
     smi.write_text(f"#!/bin/sh\n{answers}\n")

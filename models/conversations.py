@@ -1,0 +1,101 @@
+"""Conversations: what a row of data is, and reading them from JSON Lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import LuthierError
+
+ROLES = ("system", "user", "assistant", "tool")
+_MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "weight"}
+_HINT = 'A row is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}, ...]}, one a line.'
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages in OpenAI's form, and where they came from (`row` counts from 0)."""
+
+    messages: list[dict[str, Any]]
+    file: str
+    row: int
+    tools: list[dict[str, Any]] | None = None
+
+    @property
+    def source(self) -> dict[str, Any]:
+        return {"file": self.file, "row": self.row}
+
+    def trained_turns(self) -> list[int]:
+        """Indices of the assistant messages whose weight is not 0."""
+        return [index for index, message in enumerate(self.messages) if message["role"] == "assistant" and message.get("weight", 1) != 0]
+
+
+def read_conversations(path: Path) -> Iterator[Conversation]:
+    """The conversations of a JSON Lines file, in order. LuthierError, with the line, at the first row that is none."""
+    for line, where, row in _lines(path):
+        value = _json(line, where)
+        messages = _messages(value, where)
+        if not any(message["role"] == "assistant" for message in messages):
+            raise LuthierError("Nothing to train on", f"{where} has no assistant message.", "Delete that row or answer it.")
+        yield Conversation(messages, str(path), row, value.get("tools"))
+
+
+def read_prompts(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The messages of a JSON Lines file of prompts: conversations whose last message waits for an answer."""
+    for line, where, _ in _lines(path):
+        messages = _messages(_json(line, where), where)
+        if messages[-1]["role"] not in ("user", "tool"):
+            raise LuthierError("Not a prompt", f"{where} ends with a message of the {messages[-1]['role']}.", "Leave the answer out.")
+        yield messages
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, str, int]]:
+    """Each line that is not blank, where it stands (for errors), and its row."""
+    row = -1
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    row += 1
+                    yield line, f"{path}, line {number}", row
+    except (FileNotFoundError, IsADirectoryError):
+        raise LuthierError("No such data file", f"{path} is not there.", "Check `data` in the recipe: paths are relative to it.") from None
+    except PermissionError:
+        raise LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.") from None
+    if row < 0:
+        raise LuthierError("Empty data file", f"{path} has no row.", _HINT)
+
+
+def _json(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except UnicodeDecodeError as error:
+        raise LuthierError("Data is not UTF-8", f"{where}, byte {error.start}: {error.reason}.", "Convert the file to UTF-8.") from None
+    except json.JSONDecodeError as error:
+        cut_off = not line.endswith(b"\n")
+        what = "the line ends in the middle of its JSON (was the file cut off?)" if cut_off else f"{error.msg} at column {error.colno}"
+        raise LuthierError("Broken JSON", f"{where}: {what}.", "Repair or delete that line.") from None
+
+
+def _messages(value: Any, where: str) -> list[dict[str, Any]]:
+    messages = value.get("messages") if isinstance(value, dict) else None
+    if not isinstance(messages, list) or not messages:
+        raise LuthierError("Not a conversation", f"{where} has no `messages` list.", _HINT)
+    for index, message in enumerate(messages):
+        _check_message(message, f"{where}, message {index}")
+    return messages
+
+
+def _check_message(message: Any, where: str) -> None:
+    if not isinstance(message, dict):
+        raise LuthierError("Not a message", f"{where} is {type(message).__name__}, not an object.", _HINT)
+    if message.get("role") not in ROLES:
+        raise LuthierError("Unknown role", f"{where} has the role {message.get('role')!r}.", f"Roles are {', '.join(ROLES)}.")
+    if not isinstance(message.get("content"), str):
+        raise LuthierError("Content is not text", f"{where} has {type(message.get('content')).__name__} as content.", _HINT)
+    unknown = set(message) - _MESSAGE_KEYS
+    if unknown:
+        raise LuthierError("Unknown key", f"{where} has {', '.join(sorted(unknown))}.", f"Known: {', '.join(sorted(_MESSAGE_KEYS))}.")

@@ -1,0 +1,134 @@
+"""Which base models there are, and what a name stands for."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import LuthierError
+from jobs.home import models_directory
+from jobs.job import Job, all_jobs, submit
+from jobs.spec import Spec
+from models.builtin import BUILTIN, builtin_directory, gguf_file
+from models.weights import tensor_shapes
+
+_BUILTIN_WORKER = "models.builtin_worker"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A base model. `parameters` counts weights, `bytes` is its size on disk, `context_length` is in tokens; None where unknown."""
+
+    name: str
+    path: Path
+    ready: bool
+    architecture: str
+    parameters: int | None
+    bytes: int
+    context_length: int | None
+    note: str
+
+
+def list_models() -> list[Model]:
+    """The built-in model first, then what lies in the home's models folder, by name."""
+    found = [describe(BUILTIN, builtin_directory()) if is_model_directory(builtin_directory()) else _unprepared_builtin()]
+    if models_directory().is_dir():
+        for directory in sorted(models_directory().iterdir()):
+            if directory.name != BUILTIN and not directory.name.startswith(".") and is_model_directory(directory):
+                found.append(describe(directory.name, directory))
+    return found
+
+
+def resolve(name: str) -> Path:
+    """The directory of a model named "builtin", of one in the home's models folder, or at a path.
+
+    LuthierError if there is none, or if it lacks a config, safetensors weights or a tokenizer.
+    """
+    if name == BUILTIN:
+        if not is_model_directory(builtin_directory()):
+            raise LuthierError(
+                "The built-in model is not prepared", "It is made once, in half a minute.", "`luthier models import builtin`"
+            )
+        return builtin_directory()
+    named = models_directory() / name
+    directory = named if "/" not in name and not name.startswith(".") and named.is_dir() else Path(name).expanduser().absolute()
+    if not directory.is_dir():
+        names = ", ".join(model.name for model in list_models())
+        raise LuthierError("No such model", f"{name!r} is neither a folder nor one of: {names}.", "Give a folder or one of these names.")
+    for pattern, what in (("config.json", "config.json"), ("*.safetensors", "weights (*.safetensors)"), ("tokenizer*.json", "tokenizer")):
+        if not any(directory.glob(pattern)):
+            hint = "Luthier reads models as from_pretrained does, from safetensors only (pickled weights can run code)."
+            raise LuthierError("Not a whole model", f"{directory} has no {what}.", hint)
+    return directory
+
+
+def display_name(directory: Path) -> str:
+    """A model's short name: its folder's."""
+    return directory.name
+
+
+def is_model_directory(directory: Path) -> bool:
+    return (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """config.json of a model. LuthierError if it is missing or no JSON object."""
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LuthierError("Not a model", f"{directory} has no config.json.", "Give the folder that holds config.json.") from None
+    except ValueError as error:
+        raise LuthierError("Unreadable model", f"{path} is no JSON: {error}.", "Copy the model again.") from error
+    if not isinstance(config, dict):
+        raise LuthierError("Unreadable model", f"{path} holds no JSON object.", "Copy the model again.")
+    return config
+
+
+def context_length(config: dict[str, Any]) -> int | None:
+    """The longest sequence in tokens that the config allows."""
+    text = config.get("text_config", config)
+    value = text.get("max_position_embeddings")
+    return int(value) if value else None
+
+
+def describe(name: str, directory: Path) -> Model:
+    """What a model's own files say of it; only headers are read, no weights."""
+    try:
+        config = read_config(directory)
+        parameters = sum(math.prod(shape) for path in directory.glob("*.safetensors") for shape in tensor_shapes(path).values())
+    except LuthierError as error:
+        return Model(name, directory, False, "?", None, _size(directory), None, f"unreadable: {error}")
+    architecture = str((config.get("architectures") or [config.get("model_type", "?")])[0])
+    note = str(json.loads((directory / "card.json").read_text()).get("title", "")) if (directory / "card.json").is_file() else ""
+    return Model(name, directory, True, architecture, parameters, _size(directory), context_length(config), note)
+
+
+def prepare_builtin() -> Job | None:
+    """The job that prepares the built-in model, a running one if there is one; None if the model is ready."""
+    if is_model_directory(builtin_directory()):
+        return None
+    for job in all_jobs("import"):
+        if job.spec.module == _BUILTIN_WORKER and job.alive():
+            return job
+    gguf_file()
+    return submit(Spec(kind="import", name=BUILTIN, module=_BUILTIN_WORKER, grace_seconds=10.0))
+
+
+def _unprepared_builtin() -> Model:
+    return Model(BUILTIN, builtin_directory(), False, "LlamaForCausalLM", None, 0, None, "SmolLM2-135M-Instruct, not prepared yet")
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+
+
+def valid_name(name: str) -> str:
+    """`name` if it can name a model's folder. LuthierError if it could lead elsewhere."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise LuthierError("Not a name", f"{name!r} cannot name a model.", "Use letters, digits, dots, hyphens and underscores.")
+    return name

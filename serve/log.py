@@ -1,0 +1,73 @@
+"""Reading vLLM's log: what it is doing while it starts, and why it ended."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from jobs.files import tail_lines
+
+# What vLLM prints, in the order of a start, and what begins then.
+_BEGINNINGS = (
+    (re.compile(r"non-default args: "), "reading the model's config"),
+    (re.compile(r"Initializing a V1 LLM engine "), "starting the engine"),
+    (re.compile(r"Starting to load model "), "loading the weights"),
+    (re.compile(r"Loading weights took "), "warming up"),
+)
+
+_CAUSE = re.compile(r"\b([A-Z]\w*(?:Error|Exception)): (\S.*)")
+# The errors of processes that only watched another one fail.
+_SECOND_HAND = (
+    "Engine core initialization failed",
+    "WorkerProc initialization failed",
+    "EngineCore encountered an issue",
+    "Worker failed with error",
+)
+_PREFIX = re.compile(r"\(\w+ pid=\d+\) (INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[\w.]+:\d+\] ?")
+# Lines that tell nothing of why: the bodies of tracebacks, the list of routes, what a C++ library says of its own end.
+_TELLS_NOTHING = (" ", "Traceback ", "Route: ", "nanobind:", "See https://nanobind")
+_LOG_BYTES = 4_000_000
+
+
+class Phases:
+    """Follows a growing log and tells each phase once, in order."""
+
+    def __init__(self, log: Path, offset: int) -> None:
+        self._log = log
+        self._offset = offset
+        self._next = 0
+
+    def read(self) -> list[str]:
+        """The phases that began since the last call. A line still being written is left for later."""
+        with self._log.open("rb") as file:
+            file.seek(self._offset)
+            block = file.read()
+        whole = block[: block.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        found = []
+        for line in whole.decode("utf-8", errors="replace").splitlines():
+            for index in range(self._next, len(_BEGINNINGS)):
+                pattern, name = _BEGINNINGS[index]
+                if pattern.search(line):
+                    found.append(name)
+                    self._next = index + 1
+                    break
+        return found
+
+
+def root_cause(log: Path, offset: int) -> str | None:
+    """The error that ended vLLM: of the errors in the log since `offset` that are not second-hand, the last."""
+    with log.open("rb") as file:
+        file.seek(max(offset, log.stat().st_size - _LOG_BYTES))
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    for line in reversed(lines):
+        found = _CAUSE.search(line)
+        if found is not None and not any(words in line for words in _SECOND_HAND):
+            return f"{found[1]}: {found[2]}"
+    return None
+
+
+def last_words(log: Path, count: int = 10) -> list[str]:
+    """The last lines that tell something, without what vLLM puts before each."""
+    lines = [_PREFIX.sub("", line, count=1) for line in tail_lines(log, 200)]
+    return [line for line in lines if line.strip() and not line.startswith(_TELLS_NOTHING)][-count:]

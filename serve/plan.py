@@ -1,0 +1,173 @@
+"""What a server is to be: the model, its adapters, where it listens, and the vLLM command line and environment that follow from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs.errors import LuthierError
+from jobs.home import home, jobs_directory
+from jobs.spec import JOB_ID
+from serve.guard import CLIENT_KEY_VARIABLE, CONTROL_KEY_VARIABLE, SERVER_ID_VARIABLE
+from serve.keys import client_key, control_key
+
+Device = Literal["cpu", "gpu"]
+
+BASE = "base"  # the name under which every server serves its base model, whatever the model is called
+
+# The guard, the names and the place are Luthier's: an extra argument that changes one of them would open a door or lose the server.
+_OURS = (
+    "--api-key",
+    "--api-server-count",
+    "--config",
+    "--dtype",
+    "--enable-lora",
+    "--gpu-memory-utilization",
+    "--grpc",
+    "--headless",
+    "--host",
+    "--lora-modules",
+    "--max-cpu-loras",
+    "--max-lora-rank",
+    "--max-loras",
+    "--max-model-len",
+    "--middleware",
+    "--model",
+    "--model-tag",
+    "--port",
+    "--root-path",
+    "--served-model-name",
+    "--ssl-ca-certs",
+    "--ssl-certfile",
+    "--ssl-keyfile",
+    "--tensor-parallel-size",
+    "--uds",
+    "--worker-extension-cls",
+)
+STOP_SECONDS = 20.0  # vLLM needs about 2; then it is killed
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"
+
+
+@dataclass(frozen=True)
+class ServedAdapter:
+    """An adapter and the name it is served under. `run` is the id of the run that made it, if one did."""
+
+    name: str
+    path: Path
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """Everything that decides how vLLM is started. It holds no keys."""
+
+    base: Path
+    base_name: str
+    adapters: list[ServedAdapter]
+    host: str
+    port: int
+    max_lora_rank: int
+    max_loras: int
+    dtype: str
+    context_length: int | None
+    device: Device = "cpu"
+    gpus: int = 1
+    kv_cache_gb: int = 1
+    gpu_memory: float = 0.9
+    extra_args: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the base model."""
+        return [BASE] if self.base_name == BASE else [BASE, self.base_name]
+
+    @property
+    def warning(self) -> str:
+        """What a person should know before the server starts; empty if there is nothing."""
+        if self.host in _LOOPBACK:
+            return ""
+        return f"Listening on {self.host}: other machines can reach this server, without TLS. Whoever has the client key can use it."
+
+    def to_json(self) -> dict[str, Any]:
+        values = {**asdict(self), "base": str(self.base), "warning": self.warning}
+        values["adapters"] = [{**asdict(adapter), "path": str(adapter.path)} for adapter in self.adapters]
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ServerPlan:
+        known = {key: value for key, value in values.items() if key != "warning"}
+        adapters = [ServedAdapter(adapter["name"], Path(adapter["path"]), adapter["run"]) for adapter in values["adapters"]]
+        return cls(**{**known, "base": Path(values["base"]), "adapters": adapters})
+
+
+def run_of(path: Path) -> str | None:
+    """The id of the job whose folder holds `path`, if one does."""
+    jobs = jobs_directory().resolve()
+    if not path.resolve().is_relative_to(jobs):
+        return None
+    parts = path.resolve().relative_to(jobs).parts
+    return parts[0] if parts and JOB_ID.fullmatch(parts[0]) else None
+
+
+def check_extra_args(arguments: list[str]) -> None:
+    """LuthierError if an argument for vLLM is one that Luthier sets itself, in any spelling that vLLM's parser takes."""
+    for argument in arguments:
+        if not argument.startswith("--"):
+            continue
+        option = argument.partition("=")[0].replace("_", "-")
+        taken = next((ours for ours in _OURS if option == ours or (len(option) > 3 and ours.startswith(option))), None)
+        if taken is not None:
+            hint = "Leave it out: Luthier has options of its own for what it sets."
+            raise LuthierError("Not for vLLM's extra arguments", f"{argument!r} sets {taken}, which Luthier sets itself.", hint)
+
+
+def vllm_module() -> str:
+    """The module that starts vLLM's server in this interpreter, found without importing vLLM."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        raise LuthierError(
+            "vLLM is not installed",
+            "This interpreter has no package vllm.",
+            "`make install` installs it; `luthier doctor` tells what is missing.",
+        )
+    entry = Path(spec.origin).parent / "entrypoints" / "launchers" / "api_server" / "entry.py"
+    return "vllm.entrypoints.launchers.api_server.entry" if entry.is_file() else "vllm.entrypoints.openai.api_server"
+
+
+def command(plan: ServerPlan, python: str) -> list[str]:
+    """vLLM's command line. Adapters are not in it: they are loaded once the server runs, so that a bad one can say why."""
+    arguments = [python, "-P", "-m", vllm_module(), "--model", str(plan.base), "--served-model-name", *plan.names]
+    arguments += ["--host", plan.host, "--port", str(plan.port), "--middleware", "serve.guard.Guard"]
+    arguments += ["--dtype", plan.dtype, "--generation-config", "vllm"]
+    arguments += ["--enable-lora", "--max-lora-rank", str(plan.max_lora_rank)]
+    arguments += ["--max-loras", str(plan.max_loras), "--max-cpu-loras", str(2 * plan.max_loras)]
+    arguments += ["--disable-access-log-for-endpoints", _POLLED_ROUTES]
+    if plan.context_length is not None:
+        arguments += ["--max-model-len", str(plan.context_length)]
+    if plan.device == "gpu":
+        arguments += ["--gpu-memory-utilization", str(plan.gpu_memory)]
+        arguments += ["--tensor-parallel-size", str(plan.gpus)] if plan.gpus > 1 else []
+    return arguments + plan.extra_args
+
+
+def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
+    """vLLM's environment: this process's, the keys, no telemetry, no downloads, no plugins."""
+    inherited = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}  # it would ask for a third key
+    cpu = {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_cache_gb)} if plan.device == "cpu" else {}
+    return {
+        **inherited,
+        **cpu,
+        CLIENT_KEY_VARIABLE: client_key(),
+        CONTROL_KEY_VARIABLE: control_key(),
+        SERVER_ID_VARIABLE: server_id,
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_CACHE_ROOT": str(home() / "cache" / "vllm"),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_PLUGINS": "",
+        "HF_HUB_OFFLINE": "1",
+    }

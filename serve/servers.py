@@ -1,0 +1,93 @@
+"""The servers that run now, as their jobs tell of them: who listens where and serves what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs.errors import LuthierError
+from jobs.files import write_json
+from jobs.job import Job, all_jobs
+from jobs.state import Running
+from serve.client import Endpoint
+from serve.keys import client_key, control_key
+from serve.plan import ServerPlan
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One name of the endpoint. `run` is the id of the run that made the adapter, if one did."""
+
+    id: str
+    kind: Literal["base", "adapter"]
+    path: Path
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server. Its keys are those of the home."""
+
+    job: Job
+    host: str
+    port: int
+    models: list[ServedModel]
+
+    @property
+    def base_url(self) -> str:
+        return base_url(self.host, self.port)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where and how to talk to it."""
+        return Endpoint(self.base_url, client_key())
+
+    @property
+    def control_endpoint(self) -> Endpoint:
+        """The same with the key that may load adapters."""
+        return Endpoint(self.base_url, control_key())
+
+    @property
+    def plan(self) -> ServerPlan:
+        return ServerPlan.from_json(self.job.spec.settings)
+
+    def refreshed(self) -> Server:
+        """The same server with the models that it serves by now."""
+        return _read(self.job) or self
+
+
+def base_url(host: str, port: int) -> str:
+    """The address for a client on this machine: a server that listens everywhere is asked on loopback."""
+    name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def running_servers() -> list[Server]:
+    """The servers that answer, newest first."""
+    servers = (_read(job) for job in all_jobs("server") if isinstance(job.state(), Running))
+    return [server for server in servers if server is not None]
+
+
+def current_server() -> Server:
+    """The newest running server. LuthierError if there is none."""
+    servers = running_servers()
+    if not servers:
+        raise LuthierError("No server runs", "There is no model to talk to.", "Start one: `luthier serve RUN`, or v on the Runs screen.")
+    return servers[0]
+
+
+def write_server(directory: Path, plan: ServerPlan, models: list[ServedModel]) -> None:
+    """Tell the world what the server of this job folder serves. Only its worker writes it."""
+    served = [{"id": model.id, "kind": model.kind, "path": str(model.path), "run": model.run} for model in models]
+    write_json(directory / "server.json", {"host": plan.host, "port": plan.port, "models": served})
+
+
+def _read(job: Job) -> Server | None:
+    try:
+        values: dict[str, Any] = json.loads((job.directory / "server.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:  # it began to run this instant
+        return None
+    models = [ServedModel(model["id"], model["kind"], Path(model["path"]), model["run"]) for model in values["models"]]
+    return Server(job, values["host"], values["port"], models)

@@ -1,0 +1,151 @@
+"""A server as a job: `python -P -m serve.worker JOB_DIRECTORY` starts vLLM, loads the adapters, tells what it serves and watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jobs import processes
+from jobs.errors import LuthierError
+from jobs.worker import WorkerContext, run_worker
+from serve.client import Endpoint, ModelCard, list_cards, load_adapter, server_id
+from serve.keys import control_key
+from serve.log import Phases, last_words, root_cause
+from serve.plan import STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
+from serve.ports import port_taken, remember_port
+from serve.servers import ServedModel, base_url, write_server
+
+_POLL_SECONDS = 0.2
+_RECONCILE_SECONDS = 2.0
+
+
+class VllmServer:
+    """vLLM as a child of this process, from its start to its end."""
+
+    def __init__(self, context: WorkerContext, plan: ServerPlan) -> None:
+        self.context = context
+        self.plan = plan
+        self.endpoint = Endpoint(base_url(plan.host, plan.port), control_key())
+        self.served: list[ServedModel] = []
+        self._log_mark = self._log_size()  # what the log says of a death stands after this
+        # Its output is this process's: the job's log, which outlives both.
+        self._child = subprocess.Popen(
+            command(plan, sys.executable),
+            stdin=subprocess.DEVNULL,
+            env=environment(plan, context.job.id),
+            preexec_fn=processes.end_with_parent,
+        )
+
+    def wait_until_up(self) -> bool:
+        """Tell the phases until vLLM answers. False if a stop came first, LuthierError if vLLM ends."""
+        phases = Phases(self.context.job.log_path, self._log_mark)
+        while not self.context.stopping.wait(_POLL_SECONDS):
+            for name in phases.read():
+                self.context.phase(name)
+            self._check_alive("while it was starting")
+            if self._answers():
+                return True
+        return False
+
+    def load(self, adapter: ServedAdapter) -> None:
+        """Load an adapter of the plan. One that vLLM refuses fails the server: it was asked for by name."""
+        self.context.phase(f"loading adapter {adapter.name}")
+        try:
+            asyncio.run(load_adapter(self.endpoint, adapter.name, adapter.path))
+        except LuthierError as error:
+            self._check_alive(f"while it loaded adapter {adapter.name}")
+            self.context.event("adapter", name=adapter.name, path=str(adapter.path), ok=False, message=error.message)
+            raise LuthierError(f"vLLM refuses adapter {adapter.name}", error.message, "The log has the details.") from error
+        self.context.event("adapter", name=adapter.name, path=str(adapter.path), ok=True, message="")
+
+    def watch(self) -> None:
+        """Keep server.json true until a stop comes. LuthierError if vLLM ends."""
+        next_look = 0.0
+        while not self.context.stopping.wait(_POLL_SECONDS):
+            self._check_alive("while it served")
+            if time.monotonic() < next_look:
+                continue
+            next_look = time.monotonic() + _RECONCILE_SECONDS
+            with contextlib.suppress(LuthierError):  # busy, or just ended, which the next look at the child tells
+                self.reconcile()
+
+    def reconcile(self) -> None:
+        """Write down what vLLM says it serves, if that has changed: anybody with the control key may load and unload adapters."""
+        cards = asyncio.run(list_cards(self.endpoint, seconds=10.0))
+        self._log_mark = self._log_size()
+        models = [self._model(card) for card in cards]
+        if models == self.served:
+            return
+        known = {model.id for model in self.served}
+        for model in models:
+            if self.served and model.id not in known:
+                self.context.event("adapter", name=model.id, path=str(model.path), ok=True, message="loaded into the running server")
+        write_server(self.context.directory, self.plan, models)
+        self.served = models
+
+    def stop(self) -> None:
+        """End vLLM with care, then without."""
+        self._child.send_signal(signal.SIGTERM)
+        try:
+            self._child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    def _answers(self) -> bool:
+        """Whether this server, not another on the same port, answers."""
+        try:
+            return asyncio.run(server_id(self.endpoint)) == self.context.job.id
+        except LuthierError:
+            return False
+
+    def _log_size(self) -> int:
+        return self.context.job.log_path.stat().st_size
+
+    def _check_alive(self, when: str) -> None:
+        code = self._child.poll()
+        if code is None or self.context.stopping.is_set():
+            return
+        log = self.context.job.log_path
+        cause, words = root_cause(log, self._log_mark), "\n".join(last_words(log))
+        if cause is not None and "ddress already in use" in cause:
+            raise port_taken(self.plan.host, self.plan.port)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        message = "\n".join(part for part in (f"vLLM {how} {when}.", cause, words) if part)
+        raise LuthierError("vLLM ended", message, "The log has everything that vLLM said.")
+
+    def _model(self, card: ModelCard) -> ServedModel:
+        if card.parent is None:
+            return ServedModel(card.id, "base", self.plan.base)
+        planned = next((adapter for adapter in self.plan.adapters if (adapter.name, str(adapter.path)) == (card.id, card.root)), None)
+        run = planned.run if planned is not None and planned.run is not None else run_of(Path(card.root))
+        return ServedModel(card.id, "adapter", Path(card.root), run)
+
+
+def main(context: WorkerContext) -> None:
+    """Serve until stopped."""
+    plan = ServerPlan.from_json(context.settings)
+    context.phase("starting vLLM")
+    server = VllmServer(context, plan)
+    try:
+        if not server.wait_until_up():
+            return
+        for adapter in plan.adapters:
+            if context.stopping.is_set():
+                return
+            server.load(adapter)
+        server.reconcile()
+        remember_port(plan.port)
+        context.phase("ready", port=plan.port)
+        server.watch()
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    run_worker(main)

@@ -1,0 +1,229 @@
+"""A fake OpenAI-compatible server for the fast tier: no model, but the real protocol over a real socket.
+
+    with FakeServer() as server:                     # a free port on 127.0.0.1, in a thread
+        async for piece in stream_chat(server.endpoint, "base", [{"role": "user", "content": "Hi"}]): ...
+
+It streams `answer(model, messages)`, by default "MODEL says: LAST MESSAGE", word by word at `tokens_per_second`. Everything may be changed
+while it runs: `models`, `tokens_per_second`, `first_token_seconds`, `answer`, and `fault`, one of
+
+* "unauthorized": every request gets a 401; "garbage": every request gets a page of HTML;
+* "bad_request": a chat gets vLLM's 400 for a context that is too long;
+* "drop": the connection breaks after three tokens; "no_done": the stream ends properly, but without its end;
+* "stream_error": an error object inside the stream after three tokens.
+
+`requests` holds the body of every chat so far, `finished` and `cancelled` count how they ended. A request without the key gets a 401,
+adapters may be loaded and unloaded (`models` tells), an unknown model is a 404.
+
+As a program of its own, so that a benchmark can tell its CPU time apart: `python -m tests.fakes.openai_server --port 8123 --rate 100`
+(it prints its address; the key is `FAKE_KEY`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal
+
+from serve.client import Endpoint
+
+FAKE_KEY = "fake-key-for-tests-only"
+
+Fault = Literal["unauthorized", "garbage", "bad_request", "drop", "no_done", "stream_error"]
+_AFTER = 3  # tokens before a fault in the stream
+
+
+def echo(model: str, messages: list[dict[str, Any]]) -> str:
+    """The default answer."""
+    return f"{model} says: {messages[-1]['content']}"
+
+
+class FakeServer:
+    """See the module's docstring."""
+
+    def __init__(self, models: tuple[str, ...] = ("base", "builtin", "captain"), tokens_per_second: float = 2000.0, port: int = 0) -> None:
+        self.models = list(models)
+        self.tokens_per_second = tokens_per_second
+        self.first_token_seconds = 0.0
+        self.answer: Callable[[str, list[dict[str, Any]]], str] = echo
+        self.fault: Fault | None = None
+        self.requests: list[dict[str, Any]] = []
+        self.finished = 0
+        self.cancelled = 0
+        self.port = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="fake-openai-server", daemon=True)
+        self._listening = threading.Event()
+        self._stop = asyncio.Event()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.base_url, FAKE_KEY)
+
+    def __enter__(self) -> FakeServer:
+        self._thread.start()
+        self._listening.wait()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        self._listening.set()
+        await self._stop.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request a connection."""
+        try:
+            method, path, headers, body = await _read_request(reader)
+            await self._dispatch(method, path, headers, body, reader, writer)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    async def _dispatch(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: dict[str, Any],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        if self.fault == "garbage":
+            page = b"<html>A router's home page</html>"
+            writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(page)}\r\n\r\n".encode() + page)
+        elif headers.get("authorization") != f"Bearer {FAKE_KEY}" or self.fault == "unauthorized":
+            writer.write(_error(401, "The API key is not one of this server's keys."))
+        elif (method, path) == ("GET", "/v1/models"):
+            cards = [{"id": name, "object": "model", "root": f"/fake/{name}", "parent": None} for name in self.models]
+            writer.write(_response(200, {"object": "list", "data": cards}))
+        elif (method, path) == ("POST", "/v1/load_lora_adapter"):
+            self.models.append(body["lora_name"])
+            writer.write(_response(200, {}))
+        elif (method, path) == ("POST", "/v1/unload_lora_adapter"):
+            self.models.remove(body["lora_name"])
+            writer.write(_response(200, {}))
+        elif (method, path) != ("POST", "/v1/chat/completions"):
+            writer.write(_error(404, f"No route {path}."))
+        elif body["model"] not in self.models:
+            writer.write(_error(404, f"The model `{body['model']}` does not exist."))
+        elif self.fault == "bad_request":
+            writer.write(_error(400, "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."))
+        else:
+            await self._chat(body, reader, writer)
+
+    async def _chat(self, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Stream an answer, or send it whole if the request asks for no stream."""
+        self.requests.append(body)
+        tokens = re.findall(r"\s*\S+", self.answer(body["model"], body["messages"]))
+        reason = "length" if len(tokens) > body.get("max_tokens", 512) else "stop"
+        tokens = tokens[: body.get("max_tokens", 512)]
+        usage = {
+            "prompt_tokens": sum(len(str(message["content"]).split()) for message in body["messages"]),
+            "completion_tokens": len(tokens),
+        }
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": "".join(tokens)}
+            writer.write(_response(200, {"choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": usage}))
+            self.finished += 1
+            return
+        gone = asyncio.ensure_future(reader.read())  # returns when the client closes the connection
+        try:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
+            await self._stream(tokens, reason, usage, gone, writer)
+        finally:
+            gone.cancel()
+
+    async def _stream(
+        self, tokens: list[str], reason: str, usage: dict[str, int], gone: asyncio.Future[bytes], writer: asyncio.StreamWriter
+    ) -> None:
+        await asyncio.sleep(self.first_token_seconds)
+        started = time.monotonic()
+        _send(writer, {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+        for count, token in enumerate(tokens):
+            if gone.done():
+                self.cancelled += 1
+                return
+            if count == _AFTER and self.fault == "drop":
+                writer.transport.abort()
+                return
+            if count == _AFTER and self.fault == "no_done":
+                writer.write(b"0\r\n\r\n")
+                return
+            if count == _AFTER and self.fault == "stream_error":
+                _send(writer, {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}})
+                writer.write(b"0\r\n\r\n")
+                return
+            finish = reason if count == len(tokens) - 1 else None
+            _send(writer, {"choices": [{"index": 0, "delta": {"content": token}, "finish_reason": finish}]})
+            await asyncio.sleep(max(0.0, started + (count + 1) / self.tokens_per_second - time.monotonic()))
+        _send(writer, {"choices": [], "usage": usage})
+        _send_line(writer, b"data: [DONE]\n\n")
+        writer.write(b"0\r\n\r\n")
+        self.finished += 1
+
+
+async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str], dict[str, Any]]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, path, _ = head[0].split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+    content = await reader.readexactly(int(headers.get("content-length", 0)))
+    return method, path, headers, json.loads(content) if content else {}
+
+
+def _response(status: int, value: dict[str, Any]) -> bytes:
+    body = json.dumps(value).encode()
+    head = f"HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+def _error(status: int, message: str) -> bytes:
+    return _response(status, {"error": {"message": message, "type": "Error", "param": None, "code": status}})
+
+
+def _send(writer: asyncio.StreamWriter, chunk: dict[str, Any]) -> None:
+    _send_line(writer, b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n")
+
+
+def _send_line(writer: asyncio.StreamWriter, line: bytes) -> None:
+    writer.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A fake OpenAI-compatible server.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=100.0, help="tokens per second of each answer")
+    parser.add_argument("--words", type=int, default=0, help="length of every answer (default: an echo)")
+    arguments = parser.parse_args()
+    with FakeServer(tokens_per_second=arguments.rate, port=arguments.port) as server:
+        if arguments.words:
+            server.answer = lambda model, messages: " ".join(f"word{index}" for index in range(arguments.words))
+        print(server.base_url, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

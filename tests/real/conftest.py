@@ -1,0 +1,81 @@
+"""What the real tier shares: one home, the built-in model, one vLLM server for the whole session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import processes
+from jobs.job import Job, stop, wait
+from jobs.state import Done, Queued, Running, Starting
+from models.registry import prepare_builtin, resolve
+from serve.launch import serve
+from serve.servers import Server, running_servers
+from tests.real.random_adapter import write_random_adapter
+
+START_SECONDS = 240.0
+
+
+def wait_until_running(job: Job) -> Server:
+    """The server of a job once it serves."""
+    deadline = time.monotonic() + START_SECONDS
+    while isinstance(state := job.state(), Queued | Starting):
+        assert time.monotonic() < deadline, f"{job.id} is still {state}"
+        time.sleep(0.2)
+    assert isinstance(state, Running), f"{state}\n{job.log_path.read_text()[-4000:]}"
+    return next(server for server in running_servers() if server.job.id == job.id)
+
+
+def worker_and_below(job: Job) -> list[int]:
+    """The supervisor of a job and every process under it."""
+    supervisor = job.supervisor()
+    assert supervisor is not None
+    return [supervisor, *processes.descendants(supervisor)]
+
+
+def assert_gone(pids: list[int], seconds: float = 15.0) -> None:
+    """No process of these lives (zombies are dead)."""
+    deadline = time.monotonic() + seconds
+    while left := [pid for pid in pids if pid in processes.parents()]:
+        assert time.monotonic() < deadline, {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left}
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def luthier_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("LUTHIER_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def builtin_model(luthier_home: Path) -> Path:
+    """The built-in model, prepared by its own job."""
+    job = prepare_builtin()
+    if job is not None:
+        assert wait(job, START_SECONDS)
+        assert isinstance(job.state(), Done), job.state()
+    return resolve("builtin")
+
+
+@pytest.fixture(scope="session")
+def random_adapter(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_adapter(tmp_path_factory.mktemp("adapters") / "random", builtin_model)
+
+
+@pytest.fixture(scope="session")
+def server(random_adapter: Path) -> Iterator[Server]:
+    """A server of the built-in model and the random adapter `noisy`, started and stopped as a user would."""
+    job = serve("builtin", [("noisy", random_adapter, None)])
+    try:
+        yield wait_until_running(job)
+    finally:
+        pids = worker_and_below(job)
+        stop(job)
+        assert wait(job, 40.0)
+        assert_gone(pids)

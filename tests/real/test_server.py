@@ -1,0 +1,309 @@
+"""A real vLLM, served by Luthier's own job: keys, chat, adapters, and every way to end."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import processes
+from jobs.errors import LuthierError
+from jobs.job import Job, stop, submit, wait
+from jobs.spec import Spec
+from jobs.state import Failed, Lost, Queued, Starting, Stopped
+from serve.client import Delta, Finished, Sampling, list_models, load_adapter, stream_chat, unload_adapter
+from serve.compare import ask_all
+from serve.guard import CLIENT_ROUTES
+from serve.keys import client_key, control_key
+from serve.launch import ServeOptions, attach, make_plan, serve
+from serve.ports import is_free
+from serve.servers import Server, current_server, running_servers
+from tests.real.conftest import assert_gone, wait_until_running, worker_and_below
+from tests.real.random_adapter import write_random_adapter
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+GREEDY = Sampling(temperature=0.0, max_tokens=16)
+
+
+Start = Callable[[Job], Job]
+
+
+@pytest.fixture
+def cleaned_up() -> Iterator[Start]:
+    """Names jobs that are stopped after the test, however it ends."""
+    started: list[Job] = []
+
+    def remember(job: Job) -> Job:
+        started.append(job)
+        return job
+
+    yield remember
+    for job in started:
+        stop(job)
+        wait(job, 40.0)
+
+
+def request(server: Server, method: str, path: str, key: str | None = None, headers: dict[str, str] | None = None) -> int:
+    """The status of one request, its path sent as it is."""
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+    try:
+        authorization = {} if key is None else {"Authorization": f"Bearer {key}"}
+        connection.request(method, path, body=b"{}" if method == "POST" else None, headers={**authorization, **(headers or {})})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def routes(server: Server) -> list[tuple[str, str]]:
+    """Every route that vLLM itself says it has, in its log and in /openapi.json, with parameters filled in."""
+    log = server.job.log_path.read_text(errors="replace")
+    logged = re.findall(r"Route: (/\S*), Methods: (\S.*)", log)
+    found = {(method.strip(), path) for path, methods in logged for method in methods.split(",")}
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+    connection.request("GET", "/openapi.json", headers={"Authorization": f"Bearer {control_key()}"})
+    described = connection.getresponse().read().decode()
+    assert '"/v1/chat/completions"' in described
+    found |= {("POST", path) for path in re.findall(r'"(/[a-z0-9_/{}]+)":\{"', described)}
+    return sorted((method, re.sub(r"\{\w+\}", "x", path)) for method, path in found)
+
+
+def vllm_pid(job: Job) -> int:
+    """The pid of vLLM's API server."""
+    worker = next(event["pid"] for event in job.events() if event["kind"] == "started")
+    return next(pid for pid in processes.descendants(worker) if b"--served-model-name" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+async def ask(server: Server, model: str, sampling: Sampling = GREEDY) -> tuple[str, Finished]:
+    pieces = [piece async for piece in stream_chat(server.endpoint, model, QUESTION, sampling)]
+    finished = pieces[-1]
+    assert isinstance(finished, Finished)
+    return "".join(piece.text for piece in pieces if isinstance(piece, Delta)), finished
+
+
+def test_server_is_listed_with_its_models(server: Server, builtin_model: Path, random_adapter: Path) -> None:
+    assert current_server().job.id == server.job.id
+    assert [(model.id, model.kind, model.path) for model in server.models] == [
+        ("base", "base", builtin_model),
+        ("builtin", "base", builtin_model),
+        ("noisy", "adapter", random_adapter),
+    ]
+    phases = [event["name"] for event in server.job.events() if event["kind"] == "phase"]
+    assert phases == [
+        "starting vLLM",
+        "reading the model's config",
+        "starting the engine",
+        "loading the weights",
+        "warming up",
+        "loading adapter noisy",
+        "ready",
+    ]
+
+
+def test_every_route_asks_for_a_key(server: Server) -> None:
+    found = routes(server)
+    assert len(found) > 30
+    assert {"/invocations", "/tokenize", "/metrics", "/docs", "/openapi.json", "/v1/load_lora_adapter"} <= {path for _, path in found}
+    for method, path in found:
+        assert request(server, method, path) == 401, (method, path)
+        assert request(server, method, path, key="wrong-key-wrong-key") == 401, (method, path)
+        if (method, path) not in CLIENT_ROUTES:
+            assert request(server, method, path, key=client_key()) == 403, (method, path)
+    assert (
+        request(server, "OPTIONS", "/v1/chat/completions", headers={"Origin": "http://x", "Access-Control-Request-Method": "POST"}) == 401
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//v1/load_lora_adapter",
+        "/v1/models/../load_lora_adapter",
+        "/v1/%6coad_lora_adapter",
+        "/v1/models/",
+        "/V1/models",
+        "/v1/models;x",
+        "/nowhere",
+    ],
+)
+def test_other_spellings_need_the_control_key(server: Server, path: str) -> None:
+    assert request(server, "POST", path) == 401
+    assert request(server, "POST", path, key=client_key()) == 403
+    assert request(server, "GET", path, key=client_key()) == 403
+
+
+def test_websockets_need_a_key(server: Server) -> None:
+    for path in ("/v1/realtime", "/", "/v1/chat/completions"):
+        for key, status in ((None, b"401"), (client_key(), b"403")):
+            handshake = f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            handshake += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + (f"Authorization: Bearer {key}\r\n" if key else "")
+            with socket.create_connection((server.host, server.port), timeout=10) as connection:
+                connection.sendall(f"{handshake}\r\n".encode())
+                assert connection.recv(4096).split(b" ")[1] == status, (path, key)
+
+
+def test_client_key_opens_what_clients_need(server: Server) -> None:
+    for method, path in sorted(CLIENT_ROUTES):
+        assert request(server, method, path, key=client_key()) not in (401, 403, 404), (method, path)
+
+
+def test_keys_stay_secret(server: Server) -> None:
+    keys = (client_key().encode(), control_key().encode())
+    for pid in worker_and_below(server.job):
+        assert not any(key in Path(f"/proc/{pid}/cmdline").read_bytes() for key in keys)
+    for path in server.job.directory.iterdir():
+        assert not any(key in path.read_bytes() for key in keys), path
+
+
+def test_openai_client_chats_with_base_and_adapter(server: Server) -> None:
+    from openai import AuthenticationError, OpenAI
+
+    client = OpenAI(base_url=f"{server.base_url}/v1", api_key=client_key())
+    answers = {}
+    for model in ("base", "builtin", "noisy"):
+        whole = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, max_tokens=16)
+        stream = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, max_tokens=16, stream=True)
+        answers[model] = whole.choices[0].message.content
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == answers[model]
+    assert "Paris" in answers["base"]
+    assert answers["base"] == answers["builtin"] != answers["noisy"]
+    with pytest.raises(AuthenticationError, match="not one of this server's keys"):
+        OpenAI(base_url=f"{server.base_url}/v1", api_key="wrong").models.list()
+
+
+def test_own_client_streams_and_tells_how_it_ended(server: Server) -> None:
+    text, finished = asyncio.run(ask(server, "base"))
+    assert "Paris" in text
+    assert finished.reason == "stop"
+    assert finished.prompt_tokens > 10
+    assert finished.completion_tokens > 3
+    assert finished.time_to_first_token is not None
+    assert finished.time_to_first_token < finished.seconds
+
+
+def test_comparison_asks_every_model(server: Server) -> None:
+    answers = asyncio.run(ask_all(server.endpoint, ["base", "noisy", "absent"], [QUESTION, QUESTION], GREEDY))
+    assert [(answer.prompt, answer.model) for answer in answers] == [(i, model) for i in (0, 1) for model in ("base", "noisy", "absent")]
+    assert answers[0].text == answers[3].text
+    assert answers[2].error is not None
+    assert "absent" in answers[2].error.message
+
+
+def test_closing_the_stream_cancels_the_request(server: Server) -> None:
+    async def hang_up() -> None:
+        stream = stream_chat(server.endpoint, "noisy", QUESTION, Sampling(temperature=1.0, max_tokens=3000))
+        async for _ in stream:
+            break
+        await stream.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(hang_up())
+    deadline = time.monotonic() + 5
+    while running(server) > 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def running(server: Server) -> float:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+    connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {client_key()}"})
+    found = re.search(r"^vllm:num_requests_running\{.*\} (\S+)$", connection.getresponse().read().decode(), re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def test_errors_are_vllms_own_words(server: Server) -> None:
+    with pytest.raises(LuthierError, match="absent"):
+        asyncio.run(ask(server, "absent"))
+    with pytest.raises(LuthierError, match="max_model_len"):
+        asyncio.run(ask(server, "base", Sampling(max_tokens=1_000_000)))
+
+
+def test_adapters_come_and_go_while_it_runs(server: Server, builtin_model: Path, tmp_path: Path) -> None:
+    adapter = write_random_adapter(tmp_path / "other", builtin_model, rank=16, seed=2)
+    attach(server, "other", adapter)
+    assert "other" in [model.id for model in server.refreshed().models]
+    assert asyncio.run(ask(server, "other"))[0] != asyncio.run(ask(server, "base"))[0]
+    with pytest.raises(LuthierError, match="name is taken"):
+        attach(server, "other", adapter)
+    asyncio.run(unload_adapter(server.control_endpoint, "other"))
+    assert "other" not in asyncio.run(list_models(server.endpoint))
+
+
+def test_adapters_that_do_not_fit_are_refused(server: Server, builtin_model: Path, tmp_path: Path) -> None:
+    stranger = write_random_adapter(tmp_path / "stranger", builtin_model, width=64)
+    with pytest.raises(LuthierError, match="another model"):
+        attach(server, "stranger", stranger)
+    with pytest.raises(LuthierError, match="another model"):
+        serve("builtin", [("stranger", stranger, None)], port=free_port())
+    big = write_random_adapter(tmp_path / "big", builtin_model, rank=32)
+    with pytest.raises(LuthierError, match="ranks up to 16"):
+        attach(server, "big", big)
+    with pytest.raises(LuthierError, match="No adapter found"):
+        asyncio.run(load_adapter(server.control_endpoint, "absent", tmp_path / "absent"))
+    assert "Paris" in asyncio.run(ask(server, "base"))[0]
+
+
+def test_second_server_needs_a_port_of_its_own(server: Server) -> None:
+    with pytest.raises(LuthierError, match="Already served"):
+        serve("builtin", [])
+    with pytest.raises(LuthierError, match="port is taken"):
+        serve("builtin", [], port=server.port)
+
+
+def test_port_taken_between_check_and_start(builtin_model: Path, cleaned_up: Start) -> None:
+    plan = make_plan(builtin_model, "builtin", [], "127.0.0.1", free_port(), ServeOptions())
+    with socket.create_server(("127.0.0.1", plan.port)):
+        job = cleaned_up(submit(Spec(kind="server", name="late", module="serve.worker", settings=plan.to_json())))
+        assert wait(job, 60.0)
+    state = job.state()
+    assert isinstance(state, Failed)
+    assert state.title == "The port is taken"
+
+
+def test_killed_stopped_and_started_again(server: Server, cleaned_up: Start) -> None:
+    """One server loses vLLM, another its supervisor; a third starts on the first one's port and is stopped before it is up."""
+    ports = [free_port(), free_port()]
+    victim, orphan = [wait_until_running(job) for job in [cleaned_up(serve("builtin", [], port=port)) for port in ports]]
+    assert {other.job.id for other in running_servers()} == {server.job.id, victim.job.id, orphan.job.id}
+
+    pids = worker_and_below(victim.job)
+    os.kill(vllm_pid(victim.job), signal.SIGKILL)
+    assert wait(victim.job, 20.0)
+    state = victim.job.state()
+    assert isinstance(state, Failed)
+    assert state.title == "vLLM ended"
+    assert "SIGKILL" in state.message
+    assert "Application startup complete" in state.message  # the last words of its log
+    assert_gone(pids, 1.0)
+
+    pids = worker_and_below(orphan.job)
+    os.kill(pids[0], signal.SIGKILL)
+    assert_gone(pids, 20.0)
+    assert isinstance(orphan.job.state(), Lost)
+    assert [other.job.id for other in running_servers()] == [server.job.id]
+    assert all(is_free("127.0.0.1", port) for port in ports)
+
+    again = cleaned_up(serve("builtin", [], port=ports[0]))
+    while not (isinstance(starting := again.state(), Starting) and starting.phase == "starting the engine"):  # vLLM has its port by then
+        assert isinstance(starting, Queued | Starting), starting
+        time.sleep(0.1)
+    pids = worker_and_below(again)
+    stop(again)
+    assert wait(again, 30.0)
+    assert isinstance(again.state(), Stopped)
+    assert_gone(pids, 1.0)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,160 @@
+"""The client and the comparison, over real sockets against the fake server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import LuthierError
+from serve.client import Delta, Endpoint, Finished, Sampling, list_models, load_adapter, server_id, stream_chat, unload_adapter
+from serve.compare import Answer, ask_all
+from tests.fakes.openai_server import FakeServer, Fault
+
+HELLO = [{"role": "user", "content": "hello there, how are you today?"}]
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as fake:
+        yield fake
+
+
+async def ask(server: FakeServer, model: str = "base", sampling: Sampling | None = None) -> tuple[str, Finished | None]:
+    text, finished = "", None
+    async for piece in stream_chat(server.endpoint, model, HELLO, sampling):
+        match piece:
+            case Delta():
+                text += piece.text
+            case Finished():
+                finished = piece
+    return text, finished
+
+
+async def test_an_answer_streams_and_ends(server: FakeServer) -> None:
+    server.first_token_seconds = 0.1
+    text, finished = await ask(server, "captain", Sampling(temperature=0.1, seed=7))
+    assert text == "captain says: hello there, how are you today?"
+    assert finished is not None
+    assert (finished.reason, finished.prompt_tokens, finished.completion_tokens) == ("stop", 6, 8)
+    assert finished.time_to_first_token is not None
+    assert 0.1 <= finished.time_to_first_token < finished.seconds
+    assert finished.tokens_per_second is not None
+    asked = server.requests[0]
+    assert (asked["temperature"], asked["seed"], asked["stream_options"]) == (0.1, 7, {"include_usage": True})
+    assert asked["messages"] == HELLO
+
+
+async def test_no_seed_is_sent_unless_given(server: FakeServer) -> None:
+    await ask(server)
+    assert "seed" not in server.requests[0]
+
+
+async def test_a_cut_answer_says_so(server: FakeServer) -> None:
+    text, finished = await ask(server, sampling=Sampling(max_tokens=2))
+    assert text == "base says:"
+    assert finished is not None
+    assert finished.reason == "length"
+
+
+@pytest.mark.parametrize("text", ["a\u2028b\u0085c\x0bd", "data: [DONE]\n\ndata: x", '"}{', "日本語 \U0001f600", "\\n\r\n"])
+async def test_any_text_comes_through_whole(server: FakeServer, text: str) -> None:
+    server.answer = lambda model, messages: f"<{text}>"
+    assert (await ask(server))[0] == f"<{text}>"
+
+
+async def test_closing_the_stream_cancels_the_request(server: FakeServer) -> None:
+    server.tokens_per_second = 50
+    server.answer = lambda model, messages: "word " * 500
+    stream = stream_chat(server.endpoint, "base", HELLO)
+    async for _ in stream:
+        break
+    await stream.aclose()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 3
+    while server.cancelled == 0:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_cancelling_the_task_cancels_the_request(server: FakeServer) -> None:
+    server.tokens_per_second = 50
+    server.answer = lambda model, messages: "word " * 500
+    task = asyncio.create_task(ask(server))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    deadline = time.monotonic() + 3
+    while server.cancelled == 0:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("fault", "title", "reason"),
+    [
+        ("unauthorized", "The server does not accept the key", "not one of this server's keys"),
+        ("bad_request", "The server cannot do this", "maximum context length"),
+        ("drop", "The answer broke off", "connection"),
+        ("no_done", "The answer broke off", "in the middle"),
+        ("stream_error", "The server failed", "EngineCore"),
+    ],
+)
+async def test_faults_are_told(server: FakeServer, fault: Fault, title: str, reason: str) -> None:
+    server.fault = fault
+    with pytest.raises(LuthierError, match=reason) as error:
+        await ask(server)
+    assert error.value.title == title
+
+
+async def test_a_model_that_is_gone(server: FakeServer) -> None:
+    with pytest.raises(LuthierError, match="absent"):
+        await ask(server, "absent")
+
+
+async def test_no_server() -> None:
+    with FakeServer() as server:
+        pass
+    with pytest.raises(LuthierError, match="Nothing answers at") as error:
+        await list_models(server.endpoint)
+    assert error.value.title == "The server does not answer"
+
+
+async def test_another_program_on_the_port(server: FakeServer) -> None:
+    server.fault = "garbage"
+    for call in (list_models, server_id):
+        with pytest.raises(LuthierError, match="home page"):
+            await call(server.endpoint)
+    with pytest.raises(LuthierError, match="in the middle"):
+        await ask(server)
+
+
+async def test_a_wrong_key(server: FakeServer) -> None:
+    with pytest.raises(LuthierError, match="keys"):
+        await list_models(Endpoint(server.base_url, "wrong"))
+
+
+def test_an_endpoint_does_not_print_its_key() -> None:
+    assert "secret" not in repr(Endpoint("http://x", "secret"))
+
+
+async def test_adapters_are_loaded_and_unloaded(server: FakeServer) -> None:
+    await load_adapter(server.endpoint, "new", Path("/somewhere"))
+    assert "new" in await list_models(server.endpoint)
+    await unload_adapter(server.endpoint, "new")
+    assert "new" not in await list_models(server.endpoint)
+
+
+async def test_comparison_keeps_order_and_goes_on_after_an_error(server: FakeServer) -> None:
+    heard: list[Answer] = []
+    prompts = [[{"role": "user", "content": f"question {index}"}] for index in range(4)]
+    answers = await ask_all(server.endpoint, ["base", "absent", "captain"], prompts, Sampling(), heard.append, at_once=5)
+    assert [(answer.prompt, answer.model) for answer in answers] == [
+        (i, model) for i in range(4) for model in ("base", "absent", "captain")
+    ]
+    assert [answer.text for answer in answers[:3]] == ["base says: question 0", "", "captain says: question 0"]
+    assert [answer.error is None for answer in answers[:3]] == [True, False, True]
+    assert sorted((answer.prompt, answer.model) for answer in heard) == sorted((answer.prompt, answer.model) for answer in answers)

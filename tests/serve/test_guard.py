@@ -1,0 +1,165 @@
+"""The guard, asked as vLLM's server asks it: one ASGI scope at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.guard import CLIENT_ROUTES, CONTROL_ONLY, NO_KEY, WRONG_KEY, Guard, Scope, bearer_key
+
+CLIENT, CONTROL = "client-key-for-tests", "control-key-for-tests"
+
+
+class Application:
+    """Remembers what reached it."""
+
+    def __init__(self) -> None:
+        self.reached: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        self.reached.append(scope)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keys() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUTHIER_CLIENT_KEY", CLIENT)
+        patch.setenv("LUTHIER_CONTROL_KEY", CONTROL)
+        patch.setenv("LUTHIER_SERVER_ID", "20261122-0000-captain-0000")
+        yield
+
+
+def http(method: str, path: str, key: str | None = None) -> dict[str, Any]:
+    headers = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
+    return {"type": "http", "method": method, "path": path, "headers": headers}
+
+
+def ask(scope: dict[str, Any]) -> tuple[bool, list[Any]]:
+    """Whether the application was reached, and what the guard sent."""
+    application, sent = Application(), []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(Guard(application)(scope, receive, send))
+    return bool(application.reached), sent
+
+
+paths = st.one_of(
+    st.text(),
+    st.sampled_from(sorted(path for _, path in CLIENT_ROUTES)),
+    st.sampled_from(["/v1/load_lora_adapter", "/invocations", "/docs", "/openapi.json", "/", "", "/luthier/server"]),
+    st.builds(
+        "{}{}{}".format, st.sampled_from(["", "/", "//", "/x/..", "."]), st.sampled_from(["/v1/models", "/health"]), st.text(max_size=3)
+    ),
+)
+methods = st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "get", "CONNECT"])
+
+
+@given(method=methods, path=paths, headers=st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60))))
+def test_nothing_passes_without_a_key(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> None:
+    for kind in ("http", "websocket"):
+        reached, sent = ask(
+            {"type": kind, "method": method, "path": path, "headers": headers, "extensions": {"websocket.http.response": {}}}
+        )
+        assert not reached
+        assert sent[0]["status"] == 401
+
+
+@given(method=methods, path=paths)
+def test_client_key_opens_the_list_and_nothing_else(method: str, path: str) -> None:
+    guard = Guard(Application())
+    expected = None if (method, path) in CLIENT_ROUTES else CONTROL_ONLY
+    assert guard.check(http(method, path, CLIENT)) == expected
+    assert guard.check({**http(method, path, CLIENT), "type": "websocket"}) == CONTROL_ONLY
+    assert guard.check(http(method, path, CONTROL)) is None
+
+
+@given(key=st.text(st.characters(codec="ascii", exclude_categories=["C"])))
+def test_a_wrong_key_opens_nothing(key: str) -> None:
+    if key.strip() not in (CLIENT, CONTROL):
+        assert Guard(Application()).check(http("GET", "/health", key)) == (WRONG_KEY if key.strip() else NO_KEY)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/health/",
+        "//health",
+        "/HEALTH",
+        "/health%20",
+        "/%68ealth",
+        "/v1/models/..",
+        "/v1//models",
+        "/v1/chat/completions/batch",
+        "/health\x00",
+    ],
+)
+def test_other_spellings_are_not_on_the_list(path: str) -> None:
+    for method in ("GET", "POST"):
+        assert Guard(Application()).check(http(method, path, CLIENT)) == CONTROL_ONLY
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ([], None),
+        ([(b"authorization", b"Bearer abc")], b"abc"),
+        ([(b"Authorization", b"bearer  abc ")], b"abc"),
+        ([(b"authorization", b"Basic abc")], None),
+        ([(b"authorization", b"abc")], None),
+        ([(b"authorization", b"Bearer")], None),
+        ([(b"authorization", b"Bearer ")], None),
+        ([(b"authorization", b"Bearer a"), (b"authorization", b"Bearer a")], None),
+        ([(b"x-api-key", b"abc")], None),
+    ],
+)
+def test_bearer_key(headers: list[tuple[bytes, bytes]], key: bytes | None) -> None:
+    assert bearer_key(headers) == key
+
+
+def test_refusals_have_the_shape_of_openai_errors() -> None:
+    reached, (start, body) = ask(http("POST", "/v1/chat/completions"))
+    assert not reached
+    assert start["status"] == 401
+    assert dict(start["headers"])[b"www-authenticate"] == b"Bearer"
+    assert int(dict(start["headers"])[b"content-length"]) == len(body["body"])
+    error = json.loads(body["body"])["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "API key" in error["message"]
+    assert ask(http("POST", "/v1/load_lora_adapter", CLIENT))[1][0]["status"] == 403
+
+
+def test_websocket_without_the_extension_is_closed() -> None:
+    reached, sent = ask({"type": "websocket", "path": "/v1/realtime", "headers": []})
+    assert not reached
+    assert sent == [{"type": "websocket.close", "code": 1008, "reason": NO_KEY.message}]
+
+
+def test_lifespan_passes_and_unknown_protocols_do_not() -> None:
+    assert ask({"type": "lifespan"})[0]
+    assert not ask({"type": "webtransport", "path": "/", "headers": []})[0]
+
+
+def test_identity_is_told_to_the_control_key_alone() -> None:
+    reached, (start, body) = ask(http("GET", "/luthier/server", CONTROL))
+    assert not reached
+    assert (start["status"], json.loads(body["body"])) == (200, {"id": "20261122-0000-captain-0000"})
+    assert ask(http("GET", "/luthier/server", CLIENT))[1][0]["status"] == 403
+
+
+@pytest.mark.parametrize(("client", "control"), [("", ""), (CLIENT, ""), (CLIENT, CLIENT), ("short", CONTROL)])
+def test_it_does_not_start_without_two_good_keys(monkeypatch: pytest.MonkeyPatch, client: str, control: str) -> None:
+    monkeypatch.setenv("LUTHIER_CLIENT_KEY", client)
+    monkeypatch.setenv("LUTHIER_CONTROL_KEY", control)
+    with pytest.raises(ValueError, match="two different keys"):
+        Guard(Application())

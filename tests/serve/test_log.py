@@ -1,0 +1,54 @@
+"""What the log of a real vLLM 0.32 tells: `recorded/` holds excerpts, shortened on the right."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.log import Phases, last_words, root_cause
+
+RECORDED = Path(__file__).parent / "recorded"
+PHASES = ["reading the model's config", "starting the engine", "loading the weights", "warming up"]
+
+
+def test_phases_of_a_start() -> None:
+    phases = Phases(RECORDED / "start.log", 0)
+    assert phases.read() == PHASES
+    assert phases.read() == []
+
+
+@given(cuts=st.lists(st.integers(min_value=0, max_value=(RECORDED / "start.log").stat().st_size)))
+def test_phases_do_not_depend_on_where_a_write_ends(cuts: list[int]) -> None:
+    whole = (RECORDED / "start.log").read_bytes()
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "output.log"
+        log.write_bytes(b"of the attempt before: Starting to load model x\n")
+        phases, found = Phases(log, log.stat().st_size), []
+        for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(whole)], strict=True):
+            with log.open("ab") as file:
+                file.write(whole[start:end])
+            found += phases.read()
+    assert found == PHASES
+
+
+def test_last_words_tell_what_happened() -> None:
+    words = last_words(RECORDED / "engine-killed.log")
+    assert words[-1] == "INFO:     Finished server process [5585]"
+    assert "[shutdown] MPClient: engine core exited unexpectedly; starting cleanup" in last_words(RECORDED / "engine-killed.log", 20)
+    assert any(line.startswith("vllm.v1.engine.exceptions.EngineDeadError") for line in words)
+    assert not any("leaked" in line or "File " in line or "pid=" in line for line in words)
+
+
+def test_the_cause_is_not_what_a_bystander_says(tmp_path: Path) -> None:
+    assert root_cause(RECORDED / "engine-killed.log", 0) is None  # kill -9 leaves no error but the bystanders'
+    log = tmp_path / "output.log"
+    log.write_text(
+        "ValueError: of the attempt before\n"
+        "(EngineCore pid=7) ERROR [core.py:1750] ValueError: Free memory on device is less than desired GPU memory utilization\n"
+        "(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+    )
+    assert root_cause(log, 0) == "ValueError: Free memory on device is less than desired GPU memory utilization"
+    assert root_cause(log, log.stat().st_size) is None

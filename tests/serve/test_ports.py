@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import LuthierError
+from serve.ports import choose_port, is_free, remember_port
+
+LOCAL = "127.0.0.1"
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server((LOCAL, 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+def test_a_named_port_is_taken_or_given(taken: int) -> None:
+    with pytest.raises(LuthierError, match="port is taken"):
+        choose_port(LOCAL, taken, [])
+    free = choose_port(LOCAL, None, [])
+    assert choose_port(LOCAL, free, []) == free
+    with pytest.raises(LuthierError, match="port is taken"):
+        choose_port(LOCAL, free, [free])
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_no_such_port(port: int) -> None:
+    with pytest.raises(LuthierError, match="between 1 and 65535"):
+        choose_port(LOCAL, port, [])
+
+
+def test_the_last_port_is_used_again_while_it_is_free(luthier_home: Path, taken: int) -> None:
+    last = choose_port(LOCAL, None, [])
+    remember_port(last)
+    assert choose_port(LOCAL, None, []) == last
+    assert choose_port(LOCAL, None, [last]) != last
+    remember_port(taken)
+    assert choose_port(LOCAL, None, []) != taken
+    (luthier_home / "server-port").write_text("damaged")
+    assert choose_port(LOCAL, None, []) > 1023
+
+
+def test_a_port_is_free_again_at_once() -> None:
+    """Closed connections linger on it; they do not make it taken."""
+    with socket.create_server((LOCAL, 0)) as listener:
+        port = int(listener.getsockname()[1])
+        with socket.create_connection((LOCAL, port)):
+            listener.accept()[0].close()
+        assert not is_free(LOCAL, port)
+    assert is_free(LOCAL, port)
+
+
+def test_a_foreign_address_is_named() -> None:
+    with pytest.raises(LuthierError, match=r"192\.0\.2\.77"):
+        choose_port("192.0.2.77", None, [])

@@ -1,0 +1,59 @@
+"""Recipes: strict decoding, errors that name the key, and a frozen copy that says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import LuthierError
+from trainer.recipe import Lora, Recipe, Train, keys, load, parse, to_toml
+
+BAD = [
+    ('data = ["x"]\n[train]\nlearnig_rate = 1', "train.learnig_rate", "Did you mean train.learning_rate?"),
+    ('data = ["x"]\n[trian]\nepochs = 1', "trian", "Did you mean train?"),
+    ('data = ["x"]\nepochs = 1', "epochs", "epochs belongs to [train]."),
+    ('data = ["x"]\n[lora]\nzzz = 1', "lora.zzz", "Known here: r, alpha, dropout."),
+    ("", "data is required", 'Add data = ["file.jsonl"], say.'),
+    ("data = []", "data", ""),
+    ('data = ["x"]\n[train]\nepochs = "a"', "train.epochs: expected `float`, got `str`", ""),
+    ('data = ["x"]\n[train]\nepochs = -1', "train.epochs: expected `float` > 0.0", ""),
+    ('data = ["x"]\n[train]\nschedule = "sine"', "train.schedule", ""),
+    ("data = [", "Invalid value", "Strings need quotes"),
+]
+
+
+@pytest.mark.parametrize(("text", "message", "hint"), BAD)
+def test_a_bad_recipe_is_told_by_file_key_and_nearest_valid_one(text: str, message: str, hint: str) -> None:
+    with pytest.raises(LuthierError) as caught:
+        parse(text, "my.toml")
+    assert "my.toml" in caught.value.message
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_a_frozen_recipe_says_the_same() -> None:
+    recipe = Recipe(data=["/a.jsonl", "/b.jsonl"], name="x", train=Train(epochs=1.5, seed=7), lora=Lora(r=8))
+    assert parse(to_toml(recipe), "frozen") == recipe
+
+
+def test_paths_are_relative_to_the_recipe_and_its_name_is_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('data = ["a.jsonl", "/b.jsonl"]\nmodel = "./base"\n')
+    recipe = load(path)
+    assert recipe.data == [str(tmp_path / "a.jsonl"), "/b.jsonl"]
+    assert recipe.model == str(tmp_path / "base")
+    assert recipe.name == "mine"
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "nix.toml", tmp_path, tmp_path / "binary.toml"):
+        with pytest.raises(LuthierError, match=str(path)):
+            load(path)
+
+
+def test_the_guide_documents_every_key() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "recipe.md").read_text()
+    missing = [f"{section}.{key}" for section, names in keys().items() for key in names if f"`{key}`" not in guide]
+    assert not missing

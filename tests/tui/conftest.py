@@ -1,0 +1,38 @@
+"""A home of its own for each test, a clock that stands still, and no animations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["TEXTUAL_ANIMATIONS"] = "none"  # before textual is imported
+
+import pytest
+
+from jobs.home import models_directory
+from jobs.job import Job
+from tests.tui import folders
+from tui import figures, themes
+from tui.app import LuthierApp
+from tui.screens import serve
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(figures, "now", lambda: folders.NOW)
+    monkeypatch.setattr(LuthierApp, "POLL_SECONDS", 3600.0)  # tests say when to look
+    monkeypatch.setattr(serve, "_key_file", lambda: Path("/home/luthier/keys/client"))
+    monkeypatch.setattr(themes, "saved_theme", lambda available: themes.DEFAULT_THEME)
+    return tmp_path
+
+
+@pytest.fixture
+def made(home: Path) -> Iterator[dict[str, Job]]:
+    """A job in each state, a ready base model and a running server."""
+    folders.base_model(models_directory() / "builtin")
+    made = folders.all_states()
+    with folders.held(*(made[name] for name in folders.LIVING)):
+        yield made

@@ -1,0 +1,101 @@
+"""The registry: everything in it can be found and done."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+
+import pytest
+from textual.dom import DOMNode
+
+from jobs.job import Job
+from tests.tui.driving import ready, until
+from tui.actions import ACTIONS, PLACE_TITLES, Place
+from tui.app import LuthierApp
+from tui.palette import ActionProvider, label
+from tui.widgets.help_modal import HelpModal, help_text
+
+CLASSES = {
+    "app": ("tui.app", "LuthierApp"),
+    "list": ("tui.widgets.row_table", "RowOptions"),
+    "log": ("tui.widgets.log_view", "LogView"),
+    "runs": ("tui.screens.runs", "RunsScreen"),
+    "run": ("tui.screens.run", "RunScreen"),
+    "models": ("tui.screens.models", "ModelsScreen"),
+    "serve": ("tui.screens.serve", "ServeScreen"),
+    "chat": ("tui.screens.chat", "ChatScreen"),
+}
+
+
+def test_ids_are_unique_and_name_a_place() -> None:
+    assert [action for action, count in Counter(action.id for action in ACTIONS).items() if count > 1] == []
+    assert {action.place for action in ACTIONS} <= set(PLACE_TITLES)
+
+
+@pytest.mark.parametrize("place", PLACE_TITLES)
+def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
+    module, name = CLASSES[place]
+    owner: type[DOMNode] = getattr(importlib.import_module(module), name)
+    bound = {binding.id for bindings in owner._merge_bindings().key_to_bindings.values() for binding in bindings}
+    for action in ACTIONS:
+        if action.place == place:
+            assert hasattr(owner, f"action_{action.action.partition('(')[0]}"), action.id
+            assert action.id in bound
+
+
+@pytest.mark.parametrize("place", ["app", "list", "log", "runs", "run", "models", "serve"])
+def test_no_key_means_two_things_at_one_place(place: Place) -> None:
+    keys = Counter(key for action in ACTIONS if action.place == place for key in action.keys.split(","))
+    assert [key for key, count in keys.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("place", ["runs", "run", "models", "serve"])
+def test_screens_show_at_most_seven_hints(place: Place) -> None:
+    assert sum(action.footer for action in ACTIONS if action.place in (place, "app")) <= 8  # `error` and the examples exclude each other
+
+
+@pytest.mark.parametrize("place", PLACE_TITLES)
+def test_help_has_every_action_this_place_first(place: Place) -> None:
+    text = str(help_text(place, "", 200))
+    assert text.startswith(PLACE_TITLES[place])
+    for action in ACTIONS:
+        assert action.help in text
+        assert action.key_names[0] in text
+
+
+def test_help_is_searched_by_all_words() -> None:
+    found = str(help_text("runs", "stop job", 200))
+    assert "Stop the job" in found and "Choose the colours" not in found
+    assert "Nothing is called that" in str(help_text("runs", "zither", 200))
+
+
+async def test_palette_has_every_action_with_its_key() -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        provider = ActionProvider(app.screen)
+        hits = [hit async for hit in provider.discover()]
+        assert sorted(str(hit.prompt) for hit in hits) == sorted(label(action) for action in ACTIONS)
+        assert all(hit.help and any(hit.help.startswith(action.key_names[0]) for action in ACTIONS) for hit in hits)
+        found = [hit async for hit in provider.search("theme")]
+        assert any(str(hit.text) == "theme" for hit in found)
+
+
+async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        await app.perform(next(action for action in ACTIONS if action.id == "serve.snippet"))
+        assert app.current_mode == "serve"
+        await app.perform(next(action for action in ACTIONS if action.id == "run.scale"))
+        await until(pilot, lambda: any("not possible" in note.message for note in app._notifications))
+
+
+async def test_help_opens_narrows_and_closes() -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpModal)
+        await pilot.press("escape")
+        assert not isinstance(app.screen, HelpModal)

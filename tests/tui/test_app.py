@@ -1,0 +1,146 @@
+"""The frame: screens by number, back, quitting, failures, small terminals, light imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from textual.app import App
+
+from jobs.errors import LuthierError
+from jobs.job import Job
+from tests.tui import folders
+from tests.tui.driving import ready, screen_text, text_of, until
+from tui.app import LuthierApp
+from tui.screens.run import RunScreen
+from tui.widgets.error_modal import ErrorModal
+
+HEAVY = ["torch", "transformers", "trl", "peft", "datasets", "numpy", "vllm", "openai", "httpx"]
+
+
+def test_importing_the_app_loads_nothing_heavy() -> None:
+    code = f"import sys, tui.app, tui.screens.runs; print([name for name in {HEAVY} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+async def test_numbers_open_the_screens_and_escape_never_quits(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        for key, place in [("2", "models"), ("3", "serve"), ("1", "runs")]:
+            await pilot.press(key)
+            assert app.current_mode == place
+        await pilot.press("escape", "escape")
+        assert app.is_running
+
+
+async def test_a_screen_keeps_its_place_while_another_is_looked_at(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("down", "down", "down", "enter")
+        assert isinstance(app.screen, RunScreen) and app.screen.job.id == made["pirate"].id
+        await pilot.press("2", "1")
+        assert isinstance(app.screen, RunScreen)
+        await pilot.press("1")
+        assert app.current_mode == "runs" and not isinstance(app.screen, RunScreen)
+
+
+@pytest.mark.parametrize("start", ["runs", "models", "serve", "chat"])
+async def test_starts_where_it_is_told(start: str) -> None:
+    app = LuthierApp(start_screen=start)
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert app.current_mode == start
+
+
+async def test_header_tells_what_runs(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        assert text_of(app, "#app-state") == "● 4 running   ● serving captain-server"
+
+
+async def test_quitting_with_jobs_alive_says_so_once(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("q")
+    assert capsys.readouterr().err == "5 jobs keep running. `luthier runs` lists them.\n"
+    assert app.return_code == 0
+
+
+async def test_ctrl_c_stops_nothing(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("ctrl+c")
+        assert app.is_running and made["pirate"].alive()
+
+
+async def test_q_is_text_in_an_input_and_ctrl_q_quits_even_there(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("slash", "q", "4")
+        assert app.is_running and app.current_mode == "runs"
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not app.is_running)
+
+
+async def test_a_failure_in_the_background_is_shown_and_can_be_copied() -> None:
+    def fail() -> None:
+        raise LuthierError("No strings", "The shop is shut.", "Come back on Monday.")
+
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        app.screen.in_background(fail)  # type: ignore[attr-defined]  # a LuthierScreen
+        await until(pilot, lambda: isinstance(app.screen, ErrorModal))
+        await pilot.pause()
+        shown = screen_text(app)
+        assert "No strings" in shown and "The shop is shut." in shown and "Come back on Monday." in shown
+        await pilot.press("c")
+        assert app.clipboard == "No strings: The shop is shut.\nCome back on Monday."
+        await pilot.press("x")
+        assert not isinstance(app.screen, ErrorModal)
+
+
+async def test_an_unexpected_failure_leaves_its_details_in_a_file(home: object) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        app.show_failure(ZeroDivisionError("division by zero"))
+        await pilot.pause()
+        assert isinstance(app.screen, ErrorModal) and app.screen.error.title == "Unexpected ZeroDivisionError"
+        assert "crash.log" in app.screen.error.hint
+
+
+async def test_a_terminal_too_small_says_what_it_needs() -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(59, 20)) as pilot:
+        await ready(pilot)
+        assert screen_text(app).split() == ["needs", "60x15"]
+        await pilot.resize_terminal(60, 15)
+        await pilot.pause()
+        assert "Luthier" in screen_text(app)
+
+
+async def test_the_end_of_a_job_is_announced(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        folders.write(made["pirate"], folders.event("exited", 0, code=1, stopped=False, swept=0))
+        rows = app.rows or []
+        (made["pirate"].directory / "lock").unlink()
+        app.read_jobs()
+        await until(pilot, lambda: app.rows is not rows)
+        await until(pilot, lambda: any("pirate is failed" in note.message for note in app._notifications))
+
+
+def test_themes_are_ours_first_and_never_ansi() -> None:
+    app: App[None] = LuthierApp()
+    assert app.theme == "luthier-dark"
+    assert {"luthier-dark", "luthier-light", "luthier-contrast"} <= set(app.available_themes)
+    assert not [name for name in app.available_themes if name.startswith("ansi") or name.endswith("ansi")]

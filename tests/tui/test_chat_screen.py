@@ -1,0 +1,280 @@
+"""The chat screen against the fake server: a real socket, no model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+import tui.app
+from jobs.errors import LuthierError
+from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
+from tests.fakes.openai_server import FakeServer
+from tui.app import LuthierApp
+from tui.chat_server import ChatServer
+from tui.chat_session import Complete, Failed, Halted, Streamer, Writing
+from tui.screens.chat import ChatScreen
+from tui.widgets.chat_settings import ChatSettingsModal
+from tui.widgets.path_modal import PathModal
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.transcript import Transcript
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer(("base", "captain", "pirate")) as running:
+        yield running
+
+
+def make_app(find_server: Callable[[], ChatServer | None], stream: Streamer = stream_chat) -> LuthierApp:
+    class ChatApp(LuthierApp):
+        CSS_PATH = Path(tui.app.__file__).with_name("luthier.tcss")
+        MODES: ClassVar[dict[str, Any]] = {**LuthierApp.MODES, "chat": lambda: ChatScreen(find_server, stream)}
+
+    app = ChatApp(start_screen="chat")
+    app.animation_level = "none"
+    return app
+
+
+def chat_server(endpoint: Endpoint) -> ChatServer:
+    return ChatServer(endpoint, ("base", "captain", "pirate"), frozenset({"captain", "pirate"}))
+
+
+async def until(condition: Callable[[], bool], pilot: Pilot[None]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+    await pilot.pause()
+
+
+@asynccontextmanager
+async def chat(server: FakeServer, size: tuple[int, int] = (100, 30)) -> AsyncIterator[tuple[Pilot[None], ChatScreen]]:
+    async with make_app(lambda: chat_server(server.endpoint)).run_test(size=size) as pilot:
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        yield pilot, screen
+
+
+def prompt(screen: ChatScreen) -> PromptBox:
+    return screen.query_one(PromptBox)
+
+
+async def ask(pilot: Pilot[None], screen: ChatScreen, text: str, wait: bool = True) -> None:
+    prompt(screen).text = text
+    await pilot.press("enter")
+    if wait:
+        await until(lambda: not screen.session.answering, pilot)
+
+
+def shown(screen: ChatScreen, side: int) -> str:
+    transcript = screen.query(Transcript)[side]
+    return "\n".join(strip.text.rstrip() for strip in (transcript.render_line(y) for y in range(transcript.size.height)))
+
+
+def states(screen: ChatScreen) -> list[type]:
+    return [type(side.turns[-1].state) for side in screen.session.sides]
+
+
+async def test_both_answer_at_once_with_one_seed(server: FakeServer) -> None:
+    async with chat(server) as (pilot, screen):
+        assert prompt(screen).has_focus
+        await ask(pilot, screen, "Hi")
+        assert [request["model"] for request in server.requests] == ["base", "captain"]
+        assert len({request["seed"] for request in server.requests}) == 1
+        assert "base says: Hi" in shown(screen, 0)
+        assert "captain says: Hi" in shown(screen, 1)
+        assert "TTFT" in shown(screen, 1)
+        assert "3 tokens" in shown(screen, 1)
+        assert prompt(screen).text == ""
+        await ask(pilot, screen, "And now?")
+        assert [message["role"] for message in server.requests[-1]["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_escape_stops_first_and_goes_back_only_then(server: FakeServer) -> None:
+    server.tokens_per_second = 20
+    server.answer = lambda model, messages: "word " * 200
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "Go", wait=False)
+        await until(lambda: states(screen) == [Writing, Writing], pilot)
+        await ask(pilot, screen, "not yet", wait=False)
+        assert prompt(screen).text == "not yet"
+        await pilot.press("escape")
+        assert states(screen) == [Halted, Halted]
+        await until(lambda: server.cancelled == 2, pilot)
+        assert prompt(screen).has_focus
+        assert "stopped by you" in shown(screen, 0)
+        await pilot.press("escape")
+        assert isinstance(screen.focused, Transcript)
+
+
+async def test_one_side_is_stopped_and_asked_again_alone(server: FakeServer) -> None:
+    server.answer = lambda model, messages: "word " * (400 if model == "captain" else 2)
+    server.tokens_per_second = 100
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "Go", wait=False)
+        await until(lambda: states(screen) == [Complete, Writing], pilot)
+        screen.query(Transcript)[1].focus()
+        await pilot.press("s")
+        assert states(screen) == [Complete, Halted]
+        server.answer = lambda model, messages: "Short."
+        await pilot.press("r")
+        await until(lambda: not screen.session.answering, pilot)
+        assert [request["model"] for request in server.requests] == ["base", "captain", "captain"]
+        assert server.requests[2]["seed"] == server.requests[1]["seed"]
+        assert "Short." in shown(screen, 1)
+
+
+async def test_a_failure_is_told_and_the_prompt_comes_back(server: FakeServer) -> None:
+    server.fault = "unauthorized"
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "Hi there")
+        assert states(screen) == [Failed, Failed]
+        assert "does not accept the key" in shown(screen, 0)
+        assert "^r asks again" in shown(screen, 1)
+        assert prompt(screen).text == "Hi there"
+        server.fault = None
+        await pilot.press("enter")
+        await until(lambda: not screen.session.answering, pilot)
+        assert [len(side.turns) for side in screen.session.sides] == [1, 1]
+        assert "base says: Hi there" in shown(screen, 0)
+
+
+async def test_a_break_in_the_middle_keeps_what_came(server: FakeServer) -> None:
+    server.fault = "drop"
+    server.answer = lambda model, messages: "one two three four five"
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "Count")
+        assert "one two three" in shown(screen, 0)
+        assert "broke off" in shown(screen, 0)
+        assert prompt(screen).text == ""
+        server.fault = None
+        await pilot.press("ctrl+r")
+        await until(lambda: not screen.session.answering, pilot)
+        assert states(screen) == [Complete, Complete]
+
+
+async def test_models_and_settings_are_chosen(server: FakeServer) -> None:
+    async with chat(server) as (pilot, screen):
+        screen.query(Transcript)[0].focus()
+        await pilot.press("m")
+        assert screen.session.sides[0].model == "captain"
+        await pilot.press("o")
+        modal = pilot.app.screen
+        assert isinstance(modal, ChatSettingsModal)
+        modal.query_one("#temperature", Input).value = "hot"
+        await pilot.press("ctrl+s")
+        assert str(modal.query_one("#temperature-error", Static).content) == "from 0 to 2"
+        modal.query_one("#temperature", Input).value = "0"
+        modal.query_one("#seed", Input).value = "11"
+        await pilot.press("ctrl+s")
+        prompt(screen).focus()
+        await ask(pilot, screen, "Hi")
+        assert {(request["temperature"], request["seed"]) for request in server.requests} == {(0, 11)}
+        assert server.requests[0]["model"] == "captain"
+
+
+async def test_new_chat_export_and_copy(server: FakeServer, tmp_path: Path) -> None:
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "Hi")
+        screen.query(Transcript)[1].focus()
+        await pilot.press("c")
+        assert pilot.app.clipboard == "captain says: Hi"
+        await pilot.press("e")
+        assert isinstance(pilot.app.screen, PathModal)
+        pilot.app.screen.query_one(Input).value = str(tmp_path / "chat.jsonl")
+        await pilot.press("enter")
+        assert len((tmp_path / "chat.jsonl").read_text().splitlines()) == 2
+        await pilot.press("n")
+        assert screen.session.empty
+        await pilot.press("n")
+        assert "captain says: Hi" in shown(screen, 1)
+
+
+async def test_follows_the_end_only_while_there(server: FakeServer) -> None:
+    server.answer = lambda model, messages: "\n\n".join(f"{index}" for index in range(120))
+    server.tokens_per_second = 150
+    async with chat(server) as (pilot, screen):
+        left, right = screen.query(Transcript)
+        await ask(pilot, screen, "Count", wait=False)
+        await until(lambda: right.max_scroll_y > 10, pilot)
+        right.scroll_to(y=3, animate=False)
+        await until(lambda: not screen.session.answering, pilot)
+        assert right.scroll_y == 3
+        assert left.scroll_y == left.max_scroll_y > 100
+
+
+async def test_one_side_alone_and_both(server: FakeServer) -> None:
+    async with chat(server, size=(80, 24)) as (pilot, screen):
+        left, right = screen.query(".pane")
+        for view in ([True, False], [False, True], [True, True]):
+            await pilot.press("ctrl+b")
+            assert [left.display, right.display] == view
+
+
+async def test_without_a_server_nothing_dead_is_offered() -> None:
+    async with make_app(lambda: None).run_test(size=(80, 24)) as pilot:
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        assert "No server is running" in str(screen.query_one("#no-server", Static).content)
+        assert not prompt(screen).display
+        assert not [active.binding for active in screen.active_bindings.values() if (active.binding.id or "").startswith("chat.")]
+
+
+# Pictures
+
+_ANSWERS = {
+    ("base", 1): "I can help with that. Could you tell me more about what you would like to know?",
+    (
+        "captain",
+        1,
+    ): "Ahoy! **Three** things a captain needs:\n\n1. a fair wind\n2. a true compass\n3. a crew that *sings*\n\nThe rest be luck.",
+    (
+        "base",
+        2,
+    ): "# Knots\n\nThe bowline, in `rope`:\n\n```python\ndef bowline(rope):\n    return rope.loop().around().back()\n```\n\n> 你好 🙂\n",
+    ("captain", 2): "Arr, me hearty: the bowline. It never slips and it never jams, be the night ever so foul and the rope ever so wet.",
+}
+
+
+async def fixed_stream(endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling) -> AsyncIterator[Delta | Finished]:
+    turn = (len(messages) + 1) // 2
+    if messages[-1]["content"] == "Break":
+        yield Delta("It began well")
+        raise LuthierError("The answer broke off", "The connection to http://127.0.0.1:8000 was lost.", "The server may have stopped.")
+    yield Delta(_ANSWERS[model, turn])
+    yield Finished("stop", 20, 24 * turn, 0.083 if model == "base" else 0.091, 0.6)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
+def test_picture(size: tuple[int, int], snap_compare: Any) -> None:
+    async def talk(pilot: Pilot[None]) -> None:
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        prompt(screen).cursor_blink = False
+        for text in ("What does a captain need?", "Which knot is best?", "Break")[: 3 if size[0] > 80 else 2]:
+            await ask(pilot, screen, text)
+
+    app = make_app(lambda: chat_server(Endpoint("http://127.0.0.1:8000", "key")), fixed_stream)
+    assert snap_compare(app, terminal_size=size, run_before=talk)
+
+
+def test_picture_without_a_server(snap_compare: Any) -> None:
+    async def wait(pilot: Pilot[None]) -> None:
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot)
+
+    assert snap_compare(make_app(lambda: None), terminal_size=(80, 24), run_before=wait)

@@ -1,0 +1,86 @@
+"""The form for a new run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from jobs.errors import LuthierError
+from jobs.job import Job
+from tests.tui import folders
+from tests.tui.driving import ready, text_of, until
+from trainer.recipe import Recipe
+from tui.app import LuthierApp
+from tui.screens.run import RunScreen
+from tui.widgets.new_run import NewRunModal
+
+
+def fill(form: NewRunModal, **values: str) -> None:
+    for key, value in values.items():
+        form.field(key).query_one(Input).value = value
+
+
+def errors(form: NewRunModal) -> list[str]:
+    return [field.key for field in form.query(".field.-wrong")]  # type: ignore[attr-defined]  # these are Fields
+
+
+async def test_errors_stand_beside_their_fields(home: Path) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        form = app.screen
+        assert isinstance(form, NewRunModal)
+        fill(form, epochs="many", rate="-1", r="8.5", data="/nowhere.jsonl")
+        await pilot.press("enter")
+        assert errors(form) == ["data", "epochs", "rate", "r"]
+        fill(form, recipe=str(home / "none.toml"))
+        await pilot.press("enter")
+        assert errors(form) == ["recipe"]
+        assert form.field("epochs").disabled
+
+
+async def test_the_fields_become_a_recipe_and_the_run_opens(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = home / "pirates.jsonl"
+    data.write_text("{}\n")
+    started: list[Recipe] = []
+
+    def train(recipe: Recipe) -> Job:
+        started.append(recipe)
+        return folders.make_job(recipe.name, 1, age=0)
+
+    monkeypatch.setattr("trainer.launch.train", train)
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        assert isinstance(app.screen, NewRunModal)
+        fill(app.screen, data=str(data), epochs="1.5", rate="1e-4", r="8")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+    recipe = started[0]
+    assert (recipe.name, recipe.model, recipe.data) == ("pirates", "builtin", [str(data)])
+    assert (recipe.train.epochs, recipe.train.learning_rate, recipe.lora.r, recipe.lora.alpha) == (1.5, 1e-4, 8, 16)
+
+
+async def test_a_refused_run_keeps_the_form_and_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = home / "recipe.toml"
+    recipe.write_text('data = ["gone.jsonl"]\n')
+
+    def train(recipe: Recipe) -> Job:
+        raise LuthierError("No such data", f"{recipe.data[0]} is not there.", "Check the path.")
+
+    monkeypatch.setattr("trainer.launch.train", train)
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        assert isinstance(app.screen, NewRunModal)
+        fill(app.screen, recipe=str(recipe))
+        await pilot.press("enter")
+        await until(pilot, lambda: "No such data" in text_of(app, "#form-error"))
+        assert isinstance(app.screen, NewRunModal)
+        await pilot.press("escape")
+        assert not isinstance(app.screen, NewRunModal)

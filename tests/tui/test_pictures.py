@@ -1,0 +1,84 @@
+"""One picture a screen at both sizes, and a sweep of the themes. `pytest --snapshot-update` makes them anew; look at them then."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from textual.pilot import Pilot
+
+from jobs.job import Job
+from tests.tui.driving import ready, until
+from tui.app import LuthierApp
+from tui.screens.models import ModelsScreen
+from tui.screens.serve import ServeScreen
+
+Compare = Callable[..., bool]
+SIZES = [(80, 24), (140, 40)]
+
+
+async def _runs(pilot: Pilot[None]) -> None:
+    await ready(pilot)
+    await pilot.press("down", "down", "down")
+
+
+async def _run(pilot: Pilot[None]) -> None:
+    await _runs(pilot)
+    await pilot.press("enter")
+    await pilot.pause()
+
+
+async def _models(pilot: Pilot[None]) -> None:
+    app = await ready(pilot)
+    screen = app.screen
+    await until(pilot, lambda: isinstance(screen, ModelsScreen) and bool(screen.models))
+    await pilot.pause()
+
+
+async def _serve(pilot: Pilot[None]) -> None:
+    app = await ready(pilot)
+    screen = app.screen
+    await until(pilot, lambda: isinstance(screen, ServeScreen) and screen.server is not None)
+    await pilot.pause()
+
+
+SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {
+    "runs": ("runs", _runs),
+    "run": ("runs", _run),
+    "models": ("models", _models),
+    "serve": ("serve", _serve),
+}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_screen(made: dict[str, Job], snap_compare: Compare, screen: str, size: tuple[int, int]) -> None:
+    start, prepare = SCREENS[screen]
+    assert snap_compare(LuthierApp(start), terminal_size=size, run_before=prepare)
+
+
+@pytest.mark.parametrize("theme", ["luthier-light", "luthier-contrast", "NO_COLOR", "ascii"])
+def test_theme(made: dict[str, Job], snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
+    if theme == "NO_COLOR":
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = LuthierApp(ascii_only=theme == "ascii")
+    if theme.startswith("luthier"):
+        app.theme = theme
+    assert snap_compare(app, terminal_size=(80, 24), run_before=_run)
+
+
+async def test_without_colour_everything_can_still_be_read(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        assert app.no_color
+        background = app.screen.background_colors[0]
+        for strip in app.screen._compositor.render_strips():
+            for colour_filter in app._filters:
+                strip = strip.apply_filter(colour_filter, background)
+            for text, style, _ in strip:
+                if text.strip() and style is not None and style.color is not None and style.bgcolor is not None:
+                    ink, paper = style.color.get_truecolor(), style.bgcolor.get_truecolor()
+                    assert ink.red == ink.green == ink.blue, text
+                    assert abs(ink.red - paper.red) > 35, text

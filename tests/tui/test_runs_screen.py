@@ -1,0 +1,141 @@
+"""The list of runs and other jobs."""
+
+from __future__ import annotations
+
+from textual.widgets import Input, Static
+
+from jobs.job import Job
+from tests.tui import folders
+from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
+from tui import joblist
+from tui.app import LuthierApp
+from tui.joblist import read_rows
+from tui.screens.run import RunScreen
+from tui.widgets.confirm_modal import ConfirmModal
+from tui.widgets.new_run import NewRunModal
+from tui.widgets.row_table import RowTable
+
+
+def test_rows_say_step_loss_and_time_left(made: dict[str, Job]) -> None:
+    rows = {row.name: row for row in read_rows({})}
+    pirate = rows["pirate"]
+    assert (pirate.step, pirate.total) == (340, 800)
+    assert pirate.seconds_left is not None and abs(pirate.seconds_left - 460 * 1.7) < 1
+    assert rows["captain"].seconds_left is None
+    assert [row.name for row in joblist.tuned(rows.values())] == ["captain"]
+
+
+def test_an_ended_job_is_read_again_only_when_its_events_grow(made: dict[str, Job]) -> None:
+    first = {row.id: row for row in read_rows({})}
+    second = {row.id: row for row in read_rows(first)}
+    captain, pirate = made["captain"].id, made["pirate"].id
+    assert second[captain] is first[captain] and second[pirate] is not first[pirate]
+    folders.begin(made["captain"], 5)
+    assert {row.id: row for row in read_rows(first)}[captain] is not first[captain]
+
+
+async def test_every_state_has_glyph_and_word(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        lines = lines_of(app.screen.query_one("#jobs", RowTable))
+    signs = ["◌ queued", "◐ stopping", "◔ starting", "● running", "● running", "? lost", "✗ failed", "✓ done", "■ stopped", "✓ done"]
+    assert all(sign in line for sign, line in zip(signs, lines, strict=True))
+    assert "waits for gpu-0, which pirate has" in lines[0]
+    assert "340/800" in lines[3] and "0.910" in lines[3] and "13 m" in lines[3] and "10 m" in lines[3]
+    assert "Out of memory" in lines[6]
+
+
+async def test_the_empty_list_names_the_next_key() -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        assert "n starts a run" in text_of(app, "#empty")
+        await pilot.press("n")
+        assert isinstance(app.screen, NewRunModal)
+
+
+async def test_filter_narrows_stays_and_is_cleared_by_escape(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        table = app.screen.query_one("#jobs", RowTable)
+        await pilot.press("slash")
+        app.screen.query_one("#filter", Input).value = "captain done"
+        await pilot.press("enter")
+        assert len(lines_of(table)) == 1 and visible(app.screen.query_one("#filter"))
+        app.screen.query_one("#filter", Input).value = "zither"
+        await pilot.pause()
+        assert "Nothing matches zither." in screen_text(app)
+        await pilot.press("escape")
+        assert len(lines_of(table)) == 10 and not visible(app.screen.query_one("#filter"))
+
+
+async def test_the_cursor_stays_on_its_job_when_another_comes(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("j", "j", "j", "k")
+        table = app.screen.query_one("#jobs", RowTable)
+        assert table.highlighted_id == made["parrot"].id
+        folders.make_job("newest", 11, age=1)
+        rows = app.rows
+        app.read_jobs()
+        await until(pilot, lambda: app.rows is not rows)
+        await pilot.pause()
+        assert table.highlighted_id == made["parrot"].id and len(lines_of(table)) == 11
+
+
+async def test_hints_are_what_can_be_done_now(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("end")
+        await pilot.pause()
+        assert "s stop" not in screen_text(app).splitlines()[-1]
+        for _ in range(2):
+            await pilot.press("up")
+        await pilot.pause()
+        assert "v serve" in screen_text(app).splitlines()[-1]
+
+
+async def test_stop_asks_and_says_what_is_kept(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("down", "down", "down", "s")
+        assert isinstance(app.screen, ConfirmModal)
+        assert "Checkpoint 300 stays" in screen_text(app)
+        await pilot.press("n")
+        assert made["pirate"].alive()
+
+
+async def test_delete_shows_size_and_path_and_deletes(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("end", "up", "d")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
+        assert isinstance(app.screen, ConfirmModal)
+        assert str(made["first-try"].directory) in app.screen.message and "kB" in app.screen.message
+        await pilot.press("y")
+        await until(pilot, lambda: not made["first-try"].directory.exists())
+        await until(pilot, lambda: all(row.name != "first-try" for row in app.rows or []))
+
+
+async def test_enter_opens_the_run_and_escape_comes_back(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("enter")
+        assert isinstance(app.screen, RunScreen)
+        await pilot.press("escape")
+        assert app.screen.query_one("#empty", Static)
+
+
+async def test_enter_on_a_server_goes_to_serve(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("down", "down", "down", "down", "enter")
+        assert app.current_mode == "serve"

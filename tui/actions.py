@@ -1,0 +1,158 @@
+"""The one registry of what a user can do. Bindings, footer, help and the command palette are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.binding import Binding, BindingType
+
+Place = Literal["app", "list", "log", "runs", "run", "models", "serve", "chat"]
+
+PLACE_TITLES: dict[Place, str] = {
+    "app": "Everywhere",
+    "list": "In lists",
+    "log": "In logs",
+    "runs": "Runs",
+    "run": "Run",
+    "models": "Models",
+    "serve": "Serve",
+    "chat": "Chat",
+}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a user can do.
+
+    `id` is "place.name"; the widget of that place has the method `action_name`, unless `call` names another one.
+    `keys` are Textual's names, separated by commas; the first is the one that is shown. `footer` puts it among the hints at the bottom.
+    A `priority` key works inside text inputs and modals too.
+    """
+
+    id: str
+    title: str
+    help: str
+    keys: str
+    footer: bool = False
+    call: str = ""
+    priority: bool = False
+
+    @property
+    def place(self) -> Place:
+        return self.id.partition(".")[0]  # type: ignore[return-value]  # test_actions checks every id
+
+    @property
+    def action(self) -> str:
+        return self.call or self.id.partition(".")[2]
+
+    @property
+    def key_names(self) -> list[str]:
+        return [_display(key) for key in self.keys.split(",")]
+
+
+_KEY_NAMES = {
+    "question_mark": "?",
+    "slash": "/",
+    "escape": "esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "upper_g": "G",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+}
+
+
+def _display(key: str) -> str:
+    name = _KEY_NAMES.get(key, key)
+    return f"^{name.removeprefix('ctrl+')}" if name.startswith("ctrl+") else name
+
+
+ACTIONS: list[Action] = [
+    Action("runs.open", "open", "Open the run, or the server, that is highlighted.", "enter", footer=True),
+    Action("runs.new", "new run", "Fine-tune a model: from a recipe, or from a model and a data file.", "n", footer=True),
+    Action("runs.stop", "stop", "Stop the job that is highlighted. Asks first, and says what is kept.", "s", footer=True),
+    Action("runs.serve", "serve", "Serve the tuned model of this run.", "v", footer=True),
+    Action("runs.delete", "delete", "Delete the job's folder with everything in it. Asks first.", "d,delete"),
+    Action("runs.filter", "filter", "Show only the jobs whose name, kind or state has the text.", "slash", footer=True),
+    Action("run.stop", "stop", "Stop this run. Asks first, and says what is kept.", "s", footer=True),
+    Action("run.serve", "serve", "Serve the tuned model of this run.", "v", footer=True),
+    Action("run.error", "error", "Why this run failed, with the last lines of its log.", "e", footer=True),
+    Action("run.scale", "log scale", "Draw the loss on a logarithmic scale, or a linear one.", "y", footer=True),
+    Action("run.copy", "copy path", "Copy the path of the run's folder.", "c"),
+    Action("models.prepare", "prepare", "Make the built-in model ready in this home. A job that takes a minute or so.", "p", footer=True),
+    Action("models.serve", "serve", "Serve the model that is highlighted.", "v,enter", footer=True),
+    Action("models.new", "new run", "Fine-tune the model that is highlighted.", "n", footer=True),
+    Action("models.copy", "copy path", "Copy the path of the model or adapter.", "c", footer=True),
+    Action("serve.start", "start", "Start a server: a base model and any number of tuned ones.", "n,enter", footer=True),
+    Action("serve.stop", "stop", "Stop the server. Tuned models stay on disk.", "s", footer=True),
+    Action("serve.copy", "copy", "Copy the example as it is shown.", "c", footer=True),
+    Action("serve.snippet", "curl/python", "Show the example for curl, or for Python's openai.", "p", footer=True),
+    Action("serve.error", "error", "Why the server failed, with the last lines of its log.", "e", footer=True),
+    Action("serve.reveal", "show key", "Show the client key in the example, or hide it again.", "r", footer=True),
+    # chat: its owner edits this block
+    Action("chat.send", "send", "Ask both models. ctrl+j begins a new line.", "enter", footer=True),
+    Action("chat.write", "write", "Back to the prompt.", "enter,i", footer=True),
+    Action("chat.stop", "stop both", "Stop the answers that are being written. What has come stays.", "escape,ctrl+s", footer=True),
+    Action("chat.stop_side", "stop", "Stop the answer of this side only.", "s", footer=True),
+    Action("chat.retry", "retry", "Ask the last question again, on both sides.", "ctrl+r", footer=True),
+    Action("chat.retry_side", "retry", "Ask the last question again, on this side only.", "r", footer=True),
+    Action("chat.next_model", "model", "Another model of the server for this side.", "m", footer=True),
+    Action("chat.copy", "copy answers", "Copy the last answers of both sides.", "ctrl+y"),
+    Action("chat.copy_side", "copy", "Copy the last answer of this side.", "c", footer=True),
+    Action("chat.settings", "settings", "Models, system prompt and sampling of both sides.", "ctrl+o,o", footer=True),
+    Action("chat.view", "view", "Both sides, the left one, the right one.", "ctrl+b,z", footer=True),
+    Action("chat.clear", "new", "Begin a new chat with the same models and settings.", "ctrl+n,n", footer=True),
+    Action("chat.export", "export", "Write the chat to a Markdown or JSONL file.", "ctrl+g,e"),
+    # end of chat
+    Action("list.cursor_up", "up", "The row above.", "up,k"),
+    Action("list.cursor_down", "down", "The row below.", "down,j"),
+    Action("list.first", "first", "The first row.", "home,g"),
+    Action("list.last", "last", "The last row.", "end,upper_g"),
+    Action("list.page_up", "page up", "A page up.", "pageup,ctrl+u"),
+    Action("list.page_down", "page down", "A page down.", "pagedown,ctrl+d"),
+    Action("log.line_up", "up", "A line up; the log stays where it is while it grows.", "up,k"),
+    Action("log.line_down", "down", "A line down.", "down,j"),
+    Action("log.page_up", "page up", "A page up.", "pageup,ctrl+u"),
+    Action("log.page_down", "page down", "A page down.", "pagedown,ctrl+d"),
+    Action("log.top", "top", "The first line.", "home,g"),
+    Action("log.follow", "follow", "Go to the end of the log and stay there as it grows.", "end,upper_g,f"),
+    Action("app.runs", "Runs", "Runs and other jobs, with their states.", "1", call="show('runs')"),
+    Action("app.models", "Models", "Base models and tuned adapters.", "2", call="show('models')"),
+    Action("app.serve", "Serve", "The server and how to ask it.", "3", call="show('serve')"),
+    Action("app.chat", "Chat", "Talk to base and tuned models side by side.", "4", call="show('chat')"),
+    Action("app.back", "back", "One level back. Never quits.", "escape"),
+    Action("app.help", "help", "What can be done here, and its keys.", "question_mark,f1", footer=True),
+    Action("app.palette", "palette", "Every action by its name.", "ctrl+p", call="command_palette"),
+    Action("app.theme", "theme", "Choose the colours.", "ctrl+t", call="change_theme"),
+    Action("app.copied", "copy selection", "Copy the selected text. Never stops anything.", "ctrl+c", call="help_quit"),
+    Action("app.quit", "quit", "Leave Luthier. Jobs keep running.", "q", footer=True),
+    Action("app.quit_now", "quit anyway", "Leave Luthier even while typing. Jobs keep running.", "ctrl+q", call="quit", priority=True),
+]
+
+
+def actions_of(*places: Place) -> list[Action]:
+    return [action for action in ACTIONS if action.place in places]
+
+
+def bindings(place: Place) -> list[BindingType]:
+    """The bindings of everything that can be done at this place: a screen's or widget's `BINDINGS`."""
+    return [
+        Binding(
+            action.keys,
+            action.action,
+            action.title,
+            show=action.footer,
+            key_display=action.key_names[0],
+            tooltip=action.help,
+            priority=action.priority,
+            id=action.id,
+        )
+        for action in actions_of(place)
+    ]
+
+
+def place_of(screen: object) -> Place:
+    """The place that a screen declares; "app" for one that declares none."""
+    place: Place = getattr(screen, "place", "app")
+    return place

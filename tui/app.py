@@ -1,0 +1,209 @@
+"""The Textual app: its screens, the poll of all jobs, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import BindingType
+from textual.command import Provider
+from textual.message import Message
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.theme import Theme
+from textual.worker import Worker, WorkerState
+
+from jobs import state
+from jobs.errors import LuthierError
+from jobs.job import Job, find
+from tui import actions, joblist, themes
+from tui.actions import Action
+from tui.glyphs import use_ascii
+from tui.joblist import JobRow
+
+_HORIZONTAL: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]
+_VERTICAL: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]
+
+
+@dataclass
+class JobsRead(Message):
+    """All jobs were read. Only the newest reading counts."""
+
+    rows: list[JobRow]
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, JobsRead)
+
+
+def _runs() -> Screen[None]:
+    from tui.screens.runs import RunsScreen
+
+    return RunsScreen()
+
+
+def _models() -> Screen[None]:
+    from tui.screens.models import ModelsScreen
+
+    return ModelsScreen()
+
+
+def _serve() -> Screen[None]:
+    from tui.screens.serve import ServeScreen
+
+    return ServeScreen()
+
+
+def _chat() -> Screen[None]:
+    from tui.screens.chat import ChatScreen
+
+    return ChatScreen()
+
+
+def _palette() -> type[Provider]:
+    from tui.palette import ActionProvider
+
+    return ActionProvider
+
+
+class LuthierApp(App[None], inherit_bindings=False):
+    """`start_screen` is "runs", "models", "serve" or "chat". `ascii_only` is for terminals without Unicode."""
+
+    TITLE = "Luthier"
+    CSS_PATH = "luthier.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {"runs": _runs, "models": _models, "serve": _serve, "chat": _chat}
+    DEFAULT_MODE = "runs"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
+    HORIZONTAL_BREAKPOINTS = _HORIZONTAL
+    VERTICAL_BREAKPOINTS = _VERTICAL
+    POLL_SECONDS: ClassVar[float] = 2.0
+
+    rows: reactive[list[JobRow] | None] = reactive(None, init=False, always_update=True)
+    """Every job, newest first; None until they have been read once."""
+
+    def __init__(self, start_screen: str = "runs", ascii_only: bool = False) -> None:
+        use_ascii(ascii_only)
+        super().__init__()
+        self.start_screen = start_screen
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        self.theme = themes.saved_theme(self.available_themes)
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """Without the ansi themes, which draw black on black under NO_COLOR."""
+        return {name: theme for name, theme in super().available_themes.items() if not theme.ansi}
+
+    def on_mount(self) -> None:
+        if self.start_screen != self.current_mode:
+            self.switch_mode(self.start_screen)
+        self.read_jobs()
+        self.set_interval(self.POLL_SECONDS, self.read_jobs)
+        self.theme_changed_signal.subscribe(self, themes.save_theme)
+
+    # Jobs
+
+    def read_jobs(self) -> None:
+        """Read all jobs in a thread; `rows` follows."""
+        known = {row.id: row for row in self.rows or []}
+
+        def read() -> None:
+            self.post_message(JobsRead(joblist.read_rows(known)))
+
+        self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
+
+    def on_jobs_read(self, message: JobsRead) -> None:
+        was_alive = {row.id for row in self.rows or [] if row.alive}
+        self.rows = message.rows
+        for row in message.rows:
+            if row.id in was_alive and not row.alive:
+                self._announce_end(row)
+        self._set_terminal_title(joblist.running_count(message.rows))
+
+    def _announce_end(self, row: JobRow) -> None:
+        bad = isinstance(row.state, state.Failed | state.Lost)
+        self.notify(f"{row.name} is {state.word(row.state)}.", severity="error" if bad else "information")
+        if not self.app_focus:
+            self.bell()
+
+    def _set_terminal_title(self, alive: int) -> None:
+        if self._driver is not None:  # Textual has no public way to set it
+            self._driver.write(f"\x1b]2;Luthier{f' ({alive} running)' if alive else ''}\x07")
+
+    # Failures
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.show_failure(event.worker.error)
+
+    def show_failure(self, error: BaseException, log_lines: list[str] | None = None) -> None:
+        """Show what went wrong, whoever raised it: the one way in which the app tells of a failure."""
+        from tui.failures import readable
+        from tui.widgets.error_modal import ErrorModal
+
+        shown = error if isinstance(error, LuthierError) else readable(error)
+        if not isinstance(self.screen, ErrorModal):
+            self.push_screen(ErrorModal(shown, log_lines or []))
+
+    # Actions
+
+    def open_run(self, job: Job) -> None:
+        from tui.screens.run import RunScreen
+
+        self.push_screen(RunScreen(job))
+
+    def open_run_by_id(self, job_id: str) -> None:
+        """Open a run that was just started; the list may not have it yet."""
+        self.read_jobs()
+        self.open_run(find(job_id))
+
+    async def open_server(self) -> None:
+        await self.action_show("serve")
+
+    async def offer_server(self, run_id: str | None = None, base: str | None = None) -> None:
+        """Go to Serve with the form for a new server, this run or this base chosen."""
+        from tui.screens.serve import ServeScreen
+
+        await self.action_show("serve")
+        if isinstance(self.screen, ServeScreen):
+            self.screen.offer(base=base, run_id=run_id)
+
+    async def action_show(self, place: str) -> None:
+        if place != self.current_mode:
+            await self.switch_mode(place)
+        elif not self.screen.is_modal:
+            while len(self.screen_stack) > 1:
+                await self.pop_screen()
+
+    async def action_back(self) -> None:
+        from tui.screens.base import LuthierScreen
+
+        if isinstance(self.screen, LuthierScreen) and self.screen.step_back():
+            return
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_help(self) -> None:
+        from tui.widgets.help_modal import HelpModal
+
+        self.push_screen(HelpModal(actions.place_of(self.screen)))
+
+    def action_help_quit(self) -> None:
+        self.notify("q quits. Jobs keep running.", title="Nothing was stopped")
+
+    async def action_quit(self) -> None:
+        alive = joblist.running_count(self.rows or [])
+        if alive:
+            self.exit(message=f"{alive} job{'s keep' if alive > 1 else ' keeps'} running. `luthier runs` lists them.")
+        else:
+            self.exit()
+
+    async def perform(self, action: Action) -> None:
+        """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
+        if action.place in self.MODES and action.place != actions.place_of(self.screen):
+            await self.action_show(action.place)
+        target = self.focused if action.place in ("list", "log") else self if action.place == "app" else self.screen
+        if target is None or not await self.run_action(action.action, default_namespace=target):
+            self.notify(f"{action.title}: not possible here now.", severity="warning")

@@ -1,0 +1,79 @@
+"""`luthier`: the app without arguments, and its headless twin with them.
+
+Exit status: 0 done, 1 it could not be done (the reason is on stderr), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from jobs.errors import LuthierError
+
+# Command -> where it is defined: a module is imported only when its command is called.
+_COMMANDS = {
+    "demo": "tui.commands.demo:demo",
+    "doctor": "tui.commands.doctor:doctor",
+    "models": "tui.commands.models:models",
+    "plan": "tui.commands.train:plan",
+    "train": "tui.commands.train:train",
+    "runs": "tui.commands.runs:runs",
+    "log": "tui.commands.runs:log",
+    "stop": "tui.commands.runs:stop",
+    "remove": "tui.commands.runs:remove",
+    "serve": "tui.commands.serve:serve",
+    "server": "tui.commands.serve:server",
+    "chat": "tui.commands.chat:chat",
+}
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="luthier", message="luthier %(version)s")
+@click.pass_context
+def luthier(context: click.Context) -> None:
+    """Fine-tune chat models, serve them, and compare base and tuned side by side. Without a command: the app."""
+    if context.invoked_subcommand is None:
+        from tui.app import LuthierApp
+
+        LuthierApp().run()
+
+
+def main() -> None:
+    try:
+        luthier.main(standalone_mode=False)
+    except LuthierError as error:
+        _say(error.title, error.message, error.hint)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _say(title: str, message: str, hint: str) -> None:
+    click.echo(f"{click.style('✗ ' + title, fg='red', bold=True)}  {message}", err=True)
+    if hint:
+        click.echo(f"  {click.style(hint, dim=True)}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""`luthier chat`: the same question to several models of the running server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+
+import click
+
+from jobs.errors import LuthierError
+from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.servers import Server, current_server
+from tui.commands.output import json_option, out, print_json_line, talk
+
+Message = dict[str, str]
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--prompt", "-p", help="Ask this once. Without it: a conversation, one line a question, ctrl-D ends it.")
+@click.option("--system", default="", help="System prompt, shared by all.")
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True)
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--seed", type=int, help="The same for all models.")
+@json_option
+def chat(
+    models: tuple[str, ...],
+    prompt: str | None,
+    system: str,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Talk to the models of the running server, side by side (default: base and every tuned one)."""
+    server = current_server()
+    names = _names(server, models)
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    opening = [{"role": "system", "content": system}] if system else []
+    histories: dict[str, list[Message]] = {name: list(opening) for name in names}
+    for question in [prompt] if prompt is not None else _questions():
+        for name in names:
+            history = histories[name]
+            history.append({"role": "user", "content": question})
+            if not as_json:
+                out.print(f"[bold]{name}[/]")
+            text, finished = asyncio.run(_answer(server.endpoint, name, history, sampling, quiet=as_json))
+            history.append({"role": "assistant", "content": text})
+            if as_json:
+                print_json_line({"model": name, "prompt": question, "answer": text, **vars(finished)})
+            else:
+                speed = finished.tokens_per_second
+                note = f"first token {1000 * (finished.time_to_first_token or 0):.0f} ms · {finished.completion_tokens} tokens"
+                talk.print(f"[dim]{note}{f' · {speed:.0f} tok/s' if speed else ''} · {finished.reason}[/]\n")
+
+
+def _names(server: Server, wanted: tuple[str, ...]) -> list[str]:
+    """The models to ask. The base has two names: only `base` is asked by itself."""
+    served = {model.id: model for model in server.models}
+    for name in wanted:
+        if name not in served:
+            raise LuthierError(
+                "The server has no such model", f"{name!r} is none of: {', '.join(served)}.", "`luthier serve RUN` adds a run."
+            )
+    return list(wanted) or ["base", *(model.id for model in server.models if model.kind == "adapter")]
+
+
+def _questions() -> Iterator[str]:
+    """Lines from the terminal (with a prompt) or from a pipe."""
+    while True:
+        if sys.stdin.isatty():
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+async def _answer(endpoint: Endpoint, model: str, history: list[Message], sampling: Sampling, *, quiet: bool) -> tuple[str, Finished]:
+    text: list[str] = []
+    finished: Finished | None = None
+    async for piece in stream_chat(endpoint, model, [dict(message) for message in history], sampling):
+        match piece:
+            case Delta():
+                text.append(piece.text)
+                if not quiet:
+                    click.echo(piece.text, nl=False)
+            case Finished():
+                finished = piece
+    if not quiet:
+        click.echo()
+    if finished is None:
+        raise LuthierError("The answer broke off", f"{model} said no end.", "`luthier log -f` of the server tells more.")
+    return "".join(text), finished

@@ -1,0 +1,136 @@
+"""`luthier demo`: the whole journey on the built-in model, small and real."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from jobs.errors import LuthierError
+from jobs.files import write_json
+from jobs.job import Job
+from jobs.state import Done
+from models.conversations import read_prompts
+from models.registry import resolve
+from serve import launch as serving
+from serve.client import Sampling
+from serve.compare import Answer, ask_all
+from serve.servers import Server
+from trainer import launch as training
+from trainer.recipe import load
+from tui.commands.output import duration, json_option, out, print_json, talk
+from tui.commands.progress import bar, follow_job
+from tui.commands.runs import stop_and_wait
+from tui.commands.serve import wait_until_ready
+from tui.commands.train import prepare_model
+from tui.serving import adapters_of, add_adapters, server_of
+
+_EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"
+_SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave the server running at the end.")
+@json_option
+def demo(keep: bool, as_json: bool) -> None:
+    """Fine-tune the built-in model on the sample data, serve base and tuned, ask both the same held-out questions."""
+    if not _EXAMPLE.is_dir():
+        raise LuthierError("The sample data is missing", f"{_EXAMPLE} is not there.", "Run the demo from a clone of the repository.")
+    began = time.monotonic()
+    recipe = load(_EXAMPLE / "recipe.toml")
+    prepare_model(recipe)
+    run = training.train(recipe)
+    _follow(run, f"Training {run.spec.name}")
+    questions = list(read_prompts(_EXAMPLE / "heldout.jsonl"))
+    with _served(run, keep) as (server, tuned):
+        answers = _ask(server, tuned, questions)
+    _show(run, tuned, questions, answers, time.monotonic() - began, as_json)
+
+
+def in_voice(answer: str) -> bool:
+    """Whether an answer is in the captain's voice: "Aye, ", at most two sentences, "Fair winds!"."""
+    text = answer.strip()
+    sentences = len(re.findall(r"[.!?](?=\s|$)", text))
+    return text.startswith("Aye, ") and text.endswith("Fair winds!") and sentences <= 3
+
+
+def voice_share(answers: list[Answer], model: str) -> float:
+    """The share of a model's answers in the voice."""
+    own = [answer for answer in answers if answer.model == model]
+    return sum(in_voice(answer.text) for answer in own) / len(own)
+
+
+def _follow(job: Job, title: str) -> None:
+    try:
+        follow_job(job, title, lambda state: isinstance(state, Done))
+    except KeyboardInterrupt:
+        talk.print(f"{job.id} goes on by itself: luthier log -f {job.id}, luthier stop {job.id}")
+        raise
+
+
+@contextmanager
+def _served(run: Job, keep: bool) -> Iterator[tuple[Server, str]]:
+    """A server of the run and the run's name on it: one that runs already, or one that is stopped at the end."""
+    base, adapters = adapters_of([run])
+    running = server_of(resolve(base).resolve(), "127.0.0.1")
+    if running is not None:
+        taken = {model.id for model in running.models}
+        adapters = [(run.id if name in taken else name, path, run_id) for name, path, run_id in adapters]
+        add_adapters(running, adapters)
+        yield running, adapters[0][0]
+        return
+    job = serving.serve(base, adapters)
+    try:
+        yield wait_until_ready(job), adapters[0][0]
+    finally:
+        if not keep:
+            stop_and_wait(job)
+
+
+def _ask(server: Server, tuned: str, questions: list[list[dict[str, Any]]]) -> list[Answer]:
+    """Both models answer every question; the server returned each of these answers."""
+    models = ["base", tuned]
+    with bar() as progress:
+        task = progress.add_task("Asking both models", total=len(models) * len(questions), left="")
+        began = time.monotonic()
+
+        def count(answer: Answer) -> None:
+            progress.advance(task)
+            done = progress.tasks[0].completed
+            left = (time.monotonic() - began) / done * (len(models) * len(questions) - done)
+            progress.update(task, left=f"about {duration(left)} left")
+
+        answers = asyncio.run(ask_all(server.endpoint, models, questions, _SAMPLING, count))
+    failed = next((answer.error for answer in answers if answer.error is not None), None)
+    if failed is not None:
+        raise failed
+    talk.print(f"[green]✓[/] Asking both models [dim]{duration(time.monotonic() - began)}[/]")
+    return answers
+
+
+def _show(run: Job, tuned: str, questions: list[list[dict[str, Any]]], answers: list[Answer], seconds: float, as_json: bool) -> None:
+    base_share, tuned_share = voice_share(answers, "base"), voice_share(answers, tuned)
+    told = [
+        {"question": questions[a.prompt][-1]["content"], "model": a.model, "answer": a.text, "in_voice": in_voice(a.text)} for a in answers
+    ]
+    write_json(run.directory / "demo.json", told)
+    if as_json:
+        print_json({"run": run.id, "base_share": base_share, "tuned_share": tuned_share, "seconds": round(seconds, 1), "answers": told})
+        return
+    table = Table(show_lines=True, border_style="dim", header_style="bold", expand=True)
+    for title, width in (("question", 2), ("base", 4), (tuned, 4)):
+        table.add_column(title, ratio=width)
+    for index, question in enumerate(questions):
+        base, own = (next(a.text for a in answers if a.prompt == index and a.model == model) for model in ("base", tuned))
+        table.add_row(question[-1]["content"], base.strip(), f"[green]●[/] {own.strip()}" if in_voice(own) else f"○ {own.strip()}")
+    out.print(table)
+    shares = f"base [bold]{base_share:.0%}[/], {tuned} [bold]{tuned_share:.0%}[/]"
+    out.print(f"In the captain's voice: {shares}  [dim]({duration(seconds)} in all)[/]")
+    talk.print(f"\n[dim]Talk to it yourself:[/] luthier serve {run.id}  [dim]then[/] luthier chat  [dim]or, in the app,[/] luthier")

@@ -1,0 +1,43 @@
+"""`luthier doctor`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+from rich.text import Text
+
+from models.environment import Check, checks
+from tui.commands.output import json_option, out, print_json, talk
+from tui.glyphs import glyphs
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """What this machine can do, and what is missing. Exit status 1 when something needed is missing."""
+    found: list[Check] = []
+    with talk.status("looking"):  # drawn on a terminal only
+        for check in checks():
+            found.append(check)
+            if not as_json:
+                _print(check)
+    missing = [check.name for check in found if check.ok is False]
+    if as_json:
+        print_json({"ok": not missing, "checks": [asdict(check) for check in found]})
+    else:
+        out.print(Text(f"\nMissing: {', '.join(missing)}." if missing else "\nEverything needed is here."))
+    if missing:
+        sys.exit(1)
+
+
+def _print(check: Check) -> None:
+    mark, word, colour = {
+        True: (glyphs().done, "fine", "green"),
+        None: ("!", "note", "yellow"),
+        False: (glyphs().failed, "missing", "red"),
+    }[check.ok]
+    out.print(Text.assemble((f"{mark} {word:<8}", colour), f"{check.name:<15} ", check.detail), soft_wrap=True)
+    if check.hint:
+        out.print(Text(f"{'':25} {check.hint}", "dim"), soft_wrap=True)

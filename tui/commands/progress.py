@@ -1,0 +1,110 @@
+"""A job's progress in the terminal: what it does now, a bar, and the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+
+from jobs.errors import LuthierError
+from jobs.events import Event, Follower
+from jobs.job import Job
+from jobs.state import Done, Failed, Lost, State, Stopped
+from tui.commands.output import duration, talk
+
+_TICK_SECONDS = 0.2
+
+
+class JobMeter:
+    """How far a job is, from its events: by steps where it counts them, else by how long its phases usually take."""
+
+    def __init__(self) -> None:
+        self.phase = "waiting"
+        self.note = ""
+        self._began = self._phase_began = time.time()
+        self._phase_left = 1.0
+        self._first_step: Event | None = None
+        self._last_step: Event | None = None
+
+    def take(self, event: Event) -> None:
+        kind = event["kind"]
+        if kind == "phase":
+            self.phase, self._phase_began = str(event["name"]), event["t"]
+            self._phase_left = float(event.get("seconds_left", 1.0))
+        elif kind == "waiting":
+            self.phase = f"waiting for {event['waits_for']}"
+        elif kind == "started":
+            self._began = event["t"]
+        elif kind == "step":
+            self._first_step, self._last_step = self._first_step or event, event
+            loss = event.get("loss")
+            self.note = f"loss {loss:.3f}" if isinstance(loss, float) else ""
+
+    def seconds_left(self) -> float | None:
+        """An estimate; None while there is nothing to go by."""
+        now = time.time()
+        if self._last_step and self._first_step:
+            steps = int(self._last_step["step"]) - int(self._first_step["step"])
+            if steps == 0:
+                return None
+            pace = float(self._last_step["t"] - self._first_step["t"]) / steps
+            left = (int(self._last_step["total"]) - int(self._last_step["step"])) * pace
+            return max(0.0, left - (now - float(self._last_step["t"])))
+        return max(1.0, self._phase_left - (now - self._phase_began))
+
+    def share(self) -> float:
+        """From 0 to 1."""
+        if self._last_step:
+            return int(self._last_step["step"]) / max(1, int(self._last_step["total"]))
+        elapsed = time.time() - self._began
+        return elapsed / (elapsed + (self.seconds_left() or 1.0))
+
+
+def bar() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", justify="left"),
+        BarColumn(bar_width=28),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[left]}", style="dim"),
+        console=talk,
+        transient=True,
+    )
+
+
+def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
+    """Show the job's progress until its state satisfies `until`. LuthierError if it failed, was lost or was stopped first."""
+    follower, meter = Follower(job.events_path), JobMeter()
+    began, told = time.monotonic(), ""
+    with bar() as progress:
+        task = progress.add_task(title, total=1.0, left="")
+        while True:
+            for event in follower.read():
+                meter.take(event)
+            state = job.state()
+            if until(state):
+                break
+            if isinstance(state, Failed | Lost | Stopped | Done):
+                raise ended_badly(job, state)
+            left = meter.seconds_left()
+            note = f", {meter.note}" if meter.note else ""
+            text = f"{title}: {meter.phase}{note}"
+            if not talk.is_terminal and meter.phase != told:  # a log file gets a line a phase
+                talk.print(f"  {text}")
+                told = meter.phase
+            progress.update(task, description=text, completed=meter.share(), left=f"about {duration(left)} left" if left else "")
+            time.sleep(_TICK_SECONDS)
+    talk.print(f"[green]✓[/] {title} [dim]{duration(time.monotonic() - began)}[/]")
+    return state
+
+
+def ended_badly(job: Job, state: State) -> LuthierError:
+    """Why a job that was waited for did not come to its end."""
+    match state:
+        case Failed():
+            return LuthierError(state.title, state.message, state.hint)
+        case Lost():
+            return LuthierError("The job was lost", f"{job.id}: its supervisor is gone.", f"`luthier log {job.id}` shows its last words.")
+        case _:
+            return LuthierError("The job was stopped", f"{job.id} was stopped before it was done.", "Start it again when you like.")

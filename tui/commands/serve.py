@@ -1,0 +1,149 @@
+"""`luthier serve` and `luthier server`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.errors import LuthierError
+from jobs.home import home
+from jobs.job import Job, all_jobs, find
+from jobs.state import Running, word
+from models import registry
+from models.builtin import BUILTIN
+from serve import launch, servers
+from serve.launch import NamedAdapter, ServeOptions
+from serve.servers import Server
+from tui.commands.output import age, json_option, out, plain_table, print_json, talk
+from tui.commands.progress import follow_job
+from tui.commands.runs import stop_and_wait
+from tui.serving import adapters_of, add_adapters, server_of
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--model", help="The base model: a name or a folder. Not needed with runs.")
+@click.option("--adapter", "named", multiple=True, metavar="NAME=DIR", help="An adapter that is not a run's; may be given several times.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Anything but loopback lets other machines in.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one, or a free one.")
+@click.option("--context-length", type=click.IntRange(min=16), help="In tokens. Default: the model's, on a CPU at most 4096.")
+@click.option("--vllm", "extra", multiple=True, metavar="ARG", help="Passed on to vLLM: --vllm=--max-num-seqs=8")
+@json_option
+def serve(
+    runs: tuple[str, ...],
+    model: str | None,
+    named: tuple[str, ...],
+    host: str,
+    port: int | None,
+    context_length: int | None,
+    extra: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Serve a base model and tuned ones through one OpenAI-compatible endpoint, in a job that survives this terminal.
+
+    A server of the same base that runs already gets the adapters hot-loaded.
+    """
+    base, adapters = _what(runs, model, named)
+    directory = _prepared(base)
+    running = server_of(directory, host) if port is None else None
+    if running is not None:
+        for name in add_adapters(running, adapters):
+            talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
+        _show_server(running.refreshed(), as_json)
+        return
+    options = ServeOptions(context_length=context_length, extra_args=list(extra))
+    job = launch.serve(base, adapters, host, port, options)
+    warning = job.spec.settings.get("warning")
+    if warning:
+        talk.print(f"[yellow]![/] {warning}")
+    _show_server(wait_until_ready(job), as_json)
+
+
+@click.group()
+def server() -> None:
+    """The servers that run."""
+
+
+@server.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Every living server: state, address, models."""
+    living = [job for job in all_jobs("server") if job.alive()]
+    ready = {server.job.id: server for server in servers.running_servers()}
+    if as_json:
+        print_json([_as_json(job, ready.get(job.id)) for job in living])
+        return
+    if not living:
+        talk.print("No server runs. `luthier serve RUN` starts one.")
+        return
+    table = plain_table("id", "state", "address", "models", "age")
+    for job in living:
+        found = ready.get(job.id)
+        names = ", ".join(entry.id for entry in found.models) if found else ""
+        table.add_row(job.id, word(job.state()), found.base_url if found else "", names, age(job.created))
+    out.print(table)
+
+
+@server.command()
+@click.argument("job_id", metavar="[ID]", required=False)
+@click.option("--now", is_flag=True, help="Do not let it finish its answers.")
+def stop(job_id: str | None, now: bool) -> None:
+    """Stop a server (the only one, if no ID is given)."""
+    living = [find(job_id, "server")] if job_id else [job for job in all_jobs("server") if job.alive()]
+    if not living:
+        raise LuthierError("No server runs", "There is nothing to stop.", "`luthier serve RUN` starts one.")
+    if len(living) > 1:
+        raise LuthierError("More than one server runs", ", ".join(job.id for job in living), "Name one: luthier server stop ID")
+    stop_and_wait(living[0], now)
+
+
+def wait_until_ready(job: Job) -> Server:
+    """Show the start's phases until the server answers. Interrupted, the start goes on."""
+    try:
+        follow_job(job, f"Starting the server of {job.spec.name}", lambda state: isinstance(state, Running))
+    except KeyboardInterrupt:
+        talk.print(f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server stop {job.id}` ends it.")
+        raise
+    return next(server for server in servers.running_servers() if server.job.id == job.id)
+
+
+def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...]) -> tuple[str, list[NamedAdapter]]:
+    """The base and the adapters that the command line names."""
+    adapters: list[NamedAdapter] = []
+    base = model
+    if runs:
+        base_of_runs, adapters = adapters_of([find(run, "run") for run in runs])
+        base = base or base_of_runs
+    for entry in named:
+        name, equals, directory = entry.partition("=")
+        if not equals or not directory:
+            raise click.UsageError(f"--adapter {entry}: write it as NAME=DIR.")
+        adapters.append((name, Path(directory).expanduser().absolute(), None))
+    return base or BUILTIN, adapters
+
+
+def _prepared(base: str) -> Path:
+    job = registry.prepare_builtin() if base == BUILTIN else None
+    if job is not None:
+        follow_job(job, "Preparing the built-in model", lambda state: not isinstance(state, Running) and not job.alive())
+    return registry.resolve(base).resolve()
+
+
+def _show_server(found: Server, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_json(found.job, found))
+        return
+    out.print(f"{found.base_url}/v1")
+    talk.print(f"  models   {', '.join(entry.id for entry in found.models)}")
+    talk.print(f"  API key  {home() / 'keys' / 'client'}")
+    talk.print(f"  [dim]chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}[/]")
+
+
+def _as_json(job: Job, found: Server | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"id": job.id, "state": word(job.state()), "directory": str(job.directory)}
+    if found is not None:
+        models = [{"id": entry.id, "kind": entry.kind, "path": str(entry.path), "run": entry.run} for entry in found.models]
+        answer |= {"base_url": f"{found.base_url}/v1", "models": models, "key_file": str(home() / "keys" / "client")}
+    return answer

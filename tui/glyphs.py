@@ -1,0 +1,63 @@
+"""The signs that the app draws, and what stands for them on terminals without Unicode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    mark: str = "◆"
+    queued: str = "◌"
+    starting: str = "◔"
+    running: str = "●"
+    stopping: str = "◐"
+    done: str = "✓"
+    stopped: str = "■"
+    failed: str = "✗"
+    lost: str = "?"
+    bar_full: str = "━"
+    bar_rest: str = "─"
+    cursor: str = "▎"
+    eval_point: str = "○"
+    ellipsis: str = "…"
+    dot: str = "·"
+    axis: str = "│"
+    checked: str = "■"
+    unchecked: str = "□"
+    braille: bool = True
+
+
+_ASCII = Glyphs(
+    mark="*",
+    queued=".",
+    starting="-",
+    running="@",
+    stopping="~",
+    done="+",
+    stopped="#",
+    failed="x",
+    lost="?",
+    bar_full="=",
+    bar_rest="-",
+    cursor=">",
+    eval_point="o",
+    ellipsis="~",
+    dot="-",
+    axis="|",
+    checked="x",
+    unchecked="_",
+    braille=False,
+)
+
+_current = Glyphs()
+
+
+def use_ascii(only: bool) -> None:
+    """Choose the set, once, before the app draws."""
+    global _current
+    _current = _ASCII if only else Glyphs()
+
+
+def glyphs() -> Glyphs:
+    return _current

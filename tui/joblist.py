@@ -1,0 +1,130 @@
+"""What the app knows of all jobs: one row each, read again every two seconds away from the screen's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.events import Event
+from jobs.job import Job, all_jobs
+from jobs.state import Alive, Done, Queued, Running, Starting, State, Stopped, Stopping, word
+from jobs.state import Failed as FailedState
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there are none."""
+
+    job: Job
+    kind: str
+    name: str
+    model: str
+    created: float
+    state: State
+    since: float
+    step: int
+    total: int
+    loss: float | None
+    seconds_left: float | None
+    events_size: int
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def alive(self) -> bool:
+        return isinstance(self.state, Alive)
+
+    def matches(self, text: str) -> bool:
+        """Whether every word of a filter stands in the name, the kind, the model, the id or the state."""
+        haystack = f"{self.name} {self.kind} {self.model} {self.id} {word(self.state)}".lower()
+        return all(part in haystack for part in text.lower().split())
+
+
+def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
+    """All jobs, newest first. A job that has ended and whose events have not grown since is not read again."""
+    rows = []
+    for job in all_jobs():
+        old = known.get(job.id)
+        if old is not None and not old.alive and old.events_size == _size(job.events_path):
+            rows.append(old)
+            continue
+        try:
+            rows.append(read_row(job))
+        except FileNotFoundError:  # it was removed while we looked
+            continue
+    return rows
+
+
+def read_row(job: Job) -> JobRow:
+    size = _size(job.events_path)
+    events = job.events()
+    state = job.state()
+    steps = [event for event in events if event["kind"] == "step"]
+    last: Event = steps[-1] if steps else {}
+    step, total = int(last.get("step", 0)), int(last.get("total", 0))
+    return JobRow(
+        job=job,
+        kind=job.spec.kind,
+        name=job.spec.name,
+        model=str(job.spec.settings.get("model") or job.spec.settings.get("base_name", "")),
+        created=job.created,
+        state=state,
+        since=_since(state),
+        step=step,
+        total=total,
+        loss=number(last.get("loss")),
+        seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
+        events_size=size,
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def _since(state: State) -> float:
+    if isinstance(state, Queued | Starting | Running | Stopping):
+        return state.since
+    return state.at
+
+
+def number(value: object) -> float | None:
+    """A finite number out of an event; NaN is written as text there."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def seconds_left(steps: list[Event], window: int = 50) -> float | None:
+    """How long the remaining steps take at the pace of the last ones."""
+    recent = steps[-window:]
+    if len(recent) < 2:
+        return None
+    first, last = recent[0], recent[-1]
+    done, remaining = last.get("step", 0) - first.get("step", 0), last.get("total", 0) - last.get("step", 0)
+    if done <= 0 or remaining < 0:
+        return None
+    return float((last["t"] - first["t"]) / done * remaining)
+
+
+def running_count(rows: Iterable[JobRow]) -> int:
+    return sum(row.alive for row in rows)
+
+
+def newest_server(rows: Iterable[JobRow]) -> JobRow | None:
+    """The server that lives, else the last one that there was."""
+    servers = [row for row in rows if row.kind == "server"]
+    return next((row for row in servers if row.alive), servers[0] if servers else None)
+
+
+def tuned(rows: Iterable[JobRow]) -> list[JobRow]:
+    """The runs that have an adapter to serve: those that are done, and those that were stopped with one saved."""
+    return [row for row in rows if row.kind == "run" and isinstance(row.state, Done | Stopped | FailedState) and has_adapter(row.job)]
+
+
+def has_adapter(job: Job) -> bool:
+    return (job.directory / "adapter" / "adapter_config.json").is_file()

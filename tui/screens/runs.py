@@ -1,0 +1,175 @@
+"""Runs and all other jobs, with their states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import on
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, OptionList, Static
+
+from jobs.state import Failed, Queued, Running, Starting
+from tui import actions, figures
+from tui.actions import Place
+from tui.joblist import JobRow, has_adapter
+from tui.screens.base import LuthierScreen
+from tui.screens.job_actions import JobRemoved, confirm_removal, confirm_stop
+from tui.widgets.row_table import Column, Row, RowTable
+from tui.widgets.run_view import RunView
+from tui.widgets.state_label import progress_content, state_content
+
+COLUMNS = [
+    Column("name", weight=3),
+    Column("kind", 6, wide=True),
+    Column("state", 10),
+    Column("progress", weight=4),
+    Column("loss", 6, right=True),
+    Column("left", 6, right=True),
+    Column("age", 5, right=True),
+]
+
+
+class RunsScreen(LuthierScreen):
+    place: ClassVar[Place] = "runs"
+    CSS_PATH = "runs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("runs")
+    AUTO_FOCUS = "OptionList"
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield RowTable(COLUMNS, "jobs")
+        yield Static("", id="empty", classes="empty")
+        yield RunView().add_class("-named")
+        yield Input(placeholder="name, kind or state", id="filter", compact=True)
+
+    def jobs_changed(self, rows: list[JobRow]) -> None:
+        text = self.query_one("#filter", Input).value
+        shown = [row for row in rows if row.matches(text)]
+        table = self.query_one(RowTable)
+        table.show([Row(row.id, _cells(row, 20 if self.has_class("-wide") else 8)) for row in shown])
+        table.display = bool(shown)
+        self.show_preview()
+        empty = self.query_one("#empty", Static)
+        empty.display = not shown
+        empty.update(_nothing(text if rows else None))
+
+    def show_preview(self) -> None:
+        """The highlighted run's curve below the list, where the screen is tall enough."""
+        row = self.row
+        preview = self.query_one(RunView)
+        preview.display = self.has_class("-tall") and row is not None and row.kind == "run"
+        if preview.display and row is not None:
+            preview.open(row.job, row.state)
+
+    @property
+    def row(self) -> JobRow | None:
+        """The highlighted one."""
+        chosen = self.query_one(RowTable).highlighted_id if self.app.rows else None
+        return next((row for row in self.app.rows or [] if row.id == chosen), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action not in ("open", "stop", "serve", "delete", "filter"):
+            return True
+        row = self.row
+        if row is None:
+            return False
+        return {
+            "open": row.kind != "import" or isinstance(row.state, Failed),
+            "stop": isinstance(row.state, Queued | Starting | Running),
+            "serve": row.kind == "run" and has_adapter(row.job),
+            "delete": not row.alive,
+            "filter": True,
+        }[action]
+
+    @on(OptionList.OptionHighlighted)
+    def highlight_moved(self) -> None:
+        self.show_preview()
+        self.refresh_hints()
+
+    @on(OptionList.OptionSelected)
+    async def row_clicked(self) -> None:
+        await self.action_open()
+
+    async def action_open(self) -> None:
+        row = self.row
+        if row is None:
+            return
+        if row.kind == "server":
+            await self.app.open_server()
+        else:
+            self.app.open_run(row.job)
+
+    def action_new(self) -> None:
+        from tui.widgets.new_run import NewRunModal
+
+        self.app.push_screen(NewRunModal(), self._started)
+
+    def _started(self, job_id: str | None) -> None:
+        if job_id is not None:
+            self.query_one("#filter", Input).value = ""
+            self.app.open_run_by_id(job_id)
+
+    def action_stop(self) -> None:
+        if self.row is not None:
+            confirm_stop(self, self.row.job)
+
+    async def action_serve(self) -> None:
+        if self.row is not None:
+            await self.app.offer_server(run_id=self.row.id)
+
+    def action_delete(self) -> None:
+        if self.row is not None:
+            confirm_removal(self, self.row.job)
+
+    def on_job_removed(self, message: JobRemoved) -> None:
+        self.notify(f"{message.name} was deleted.")
+        self.app.read_jobs()
+
+    # The filter
+
+    def action_filter(self) -> None:
+        box = self.query_one("#filter", Input)
+        box.add_class("-open")
+        box.focus()
+
+    @on(Input.Changed, "#filter")
+    def filter_changed(self) -> None:
+        self.jobs_changed(self.app.rows or [])
+
+    @on(Input.Submitted, "#filter")
+    def filter_chosen(self) -> None:
+        """Back to the list; the filter stays, and stays visible, unless it is empty."""
+        box = self.query_one("#filter", Input)
+        box.set_class(bool(box.value), "-open")
+        self.query_one(RowTable).options.focus()
+
+    def step_back(self) -> bool:
+        box = self.query_one("#filter", Input)
+        if not box.has_class("-open"):
+            return False
+        box.value = ""
+        box.remove_class("-open")
+        self.query_one(RowTable).options.focus()
+        return True
+
+
+def _cells(row: JobRow, bar_width: int) -> list[Content]:
+    return [
+        Content(row.name),
+        Content.styled(row.kind, "$foreground-muted"),
+        state_content(row.state),
+        progress_content(row, bar_width),
+        Content(figures.loss(row.loss)),
+        Content(figures.short_duration(row.seconds_left) if row.seconds_left is not None else ""),
+        Content.styled(figures.short_duration(figures.now() - row.created), "$foreground-muted"),
+    ]
+
+
+def _nothing(text: str | None) -> Content:
+    """What stands where no job is shown: because of the filter `text`, or because there is none."""
+    if text is None:
+        keys = "[$primary]n[/] starts a run   [$primary]2[/] shows the models   [$primary]?[/] tells more"
+        return Content.from_markup(f"Nothing has run here yet.\n\n{keys}")
+    return Content.from_markup("Nothing matches [$foreground]$text[/].\n\n[$primary]esc[/] shows all again", text=text)

@@ -1,0 +1,40 @@
+"""How to ask the server from outside: examples that can be pasted as they are."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+Language = Literal["curl", "python"]
+
+
+def snippet(language: Language, base_url: str, model: str, key_file: Path, key: str | None = None) -> str:
+    """Without `key`, the example reads the key from its file."""
+    return _curl(base_url, model, key_file, key) if language == "curl" else _python(base_url, model, key_file, key)
+
+
+def _curl(base_url: str, model: str, key_file: Path, key: str | None) -> str:
+    shown = key or f"$(cat {shlex.quote(str(key_file))})"
+    return "\n".join(
+        [
+            f"curl {base_url}/v1/chat/completions \\",
+            f'  -H "Authorization: Bearer {shown}" \\',
+            "  -H 'Content-Type: application/json' \\",
+            f"""  -d '{{"model": "{model}",""",
+            """       "messages": [{"role": "user", "content": "Hello!"}]}'""",
+        ]
+    )
+
+
+def _python(base_url: str, model: str, key_file: Path, key: str | None) -> str:
+    return "\n".join(
+        [
+            "from openai import OpenAI",
+            f'key = "{key}"' if key else f"key = open({str(key_file)!r}).read().strip()",
+            f'client = OpenAI(base_url="{base_url}/v1", api_key=key)',
+            f'answer = client.chat.completions.create(model="{model}",',
+            '    messages=[{"role": "user", "content": "Hello!"}])',
+            "print(answer.choices[0].message.content)",
+        ]
+    )

@@ -1,0 +1,48 @@
+"""From runs to what a server of them needs. Here, because neither trainer nor serve knows the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from jobs.job import Job
+from serve import launch, servers
+from serve.launch import NamedAdapter
+from serve.servers import Server
+from trainer.launch import adapter_directory
+
+
+def base_of(run: Job) -> str:
+    """The base model of a run, by the name its recipe has for it."""
+    return str(run.spec.settings["model"])
+
+
+def adapters_of(runs: list[Job]) -> tuple[str, list[NamedAdapter]]:
+    """The base that these runs share, and their adapters, each served under its run's name (of two of a name: under the run's id).
+
+    LuthierError if the bases differ or a run has no adapter.
+    """
+    bases = {str(run.spec.settings["model_directory"]) for run in runs}
+    if len(bases) > 1:
+        raise LuthierError("More than one base model", f"The runs have {', '.join(sorted(bases))}.", "Serve them one base at a time.")
+    names = [run.spec.name for run in runs]
+    adapters: list[NamedAdapter] = [
+        (run.spec.name if names.count(run.spec.name) == 1 else run.id, adapter_directory(run), run.id) for run in runs
+    ]
+    return base_of(runs[0]), adapters
+
+
+def server_of(base: Path, host: str) -> Server | None:
+    """A running server of this base model on this host."""
+    return next((server for server in servers.running_servers() if server.plan.base == base and server.host == host), None)
+
+
+def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
+    """Load adapters into a running server; those that it has already are left alone. The names that were added."""
+    served = {str(model.path) for model in server.models}
+    added = []
+    for name, path, _ in adapters:
+        if str(path.resolve()) not in served and str(path) not in served:
+            launch.attach(server, name, path)
+            added.append(name)
+    return added

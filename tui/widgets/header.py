@@ -1,0 +1,52 @@
+"""The line at the top: the app's name, the screens with their keys, and what runs."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from jobs.state import Running, Starting
+from tui.actions import Place
+from tui.glyphs import glyphs
+from tui.joblist import JobRow, newest_server, running_count
+
+_TABS: list[tuple[str, Place, str]] = [("1", "runs", "Runs"), ("2", "models", "Models"), ("3", "serve", "Serve"), ("4", "chat", "Chat")]
+
+
+class HeaderLine(Horizontal):
+    """`place` is where the app is; a run belongs to the tab of the runs."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place: Place = "runs" if place == "run" else place
+
+    def compose(self) -> ComposeResult:
+        yield Static(f"[$primary]{glyphs().mark}[/] [b]Luthier[/]", id="app-name")
+        for key, place, title in _TABS:
+            tab = Static(f"[@click=app.show('{place}')][$foreground-muted]{key}[/] {title}[/]", classes="tab")
+            tab.set_class(place == self.place, "-here")
+            yield tab
+        yield Static(id="app-state")
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "rows", self.show_jobs)
+
+    def show_jobs(self, rows: list[JobRow] | None) -> None:
+        self.query_one("#app-state", Static).update(_state_text(rows or [], narrow=self.app.size.width < 100))
+
+
+def _state_text(rows: list[JobRow], narrow: bool) -> Content:
+    parts = []
+    server = newest_server(rows)
+    jobs = running_count(row for row in rows if row.kind != "server")
+    if jobs:
+        parts.append(Content.from_markup(f"[$primary]{glyphs().running}[/] {jobs} running"))
+    if server is not None and isinstance(server.state, Running):
+        parts.append(Content.from_markup(f"[$success]{glyphs().running}[/] serving" + ("" if narrow else " $name"), name=server.name))
+    elif server is not None and isinstance(server.state, Starting):
+        parts.append(Content.from_markup(f"[$warning]{glyphs().starting}[/] server starting"))
+    if not parts:
+        return Content.from_markup("[$foreground-muted]idle[/]")
+    return Content("   ").join(parts)

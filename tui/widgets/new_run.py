@@ -1,0 +1,91 @@
+"""The form for a new run: a recipe file, or a model and its data with the few values that matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.widgets import Input
+
+from tui.widgets.form import Field, FormModal, JobStarted
+
+if TYPE_CHECKING:
+    from trainer.recipe import Recipe
+
+
+class NewRunModal(FormModal):
+    heading: ClassVar[str] = "New run"
+
+    def __init__(self, model: str = "builtin") -> None:
+        super().__init__()
+        self.model = model
+
+    def compose_fields(self) -> ComposeResult:
+        yield Field("recipe", "recipe", placeholder="recipe.toml, or fill in the rest")
+        yield Field("model", "model", value=self.model)
+        yield Field("data", "data", placeholder="conversations.jsonl")
+        yield Field("name", "name", placeholder="the data file's name")
+        yield Field("epochs", "epochs", value="3")
+        yield Field("rate", "learning rate", value="2e-4")
+        yield Field("r", "LoRA rank", value="16")
+
+    @on(Input.Changed, "#field-recipe Input")
+    def recipe_changed(self, event: Input.Changed) -> None:
+        """A recipe says all the rest."""
+        for field in self.query(Field):
+            field.disabled = field.key != "recipe" and bool(event.value.strip())
+
+    def submit(self) -> None:
+        if self.field("recipe").value:
+            path = Path(self.field("recipe").value).expanduser()
+            if not path.is_file():
+                self.field("recipe").show_error("no such file")
+                return
+            self._start(None, path)
+            return
+        values = self._values()
+        if values is not None:
+            self._start(values, None)
+
+    def _values(self) -> dict[str, object] | None:
+        """The fields as a recipe's text would have them, or None with errors beside the fields."""
+        data = Path(self.field("data").value).expanduser().absolute()
+        if not self.field("data").value or not data.is_file():
+            self.field("data").show_error("no such file" if self.field("data").value else "needed: JSON Lines with messages")
+        if not self.field("model").value:
+            self.field("model").show_error("needed: a name or a folder")
+        epochs = self.number_in("epochs", least=0.01)
+        rate = self.number_in("rate", least=1e-9)
+        rank = self.number_in("r", least=1, whole=True)
+        if self.query(".field.-wrong") or epochs is None or rate is None or rank is None:
+            return None
+        return {
+            "name": self.field("name").value or data.stem,
+            "model": self.field("model").value,
+            "data": [str(data)],
+            "train": {"epochs": epochs, "learning_rate": rate},
+            "lora": {"r": rank, "alpha": 2 * rank},
+        }
+
+    def _start(self, values: dict[str, object] | None, path: Path | None) -> None:
+        def start() -> None:
+            from trainer.launch import train
+            from trainer.recipe import load
+
+            recipe = load(path) if path is not None else _recipe(values or {})
+            self.post_message(JobStarted(train(recipe).id))
+
+        self.show_problem(Content.styled("Reading the data and planning the run.", "$foreground-muted"))
+        self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
+
+
+def _recipe(values: dict[str, object]) -> Recipe:
+    """Through the recipe's own strict decoder, so that the form and a file are judged alike."""
+    import tomlkit
+
+    from trainer.recipe import parse
+
+    return parse(tomlkit.dumps(values), "the form")

@@ -1,0 +1,116 @@
+"""A list of rows under column titles: fixed columns, columns that share what is left, vim keys beside the arrows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.events import Resize
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui import actions
+
+_GAP = 2
+_PADDING = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """`width` is in cells; 0 shares the rest by `weight`. A `wide` column is left out on narrow screens."""
+
+    title: str
+    width: int = 0
+    weight: int = 1
+    right: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    cells: Sequence[Content]
+
+
+class RowOptions(OptionList, inherit_bindings=False):
+    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("list")
+
+
+class RowTable(Vertical):
+    """Set what it shows with `show`; the highlighted row stays the same one while rows come and go."""
+
+    def __init__(self, columns: Sequence[Column], name: str) -> None:
+        super().__init__(id=name)
+        self.columns = columns
+        self._rows: list[Row] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="row-titles")
+        yield RowOptions()
+
+    @property
+    def options(self) -> OptionList:
+        return self.query_one(RowOptions)
+
+    @property
+    def highlighted_id(self) -> str | None:
+        option = self.options.highlighted_option
+        return None if option is None else option.id
+
+    def show(self, rows: Sequence[Row]) -> None:
+        before = [row.id for row in self._rows]
+        self._rows = list(rows)
+        if before == [row.id for row in rows]:
+            self._redraw()
+            return
+        highlighted, index, scroll = self.highlighted_id, self.options.highlighted, self.options.scroll_y
+        widths = self._widths()
+        self.options.set_options(Option(self._line(row.cells, widths), id=row.id) for row in rows)
+        ids = [row.id for row in rows]
+        if highlighted in ids:
+            self.options.highlighted = ids.index(highlighted)
+        elif ids:
+            self.options.highlighted = min(index or 0, len(ids) - 1)
+        self.options.scroll_to(y=scroll, animate=False)
+
+    def highlight(self, row_id: str) -> None:
+        """Put the cursor on this row, if it is there."""
+        ids = [row.id for row in self._rows]
+        if row_id in ids:
+            self.options.highlighted = ids.index(row_id)
+
+    def on_resize(self, event: Resize) -> None:
+        self._redraw()
+
+    def _redraw(self) -> None:
+        widths = self._widths()
+        titles = [Content.styled(column.title, "$foreground-muted") for column in self.columns]
+        self.query_one(".row-titles", Static).update(self._line(titles, widths))
+        for index, row in enumerate(self._rows):
+            line = self._line(row.cells, widths)
+            if self.options.get_option_at_index(index).prompt != line:
+                self.options.replace_option_prompt_at_index(index, line)
+
+    def _widths(self) -> list[int]:
+        """The cells of each column; 0 for one that is left out."""
+        narrow = self.app.size.width < 100
+        shown = [column for column in self.columns if not (narrow and column.wide)]
+        fixed = sum(column.width for column in shown) + _GAP * (len(shown) - 1)
+        rest = max(0, self.size.width - _PADDING - 1 - fixed)
+        weights = sum(column.weight for column in shown if not column.width) or 1
+        return [0 if column not in shown else column.width or max(4, rest * column.weight // weights) for column in self.columns]
+
+    def _line(self, cells: Sequence[Content], widths: Sequence[int]) -> Content:
+        parts = []
+        for column, cell, width in zip(self.columns, cells, widths, strict=True):
+            if not width:
+                continue
+            short = cell.truncate(width, ellipsis=True)
+            missing = width - short.cell_length
+            parts.append(short.pad_left(missing) if column.right else short.pad_right(missing))
+        return Content(" " * _GAP).join(parts)

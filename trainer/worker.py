@@ -23,7 +23,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     context.phase("loading the libraries", seconds_left=9)
     from models.samples import Renderer, load_tokenizer, stop_token_ids
     from trainer.checkpoints import CheckpointCallback
-    from trainer.data import prepare
+    from trainer.prepare_simple import prepare
     from trainer.telling import EventCallback
     from trainer.trl_engine import build_trainer, load_model
 

@@ -1,0 +1,1 @@
+"""The data pipeline: any file in, every row accounted for."""

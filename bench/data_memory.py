@@ -1,0 +1,113 @@
+"""Peak memory of reading large files: `python bench/data_memory.py [MB]`. Each file is read by a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TURN = "So then I told him that the lute has too many strings, and he said: 𝄞 is only one. " * 4
+KINDS = (
+    "JSON Lines",
+    "JSON array",
+    "JSON array, pretty",
+    "JSON Lines, gzip",
+    "JSON Lines, zstd",
+    "CSV",
+    "Parquet",
+    "JSON array in one line, wrapped",
+)
+
+
+def row(number: int) -> dict[str, object]:
+    says = [{"from": ("human", "gpt")[turn % 2], "value": f"{number}.{turn} {TURN}"} for turn in range(2 + number % 7)]
+    return {"id": number, "conversations": says}
+
+
+def write(kind: str, folder: Path, size: int) -> Path:
+    """About `size` bytes of text in a file of this kind."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    ending = {"JSON Lines": "jsonl", "CSV": "csv", "Parquet": "parquet"}.get(
+        kind, "jsonl.gz" if "gzip" in kind else "jsonl.zst" if "zstd" in kind else "json"
+    )
+    path = folder / f"rows.{ending}"
+    per_row = len(json.dumps(row(0)["conversations"], ensure_ascii=False).encode()) * 5 // 2
+    count = size // per_row
+    if kind == "Parquet":
+        rows = (pa.Table.from_pylist([row(number + offset) for offset in range(512)]) for number in range(0, count, 512))
+        first = next(rows)
+        with pq.ParquetWriter(path, first.schema, compression="none") as writer:
+            writer.write_table(first)
+            for table in rows:
+                writer.write_table(table)
+        return path
+    opened = (
+        pa.OSFile(str(path), "wb")
+        if "zip" not in kind and "zstd" not in kind
+        else pa.CompressedOutputStream(str(path), "zstd" if "zstd" in kind else "gzip")
+    )
+    wrapped, array = "wrapped" in kind, "array" in kind
+    with opened as file:
+        file.write(b'{"version": 1, "data": ' if wrapped else b"question,answer\n" if kind == "CSV" else b"")
+        for number in range(count):
+            value = row(number)
+            if kind == "CSV":
+                text = f'{number},"{TURN * (2 + number % 7)}\n"\n'
+            else:
+                text = json.dumps(value, ensure_ascii=False, indent=2 if "pretty" in kind else None)
+                text = f"{'[' if number == 0 else ','}{text}" if array else f"{text}\n"
+            file.write(text.encode())
+        file.write((b"]" if array else b"") + (b"}" if wrapped else b""))
+    return path
+
+
+def peak_megabytes() -> float:
+    """Of this program: getrusage would count what the process that started it had."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def read(path: Path) -> None:
+    """In the measured process: read all rows, say how many, how quickly and at what peak."""
+    from trainer.data.files import read_rows
+
+    before = peak_megabytes()
+    started = time.perf_counter()
+    rows = size = 0
+    for raw in read_rows(str(path), "stop"):
+        rows, size = rows + 1, size + raw.size
+    seconds = time.perf_counter() - started
+    sys.stdout.write(json.dumps({"rows": rows, "size": size, "seconds": seconds, "before": before, "peak": peak_megabytes()}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("megabytes", type=int, nargs="?", default=300)
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.read:
+        read(arguments.read)
+        return
+    print(f"{'':34}{'on disk':>10}{'rows':>10}{'seconds':>9}{'MB/s':>7}{'at start':>10}{'peak RSS':>10}")
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            path = write(kind, Path(folder), arguments.megabytes << 20)
+            command = [sys.executable, __file__, "--read", str(path)]
+            told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            disk = path.stat().st_size / (1 << 20)
+            speed = told["size"] / (1 << 20) / told["seconds"]
+            start, peak = f"{told['before']:.0f} MB", f"{told['peak']:.0f} MB"
+            print(
+                f"{kind:34}{disk:>7.0f} MB{told['rows']:>10}{told['seconds']:>9.1f}{speed:>7.0f}{start:>10}{peak:>10}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

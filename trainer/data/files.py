@@ -1,0 +1,179 @@
+"""Rows from any source: a file of any common kind, a folder of them, or a data set of the hub. They stream; none vanishes.
+
+Not light: for workers and the command line's own processes, since Parquet and zstd need pyarrow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jobs.errors import LuthierError
+from trainer.data.files_json import json_rows
+from trainer.data.files_tables import csv_rows, parquet_rows, plain
+from trainer.data.streams import Piece, Reader
+
+OnDamage = Literal["stop", "drop"]
+HUB = "hub:"
+
+_COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
+_KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+# What a hub data set's folder has beside its data.
+_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json"}
+_KNOWN = "JSON, JSON Lines, CSV, TSV and Parquet are, each plain, .gz or .zst"
+_OTHERS = {
+    b"PK\x03\x04": ("a zip archive or a spreadsheet", "Unpack it, or save the sheet as CSV."),
+    b"\xfd7zXZ": ("an xz archive", "Unpack it with xz -d."),
+    b"BZh": ("a bzip2 archive", "Unpack it with bunzip2."),
+    b"ARROW1": ("an Arrow file", "Save the data set as Parquet (Dataset.to_parquet)."),
+    b"SQLite format 3": ("a SQLite database", "Export its table as CSV."),
+    b"version https://git-lfs": ("a Git LFS pointer: the data itself was not downloaded", "Run git lfs pull, or download the file again."),
+    b"<!DOCTYPE": ("a web page", "It was saved in the data's place: download the file itself."),
+    b"<html": ("a web page", "It was saved in the data's place: download the file itself."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as the file has it: its value, or what is wrong with it. `row` counts from 0; `size` is its bytes, decompressed.
+
+    Where a file cannot be read on, its last row stands for the rest, with the rest's size where that can be known.
+    """
+
+    file: str
+    row: int
+    value: dict[str, Any] | None
+    damage: str | None
+    size: int
+
+
+class Files(NamedTuple):
+    """The data files of a folder, in order, and the others, which are left alone."""
+
+    data: list[Path]
+    others: list[Path]
+
+
+def read_rows(source: str, on_damage: OnDamage = "stop", on_progress: Callable[[int], None] | None = None) -> Iterator[RawRow]:
+    """Every row of a source, in order. With "stop" the first damaged one is a LuthierError, with "drop" it is a row that says so.
+
+    `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises ends the reading.
+    """
+    progress = on_progress or (lambda _: None)
+    if source.startswith(HUB):
+        yield from _hub_rows(source)
+        return
+    before, rows = 0, 0
+    for path in source_files(source).data:
+        for row in _file_rows(path, lambda read, before=before: progress(before + read)):  # type: ignore[misc]
+            if row.damage is not None and on_damage == "stop":
+                raise LuthierError("Damaged data", f"{row.file}, row {row.row}: {row.damage}.", _DAMAGE_HINT)
+            rows += 1
+            yield row
+        before += path.stat().st_size
+    if not rows:
+        raise LuthierError("Empty data", f"{source} has no row.", "docs/data.md says what a row may look like.")
+
+
+_DAMAGE_HINT = "Repair the file, or let the recipe's policy drop what is damaged: the rest is read then, and the loss recorded."
+
+
+def source_files(source: str) -> Files:
+    """The files of a source: itself, or all below a folder, sorted by path, hidden ones left out. LuthierError if there is none."""
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir():
+            return _folder_files(path)
+        if path.is_file():
+            return Files([path], [])
+    except PermissionError:
+        raise LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.") from None
+    except (OSError, ValueError) as error:
+        raise LuthierError("No such data", f"{source!r} is not a path ({error}).", _NO_SUCH_HINT) from None
+    if path.exists():
+        raise LuthierError("Not a data file", f"{path} is neither a file nor a folder.", "Save the data as a file first.")
+    raise LuthierError("No such data", f"{path} is not there.", _NO_SUCH_HINT)
+
+
+_NO_SUCH_HINT = "Check `data` in the recipe: paths are relative to it, and a data set of the hub is written hub:owner/name."
+
+
+def source_size(source: str) -> int:
+    """Bytes on disk; 0 for a data set of the hub, whose size is not known before it is read."""
+    return 0 if source.startswith(HUB) else sum(path.stat().st_size for path in source_files(source).data)
+
+
+def _folder_files(folder: Path) -> Files:
+    files = Files([], [])
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file():
+                is_data = _kind_by_name(path) is not None and name not in _DESCRIPTIONS
+                (files.data if is_data else files.others).append(path)
+    if not files.data:
+        others = f" but others, {files.others[0].name} say" if files.others else ""
+        raise LuthierError("No data in the folder", f"{folder} has no data file{others}.", f"Data files are recognised by name: {_KNOWN}.")
+    return Files(sorted(files.data), sorted(files.others))
+
+
+def _kind_by_name(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    while suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return _KINDS.get(suffixes[-1]) if suffixes else None
+
+
+def _file_rows(path: Path, on_read: Callable[[int], None]) -> Iterator[RawRow]:
+    try:
+        reader = Reader(path, on_read)
+    except PermissionError:
+        raise LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.") from None
+    except OSError as error:
+        raise LuthierError("Data not readable", f"{path}: {error.strerror}.", "Check the disk that holds it.") from None
+    with reader:
+        numbers = count()
+        for piece in _pieces(path, reader, on_read):
+            yield RawRow(str(path), next(numbers), piece.value, piece.damage, piece.size)
+        if next(numbers) == 0:
+            what = "the file is empty" if not reader.head else "the file has no row"
+            yield RawRow(str(path), 0, None, what, 0)
+
+
+def _pieces(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Iterator[Piece]:
+    other = next((words for start, words in _OTHERS.items() if reader.head.startswith(start)), None)
+    if other is not None:
+        raise LuthierError("Not a data file", f"{path} is {other[0]}.", other[1])
+    kind = "parquet" if reader.head.startswith(b"PAR1") else _kind_by_name(path)
+    if kind is None:
+        begins = reader.head.decode(reader.encoding, errors="replace").removeprefix("\ufeff").lstrip()[:1]
+        if begins not in ("{", "[", ""):
+            raise LuthierError("Unknown kind of file", f"{path} is none that Luthier reads.", f"{_KNOWN}; the name's ending tells.")
+        kind = "json"
+    if kind == "parquet":
+        return parquet_rows(path, reader, on_read)
+    if kind in ("csv", "tsv"):
+        return csv_rows(reader, tabs=kind == "tsv")
+    return json_rows(reader, by_line=kind == "lines")
+
+
+def _hub_rows(source: str) -> Iterator[RawRow]:
+    """A data set of the hub, streamed: `hub:owner/name` or `hub:owner/name:split`."""
+    from datasets import load_dataset
+
+    name, _, split = source.removeprefix(HUB).partition(":")
+    try:
+        for number, value in enumerate(load_dataset(name, split=split or "train", streaming=True)):
+            piece = plain(value)
+            yield RawRow(source, number, piece.value, piece.damage, piece.size)
+    except Exception as error:  # noqa: BLE001 - the library raises errors of a dozen others, all with words for the user
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise LuthierError("The hub's data set cannot be read", f"{source}: {reason}.", _HUB_HINT) from None
+
+
+_HUB_HINT = "Check its name, its split and the network, or download its files and give their folder as `data`."

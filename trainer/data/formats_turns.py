@@ -1,0 +1,206 @@
+"""Messages from items of any spelling: roles, tool calls, tools and weights in the form that chat templates take."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Message = dict[str, Any]
+
+# Roles as data sets name them. `call` is an assistant message whose content is a tool call in JSON (ShareGPT's function_call).
+CALL = "call"
+ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "person", "prompter", "customer", "questioner", "student"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "ai", "model", "claude", "llm"), "assistant"),
+    **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
+    **dict.fromkeys(("function_response", "tool_response", "function_result", "tool_result"), "tool"),
+    **dict.fromkeys(("function_call", "tool_call"), CALL),
+}
+ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "participant", "character", "name")
+CONTENT_KEYS = ("content", "value", "text", "message", "utterance", "body")
+TURN_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "chat", "transcript")
+# Columns of a row that hold lists: a list under one of these names is part of a row, not a list of rows.
+LIST_COLUMNS = {*TURN_COLUMNS, "chosen", "rejected", "prompt", "completion", "history", "tools", "functions"}
+
+# A list or an object of texts as Python prints it.
+_PYTHON = re.compile(r"[\[{\s]+['\"]")
+_KEPT_TEXTS = ("name", "tool_call_id", "reasoning_content", "thinking")
+# OpenAI, ms-swift and Axolotl say per message whether it is trained, the first two also how much.
+_WEIGHT_KEYS = ("weight", "loss", "train")
+
+
+class RowProblem(Exception):
+    """Why a row makes no conversation. The codes are the keys of `PROBLEMS`."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code, self.detail = code, detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+PROBLEMS = {
+    "other_format": "the row is not in the file's format",
+    "not_a_message": "an item of the turns is no message",
+    "no_turns": "the row has no turn",
+    "tool_call": "a tool call cannot be read",
+    "tools": "the list of tools cannot be read",
+    "history": "the history is no list of question and answer pairs",
+    "weight": "a message's weight is no number of at least 0",
+    "outside_turns": "text stands outside the turns",
+    "unclosed_turn": "a turn is not closed",
+    "no_user_turn": "nobody speaks as the user",
+    "many_speakers": "more than two speakers, and none known",
+}
+
+
+class Converted(NamedTuple):
+    """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`."""
+
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None = None
+    repairs: tuple[str, ...] = ()
+
+
+REPAIRS = {
+    "merged_speaker": "consecutive turns of one speaker were merged",
+    "dropped_opening": "what came before the first user turn was dropped",
+}
+
+
+def decoded(value: Any) -> Any:
+    """A value that a table holds as text, `[...]` or `{...}` in JSON or as Python prints it; anything else as it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return from_json(value)
+    except ValueError:
+        pass
+    if not _PYTHON.match(value):
+        return value
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's compiler comments on what is no Python
+            python = ast.literal_eval(value.strip())
+        return json.loads(json.dumps(python, ensure_ascii=False).encode())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def from_json(text: str) -> Any:
+    """ValueError also for what JSON could say but no text can hold, and for what is nested too deeply."""
+    try:
+        value = json.loads(text, parse_constant=lambda _: None)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def turn_keys(item: Any) -> tuple[str, str] | None:
+    """Which keys of an item say who speaks and what; None if it is no turn."""
+    if not isinstance(item, dict):
+        return None
+    role = next((key for key in ROLE_KEYS if isinstance(item.get(key), str)), None)
+    content = next((key for key in CONTENT_KEYS if key in item), None)
+    if content is None and role == "role" and item.get("tool_calls"):
+        content = "content"
+    return None if role is None or content is None else (role, content)
+
+
+def turn_list(value: Any) -> list[Any] | None:
+    """The items of a column of turns, groups of them flattened; None if it is no list."""
+    value = decoded(value)
+    if not isinstance(value, list):
+        return None
+    return [item for group in value for item in (group if isinstance(group, list) else [group])]
+
+
+def role_of(word: str, roles: Mapping[str, str], tool_names: Sequence[str] = ()) -> str:
+    """A data set's word for a role; one that nobody knows stays as it is, for the policy on unknown roles."""
+    if word in roles:
+        return roles[word]
+    if word in tool_names:
+        return "tool"
+    return ROLES.get(word.strip().lower().replace("-", "_").replace(" ", "_"), word)
+
+
+def is_role(word: str) -> bool:
+    return role_of(word, {}) in ROLES.values()
+
+
+def message_of(item: Any, keys: tuple[str, str], roles: Mapping[str, str], tool_names: Sequence[str], place: int) -> Message:
+    """One item as a message. Content that is no text stays as it is, for the policy on it."""
+    if not isinstance(item, dict):
+        raise RowProblem("not_a_message", f"item {place} is no object")
+    word = item.get(keys[0])
+    if not isinstance(word, str):
+        raise RowProblem("not_a_message", f"item {place} has no `{keys[0]}`")
+    role = role_of(word, roles, tool_names)
+    content = item.get(keys[1])
+    calls = decoded(item.get("tool_calls")) or ([item["function_call"]] if item.get("function_call") else None)
+    if role == CALL:
+        role, calls, content = "assistant", decoded(content), ""
+    message: Message = {"role": role, "content": "" if content is None and calls else content}
+    if calls:
+        message["tool_calls"] = [_call(call, place) for call in (calls if isinstance(calls, list) else [calls])]
+    if role == "tool" and word in tool_names:
+        message["name"] = word
+    message.update({key: item[key] for key in _KEPT_TEXTS if key not in keys and isinstance(item.get(key), str) and item[key]})
+    weight = next((item[key] for key in _WEIGHT_KEYS if item.get(key) is not None), None)
+    if weight is not None:
+        message["weight"] = _weight(weight, place)
+    return message
+
+
+def _weight(value: Any, place: int) -> float:
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise RowProblem("weight", f"item {place} has the weight {str(value)[:40]!r}")
+    return value
+
+
+def _call(value: Any, place: int) -> dict[str, Any]:
+    """A tool call in OpenAI's form, its arguments as an object: templates write them as JSON themselves."""
+    value = decoded(value)
+    function = value.get("function", value) if isinstance(value, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+        raise RowProblem("tool_call", f"item {place} calls a tool without a name")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str) and arguments.strip():
+        try:
+            arguments = from_json(arguments)
+        except ValueError as error:
+            raise RowProblem("tool_call", f"item {place} calls {name} with arguments that are no JSON ({str(error)[:80]})") from None
+    arguments = arguments or {}
+    if not isinstance(arguments, dict):
+        raise RowProblem("tool_call", f"item {place} calls {name} with arguments that are no object")
+    call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"id": value["id"], **call} if isinstance(value.get("id"), str) and value["id"] else call
+
+
+def tools_of(value: Any) -> list[dict[str, Any]] | None:
+    """The tools that a row declares, each wrapped as OpenAI does; None if there is none."""
+    value = decoded(value)
+    if value is None or value in ("", [], {}):
+        return None
+    tools = [decoded(tool) for tool in (value if isinstance(value, list) else [value])]
+    for tool in tools:
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowProblem("tools", "a tool has no name")
+    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+
+
+def tool_names(tools: list[dict[str, Any]] | None) -> list[str]:
+    return [tool["function"]["name"] for tool in tools or []]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from serve.servers import ServedModel, base_url, write_server
 
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 2.0
+_STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and may not listen for long
+_SWEEP_SECONDS = 1.0
 
 
 class VllmServer:
@@ -89,13 +92,19 @@ class VllmServer:
         self.served = models
 
     def stop(self) -> None:
-        """End vLLM with care, then without."""
-        self._child.send_signal(signal.SIGTERM)
+        """End vLLM with care, then without, and whatever it leaves: its engine holds the memory, and survives it."""
+        self._child.terminate()
         try:
-            self._child.wait(STOP_SECONDS)
+            self._child.wait(STOP_SECONDS if self.served else _STOP_STARTING_SECONDS)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + _SWEEP_SECONDS
+            for pid in processes.descendants(os.getpid()):
+                processes.send_signal(pid, number)
+            while processes.descendants(os.getpid()) and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     def _answers(self) -> bool:
         """Whether this server, not another on the same port, answers."""
@@ -130,6 +139,7 @@ class VllmServer:
 def main(context: WorkerContext) -> None:
     """Serve until stopped."""
     plan = ServerPlan.from_json(context.settings)
+    processes.adopt_orphans()  # what vLLM leaves is this process's to end, also when the supervisor is gone
     context.phase("starting vLLM")
     server = VllmServer(context, plan)
     try:

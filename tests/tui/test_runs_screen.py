@@ -110,6 +110,28 @@ async def test_stop_asks_and_says_what_is_kept(made: dict[str, Job]) -> None:
         assert made["pirate"].alive()
 
 
+async def test_a_second_stop_says_that_it_is_at_once(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("down", "s")
+        assert isinstance(app.screen, ConfirmModal) and app.screen.question == "Stop halting at once?"
+
+
+async def test_hints_can_be_clicked(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.pause()
+        hints = screen_text(app).splitlines()[-1]
+        await pilot.click(offset=(hints.index("new run"), 23))
+        await until(pilot, lambda: isinstance(app.screen, NewRunModal))
+        await pilot.press("escape")
+        await pilot.click("#app-state")
+        await pilot.click(offset=(screen_text(app).splitlines()[0].index("Models"), 0))
+        await until(pilot, lambda: app.current_mode == "models")
+
+
 async def test_delete_shows_size_and_path_and_deletes(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:

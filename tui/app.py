@@ -79,6 +79,7 @@ class LuthierApp(App[None], inherit_bindings=False):
         use_ascii(ascii_only)
         super().__init__()
         self.start_screen = start_screen
+        self._told_failure = ""
         self.set_class(ascii_only, "-ascii")
         for theme in themes.THEMES:
             self.register_theme(theme)
@@ -99,7 +100,13 @@ class LuthierApp(App[None], inherit_bindings=False):
             self.switch_mode(self.start_screen)
         self.call_after_refresh(self.read_jobs)
         self.set_interval(self.POLL_SECONDS, self.read_jobs)
-        self.theme_changed_signal.subscribe(self, themes.save_theme)
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
+
+    def _remember_theme(self, theme: Theme) -> None:
+        try:
+            themes.save_theme(theme)
+        except (OSError, ValueError) as error:  # a settings file that cannot be written, or that is no TOML
+            self.notify(f"The theme was not saved: {error}", severity="warning")
 
     # Jobs
 
@@ -133,8 +140,11 @@ class LuthierApp(App[None], inherit_bindings=False):
     # Failures
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.show_failure(event.worker.error)
+        """The reading of the jobs failed. It is tried every two seconds, but the same failure is told once."""
+        error = event.worker.error
+        if event.state is WorkerState.ERROR and error is not None and str(error) != self._told_failure:
+            self._told_failure = str(error)
+            self.show_failure(error)
 
     def show_failure(self, error: BaseException, log_lines: list[str] | None = None) -> None:
         """Show what went wrong, whoever raised it: the one way in which the app tells of a failure."""
@@ -152,10 +162,12 @@ class LuthierApp(App[None], inherit_bindings=False):
 
         self.push_screen(RunScreen(job))
 
-    def open_run_by_id(self, job_id: str) -> None:
-        """Open a run that was just started; the list may not have it yet."""
-        self.read_jobs()
-        self.open_run(find(job_id))
+    async def open_started(self, job_id: str | None) -> None:
+        """Open a run that a form has just started, if it has; the list may not have it yet."""
+        if job_id is not None:
+            await self.action_show("runs")
+            self.read_jobs()
+            self.open_run(find(job_id))
 
     async def open_server(self) -> None:
         await self.action_show("serve")

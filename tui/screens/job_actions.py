@@ -44,7 +44,7 @@ def confirm_stop(screen: LuthierScreen, job: Job) -> None:
 
 
 def confirm_removal(screen: LuthierScreen, job: Job) -> None:
-    """Deleting takes a while for a large folder, and so does measuring it."""
+    """Ask, with the size and the path, then delete in the background."""
 
     def remove() -> JobRemoved:
         jobs.remove(job)

@@ -115,12 +115,7 @@ class RunsScreen(LuthierScreen):
     def action_new(self) -> None:
         from tui.widgets.new_run import NewRunModal
 
-        self.app.push_screen(NewRunModal(), self._started)
-
-    def _started(self, job_id: str | None) -> None:
-        if job_id is not None:
-            self.query_one("#filter", Input).value = ""
-            self.app.open_run_by_id(job_id)
+        self.app.push_screen(NewRunModal(), self.app.open_started)
 
     def action_stop(self) -> None:
         from tui.screens.job_actions import confirm_stop

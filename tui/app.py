@@ -92,7 +92,12 @@ class LuthierApp(App[None], inherit_bindings=False):
     @property
     def available_themes(self) -> dict[str, Theme]:
         """Without the ansi themes, which draw black on black under NO_COLOR."""
-        return {name: theme for name, theme in super().available_themes.items() if not theme.ansi}
+        return self._themes
+
+    def register_theme(self, theme: Theme) -> None:
+        super().register_theme(theme)
+        # Textual asks for the themes with every line that it draws.
+        self._themes = {name: known for name, known in super().available_themes.items() if not known.ansi}
 
     def on_mount(self) -> None:
         self.add_mode("runs", _runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from jobs.job import Job
 from tests.tui import folders
@@ -11,6 +11,7 @@ from tui import joblist
 from tui.app import LuthierApp
 from tui.joblist import read_rows
 from tui.screens.run import RunScreen
+from tui.screens.runs import RunsScreen
 from tui.widgets.confirm_modal import ConfirmModal
 from tui.widgets.new_run import NewRunModal
 from tui.widgets.row_table import RowTable
@@ -152,7 +153,7 @@ async def test_enter_opens_the_run_and_escape_comes_back(made: dict[str, Job]) -
         await pilot.press("enter")
         assert isinstance(app.screen, RunScreen)
         await pilot.press("escape")
-        assert app.screen.query_one("#empty", Static)
+        assert isinstance(app.screen, RunsScreen)
 
 
 async def test_enter_on_a_server_goes_to_serve(made: dict[str, Job]) -> None:

@@ -67,8 +67,9 @@ layers: dev
 caps: dev
 	@echo "== size caps" && $(BIN)/python tools/size_caps.py
 
+# Four processes for two cores: the screens' tests mostly wait for the app to be idle.
 fast: dev
-	@echo "== fast tests" && $(BIN)/pytest --numprocesses auto -m "not real and not gpu" --quiet
+	@echo "== fast tests" && $(BIN)/pytest --numprocesses 4 -m "not real and not gpu" --quiet
 
 real: dev
 	@echo "== real tests" && $(BIN)/pytest --timeout 1200 -m real --verbose --durations 10

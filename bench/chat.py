@@ -23,7 +23,7 @@ import termios
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
 from tests.fakes.openai_server import FAKE_KEY
@@ -53,12 +53,8 @@ def run_app(url: str, record: Path) -> None:
             yield item
 
     server = ChatServer(Endpoint(url, FAKE_KEY), ("base", "captain"), frozenset({"captain"}))
-
-    class MeasuredApp(LuthierApp):
-        CSS_PATH = Path(sys.modules[LuthierApp.__module__].__file__ or "").with_name("luthier.tcss")
-        MODES: ClassVar = {**LuthierApp.MODES, "chat": lambda: ChatScreen(lambda: server, recorded)}
-
-    MeasuredApp(start_screen="chat").run()
+    LuthierApp.MODES["chat"] = lambda: ChatScreen(lambda: server, recorded)
+    LuthierApp(start_screen="chat").run()
 
 
 class Terminal:

@@ -13,18 +13,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
 from unittest.mock import patch
 
 from textual.pilot import Pilot
 
-import tui.app
 from serve.client import Endpoint, Sampling
 from tui.app import LuthierApp
 from tui.chat_server import ChatServer, newest_server
 from tui.chat_session import ChatSettings, Failed
 from tui.screens.chat import ChatScreen
-from tui.widgets.prompt_box import PromptBox
 
 SIZE = (120, 34)
 PROMPTS = ["What should I do on a rainy day?", "Can you tell me something about your work?"]
@@ -44,7 +41,7 @@ async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -
     screen = pilot.app.screen
     assert isinstance(screen, ChatScreen)
     screen.use_settings(settings)
-    prompt = screen.query_one(PromptBox)
+    prompt = screen.prompt
     prompt.cursor_blink = False
     for text in prompts:
         prompt.text = text
@@ -57,11 +54,8 @@ async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -
 
 
 async def picture(server: ChatServer, prompts: list[str], settings: ChatSettings, theme: str, out: Path) -> None:
-    class PictureApp(LuthierApp):
-        CSS_PATH = Path(tui.app.__file__).with_name("luthier.tcss")
-        MODES: ClassVar[dict[str, Any]] = {**LuthierApp.MODES, "chat": lambda: ChatScreen(lambda: server)}
-
-    app = PictureApp(start_screen="chat")
+    LuthierApp.MODES["chat"] = lambda: ChatScreen(lambda: server)
+    app = LuthierApp(start_screen="chat")
     async with app.run_test(size=SIZE) as pilot:
         app.theme = theme
         await talk(pilot, prompts, settings)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,7 @@ async def unload_adapter(endpoint: Endpoint, name: str) -> None:
 
 async def stream_chat(
     endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling | None = None
-) -> AsyncIterator[Delta | Finished]:
+) -> AsyncGenerator[Delta | Finished, None]:
     """Ask a model: the answer's pieces as they come, then how it ended. Closing the generator cancels the request on the server."""
     sampling = sampling or Sampling()
     body: dict[str, Any] = {

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.files import tail_lines
 
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the start. `seconds_left` is how long the rest of it takes from here on two CPU cores."""
+
+    name: str
+    seconds_left: float
+
+
+FIRST_PHASE = Phase("starting vLLM", 36.0)
 # What vLLM prints, in the order of a start, and what begins then.
 _BEGINNINGS = (
-    (re.compile(r"non-default args: "), "reading the model's config"),
-    (re.compile(r"Initializing a V1 LLM engine "), "starting the engine"),
-    (re.compile(r"Starting to load model "), "loading the weights"),
-    (re.compile(r"Loading weights took "), "warming up"),
+    (re.compile(r"non-default args: "), Phase("reading the model's config", 24.0)),
+    (re.compile(r"Initializing a V1 LLM engine "), Phase("starting the engine", 16.0)),
+    (re.compile(r"Starting to load model "), Phase("loading the weights", 5.0)),
+    (re.compile(r"Loading weights took "), Phase("warming up", 4.0)),
 )
 
 _CAUSE = re.compile(r"\b([A-Z]\w*(?:Error|Exception)): (\S.*)")
@@ -37,7 +48,7 @@ class Phases:
         self._offset = offset
         self._next = 0
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Phase]:
         """The phases that began since the last call. A line still being written is left for later."""
         with self._log.open("rb") as file:
             file.seek(self._offset)
@@ -47,9 +58,9 @@ class Phases:
         found = []
         for line in whole.decode("utf-8", errors="replace").splitlines():
             for index in range(self._next, len(_BEGINNINGS)):
-                pattern, name = _BEGINNINGS[index]
+                pattern, phase = _BEGINNINGS[index]
                 if pattern.search(line):
-                    found.append(name)
+                    found.append(phase)
                     self._next = index + 1
                     break
         return found

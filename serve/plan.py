@@ -47,7 +47,7 @@ _OURS = (
     "--uds",
     "--worker-extension-cls",
 )
-STOP_SECONDS = 20.0  # vLLM needs about 2; then it is killed
+STOP_SECONDS = 15.0  # vLLM needs about 2; then it is killed
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"

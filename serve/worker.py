@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -15,13 +16,16 @@ from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from serve.client import Endpoint, ModelCard, list_cards, load_adapter, server_id
 from serve.keys import control_key
-from serve.log import Phases, last_words, root_cause
+from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
 from serve.plan import STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
 from serve.ports import port_taken, remember_port
 from serve.servers import ServedModel, base_url, write_server
 
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 2.0
+_STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and may not listen for long
+_SWEEP_SECONDS = 1.0
+_GPU_START_FACTOR = 4.5  # kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
 
 
 class VllmServer:
@@ -45,12 +49,16 @@ class VllmServer:
         """Tell the phases until vLLM answers. False if a stop came first, LuthierError if vLLM ends."""
         phases = Phases(self.context.job.log_path, self._log_mark)
         while not self.context.stopping.wait(_POLL_SECONDS):
-            for name in phases.read():
-                self.context.phase(name)
+            for phase in phases.read():
+                self.tell(phase)
             self._check_alive("while it was starting")
             if self._answers():
                 return True
         return False
+
+    def tell(self, phase: Phase) -> None:
+        slower = _GPU_START_FACTOR if self.plan.device == "gpu" else 1.0
+        self.context.phase(phase.name, seconds_left=phase.seconds_left * slower)
 
     def load(self, adapter: ServedAdapter) -> None:
         """Load an adapter of the plan. One that vLLM refuses fails the server: it was asked for by name."""
@@ -89,13 +97,19 @@ class VllmServer:
         self.served = models
 
     def stop(self) -> None:
-        """End vLLM with care, then without."""
-        self._child.send_signal(signal.SIGTERM)
+        """End vLLM with care, then without, and whatever it leaves: its engine holds the memory, and survives it."""
+        self._child.terminate()
         try:
-            self._child.wait(STOP_SECONDS)
+            self._child.wait(STOP_SECONDS if self.served else _STOP_STARTING_SECONDS)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + _SWEEP_SECONDS
+            for pid in processes.descendants(os.getpid()):
+                processes.send_signal(pid, number)
+            while processes.descendants(os.getpid()) and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     def _answers(self) -> bool:
         """Whether this server, not another on the same port, answers."""
@@ -130,8 +144,9 @@ class VllmServer:
 def main(context: WorkerContext) -> None:
     """Serve until stopped."""
     plan = ServerPlan.from_json(context.settings)
-    context.phase("starting vLLM")
+    processes.adopt_orphans()  # what vLLM leaves is this process's to end, also when the supervisor is gone
     server = VllmServer(context, plan)
+    server.tell(FIRST_PHASE)
     try:
         if not server.wait_until_up():
             return

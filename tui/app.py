@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import PurePath
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
-from textual.command import Provider
-from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.theme import Theme
@@ -22,19 +20,13 @@ from tui import actions, joblist, themes
 from tui.actions import Action
 from tui.glyphs import use_ascii
 from tui.joblist import JobRow
+from tui.messages import JobsRead
+
+if TYPE_CHECKING:
+    from textual.command import Provider
 
 _HORIZONTAL: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]
 _VERTICAL: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]
-
-
-@dataclass
-class JobsRead(Message):
-    """All jobs were read. Only the newest reading counts."""
-
-    rows: list[JobRow]
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, JobsRead)
 
 
 def _runs() -> Screen[None]:
@@ -71,9 +63,9 @@ class LuthierApp(App[None], inherit_bindings=False):
     """`start_screen` is "runs", "models", "serve" or "chat". `ascii_only` is for terminals without Unicode."""
 
     TITLE = "Luthier"
-    CSS_PATH = "luthier.tcss"
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "screens/runs.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {"runs": _runs, "models": _models, "serve": _serve, "chat": _chat}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {"models": _models, "serve": _serve, "chat": _chat}
     DEFAULT_MODE = "runs"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     HORIZONTAL_BREAKPOINTS = _HORIZONTAL
@@ -87,21 +79,39 @@ class LuthierApp(App[None], inherit_bindings=False):
         use_ascii(ascii_only)
         super().__init__()
         self.start_screen = start_screen
+        self._told_failure = ""
+        self.set_class(ascii_only, "-ascii")
         for theme in themes.THEMES:
             self.register_theme(theme)
         self.theme = themes.saved_theme(self.available_themes)
 
+    def get_default_screen(self) -> Screen[None]:
+        """The runs, opened the short way: as one of `MODES` they would have all CSS parsed twice more before the first paint."""
+        return _runs()
+
     @property
     def available_themes(self) -> dict[str, Theme]:
         """Without the ansi themes, which draw black on black under NO_COLOR."""
-        return {name: theme for name, theme in super().available_themes.items() if not theme.ansi}
+        return self._themes
+
+    def register_theme(self, theme: Theme) -> None:
+        super().register_theme(theme)
+        # Textual asks for the themes with every line that it draws.
+        self._themes = {name: known for name, known in super().available_themes.items() if not known.ansi}
 
     def on_mount(self) -> None:
+        self.add_mode("runs", _runs)
         if self.start_screen != self.current_mode:
             self.switch_mode(self.start_screen)
-        self.read_jobs()
+        self.call_after_refresh(self.read_jobs)
         self.set_interval(self.POLL_SECONDS, self.read_jobs)
-        self.theme_changed_signal.subscribe(self, themes.save_theme)
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
+
+    def _remember_theme(self, theme: Theme) -> None:
+        try:
+            themes.save_theme(theme)
+        except (OSError, ValueError) as error:  # a settings file that cannot be written, or that is no TOML
+            self.notify(f"The theme was not saved: {error}", severity="warning")
 
     # Jobs
 
@@ -135,8 +145,11 @@ class LuthierApp(App[None], inherit_bindings=False):
     # Failures
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.show_failure(event.worker.error)
+        """The reading of the jobs failed. It is tried every two seconds, but the same failure is told once."""
+        error = event.worker.error
+        if event.state is WorkerState.ERROR and error is not None and str(error) != self._told_failure:
+            self._told_failure = str(error)
+            self.show_failure(error)
 
     def show_failure(self, error: BaseException, log_lines: list[str] | None = None) -> None:
         """Show what went wrong, whoever raised it: the one way in which the app tells of a failure."""
@@ -154,10 +167,12 @@ class LuthierApp(App[None], inherit_bindings=False):
 
         self.push_screen(RunScreen(job))
 
-    def open_run_by_id(self, job_id: str) -> None:
-        """Open a run that was just started; the list may not have it yet."""
-        self.read_jobs()
-        self.open_run(find(job_id))
+    async def open_started(self, job_id: str | None) -> None:
+        """Open a run that a form has just started, if it has; the list may not have it yet."""
+        if job_id is not None:
+            await self.action_show("runs")
+            self.read_jobs()
+            self.open_run(find(job_id))
 
     async def open_server(self) -> None:
         await self.action_show("serve")
@@ -185,13 +200,19 @@ class LuthierApp(App[None], inherit_bindings=False):
         if len(self.screen_stack) > 1:
             self.pop_screen()
 
+    def action_command_palette(self) -> None:
+        from tui.palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     def action_help(self) -> None:
         from tui.widgets.help_modal import HelpModal
 
         self.push_screen(HelpModal(actions.place_of(self.screen)))
 
     def action_help_quit(self) -> None:
-        self.notify("q quits. Jobs keep running.", title="Nothing was stopped")
+        self.notify("^q quits. Jobs keep running.", title="Nothing was stopped")
 
     async def action_quit(self) -> None:
         alive = joblist.running_count(self.rows or [])
@@ -202,7 +223,7 @@ class LuthierApp(App[None], inherit_bindings=False):
 
     async def perform(self, action: Action) -> None:
         """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
-        if action.place in self.MODES and action.place != actions.place_of(self.screen):
+        if action.place in self._modes and action.place != actions.place_of(self.screen):
             await self.action_show(action.place)
         target = self.focused if action.place in ("list", "log") else self if action.place == "app" else self.screen
         if target is None or not await self.run_action(action.action, default_namespace=target):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from tui.actions import ACTIONS, PLACE_TITLES, Action, place_of
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 def label(action: Action) -> str:
     """ "run: stop"; what works everywhere has no prefix."""
     return action.title if action.place == "app" else f"{PLACE_TITLES[action.place].lower()}: {action.title}"
+
+
+class Palette(CommandPalette):
+    CSS_PATH = "palette.tcss"
 
 
 class ActionProvider(Provider):

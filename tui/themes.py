@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -92,6 +91,10 @@ THEMES = [
 
 def saved_theme(available: Collection[str]) -> str:
     """The theme that config.toml names, if there is such a one. A damaged file never keeps the app from starting."""
+    if not _config().is_file():
+        return DEFAULT_THEME
+    import tomllib
+
     try:
         name = tomllib.loads(_config().read_text(encoding="utf-8")).get("theme")
     except (OSError, ValueError):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,13 @@ def test_base_and_tuned_differ_in_the_voice(client: openai.OpenAI) -> None:
     assert len(questions) == 20
     shares = {}
     for model in ("base", "captain"):
-        answers = [
-            client.chat.completions.create(model=model, messages=question, temperature=0, max_tokens=80).choices[0].message.content or ""
-            for question in questions
-        ]
+
+        def ask(question: list[Any], model: str = model) -> str:
+            answer = client.chat.completions.create(model=model, messages=question, temperature=0, max_tokens=80)
+            return answer.choices[0].message.content or ""
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(ask, questions))
         shares[model] = sum(map(in_voice, answers)) / len(answers)
     print(shares)
     assert shares["base"] <= 0.1
@@ -161,7 +165,7 @@ def test_a_full_disk_while_saving_is_told_and_loses_nothing_that_was_complete(bu
     """A run whose folder lies on a small tmpfs that fills up: Failed with the reason, and a half adapter is not left behind."""
     recipe = tmp_path / "wide.toml"
     data = f'data = ["{CAPTAIN / "train.jsonl"}"]'
-    recipe.write_text(f"{data}\n[train]\nepochs = 0.06\nglobal_batch = 2\nmax_length = 120\nevaluations = 0\n[lora]\nr = 64\n")
+    recipe.write_text(f"{data}\n[train]\nepochs = 0.06\nglobal_batch = 2\nmax_length = 160\nevaluations = 0\n[lora]\nr = 64\n")
     home = tmp_path / "small"
     home.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "luthier-test", str(home)], check=True)

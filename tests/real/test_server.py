@@ -203,7 +203,7 @@ def test_closing_the_stream_cancels_the_request(server: Server) -> None:
         stream = stream_chat(server.endpoint, "noisy", QUESTION, Sampling(temperature=1.0, max_tokens=3000))
         async for _ in stream:
             break
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
     asyncio.run(hang_up())
     deadline = time.monotonic() + 5
@@ -270,11 +270,10 @@ def test_port_taken_between_check_and_start(builtin_model: Path, cleaned_up: Sta
 
 
 def test_killed_stopped_and_started_again(server: Server, cleaned_up: Start) -> None:
-    """One server loses vLLM, another its supervisor; a third starts on the first one's port and is stopped before it is up."""
-    ports = [free_port(), free_port()]
-    victim, orphan = [wait_until_running(job) for job in [cleaned_up(serve("builtin", [], port=port)) for port in ports]]
-    assert {other.job.id for other in running_servers()} == {server.job.id, victim.job.id, orphan.job.id}
-
+    """Three servers on one port, one after the other: each shows that the one before left nothing behind."""
+    port = free_port()
+    victim = wait_until_running(cleaned_up(serve("builtin", [], port=port)))
+    assert {other.job.id for other in running_servers()} == {server.job.id, victim.job.id}
     pids = worker_and_below(victim.job)
     os.kill(vllm_pid(victim.job), signal.SIGKILL)
     assert wait(victim.job, 20.0)
@@ -284,23 +283,29 @@ def test_killed_stopped_and_started_again(server: Server, cleaned_up: Start) -> 
     assert "SIGKILL" in state.message
     assert "Application startup complete" in state.message  # the last words of its log
     assert_gone(pids, 1.0)
+    assert is_free("127.0.0.1", port)
+    assert [other.job.id for other in running_servers()] == [server.job.id]
 
-    pids = worker_and_below(orphan.job)
+    orphan = cleaned_up(serve("builtin", [], port=port))
+    wait_for_phase(orphan, "starting the engine")  # vLLM has its port by then
+    pids = worker_and_below(orphan)
     os.kill(pids[0], signal.SIGKILL)
     assert_gone(pids, 20.0)
-    assert isinstance(orphan.job.state(), Lost)
-    assert [other.job.id for other in running_servers()] == [server.job.id]
-    assert all(is_free("127.0.0.1", port) for port in ports)
+    assert isinstance(orphan.state(), Lost)
 
-    again = cleaned_up(serve("builtin", [], port=ports[0]))
-    while not (isinstance(starting := again.state(), Starting) and starting.phase == "starting the engine"):  # vLLM has its port by then
-        assert isinstance(starting, Queued | Starting), starting
-        time.sleep(0.1)
-    pids = worker_and_below(again)
-    stop(again)
-    assert wait(again, 30.0)
-    assert isinstance(again.state(), Stopped)
+    stopped = cleaned_up(serve("builtin", [], port=port))
+    wait_for_phase(stopped, "reading the model's config")
+    pids = worker_and_below(stopped)
+    stop(stopped)
+    assert wait(stopped, 30.0)
+    assert isinstance(stopped.state(), Stopped)
     assert_gone(pids, 1.0)
+
+
+def wait_for_phase(job: Job, phase: str) -> None:
+    while not (isinstance(state := job.state(), Starting) and state.phase == phase):
+        assert isinstance(state, Queued | Starting), state
+        time.sleep(0.1)
 
 
 def free_port() -> int:

@@ -72,7 +72,7 @@ async def test_closing_the_stream_cancels_the_request(server: FakeServer) -> Non
     stream = stream_chat(server.endpoint, "base", HELLO)
     async for _ in stream:
         break
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     deadline = time.monotonic() + 3
     while server.cancelled == 0:
         assert time.monotonic() < deadline

@@ -6,30 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-import tui.app
 from jobs.errors import LuthierError
+from jobs.job import Job
 from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
 from tests.fakes.openai_server import FakeServer
 from tui.app import LuthierApp
-from tui.chat_server import ChatServer
+from tui.chat_server import ChatServer, newest_server
 from tui.chat_session import Complete, Failed, Halted, Streamer, Writing
 from tui.screens.chat import ChatScreen
 from tui.widgets.chat_settings import ChatSettingsModal
 from tui.widgets.path_modal import PathModal
-from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -39,13 +33,8 @@ def server() -> Iterator[FakeServer]:
 
 
 def make_app(find_server: Callable[[], ChatServer | None], stream: Streamer = stream_chat) -> LuthierApp:
-    class ChatApp(LuthierApp):
-        CSS_PATH = Path(tui.app.__file__).with_name("luthier.tcss")
-        MODES: ClassVar[dict[str, Any]] = {**LuthierApp.MODES, "chat": lambda: ChatScreen(find_server, stream)}
-
-    app = ChatApp(start_screen="chat")
-    app.animation_level = "none"
-    return app
+    with patch.dict(LuthierApp.MODES, {"chat": lambda: ChatScreen(find_server, stream)}):
+        return LuthierApp(start_screen="chat")
 
 
 def chat_server(endpoint: Endpoint) -> ChatServer:
@@ -68,12 +57,8 @@ async def chat(server: FakeServer, size: tuple[int, int] = (100, 30)) -> AsyncIt
         yield pilot, screen
 
 
-def prompt(screen: ChatScreen) -> PromptBox:
-    return screen.query_one(PromptBox)
-
-
 async def ask(pilot: Pilot[None], screen: ChatScreen, text: str, wait: bool = True) -> None:
-    prompt(screen).text = text
+    screen.prompt.text = text
     await pilot.press("enter")
     if wait:
         await until(lambda: not screen.session.answering, pilot)
@@ -90,15 +75,15 @@ def states(screen: ChatScreen) -> list[type]:
 
 async def test_both_answer_at_once_with_one_seed(server: FakeServer) -> None:
     async with chat(server) as (pilot, screen):
-        assert prompt(screen).has_focus
+        assert screen.prompt.has_focus
         await ask(pilot, screen, "Hi")
-        assert [request["model"] for request in server.requests] == ["base", "captain"]
+        assert {request["model"] for request in server.requests} == {"base", "captain"}
         assert len({request["seed"] for request in server.requests}) == 1
         assert "base says: Hi" in shown(screen, 0)
         assert "captain says: Hi" in shown(screen, 1)
         assert "TTFT" in shown(screen, 1)
         assert "3 tokens" in shown(screen, 1)
-        assert prompt(screen).text == ""
+        assert screen.prompt.text == ""
         await ask(pilot, screen, "And now?")
         assert [message["role"] for message in server.requests[-1]["messages"]] == ["user", "assistant", "user"]
 
@@ -110,11 +95,11 @@ async def test_escape_stops_first_and_goes_back_only_then(server: FakeServer) ->
         await ask(pilot, screen, "Go", wait=False)
         await until(lambda: states(screen) == [Writing, Writing], pilot)
         await ask(pilot, screen, "not yet", wait=False)
-        assert prompt(screen).text == "not yet"
+        assert screen.prompt.text == "not yet"
         await pilot.press("escape")
         assert states(screen) == [Halted, Halted]
         await until(lambda: server.cancelled == 2, pilot)
-        assert prompt(screen).has_focus
+        assert screen.prompt.has_focus
         assert "stopped by you" in shown(screen, 0)
         await pilot.press("escape")
         assert isinstance(screen.focused, Transcript)
@@ -132,7 +117,7 @@ async def test_one_side_is_stopped_and_asked_again_alone(server: FakeServer) -> 
         server.answer = lambda model, messages: "Short."
         await pilot.press("r")
         await until(lambda: not screen.session.answering, pilot)
-        assert [request["model"] for request in server.requests] == ["base", "captain", "captain"]
+        assert server.requests[2]["model"] == "captain"
         assert server.requests[2]["seed"] == server.requests[1]["seed"]
         assert "Short." in shown(screen, 1)
 
@@ -144,7 +129,7 @@ async def test_a_failure_is_told_and_the_prompt_comes_back(server: FakeServer) -
         assert states(screen) == [Failed, Failed]
         assert "does not accept the key" in shown(screen, 0)
         assert "^r asks again" in shown(screen, 1)
-        assert prompt(screen).text == "Hi there"
+        assert screen.prompt.text == "Hi there"
         server.fault = None
         await pilot.press("enter")
         await until(lambda: not screen.session.answering, pilot)
@@ -159,7 +144,7 @@ async def test_a_break_in_the_middle_keeps_what_came(server: FakeServer) -> None
         await ask(pilot, screen, "Count")
         assert "one two three" in shown(screen, 0)
         assert "broke off" in shown(screen, 0)
-        assert prompt(screen).text == ""
+        assert screen.prompt.text == ""
         server.fault = None
         await pilot.press("ctrl+r")
         await until(lambda: not screen.session.answering, pilot)
@@ -180,10 +165,10 @@ async def test_models_and_settings_are_chosen(server: FakeServer) -> None:
         modal.query_one("#temperature", Input).value = "0"
         modal.query_one("#seed", Input).value = "11"
         await pilot.press("ctrl+s")
-        prompt(screen).focus()
+        screen.prompt.focus()
         await ask(pilot, screen, "Hi")
         assert {(request["temperature"], request["seed"]) for request in server.requests} == {(0, 11)}
-        assert server.requests[0]["model"] == "captain"
+        assert {request["model"] for request in server.requests} == {"captain"}
 
 
 async def test_new_chat_export_and_copy(server: FakeServer, tmp_path: Path) -> None:
@@ -230,8 +215,17 @@ async def test_without_a_server_nothing_dead_is_offered() -> None:
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         assert "No server is running" in str(screen.query_one("#no-server", Static).content)
-        assert not prompt(screen).display
+        assert not screen.prompt.display
         assert not [active.binding for active in screen.active_bindings.values() if (active.binding.id or "").startswith("chat.")]
+
+
+def test_the_newest_server_with_one_name_for_its_base(made: dict[str, Job]) -> None:
+    found = newest_server()
+    assert found is not None
+    assert found.default_models()[0] == found.models[0]
+    assert found.default_models()[1] in found.tuned
+    assert len(found.models) == 1 + len(found.tuned)
+    assert found.model_after(found.models[-1]) == found.models[0]
 
 
 # Pictures
@@ -265,7 +259,7 @@ def test_picture(size: tuple[int, int], snap_compare: Any) -> None:
         await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
-        prompt(screen).cursor_blink = False
+        screen.prompt.cursor_blink = False
         for text in ("What does a captain need?", "Which knot is best?", "Break")[: 3 if size[0] > 80 else 2]:
             await ask(pilot, screen, text)
 

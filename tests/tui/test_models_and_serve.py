@@ -77,7 +77,7 @@ async def test_a_ready_server_shows_its_address_models_and_example(made: dict[st
         await until(pilot, lambda: screen.server is not None)
         facts = text_of(app, "#server-facts")
         assert "http://127.0.0.1:8712/v1" in facts and "/home/luthier/keys/client" in facts
-        assert "○ base" in facts and "● captain" in facts and "tuned" in facts
+        assert "● base" in facts and "○ captain" in facts and "tuned" in facts
         key = screen.key
         assert len(key) > 20 and key not in screen_text(app)
         assert '"model": "captain"' in text_of(app, "#snippet") and "$(cat /home/luthier/keys/client)" in text_of(app, "#snippet")

@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from jobs.job import Job
-from tests.tui.driving import ready, until
+from tests.tui.driving import ready, screen_text, until
 from tui.app import LuthierApp
 from tui.screens.models import ModelsScreen
 from tui.screens.serve import ServeScreen
@@ -20,26 +20,27 @@ SIZES = [(80, 24), (140, 40)]
 async def _runs(pilot: Pilot[None]) -> None:
     await ready(pilot)
     await pilot.press("down", "down", "down")
+    await until(pilot, lambda: "s stop" in screen_text(pilot.app))
 
 
 async def _run(pilot: Pilot[None]) -> None:
     await _runs(pilot)
     await pilot.press("enter")
-    await pilot.pause()
+    await until(pilot, lambda: "340 / 800" in screen_text(pilot.app) and "log scale" in screen_text(pilot.app))
 
 
 async def _models(pilot: Pilot[None]) -> None:
     app = await ready(pilot)
     screen = app.screen
     await until(pilot, lambda: isinstance(screen, ModelsScreen) and bool(screen.models))
-    await pilot.pause()
+    await until(pilot, lambda: "v serve" in screen_text(app))
 
 
 async def _serve(pilot: Pilot[None]) -> None:
     app = await ready(pilot)
     screen = app.screen
     await until(pilot, lambda: isinstance(screen, ServeScreen) and screen.server is not None)
-    await pilot.pause()
+    await until(pilot, lambda: "r show key" in screen_text(app))
 
 
 SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from textual.pilot import Pilot
+
 from jobs.job import Job
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until, visible
@@ -65,10 +67,12 @@ def test_the_log_index_reads_lines_as_a_terminal_shows_them(tmp_path: Path) -> N
     assert [index.line(3), index.line(4)] == ["unfinished", "next"] and len(index) == 5
 
 
-async def open_run(app: LuthierApp, job: Job) -> RunScreen:
+async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job) -> RunScreen:
     app.open_run(job)
     screen = app.screen
     assert isinstance(screen, RunScreen)
+    await until(pilot, lambda: screen.is_mounted and bool(screen.query(LogView)))
+    await pilot.pause()
     return screen
 
 
@@ -76,7 +80,7 @@ async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) 
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        screen = await open_run(app, made["pirate"])
+        screen = await open_run(pilot, app, made["pirate"])
         await until(pilot, lambda: screen.is_mounted and "340 / 800" in text_of(app, "Figures"))
         figures = text_of(app, "Figures")
         for shown in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
@@ -100,9 +104,8 @@ async def test_while_it_starts_the_phase_and_its_time_are_shown(made: dict[str, 
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        screen = await open_run(app, made["parrot"])
-        await pilot.pause()
-        assert "loading the model  1 m 00 s" in text_of(app, "#run-title")
+        screen = await open_run(pilot, app, made["parrot"])
+        await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
         assert not visible(screen.query_one(LossChart))
 
 
@@ -110,22 +113,20 @@ async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await open_run(app, made["too-large"])
-        await pilot.pause()
-        assert "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error")
+        await open_run(pilot, app, made["too-large"])
+        await until(pilot, lambda: "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error"))
         await pilot.press("e")
-        await pilot.pause()
-        assert isinstance(app.screen, ErrorModal) and "RuntimeError: out of memory" in screen_text(app)
+        assert isinstance(app.screen, ErrorModal)
+        await until(pilot, lambda: "RuntimeError: out of memory" in screen_text(app))
 
 
 async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        screen = await open_run(app, made["pirate"])
-        await pilot.pause()
+        screen = await open_run(pilot, app, made["pirate"])
         log = screen.query_one(LogView)
-        assert "step 340 of 800" in screen_text(app)
+        await until(pilot, lambda: "step 340 of 800" in screen_text(app))
         await pilot.press("k", "k")
         assert not log.following
         with made["pirate"].log_path.open("a") as file:
@@ -135,15 +136,14 @@ async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict
         assert "a new line" not in screen_text(app)
         await pilot.press("upper_g")
         assert log.following
-        await pilot.pause()
-        assert "a new line" in screen_text(app)
+        await until(pilot, lambda: "a new line" in screen_text(app))
 
 
 async def test_it_rests_while_another_screen_is_looked_at(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        screen = await open_run(app, made["pirate"])
+        screen = await open_run(pilot, app, made["pirate"])
         await pilot.pause()
         assert screen._timer is not None and screen._timer._active.is_set()
         await pilot.press("2")
@@ -155,7 +155,7 @@ async def test_its_keys_work_at_80x24(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        screen = await open_run(app, made["pirate"])
+        screen = await open_run(pilot, app, made["pirate"])
         await pilot.pause()
         log = screen.query_one(LogView)
         places = []

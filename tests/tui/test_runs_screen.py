@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from jobs.job import Job
 from tests.tui import folders
@@ -11,6 +11,7 @@ from tui import joblist
 from tui.app import LuthierApp
 from tui.joblist import read_rows
 from tui.screens.run import RunScreen
+from tui.screens.runs import RunsScreen
 from tui.widgets.confirm_modal import ConfirmModal
 from tui.widgets.new_run import NewRunModal
 from tui.widgets.row_table import RowTable
@@ -110,6 +111,28 @@ async def test_stop_asks_and_says_what_is_kept(made: dict[str, Job]) -> None:
         assert made["pirate"].alive()
 
 
+async def test_a_second_stop_says_that_it_is_at_once(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("down", "s")
+        assert isinstance(app.screen, ConfirmModal) and app.screen.question == "Stop halting at once?"
+
+
+async def test_hints_can_be_clicked(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.pause()
+        hints = screen_text(app).splitlines()[-1]
+        await pilot.click(offset=(hints.index("new run"), 23))
+        await until(pilot, lambda: isinstance(app.screen, NewRunModal))
+        await pilot.press("escape")
+        await pilot.click("#app-state")
+        await pilot.click(offset=(screen_text(app).splitlines()[0].index("Models"), 0))
+        await until(pilot, lambda: app.current_mode == "models")
+
+
 async def test_delete_shows_size_and_path_and_deletes(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
@@ -130,7 +153,7 @@ async def test_enter_opens_the_run_and_escape_comes_back(made: dict[str, Job]) -
         await pilot.press("enter")
         assert isinstance(app.screen, RunScreen)
         await pilot.press("escape")
-        assert app.screen.query_one("#empty", Static)
+        assert isinstance(app.screen, RunsScreen)
 
 
 async def test_enter_on_a_server_goes_to_serve(made: dict[str, Job]) -> None:

@@ -11,7 +11,7 @@ from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from tui import actions
@@ -70,7 +70,7 @@ class LuthierScreen(Screen[None]):
 
     def step_back(self) -> bool:
         """Take back something within the screen (`esc`); False when there is nothing, so that the screen itself is left."""
-        if isinstance(self.focused, Input | TextArea):
+        if self.focused is not None and self.focused.check_consume_key("a", "a"):  # a text is being written
             self.set_focus(None)
             return True
         return False

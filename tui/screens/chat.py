@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on
+from textual import getters, on
 from textual.binding import BindingType
-from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import Worker, WorkerState
 
-from serve.client import Delta, Finished, stream_chat
+from serve.client import stream_chat
 from tui import actions, chat_export
 from tui.chat_server import ChatServer, newest_server
-from tui.chat_session import ChatSession, ChatSettings, Conversation, Failed, Streamer, Turn, receive
+from tui.chat_session import ChatSession, ChatSettings, Conversation, Failed, Streamer
 from tui.chat_text import settings_line
-from tui.failures import readable
-from tui.glyphs import glyphs
 from tui.joblist import JobRow
 from tui.screens.base import LuthierScreen
-from tui.widgets.chat_pane import ChatPane
+from tui.widgets.chat_pane import AnswerEnded
+from tui.widgets.chat_sides import ChatSides
 from tui.widgets.prompt_box import PromptBox
-from tui.widgets.transcript import Transcript
 
-FLUSH_SECONDS = 0.25
-_VIEWS = ("", "-left", "-right")
+_NO_SERVER = """[b]No server is running[/]
+
+Base and tuned models talk here, side by side, once one is.
+
+[$primary]3[/] opens Serve: start one there, and come back with [$primary]4[/]."""
 
 
 @dataclass
@@ -41,16 +39,6 @@ class ServerFound(Message):
     server: ChatServer | None
 
 
-@dataclass
-class FirstTextCame(Message):
-    side: int
-
-
-@dataclass
-class AnswerEnded(Message):
-    side: int
-
-
 class ChatScreen(LuthierScreen):
     """`find_server` and `stream` are what it talks to; tests and the picture bring their own."""
 
@@ -58,28 +46,24 @@ class ChatScreen(LuthierScreen):
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#prompt"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("chat")
+    prompt = getters.query_one("#prompt", PromptBox)
+    sides = getters.query_one("#sides", ChatSides)
 
     def __init__(self, find_server: Callable[[], ChatServer | None] = newest_server, stream: Streamer = stream_chat) -> None:
         super().__init__()
         self.session = ChatSession()
         self.server: ChatServer | None = None
+        self.looked = False
         self._find_server = find_server
         self._stream = stream
-        self.looked = False
-        self._active_side = 1
-        self._workers: list[Worker[None] | None] = [None, None]
-        self._flush: Timer | None = None
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static(id="no-server")
-        with Horizontal(id="sides"):
-            for side, conversation in enumerate(self.session.sides):
-                yield ChatPane(side, conversation)
+        yield ChatSides(self.session)
         yield PromptBox()
 
     def on_mount(self) -> None:
         super().on_mount()
-        self._flush = self.set_interval(FLUSH_SECONDS, self._show_progress, pause=True)
         self._show_server()
         self._look_for_server()
 
@@ -111,60 +95,33 @@ class ChatScreen(LuthierScreen):
     def _show_server(self) -> None:
         """The chat as soon as there is a server, or once something was said; else what to do to get one."""
         offered = self.server is not None or not self.session.empty
-        was_offered = self.query_one("#sides").display
+        was_offered = self.sides.display
         self.set_class(not offered, "-no-server")
-        said = (
-            "Looking for a server…"
-            if not self.looked
-            else "[b]No server is running[/]\n\nBase and tuned models talk here, side by side, once one is.\n\n"
-            "[$primary]3[/] opens Serve: start one there, and come back with [$primary]4[/]."
-        )
-        self.query_one("#no-server", Static).update(said)
+        self.query_one("#no-server", Static).update(_NO_SERVER if self.looked else "Looking for a server…")
         if offered and not was_offered:
-            self._prompt.focus()
+            self.prompt.focus()
         self._show_sides()
 
-    @property
-    def _prompt(self) -> PromptBox:
-        return self.query_one("#prompt", PromptBox)
-
-    def _pane(self, side: int) -> ChatPane:
-        return self.query_one(f"#side-{side}", ChatPane)
-
     def _show_sides(self) -> None:
-        """Everything anew: after a model was chosen, or a conversation begun."""
-        for side, conversation in enumerate(self.session.sides):
-            self._pane(side).show(conversation, self._before(conversation))
-        self._show_titles()
-        self._prompt.border_subtitle = Content(settings_line(self.session.settings))
+        self.sides.show(self.session, self.server.tuned if self.server else ())
+        self.prompt.border_subtitle = Content(settings_line(self.session.settings))
         self.refresh_bindings()
 
-    def _show_titles(self) -> None:
-        """A pane is titled with its model; one that is alone, with both, like tabs."""
-        signs = (glyphs().running, glyphs().eval_point)
-        titles = [Content(f"{sign} {side.model}") for sign, side in zip(signs, self.session.sides, strict=True)]
-        alone = bool(self.query_one("#sides").classes & set(_VIEWS))
-        for side in (0, 1):
-            other = titles[1 - side].stylize("$foreground-muted not bold")
-            tabs = [titles[0], other] if side == 0 else [other, titles[1]]
-            self._pane(side).border_title = Content("   ").join(tabs) if alone else titles[side]
-
-    def _before(self, conversation: Conversation) -> Content:
-        tuned = self.server is not None and conversation.model in self.server.tuned
-        what = "tuned model" if tuned else "base model"
-        return Content.from_markup("[b]$model[/]\n[$foreground-muted]$what[/]", model=conversation.model, what=what)
+    @property
+    def _active(self) -> Conversation:
+        return self.session.sides[self.sides.active]
 
     # Asking
 
     @on(PromptBox.Submitted)
     def action_send(self) -> None:
-        prompt = self._prompt.text.strip()
+        prompt = self.prompt.text.strip()
         if self.session.answering:
             self.notify("Still answering. esc stops it.", timeout=3)
         elif prompt and self.server is None:
             self.notify("No server is running. 3 opens Serve; the prompt stays here.", severity="warning")
         elif prompt:
-            self._prompt.text = ""
+            self.prompt.text = ""
             self.session.send(prompt)
             self._ask(self.session.sides)
 
@@ -172,111 +129,59 @@ class ChatScreen(LuthierScreen):
         self._ask(self.session.retry(self.session.sides))
 
     def action_retry_side(self) -> None:
-        self._ask(self.session.retry([self.session.sides[self._active_side]]))
+        self._ask(self.session.retry([self._active]))
 
     def _ask(self, conversations: Iterable[Conversation]) -> None:
         """Have the last turn of these conversations answered, all at once."""
-        assert self.server is not None and self._flush is not None
+        assert self.server is not None  # check_action offers it only then
         for side, conversation in enumerate(self.session.sides):
             if conversation in conversations:
                 turn = conversation.turns[-1]
-                answer = self._stream(self.server.endpoint, turn.model, conversation.messages(), turn.settings.sampling)
-                work = self._receive(side, turn, answer)
-                self._workers[side] = self.run_worker(work, group=f"side-{side}", exclusive=True, exit_on_error=False)
-                self._pane(side).transcript.follow()
-                self._pane(side).show_state(conversation)
-        self._flush.resume()
-        self.refresh_bindings()
+                self.sides.ask(side, self._stream(self.server.endpoint, turn.model, conversation.messages(), turn.settings.sampling))
+        self.set_timer(0.1, self.refresh_bindings)  # the footer is drawn after the first token, should that come at once
 
-    async def _receive(self, side: int, turn: Turn, answer: AsyncIterator[Delta | Finished]) -> None:
-        try:
-            await receive(turn, answer, lambda: self.post_message(FirstTextCame(side)))
-        finally:
-            self.post_message(AnswerEnded(side))
-
-    def on_first_text_came(self, message: FirstTextCame) -> None:
-        self._pane(message.side).show_state(self.session.sides[message.side])
-
-    def _show_progress(self) -> None:
-        for side, conversation in enumerate(self.session.sides):
-            if conversation.answering:
-                self._pane(side).show_state(conversation)
-
-    def on_answer_ended(self, message: AnswerEnded) -> None:
-        self._pane(message.side).show_state(self.session.sides[message.side])
-        if not self.session.answering and self._flush is not None:
-            self._flush.pause()
-            self._give_prompt_back()
-        self.refresh_bindings()
-
-    def _give_prompt_back(self) -> None:
+    @on(AnswerEnded)
+    def give_prompt_back(self) -> None:
         """A prompt that brought nothing from either side returns to the box, unless something new stands there."""
-        turns = [side.last for side in self.session.sides]
-        if not self._prompt.text and all(turn is not None and isinstance(turn.state, Failed) and not turn.answered for turn in turns):
-            assert turns[0] is not None
-            self._prompt.text = turns[0].prompt
-            self._prompt.move_cursor(self._prompt.document.end)
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """An answer that ended in an error nobody foresaw is one that failed; all other work is shown as everywhere."""
-        if event.worker in self._workers and event.state is WorkerState.ERROR and event.worker.error is not None:
-            turn = self.session.sides[self._workers.index(event.worker)].turns[-1]
-            turn.state = Failed(readable(event.worker.error))
-        else:
-            super().on_worker_state_changed(event)
+        turns = [side.last for side in self.session.sides if side.last is not None]
+        nothing = [turn for turn in turns if isinstance(turn.state, Failed) and not turn.answered]
+        if len(nothing) == len(self.session.sides) and not self.prompt.text:
+            self.prompt.text = nothing[0].prompt
+            self.prompt.move_cursor(self.prompt.document.end)
+        self.refresh_bindings()
 
     # Stopping
 
     def action_stop(self) -> None:
-        self._stop(0, 1)
+        for pane in self.sides.panes:
+            pane.stop()
 
     def action_stop_side(self) -> None:
-        self._stop(self._active_side)
-
-    def _stop(self, *sides: int) -> None:
-        for side in sides:
-            worker = self._workers[side]
-            if self.session.sides[side].answering and worker is not None:
-                self.session.sides[side].turns[-1].halt()
-                worker.cancel()
-                self.post_message(AnswerEnded(side))  # a worker that is cancelled before its first step says nothing
+        self.sides.active_pane.stop()
 
     def step_back(self) -> bool:
         if self.session.answering:
             self.action_stop()
             return True
         if isinstance(self.focused, PromptBox):
-            self._pane(self._active_side).transcript.focus()
+            self.sides.active_pane.transcript.focus()
             return True
         return super().step_back()
 
     # The rest of what can be done
 
     def on_descendant_focus(self) -> None:
-        for side in (0, 1):
-            if self._pane(side).transcript.has_focus:
-                self._active_side = side
         self.refresh_bindings()
 
     def action_write(self) -> None:
-        self._prompt.focus()
+        self.prompt.focus()
 
     def action_view(self) -> None:
-        """Both sides, then the left one alone, then the right one."""
-        sides = self.query_one("#sides")
-        shown = next((view for view in _VIEWS if sides.has_class(view)), "")
-        following = _VIEWS[(_VIEWS.index(shown) + 1) % len(_VIEWS)]
-        sides.set_classes(following)
-        if following:
-            self._active_side = _VIEWS.index(following) - 1
-            if not self._prompt.has_focus:
-                self._pane(self._active_side).transcript.focus()
-        self._show_titles()
+        self.sides.next_view()
 
     def action_next_model(self) -> None:
-        assert self.server is not None
-        side = self.session.sides[self._active_side]
-        side.model = self.server.model_after(side.model)
+        assert self.server is not None  # check_action offers it only then
+        self._active.model = self.server.model_after(self._active.model)
         self._show_sides()
 
     def action_settings(self) -> None:
@@ -307,9 +212,8 @@ class ChatScreen(LuthierScreen):
         self._copy("\n\n".join(f"## {model}\n\n{text}" for model, text in answers), "both answers")
 
     def action_copy_side(self) -> None:
-        side = self.session.sides[self._active_side]
-        assert side.last is not None
-        self._copy(side.last.text, f"the answer of {side.model}")
+        if self._active.last is not None:
+            self._copy(self._active.last.text, f"the answer of {self._active.last.model}")
 
     def _copy(self, text: str, what: str) -> None:
         self.app.copy_to_clipboard(text)
@@ -333,9 +237,9 @@ class ChatScreen(LuthierScreen):
 
     @property
     def _checks(self) -> dict[str, Callable[[], bool]]:
-        session, side = self.session, self.session.sides[self._active_side]
+        session, side = self.session, self._active
         writing = isinstance(self.focused, PromptBox)
-        on_side = isinstance(self.focused, Transcript)
+        on_side = self.sides.has_focused_side
         ready = self.server is not None and not session.answering
         return {
             "send": lambda: ready and writing,

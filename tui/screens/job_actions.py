@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-
-from textual.message import Message
 
 from jobs import job as jobs
 from jobs.job import Job
+from jobs.state import Stopping
 from tui import figures
+from tui.messages import JobRemoved
 from tui.screens.base import LuthierScreen
 from tui.widgets.confirm_modal import ConfirmModal
-
-
-@dataclass
-class JobRemoved(Message):
-    name: str
 
 
 def what_stays(job: Job) -> str:
@@ -32,17 +26,25 @@ def what_stays(job: Job) -> str:
 
 
 def confirm_stop(screen: LuthierScreen, job: Job) -> None:
+    """Ask, then stop: with care the first time, at once the second."""
+
     def answered(yes: bool | None) -> None:
         if yes:
             jobs.stop(job)
             screen.app.read_jobs()
 
-    question = ConfirmModal(f"Stop {job.spec.name}?", what_stays(job), yes="stop it", no="let it run")
+    name = job.spec.name
+    if isinstance(job.state(), Stopping):
+        question = ConfirmModal(
+            f"Stop {name} at once?", "It is stopping already. Whatever it has not saved is lost.", yes="at once", no="wait"
+        )
+    else:
+        question = ConfirmModal(f"Stop {name}?", what_stays(job), yes="stop it", no="let it run")
     screen.app.push_screen(question, answered)
 
 
 def confirm_removal(screen: LuthierScreen, job: Job) -> None:
-    """Deleting takes a while for a large folder, and so does measuring it."""
+    """Ask, with the size and the path, then delete in the background."""
 
     def remove() -> JobRemoved:
         jobs.remove(job)

@@ -140,11 +140,7 @@ class ModelsScreen(LuthierScreen):
 
         entry, model = self.chosen_tuned, self.chosen_model
         base = entry.row.model if entry is not None else model.name if model is not None else "builtin"
-        self.app.push_screen(NewRunModal(base), self._started)
-
-    def _started(self, job_id: str | None) -> None:
-        if job_id is not None:
-            self.app.open_run_by_id(job_id)
+        self.app.push_screen(NewRunModal(base), self.app.open_started)
 
     def action_copy(self) -> None:
         entry, model = self.chosen_tuned, self.chosen_model

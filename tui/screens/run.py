@@ -15,7 +15,7 @@ from textual.widgets import Static
 from jobs.errors import LuthierError
 from jobs.files import tail_lines
 from jobs.job import Job
-from jobs.state import Failed, Lost, Queued, Running, Starting, State
+from jobs.state import Alive, Failed, Lost, Starting, State
 from tui import actions, figures
 from tui.actions import Place
 from tui.joblist import JobRow, has_adapter
@@ -108,7 +108,7 @@ class RunScreen(LuthierScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
             case "stop":
-                return isinstance(self.state, Queued | Starting | Running)
+                return isinstance(self.state, Alive)
             case "serve":
                 return has_adapter(self.job)
             case "error":

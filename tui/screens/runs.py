@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.binding import BindingType
@@ -11,15 +11,16 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from jobs.state import Failed, Queued, Running, Starting
 from tui import actions, figures
 from tui.actions import Place
 from tui.joblist import JobRow, has_adapter
+from tui.messages import JobRemoved
 from tui.screens.base import LuthierScreen
-from tui.screens.job_actions import JobRemoved, confirm_removal, confirm_stop
 from tui.widgets.row_table import Column, Row, RowTable
-from tui.widgets.run_view import RunView
 from tui.widgets.state_label import progress_content, state_content
+
+if TYPE_CHECKING:
+    from tui.widgets.run_view import RunView
 
 COLUMNS = [
     Column("name", weight=3),
@@ -38,10 +39,13 @@ class RunsScreen(LuthierScreen):
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("runs")
     AUTO_FOCUS = "OptionList"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._preview: RunView | None = None
+
     def compose_body(self) -> Iterable[Widget]:
         yield RowTable(COLUMNS, "jobs")
         yield Static("", id="empty", classes="empty")
-        yield RunView().add_class("-named")
         yield Input(placeholder="name, kind or state", id="filter", compact=True)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
@@ -58,10 +62,17 @@ class RunsScreen(LuthierScreen):
     def show_preview(self) -> None:
         """The highlighted run's curve below the list, where the screen is tall enough."""
         row = self.row
-        preview = self.query_one(RunView)
-        preview.display = self.has_class("-tall") and row is not None and row.kind == "run"
-        if preview.display and row is not None:
-            preview.open(row.job, row.state)
+        shown = row if self.has_class("-tall") and row is not None and row.kind == "run" else None
+        if self._preview is None and shown is not None:
+            from tui.widgets.run_view import RunView
+
+            self._preview = RunView().add_class("-named")
+            self.mount(self._preview, after="#empty")
+            self.call_after_refresh(self.show_preview)
+        elif self._preview is not None:
+            self._preview.display = shown is not None
+            if shown is not None:
+                self._preview.open(shown.job, shown.state)
 
     @property
     def row(self) -> JobRow | None:
@@ -76,8 +87,8 @@ class RunsScreen(LuthierScreen):
         if row is None:
             return False
         return {
-            "open": row.kind != "import" or isinstance(row.state, Failed),
-            "stop": isinstance(row.state, Queued | Starting | Running),
+            "open": True,
+            "stop": row.alive,
             "serve": row.kind == "run" and has_adapter(row.job),
             "delete": not row.alive,
             "filter": True,
@@ -104,14 +115,11 @@ class RunsScreen(LuthierScreen):
     def action_new(self) -> None:
         from tui.widgets.new_run import NewRunModal
 
-        self.app.push_screen(NewRunModal(), self._started)
-
-    def _started(self, job_id: str | None) -> None:
-        if job_id is not None:
-            self.query_one("#filter", Input).value = ""
-            self.app.open_run_by_id(job_id)
+        self.app.push_screen(NewRunModal(), self.app.open_started)
 
     def action_stop(self) -> None:
+        from tui.screens.job_actions import confirm_stop
+
         if self.row is not None:
             confirm_stop(self, self.row.job)
 
@@ -120,6 +128,8 @@ class RunsScreen(LuthierScreen):
             await self.app.offer_server(run_id=self.row.id)
 
     def action_delete(self) -> None:
+        from tui.screens.job_actions import confirm_removal
+
         if self.row is not None:
             confirm_removal(self, self.row.job)
 

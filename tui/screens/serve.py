@@ -181,7 +181,7 @@ class ServeScreen(LuthierScreen):
         lines = [Content.assemble((f"{name:<11}", "$foreground-muted"), value) for name, value in facts]
         for index, model in enumerate(server.models):
             label = "models" if index == 0 else ""
-            sign, colour = (glyphs().running, "$primary") if model.kind == "adapter" else (glyphs().eval_point, "$secondary")
+            sign, colour = (glyphs().eval_point, "$primary") if model.kind == "adapter" else (glyphs().running, "$secondary")
             kind = "tuned" if model.kind == "adapter" else "base"
             name = Content.assemble((f"{label:<11}", "$foreground-muted"), (sign, colour), f" {model.id:<24} ")
             lines.append(Content.assemble(name, (kind, "$foreground-muted")))
@@ -202,7 +202,7 @@ class ServeScreen(LuthierScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
             case "stop":
-                return self.row is not None and isinstance(self.row.state, Queued | Starting | Running)
+                return self.row is not None and self.row.alive
             case "copy" | "snippet" | "reveal":
                 return self._answering
             case "error":

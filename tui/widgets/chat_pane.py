@@ -35,6 +35,7 @@ class ChatPane(Vertical):
         self.conversation = conversation
         self.transcript = Transcript(conversation)
         self._worker: Worker[None] | None = None
+        self._shown_state = ""
 
     def compose(self) -> ComposeResult:
         yield Static(classes="before")
@@ -49,7 +50,9 @@ class ChatPane(Vertical):
 
     def show_progress(self) -> None:
         """Show what has come, and whether more is coming."""
-        self.border_subtitle = self._state_text()
+        state = self._state_text()
+        if state != self._shown_state:  # setting it draws the whole frame again, the same text too
+            self._shown_state = self.border_subtitle = state
         self.set_class(not self.conversation.turns, "-empty")
         self.transcript.advance()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.timer import Timer
 
+from serve.client import Delta, Finished
 from tui.chat_session import ChatSession
 from tui.glyphs import glyphs
 from tui.widgets.chat_pane import ChatPane
@@ -23,13 +25,14 @@ class ChatSides(Horizontal):
         super().__init__(id="sides")
         self.panes = [ChatPane(side, conversation) for side, conversation in enumerate(session.sides)]
         self.active = 1
+        self._flush: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield from self.panes
 
     def on_mount(self) -> None:
         # One timer for both: what has come to either is painted in one go.
-        self.set_interval(FLUSH_SECONDS, self._show_progress)
+        self._flush = self.set_interval(FLUSH_SECONDS, self._show_progress, pause=True)
 
     def on_descendant_focus(self) -> None:
         self.active = next((pane.side for pane in self.panes if pane.transcript.has_focus), self.active)
@@ -72,7 +75,15 @@ class ChatSides(Horizontal):
             tabs = [titles[0], other] if side == 0 else [other, titles[1]]
             pane.border_title = Content("   ").join(tabs) if alone else titles[side]
 
+    def ask(self, side: int, answer: AsyncIterator[Delta | Finished]) -> None:
+        """Let `answer` flow into the last turn of a side."""
+        self.panes[side].ask(answer)
+        if self._flush is not None:
+            self._flush.resume()
+
     def _show_progress(self) -> None:
-        for pane in self.panes:
-            if pane.conversation.answering:
-                pane.show_progress()
+        answering = [pane for pane in self.panes if pane.conversation.answering]
+        for pane in answering:
+            pane.show_progress()
+        if not answering and self._flush is not None:
+            self._flush.pause()

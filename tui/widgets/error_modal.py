@@ -20,6 +20,8 @@ _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 class ErrorModal(ModalScreen[None]):
     """`c` copies it, the arrows scroll, any other key closes it."""
 
+    CSS_PATH = "dialogs.tcss"
+
     def __init__(self, error: LuthierError, log_lines: Sequence[str] = ()) -> None:
         super().__init__()
         self.error = error

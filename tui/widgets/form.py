@@ -50,6 +50,7 @@ class JobStarted(Message):
 class FormModal(ModalScreen[str | None]):
     """Dismissed with the id of the job that it started, or None. Subclasses compose their fields and start the job."""
 
+    CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel"), Binding("ctrl+s", "submit")]
     heading: ClassVar[str]
     hints: ClassVar[list[KeyHint]] = [

@@ -26,6 +26,7 @@ _SUMMARIES: dict[Place, str] = {
 
 
 class HelpModal(ModalScreen[None]):
+    CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,enter", "dismiss")]
 
     def __init__(self, place: Place) -> None:

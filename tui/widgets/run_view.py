@@ -63,6 +63,7 @@ class RunView(Horizontal):
 
 
 def run_figures(record: RunRecord, state: State, model: str) -> list[tuple[str, str]]:
+    """Every figure keeps its place from the first step on; before it, only those that there are."""
     shown = [
         ("step", f"{record.step} / {record.total}" if record.total else ""),
         ("epoch", _fixed(record.figure("epoch"))),
@@ -79,7 +80,7 @@ def run_figures(record: RunRecord, state: State, model: str) -> list[tuple[str, 
         left = record.seconds_left if isinstance(state, Running) else None
         shown.append(("time left", figures.duration(left) if left is not None else ""))
     shown.append(("model", model))
-    return shown
+    return shown if record.step else [(name, value) for name, value in shown if value]
 
 
 def _waiting(state: State) -> Content:
@@ -87,7 +88,7 @@ def _waiting(state: State) -> Content:
     match state:
         case Queued(waits_for=waits_for):
             return Content(f"Waits for {waits_for or 'its turn'}.")
-        case Starting():
+        case Starting() | Running():
             return Content("The first step draws the first point.")
         case _:
             return Content("No step was taken.")

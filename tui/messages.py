@@ -1,0 +1,24 @@
+"""Messages that more than one module knows: what has happened, in the past tense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from tui.joblist import JobRow
+
+
+@dataclass
+class JobsRead(Message):
+    """All jobs were read. Only the newest reading counts."""
+
+    rows: list[JobRow]
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, JobsRead)
+
+
+@dataclass
+class JobRemoved(Message):
+    name: str

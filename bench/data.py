@@ -1,0 +1,155 @@
+"""Preparing conversations (render, tokenise, mask, verify) against merely tokenising the same text, and against TRL's assistant mask.
+
+    pip download --no-deps chitchat-dataset==0.9.0 && python bench/data.py chitchat_dataset-0.9.0-py3-none-any.whl --model MODEL_DIRECTORY
+
+The data are real conversations: chitchat-dataset (BYU, MIT licence), read out of its wheel. Short: every two-sided one, as it is. Long: the
+same ones joined to the length of ShareGPT's, with messages as long as there. Ratios are of the same run, alternating, medians; TRL's mask
+is made on a part of the data, since it takes one conversation at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.conversations import Conversation
+from models.preflight import check_template
+from models.samples import Sample, load_tokenizer, samples
+from models.template import Template
+
+LIMITS = {"short": 1.5, "long": 1.0}
+LONG_CHARACTERS = 7000  # of a conversation: about 1,800 tokens
+LONG_MESSAGE = 400  # of a message, at least
+CHATML_MARKED = (
+    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}"
+    "{% endgeneration %}{{ '\n' }}{% else %}{{ m['content'] + '<|im_end|>' + '\n' }}{% endif %}{% endfor %}"
+)
+
+
+def short_conversations(wheel: Path) -> list[list[dict[str, Any]]]:
+    """Two speakers in turn; what one says in a row is one message."""
+    with zipfile.ZipFile(wheel) as archive:
+        raw = json.loads(archive.read("chitchat_dataset/dataset.json"))
+    found = []
+    for record in raw.values():
+        said = [(message["sender"], message["text"]) for turn in record["messages"] for message in turn if message["text"].strip()]
+        messages: list[dict[str, Any]] = []
+        for sender, text in said:
+            role = "user" if sender == said[0][0] else "assistant"
+            if messages and messages[-1]["role"] == role:
+                messages[-1]["content"] += "\n" + text
+            else:
+                messages.append({"role": role, "content": text})
+        if len({message["role"] for message in messages}) == 2:
+            found.append(messages)
+    return found
+
+
+def long_conversations(short: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """The messages of both sides gathered until they are as long as ShareGPT's, and conversations likewise."""
+    found: list[list[dict[str, Any]]] = []
+    current: list[dict[str, Any]] = []
+    sides = {"user": "", "assistant": ""}
+    for messages in short:
+        for message in messages:
+            sides[message["role"]] += message["content"] + "\n"
+        if min(map(len, sides.values())) < LONG_MESSAGE:
+            continue
+        current += [{"role": role, "content": text.strip()} for role, text in sides.items()]
+        sides = {"user": "", "assistant": ""}
+        if sum(len(message["content"]) for message in current) >= LONG_CHARACTERS:
+            found.append(current)
+            current = []
+    return found
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def compare(name: str, conversations: list[Conversation], model: Path, rounds: int) -> None:
+    tokenizer = load_tokenizer(model)
+    report = check_template(tokenizer, model)
+    template = Template(tokenizer, parts=report.parts)
+    texts = [template.text(conversation.messages) for conversation in conversations]
+    found = samples(conversations, tokenizer, report)
+    masked = [sample for sample in found if isinstance(sample, Sample)]
+    tokens = sum(len(sample.input_ids) for sample in masked)
+    turns = sum(len(sample.turns) for sample in masked)
+    print(
+        f"{name}: {len(conversations)} conversations, {len(masked)} samples, {turns} trained turns, {tokens} tokens "
+        f"({tokens / len(masked):.0f} a sample), {len(found) - len(masked)} errors, strategy {report.strategy}"
+    )
+    pairs = []
+    for _ in range(rounds):
+        plain = timed(lambda: tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True))
+        ours = timed(lambda: samples(conversations, tokenizer, report))
+        pairs.append((plain, ours))
+    for clock, index in (("wall", 0), ("cpu", 1)):
+        plain_time = statistics.median(plain[index] for plain, _ in pairs)
+        own_time = statistics.median(ours[index] for _, ours in pairs)
+        ratios = sorted(ours[index] / plain[index] for plain, ours in pairs)
+        print(
+            f"  {clock}: tokenise {plain_time:.2f} s, prepare {own_time:.2f} s, ratio {statistics.median(ratios):.2f} "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f}), limit {LIMITS[name]}"
+        )
+    against_trl(name, conversations[: max(1, len(conversations) // 4)], tokenizer, report, rounds)
+
+
+def against_trl(name: str, conversations: list[Conversation], tokenizer: Any, report: Any, rounds: int) -> None:
+    """TRL with assistant_only_loss: the two maps of SFTTrainer._prepare_dataset (1.14.2), by a template with generation markers."""
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    rows = Dataset.from_list([{"messages": conversation.messages} for conversation in conversations])
+    options = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True, "chat_template": CHATML_MARKED}
+
+    def tokenised(example: dict[str, Any]) -> dict[str, Any]:
+        processed = tokenizer.apply_chat_template(example["messages"], **options)
+        return {"input_ids": processed["input_ids"], "assistant_masks": processed["assistant_masks"]}
+
+    def labelled(example: dict[str, Any]) -> dict[str, Any]:
+        pairs = zip(example["input_ids"], example["assistant_masks"], strict=True)
+        return {"labels": [token if trained else -100 for token, trained in pairs]}
+
+    def trl() -> Any:
+        masked = rows.map(tokenised, load_from_cache_file=False, remove_columns=["messages"])
+        return masked.map(labelled, load_from_cache_file=False, remove_columns=["assistant_masks"])
+
+    found = [sample for sample in samples(conversations, tokenizer, report) if isinstance(sample, Sample)]
+    same = sum(theirs["labels"] == ours.labels for theirs, ours in zip(trl(), found, strict=True))
+    rounds_of = []
+    for _ in range(rounds):
+        mask = timed(lambda: [tokenised({"messages": one.messages}) for one in conversations])
+        rounds_of.append((timed(trl), mask, timed(lambda: samples(conversations, tokenizer, report))))
+    for clock, index in (("wall", 0), ("cpu", 1)):
+        whole, bare = (statistics.median(one[part][index] / one[2][index] for one in rounds_of) for part in (0, 1))
+        print(f"  TRL on {len(conversations)} of them, {clock}: its preparation takes {whole:.2f} times as long, its mask alone {bare:.2f}")
+    print(f"  the same labels in {same} of {len(found)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    short = short_conversations(arguments.wheel)
+    for name, data in (("short", short), ("long", long_conversations(short))):
+        compare(name, [Conversation(messages, name, row) for row, messages in enumerate(data)], arguments.model, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

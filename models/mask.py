@@ -1,0 +1,340 @@
+"""Where the trained text of a conversation lies: character spans in rendered text, before any token is looked at.
+
+What is trained: for each assistant turn exactly what a server would have to generate after its own generation prompt to say that turn, up
+to and including the first stop token. `per_turn` is that definition, word for word: it renders the server's prompt for each turn. `once`
+is quick: it renders the whole conversation with marks around the answers. The preflight allows it for templates on which both agree, and
+here only for plain conversations, whose text holds nothing that the template looks for; everything else goes the slow way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jobs.errors import LuthierError
+from models.conversations import Conversation
+from models.template import REASONING_KEYS, Template, TemplateRefusal
+
+MARK = "\ue0f7"  # private use: no template and hardly any text holds it, and conversations that do go the slow way
+NO_PROMPT_HINT = "Give that message the weight 0, or put the user's first."
+_PLAIN_KEYS = {"role", "content", "weight"}
+
+
+class MaskError(LuthierError):
+    """A conversation whose trained tokens cannot be proved. `code` is what policies choose by; `turn` is a message index."""
+
+    def __init__(self, code: str, conversation: Conversation, turn: int, reason: str, rendered: str, hint: str = "") -> None:
+        message = f"{conversation.file}, row {conversation.row}, message {turn}: {reason}"
+        shown = rendered if len(rendered) <= 2000 else f"{rendered[:900]} ... {rendered[-900:]}"
+        super().__init__("The loss mask cannot be proved", message, "\n".join(part for part in (hint, f"As rendered: {shown!r}") if part))
+        self.code = code
+        self.file = conversation.file
+        self.row = conversation.row
+        self.turn = turn
+        self.reason = reason
+        self.rendered = rendered
+
+    def to_json(self) -> dict[str, Any]:
+        where = {"file": self.file, "row": self.row, "turn": self.turn}
+        return {**super().to_json(), "code": self.code, **where, "reason": self.reason, "rendered": self.rendered}
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """Which turns are trained. "everything" trains every token that is rendered, and reads no weights."""
+
+    turns: Literal["all", "last", "everything"] = "all"
+
+    def wanted(self, conversation: Conversation) -> list[int]:
+        turns = conversation.trained_turns()
+        return turns[-1:] if self.turns == "last" else turns
+
+
+@dataclass(frozen=True)
+class Span:
+    """The trained text of one turn: text[start:end], stop token included."""
+
+    turn: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One text to train on, and the turns that are trained in it. `warnings` are codes."""
+
+    text: str
+    spans: tuple[Span, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around an answer in its trained text: before it (an empty thinking block, a channel) and after it (the stop token)."""
+
+    lead: str
+    trail: str
+
+    def holds(self, trained: str, answer: str) -> bool:
+        inner = trained[len(self.lead) : len(trained) - len(self.trail)]
+        return trained.startswith(self.lead) and trained.endswith(self.trail) and inner.strip() == answer
+
+
+@dataclass(frozen=True)
+class TemplateFacts:
+    """What masking needs to know of a template; the preflight finds it out."""
+
+    stop_texts: tuple[str, ...]
+    special_texts: tuple[str, ...]
+    scaffolds: tuple[str, ...] = ()  # ends of generation prompts that the template leaves out of the turns it renders
+    frames: tuple[Frame, ...] = ()  # of plain answers; none while the preflight is still learning them
+    header: str = ""  # the generation prompt where marks are proved, else empty
+    gap: str = ""  # what the template puts between the prompt and the answer's own text, likewise
+    closing: str = ""  # from the answer's end through its stop token, likewise
+    watched: tuple[str, ...] = ()  # words in content that the template acts on
+    drops_system: bool = False  # system messages do not reach the text
+
+
+class Masker:
+    """Turns conversations into renderings, for one template."""
+
+    def __init__(self, template: Template, facts: TemplateFacts) -> None:
+        self.template = template
+        self.facts = facts
+        self._special = _any_of(facts.special_texts)
+        self._special_initials = {text[0] for text in facts.special_texts}
+        self._watched = _any_of((*facts.watched, MARK))
+        self._watched_initials = {text[0] for text in (*facts.watched, MARK)}
+
+    def renderings(self, conversation: Conversation, options: MaskOptions) -> list[Rendering]:
+        """The texts to train on; every wanted turn is in exactly one. Raises MaskError."""
+        normalised = self._normalised(conversation)
+        joined = "\0".join([message["content"] for message in normalised.messages])
+        self._refuse_special_text(normalised, joined)
+        wanted = options.wanted(normalised)
+        first = normalised.messages[0]
+        if self.facts.drops_system and first["role"] == "system" and first["content"].strip():
+            hint = "Put it into the user's first message."
+            raise MaskError("system_dropped", conversation, 0, "the chat template leaves the system message out.", first["content"], hint)
+        if options.turns == "everything":
+            return [Rendering(self._text(normalised, len(normalised.messages) - 1), ())]
+        if not wanted:
+            raise MaskError("nothing_trained", conversation, 0, "no assistant message of a weight above 0.", "")
+        if wanted[0] == 0:
+            reason = "the first message is the assistant's: there is no prompt that it answers."
+            raise MaskError("no_prompt", conversation, 0, reason, normalised.messages[0]["content"], NO_PROMPT_HINT)
+        if self.facts.header and self._plain(normalised, joined):
+            rendering = self.once(normalised, set(wanted))
+            if rendering is not None:
+                return [rendering]
+        return self.per_turn(normalised, wanted)
+
+    def once(self, conversation: Conversation, wanted: set[int]) -> Rendering | None:
+        """By one render with marks around the answers. None if anything is not as the preflight saw it."""
+        header, gap, closing = self.facts.header, self.facts.gap, self.facts.closing
+        marked, answers = [], []
+        for index, message in enumerate(conversation.messages):
+            if message["role"] == "assistant":
+                content = message["content"]
+                answer = content.strip()
+                lead = content[: len(content) - len(content.lstrip())]
+                trail = content[len(lead) + len(answer) :]
+                answers.append((index, answer, lead, trail))
+                message = {"role": "assistant", "content": f"{lead}{MARK}{answer}{MARK}{trail}"}
+            marked.append(message)
+        try:
+            pieces = self.template.text(marked).split(MARK)
+        except TemplateRefusal:
+            return None
+        if len(pieces) != 2 * len(answers) + 1:
+            return None
+        spans, position = [], 0
+        for number, (turn, answer, lead, trail) in enumerate(answers):
+            before, inner, after = pieces[2 * number : 2 * number + 3]
+            start = _start(before, header + gap, lead)
+            length = _end(after, closing, trail)
+            if inner != answer or start is None or length is None:
+                return None
+            end = position + len(before) + len(answer)
+            if turn in wanted:
+                spans.append(Span(turn, position + start - len(gap), end + length))
+            position = end
+        return Rendering("".join(pieces), tuple(spans))
+
+    def per_turn(self, conversation: Conversation, wanted: Sequence[int]) -> list[Rendering]:
+        """By the definition. Turns that a longer rendering shows otherwise than their own do get a rendering of their own."""
+        texts = [self._text(conversation, len(conversation.messages) - 1)]
+        spans: list[list[Span]] = [[]]
+        warnings: set[str] = set()
+        for turn in reversed(wanted):
+            start, own, end = self._turn(conversation, turn, warnings)
+            self._check_text(conversation, turn, own[start:end], own, warnings)
+            nearest_first = range(len(texts) - 1, -1, -1)
+            place = next((place for place in nearest_first if texts[place].startswith(own[:end])), None)
+            if place is None:
+                place = len(texts)
+                texts.append(own)
+                spans.append([])
+            spans[place].append(Span(turn, start, end))
+        found = tuple(sorted(warnings))
+        pairs = zip(texts, spans, strict=True)
+        return [Rendering(text, tuple(reversed(of_text)), found) for text, of_text in pairs if of_text][::-1]
+
+    def alone(self, conversation: Conversation, turn: int) -> tuple[str, str]:
+        """The context of a turn and its trained text, for a turn whose first character shares a token with its prompt."""
+        start, own, end = self._turn(self._normalised(conversation), turn, set())
+        return own[:start], own[start:end]
+
+    def _turn(self, conversation: Conversation, turn: int, warnings: set[str]) -> tuple[int, str, int]:
+        """Where the turn's trained text starts, the rendering that ends with the turn, and where the trained text ends."""
+        own = self._text(conversation, turn)
+        prompt = self._text(conversation, turn - 1, prompt=True)
+        start = len(prompt)
+        if not own.startswith(prompt):
+            scaffold = next((end for end in self.facts.scaffolds if prompt.endswith(end) and own.startswith(prompt[: -len(end)])), None)
+            if scaffold is None:
+                reason = "what the server renders as its prompt is not how this turn begins."
+                raise MaskError("prompt_not_kept", conversation, turn, reason, own, f"The prompt: {prompt[-300:]!r}")
+            start -= len(scaffold)
+            warnings.add("prompt_scaffold_lost")
+        end = self._closed(own, start)
+        if end is None:
+            own, end = self._closed_by_next(conversation, turn, own, start)
+        return start, own, end
+
+    def _closed(self, text: str, start: int) -> int | None:
+        """Where the first of the stop tokens that close `text` ends; None if none does."""
+        end = None
+        rest = text.rstrip()
+        while True:
+            stop = next((stop for stop in self.facts.stop_texts if rest.endswith(stop) and len(rest) - len(stop) >= start), None)
+            if stop is None:
+                return end
+            end = len(rest)
+            rest = rest[: -len(stop)].rstrip()
+
+    def _closed_by_next(self, conversation: Conversation, turn: int, own: str, start: int) -> tuple[str, int]:
+        """For templates (GLM's) in which only the header of the next message is a stop token; an assumed one follows the last turn."""
+        messages = conversation.messages
+        message = messages[turn]
+        following = messages[turn + 1] if turn + 1 < len(messages) else _assumed_next(message)
+        body = own.rstrip() if own[start:].strip() else own
+        closing = self._added_by(conversation, turn, [*messages[: turn + 1], following], body)
+        if closing is None:  # the next message makes the template drop reasoning: see how it closes the turn where there is none
+            bare = {key: value for key, value in message.items() if key not in REASONING_KEYS}
+            bare["content"] = message["content"].rpartition("</think>")[2].strip()
+            alike = [{"role": "user", "content": "Go on."}, bare]
+            closing = self._added_by(conversation, turn, [*alike, following], self._render(conversation, turn, alike).rstrip())
+        if closing is None:
+            reason = f"no stop token ({', '.join(self.facts.stop_texts)}) closes this turn."
+            raise MaskError("unclosed", conversation, turn, reason, own)
+        return body + closing, len(body) + len(closing)
+
+    def _added_by(self, conversation: Conversation, turn: int, messages: list[dict[str, Any]], body: str) -> str | None:
+        """What the last message adds to `body` up to and including a stop token; None if anything else comes first."""
+        longer = self._render(conversation, turn, messages)
+        added = longer[len(body) :]
+        stop = next((stop for stop in self.facts.stop_texts if added.lstrip().startswith(stop)), None)
+        if stop is None or not longer.startswith(body):
+            return None
+        return added[: len(added) - len(added.lstrip()) + len(stop)]
+
+    def _check_text(self, conversation: Conversation, turn: int, trained: str, own: str, warnings: set[str]) -> None:
+        """The trained text is this answer, all of it, and of other messages nothing."""
+        message = conversation.messages[turn]
+        content = message["content"]
+        reasoning = next((message[key] for key in REASONING_KEYS if message.get(key)), "")
+        answer = content.rpartition("</think>")[2].strip()
+        inline = answer != content.strip()
+        if inline and not reasoning:
+            reasoning = content.rpartition("</think>")[0].rpartition("<think>")[2]
+        if reasoning and reasoning.strip() not in trained:
+            warnings.add("reasoning_dropped")
+        calls = message.get("tool_calls") or []
+        if not reasoning and not calls and not inline and self.facts.frames:
+            if not any(frame.holds(trained, answer) for frame in self.facts.frames):
+                reason = f"the trained text is not the answer and its known frame, but {trained!r}."
+                raise MaskError("text_changed", conversation, turn, reason, own)
+            return
+        missing = [part for part in (answer, *(call["function"]["name"] for call in calls)) if part not in trained]
+        if missing:
+            raise MaskError("text_dropped", conversation, turn, f"the template leaves out {missing[0]!r}.", own)
+
+    def _plain(self, conversation: Conversation, joined: str) -> bool:
+        """System or not, then user and assistant in turn, every message with text and with nothing that the template looks for."""
+        messages = conversation.messages
+        if conversation.tools or any(len(message) != 2 and not message.keys() <= _PLAIN_KEYS for message in messages):
+            return False
+        roles = [message["role"] for message in messages]
+        begin = int(roles[0] == "system")
+        if set(roles[begin::2]) != {"user"} or set(roles[begin + 1 :: 2]) != {"assistant"}:
+            return False
+        if not all(message["content"].strip() for message in messages):
+            return False
+        return not (any(initial in joined for initial in self._watched_initials) and self._watched.search(joined))
+
+    def _refuse_special_text(self, conversation: Conversation, joined: str) -> None:
+        """A control token typed as text would become one: the model would see a turn that nobody wrote."""
+        extra = max(map(len, conversation.messages)) > 2
+        if not extra and not any(initial in joined for initial in self._special_initials):
+            return
+        for turn, message in enumerate(conversation.messages):
+            allowed = ("<think>", "</think>") if message["role"] == "assistant" else ()
+            for text in _strings({key: value for key, value in message.items() if key != "role"}):
+                found = next((match[0] for match in self._special.finditer(text) if match[0] not in allowed), None)
+                if found is not None:
+                    reason = f"its text holds the control token {found}."
+                    raise MaskError("special_token_text", conversation, turn, reason, text, "Write it another way, or drop that row.")
+
+    def _normalised(self, conversation: Conversation) -> Conversation:
+        if not self.template.normalises:
+            return conversation
+        messages = [{**message, "content": self.template.normalised(message["content"])} for message in conversation.messages]
+        return Conversation(messages, conversation.file, conversation.row, conversation.tools)
+
+    def _text(self, conversation: Conversation, last: int, *, prompt: bool = False) -> str:
+        return self._render(conversation, last, conversation.messages[: last + 1], prompt=prompt)
+
+    def _render(self, conversation: Conversation, turn: int, messages: Sequence[dict[str, Any]], *, prompt: bool = False) -> str:
+        try:
+            return self.template.text(messages, conversation.tools, prompt=prompt)
+        except TemplateRefusal as error:
+            text = str(messages[turn]["content"])
+            raise MaskError("template_refuses", conversation, turn, f"the chat template refuses: {error}", text) from None
+
+
+def _start(before: str, header: str, lead: str) -> int | None:
+    """Where `header` ends in `before`, the text up to an answer that follows `lead`, whitespace that templates may trim."""
+    if lead and before.endswith(header + lead):
+        return len(before) - len(lead)
+    return len(before) if before.endswith(header) else None
+
+
+def _end(after: str, closing: str, trail: str) -> int | None:
+    """How far the closing reaches into `after`, likewise."""
+    if trail and after.startswith(trail + closing):
+        return len(trail) + len(closing)
+    return len(closing) if after.startswith(closing) else None
+
+
+def _assumed_next(message: dict[str, Any]) -> dict[str, Any]:
+    calls = message.get("tool_calls")
+    if not calls:
+        return {"role": "user", "content": "Go on."}
+    name = calls[0]["function"]["name"]
+    return {"role": "tool", "content": "Done.", "name": name, "tool_call_id": calls[0].get("id", "call_0")}
+
+
+def _any_of(texts: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)) or r"(?!)")
+
+
+def _strings(value: Any) -> list[str]:
+    """Every string in a message, keys included."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for key, inner in value.items() for text in (key, *_strings(inner))]
+    return [text for inner in value for text in _strings(inner)] if isinstance(value, list) else []

@@ -1,0 +1,136 @@
+"""A model's chat template and tokenizer, applied as vLLM's server applies them.
+
+vLLM parses the arguments of tool calls into objects, gives reasoning under both of its names, and wraps content into parts for templates
+that loop over parts. What is rendered here is rendered the same way, so that training sees what serving will show.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import LuthierError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = Mapping[str, Any]
+_PLAIN_KEYS = {"role", "content"}
+REASONING_KEYS = ("reasoning_content", "reasoning")
+
+
+class TemplateRefusal(Exception):
+    """The chat template cannot render these messages; the server would answer with the same error."""
+
+
+def load_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer. LuthierError if it has no chat template or is a slow one (its tokens carry no offsets)."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model_directory), local_files_only=True)
+    if not tokenizer.chat_template:
+        raise LuthierError("No chat template", f"The tokenizer in {model_directory} has none.", "Choose an instruct model.")
+    if not tokenizer.is_fast:
+        raise LuthierError("Slow tokenizer", f"The tokenizer in {model_directory} gives no offsets.", "Add its tokenizer.json.")
+    return tokenizer
+
+
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase, model_directory: Path) -> set[int]:
+    """The tokens that end an answer on a server: the tokenizer's eos and those of generation_config.json."""
+    stops: set[int] = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
+    listed = _json_file(model_directory / "generation_config.json").get("eos_token_id")
+    stops.update(listed if isinstance(listed, list) else [] if listed is None else [listed])
+    if not stops:
+        raise LuthierError("No stop token", f"{model_directory} names no eos token.", "Set eos_token in its tokenizer_config.json.")
+    return stops
+
+
+def embedding_size(model_directory: Path) -> int | None:
+    """How many token ids the model has a vector for, by its config.json."""
+    config = _json_file(model_directory / "config.json")
+    size = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    return None if size is None else int(size)
+
+
+def _json_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LuthierError("Broken model file", f"{path}: {error}.", "Download the model again.") from None
+    return value if isinstance(value, dict) else {}
+
+
+class Template:
+    """Renders messages. `parts`: content goes in as a list of text parts, for templates that read nothing else."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, parts: bool) -> None:
+        from jinja2 import TemplateError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        self._tokenizer = tokenizer
+        self._parts = parts
+        self._render = render_jinja_template
+        self._variables = dict(tokenizer.special_tokens_map)
+        self._without_tools = tokenizer.get_chat_template(None, None)
+        # What a template does with a conversation that its author did not think of: its own words, or whatever Python says.
+        self._refusals = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+        normal_form = str(tokenizer.backend_tokenizer.normalizer).removesuffix("()")
+        self._normal_form = normal_form if normal_form in ("NFC", "NFKC", "NFD", "NFKD") else None
+
+    def text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None, *, prompt: bool = False) -> str:
+        """The rendered text; with `prompt`, up to and including the header of the next assistant turn. Raises TemplateRefusal."""
+        source = self._without_tools if not tools else self._tokenizer.get_chat_template(None, tools)
+        try:
+            rendered, _ = self._render(
+                conversations=[[self._served(message) for message in messages]],
+                tools=tools or None,
+                chat_template=source,
+                add_generation_prompt=prompt,
+                **self._variables,
+            )
+        except self._refusals as error:
+            raise TemplateRefusal(str(error) or type(error).__name__) from None
+        return str(rendered[0])
+
+    @property
+    def normalises(self) -> bool:
+        return self._normal_form is not None
+
+    def normalised(self, text: str) -> str:
+        """`text` as the tokenizer will see it: some (Qwen's) compose accents first, and a mask must be of the text that is trained."""
+        if self._normal_form is None or text.isascii():
+            return text
+        return unicodedata.normalize(self._normal_form, text)  # type: ignore[arg-type]
+
+    def _served(self, message: Message) -> Message:
+        plain = message.keys() == _PLAIN_KEYS
+        if plain and not self._parts:
+            return message
+        served = {key: value for key, value in message.items() if key != "weight"}
+        if not plain:
+            reasoning = next((served[key] for key in REASONING_KEYS if served.get(key)), None)
+            if reasoning is not None:
+                served.update(dict.fromkeys(REASONING_KEYS, reasoning))
+            if "tool_calls" in served:
+                served["tool_calls"] = [_served_call(call) for call in served["tool_calls"] or []]
+                if not served["tool_calls"]:
+                    del served["tool_calls"]
+        if self._parts and isinstance(served["content"], str):
+            served["content"] = [{"type": "text", "text": served["content"]}]
+        return served
+
+
+def _served_call(call: dict[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError as error:
+            raise TemplateRefusal(f"the arguments of the call to {function.get('name')} are not JSON: {error}") from None
+    return {**call, "function": {**function, "arguments": arguments}}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from models import registry
-from models.conversations import read_conversations
+from trainer.data.outlook import look
+from trainer.data.policies import table
 from trainer.recipe import Recipe
 
 # Conversations computed at once where the recipe does not say: two cores gain nothing from more.
@@ -20,7 +20,9 @@ _GPU_MICRO_BATCH = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training."""
+    """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
+    `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
+    of odd rows, and `met` how many of them a first look has found."""
 
     model: str
     model_directory: str
@@ -34,16 +36,21 @@ class Plan:
     epochs: float
     steps: int
     slots: list[str]
+    exact: bool = True
+    formats: list[dict[str, Any]] = field(default_factory=list)
+    policies: list[dict[str, Any]] = field(default_factory=list)
+    met: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """Check the model and every row of the data, and work the rest out. LuthierError at the first thing that is wrong."""
+    """Check the model and the first rows of the data, and work the rest out. LuthierError at the first thing that is wrong."""
     directory = registry.resolve(recipe.model)
-    count = sum(1 for entry in recipe.data for _ in read_conversations(Path(entry)))
-    heldout = heldout_count(recipe, count)
+    data = look(recipe.data_settings)
+    heldout = recipe.heldout.count(data.conversations)
+    trained = max(0, data.seen_each_epoch - heldout)
     on_gpu = bool(gpus())
     micro_batch = recipe.train.micro_batch or largest_divisor(recipe.train.global_batch, _GPU_MICRO_BATCH if on_gpu else _CPU_MICRO_BATCH)
     if recipe.train.global_batch % micro_batch:
@@ -55,23 +62,19 @@ def make_plan(recipe: Recipe) -> Plan:
         model_directory=str(directory),
         device="gpu" if on_gpu else "cpu",
         engine="trl",
-        conversations=count,
+        conversations=data.conversations,
         heldout=heldout,
         global_batch=recipe.train.global_batch,
         micro_batch=micro_batch,
         accumulation=accumulation,
         epochs=recipe.train.epochs,
-        steps=step_count(count - heldout, recipe.train.global_batch, recipe.train.epochs),
+        steps=step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0,
         slots=["gpu"] if on_gpu else ["cpu"],
+        exact=data.exact,
+        formats=data.formats,
+        policies=table(recipe.policy),
+        met=data.met,
     )
-
-
-def heldout_count(recipe: Recipe, conversations: int) -> int:
-    """How many conversations are held out; never more than a quarter, so that small data is still mostly trained on."""
-    if recipe.heldout.share == 0.0 or recipe.heldout.at_most == 0:
-        return 0
-    wanted = round(recipe.heldout.share * conversations)
-    return min(max(wanted, recipe.heldout.at_least), recipe.heldout.at_most, conversations // 4)
 
 
 def step_count(conversations: int, global_batch: int, epochs: float) -> int:

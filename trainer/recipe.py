@@ -11,9 +11,13 @@ import msgspec
 import tomlkit
 
 from jobs.errors import LuthierError
+from trainer.data.files import HUB
+from trainer.data.formats import Mapping
+from trainer.data.policies import Policies
+from trainer.data.settings import DataSettings, Mask, Source
+from trainer.data.split import Heldout, Share
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Schedule = Literal["cosine", "linear", "constant"]
 
 
@@ -23,14 +27,6 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     r: Annotated[int, msgspec.Meta(ge=1, le=512)] = 16
     alpha: Positive = 32
     dropout: Share = 0.0
-
-
-class Heldout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Conversations kept out of training, for the evaluation loss: `share` of all, within the two bounds."""
-
-    share: Share = 0.05
-    at_least: Annotated[int, msgspec.Meta(ge=0)] = 16
-    at_most: Annotated[int, msgspec.Meta(ge=0)] = 200
 
 
 class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,14 +47,33 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`model` is a name or a folder, `data` JSON Lines files; paths are relative to the recipe's own folder."""
+    """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are relative to the recipe's own folder."""
 
-    data: Annotated[list[str], msgspec.Meta(min_length=1)]
+    data: Annotated[list[str | Source], msgspec.Meta(min_length=1)]
     model: str = "builtin"
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "run"
     train: Train = Train()
     lora: Lora = Lora()
     heldout: Heldout = Heldout()
+    format: Mapping = Mapping()
+    policy: Policies = Policies()
+    mask: Mask = Mask()
+
+    @property
+    def sources(self) -> list[Source]:
+        return [entry if isinstance(entry, Source) else Source(entry) for entry in self.data]
+
+    @property
+    def data_settings(self) -> DataSettings:
+        return DataSettings(
+            sources=self.sources,
+            format=self.format,
+            policy=self.policy,
+            mask=self.mask,
+            heldout=self.heldout,
+            max_length=self.train.max_length,
+            seed=self.train.seed,
+        )
 
 
 def load(path: Path) -> Recipe:
@@ -71,7 +86,7 @@ def load(path: Path) -> Recipe:
         raise LuthierError("The recipe is not UTF-8", f"{path}, byte {error.start}.", "Save it as UTF-8.") from None
     recipe = parse(text, str(path))
     folder = path.absolute().parent
-    data = [str(_absolute(entry, folder)) for entry in recipe.data]
+    data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if "/" in recipe.model or recipe.model.startswith(("~", ".")) else recipe.model
     name = recipe.name if "name" in tomlkit.parse(text) else path.stem
     return msgspec.structs.replace(recipe, data=data, model=model, name=name)
@@ -90,6 +105,12 @@ def parse(text: str, where: str) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """The recipe with every value written out."""
     return tomlkit.dumps(msgspec.to_builtins(recipe))
+
+
+def _in_folder(entry: str | Source, folder: Path) -> str | Source:
+    if isinstance(entry, Source):
+        return msgspec.structs.replace(entry, path=_in_folder(entry.path, folder))
+    return entry if entry.startswith(HUB) else str(_absolute(entry, folder))
 
 
 def _absolute(entry: str, folder: Path) -> Path:
@@ -113,7 +134,7 @@ def _explained(message: str, where: str) -> LuthierError:
 
 def keys() -> dict[str, list[str]]:
     """The recipe's keys by section; "" is the top level."""
-    sections: dict[str, list[str]] = {"": [*Recipe.__struct_fields__]}
+    sections: dict[str, list[str]] = {"": [*Recipe.__struct_fields__], "data": [*Source.__struct_fields__]}
     for name, hint in get_type_hints(Recipe).items():
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             sections[name] = [*hint.__struct_fields__]
@@ -122,10 +143,11 @@ def keys() -> dict[str, list[str]]:
 
 def _nearest(key: str, section: str) -> str:
     known = keys()
-    close = difflib.get_close_matches(key, known.get(section, []), n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {f'{section}.' if section else ''}{close[0]}?"
+    here = known.get(re.sub(r"\[\d+\]$", "", section), [])
     elsewhere = [name for name, fields in known.items() if key in fields]
     if elsewhere:
         return f"{key} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
-    return f"Known here: {', '.join(known.get(section, []))}."
+    close = difflib.get_close_matches(key, here, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {f'{section}.' if section else ''}{close[0]}?"
+    return f"Known here: {', '.join(here)}."

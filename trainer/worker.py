@@ -21,17 +21,24 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     plan, recipe = Plan(**context.settings), frozen_recipe(context.job)
     context.event("plan", **plan.to_json())
     context.phase("loading the libraries", seconds_left=9)
-    from models.samples import Renderer, load_tokenizer, stop_token_ids
+    from models.preflight import check_template
+    from models.template import load_tokenizer
     from trainer.checkpoints import CheckpointCallback
-    from trainer.prepare_simple import prepare
+    from trainer.data.pipeline import Cancelled, prepare
     from trainer.telling import EventCallback
     from trainer.trl_engine import build_trainer, load_model
 
     context.phase("preparing the data", seconds_left=3)
     directory = resolve(plan.model_directory)
     tokenizer = load_tokenizer(directory)
-    prepared = prepare(recipe, Renderer(tokenizer, stop_token_ids(tokenizer, directory)), context.directory / "data")
-    context.event("data", **prepared.counts())
+    report = check_template(tokenizer, directory)
+    context.event("template", **report.to_json())
+    try:
+        telling_data = _DataProgress(context)
+        prepared = prepare(recipe.data_settings, tokenizer, report, context.directory / "data", telling_data, context.stopping.is_set)
+    except Cancelled:
+        return None
+    context.event("data", **prepared.summary, cached=prepared.cached)
     if context.stopping.is_set():
         return None
 
@@ -39,7 +46,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     model = load_model(plan, recipe)
     telling = EventCallback(context)
     callbacks = [telling, CheckpointCallback(context)]
-    trainer = build_trainer(plan, recipe, model, tokenizer, prepared.train, prepared.heldout, context.directory, callbacks)
+    trainer = build_trainer(plan, recipe, model, tokenizer, prepared, context.directory, callbacks)
     context.phase("training")
     started = time.monotonic()
     trainer.train()
@@ -55,6 +62,20 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         "eval_loss": telling.eval_loss,
         "seconds": round(seconds, 1),
     }
+
+
+class _DataProgress:
+    """Tells of the preparation of much data, every two seconds."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._told = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if time.monotonic() - self._told >= 2.0:
+            self._told = time.monotonic()
+            share = f", {done / total:.0%}" if total else ""
+            self._context.phase(f"preparing the data: {what}{share}", done=done, total=total)
 
 
 def _save_adapter(context: WorkerContext, model: PeftModel, plan: Plan) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from textual.binding import Binding, BindingType
 
-Place = Literal["app", "list", "log", "runs", "run", "models", "serve", "chat"]
+Place = Literal["app", "list", "log", "runs", "run", "models", "serve", "chat", "data"]
 
 PLACE_TITLES: dict[Place, str] = {
     "app": "Everywhere",
@@ -18,6 +18,7 @@ PLACE_TITLES: dict[Place, str] = {
     "models": "Models",
     "serve": "Serve",
     "chat": "Chat",
+    "data": "Data",
 }
 
 
@@ -57,7 +58,6 @@ _KEY_NAMES = {
     "escape": "esc",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
-    "upper_g": "G",
     "pagedown": "pgdn",
     "pageup": "pgup",
 }
@@ -105,10 +105,30 @@ ACTIONS: list[Action] = [
     Action("chat.clear", "new", "Begin a new chat with the same models and settings.", "ctrl+n,n", footer=True),
     Action("chat.export", "export", "Write the chat to a Markdown or JSONL file.", "ctrl+g,e"),
     # end of chat
+    Action("data.look", "look", "Look at data: a file, a folder, a recipe or a data set of the hub.", "n", footer=True),
+    Action("data.read", "read", "Read the row's sample on the whole screen; esc goes back to the ledger.", "enter", footer=True),
+    Action("data.filter", "filter", "Show only the rows whose state, reasons or number have the text.", "slash", footer=True),
+    Action("data.ids", "ids", "The sample's tokens one a line with their ids, or as text again.", "i", footer=True),
+    Action("data.raw", "raw", "The row as it reads in its file, or its sample again.", "r", footer=True),
+    Action(
+        "data.overview",
+        "totals",
+        "Totals, reasons and the lengths against the context size, where they have no room beside the ledger.",
+        "l",
+        footer=True,
+    ),
+    Action("data.format", "format", "Read the rows in another way than was recognised.", "f", footer=True),
+    Action("data.stop", "stop", "Stop looking at the data.", "s", footer=True),
+    Action("data.error", "error", "Why the data could not be looked at, with the last lines of the log.", "e", footer=True),
+    Action("data.next_sample", "next sample", "The next sample of a row that became several.", "right_square_bracket", call="turn(1)"),
+    Action(
+        "data.previous_sample", "previous sample", "The sample before of a row that became several.", "left_square_bracket", call="turn(-1)"
+    ),
+    Action("data.copy", "copy", "Copy the sample as JSON: source, turns, input_ids, labels.", "c"),
     Action("list.cursor_up", "up", "The row above.", "up,k"),
     Action("list.cursor_down", "down", "The row below.", "down,j"),
     Action("list.first", "first", "The first row.", "home,g"),
-    Action("list.last", "last", "The last row.", "end,upper_g"),
+    Action("list.last", "last", "The last row.", "end,G"),
     Action("list.page_up", "page up", "A page up.", "pageup,ctrl+u"),
     Action("list.page_down", "page down", "A page down.", "pagedown,ctrl+d"),
     Action("log.line_up", "up", "A line up; the log stays where it is while it grows.", "up,k"),
@@ -116,11 +136,12 @@ ACTIONS: list[Action] = [
     Action("log.page_up", "page up", "A page up.", "pageup,ctrl+u"),
     Action("log.page_down", "page down", "A page down.", "pagedown,ctrl+d"),
     Action("log.top", "top", "The first line.", "home,g"),
-    Action("log.follow", "follow", "Go to the end of the log and stay there as it grows.", "end,upper_g,f"),
+    Action("log.follow", "follow", "Go to the end of the log and stay there as it grows.", "end,G,f"),
     Action("app.runs", "Runs", "Runs and other jobs, with their states.", "1", call="show('runs')"),
     Action("app.models", "Models", "Base models and tuned adapters.", "2", call="show('models')"),
     Action("app.serve", "Serve", "The server and how to ask it.", "3", call="show('serve')"),
     Action("app.chat", "Chat", "Talk to base and tuned models side by side.", "4", call="show('chat')"),
+    Action("app.data", "Data", "What becomes of each row of a data set, and which tokens are trained.", "5", call="show('data')"),
     Action("app.back", "back", "One level back. Never quits.", "escape"),
     Action("app.help", "help", "What can be done here, and its keys.", "question_mark,f1", footer=True),
     Action("app.palette", "palette", "Every action by its name.", "ctrl+p", call="command_palette"),

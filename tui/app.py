@@ -53,6 +53,12 @@ def _chat() -> Screen[None]:
     return ChatScreen()
 
 
+def _data() -> Screen[None]:
+    from tui.screens.data import DataScreen
+
+    return DataScreen()
+
+
 def _palette() -> type[Provider]:
     from tui.palette import ActionProvider
 
@@ -60,12 +66,12 @@ def _palette() -> type[Provider]:
 
 
 class LuthierApp(App[None], inherit_bindings=False):
-    """`start_screen` is "runs", "models", "serve" or "chat". `ascii_only` is for terminals without Unicode."""
+    """`start_screen` is "runs", "models", "serve", "chat" or "data". `ascii_only` is for terminals without Unicode."""
 
     TITLE = "Luthier"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "screens/runs.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {"models": _models, "serve": _serve, "chat": _chat}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {"models": _models, "serve": _serve, "chat": _chat, "data": _data}
     DEFAULT_MODE = "runs"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     HORIZONTAL_BREAKPOINTS = _HORIZONTAL
@@ -173,6 +179,14 @@ class LuthierApp(App[None], inherit_bindings=False):
             await self.action_show("runs")
             self.read_jobs()
             self.open_run(find(job_id))
+
+    async def open_inspection(self, job: Job) -> None:
+        """Show a look at data: its progress, or what it found."""
+        from tui.screens.data import DataScreen
+
+        await self.action_show("data")
+        if isinstance(self.screen, DataScreen):
+            self.screen.open(job)
 
     async def open_server(self) -> None:
         await self.action_show("serve")

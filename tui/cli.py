@@ -17,6 +17,7 @@ _COMMANDS = {
     "demo": "tui.commands.demo:demo",
     "doctor": "tui.commands.doctor:doctor",
     "models": "tui.commands.models:models",
+    "data": "tui.commands.data:data",
     "plan": "tui.commands.train:plan",
     "train": "tui.commands.train:train",
     "runs": "tui.commands.runs:runs",

@@ -25,6 +25,14 @@ class Glyphs:
     axis: str = "│"
     checked: str = "■"
     unchecked: str = "□"
+    repaired: str = "~"
+    split: str = "÷"
+    newline: str = "↵"
+    tab: str = "⇥"
+    trained_start: str = "▸"
+    trained_end: str = "◂"
+    stop: str = "■"
+    histogram: str = "▇"
     braille: bool = True
 
 
@@ -47,6 +55,13 @@ _ASCII = Glyphs(
     axis="|",
     checked="x",
     unchecked="_",
+    split="/",
+    newline="$",
+    tab=">",
+    trained_start="{",
+    trained_end="}",
+    stop="#",
+    histogram="#",
     braille=False,
 )
 

@@ -11,6 +11,9 @@ from jobs.job import Job, all_jobs
 from jobs.state import Alive, Done, Queued, Running, Starting, State, Stopped, Stopping, word
 from jobs.state import Failed as FailedState
 
+INSPECTION = "trainer.data.worker"
+"""The module of the jobs that look at data."""
+
 
 @dataclass(frozen=True)
 class JobRow:

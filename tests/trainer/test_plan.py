@@ -12,16 +12,22 @@ from hypothesis import strategies as st
 from jobs.errors import LuthierError
 from jobs.job import all_jobs
 from trainer import launch
-from trainer.plan import heldout_count, largest_divisor, make_plan, step_count
-from trainer.recipe import Heldout, Recipe, Train
+from trainer.data import outlook
+from trainer.data.policies import Policies
+from trainer.data.settings import Source
+from trainer.data.split import Heldout
+from trainer.plan import Plan, largest_divisor, make_plan, step_count
+from trainer.recipe import Recipe, Train
 
-ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+
+def row(number: int) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": f"hi {number}"}, {"role": "assistant", "content": "hello"}]}
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "data.jsonl"
-    path.write_text("".join(json.dumps(ROW) + "\n" for _ in range(100)))
+    path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(100)))
     return path
 
 
@@ -42,6 +48,34 @@ def test_a_plan_adds_up(data: Path, model: Path) -> None:
     assert (plan.global_batch, plan.micro_batch, plan.accumulation) == (12, 6, 2)
     assert plan.steps == 2 * 7
     assert plan.slots == ["cpu"]
+    assert plan.exact
+    assert plan.formats[0]["format"] == "messages"
+    assert "every row has `messages`" in plan.formats[0]["reason"]
+    assert Plan(**json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_a_plan_shows_what_the_policies_meet_and_minds_the_weights_of_files(data: Path, model: Path) -> None:
+    with data.open("a") as file:
+        file.write(json.dumps(row(7)) + "\n" + json.dumps({"messages": []}) + "\n")
+    recipe = Recipe(data=[Source(str(data), 2.0)], model=str(model), policy=Policies(mask="drop"), train=Train(epochs=1.0, global_batch=4))
+    plan = make_plan(recipe)
+    assert plan.met == {"unreadable": 1, "no_turns": 1, "duplicates": 1}
+    assert (plan.conversations, plan.steps) == (100, (200 - 16) // 4)
+    assert {policy["name"] for policy in plan.policies if policy["changed"]} == {"mask"}
+
+
+def test_of_much_data_the_plan_is_an_estimate(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "much.jsonl"
+    path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(60_000)))
+    monkeypatch.setattr(outlook, "_SECONDS", 0.0)
+    plan = make_plan(Recipe(data=[str(path)], model=str(model)))
+    assert not plan.exact
+    assert 50_000 <= plan.conversations <= 70_000
+
+
+def test_a_data_set_of_the_hub_is_left_to_the_run(model: Path) -> None:
+    plan = make_plan(Recipe(data=["hub:owner/name"], model=str(model)))
+    assert (plan.exact, plan.conversations, plan.steps) == (False, 0, 0)
 
 
 def test_batches_that_do_not_divide_are_refused(data: Path, model: Path) -> None:
@@ -51,8 +85,8 @@ def test_batches_that_do_not_divide_are_refused(data: Path, model: Path) -> None
 
 @given(st.integers(1, 5000), st.floats(0, 0.99), st.integers(0, 50), st.integers(0, 500))
 def test_held_out_never_takes_more_than_a_quarter(count: int, share: float, at_least: int, at_most: int) -> None:
-    recipe = Recipe(data=["x"], heldout=Heldout(share=share, at_least=at_least, at_most=at_most))
-    assert 0 <= heldout_count(recipe, count) <= min(count // 4, at_most)
+    heldout = Heldout(share=share, at_least=at_least, at_most=at_most)
+    assert 0 <= heldout.count(count) <= min(count // 4, at_most)
 
 
 @given(st.integers(1, 4096), st.integers(1, 64))
@@ -69,14 +103,15 @@ def test_steps_round_up() -> None:
 
 
 BAD_DATA = [
-    ("", "has no row"),
-    ('{"messages": [{"role": "user", "con', "line 1: the line ends in the middle"),
-    ('{"messages": [}\n', "line 1: Expecting value at column 15"),
-    ("[]\n", "no `messages` list"),
-    ('{"messages": [{"role": "robot", "content": "x"}]}\n', "role 'robot'"),
-    ('{"messages": [{"role": "user", "content": 5}]}\n', "int as content"),
-    ('{"messages": [{"role": "user", "content": "x"}]}\n', "no assistant message"),
-    ('{"messages": [{"role": "assistant", "content": "x", "wieght": 0}]}\n', "has wieght"),
+    ("", "the file is empty"),
+    ('{"messages": [{"role": "user", "con', "row 0: "),
+    ('{"messages": [}\n', "row 0: broken JSON"),
+    ('{"id": 5}\n', "none of the known formats"),
+    (
+        '{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "x"}, {"role": "assistant", "content": "x"}]}\n',
+        "1 a role other than system",
+    ),
+    ('{"messages": [{"role": "user", "content": "x"}]}\n', "1 no answer that may be trained"),
 ]
 
 
@@ -86,7 +121,7 @@ def test_bad_data_is_told_by_line_and_leaves_no_job(tmp_path: Path, model: Path,
     path.write_text(content)
     with pytest.raises(LuthierError) as caught:
         launch.train(Recipe(data=[str(path)], model=str(model)))
-    assert str(path) in caught.value.message
+    assert str(path) in caught.value.message or caught.value.title == "Nothing to train on"
     assert reason in caught.value.message
     assert not all_jobs()
 
@@ -94,7 +129,7 @@ def test_bad_data_is_told_by_line_and_leaves_no_job(tmp_path: Path, model: Path,
 def test_bytes_that_are_no_text(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b'{"messages": [{"role": "user", "content": "\xff"}]}\n')
-    with pytest.raises(LuthierError, match="byte 43"):
+    with pytest.raises(LuthierError, match="byte"):
         make_plan(Recipe(data=[str(path)], model=str(model)))
 
 

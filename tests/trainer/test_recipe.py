@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
+from trainer.data.formats import Mapping
+from trainer.data.policies import Policies
+from trainer.data.settings import Mask, Source
+from trainer.data.split import Heldout
 from trainer.recipe import Lora, Recipe, Train, keys, load, parse, to_toml
 
 BAD = [
@@ -19,6 +23,11 @@ BAD = [
     ('data = ["x"]\n[train]\nepochs = "a"', "train.epochs: expected `float`, got `str`", ""),
     ('data = ["x"]\n[train]\nepochs = -1', "train.epochs: expected `float` > 0.0", ""),
     ('data = ["x"]\n[train]\nschedule = "sine"', "train.schedule", ""),
+    ('data = ["x"]\n[policy]\nempty_trun = "drop"', "policy.empty_trun", "Did you mean policy.empty_turn?"),
+    ('data = ["x"]\n[policy]\ndamage = "repair"', "policy.damage", ""),
+    ('[[data]]\npath = "x"\nwieght = 2', "data[0].wieght", "Did you mean data[0].weight?"),
+    ('data = ["x"]\n[format]\nformat = "csv"', "format.format", ""),
+    ('data = ["x"]\n[mask]\nturns = "some"', "mask.turns", ""),
     ("data = [", "Invalid value", "Strings need quotes"),
 ]
 
@@ -33,15 +42,24 @@ def test_a_bad_recipe_is_told_by_file_key_and_nearest_valid_one(text: str, messa
 
 
 def test_a_frozen_recipe_says_the_same() -> None:
-    recipe = Recipe(data=["/a.jsonl", "/b.jsonl"], name="x", train=Train(epochs=1.5, seed=7), lora=Lora(r=8))
+    recipe = Recipe(
+        data=["/a.jsonl", Source("/b.jsonl", 0.5)],
+        name="x",
+        train=Train(epochs=1.5, seed=7),
+        lora=Lora(r=8),
+        format=Mapping("alpaca", {"output": "reply"}),
+        policy=Policies(empty_turn="drop"),
+        mask=Mask("last"),
+        heldout=Heldout(leaks="report"),
+    )
     assert parse(to_toml(recipe), "frozen") == recipe
 
 
 def test_paths_are_relative_to_the_recipe_and_its_name_is_the_files(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('data = ["a.jsonl", "/b.jsonl"]\nmodel = "./base"\n')
+    path.write_text('data = ["a.jsonl", "/b.jsonl", "hub:owner/name", {path = "c", weight = 2}]\nmodel = "./base"\n')
     recipe = load(path)
-    assert recipe.data == [str(tmp_path / "a.jsonl"), "/b.jsonl"]
+    assert recipe.data == [str(tmp_path / "a.jsonl"), "/b.jsonl", "hub:owner/name", Source(str(tmp_path / "c"), 2.0)]
     assert recipe.model == str(tmp_path / "base")
     assert recipe.name == "mine"
 

@@ -24,6 +24,7 @@ CLASSES = {
     "models": ("tui.screens.models", "ModelsScreen"),
     "serve": ("tui.screens.serve", "ServeScreen"),
     "chat": ("tui.screens.chat", "ChatScreen"),
+    "data": ("tui.screens.data", "DataScreen"),
 }
 
 
@@ -43,7 +44,7 @@ def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
             assert action.id in bound
 
 
-@pytest.mark.parametrize("place", ["app", "list", "log", "runs", "run", "models", "serve"])
+@pytest.mark.parametrize("place", ["app", "list", "log", "runs", "run", "models", "serve", "data"])
 def test_no_key_means_two_things_at_one_place(place: Place) -> None:
     keys = Counter(key for action in ACTIONS if action.place == place for key in action.keys.split(","))
     assert [key for key, count in keys.items() if count > 1] == []

@@ -134,7 +134,7 @@ async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict
         screen.advance()
         await pilot.pause()
         assert "a new line" not in screen_text(app)
-        await pilot.press("upper_g")
+        await pilot.press("G")
         assert log.following
         await until(pilot, lambda: "a new line" in screen_text(app))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.markup import escape
 
 from jobs.job import find
 from jobs.state import Done
@@ -69,7 +71,8 @@ def show_plan(made: Plan) -> None:
     table = plain_table("", "")
     rows = {
         "model": f"{made.model} [dim]{made.model_directory}[/]",
-        "data": f"{made.conversations:,} conversations, {made.heldout:,} of them held out for evaluation",
+        "data": _data(made),
+        **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
         "engine": f"{made.engine} on {'one GPU' if made.device == 'gpu' else 'the CPU'}",
         "batch": f"{made.global_batch} conversations a step ({made.micro_batch} at a time, accumulated {made.accumulation} times)",
         "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
@@ -78,3 +81,23 @@ def show_plan(made: Plan) -> None:
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     out.print(table)
+    policies = plain_table("policy", "choice", "met", "what it is about")
+    for policy in made.policies:
+        choice = f"[bold]{policy['choice']}[/]" if policy["changed"] else policy["choice"]
+        about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] in ("repair", "split") else policy["meets"]
+        policies.add_row(policy["name"], choice, str(made.met.get(policy["name"], "")), f"[dim]{about}[/]")
+    out.print(policies)
+
+
+def _data(made: Plan) -> str:
+    if not made.conversations:
+        return "[dim]counted by the run[/]"
+    about = "" if made.exact else "about "
+    return f"{about}{made.conversations:,} conversations, {made.heldout:,} of them held out for evaluation"
+
+
+def _format(found: dict[str, Any]) -> str:
+    files = [Path(file).name for file in found["files"]]
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    unused = f"; not used: {', '.join(found['unused'])}" if found["unused"] else ""
+    return escape(f"{', '.join(files[:3])}{more}: {found['reason']}{unused}")

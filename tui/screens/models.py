@@ -76,7 +76,7 @@ class ModelsScreen(LuthierScreen):
 
     def on_models_read(self, message: ModelsRead) -> None:
         self.models, self.tuned = message.models, message.tuned
-        preparing = any(row.kind == "import" and row.alive for row in self.app.rows or [])
+        preparing = any(row.kind == "import" and row.name == "builtin" and row.alive for row in self.app.rows or [])
         self.query_one("#models", RowTable).show([Row(model.name, _model_cells(model, preparing)) for model in self.models])
         self.query_one("#tuned", RowTable).show([Row(entry.row.id, _tuned_cells(entry)) for entry in self.tuned])
         self.query_one("#tuned").display = bool(self.tuned)

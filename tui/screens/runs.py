@@ -13,7 +13,7 @@ from textual.widgets import Input, OptionList, Static
 
 from tui import actions, figures
 from tui.actions import Place
-from tui.joblist import JobRow, has_adapter
+from tui.joblist import INSPECTION, JobRow, has_adapter
 from tui.messages import JobRemoved
 from tui.screens.base import LuthierScreen
 from tui.widgets.row_table import Column, Row, RowTable
@@ -109,6 +109,8 @@ class RunsScreen(LuthierScreen):
             return
         if row.kind == "server":
             await self.app.open_server()
+        elif row.job.spec.module == INSPECTION:
+            await self.app.open_inspection(row.job)
         else:
             self.app.open_run(row.job)
 

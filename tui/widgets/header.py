@@ -12,7 +12,13 @@ from tui.actions import Place
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, newest_server, running_count
 
-_TABS: list[tuple[str, Place, str]] = [("1", "runs", "Runs"), ("2", "models", "Models"), ("3", "serve", "Serve"), ("4", "chat", "Chat")]
+_TABS: list[tuple[str, Place, str]] = [
+    ("1", "runs", "Runs"),
+    ("2", "models", "Models"),
+    ("3", "serve", "Serve"),
+    ("4", "chat", "Chat"),
+    ("5", "data", "Data"),
+]
 
 
 class HeaderLine(Horizontal):

@@ -1,0 +1,96 @@
+"""A cheap stand-in for models.samples.Sampler: a token a word, a header and a stop token a message. Rules as the real one's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.conversations import Conversation
+from models.mask import MaskError
+from models.samples import UNTRAINED, Sample
+from trainer.data.ledger import Entry, read_ledger
+from trainer.data.pipeline import Pipeline, Progress
+from trainer.data.policies import Policies, SpecialTexts
+from trainer.data.settings import DataSettings, Source
+from trainer.data.split import Heldout
+
+SPECIAL = SpecialTexts(("<|im_start|>", "<|im_end|>", "</s>"))
+_HEADERS = {"system": 1, "user": 2, "assistant": 3, "tool": 4}
+_STOP = 5
+
+
+class StubSampler:
+    """`alone`: each trained turn is a sample of its own, as of templates that rewrite history. "UNPROVABLE" in a message is an error."""
+
+    def __init__(self, turns: str = "all", *, alone: bool = False) -> None:
+        self._turns, self._alone = turns, alone
+
+    def samples(self, conversations: Sequence[Conversation]) -> Iterator[Sample | MaskError]:
+        for conversation in conversations:
+            wanted = conversation.trained_turns()
+            wanted = wanted[-1:] if self._turns == "last" else wanted
+            if not wanted:
+                yield MaskError("nothing_trained", conversation, 0, "nothing", "")
+            elif any("UNPROVABLE" in message["content"] for message in conversation.messages):
+                yield MaskError("text_changed", conversation, wanted[0], "unprovable", "")
+            elif self._alone:
+                for turn in wanted:
+                    yield self._sample(conversation, conversation.messages[: turn + 1], [turn])
+            else:
+                yield self._sample(conversation, conversation.messages, wanted)
+
+    def _sample(self, conversation: Conversation, messages: Sequence[dict[str, Any]], wanted: list[int]) -> Sample:
+        ids, labels, weights = [], [], []
+        for turn, message in enumerate(messages):
+            words = [10 + len(word) for word in message["content"].split()]
+            own = [_HEADERS[message["role"]], *words, _STOP]
+            trained = turn in wanted
+            ids += own
+            labels += [UNTRAINED, *own[1:]] if trained else [UNTRAINED] * len(own)
+            weights += [0.0, *[float(message.get("weight", 1))] * (len(own) - 1)] if trained else [0.0] * len(own)
+        odd = any(message.get("weight", 1) not in (0, 1) for message in messages)
+        return Sample(conversation, wanted, ids, labels, weights if odd else None)
+
+
+class Run:
+    """What a preparation left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.train = [json.loads(line) for line in (folder / "train.jsonl").read_bytes().splitlines()]
+        self.heldout = [json.loads(line) for line in (folder / "heldout.jsonl").read_bytes().splitlines()]
+        self.ledger: list[Entry] = list(read_ledger(folder / "ledger.jsonl"))
+        self.summary = json.loads((folder / "summary.json").read_text())
+
+    def entry(self, row: int) -> Entry:
+        return next(entry for entry in self.ledger if entry.row == row)
+
+
+def settings(*files: Path | Source, heldout: Heldout | None = None, policy: Policies | None = None, **others: Any) -> DataSettings:
+    sources = [file if isinstance(file, Source) else Source(str(file)) for file in files]
+    return DataSettings(sources=sources, policy=policy or Policies(), heldout=heldout or Heldout(share=0), **others)
+
+
+def prepared(
+    folder: Path,
+    wanted: DataSettings,
+    sampler: StubSampler | None = None,
+    on_progress: Progress = lambda what, done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Run:
+    folder.mkdir(parents=True, exist_ok=True)
+    Pipeline(wanted, sampler or StubSampler(wanted.mask.turns), SPECIAL, on_progress, cancelled).run(folder)
+    return Run(folder)
+
+
+def write(path: Path, rows: Sequence[Any]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def talk(*said: str, system: str = "", **extra: Any) -> dict[str, Any]:
+    """A row of user and assistant in turn."""
+    messages = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
+    return {"messages": [{"role": "system", "content": system}, *messages] if system else messages, **extra}

@@ -1,0 +1,56 @@
+"""The ledger's totals, and words for every code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.data.formats_turns import PROBLEMS, REPAIRS
+from trainer.data.ledger import STATES, Entry, describe, read_ledger, summarise
+from trainer.data.policies import POLICIES
+
+CODES = [*POLICIES, *PROBLEMS, *REPAIRS, "long_turn", "mixing"]
+ENTRIES = st.lists(
+    st.builds(
+        Entry,
+        file=st.text(max_size=5),
+        row=st.integers(0, 10**9),
+        state=st.sampled_from(STATES),
+        reasons=st.lists(st.sampled_from(CODES), max_size=3, unique=True),
+        samples=st.lists(st.sampled_from(["train:0", "heldout:1"]), max_size=3),
+        tokens=st.integers(0, 10**6),
+        lost=st.integers(0, 10**6),
+    ),
+    max_size=30,
+)
+
+
+@given(ENTRIES)
+def test_totals_add_up(entries: list[Entry]) -> None:
+    told = summarise(entries).to_json()
+    assert told["total_rows"] == sum(told["rows"].values()) == len(entries)
+    assert told["total_tokens"] == sum(told["tokens"].values()) == sum(entry.tokens for entry in entries)
+    assert told["total_lost"] == sum(told["lost"].values()) == sum(entry.lost for entry in entries)
+    assert told["samples"] == sum(len(entry.samples) for entry in entries)
+    assert sum(sum(of_state.values()) for of_state in told["reasons"].values()) == sum(len(entry.reasons) for entry in entries)
+
+
+@given(ENTRIES)
+def test_an_entry_is_a_line_and_reads_back(entries: list[Entry]) -> None:
+    lines = [msgspec.json.encode(entry) for entry in entries]
+    assert all(b"\n" not in line for line in lines)
+    assert [msgspec.json.decode(line, type=Entry) for line in lines] == entries
+
+
+def test_a_file_of_them_reads_back(tmp_path: Path) -> None:
+    entry = Entry("data.jsonl", 3, "dropped", ["unreadable", "no_turns"], detail="the row has no turn")
+    (tmp_path / "ledger.jsonl").write_bytes(msgspec.json.encode(entry) + b"\n")
+    assert list(read_ledger(tmp_path / "ledger.jsonl")) == [entry]
+
+
+def test_every_code_has_words() -> None:
+    assert all(" " in describe(code) for code in CODES)
+    assert describe("text_changed") == "text changed"

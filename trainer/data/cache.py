@@ -1,0 +1,106 @@
+"""Prepared data by the hash of everything that it was made from: the second preparation of the same is instant."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jobs.home import home
+from trainer.data.files import HUB, source_files
+
+_KEPT = 12  # preparations; the one used longest ago goes first
+_ABANDONED = 24 * 3600.0  # seconds after which an unfinished one belongs to nobody
+_CODE = [*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[2].joinpath("models").glob("*.py")]
+
+
+def cache_directory() -> Path:
+    return home() / "cache" / "data"
+
+
+def key(sources: list[str], settings: Any, template: list[str]) -> str | None:
+    """The hash of the data, the settings, the template (what it and the tokenizer consist of) and the code; None for data of the hub,
+    which can change unseen."""
+    if any(source.startswith(HUB) for source in sources):
+        return None
+    whole = hashlib.blake2b(digest_size=16)
+    for source in sources:
+        for path in source_files(source).data:
+            whole.update(f"{path.absolute()}\0{_file_hash(path)}\0".encode("utf-8", "surrogateescape"))
+    whole.update(msgspec.json.encode(settings, order="sorted"))
+    for text in template:
+        whole.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest())
+        if "strftime_now" in text:
+            whole.update(date.today().isoformat().encode())
+    for path in sorted(_CODE):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+def find(name: str | None) -> Path | None:
+    """The folder of a preparation that is complete."""
+    folder = None if name is None else cache_directory() / name
+    if folder is None or not folder.is_dir():
+        return None
+    os.utime(folder)
+    return folder
+
+
+@contextmanager
+def building(name: str | None, into: Path) -> Iterator[Path]:
+    """A folder to prepare in, which becomes the preparation of that name if all goes well, and is removed if not. Data without a name
+    is prepared beside `into`, and not kept."""
+    parent = cache_directory() if name is not None else into.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _clean(parent)
+    folder = Path(tempfile.mkdtemp(prefix=".preparing-", dir=parent))
+    try:
+        yield folder
+        if name is None:
+            deliver(folder, into)
+        else:
+            try:
+                folder.rename(parent / name)
+            except OSError:
+                if not (parent / name).is_dir():  # else another process has prepared the same meanwhile
+                    raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def deliver(folder: Path, into: Path) -> None:
+    """The files of a preparation in a run's own folder, as links where that is possible. Nobody writes to them again."""
+    into.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        partial = into / f".{path.name}"
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(path, partial)
+        except OSError:
+            shutil.copyfile(path, partial)
+        partial.replace(into / path.name)
+        partial.unlink(missing_ok=True)  # renaming a link onto another of the same file leaves both
+
+
+def _clean(parent: Path) -> None:
+    for path in parent.glob(".preparing-*"):
+        if time.time() - path.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(path, ignore_errors=True)
+    if parent == cache_directory():
+        complete = sorted((path for path in parent.iterdir() if not path.name.startswith(".")), key=lambda path: path.stat().st_mtime)
+        for path in complete[: max(0, len(complete) - _KEPT + 1)]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

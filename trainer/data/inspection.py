@@ -1,0 +1,306 @@
+"""A look at a recipe's data: the job that makes it, and reading what the job left. Light: nothing here loads a tokenizer.
+
+The job folder's `data/` holds the ledger and the samples as training has them (see trainer/data/pipeline.py), and beside them
+`overview.json`, `vocabulary.json` (the text of each token, so that a reader needs no tokenizer) and `rows.jsonl` (how the first rows read).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobs.errors import LuthierError
+from jobs.files import write_atomic
+from jobs.job import Job, all_jobs, create
+from jobs.job import start as start_job
+from jobs.spec import Spec
+from models import registry
+from trainer.data.ledger import Entry
+from trainer.launch import RECIPE_FILE
+from trainer.recipe import Recipe, to_toml
+
+MODULE = "trainer.data.worker"
+DATA_FOLDER = "data"
+LEDGER_FILE = "ledger.jsonl"
+OVERVIEW_FILE = "overview.json"
+VOCABULARY_FILE = "vocabulary.json"
+ROWS_FILE = "rows.jsonl"
+UNTRAINED = -100
+
+T = TypeVar("T")
+
+
+class FoundFormat(msgspec.Struct, frozen=True):
+    """How some files were read. `mapping` is complete, as the recipe's [format] would have it; `unused` are columns that nothing reads."""
+
+    files: list[str]
+    name: str
+    reason: str
+    mapping: dict[str, Any] = {}
+    unused: list[str] = []
+
+
+class Amount(msgspec.Struct):
+    rows: int = 0
+    tokens: int = 0
+
+
+class Problem(msgspec.Struct):
+    """One reason code of the ledger. `first` are the first rows that have it, as {"file", "row"}."""
+
+    code: str
+    state: str
+    rows: int = 0
+    first: list[dict[str, Any]] = []
+
+
+class Lengths(msgspec.Struct):
+    """Samples by length: `counts[i]` of them have at least `i * width` tokens and less than `(i + 1) * width`."""
+
+    width: int
+    counts: list[int]
+    longest: int = 0
+    median: int = 0
+
+
+class TemplateCheck(msgspec.Struct, frozen=True):
+    name: str
+    status: str
+    detail: str
+
+
+class Summary(msgspec.Struct):
+    """What the data comes to. `context` is train.max_length; tokens count those of the samples."""
+
+    sources: list[str]
+    model: str
+    context: int
+    formats: list[FoundFormat]
+    states: dict[str, Amount]
+    problems: list[Problem]
+    lengths: Lengths
+    train: int
+    heldout: int
+    trained_tokens: int
+    checks: list[TemplateCheck] = []
+
+    @property
+    def rows(self) -> int:
+        return sum(amount.rows for amount in self.states.values())
+
+    @property
+    def tokens(self) -> int:
+        return sum(amount.tokens for amount in self.states.values())
+
+
+class StoredSample(msgspec.Struct, frozen=True):
+    """A sample as the trainer would see it; `weights` has one figure a token where some weight is not 1."""
+
+    source: dict[str, Any]
+    turns: list[int]
+    input_ids: list[int]
+    labels: list[int]
+    weights: list[float] | None = None
+
+
+class RowText(msgspec.Struct, frozen=True):
+    """How a row reads in its file, cut off if it is long."""
+
+    file: str
+    row: int
+    text: str
+
+
+class Vocabulary(msgspec.Struct, frozen=True):
+    """The text of each token by number. Those that hold only a part of a character stand in `parts`, in hexadecimal."""
+
+    stop_ids: list[int]
+    pieces: list[str]
+    parts: dict[int, str] = {}
+
+    def raw(self, token: int) -> bytes:
+        part = self.parts.get(token)
+        if part is not None:
+            return bytes.fromhex(part)
+        return self.pieces[token].encode() if token < len(self.pieces) else f"<{token}>".encode()
+
+
+def start(recipe: Recipe) -> Job:
+    """Look at a recipe's data in a job of its own. The older looks at the same data that have ended go."""
+    directory = registry.resolve(recipe.model)
+    sources = [source.path for source in recipe.sources]
+    for old in inspections():
+        if old.spec.settings.get("sources") == sources and not old.alive():
+            shutil.rmtree(old.directory, ignore_errors=True)
+    settings = {"sources": sources, "model": recipe.model, "model_directory": str(directory), "context": recipe.train.max_length}
+    job = create(Spec(kind="import", name=_name_of(sources[0]), module=MODULE, settings=settings, grace_seconds=10.0))
+    try:
+        write_atomic(job.directory / RECIPE_FILE, to_toml(recipe))
+        start_job(job)
+    except BaseException:
+        shutil.rmtree(job.directory, ignore_errors=True)
+        raise
+    return job
+
+
+def inspections() -> list[Job]:
+    """The looks at data that there are, newest first."""
+    return [job for job in all_jobs("import") if job.spec.module == MODULE]
+
+
+def _name_of(source: str) -> str:
+    """A data file's name without its endings, as a job's name."""
+    return Path(source).name.partition(".")[0].strip()[:40] or "data"
+
+
+class Lines:
+    """A file of one JSON object a line, of any size: where its lines begin is known, a line is read when it is asked for.
+
+    Beside it may lie where they begin, as `write_index` wrote it, so that the file need not be read for that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._starts = array("Q")
+        self._size = path.stat().st_size if path.is_file() else 0
+        self._read = 0
+        index = _index_path(path)
+        if index.is_file():
+            self._starts.frombytes(index.read_bytes())
+            self._read = self._size
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def whole(self) -> bool:
+        return self._read >= self._size
+
+    def scan(self, max_seconds: float = 0.03) -> Iterator[bytes]:
+        """The next lines, in bounded time; they are known from then on."""
+        if self.whole:
+            return
+        deadline = time.monotonic() + max_seconds
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                self._starts.append(self._read)
+                self._read += len(line)
+                yield line
+                if time.monotonic() > deadline:
+                    break
+
+    def line(self, number: int) -> bytes:
+        while number >= len(self._starts) and not self.whole:
+            for _ in self.scan():
+                pass
+        with self.path.open("rb") as file:
+            file.seek(self._starts[number])
+            return file.readline()
+
+
+def write_index(path: Path, starts: array[int]) -> None:
+    """Note down where the lines of a file begin, as array("Q")."""
+    with _index_path(path).open("wb") as file:
+        starts.tofile(file)
+
+
+def _index_path(path: Path) -> Path:
+    return path.with_suffix(".index")
+
+
+class Ledger:
+    """The ledger's rows. Their states and reasons are kept by number of the combination, so that a filter looks at few texts."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = Lines(path)
+        self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._combinations = array("H")
+        self._rows = array("Q")
+        self._decoder = msgspec.json.Decoder(Entry)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def whole(self) -> bool:
+        return self._lines.whole
+
+    def extend(self, max_seconds: float = 0.03) -> bool:
+        """Read on, in bounded time. True if there were new rows."""
+        before = len(self)
+        for line in self._lines.scan(max_seconds):
+            entry = self._decoder.decode(line)
+            key = (entry.state, tuple(entry.reasons))
+            self._combinations.append(self._numbers.setdefault(key, len(self._numbers)))
+            self._rows.append(entry.row)
+        return len(self) > before
+
+    def entry(self, place: int) -> Entry:
+        return self._decoder.decode(self._lines.line(place))
+
+    def matching(self, text: str) -> Sequence[int]:
+        """The places of the rows whose state and reasons have every word of `text`; a word of digits is a row's number."""
+        words = text.lower().split()
+        if not words:
+            return range(len(self))
+        numbers = [int(word) for word in words if word.isdecimal()]
+        others = [word for word in words if not word.isdecimal()]
+        fitting = {
+            number
+            for (state, reasons), number in self._numbers.items()
+            if all(word in f"{state} {' '.join(reasons)}".lower() for word in others)
+        }
+        rows = zip(self._combinations, self._rows, strict=True)
+        return array("Q", (place for place, (number, row) in enumerate(rows) if number in fitting and (not numbers or row in numbers)))
+
+
+class Inspection:
+    """What a finished look at data left in its job's folder."""
+
+    def __init__(self, job: Job) -> None:
+        folder = job.directory / DATA_FOLDER
+        self.job = job
+        self.summary = _read(folder / OVERVIEW_FILE, Summary)
+        self.vocabulary = _read(folder / VOCABULARY_FILE, Vocabulary)
+        self.ledger = Ledger(folder / LEDGER_FILE)
+        self._parts = {part: Lines(folder / f"{part}.jsonl") for part in ("train", "heldout")}
+        self._rows_path = folder / ROWS_FILE
+        self._row_texts: dict[tuple[str, int], str] | None = None
+
+    def sample(self, sample_id: str) -> StoredSample:
+        part, _, place = sample_id.partition(":")
+        return msgspec.json.decode(self._parts[part].line(int(place)), type=StoredSample)
+
+    def samples(self) -> Iterator[tuple[str, StoredSample]]:
+        """Every sample with its id: those to train, then the held-out ones."""
+        for part, lines in self._parts.items():
+            if lines.path.is_file():
+                with lines.path.open("rb") as file:
+                    for place, line in enumerate(file):
+                        yield f"{part}:{place}", msgspec.json.decode(line, type=StoredSample)
+
+    def row_text(self, entry: Entry) -> str | None:
+        """How a row reads in its file; None for one that was not kept for looking at."""
+        if self._row_texts is None:
+            lines = self._rows_path.read_bytes().splitlines() if self._rows_path.is_file() else []
+            found = [msgspec.json.decode(line, type=RowText) for line in lines]
+            self._row_texts = {(row.file, row.row): row.text for row in found}
+        return self._row_texts.get((entry.file, entry.row))
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise LuthierError(
+            "Nothing to look at", f"{path} is not there.", "Look at the data again: `n` in Data, or luthier data check."
+        ) from None
+    except msgspec.DecodeError as error:
+        raise LuthierError("Not readable", f"{path}: {error}.", "Look at the data again: `n` in Data, or luthier data check.") from None

@@ -1,0 +1,92 @@
+"""The ledger: one line a row of input, which says what became of it. Its totals add up, in rows and in tokens. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from trainer.data.formats_turns import PROBLEMS, REPAIRS
+from trainer.data.policies import POLICIES
+
+State = Literal["kept", "repaired", "split", "dropped"]
+STATES: tuple[State, ...] = ("kept", "repaired", "split", "dropped")
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
+    """What became of one row. `samples` are lines of the sample files ("train:12"), `tokens` are those of these samples, `lost` those
+    of text that went into no sample, as far as it came to be tokenised."""
+
+    file: str
+    row: int
+    state: State
+    reasons: list[str] = []
+    samples: list[str] = []
+    tokens: int = 0
+    lost: int = 0
+    detail: str = ""
+
+
+# Reasons beyond the policies', and those of formats.
+_REASONS = {
+    "long_turn": "an exchange that alone exceeds train.max_length was left out",
+    "mixing": "its file's weight left it out",
+}
+
+
+def describe(code: str) -> str:
+    """A reason code in words."""
+    policy = POLICIES.get(code)
+    return policy.meets if policy else {**PROBLEMS, **REPAIRS, **_REASONS}.get(code, code.replace("_", " "))
+
+
+class Summary(msgspec.Struct):
+    """The ledger's totals: `rows`, `tokens` and `lost` are by state, `reasons` counts rows by state and code."""
+
+    rows: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    tokens: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    lost: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    reasons: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    samples: int = 0
+
+    def add(self, entry: Entry) -> None:
+        self.rows[entry.state] += 1
+        self.tokens[entry.state] += entry.tokens
+        self.lost[entry.state] += entry.lost
+        self.samples += len(entry.samples)
+        for code in entry.reasons:
+            of_state = self.reasons.setdefault(entry.state, {})
+            of_state[code] = of_state.get(code, 0) + 1
+
+    @property
+    def total_rows(self) -> int:
+        return sum(self.rows.values())
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(self.tokens.values())
+
+    def to_json(self) -> dict[str, Any]:
+        built: dict[str, Any] = msgspec.to_builtins(self)
+        return {**built, "total_rows": self.total_rows, "total_tokens": self.total_tokens, "total_lost": sum(self.lost.values())}
+
+
+class LedgerError(AssertionError):
+    """The books do not balance: a bug in Luthier."""
+
+
+def summarise(entries: Iterable[Entry]) -> Summary:
+    summary = Summary()
+    for entry in entries:
+        summary.add(entry)
+    return summary
+
+
+def read_ledger(path: Path) -> Iterator[Entry]:
+    """The entries of a ledger, in the order of the rows."""
+    decoder = msgspec.json.Decoder(Entry)
+    with path.open("rb") as file:
+        for line in file:
+            yield decoder.decode(line)

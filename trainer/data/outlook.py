@@ -1,0 +1,90 @@
+"""A first look at the data, for the plan: formats, counts and what the policies will meet, from the first rows of each source. Light, but
+for what reading some kinds of file needs. What only a tokenizer can tell (lengths, control tokens, the mask) is left to the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import LuthierError
+from trainer.data.files import HUB, source_size
+from trainer.data.ledger import describe
+from trainer.data.policies import SpecialTexts
+from trainer.data.reading import Reader, formats_seen
+from trainer.data.settings import DataSettings, Source
+
+_SECONDS = 2.0  # for all sources; what lies beyond is estimated from the bytes
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """`conversations` and `seen_each_epoch`, which minds the sources' weights, are estimates where `exact` is False, and 0 where nothing
+    can be told beforehand. `met` counts the rows seen by reason: what was repaired, and why others were dropped."""
+
+    rows: int
+    conversations: int
+    seen_each_epoch: int
+    exact: bool
+    formats: list[dict[str, Any]]
+    met: dict[str, int]
+
+
+def look(settings: DataSettings) -> Outlook:
+    """Read for two seconds at most. LuthierError where a policy says stop, or where there is nothing to train on."""
+    reader = Reader(settings.format, settings.policy, SpecialTexts())
+    met: Counter[str] = Counter()
+    rows = conversations = seen = 0.0
+    exact = True
+    hashes: set[bytes] | None = set() if settings.policy.duplicates != "keep" else None
+    deadline = time.monotonic() + _SECONDS
+    for number, source in enumerate(settings.sources):
+        share = (deadline - time.monotonic()) / (len(settings.sources) - number)
+        found = _Look(source, share, reader, met, hashes)
+        rows, conversations, seen = rows + found.rows, conversations + found.conversations, seen + found.conversations * source.weight
+        exact = exact and found.exact
+    if exact and not conversations:
+        why = "; ".join(f"{count} {describe(code)}" for code, count in met.most_common(4))
+        message = f"None of the {round(rows)} rows is left. Dropped: {why}."
+        raise LuthierError("Nothing to train on", message, "docs/data.md shows what a row may look like; [policy] in the recipe decides.")
+    return Outlook(round(rows), round(conversations), round(seen), exact, formats_seen(reader.formats), dict(met))
+
+
+class _Look:
+    """What the first rows of a source come to, extrapolated to all of it."""
+
+    def __init__(self, source: Source, seconds: float, reader: Reader, met: Counter[str], hashes: set[bytes] | None) -> None:
+        self.rows = self.conversations = 0.0
+        self.exact = not source.path.startswith(HUB)
+        if not self.exact:
+            return
+        self._until = time.monotonic() + max(seconds, 0.2)
+        self._read = self._done = 0
+        self._over = False
+        for row in reader.rows(source.path, self._progress):
+            if self._over:
+                break
+            self.rows += 1
+            met.update(row.reasons)
+            if row.messages is None:
+                continue
+            if hashes is not None:
+                whole = json.dumps([row.messages, row.tools], sort_keys=True)
+                digest = hashlib.blake2b(whole.encode(), digest_size=12).digest()
+                if digest in hashes:
+                    met["duplicates"] += 1
+                    continue
+                hashes.add(digest)
+            self.conversations += 1
+        self.exact = not self._over
+        if self._over:
+            factor = max(1.0, source_size(source.path) / self._done)
+            self.rows, self.conversations = self.rows * factor, self.conversations * factor
+
+    def _progress(self, read: int) -> None:
+        """Files are read in blocks: when the next one is, the rows so far are those of the blocks before."""
+        self._done, self._read = self._read, read
+        self._over = self._done > 0 and self.rows > 0 and time.monotonic() > self._until

@@ -1,0 +1,452 @@
+"""The whole way of data: rows are read and settled, duplicates found, conversations rendered, masked and cut, some held out, and all of it
+entered in the ledger. Each step streams from one file to the next, so that memory does not grow with the data. Heavy: for workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import numpy as np
+
+from jobs.errors import LuthierError
+from jobs.files import write_json
+from models.conversations import Conversation
+from models.mask import MaskError, MaskOptions
+from models.samples import UNTRAINED, Sample, Sampler
+from trainer.data import cache
+from trainer.data.duplicates import Fingerprints, Hashes, Numbers, Truths, exact_twins, near_twins, pieces
+from trainer.data.files import source_size
+from trainer.data.ledger import Entry, LedgerError, State, Summary, describe
+from trainer.data.lengths import Cutter, Made
+from trainer.data.policies import SpecialTexts
+from trainer.data.reading import Reader, formats_seen, stopped
+from trainer.data.settings import DataSettings
+from trainer.data.split import Chosen, Mixer, choose
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from models.preflight import TemplateReport
+
+TRAIN_FILE = "train.jsonl"
+HELDOUT_FILE = "heldout.jsonl"
+LEDGER_FILE = "ledger.jsonl"
+SUMMARY_FILE = "summary.json"
+
+_BATCH = 512  # conversations sampled at once
+_BATCH_CHARACTERS = 4_000_000
+_TELL_EVERY = 0.25  # seconds
+
+# What is done, how much of it, and of how much altogether.
+Progress = Callable[[str, int, int], None]
+
+
+class Cancelled(Exception):
+    """The caller no longer wants the data."""
+
+
+class SampleMaker(Protocol):
+    """models.samples.Sampler, or a cheap one of the tests."""
+
+    def samples(self, conversations: Sequence[Conversation]) -> Iterable[Sample | MaskError]: ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where the samples and the ledger lie. `summary` has the ledger's totals and the figures of the `data` event."""
+
+    train: Path
+    heldout: Path
+    ledger: Path
+    summary: dict[str, Any]
+    cached: bool
+
+
+def prepare(
+    settings: DataSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    report: TemplateReport,
+    folder: Path,
+    on_progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Prepared:
+    """Prepare the data into `folder`, or take it from the cache. Raises LuthierError where a policy says stop, Cancelled on request."""
+    on_progress = on_progress or (lambda what, done, total: None)
+    if report.failed:
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in report.failed)
+        raise LuthierError("The chat template fails its preflight", failed, "Choose another model, or mend its chat template.")
+    on_progress("looking for data prepared before", 0, 1)
+    template = [
+        json.dumps(tokenizer.chat_template, sort_keys=True, default=str),
+        tokenizer.backend_tokenizer.to_str(),
+        json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str),
+        repr((report.strategy, report.stop_ids, report.facts, report.parts, report.embedding_size)),
+    ]
+    name = cache.key([source.path for source in settings.sources], settings, template)
+    found = cache.find(name)
+    if found is not None:
+        cache.deliver(found, folder)
+        return _prepared(folder, cached=True)
+    sampler = Sampler(tokenizer, report, MaskOptions(settings.mask.turns))
+    with cache.building(name, folder) as building:
+        Pipeline(settings, sampler, SpecialTexts(report.facts.special_texts), on_progress, cancelled or (lambda: False)).run(building)
+        if name is not None:
+            cache.deliver(building, folder)
+    return _prepared(folder, cached=False)
+
+
+def _prepared(folder: Path, *, cached: bool) -> Prepared:
+    summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    return Prepared(folder / TRAIN_FILE, folder / HELDOUT_FILE, folder / LEDGER_FILE, summary, cached)
+
+
+class _Read(msgspec.Struct, array_like=True):
+    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie."""
+
+    source: int
+    file: str
+    row: int
+    conversation: int
+    place: int
+    reasons: list[str]
+    detail: str = ""
+
+
+class _Outcome(msgspec.Struct, array_like=True):
+    """A row after rendering: `sizes` and `lengths` are the bytes and tokens of its samples' lines, which lie one after the other."""
+
+    read: _Read
+    state: State = "dropped"
+    sizes: list[int] = []
+    lengths: list[int] = []
+    trained: int = 0
+    lost: int = 0
+
+
+class Pipeline:
+    """One preparation. `run` leaves the four files in a folder."""
+
+    def __init__(
+        self, settings: DataSettings, sampler: SampleMaker, special: SpecialTexts, on_progress: Progress, cancelled: Callable[[], bool]
+    ) -> None:
+        self._settings = settings
+        self._policy = settings.policy
+        self._sampler = sampler
+        self._reader = Reader(settings.format, settings.policy, special)
+        self._on_progress = on_progress
+        self._cancelled = cancelled
+        self._told = 0.0
+        self._cutter = Cutter(self._made, settings.max_length, self._policy.max_messages, last_only=settings.mask.turns == "last")
+        # Of each conversation: where its messages begin, and which row of which file it is.
+        self._places, self._rows, self._file_of = array("q"), array("q"), array("q")
+        self._files: list[str] = []
+
+    def run(self, folder: Path) -> Summary:
+        work = folder / "work"
+        work.mkdir()
+        holding_out = self._settings.heldout.share > 0 and self._settings.heldout.at_most > 0
+        sketched = self._policy.near_duplicates != "keep" or holding_out
+        self._read(work, sketched=sketched)
+        exact, near, dropped = self._twins(work, sketched=sketched)
+        alive = self._sample(work, exact, near, dropped)
+        linked: Truths = np.zeros(len(self._places), bool)
+        survives: Truths = np.zeros(len(self._places), bool)
+        survives[np.frombuffer(alive, np.int64)] = True
+        for twins in (exact, near):
+            both = np.flatnonzero((twins >= 0) & survives & survives[twins])
+            linked[both] = linked[twins[both]] = True
+        chosen = choose(alive, self._settings.heldout, self._settings.seed, lambda number: bool(linked[number]))
+        summary = self._write(work, folder, chosen)
+        for path in work.iterdir():
+            path.unlink()
+        work.rmdir()
+        return summary
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        if self._cancelled():
+            raise Cancelled
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY or done == 0:
+            self._told = now
+            self._on_progress(what, done, total)
+
+    def _read(self, work: Path, *, sketched: bool) -> None:
+        """Rows to `rows`, their messages to `messages`, their fingerprints beside them."""
+        encode = msgspec.json.Encoder().encode
+        before, total = 0, sum(source_size(source.path) for source in self._settings.sources)
+        with (work / "rows").open("wb") as rows, (work / "messages").open("wb") as spool, Fingerprints(work, sketches=sketched) as prints:
+            place = 0
+            for number, source in enumerate(self._settings.sources):
+
+                def progress(done: int, before: int = before) -> None:
+                    self._tell("reading", before + done, total)
+
+                progress(0)
+                for row in self._reader.rows(source.path, progress):
+                    read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail)
+                    if row.messages is not None:
+                        try:
+                            line = json.dumps([row.messages, row.tools], ensure_ascii=False).encode() + b"\n"
+                        except UnicodeEncodeError as error:
+                            read.reasons, read.detail = ["content"], f"its text holds half a surrogate pair ({error.reason})"
+                            if self._policy.content == "stop":
+                                raise stopped("content", row.file, row.row, read.detail) from None
+                        else:
+                            read.conversation = len(self._places)
+                            self._remember(place, row.file, row.row)
+                            prints.add(row.messages, row.tools)
+                            place += spool.write(line)
+                    rows.write(encode(read) + b"\n")
+                before += source_size(source.path)
+
+    def _remember(self, place: int, file: str, row: int) -> None:
+        if not self._files or self._files[-1] != file:
+            self._files.append(file)
+        self._places.append(place)
+        self._rows.append(row)
+        self._file_of.append(len(self._files) - 1)
+
+    def _twins(self, work: Path, *, sketched: bool) -> tuple[Numbers, Numbers, Truths]:
+        """For each conversation an earlier one that it equals, one that it nearly equals, and whether it is dropped for either."""
+        self._tell("looking for duplicates", 0, 1)
+        exact = exact_twins(work / "exact.bin")
+        near: Numbers = np.full(len(exact), -1, np.int32)
+        if sketched and len(exact):
+            with (work / "messages").open("rb") as spool:
+
+                def text_of(number: int) -> Hashes:
+                    self._tell("looking for duplicates", 1, 2)
+                    spool.seek(self._places[number])
+                    return pieces(json.loads(spool.readline())[0])
+
+                near = near_twins(work / "sketches.bin", self._policy.near_similarity, text_of, exact >= 0)
+        dropped: Truths = exact >= 0
+        if self._policy.duplicates == "keep":
+            dropped = np.zeros(len(exact), bool)
+        if self._policy.near_duplicates != "keep":
+            for number in np.flatnonzero(near >= 0):
+                dropped[number] |= not dropped[near[number]]
+        return exact, near, dropped
+
+    def _sample(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> array[int]:
+        """Samples to `samples`, what became of each row to `outcomes`; the numbers of the conversations that have samples."""
+        encode = msgspec.json.Encoder().encode
+        alive = array("q")
+        size = (work / "messages").stat().st_size
+        with (work / "samples").open("wb") as samples, (work / "outcomes").open("wb") as outcomes:
+            for batch in _batches(self._conversations(work, exact, near, dropped)):
+                self._tell("rendering and masking", batch[0][0].place, size)
+                wanted = [conversation for _, conversation in batch if conversation is not None]
+                made = iter(self._made([one for one in wanted if len(one.messages) <= self._policy.max_messages]))
+                for read, conversation in batch:
+                    outcome = _Outcome(read)
+                    lines: list[bytes] = []
+                    if conversation is not None:
+                        whole = next(made) if len(conversation.messages) <= self._policy.max_messages else None
+                        outcome, lines = self._outcome(read, conversation, whole)
+                    if outcome.sizes:
+                        alive.append(read.conversation)
+                    samples.writelines(lines)
+                    outcomes.write(encode(outcome) + b"\n")
+        return alive
+
+    def _conversations(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> Iterator[tuple[_Read, Conversation | None]]:
+        decode = msgspec.json.Decoder(_Read).decode
+        with (work / "rows").open("rb") as rows, (work / "messages").open("rb") as spool:
+            for line in rows:
+                read = decode(line)
+                if read.conversation < 0:
+                    yield read, None
+                    continue
+                messages, tools = json.loads(spool.readline())
+                if dropped[read.conversation]:
+                    equal = exact[read.conversation] >= 0 and self._policy.duplicates != "keep"
+                    code = "duplicates" if equal else "near_duplicates"
+                    earlier = int((exact if equal else near)[read.conversation])
+                    read.reasons.append(code)
+                    where = f"row {self._rows[earlier]} of {self._files[self._file_of[earlier]]}"
+                    read.detail = f"it {'equals' if equal else 'nearly equals'} {where}"
+                    if getattr(self._policy, code) == "stop":
+                        raise stopped(code, read.file, read.row, read.detail)
+                    yield read, None
+                else:
+                    yield read, Conversation(messages, read.file, read.row, tools)
+
+    def _made(self, conversations: Sequence[Conversation]) -> list[Made]:
+        """The samples of each conversation, or its error."""
+        made: list[Made] = []
+        place = -1
+        for found in self._sampler.samples(conversations):
+            if isinstance(found, MaskError):
+                made.append(found)
+                place += 1
+                continue
+            if place < 0 or found.conversation is not conversations[place]:
+                made.append([])
+                place += 1
+            of_conversation = made[place]
+            assert not isinstance(of_conversation, MaskError)
+            of_conversation.append(found)
+        if len(made) != len(conversations):
+            raise LedgerError(f"{len(conversations)} conversations gave {len(made)} answers")
+        return made
+
+    def _outcome(self, read: _Read, conversation: Conversation, whole: Made | None) -> tuple[_Outcome, list[bytes]]:
+        """What becomes of a conversation and the lines of its samples. `whole` is None where it has too many messages to be rendered."""
+        if isinstance(whole, MaskError):
+            return self._unmasked(read, whole), []
+        lengths = [len(sample.input_ids) for sample in whole or ()]
+        if whole is not None and max(lengths) <= self._settings.max_length:
+            state: State = "repaired" if read.reasons else "kept"
+            return self._sampled(read, state, [_line(sample, conversation, {}) for sample in whole], whole)
+        code = "many_turns" if whole is None else "too_long"
+        read.detail = f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens"
+        if getattr(self._policy, code) == "stop":
+            raise stopped(code, read.file, read.row, read.detail)
+        read.reasons.append(code)
+        if getattr(self._policy, code) == "drop":
+            return _Outcome(read, lost=sum(lengths)), []
+        cut = self._cutter.cut(conversation, max(lengths, default=0))
+        if cut.error is not None:
+            return self._unmasked(read, cut.error), []
+        if cut.lost:
+            read.reasons.append("long_turn")
+        if not cut.parts:
+            return _Outcome(read, lost=cut.lost), []
+        lines = [
+            _line(sample, part.conversation, {"part": number, "first_message": part.first})
+            for number, part in enumerate(cut.parts)
+            for sample in part.samples
+        ]
+        outcome, lines = self._sampled(read, "split", lines, [sample for part in cut.parts for sample in part.samples])
+        outcome.lost = cut.lost
+        return outcome, lines
+
+    def _sampled(self, read: _Read, state: State, lines: list[bytes], samples: list[Sample]) -> tuple[_Outcome, list[bytes]]:
+        trained = sum(len(sample.labels) - sample.labels.count(UNTRAINED) for sample in samples)
+        return _Outcome(read, state, [len(line) for line in lines], [len(sample.input_ids) for sample in samples], trained), lines
+
+    def _unmasked(self, read: _Read, error: MaskError) -> _Outcome:
+        if self._policy.mask == "stop":
+            raise error
+        read.reasons += ["mask", error.code]
+        read.detail = f"message {error.turn}: {error.reason}"
+        return _Outcome(read)
+
+    def _write(self, work: Path, folder: Path, chosen: Chosen) -> Summary:
+        """The samples into their files and the entries into the ledger, in the order of the rows; the totals must agree."""
+        decode, encode = msgspec.json.Decoder(_Outcome).decode, msgspec.json.Encoder().encode
+        mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
+        summary, parts = Summary(), {TRAIN_FILE: _Part("train"), HELDOUT_FILE: _Part("heldout")}
+        size, read_so_far, rows = (work / "samples").stat().st_size, 0, 0
+        with (
+            (work / "outcomes").open("rb") as outcomes,
+            (work / "samples").open("rb") as samples,
+            (folder / TRAIN_FILE).open("wb") as train,
+            (folder / HELDOUT_FILE).open("wb") as heldout,
+            (folder / LEDGER_FILE).open("wb") as ledger,
+        ):
+            for raw in outcomes:
+                self._tell("writing the samples", read_so_far, size)
+                outcome = decode(raw)
+                lines = [samples.read(of_sample) for of_sample in outcome.sizes]
+                read_so_far += sum(outcome.sizes)
+                if outcome.read.conversation in chosen.heldout and lines:
+                    entry = parts[HELDOUT_FILE].take(outcome, lines, heldout, 1)
+                else:
+                    copies = mixers[outcome.read.source].copies() if lines else 0
+                    entry = parts[TRAIN_FILE].take(outcome, lines, train, copies)
+                ledger.write(encode(entry) + b"\n")
+                summary.add(entry)
+                rows += 1
+            written = sum(part.tokens for part in parts.values())
+            if (summary.total_rows, summary.total_tokens, read_so_far) != (rows, written, size):
+                raise LedgerError(f"{rows} rows and {written} tokens, but the ledger has {summary.to_json()}")
+            for file in (train, heldout, ledger):
+                file.flush()
+                os.fsync(file.fileno())
+        if not parts[TRAIN_FILE].samples:
+            raise _nothing(summary)
+        self._write_summary(folder, summary, parts[TRAIN_FILE], parts[HELDOUT_FILE], chosen)
+        return summary
+
+    def _write_summary(self, folder: Path, summary: Summary, train: _Part, heldout: _Part, chosen: Chosen) -> None:
+        figures = {
+            "conversations": train.conversations + heldout.conversations,
+            "train": train.samples,
+            "heldout": heldout.samples,
+            "tokens": train.tokens + heldout.tokens,
+            "trained_tokens": train.trained,
+            "longest": max(train.longest, heldout.longest),
+            "weighted": train.weighted or heldout.weighted,
+            "leaks": {"moved": chosen.moved, "reported": chosen.reported},
+            "formats": formats_seen(self._reader.formats),
+            "ledger": summary.to_json(),
+        }
+        write_json(folder / SUMMARY_FILE, figures)
+
+
+class _Part:
+    """One of the two sample files, as it is written."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.conversations = self.samples = self.tokens = self.trained = self.longest = 0
+        self.weighted = False
+
+    def take(self, outcome: _Outcome, lines: list[bytes], file: IO[bytes], copies: int) -> Entry:
+        """Write the lines as often as is wanted; the row's entry."""
+        read = outcome.read
+        if lines and not copies:
+            lost = outcome.lost + sum(outcome.lengths)
+            return Entry(read.file, read.row, "dropped", [*read.reasons, "mixing"], lost=lost, detail="its file's weight left it out")
+        ids = [f"{self.name}:{self.samples + number}" for number in range(copies * len(lines))]
+        for _ in range(copies):
+            file.writelines(lines)
+        tokens = copies * sum(outcome.lengths)
+        self.conversations += bool(lines)
+        self.samples += len(ids)
+        self.tokens += tokens
+        self.trained += copies * outcome.trained
+        self.longest = max(self.longest, *outcome.lengths, 0)
+        self.weighted = self.weighted or any(b'"weights":[' in line for line in lines)
+        return Entry(read.file, read.row, outcome.state, read.reasons, ids, tokens, outcome.lost, read.detail)
+
+
+def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> bytes:
+    """A sample as the files have it. The messages may hold numbers of any size, which only the standard library writes."""
+    record = sample.to_json()
+    record["source"] = {**record["source"], **part}
+    record["messages"] = msgspec.Raw(json.dumps(conversation.messages, ensure_ascii=False).encode())
+    if conversation.tools:
+        record["tools"] = msgspec.Raw(json.dumps(conversation.tools, ensure_ascii=False).encode())
+    return msgspec.json.encode(record) + b"\n"
+
+
+def _batches(read: Iterator[tuple[_Read, Conversation | None]]) -> Iterator[list[tuple[_Read, Conversation | None]]]:
+    """Batches that are neither long nor heavy."""
+    batch: list[tuple[_Read, Conversation | None]] = []
+    size = 0
+    for item in read:
+        batch.append(item)
+        size += 0 if item[1] is None else sum(len(message["content"]) for message in item[1].messages)
+        if len(batch) >= _BATCH or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _nothing(summary: Summary) -> LuthierError:
+    dropped = sorted(summary.reasons.get("dropped", {}).items(), key=lambda item: -item[1])
+    why = "; ".join(f"{number} {describe(code)}" for code, number in dropped[:4])
+    message = f"None of the {summary.total_rows} rows is left. Dropped: {why or 'none'}."
+    return LuthierError("Nothing to train on", message, "`luthier data check` shows the ledger; the recipe's [policy] section decides.")

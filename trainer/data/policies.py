@@ -1,0 +1,337 @@
+"""What becomes of odd conversations: a policy for each kind of oddity, and the repairs. Light."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+
+import msgspec
+
+from models.conversations import ROLES
+from trainer.data.formats_turns import Message
+
+Choice = Literal["repair", "drop", "stop"]
+DropOrStop = Literal["drop", "stop"]
+SplitDropOrStop = Literal["split", "drop", "stop"]
+KeepDropOrStop = Literal["keep", "drop", "stop"]
+
+
+class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The recipe's section [policy]. POLICIES says what each is about."""
+
+    damage: DropOrStop = "stop"
+    unreadable: DropOrStop = "drop"
+    content: Choice = "repair"
+    unknown_role: Choice = "drop"
+    late_system: Choice = "repair"
+    empty_turn: Choice = "repair"
+    assistant_first: Choice = "repair"
+    consecutive: Choice = "repair"
+    user_last: Choice = "repair"
+    special_text: Choice = "drop"
+    untrained: DropOrStop = "drop"
+    many_turns: SplitDropOrStop = "split"
+    too_long: SplitDropOrStop = "split"
+    duplicates: KeepDropOrStop = "drop"
+    near_duplicates: KeepDropOrStop = "keep"
+    mask: DropOrStop = "stop"
+    max_messages: Annotated[int, msgspec.Meta(ge=4)] = 512
+    near_similarity: Annotated[float, msgspec.Meta(ge=0.5, le=1.0)] = 0.8
+
+
+class Policy(NamedTuple):
+    """`meets` is the oddity, `repair` what "repair" or "split" does to it, empty where there is no such choice."""
+
+    meets: str
+    repair: str = ""
+
+
+# The one table of policies: the plan shows it, with the recipe's choices; their names are the reason codes of the ledger.
+POLICIES: dict[str, Policy] = {
+    "damage": Policy("a row that is broken, or a file that is cut off"),
+    "unreadable": Policy("a row that makes no conversation in the file's format"),
+    "content": Policy("content that is no text", "text parts are joined, numbers written out; pictures and the like cannot be"),
+    "unknown_role": Policy("a role other than system, user, assistant and tool", "the message is left out"),
+    "late_system": Policy("a system message after the beginning", "it joins the system prompt"),
+    "empty_turn": Policy("a turn without text", "it is left out, with the question or answer that belongs to it"),
+    "assistant_first": Policy("the assistant speaks before the user", "what comes before the user's first turn is left out"),
+    "consecutive": Policy("consecutive messages of one role", "they become one, with an empty line between them"),
+    "user_last": Policy("the last turn waits for an answer", "what comes after the last answer is left out"),
+    "special_text": Policy("text that holds one of the model's control tokens", "a space after its first character makes it text"),
+    "untrained": Policy("no answer that may be trained"),
+    "many_turns": Policy("more than policy.max_messages messages", "split at turn boundaries"),
+    "too_long": Policy("longer than train.max_length tokens", "split at turn boundaries, each part with the system prompt and the tools"),
+    "duplicates": Policy("equal to an earlier conversation"),
+    "near_duplicates": Policy("nearly equal to an earlier conversation (policy.near_similarity of its text)"),
+    "mask": Policy("the loss mask cannot be proved"),
+}
+
+
+def choices(name: str) -> tuple[str, ...]:
+    return get_args(get_type_hints(Policies)[name])
+
+
+def table(policies: Policies) -> list[dict[str, Any]]:
+    """The table as the plan shows it: each policy, what is chosen, whether the recipe changed it, and what it is about."""
+    default = Policies()
+    return [
+        {
+            "name": name,
+            "choice": getattr(policies, name),
+            "changed": getattr(policies, name) != getattr(default, name),
+            "choices": list(choices(name)),
+            "meets": policy.meets,
+            "repair": policy.repair,
+        }
+        for name, policy in POLICIES.items()
+    ]
+
+
+class Rejected(Exception):
+    """A row that a policy drops, or for which it stops. `code` is the policy's name."""
+
+    def __init__(self, code: str, detail: str, *, stop: bool) -> None:
+        super().__init__(code, detail)
+        self.code, self.detail, self.stop = code, detail, stop
+
+
+class SpecialTexts:
+    """The model's control tokens, as texts that no message may hold."""
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        longest_first = sorted(filter(None, texts), key=len, reverse=True)
+        self.pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def found(self, message: Message) -> str | None:
+        allowed = THINKING if message.get("role") == "assistant" else ()
+        if type(content := message["content"]) is str and len(message) == 2:
+            return self._in(content, allowed)
+        texts = _strings({key: value for key, value in message.items() if key != "role"})
+        return next((found for text in texts if (found := self._in(text, allowed))), None)
+
+    def _in(self, text: str, allowed: Sequence[str]) -> str | None:
+        return next((match[0] for match in self.pattern.finditer(text) if match[0] not in allowed), None)
+
+    def broken_up(self, message: Message) -> Message:
+        allowed = THINKING if message.get("role") == "assistant" else ()
+
+        def apart(match: re.Match[str]) -> str:
+            return match[0] if match[0] in allowed else f"{match[0][0]} {match[0][1:]}"
+
+        return {
+            key: value if key == "role" else _mapped(value, lambda text: self.pattern.sub(apart, text)) for key, value in message.items()
+        }
+
+
+THINKING = ("<think>", "</think>")
+
+
+def settle(
+    messages: list[Message], policies: Policies, special: SpecialTexts, tools: list[Message] | None = None
+) -> tuple[list[Message], list[str]]:
+    """The messages as they are trained on, and the codes of what was repaired. Raises Rejected."""
+    if not messages:
+        raise Rejected("unreadable", "it has no message", stop=policies.unreadable == "stop")
+    settling = _Settling(messages, policies)
+    if not _is_plain(messages):
+        for step in (
+            settling.content,
+            settling.unknown_role,
+            settling.late_system,
+            settling.empty_turn,
+            settling.assistant_first,
+            settling.consecutive,
+            settling.user_last,
+        ):
+            step()
+    settling.special_text(special, tools)
+    if not any(message["role"] == "assistant" and message.get("weight", 1) != 0 for message in settling.messages):
+        settling.give_up("untrained", "no message of the assistant has a weight above 0")
+    return settling.messages, settling.repairs
+
+
+def _is_plain(messages: list[Message]) -> bool:
+    """System or not, then user and assistant in turn, the assistant last, all with text: nothing to settle."""
+    roles = [message["role"] for message in messages]
+    begin = int(roles[0] == "system")
+    said = roles[begin:]
+    if len(said) % 2 or set(said[::2]) != {"user"} or set(said[1::2]) != {"assistant"}:
+        return False
+    return all(type(message["content"]) is str and message["content"].strip() for message in messages)
+
+
+class _Settling:
+    def __init__(self, messages: list[Message], policies: Policies) -> None:
+        self.messages = messages
+        self.repairs: list[str] = []
+        self._policies = policies
+
+    def meet(self, code: str, detail: str) -> None:
+        """Go on with the repair if that is the policy's choice."""
+        if getattr(self._policies, code) != "repair":
+            self.give_up(code, detail)
+        if code not in self.repairs:
+            self.repairs.append(code)
+
+    def give_up(self, code: str, detail: str) -> None:
+        raise Rejected(code, detail, stop=getattr(self._policies, code) == "stop")
+
+    def content(self) -> None:
+        settled = []
+        for place, message in enumerate(self.messages):
+            content = message["content"]
+            if content is None:
+                message = {**message, "content": ""}
+            elif not isinstance(content, str):
+                detail = f"message {place} has content that is no text but {type(content).__name__}"
+                self.meet("content", detail)
+                text = _text_of(content)
+                if text is None:
+                    self.give_up("content", f"{detail}, from which no text can be made")
+                message = {**message, "content": text}
+            settled.append(message)
+        self.messages = settled
+
+    def unknown_role(self) -> None:
+        unknown = next(((place, message["role"]) for place, message in enumerate(self.messages) if message["role"] not in ROLES), None)
+        if unknown is not None:
+            self.meet("unknown_role", f"message {unknown[0]} has the role {str(unknown[1])[:40]!r}")
+            self.messages = [message for message in self.messages if message["role"] in ROLES]
+
+    def late_system(self) -> None:
+        begin = self._begin()
+        late = [message for message in self.messages[begin:] if message["role"] == "system"]
+        if late:
+            self.meet("late_system", "a system message stands after the beginning")
+            rest = [message for message in self.messages[begin:] if message["role"] != "system"]
+            joined = "\n\n".join(message["content"] for message in (*self.messages[:begin], *late) if message["content"].strip())
+            self.messages = [{"role": "system", "content": joined}, *rest]
+
+    def empty_turn(self) -> None:
+        if not any(_is_empty(message) for message in self.messages):
+            return
+        self.meet("empty_turn", f"message {next(place for place, message in enumerate(self.messages) if _is_empty(message))} has no text")
+        # Of several messages in a row, the others say enough.
+        filled: list[Message] = []
+        for _, run in groupby(self.messages, key=lambda message: message["role"]):
+            said = list(run)
+            filled += [message for message in said if not _is_empty(message)] or (said[:1] if said[0]["role"] != "system" else [])
+        kept: list[Message] = []
+        for exchange in exchanges(filled):
+            if not any(_is_empty(message) for message in exchange):
+                kept += exchange
+            elif exchange[0]["role"] != "user":
+                kept += [message for message in exchange if not _is_empty(message)]
+        self.messages = kept
+        if all(message["role"] == "system" for message in kept):
+            self.give_up("empty_turn", "no exchange has both a question and an answer")
+
+    def assistant_first(self) -> None:
+        begin = self._begin()
+        if begin < len(self.messages) and self.messages[begin]["role"] != "user":
+            self.meet("assistant_first", f"the first turn is of the {self.messages[begin]['role']}")
+            first = next((place for place, message in enumerate(self.messages) if message["role"] == "user"), None)
+            if first is None:
+                self.give_up("assistant_first", "nobody speaks as the user")
+            self.messages = [*self.messages[:begin], *self.messages[first:]]
+
+    def consecutive(self) -> None:
+        settled: list[Message] = []
+        for place, message in enumerate(self.messages):
+            if not settled or message["role"] == "tool" or settled[-1]["role"] != message["role"]:
+                settled.append(message)
+                continue
+            detail = f"message {place} is another one of the {message['role']}"
+            self.meet("consecutive", detail)
+            earlier = settled[-1]
+            if "tool_calls" in earlier or "tool_calls" in message or earlier.get("weight", 1) != message.get("weight", 1):
+                self.give_up("consecutive", f"{detail}, and calls of tools or different weights keep them apart")
+            settled[-1] = _joined(earlier, message)
+        self.messages = settled
+
+    def user_last(self) -> None:
+        if self.messages and self.messages[-1]["role"] != "assistant":
+            self.meet("user_last", f"the last turn is of the {self.messages[-1]['role']}")
+            while self.messages and self.messages[-1]["role"] != "assistant":
+                self.messages = self.messages[:-1]
+            if not self.messages:
+                self.give_up("untrained", "there is no answer")
+
+    def special_text(self, special: SpecialTexts, tools: list[Message] | None) -> None:
+        for place, message in enumerate(self.messages):
+            found = special.found(message)
+            if found is None:
+                continue
+            detail = f"message {place} holds the control token {found}"
+            self.meet("special_text", detail)
+            repaired = special.broken_up(message)
+            if special.found(repaired) is not None:
+                self.give_up("special_text", detail)
+            self.messages = [*self.messages[:place], repaired, *self.messages[place + 1 :]]
+        if tools and (found := special.found({"content": tools, "role": "tools"})) is not None:
+            self.give_up("special_text", f"its tools hold the control token {found}")
+
+    def _begin(self) -> int:
+        """How many system messages stand at the beginning."""
+        return next((place for place, message in enumerate(self.messages) if message["role"] != "system"), len(self.messages))
+
+
+def exchanges(messages: Sequence[Message]) -> list[list[Message]]:
+    """The messages cut before each turn of the user; the first group is what comes before them, if anything does."""
+    groups: list[list[Message]] = []
+    for message in messages:
+        begins = message["role"] == "user" and not (groups and groups[-1][-1]["role"] == "user")
+        if begins or not groups:
+            groups.append([message])
+        else:
+            groups[-1].append(message)
+    return groups
+
+
+def _is_empty(message: Message) -> bool:
+    return message["role"] != "tool" and not message["content"].strip() and not message.get("tool_calls")
+
+
+def _joined(earlier: Message, later: Message) -> Message:
+    joined = dict(earlier)
+    for key in ("content", "reasoning_content", "thinking"):
+        parts = [message[key] for message in (earlier, later) if message.get(key)]
+        if parts:
+            joined[key] = "\n\n".join(parts)
+    if earlier.get("name") != later.get("name"):
+        joined.pop("name", None)
+    return joined
+
+
+def _text_of(content: Any) -> str | None:
+    """Text from parts as OpenAI has them, from a number, or from an object with a text; None if there is none to be had."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, bool | int | float):
+        return json.dumps(content)
+    if isinstance(content, dict) and content.get("type", "text") == "text":
+        return content["text"] if isinstance(content.get("text"), str) else None
+    if isinstance(content, list):
+        parts = [part if isinstance(part, str) else _text_of(part) if isinstance(part, dict) else None for part in content]
+        return None if any(part is None for part in parts) else "\n".join(part for part in parts if part)
+    return None
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for key, inner in value.items() for text in (str(key), *_strings(inner))]
+    return [text for inner in value for text in _strings(inner)] if isinstance(value, list) else []
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """A value with each of its texts changed, keys included."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(str(key)): _mapped(inner, change) for key, inner in value.items()}
+    return [_mapped(inner, change) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,101 @@
+"""From sources to conversations: rows are read, each file's format is told, and every row is settled by the policies. Light, but for
+what reading some kinds of file needs (pyarrow for Parquet and zstd)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from jobs.errors import LuthierError
+from trainer.data.files import RawRow, read_rows
+from trainer.data.formats import Format, Mapping, recognise
+from trainer.data.formats_turns import Message, RowProblem
+from trainer.data.policies import POLICIES, Policies, Rejected, SpecialTexts, settle
+
+_SAMPLE = 48  # rows from which a file's format is told
+_SAMPLE_BYTES = 32 * 1024 * 1024
+
+
+class Row(NamedTuple):
+    """One row of a file, settled. `messages` is None where it was dropped: `reasons` then say why, else what was repaired."""
+
+    file: str
+    row: int
+    messages: list[Message] | None
+    tools: list[Message] | None
+    reasons: tuple[str, ...]
+    detail: str = ""
+
+
+class Reader:
+    """Reads sources one after the other. `formats` are those of the files seen so far, by file."""
+
+    def __init__(self, mapping: Mapping, policies: Policies, special: SpecialTexts) -> None:
+        self.formats: dict[str, Format] = {}
+        self._mapping = mapping
+        self._policies = policies
+        self._special = special
+
+    def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
+        """Every row of a source, in order. Raises LuthierError where a policy says stop."""
+        for file, rows in groupby(read_rows(source, self._policies.damage, on_progress), key=lambda row: row.file):
+            yield from self._of_file(file, rows)
+
+    def _of_file(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
+        first = _first(rows)
+        values = [row.value for row in first if row.value is not None]
+        if values:
+            try:
+                self.formats[file] = recognise(values, self._mapping)
+            except LuthierError as error:
+                raise LuthierError(error.title, f"{file}: {error.message}", error.hint) from None
+        for row in first:
+            yield self._settled(row)
+        first.clear()
+        for row in rows:
+            yield self._settled(row)
+
+    def _settled(self, row: RawRow) -> Row:
+        if row.value is None or row.damage is not None:
+            return Row(row.file, row.row, None, None, ("damage",), row.damage or "")
+        try:
+            converted = self.formats[row.file].convert(row.value)
+        except RowProblem as problem:
+            if self._policies.unreadable == "stop":
+                raise stopped("unreadable", row.file, row.row, problem.detail) from None
+            return Row(row.file, row.row, None, None, ("unreadable", problem.code), problem.detail)
+        try:
+            messages, repairs = settle(converted.messages, self._policies, self._special, converted.tools)
+        except Rejected as rejected:
+            if rejected.stop:
+                raise stopped(rejected.code, row.file, row.row, rejected.detail) from None
+            return Row(row.file, row.row, None, None, (rejected.code,), rejected.detail)
+        return Row(row.file, row.row, messages, converted.tools, (*converted.repairs, *repairs))
+
+
+def stopped(code: str, file: str, row: int, detail: str) -> LuthierError:
+    """The error for a row at which a policy says stop."""
+    message = f"{file}, row {row}: {detail} ({POLICIES[code].meets})."
+    return LuthierError("Stopped by a policy", message, f"Mend that row, or choose otherwise in the recipe: policy.{code}.")
+
+
+def _first(rows: Iterator[RawRow]) -> list[RawRow]:
+    """As many rows as the format is told from; more where the first are damaged."""
+    first: list[RawRow] = []
+    whole = size = 0
+    for row in rows:
+        first.append(row)
+        whole += row.value is not None
+        size += row.size
+        if whole >= _SAMPLE or size > _SAMPLE_BYTES:
+            break
+    return first
+
+
+def formats_seen(formats: dict[str, Format]) -> list[dict[str, object]]:
+    """The files' formats for people: those of one kind and reason once."""
+    seen: dict[tuple[str, str, Sequence[str]], list[str]] = {}
+    for file, found in formats.items():
+        seen.setdefault((found.name, found.reason, found.unused), []).append(file)
+    return [{"files": files, "format": name, "reason": reason, "unused": list(unused)} for (name, reason, unused), files in seen.items()]

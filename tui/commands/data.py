@@ -1,0 +1,247 @@
+"""`luthier data`: what becomes of each row, and which tokens are trained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from jobs.errors import LuthierError
+from jobs.job import Job, stop, wait
+from jobs.state import Done
+from models.builtin import BUILTIN
+from trainer.data.inspection import Inspection, StoredSample, Summary, start
+from trainer.data.ledger import Entry
+from trainer.recipe import Recipe, load
+from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.progress import follow_job
+from tui.commands.train import prepare_model
+from tui.glyphs import glyphs
+from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, visible, why
+
+if TYPE_CHECKING:
+    from tui.token_text import Token
+
+_STYLES: dict[Kind, str] = {"untrained": "dim", "trained": "bold underline green", "stop": "bold reverse green", "mark": "bold yellow"}
+
+_source = click.argument("source", metavar="FILE")
+_model = click.option("--model", help="A model's name or folder: its chat template and tokenizer are used (default: builtin).")
+
+
+@click.group()
+def data() -> None:
+    """Look at data: a file, a folder, hub:owner/name, or a recipe (.toml) with its data, format and policies."""
+
+
+@data.command()
+@_source
+@_model
+@json_option
+def check(source: str, model: str | None, as_json: bool) -> None:
+    """What becomes of each row. Exits with 1 when a policy says stop."""
+    with _inspected(source, model) as inspection:
+        if as_json:
+            print_json(_summary_json(inspection.summary))
+        else:
+            show_summary(inspection.summary)
+
+
+@data.command()
+@_source
+@_model
+@click.option("--row", type=click.IntRange(min=0), help="The row to show, counted from 0 (default: the first one that is trained).")
+@click.option("--ids", is_flag=True, help="One token a line, with its id.")
+@json_option
+def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bool) -> None:
+    """The samples that a row becomes, with each token marked: trained, stop token, or not trained."""
+    with _inspected(source, model) as inspection:
+        entry = _entry(inspection, row)
+        samples = [inspection.sample(sample_id) for sample_id in entry.samples]
+        if as_json:
+            print_json({**_entry_json(entry), "samples": [_sample_json(sample, inspection) for sample in samples]})
+            return
+        out.print(_heading(entry), style="bold")
+        for sample in samples:
+            _print_tokens(tokens_of(sample, inspection.vocabulary), ids)
+        if not samples:
+            out.print(Text(why(entry)))
+            out.print(Text(visible(inspection.row_text(entry) or "")), style="dim")
+
+
+@data.command()
+@_source
+@_model
+@click.option("--out", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Where to write them.")
+@json_option
+def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
+    """Write the exact samples of training, one JSON object a line: source, turns, input_ids, labels (-100 where nothing is trained)."""
+    if not target.absolute().parent.is_dir():
+        raise LuthierError("No such folder", f"{target.absolute().parent} is not there.", "Make it first.")
+    with _inspected(source, model) as inspection:
+        count = _write_samples(inspection, target)
+        if as_json:
+            print_json({"path": str(target.absolute()), "samples": count})
+        else:
+            talk.print(f"{count:,} samples in {target}")
+
+
+@contextmanager
+def _inspected(source: str, model: str | None) -> Iterator[Inspection]:
+    """Look at the data in a job that goes when it has been read. Ctrl-C stops it."""
+    recipe = recipe_of(source, model)
+    prepare_model(recipe)
+    job = start(recipe)
+    try:
+        follow_job(job, f"Looking at {job.spec.name}", lambda state: isinstance(state, Done))
+        yield Inspection(job)
+    finally:
+        _end(job)
+
+
+def _end(job: Job) -> None:
+    stop(job)
+    wait(job, seconds=20)
+    shutil.rmtree(job.directory, ignore_errors=True)
+
+
+def recipe_of(source: str, model: str | None) -> Recipe:
+    """The recipe in a .toml file, or one of defaults around a data source."""
+    import msgspec
+
+    if source.endswith(".toml"):
+        recipe = load(Path(source))
+        return recipe if model is None else msgspec.structs.replace(recipe, model=model)
+    where = source if source.startswith("hub:") else str(Path(source).expanduser().absolute())
+    if not source.startswith("hub:") and not Path(where).exists():
+        raise LuthierError("No such data", f"{where} is not there.", "A data set of the hub is written hub:owner/name.")
+    return Recipe(data=[where], model=model or BUILTIN)
+
+
+def _entry(inspection: Inspection, row: int | None) -> Entry:
+    """The ledger's entry of a row; without one, the first that has samples."""
+    ledger = inspection.ledger
+    while not ledger.whole:
+        ledger.extend(1.0)
+    places = ledger.matching("" if row is None else str(row))
+    found = (ledger.entry(place) for place in places)
+    entry = next((entry for entry in found if row is not None or entry.samples), None)
+    if entry is None:
+        what = "has no row that is trained" if row is None else f"has no row {row}: it has {len(ledger):,}, counted from 0"
+        raise LuthierError("Nothing to show", f"{', '.join(inspection.summary.sources)} {what}.", "`luthier data check` says why.")
+    return entry
+
+
+def _write_samples(inspection: Inspection, target: Path) -> int:
+    """Under another name until it is whole."""
+    import json
+
+    partial = target.with_name(f".{target.name}.partial")
+    count = 0
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for _, sample in inspection.samples():
+                record: dict[str, Any] = {"source": sample.source, "turns": sample.turns, "input_ids": sample.input_ids}
+                record["labels"] = sample.labels
+                if sample.weights is not None:
+                    record["weights"] = sample.weights
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                count += 1
+        partial.replace(target)
+    except OSError as error:
+        raise LuthierError("The samples could not be written", f"{target}: {error.strerror}.", "Choose another place with --out.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+# What is printed
+
+
+def show_summary(summary: Summary) -> None:
+    for found in summary.formats:
+        out.print(Text.assemble(("format  ", "dim"), (found.name, "bold"), "  ", found.reason))
+        if found.unused:
+            out.print(Text.assemble(("unused  ", "dim"), ", ".join(found.unused)))
+    out.print()
+    table = plain_table("state", ">rows", ">tokens", ">share")
+    for state, amount in summary.states.items():
+        share = f"{100 * amount.rows / summary.rows:.1f} %" if summary.rows else ""
+        table.add_row(f"{_state_glyph(state)} {state}", f"{amount.rows:,}", f"{amount.tokens:,}", share)
+    table.add_row("  all", f"{summary.rows:,}", f"{summary.tokens:,}", "", style="bold")
+    out.print(table)
+    out.print()
+    if summary.problems:
+        many_files = sum(len(found.files) for found in summary.formats) > 1
+        problems = plain_table("reason", "state", ">rows", "first rows")
+        for problem in summary.problems:
+            first = ", ".join(_place(place, many_files) for place in problem.first)
+            problems.add_row(problem.code, problem.state, f"{problem.rows:,}", first)
+        out.print(problems)
+        out.print()
+    trained = f"{summary.trained_tokens:,} tokens of them are trained" if summary.tokens else "no token is trained"
+    out.print(Text(f"{summary.train:,} samples to train, {summary.heldout:,} held out; {trained}."))
+    lengths = summary.lengths
+    if lengths.counts:
+        out.print(
+            Text(f"Lengths: median {lengths.median:,}, longest {lengths.longest:,} of {summary.context:,} tokens (train.max_length).")
+        )
+    for check_ in summary.checks:
+        if check_.status != "ok":
+            colour = "red" if check_.status == "fail" else "yellow"
+            out.print(Text.assemble((f"{check_.status}  ", colour), (f"{check_.name}: ", "bold"), check_.detail))
+
+
+def _place(place: dict[str, Any], with_file: bool) -> str:
+    return f"{Path(str(place['file'])).name}:{place['row']}" if with_file else str(place["row"])
+
+
+def _print_tokens(found: list[Token], ids: bool) -> None:
+    if ids:
+        table = plain_table(">place", ">id", "trained", ">weight", "text")
+        for place, token in enumerate(found):
+            weight = f"{token.weight:g}" if token.kind != "untrained" else ""
+            table.add_row(str(place), str(token.id), sign_and_word(token.kind), weight, Text(token.shown, _STYLES[token.kind]))
+        out.print(table)
+        return
+    for line in lines_of(found, out.width):
+        out.print(Text.assemble(*((text, _STYLES[kind]) for text, kind in line)), soft_wrap=True)
+    trained = sum(token.kind != "untrained" for token in found)
+    out.print()
+    signs = "   ".join(f"{sign} {words}" for sign, words in legend())
+    talk.print(Text(f"{signs}   {trained:,} of {len(found):,} tokens are trained", style="dim"))
+
+
+def _heading(entry: Entry) -> Text:
+    reasons = f" ({', '.join(entry.reasons)})" if entry.reasons else ""
+    return Text(f"{entry.file}, row {entry.row}: {_state_glyph(entry.state)} {entry.state}{reasons}")
+
+
+def _state_glyph(state: str) -> str:
+    signs = glyphs()
+    return {"kept": signs.done, "repaired": signs.repaired, "split": signs.split, "dropped": signs.failed}[state]
+
+
+def _summary_json(summary: Summary) -> dict[str, Any]:
+    import msgspec
+
+    whole: dict[str, Any] = msgspec.to_builtins(summary)
+    return {**whole, "rows": summary.rows, "tokens": summary.tokens}
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {"source": {"file": entry.file, "row": entry.row}, "state": entry.state, "reasons": entry.reasons}
+
+
+def _sample_json(sample: StoredSample, inspection: Inspection) -> dict[str, Any]:
+    found = tokens_of(sample, inspection.vocabulary)
+    return {
+        "turns": sample.turns,
+        "input_ids": sample.input_ids,
+        "labels": sample.labels,
+        "tokens": [{"id": token.id, "text": token.text, "class": token.kind, "weight": token.weight} for token in found],
+    }

@@ -20,6 +20,8 @@ from jobs.home import home, jobs_directory
 from jobs.locks import holder
 from jobs.spec import JOB_ID, Kind, Spec, new_id
 
+_MINUTE = len("20261122-1530")  # what an id tells of its time
+
 
 @dataclass(frozen=True)
 class Job:
@@ -146,7 +148,7 @@ def all_jobs(*kinds: Kind) -> list[Job]:
     if not jobs_directory().is_dir():
         return []
     found = []
-    for directory in sorted(jobs_directory().iterdir(), reverse=True):
+    for directory in jobs_directory().iterdir():
         job = Job(directory)
         if not JOB_ID.fullmatch(directory.name) or not (directory / "spec.json").is_file():
             continue
@@ -156,7 +158,7 @@ def all_jobs(*kinds: Kind) -> list[Job]:
             continue
         if not kinds or kind in kinds:
             found.append(job)
-    return found
+    return sorted(found, key=lambda job: (job.id[:_MINUTE], job.created), reverse=True)
 
 
 def find(text: str, *kinds: Kind) -> Job:

@@ -51,23 +51,20 @@ def run_worker(main: Callable[[WorkerContext], dict[str, Any] | None]) -> None:
             context.event("result", **result)
     except LuthierError as error:
         _fail(context, error)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _fail(context, disk_full(error, context.directory))
-        traceback.print_exc()
-        _fail(context, _unexpected(error))
     except Exception as error:  # noqa: BLE001 - the last line of defence: it becomes the job's error event
-        traceback.print_exc()
-        _fail(context, _unexpected(error))
+        _fail(context, disk_full(error, context.directory) or _unexpected(error))
     _exit(0)
 
 
-def disk_full(error: OSError, directory: Path) -> LuthierError:
-    where = error.filename or directory
+def disk_full(error: Exception, directory: Path) -> LuthierError | None:
+    """The error in words if a full disk is behind it; safetensors and others wrap the system's error in one of their own."""
+    if os.strerror(errno.ENOSPC) not in str(error):
+        return None
+    where = (error.filename if isinstance(error, OSError) else None) or directory
     return LuthierError(
         "The disk is full",
         f"Writing {where} failed: no space is left on the device.",
-        "Free some space (`luthier runs` shows what each run takes) and start it again. What was complete before is kept.",
+        "Free some space (`luthier runs` shows what there is, `luthier remove ID` deletes a run) and start it again.",
     )
 
 
@@ -76,12 +73,15 @@ def _unexpected(error: Exception) -> LuthierError:
 
 
 def _fail(context: WorkerContext, error: LuthierError) -> None:
+    """Tell of the error (the event first: the log may not be writable) and exit."""
     try:
         try:
             context.event("error", **error.to_json())
         except OSError:
             (context.directory / ".reserve").unlink(missing_ok=True)  # the supervisor keeps it for a full disk
             context.event("error", **error.to_json())
+        if not isinstance(sys.exception(), LuthierError):
+            traceback.print_exc()
         print(error, file=sys.stderr, flush=True)
     finally:
         _exit(1)

@@ -215,3 +215,19 @@ def test_bad_input_on_the_command_line(tmp_path: Path, builtin_model: Path) -> N
     assert "the file is empty" in luthier("plan", str(tmp_path / "r.toml"), status=1)
     assert "No such run" in luthier("serve", "nix", status=1)
     luthier("train", status=2)
+
+
+def test_the_demo_reaches_its_shares_and_leaves_no_server(builtin_model: Path, tmp_path: Path) -> None:
+    """`luthier demo --json` in a home of its own that has the built-in model already."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "builtin").symlink_to(builtin_model)
+    environment = {**os.environ, "LUTHIER_HOME": str(tmp_path)}
+    answer = subprocess.run([*LUTHIER, "demo", "--json"], capture_output=True, text=True, env=environment, check=False)
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    print({key: told[key] for key in ("base_share", "tuned_share", "seconds")})
+    assert told["base_share"] <= 0.1
+    assert told["tuned_share"] >= 0.8
+    assert len(told["answers"]) == 40
+    (server,) = [Job(folder) for folder in (tmp_path / "jobs").iterdir() if Job(folder).spec.kind == "server"]
+    assert isinstance(server.state(), Stopped)

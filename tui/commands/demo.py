@@ -25,11 +25,12 @@ from serve.compare import Answer, ask_all
 from serve.servers import Server
 from trainer import launch as training
 from trainer.recipe import load
-from tui.commands.output import duration, json_option, out, print_json, talk
+from tui.commands.output import json_option, out, print_json, talk
 from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import wait_until_ready
 from tui.commands.train import prepare_model
+from tui.figures import duration
 from tui.serving import adapters_of, add_adapters, server_of
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"

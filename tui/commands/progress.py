@@ -11,7 +11,8 @@ from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, State, Stopped
-from tui.commands.output import duration, talk
+from tui.commands.output import talk
+from tui.figures import duration
 
 _TICK_SECONDS = 0.2
 

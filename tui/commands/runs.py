@@ -14,7 +14,8 @@ from jobs.events import Event, Follower
 from jobs.job import Job
 from jobs.spec import Kind
 from jobs.state import Failed, Queued, Running, Starting, State, word
-from tui.commands.output import age, json_option, out, plain_table, print_json, print_json_line, talk
+from tui.commands.output import json_option, out, plain_table, print_json, print_json_line, talk
+from tui.figures import age
 from tui.glyphs import glyphs
 
 

@@ -16,9 +16,10 @@ from models.builtin import BUILTIN
 from serve import launch, servers
 from serve.launch import NamedAdapter, ServeOptions
 from serve.servers import Server
-from tui.commands.output import age, json_option, out, plain_table, print_json, talk
+from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
+from tui.figures import age
 from tui.serving import adapters_of, add_adapters, server_of
 
 

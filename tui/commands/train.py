@@ -15,8 +15,9 @@ from models.builtin import BUILTIN
 from trainer import launch
 from trainer.plan import Plan, make_plan
 from trainer.recipe import Recipe, load
-from tui.commands.output import duration, json_option, out, plain_table, print_json, talk
+from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
+from tui.figures import duration
 
 
 @click.command()

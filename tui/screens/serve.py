@@ -262,6 +262,8 @@ def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServ
     if not bases:
         hint = "Press 2 for the models, then p to prepare the built-in one."
         raise LuthierError("No model is ready", "A server needs a base model.", hint)
+    if wanted is None and base is None and choices:
+        wanted = choices[0]  # nothing was asked for: the newest run
     chosen = {wanted.run.id} if wanted is not None else set()
     return StartServerModal(bases, choices, base=wanted.base if wanted is not None else base, chosen=chosen)
 

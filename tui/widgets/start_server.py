@@ -10,10 +10,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Label, Select, SelectionList, Static
+from textual.widgets import Label, Select, Static
 from textual.widgets.selection_list import Selection
 
 from jobs.job import Job
+from tui import figures
+from tui.widgets.check_list import CheckList
 from tui.widgets.form import Field, FormModal, JobStarted
 from tui.widgets.key_line import KeyHint
 
@@ -50,17 +52,18 @@ class StartServerModal(FormModal):
             yield Select([(name, name) for name in self.models], value=self.base, allow_blank=False, compact=True)
         with Horizontal(classes="field", id="tuned-field"):
             yield Label("tuned models")
-            yield SelectionList[str](compact=True)
+            yield CheckList(compact=True)
             yield Static("none of this base yet", id="no-tuned", classes="hint")
-        yield Field("port", "port", placeholder="a free one")
+        yield Field("port", "port", placeholder="the last one, or a free one")
 
     @on(Select.Changed)
     def fill_tuned(self) -> None:
         """Only adapters of the chosen base: others would be refused."""
-        boxes = self.query_one(SelectionList)
+        boxes = self.query_one(CheckList)
         boxes.clear_options()
         fitting = [choice for choice in self.choices if choice.base == self.query_one(Select).value]
-        boxes.add_options([Selection(Content(choice.run.spec.name), choice.run.id, choice.run.id in self.chosen) for choice in fitting])
+        boxes.add_options([Selection(_told_apart(choice.run), choice.run.id, choice.run.id in self.chosen) for choice in fitting])
+        boxes.highlighted = 0 if fitting else None
         boxes.display = bool(fitting)
         self.query_one("#no-tuned").display = not fitting
 
@@ -69,7 +72,7 @@ class StartServerModal(FormModal):
         if self.query(".field.-wrong"):
             return
         base = str(self.query_one(Select).value)
-        selected = set(self.query_one(SelectionList).selected)
+        selected = set(self.query_one(CheckList).selected)
         runs = [choice.run for choice in self.choices if choice.run.id in selected]
 
         def start() -> None:
@@ -77,6 +80,11 @@ class StartServerModal(FormModal):
 
         self.show_problem(Content.styled("Checking the models.", "$foreground-muted"))
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
+
+
+def _told_apart(run: Job) -> Content:
+    """Name and age: runs of one recipe share their name."""
+    return Content.assemble(run.spec.name, (f"  {figures.age(run.created)}", "$foreground-muted"))
 
 
 def _serve(base: str, runs: list[Job], port: int | None) -> Job:

@@ -21,8 +21,8 @@ from typing import Any
 
 from models.conversations import Conversation
 from models.preflight import check_template
-from models.samples import Sample, load_tokenizer, samples
-from models.template import Template
+from models.samples import Sample, samples
+from models.template import Template, load_tokenizer
 
 LIMITS = {"short": 1.5, "long": 1.0}
 LONG_CHARACTERS = 7000  # of a conversation: about 1,800 tokens

@@ -1,4 +1,4 @@
-"""Conversations: what a row of data is, and reading them from JSON Lines."""
+"""Conversations: what a row of data is, and reading prompts from JSON Lines."""
 
 from __future__ import annotations
 
@@ -33,47 +33,37 @@ class Conversation:
         return [index for index, message in enumerate(self.messages) if message["role"] == "assistant" and message.get("weight", 1) != 0]
 
 
-def read_conversations(path: Path) -> Iterator[Conversation]:
-    """The conversations of a JSON Lines file, in order. LuthierError, with the line, at the first row that is none."""
-    for line, where, row in _lines(path):
-        value = _json(line, where)
-        messages = _messages(value, where)
-        if not any(message["role"] == "assistant" for message in messages):
-            raise LuthierError("Nothing to train on", f"{where} has no assistant message.", "Delete that row or answer it.")
-        yield Conversation(messages, str(path), row, value.get("tools"))
-
-
 def read_prompts(path: Path) -> Iterator[list[dict[str, Any]]]:
     """The messages of a JSON Lines file of prompts: conversations whose last message waits for an answer."""
-    for line, where, _ in _lines(path):
+    for line, where in _lines(path):
         messages = _messages(_json(line, where), where)
         if messages[-1]["role"] not in ("user", "tool"):
             raise LuthierError("Not a prompt", f"{where} ends with a message of the {messages[-1]['role']}.", "Leave the answer out.")
         yield messages
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, str, int]]:
-    """Each line that is not blank, where it stands (for errors), and its row."""
-    row = -1
+def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
+    """Each line that is not blank, and where it stands (for errors)."""
+    found = False
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    row += 1
-                    yield line, f"{path}, line {number}", row
+                    found = True
+                    yield line, f"{path}, line {number}"
     except (FileNotFoundError, IsADirectoryError):
-        raise LuthierError("No such data file", f"{path} is not there.", "Check `data` in the recipe: paths are relative to it.") from None
+        raise LuthierError("No such file", f"{path} is not there.", "Check the path.") from None
     except PermissionError:
-        raise LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.") from None
-    if row < 0:
-        raise LuthierError("Empty data file", f"{path} has no row.", _HINT)
+        raise LuthierError("File not readable", f"{path} may not be read.", "Change its permissions.") from None
+    if not found:
+        raise LuthierError("Empty file", f"{path} has no row.", _HINT)
 
 
 def _json(line: bytes, where: str) -> Any:
     try:
         return json.loads(line)
     except UnicodeDecodeError as error:
-        raise LuthierError("Data is not UTF-8", f"{where}, byte {error.start}: {error.reason}.", "Convert the file to UTF-8.") from None
+        raise LuthierError("Not UTF-8", f"{where}, byte {error.start}: {error.reason}.", "Convert the file to UTF-8.") from None
     except json.JSONDecodeError as error:
         cut_off = not line.endswith(b"\n")
         what = "the line ends in the middle of its JSON (was the file cut off?)" if cut_off else f"{error.msg} at column {error.colno}"

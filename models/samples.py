@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from models.conversations import Conversation
 from models.mask import Masker, MaskError, MaskOptions, Rendering, Span
-from models.preflight import TemplateReport, probe_template
-from models.template import Template, load_tokenizer, stop_token_ids
+from models.preflight import TemplateReport
+from models.template import Template
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
-
-__all__ = ["UNTRAINED", "MaskError", "MaskOptions", "Renderer", "Sample", "Sampler", "load_tokenizer", "samples", "stop_token_ids"]
 
 UNTRAINED = -100
 _BATCH = 64  # conversations tokenised at once: enough for all cores, few enough to stay in the cache
@@ -294,21 +292,3 @@ def _byte_alphabet() -> dict[str, str]:
     """GPT-2's: the printable bytes stand for themselves, the others for characters from 256 on."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     return {chr(256 + number): chr(byte) for number, byte in enumerate(sorted(set(range(256)) - printable))}
-
-
-class Renderer:
-    """Issue 2's way in, kept until trainer/prepare_simple.py goes: one conversation, one sample."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: set[int]) -> None:
-        self._sampler = Sampler(tokenizer, probe_template(tokenizer, stop_ids, None), MaskOptions())
-
-    def sample(self, conversation: Conversation) -> Sample:
-        if not conversation.trained_turns():
-            return Sample(conversation, [], [], [])
-        found, *more = self._sampler.samples([conversation])
-        if isinstance(found, MaskError):
-            raise found
-        if more:
-            reason = "this conversation becomes several samples, which this way in does not give."
-            raise MaskError("several_samples", conversation, found.turns[0], reason, "")
-        return found

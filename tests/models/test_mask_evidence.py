@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from models.conversations import Conversation
+from models.mask import MaskError
 from models.preflight import TemplateReport, probe_template
-from models.samples import UNTRAINED, MaskError, Sample, samples
+from models.samples import UNTRAINED, Sample, samples
 from tests.models.corpus import PARTS_ONLY, SHAPES, shape, stop_ids, templates, tokenizer_for
 from tests.models.refusals import REFUSED, SCAFFOLDS
 

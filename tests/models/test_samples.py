@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
 from models.conversations import Conversation
-from models.mask import Masker, MaskOptions
+from models.mask import Masker, MaskError, MaskOptions
 from models.preflight import TemplateReport
-from models.samples import UNTRAINED, MaskError, Renderer, Sample, samples
+from models.samples import UNTRAINED, Sample, samples
 from models.template import Template, load_tokenizer, stop_token_ids
-from tests.models.corpus import stop_ids, tokenizer_for
+from tests.models.corpus import tokenizer_for
 from tests.models.test_mask_evidence import report_for, wrong_tokens
 from tests.models.test_preflight import CHATML, report
 
@@ -183,8 +183,3 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     tokenizer.save_pretrained(str(tmp_path))
     with pytest.raises(LuthierError, match="has none"):
         load_tokenizer(tmp_path)
-
-
-def test_issue_2s_renderer_still_works() -> None:
-    tokenizer = tokenizer_for("chatml")
-    assert Renderer(tokenizer, stop_ids("chatml", tokenizer)).sample(TWO).turns == [1, 3]

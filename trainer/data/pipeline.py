@@ -449,4 +449,4 @@ def _nothing(summary: Summary) -> LuthierError:
     dropped = sorted(summary.reasons.get("dropped", {}).items(), key=lambda item: -item[1])
     why = "; ".join(f"{number} {describe(code)}" for code, number in dropped[:4])
     message = f"None of the {summary.total_rows} rows is left. Dropped: {why or 'none'}."
-    return LuthierError("Nothing to train on", message, "`luthier data check` shows the ledger; the recipe's [policy] section decides.")
+    return LuthierError("Nothing to train on", message, "The recipe's section [policy] decides what becomes of odd rows (docs/data.md).")

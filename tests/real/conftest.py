@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs import processes
-from jobs.job import Job, stop, wait
+from jobs.job import Job, all_jobs, stop, wait
 from jobs.state import Done, Queued, Running, Starting
 from models.registry import prepare_builtin, resolve
 from serve.launch import serve
@@ -51,6 +51,8 @@ def luthier_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("LUTHIER_HOME", str(home))
         yield home
+        for job in all_jobs():  # what a failed test left running would slow down whatever comes next
+            stop(job)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import pytest
 from jobs import job as jobs
 from jobs.errors import LuthierError
 from jobs.job import Job
-from jobs.state import Done, Failed, Running, Starting, Stopped
+from jobs.state import Done, Failed, Queued, Running, Starting, Stopped
 from models.conversations import read_prompts
 from serve.keys import client_key
 from serve.servers import Server
@@ -145,7 +145,7 @@ def test_chat_answers_from_the_command_line(tuned_server: Server) -> None:
 def test_again_repeats_a_run_to_the_last_bit_and_stop_leaves_a_checkpoint(run: Job) -> None:
     again = jobs.find(luthier("train", "--again", run.id).strip())
     while not isinstance(state := again.state(), Running) or state.step < 2:
-        assert isinstance(state, Starting | Running), state
+        assert isinstance(state, Queued | Starting | Running), state
         time.sleep(0.2)
     luthier("stop", again.id)
     assert isinstance(again.state(), Stopped)

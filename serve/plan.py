@@ -167,6 +167,8 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         SERVER_ID_VARIABLE: server_id,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_CACHE_ROOT": str(home() / "cache" / "vllm"),
+        "VLLM_CONFIGURE_LOGGING": "1",  # the phases of the start are told from its log
+        "VLLM_LOGGING_LEVEL": "INFO",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_PLUGINS": "",
         "HF_HUB_OFFLINE": "1",

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from rich.segment import Segment
-from textual.binding import BindingType
 from textual.geometry import Size
 from textual.reactive import reactive
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import actions
 from tui.log_index import LogIndex
+from tui.widgets.log_keys import LogKeys
 
 
-class LogView(ScrollView, can_focus=True, inherit_bindings=False):
+class LogView(LogKeys, can_focus=True):
     """Call `advance` now and then; it reads what is new."""
 
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("log")
     DEFAULT_CSS = """
     LogView {
         height: 1fr;
@@ -73,21 +69,6 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             return Strip.blank(width, self.rich_style)
         strip = Strip([Segment(self._index.line(number), self.rich_style)])
         return strip.adjust_cell_length(width, self.rich_style)
-
-    def action_line_up(self) -> None:
-        self.scroll_up(animate=False)
-
-    def action_line_down(self) -> None:
-        self.scroll_down(animate=False)
-
-    def action_page_up(self) -> None:
-        self.scroll_page_up(animate=False)
-
-    def action_page_down(self) -> None:
-        self.scroll_page_down(animate=False)
-
-    def action_top(self) -> None:
-        self.scroll_home(animate=False)
 
     def action_follow(self) -> None:
         self.follow()

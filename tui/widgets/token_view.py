@@ -6,21 +6,18 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import BindingType
 from textual.events import Resize
 from textual.geometry import Size
 from textual.reactive import reactive
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui import actions
 from tui.token_text import Kind, Run, Token, lines_of, sign_and_word
+from tui.widgets.log_keys import LogKeys
 
 
-class TokenView(ScrollView, can_focus=True, inherit_bindings=False):
+class TokenView(LogKeys, can_focus=True):
     """Give it the tokens with `show`. `ids`: the table instead of the text."""
 
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("log")
     COMPONENT_CLASSES: ClassVar[set[str]] = {"token--untrained", "token--trained", "token--stop", "token--mark"}
     DEFAULT_CSS = """
     TokenView {
@@ -80,23 +77,3 @@ class TokenView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _style(self, kind: Kind) -> Style:
         return self.get_component_rich_style(f"token--{kind}")
-
-    # The keys of a log
-
-    def action_line_up(self) -> None:
-        self.scroll_up(animate=False)
-
-    def action_line_down(self) -> None:
-        self.scroll_down(animate=False)
-
-    def action_page_up(self) -> None:
-        self.scroll_page_up(animate=False)
-
-    def action_page_down(self) -> None:
-        self.scroll_page_down(animate=False)
-
-    def action_top(self) -> None:
-        self.scroll_home(animate=False)
-
-    def action_follow(self) -> None:
-        self.scroll_end(animate=False)

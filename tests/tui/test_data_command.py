@@ -41,7 +41,7 @@ def test_check_prints_format_ledger_reasons_and_lengths(source: Path, home: Path
     text = " ".join(result.stdout.split())
     assert result.exit_code == 0
     assert "format sharegpt every row has `conversations` whose items have `from` and `value`: ShareGPT" in text
-    assert "✗ dropped 3 0 1.2 %" in text and "all 240" in text
+    assert "✗ dropped 3 0 0 1.2 %" in text and "all 240" in text
     assert "unreadable dropped 2 20, 29" in text
     assert "longest 2,301 of 2,048 tokens" in text and "warn reasoning" in text
     assert jobs_of(home) == []

@@ -41,13 +41,20 @@ def overview(summary: Summary, width: int) -> Content:
     left = [*_states(summary), Content(""), *_samples(summary), Content(""), *_problems(summary, column)]
     right = _lengths(summary.lengths, summary.context, column) if summary.lengths.counts else []
     if column == width:
-        return Content("\n").join([*left, *right, *_checks(summary)])
+        return Content("\n").join([*_error(summary), *left, *right, *_checks(summary)])
     beside = [_beside(*pair, column) for pair in zip_longest(left, right, fillvalue=Content(""))]
-    return Content("\n").join([*beside, *_checks(summary)])
+    return Content("\n").join([*_error(summary), *beside, *_checks(summary)])
 
 
 def _beside(left: Content, right: Content, column: int) -> Content:
     return Content.assemble(left.truncate(column, ellipsis=True, pad=True), " " * _GAP, right)
+
+
+def _error(summary: Summary) -> list[Content]:
+    """What stands against training on this data."""
+    if summary.error is None:
+        return []
+    return [Content.styled(f"{glyphs().failed} {summary.error.title}", "bold $error"), Content(summary.error.message), Content("")]
 
 
 def _checks(summary: Summary) -> list[Content]:

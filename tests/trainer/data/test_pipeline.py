@@ -18,7 +18,7 @@ from models.samples import UNTRAINED
 from tests.trainer.data.stub import Run, StubSampler, prepared, settings, talk, write
 from trainer.data.files import read_rows
 from trainer.data.ledger import STATES, describe, summarise
-from trainer.data.pipeline import Cancelled
+from trainer.data.pipeline import Cancelled, Refused
 from trainer.data.policies import POLICIES, Policies, choices
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout
@@ -96,7 +96,7 @@ def test_hostile_rows(
     data = write(folder / "data.jsonl", [talk("hello", "yes"), *rows])
     wanted = settings(data, policy=policy, max_length=length, mask=Mask(turns), heldout=Heldout(share=0.2, at_least=1))  # type: ignore[arg-type]
     run = prepared(folder / "out", wanted, StubSampler(turns, alone=alone))  # the first row is good: there is always something left
-    check_books(run, sum(1 for _ in read_rows(str(data), "drop")))
+    check_books(run, sum(1 for _ in read_rows(str(data))))
     assert all(len(line["input_ids"]) <= length for line in (*run.train, *run.heldout))
 
 
@@ -107,14 +107,22 @@ def test_a_policy_that_says_stop_stops_or_had_nothing_to_meet(tmp_path_factory: 
         return
     folder = tmp_path_factory.mktemp("data")
     data = write(folder / "data.jsonl", [talk("hello", "yes"), *rows])
-    lenient = dict.fromkeys(POLICIES, "drop")
+    lenient = {**dict.fromkeys(POLICIES, "drop"), "many_turns": "split", "max_messages": 4}
     dropped = prepared(folder / "dropped", settings(data, policy=Policies(**lenient), max_length=40))  # type: ignore[arg-type]
     met = {code for entry in dropped.ledger for code in entry.reasons}
     wanted = settings(data, policy=Policies(**{**lenient, name: "stop"}), max_length=40)  # type: ignore[arg-type]
-    stopped = outcome(folder / "stopped", wanted, StubSampler())
-    assert (stopped is None) == (name in met)
-    if stopped is not None:
-        check_books(stopped, sum(1 for _ in read_rows(str(data), "drop")))
+    number = sum(1 for _ in read_rows(str(data)))
+    try:
+        run = prepared(folder / "stopped", wanted)
+    except Refused as refused:
+        run = Run(folder / "stopped")
+        (stop,) = run.summary["stops"]
+        rows = [entry.row for entry in run.ledger if name in entry.reasons]
+        assert (stop["policy"], stop["rows"], stop["row"]) == (name, len(rows), rows[0])
+        assert f"policy.{name}" in refused.message and f", row {rows[0]}: " in refused.message
+        assert {run.ledger[row].state for row in rows} == {"dropped"}
+    assert (run.summary["stops"] != []) == (name in met)
+    check_books(run, number)
 
 
 BROKEN = st.one_of(
@@ -151,7 +159,7 @@ def test_hostile_files(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]
     lenient = Policies(damage="drop", mask="drop")
     run = outcome(folder / "out", settings(data, policy=lenient, max_length=40), StubSampler())
     if run is not None:
-        check_books(run, sum(1 for _ in read_rows(str(data), "drop")))
+        check_books(run, sum(1 for _ in read_rows(str(data))))
     strict = outcome(folder / "strict", settings(data, policy=Policies(mask="drop"), max_length=40), StubSampler())
     assert run is not None or strict is None
     if run is not None and any("damage" in entry.reasons for entry in run.ledger):
@@ -227,7 +235,7 @@ def test_too_long_may_be_dropped_with_its_tokens_counted_or_stop(tmp_path: Path)
     run = prepared(tmp_path / "out", settings(data, max_length=20, policy=Policies(too_long="drop")))
     assert run.entry(1).lost == 35
     assert run.entry(1).reasons == ["too_long"]
-    with pytest.raises(LuthierError, match="row 1: 35 tokens"):
+    with pytest.raises(Refused, match=r"row 1: 35 tokens \(policy\.too_long says stop, here\)"):
         prepared(tmp_path / "stop", settings(data, max_length=20, policy=Policies(too_long="stop")))
 
 
@@ -236,15 +244,73 @@ def test_too_long_may_be_dropped_with_its_tokens_counted_or_stop(tmp_path: Path)
 
 def test_the_mask_stops_by_its_own_error_or_drops_with_its_code(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [talk("hello", "yes"), talk("hello", "UNPROVABLE")])
-    with pytest.raises(LuthierError, match="row 1, message 1: unprovable"):
+    with pytest.raises(Refused, match=r"The loss mask cannot be proved: .*row 1: message 1: unprovable") as caught:
         prepared(tmp_path / "stop", settings(data))
+    assert "As rendered: " in caught.value.hint
     assert prepared(tmp_path / "out", settings(data, policy=Policies(mask="drop"))).entry(1).reasons == ["mask", "text_changed"]
 
 
 def test_nothing_left_says_why(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [talk("hello"), talk("you")])
-    with pytest.raises(LuthierError, match=r"None of the 2 rows is left. Dropped: 2 no answer that may be trained"):
+    with pytest.raises(Refused, match=r"None of the 2 rows is left. Dropped: 2 no answer that may be trained"):
         prepared(tmp_path / "out", settings(data))
+    check_books(Run(tmp_path / "out"), 2)
+
+
+def test_a_stop_accounts_for_the_whole_file_and_names_each_policy_with_its_rows(tmp_path: Path) -> None:
+    rows = [talk("a", "b"), "broken", talk("hi", "x", "y"), talk("c", "d"), 7, talk("e", "f")]
+    data = write(tmp_path / "data.jsonl", rows)
+    with pytest.raises(Refused) as caught:
+        prepared(tmp_path / "out", settings(data, policy=Policies(user_last="stop")))
+    first, second = caught.value.message.splitlines()
+    assert first == f"{data}, row 1: is a text, not an object (policy.damage says stop, here and at 1 more row)."
+    assert second == f"{data}, row 2: the last turn is of the user (policy.user_last says stop, here)."
+    run = Run(tmp_path / "out")
+    check_books(run, 6)
+    assert [entry.state for entry in run.ledger] == ["kept", "dropped", "dropped", "kept", "dropped", "kept"]
+
+
+def test_a_misspelt_key_is_told_and_a_common_one_is_no_noise(tmp_path: Path) -> None:
+    row = talk("a", "b")
+    row["messages"][1]["wieght"] = 0
+    plain = talk("c", "d")
+    plain["messages"][0] |= {"id": "m1", "timestamp": 3, "model": "gpt", "metadata": {"x": 1}, "context": ["x"], "height": 3}
+    data = write(tmp_path / "data.jsonl", [row, plain])
+    run = prepared(tmp_path / "out", settings(data))
+    assert (run.entry(0).state, run.entry(0).reasons) == ("dropped", ["unknown_key"])
+    assert run.entry(0).detail == "message 1 has the key `wieght`, which means nothing: is `weight` meant?"
+    assert run.entry(1).state == "kept"
+    (found,) = run.summary["formats"]
+    assert found["unused"] == [f"messages[].{key}" for key in ("id", "timestamp", "model", "metadata", "context", "height")]
+    repaired = prepared(tmp_path / "repaired", settings(data, policy=Policies(unknown_key="repair")))
+    assert (repaired.entry(0).state, repaired.entry(0).reasons) == ("repaired", ["unknown_key"])
+    assert "is `weight` meant?" in repaired.entry(0).detail
+
+
+@pytest.mark.parametrize(
+    ("choice", "state", "reasons"),
+    [
+        ("split", "split", ["many_turns", "too_long"]),
+        ("drop", "split", ["many_turns", "too_long"]),
+        ("stop", "dropped", ["many_turns", "too_long"]),
+    ],
+)
+def test_parts_of_too_many_turns_obey_the_policy_on_what_is_too_long(tmp_path: Path, choice: str, state: str, reasons: list[str]) -> None:
+    """Six exchanges, two to a part; those of the second part are too long together, and fit one by one."""
+    said = [text for place in range(6) for text in (f"q{place}", " ".join(["word"] * (10 if place in (2, 3) else 1)))]
+    data = write(tmp_path / "data.jsonl", [talk(*said), talk("hello", "yes")])
+    wanted = settings(data, max_length=24, policy=Policies(max_messages=4, too_long=choice))  # type: ignore[arg-type]
+    try:
+        run = prepared(tmp_path / "out", wanted)
+    except Refused as refused:
+        assert choice == "stop" and "policy.too_long" in refused.message
+        run = Run(tmp_path / "out")
+    check_books(run, 2)
+    entry = run.entry(0)
+    assert (entry.state, entry.reasons) == (state, reasons)
+    trained = [answer for line in run.train if line["source"]["row"] == 0 for answer in trained_answers(line)]
+    assert len(trained) == {"split": 6, "drop": 4, "stop": 0}[choice]
+    assert (entry.lost > 0) == (choice != "split")
 
 
 def test_progress_is_told_and_a_preparation_can_be_cancelled(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jobs.errors import LuthierError
 from trainer.data.files_json import json_rows
 from trainer.data.files_tables import csv_rows, parquet_rows
-from trainer.data.hub import HUB, hub_rows
+from trainer.data.hub import HUB, hub_rows, parsed
 from trainer.data.streams import Piece, Reader
 
 _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
@@ -71,6 +71,14 @@ def read_rows(source: str, on_progress: Callable[[int], None] | None = None) -> 
     for path in source_files(source).data:
         yield from _file_rows(path, lambda read, before=before: progress(before + read))  # type: ignore[misc]
         before += _size(path)
+
+
+def check_source(source: str) -> None:
+    """LuthierError if there is nothing of that name; of a data set of the hub only the name is looked at."""
+    if source.startswith(HUB):
+        parsed(source)
+    else:
+        source_files(source)
 
 
 def source_files(source: str) -> Files:
@@ -129,7 +137,7 @@ def _folder_files(folder: Path) -> Files:
                 is_data = _kind_by_name(path) is not None and name not in _DESCRIPTIONS and (path.is_file() or path.is_symlink())
                 (files.data if is_data else files.others).append(path)
     if not files.data:
-        others = f" but others, {files.others[0].name} say" if files.others else ""
+        others = f", only others such as {files.others[0].name}" if files.others else ""
         raise LuthierError("No data in the folder", f"{folder} has no data file{others}.", f"Data files are recognised by name: {_KNOWN}.")
     return Files(sorted(files.data), sorted(files.others))
 

@@ -21,6 +21,7 @@ from jobs.job import Job, all_jobs, create
 from jobs.job import start as start_job
 from jobs.spec import Spec
 from models import registry
+from trainer.data.files import check_source
 from trainer.data.ledger import Entry, Stop
 from trainer.launch import RECIPE_FILE
 from trainer.recipe import Recipe, to_toml
@@ -154,9 +155,11 @@ class Vocabulary(msgspec.Struct, frozen=True):
 
 
 def start(recipe: Recipe) -> Job:
-    """Look at a recipe's data in a job of its own. The older looks at the same data that have ended go."""
+    """Look at a recipe's data in a job of its own. The older looks at the same data that have ended go. LuthierError if it is not there."""
     directory = registry.resolve(recipe.model)
     sources = [source.path for source in recipe.sources]
+    for source in sources:
+        check_source(source)
     for old in inspections():
         if old.spec.settings.get("sources") == sources and not old.alive():
             shutil.rmtree(old.directory, ignore_errors=True)

@@ -10,7 +10,7 @@ import msgspec
 
 from jobs.errors import LuthierError
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
-from trainer.data.policies import POLICIES, Policies
+from trainer.data.policies import POLICIES, Policies, choices
 
 State = Literal["kept", "repaired", "split", "dropped"]
 STATES: tuple[State, ...] = ("kept", "repaired", "split", "dropped")
@@ -107,11 +107,12 @@ class Stops:
         for stop in self:
             more = f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}" if stop.rows > 1 else ""
             told.append(f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says stop, here{more}).")
-        names = ", ".join(f"policy.{stop.policy}" for stop in self)
-        hint = f"Mend what they met, or choose otherwise in the recipe: {names}."
+        others = [f'{stop.policy} = "{next(choice for choice in choices(stop.policy) if choice != "stop")}"' for stop in self]
+        hint = f"Mend the data, or say otherwise in a recipe's section [policy]: {', '.join(others)}."
         if unproved is None or "mask" not in self._found:
             return LuthierError("Stopped by a policy", "\n".join(told), hint)
-        return LuthierError(unproved.title, "\n".join(told), f"{hint}\n{unproved.hint}")
+        title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
+        return LuthierError(title, "\n".join(told), f"{hint}\n{unproved.hint}")
 
 
 class LedgerError(AssertionError):

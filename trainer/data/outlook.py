@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import LuthierError
-from trainer.data.files import source_size
-from trainer.data.hub import HUB, parsed
+from trainer.data.files import check_source, source_size
+from trainer.data.hub import HUB
 from trainer.data.ledger import Stops, describe
 from trainer.data.policies import SpecialTexts
 from trainer.data.reading import Reader, formats_seen
@@ -64,7 +64,7 @@ class _Look:
         self.rows = self.conversations = 0.0
         self.exact = not source.path.startswith(HUB)
         if not self.exact:
-            parsed(source.path)
+            check_source(source.path)
             return
         self._until = time.monotonic() + max(seconds, 0.2)
         self._read = self._done = 0

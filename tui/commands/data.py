@@ -15,7 +15,8 @@ from jobs.errors import LuthierError
 from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
-from trainer.data.hub import HUB, parsed
+from trainer.data.files import check_source
+from trainer.data.hub import HUB
 from trainer.data.inspection import Inspection, StoredSample, Summary, start
 from trainer.data.ledger import Entry
 from trainer.recipe import Recipe, load
@@ -127,12 +128,8 @@ def recipe_of(source: str, model: str | None) -> Recipe:
     if source.endswith(".toml"):
         recipe = load(Path(source))
         return recipe if model is None else msgspec.structs.replace(recipe, model=model)
-    if source.startswith(HUB):
-        parsed(source)
-        return Recipe(data=[source], model=model or BUILTIN)
-    where = str(Path(source).expanduser().absolute())
-    if not Path(where).exists():
-        raise LuthierError("No such data", f"{where} is not there.", "A data set of the hub is written hub:owner/name.")
+    where = source if source.startswith(HUB) else str(Path(source).expanduser().absolute())
+    check_source(where)
     return Recipe(data=[where], model=model or BUILTIN)
 
 

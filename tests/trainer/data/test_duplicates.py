@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def test_the_search_can_be_ended_from_its_progress(tmp_path: Path) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=40))
-def test_exact_twins_are_the_first_of_their_kind(tmp_path_factory: pytest.TempPathFactory, kinds: list[int]) -> None:
-    folder = tmp_path_factory.mktemp("prints")
+def test_exact_twins_are_the_first_of_their_kind(fresh: Callable[[], Path], kinds: list[int]) -> None:
+    folder = fresh()
     with Fingerprints(folder, sketches=False) as prints:
         for place, kind in enumerate(kinds):
             message = {"role": "user", "content": str(kind)}

@@ -29,8 +29,8 @@ _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("files")
+def folder(fresh: Callable[[], Path]) -> Path:
+    return fresh()
 
 
 def rows_of(folder: Path, name: str, data: bytes) -> list[RawRow]:

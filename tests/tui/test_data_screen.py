@@ -187,7 +187,9 @@ async def test_what_a_policy_stops_stands_above_the_totals() -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await shown(pilot)
         text = screen_text(app)
-    assert "✗ Stopped by a policy" in text and "row 20" in text and "2 ✗ unreadable" in text
+        assert "pirates.jsonl   ✗ Stopped by a policy" in text and "row 20" in text and "2 ✗ unreadable" in text
+        await pilot.press("e")
+        assert isinstance(app.screen, ErrorModal)
 
 
 async def test_a_failed_look_says_why() -> None:

@@ -26,7 +26,7 @@ def parsed(source: str) -> HubSource:
     parts = path.split("/")
     if len(parts) not in (2, 3) or not all(parts) or (colon and not split):
         hint = f"It is written {HUB}owner/name, {HUB}owner/name:split or {HUB}owner/name/config:split."
-        raise LuthierError("Not a data set of the hub", f"{source!r} is none.", hint)
+        raise LuthierError("Not a data set of the hub", f"{source!r} names none.", hint)
     return HubSource("/".join(parts[:2]), parts[2] if len(parts) == 3 else None, split or "train")
 
 

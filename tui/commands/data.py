@@ -20,7 +20,7 @@ from trainer.data.hub import HUB
 from trainer.data.inspection import Inspection, StoredSample, Summary, start
 from trainer.data.ledger import Entry
 from trainer.recipe import Recipe, load
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
 from tui.glyphs import glyphs
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from tui.token_text import Token
 
 _STYLES: dict[Kind, str] = {"untrained": "dim", "trained": "bold underline green", "stop": "bold reverse green", "mark": "bold yellow"}
-
-_FEW = 12  # names in a row
 
 _source = click.argument("source", metavar="FILE")
 _model = click.option("--model", help="A model's name or folder: its chat template and tokenizer are used (default: builtin).")
@@ -177,9 +175,9 @@ def show_summary(summary: Summary) -> None:
     for found in summary.formats:
         out.print(Text.assemble(("format  ", "dim"), (found.name, "bold"), "  ", found.reason))
         if found.unused:
-            out.print(Text.assemble(("unused  ", "dim"), _few(found.unused)))
+            out.print(Text.assemble(("unused  ", "dim"), few(found.unused)))
     if summary.others:
-        out.print(Text.assemble(("left    ", "dim"), _few([Path(path).name for path in summary.others]), " (no data files)"))
+        out.print(Text.assemble(("left    ", "dim"), few([Path(path).name for path in summary.others]), " (no data files)"))
     out.print()
     table = plain_table("state", ">rows", ">tokens", ">lost", ">share")
     for state, amount in summary.states.items():
@@ -210,11 +208,6 @@ def show_summary(summary: Summary) -> None:
         if check_.status != "ok":
             colour = "red" if check_.status == "fail" else "yellow"
             out.print(Text.assemble((f"{check_.status}  ", colour), (f"{check_.name}: ", "bold"), check_.detail))
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more
 
 
 def _place(place: dict[str, Any], with_file: bool) -> str:

@@ -131,9 +131,13 @@ def _context_line(context: int, width: int) -> Content:
 
 def _samples(summary: Summary) -> list[Content]:
     share = f" ({100 * summary.trained_tokens / summary.tokens:.0f} %)" if summary.tokens else ""
+    unused = [name for found in summary.formats for name in found.unused]
+    lost = [_muted(f"{figures.count(summary.lost)} tokens went into no sample")] if summary.lost else []
     return [
         Content(f"{_spaced(summary.train)} samples to train, {_spaced(summary.heldout)} held out"),
         _muted(f"{figures.count(summary.trained_tokens)} tokens{share} are trained"),
+        *lost,
+        *([_muted(f"unused: {', '.join(unused[:6])}{glyphs().ellipsis if len(unused) > 6 else ''}")] if unused else []),
     ]
 
 

@@ -363,7 +363,7 @@ def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
     elif (items := turn_list(value)) is not None:
         said = [(item.get(columns["role"]), item.get(columns["content"])) if isinstance(item, dict) else (None, None) for item in items]
         if all(isinstance(name, str) and isinstance(text, str) for name, text in said):
-            weighted = (place for place, item in enumerate(items) if any(item.get(key) is not None for key in WEIGHT_KEYS))
+            weighted = (place for place, item in enumerate(items) if any(item.get(key) not in (None, 1) for key in WEIGHT_KEYS))
             row.unknown += [f"message {place} has a weight, which means nothing in a transcript" for place in weighted]
             return [(str(name), str(text)) for name, text in said]
         if not learning:

@@ -219,15 +219,10 @@ class Pipeline:
                 for row in self._reader.rows(source.path, progress):
                     read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail)
                     if row.messages is not None:
-                        try:
-                            line = json.dumps([row.messages, row.tools], ensure_ascii=False).encode() + b"\n"
-                        except UnicodeEncodeError as error:
-                            read.reasons, read.detail = ["content"], f"its text holds half a surrogate pair ({error.reason})"
-                        else:
-                            read.conversation = len(self._places)
-                            self._remember(place, row.file, row.row)
-                            prints.add(row.messages, row.tools)
-                            place += spool.write(line)
+                        read.conversation = len(self._places)
+                        self._remember(place, row.file, row.row)
+                        prints.add(row.messages, row.tools)
+                        place += spool.write(json.dumps([row.messages, row.tools], ensure_ascii=False).encode() + b"\n")
                     rows.write(encode(read) + b"\n")
                 before += sizes[number]
 

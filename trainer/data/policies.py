@@ -54,7 +54,7 @@ class Policy(NamedTuple):
 POLICIES: dict[str, Policy] = {
     "damage": Policy("a row that is broken, or a file that is cut off"),
     "unreadable": Policy("a row that makes no conversation in the file's format"),
-    "unknown_key": Policy("a key of a message that looks like a misspelt one", "the key is left out"),
+    "unknown_key": Policy("a key of a message that was meant to have an effect and has none (misspelt, say)", "the key is left out"),
     "content": Policy("content that is no text", "text parts are joined, numbers written out; pictures and the like cannot be"),
     "unknown_role": Policy("a role other than system, user, assistant and tool", "the message is left out"),
     "late_system": Policy("a system message after the beginning", "it joins the system prompt"),

@@ -4,8 +4,7 @@
 
 The data are real conversations: chitchat-dataset (BYU, MIT licence), read out of its wheel. Short: every two-sided one, as it is. Long: the
 same ones joined to the length of ShareGPT's, with messages as long as there. Each round takes the two sides one after the other; a ratio is
-of the medians of all rounds, by the clock on the wall. TRL's preparation is measured on a part of the data, since it takes one conversation
-at a time. Exits with 1 where a limit is exceeded, or where TRL's labels are not the same.
+of the medians of all rounds, by the clock on the wall. TRL's preparation is measured on the first 1,000 conversations. Exits with 1 where a limit is exceeded, or where TRL's labels are not the same.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from models.template import Template, load_tokenizer
 
 LIMITS = {"short": 1.5, "long": 1.0}  # preparing over merely tokenising
 QUICKER_THAN_TRL = 2.0
+BESIDE_TRL = 1000  # conversations: TRL takes one at a time
 LONG_CHARACTERS = 7000  # of a conversation: about 1,800 tokens
 LONG_MESSAGE = 400  # of a message, at least
 CHATML_MARKED = (
@@ -113,7 +113,7 @@ def compare(name: str, conversations: list[Conversation], model: Path, rounds: i
         )
         if clock == "wall" and ratio > LIMITS[name]:
             exceeded.append(f"{name}: preparing takes {ratio:.3f} of the time of tokenising, more than {LIMITS[name]}")
-    return exceeded + against_trl(name, conversations[: max(1, len(conversations) // 4)], tokenizer, report, rounds)
+    return exceeded + against_trl(name, conversations[:BESIDE_TRL], tokenizer, report, rounds)
 
 
 def against_trl(name: str, conversations: list[Conversation], tokenizer: Any, report: Any, rounds: int) -> list[str]:

@@ -80,7 +80,7 @@ def read(path: Path) -> None:
     before = peak_megabytes()
     started = time.perf_counter()
     rows = size = 0
-    for raw in read_rows(str(path), "stop"):
+    for raw in read_rows(str(path)):
         rows, size = rows + 1, size + raw.size
     seconds = time.perf_counter() - started
     sys.stdout.write(json.dumps({"rows": rows, "size": size, "seconds": seconds, "before": before, "peak": peak_megabytes()}))

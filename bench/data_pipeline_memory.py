@@ -42,7 +42,7 @@ def write(path: Path, megabytes: int) -> None:
 def measure(path: Path) -> None:
     from models.conversations import Conversation
     from models.samples import UNTRAINED, Sample
-    from trainer.data.pipeline import Pipeline
+    from trainer.data.pipeline import Pipeline, read_prepared
     from trainer.data.policies import Policies, SpecialTexts
     from trainer.data.settings import DataSettings, Source
 
@@ -61,8 +61,8 @@ def measure(path: Path) -> None:
         def note(what: str, done: int, total: int) -> None:
             steps.setdefault(what, time.monotonic())
 
-        pipeline = Pipeline(settings, Stub(), SpecialTexts(("<|im_end|>",)), note, lambda: False)
-        summary = pipeline.run(Path(folder))
+        Pipeline(settings, Stub(), SpecialTexts(("<|im_end|>",)), note).run(Path(folder))
+        ledger = read_prepared(Path(folder), cached=False).summary["ledger"]
     ended = time.monotonic()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begins = [*steps.values(), ended]
@@ -70,8 +70,8 @@ def measure(path: Path) -> None:
         json.dumps(
             {
                 "megabytes": round(path.stat().st_size / 1e6),
-                "rows": summary.total_rows,
-                "dropped": summary.reasons.get("dropped", {}),
+                "rows": ledger["total_rows"],
+                "dropped": ledger["reasons"].get("dropped", {}),
                 "seconds": round(ended - began, 1),
                 "by_step": {name: round(begins[place + 1] - start, 1) for place, (name, start) in enumerate(steps.items())},
                 "imports_mb": base // 1024,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 UNTRAINED = -100
+_TAILS = 4096  # of prompts that are remembered: headers are few, but some templates have none, and all tails differ
 _BATCH = 64  # conversations tokenised at once: enough for all cores, few enough to stay in the cache
 
 
@@ -185,7 +186,7 @@ class Sampler:
         if expected is None:
             literal = self._tokenizer.added_tokens_decoder[ids[added]].content if added >= 0 else ""
             expected = self._backend.encode(literal + tail, add_special_tokens=False).ids[1 if added >= 0 else 0 :]
-            if len(tail) < 200:
+            if len(tail) < 200 and len(self._tails) < _TAILS:
                 self._tails[key] = expected
         return ids[added + 1 : first] == expected
 

@@ -27,10 +27,14 @@ class TemplateRefusal(Exception):
 
 
 def load_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. LuthierError if it has no chat template or is a slow one (its tokens carry no offsets)."""
+    """The model's tokenizer. LuthierError if it cannot be read, has no chat template or is a slow one (its tokens carry no offsets)."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(model_directory), local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(model_directory), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise LuthierError("Tokenizer not readable", f"{model_directory}: {reason}", "Download its tokenizer.json again.") from None
     if not tokenizer.chat_template:
         raise LuthierError("No chat template", f"The tokenizer in {model_directory} has none.", "Choose an instruct model.")
     if not tokenizer.is_fast:

@@ -11,8 +11,8 @@ import msgspec
 import tomlkit
 
 from jobs.errors import LuthierError
-from trainer.data.files import HUB
 from trainer.data.formats import Mapping
+from trainer.data.hub import HUB
 from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share

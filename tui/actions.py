@@ -119,7 +119,7 @@ ACTIONS: list[Action] = [
     ),
     Action("data.format", "format", "Read the rows in another way than was recognised.", "f", footer=True),
     Action("data.stop", "stop", "Stop looking at the data.", "s", footer=True),
-    Action("data.error", "error", "Why the data could not be looked at, with the last lines of the log.", "e", footer=True),
+    Action("data.error", "error", "Why the data could not be looked at, or may not be trained on.", "e", footer=True),
     Action("data.next_sample", "next sample", "The next sample of a row that became several.", "right_square_bracket", call="turn(1)"),
     Action(
         "data.previous_sample", "previous sample", "The sample before of a row that became several.", "left_square_bracket", call="turn(-1)"

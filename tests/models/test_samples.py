@@ -177,6 +177,14 @@ def test_stop_tokens_come_from_tokenizer_and_generation_config(tmp_path: Path) -
     assert stop_token_ids(tokenizer, tmp_path) == {tokenizer.eos_token_id, 2, 9}
 
 
+def test_a_tokenizer_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    for text in ("", '{"x": ', "{}"):
+        (tmp_path / "tokenizer.json").write_text(text)
+        (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+        with pytest.raises(LuthierError, match="Tokenizer not readable"):
+            load_tokenizer(tmp_path)
+
+
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     tokenizer = copy.deepcopy(tokenizer_for("chatml"))
     tokenizer.chat_template = None

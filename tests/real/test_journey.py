@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from jobs import job as jobs
@@ -26,6 +25,9 @@ from serve.keys import client_key
 from serve.servers import Server
 from trainer.launch import adapter_directory
 from tui.commands.demo import in_voice
+
+if TYPE_CHECKING:
+    import openai
 
 pytestmark = pytest.mark.real
 
@@ -73,6 +75,8 @@ def tuned_server(run: Job, server: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def client(tuned_server: Server) -> Iterator[openai.OpenAI]:
+    import openai  # here, since each process of the fast tests looks into this file too
+
     with openai.OpenAI(base_url=f"{tuned_server.base_url}/v1", api_key=client_key()) as made:
         yield made
 

@@ -111,6 +111,19 @@ def finished(rows: int = ROWS, number: int = 20) -> Job:
     return job
 
 
+def refused() -> Job:
+    """A finished look at data at which a policy says stop."""
+    job = finished()
+    path = job.directory / "data" / OVERVIEW_FILE
+    whole = json.loads(path.read_text())
+    detail = "the row has no turn"
+    whole["stops"] = [{"policy": "unreadable", "rows": 2, "file": SOURCE, "row": 20, "detail": detail}]
+    message = f"{SOURCE}, row 20: {detail} (policy.unreadable says stop, here and at 1 more row)."
+    whole["error"] = {"title": "Stopped by a policy", "message": message, "hint": "Mend the data."}
+    path.write_text(json.dumps(whole))
+    return job
+
+
 def running(number: int = 20, model: str = "builtin") -> Job:
     """A look in the middle of reading; it lives only while its lock is held."""
     job = make_job("pirates", number, age=30, kind="import")
@@ -153,6 +166,7 @@ def summary(entries: list[dict[str, Any]], samples: list[dict[str, Any]]) -> dic
         "train": len(samples) - 16,
         "heldout": 16,
         "trained_tokens": sum(label != -100 for one in samples for label in list(one["labels"])),
+        "leaks": {"moved": 3, "reported": 0},
         "checks": [
             {"name": "stop token", "status": "ok", "detail": "<|im_end|> closes each assistant's turn, and is trained."},
             {"name": "reasoning", "status": "warn", "detail": "The template leaves reasoning_content out: it is not trained."},

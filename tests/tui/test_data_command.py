@@ -41,7 +41,7 @@ def test_check_prints_format_ledger_reasons_and_lengths(source: Path, home: Path
     text = " ".join(result.stdout.split())
     assert result.exit_code == 0
     assert "format sharegpt every row has `conversations` whose items have `from` and `value`: ShareGPT" in text
-    assert "✗ dropped 3 0 1.2 %" in text and "all 240" in text
+    assert "✗ dropped 3 0 0 1.2 %" in text and "all 240" in text
     assert "unreadable dropped 2 20, 29" in text
     assert "longest 2,301 of 2,048 tokens" in text and "warn reasoning" in text
     assert jobs_of(home) == []
@@ -51,6 +51,8 @@ def test_check_as_json_adds_up(source: Path) -> None:
     whole = json.loads(run("check", str(source), "--json").stdout)
     assert whole["rows"] == sum(amount["rows"] for amount in whole["states"].values()) == 240
     assert whole["tokens"] == sum(amount["tokens"] for amount in whole["states"].values())
+    assert whole["lost"] == sum(amount["lost"] for amount in whole["states"].values())
+    assert whole["leaks"] == {"moved": 3, "reported": 0}
     assert whole["formats"][0]["mapping"]["columns"]["role"] == "from"
 
 
@@ -118,6 +120,20 @@ def test_a_policy_that_says_stop_is_an_error(source: Path, home: Path, monkeypat
     assert jobs_of(home) == []
 
 
+def test_what_a_policy_stops_is_accounted_for_before_the_error(source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command, "start", lambda recipe: data_folders.refused())
+    plain, as_json = run("check", str(source)), run("check", str(source), "--json")
+    for result in (plain, as_json):
+        assert isinstance(result.exception, LuthierError) and result.exception.title == "Stopped by a policy"  # exit status 1
+    assert "all 240" in " ".join(plain.stdout.split())
+    whole = json.loads(as_json.stdout)
+    assert (whole["rows"], whole["error"]["title"]) == (240, "Stopped by a policy")
+    assert whole["stops"] == [{"policy": "unreadable", "rows": 2, "file": data_folders.SOURCE, "row": 20, "detail": "the row has no turn"}]
+    written = run("tokens", str(source), "--out", str(tmp_path / "samples.jsonl"))
+    assert isinstance(written.exception, LuthierError) and not (tmp_path / "samples.jsonl").exists()
+    assert "row 20: ✗ dropped" in run("show", str(source), "--row", "20").stdout
+
+
 def test_ctrl_c_stops_the_job_and_takes_it_away(source: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(job: Job, title: str, until: Callable[..., bool]) -> None:
         raise KeyboardInterrupt
@@ -135,6 +151,11 @@ def test_what_can_be_looked_at(tmp_path: Path) -> None:
     assert recipe_of(str(path), None).sources[0].path == str(tmp_path / "a.jsonl")
     assert recipe_of(str(path), "other").model == "other"
     assert recipe_of("hub:owner/name", None).sources[0].path == "hub:owner/name"
+    with pytest.raises(LuthierError, match=r"no data file, only others such as recipe\.toml"):
+        recipe_of(str(tmp_path), None)
+    (tmp_path / "a.jsonl").touch()
     assert isinstance(recipe_of(str(tmp_path), None), Recipe)
+    with pytest.raises(LuthierError, match="hub:owner/name/config:split"):
+        recipe_of("hub:name", None)
     with pytest.raises(LuthierError, match="No such data"):
         recipe_of(str(tmp_path / "none.jsonl"), None)

@@ -181,6 +181,17 @@ async def test_a_running_look_shows_how_far_it_is_and_can_be_stopped(monkeypatch
     assert stopped == [job.id]
 
 
+async def test_what_a_policy_stops_stands_above_the_totals() -> None:
+    data_folders.refused()
+    app = LuthierApp("data")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await shown(pilot)
+        text = screen_text(app)
+        assert "pirates.jsonl   ✗ Stopped by a policy" in text and "row 20" in text and "2 ✗ unreadable" in text
+        await pilot.press("e")
+        assert isinstance(app.screen, ErrorModal)
+
+
 async def test_a_failed_look_says_why() -> None:
     job = data_folders.running()
     said = {"title": "Stopped by a policy", "message": "pirates.jsonl, row 3: two users.", "hint": "policy.consecutive"}

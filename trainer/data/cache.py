@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import Any
 import msgspec
 
 from jobs.home import home
-from trainer.data.files import HUB, source_files
+from trainer.data.files import source_files, unreadable
+from trainer.data.hub import HUB
 
+_CHUNK = 1 << 20
 _KEPT = 12  # preparations; the one used longest ago goes first
 _ABANDONED = 24 * 3600.0  # seconds after which an unfinished one belongs to nobody
 _CODE = [*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[2].joinpath("models").glob("*.py")]
@@ -27,15 +29,25 @@ def cache_directory() -> Path:
     return home() / "cache" / "data"
 
 
-def key(sources: list[str], settings: Any, template: list[str]) -> str | None:
+def key(sources: list[str], settings: Any, template: list[str], on_read: Callable[[int], None]) -> str | None:
     """The hash of the data, the settings, the template (what it and the tokenizer consist of) and the code; None for data of the hub,
-    which can change unseen."""
+    which can change unseen. `on_read` gets the bytes read so far; what it raises ends the reading."""
     if any(source.startswith(HUB) for source in sources):
         return None
     whole = hashlib.blake2b(digest_size=16)
-    for source in sources:
-        for path in source_files(source).data:
-            whole.update(f"{path.absolute()}\0{_file_hash(path)}\0".encode("utf-8", "surrogateescape"))
+    read = 0
+    for path in _files(sources):
+        whole.update(f"{path.absolute()}\0".encode("utf-8", "surrogateescape"))
+        of_file = hashlib.blake2b(digest_size=16)
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    of_file.update(chunk)
+                    read += len(chunk)
+                    on_read(read)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        whole.update(of_file.digest())
     whole.update(msgspec.json.encode(settings, order="sorted"))
     for text in template:
         whole.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest())
@@ -44,6 +56,16 @@ def key(sources: list[str], settings: Any, template: list[str]) -> str | None:
     for path in sorted(_CODE):
         whole.update(path.read_bytes())
     return whole.hexdigest()
+
+
+def stamp(sources: list[str]) -> list[tuple[str, int, int]]:
+    """By which one can tell later whether the files have changed: path, size and time of the last change of each."""
+    status = [(path, path.stat()) for path in _files(sources) if path.exists()]
+    return [(str(path), found.st_size, found.st_mtime_ns) for path, found in status]
+
+
+def _files(sources: list[str]) -> list[Path]:
+    return [path for source in sources if not source.startswith(HUB) for path in source_files(source).data]
 
 
 def find(name: str | None) -> Path | None:
@@ -99,8 +121,3 @@ def _clean(parent: Path) -> None:
         complete = sorted((path for path in parent.iterdir() if not path.name.startswith(".")), key=lambda path: path.stat().st_mtime)
         for path in complete[: max(0, len(complete) - _KEPT + 1)]:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

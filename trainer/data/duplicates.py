@@ -106,12 +106,19 @@ def exact_twins(path: Path) -> Numbers:
     return twins
 
 
-def near_twins(path: Path, threshold: float, text_of: Callable[[int], Hashes], excluded: Truths) -> Numbers:
-    """For each conversation an earlier one that it nearly equals, -1 if there is none. `text_of` gives a conversation's pieces."""
+def near_twins(
+    path: Path, threshold: float, text_of: Callable[[int], Hashes], excluded: Truths, on_progress: Callable[[int, int], None]
+) -> Numbers:
+    """For each conversation an earlier one that it nearly equals, -1 if there is none. `text_of` gives a conversation's pieces;
+    `on_progress` gets how much is done and of how much, and what it raises ends the search."""
     count = path.stat().st_size // (4 * _HASHES)
     twins: Numbers = np.full(count, -1, np.int32)
     for band in range(_BANDS):
-        for earlier, later in _candidates(path, count, band, threshold):
+
+        def progress(done: int, band: int = band) -> None:
+            on_progress(band * count + done, _BANDS * count)
+
+        for earlier, later in _candidates(path, count, band, threshold, progress):
             if (
                 twins[later] < 0
                 and not excluded[later]
@@ -122,10 +129,12 @@ def near_twins(path: Path, threshold: float, text_of: Callable[[int], Hashes], e
     return twins
 
 
-def _candidates(path: Path, count: int, band: int, threshold: float) -> Iterator[tuple[int, int]]:
-    """Pairs whose sketches agree in a band and, all in all, nearly enough: each with the first of its bucket and with its neighbour."""
+def _candidates(path: Path, count: int, band: int, threshold: float, on_progress: Callable[[int], None]) -> Iterator[tuple[int, int]]:
+    """Pairs whose sketches agree in a band and, all in all, nearly enough: each with the first of its bucket and with its neighbour.
+    Progress is told in conversations: half for reading them, half for comparing."""
     keys: Hashes = np.empty(count, np.uint64)
     for begin in range(0, count, _CHUNK):
+        on_progress(begin // 2)
         rows: Sketches = _sketches(path, begin, min(_CHUNK, count - begin))[:, band * _ROWS : (band + 1) * _ROWS].astype(np.uint64)
         mixed: Hashes = np.zeros(len(rows), np.uint64)
         for column in range(_ROWS):
@@ -140,6 +149,7 @@ def _candidates(path: Path, count: int, band: int, threshold: float) -> Iterator
     begins: Numbers = np.flatnonzero(~same)  # of the buckets
     with path.open("rb") as file:
         for begin in range(0, len(places), _PAIRS):
+            on_progress((count + count * begin // len(places)) // 2)
             chunk = places[begin : begin + _PAIRS]
             later = order[chunk]
             firsts = order[begins[np.searchsorted(begins, chunk) - 1]]

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from jobs.errors import LuthierError
 from trainer.data.files_json import json_rows
-from trainer.data.files_tables import csv_rows, parquet_rows, plain
+from trainer.data.files_tables import csv_rows, parquet_rows
+from trainer.data.hub import HUB, hub_rows, parsed
 from trainer.data.streams import Piece, Reader
-
-OnDamage = Literal["stop", "drop"]
-HUB = "hub:"
 
 _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
 _KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
@@ -34,6 +32,7 @@ _OTHERS = {
     b"version https://git-lfs": ("a Git LFS pointer: the data itself was not downloaded", "Run git lfs pull, or download the file again."),
     b"<!DOCTYPE": ("a web page", "It was saved in the data's place: download the file itself."),
     b"<html": ("a web page", "It was saved in the data's place: download the file itself."),
+    b"\0" * 8: ("all zero bytes at its beginning", "It was never written in full: get it again."),
 }
 
 
@@ -58,28 +57,28 @@ class Files(NamedTuple):
     others: list[Path]
 
 
-def read_rows(source: str, on_damage: OnDamage = "stop", on_progress: Callable[[int], None] | None = None) -> Iterator[RawRow]:
-    """Every row of a source, in order. With "stop" the first damaged one is a LuthierError, with "drop" it is a row that says so.
+def read_rows(source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[RawRow]:
+    """Every row of a source, in order, damaged ones too. LuthierError for what cannot be read at all.
 
     `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises ends the reading.
     """
     progress = on_progress or (lambda _: None)
     if source.startswith(HUB):
-        yield from _hub_rows(source)
+        pieces = hub_rows(source, progress)
+        yield from (RawRow(source, number, piece.value, piece.damage, piece.size) for number, piece in enumerate(pieces))
         return
-    before, rows = 0, 0
+    before = 0
     for path in source_files(source).data:
-        for row in _file_rows(path, lambda read, before=before: progress(before + read)):  # type: ignore[misc]
-            if row.damage is not None and on_damage == "stop":
-                raise LuthierError("Damaged data", f"{row.file}, row {row.row}: {row.damage}.", _DAMAGE_HINT)
-            rows += 1
-            yield row
-        before += path.stat().st_size
-    if not rows:
-        raise LuthierError("Empty data", f"{source} has no row.", "docs/data.md says what a row may look like.")
+        yield from _file_rows(path, lambda read, before=before: progress(before + read))  # type: ignore[misc]
+        before += _size(path)
 
 
-_DAMAGE_HINT = "Repair the file, or let the recipe's policy drop what is damaged: the rest is read then, and the loss recorded."
+def check_source(source: str) -> None:
+    """LuthierError if there is nothing of that name; of a data set of the hub only the name is looked at."""
+    if source.startswith(HUB):
+        parsed(source)
+    else:
+        source_files(source)
 
 
 def source_files(source: str) -> Files:
@@ -90,8 +89,8 @@ def source_files(source: str) -> Files:
             return _folder_files(path)
         if path.is_file():
             return Files([path], [])
-    except PermissionError:
-        raise LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.") from None
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or path), error) from None
     except (OSError, ValueError) as error:
         raise LuthierError("No such data", f"{source!r} is not a path ({error}).", _NO_SUCH_HINT) from None
     if path.exists():
@@ -104,20 +103,41 @@ _NO_SUCH_HINT = "Check `data` in the recipe: paths are relative to it, and a dat
 
 def source_size(source: str) -> int:
     """Bytes on disk; 0 for a data set of the hub, whose size is not known before it is read."""
-    return 0 if source.startswith(HUB) else sum(path.stat().st_size for path in source_files(source).data)
+    return 0 if source.startswith(HUB) else sum(map(_size, source_files(source).data))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it went meanwhile: whoever opens it will say so
+        return 0
+
+
+def unreadable(path: Path, error: OSError) -> LuthierError:
+    """The error for a file that is there and yet not to be read."""
+    if isinstance(error, PermissionError):
+        return LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.")
+    if isinstance(error, FileNotFoundError):
+        what = f"leads to {path.readlink()}, which is not there" if path.is_symlink() else "is no longer there"
+        return LuthierError("Data not readable", f"{path} {what}.", "Put the file back, or take its name out of the data.")
+    return LuthierError("Data not readable", f"{path}: {error.strerror}.", "Check the disk that holds it.")
 
 
 def _folder_files(folder: Path) -> Files:
+    def fail(error: OSError) -> None:
+        raise error
+
     files = Files([], [])
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files.others.extend(Path(parent, name) for name in folders if Path(parent, name).is_symlink())
         for name in names:
             path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
-                is_data = _kind_by_name(path) is not None and name not in _DESCRIPTIONS
+            if not name.startswith("."):
+                is_data = _kind_by_name(path) is not None and name not in _DESCRIPTIONS and (path.is_file() or path.is_symlink())
                 (files.data if is_data else files.others).append(path)
     if not files.data:
-        others = f" but others, {files.others[0].name} say" if files.others else ""
+        others = f", only others such as {files.others[0].name}" if files.others else ""
         raise LuthierError("No data in the folder", f"{folder} has no data file{others}.", f"Data files are recognised by name: {_KNOWN}.")
     return Files(sorted(files.data), sorted(files.others))
 
@@ -132,10 +152,8 @@ def _kind_by_name(path: Path) -> str | None:
 def _file_rows(path: Path, on_read: Callable[[int], None]) -> Iterator[RawRow]:
     try:
         reader = Reader(path, on_read)
-    except PermissionError:
-        raise LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.") from None
     except OSError as error:
-        raise LuthierError("Data not readable", f"{path}: {error.strerror}.", "Check the disk that holds it.") from None
+        raise unreadable(path, error) from None
     with reader:
         numbers = count()
         for piece in _pieces(path, reader, on_read):
@@ -156,24 +174,7 @@ def _pieces(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Itera
             raise LuthierError("Unknown kind of file", f"{path} is none that Luthier reads.", f"{_KNOWN}; the name's ending tells.")
         kind = "json"
     if kind == "parquet":
-        return parquet_rows(path, reader, on_read)
+        return parquet_rows(reader, on_read)
     if kind in ("csv", "tsv"):
         return csv_rows(reader, tabs=kind == "tsv")
     return json_rows(reader, by_line=kind == "lines")
-
-
-def _hub_rows(source: str) -> Iterator[RawRow]:
-    """A data set of the hub, streamed: `hub:owner/name` or `hub:owner/name:split`."""
-    from datasets import load_dataset
-
-    name, _, split = source.removeprefix(HUB).partition(":")
-    try:
-        for number, value in enumerate(load_dataset(name, split=split or "train", streaming=True)):
-            piece = plain(value)
-            yield RawRow(source, number, piece.value, piece.damage, piece.size)
-    except Exception as error:  # noqa: BLE001 - the library raises errors of a dozen others, all with words for the user
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise LuthierError("The hub's data set cannot be read", f"{source}: {reason}.", _HUB_HINT) from None
-
-
-_HUB_HINT = "Check its name, its split and the network, or download its files and give their folder as `data`."

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.data.formats_turns import LIST_COLUMNS, turn_keys
+from trainer.data.formats_turns import DEEPEST, LIST_COLUMNS, is_deep, turn_keys
 from trainer.data.streams import LONGEST_ROW, TOO_LONG, Line, Piece, Reader, lines
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -21,6 +22,7 @@ _KEY = re.compile(r'[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*
 _EDGE = 16
 _LITERALS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 _SNIFFED = 1 << 18
+_TOO_DEEP = "nested too deeply to be read"
 _HALF_OF_A_PAIR = "holds half of a surrogate pair (like \\ud83d alone), which no text can have"
 
 
@@ -28,7 +30,7 @@ class Decoder:
     """json's own, with NaN and Infinity read as null (pandas writes them for what is missing) and repeated keys noticed."""
 
     def __init__(self) -> None:
-        self._json = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=lambda _: None)
+        self._json = json.JSONDecoder(object_pairs_hook=self._object, parse_float=_number, parse_constant=lambda _: None)
         self.repeated: str | None = None
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -46,6 +48,8 @@ class Decoder:
         """A decoded value as a row: `source` is its text, looked at for what the decoder lets through."""
         if self.repeated is not None:
             return Piece(None, f"has the key `{self.repeated}` twice in one object", size)
+        if source.count("[") + source.count("{") > DEEPEST and is_deep(value):
+            return Piece(None, _TOO_DEEP, size)
         if ("\\ud" in source or "\\uD" in source) and not _encodable(value):
             return Piece(None, _HALF_OF_A_PAIR, size)
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
@@ -61,20 +65,33 @@ def json_rows(reader: Reader, *, by_line: bool) -> Iterator[Piece]:
 
 
 def _is_by_line(reader: Reader, promised: bool) -> bool:
-    """Whether each line is a value of its own: the first is whole and others follow, or most that begin like a row are whole ones."""
+    """Whether each line is a value of its own. A name that promises it is believed unless the text is plainly one value over many lines;
+    without such a name, most lines that begin like a row must be whole ones."""
     head = reader.head[:_SNIFFED].decode(reader.encoding, errors="replace").removeprefix("\ufeff")
     begun = [line for line in head.split("\n")[: -1 if len(reader.head) > _SNIFFED else None] if line.strip()]
     if not begun:  # the first line is longer than the look
         return promised and not head.lstrip().startswith("[")
-    first = begun[0].lstrip()[:1]
-    whole = [_is_value(line) for line in begun]
-    if first == "[":
-        return whole[0] and len(begun) > 1
-    if first == "{" and not any(whole):
-        return promised and not (len(begun) > 1 and _is_unfinished(begun[0]))
-    if first == "{":
-        rows = sum(done and line[0] == "{" for line, done in zip(begun, whole, strict=True))
-        return 2 * rows >= len(begun) and (len(begun) > 1 or promised)
+    first, whole = begun[0].lstrip()[:1], [_is_value(line) for line in begun]
+    if first not in ("[", "{"):
+        return True
+    if len(begun) == 1:
+        return promised and first == "{"
+    rows = sum(done and line.lstrip()[0] == "{" for line, done in zip(begun, whole, strict=True))
+    if promised:
+        return whole[0] or not _goes_on(head, begun[0], mostly_rows=2 * rows >= len(begun) - 1)
+    return whole[0] if first == "[" else any(whole) and 2 * rows >= len(begun)
+
+
+def _goes_on(head: str, first_line: str, *, mostly_rows: bool) -> bool:
+    """Whether the value that the first line begins goes on over the next ones; one that breaks off must not stand among whole rows."""
+    begin = head.index(first_line)
+    second_line = _SPACE.match(head, begin + len(first_line)).end()  # type: ignore[union-attr]
+    try:
+        json.JSONDecoder().raw_decode(head, begin + len(first_line) - len(first_line.lstrip()))
+    except json.JSONDecodeError as error:
+        return not mostly_rows and error.pos > second_line
+    except (ValueError, RecursionError):
+        return False
     return True
 
 
@@ -84,17 +101,6 @@ def _is_value(line: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _is_unfinished(line: str) -> bool:
-    """Whether a line is the beginning of a value that goes on, as in pretty-printed JSON, and not a broken one."""
-    try:
-        json.loads(line)
-    except json.JSONDecodeError as error:
-        return error.pos >= len(line.rstrip())
-    except (ValueError, RecursionError):
-        pass
-    return False
 
 
 def _line_rows(reader: Reader) -> Iterator[Piece]:
@@ -311,8 +317,15 @@ def _broken(error: ValueError | RecursionError, text: str, before: int) -> str:
         what = error.msg.removesuffix(" starting at").removesuffix(" at")
         return f"broken JSON at byte {place}: {what[:1].lower()}{what[1:]}"
     if isinstance(error, RecursionError):
-        return "nested too deeply to be read"
-    return "holds a number of more than 4300 digits"
+        return _TOO_DEEP
+    return "holds a number that is too large"
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
 
 
 def _encodable(value: Any) -> bool:

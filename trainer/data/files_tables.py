@@ -6,7 +6,6 @@ import csv
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from trainer.data.streams import LONGEST_ROW, TOO_LONG, Piece, Reader, lines
@@ -86,11 +85,10 @@ def _csv_problem(error: csv.Error, reader: Reader, *, at_end: bool) -> str:
     return f"broken CSV ({error})"
 
 
-def parquet_rows(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Iterator[Piece]:
+def parquet_rows(reader: Reader, on_read: Callable[[int], None]) -> Iterator[Piece]:
     """The rows of a Parquet file. One that is compressed as a whole is unpacked first: its index stands at its end."""
     if reader.compression is None:
-        with path.open("rb") as file:
-            yield from _parquet(file, path.stat().st_size, on_read)
+        yield from _parquet(reader.file, reader.file.seek(0, 2), on_read)
         return
     with tempfile.TemporaryFile() as unpacked:
         while chunk := reader.raw():

@@ -15,18 +15,22 @@ import msgspec
 from jobs.errors import LuthierError
 from trainer.data.formats_text import END, START, chatml_messages, learn_speakers, spoken_turns, transcript
 from trainer.data.formats_turns import (
+    KNOWN_KEYS,
     LIST_COLUMNS,
     TURN_COLUMNS,
+    WEIGHT_KEYS,
     Converted,
     Message,
     RowProblem,
     decoded,
     is_role,
+    meant_key,
     message_of,
     tool_names,
     tools_of,
     turn_keys,
     turn_list,
+    unknown_keys,
 )
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -87,17 +91,19 @@ class Format:
 
     def convert(self, value: dict[str, Any]) -> Converted:
         """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
-        converted = _CONVERTERS[self.name](_Row(value, self.mapping))
+        row = _Row(value, self.mapping)
+        converted = _CONVERTERS[self.name](row)
         if not converted.messages:
             raise RowProblem("no_turns", "the row has no turn")
-        return converted
+        return converted._replace(unknown=tuple(row.unknown)) if row.unknown else converted
 
 
 class _Row:
-    """A row, read through a mapping; columns are found whatever their capitals."""
+    """A row, read through a mapping; columns are found whatever their capitals. `unknown` gathers what is odd in its messages' keys."""
 
     def __init__(self, value: dict[str, Any], mapping: Mapping) -> None:
         self.value, self.mapping = value, mapping
+        self.unknown: list[str] = []
 
     @cached_property
     def columns(self) -> dict[str, str]:
@@ -152,7 +158,16 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
         whole, reason = msgspec.structs.replace(whole, speakers=speakers), f"{reason}; {why}"
     used = {*whole.columns.values()}
     unused = dict.fromkeys(str(column) for row in rows for column in row if column not in used)
-    return Format(name, reason, whole, tuple(unused))
+    return Format(name, reason, whole, (*unused, *_unused_keys(rows, whole)))
+
+
+def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
+    """Keys of messages that nothing reads, but for those that look like misspelt ones: these are the policies' business."""
+    turns, keys = mapping.columns.get("turns"), (mapping.columns.get("role", ""), mapping.columns.get("content", ""))
+    items = [item for row in rows for item in turn_list(row.get(turns)) or [] if isinstance(item, dict)] if turns else []
+    found = dict.fromkeys(key for item in items for key in item if key not in keys)
+    known = () if mapping.format == "transcript" else KNOWN_KEYS
+    return [f"{turns}[].{key}" for key in found if key not in known and (not known or meant_key(key, keys) is None)]
 
 
 def _check_columns(mapping: Mapping) -> None:
@@ -285,6 +300,8 @@ def _turns(row: _Row) -> Converted:
 
 def _messages(items: list[Any], keys: tuple[str, str], row: _Row, tools: list[dict[str, Any]] | None) -> list[Message]:
     names = tool_names(tools)
+    for place, item in enumerate(items):
+        row.unknown += unknown_keys(item, keys, place)
     return [message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)]
 
 
@@ -346,6 +363,8 @@ def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
     elif (items := turn_list(value)) is not None:
         said = [(item.get(columns["role"]), item.get(columns["content"])) if isinstance(item, dict) else (None, None) for item in items]
         if all(isinstance(name, str) and isinstance(text, str) for name, text in said):
+            weighted = (place for place, item in enumerate(items) if any(item.get(key) not in (None, 1) for key in WEIGHT_KEYS))
+            row.unknown += [f"message {place} has a weight, which means nothing in a transcript" for place in weighted]
             return [(str(name), str(text)) for name, text in said]
         if not learning:
             place = next(place for place, (name, text) in enumerate(said) if not (isinstance(name, str) and isinstance(text, str)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import json
 import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 Message = dict[str, Any]
@@ -28,11 +30,18 @@ TURN_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue
 # Columns of a row that hold lists: a list under one of these names is part of a row, not a list of rows.
 LIST_COLUMNS = {*TURN_COLUMNS, "chosen", "rejected", "prompt", "completion", "history", "tools", "functions"}
 
+DEEPEST = 200  # levels of lists and objects that a row may have: what reads them calls itself, and Python allows 1000 calls
+
 # A list or an object of texts as Python prints it.
 _PYTHON = re.compile(r"[\[{\s]+['\"]")
 _KEPT_TEXTS = ("name", "tool_call_id", "reasoning_content", "thinking")
 # OpenAI, ms-swift and Axolotl say per message whether it is trained, the first two also how much.
-_WEIGHT_KEYS = ("weight", "loss", "train")
+WEIGHT_KEYS = ("weight", "loss", "train")
+KNOWN_KEYS = (*_KEPT_TEXTS, *WEIGHT_KEYS, "reasoning", "tool_calls", "function_call")
+# How other tools say what is trained, in ways that are not ours; and words that only look like ours.
+_MEANT = dict.fromkeys(("train_detail", "trainable", "train_on", "loss_mask", "loss_weight", "mask", "masked"), "weight")
+_OTHER_WORDS = {"context", "consent", "height", "form", "mean"}
+_ALIKE = 0.81  # of difflib's ratio: `weights` and `weight` are, `trait` and `train` are not
 
 
 class RowProblem(Exception):
@@ -62,11 +71,13 @@ PROBLEMS = {
 
 
 class Converted(NamedTuple):
-    """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`."""
+    """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`; `unknown` says of which messages a key
+    means nothing that was meant to."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
     repairs: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 REPAIRS = {
@@ -94,10 +105,22 @@ def decoded(value: Any) -> Any:
         return value
 
 
+def is_deep(value: Any) -> bool:
+    """Whether lists and objects lie in each other more than `DEEPEST` levels deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for one in level if isinstance(one, list | dict) for inner in (one.values() if isinstance(one, dict) else one)]
+        if not level:
+            return False
+    return True
+
+
 def from_json(text: str) -> Any:
     """ValueError also for what JSON could say but no text can hold, and for what is nested too deeply."""
     try:
         value = json.loads(text, parse_constant=lambda _: None)
+        if is_deep(value):
+            raise RecursionError
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -155,10 +178,32 @@ def message_of(item: Any, keys: tuple[str, str], roles: Mapping[str, str], tool_
     if role == "tool" and word in tool_names:
         message["name"] = word
     message.update({key: item[key] for key in _KEPT_TEXTS if key not in keys and isinstance(item.get(key), str) and item[key]})
-    weight = next((item[key] for key in _WEIGHT_KEYS if item.get(key) is not None), None)
+    if isinstance(item.get("reasoning"), str) and item["reasoning"]:
+        message.setdefault("reasoning_content", item["reasoning"])
+    weight = next((item[key] for key in WEIGHT_KEYS if item.get(key) is not None), None)
     if weight is not None:
         message["weight"] = _weight(weight, place)
     return message
+
+
+def unknown_keys(item: Any, keys: tuple[str, str], place: int) -> list[str]:
+    """What to tell of an item's keys that look like misspelt ones. Others are common in exports (id, timestamp), and left alone."""
+    if not isinstance(item, dict) or len(item) == 2:
+        return []
+    others = [key for key, value in item.items() if key not in keys and key not in KNOWN_KEYS and value not in (None, "", [], {})]
+    pairs = [(key, near) for key in others if (near := meant_key(key, keys))]
+    return [f"message {place} has the key `{key}`, which means nothing: is `{near}` meant?" for key, near in pairs]
+
+
+@lru_cache(maxsize=4096)
+def meant_key(key: str, keys: tuple[str, str] = ("role", "content")) -> str | None:
+    """The key of a message that a misspelt one is meant to be; None if it is like none."""
+    folded = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key)).strip().lower().replace("-", "_").replace(" ", "_")
+    if folded in _OTHER_WORDS:
+        return None
+    known = (*keys, *KNOWN_KEYS)
+    transposed = next((key for key in known if sorted(key) == sorted(folded)), None)
+    return _MEANT.get(folded) or transposed or next(iter(difflib.get_close_matches(folded, known, 1, _ALIKE)), None)
 
 
 def _weight(value: Any, place: int) -> float:
@@ -176,7 +221,9 @@ def _call(value: Any, place: int) -> dict[str, Any]:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name:
         raise RowProblem("tool_call", f"item {place} calls a tool without a name")
-    arguments = function.get("arguments")
+    arguments = function.get("arguments", function.get("parameters"))  # Llama 3 calls them so
+    if arguments is None and (typed := difflib.get_close_matches("arguments", map(str, function), 1, _ALIKE)):
+        raise RowProblem("tool_call", f"item {place} calls {name} with `{typed[0]}`, which means nothing: is `arguments` meant?")
     if isinstance(arguments, str) and arguments.strip():
         try:
             arguments = from_json(arguments)

@@ -21,7 +21,8 @@ from jobs.job import Job, all_jobs, create
 from jobs.job import start as start_job
 from jobs.spec import Spec
 from models import registry
-from trainer.data.ledger import Entry
+from trainer.data.files import check_source
+from trainer.data.ledger import Entry, Stop
 from trainer.launch import RECIPE_FILE
 from trainer.recipe import Recipe, to_toml
 
@@ -47,17 +48,30 @@ class FoundFormat(msgspec.Struct, frozen=True):
 
 
 class Amount(msgspec.Struct):
+    """`lost` tokens are those of text that went into no sample, as far as it came to be tokenised."""
+
     rows: int = 0
     tokens: int = 0
+    lost: int = 0
 
 
 class Problem(msgspec.Struct):
-    """One reason code of the ledger. `first` are the first rows that have it, as {"file", "row"}."""
+    """One reason code of the ledger. `first` are the first rows that have it, as {"file", "row"}, and `detail` is what the first one's
+    entry says."""
 
     code: str
     state: str
     rows: int = 0
     first: list[dict[str, Any]] = []
+    detail: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why the data may not be trained on: a policy says stop, or nothing is left."""
+
+    title: str
+    message: str
+    hint: str
 
 
 class Lengths(msgspec.Struct):
@@ -76,7 +90,8 @@ class TemplateCheck(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct):
-    """What the data comes to. `context` is train.max_length; tokens count those of the samples."""
+    """What the data comes to. `context` is train.max_length; tokens count those of the samples. `leaks` counts held-out conversations that
+    nearly equal one that is trained on, `stops` the rows at which a policy says stop; `others` are files that are left alone."""
 
     sources: list[str]
     model: str
@@ -89,6 +104,10 @@ class Summary(msgspec.Struct):
     heldout: int
     trained_tokens: int
     checks: list[TemplateCheck] = []
+    leaks: dict[str, int] = {}
+    stops: list[Stop] = []
+    others: list[str] = []
+    error: Failure | None = None
 
     @property
     def rows(self) -> int:
@@ -97,6 +116,10 @@ class Summary(msgspec.Struct):
     @property
     def tokens(self) -> int:
         return sum(amount.tokens for amount in self.states.values())
+
+    @property
+    def lost(self) -> int:
+        return sum(amount.lost for amount in self.states.values())
 
 
 class StoredSample(msgspec.Struct, frozen=True):
@@ -132,9 +155,11 @@ class Vocabulary(msgspec.Struct, frozen=True):
 
 
 def start(recipe: Recipe) -> Job:
-    """Look at a recipe's data in a job of its own. The older looks at the same data that have ended go."""
+    """Look at a recipe's data in a job of its own. The older looks at the same data that have ended go. LuthierError if it is not there."""
     directory = registry.resolve(recipe.model)
     sources = [source.path for source in recipe.sources]
+    for source in sources:
+        check_source(source)
     for old in inspections():
         if old.spec.settings.get("sources") == sources and not old.alive():
             shutil.rmtree(old.directory, ignore_errors=True)

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from jobs.errors import LuthierError
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
-from trainer.data.policies import POLICIES
+from trainer.data.policies import POLICIES, Policies, choices
 
 State = Literal["kept", "repaired", "split", "dropped"]
 STATES: tuple[State, ...] = ("kept", "repaired", "split", "dropped")
@@ -71,6 +72,47 @@ class Summary(msgspec.Struct):
     def to_json(self) -> dict[str, Any]:
         built: dict[str, Any] = msgspec.to_builtins(self)
         return {**built, "total_rows": self.total_rows, "total_tokens": self.total_tokens, "total_lost": sum(self.lost.values())}
+
+
+class Stop(msgspec.Struct):
+    """A policy that says stop: how many rows it met, and the first of them."""
+
+    policy: str
+    rows: int
+    file: str
+    row: int
+    detail: str
+
+
+class Stops:
+    """The rows at which a policy says stop. They count as dropped, so that the whole input is accounted for before the error comes."""
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self._found: dict[str, Stop] = {}
+
+    def add(self, file: str, row: int, reasons: Iterable[str], detail: str) -> None:
+        for code in reasons:
+            if getattr(self._policies, code, None) == "stop":
+                self._found.setdefault(code, Stop(code, 0, file, row, detail)).rows += 1
+
+    def __iter__(self) -> Iterator[Stop]:
+        return iter(self._found.values())
+
+    def error(self, unproved: LuthierError | None = None) -> LuthierError | None:
+        """The error for people; None if no policy says stop. `unproved` is of the first mask that could not be proved, with its text."""
+        if not self._found:
+            return None
+        told = []
+        for stop in self:
+            more = f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}" if stop.rows > 1 else ""
+            told.append(f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says stop, here{more}).")
+        others = [f'{stop.policy} = "{next(choice for choice in choices(stop.policy) if choice != "stop")}"' for stop in self]
+        hint = f"Mend the data, or say otherwise in a recipe's section [policy]: {', '.join(others)}."
+        if unproved is None or "mask" not in self._found:
+            return LuthierError("Stopped by a policy", "\n".join(told), hint)
+        title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
+        return LuthierError(title, "\n".join(told), f"{hint}\n{unproved.hint}")
 
 
 class LedgerError(AssertionError):

@@ -27,24 +27,32 @@ class Part:
 
 @dataclass(frozen=True)
 class Cut:
-    """`lost` are the tokens of exchanges that fit nowhere, `error` is what masking a part ended with."""
+    """`lost` are the tokens of what was left out, `error` is what masking a part ended with. `reasons` are "too_long" where a part was, and
+    "long_turn" where an exchange fits nowhere."""
 
     parts: list[Part]
     lost: int = 0
+    reasons: tuple[str, ...] = ()
     error: MaskError | None = None
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [sample for part in self.parts for sample in part.samples]
 
 
 class Cutter:
     """Cuts conversations so that no sample has more than `max_length` tokens and no part more than `max_messages` messages.
 
-    With `last_only`, where just a conversation's last turn is trained, its end is kept, as much as fits.
+    With `last_only`, where just a conversation's last turn is trained, its end is kept, as much as fits. Without `splits_long`, only many
+    messages are a reason to cut, and a part that is too long is left out.
     """
 
-    def __init__(self, sampling: Sampling, max_length: int, max_messages: int, *, last_only: bool) -> None:
+    def __init__(self, sampling: Sampling, max_length: int, max_messages: int, *, last_only: bool, splits_long: bool) -> None:
         self._sampling = sampling
         self._max_length = max_length
         self._max_messages = max_messages
         self._last_only = last_only
+        self._splits_long = splits_long
 
     def cut(self, conversation: Conversation, tokens: int) -> Cut:
         """The parts of a conversation whose longest sample has this many tokens (0: not known, only its messages are too many)."""
@@ -57,6 +65,7 @@ class Cutter:
         budget = self._max_length * _ROOM / tokens * _size(conversation.messages) if tokens else float("inf")
         waiting = self._planned(system, groups, 0, budget)
         parts: list[Part] = []
+        reasons: dict[str, None] = {}
         lost = 0
         while waiting:
             spans, waiting = waiting, []
@@ -65,16 +74,21 @@ class Cutter:
                 if isinstance(samples, MaskError):
                     if samples.code == "nothing_trained":
                         continue
-                    return Cut([], lost, samples)
+                    return Cut([], lost, error=samples)
                 longest = max((len(sample.input_ids) for sample in samples), default=0)
                 if longest <= self._max_length:
                     parts.append(Part(_part(conversation, system, groups[begin:end]), firsts[begin], samples))
+                    continue
+                reasons["too_long"] = None
+                if not self._splits_long:
+                    lost += longest
                 elif end - begin == 1:
+                    reasons["long_turn"] = None
                     lost += longest
                 else:
                     smaller = self._max_length * _ROOM / longest * _size([*system, *(m for group in groups[begin:end] for m in group)])
                     waiting += self._planned(system, groups[begin:end], begin, smaller)
-        return Cut(sorted(parts, key=lambda part: part.first), lost)
+        return Cut(sorted(parts, key=lambda part: part.first), lost, tuple(reasons))
 
     def _planned(self, system: list[Message], groups: list[list[Message]], offset: int, budget: float) -> list[tuple[int, int]]:
         """Which exchanges make a part: as many as the budget of characters and of messages allows, never all of them, at least one."""

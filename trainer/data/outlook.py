@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import LuthierError
-from trainer.data.files import HUB, source_size
-from trainer.data.ledger import describe
+from trainer.data.files import check_source, source_size
+from trainer.data.hub import HUB
+from trainer.data.ledger import Stops, describe
 from trainer.data.policies import SpecialTexts
 from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings, Source
@@ -34,18 +35,21 @@ class Outlook:
 
 
 def look(settings: DataSettings) -> Outlook:
-    """Read for two seconds at most. LuthierError where a policy says stop, or where there is nothing to train on."""
+    """Read for two seconds at most. LuthierError where a policy says stop to what was read, or where there is nothing to train on."""
     reader = Reader(settings.format, settings.policy, SpecialTexts())
     met: Counter[str] = Counter()
+    stops = Stops(settings.policy)
     rows = conversations = seen = 0.0
     exact = True
     hashes: set[bytes] | None = set() if settings.policy.duplicates != "keep" else None
     deadline = time.monotonic() + _SECONDS
     for number, source in enumerate(settings.sources):
         share = (deadline - time.monotonic()) / (len(settings.sources) - number)
-        found = _Look(source, share, reader, met, hashes)
+        found = _Look(source, share, reader, met, hashes, stops)
         rows, conversations, seen = rows + found.rows, conversations + found.conversations, seen + found.conversations * source.weight
         exact = exact and found.exact
+    if error := stops.error():
+        raise error
     if exact and not conversations:
         why = "; ".join(f"{count} {describe(code)}" for code, count in met.most_common(4))
         message = f"None of the {round(rows)} rows is left. Dropped: {why}."
@@ -54,12 +58,13 @@ def look(settings: DataSettings) -> Outlook:
 
 
 class _Look:
-    """What the first rows of a source come to, extrapolated to all of it."""
+    """What the first rows of a source come to, extrapolated to all of it. A data set of the hub is not read, only its name."""
 
-    def __init__(self, source: Source, seconds: float, reader: Reader, met: Counter[str], hashes: set[bytes] | None) -> None:
+    def __init__(self, source: Source, seconds: float, reader: Reader, met: Counter[str], hashes: set[bytes] | None, stops: Stops) -> None:
         self.rows = self.conversations = 0.0
         self.exact = not source.path.startswith(HUB)
         if not self.exact:
+            check_source(source.path)
             return
         self._until = time.monotonic() + max(seconds, 0.2)
         self._read = self._done = 0
@@ -69,6 +74,7 @@ class _Look:
                 break
             self.rows += 1
             met.update(row.reasons)
+            stops.add(row.file, row.row, row.reasons, row.detail)
             if row.messages is None:
                 continue
             if hashes is not None:
@@ -76,6 +82,7 @@ class _Look:
                 digest = hashlib.blake2b(whole.encode(), digest_size=12).digest()
                 if digest in hashes:
                     met["duplicates"] += 1
+                    stops.add(row.file, row.row, ["duplicates"], "it equals an earlier one")
                     continue
                 hashes.add(digest)
             self.conversations += 1

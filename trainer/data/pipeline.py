@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,10 +25,10 @@ from models.samples import UNTRAINED, Sample, Sampler
 from trainer.data import cache
 from trainer.data.duplicates import Fingerprints, Hashes, Numbers, Truths, exact_twins, near_twins, pieces
 from trainer.data.files import source_size
-from trainer.data.ledger import Entry, LedgerError, State, Summary, describe
+from trainer.data.ledger import Entry, LedgerError, State, Stops, Summary, describe
 from trainer.data.lengths import Cutter, Made
 from trainer.data.policies import SpecialTexts
-from trainer.data.reading import Reader, formats_seen, stopped
+from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings
 from trainer.data.split import Chosen, Mixer, choose
 
@@ -44,6 +45,7 @@ SUMMARY_FILE = "summary.json"
 _BATCH = 512  # conversations sampled at once
 _BATCH_CHARACTERS = 4_000_000
 _TELL_EVERY = 0.25  # seconds
+_LOOKING, _COMPARING = "looking for data prepared before", "looking for duplicates"
 
 # What is done, how much of it, and of how much altogether.
 Progress = Callable[[str, int, int], None]
@@ -51,6 +53,14 @@ Progress = Callable[[str, int, int], None]
 
 class Cancelled(Exception):
     """The caller no longer wants the data."""
+
+
+class Refused(LuthierError):
+    """A policy says stop, or nothing is left to train on. `prepared` has what there is all the same: the ledger accounts for every row."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__(**prepared.summary["error"])
+        self.prepared = prepared
 
 
 class SampleMaker(Protocol):
@@ -78,34 +88,58 @@ def prepare(
     on_progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Prepared:
-    """Prepare the data into `folder`, or take it from the cache. Raises LuthierError where a policy says stop, Cancelled on request."""
-    on_progress = on_progress or (lambda what, done, total: None)
+    """Prepare the data into `folder`, or take it from the cache. Raises Refused where a policy says stop, Cancelled on request."""
+    tell = _Teller(on_progress or (lambda what, done, total: None), cancelled or (lambda: False))
     if report.failed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in report.failed)
         raise LuthierError("The chat template fails its preflight", failed, "Choose another model, or mend its chat template.")
-    on_progress("looking for data prepared before", 0, 1)
     template = [
         json.dumps(tokenizer.chat_template, sort_keys=True, default=str),
         tokenizer.backend_tokenizer.to_str(),
         json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str),
         repr((report.strategy, report.stop_ids, report.facts, report.parts, report.embedding_size)),
     ]
-    name = cache.key([source.path for source in settings.sources], settings, template)
+    sources = [source.path for source in settings.sources]
+    size, stamp = sum(map(source_size, sources)), cache.stamp(sources)
+    tell(_LOOKING, 0, size)
+    name = cache.key(sources, settings, template, lambda read: tell(_LOOKING, read, size))
     found = cache.find(name)
     if found is not None:
         cache.deliver(found, folder)
-        return _prepared(folder, cached=True)
+        return read_prepared(folder, cached=True)
     sampler = Sampler(tokenizer, report, MaskOptions(settings.mask.turns))
     with cache.building(name, folder) as building:
-        Pipeline(settings, sampler, SpecialTexts(report.facts.special_texts), on_progress, cancelled or (lambda: False)).run(building)
+        Pipeline(settings, sampler, SpecialTexts(report.facts.special_texts), tell).run(building)
+        if cache.stamp(sources) != stamp:
+            raise LuthierError("The data has changed meanwhile", "It was written to while it was read.", "Begin again once it is complete.")
         if name is not None:
             cache.deliver(building, folder)
-    return _prepared(folder, cached=False)
+    return read_prepared(folder, cached=False)
 
 
-def _prepared(folder: Path, *, cached: bool) -> Prepared:
+def read_prepared(folder: Path, *, cached: bool) -> Prepared:
+    """What a preparation left. Raises Refused if it may not be trained on."""
     summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-    return Prepared(folder / TRAIN_FILE, folder / HELDOUT_FILE, folder / LEDGER_FILE, summary, cached)
+    prepared = Prepared(folder / TRAIN_FILE, folder / HELDOUT_FILE, folder / LEDGER_FILE, summary, cached)
+    if "error" in summary:
+        raise Refused(prepared)
+    return prepared
+
+
+class _Teller:
+    """Tells of progress, not too often, and asks whether it is still wanted. A total of 0 is one that nobody knows."""
+
+    def __init__(self, on_progress: Progress, cancelled: Callable[[], bool]) -> None:
+        self._on_progress, self._cancelled = on_progress, cancelled
+        self._told = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._cancelled():
+            raise Cancelled
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY or done == 0:
+            self._told = now
+            self._on_progress(what, done, total)
 
 
 class _Read(msgspec.Struct, array_like=True):
@@ -118,6 +152,9 @@ class _Read(msgspec.Struct, array_like=True):
     place: int
     reasons: list[str]
     detail: str = ""
+
+    def note(self, detail: str) -> None:
+        self.detail = f"{self.detail}; {detail}" if self.detail else detail
 
 
 class _Outcome(msgspec.Struct, array_like=True):
@@ -132,24 +169,23 @@ class _Outcome(msgspec.Struct, array_like=True):
 
 
 class Pipeline:
-    """One preparation. `run` leaves the four files in a folder."""
+    """One preparation. `run` leaves the four files in a folder, also where a policy says stop: read_prepared then raises it. What `tell`
+    raises ends it."""
 
-    def __init__(
-        self, settings: DataSettings, sampler: SampleMaker, special: SpecialTexts, on_progress: Progress, cancelled: Callable[[], bool]
-    ) -> None:
+    def __init__(self, settings: DataSettings, sampler: SampleMaker, special: SpecialTexts, tell: Progress) -> None:
         self._settings = settings
         self._policy = settings.policy
         self._sampler = sampler
         self._reader = Reader(settings.format, settings.policy, special)
-        self._on_progress = on_progress
-        self._cancelled = cancelled
-        self._told = 0.0
-        self._cutter = Cutter(self._made, settings.max_length, self._policy.max_messages, last_only=settings.mask.turns == "last")
+        self._tell = tell
+        self._unproved: MaskError | None = None
+        splits_long, last_only = self._policy.too_long == "split", settings.mask.turns == "last"
+        self._cutter = Cutter(self._made, settings.max_length, self._policy.max_messages, last_only=last_only, splits_long=splits_long)
         # Of each conversation: where its messages begin, and which row of which file it is.
         self._places, self._rows, self._file_of = array("q"), array("q"), array("q")
         self._files: list[str] = []
 
-    def run(self, folder: Path) -> Summary:
+    def run(self, folder: Path) -> None:
         work = folder / "work"
         work.mkdir()
         holding_out = self._settings.heldout.share > 0 and self._settings.heldout.at_most > 0
@@ -164,24 +200,14 @@ class Pipeline:
             both = np.flatnonzero((twins >= 0) & survives & survives[twins])
             linked[both] = linked[twins[both]] = True
         chosen = choose(alive, self._settings.heldout, self._settings.seed, lambda number: bool(linked[number]))
-        summary = self._write(work, folder, chosen)
-        for path in work.iterdir():
-            path.unlink()
-        work.rmdir()
-        return summary
-
-    def _tell(self, what: str, done: int, total: int) -> None:
-        if self._cancelled():
-            raise Cancelled
-        now = time.monotonic()
-        if now - self._told >= _TELL_EVERY or done == 0:
-            self._told = now
-            self._on_progress(what, done, total)
+        self._write(work, folder, chosen)
+        shutil.rmtree(work)
 
     def _read(self, work: Path, *, sketched: bool) -> None:
         """Rows to `rows`, their messages to `messages`, their fingerprints beside them."""
         encode = msgspec.json.Encoder().encode
-        before, total = 0, sum(source_size(source.path) for source in self._settings.sources)
+        sizes = [source_size(source.path) for source in self._settings.sources]
+        before, total = 0, sum(sizes) if all(sizes) else 0  # of the hub's data sets nobody knows the size
         with (work / "rows").open("wb") as rows, (work / "messages").open("wb") as spool, Fingerprints(work, sketches=sketched) as prints:
             place = 0
             for number, source in enumerate(self._settings.sources):
@@ -193,19 +219,12 @@ class Pipeline:
                 for row in self._reader.rows(source.path, progress):
                     read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail)
                     if row.messages is not None:
-                        try:
-                            line = json.dumps([row.messages, row.tools], ensure_ascii=False).encode() + b"\n"
-                        except UnicodeEncodeError as error:
-                            read.reasons, read.detail = ["content"], f"its text holds half a surrogate pair ({error.reason})"
-                            if self._policy.content == "stop":
-                                raise stopped("content", row.file, row.row, read.detail) from None
-                        else:
-                            read.conversation = len(self._places)
-                            self._remember(place, row.file, row.row)
-                            prints.add(row.messages, row.tools)
-                            place += spool.write(line)
+                        read.conversation = len(self._places)
+                        self._remember(place, row.file, row.row)
+                        prints.add(row.messages, row.tools)
+                        place += spool.write(json.dumps([row.messages, row.tools], ensure_ascii=False).encode() + b"\n")
                     rows.write(encode(read) + b"\n")
-                before += source_size(source.path)
+                before += sizes[number]
 
     def _remember(self, place: int, file: str, row: int) -> None:
         if not self._files or self._files[-1] != file:
@@ -216,18 +235,20 @@ class Pipeline:
 
     def _twins(self, work: Path, *, sketched: bool) -> tuple[Numbers, Numbers, Truths]:
         """For each conversation an earlier one that it equals, one that it nearly equals, and whether it is dropped for either."""
-        self._tell("looking for duplicates", 0, 1)
+        self._tell(_COMPARING, 0, 1)
         exact = exact_twins(work / "exact.bin")
         near: Numbers = np.full(len(exact), -1, np.int32)
         if sketched and len(exact):
             with (work / "messages").open("rb") as spool:
 
                 def text_of(number: int) -> Hashes:
-                    self._tell("looking for duplicates", 1, 2)
                     spool.seek(self._places[number])
                     return pieces(json.loads(spool.readline())[0])
 
-                near = near_twins(work / "sketches.bin", self._policy.near_similarity, text_of, exact >= 0)
+                def tell(done: int, pairs: int) -> None:
+                    self._tell(_COMPARING, done, pairs)
+
+                near = near_twins(work / "sketches.bin", self._policy.near_similarity, text_of, exact >= 0, tell)
         dropped: Truths = exact >= 0
         if self._policy.duplicates == "keep":
             dropped = np.zeros(len(exact), bool)
@@ -274,8 +295,6 @@ class Pipeline:
                     read.reasons.append(code)
                     where = f"row {self._rows[earlier]} of {self._files[self._file_of[earlier]]}"
                     read.detail = f"it {'equals' if equal else 'nearly equals'} {where}"
-                    if getattr(self._policy, code) == "stop":
-                        raise stopped(code, read.file, read.row, read.detail)
                     yield read, None
                 else:
                     yield read, Conversation(messages, read.file, read.row, tools)
@@ -308,25 +327,22 @@ class Pipeline:
             state: State = "repaired" if read.reasons else "kept"
             return self._sampled(read, state, [_line(sample, conversation, {}) for sample in whole], whole)
         code = "many_turns" if whole is None else "too_long"
-        read.detail = f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens"
-        if getattr(self._policy, code) == "stop":
-            raise stopped(code, read.file, read.row, read.detail)
         read.reasons.append(code)
-        if getattr(self._policy, code) == "drop":
+        read.note(f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens")
+        if getattr(self._policy, code) != "split":
             return _Outcome(read, lost=sum(lengths)), []
         cut = self._cutter.cut(conversation, max(lengths, default=0))
         if cut.error is not None:
             return self._unmasked(read, cut.error), []
-        if cut.lost:
-            read.reasons.append("long_turn")
-        if not cut.parts:
-            return _Outcome(read, lost=cut.lost), []
+        read.reasons += [reason for reason in cut.reasons if reason not in read.reasons]
+        if not cut.parts or (self._policy.too_long == "stop" and "too_long" in cut.reasons):
+            return _Outcome(read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)), []
         lines = [
             _line(sample, part.conversation, {"part": number, "first_message": part.first})
             for number, part in enumerate(cut.parts)
             for sample in part.samples
         ]
-        outcome, lines = self._sampled(read, "split", lines, [sample for part in cut.parts for sample in part.samples])
+        outcome, lines = self._sampled(read, "split", lines, cut.samples)
         outcome.lost = cut.lost
         return outcome, lines
 
@@ -335,17 +351,17 @@ class Pipeline:
         return _Outcome(read, state, [len(line) for line in lines], [len(sample.input_ids) for sample in samples], trained), lines
 
     def _unmasked(self, read: _Read, error: MaskError) -> _Outcome:
-        if self._policy.mask == "stop":
-            raise error
+        self._unproved = self._unproved or error
         read.reasons += ["mask", error.code]
-        read.detail = f"message {error.turn}: {error.reason}"
+        read.note(f"message {error.turn}: {error.reason}")
         return _Outcome(read)
 
-    def _write(self, work: Path, folder: Path, chosen: Chosen) -> Summary:
+    def _write(self, work: Path, folder: Path, chosen: Chosen) -> None:
         """The samples into their files and the entries into the ledger, in the order of the rows; the totals must agree."""
         decode, encode = msgspec.json.Decoder(_Outcome).decode, msgspec.json.Encoder().encode
         mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
-        summary, parts = Summary(), {TRAIN_FILE: _Part("train"), HELDOUT_FILE: _Part("heldout")}
+        summary, stops, firsts = Summary(), Stops(self._policy), dict[str, str]()
+        parts = {TRAIN_FILE: _Part("train"), HELDOUT_FILE: _Part("heldout")}
         size, read_so_far, rows = (work / "samples").stat().st_size, 0, 0
         with (
             (work / "outcomes").open("rb") as outcomes,
@@ -366,6 +382,9 @@ class Pipeline:
                     entry = parts[TRAIN_FILE].take(outcome, lines, train, copies)
                 ledger.write(encode(entry) + b"\n")
                 summary.add(entry)
+                stops.add(entry.file, entry.row, entry.reasons, entry.detail)
+                if entry.state == "dropped":
+                    firsts.setdefault(entry.reasons[-1], entry.detail)
                 rows += 1
             written = sum(part.tokens for part in parts.values())
             if (summary.total_rows, summary.total_tokens, read_so_far) != (rows, written, size):
@@ -373,23 +392,15 @@ class Pipeline:
             for file in (train, heldout, ledger):
                 file.flush()
                 os.fsync(file.fileno())
-        if not parts[TRAIN_FILE].samples:
-            raise _nothing(summary)
-        self._write_summary(folder, summary, parts[TRAIN_FILE], parts[HELDOUT_FILE], chosen)
-        return summary
-
-    def _write_summary(self, folder: Path, summary: Summary, train: _Part, heldout: _Part, chosen: Chosen) -> None:
+        train_part, heldout_part = parts.values()
+        error = stops.error(self._unproved) or (None if train_part.samples else _nothing(summary, firsts))
         figures = {
-            "conversations": train.conversations + heldout.conversations,
-            "train": train.samples,
-            "heldout": heldout.samples,
-            "tokens": train.tokens + heldout.tokens,
-            "trained_tokens": train.trained,
-            "longest": max(train.longest, heldout.longest),
-            "weighted": train.weighted or heldout.weighted,
+            **_figures(train_part, heldout_part),
             "leaks": {"moved": chosen.moved, "reported": chosen.reported},
             "formats": formats_seen(self._reader.formats),
             "ledger": summary.to_json(),
+            "stops": msgspec.to_builtins(list(stops)),
+            **({} if error is None else {"error": error.to_json()}),
         }
         write_json(folder / SUMMARY_FILE, figures)
 
@@ -421,6 +432,18 @@ class _Part:
         return Entry(read.file, read.row, outcome.state, read.reasons, ids, tokens, outcome.lost, read.detail)
 
 
+def _figures(train: _Part, heldout: _Part) -> dict[str, Any]:
+    return {
+        "conversations": train.conversations + heldout.conversations,
+        "train": train.samples,
+        "heldout": heldout.samples,
+        "tokens": train.tokens + heldout.tokens,
+        "trained_tokens": train.trained,
+        "longest": max(train.longest, heldout.longest),
+        "weighted": train.weighted or heldout.weighted,
+    }
+
+
 def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> bytes:
     """A sample as the files have it. The messages may hold numbers of any size, which only the standard library writes."""
     record = sample.to_json()
@@ -445,8 +468,9 @@ def _batches(read: Iterator[tuple[_Read, Conversation | None]]) -> Iterator[list
         yield batch
 
 
-def _nothing(summary: Summary) -> LuthierError:
+def _nothing(summary: Summary, details: dict[str, str]) -> LuthierError:
+    """`details` has those of the first row dropped for each reason."""
     dropped = sorted(summary.reasons.get("dropped", {}).items(), key=lambda item: -item[1])
-    why = "; ".join(f"{number} {describe(code)}" for code, number in dropped[:4])
-    message = f"None of the {summary.total_rows} rows is left. Dropped: {why or 'none'}."
+    why = [f"{number} {describe(code)}{f' ({detail})' if (detail := details.get(code)) else ''}" for code, number in dropped[:4]]
+    message = f"None of the {summary.total_rows} rows is left. Dropped: {'; '.join(why) or 'none'}."
     return LuthierError("Nothing to train on", message, "The recipe's section [policy] decides what becomes of odd rows (docs/data.md).")

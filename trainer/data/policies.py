@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from models.conversations import ROLES
-from trainer.data.formats_turns import Message
+from trainer.data.formats_turns import Converted, Message
 
 Choice = Literal["repair", "drop", "stop"]
 DropOrStop = Literal["drop", "stop"]
@@ -24,6 +24,7 @@ class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     damage: DropOrStop = "stop"
     unreadable: DropOrStop = "drop"
+    unknown_key: Choice = "drop"
     content: Choice = "repair"
     unknown_role: Choice = "drop"
     late_system: Choice = "repair"
@@ -53,6 +54,7 @@ class Policy(NamedTuple):
 POLICIES: dict[str, Policy] = {
     "damage": Policy("a row that is broken, or a file that is cut off"),
     "unreadable": Policy("a row that makes no conversation in the file's format"),
+    "unknown_key": Policy("a key of a message that was meant to have an effect and has none (misspelt, say)", "the key is left out"),
     "content": Policy("content that is no text", "text parts are joined, numbers written out; pictures and the like cannot be"),
     "unknown_role": Policy("a role other than system, user, assistant and tool", "the message is left out"),
     "late_system": Policy("a system message after the beginning", "it joins the system prompt"),
@@ -91,11 +93,18 @@ def table(policies: Policies) -> list[dict[str, Any]]:
 
 
 class Rejected(Exception):
-    """A row that a policy drops, or for which it stops. `code` is the policy's name."""
+    """A row that a policy leaves out. `code` is the policy's name."""
 
-    def __init__(self, code: str, detail: str, *, stop: bool) -> None:
+    def __init__(self, code: str, detail: str) -> None:
         super().__init__(code, detail)
-        self.code, self.detail, self.stop = code, detail, stop
+        self.code, self.detail = code, detail
+
+
+class Settled(NamedTuple):
+    """A conversation as it is trained on. `repairs` says by policy what was repaired, where it was met first."""
+
+    messages: list[Message]
+    repairs: dict[str, str]
 
 
 class SpecialTexts:
@@ -129,14 +138,12 @@ class SpecialTexts:
 THINKING = ("<think>", "</think>")
 
 
-def settle(
-    messages: list[Message], policies: Policies, special: SpecialTexts, tools: list[Message] | None = None
-) -> tuple[list[Message], list[str]]:
-    """The messages as they are trained on, and the codes of what was repaired. Raises Rejected."""
-    if not messages:
-        raise Rejected("unreadable", "it has no message", stop=policies.unreadable == "stop")
-    settling = _Settling(messages, policies)
-    if not _is_plain(messages):
+def settle(converted: Converted, policies: Policies, special: SpecialTexts) -> Settled:
+    """A row's conversation by the policies. Raises Rejected."""
+    settling = _Settling(converted.messages, policies)
+    if converted.unknown:
+        settling.meet("unknown_key", "; ".join(converted.unknown))
+    if not _is_plain(converted.messages):
         for step in (
             settling.content,
             settling.unknown_role,
@@ -147,10 +154,10 @@ def settle(
             settling.user_last,
         ):
             step()
-    settling.special_text(special, tools)
+    settling.special_text(special, converted.tools)
     if not any(message["role"] == "assistant" and message.get("weight", 1) != 0 for message in settling.messages):
-        settling.give_up("untrained", "no message of the assistant has a weight above 0")
-    return settling.messages, settling.repairs
+        raise Rejected("untrained", "no message of the assistant has a weight above 0")
+    return Settled(settling.messages, settling.repairs)
 
 
 def _is_plain(messages: list[Message]) -> bool:
@@ -166,18 +173,14 @@ def _is_plain(messages: list[Message]) -> bool:
 class _Settling:
     def __init__(self, messages: list[Message], policies: Policies) -> None:
         self.messages = messages
-        self.repairs: list[str] = []
+        self.repairs: dict[str, str] = {}
         self._policies = policies
 
     def meet(self, code: str, detail: str) -> None:
         """Go on with the repair if that is the policy's choice."""
         if getattr(self._policies, code) != "repair":
-            self.give_up(code, detail)
-        if code not in self.repairs:
-            self.repairs.append(code)
-
-    def give_up(self, code: str, detail: str) -> None:
-        raise Rejected(code, detail, stop=getattr(self._policies, code) == "stop")
+            raise Rejected(code, detail)
+        self.repairs.setdefault(code, detail)
 
     def content(self) -> None:
         settled = []
@@ -190,7 +193,7 @@ class _Settling:
                 self.meet("content", detail)
                 text = _text_of(content)
                 if text is None:
-                    self.give_up("content", f"{detail}, from which no text can be made")
+                    raise Rejected("content", f"{detail}, from which no text can be made")
                 message = {**message, "content": text}
             settled.append(message)
         self.messages = settled
@@ -227,7 +230,7 @@ class _Settling:
                 kept += [message for message in exchange if not _is_empty(message)]
         self.messages = kept
         if all(message["role"] == "system" for message in kept):
-            self.give_up("empty_turn", "no exchange has both a question and an answer")
+            raise Rejected("empty_turn", "no exchange has both a question and an answer")
 
     def assistant_first(self) -> None:
         begin = self._begin()
@@ -235,7 +238,7 @@ class _Settling:
             self.meet("assistant_first", f"the first turn is of the {self.messages[begin]['role']}")
             first = next((place for place, message in enumerate(self.messages) if message["role"] == "user"), None)
             if first is None:
-                self.give_up("assistant_first", "nobody speaks as the user")
+                raise Rejected("assistant_first", "nobody speaks as the user")
             self.messages = [*self.messages[:begin], *self.messages[first:]]
 
     def consecutive(self) -> None:
@@ -248,7 +251,7 @@ class _Settling:
             self.meet("consecutive", detail)
             earlier = settled[-1]
             if "tool_calls" in earlier or "tool_calls" in message or earlier.get("weight", 1) != message.get("weight", 1):
-                self.give_up("consecutive", f"{detail}, and calls of tools or different weights keep them apart")
+                raise Rejected("consecutive", f"{detail}, and calls of tools or different weights keep them apart")
             settled[-1] = _joined(earlier, message)
         self.messages = settled
 
@@ -258,7 +261,7 @@ class _Settling:
             while self.messages and self.messages[-1]["role"] != "assistant":
                 self.messages = self.messages[:-1]
             if not self.messages:
-                self.give_up("untrained", "there is no answer")
+                raise Rejected("untrained", "there is no answer")
 
     def special_text(self, special: SpecialTexts, tools: list[Message] | None) -> None:
         for place, message in enumerate(self.messages):
@@ -269,10 +272,10 @@ class _Settling:
             self.meet("special_text", detail)
             repaired = special.broken_up(message)
             if special.found(repaired) is not None:
-                self.give_up("special_text", detail)
+                raise Rejected("special_text", detail)
             self.messages = [*self.messages[:place], repaired, *self.messages[place + 1 :]]
         if tools and (found := special.found({"content": tools, "role": "tools"})) is not None:
-            self.give_up("special_text", f"its tools hold the control token {found}")
+            raise Rejected("special_text", f"its tools hold the control token {found}")
 
     def _begin(self) -> int:
         """How many system messages stand at the beginning."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from jobs.errors import LuthierError
 from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_turns import Message, RowProblem
-from trainer.data.policies import POLICIES, Policies, Rejected, SpecialTexts, settle
+from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 
 _SAMPLE = 48  # rows from which a file's format is told
 _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was dropped: `reasons` then say why, else what was repaired."""
+    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired."""
 
     file: str
     row: int
@@ -38,8 +40,8 @@ class Reader:
         self._special = special
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
-        """Every row of a source, in order. Raises LuthierError where a policy says stop."""
-        for file, rows in groupby(read_rows(source, self._policies.damage, on_progress), key=lambda row: row.file):
+        """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
+        for file, rows in groupby(read_rows(source, on_progress), key=lambda row: row.file):
             yield from self._of_file(file, rows)
 
     def _of_file(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
@@ -57,27 +59,18 @@ class Reader:
             yield self._settled(row)
 
     def _settled(self, row: RawRow) -> Row:
-        if row.value is None or row.damage is not None:
+        if row.value is None:
             return Row(row.file, row.row, None, None, ("damage",), row.damage or "")
         try:
             converted = self.formats[row.file].convert(row.value)
         except RowProblem as problem:
-            if self._policies.unreadable == "stop":
-                raise stopped("unreadable", row.file, row.row, problem.detail) from None
             return Row(row.file, row.row, None, None, ("unreadable", problem.code), problem.detail)
         try:
-            messages, repairs = settle(converted.messages, self._policies, self._special, converted.tools)
+            settled = settle(converted, self._policies, self._special)
         except Rejected as rejected:
-            if rejected.stop:
-                raise stopped(rejected.code, row.file, row.row, rejected.detail) from None
             return Row(row.file, row.row, None, None, (rejected.code,), rejected.detail)
-        return Row(row.file, row.row, messages, converted.tools, (*converted.repairs, *repairs))
-
-
-def stopped(code: str, file: str, row: int, detail: str) -> LuthierError:
-    """The error for a row at which a policy says stop."""
-    message = f"{file}, row {row}: {detail} ({POLICIES[code].meets})."
-    return LuthierError("Stopped by a policy", message, f"Mend that row, or choose otherwise in the recipe: policy.{code}.")
+        reasons = (*converted.repairs, *settled.repairs)
+        return Row(row.file, row.row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()))
 
 
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:
@@ -93,9 +86,18 @@ def _first(rows: Iterator[RawRow]) -> list[RawRow]:
     return first
 
 
-def formats_seen(formats: dict[str, Format]) -> list[dict[str, object]]:
-    """The files' formats for people: those of one kind and reason once."""
+def formats_seen(formats: dict[str, Format]) -> list[dict[str, Any]]:
+    """The files' formats for people: those of one kind and reason once, with the whole mapping of the first."""
     seen: dict[tuple[str, str, Sequence[str]], list[str]] = {}
     for file, found in formats.items():
         seen.setdefault((found.name, found.reason, found.unused), []).append(file)
-    return [{"files": files, "format": name, "reason": reason, "unused": list(unused)} for (name, reason, unused), files in seen.items()]
+    return [
+        {
+            "files": files,
+            "format": name,
+            "reason": reason,
+            "unused": list(unused),
+            "mapping": msgspec.to_builtins(formats[files[0]].mapping),
+        }
+        for (name, reason, unused), files in seen.items()
+    ]

@@ -53,12 +53,12 @@ class Reader:
 
     def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
         self._path, self._on_read = path, on_read
-        self._file = path.open("rb")
+        self.file = path.open("rb")
         self.failure: str | None = None
-        start = self._file.read(4)
-        self._file.seek(0)
+        start = self.file.read(4)
+        self.file.seek(0)
         self.compression = "gzip" if start.startswith(_GZIP) else "zstd" if start == _ZSTD else None
-        self._source: io.BufferedIOBase = _open(self.compression, self._file)
+        self._source: io.BufferedIOBase = _open(self.compression, self.file)
         self._given = 0
         self._salvaging = False
         self.head = self._bytes()
@@ -69,7 +69,7 @@ class Reader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        self.file.close()
 
     def read(self) -> bytes:
         """The next chunk of the text as UTF-8; b"" at its end. What is not valid UTF-8 stays as it is."""
@@ -106,13 +106,13 @@ class Reader:
                 wanted -= len(part)
         data = b"".join(parts)
         self._given += len(data)
-        self._on_read(self._file.tell())
+        self._on_read(self.file.tell())
         return data
 
     def _salvage(self, pending: int) -> None:
         """pyarrow drops what it had of the piece in which the file ends: go there again, byte by byte."""
-        self._file = self._path.open("rb")  # pyarrow closes the old one
-        self._source = _open(self.compression, self._file)
+        self.file = self._path.open("rb")  # pyarrow closes the old one
+        self._source = _open(self.compression, self.file)
         left = self._given + pending
         while left:
             left -= len(self._source.read(min(left, CHUNK)))

@@ -6,8 +6,7 @@ import json
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ import msgspec
 from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
 from models.registry import resolve
-from trainer.data.files import read_rows
-from trainer.data.formats import recognise
+from trainer.data.files import RawRow, read_rows, source_files, source_size
+from trainer.data.hub import HUB
 from trainer.data.inspection import (
     DATA_FOLDER,
     LEDGER_FILE,
@@ -26,6 +25,7 @@ from trainer.data.inspection import (
     UNTRAINED,
     VOCABULARY_FILE,
     Amount,
+    Failure,
     FoundFormat,
     Lengths,
     Problem,
@@ -35,8 +35,8 @@ from trainer.data.inspection import (
     TemplateCheck,
     write_index,
 )
-from trainer.data.ledger import STATES, read_ledger
-from trainer.data.pipeline import Cancelled, prepare
+from trainer.data.ledger import STATES, Stop, read_ledger
+from trainer.data.pipeline import Cancelled, Refused, prepare
 from trainer.data.vocabulary import vocabulary_of
 from trainer.launch import frozen_recipe
 from trainer.recipe import Recipe
@@ -45,7 +45,7 @@ _KEPT_ROWS = 2000  # rows whose text is kept for looking at, and as many again t
 _ROW_TEXT = 4000  # characters of each
 _FIRST = 5
 _BINS = 16
-_HEAD = 48
+_KEEPING = "keeping rows to look at"
 _TELL_SECONDS = 0.25
 
 
@@ -62,9 +62,12 @@ class Teller:
         if what != self._what:
             self._what = what
             self._context.phase(what)
-        if total and time.monotonic() - self._told >= _TELL_SECONDS:
+        if done and time.monotonic() - self._told >= _TELL_SECONDS:
             self._told = time.monotonic()
-            self._context.event("step", step=min(99, 100 * done // total), total=100)
+            if total:
+                self._context.event("step", step=min(99, 100 * done // total), total=100)
+            else:
+                self._context.phase(f"{what}, {done / 1e6:,.1f} MB so far")
 
     def check(self) -> None:
         if self._context.stopping.is_set():
@@ -85,9 +88,14 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     report = check_template(tokenizer, directory)
     write_atomic(folder / VOCABULARY_FILE, msgspec.json.encode(vocabulary_of(tokenizer, report.stop_ids)).decode())
     try:
-        prepared = prepare(recipe.data_settings, tokenizer, report, folder, teller, context.stopping.is_set)
-        checks = [TemplateCheck(check.name, check.status, check.detail) for check in report.checks]
-        summary = summarise(folder, recipe, _formats(prepared.summary["formats"], recipe), checks, teller)
+        error = None
+        try:
+            prepared = prepare(recipe.data_settings, tokenizer, report, folder, teller, context.stopping.is_set)
+        except Refused as refused:
+            prepared, error = refused.prepared, Failure(**refused.to_json())
+        summary = summarise(folder, recipe, prepared.summary, teller)
+        summary.checks = [TemplateCheck(check.name, check.status, check.detail) for check in report.checks]
+        summary.error = error
         _keep_rows(recipe, folder, teller)
     except Cancelled:
         return None
@@ -95,8 +103,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     return {"rows": summary.rows, "samples": summary.train + summary.heldout, "tokens": summary.tokens}
 
 
-def summarise(folder: Path, recipe: Recipe, formats: list[FoundFormat], checks: list[TemplateCheck], teller: Teller) -> Summary:
-    """Add up the ledger and the samples of a folder, in one pass over each."""
+def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller) -> Summary:
+    """Add up the ledger and the samples of a folder, in one pass over each. `figures` are those of the pipeline's own summary."""
     states: dict[str, Amount] = {state: Amount() for state in STATES}
     problems: dict[tuple[str, str], Problem] = {}
     teller("summing up", 0, 0)
@@ -105,32 +113,36 @@ def summarise(folder: Path, recipe: Recipe, formats: list[FoundFormat], checks: 
         amount = states[entry.state]
         amount.rows += 1
         amount.tokens += entry.tokens
+        amount.lost += entry.lost
         for code in entry.reasons:
-            problem = problems.setdefault((code, entry.state), Problem(code, entry.state))
+            problem = problems.setdefault((code, entry.state), Problem(code, entry.state, detail=entry.detail))
             problem.rows += 1
             if len(problem.first) < _FIRST:
                 problem.first.append({"file": entry.file, "row": entry.row})
-    counts: dict[str, int] = {}
     lengths: Counter[int] = Counter()
     trained = 0
     for part in ("train", "heldout"):
         for sample in _samples(folder / f"{part}.jsonl"):
             teller.check()
-            counts[part] = counts.get(part, 0) + 1
             lengths[len(sample.input_ids)] += 1
             trained += len(sample.labels) - sample.labels.count(UNTRAINED)
+    sources = [source.path for source in recipe.sources]
     return Summary(
-        sources=[source.path for source in recipe.sources],
+        sources=sources,
         model=recipe.model,
         context=recipe.train.max_length,
-        formats=formats,
+        formats=[
+            FoundFormat(found["files"], found["format"], found["reason"], found["mapping"], found["unused"]) for found in figures["formats"]
+        ],
         states=states,
         problems=sorted(problems.values(), key=lambda problem: -problem.rows),
         lengths=histogram(lengths, recipe.train.max_length),
-        train=counts.get("train", 0),
-        heldout=counts.get("heldout", 0),
+        train=figures["train"],
+        heldout=figures["heldout"],
         trained_tokens=trained,
-        checks=checks,
+        leaks=figures["leaks"],
+        stops=msgspec.convert(figures["stops"], list[Stop]),
+        others=[str(path) for source in sources if not source.startswith(HUB) for path in source_files(source).others],
     )
 
 
@@ -164,27 +176,30 @@ def _samples(path: Path) -> Iterator[StoredSample]:
 
 def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
     """Write down how the first rows read in their files, and the first of those that were not kept as they are."""
-    entries = read_ledger(folder / LEDGER_FILE)
-    left = {True: _KEPT_ROWS, False: _KEPT_ROWS}
+    kept, others = array("q"), array("q")
+    for place, entry in enumerate(read_ledger(folder / LEDGER_FILE)):
+        places = kept if entry.state == "kept" else others
+        if len(places) < _KEPT_ROWS:
+            places.append(place)
+    wanted = {*kept, *others}
+    size, written = sum(source_size(source.path) for source in recipe.sources), 0
+    teller(_KEEPING, 0, size)
+    pairs = zip(_all_rows(recipe, lambda read: teller(_KEEPING, read, size)), read_ledger(folder / LEDGER_FILE), strict=False)
     with (folder / ROWS_FILE).open("wb") as file:
-        for source in recipe.sources:
-            for raw, entry in zip(read_rows(source.path, "drop", lambda _: teller.check()), entries, strict=False):
-                is_kept = entry.state == "kept"
-                left[is_kept] -= 1
-                if left[is_kept] >= 0:
-                    text = raw.damage if raw.value is None else json.dumps(raw.value, ensure_ascii=False)
-                    row = RowText(entry.file, entry.row, (text or "")[:_ROW_TEXT])
-                    file.write(msgspec.json.encode(row) + b"\n")
+        for place, (raw, entry) in enumerate(pairs):
+            if place in wanted:
+                text = raw.damage if raw.value is None else json.dumps(raw.value, ensure_ascii=False)
+                file.write(msgspec.json.encode(RowText(entry.file, entry.row, (text or "")[:_ROW_TEXT])) + b"\n")
+                written += 1
+            if written == len(wanted):
+                return
 
 
-def _formats(seen: list[dict[str, Any]], recipe: Recipe) -> list[FoundFormat]:
-    """How the files were read, with the whole mapping for whoever wants to change a part of it."""
-    formats = []
-    for found in seen:
-        head = (row.value for row in read_rows(found["files"][0], "drop") if row.value is not None)
-        mapping = recognise(list(islice(head, _HEAD)), recipe.format).mapping
-        formats.append(FoundFormat(found["files"], found["format"], found["reason"], msgspec.to_builtins(mapping), found["unused"]))
-    return formats
+def _all_rows(recipe: Recipe, on_progress: Callable[[int], None]) -> Iterator[RawRow]:
+    before = 0
+    for source in recipe.sources:
+        yield from read_rows(source.path, lambda read, before=before: on_progress(before + read))  # type: ignore[misc]
+        before += source_size(source.path)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from jobs.errors import LuthierError
 from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
+from trainer.data.files import check_source
+from trainer.data.hub import HUB
 from trainer.data.inspection import Inspection, StoredSample, Summary, start
 from trainer.data.ledger import Entry
 from trainer.recipe import Recipe, load
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
 from tui.glyphs import glyphs
@@ -35,7 +37,7 @@ _model = click.option("--model", help="A model's name or folder: its chat templa
 
 @click.group()
 def data() -> None:
-    """Look at data: a file, a folder, hub:owner/name, or a recipe (.toml) with its data, format and policies."""
+    """Look at data: a file, a folder, hub:owner/name[/config][:split], or a recipe (.toml) with its data, format and policies."""
 
 
 @data.command()
@@ -43,12 +45,19 @@ def data() -> None:
 @_model
 @json_option
 def check(source: str, model: str | None, as_json: bool) -> None:
-    """What becomes of each row. Exits with 1 when a policy says stop."""
+    """What becomes of each row. Exits with 1 where a policy says stop, or nothing is left to train on."""
     with _inspected(source, model) as inspection:
         if as_json:
             print_json(_summary_json(inspection.summary))
         else:
             show_summary(inspection.summary)
+        refuse(inspection.summary)
+
+
+def refuse(summary: Summary) -> None:
+    """Raise what stands against training on the data."""
+    if summary.error is not None:
+        raise LuthierError(summary.error.title, summary.error.message, summary.error.hint)
 
 
 @data.command()
@@ -83,6 +92,7 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
     if not target.absolute().parent.is_dir():
         raise LuthierError("No such folder", f"{target.absolute().parent} is not there.", "Make it first.")
     with _inspected(source, model) as inspection:
+        refuse(inspection.summary)
         count = _write_samples(inspection, target)
         if as_json:
             print_json({"path": str(target.absolute()), "samples": count})
@@ -116,9 +126,8 @@ def recipe_of(source: str, model: str | None) -> Recipe:
     if source.endswith(".toml"):
         recipe = load(Path(source))
         return recipe if model is None else msgspec.structs.replace(recipe, model=model)
-    where = source if source.startswith("hub:") else str(Path(source).expanduser().absolute())
-    if not source.startswith("hub:") and not Path(where).exists():
-        raise LuthierError("No such data", f"{where} is not there.", "A data set of the hub is written hub:owner/name.")
+    where = source if source.startswith(HUB) else str(Path(source).expanduser().absolute())
+    check_source(where)
     return Recipe(data=[where], model=model or BUILTIN)
 
 
@@ -166,25 +175,30 @@ def show_summary(summary: Summary) -> None:
     for found in summary.formats:
         out.print(Text.assemble(("format  ", "dim"), (found.name, "bold"), "  ", found.reason))
         if found.unused:
-            out.print(Text.assemble(("unused  ", "dim"), ", ".join(found.unused)))
+            out.print(Text.assemble(("unused  ", "dim"), few(found.unused)))
+    if summary.others:
+        out.print(Text.assemble(("left    ", "dim"), few([Path(path).name for path in summary.others]), " (no data files)"))
     out.print()
-    table = plain_table("state", ">rows", ">tokens", ">share")
+    table = plain_table("state", ">rows", ">tokens", ">lost", ">share")
     for state, amount in summary.states.items():
         share = f"{100 * amount.rows / summary.rows:.1f} %" if summary.rows else ""
-        table.add_row(f"{_state_glyph(state)} {state}", f"{amount.rows:,}", f"{amount.tokens:,}", share)
-    table.add_row("  all", f"{summary.rows:,}", f"{summary.tokens:,}", "", style="bold")
+        table.add_row(f"{_state_glyph(state)} {state}", f"{amount.rows:,}", f"{amount.tokens:,}", f"{amount.lost:,}", share)
+    table.add_row("  all", f"{summary.rows:,}", f"{summary.tokens:,}", f"{summary.lost:,}", "", style="bold")
     out.print(table)
     out.print()
     if summary.problems:
         many_files = sum(len(found.files) for found in summary.formats) > 1
-        problems = plain_table("reason", "state", ">rows", "first rows")
+        problems = plain_table("reason", "state", ">rows", "first rows", "the first of them")
         for problem in summary.problems:
             first = ", ".join(_place(place, many_files) for place in problem.first)
-            problems.add_row(problem.code, problem.state, f"{problem.rows:,}", first)
+            problems.add_row(problem.code, problem.state, f"{problem.rows:,}", first, Text(visible(problem.detail), overflow="ellipsis"))
         out.print(problems)
         out.print()
     trained = f"{summary.trained_tokens:,} tokens of them are trained" if summary.tokens else "no token is trained"
     out.print(Text(f"{summary.train:,} samples to train, {summary.heldout:,} held out; {trained}."))
+    if any(summary.leaks.values()):
+        moved, reported = summary.leaks["moved"], summary.leaks["reported"]
+        out.print(Text(f"{moved:,} conversations nearly equal another one and were not held out; {reported:,} such ones are held out."))
     lengths = summary.lengths
     if lengths.counts:
         out.print(
@@ -230,7 +244,7 @@ def _summary_json(summary: Summary) -> dict[str, Any]:
     import msgspec
 
     whole: dict[str, Any] = msgspec.to_builtins(summary)
-    return {**whole, "rows": summary.rows, "tokens": summary.tokens}
+    return {**whole, "rows": summary.rows, "tokens": summary.tokens, "lost": summary.lost}
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -22,6 +23,12 @@ def print_json(value: Any) -> None:
 
 def print_json_line(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def few(names: Sequence[str], most: int = 12) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def plain_table(*columns: str) -> Table:

@@ -15,7 +15,7 @@ from models.builtin import BUILTIN
 from trainer import launch
 from trainer.plan import Plan, make_plan
 from trainer.recipe import Recipe, load
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.figures import duration
 
@@ -100,5 +100,5 @@ def _data(made: Plan) -> str:
 def _format(found: dict[str, Any]) -> str:
     files = [Path(file).name for file in found["files"]]
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    unused = f"; not used: {', '.join(found['unused'])}" if found["unused"] else ""
+    unused = f"; not used: {few(found['unused'])}" if found["unused"] else ""
     return escape(f"{', '.join(files[:3])}{more}: {found['reason']}{unused}")

@@ -26,6 +26,7 @@ from trainer.data.ledger import Entry
 from trainer.launch import frozen_recipe
 from tui import actions
 from tui.actions import Place
+from tui.glyphs import glyphs
 from tui.joblist import INSPECTION, JobRow
 from tui.screens.base import LuthierScreen
 from tui.widgets.data_overview import DataOverview
@@ -157,7 +158,7 @@ class DataScreen(LuthierScreen):
     def show_nothing(self) -> None:
         """The title, and what stands in the place of the ledger while there is none."""
         self.set_class(self.inspection is None, "-without")
-        self.query_one("#data-title", Static).update(_title(self.job, self.state))
+        self.query_one("#data-title", Static).update(_title(self.job, self.state, self.inspection))
         if self.inspection is not None:
             found = self.inspection.summary.formats
             more = f"  (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -203,7 +204,7 @@ class DataScreen(LuthierScreen):
             case "stop":
                 return isinstance(self.state, Alive)
             case "error":
-                return isinstance(self.state, Failed)
+                return isinstance(self.state, Failed) or (self.inspection is not None and self.inspection.summary.error is not None)
             case _:
                 return True
 
@@ -266,7 +267,10 @@ class DataScreen(LuthierScreen):
             self.app.read_jobs()
 
     def action_error(self) -> None:
-        if isinstance(self.state, Failed) and self.job is not None:
+        refusal = self.inspection.summary.error if self.inspection is not None else None
+        if refusal is not None:
+            self.app.show_failure(LuthierError(refusal.title, refusal.message, refusal.hint))
+        elif isinstance(self.state, Failed) and self.job is not None:
             error = LuthierError(self.state.title, self.state.message, self.state.hint)
             self.app.show_failure(error, tail_lines(self.job.log_path, 12))
 
@@ -299,7 +303,7 @@ class DataScreen(LuthierScreen):
         return True
 
 
-def _title(job: Job | None, state: State | None) -> Content:
+def _title(job: Job | None, state: State | None, inspection: Inspection | None) -> Content:
     if job is None:
         return Content("")
     settings = job.spec.settings
@@ -308,6 +312,8 @@ def _title(job: Job | None, state: State | None) -> Content:
     parts = [Content.styled(name, "bold")]
     if state is not None and not isinstance(state, Done):
         parts.append(state_content(state))
+    if inspection is not None and inspection.summary.error is not None:
+        parts.append(Content.styled(f"{glyphs().failed} {inspection.summary.error.title}", "$error"))
     context = f"{int(settings.get('context', 0)):,}".replace(",", " ")
     model = f"as {settings.get('model', '')} sees it, context {context}"
     return Content("   ").join([*parts, Content.styled(model, "$foreground-muted")])

@@ -41,13 +41,20 @@ def overview(summary: Summary, width: int) -> Content:
     left = [*_states(summary), Content(""), *_samples(summary), Content(""), *_problems(summary, column)]
     right = _lengths(summary.lengths, summary.context, column) if summary.lengths.counts else []
     if column == width:
-        return Content("\n").join([*left, *right, *_checks(summary)])
+        return Content("\n").join([*_error(summary), *left, *right, *_checks(summary)])
     beside = [_beside(*pair, column) for pair in zip_longest(left, right, fillvalue=Content(""))]
-    return Content("\n").join([*beside, *_checks(summary)])
+    return Content("\n").join([*_error(summary), *beside, *_checks(summary)])
 
 
 def _beside(left: Content, right: Content, column: int) -> Content:
     return Content.assemble(left.truncate(column, ellipsis=True, pad=True), " " * _GAP, right)
+
+
+def _error(summary: Summary) -> list[Content]:
+    """What stands against training on this data."""
+    if summary.error is None:
+        return []
+    return [Content.styled(f"{glyphs().failed} {summary.error.title}", "bold $error"), Content(summary.error.message), Content("")]
 
 
 def _checks(summary: Summary) -> list[Content]:
@@ -124,9 +131,13 @@ def _context_line(context: int, width: int) -> Content:
 
 def _samples(summary: Summary) -> list[Content]:
     share = f" ({100 * summary.trained_tokens / summary.tokens:.0f} %)" if summary.tokens else ""
+    unused = [name for found in summary.formats for name in found.unused]
+    lost = [_muted(f"{figures.count(summary.lost)} tokens went into no sample")] if summary.lost else []
     return [
         Content(f"{_spaced(summary.train)} samples to train, {_spaced(summary.heldout)} held out"),
         _muted(f"{figures.count(summary.trained_tokens)} tokens{share} are trained"),
+        *lost,
+        *([_muted(f"unused: {', '.join(unused[:6])}{glyphs().ellipsis if len(unused) > 6 else ''}")] if unused else []),
     ]
 
 

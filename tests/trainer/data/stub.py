@@ -11,7 +11,7 @@ from models.conversations import Conversation
 from models.mask import MaskError
 from models.samples import UNTRAINED, Sample
 from trainer.data.ledger import Entry, read_ledger
-from trainer.data.pipeline import Pipeline, Progress
+from trainer.data.pipeline import Cancelled, Pipeline, Progress, read_prepared
 from trainer.data.policies import Policies, SpecialTexts
 from trainer.data.settings import DataSettings, Source
 from trainer.data.split import Heldout
@@ -80,8 +80,16 @@ def prepared(
     on_progress: Progress = lambda what, done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Run:
+    """Raises Refused, after which the folder has everything all the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    Pipeline(wanted, sampler or StubSampler(wanted.mask.turns), SPECIAL, on_progress, cancelled).run(folder)
+
+    def tell(what: str, done: int, total: int) -> None:
+        if cancelled():
+            raise Cancelled
+        on_progress(what, done, total)
+
+    Pipeline(wanted, sampler or StubSampler(wanted.mask.turns), SPECIAL, tell).run(folder)
+    read_prepared(folder, cached=False)
     return Run(folder)
 
 

@@ -14,7 +14,7 @@ from tests.models.corpus import tokenizer_for
 from tests.models.test_preflight import CHATML, report
 from tests.trainer.data.stub import settings, talk, write
 from trainer.data import cache
-from trainer.data.pipeline import Cancelled, Prepared, prepare
+from trainer.data.pipeline import Cancelled, Prepared, Refused, prepare
 from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask
 from trainer.data.split import Heldout
@@ -78,14 +78,44 @@ def test_the_real_mask_trains_the_answers_and_nothing_else(data: Path, tmp_path:
 
 
 def test_an_error_or_a_cancelled_preparation_leaves_nothing(data: Path, tmp_path: Path) -> None:
-    write(data, [talk("only a question")])
-    with pytest.raises(LuthierError, match="Nothing to train on"):
+    data.write_text("[1, 2")
+    with pytest.raises(LuthierError, match="Stopped by a policy"):
+        made(settings(data), tmp_path / "refused")
+    data.write_bytes(b"PK\3\4")
+    with pytest.raises(LuthierError, match="zip"):
         made(settings(data), tmp_path / "a")
     write(data, [talk("a", "b")])
     with pytest.raises(Cancelled):
         prepare(settings(data), tokenizer_for("chatml", template=CHATML), report(CHATML), tmp_path / "a", cancelled=lambda: True)
-    assert not list(cache.cache_directory().iterdir())
+    assert len(list(cache.cache_directory().iterdir())) == 1  # the refused one, below
     assert not (tmp_path / "a").exists()
+
+
+def test_what_is_refused_has_a_ledger_and_is_refused_from_the_cache_too(data: Path, tmp_path: Path) -> None:
+    write(data, [talk("only a question"), talk("another")])
+    for folder, cached in (("a", False), ("b", True)):
+        with pytest.raises(Refused, match=r"Nothing to train on.*None of the 2 rows is left") as caught:
+            made(settings(data), tmp_path / folder)
+        assert caught.value.prepared.cached == cached
+        assert len(caught.value.prepared.ledger.read_text().splitlines()) == 2
+
+
+def test_a_file_that_is_written_to_meanwhile_is_told_and_not_kept(data: Path, tmp_path: Path) -> None:
+    def append(what: str, done: int, total: int) -> None:
+        if what == "rendering and masking":
+            write(data, [talk("new", "row")])
+
+    with pytest.raises(LuthierError, match="changed meanwhile"):
+        prepare(settings(data), tokenizer_for("chatml", template=CHATML), report(CHATML), tmp_path / "a", append)
+    assert not list(cache.cache_directory().iterdir())
+
+
+def test_hashing_tells_how_far_it_is_and_can_be_cancelled(data: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    cache.key([str(data)], settings(data), [], lambda read: told.append((read, data.stat().st_size)))
+    assert told and told[-1][0] == told[-1][1]
+    with pytest.raises(Cancelled):
+        prepare(settings(data), tokenizer_for("chatml", template=CHATML), report(CHATML), tmp_path / "a", cancelled=lambda: True)
 
 
 def test_old_preparations_go(data: Path, tmp_path: Path) -> None:
@@ -97,6 +127,6 @@ def test_old_preparations_go(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_hub_data_set_has_no_key_and_a_missing_file_is_told(tmp_path: Path) -> None:
-    assert cache.key(["hub:owner/name"], settings(), []) is None
+    assert cache.key(["hub:owner/name"], settings(), [], lambda read: None) is None
     with pytest.raises(LuthierError, match="is not there"):
-        cache.key([str(tmp_path / "nix.jsonl")], settings(), [])
+        cache.key([str(tmp_path / "nix.jsonl")], settings(), [], lambda read: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,31 @@ def near(folder: Path, conversations: list[list[dict[str, Any]]], threshold: flo
         for messages in conversations:
             prints.add(messages, None)
     excluded = exact_twins(folder / "exact.bin") >= 0
-    twins: list[int] = near_twins(folder / "sketches.bin", threshold, lambda number: pieces(conversations[number]), excluded).tolist()
+    told: list[float] = []
+
+    def tell(done: int, total: int) -> None:
+        told.append(done / total)
+
+    twins: list[int] = near_twins(folder / "sketches.bin", threshold, lambda number: pieces(conversations[number]), excluded, tell).tolist()
+    assert told == sorted(told) and told[0] == 0 and 0.9 < told[-1] < 1  # told of each of the 16 bands
     return twins
+
+
+def test_the_search_can_be_ended_from_its_progress(tmp_path: Path) -> None:
+    def tell(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with Fingerprints(tmp_path, sketches=True) as prints:
+        prints.add(told("a", STORY), None)
+    with pytest.raises(KeyboardInterrupt):
+        near_twins(tmp_path / "sketches.bin", 0.8, lambda number: pieces(told("a")), np.zeros(1, bool), tell)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=40))
-def test_exact_twins_are_the_first_of_their_kind(tmp_path_factory: pytest.TempPathFactory, kinds: list[int]) -> None:
-    folder = tmp_path_factory.mktemp("prints")
+def test_exact_twins_are_the_first_of_their_kind(fresh: Callable[[], Path], kinds: list[int]) -> None:
+    folder = fresh()
     with Fingerprints(folder, sketches=False) as prints:
         for place, kind in enumerate(kinds):
             message = {"role": "user", "content": str(kind)}

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from jobs.errors import LuthierError
 from trainer.data import streams
 from trainer.data.files import RawRow, read_rows, source_files, source_size
+from trainer.data.hub import parsed
 
 Rows = list[dict[str, Any]]
 ROWS: Rows = [{"question": f"Wie {n}?", "answer": 'sie sagt: "né, 😀"\nund geht'} for n in range(3)]
@@ -27,8 +29,8 @@ _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("files")
+def folder(fresh: Callable[[], Path]) -> Path:
+    return fresh()
 
 
 def rows_of(folder: Path, name: str, data: bytes) -> list[RawRow]:
@@ -37,7 +39,7 @@ def rows_of(folder: Path, name: str, data: bytes) -> list[RawRow]:
     path.parent.mkdir()
     path.write_bytes(data)
     told: list[int] = []
-    rows = list(read_rows(str(path), "drop", told.append))
+    rows = list(read_rows(str(path), told.append))
     assert told == sorted(told)
     assert all(read <= source_size(str(path)) for read in told)
     assert [row.row for row in rows] == list(range(len(rows)))
@@ -193,8 +195,10 @@ BAD_LINES = {
     b'{"a": 1': "broken JSON at byte 15",
     b'{"a": 1, "a": 2}': "the key `a` twice",
     b'{"a": "\\ud83d"}': "half of a surrogate pair",
-    b'{"a": ' + b"9" * 5000 + b"}": "more than 4300 digits",
+    b'{"a": ' + b"9" * 5000 + b"}": "a number that is too large",
+    b'{"a": -1e999}': "a number that is too large",
     b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "nested too deeply",
+    b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}": "nested too deeply",
     b'{"a": "tab\there"}': "broken JSON",
     b"[1, 2]": "is a list, not an object",
     b'"text"': "is a text, not an object",
@@ -210,6 +214,41 @@ def test_a_bad_line_costs_one_row(folder: Path, line: bytes) -> None:
     assert values(rows) == [{"x": 1}, {"x": 2}, {"x": 3}]
     assert BAD_LINES[line] in str(rows[1].damage)
     assert rows[1].size == len(line)
+
+
+GARBAGE = ["garbage", '"text"', "7", "null", "[1, 2", '{"a": 1', '{"a": "x', "]", "{", "}", "[", "<p>", '{"a": {"b": [', "{]"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from([*GARBAGE, *['{"x": 1}'] * 4]), min_size=2, max_size=12).filter(lambda lines: '{"x": 1}' in lines))
+def test_lines_stay_lines_however_many_are_broken(folder: Path, lines: list[str]) -> None:
+    """In a file whose name promises lines each broken one costs itself, unless the text is one value over several lines."""
+    text = "\n".join(lines) + "\n"
+    try:
+        json.loads(text)
+    except ValueError:
+        pass
+    else:
+        return
+    rows = rows_of(folder, "rows.jsonl", text.encode())
+    whole = lines.count('{"x": 1}')
+    if 2 * whole >= len(lines) or lines[0] == '{"x": 1}':
+        assert len(rows) == len(lines)
+        assert len(values(rows)) == whole
+    assert damages(rows) or len(lines) == whole
+
+
+@pytest.mark.parametrize("first", ["garbage", '"text"', '{"x": 1', '{"x": "y', "[1, 2", "nul"])
+def test_a_few_rows_among_broken_lines_are_found(folder: Path, first: str) -> None:
+    lines = [first, *["broken", "7", '{"a": ', "[", "}"] * 5, '{"x": 1}', "more", '{"x": 2}']
+    rows = rows_of(folder, "rows.jsonl", "\n".join(lines).encode())
+    assert values(rows) == [{"x": 1}, {"x": 2}]
+    assert len(damages(rows)) == len(lines) - 2
+
+
+def test_a_pretty_row_alone_in_its_array_named_jsonl(folder: Path) -> None:
+    assert values(rows_of(folder, "rows.jsonl", b'[\n{"x": 1}\n]\n')) == [{"x": 1}]
+    assert values(rows_of(folder, "rows.jsonl", b'{"data": [\n{"x": 1},\n{"x": 2}\n]}\n')) == [{"x": 1}, {"x": 2}]
 
 
 def test_broken_inside_an_array(folder: Path) -> None:
@@ -308,23 +347,15 @@ def test_folders(folder: Path) -> None:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(data)
     (home / "loop").symlink_to(home)
-    rows = list(read_rows(str(home), "drop"))
+    os.mkfifo(home / "pipe.jsonl")
+    rows = list(read_rows(str(home)))
     assert values(rows) == ROWS * 3
     assert damages(rows) == ["the file is empty"]
     assert list(dict.fromkeys(Path(row.file).name for row in rows)) == ["a.csv", "2.jsonl.gz", "empty.jsonl", "c.parquet"]
-    assert [path.name for path in source_files(str(home)).others] == ["README.md", "dataset_info.json"]
+    assert [path.name for path in source_files(str(home)).others] == ["README.md", "dataset_info.json", "loop", "pipe.jsonl"]
     told: list[int] = []
-    list(read_rows(str(home), "drop", told.append))
+    list(read_rows(str(home), told.append))
     assert told[-1] == source_size(str(home))
-
-
-def test_stopping(folder: Path) -> None:
-    path = folder / "stop.jsonl"
-    path.write_bytes(b'{"a":1}\n{"a":\n')
-    rows = read_rows(str(path), "stop")
-    assert next(rows).value == {"a": 1}
-    with pytest.raises(LuthierError, match=r"stop\.jsonl, row 1: the file ends in the middle of a row"):
-        next(rows)
 
 
 @pytest.mark.parametrize(
@@ -341,6 +372,32 @@ def test_other_kinds_of_file(folder: Path, name: str, data: bytes, words: str) -
         rows_of(folder, name, data)
 
 
+def test_what_a_folder_promises_and_does_not_have_is_an_error(folder: Path) -> None:
+    home = folder / "dangling"
+    home.mkdir()
+    (home / "a.jsonl").write_bytes(b"{}\n")
+    (home / "b.jsonl").symlink_to("gone.jsonl")
+    with pytest.raises(LuthierError, match=r"b\.jsonl leads to gone\.jsonl, which is not there"):
+        list(read_rows(str(home)))
+    (home / "b.jsonl").unlink()
+    (home / "c.jsonl").write_bytes(b"{}\n")
+    rows = read_rows(str(home))
+    next(rows)
+    (home / "c.jsonl").unlink()
+    with pytest.raises(LuthierError, match=r"c\.jsonl is no longer there"):
+        list(rows)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_what_may_not_be_read_is_told(folder: Path) -> None:
+    home = folder / "closed"
+    (home / "inner").mkdir(parents=True)
+    (home / "a.jsonl").write_bytes(b"{}\n")
+    (home / "inner").chmod(0)
+    with pytest.raises(LuthierError, match="inner may not be read"):
+        list(read_rows(str(home)))
+
+
 def test_nothing_there(folder: Path) -> None:
     (folder / "nothing").mkdir()
     for source in (folder / "missing.jsonl", folder / "nothing", Path("/dev/null"), Path("a\0b")):
@@ -348,10 +405,14 @@ def test_nothing_there(folder: Path) -> None:
             list(read_rows(str(source)))
 
 
-def test_the_hub_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets  # the environment variable is read at import: the setting itself is changed
+@pytest.mark.parametrize("source", ["hub:", "hub:name", "hub:a/b:", "hub:a//b", "hub:a/b/c/d", "hub:/b"])
+def test_a_name_of_the_hub_is_checked_before_anybody_is_asked(source: str) -> None:
+    with pytest.raises(LuthierError, match="hub:owner/name/config:split"):
+        list(read_rows(source))
 
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(LuthierError, match="hub:nobody/nothing"):
-        list(read_rows("hub:nobody/nothing:train"))
+
+def test_names_of_the_hub() -> None:
+    assert parsed("hub:a/b") == ("a/b", None, "train")
+    assert parsed("hub:a/b:test") == ("a/b", None, "test")
+    assert parsed("hub:a/b/c") == ("a/b", "c", "train")
+    assert parsed("hub:a/b/c:train[:10%]") == ("a/b", "c", "train[:10%]")

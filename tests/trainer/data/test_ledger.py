@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
 from trainer.data.ledger import STATES, Entry, describe, read_ledger, summarise
-from trainer.data.policies import POLICIES
+from trainer.data.policies import POLICIES, Policies
 
 CODES = [*POLICIES, *PROBLEMS, *REPAIRS, "long_turn", "mixing"]
 ENTRIES = st.lists(
@@ -49,6 +49,11 @@ def test_a_file_of_them_reads_back(tmp_path: Path) -> None:
     entry = Entry("data.jsonl", 3, "dropped", ["unreadable", "no_turns"], detail="the row has no turn")
     (tmp_path / "ledger.jsonl").write_bytes(msgspec.json.encode(entry) + b"\n")
     assert list(read_ledger(tmp_path / "ledger.jsonl")) == [entry]
+
+
+def test_no_other_code_is_a_policy_s_name() -> None:
+    """By the reasons of a row one knows which policies it met."""
+    assert POLICIES.keys().isdisjoint([*PROBLEMS, *REPAIRS, "long_turn", "mixing", *Policies.__annotations__.keys() - POLICIES.keys()])
 
 
 def test_every_code_has_words() -> None:

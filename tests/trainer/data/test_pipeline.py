@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from models.samples import UNTRAINED
 from tests.trainer.data.stub import Run, StubSampler, prepared, settings, talk, write
 from trainer.data.files import read_rows
 from trainer.data.ledger import STATES, describe, summarise
-from trainer.data.pipeline import Cancelled
+from trainer.data.pipeline import Cancelled, Refused
 from trainer.data.policies import POLICIES, Policies, choices
-from trainer.data.settings import DataSettings, Mask, Source
+from trainer.data.settings import Mask, Source
 from trainer.data.split import Heldout
 
 LONG = " ".join(["word"] * 30)
@@ -77,44 +78,47 @@ POLICY = st.builds(
 )
 
 
-def outcome(folder: Path, wanted: DataSettings, sampler: StubSampler) -> Run | None:
-    """What a preparation left; None if it ended in an error for people."""
-    try:
-        return prepared(folder, wanted, sampler)
-    except LuthierError as error:
-        assert error.title
-        assert error.message
-        return None
-
-
 @hypothesis_settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROW, min_size=1, max_size=8), POLICY, st.booleans(), st.sampled_from(["all", "last"]), st.sampled_from([12, 40]))
-def test_hostile_rows(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], policy: Policies, alone: bool, turns: str, length: int
-) -> None:
-    folder = tmp_path_factory.mktemp("data")
+def test_hostile_rows(fresh: Callable[[], Path], rows: list[Any], policy: Policies, alone: bool, turns: str, length: int) -> None:
+    folder = fresh()
     data = write(folder / "data.jsonl", [talk("hello", "yes"), *rows])
     wanted = settings(data, policy=policy, max_length=length, mask=Mask(turns), heldout=Heldout(share=0.2, at_least=1))  # type: ignore[arg-type]
-    run = prepared(folder / "out", wanted, StubSampler(turns, alone=alone))  # the first row is good: there is always something left
-    check_books(run, sum(1 for _ in read_rows(str(data), "drop")))
+    try:
+        run = prepared(folder / "out", wanted, StubSampler(turns, alone=alone))
+    except Refused as refused:
+        assert refused.title == "Nothing to train on"
+        run = Run(folder / "out")
+    except LuthierError as error:
+        assert "ormat" in error.title and error.hint
+        return
+    check_books(run, sum(1 for _ in read_rows(str(data))))
     assert all(len(line["input_ids"]) <= length for line in (*run.train, *run.heldout))
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=5), st.sampled_from(list(POLICIES)))
-def test_a_policy_that_says_stop_stops_or_had_nothing_to_meet(tmp_path_factory: pytest.TempPathFactory, rows: list[Any], name: str) -> None:
+def test_a_policy_that_says_stop_stops_or_had_nothing_to_meet(fresh: Callable[[], Path], rows: list[Any], name: str) -> None:
     if "stop" not in choices(name):
         return
-    folder = tmp_path_factory.mktemp("data")
+    folder = fresh()
     data = write(folder / "data.jsonl", [talk("hello", "yes"), *rows])
-    lenient = dict.fromkeys(POLICIES, "drop")
+    lenient = {**dict.fromkeys(POLICIES, "drop"), "many_turns": "split", "max_messages": 4}
     dropped = prepared(folder / "dropped", settings(data, policy=Policies(**lenient), max_length=40))  # type: ignore[arg-type]
     met = {code for entry in dropped.ledger for code in entry.reasons}
     wanted = settings(data, policy=Policies(**{**lenient, name: "stop"}), max_length=40)  # type: ignore[arg-type]
-    stopped = outcome(folder / "stopped", wanted, StubSampler())
-    assert (stopped is None) == (name in met)
-    if stopped is not None:
-        check_books(stopped, sum(1 for _ in read_rows(str(data), "drop")))
+    number = sum(1 for _ in read_rows(str(data)))
+    try:
+        run = prepared(folder / "stopped", wanted)
+    except Refused as refused:
+        run = Run(folder / "stopped")
+        (stop,) = run.summary["stops"]
+        rows = [entry.row for entry in run.ledger if name in entry.reasons]
+        assert (stop["policy"], stop["rows"], stop["row"]) == (name, len(rows), rows[0])
+        assert f"policy.{name}" in refused.message and f", row {rows[0]}: " in refused.message
+        assert {run.ledger[row].state for row in rows} == {"dropped"}
+    assert (run.summary["stops"] != []) == (name in met)
+    check_books(run, number)
 
 
 BROKEN = st.one_of(
@@ -132,9 +136,9 @@ BROKEN = st.one_of(
     st.sampled_from(["data.jsonl", "data.json", "data.jsonl.gz", "data.csv"]),
     st.binary(max_size=4),
 )
-def test_hostile_files(tmp_path_factory: pytest.TempPathFactory, rows: list[Any], broken: tuple[str, int], name: str, junk: bytes) -> None:
+def test_hostile_files(fresh: Callable[[], Path], rows: list[Any], broken: tuple[str, int], name: str, junk: bytes) -> None:
     """Files cut off, with a byte changed, or with bytes put in between."""
-    folder = tmp_path_factory.mktemp("data")
+    folder = fresh()
     data = folder / name
     raw = b"".join(json.dumps(row).encode() + b"\n" for row in rows) if "jsonl" in name else json.dumps(rows).encode()
     if name == "data.csv":
@@ -148,14 +152,16 @@ def test_hostile_files(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]
         "insert": raw[:where] + junk + raw[where:],
     }.get(how, raw)
     data.write_bytes(raw)
-    lenient = Policies(damage="drop", mask="drop")
-    run = outcome(folder / "out", settings(data, policy=lenient, max_length=40), StubSampler())
-    if run is not None:
-        check_books(run, sum(1 for _ in read_rows(str(data), "drop")))
-    strict = outcome(folder / "strict", settings(data, policy=Policies(mask="drop"), max_length=40), StubSampler())
-    assert run is not None or strict is None
-    if run is not None and any("damage" in entry.reasons for entry in run.ledger):
-        assert strict is None
+    try:
+        run, refusal = prepared(folder / "out", settings(data, policy=Policies(mask="drop"), max_length=40)), ""
+    except Refused as refused:
+        run, refusal = Run(folder / "out"), refused.title
+    except LuthierError as error:
+        assert error.title and error.message and error.hint
+        return
+    check_books(run, sum(1 for _ in read_rows(str(data))))
+    damaged = any("damage" in entry.reasons for entry in run.ledger)
+    assert refusal == ("Stopped by a policy" if damaged else "" if run.train else "Nothing to train on")
 
 
 def test_half_a_surrogate_pair_is_a_dropped_row(tmp_path: Path) -> None:
@@ -174,9 +180,9 @@ SAID = st.lists(st.integers(1, 25), min_size=1, max_size=24)
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(SAID, st.booleans(), st.booleans(), st.sampled_from([4, 6, 512]), st.integers(20, 60))
 def test_each_answer_of_a_long_conversation_is_trained_once_and_whole(
-    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], system: bool, alone: bool, limit: int, length: int
+    fresh: Callable[[], Path], lengths: list[int], system: bool, alone: bool, limit: int, length: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("data")
+    folder = fresh()
     lengths = lengths if len(lengths) % 2 == 0 else [*lengths, 3]
     said = [" ".join(f"w{place}" for _ in range(count)) for place, count in enumerate(lengths)]
     row = talk(*said, system="be kind" if system else "", tools=[{"type": "function", "function": {"name": "f"}}])
@@ -227,7 +233,7 @@ def test_too_long_may_be_dropped_with_its_tokens_counted_or_stop(tmp_path: Path)
     run = prepared(tmp_path / "out", settings(data, max_length=20, policy=Policies(too_long="drop")))
     assert run.entry(1).lost == 35
     assert run.entry(1).reasons == ["too_long"]
-    with pytest.raises(LuthierError, match="row 1: 35 tokens"):
+    with pytest.raises(Refused, match=r"row 1: 35 tokens \(policy\.too_long says stop, here\)"):
         prepared(tmp_path / "stop", settings(data, max_length=20, policy=Policies(too_long="stop")))
 
 
@@ -236,15 +242,73 @@ def test_too_long_may_be_dropped_with_its_tokens_counted_or_stop(tmp_path: Path)
 
 def test_the_mask_stops_by_its_own_error_or_drops_with_its_code(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [talk("hello", "yes"), talk("hello", "UNPROVABLE")])
-    with pytest.raises(LuthierError, match="row 1, message 1: unprovable"):
+    with pytest.raises(Refused, match=r"The loss mask cannot be proved: .*row 1: message 1: unprovable") as caught:
         prepared(tmp_path / "stop", settings(data))
+    assert "As rendered: " in caught.value.hint
     assert prepared(tmp_path / "out", settings(data, policy=Policies(mask="drop"))).entry(1).reasons == ["mask", "text_changed"]
 
 
 def test_nothing_left_says_why(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [talk("hello"), talk("you")])
-    with pytest.raises(LuthierError, match=r"None of the 2 rows is left. Dropped: 2 no answer that may be trained"):
+    with pytest.raises(Refused, match=r"None of the 2 rows is left. Dropped: 2 no answer that may be trained"):
         prepared(tmp_path / "out", settings(data))
+    check_books(Run(tmp_path / "out"), 2)
+
+
+def test_a_stop_accounts_for_the_whole_file_and_names_each_policy_with_its_rows(tmp_path: Path) -> None:
+    rows = [talk("a", "b"), "broken", talk("hi", "x", "y"), talk("c", "d"), 7, talk("e", "f")]
+    data = write(tmp_path / "data.jsonl", rows)
+    with pytest.raises(Refused) as caught:
+        prepared(tmp_path / "out", settings(data, policy=Policies(user_last="stop")))
+    first, second = caught.value.message.splitlines()
+    assert first == f"{data}, row 1: is a text, not an object (policy.damage says stop, here and at 1 more row)."
+    assert second == f"{data}, row 2: the last turn is of the user (policy.user_last says stop, here)."
+    run = Run(tmp_path / "out")
+    check_books(run, 6)
+    assert [entry.state for entry in run.ledger] == ["kept", "dropped", "dropped", "kept", "dropped", "kept"]
+
+
+def test_a_misspelt_key_is_told_and_a_common_one_is_no_noise(tmp_path: Path) -> None:
+    row = talk("a", "b")
+    row["messages"][1]["wieght"] = 0
+    plain = talk("c", "d")
+    plain["messages"][0] |= {"id": "m1", "timestamp": 3, "model": "gpt", "metadata": {"x": 1}, "context": ["x"], "height": 3}
+    data = write(tmp_path / "data.jsonl", [row, plain])
+    run = prepared(tmp_path / "out", settings(data))
+    assert (run.entry(0).state, run.entry(0).reasons) == ("dropped", ["unknown_key"])
+    assert run.entry(0).detail == "message 1 has the key `wieght`, which means nothing: is `weight` meant?"
+    assert run.entry(1).state == "kept"
+    (found,) = run.summary["formats"]
+    assert found["unused"] == [f"messages[].{key}" for key in ("id", "timestamp", "model", "metadata", "context", "height")]
+    repaired = prepared(tmp_path / "repaired", settings(data, policy=Policies(unknown_key="repair")))
+    assert (repaired.entry(0).state, repaired.entry(0).reasons) == ("repaired", ["unknown_key"])
+    assert "is `weight` meant?" in repaired.entry(0).detail
+
+
+@pytest.mark.parametrize(
+    ("choice", "state", "reasons"),
+    [
+        ("split", "split", ["many_turns", "too_long"]),
+        ("drop", "split", ["many_turns", "too_long"]),
+        ("stop", "dropped", ["many_turns", "too_long"]),
+    ],
+)
+def test_parts_of_too_many_turns_obey_the_policy_on_what_is_too_long(tmp_path: Path, choice: str, state: str, reasons: list[str]) -> None:
+    """Six exchanges, two to a part; those of the second part are too long together, and fit one by one."""
+    said = [text for place in range(6) for text in (f"q{place}", " ".join(["word"] * (10 if place in (2, 3) else 1)))]
+    data = write(tmp_path / "data.jsonl", [talk(*said), talk("hello", "yes")])
+    wanted = settings(data, max_length=24, policy=Policies(max_messages=4, too_long=choice))  # type: ignore[arg-type]
+    try:
+        run = prepared(tmp_path / "out", wanted)
+    except Refused as refused:
+        assert choice == "stop" and "policy.too_long" in refused.message
+        run = Run(tmp_path / "out")
+    check_books(run, 2)
+    entry = run.entry(0)
+    assert (entry.state, entry.reasons) == (state, reasons)
+    trained = [answer for line in run.train if line["source"]["row"] == 0 for answer in trained_answers(line)]
+    assert len(trained) == {"split": 6, "drop": 4, "stop": 0}[choice]
+    assert (entry.lost > 0) == (choice != "split")
 
 
 def test_progress_is_told_and_a_preparation_can_be_cancelled(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.conversations import ROLES
 from tests.trainer.data.stub import SPECIAL
+from trainer.data.formats_turns import Converted
 from trainer.data.policies import POLICIES, Policies, Rejected, choices, settle, table
 
 
@@ -62,13 +63,13 @@ def test_each_oddity_is_repaired_dropped_or_stopped_at(
     for choice in choices(code):
         policies = msgspec.structs.replace(Policies(), **{code: choice})
         if choice == "repair" and repaired is not None:
-            settled, codes = settle(messages, policies, SPECIAL)
-            assert [(told["role"], told["content"]) for told in settled] == repaired
-            assert code in codes
+            settled = settle(Converted(messages), policies, SPECIAL)
+            assert [(told["role"], told["content"]) for told in settled.messages] == repaired
+            assert settled.repairs[code]
         else:
             with pytest.raises(Rejected) as caught:
-                settle(messages, policies, SPECIAL)
-            assert (caught.value.code, caught.value.stop) == (code, choice == "stop")
+                settle(Converted(messages), policies, SPECIAL)
+            assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
@@ -76,19 +77,26 @@ def test_each_oddity_is_repaired_dropped_or_stopped_at(
     [[U, A], [S, U, A, U, A], [U, CALL, T, T, A], [U, CALL, message("tool", ""), A], [U, message("assistant", "<think>x</think>y")]],
 )
 def test_what_is_in_order_is_left_as_it_is(messages: list[dict[str, Any]]) -> None:
-    assert settle(messages, Policies(), SPECIAL) == (messages, [])
+    assert settle(Converted(messages), Policies(), SPECIAL) == (messages, {})
+
+
+def test_an_unknown_key_is_left_out_dropped_or_stopped_at() -> None:
+    odd = Converted([U, A], unknown=("message 1 has the key `wieght`",))
+    assert settle(odd, Policies(unknown_key="repair"), SPECIAL) == ([U, A], {"unknown_key": "message 1 has the key `wieght`"})
+    with pytest.raises(Rejected, match="wieght"):
+        settle(odd, Policies(), SPECIAL)
 
 
 def test_nothing_to_train_on_has_no_repair() -> None:
     with pytest.raises(Rejected) as caught:
-        settle([U, message("assistant", "x", weight=0)], Policies(), SPECIAL)
+        settle(Converted([U, message("assistant", "x", weight=0)]), Policies(), SPECIAL)
     assert caught.value.code == "untrained"
 
 
 def test_tools_with_control_tokens_cannot_be_repaired() -> None:
     tools = [{"type": "function", "function": {"name": "f", "description": "ends with <|im_end|>"}}]
     with pytest.raises(Rejected, match="tools hold"):
-        settle([U, A], Policies(special_text="repair"), SPECIAL, tools)
+        settle(Converted([U, A], tools), Policies(special_text="repair"), SPECIAL)
 
 
 def test_the_table_shows_every_policy_its_choice_and_what_it_does() -> None:
@@ -123,6 +131,7 @@ MESSAGES = st.lists(
         CONTENTS,
         st.sampled_from(EXTRAS),
     ),
+    min_size=1,
     max_size=9,
 )
 CHOSEN = st.fixed_dictionaries({name: st.sampled_from(choices(name)) for name in POLICIES if "repair" in choices(name)})
@@ -133,14 +142,13 @@ CHOSEN = st.fixed_dictionaries({name: st.sampled_from(choices(name)) for name in
 def test_what_is_repaired_needs_no_more_repair_and_obeys_the_rules(messages: list[dict[str, Any]], chosen: dict[str, str]) -> None:
     before = repr(messages)
     try:
-        settled, codes = settle(messages, Policies(**chosen), SPECIAL)  # type: ignore[arg-type]
+        settled, repairs = settle(Converted(messages), Policies(**chosen), SPECIAL)  # type: ignore[arg-type]
     except Rejected as rejected:
         assert rejected.code in POLICIES
-        assert rejected.stop == (getattr(Policies(**chosen), rejected.code) == "stop")  # type: ignore[arg-type]
         return
     assert repr(messages) == before
-    assert all(chosen[code] == "repair" for code in codes)
-    assert settle(settled, Policies(), SPECIAL) == (settled, [])
+    assert all(chosen[code] == "repair" for code in repairs)
+    assert settle(Converted(settled), Policies(), SPECIAL) == (settled, {})
     assert all(isinstance(told["content"], str) and told["role"] in ROLES for told in settled)
     roles = [told["role"] for told in settled]
     assert roles[-1] == "assistant"

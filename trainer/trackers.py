@@ -1,0 +1,52 @@
+"""The recipe's section [trackers]: which experiment trackers hear of a run. None unless named, so that nothing leaves the machine. Light."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from typing import Annotated, Literal, get_args
+
+import msgspec
+
+from jobs.errors import LuthierError
+
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+# Any one of these modules will do.
+_MODULES: dict[Tracker, tuple[str, ...]] = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+}
+
+
+class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`report_to` as transformers has it. `project` is what wandb and trackio call a project and mlflow an experiment."""
+
+    report_to: list[Tracker] = []
+    project: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "luthier"
+
+    def check(self) -> None:
+        """LuthierError if the package of one of them is not installed."""
+        missing = [name for name in self.report_to if not installed_version(name)]
+        if missing:
+            packages = " ".join(missing)
+            what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed, which trackers.report_to names."
+            hint = f"Install it with `.venv/bin/pip install {packages}`, or take it out of the recipe."
+            raise LuthierError("A tracker is missing", what, hint)
+
+
+def installed_version(tracker: Tracker) -> str:
+    """The version of the tracker's package, "" if there is none."""
+    for module in _MODULES[tracker]:
+        if importlib.util.find_spec(module) is not None:
+            try:
+                return importlib.metadata.version(module)
+            except importlib.metadata.PackageNotFoundError:
+                return "unknown"
+    return ""
+
+
+def installed() -> dict[Tracker, str]:
+    """The trackers that are here, and their versions."""
+    return {name: version for name in get_args(Tracker) if (version := installed_version(name))}

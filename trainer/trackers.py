@@ -1,4 +1,4 @@
-"""The recipe's section [trackers]: which experiment trackers hear of a run. None unless named, so that nothing leaves the machine. Light."""
+"""The recipe's section [trackers]: which experiment trackers hear of a run. None unless it names them. Light."""
 
 from __future__ import annotations
 

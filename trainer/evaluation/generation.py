@@ -85,7 +85,7 @@ def undisturbed(model: PeftModel) -> Iterator[None]:
     base = model.get_base_model()
     own = base.generation_config
     modes = [(module, module.training) for module in model.modules()]
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that the libraries below use
+    python, numpy = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices), torch.no_grad():
         model.eval()

@@ -38,15 +38,15 @@ class History:
     def add(self, found: Found) -> None:
         self._found[found.step] = found
 
-    def get(self, step: int) -> Found | None:
-        return self._found.get(step)
+    def all(self) -> list[Found]:
+        return [self._found[step] for step in sorted(self._found)]
 
     def forget_after(self, step: int) -> None:
         """A run that goes on from an earlier step evaluates again what came after it."""
         self._found = {number: found for number, found in self._found.items() if number <= step}
 
     def best(self, among: Collection[int] | None = None) -> Found | None:
-        """The best by the recipe's metric, the earliest of equals; only of the steps `among`, if given. The base (step 0) does not count."""
+        """By the recipe's metric, the earliest of equals; only of the steps `among`, if given. The base (step 0) does not count."""
         best: Found | None = None
         for found in self._tuned():
             if (among is None or found.step in among) and (best is None or self._score(found) > self._score(best)):
@@ -59,7 +59,7 @@ class History:
         if not patience:
             return ""
         reference, waited = None, 0
-        for found in (self._found[step] for step in sorted(self._found) if step > 0):
+        for found in (found for found in self.all() if found.step > 0):
             score = self._score(found)
             if not math.isnan(score) and (reference is None or score > self._score(reference) + self._settings.min_improvement):
                 reference, waited = found, 0
@@ -74,7 +74,7 @@ class History:
         return f"no {name} better than {than}{by} in {waited} evaluation{'s' if waited > 1 else ''}"
 
     def _tuned(self) -> list[Found]:
-        return [self._found[step] for step in sorted(self._found) if step > 0 and not math.isnan(self._score(self._found[step]))]
+        return [found for found in self.all() if found.step > 0 and not math.isnan(self._score(found))]
 
     def _score(self, found: Found) -> float:
         return self._sign * found.value(self._settings.metric)

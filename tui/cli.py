@@ -20,6 +20,7 @@ _COMMANDS = {
     "data": "tui.commands.data:data",
     "plan": "tui.commands.train:plan",
     "train": "tui.commands.train:train",
+    "sweep": "tui.commands.sweep:sweep",
     "runs": "tui.commands.runs:runs",
     "log": "tui.commands.runs:log",
     "stop": "tui.commands.runs:stop",

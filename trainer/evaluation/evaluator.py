@@ -3,49 +3,73 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
-from trainer.evaluation.generation import Generated, Generator
+from trainer.evaluation.generation import Generator
 from trainer.evaluation.history import Found, History
 from trainer.evaluation.labels import no_labels
 from trainer.evaluation.metrics import Scores, score
-from trainer.evaluation.prompts import Prompt, Prompter, answer_text
+from trainer.evaluation.prompts import Prompt, Prompter, answer_text, spread
 from trainer.evaluation.settings import Evaluation, Metric
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
+    from models.preflight import TemplateReport
+
 _LONGEST_TEXT = 2000  # characters of a text in a sample event
 _TELL_SECONDS = 2.0
 
 
-class Questions:
-    """The prompts of a run: `samples` are told with their answers, `scored` are measured by `metrics`."""
+class Answer(NamedTuple):
+    """`complete` is False where the answer reached the longest length."""
 
-    def __init__(self, settings: Evaluation, prompter: Prompter, heldout: Path | None) -> None:
+    text: str
+    complete: bool
+
+
+class Questions:
+    """The prompts of a run: `samples` are told with their answers, `scored` are measured by `metrics`. LuthierError where the recipe asks
+    for what the held-out conversations (None: there are none) do not give."""
+
+    def __init__(
+        self,
+        settings: Evaluation,
+        tokenizer: PreTrainedTokenizerBase,
+        report: TemplateReport,
+        heldout: Path | None,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._generator = Generator(report.stop_ids, settings.answer_tokens, stopping)
         self.metrics: list[Metric] = list(settings.metrics)
+        prompter = Prompter(tokenizer, report)
         count = settings.conversations if self.metrics else 0 if settings.prompts else settings.samples
         found = prompter.of_heldout(heldout, count) if heldout is not None and count else []
         self.scored: list[Prompt] = found if self.metrics else []
-        few = (
-            [found[number * len(found) // settings.samples] for number in range(settings.samples)]
-            if len(found) > settings.samples
-            else found
-        )
-        self.samples: list[Prompt] = prompter.of_user(settings.prompts) if settings.prompts else few
-        self.labels = self._labels()
+        self.samples: list[Prompt] = prompter.of_user(settings.prompts) if settings.prompts else spread(found, settings.samples)
+        self._check_metrics()
 
-    def _labels(self) -> bool:
-        """Whether the references are labels; then their accuracy is measured too. LuthierError where metrics cannot be computed."""
+    def ask(self, model: PeftModel, batch: int, told: Callable[[int, int], None]) -> dict[Prompt, Answer]:
+        """All of them, `batch` at a time."""
+        prompts = list(dict.fromkeys((*self.scored, *self.samples)))
+        generated = self._generator.answers(model, [prompt.input_ids for prompt in prompts], batch, told) if prompts else []
+        texts = [str(self._tokenizer.decode(one.tokens, skip_special_tokens=True)).strip() for one in generated]
+        answers = zip(texts, (one.stopped for one in generated), strict=True)
+        return {prompt: Answer(*answer) for prompt, answer in zip(prompts, answers, strict=True)}
+
+    def _check_metrics(self) -> None:
+        """The accuracy of labels joins the other metrics where the references are labels."""
         if not self.metrics:
-            return False
+            return
         if not self.scored:
             message = f"evaluation.metrics ({', '.join(self.metrics)}) compare answers with held-out ones, and there is none."
             raise LuthierError("No held-out conversations", message, "Raise heldout.share or heldout.at_least, or leave metrics out.")
@@ -57,20 +81,13 @@ class Questions:
             )
         if not why and "label_accuracy" not in self.metrics:
             self.metrics.append("label_accuracy")
-        return not why
-
-    @property
-    def prompts(self) -> list[Prompt]:
-        """All of them, each once."""
-        known = {id(prompt) for prompt in self.scored}
-        return [*self.scored, *(prompt for prompt in self.samples if id(prompt) not in known)]
 
 
 class Evaluator(TrainerCallback):
     """Asks for evaluations at the recipe's steps, answers the questions in them, tells of both and stops the run when the recipe says so.
 
     It comes before the callback that saves checkpoints, which looks at `control.should_evaluate`. `early_stop` is the reason, once there is
-    one. Raises Interrupted out of an evaluation when the run is to stop.
+    one. Raises EvaluationStopped out of an evaluation when the run is to stop.
     """
 
     name = "evaluation"
@@ -80,8 +97,6 @@ class Evaluator(TrainerCallback):
         context: WorkerContext,
         settings: Evaluation,
         questions: Questions,
-        tokenizer: PreTrainedTokenizerBase,
-        generator: Generator,
         steps_per_epoch: int,
     ) -> None:
         self.context = context
@@ -89,13 +104,11 @@ class Evaluator(TrainerCallback):
         self.history = History(settings)
         self.early_stop = ""
         self._questions = questions
-        self._tokenizer = tokenizer
-        self._generator = generator
         self._steps_per_epoch = steps_per_epoch
         self._steps: frozenset[int] = frozenset()
         self._scores = Scores({})
         self._began = self._told = 0.0
-        self._answer_seconds = 0.0
+        self._answers, self._answer_seconds = 0, 0.0
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint: see trainer.checkpoints.Remembering."""
@@ -115,19 +128,18 @@ class Evaluator(TrainerCallback):
     def begin(self) -> None:
         self._began = self._told = time.monotonic()
 
-    def answer(self, model: PeftModel, step: int) -> dict[str, float]:
-        """Ask everything, tell the samples, and give the metrics."""
+    def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
+        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics."""
         began = time.monotonic()
-        prompts = self._questions.prompts
-        generated = self._generator.answers(model, [prompt.input_ids for prompt in prompts], self._progress) if prompts else []
-        texts = {id(prompt): self._text(one) for prompt, one in zip(prompts, generated, strict=True)}
-        complete = {id(prompt): one.stopped for prompt, one in zip(prompts, generated, strict=True)}
+        answers = self._questions.ask(model, batch, self._progress)
         for index, prompt in enumerate(self._questions.samples):
-            told = {"prompt": prompt.text, "reference": prompt.reference, "answer": texts[id(prompt)]}
+            told = {"prompt": prompt.text, "reference": prompt.reference, "answer": answers[prompt].text}
             cut = {name: text[:_LONGEST_TEXT] for name, text in told.items()}
-            self.context.event("sample", step=step, index=index, **cut, complete=complete[id(prompt)])
-        self._scores = self._score(texts)
-        self._answer_seconds = time.monotonic() - began
+            self.context.event("sample", step=step, index=index, **cut, complete=answers[prompt].complete)
+        scored = self._questions.scored
+        texts, references = [answer_text(answers[prompt].text) for prompt in scored], [prompt.reference for prompt in scored]
+        self._scores = score(self._questions.metrics, texts, references) if scored else Scores({})
+        self._answers, self._answer_seconds = len(answers), time.monotonic() - began
         return self._scores.values
 
     def on_evaluate(
@@ -146,23 +158,13 @@ class Evaluator(TrainerCallback):
 
     def _tell(self, found: Found) -> None:
         more: dict[str, Any] = {"seconds": round(time.monotonic() - self._began, 2)}
-        if self._questions.prompts:
-            more |= {"answers": len(self._questions.prompts), "answer_seconds": round(self._answer_seconds, 2)}
+        if self._answers:
+            more |= {"answers": self._answers, "answer_seconds": round(self._answer_seconds, 2)}
         if self._scores.labels:
             more["labels"] = {name: counts._asdict() for name, counts in self._scores.labels.items()}
         if self._scores.signatures:
             more["signatures"] = self._scores.signatures
         self.context.event("eval", **asdict(found), **more)
-
-    def _score(self, texts: dict[int, str]) -> Scores:
-        scored = self._questions.scored
-        if not scored:
-            return Scores({})
-        answers = [answer_text(texts[id(prompt)]) for prompt in scored]
-        return score(self._questions.metrics, answers, [prompt.reference for prompt in scored])
-
-    def _text(self, generated: Generated) -> str:
-        return str(self._tokenizer.decode(generated.tokens, skip_special_tokens=True)).strip()
 
     def _progress(self, done: int, total: int) -> None:
         if time.monotonic() - self._told >= _TELL_SECONDS:

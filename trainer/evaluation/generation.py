@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from transformers import GenerationConfig, StoppingCriteriaList
 
+from trainer.saving import EvaluationStopped
+
 if TYPE_CHECKING:
     from peft import PeftModel
-
-
-class Interrupted(Exception):
-    """The run is to stop."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +25,24 @@ class Generated:
 
 
 class Generator:
-    """Answers prompts in batches, padded on the left, the longest ones last. Raises Interrupted within a token's time."""
+    """Answers prompts in batches, padded on the left, the longest ones last. Raises EvaluationStopped within a token's time."""
 
-    def __init__(self, stop_ids: Iterable[int], longest: int, batch: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, stop_ids: Iterable[int], longest: int, stopping: Callable[[], bool]) -> None:
         self._stops = sorted(stop_ids)
         self._longest = longest
-        self._batch = batch
         self._stopping = stopping
 
-    def answers(self, model: PeftModel, prompts: Sequence[Sequence[int]], told: Callable[[int, int], None]) -> list[Generated]:
-        """In the order of the prompts (lists of token ids). `told` hears how many of how many are done."""
+    def answers(
+        self, model: PeftModel, prompts: Sequence[Sequence[int]], batch: int, told: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[Generated]:
+        """In the order of the prompts (lists of token ids), `batch` at a time. `told` hears how many of how many are done."""
         answers: dict[int, Generated] = {}
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-        for first in range(0, len(order), self._batch):
-            told(first, len(order))
-            numbers = order[first : first + self._batch]
-            answers.update(zip(numbers, self._answer(model, [prompts[number] for number in numbers]), strict=True))
+        with _answering(model):
+            for first in range(0, len(order), batch):
+                told(first, len(order))
+                numbers = order[first : first + batch]
+                answers.update(zip(numbers, self._answer(model, [prompts[number] for number in numbers]), strict=True))
         return [answers[number] for number in range(len(prompts))]
 
     def _answer(self, model: PeftModel, prompts: list[Sequence[int]]) -> list[Generated]:
@@ -64,7 +62,7 @@ class Generator:
             stopping_criteria=StoppingCriteriaList([self._interrupt]),
         )
         if self._stopping():
-            raise Interrupted
+            raise EvaluationStopped
         return [self._cut(row) for row in whole[:, width:].tolist()]
 
     def _interrupt(self, input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
@@ -78,23 +76,17 @@ class Generator:
 
 
 @contextmanager
-def undisturbed(model: PeftModel) -> Iterator[None]:
-    """Whatever happens inside, training goes on as if it had not: random states, training mode and generation settings are put back.
-
-    Inside the model is in evaluation mode, and its own sampling settings (temperature, penalties) are off."""
+def _answering(model: PeftModel) -> Iterator[None]:
+    """In evaluation mode, without the model's own sampling settings (temperature, penalties); all is put back at the end."""
     base = model.get_base_model()
     own = base.generation_config
     modes = [(module, module.training) for module in model.modules()]
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices), torch.no_grad():
-        model.eval()
-        base.generation_config = GenerationConfig()
-        try:
+    model.eval()
+    base.generation_config = GenerationConfig()
+    try:
+        with torch.no_grad():
             yield
-        finally:
-            base.generation_config = own
-            for module, training in modes:
-                module.training = training
-            random.setstate(python)
-            np.random.set_state(numpy)
+    finally:
+        base.generation_config = own
+        for module, training in modes:
+            module.training = training

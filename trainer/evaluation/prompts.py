@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.errors import LuthierError
 from models.template import Template, TemplateRefusal
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from models.preflight import TemplateReport
 
 
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True)
 class Prompt:
     """`text` is the last message that waits for an answer, `reference` the answer that the data has ("" for a prompt of the user's own),
@@ -24,7 +27,7 @@ class Prompt:
 
     text: str
     reference: str
-    input_ids: list[int]
+    input_ids: tuple[int, ...]
 
 
 class Prompter:
@@ -37,7 +40,7 @@ class Prompter:
     def prompt(self, messages: Sequence[dict[str, Any]], tools: list[dict[str, Any]] | None, reference: str) -> Prompt:
         """Raises TemplateRefusal."""
         rendered = self._template.text(messages, tools, prompt=True)
-        return Prompt(str(messages[-1]["content"]), reference, self._backend.encode(rendered, add_special_tokens=False).ids)
+        return Prompt(str(messages[-1]["content"]), reference, tuple(self._backend.encode(rendered, add_special_tokens=False).ids))
 
     def of_user(self, texts: Sequence[str]) -> list[Prompt]:
         """Each text as the first message of a chat."""
@@ -49,8 +52,7 @@ class Prompter:
     def of_heldout(self, path: Path, count: int) -> list[Prompt]:
         """At most `count` of the held-out conversations, evenly spread over the file, each with its last trained turn as the reference.
         Turns without text (calls of tools) are left out."""
-        places = _last_samples(path)
-        chosen = places if len(places) <= count else [places[number * len(places) // count] for number in range(count)]
+        chosen = spread(_last_samples(path), count)
         prompts = []
         with path.open("rb") as file:
             for place in chosen:
@@ -61,6 +63,11 @@ class Prompter:
                     self.prompt(sample["messages"][:turn], sample.get("tools"), answer_text(sample["messages"][turn]["content"]))
                 )
         return prompts
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the items, evenly spread; all, if there are no more."""
+    return list(items) if len(items) <= count else [items[number * len(items) // count] for number in range(count)]
 
 
 def answer_text(content: str) -> str:

@@ -13,6 +13,7 @@ from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
 from trainer import repair
 from trainer.checkpoints import Checkpoint, complete_checkpoints
+from trainer.evaluation.evaluator import Evaluator, Questions
 from trainer.launch import RECIPE_FILE
 from trainer.mixin import RandomState, free_memory
 from trainer.plan import Plan, step_count
@@ -63,13 +64,21 @@ class _StepWatch(TrainerCallback):
 
 
 class Training:
-    """`telling` and `saving` are the callbacks of the last attempt: what was seen, and the last checkpoint."""
+    """`telling`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen, what was found, what was saved."""
 
     telling: EventCallback
+    evaluator: Evaluator
     saving: CheckpointCallback
 
     def __init__(
-        self, context: WorkerContext, engine: Engine, plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, prepared: Prepared
+        self,
+        context: WorkerContext,
+        engine: Engine,
+        plan: Plan,
+        recipe: Recipe,
+        tokenizer: PreTrainedTokenizerBase,
+        prepared: Prepared,
+        questions: Questions,
     ) -> None:
         self._context = context
         self._engine = engine
@@ -77,6 +86,7 @@ class Training:
         self._recipe = recipe
         self._tokenizer = tokenizer
         self._prepared = prepared
+        self._questions = questions
 
     def run(self, checkpoint: Checkpoint | None) -> bool:
         """Train on from the checkpoint, or from the beginning. False if it was stopped before the end. LuthierError if it cannot go on."""
@@ -100,29 +110,32 @@ class Training:
         """The checkpoint that becomes the adapter, and which that is: "last" or "best"."""
         checkpoints = complete_checkpoints(self._context.directory)
         wanted = self._recipe.checkpoints.result
-        best = next((one for one in checkpoints if one.step == self.best_step()), None)
-        return (best, "best") if wanted == "best" and best is not None else (checkpoints[-1], "last")
+        if wanted == "last" or (wanted == "auto" and not self._recipe.evaluation.patience):
+            return checkpoints[-1], "last"
+        found = self.evaluator.history.best({one.step for one in checkpoints})
+        best = next((one for one in checkpoints if found is not None and one.step == found.step), None)
+        return (best, "best") if best is not None else (checkpoints[-1], "last")
 
     def figures(self) -> dict[str, Any]:
         """What the run has come to, over all its attempts."""
-        telling = self.telling
+        telling, best = self.telling, self.evaluator.history.best()
         return {
             "steps": telling.step,
             "loss": telling.loss,
             "eval_loss": telling.eval_loss,
             "tokens": telling.tokens,
             "seconds": round(telling.seconds, 1),
-            "best_step": self.best_step(),
+            **({} if best is None else {"best_step": best.step, "best_loss": best.loss, "metrics": best.metrics}),
+            **({"early_stop": self.evaluator.early_stop} if self.evaluator.early_stop else {}),
         }
 
     def _finished(self, checkpoint: Checkpoint) -> bool:
         """Whether nothing but the adapter is missing: an earlier attempt ended just before."""
         steps = step_count(self._prepared.summary["train"], self._plan.global_batch, self._recipe.train.epochs)
-        if checkpoint.step < steps:
-            return False
-        self.telling = EventCallback(self._context)
+        self.telling, self.evaluator = EventCallback(self._context), self._evaluator()
         self.telling.restore(checkpoint.memory[self.telling.name])
-        return True
+        self.evaluator.restore(checkpoint.memory[self.evaluator.name])
+        return checkpoint.step >= steps or bool(self.evaluator.early_stop)
 
     def _attempt(self, checkpoint: Checkpoint | None) -> bool:
         """Load the model and train. Raises _OutOfMemory."""
@@ -151,19 +164,27 @@ class Training:
 
     def _trainer(self, model: PeftModel, steps: _StepWatch, checkpoint: Checkpoint | None) -> Any:
         self.telling = EventCallback(self._context)
-        callbacks: list[TrainerCallback] = [self.telling, steps]
+        self.evaluator = self._evaluator()
+        callbacks: list[TrainerCallback] = [self.telling, steps, self.evaluator]
         self.saving = CheckpointCallback(self._context, self._recipe.checkpoints, self._batch, callbacks, self.best_step)
         callbacks.append(self.saving)
         arguments = (self._plan, self._recipe, model, self._tokenizer, self._prepared, self._context.directory, callbacks)
         trainer = self._engine.build_trainer(*arguments)
+        trainer.evaluator = self.evaluator
+        trainer.args.eval_on_start = self.evaluator.wanted
         if checkpoint is not None:
             self.saving.resume_from(checkpoint)
             trainer.args.eval_on_start = checkpoint.memory["evaluation_due"]
         return trainer
 
+    def _evaluator(self) -> Evaluator:
+        per_epoch = step_count(self._prepared.summary["train"], self._plan.global_batch, 1.0)
+        return Evaluator(self._context, self._recipe.evaluation, self._questions, per_epoch)
+
     def best_step(self) -> int | None:
         """The step of the best evaluation so far."""
-        return None
+        best = self.evaluator.history.best()
+        return None if best is None else best.step
 
     # ---- out of memory
 

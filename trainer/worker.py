@@ -36,6 +36,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     from models.template import load_tokenizer
     from trainer import trl_engine
     from trainer.data.pipeline import Cancelled
+    from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
 
     directory = resolve(plan.model_directory)
@@ -57,7 +58,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     if context.stopping.is_set():
         return None
 
-    training = Training(context, trl_engine, plan, recipe, tokenizer, prepared)
+    heldout = prepared.heldout if prepared.summary["heldout"] else None
+    questions = Questions(recipe.evaluation, tokenizer, report, heldout, context.stopping.is_set)
+    training = Training(context, trl_engine, plan, recipe, tokenizer, prepared, questions)
     if not training.run(checkpoint):
         return None
     context.phase("saving the adapter")

@@ -56,6 +56,7 @@ class Questions:
         found = prompter.of_heldout(heldout, count) if heldout is not None and count else []
         self.scored: list[Prompt] = found if self.metrics else []
         self.samples: list[Prompt] = prompter.of_user(settings.prompts) if settings.prompts else spread(found, settings.samples)
+        self.any = heldout is not None or bool(self.samples)
         self._check_metrics()
 
     def ask(self, model: PeftModel, batch: int, told: Callable[[int, int], None]) -> dict[Prompt, Answer]:
@@ -116,9 +117,15 @@ class Evaluator(TrainerCallback):
 
     def restore(self, state: dict[str, Any]) -> None:
         self.history = History(self.settings, (Found(**found) for found in state["found"]))
+        self.early_stop = self.history.stop_reason()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to evaluate, at any step."""
+        return bool(self.settings.times or self.settings.every) and self._questions.any
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._steps = self.settings.steps(state.max_steps, self._steps_per_epoch)
+        self._steps = self.settings.steps(state.max_steps, self._steps_per_epoch) if self.wanted else frozenset()
         self.history.forget_after(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import netrc
+import os
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -34,6 +37,20 @@ class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed, which trackers.report_to names."
             hint = f"Install it with `.venv/bin/pip install {packages}`, or take it out of the recipe."
             raise LuthierError("A tracker is missing", what, hint)
+        if "wandb" in self.report_to and not _wandb_may_run():
+            what = "wandb has no key, and a run that works on its own cannot ask for one."
+            raise LuthierError("wandb is not logged in", what, "Run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline.")
+
+
+def _wandb_may_run() -> bool:
+    """Whether it has a key, in the environment or in ~/.netrc, or needs none."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE", "online") not in ("online", "shared"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def installed_version(tracker: Tracker) -> str:

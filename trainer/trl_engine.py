@@ -19,6 +19,7 @@ from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
 from trainer.tables import Vocabulary, dataset
+from trainer.tracking import RecipeTelling, prepare_trackers, reporting
 from trainer.weighted import WeightCollator, WeightedTrainer
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ def build_trainer(
         dataloader_pin_memory=plan.device != "cpu",
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        report_to="none",
         disable_tqdm=True,
         push_to_hub=False,
+        **reporting(recipe, folder.name),
         **({"loss_type": "nll"} if weighted else {}),
     )
     kind, collator = (_WeightedTrainer, WeightCollator(_pad_token(tokenizer))) if weighted else (_Trainer, None)
-    return kind(
+    prepare_trackers(recipe, folder)
+    trainer = kind(
         model=model,
         args=arguments,
         train_dataset=dataset(prepared.train, vocabulary, weighted=weighted),
@@ -96,6 +98,8 @@ def build_trainer(
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
+    return trainer
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import netrc
 import os
+import sys
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if missing:
             packages = " ".join(missing)
             what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed, which trackers.report_to names."
-            hint = f"Install it with `.venv/bin/pip install {packages}`, or take it out of the recipe."
+            hint = f"`{sys.executable} -m pip install {packages}` installs it; or take it out of the recipe."
             raise LuthierError("A tracker is missing", what, hint)
         if "wandb" in self.report_to and not _wandb_may_run():
             what = "wandb has no key, and a run that works on its own cannot ask for one."

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import MLflowCallback, TensorBoardCallback, TrackioCallback, WandbCallback
 
 from jobs.home import home
 from trainer.recipe import Recipe, to_toml
@@ -40,12 +41,11 @@ class RecipeTelling(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         text, values = to_toml(self._recipe), msgspec.to_builtins(self._recipe)
         for callback in self._callbacks:
-            match type(callback).__name__:
-                case "TensorBoardCallback":
-                    callback.tb_writer.add_text("recipe", f"```toml\n{text}\n```")
-                case "WandbCallback":
-                    callback._wandb.config.update({"recipe": values}, allow_val_change=True)
-                case "TrackioCallback":
-                    callback._trackio.config.update({"recipe": values}, allow_val_change=True)
-                case "MLflowCallback":
-                    callback._ml_flow.log_text(text, "recipe.toml")
+            if isinstance(callback, TensorBoardCallback):
+                callback.tb_writer.add_text("recipe", f"```toml\n{text}\n```")
+            elif isinstance(callback, WandbCallback):
+                callback._wandb.config.update({"recipe": values}, allow_val_change=True)
+            elif isinstance(callback, TrackioCallback):
+                callback._trackio.config.update({"recipe": values}, allow_val_change=True)
+            elif isinstance(callback, MLflowCallback):
+                callback._ml_flow.log_text(text, "recipe.toml")

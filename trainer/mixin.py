@@ -109,6 +109,7 @@ class RunTrainer:
         for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
             group["lr"], group["initial_lr"] = group["lr"] * rate / base, rate
         schedule.base_lrs = [rate] * len(schedule.base_lrs)
+        schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter alone. The tokenizer is the base model's, and the arguments would be a pickle."""

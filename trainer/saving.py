@@ -25,7 +25,7 @@ class EvaluationStopped(Exception):
 class CheckpointCallback(TrainerCallback):
     """Saves a checkpoint at every evaluation, at the end, when a stop is asked for, and as often as the recipe says. It comes last, after
     the callbacks that ask for evaluations. `callbacks` are all of them: what those that are Remembering know goes into the checkpoint.
-    `best` gives the step of the best evaluation so far."""
+    `best` gives the step of the best evaluation so far. While `suspicious` says that the loss may be exploding, none is removed."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class CheckpointCallback(TrainerCallback):
         batch: Batch,
         callbacks: Sequence[TrainerCallback],
         best: Callable[[], int | None],
+        suspicious: Callable[[], bool],
     ) -> None:
         self.context = context
         self.last: Checkpoint | None = None
@@ -41,6 +42,7 @@ class CheckpointCallback(TrainerCallback):
         self._choice = choice
         self._batch = batch
         self._best = best
+        self._suspicious = suspicious
         self._remembering = [callback for callback in callbacks if isinstance(callback, Remembering)]
         self._reason = "regular"
         self._saved_at = time.monotonic()
@@ -80,8 +82,9 @@ class CheckpointCallback(TrainerCallback):
         self._saved_at = time.monotonic()
         best = self._best()
         self.context.event("checkpoint", step=self.last.step, path=str(self.last.path), reason=self._reason, best=self.last.step == best)
-        for checkpoint in superfluous(complete_checkpoints(self.context.directory), self._choice.keep, best):
-            self.remove(checkpoint)
+        if not self._suspicious():
+            for checkpoint in superfluous(complete_checkpoints(self.context.directory), self._choice.keep, best):
+                self.remove(checkpoint)
 
     def save_now(self, trainer: Any, reason: str) -> Checkpoint:
         """A checkpoint of the last completed step, outside the training loop."""

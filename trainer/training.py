@@ -166,7 +166,10 @@ class Training:
         self.telling = EventCallback(self._context)
         self.evaluator = self._evaluator()
         callbacks: list[TrainerCallback] = [self.telling, steps, self.evaluator]
-        self.saving = CheckpointCallback(self._context, self._recipe.checkpoints, self._batch, callbacks, self.best_step)
+        watch = self.telling.watch
+        self.saving = CheckpointCallback(
+            self._context, self._recipe.checkpoints, self._batch, callbacks, self.best_step, lambda: watch.onset is not None
+        )
         callbacks.append(self.saving)
         arguments = (self._plan, self._recipe, model, self._tokenizer, self._prepared, self._context.directory, callbacks)
         trainer = self._engine.build_trainer(*arguments)

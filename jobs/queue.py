@@ -84,6 +84,11 @@ def move(job: Job, place: str, other: Job | None = None) -> int:
     return to + 1
 
 
+def position(job: Job) -> int:
+    """The job's place in the queue, from 1 on. LuthierError if it does not wait."""
+    return _place_of(job, waiting()) + 1
+
+
 @contextmanager
 def kept_waiting(job: Job) -> Iterator[None]:
     """In this block the job does not start, so that its orders can be replaced. LuthierError if it has started, or does not wait."""

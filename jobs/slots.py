@@ -48,7 +48,7 @@ class SlotTaker:
                 if (other.order or 0, other.id) > place:
                     break
                 if isinstance(self._free(other.spec, ahead), list):
-                    return Wait(f"{other.short_id}, which is before it in the queue", len(ahead) + 1)
+                    return Wait(f"{other.short_id}, before it in the queue", len(ahead) + 1)
                 ahead.append(other.spec)
             free = self._free(spec, ahead)
             if isinstance(free, str):
@@ -120,19 +120,15 @@ def _taken(name: str, spec: Spec, ahead: Sequence[Spec]) -> str | None:
         return None
     if spec.share_gpu and name.startswith("gpu-") and all(shared for _, shared in found):
         alone = next((other for other in ahead if not other.share_gpu and ("gpu" in other.slots or name in other.slots)), None)
-        return f"{alone.name}, which is before it in the queue and wants {name} to itself" if alone else None
+        return f"{alone.name}, before it in the queue, to have {name} to itself" if alone else None
     names = " and ".join(_job_of(pid) for pid, _ in found)
-    return f"{names}, which {'has' if len(found) == 1 else 'share'} {_spoken(name)}"
+    return f"{names} on {'the CPU' if name == 'cpu' else name}"
 
 
 def _claimed(name: str) -> int:
     """What the sharing jobs on a GPU that have not made a step yet are still to take, in bytes."""
     sharing = [_supervised(pid) for pid, shared in holders(_slot_path(name)) if shared]
     return sum(job.spec.gpu_bytes for job in sharing if job is not None and not isinstance(job.state(), Running))
-
-
-def _spoken(name: str) -> str:
-    return "the CPU" if name == "cpu" else name
 
 
 def _supervised(supervisor: int) -> Job | None:

@@ -45,7 +45,7 @@ def waits_for(job: Job) -> str:
 def test_one_after_the_other_in_the_order_of_the_queue_with_no_window_open() -> None:
     first = running()
     line = queued(3, "well")
-    assert waits_for(line[0]) == f"{first.short_id}, which has the CPU"
+    assert waits_for(line[0]) == f"{first.short_id} on the CPU"
     jobs.stop(first)
     for job in line:
         assert isinstance(ended(job), Done)

@@ -73,7 +73,7 @@ def test_one_job_a_gpu(machine: Machine) -> None:
     assert {*gpus_of(first), *gpus_of(second)} == {"gpu-0", "gpu-1"}
     names = {job.short_id for job in (first, second)}
     told = waits_for(third)
-    assert all(name in told for name in names) and "which has gpu-0" in told and "which has gpu-1" in told
+    assert all(name in told for name in names) and "on gpu-0" in told and "on gpu-1" in told
 
 
 def test_jobs_that_may_share_do_and_others_do_not(machine: Machine) -> None:
@@ -82,9 +82,9 @@ def test_jobs_that_may_share_do_and_others_do_not(machine: Machine) -> None:
     assert gpus_of(first) == gpus_of(second) == ["gpu-0"]
     alone = started()
     told = waits_for(alone)
-    assert first.short_id in told and second.short_id in told and "share gpu-0" in told
+    assert first.short_id in told and second.short_id in told and "on gpu-0" in told
     late = started(share=True)  # would keep the one before it waiting for ever
-    assert "wants gpu-0 to itself" in waits_for(late)
+    assert "to have gpu-0 to itself" in waits_for(late)
     for job in (first, second):
         jobs.stop(job)
     in_state(alone, Running)
@@ -95,7 +95,7 @@ def test_a_job_that_may_share_does_not_join_one_that_may_not(machine: Machine) -
     machine.has(79_000)
     alone = started()
     in_state(alone, Running)
-    assert waits_for(started(share=True)) == f"{alone.short_id}, which has gpu-0"
+    assert waits_for(started(share=True)) == f"{alone.short_id} on gpu-0"
 
 
 def test_memory_that_a_sharing_job_has_not_taken_yet_is_not_given_twice(machine: Machine) -> None:

@@ -50,7 +50,7 @@ def test_no_key_means_two_things_at_one_place(place: Place) -> None:
     assert [key for key, count in keys.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("place", ["runs", "run", "models", "serve"])
+@pytest.mark.parametrize("place", ["run", "models", "serve"])  # those of the runs exclude each other: test_runs_screen
 def test_screens_show_at_most_seven_hints(place: Place) -> None:
     assert sum(action.footer for action in ACTIONS if action.place in (place, "app")) <= 8  # `error` and the examples exclude each other
 

@@ -19,7 +19,7 @@ SIZES = [(80, 24), (140, 40)]
 
 async def _runs(pilot: Pilot[None]) -> None:
     await ready(pilot)
-    await pilot.press("down", "down", "down")
+    await pilot.press("down", "down")
     await until(pilot, lambda: "s stop" in screen_text(pilot.app))
 
 

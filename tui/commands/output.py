@@ -30,3 +30,8 @@ def plain_table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=column in ("id", "address"))
     return table
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help: commands to try, one a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)

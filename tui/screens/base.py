@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from textual import getters
+from textual.actions import parse
 from textual.app import ComposeResult
 from textual.events import Resize
 from textual.message import Message
@@ -60,7 +61,7 @@ class LuthierScreen(Screen[None]):
 
     def refresh_hints(self) -> None:
         """Say anew what can be done, if that has changed."""
-        possible = [(action.id, self.check_action(action.action, ())) for action in actions.actions_of(self.place)]
+        possible = [(action.id, self.check_action(*parse(action.action)[1:])) for action in actions.actions_of(self.place)]
         if possible != self._possible:
             self._possible = possible
             self.refresh_bindings()

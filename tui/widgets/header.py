@@ -46,9 +46,12 @@ class HeaderLine(Horizontal):
 def _state_text(rows: list[JobRow], narrow: bool) -> Content:
     parts = []
     server = newest_server(rows)
-    jobs = running_count(row for row in rows if row.kind != "server")
+    waiting = sum(row.position > 0 for row in rows)
+    jobs = running_count(row for row in rows if row.kind != "server") - sum(row.position > 0 and row.kind != "server" for row in rows)
     if jobs:
-        parts.append(Content.from_markup(f"[$primary]{glyphs().running}[/] {jobs} running"))
+        parts.append(Content.from_markup(f"[$primary]{glyphs().running}[/] {jobs}{'' if narrow and waiting else ' running'}"))
+    if waiting:
+        parts.append(Content.from_markup(f"[$foreground-muted]{glyphs().queued}[/] {waiting}{'' if narrow else ' waiting'}"))
     if server is not None and isinstance(server.state, Running):
         parts.append(Content.from_markup(f"[$success]{glyphs().running}[/] serving" + ("" if narrow else " $name"), name=server.name))
     elif server is not None and isinstance(server.state, Starting):

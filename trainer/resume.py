@@ -34,6 +34,10 @@ _WHOLE = 64 << 20  # bytes: files up to this size are hashed whole
 _BLOCK, _BLOCKS = 256 << 10, 64
 
 
+class Changed(LuthierError):
+    """What matters has changed since the run began; it can go on by force all the same."""
+
+
 def begun(run: Path) -> bool:
     """Whether an attempt of this run has come to its training."""
     return (run / FINGERPRINT_FILE).is_file()
@@ -113,8 +117,8 @@ def check_possible(run: str, before: dict[str, Any], now: dict[str, Any]) -> Non
         raise LuthierError("No GPU", message, f"`luthier train --again {run}` plans it for this machine.")
 
 
-def refusal(run: str, found: list[str]) -> LuthierError:
-    return LuthierError(
+def refusal(run: str, found: list[str]) -> Changed:
+    return Changed(
         "It cannot go on exactly",
         f"Since {run} began, this has changed: {'; '.join(found)}.",
         f"`luthier resume {run} --force` goes on all the same, with the samples it has made, and records this; "

@@ -7,12 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from jobs import queue
 from jobs.files import write_atomic
 from jobs.job import Job
 from trainer.launch import RECIPE_FILE, run_spec
-from trainer.recipe import load, to_toml
+from trainer.recipe import Recipe, load, to_toml
 
 
 @contextmanager
@@ -33,7 +36,26 @@ def replace_recipe(job: Job, path: Path) -> None:
     LuthierError if the recipe is wrong, or if the run has started meanwhile: then nothing has changed.
     """
     recipe = load(path)
-    spec = run_spec(recipe, job.spec.settings.get("sweep"))
+    spec = run_spec(recipe, _bond(job, recipe))
     with queue.kept_waiting(job):
         write_atomic(job.directory / RECIPE_FILE, to_toml(recipe))
         spec.replace(job.directory)
+
+
+def _bond(job: Job, recipe: Recipe) -> dict[str, Any]:
+    """What binds the run to the others of its sweep (trainer.sweep), with the values that it has now."""
+    bond: dict[str, Any] = job.spec.settings.get("sweep") or {}
+    if not bond:
+        return {}
+    values = msgspec.to_builtins(recipe)
+    return {**bond, "varies": {key: _at(key, values) for key in bond["varies"]}}
+
+
+def _at(key: str, values: Any) -> Any:
+    """The value at "train.learning_rate" or "data[0].weight"; None if it is gone."""
+    for part in key.replace("[", ".").replace("]", "").split("."):
+        try:
+            values = values[int(part)] if isinstance(values, list) else values[part]
+        except (LookupError, TypeError):
+            return None
+    return values

@@ -1,29 +1,36 @@
-"""Runs that are stopped, killed, run out of memory or explode: the real worker, on a tiny model, hundreds of times over (see forking.py)."""
+"""Runs that are stopped, killed, run out of memory or explode: the real worker, over and over (see forking.py)."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import job as jobs
 from jobs.errors import LuthierError
 from jobs.events import Event, parse_line
 from jobs.job import Job, create
-from jobs.state import Done, Failed, Stopped
+from jobs.state import Done, Failed, Lost, Queued, Running, Starting, Stopped
 from models.adapters import check_servable, read_adapter
+from tests.real.conftest import assert_gone
 from tests.real.tiny import write_conversations, write_tiny_model
 from trainer import launch
 from trainer.checkpoints import checkpoints_folder, complete_checkpoints
 from trainer.launch import RECIPE_FILE, run_spec
 from trainer.plan import make_plan
 from trainer.recipe import load, to_toml
+from trainer.resume import Changed
 
 pytestmark = pytest.mark.real
 
@@ -373,3 +380,177 @@ def test_an_exploding_loss_ends_the_run_before_its_onset(forks: Forks) -> None:
     assert resumed["differences"] == ["recipe: train.learning_rate was 0.01, now 0.001"]
     after = [event for event in events(job, "step") if event["t"] > resumed["t"]]
     assert all(0 < event["learning_rate"] <= 0.001 for event in after)
+
+
+# ---- what has changed meanwhile
+
+
+def test_what_matters_has_changed(forks: Forks, tmp_path: Path) -> None:
+    """Each change is named before anything starts; by force the run goes on with the samples that it has, and records it."""
+    data = write_conversations(tmp_path / "own.jsonl", 64)
+    model = tmp_path / "model"
+    shutil.copytree(forks.model, model)
+    job = forks.make(data=data, model=model)
+    assert forks.work(job, ["stop_in", ["step", 5]]) == 0
+    calm = forks.make(data=data, model=model)
+    assert forks.work(calm) == 0
+
+    os.utime(data)
+    launch_refuses(job, None)  # touched is not changed
+    data.write_text(data.read_text().replace("harbour", "lagoon"))
+    launch_refuses(job, rf"data: {data} has changed")
+    template = model / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    launch_refuses(job, "chat template: it has changed")
+    fingerprint = json.loads((job.directory / "fingerprint.json").read_text())
+    written = json.dumps({**fingerprint, "versions": {**fingerprint["versions"], "torch": "2.0.0"}})
+    (job.directory / "fingerprint.json").write_text(written)
+    launch_refuses(job, r"torch: was 2\.0\.0, now 2\.")
+    assert forks.work(job) == 1  # the worker looks too: what changed while the run waited counts
+    assert events(job, "error")[-1]["title"] == "It cannot go on exactly"
+    assert f"luthier resume {job.id} --force" in events(job, "error")[-1]["hint"]
+
+    (job.directory / "resume.json").write_text('{"forced": true}')
+    assert forks.work(job) == 0
+    (resumed,) = events(job, "resumed")
+    assert resumed["forced"]
+    assert len(resumed["differences"]) == 3
+    assert outcome(job) == outcome(calm)
+
+
+def test_some_changes_need_a_new_run(forks: Forks) -> None:
+    job = forks.make()
+    assert forks.work(job, ["stop_in", ["step", 3]]) == 0
+    recipe = job.directory / RECIPE_FILE
+    recipe.write_text(recipe.read_text().replace("r = 4", "r = 8"))
+    with pytest.raises(LuthierError, match=r"lora\.r"):
+        launch.resume(job, force=True)
+
+
+def launch_refuses(job: Job, message: str | None) -> None:
+    """What `trainer.launch.resume` says, if it says anything, without starting the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        started: list[Job] = []
+        patch.setattr(launch, "start", started.append)
+        if message is None:
+            launch.resume(job)
+            assert started == [job]
+        else:
+            with pytest.raises(Changed, match=message):
+                launch.resume(job)
+            assert not started
+
+
+def test_a_damaged_checkpoint_is_passed_over(forks: Forks, whole: Outcome) -> None:
+    job = forks.make()
+    assert forks.work(job, ["stop_in", ["step", 9]]) == 0
+    older, newest = complete_checkpoints(job.directory)[-2:]
+    weights = newest.path / "adapter_model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    assert forks.work(job) == 0
+    assert [event["step"] for event in events(job, "resumed")] == [older.step]
+    assert outcome(job) == whole
+
+
+def test_a_token_beyond_the_embedding_is_told_before_training(forks: Forks, tmp_path: Path) -> None:
+    """The tokenizer has a token more than the model: the row that holds it is named, and nothing is trained."""
+    model = tmp_path / "short"
+    shutil.copytree(forks.model, model)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    number = len(tokenizer["model"]["vocab"])
+    token = {"id": number, "content": "<treasure>", "special": False, "single_word": False, "lstrip": False, "rstrip": False}
+    tokenizer["added_tokens"].append({**token, "normalized": False})
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    data = tmp_path / "treasure.jsonl"
+    data.write_text(forks.data.read_text().replace("Aye, 17 ", "Aye, <treasure> "))
+    job = forks.make(model=model, data=data)
+    assert forks.work(job) == 1
+    (error,) = events(job, "error")
+    assert str(number) in error["message"]
+    assert not events(job, "step")
+    print(error)
+
+
+# ---- through the supervisor
+
+
+def luthier(*arguments: str, status: int = 0) -> str:
+    """The stdout of a command; its stderr where it fails."""
+    answer = subprocess.run([sys.executable, "-P", "-m", "tui.cli", *arguments], capture_output=True, text=True, check=False)
+    assert answer.returncode == status, answer.stderr
+    return answer.stdout if status == 0 else answer.stderr
+
+
+def wait_for_step(job: Job, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while not isinstance(state := job.state(), Running) or state.step < step:
+        assert isinstance(state, Queued | Starting | Running), state
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def worker_of(job: Job) -> int:
+    return int(events(job, "started")[-1]["pid"])
+
+
+def test_the_supervisor_is_killed_and_a_second_stop_is_immediate(forks: Forks) -> None:
+    """Lost, with what its worker saved when it died; it goes on, and stops twice."""
+    job = forks.make(epochs=2000, evaluations=0, every_steps=500)
+    jobs.start(job)
+    wait_for_step(job, 20)
+    supervisor, worker = job.supervisor(), worker_of(job)
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
+    assert_gone([supervisor, worker])
+    assert isinstance(job.state(), Lost)
+    (checkpoint,) = complete_checkpoints(job.directory)
+    assert checkpoint.step == events(job, "step")[-1]["step"]
+    assert "Already running" not in luthier("resume", job.id)
+    wait_for_step(job, checkpoint.step + 5)
+    assert "Already running" in luthier("resume", job.id, status=1)
+    began = time.monotonic()
+    luthier("stop", job.id, "--now")
+    assert time.monotonic() - began < 5.0
+    assert not isinstance(job.state(), Running)
+    steps = [event["step"] for event in events(job, "step")]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_the_builtin_model_is_stopped_killed_and_repaired(forks: Forks, builtin_model: Path) -> None:
+    """On the command line; and the weights are those of the run that nothing befell."""
+    data = ROOT / "examples" / "captain" / "train.jsonl"
+    settings = {**REPAIRED, "epochs": 0.4, "evaluations": 0, "every_steps": 1, "data": data, "model": "builtin"}
+    calm = forks.make(**settings)
+    assert forks.work(calm) == 0
+    whole = [(event["loss"], event["tokens"]) for event in events(calm, "step")]
+    assert len(whole) == 6
+
+    job = forks.make(**settings)
+    jobs.start(job)
+    wait_for_step(job, 1)
+    luthier("stop", job.id)
+    assert "saving a checkpoint" in luthier("log", job.id)
+    assert isinstance(job.state(), Stopped)
+    assert events(job, "checkpoint")[-1]["reason"] == "stop"
+    at = events(job, "checkpoint")[-1]["step"]
+    assert json.loads(luthier("resume", job.id, "--json"))["step"] == at
+    wait_for_step(job, at + 2)
+    os.kill(worker_of(job), signal.SIGKILL)
+    assert jobs.wait(job, 20)
+    assert isinstance(state := job.state(), Failed)
+    assert state.title == "Killed by SIGKILL"
+    luthier("resume", job.id)
+    assert jobs.wait(job, 300)
+    assert isinstance(job.state(), Done), job.state()
+    assert "Nothing is left to do" in luthier("resume", job.id, status=1)
+    name = "adapter/adapter_model.safetensors"
+    assert (job.directory / name).read_bytes() == (calm.directory / name).read_bytes()
+    assert (job.directory / name).read_bytes() == (complete_checkpoints(job.directory)[-1].path / "adapter_model.safetensors").read_bytes()
+
+    repaired = forks.make(**settings)
+    assert forks.work(repaired, ["out_of_memory", {"where": "forward", "step": 2, "size": 2}]) == 0
+    assert [event["micro_batch"] for event in events(repaired, "repair")] == [2]
+    assert [event["tokens"] for event in events(repaired, "step")] == [tokens for _, tokens in whole]
+    assert [event["loss"] for event in events(repaired, "step")] == [pytest.approx(loss, abs=0.03) for loss, _ in whole]

@@ -58,7 +58,7 @@ def write_conversations(path: Path, count: int) -> Path:
 
 
 def _rows(count: int) -> list[dict[str, list[dict[str, str]]]]:
-    words = "north east south west sail anchor harbour tide rope deck wind star".split()
+    words = ["north", "east", "south", "west", "sail", "anchor", "harbour", "tide", "rope", "deck", "wind", "star"]
     return [
         {
             "messages": [

@@ -107,6 +107,7 @@ def show_plan(made: Plan) -> None:
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
         "engine": f"{made.engine} on {'one GPU' if made.device == 'gpu' else 'the CPU'}",
         "batch": f"{made.global_batch} conversations a step ({made.micro_batch} at a time, accumulated {made.accumulation} times)",
+        **({"memory": made.repaired} if made.repaired else {}),
         "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
         "evaluation": _evaluation(made),
         "waits for": ", ".join(made.slots),

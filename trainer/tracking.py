@@ -48,4 +48,4 @@ class RecipeTelling(TrainerCallback):
             elif isinstance(callback, TrackioCallback):
                 callback._trackio.config.update({"recipe": values}, allow_val_change=True)
             elif isinstance(callback, MLflowCallback):
-                callback._ml_flow.log_text(text, "recipe.toml")
+                callback._ml_flow.set_tag("recipe", text)

@@ -33,6 +33,18 @@ class Glyphs:
     trained_end: str = "◂"
     stop: str = "■"
     histogram: str = "▇"
+    axis_tick: str = "┤"
+    corner: str = "╰"
+    foot_tick: str = "┴"
+    grid: str = "┈"
+    beyond: str = "↑"
+    mark_line: str = "┊"
+    checkpoint: str = "▲"
+    best: str = "★"
+    repair: str = "▼"
+    resumed: str = "↻"
+    early_stop: str = "■"
+    runs: str = "●○◆◇"
     braille: bool = True
 
 
@@ -62,6 +74,18 @@ _ASCII = Glyphs(
     trained_end="}",
     stop="#",
     histogram="#",
+    axis_tick="+",
+    corner="+",
+    foot_tick="+",
+    grid=".",
+    beyond="^",
+    mark_line=":",
+    checkpoint="A",
+    best="B",
+    repair="V",
+    resumed="R",
+    early_stop="#",
+    runs="*o#x",
     braille=False,
 )
 

@@ -36,3 +36,9 @@ def made(home: Path) -> Iterator[dict[str, Job]]:
     made = folders.all_states()
     with folders.held(*(made[name] for name in folders.LIVING)):
         yield made
+
+
+@pytest.fixture
+def made_events(made: dict[str, Job]) -> Path:
+    """The events of a run with evaluations and checkpoints."""
+    return made["pirate"].events_path

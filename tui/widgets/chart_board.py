@@ -1,0 +1,224 @@
+"""The charts of a run: one large with a readout above it and figures beside it, the others small below. One stretch, one cursor for all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import Resize
+from textual.message import Message
+from textual.widgets import Static
+
+from tui.charts.curve import Curve
+from tui.charts.metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metric
+from tui.charts.view import View
+from tui.run_plots import latest, plot_of, readout, spaced
+from tui.run_track import Track
+from tui.widgets.chart import Chart
+from tui.widgets.figure import Figures
+
+_SMALL_WIDTH = 23
+_MOST_SMALL = 8
+_TALL_ENOUGH = 19  # rows, for small charts to have room below the large one
+
+
+class ChartBoard(Vertical):
+    """Give it the runs with `show`. What the keys of the screen do to it are its methods."""
+
+    class CursorMoved(Message):
+        """The cursor stands at another step, or has gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracks: list[Track] = []
+        self.view = View()
+        self.key = LOSS.key
+        self.cursor: int | None = None
+        self.title = ""  # what stands before the metric, where it is not clear which run is shown
+        self._by_mouse = False
+        self._window: int | None = None  # None: what suits the run
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="big-and-figures"):
+            with Vertical(id="big-panel", classes="panel"):
+                yield Static("", id="readout")
+                yield Chart()
+                yield Static("", classes="empty")
+            with Vertical(id="figures-panel", classes="panel"):
+                yield Figures()
+        with Horizontal(id="small-charts"):
+            for _ in range(_MOST_SMALL):
+                yield Chart(small=True)
+
+    @property
+    def big(self) -> Chart:
+        return self.query_one("#big-panel Chart", Chart)
+
+    @property
+    def metric(self) -> Metric:
+        return metric(self.key)
+
+    def on_resize(self, event: Resize) -> None:
+        self.call_after_refresh(self.redraw)
+
+    def show(self, tracks: list[Track], waiting: Content) -> None:
+        """`waiting` stands where there is no curve yet."""
+        self.tracks = tracks
+        ends = [max(track.record.step, track.record.total if track.alive else 0) for track in tracks]
+        self.view = self.view.grown(max(ends), max(track.record.step for track in tracks))
+        window = self._window or default_smoothing(int(self.view.end))
+        self.view = replace(self.view, window=window)
+        has_points = any(track.record.has_points for track in tracks)
+        self.big.display = self.query_one("#readout").display = has_points
+        empty = self.query_one(".empty", Static)
+        empty.display = not has_points
+        if not has_points:
+            empty.update(waiting)
+        self.redraw()
+
+    def redraw(self) -> None:
+        if not self.tracks:
+            return
+        self._show_title()
+        self.query_one("#readout", Static).update(readout(self.tracks, self.metric, self.view, self.cursor), layout=False)
+        plot = plot_of(self.tracks, self.metric, self.view, self.cursor)
+        self.big.show(replace(plot, selected=self.big.dragged), nothing="none yet")
+        charts = list(self.query("#small-charts Chart").results(Chart))
+        others = [one for one in self.tracks[0].record.metrics() if one.key != self.key]
+        room = (self.size.width + 3) // (_SMALL_WIDTH + 3) if self.size.height >= _TALL_ENOUGH else 0
+        self.query_one("#small-charts").display = room > 1 and self.big.display
+        for number, chart in enumerate(charts):
+            chart.display = number < min(room, len(others))
+            chart.set_class(number == min(room, len(others)) - 1, "-last")
+            if chart.display:
+                one = others[number]
+                chart.key = one.key
+                small = plot_of(self.tracks, one, self.view, self.cursor, small=True)
+                chart.show(small, one.title, latest(self.tracks, one, self.cursor), nothing="none yet")
+
+    def _show_title(self) -> None:
+        view = self.view
+        parts = [f"{self.metric.title} of {self.title}" if self.title else self.metric.title]
+        if self.metric.smooth and view.window > 1:
+            parts.append(f"smoothed over {spaced(view.window)} steps")
+        if view.logarithmic:
+            parts.append("log scale")
+        if view.zoomed:
+            parts.append(f"steps {spaced(round(view.span.low))} to {spaced(round(view.span.high))}")
+        title = Content.assemble(parts[0], *((f"   {part}", "$foreground-muted") for part in parts[1:]))
+        panel = self.query_one("#big-panel")
+        if panel.border_title != title:
+            panel.border_title = title
+
+    # What the keys do
+
+    def choose(self, step: int) -> None:
+        """Another metric becomes the large one."""
+        keys = [one.key for one in self.tracks[0].record.metrics()]
+        self.key = keys[(keys.index(self.key) + step) % len(keys)]
+        self.redraw()
+
+    def switch_scale(self) -> None:
+        self._look(replace(self.view, logarithmic=not self.view.logarithmic))
+
+    def smooth(self, step: int) -> None:
+        """More or less smoothing."""
+        place = SMOOTHINGS.index(self.view.window) + step
+        self._window = SMOOTHINGS[min(len(SMOOTHINGS) - 1, max(0, place))]
+        self._look(replace(self.view, window=self._window))
+
+    def zoom(self, factor: float) -> None:
+        """Around the cursor, else around the last step."""
+        self._look(self.view.zoom(factor, self.view.last if self.cursor is None else self.cursor))
+
+    def pan(self, share: float) -> None:
+        self._look(self.view.pan(share))
+
+    def whole(self) -> None:
+        self._look(self.view.whole())
+
+    def clear(self) -> bool:
+        """Take the cursor and the zoom back; False if there is neither."""
+        if self.cursor is None and not self.view.zoomed:
+            return False
+        self._point(None)
+        self.whole()
+        return True
+
+    def move_cursor(self, cells: int) -> None:
+        """By what a cell of the large chart shows, but at least to the next point."""
+        curve = self._curve()
+        if not curve:
+            return
+        if self.cursor is None:
+            self._stand_at(curve.steps[curve.nearest(min(self.view.last, self.view.span.high))])
+            return
+        here = curve.nearest(self.cursor)
+        there = curve.nearest(self.cursor + cells * self.view.span.width / max(1, self.big.picture.columns))
+        if there == here:
+            there = min(len(curve) - 1, max(0, here + (1 if cells > 0 else -1)))
+        self._stand_at(curve.steps[there])
+
+    def to_mark(self, direction: int) -> None:
+        """The cursor goes to the next thing that happened, or to the one before."""
+        here = (self.view.last + 1 if direction < 0 else 0) if self.cursor is None else self.cursor
+        steps = sorted({moment.step for track in self.tracks for moment in track.record.moments if moment.on_chart})
+        ahead = [step for step in steps if (step - here) * direction > 0]
+        if ahead:
+            self._stand_at(ahead[0] if direction > 0 else ahead[-1])
+
+    def show_step(self, step: int) -> None:
+        self._stand_at(step)
+
+    def _stand_at(self, step: int) -> None:
+        self._by_mouse = False
+        self.view = self.view.showing(step)
+        self._point(step)
+
+    def _point(self, step: int | None) -> None:
+        if step != self.cursor:
+            self.cursor = step
+            self.post_message(self.CursorMoved())
+        self.redraw()
+
+    def _look(self, view: View) -> None:
+        self.view = view
+        self.redraw()
+
+    def _curve(self) -> Curve | None:
+        """The points that the cursor goes to."""
+        curves = self.tracks[0].record.curves if self.tracks else {}
+        return curves.get(self.key) or curves.get(LOSS.key)
+
+    # The mouse
+
+    @on(Chart.Pointed)
+    def pointed(self, message: Chart.Pointed) -> None:
+        curve = self._curve()
+        if message.step is not None and curve:
+            self._by_mouse = True
+            self._point(curve.steps[curve.nearest(message.step)])
+        elif message.step is None and self._by_mouse:
+            self._by_mouse = False
+            self._point(None)
+
+    @on(Chart.Zoomed)
+    def zoomed(self, message: Chart.Zoomed) -> None:
+        self._look(self.view.zoom(message.factor, message.around))
+
+    @on(Chart.Panned)
+    def panned(self, message: Chart.Panned) -> None:
+        self.pan(message.share)
+
+    @on(Chart.Stretched)
+    def stretched(self, message: Chart.Stretched) -> None:
+        self._look(self.view.looking_at(message.span))
+
+    @on(Chart.Chosen)
+    def chosen(self, message: Chart.Chosen) -> None:
+        if message.chart.small:
+            self.key = message.chart.key
+            self.redraw()

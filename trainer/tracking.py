@@ -25,6 +25,7 @@ def prepare_trackers(recipe: Recipe, folder: Path) -> None:
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     os.environ.setdefault("WANDB_PROJECT", recipe.trackers.project)
     os.environ.setdefault("WANDB_DIR", str(folder))
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its crash reports go to a third party
     os.environ.setdefault("WANDB_RUN_ID", folder.name)  # a resumed run goes on in the same one
     os.environ.setdefault("WANDB_RESUME", "allow")
     os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", recipe.trackers.project)

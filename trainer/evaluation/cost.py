@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
-from models.weights import tensor_shapes
 from trainer.data.split import Heldout
 from trainer.evaluation.settings import Evaluation
 
@@ -49,7 +48,7 @@ def outlook(
     samples = len(settings.prompts) if settings.prompts else 0 if scored else min(settings.samples, held_out)
     answers = scored + samples if evaluations else 0
     batches = math.ceil(answers / micro_batch)
-    size = 2 * sum(math.prod(shape) for path in model.glob("*.safetensors") for shape in tensor_shapes(path).values())
+    size = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     a_token = _GPU_SECONDS_A_TOKEN + size / _GPU_BYTES_A_SECOND
     if device == "cpu":
         a_token = size / _CPU_BYTES_A_SECOND + min(answers, micro_batch) * size / _CPU_BYTES_A_SECOND_BATCHED

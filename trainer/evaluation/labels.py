@@ -39,7 +39,7 @@ class LabelScores(NamedTuple):
 
 def label(text: str) -> str:
     """A text as a label: without case, surrounding punctuation and doubled blanks."""
-    return " ".join(_EDGES.sub("", text).casefold().split())
+    return " ".join(_EDGES.sub("", text).lower().split())
 
 
 def no_labels(references: Sequence[str]) -> str:

@@ -5,8 +5,9 @@ Nothing is told of what had ended before the app began, and nothing twice. What 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from jobs.state import Done, Failed, Lost, Running, Starting, Stopped, Stopping, word
 from tui import config, figures
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tui.app import LuthierApp
 
 _NAME = "Luthier"
+_MOST_TOASTS = 3
 # XTWINOPS: the terminal keeps the title it had on a stack; terminals without one ignore it.
 _PUSH_TITLE, _POP_TITLE = "\x1b[22;2t", "\x1b[23;2t"
 
@@ -57,19 +59,18 @@ class Notices:
         self._write(f"\x1b]2;\x07{_POP_TITLE}")
 
     def jobs_read(self, rows: list[JobRow]) -> None:
-        for row in self._ends.new(rows):
-            if self._app.app_focus:
-                self._toast(row)
-            else:
-                self._held.append(row)
-                self._call(row)
+        ended = self._ends.new(rows)
+        if self._app.app_focus:
+            self._tell(ended)
+        else:
+            self._held += ended
+            self._call(ended)
         self._show_title(terminal_title(rows, self._held[-1] if self._held else None))
 
     def focus_changed(self, focused: bool) -> None:
         if focused and self._held:
             held, self._held = self._held, []
-            for row in held:
-                self._toast(row)
+            self._tell(held)
             self._show_title(terminal_title(self._app.rows or [], None))
 
     def toggle(self) -> None:
@@ -81,16 +82,23 @@ class Notices:
         except (OSError, ValueError) as error:  # a settings file that cannot be written, or that is no TOML
             self._app.notify(f"That was not saved: {error}", severity="warning")
 
-    def _toast(self, row: JobRow) -> None:
-        """Unless the screen in front shows the job itself."""
+    def _tell(self, ended: list[JobRow]) -> None:
+        """A toast a job, unless the screen in front shows it; one for all, where there are many."""
         shown = getattr(self._app.screen, "job", None)
-        if shown is None or shown.id != row.id:
-            self._app.notify(end_text(row), severity=_severity(row), markup=False)
+        unseen = [row for row in ended if shown is None or shown.id != row.id]
+        bad = any(isinstance(row.state, Failed | Lost) for row in unseen)
+        if len(unseen) > _MOST_TOASTS:
+            self._app.notify(_summary(unseen), severity="error" if bad else "information")
+            return
+        for row in unseen:
+            self._app.notify(end_text(row), severity="error" if isinstance(row.state, Failed | Lost) else "information", markup=False)
 
-    def _call(self, row: JobRow) -> None:
-        if not self.silent and row.job.spec.module != INSPECTION:
+    def _call(self, ended: list[JobRow]) -> None:
+        worth_a_call = [row for row in ended if row.job.spec.module != INSPECTION]
+        if worth_a_call and not self.silent:
+            text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else _summary(worth_a_call)
             self._app.bell()
-            self._write(f"\x1b]9;{_plain(end_text(row))}\x07")  # a desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal
+            self._write(f"\x1b]9;{_plain(text)}\x07")  # a desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal
 
     def _show_title(self, title: str) -> None:
         if title != self._title:
@@ -133,8 +141,10 @@ def end_text(row: JobRow) -> str:
             return f"{row.name} is {word(row.state)}."
 
 
-def _severity(row: JobRow) -> Literal["information", "error"]:
-    return "error" if isinstance(row.state, Failed | Lost) else "information"
+def _summary(rows: list[JobRow]) -> str:
+    """Many ends in a sentence: "12 jobs have ended: 10 done, 2 failed."."""
+    words = Counter(word(row.state) for row in rows)
+    return f"{len(rows)} jobs have ended: {', '.join(f'{count} {how}' for how, count in words.most_common())}."
 
 
 def _plain(text: str) -> str:

@@ -85,6 +85,18 @@ async def test_what_ends_while_the_terminal_is_not_looked_at_rings_and_is_told_o
         assert heard.title == "◐ halting 20 % +1 · Luthier"
 
 
+async def test_many_ends_at_once_are_one_toast(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        for name in ("pirate", "parrot", "captain-server"):
+            end(made[name], code=1)
+        folders.write(made["queued-up"], folders.event("stop_requested", 0), folders.event("exited", 0, code=0, stopped=True))
+        (made["queued-up"].directory / "lock").unlink()
+        await look_again(pilot, app)
+        assert told(app) == ["4 jobs have ended: 3 failed, 1 stopped."]
+
+
 async def test_silence_is_kept_and_remembered(made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = LuthierApp()
     heard = Heard(app, monkeypatch)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from jobs import job as jobs
 from jobs.events import Event, Follower
@@ -16,7 +15,7 @@ from jobs.job import Job
 from jobs.state import Failed, Lost, Queued, Running, Starting, Stopping, word
 from tui import figures
 from tui.commands.events import event_line
-from tui.commands.output import examples, json_option, out, plain_table, print_json, print_json_line, talk
+from tui.commands.output import examples, json_option, print_json, print_json_line, print_lines, talk
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, read_rows, waiting_text
 
@@ -125,18 +124,12 @@ def _show(rows: list[JobRow], kinds: bool) -> None:
         ("id", [row.id for row in rows]),
         ("kind", [row.kind if kinds else "" for row in rows]),
         ("state", [f"{getattr(glyphs(), word(row.state))} {word(row.state)}" for row in rows]),
-        (" ", [_detail(row) for row in rows]),
+        ("", [_detail(row) for row in rows]),
         (">loss", [figures.loss(row.loss) for row in rows]),
         (">left", [figures.short_duration(row.seconds_left) if row.seconds_left is not None else "" for row in rows]),
         (">age", [figures.short_duration(figures.now() - row.created) for row in rows]),
     ]
-    filled = [(title, cells) for title, cells in columns if any(cells)]
-    table = plain_table(*(title for title, _ in filled))
-    for column in table.columns:
-        column.no_wrap = True  # a line a job; --json has all of it
-    for cells in zip(*(cells for _, cells in filled), strict=True):
-        table.add_row(*map(escape, cells))
-    out.print(table)
+    print_lines(columns, shrinks="")
 
 
 def _detail(row: JobRow) -> str:

@@ -26,8 +26,7 @@ def what_stays(job: Job) -> str:
         return "It can be started again."
     if isinstance(state, Starting) and not any(event["kind"] == "checkpoint" for event in events):
         return "It has not begun to train. R starts it again."
-    seconds = figures.duration(job.spec.grace_seconds)
-    return f"It saves a checkpoint first, which may take up to {seconds}. R resumes from there, exactly."
+    return f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes from there, exactly."
 
 
 def confirm_stop(screen: LuthierScreen, job: Job) -> None:

@@ -69,7 +69,7 @@ class RunsScreen(LuthierScreen):
         line = self.query_one("#left-waiting", Static)
         line.display = count > 0
         what = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
-        again = "[$primary]Q[/] queues it again." if count == 1 else "[$primary]Q[/] queues them again, in their old order."
+        again = f"[$primary]Q[/] queues {'it' if count == 1 else 'them'} again."
         line.update(Content.from_markup(f"[$warning]{what} when the machine went down.[/] {again}"))
 
     def show_preview(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -73,19 +74,29 @@ def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> Non
     """Write down what the run depends on. An earlier attempt that left no checkpoint is begun again."""
     if resume.begun(context.directory):
         context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
-    resume.write(context.directory, resume.fingerprint(context.directory, recipe, model_directory))
+    _record(context, resume.fingerprint(context.directory, recipe, model_directory))
+
+
+def _record(context: WorkerContext, fingerprint: dict[str, Any]) -> None:
+    import torch
+
+    resume.write(context.directory, {**fingerprint, "threads": torch.get_num_threads()})
 
 
 def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkpoint: Checkpoint) -> None:
     """Compare with what the run began with. LuthierError if that has changed and nobody insists."""
+    import torch
+
     before = resume.recorded(context.directory)
     now = resume.fingerprint(context.directory, recipe, model_directory)
     resume.check_possible(context.job.id, before, now)
     changed = resume.differences(before, now)
     if changed and not resume.is_forced(context.directory):
         raise resume.refusal(context.job.id, changed)
+    threads = min(before["threads"], len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)  # the order of a sum's terms, and with it its last bit, hangs on their number
     if changed:
-        resume.write(context.directory, now)
+        _record(context, now)
     context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
 
 

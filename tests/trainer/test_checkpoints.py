@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,6 +73,18 @@ def test_sealing_the_same_step_again_replaces_it(tmp_path: Path) -> None:
     assert (checkpoint.path / "adapter_model.safetensors").read_text() == "new"
 
 
+def failing(real: Callable[..., Any], left: list[int]) -> Callable[..., Any]:
+    """A function that is interrupted once `left`, which several share, has been counted down."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    return call
+
+
 def test_an_interruption_anywhere_leaves_the_old_one_and_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step of a seal and of a removal fails in turn."""
     calls = ["flush", "write_json"]
@@ -79,20 +93,10 @@ def test_an_interruption_anywhere_leaves_the_old_one_and_nothing_half(tmp_path: 
         seal(save(run, 1), run, 1)
         save(run, 2)
         left = [number]
-
-        def fail(name: str, real: object) -> object:
-            def call(*arguments: object, **named: object) -> object:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise KeyboardInterrupt
-                return real(*arguments, **named)  # type: ignore[operator]
-
-            return call
-
         with monkeypatch.context() as patch:
             for name in calls:
-                patch.setattr(checkpoints, name, fail(name, getattr(checkpoints, name)))
-            patch.setattr(Path, "rename", fail("rename", Path.rename))
+                patch.setattr(checkpoints, name, failing(getattr(checkpoints, name), left))
+            patch.setattr(Path, "rename", failing(Path.rename, left))
             try:
                 seal(checkpoints_folder(run) / ".saving" / "checkpoint-2", run, 2)
                 discard(checkpoints_folder(run) / "step-000001")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_smaller_batches_keep_the_global_one_and_come_to_an_end(micro_batch: int
         assert batch.gradient_checkpointing == (len(sizes) > 1 and sizes[-2] == (1, False))
         batch = batch.smaller()
     assert sizes[-1] == (1, True)
-    assert all(later[0] <= max(1, earlier[0] // 2) for earlier, later in zip(sizes, sizes[1:], strict=False))
+    assert all(later[0] <= max(1, earlier[0] // 2) for earlier, later in itertools.pairwise(sizes))
 
 
 def test_it_is_remembered_for_runs_that_take_at_least_as_much() -> None:

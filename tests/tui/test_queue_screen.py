@@ -53,6 +53,14 @@ async def test_the_queue_stands_in_its_order_and_says_who_is_next(line: list[Job
         assert "next, waits for pirate-00ff on gpu-0" in shown[0] and "2nd, waits for" in shown[1] and "3rd, waits for" in shown[2]
 
 
+async def test_on_a_narrow_screen_what_it_waits_for_runs_on_over_the_empty_columns(line: list[Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        first, *_ = lines_of(app.screen.query_one("#jobs", RowTable))
+        assert "next, waits for pirate-00ff on gpu-0" in first and first.split()[-2:] == ["1", "m"]
+
+
 async def test_keys_move_a_job_and_the_cursor_stays_on_it(line: list[Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:

@@ -15,7 +15,7 @@ from jobs.state import Failed, Lost, Stopped
 from tui import actions, figures
 from tui.actions import Place
 from tui.joblist import INSPECTION, JobRow, has_adapter
-from tui.messages import JobRemoved, JobsChanged
+from tui.messages import JobRemoved
 from tui.screens.base import LuthierScreen
 from tui.widgets.row_table import Column, Row, RowTable
 from tui.widgets.state_label import progress_content, state_content
@@ -185,11 +185,6 @@ class RunsScreen(LuthierScreen):
 
         if self.row is not None:
             move(self, self.row.job, place)
-
-    def on_jobs_changed(self, message: JobsChanged) -> None:
-        if message.told:
-            self.notify(message.told, markup=False)
-        self.app.read_jobs()
 
     def on_job_removed(self, message: JobRemoved) -> None:
         self.notify(f"{message.name} was deleted.")

@@ -19,7 +19,7 @@ from trainer.sweep import load_sweep, start_sweep
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.sweep import show_sweep, sweep_json
-from tui.figures import duration
+from tui.figures import duration, size
 
 
 @click.command()
@@ -110,7 +110,7 @@ def show_plan(made: Plan) -> None:
         **({"memory": made.repaired} if made.repaired else {}),
         "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
         "evaluation": _evaluation(made),
-        "waits for": ", ".join(made.slots),
+        "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
     }
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)

@@ -9,7 +9,7 @@ import msgspec
 from jobs.events import parse_line
 from tui.run_record import RunRecord, Step
 
-_BITE = 1 << 18
+_BITE = 1 << 20
 _STEP = b'"kind": "step"'
 _decoder = msgspec.json.Decoder(Step)
 

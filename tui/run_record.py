@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +17,9 @@ from tui.run_moments import Moment, moment_of
 
 _PACE = 50  # the steps that the pace is taken from
 _TOLD_BY_STEP = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "epoch", "tokens")
+
+
+_figure_of = {key: attrgetter(key) for key in _TOLD_BY_STEP}
 
 
 class Step(msgspec.Struct, gc=False):
@@ -59,7 +63,7 @@ class RunRecord:
     step: int = 0
     attempts: int = 0
     version: int = 0
-    """Grows with everything that could change what is drawn."""
+    """Grows with everything but steps that is told."""
     _total: int = 0
     _seconds_before: float = 0.0
     times: Curve = field(default_factory=Curve)
@@ -69,7 +73,8 @@ class RunRecord:
     # What is told
 
     def add(self, event: Event) -> None:
-        self.version += 1
+        if event["kind"] != "step":
+            self.version += 1
         match event["kind"]:
             case "step":
                 self._add_one(event)
@@ -122,7 +127,6 @@ class RunRecord:
                 start = number
 
     def _add_rising(self, steps: Sequence[Step]) -> None:
-        self.version += 1
         last = steps[-1]
         if steps[0].step <= self.step and len(self.times):  # a second attempt that had no checkpoint to resume from
             self._back_to(steps[0].step - 1)
@@ -130,8 +134,8 @@ class RunRecord:
         numbers = [step.step for step in steps]
         self.times.extend(numbers, [step.t for step in steps])
         for key in _TOLD_BY_STEP:
-            told = [getattr(step, key) for step in steps]
-            if not all(type(value) is float for value in told):
+            told = list(map(_figure_of[key], steps))
+            if set(map(type, told)) != {float}:
                 told = [number(value) for value in told]
             if last is steps[0] and math.isnan(told[0]):
                 continue

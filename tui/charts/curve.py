@@ -7,6 +7,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
+from operator import mul
 
 _BLOCK = 16
 
@@ -34,7 +36,8 @@ class Span:
 class Curve:
     """Values by step, steps rising. What is not a finite number is left out.
 
-    Running sums give any mean at once; extremes of blocks of 16 points, of 256, and so on give any extreme in a few looks.
+    Running sums give any mean at once; extremes of blocks of 16 points, of 256, and so on give any extreme in a few looks. Both are made
+    when they are first asked for, and go on from there.
     """
 
     def __init__(self) -> None:
@@ -59,15 +62,8 @@ class Curve:
             return
         if self.steps and steps[0] <= self.steps[-1]:
             self.cut(steps[0] - 1)
-        total, moment = self._sums[-1], self._moments[-1]
-        for index, value in enumerate(values, len(self.steps)):
-            total += value
-            moment += index * value
-            self._sums.append(total)
-            self._moments.append(moment)
         self.steps.extend(steps)
         self.values.extend(values)
-        self._pile_up()
 
     def cut(self, step: int) -> None:
         """Forget what lies after `step`: a resumed run takes those steps again."""
@@ -76,6 +72,14 @@ class Curve:
         for lows, highs in self._blocks:
             count //= _BLOCK
             del lows[count:], highs[count:]
+
+    def _sum_up(self) -> None:
+        """Sums up to the last point."""
+        known, count = len(self._sums) - 1, len(self.values)
+        if known < count:
+            new = self.values[known:]
+            self._sums.extend(islice(accumulate(new, initial=self._sums[-1]), 1, None))
+            self._moments.extend(islice(accumulate(map(mul, range(known, count), new), initial=self._moments[-1]), 1, None))
 
     def _pile_up(self) -> None:
         """Extremes of the blocks that have become full."""
@@ -96,6 +100,7 @@ class Curve:
 
     def extremes(self, start: int, end: int) -> tuple[float, float]:
         """The lowest and the highest value of the points from `start` up to `end`, at least one."""
+        self._pile_up()
         lows = highs = self.values
         low, high = math.inf, -math.inf
         for level in self._blocks:
@@ -109,6 +114,7 @@ class Curve:
         return min(low, *lows[start:end], low), max(high, *highs[start:end], high)
 
     def mean(self, start: int, end: int) -> float:
+        self._sum_up()
         return (self._sums[end] - self._sums[start]) / (end - start)
 
     def smoothed(self, index: int, window: int) -> float:

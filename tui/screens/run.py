@@ -20,19 +20,19 @@ from jobs.state import Alive, Failed, Lost, Starting, State, Stopped
 from tui import actions, figures
 from tui.actions import Place
 from tui.joblist import JobRow, has_adapter
-from tui.messages import JobsChanged
 from tui.run_plots import spaced
 from tui.run_record import RunRecord
 from tui.run_track import MOST_RUNS
 from tui.screens.chart_keys import CHART_ACTIONS, ChartKeys
 from tui.screens.job_actions import confirm_stop, resume
 from tui.widgets.chart import Chart
+from tui.widgets.chart_board import ChartBoard
 from tui.widgets.run_panels import PANELS, RunPanels
 from tui.widgets.run_view import RunView
 from tui.widgets.state_label import bar, state_content
 from tui.widgets.timeline import Timeline
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 
 
 class RunScreen(ChartKeys):
@@ -48,14 +48,14 @@ class RunScreen(ChartKeys):
         self.job = job
         self.others = list(others)[: MOST_RUNS - 1]
         self.state: State = job.state()
+        self.view = RunView()
+        self.panels = RunPanels(job.log_path)
+        self._title_line = Static(id="run-title")
+        self._error_line = Static(id="run-error")
         self._timer: Timer | None = None
 
     def compose_body(self) -> Iterable[Widget]:
-        with Vertical(id="run"):
-            yield Static(id="run-title")
-            yield Static(id="run-error")
-            yield RunView()
-            yield RunPanels(self.job.log_path)
+        yield Vertical(self._title_line, self._error_line, self.view, self.panels, id="run")
 
     def on_mount(self) -> None:
         self.view.open(self.job, self.state)
@@ -73,12 +73,8 @@ class RunScreen(ChartKeys):
             self.advance()
 
     @property
-    def view(self) -> RunView:
-        return self.query_one(RunView)
-
-    @property
-    def panels(self) -> RunPanels:
-        return self.query_one(RunPanels)
+    def board(self) -> ChartBoard:
+        return self.view.board
 
     @property
     def record(self) -> RunRecord:
@@ -89,12 +85,11 @@ class RunScreen(ChartKeys):
         with self.app.batch_update():
             self.view.advance(self.state)
             self.panels.show(self.view.tracks)
-            self.query_one("#run-title", Static).update(self._title(), layout=False)
-            error = self.query_one("#run-error", Static)
-            wrong = isinstance(self.state, Failed | Lost)
-            if error.display != wrong or wrong:
-                error.display = wrong
-                error.update(self._error_line())
+            self._title_line.update(self._title(), layout=False)
+            if self._error_line.display or isinstance(self.state, Failed | Lost):
+                error = self._error()
+                self._error_line.display = bool(error)
+                self._error_line.update(error)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         self.state = next((row.state for row in rows if row.id == self.job.id), self.state)
@@ -123,7 +118,7 @@ class RunScreen(ChartKeys):
         parts += [Content.assemble(figures.duration(left), (" left", "$foreground-muted"))] if left is not None and wide else []
         return Content("   ").join(parts)
 
-    def _error_line(self) -> Content:
+    def _error(self) -> Content:
         match self.state:
             case Failed(title=title, message=message, hint=hint):
                 first = message.splitlines()[0] if message else ""
@@ -146,9 +141,9 @@ class RunScreen(ChartKeys):
             case "error":
                 return isinstance(self.state, Failed)
             case "go":
-                return bool(self.query(RunPanels)) and self.panels.current == "timeline"
+                return self.panels.current == "timeline"
             case name if name in CHART_ACTIONS:
-                return bool(self.query(RunView)) and self.record.has_points
+                return self.record.has_points
             case _:
                 return True
 
@@ -157,11 +152,6 @@ class RunScreen(ChartKeys):
 
     def action_resume(self) -> None:
         resume(self, self.job)
-
-    def on_jobs_changed(self, message: JobsChanged) -> None:
-        if message.told:
-            self.notify(message.told, markup=False)
-        self.app.read_jobs()
 
     async def action_serve(self) -> None:
         await self.app.offer_server(run_id=self.job.id)

@@ -9,6 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
 from textual.events import Click, Leave, MouseDown, MouseEvent, MouseMove, MouseUp, Resize
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.visual import Visual
@@ -25,31 +26,13 @@ _LEAST_DRAG = 2  # cells
 
 
 class Chart(Widget):
-    """Give it a plot with `show`, and a heading if it is one of several small ones."""
+    """Give it a plot with `show`. Only lines that have changed are painted again."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{name}" for name in (*_STYLES, *_SLOTS)}
+    ALLOW_SELECT = False
     DEFAULT_CSS = """
-    Chart {
-        height: 1fr;
-        .chart--plain { color: $foreground; }
-        .chart--axis { color: $foreground-muted; }
-        .chart--rule { color: $foreground 30%; }
-        .chart--grid { color: $foreground 12%; }
-        .chart--run-0 { color: $primary; }
-        .chart--run-1 { color: $secondary; }
-        .chart--run-2 { color: $success; }
-        .chart--run-3 { color: $error; }
-        .chart--band-0 { color: $primary 35%; }
-        .chart--band-1 { color: $secondary 35%; }
-        .chart--band-2 { color: $success 35%; }
-        .chart--band-3 { color: $error 35%; }
-        .chart--eval { color: $secondary; text-style: bold; }
-        .chart--mark { color: $foreground; }
-        .chart--kept { color: $success; }
-        .chart--warned { color: $warning; text-style: bold; }
-        .chart--cursor { background: $panel; }
-    }
+    Chart { height: 1fr; }
     """
+    small: ClassVar[bool] = False
 
     @dataclass
     class Pointed(Message):
@@ -81,32 +64,41 @@ class Chart(Widget):
 
         chart: Chart
 
-    def __init__(self, key: str = "", small: bool = False) -> None:
-        super().__init__(classes="-small" if small else "")
-        self.key = key
-        self.small = small
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = ""
         self._plot: Plot | None = None
         self._title, self._value = "", ""
         self._nothing = ""
         self._picture: Picture | None = None
         self._strips: list[Strip] = []
+        self._above: Strip | None = None
         self._drag_from: int | None = None
         self._drag_to: int | None = None
 
     def show(self, plot: Plot, title: str = "", value: str = "", nothing: str = "") -> None:
         """A small one has its title and a value above it. `nothing` stands where there is no point yet."""
-        self._plot, self._title, self._value, self._nothing = plot, title, value, nothing
-        self._forget()
+        if (title, value) != (self._title, self._value):
+            self._title, self._value, self._above = title, value, None
+            self.refresh(Region(0, 0, self.size.width, 1))
+        before = self._strips if self._picture is not None else None
+        self._plot, self._nothing, self._picture = plot, nothing, None
+        if before is None or not self.picture.rows or len(self._strips) != len(before):
+            self.refresh()
+            return
+        changed = [number for number, (old, new) in enumerate(zip(before, self._strips, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(Region(0, number + self.small, self.size.width, 1) for number in changed))
 
     def on_resize(self, event: Resize) -> None:
         self._forget()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._picture = None
+        self._picture = self._above = None
 
     def _forget(self) -> None:
-        self._picture = None
+        self._picture = self._above = None
         self.refresh()
 
     @property
@@ -122,7 +114,9 @@ class Chart(Widget):
         width = self.size.width
         if self.small:
             if y == 0:
-                return Visual.to_strips(self, self._heading(width), width, 1, self.visual_style)[0]
+                if self._above is None:
+                    self._above = Visual.to_strips(self, self._heading(width), width, 1, self.visual_style)[0]
+                return self._above
             y -= 1
         if self.picture.rows:
             return self._strips[y] if y < len(self._strips) else Strip.blank(width, self.rich_style)
@@ -137,7 +131,7 @@ class Chart(Widget):
 
     def _strip(self, row: list[Cell]) -> Strip:
         """Neighbours of one style as one segment."""
-        cursor = self.get_component_rich_style("chart--cursor")
+        cursor = self._styled("cursor")
         segments: list[Segment] = []
         text, before, style = "", ("", False), Style.null()
         for cell in row:
@@ -146,12 +140,16 @@ class Chart(Widget):
                 if text:
                     segments.append(Segment(text, style))
                 text, before = "", key
-                style = self.get_component_rich_style(f"chart--{cell.style}")
+                style = self._styled(cell.style)
                 if cell.under_cursor:
                     style += Style(bgcolor=cursor.bgcolor)
             text += cell.text
         segments.append(Segment(text, style))
         return Strip(segments, len(row))
+
+    def _styled(self, name: str) -> Style:
+        """The style of a cell, by its name."""
+        raise NotImplementedError
 
     # The mouse
 
@@ -212,3 +210,44 @@ class Chart(Widget):
 
     def on_click(self, event: Click) -> None:
         self.post_message(self.Chosen(self))
+
+
+class LargeChart(Chart):
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{name}" for name in (*_STYLES, *_SLOTS)}
+    DEFAULT_CSS = """
+    LargeChart {
+        .chart--plain { color: $foreground; }
+        .chart--axis { color: $foreground-muted; }
+        .chart--rule { color: $foreground 30%; }
+        .chart--grid { color: $foreground 12%; }
+        .chart--run-0 { color: $primary; }
+        .chart--run-1 { color: $secondary; }
+        .chart--run-2 { color: $success; }
+        .chart--run-3 { color: $error; }
+        .chart--band-0 { color: $primary 35%; }
+        .chart--band-1 { color: $secondary 35%; }
+        .chart--band-2 { color: $success 35%; }
+        .chart--band-3 { color: $error 35%; }
+        .chart--eval { color: $secondary; text-style: bold; }
+        .chart--mark { color: $foreground; }
+        .chart--kept { color: $success; }
+        .chart--warned { color: $warning; text-style: bold; }
+        .chart--cursor { background: $panel; }
+    }
+    """
+
+    def _styled(self, name: str) -> Style:
+        return self.get_component_rich_style(f"chart--{name}")
+
+
+class SmallChart(Chart):
+    """One with its title and a value above it. Its styles are those of the large one: Textual would work them out for each widget anew."""
+
+    small: ClassVar[bool] = True
+
+    def __init__(self, large: LargeChart) -> None:
+        super().__init__()
+        self._large = large
+
+    def _styled(self, name: str) -> Style:
+        return self._large._styled(name)

@@ -17,7 +17,7 @@ from tui.charts.metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metr
 from tui.charts.view import View
 from tui.run_plots import latest, plot_of, readout, spaced
 from tui.run_track import Track
-from tui.widgets.chart import Chart
+from tui.widgets.chart import Chart, LargeChart, SmallChart
 from tui.widgets.figure import Figures
 
 _SMALL_WIDTH = 23
@@ -40,22 +40,19 @@ class ChartBoard(Vertical):
         self.title = ""  # what stands before the metric, where it is not clear which run is shown
         self._by_mouse = False
         self._window: int | None = None  # None: what suits the run
+        self.big = LargeChart()
+        self.figures = Figures()
+        self.figures_panel = Vertical(self.figures, id="figures-panel", classes="panel")
+        self._small = [SmallChart(self.big) for _ in range(_MOST_SMALL)]
+        self._readout = Static("", id="readout")
+        self._read = Content("")
+        self._empty = Static("", classes="empty")
+        self._big_panel = Vertical(self._readout, self.big, self._empty, id="big-panel", classes="panel")
+        self._row = Horizontal(*self._small, id="small-charts")
 
     def compose(self) -> ComposeResult:
-        with Horizontal(id="big-and-figures"):
-            with Vertical(id="big-panel", classes="panel"):
-                yield Static("", id="readout")
-                yield Chart()
-                yield Static("", classes="empty")
-            with Vertical(id="figures-panel", classes="panel"):
-                yield Figures()
-        with Horizontal(id="small-charts"):
-            for _ in range(_MOST_SMALL):
-                yield Chart(small=True)
-
-    @property
-    def big(self) -> Chart:
-        return self.query_one("#big-panel Chart", Chart)
+        yield Horizontal(self._big_panel, self.figures_panel, id="big-and-figures")
+        yield self._row
 
     @property
     def metric(self) -> Metric:
@@ -72,25 +69,31 @@ class ChartBoard(Vertical):
         window = self._window or default_smoothing(int(self.view.end))
         self.view = replace(self.view, window=window)
         has_points = any(track.record.has_points for track in tracks)
-        self.big.display = self.query_one("#readout").display = has_points
-        empty = self.query_one(".empty", Static)
-        empty.display = not has_points
-        if not has_points:
-            empty.update(waiting)
-        self.redraw()
+        if self.big.display != has_points:
+            self.big.display = self._readout.display = has_points
+            self._empty.display = not has_points
+        if has_points:
+            self.redraw()
+        else:
+            self._show_title()
+            self.say(waiting)
+
+    def say(self, waiting: Content) -> None:
+        """In the place of the charts."""
+        if not self.big.display:
+            self._empty.update(waiting, layout=False)
 
     def redraw(self) -> None:
-        if not self.tracks:
+        if not self.tracks or not self.big.display:
             return
         self._show_title()
-        self.query_one("#readout", Static).update(readout(self.tracks, self.metric, self.view, self.cursor), layout=False)
+        self.show_readout()
         plot = plot_of(self.tracks, self.metric, self.view, self.cursor)
         self.big.show(replace(plot, selected=self.big.dragged), nothing="none yet")
-        charts = list(self.query("#small-charts Chart").results(Chart))
         others = [one for one in self.tracks[0].record.metrics() if one.key != self.key]
         room = (self.size.width + 3) // (_SMALL_WIDTH + 3) if self.size.height >= _TALL_ENOUGH else 0
-        self.query_one("#small-charts").display = room > 1 and self.big.display
-        for number, chart in enumerate(charts):
+        self._row.set_class(room > 1, "-room")
+        for number, chart in enumerate(self._small):
             chart.display = number < min(room, len(others))
             chart.set_class(number == min(room, len(others)) - 1, "-last")
             if chart.display:
@@ -98,6 +101,18 @@ class ChartBoard(Vertical):
                 chart.key = one.key
                 small = plot_of(self.tracks, one, self.view, self.cursor, small=True)
                 chart.show(small, one.title, latest(self.tracks, one, self.cursor), nothing="none yet")
+
+    def show_readout(self) -> None:
+        """The values at the cursor, else the last ones: all that changes with each step of a long run."""
+        content = readout(self.tracks, self.metric, self.view, self.cursor)
+        if content != self._read:
+            self._read = content
+            self._readout.update(content, layout=False)
+
+    @property
+    def steps_a_dot(self) -> float:
+        """How many steps fall into one column of dots of the large chart."""
+        return self.view.span.width / max(1, 2 * self.big.picture.columns)
 
     def _show_title(self) -> None:
         view = self.view
@@ -109,9 +124,8 @@ class ChartBoard(Vertical):
         if view.zoomed:
             parts.append(f"steps {spaced(round(view.span.low))} to {spaced(round(view.span.high))}")
         title = Content.assemble(parts[0], *((f"   {part}", "$foreground-muted") for part in parts[1:]))
-        panel = self.query_one("#big-panel")
-        if panel.border_title != title:
-            panel.border_title = title
+        if self._big_panel.border_title != title:
+            self._big_panel.border_title = title
 
     # What the keys do
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui import actions
 from tui.log_index import LogIndex
@@ -47,7 +49,8 @@ class LogView(LogKeys, can_focus=True):
         self._index = LogIndex(path) if path is not None else None
         self.search: LogSearch | None = None
         self._here = -1
-        self._awaits: int = 0
+        self._awaits = 0  # the direction of a search that has not come to where the reader wants to go
+        self._style: Style | None = None
 
     def open(self, path: Path) -> None:
         """Show another file from its end."""
@@ -68,11 +71,31 @@ class LogView(LogKeys, can_focus=True):
         if self._index.extend():
             if self.search is not None:
                 self.search.look_again_from(last)
-            self.virtual_size = Size(self.size.width, len(self._index))
+            self._grow(len(self._index))
             self.refresh()
             if self.following:
                 self.scroll_end(animate=False, immediate=True)
         self._look()
+
+    def _grow(self, lines: int) -> None:
+        """A log that is scrolled already only gets a longer scrollbar: the screen need not be laid out anew for each line."""
+        size = Size(self.size.width, lines)
+        if self.show_vertical_scrollbar and lines > self.size.height:
+            self.set_reactive(Widget.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = lines
+        else:
+            self.virtual_size = size
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._style = None
+
+    @property
+    def _line_style(self) -> Style:
+        """Textual works `rich_style` out anew each time it is asked for."""
+        if self._style is None:
+            self._style = self.rich_style
+        return self._style
 
     def follow(self) -> None:
         self.following = True
@@ -151,7 +174,7 @@ class LogView(LogKeys, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         number = y + round(self.scroll_offset.y)
-        width, style = self.size.width, self.rich_style
+        width, style = self.size.width, self._line_style
         if self._index is None or number >= len(self._index):
             return Strip.blank(width, style)
         line = self._index.line(number)

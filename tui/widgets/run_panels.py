@@ -13,10 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 
-from tui.data_totals import data_totals
-from tui.differences import compare
 from tui.run_track import Track
-from tui.widgets.differences_view import differences_content
 from tui.widgets.log_view import LogView
 from tui.widgets.row_table import RowOptions
 from tui.widgets.samples_panel import SamplesPanel
@@ -32,39 +29,37 @@ class RunPanels(Vertical):
 
     def __init__(self, log: Path) -> None:
         super().__init__(id="panels", classes="panel")
-        self._path = log
+        self.log_view = LogView(log)
+        self._no_log = Static("Nothing was printed yet.", id="no-log", classes="empty")
+        self._switcher = ContentSwitcher(
+            Vertical(
+                self.log_view,
+                self._no_log,
+                Input(placeholder="text to look for", id="log-search", compact=True),
+                id="panel-log",
+            ),
+            Vertical(SamplesPanel(), id="panel-samples"),
+            Vertical(Timeline(), id="panel-timeline"),
+            Vertical(TextPane(least=36), id="panel-data"),
+            Vertical(TextPane(), id="panel-differs"),
+            initial="panel-log",
+        )
         self._tracks: list[Track] = []
         self._drawn: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        with ContentSwitcher(initial="panel-log"):
-            with Vertical(id="panel-log"):
-                yield LogView(self._path)
-                yield Static("Nothing was printed yet.", id="no-log", classes="empty")
-                yield Input(placeholder="text to look for", id="log-search", compact=True)
-            with Vertical(id="panel-samples"):
-                yield SamplesPanel()
-            with Vertical(id="panel-timeline"):
-                yield Timeline()
-            with Vertical(id="panel-data"):
-                yield TextPane(least=36)
-            with Vertical(id="panel-differs"):
-                yield TextPane()
+        yield self._switcher
 
     @property
     def current(self) -> Panel:
-        name = (self.query_one(ContentSwitcher).current or "panel-log").removeprefix("panel-")
+        name = (self._switcher.current or "panel-log").removeprefix("panel-")
         return next(panel for panel in PANELS if panel == name)
-
-    @property
-    def log_view(self) -> LogView:
-        return self.query_one(LogView)
 
     def possible(self) -> list[Panel]:
         return [panel for panel in PANELS if panel != "differs" or len(self._tracks) > 1]
 
     def choose(self, panel: Panel) -> None:
-        self.query_one(ContentSwitcher).current = f"panel-{panel}"
+        self._switcher.current = f"panel-{panel}"
         self.take_focus()
         self._drawn = ()
         self.show(self._tracks)
@@ -85,7 +80,8 @@ class RunPanels(Vertical):
             self.choose("log")
             return
         self.log_view.advance()
-        self.query_one("#no-log").display = not self.log_view.virtual_size.height
+        if self._no_log.display == bool(self.log_view.virtual_size.height):
+            self._no_log.display = not self._no_log.display
         drawn = (self.current, *((track.job.id, track.record.version, track.alive) for track in tracks))
         self._show_titles()
         if not tracks or drawn == self._drawn:
@@ -98,8 +94,13 @@ class RunPanels(Vertical):
             case "timeline":
                 self.query_one(Timeline).show_moments(record.moments)
             case "data":
+                from tui.data_totals import data_totals
+
                 self.query_one("#panel-data TextPane", TextPane).show(*data_totals(record))
             case "differs":
+                from tui.differences import compare
+                from tui.widgets.differences_view import differences_content
+
                 pane = self.query_one("#panel-differs TextPane", TextPane)
                 pane.show(differences_content(compare(tracks), self._tracks, pane.scrollable_content_region.width or self.size.width))
             case "log":

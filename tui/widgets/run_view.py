@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from textual import on
@@ -21,11 +20,10 @@ from tui.run_plots import spaced
 from tui.run_record import RunRecord
 from tui.run_track import Track
 from tui.widgets.chart_board import ChartBoard
-from tui.widgets.figure import Figures
 from tui.widgets.state_label import bar
 
 _LONG = 2_000_000  # bytes of events that take longer to read than an eye notices
-_DRAW_SECONDS = 1.0
+_WORTH_DRAWING = 0.25  # of a column of dots: fewer new steps would hardly be seen
 
 
 class RunView(Vertical):
@@ -43,15 +41,11 @@ class RunView(Vertical):
         super().__init__()
         self.tracks: list[Track] = []
         self._state: State | None = None
-        self._drawn_versions: list[int] = []
-        self._drawn_at = -math.inf
+        self.board = ChartBoard()
+        self._drawn: list[tuple[int, int]] = []  # version and step of each run when the charts were drawn
 
     def compose(self) -> ComposeResult:
-        yield ChartBoard()
-
-    @property
-    def board(self) -> ChartBoard:
-        return self.query_one(ChartBoard)
+        yield self.board
 
     @property
     def record(self) -> RunRecord:
@@ -105,27 +99,33 @@ class RunView(Vertical):
             message.track.reader = message.reader
             self._draw()
         elif self.tracks:
-            self.board.show(self.tracks, self._waiting())
+            self.board.say(self._waiting())
 
     def advance(self, state: State) -> None:
-        """Read what is new. The figures follow at once, the charts about once a second."""
+        """Read what is new. Figures and readout follow at once, the charts once there is something to be seen."""
         if not self.tracks:
             return
-        changed = state != self._state
+        changed = type(state) is not type(self._state) or (state != self._state and not self.record.has_points)
         self._state = state
         self.tracks[0].alive = isinstance(state, Alive)
         for track in self.tracks:
             if track.reader is not None:
                 track.reader.read()
-        versions = [track.record.version for track in self.tracks]
-        now = figures.monotonic()
-        if changed or (versions != self._drawn_versions and now - self._drawn_at >= _DRAW_SECONDS):
+        if changed or self._worth_drawing():
             self._draw()
         else:
             self._show_figures()
+            self.board.show_readout()
+
+    def _worth_drawing(self) -> bool:
+        now = [(track.record.version, track.record.step) for track in self.tracks]
+        if [version for version, _ in now] != [version for version, _ in self._drawn]:
+            return True
+        grown = max(abs(step - drawn) for (_, step), (_, drawn) in zip(now, self._drawn, strict=True))
+        return grown > 0 and grown >= _WORTH_DRAWING * self.board.steps_a_dot
 
     def _draw(self) -> None:
-        self._drawn_versions, self._drawn_at = [track.record.version for track in self.tracks], figures.monotonic()
+        self._drawn = [(track.record.version, track.record.step) for track in self.tracks]
         self.board.show(self.tracks, self._waiting())
         self._show_figures()
 
@@ -133,12 +133,12 @@ class RunView(Vertical):
     def _show_figures(self) -> None:
         if self._state is None or not self.tracks:
             return
-        cursor, panel = self.board.cursor, self.query_one("#figures-panel")
+        cursor, panel = self.board.cursor, self.board.figures_panel
         ended = isinstance(self._state, Done | Stopped | Failed | Lost)
         title = f"at step {spaced(cursor)}" if cursor is not None else "at the end" if ended else "now"
         if panel.border_title != title:
             panel.border_title = title
-        self.query_one(Figures).show(run_figures(self.tracks[0], self._state, cursor))
+        self.board.figures.show(run_figures(self.tracks[0], self._state, cursor))
 
     def _waiting(self) -> Content:
         """What stands where there is no curve yet."""

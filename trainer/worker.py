@@ -60,7 +60,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         return None
 
     heldout = prepared.heldout if prepared.summary["heldout"] else None
-    questions = Questions(recipe.evaluation, tokenizer, report, heldout, context.stopping.is_set)
+    questions = Questions(recipe.evaluation, tokenizer, report, heldout)
     training = Training(context, trl_engine, plan, recipe, tokenizer, prepared, questions)
     if not training.run(checkpoint):
         return None

@@ -183,7 +183,7 @@ def test_answers_are_what_the_model_says_to_the_servers_prompt(builtin_model: Pa
     widths: list[int] = []
     hook = base.model.embed_tokens.register_forward_hook(lambda module, inputs, output: widths.append(inputs[0].shape[1]))
     before = torch.random.get_rng_state()
-    answers = Generator(report.stop_ids, 12, lambda: False).answers(model, prompts, 3)
+    answers = Generator(report.stop_ids, 12).answers(model, prompts, 3)
     hook.remove()
     assert torch.equal(torch.random.get_rng_state(), before)
     assert widths.count(1) == len(widths) - 2  # with the cache: two prompts' batches, then a token at a time
@@ -201,7 +201,7 @@ def test_answers_are_what_the_model_says_to_the_servers_prompt(builtin_model: Pa
         assert answer.stopped == (tokens[-1] in report.stop_ids)
     asked = iter([False] * 5 + [True] * 1000)
     with pytest.raises(EvaluationStopped):
-        Generator(report.stop_ids, 12, lambda: next(asked)).answers(model, prompts, 4)
+        Generator(report.stop_ids, 12).answers(model, prompts, 4, stopping=lambda: next(asked))
 
 
 def luthier(*arguments: str) -> Any:

@@ -46,10 +46,9 @@ class Questions:
         tokenizer: PreTrainedTokenizerBase,
         report: TemplateReport,
         heldout: Path | None,
-        stopping: Callable[[], bool],
     ) -> None:
         self._tokenizer = tokenizer
-        self._generator = Generator(report.stop_ids, settings.answer_tokens, stopping)
+        self._generator = Generator(report.stop_ids, settings.answer_tokens)
         self.metrics: list[Metric] = list(settings.metrics)
         prompter = Prompter(tokenizer, report)
         count = settings.conversations if self.metrics else 0 if settings.prompts else settings.samples
@@ -59,10 +58,10 @@ class Questions:
         self.any = heldout is not None or bool(self.samples)
         self._check_metrics()
 
-    def ask(self, model: PeftModel, batch: int, told: Callable[[int, int], None]) -> dict[Prompt, Answer]:
-        """All of them, `batch` at a time."""
+    def ask(self, model: PeftModel, batch: int, told: Callable[[int, int], None], stopping: Callable[[], bool]) -> dict[Prompt, Answer]:
+        """All of them, `batch` at a time. Raises EvaluationStopped."""
         prompts = list(dict.fromkeys((*self.scored, *self.samples)))
-        generated = self._generator.answers(model, [prompt.input_ids for prompt in prompts], batch, told) if prompts else []
+        generated = self._generator.answers(model, [prompt.input_ids for prompt in prompts], batch, told, stopping) if prompts else []
         texts = [str(self._tokenizer.decode(one.tokens, skip_special_tokens=True)).strip() for one in generated]
         answers = zip(texts, (one.stopped for one in generated), strict=True)
         return {prompt: Answer(*answer) for prompt, answer in zip(prompts, answers, strict=True)}
@@ -107,6 +106,7 @@ class Evaluator(TrainerCallback):
         self._questions = questions
         self._steps_per_epoch = steps_per_epoch
         self._steps: frozenset[int] = frozenset()
+        self._total = 0
         self._scores = Scores({})
         self._began = self._told = 0.0
         self._answers, self._answer_seconds = 0, 0.0
@@ -126,6 +126,7 @@ class Evaluator(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._steps = self.settings.steps(state.max_steps, self._steps_per_epoch) if self.wanted else frozenset()
+        self._total = state.max_steps
         self.history.forget_after(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -138,7 +139,8 @@ class Evaluator(TrainerCallback):
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
         """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics."""
         began = time.monotonic()
-        answers = self._questions.ask(model, batch, self._progress)
+        # The last evaluation is not broken off: the run is nearly done.
+        answers = self._questions.ask(model, batch, self._progress, lambda: step < self._total and self.context.stopping.is_set())
         for index, prompt in enumerate(self._questions.samples):
             told = {"prompt": prompt.text, "reference": prompt.reference, "answer": answers[prompt].text}
             cut = {name: text[:_LONGEST_TEXT] for name, text in told.items()}

@@ -27,13 +27,17 @@ class Generated:
 class Generator:
     """Answers prompts in batches, padded on the left, the longest ones last. Raises EvaluationStopped within a token's time."""
 
-    def __init__(self, stop_ids: Iterable[int], longest: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, stop_ids: Iterable[int], longest: int) -> None:
         self._stops = sorted(stop_ids)
         self._longest = longest
-        self._stopping = stopping
 
     def answers(
-        self, model: PeftModel, prompts: Sequence[Sequence[int]], batch: int, told: Callable[[int, int], None] = lambda done, total: None
+        self,
+        model: PeftModel,
+        prompts: Sequence[Sequence[int]],
+        batch: int,
+        told: Callable[[int, int], None] = lambda done, total: None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> list[Generated]:
         """In the order of the prompts (lists of token ids), `batch` at a time. `told` hears how many of how many are done."""
         answers: dict[int, Generated] = {}
@@ -42,10 +46,13 @@ class Generator:
             for first in range(0, len(order), batch):
                 told(first, len(order))
                 numbers = order[first : first + batch]
-                answers.update(zip(numbers, self._answer(model, [prompts[number] for number in numbers]), strict=True))
+                answers.update(zip(numbers, self._answer(model, [prompts[number] for number in numbers], stopping), strict=True))
         return [answers[number] for number in range(len(prompts))]
 
-    def _answer(self, model: PeftModel, prompts: list[Sequence[int]]) -> list[Generated]:
+    def _answer(self, model: PeftModel, prompts: list[Sequence[int]], stopping: Callable[[], bool]) -> list[Generated]:
+        def interrupt(input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
+            return torch.full((input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device)
+
         width = max(map(len, prompts))
         device = next(model.parameters()).device
         input_ids = torch.full((len(prompts), width), self._stops[0], dtype=torch.long)
@@ -59,14 +66,11 @@ class Generator:
             generation_config=GenerationConfig(
                 do_sample=False, max_new_tokens=self._longest, eos_token_id=self._stops, pad_token_id=self._stops[0], use_cache=True
             ),
-            stopping_criteria=StoppingCriteriaList([self._interrupt]),
+            stopping_criteria=StoppingCriteriaList([interrupt]),
         )
-        if self._stopping():
+        if stopping():
             raise EvaluationStopped
         return [self._cut(row) for row in whole[:, width:].tolist()]
-
-    def _interrupt(self, input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self._stopping(), dtype=torch.bool, device=input_ids.device)
 
     def _cut(self, tokens: list[int]) -> Generated:
         for place, token in enumerate(tokens):

@@ -9,13 +9,14 @@ import json
 import os
 import shutil
 import signal
+import weakref
 from pathlib import Path
 from typing import Any
 
 import torch
 from trl import SFTTrainer
 
-from trainer import checkpoints, mixin, saving, worker
+from trainer import checkpoints, mixin, saving, trl_engine, worker
 
 
 def record(name: str) -> None:
@@ -99,10 +100,13 @@ def out_of_memory(argument: dict[str, Any]) -> None:
     """From step `step` on memory suffices for `size` conversations at once: "forward" fails in the second micro-batch of a step, with the
     first one's gradients made; "optimizer" once while the weights change; "evaluation" in an evaluation."""
     step, size, where = argument["step"], argument["size"], argument["where"]
-    cuda = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    cpu = RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
-    )
+
+    def cuda() -> Exception:
+        return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def cpu() -> Exception:
+        return RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: 9 bytes.")
+
     if where == "forward":
         before, seen = SFTTrainer.training_step, [0]
 
@@ -110,7 +114,7 @@ def out_of_memory(argument: dict[str, Any]) -> None:
             seen[0] += 1
             if self.state.global_step + 1 >= step and len(inputs["input_ids"]) > size and seen[0] % 2 == 0:
                 seen[0] = 0
-                raise cuda
+                raise cuda()
             return before(self, model, inputs, *arguments, **named)
 
         SFTTrainer.training_step = training_step
@@ -122,7 +126,7 @@ def out_of_memory(argument: dict[str, Any]) -> None:
             if calls[0] == step:
                 with torch.no_grad():
                     self.param_groups[0]["params"][0].add_(1.0)
-                raise cpu
+                raise cpu()
             return adam(self, *arguments, **named)
 
         torch.optim.AdamW.step = optimizer_step
@@ -131,7 +135,7 @@ def out_of_memory(argument: dict[str, Any]) -> None:
 
         def prediction_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
             if self.state.global_step >= step and len(inputs["input_ids"]) > size:
-                raise cpu
+                raise cpu()
             return predict(self, model, inputs, *arguments, **named)
 
         SFTTrainer.prediction_step = prediction_step
@@ -174,3 +178,17 @@ def stop_in(argument: list[Any]) -> None:
         return before(self, *arguments, **named)
 
     setattr(SFTTrainer, name, patched)
+
+
+def count_models(name: str) -> None:
+    """Append to a file of this name how many models were still in memory each time that one was loaded."""
+    load, loaded = trl_engine.load_model, []
+
+    def load_model(*arguments: Any) -> Any:
+        with Path(name).open("a") as file:
+            file.write(f"{sum(reference() is not None for reference in loaded)}\n")
+        model = load(*arguments)
+        loaded.append(weakref.ref(model))
+        return model
+
+    trl_engine.load_model = load_model

@@ -268,7 +268,8 @@ def test_out_of_memory_changes_the_micro_batch_and_nothing_else(forks: Forks) ->
     assert forks.work(calm) == 0
     job = forks.make(**REPAIRED, model=model)
     faults = [["out_of_memory", {"where": "forward", "step": step, "size": size}] for step, size in ((4, 2), (9, 1))]
-    assert forks.work(job, *faults) == 0
+    assert forks.work(job, *faults, ["count_models", "models"]) == 0
+    assert (job.directory / "models").read_text().split() == ["0", "0", "0"]  # the memory of the old one is free before the next
     repairs = [(event["step"], event["what"], event["micro_batch"], event["accumulation"]) for event in events(job, "repair")]
     assert repairs == [(3, "micro_batch", 2, 4), (8, "micro_batch", 1, 8)]
     assert all("out of memory" in event["reason"] for event in events(job, "repair"))

@@ -77,7 +77,7 @@ def _display(key: str) -> str:
 
 ACTIONS: list[Action] = [
     Action("runs.open", "open", "Open the run, or the server, that is highlighted.", "enter", footer=True),
-    Action("runs.resume", "resume", "Have an interrupted run go on from its last checkpoint, exactly. Says why, if it cannot.", "R", footer=True),
+    Action("runs.resume", "resume", "Have an interrupted run go on from its last checkpoint, exactly, or say why not.", "R", footer=True),
     Action("runs.requeue", "queue again", "Queue again all that was waiting when the machine went down.", "Q", footer=True),
     Action("runs.edit", "edit", "Change the recipe of a run that waits, before it starts.", "e", footer=True),
     Action("runs.sooner", "sooner", "Move a waiting job up in the queue.", "K,shift+up", footer=True, call="move('up')"),
@@ -86,6 +86,7 @@ ACTIONS: list[Action] = [
     Action("runs.new", "new run", "Fine-tune a model: from a recipe, or from a model and a data file.", "n", footer=True),
     Action("runs.serve", "serve", "Serve the tuned model of this run.", "v", footer=True),
     Action("runs.delete", "delete", "Delete the job's folder with everything in it; what waits leaves the queue. Asks first.", "d,delete"),
+    Action("runs.mark", "mark", "Mark up to four runs, or take the mark back. Enter draws marked runs over each other.", "space"),
     Action("runs.filter", "filter", "Show only the jobs whose name, kind or state has the text.", "slash", footer=True),
     Action("run.stop", "stop", "Stop this run. Asks first, and says what is kept.", "s", footer=True),
     Action("run.resume", "resume", "Have it go on from its last checkpoint, exactly, or say why not.", "R", footer=True),
@@ -99,6 +100,7 @@ ACTIONS: list[Action] = [
     Action("run.left", "cursor left", "Read the exact values of an earlier step.", "left,h", call="cursor(-1)"),
     Action("run.next_mark", "next mark", "To the next evaluation, checkpoint, repair or resume.", "ctrl+right,w", call="mark(1)"),
     Action("run.previous_mark", "mark before", "To the evaluation, checkpoint, repair or resume before.", "ctrl+left,b", call="mark(-1)"),
+    Action("run.go", "go there", "The charts' cursor goes to the step of what is highlighted in the timeline.", "enter"),
     Action("run.zoom_in", "zoom in", "Look closer, around the cursor. The mouse wheel does it too.", "plus,equals_sign", call="zoom(0.5)"),
     Action("run.zoom_out", "zoom out", "See more of the run.", "minus", call="zoom(2.0)"),
     Action("run.pan_right", "pan right", "Move along, to later steps. Shift and the wheel do it too.", "shift+right,L", call="pan(0.25)"),

@@ -79,7 +79,7 @@ class LuthierApp(App[None], inherit_bindings=False):
     VERTICAL_BREAKPOINTS = _VERTICAL
     POLL_SECONDS: ClassVar[float] = 2.0
 
-    rows: reactive[list[JobRow] | None] = reactive(None, init=False, always_update=True)
+    rows: reactive[list[JobRow] | None] = reactive(None, repaint=False, init=False, always_update=True)
     """Every job, newest first; None until they have been read once."""
 
     def __init__(self, start_screen: str = "runs", ascii_only: bool = False) -> None:

@@ -45,43 +45,50 @@ def plot_of(tracks: Sequence[Track], metric: Metric, view: View, cursor: int | N
     )
 
 
-def readout(tracks: Sequence[Track], metric: Metric, view: View, step: int | None) -> Content:
-    """What is known at a step of the first run, or at its last one."""
-    first = tracks[0].record
-    at = first.step if step is None else step
-    parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
-    epoch = first.figure("epoch", at)
-    if epoch is not None:
-        parts.append(_pair("epoch", f"{epoch:.4g}"))
-    if len(tracks) == 1:
-        parts += _values(first, metric, view, at)
-        parts += [moment_content(moment) for moment in first.moments if moment.on_chart and moment.step == at and moment.kind != "eval"]
-    else:
-        for track, name in zip(tracks, names(list(tracks)), strict=True):
-            curve = track.record.curves.get(metric.key)
-            exactly, smoothed = _exact_and_smoothed(curve, at, view.window if metric.smooth else 1)
-            value = metric.exact(exactly) or "-"
-            mean = f" ({metric.exact(smoothed)})" if smoothed is not None else ""
-            parts.append(
-                Content.assemble((f"{track.sign} ", track.colour), (f"{name} ", "$foreground-muted"), value, (mean, "$foreground-muted"))
-            )
-    return Content(_GAP).join(parts)
+def readout(tracks: Sequence[Track], metric: Metric, view: View, step: int | None, width: int = 1000) -> Content:
+    """What is known at a step of the first run, or at its last one. Where it does not fit, epoch and smoothed values are left out."""
+    at = tracks[0].record.step if step is None else step
+    for epoch, smoothed in ((True, True), (False, True), (False, False)):
+        parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
+        told = tracks[0].record.figure("epoch", at)
+        if epoch and told is not None:
+            parts.append(_pair("epoch", f"{told:.4g}"))
+        window = view.window if metric.smooth and smoothed else 1
+        parts += _values(tracks[0].record, metric, window, at) if len(tracks) == 1 else _of_each(tracks, metric, window, at)
+        content = Content(_GAP).join(parts)
+        if content.cell_length <= width:
+            break
+    return content
 
 
-def _values(record: RunRecord, metric: Metric, view: View, at: int) -> list[Content]:
-    """The exact value of the step, the smoothed one, and the evaluation that was last then."""
+def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Content]:
+    """The exact value of the step, the smoothed one, the evaluation that was last then, and what happened."""
     curve = record.curves.get(metric.key)
-    if not curve:
-        return []
-    exactly = curve.value_at(at)
-    parts = [_pair(metric.title, metric.exact(exactly))] if exactly is not None else []
-    if metric.smooth and view.window > 1:
-        parts.append(_pair("smoothed", metric.exact(curve.smoothed(curve.nearest(at), view.window))))
-    if metric.points and exactly is None:
-        parts.append(_last_told(metric, curve, at))
+    parts = []
+    if curve:
+        exactly = curve.value_at(at)
+        parts += [_pair(metric.title, metric.exact(exactly))] if exactly is not None else []
+        if window > 1:
+            parts.append(_pair("smoothed", metric.exact(curve.smoothed(curve.nearest(at), window))))
+        if metric.points and exactly is None:
+            parts.append(_last_told(metric, curve, at))
     evaluations = record.curves.get(EVAL_LOSS.key)
     if metric is LOSS and evaluations and evaluations.steps[0] <= at:
         parts.append(_last_told(EVAL_LOSS, evaluations, at))
+    happened = [moment for moment in record.moments if moment.step == at and moment.on_chart and moment.kind != "eval"]
+    return [*parts, *map(moment_content, happened)]
+
+
+def _of_each(tracks: Sequence[Track], metric: Metric, window: int, at: int) -> list[Content]:
+    """Each run's last value up to the step, the smoothed one in brackets."""
+    parts = []
+    for track, name in zip(tracks, names(list(tracks)), strict=True):
+        curve = track.record.curves.get(metric.key)
+        known = curve is not None and len(curve) > 0 and curve.steps[0] <= at <= curve.steps[-1]
+        value = metric.exact(curve.value_before(at)) if curve and known else "-"
+        smoothed = f" ({metric.exact(curve.smoothed(curve.nearest(at), window))})" if curve and known and window > 1 else ""
+        sign = (f"{track.sign} ", track.colour)
+        parts.append(Content.assemble(sign, (f"{name} ", "$foreground-muted"), value, (smoothed, "$foreground-muted")))
     return parts
 
 
@@ -92,13 +99,6 @@ def _last_told(metric: Metric, curve: Curve, at: int) -> Content:
     told = max(step for step in (curve.steps[curve.nearest(at)], curve.steps[max(0, curve.nearest(at) - 1)]) if step <= at)
     where = "" if told == at else f" at {spaced(told)}"
     return Content.assemble(_pair(metric.title, metric.exact(value)), (where, "$foreground-muted"))
-
-
-def _exact_and_smoothed(curve: Curve | None, step: int, window: int) -> tuple[float | None, float | None]:
-    """A run's last value up to a step, and the smoothed one there, where it is smoothed; None beyond its ends."""
-    if not curve or not curve.steps[0] <= step <= curve.steps[-1]:
-        return None, None
-    return curve.value_before(step), curve.smoothed(curve.nearest(step), window) if window > 1 else None
 
 
 def moment_content(moment: Moment) -> Content:

@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 
 from jobs.job import Job
 from tui.glyphs import glyphs
+from tui.run_colours import RUN_COLOURS
 from tui.run_events import RunReader
 from tui.run_record import RunRecord
-
-MOST_RUNS = 4
-COLOURS = ("$primary", "$secondary", "$success", "$error")
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Track:
 
     @property
     def colour(self) -> str:
-        return COLOURS[self.slot]
+        return RUN_COLOURS[self.slot]
 
     @property
     def sign(self) -> str:

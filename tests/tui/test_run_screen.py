@@ -20,6 +20,7 @@ from tui.widgets.error_modal import ErrorModal
 from tui.widgets.export_modal import ExportModal
 from tui.widgets.log_view import LogView
 from tui.widgets.overlay_modal import OverlayModal
+from tui.widgets.row_table import RowTable
 from tui.widgets.samples_panel import SamplesPanel
 from tui.widgets.text_pane import TextPane
 from tui.widgets.timeline import Timeline
@@ -363,6 +364,24 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
         await pilot.press("enter")
         await until(pilot, lambda: len(screen.view.tracks) == 1)
         assert screen.panels.current == "log"
+
+
+async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        table = app.screen.query_one(RowTable)
+        for name in ("captain", "pirate"):
+            table.highlight(made[name].id)
+            await pilot.press("space")
+        assert "● captain" in screen_text(app) and "○ pirate" in screen_text(app)
+        table.highlight(made["first-try"].id)
+        await pilot.press("enter")
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: [track.name for track in screen.view.tracks] == ["captain", "pirate", "first-try"])
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: "● captain" not in screen_text(app))
 
 
 async def test_no_more_than_four_runs_are_drawn(made: dict[str, Job]) -> None:

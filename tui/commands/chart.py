@@ -16,9 +16,10 @@ from tui.charts.metrics import METRICS, Metric, default_smoothing
 from tui.charts.picture import draw
 from tui.charts.view import View
 from tui.commands.output import json_option, out, print_json, talk
+from tui.run_colours import MOST_RUNS
 from tui.run_events import RunReader
 from tui.run_plots import plot_of, readout
-from tui.run_track import MOST_RUNS, Track
+from tui.run_track import Track
 
 _HEIGHT = 18
 

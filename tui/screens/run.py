@@ -20,9 +20,9 @@ from jobs.state import Alive, Failed, Lost, Starting, State, Stopped
 from tui import actions, figures
 from tui.actions import Place
 from tui.joblist import JobRow, has_adapter
+from tui.run_colours import MOST_RUNS
 from tui.run_plots import spaced
 from tui.run_record import RunRecord
-from tui.run_track import MOST_RUNS
 from tui.screens.chart_keys import CHART_ACTIONS, ChartKeys
 from tui.screens.job_actions import confirm_stop, resume
 from tui.widgets.chart import Chart

@@ -14,8 +14,10 @@ from textual.widgets import Input, OptionList, Static
 from jobs.state import Failed, Lost, Stopped
 from tui import actions, figures
 from tui.actions import Place
+from tui.glyphs import glyphs
 from tui.joblist import INSPECTION, JobRow, has_adapter
 from tui.messages import JobRemoved
+from tui.run_colours import MOST_RUNS, RUN_COLOURS
 from tui.screens.base import LuthierScreen
 from tui.widgets.row_table import Column, Row, RowTable
 from tui.widgets.state_label import progress_content, state_content
@@ -34,7 +36,7 @@ COLUMNS = [
 ]
 
 
-_ABOUT_A_JOB = ("open", "stop", "serve", "delete", "filter", "resume", "edit", "move")
+_ABOUT_A_JOB = ("open", "mark", "stop", "serve", "delete", "filter", "resume", "edit", "move")
 
 
 class RunsScreen(LuthierScreen):
@@ -45,6 +47,7 @@ class RunsScreen(LuthierScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self.marked: list[str] = []
         self._preview: RunView | None = None
 
     def compose_body(self) -> Iterable[Widget]:
@@ -57,7 +60,8 @@ class RunsScreen(LuthierScreen):
         text = self.query_one("#filter", Input).value
         shown = [row for row in rows if row.matches(text)]
         table = self.query_one(RowTable)
-        table.show([Row(row.id, _cells(row, 20 if self.has_class("-wide") else 8)) for row in shown])
+        width = 20 if self.has_class("-wide") else 8
+        table.show([Row(row.id, _cells(row, width, self._mark(row.id))) for row in shown])
         table.display = bool(shown)
         self._show_left_waiting(sum(row.left_waiting for row in rows))
         self.show_preview()
@@ -105,6 +109,8 @@ class RunsScreen(LuthierScreen):
         match action:
             case "stop":
                 return row.alive
+            case "mark":
+                return row.kind == "run" and row.job.spec.module != INSPECTION
             case "serve":
                 return row.kind == "run" and has_adapter(row.job)
             case "delete":
@@ -140,7 +146,29 @@ class RunsScreen(LuthierScreen):
         elif row.job.spec.module == INSPECTION:
             await self.app.open_inspection(row.job)
         else:
-            self.app.open_run(row.job)
+            marked = [one.job for name in self.marked for one in self.app.rows or [] if one.id == name]
+            first, *others = marked if row.id in self.marked else [*marked, row.job]
+            self.app.open_run(first, others)
+
+    def action_mark(self) -> None:
+        """Mark the highlighted run for being drawn over others, or no longer."""
+        row = self.row
+        if row is None:
+            return
+        if row.id in self.marked:
+            self.marked.remove(row.id)
+        elif len(self.marked) < MOST_RUNS:
+            self.marked.append(row.id)
+        else:
+            self.notify(f"At most {MOST_RUNS} runs can be drawn over each other.", severity="warning")
+        self.jobs_changed(self.app.rows or [])
+
+    def _mark(self, job_id: str) -> Content:
+        """The sign and the colour that a marked run will have."""
+        if job_id not in self.marked:
+            return Content("")
+        place = self.marked.index(job_id)
+        return Content.assemble((glyphs().runs[place], RUN_COLOURS[place]), " ")
 
     def action_new(self) -> None:
         from tui.widgets.new_run import NewRunModal
@@ -210,6 +238,10 @@ class RunsScreen(LuthierScreen):
 
     def step_back(self) -> bool:
         box = self.query_one("#filter", Input)
+        if self.marked and not box.has_class("-open"):
+            self.marked.clear()
+            self.jobs_changed(self.app.rows or [])
+            return True
         if not box.has_class("-open"):
             return False
         box.value = ""
@@ -218,9 +250,9 @@ class RunsScreen(LuthierScreen):
         return True
 
 
-def _cells(row: JobRow, bar_width: int) -> list[Content]:
+def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
     return [
-        Content(row.name),
+        Content.assemble(mark, row.name),
         Content.styled(row.kind, "$foreground-muted"),
         state_content(row.state),
         progress_content(row, bar_width),

@@ -47,6 +47,7 @@ class ChartBoard(Vertical):
         self._readout = Static("", id="readout")
         self._read = Content("")
         self._empty = Static("", classes="empty")
+        self.big.display = self._readout.display = False
         self._big_panel = Vertical(self._readout, self.big, self._empty, id="big-panel", classes="panel")
         self._row = Horizontal(*self._small, id="small-charts")
 
@@ -75,6 +76,7 @@ class ChartBoard(Vertical):
         if has_points:
             self.redraw()
         else:
+            self._row.remove_class("-room")
             self._show_title()
             self.say(waiting)
 
@@ -104,7 +106,7 @@ class ChartBoard(Vertical):
 
     def show_readout(self) -> None:
         """The values at the cursor, else the last ones: all that changes with each step of a long run."""
-        content = readout(self.tracks, self.metric, self.view, self.cursor)
+        content = readout(self.tracks, self.metric, self.view, self.cursor, self._readout.size.width or 1000)
         if content != self._read:
             self._read = content
             self._readout.update(content, layout=False)

@@ -17,7 +17,7 @@ from textual.widgets.selection_list import Selection
 from jobs.job import Job
 from tui import figures
 from tui.joblist import JobRow
-from tui.run_track import MOST_RUNS
+from tui.run_colours import MOST_RUNS
 from tui.widgets.check_list import CheckList
 from tui.widgets.key_line import KeyHint, KeyLine
 from tui.widgets.state_label import state_content

@@ -109,7 +109,7 @@ def short_value(value: Any) -> str:
     """2e-4 rather than 0.0002; other values as a recipe has them."""
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value).lower() if isinstance(value, bool) else str(value)
-    if value and (abs(value) < 0.01 or abs(value) >= 1e6):
+    if value and (abs(value) <= 0.01 or abs(value) >= 1e6):
         exponent = math.floor(math.log10(abs(value)))
         return f"{float(f'{value / 10**exponent:.6g}'):g}e{exponent}"
     return f"{value:g}"

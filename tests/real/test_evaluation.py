@@ -216,7 +216,7 @@ def test_a_sweep_runs_one_after_the_other_and_is_compared(runs: Runs) -> None:
     path.write_text(f'model = "{runs.model}"\ndata = ["{runs.data}"]\n{recipe}[evaluation]\ntimes = 2\nsamples = 0\n')
     told = luthier("train", str(path))
     jobs = [find(run["id"]) for run in told["runs"]]
-    assert [job.spec.name for job in jobs] == ["pair-lr0.01", "pair-lr1e-6"]
+    assert [job.spec.name for job in jobs] == ["pair-lr1e-2", "pair-lr1e-6"]
     for job in jobs:
         assert wait(job, 240)
     first_end, second_start = events(jobs[0], "exited")[0]["t"], events(jobs[1], "started")[0]["t"]

@@ -164,7 +164,7 @@ def test_runs_compare_by_their_best_evaluation(folder: Path) -> None:
     assert told["runs"][1]["varies"] == {"train.learning_rate": 1e-4, "lora.r": 16}
     shown = CliRunner().invoke(sweep_command, ["captain"], env={"COLUMNS": "160"}).stdout
     assert "captain-lr1e-4-r16" in shown
-    assert "6.667" in shown  # bleu of the best evaluation
+    assert "6.67" in shown  # bleu of the best evaluation
     assert f"best by loss: {started[1].id}" in " ".join(shown.split())
 
 

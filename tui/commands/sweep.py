@@ -18,6 +18,8 @@ from tui.figures import age, duration
 from tui.figures import loss as loss_text
 from tui.glyphs import glyphs
 
+_WIDE = 100  # columns of a terminal that has room for the runs' names
+
 
 @click.command()
 @click.argument("sweep_id", metavar="[SWEEP]", required=False)
@@ -83,26 +85,21 @@ def _show(rows: list[Row]) -> None:
     keys = list(rows[0].varies)
     metrics = list(dict.fromkeys(name for row in rows for found in (row.best, row.last) if found for name in found.metrics))
     best = winner(rows)
-    names = [key.rpartition(".")[2] for key in keys]
-    table = plain_table(
-        "", "run", *(f">{name}" for name in names), "state", ">loss", ">best eval", ">at step", *(f">{m}" for m in metrics), ">time"
-    )
+    wide = not out.is_terminal or out.width >= _WIDE
+    names = ["run"] if wide else []  # what varies says it too
+    headings = [*names, *(f">{key.rpartition('.')[2]}" for key in keys), "state", ">loss", ">eval", ">at step"]
+    table = plain_table("", *headings, *(f">{name}" for name in metrics), ">time")
     for row in rows:
         found = row.best
-        state = f"{getattr(glyphs(), word(row.state))} {word(row.state)}"
-        if isinstance(row.state, Running):
-            state += f" {row.state.step}/{row.state.total}"
-        elif row.early_stop:
-            state += ", early"
         cells = [
             glyphs().best if row is best else " ",
-            row.job.spec.name,
+            *([row.job.spec.name] if wide else []),
             *(short_value(row.varies.get(key, "")) for key in keys),
-            state,
+            _state(row),
             loss_text(row.loss),
             loss_text(found.loss) if found else "",
             str(found.step) if found else "",
-            *(f"{found.metrics[name]:.4g}" if found and name in found.metrics else "" for name in metrics),
+            *(f"{found.metrics[name]:.3g}" if found and name in found.metrics else "" for name in metrics),
             duration(row.seconds) if row.seconds is not None else "",
         ]
         table.add_row(*cells, style="bold" if row is best else "")
@@ -112,6 +109,13 @@ def _show(rows: list[Row]) -> None:
         out.print(f"[dim]No best one is marked: {why}.[/]")
     elif best is not None:
         out.print(f"[dim]{glyphs().best} best by {best.metric}: {best.job.id}[/]")
+
+
+def _state(row: Row) -> str:
+    state = f"{getattr(glyphs(), word(row.state))} {word(row.state)}"
+    if isinstance(row.state, Running):
+        return f"{state} {row.state.step}/{row.state.total}"
+    return f"{state}, early" if row.early_stop else state
 
 
 def _as_json(row: Row) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _evaluation(made: Plan) -> str:
     loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
     answers = f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens" if outlook["answers"] else ""
     metrics = f" for {', '.join(outlook['metrics'])}" if outlook["metrics"] else " to read"
-    asked = f"{answers}{metrics} (at most about {duration(outlook['seconds'])} in all)" if answers else ""
+    asked = f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)" if answers else ""
     return f"{times}: {', '.join(part for part in (loss, asked) if part)}"
 
 

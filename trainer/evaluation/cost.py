@@ -12,7 +12,7 @@ from trainer.data.split import Heldout
 from trainer.evaluation.settings import Evaluation
 
 # Greedy decoding with transformers, measured: SmolLM2-135M in bfloat16 on one core of a server takes 64 ms a token for up to three answers
-# at once and 156 ms for sixteen. A GPU's time is mostly the library's own, for each token.
+# at once and 156 ms for sixteen. For a GPU these are taken, not measured: most of a token's time is the library's own there.
 _CPU_BYTES_A_SECOND = 4.5e9
 _CPU_BYTES_A_SECOND_BATCHED = 40e9
 _GPU_BYTES_A_SECOND = 2e12

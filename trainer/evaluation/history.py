@@ -80,14 +80,9 @@ class History:
         return self._sign * found.value(self._settings.metric)
 
 
-def read_history(events: Path, settings: Evaluation, until: int | None = None) -> History:
-    """The evaluations that a run's events tell of, in all its attempts; those after step `until` are left out."""
-    history = History(settings)
-    for event in eval_events(events):
-        history.add(found_in(event))
-    if until is not None:
-        history.forget_after(until)
-    return history
+def read_history(events: Path, settings: Evaluation) -> History:
+    """The evaluations that a run's events tell of, in all its attempts."""
+    return History(settings, map(found_in, eval_events(events)))
 
 
 def eval_events(events: Path) -> list[dict[str, Any]]:

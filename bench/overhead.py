@@ -45,7 +45,11 @@ def luthier(job: Path) -> None:
     spent = [0.0]
     from jobs.job import Job
     from jobs.worker import WorkerContext
-    from trainer import training, worker
+    from trainer import worker
+    from trainer.evaluation.evaluator import Evaluator
+    from trainer.saving import CheckpointCallback
+    from trainer.telling import EventCallback
+    from trainer.training import StepWatch
 
     def timed(kind: type) -> None:
         for name in [name for name in vars(kind) if name.startswith("on_") and name != "on_save"]:
@@ -60,7 +64,7 @@ def luthier(job: Path) -> None:
 
             setattr(kind, name, call)
 
-    for kind in (training.EventCallback, training.CheckpointCallback, training.Evaluator, training._StepWatch):
+    for kind in (EventCallback, CheckpointCallback, Evaluator, StepWatch):
         timed(kind)
     worker.main(WorkerContext(Job(job)))
     events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
@@ -88,7 +92,7 @@ def bare(job: Path) -> None:
     model.config.use_cache = False
     lora = LoraConfig(r=recipe.lora.r, lora_alpha=recipe.lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
 
-    class Clock(TrainerCallback):
+    class Clock(TrainerCallback):  # type: ignore[misc]
         def on_log(self, *arguments: Any, **named: Any) -> None:
             ends.append(time.time())
 

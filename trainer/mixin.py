@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import random
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +18,9 @@ import torch
 from jobs.errors import LuthierError
 from trainer.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.saving import CheckpointCallback, EvaluationStopped
+
+# What torch.save says of a disk that is full.
+_UNWRITTEN = re.compile(r"PytorchStreamWriter failed writing|iostream error|inline_container.*unexpected pos")
 
 
 class RandomState:
@@ -110,6 +117,17 @@ class RunTrainer:
             group["lr"], group["initial_lr"] = group["lr"] * rate / base, rate
         schedule.base_lrs = [rate] * len(schedule.base_lrs)
         schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
+
+    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        """What a failed save has written makes room again; torch's words for a full disk become the system's."""
+        try:
+            super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]
+        except BaseException as error:
+            folder = str(self.args.output_dir)  # type: ignore[attr-defined]
+            shutil.rmtree(folder, ignore_errors=True)
+            if _UNWRITTEN.search(str(error)):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
+            raise
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter alone. The tokenizer is the base model's, and the arguments would be a pickle."""

@@ -46,7 +46,7 @@ class Engine(Protocol):
     ) -> Any: ...
 
 
-class _StepWatch(TrainerCallback):
+class StepWatch(TrainerCallback):
     """Where a step is, for a repair: the random state after the last completed one, and whether the weights are just being changed."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Training:
 
     def _attempt(self, checkpoint: Checkpoint | None) -> bool:
         """Load the model and train. Raises _OutOfMemory."""
-        steps = _StepWatch()
+        steps = StepWatch()
         trainer = None
         try:
             self._context.phase("loading the model", seconds_left=2)
@@ -162,7 +162,7 @@ class Training:
             raise LuthierError("Out of memory", f"The model itself does not fit: {reason}", hint)
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
-    def _trainer(self, model: PeftModel, steps: _StepWatch, checkpoint: Checkpoint | None) -> Any:
+    def _trainer(self, model: PeftModel, steps: StepWatch, checkpoint: Checkpoint | None) -> Any:
         self.telling = EventCallback(self._context)
         self.evaluator = self._evaluator()
         callbacks: list[TrainerCallback] = [self.telling, steps, self.evaluator]
@@ -198,7 +198,7 @@ class Training:
     def _take(self, batch: repair.Batch) -> None:
         self._plan = replace(self._plan, **asdict(batch))
 
-    def _out_of_memory(self, trainer: Any, steps: _StepWatch, checkpoint: Checkpoint | None, reason: str) -> _OutOfMemory:
+    def _out_of_memory(self, trainer: Any, steps: StepWatch, checkpoint: Checkpoint | None, reason: str) -> _OutOfMemory:
         """Save the last completed step, if no checkpoint has it; if it ran out while the weights changed, they are lost."""
         step = int(trainer.state.global_step)
         last = self.saving.last or checkpoint

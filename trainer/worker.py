@@ -107,9 +107,9 @@ def _prepared(
     from trainer.data.pipeline import HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE, TRAIN_FILE, Prepared, prepare
 
     folder = context.directory / "data"
-    paths = [folder / name for name in (TRAIN_FILE, HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE)]
-    if going_on and all(path.is_file() for path in paths):
-        return Prepared(*paths[:3], summary=json.loads(paths[3].read_text(encoding="utf-8")), cached=True)
+    train, heldout, ledger, summary = (folder / name for name in (TRAIN_FILE, HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE))
+    if going_on and all(path.is_file() for path in (train, heldout, ledger, summary)):
+        return Prepared(train, heldout, ledger, json.loads(summary.read_text(encoding="utf-8")), cached=True)
     return prepare(recipe.data_settings, tokenizer, report, folder, _DataProgress(context), context.stopping.is_set)
 
 

@@ -43,7 +43,7 @@ def kill_in_save(argument: list[Any]) -> None:
 
     def reached() -> bool:
         left[0] -= 1
-        return left[0] == 0
+        return bool(left[0] == 0)
 
     if place == "half of the optimizer":
         save = torch.save
@@ -101,7 +101,7 @@ def out_of_memory(argument: dict[str, Any]) -> None:
     first one's gradients made; "optimizer" once while the weights change; "evaluation" in an evaluation."""
     step, size, where = argument["step"], argument["size"], argument["where"]
 
-    def cuda() -> Exception:
+    def cuda() -> Any:
         return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     def cpu() -> Exception:
@@ -166,6 +166,17 @@ def explode(step: int) -> None:
     SFTTrainer.training_step = training_step
 
 
+def no_room_for_the_optimizer(step: int) -> None:
+    """The disk is full when the optimizer of this step's checkpoint is written."""
+    save = torch.save
+
+    def torch_save(value: Any, path: Any, *arguments: Any, **named: Any) -> None:
+        full = str(path).endswith(f"checkpoint-{step}/optimizer.pt")
+        save(value, "/dev/full" if full else path, *arguments, **named)
+
+    torch.save = torch_save
+
+
 def stop_in(argument: list[Any]) -> None:
     """Ask for a stop, as the supervisor would, `["step" or "evaluation", number]`: in that step, or in that step's evaluation."""
     where, step = argument
@@ -182,7 +193,8 @@ def stop_in(argument: list[Any]) -> None:
 
 def count_models(name: str) -> None:
     """Append to a file of this name how many models were still in memory each time that one was loaded."""
-    load, loaded = trl_engine.load_model, []
+    load = trl_engine.load_model
+    loaded: list[Any] = []
 
     def load_model(*arguments: Any) -> Any:
         with Path(name).open("a") as file:
@@ -191,4 +203,4 @@ def count_models(name: str) -> None:
         loaded.append(weakref.ref(model))
         return model
 
-    trl_engine.load_model = load_model
+    trl_engine.load_model = load_model  # type: ignore[assignment]

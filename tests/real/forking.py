@@ -20,10 +20,8 @@ import peft  # noqa: F401
 from jobs.worker import run_worker
 from models import preflight, samples, template  # noqa: F401
 from tests.real import faults
-from trainer import training, trl_engine, worker
+from trainer import training, trl_engine, worker  # noqa: F401
 from trainer.data import pipeline  # noqa: F401
-
-assert training and trl_engine
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from jobs.job import Job, create, find, wait
 from models.conversations import read_prompts
-from tests.real.test_survival import Forks, events
+from tests.real.forks import Forks, events
 from trainer.checkpoints import complete_checkpoints
 from trainer.launch import RECIPE_FILE, run_spec
 from trainer.recipe import load, to_toml

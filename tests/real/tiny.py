@@ -77,7 +77,8 @@ def _weights(size: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(7)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
-        return random.normal(0.0, 0.15, (rows, columns)).astype(np.float32)
+        drawn: np.ndarray = random.normal(0.0, 0.15, (rows, columns)).astype(np.float32)
+        return drawn
 
     found = {"model.embed_tokens.weight": matrix(size, _HIDDEN), "model.norm.weight": np.ones(_HIDDEN, np.float32)}
     for layer in range(_LAYERS):

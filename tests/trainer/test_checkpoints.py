@@ -59,7 +59,7 @@ def test_what_is_not_as_it_was_saved_is_never_gone_on_from(tmp_path: Path, damag
             weights.unlink()
         case "not complete":
             (folder / COMPLETE).unlink()
-        case "no manifest":
+        case _:
             (folder / COMPLETE).write_text("")
     newest = newest_intact(tmp_path)
     assert newest is not None

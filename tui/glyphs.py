@@ -45,6 +45,7 @@ class Glyphs:
     resumed: str = "↻"
     early_stop: str = "■"
     runs: str = "●○◆◇"
+    left_right: str = "← →"
     braille: bool = True
 
 
@@ -86,6 +87,7 @@ _ASCII = Glyphs(
     resumed="R",
     early_stop="#",
     runs="*o#x",
+    left_right="<- ->",
     braille=False,
 )
 

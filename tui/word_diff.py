@@ -22,4 +22,9 @@ def differing(text: str, other: str) -> list[tuple[str, bool]]:
 
 def marked(text: str, other: str, style: str) -> Content:
     """The text, the words that the other one lacks in `style`."""
-    return Content.assemble(*((piece, style) if differs and piece.strip() else piece for piece, differs in differing(text, other)))
+    parts: list[str | tuple[str, str]] = []
+    for piece, differs in differing(text, other):
+        words = piece.strip()
+        before, _, after = piece.partition(words) if words else (piece, "", "")
+        parts += [before, (words, style) if differs else words, after]
+    return Content.assemble(*parts)

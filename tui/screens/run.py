@@ -33,6 +33,7 @@ from tui.widgets.state_label import bar, state_content
 from tui.widgets.timeline import Timeline
 
 _POLL_SECONDS = 1.0
+_MARGIN = 4  # cells beside what the screen shows
 
 
 class RunScreen(ChartKeys):
@@ -107,16 +108,19 @@ class RunScreen(ChartKeys):
         if not record.total:
             return name
         share = f"{100 * record.step / record.total:.0f} %"
-        wide = self.app.size.width >= 100
-        parts = [name, Content.assemble(bar(record.step, record.total, 40 if wide else 20), f"  {share:>5}")]
-        if wide:
-            parts.append(Content.assemble(("step ", "$foreground-muted"), f"{spaced(record.step)} of {spaced(record.total)}"))
-            epoch, epochs = record.figure("epoch"), record.planned("epochs")
-            of = f" of {epochs:g}" if isinstance(epochs, int | float) else ""
-            parts += [Content.assemble(("epoch ", "$foreground-muted"), f"{epoch:.2f}{of}")] if epoch is not None else []
+        head = [name, Content.assemble(bar(record.step, record.total, 40 if self.app.size.width >= 100 else 20), f"  {share:>5}")]
+        epoch, epochs = record.figure("epoch"), record.planned("epochs")
+        of = f" of {epochs:g}" if isinstance(epochs, int | float) else ""
         left = record.seconds_left if isinstance(self.state, Alive) else None
-        parts += [Content.assemble(figures.duration(left), (" left", "$foreground-muted"))] if left is not None and wide else []
-        return Content("   ").join(parts)
+        more = [
+            Content.assemble(("step ", "$foreground-muted"), f"{spaced(record.step)} of {spaced(record.total)}"),
+            Content.assemble(("epoch ", "$foreground-muted"), f"{epoch:.2f}{of}") if epoch is not None else Content(""),
+            Content.assemble(figures.duration(left), (" left", "$foreground-muted")) if left is not None else Content(""),
+        ]
+        told = [part for part in more if part.plain]
+        while told and sum(part.cell_length + 3 for part in [*head, *told]) - 3 > self.app.size.width - _MARGIN:
+            del told[0]  # what counts most comes last
+        return Content("   ").join([*head, *told])
 
     def _error(self) -> Content:
         match self.state:

@@ -15,14 +15,25 @@ from textual.widgets import Static
 from tui.charts.curve import Curve
 from tui.charts.metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metric
 from tui.charts.view import View
+from tui.glyphs import glyphs
 from tui.run_plots import latest, plot_of, readout, spaced
 from tui.run_track import Track
 from tui.widgets.chart import Chart, LargeChart, SmallChart
 from tui.widgets.figure import Figures
+from tui.widgets.key_line import KeyHint, KeyLine
 
 _SMALL_WIDTH = 23
 _MOST_SMALL = 8
 _TALL_ENOUGH = 19  # rows, for small charts to have room below the large one
+
+
+def _key_hints() -> list[list[KeyHint]]:
+    """The keys of the charts, where they have room below the figures: the footer has none for them."""
+    return [
+        [KeyHint("right", glyphs().left_right, "read"), KeyHint("plus", "+ -", "zoom")],
+        [KeyHint("m", "m", "smooth"), KeyHint("y", "y", "log"), KeyHint("z", "z", "full")],
+        [KeyHint("o", "o", "overlay"), KeyHint("x", "x", "export")],
+    ]
 
 
 class ChartBoard(Vertical):
@@ -42,12 +53,13 @@ class ChartBoard(Vertical):
         self._window: int | None = None  # None: what suits the run
         self.big = LargeChart()
         self.figures = Figures()
-        self.figures_panel = Vertical(self.figures, id="figures-panel", classes="panel")
+        self._keys = Vertical(*(KeyLine(*hints, classes="") for hints in _key_hints()), id="chart-keys")
+        self.figures_panel = Vertical(self.figures, self._keys, id="figures-panel", classes="panel")
         self._small = [SmallChart(self.big) for _ in range(_MOST_SMALL)]
         self._readout = Static("", id="readout")
-        self._read = Content("")
+        self._read = self._titled = Content("")
         self._empty = Static("", classes="empty")
-        self.big.display = self._readout.display = False
+        self.big.display = self._readout.display = self._keys.display = False
         self._big_panel = Vertical(self._readout, self.big, self._empty, id="big-panel", classes="panel")
         self._row = Horizontal(*self._small, id="small-charts")
 
@@ -71,7 +83,7 @@ class ChartBoard(Vertical):
         self.view = replace(self.view, window=window)
         has_points = any(track.record.has_points for track in tracks)
         if self.big.display != has_points:
-            self.big.display = self._readout.display = has_points
+            self.big.display = self._readout.display = self._keys.display = has_points
             self._empty.display = not has_points
         if has_points:
             self.redraw()
@@ -95,6 +107,7 @@ class ChartBoard(Vertical):
         others = [one for one in self.tracks[0].record.metrics() if one.key != self.key]
         room = (self.size.width + 3) // (_SMALL_WIDTH + 3) if self.size.height >= _TALL_ENOUGH else 0
         self._row.set_class(room > 1, "-room")
+        self._keys.set_class(self.figures_panel.size.height > self.figures.size.height + 3, "-room")
         for number, chart in enumerate(self._small):
             chart.display = number < min(room, len(others))
             chart.set_class(number == min(room, len(others)) - 1, "-last")
@@ -106,8 +119,8 @@ class ChartBoard(Vertical):
 
     def show_readout(self) -> None:
         """The values at the cursor, else the last ones: all that changes with each step of a long run."""
-        content = readout(self.tracks, self.metric, self.view, self.cursor, self._readout.size.width or 1000)
-        if content != self._read:
+        content = readout(self.tracks, self.metric, self.view, self.cursor, self._big_panel.size.width or 1000)
+        if not content.is_same(self._read):
             self._read = content
             self._readout.update(content, layout=False)
 
@@ -126,7 +139,8 @@ class ChartBoard(Vertical):
         if view.zoomed:
             parts.append(f"steps {spaced(round(view.span.low))} to {spaced(round(view.span.high))}")
         title = Content.assemble(parts[0], *((f"   {part}", "$foreground-muted") for part in parts[1:]))
-        if self._big_panel.border_title != title:
+        if not title.is_same(self._titled):  # setting it paints the whole panel anew
+            self._titled = title
             self._big_panel.border_title = title
 
     # What the keys do

@@ -46,6 +46,7 @@ class RunPanels(Vertical):
         )
         self._tracks: list[Track] = []
         self._drawn: tuple[object, ...] = ()
+        self._titled = Content("")
 
     def compose(self) -> ComposeResult:
         yield self._switcher
@@ -122,7 +123,8 @@ class RunPanels(Vertical):
             link = Content.assemble(name, (f"{count}{found}", "$foreground-muted"))
             parts.append(link.stylize(f"@click=screen.panel('{panel}')"))
         title = Content("   ").join(parts)
-        if self.border_title != title:
+        if not title.is_same(self._titled):
+            self._titled = title
             self.border_title = title
 
     # The search

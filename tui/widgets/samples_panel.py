@@ -20,6 +20,9 @@ Against = Literal["", "reference", "before"]
 _NEXT: dict[Against, Against] = {"": "reference", "reference": "before", "before": ""}
 
 
+_KEYS = ((", .", "walk"), ("p", "prompt"), ("d", "differences"))
+
+
 class SamplesPanel(Vertical, inherit_bindings=False):
     """Give it the record's samples with `show`. It stays at the newest answers until another step is chosen."""
 
@@ -84,7 +87,10 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         if self.against:
             what = "the reference" if self.against == "reference" else "the answer before"
             head.append(Content.assemble("what differs from ", what).stylize("$foreground-muted"))
-        self.query_one("#samples-head", Static).update(Content("   ").join(head), layout=False)
+        line = Content("   ").join(head)
+        keys = Content.assemble(*(part for key, text in _KEYS for part in ((f"   {key} ", "bold $primary"), (text, "$foreground-muted"))))
+        gap = self.size.width - line.cell_length - keys.cell_length
+        self.query_one("#samples-head", Static).update(Content.assemble(line, " " * gap, keys) if gap > 0 else line, layout=False)
         self.query_one(TextPane).show(*_columns(sample, step, before, self.against))
 
     # What the keys do
@@ -119,8 +125,8 @@ def _columns(sample: Sample, step: int, before: int | None, against: Against) ->
     else:
         title, other = "reference", sample.reference
     compared = bool(against and other)
-    shown = marked(answer, other, "$success underline") if compared else Content(answer or "(nothing)")
-    beside = marked(other, answer, "$warning underline") if compared else Content(other)
+    shown = marked(answer, other, "underline $success") if compared else Content(answer or "(nothing)")
+    beside = marked(other, answer, "underline $warning") if compared else Content(other)
     left = Content("\n").join([_label("prompt"), Content(sample.prompt), Content(""), _label(f"answer at step {spaced(step)}"), shown])
     if not other:
         return [left] if against != "before" else [left, Content("\n").join([_label(title), _label("This is the first one.")])]

@@ -36,7 +36,8 @@ class TextPane(LogKeys, can_focus=True):
         self._lines: list[Strip] = []
 
     def show(self, *columns: Content) -> None:
-        if columns != self._columns:
+        same = len(columns) == len(self._columns) and all(map(Content.is_same, columns, self._columns))
+        if not same:
             self._columns = columns
             self._lay_out()
 

@@ -34,7 +34,8 @@ class Moment:
 
 def moment_of(event: Event, step: int, attempt: int) -> Moment | None:
     """What an event is among the things that happened, at the run's `step` and in which attempt; None for most events."""
-    t, kind, at = float(event["t"]), event["kind"], int(event.get("step") or step)
+    told = event.get("step")
+    t, kind, at = float(event["t"]), event["kind"], int(told) if isinstance(told, int | float) else step
     match kind:
         case "started":
             return Moment(t, step, "attempt", "started" if attempt <= 1 else f"started again, attempt {attempt}")
@@ -50,7 +51,7 @@ def moment_of(event: Event, step: int, attempt: int) -> Moment | None:
         case "resumed":
             differences = [str(one) for one in event.get("differences") or []]
             detail = f"though changed: {', '.join(differences)}" if event.get("forced") and differences else ""
-            return Moment(t, at, "resumed", f"resumed from step {at}", detail)
+            return Moment(t, at, "resumed", f"resumed from step {at}" if at else "begins again: no checkpoint yet", detail)
         case "early_stop":
             return Moment(t, at, "early_stop", "stopped early", str(event.get("reason") or ""))
         case "stop_requested":
@@ -76,6 +77,8 @@ def _figure(value: Any) -> str:
 def _repair(event: Event) -> str:
     if event.get("what") == "gradient_checkpointing":
         return "out of memory: gradient checkpointing on"
+    if event.get("what") == "evaluation_batch":
+        return f"out of memory in an evaluation: {event.get('micro_batch', '?')} at a time"
     return f"out of memory: micro-batch {event.get('micro_batch', '?')}, accumulation {event.get('accumulation', '?')}"
 
 
@@ -110,4 +113,7 @@ def marks(moments: list[Moment]) -> list[Mark]:
     shown = [moment for moment in moments if moment.on_chart]
     shown.sort(key=lambda moment: (-_RANKS.index(moment.kind), moment.best))
     important = ("repair", "resumed", "early_stop")
-    return [Mark(one.step, sign(one)[0], _STYLES[one.kind], one.kind in important, one.kind.replace("_", " ")) for one in shown]
+    return [
+        Mark(one.step, sign(one)[0], _STYLES[one.kind], one.kind in important, one.kind.replace("_", " "), minor=one.kind == "eval")
+        for one in shown
+    ]

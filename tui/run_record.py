@@ -98,6 +98,9 @@ class RunRecord:
                 pass
         moment = moment_of(event, self.step, self.attempts)
         if moment is not None:
+            if moment.best:
+                for older in self.moments:
+                    older.best = False
             self.moments.append(moment)
 
     def _lived(self, event: Event) -> None:

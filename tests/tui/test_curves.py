@@ -223,6 +223,14 @@ def test_marks_stand_on_the_axis_and_important_ones_cross_the_picture() -> None:
     assert not any(row[picture.left + 50].text == "┊" for row in picture.rows)
 
 
+def test_many_evaluations_leave_the_line_to_be_seen() -> None:
+    few, many = curve_of([1.0] * 8), curve_of([1.0] * 90)
+    for curve, signs in ((few, 8), (many, 17)):
+        plot = Plot([Line(curve, points=True, sign="o")], Span(0, len(curve)), marks=[Mark(step, "e", minor=True) for step in curve.steps])
+        text = text_of(draw(plot, 106, 12))
+        assert sum(line.count("o") for line in text[:-2]) == signs and text[-2].count("e") == (8 if curve is few else 0)
+
+
 def test_the_cursor_is_a_column_and_a_cell_knows_its_step() -> None:
     picture = draw(Plot([Line(curve_of([1.0] * 100))], Span(0, 100), cursor=40), 106, 12)
     under = {number for row in picture.rows for number, cell in enumerate(row) if cell.under_cursor}

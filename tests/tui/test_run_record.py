@@ -71,6 +71,23 @@ def test_a_repair_says_what_was_done() -> None:
     assert all(mark.important for mark in marks(record.moments))
 
 
+def test_a_run_that_begins_again_has_a_mark_at_its_beginning() -> None:
+    record = record_of(step(1), step(2), folders.event("resumed", 9, step=0, checkpoint="", forced=False, differences=[]))
+    assert [(mark.step, mark.important) for mark in marks(record.moments)] == [(0, True)] and record.step == 0
+    assert record.moments[-1].what == "begins again: no checkpoint yet"
+
+
+def test_only_the_newest_best_checkpoint_has_the_sign() -> None:
+    saved = [folders.event("checkpoint", 90, step=number, path="", reason="evaluation", best=True) for number in (2, 4)]
+    record = record_of(*saved)
+    assert [moment.best for moment in record.moments] == [False, True]
+
+
+def test_an_evaluation_without_a_loss_has_its_metrics() -> None:
+    record = record_of(folders.event("eval", 9, step=5, epoch=1.0, loss=None, metrics={"bleu": 12.5}))
+    assert record.eval_loss is None and record.curve("eval.bleu").value_at(5) == 12.5 and record.moments[0].detail == "bleu 12.5000"
+
+
 def test_time_left_goes_by_the_pace_of_this_attempt_only() -> None:
     slow = [{"t": float(100 * number), "kind": "step", "step": number, "total": 20, "loss": 1.0} for number in range(1, 6)]
     record = record_of(*slow)

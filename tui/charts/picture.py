@@ -14,8 +14,9 @@ from tui.glyphs import glyphs
 
 _LEFT = 6  # cells of the vertical axis; more, where its figures need them
 _ROWS_A_TICK = 3
-_CELLS_A_TICK = 14
+_CELLS_A_TICK = 11
 _CELLS_A_SIGN = 18
+_CELLS_A_POINT = 6
 _WILD = 100  # one of so many columns may leave the axis, but only where there are many
 
 
@@ -42,6 +43,8 @@ class Mark:
     style: str = "mark"
     important: bool = False
     name: str = ""
+    minor: bool = False
+    "Left out where there are too many of its kind."
 
 
 @dataclass(frozen=True)
@@ -192,14 +195,18 @@ def _signs(rows: list[list[Cell]], drawn: Drawn, plot: Plot, y: Span) -> None:
     line, curve = drawn.line, drawn.line.curve
     if not line.sign:
         return
-    last = -_CELLS_A_SIGN + 3 + 5 * line.slot
+    if line.points:  # each one, unless they would hide the line
+        apart = _CELLS_A_POINT if len(drawn.columns) * _CELLS_A_POINT > 2 * len(rows[0]) else 1
+        last = -apart
+    else:
+        apart = _CELLS_A_SIGN
+        last = -apart + 3 + 5 * line.slot
     style = line.style or f"run-{line.slot}"
     for column in drawn.columns:
         x = column.number // 2
-        if not line.points:
-            if x - last < _CELLS_A_SIGN:
-                continue
-            last = x
+        if x - last < apart:
+            continue
+        last = x
         value = curve.values[column.middle] if line.points or line.window <= 1 else curve.smoothed(column.middle, line.window)
         height = scaled(value, plot)
         if y.low <= height <= y.high:
@@ -265,8 +272,9 @@ def _foot(plot: Plot, left: int, inner: int) -> list[list[Cell]]:
         if start >= free:
             text[start : start + len(name)] = [Cell(char, "axis") for char in name]
             free = start + len(name) + 1
+    too_many = sum(mark.minor for mark in plot.marks) > inner // _CELLS_A_POINT
     for mark in plot.marks:
         column = _column(mark.step, plot, inner)
-        if column is not None:
+        if column is not None and not (mark.minor and too_many):
             rule[left + column] = Cell(mark.sign, mark.style)
     return [rule, text]

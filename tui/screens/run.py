@@ -53,6 +53,7 @@ class RunScreen(ChartKeys):
         self.panels = RunPanels(job.log_path)
         self._title_line = Static(id="run-title")
         self._error_line = Static(id="run-error")
+        self._told = Content(""), Content("")  # title and error as they are shown
         self._timer: Timer | None = None
 
     def compose_body(self) -> Iterable[Widget]:
@@ -86,11 +87,13 @@ class RunScreen(ChartKeys):
         with self.app.batch_update():
             self.view.advance(self.state)
             self.panels.show(self.view.tracks)
-            self._title_line.update(self._title(), layout=False)
-            if self._error_line.display or isinstance(self.state, Failed | Lost):
-                error = self._error()
+            title, error = self._title(), self._error()
+            if not title.is_same(self._told[0]):
+                self._title_line.update(title, layout=False)
+            if not error.is_same(self._told[1]):
                 self._error_line.display = bool(error)
                 self._error_line.update(error)
+            self._told = title, error
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         self.state = next((row.state for row in rows if row.id == self.job.id), self.state)

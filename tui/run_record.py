@@ -80,12 +80,8 @@ class RunRecord:
                 self._add_one(event)
             case "queued" | "started" | "phase" | "exited":
                 self._lived(event)
-            case "plan":
-                self.plan = event
-            case "data":
-                self.data = event
-            case "template":
-                self.template = event
+            case "plan" | "data" | "template" as kind:
+                setattr(self, kind, event)
             case "resumed":
                 self._back_to(_step_of(event))
             case "eval":
@@ -96,12 +92,14 @@ class RunRecord:
                 self._mark_gone("checkpoint", _step_of(event), "removed")
             case _:  # kinds that say nothing about the figures
                 pass
-        moment = moment_of(event, self.step, self.attempts)
-        if moment is not None:
-            if moment.best:
-                for older in self.moments:
-                    older.best = False
-            self.moments.append(moment)
+        self._happened(moment_of(event, self.step, self.attempts))
+
+    def _happened(self, moment: Moment | None) -> None:
+        if moment is None:
+            return
+        for older in self.moments if moment.best else ():
+            older.best = False
+        self.moments.append(moment)
 
     def _lived(self, event: Event) -> None:
         """How the job goes, attempt by attempt."""

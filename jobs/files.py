@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write under another name, flush to disk, rename. A reader sees the old file or the new one, never half of it."""
+def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -> None:
+    """Write under another name, flush to disk, rename. A reader sees the old file or the new one, never half of it.
+
+    Without `flush` it is quicker, and a power cut may leave an empty file.
+    """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jobs import processes, state
+from jobs import processes
 from jobs.errors import LuthierError
 from jobs.events import Event, last_attempt
-from jobs.files import tail_lines, write_atomic
+from jobs.files import tail_lines
 from jobs.home import home, jobs_directory
 from jobs.locks import holder
 from jobs.spec import JOB_ID, Kind, Spec, new_id
+from jobs.state import Alive, Queued, State, derive
+
+JOB_VARIABLE = "LUTHIER_JOB"
+"""In the environment of a job's worker, and so of all that it starts: the job's folder."""
 
 _MINUTE = len("20261122-1530")  # what an id tells of its time
 
@@ -35,6 +39,14 @@ class Job:
     def spec(self) -> Spec:
         return Spec.read(self.directory)
 
+    def readable(self) -> bool:
+        """Whether there is a spec that can be read: not while the job is removed."""
+        try:
+            _ = self.spec, self.created
+        except (LuthierError, FileNotFoundError):
+            return False
+        return True
+
     @property
     def events_path(self) -> Path:
         return self.directory / "events.jsonl"
@@ -44,14 +56,23 @@ class Job:
         return self.directory / "output.log"
 
     @property
-    def order(self) -> float:
-        """The place in the queue: lower starts first."""
-        try:
-            return float((self.directory / "order").read_text())
-        except (FileNotFoundError, ValueError):
-            return self.created
+    def short_id(self) -> str:
+        """The id without its time, for sentences: captain-7f3a. `find` knows it."""
+        return self.id[_MINUTE + 1 :]
 
     @property
+    def order_path(self) -> Path:
+        return self.directory / "order"
+
+    @property
+    def order(self) -> int | None:
+        """The number in the queue, while it waits: lower starts first (see jobs.queue)."""
+        try:
+            return int(self.order_path.read_text())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+
+    @cached_property
     def created(self) -> float:
         return (self.directory / "spec.json").stat().st_mtime
 
@@ -63,16 +84,20 @@ class Job:
         """The newest events of the last attempt (see jobs.events.last_attempt)."""
         return last_attempt(self.events_path)
 
-    def state(self) -> state.State:
+    def state(self) -> State:
+        return self.look()[0]
+
+    def look(self) -> tuple[State, list[Event]]:
+        """The state and the events that it was told from."""
         held = self.supervisor() is not None  # before the events: a job that ends in between is then seen as still ending
         events = self.events()
         if not held and events and events[-1]["kind"] != "exited":
             events = self.events()  # it ended between the two looks
         log_tail = [] if held else tail_lines(self.log_path, 20)
-        return state.derive(self.spec.kind, held, events, self.created, time.time(), log_tail)
+        return derive(self.spec.kind, held, events, self.created, time.time(), log_tail), events
 
     def alive(self) -> bool:
-        return isinstance(self.state(), state.Alive)
+        return isinstance(self.state(), Alive)
 
 
 def create(spec: Spec) -> Job:
@@ -95,22 +120,28 @@ def create(spec: Spec) -> Job:
 
 def start(job: Job) -> None:
     """Start the job's supervisor, which outlives this process. Returns once it holds the job's lock."""
+    Spec.read(job.directory)
     if job.supervisor() is not None:
         raise LuthierError("Already running", f"{job.id} has a supervisor.", f"`luthier stop {job.id}` stops it.")
-    orphan = next((event["pid"] for event in job.events() if event["kind"] == "started"), None)
-    if orphan is not None and processes.is_running(orphan, str(job.directory)):
+    orphans = left_behind(job)
+    if orphans:
         raise LuthierError(
             "Its last worker still lives",
-            f"The supervisor of {job.id} is gone, but its worker (pid {orphan}) is still ending.",
-            f"Wait until it has saved its work, or end it: kill {orphan}",
+            f"The supervisor of {job.id} is gone, but what it started is still ending: pid {', '.join(map(str, orphans))}.",
+            f"Wait until it has saved its work, or end it: luthier stop {job.id}",
         )
-    environment = {**os.environ, "LUTHIER_HOME": str(home())}
+    environment = {key: value for key, value in os.environ.items() if key != JOB_VARIABLE} | {"LUTHIER_HOME": str(home())}
     command = [sys.executable, "-P", "-m", "jobs.shim", str(job.directory)]
     answer = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, env=environment, cwd="/", check=False
     )
     if answer.returncode != 0:
         raise LuthierError("The job did not start", answer.stderr.strip() or "Its supervisor ended.", f"See {job.directory}.")
+
+
+def left_behind(job: Job) -> list[int]:
+    """Processes that the job started and that live although its supervisor is gone (it was killed)."""
+    return [] if job.supervisor() is not None else processes.with_environment(f"{JOB_VARIABLE}={job.directory}")
 
 
 def submit(spec: Spec) -> Job:
@@ -120,13 +151,19 @@ def submit(spec: Spec) -> Job:
     return job
 
 
-def stop(job: Job) -> bool:
-    """Ask the supervisor to stop the job: the first time with care, the second time at once. False if it does not run."""
+def stop(job: Job, now: bool = False) -> bool:
+    """Ask the supervisor to stop the job: with care, or `now`; a second stop is also at once. False if it does not run.
+
+    Without a supervisor, what it left behind is ended instead, in the same way.
+    """
     pid = job.supervisor()
-    if pid is None:
-        return False
-    processes.send_signal(pid, signal.SIGTERM)
-    return True
+    if pid is not None:
+        processes.send_signal(pid, signal.SIGQUIT if now else signal.SIGTERM)
+        return True
+    orphans = left_behind(job)
+    for orphan in orphans:
+        processes.send_signal(orphan, signal.SIGKILL if now else signal.SIGTERM)
+    return bool(orphans)
 
 
 def wait(job: Job, seconds: float | None = None) -> bool:
@@ -139,10 +176,6 @@ def wait(job: Job, seconds: float | None = None) -> bool:
     return True
 
 
-def set_order(job: Job, order: float) -> None:
-    write_atomic(job.directory / "order", f"{order!r}\n")
-
-
 def all_jobs(*kinds: Kind) -> list[Job]:
     """The jobs of these kinds (of all, if none is named), newest first. Folders without a readable spec are left out."""
     if not jobs_directory().is_dir():
@@ -150,13 +183,7 @@ def all_jobs(*kinds: Kind) -> list[Job]:
     found = []
     for directory in jobs_directory().iterdir():
         job = Job(directory)
-        if not JOB_ID.fullmatch(directory.name) or not (directory / "spec.json").is_file():
-            continue
-        try:
-            kind = job.spec.kind
-        except LuthierError:
-            continue
-        if not kinds or kind in kinds:
+        if JOB_ID.fullmatch(directory.name) and job.readable() and (not kinds or job.spec.kind in kinds):
             found.append(job)
     return sorted(found, key=lambda job: (job.id[:_MINUTE], job.created), reverse=True)
 
@@ -179,9 +206,14 @@ def find(text: str, *kinds: Kind) -> Job:
 
 
 def remove(job: Job) -> None:
-    """Delete the job's folder with everything in it. Refused while it runs."""
-    if job.alive():
-        raise LuthierError("Still running", f"{job.id} runs.", f"`luthier stop {job.id}` first.")
+    """Delete the job's folder with everything in it. A job that waits is taken out of the queue first; refused while one runs."""
+    if isinstance(job.state(), Queued) and stop(job):
+        wait(job, 10)
     doomed = job.directory.with_name(f".removing-{job.id}")
-    job.directory.rename(doomed)
-    shutil.rmtree(doomed)
+    if not job.alive() and not left_behind(job):
+        job.directory.rename(doomed)
+        if holder(doomed / "lock") is None:  # nobody can start it any more; did somebody just before?
+            shutil.rmtree(doomed)
+            return
+        doomed.rename(job.directory)
+    raise LuthierError("Still running", f"{job.id} runs.", f"`luthier stop {job.id}` first.")

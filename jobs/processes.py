@@ -33,6 +33,19 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def with_environment(entry: str) -> list[int]:
+    """Every living process of this user whose environment has "NAME=value"; what a process starts has it too, wherever it moves."""
+    wanted = b"\0" + entry.encode() + b"\0"
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in b"\0" + environment.read_bytes():
+                found.append(int(environment.parent.name))
+        except OSError:  # another user's, or it ended while we looked
+            continue
+    return sorted(found)
+
+
 def is_running(pid: int, mark: str) -> bool:
     """Whether `pid` lives and has `mark` in its command line: a pid alone may belong to another process by now."""
     try:

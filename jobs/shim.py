@@ -6,6 +6,7 @@ passes a stop on, records how it ended and leaves no process behind.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -15,19 +16,21 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jobs import processes, slots
+from jobs import processes, queue, slots
 from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.home import home
-from jobs.job import Job, submit
+from jobs.job import JOB_VARIABLE, Job, submit
 from jobs.locks import Lock
 from jobs.spec import Spec
 from jobs.state import Done, derive
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-_STOPS = (signal.SIGTERM, signal.SIGINT)
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)  # SIGHUP: look at the queue again
 _RESERVE_BYTES = 65_536
 _SWEEP_SECONDS = 2.0
+_POLL_SECONDS = 1.0
+_LONGEST_POLL_SECONDS = 10.0
 
 
 class StopRequested(Exception):
@@ -43,49 +46,56 @@ class Supervisor:
         self._reserve = directory / ".reserve"
         self._reserve.write_bytes(b"\0" * _RESERVE_BYTES)
 
+    def begin_attempt(self) -> None:
+        if self.spec.slots:
+            queue.enter(self.job)
+        attempt = 1 + sum(b'"kind": "queued"' in line for line in self.job.events_path.open("rb"))
+        self._append("queued", attempt=attempt)
+
     def run(self) -> None:
         """From the queue to the end of the worker and of everything it started."""
-        code, swept = 0, 0
+        code = 0
         locks: list[Lock] = []
         try:
             locks = self._wait_for_slots()
-            child = self._start(slots.slot_names(locks))
-            code = self._watch(child)
-            swept = self._sweep()
+            code = self._watch(self._start(slots.slot_names(locks)))
         except StopRequested:
             self.stopped = True
         except OSError as error:
             code = 127
             self._append("error", title="The worker did not start", message=str(error), hint=f"The interpreter is {self.spec.python}.")
+        swept = self._sweep()
         self._append("exited", code=code, stopped=self.stopped, swept=swept)
         self._reserve.unlink(missing_ok=True)
         for lock in locks:
             lock.release()
+        if locks:
+            queue.wake(queue.waiting(besides=self.job))
         self._start_next()
 
-    def begin_attempt(self) -> None:
-        attempt = 1 + sum(b'"kind": "queued"' in line for line in self.job.events_path.open("rb"))
-        self._append("queued", attempt=attempt)
-
     def _append(self, kind: str, **fields: Any) -> None:
+        """Write what tells the job's state: that is never lost to a full disk."""
         try:
             self.log.append(kind, **fields)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            self._reserve.unlink(missing_ok=True)  # kept for this moment: how a job ended is never lost to a full disk
+            self._reserve.unlink(missing_ok=True)  # kept for this moment
             self.log.append(kind, **fields)
 
     def _wait_for_slots(self) -> list[Lock]:
-        told = ""
-        while isinstance(taken := slots.take(self.job), str):
-            if taken != told:
-                self._append("waiting", waits_for=taken)
-                told = taken
-            info = signal.sigtimedwait(_SIGNALS, 1.0)
+        taker, told = slots.SlotTaker(self.job), ""
+        while isinstance(taken := taker.take(), slots.Wait):
+            if taken.waits_for != told:
+                with contextlib.suppress(OSError):  # a disk that is full now may not be when the job's turn comes
+                    self.log.append("waiting", waits_for=taken.waits_for)
+                    told = taken.waits_for
+            info = signal.sigtimedwait(_SIGNALS, min(_POLL_SECONDS * max(1, taken.ahead), _LONGEST_POLL_SECONDS))
             if info is not None and info.si_signo in _STOPS:
+                queue.leave(self.job)
                 self._append("stop_requested")
                 raise StopRequested
+        self.spec = Spec.read(self.job.directory)  # it may have been edited while it waited
         return taken
 
     def _start(self, slot_names: list[str]) -> int:
@@ -97,6 +107,7 @@ class Supervisor:
             "PYTHONSAFEPATH": "1",  # also for what the worker spawns: the user's own trainer.py is never imported
             "PYTHONUNBUFFERED": "1",
             "DO_NOT_TRACK": "1",
+            JOB_VARIABLE: str(self.job.directory),
             **({"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}),
         }
         with self.job.log_path.open("ab") as output:
@@ -124,11 +135,12 @@ class Supervisor:
             if code is not None:
                 return code
             if info is not None and info.si_signo in _STOPS:
-                again, self.stopped = self.stopped, True
-                if not again:
-                    self._append("stop_requested", grace_seconds=self.spec.grace_seconds)
+                at_once = self.stopped or info.si_signo == signal.SIGQUIT
+                if not self.stopped:
+                    self.stopped = True
+                    self._append("stop_requested", grace_seconds=0.0 if at_once else self.spec.grace_seconds)
                     processes.send_signal(child, signal.SIGTERM)
-                deadline = time.monotonic() + (0.0 if again else self.spec.grace_seconds)
+                deadline = time.monotonic() + (0.0 if at_once else self.spec.grace_seconds)
             if deadline is not None and time.monotonic() >= deadline:
                 processes.send_signal(child, signal.SIGKILL)
                 deadline = None

@@ -1,43 +1,106 @@
-"""Slots: what a job must have to itself. A slot is a lock file; the supervisor of the job that has it holds the lock."""
+"""Slots: what a job must have to itself. A slot is a lock file; the supervisor of the job that has it holds the lock.
+
+A GPU may be shared by jobs whose specs all say so: each holds a lock of its own on the slot's file, and its planned memory must be free.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.gpus import gpus, occupants
+from jobs import queue
+from jobs.gpus import Gpu, gpus, occupants
 from jobs.home import home
-from jobs.job import Job, all_jobs
-from jobs.locks import Lock, holder
+from jobs.job import Job
+from jobs.locks import Lock, holders
 from jobs.spec import Spec
-from jobs.state import Queued
+from jobs.state import Running
 
 
-def take(job: Job) -> list[Lock] | str:
-    """All slots of a waiting job at once, or the reason why not yet.
+@dataclass(frozen=True)
+class Wait:
+    """Why a job does not start yet, and how many waiting jobs stand before it."""
 
-    Called by the job's supervisor, which holds no slot so far. The first waiting job whose slots are all free takes them.
-    """
-    if not job.spec.slots:
-        return []
-    (home() / "slots").mkdir(exist_ok=True)
-    queue = Lock(home() / "queue.lock")
-    queue.acquire(wait=True)
-    try:
-        for other in _waiting_before(job):
-            if isinstance(_free_slots(other.spec), list):
-                return f"{other.id}, which is first in the queue"
-        free = _free_slots(job.spec)
-        if isinstance(free, str):
+    waits_for: str
+    ahead: int
+
+
+class SlotTaker:
+    """For the supervisor of a job, which holds no slot so far."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._machine: dict[str, Gpu] = {}
+        self._users: dict[str, str] = {}
+
+    def take(self) -> list[Lock] | Wait:
+        """All slots of the job at once, or the reason why not yet. The first waiting job whose slots are all free takes them."""
+        if not self.job.spec.slots:
+            return []
+        (home() / "slots").mkdir(parents=True, exist_ok=True)
+        self._look(Spec.read(self.job.directory))
+        with queue.locked():
+            spec = Spec.read(self.job.directory)  # it may have been edited
+            ahead: list[Spec] = []
+            place = (self.job.order or 0, self.job.id)
+            for other in queue.waiting(besides=self.job):
+                if (other.order or 0, other.id) > place:
+                    break
+                if isinstance(self._free(other.spec, ahead), list):
+                    return Wait(f"{other.short_id}, before it in the queue", len(ahead) + 1)
+                ahead.append(other.spec)
+            free = self._free(spec, ahead)
+            if isinstance(free, str):
+                return Wait(free, len(ahead))
+            for lock in free:
+                lock.acquire(wait=True)  # free it is: slots are taken under the queue's lock only
+            queue.leave(self.job)
             return free
-        locks = [Lock(_slot_path(name)) for name in free]
-        for lock in locks:
-            lock.acquire()
-        return locks
-    finally:
-        queue.release()
+
+    def _look(self, spec: Spec) -> None:
+        """See which GPUs there are and what is free on them, before the queue is locked: it may take seconds.
+
+        While jobs have all of them to themselves, nothing is asked.
+        """
+        if not any(name.startswith("gpu") for name in spec.slots):
+            self._machine = {}
+        elif not self._machine or not all(_owner(name) for name in self._machine):
+            self._machine = {f"gpu-{gpu.index}": gpu for gpu in gpus()}
+            full = [gpu for gpu in self._machine.values() if gpu.free < spec.gpu_bytes]
+            self._users = {f"gpu-{gpu.index}": occupants(gpu.index) for gpu in full}
+
+    def _free(self, spec: Spec, ahead: Sequence[Spec]) -> list[Lock] | str:
+        """Locks of free slots that satisfy the spec, not yet taken, or what it waits for. `ahead` are the specs before it in the queue."""
+        chosen: dict[str, Lock] = {}
+        machine = self._unclaimed() if spec.share_gpu else self._machine
+        by_room = sorted(machine, key=lambda name: -machine[name].free) if spec.share_gpu else list(machine)
+        for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):  # named ones first
+            reasons = []
+            for name in (name for name in (by_room if wanted == "gpu" else [wanted]) if name not in chosen):
+                reason = _taken(name, spec, ahead) or self._too_little(name, machine, spec)
+                if reason is None:
+                    chosen[name] = Lock(_slot_path(name), shared=spec.share_gpu and name.startswith("gpu-"))
+                    break
+                reasons.append(reason)
+            else:
+                return "; ".join(reasons) or "a GPU: nvidia-smi lists none"
+        return list(chosen.values())
+
+    def _too_little(self, name: str, machine: Mapping[str, Gpu], spec: Spec) -> str | None:
+        """What is missing on a GPU, and who uses it."""
+        if name not in machine or machine[name].free >= spec.gpu_bytes:
+            return None
+        free = max(0.0, machine[name].free / 1e9)
+        users = self._users.get(name, "jobs that are starting")
+        return f"{spec.gpu_bytes / 1e9:.1f} GB on {name}: {free:.1f} GB are free beside {users}"
+
+    def _unclaimed(self) -> dict[str, Gpu]:
+        """The GPUs, without the memory that sharing jobs which are still starting have not taken yet but will."""
+        return {name: replace(gpu, free=gpu.free - _claimed(name)) for name, gpu in self._machine.items()}
 
 
-def slot_names(locks: list[Lock]) -> list[str]:
+def slot_names(locks: Sequence[Lock]) -> list[str]:
     return [lock.path.stem for lock in locks]
 
 
@@ -45,40 +108,38 @@ def _slot_path(name: str) -> Path:
     return home() / "slots" / f"{name}.lock"
 
 
-def _waiting_before(job: Job) -> list[Job]:
-    """The waiting jobs that come before this one, in the order of the queue."""
-    place = (job.order, job.id)
-    others = [other for other in all_jobs() if other.id != job.id and other.spec.slots and (other.order, other.id) < place]
-    return sorted((other for other in others if isinstance(other.state(), Queued)), key=lambda other: (other.order, other.id))
+def _owner(name: str) -> int | None:
+    """The supervisor that has a slot to itself."""
+    return next((pid for pid, shared in holders(_slot_path(name)) if not shared), None)
 
 
-def _free_slots(spec: Spec) -> list[str] | str:
-    """Names of free slots that satisfy the spec, or what it waits for."""
-    chosen: list[str] = []
-    machine = {gpu.index: gpu for gpu in gpus()} if any(name.startswith("gpu") for name in spec.slots) else {}
-    for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):  # named ones first
-        candidates = [f"gpu-{index}" for index in machine] if wanted == "gpu" else [wanted]
-        reason = "a GPU: nvidia-smi lists none"
-        for name in (name for name in candidates if name not in chosen):
-            pid = holder(_slot_path(name))
-            if pid is not None:
-                reason = f"{name}, which {_job_of(pid)} has"
-                continue
-            gpu = machine.get(int(name.removeprefix("gpu-"))) if name.startswith("gpu-") else None
-            if gpu is not None and gpu.free < spec.gpu_bytes:
-                reason = f"{spec.gpu_bytes / 1e9:.1f} GB on {name}: {gpu.free / 1e9:.1f} GB are free beside {occupants(gpu.index)}"
-                continue
-            chosen.append(name)
-            break
-        else:
-            return reason
-    return chosen
+def _taken(name: str, spec: Spec, ahead: Sequence[Spec]) -> str | None:
+    """Who has the slot, or who is to have it to itself first; None if it can be had."""
+    found = holders(_slot_path(name))
+    if not found:
+        return None
+    if spec.share_gpu and name.startswith("gpu-") and all(shared for _, shared in found):
+        alone = next((other for other in ahead if not other.share_gpu and ("gpu" in other.slots or name in other.slots)), None)
+        return f"{alone.name}, before it in the queue, to have {name} to itself" if alone else None
+    names = " and ".join(_job_of(pid) for pid, _ in found)
+    return f"{names} on {'the CPU' if name == 'cpu' else name}"
 
 
-def _job_of(supervisor: int) -> str:
-    """Which job a supervisor belongs to, by its command line."""
+def _claimed(name: str) -> int:
+    """What the sharing jobs on a GPU that have not made a step yet are still to take, in bytes."""
+    sharing = [_supervised(pid) for pid, shared in holders(_slot_path(name)) if shared]
+    return sum(job.spec.gpu_bytes for job in sharing if job is not None and not isinstance(job.state(), Running))
+
+
+def _supervised(supervisor: int) -> Job | None:
+    """The job of a supervisor, by its command line."""
     try:
         arguments = Path(f"/proc/{supervisor}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return f"process {supervisor}"
-    return Path(arguments[-2].decode(errors="replace")).name if len(arguments) > 1 else f"process {supervisor}"
+        return None
+    return Job(Path(arguments[-2].decode(errors="replace"))) if len(arguments) > 1 else None
+
+
+def _job_of(supervisor: int) -> str:
+    job = _supervised(supervisor)
+    return job.short_id if job is not None else f"process {supervisor}"

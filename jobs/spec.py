@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import sys
@@ -26,6 +27,7 @@ class Spec:
     `module` is run as `python -P -m MODULE JOB_DIRECTORY` by `python`. `slots` are what must be free first: "cpu", "gpu" (any one),
     "gpu-0" (that one), each at most once a job but for "gpu". `then` are jobs that the supervisor starts when this one is done; in
     their `settings` the text "{job}" stands for this job's folder. `grace_seconds` is how long a stop may take before SIGKILL.
+    A job with `share_gpu` takes its GPU beside others that have it too, if `gpu_bytes` are free there.
     """
 
     kind: Kind
@@ -34,12 +36,20 @@ class Spec:
     settings: dict[str, Any] = field(default_factory=dict)
     slots: list[str] = field(default_factory=list)
     gpu_bytes: int = 0
+    share_gpu: bool = False
     then: list[dict[str, Any]] = field(default_factory=list)
     grace_seconds: float = 60.0
     python: str = sys.executable
 
     def write(self, directory: Path) -> None:
         write_json(directory / "spec.json", asdict(self))
+
+    def replace(self, directory: Path) -> None:
+        """Write these orders in place of the job's old ones. The file keeps its time, which is that of the job."""
+        path = directory / "spec.json"
+        times = path.stat()
+        self.write(directory)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     @classmethod
     def read(cls, directory: Path) -> Spec:

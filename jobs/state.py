@@ -59,9 +59,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """The supervisor is gone and nothing says how it ended: a reboot, or its kill -9."""
+    """The supervisor is gone and nothing says how it ended: a reboot, or its kill -9. `waited`: it was still in the queue."""
 
     at: float
+    waited: bool = False
 
 
 State = Queued | Starting | Running | Stopping | Done | Stopped | Failed | Lost
@@ -75,8 +76,8 @@ def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now:
     """
     if not held:
         return _ended(events, created, now, log_tail)
-    if any(event["kind"] == "exited" for event in events):  # the supervisor of a new attempt has not written `queued` yet
-        return Queued(since=now)
+    ended = next((index for index, event in enumerate(events) if event["kind"] == "exited"), len(events))
+    events = events[:ended]  # as it was: the supervisor still has to start what follows
     queued = next((event for event in events if event["kind"] == "queued"), None)
     started = next((event for event in events if event["kind"] == "started"), None)
     stop = next((event for event in reversed(events) if event["kind"] == "stop_requested"), None)
@@ -99,9 +100,10 @@ def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now:
 def _ended(events: Sequence[Event], created: float, now: float, log_tail: Sequence[str]) -> State:
     exited = next((event for event in reversed(events) if event["kind"] == "exited"), None)
     if exited is None:
-        if not events and now - created < 10:
+        if not events and abs(now - created) < 10:  # clocks are set back at times
             return Queued(since=created)
-        return Lost(at=events[-1]["t"] if events else created)
+        waited = bool(events) and all(event["kind"] in ("queued", "waiting") for event in events)
+        return Lost(at=events[-1]["t"] if events else created, waited=waited)
     at, code = exited["t"], int(exited.get("code", 0))
     result = next((event for event in reversed(events) if event["kind"] == "result"), None)
     error = next((event for event in reversed(events) if event["kind"] == "error"), None)

@@ -1,16 +1,22 @@
-"""Start a run."""
+"""Start a run, and have an interrupted one go on."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.job import Job, create, start
 from jobs.spec import Spec
+from jobs.state import Alive, Done, word
+from models import registry
+from trainer.checkpoints import complete_checkpoints
 from trainer.plan import make_plan
 from trainer.recipe import Recipe, load, to_toml
+from trainer.resume import begun, check_possible, differences, fingerprint, order, recorded, refusal
 
 RECIPE_FILE = "recipe.toml"
 ADAPTER_FOLDER = "adapter"
@@ -18,8 +24,11 @@ ADAPTER_FOLDER = "adapter"
 
 def train(recipe: Recipe) -> Job:
     """Plan the run, freeze its recipe into a new job folder and start its supervisor. Everything that can be checked is, first."""
-    plan = make_plan(recipe)
-    spec = Spec(kind="run", name=recipe.name, module="trainer.worker", settings=plan.to_json(), slots=plan.slots, grace_seconds=120.0)
+    return submit_run(recipe, run_spec(recipe))
+
+
+def submit_run(recipe: Recipe, spec: Spec) -> Job:
+    """Freeze the recipe into a new job folder and start the job's supervisor."""
     job = create(spec)
     try:
         write_atomic(job.directory / RECIPE_FILE, to_toml(recipe))
@@ -28,6 +37,51 @@ def train(recipe: Recipe) -> Job:
         shutil.rmtree(job.directory, ignore_errors=True)
         raise
     return job
+
+
+def resume(job: Job, force: bool = False) -> Job:
+    """Have an interrupted run go on from its newest checkpoint, exactly as if nothing had been; without one it begins again.
+
+    LuthierError if it runs, if it is done, or if something that matters has changed (with `force` it goes on, and records that).
+    """
+    state = job.state()
+    if job.spec.kind != "run":
+        raise LuthierError(
+            "Not a run", f"{job.id} is a job of kind {job.spec.kind}; only training can go on.", "`luthier runs` lists runs."
+        )
+    if isinstance(state, Alive):
+        raise LuthierError("Already running", f"{job.id} is {word(state)}.", f"`luthier log -f {job.id}` follows it.")
+    if isinstance(state, Done):
+        hint = f"`luthier serve {job.id}` serves what it made; `luthier train --again {job.id}` trains anew."
+        raise LuthierError("Nothing is left to do", f"{job.id} is done.", hint)
+    recipe = frozen_recipe(job)
+    directory = registry.resolve(job.spec.settings["model_directory"])
+    if begun(job.directory) and complete_checkpoints(job.directory):
+        here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()  # else the worker compares its own libraries
+        before = recorded(job.directory)
+        now = fingerprint(job.directory, recipe, directory, None if here else before["versions"])
+        check_possible(job.id, before, now)
+        changed = differences(before, now)
+        if changed and not force:
+            raise refusal(job.id, changed)
+    order(job.directory, forced=force)
+    start(job)
+    return job
+
+
+def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
+    """Plan the run: the orders of its job; `sweep` binds it to others (trainer.sweep). LuthierError at the first thing that is wrong."""
+    plan = make_plan(recipe)
+    return Spec(
+        kind="run",
+        name=recipe.name,
+        module="trainer.worker",
+        settings={**plan.to_json(), "sweep": sweep or {}},
+        slots=plan.slots,
+        gpu_bytes=plan.gpu_bytes,
+        share_gpu=recipe.share_gpu,
+        grace_seconds=120.0,
+    )
 
 
 def frozen_recipe(job: Job) -> Recipe:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 import tomlkit
@@ -16,6 +17,8 @@ from trainer.data.hub import HUB
 from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
+from trainer.evaluation.settings import Evaluation
+from trainer.trackers import Trackers
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Schedule = Literal["cosine", "linear", "constant"]
@@ -42,8 +45,17 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     micro_batch: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_length: Annotated[int, msgspec.Meta(ge=8)] = 2048
     gradient_checkpointing: bool = False
-    evaluations: Annotated[int, msgspec.Meta(ge=0)] = 4
     seed: Annotated[int, msgspec.Meta(ge=0)] = 42
+
+
+class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One at each evaluation, at the end, and whenever `every_steps` or `every_minutes` have gone by (0: not for that reason). The best and
+    the last `keep` stay. `result` says which one becomes the adapter; "auto": the best if early stopping is on, else the last."""
+
+    every_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
+    every_minutes: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    keep: Positive = 2
+    result: Literal["auto", "last", "best"] = "auto"
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,12 +64,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: Annotated[list[str | Source], msgspec.Meta(min_length=1)]
     model: str = "builtin"
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "run"
+    share_gpu: bool = False
     train: Train = Train()
     lora: Lora = Lora()
+    checkpoints: Checkpoints = Checkpoints()
     heldout: Heldout = Heldout()
     format: Mapping = Mapping()
     policy: Policies = Policies()
     mask: Mask = Mask()
+    evaluation: Evaluation = Evaluation()
+    trackers: Trackers = Trackers()
 
     @property
     def sources(self) -> list[Source]:
@@ -78,28 +94,45 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load(path: Path) -> Recipe:
     """Read a recipe file; its paths come back absolute. LuthierError names the file, the key and the nearest valid one."""
+    text = read_text(path)
+    return placed(parse(text, str(path)), path, named="name" in tomlkit.parse(text))
+
+
+def read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise LuthierError("No such recipe", f"{path} is not there.", "examples/captain/recipe.toml is one to start from.") from None
     except UnicodeDecodeError as error:
         raise LuthierError("The recipe is not UTF-8", f"{path}, byte {error.start}.", "Save it as UTF-8.") from None
-    recipe = parse(text, str(path))
+
+
+def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
+    """A recipe read from `path`, with its paths made absolute and, unless it is `named`, the file's name."""
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if "/" in recipe.model or recipe.model.startswith(("~", ".")) else recipe.model
-    name = recipe.name if "name" in tomlkit.parse(text) else path.stem
-    return msgspec.structs.replace(recipe, data=data, model=model, name=name)
+    return msgspec.structs.replace(recipe, data=data, model=model, name=recipe.name if named else path.stem)
 
 
 def parse(text: str, where: str) -> Recipe:
     """Decode TOML text strictly. `where` names it in errors."""
+    return decode(parse_toml(text, where), where)
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
-        return msgspec.toml.decode(text, type=Recipe)
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LuthierError("The recipe is no TOML", f"{where}: {error}.", "Strings need quotes; a section begins with [train].") from None
+
+
+def decode(values: dict[str, Any], where: str) -> Recipe:
+    """A recipe of what its TOML text holds."""
+    try:
+        return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
         raise _explained(str(error), where) from None
-    except msgspec.DecodeError as error:
-        raise LuthierError("The recipe is no TOML", f"{where}: {error}.", "Strings need quotes; a section begins with [train].") from None
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -129,7 +162,9 @@ def _explained(message: str, where: str) -> LuthierError:
     missing = re.fullmatch(r"Object missing required field `(.+)`", what)
     if missing:
         return LuthierError("Missing key in the recipe", f"{where}: {missing[1]} is required.", f'Add {missing[1]} = ["file.jsonl"], say.')
-    return LuthierError("Wrong value in the recipe", f"{where}: {section}: {what[:1].lower()}{what[1:]}.", "docs/recipe.md lists them.")
+    sweep = "A list of values makes a sweep, which `luthier plan` and `luthier train` take." if what.endswith("got `array`") else ""
+    message = f"{where}: {section}: {what[:1].lower()}{what[1:]}."
+    return LuthierError("Wrong value in the recipe", message, sweep or "docs/recipe.md lists them.")
 
 
 def keys() -> dict[str, list[str]]:

@@ -5,22 +5,21 @@ TRL gets token ids and labels that Luthier has made and verified; its own templa
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-import pyarrow as pa  # type: ignore[import-untyped]
-from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from trainer.checkpoints import SAVING_FOLDER
 from trainer.data.pipeline import Prepared
+from trainer.evaluation.trainer import Answering
+from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
+from trainer.tables import Vocabulary, dataset
+from trainer.tracking import RecipeTelling, prepare_trackers, reporting
 from trainer.weighted import WeightCollator, WeightedTrainer
 
 if TYPE_CHECKING:
@@ -56,10 +55,10 @@ def build_trainer(
     folder: Path,
     callbacks: list[TrainerCallback],
 ) -> SFTTrainer:
-    """A trainer that logs each step and evaluates `recipe.train.evaluations` times, spread evenly, the last time at the end."""
+    """A trainer that logs each step, and evaluates and saves when the callbacks say so. Its `evaluator` is yet to be set."""
     steps = step_count(prepared.summary["train"], plan.global_batch, recipe.train.epochs)
-    evaluations = min(recipe.train.evaluations, steps) if prepared.summary["heldout"] else 0
     weighted = bool(prepared.summary["weighted"])
+    vocabulary = Vocabulary.of(model, tokenizer)
     arguments = SFTConfig(
         output_dir=str(folder / "checkpoints" / SAVING_FOLDER),
         num_train_epochs=recipe.train.epochs,
@@ -71,9 +70,8 @@ def build_trainer(
         per_device_train_batch_size=plan.micro_batch,
         per_device_eval_batch_size=plan.micro_batch,
         gradient_accumulation_steps=plan.accumulation,
-        gradient_checkpointing=recipe.train.gradient_checkpointing,
-        eval_strategy="steps" if evaluations else "no",
-        eval_steps=math.ceil(steps / evaluations) if evaluations else None,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        eval_strategy="no",  # the evaluator asks for evaluations
         save_strategy="no",
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -84,60 +82,33 @@ def build_trainer(
         dataloader_pin_memory=plan.device != "cpu",
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        report_to="none",
         disable_tqdm=True,
         push_to_hub=False,
+        **reporting(recipe, folder.name),
         **({"loss_type": "nll"} if weighted else {}),
     )
-    kind, collator = (WeightedTrainer, WeightCollator(_pad_token(tokenizer))) if weighted else (SFTTrainer, None)
-    return kind(
+    kind, collator = (_WeightedTrainer, WeightCollator(_pad_token(tokenizer))) if weighted else (_Trainer, None)
+    prepare_trackers(recipe, folder)
+    trainer = kind(
         model=model,
         args=arguments,
-        train_dataset=_dataset(prepared.train, weighted=weighted),
-        eval_dataset=_dataset(prepared.heldout, weighted=weighted) if evaluations else None,
+        train_dataset=dataset(prepared.train, vocabulary, weighted=weighted),
+        eval_dataset=dataset(prepared.heldout, vocabulary, weighted=weighted) if prepared.summary["heldout"] else None,
         data_collator=collator,
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
+    return trainer
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
-class _Line(msgspec.Struct):
-    """What training needs of a line of the sample files."""
-
-    input_ids: list[int]
-    labels: list[int]
-    weights: list[float] | None = None
+class _Trainer(RunTrainer, Answering, SFTTrainer):
+    pass
 
 
-_ROWS = 1000  # samples in memory at once
-
-
-def _dataset(path: Path, *, weighted: bool) -> Dataset:
-    """The samples of a file, as a table that is mapped into memory: its size does not matter."""
-    columns = [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
-    schema = pa.schema([*columns, ("weights", pa.list_(pa.float32()))] if weighted else columns)
-    table = path.with_suffix(".arrow")
-    with pa.OSFile(str(table), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        for rows in _chunks(path):
-            values: list[Any] = [[row.input_ids for row in rows], [row.labels for row in rows]]
-            if weighted:
-                values.append([row.weights or [1.0] * len(row.labels) for row in rows])
-            writer.write_batch(pa.record_batch([pa.array(v, f.type) for v, f in zip(values, schema, strict=True)], schema=schema))
-    return Dataset.from_file(str(table))
-
-
-def _chunks(path: Path) -> Iterator[list[_Line]]:
-    decoder = msgspec.json.Decoder(_Line)
-    rows: list[_Line] = []
-    with path.open("rb") as file:
-        for line in file:
-            rows.append(decoder.decode(line))
-            if len(rows) == _ROWS:
-                yield rows
-                rows = []
-    if rows:
-        yield rows
+class _WeightedTrainer(RunTrainer, Answering, WeightedTrainer):
+    pass

@@ -2,66 +2,115 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.files import write_json
 from jobs.worker import WorkerContext, run_worker
 from models.registry import resolve
+from trainer import resume
+from trainer.checkpoints import Checkpoint, flush, newest_intact, sweep
 from trainer.launch import ADAPTER_FOLDER, frozen_recipe
 from trainer.plan import Plan
+from trainer.recipe import Recipe
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+    from models.preflight import TemplateReport
+    from trainer.data.pipeline import Prepared
+
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Prepare the data, train, save the adapter. None if it was stopped first: then a checkpoint holds what there is."""
+    """Prepare the data, train, save the adapter; go on where an earlier attempt was interrupted. None if it was stopped first: then a
+    checkpoint holds what there is."""
     plan, recipe = Plan(**context.settings), frozen_recipe(context.job)
     context.event("plan", **plan.to_json())
     context.phase("loading the libraries", seconds_left=9)
     from models.preflight import check_template
     from models.template import load_tokenizer
-    from trainer.checkpoints import CheckpointCallback
-    from trainer.data.pipeline import Cancelled, prepare
-    from trainer.telling import EventCallback
-    from trainer.trl_engine import build_trainer, load_model
+    from trainer import trl_engine
+    from trainer.data.pipeline import Cancelled
+    from trainer.evaluation.evaluator import Questions
+    from trainer.training import Training
 
-    context.phase("preparing the data", seconds_left=3)
     directory = resolve(plan.model_directory)
+    sweep(context.directory)
+    checkpoint = newest_intact(context.directory)
+    if checkpoint is not None:
+        _go_on(context, recipe, directory, checkpoint)
+    context.phase("preparing the data", seconds_left=3)
     tokenizer = load_tokenizer(directory)
     report = check_template(tokenizer, directory)
     context.event("template", **report.to_json())
     try:
-        telling_data = _DataProgress(context)
-        prepared = prepare(recipe.data_settings, tokenizer, report, context.directory / "data", telling_data, context.stopping.is_set)
+        prepared = _prepared(context, recipe, tokenizer, report, going_on=checkpoint is not None)
     except Cancelled:
         return None
     context.event("data", **prepared.summary, cached=prepared.cached)
+    if checkpoint is None:
+        _begin(context, recipe, directory)
     if context.stopping.is_set():
         return None
 
-    context.phase("loading the model", seconds_left=2)
-    model = load_model(plan, recipe)
-    telling = EventCallback(context)
-    callbacks = [telling, CheckpointCallback(context)]
-    trainer = build_trainer(plan, recipe, model, tokenizer, prepared, context.directory, callbacks)
-    context.phase("training")
-    started = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - started
-    if trainer.state.global_step < trainer.state.max_steps:
+    heldout = prepared.heldout if prepared.summary["heldout"] else None
+    questions = Questions(recipe.evaluation, tokenizer, report, heldout)
+    training = Training(context, trl_engine, plan, recipe, tokenizer, prepared, questions)
+    if not training.run(checkpoint):
         return None
     context.phase("saving the adapter")
-    _save_adapter(context, model, plan)
-    return {
-        "adapter": str(context.directory / ADAPTER_FOLDER),
-        "steps": trainer.state.global_step,
-        "loss": telling.loss,
-        "eval_loss": telling.eval_loss,
-        "seconds": round(seconds, 1),
-    }
+    chosen, which = training.result()
+    _save_adapter(context, plan, chosen, which)
+    return {"adapter": str(context.directory / ADAPTER_FOLDER), "from_step": chosen.step, "which": which, **training.figures()}
+
+
+def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> None:
+    """Write down what the run depends on. An earlier attempt that left no checkpoint is begun again."""
+    if resume.begun(context.directory):
+        context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
+    _record(context, resume.fingerprint(context.directory, recipe, model_directory))
+
+
+def _record(context: WorkerContext, fingerprint: dict[str, Any]) -> None:
+    import torch
+
+    resume.write(context.directory, {**fingerprint, "threads": torch.get_num_threads()})
+
+
+def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkpoint: Checkpoint) -> None:
+    """Compare with what the run began with. LuthierError if that has changed and nobody insists."""
+    import torch
+
+    before = resume.recorded(context.directory)
+    now = resume.fingerprint(context.directory, recipe, model_directory)
+    resume.check_possible(context.job.id, before, now)
+    changed = resume.differences(before, now)
+    if changed and not resume.is_forced(context.directory):
+        raise resume.refusal(context.job.id, changed)
+    threads = min(before["threads"], len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)  # the order of a sum's terms, and with it its last bit, hangs on their number
+    if changed:
+        _record(context, now)
+    context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
+
+
+def _prepared(
+    context: WorkerContext, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, report: TemplateReport, *, going_on: bool
+) -> Prepared:
+    """The run's samples; a run that goes on keeps those it has. Raises Cancelled."""
+    from trainer.data.pipeline import HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE, TRAIN_FILE, Prepared, prepare
+
+    folder = context.directory / "data"
+    train, heldout, ledger, summary = (folder / name for name in (TRAIN_FILE, HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE))
+    if going_on and all(path.is_file() for path in (train, heldout, ledger, summary)):
+        return Prepared(train, heldout, ledger, json.loads(summary.read_text(encoding="utf-8")), cached=True)
+    return prepare(recipe.data_settings, tokenizer, report, folder, _DataProgress(context), context.stopping.is_set)
 
 
 class _DataProgress:
@@ -78,14 +127,20 @@ class _DataProgress:
             self._context.phase(f"preparing the data: {what}{share}", done=done, total=total)
 
 
-def _save_adapter(context: WorkerContext, model: PeftModel, plan: Plan) -> None:
-    """In PEFT's layout, under another name until it is whole."""
+def _save_adapter(context: WorkerContext, plan: Plan, checkpoint: Checkpoint, which: str) -> None:
+    """The checkpoint's adapter, in PEFT's layout, under another name until it is whole."""
     target = context.directory / ADAPTER_FOLDER
     partial = target.with_name(f".{ADAPTER_FOLDER}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        model.save_pretrained(str(partial), safe_serialization=True)
-        write_json(partial / "card.json", {"run": context.job.id, "base": plan.model, "base_directory": plan.model_directory})
+        partial.mkdir()
+        for name in _ADAPTER_FILES:
+            if (checkpoint.path / name).is_file():
+                shutil.copyfile(checkpoint.path / name, partial / name)
+                flush(partial / name)
+        origin = {"run": context.job.id, "step": checkpoint.step, "which": which}
+        write_json(partial / "card.json", {**origin, "base": plan.model, "base_directory": plan.model_directory})
+        shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)  # room for the event that says why

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
+from textual.dom import DOMNode
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
-from jobs import state
 from jobs.errors import LuthierError
 from jobs.job import Job, find
 from tui import actions, joblist, themes
@@ -21,6 +21,7 @@ from tui.actions import Action
 from tui.glyphs import use_ascii
 from tui.joblist import JobRow
 from tui.messages import JobsRead
+from tui.notices import Notices
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -78,13 +79,14 @@ class LuthierApp(App[None], inherit_bindings=False):
     VERTICAL_BREAKPOINTS = _VERTICAL
     POLL_SECONDS: ClassVar[float] = 2.0
 
-    rows: reactive[list[JobRow] | None] = reactive(None, init=False, always_update=True)
+    rows: reactive[list[JobRow] | None] = reactive(None, repaint=False, init=False, always_update=True)
     """Every job, newest first; None until they have been read once."""
 
     def __init__(self, start_screen: str = "runs", ascii_only: bool = False) -> None:
         use_ascii(ascii_only)
         super().__init__()
         self.start_screen = start_screen
+        self.notices = Notices(self)
         self._told_failure = ""
         self.set_class(ascii_only, "-ascii")
         for theme in themes.THEMES:
@@ -106,6 +108,7 @@ class LuthierApp(App[None], inherit_bindings=False):
         self._themes = {name: known for name, known in super().available_themes.items() if not known.ansi}
 
     def on_mount(self) -> None:
+        self.notices.begin()
         self.add_mode("runs", _runs)
         if self.start_screen != self.current_mode:
             self.switch_mode(self.start_screen)
@@ -131,22 +134,14 @@ class LuthierApp(App[None], inherit_bindings=False):
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
     def on_jobs_read(self, message: JobsRead) -> None:
-        was_alive = {row.id for row in self.rows or [] if row.alive}
         self.rows = message.rows
-        for row in message.rows:
-            if row.id in was_alive and not row.alive:
-                self._announce_end(row)
-        self._set_terminal_title(joblist.running_count(message.rows))
+        self.notices.jobs_read(message.rows)
 
-    def _announce_end(self, row: JobRow) -> None:
-        bad = isinstance(row.state, state.Failed | state.Lost)
-        self.notify(f"{row.name} is {state.word(row.state)}.", severity="error" if bad else "information")
-        if not self.app_focus:
-            self.bell()
+    def watch_app_focus(self, focused: bool) -> None:
+        self.notices.focus_changed(focused)
 
-    def _set_terminal_title(self, alive: int) -> None:
-        if self._driver is not None:  # Textual has no public way to set it
-            self._driver.write(f"\x1b]2;Luthier{f' ({alive} running)' if alive else ''}\x07")
+    def on_unmount(self) -> None:
+        self.notices.end()
 
     # Failures
 
@@ -168,10 +163,11 @@ class LuthierApp(App[None], inherit_bindings=False):
 
     # Actions
 
-    def open_run(self, job: Job) -> None:
+    def open_run(self, job: Job, others: Sequence[Job] = ()) -> None:
+        """Show a run; `others` are drawn over it."""
         from tui.screens.run import RunScreen
 
-        self.push_screen(RunScreen(job))
+        self.push_screen(RunScreen(job, others))
 
     async def open_started(self, job_id: str | None) -> None:
         """Open a run that a form has just started, if it has; the list may not have it yet."""
@@ -225,6 +221,9 @@ class LuthierApp(App[None], inherit_bindings=False):
 
         self.push_screen(HelpModal(actions.place_of(self.screen)))
 
+    def action_silence(self) -> None:
+        self.notices.toggle()
+
     def action_help_quit(self) -> None:
         self.notify("^q quits. Jobs keep running.", title="Nothing was stopped")
 
@@ -239,6 +238,10 @@ class LuthierApp(App[None], inherit_bindings=False):
         """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
         if action.place in self._modes and action.place != actions.place_of(self.screen):
             await self.action_show(action.place)
-        target = self.focused if action.place in ("list", "log") else self if action.place == "app" else self.screen
+        target: DOMNode | None = self if action.place == "app" else self.screen
+        if action.place in ("list", "log", "search", "samples"):
+            near = self.focused.ancestors_with_self if self.focused is not None else []
+            method = f"action_{action.action.partition('(')[0]}"
+            target = next((node for node in near if hasattr(node, method)), None)
         if target is None or not await self.run_action(action.action, default_namespace=target):
             self.notify(f"{action.title}: not possible here now.", severity="warning")

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 it could not be done (the reason is on stderr), 2 wrong u
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import click
@@ -20,10 +21,16 @@ _COMMANDS = {
     "data": "tui.commands.data:data",
     "plan": "tui.commands.train:plan",
     "train": "tui.commands.train:train",
+    "sweep": "tui.commands.sweep:sweep",
     "runs": "tui.commands.runs:runs",
     "log": "tui.commands.runs:log",
+    "chart": "tui.commands.chart:chart",
     "stop": "tui.commands.runs:stop",
+    "resume": "tui.commands.resume:resume",
     "remove": "tui.commands.runs:remove",
+    "move": "tui.commands.queue:move",
+    "edit": "tui.commands.queue:edit",
+    "requeue": "tui.commands.queue:requeue",
     "serve": "tui.commands.serve:serve",
     "server": "tui.commands.serve:server",
     "chat": "tui.commands.chat:chat",
@@ -50,6 +57,7 @@ def luthier(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         from tui.app import LuthierApp
 
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup Textual would spin without its terminal
         LuthierApp().run()
 
 

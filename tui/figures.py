@@ -10,6 +10,11 @@ def now() -> float:
     return time.time()
 
 
+def monotonic() -> float:
+    """A clock for pauses, which never goes back."""
+    return time.monotonic()
+
+
 def duration(seconds: float) -> str:
     """ "4 s", "3 m 20 s", "2 h 05 m", "3 d 4 h"."""
     whole = max(0, round(seconds))
@@ -40,6 +45,11 @@ def age(at: float) -> str:
 def moment(at: float) -> str:
     """The absolute time, for where an age is not enough."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def clock(at: float) -> str:
+    """The time of the day: "14:03:20"."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def loss(value: float | None) -> str:

@@ -33,6 +33,19 @@ class Glyphs:
     trained_end: str = "◂"
     stop: str = "■"
     histogram: str = "▇"
+    axis_tick: str = "┤"
+    corner: str = "╰"
+    foot_tick: str = "┴"
+    grid: str = "┈"
+    beyond: str = "↑"
+    mark_line: str = "┊"
+    checkpoint: str = "▲"
+    best: str = "★"
+    repair: str = "▼"
+    resumed: str = "↻"
+    early_stop: str = "■"
+    runs: str = "●○◆◇"
+    left_right: str = "← →"
     braille: bool = True
 
 
@@ -62,6 +75,19 @@ _ASCII = Glyphs(
     trained_end="}",
     stop="#",
     histogram="#",
+    axis_tick="+",
+    corner="+",
+    foot_tick="+",
+    grid=".",
+    beyond="^",
+    mark_line=":",
+    checkpoint="A",
+    best="B",
+    repair="V",
+    resumed="R",
+    early_stop="#",
+    runs="*o#x",
+    left_right="<- ->",
     braille=False,
 )
 

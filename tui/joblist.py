@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.events import Event
 from jobs.job import Job, all_jobs
-from jobs.state import Alive, Done, Queued, Running, Starting, State, Stopped, Stopping, word
+from jobs.state import Alive, Done, Lost, Queued, Running, Starting, State, Stopped, Stopping, word
 from jobs.state import Failed as FailedState
 
 INSPECTION = "trainer.data.worker"
@@ -17,7 +17,8 @@ INSPECTION = "trainer.data.worker"
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there are none."""
+    """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there are none, and so is `position`, its
+    place in the queue, from 1 on."""
 
     job: Job
     kind: str
@@ -31,6 +32,7 @@ class JobRow:
     loss: float | None
     seconds_left: float | None
     events_size: int
+    position: int = 0
 
     @property
     def id(self) -> str:
@@ -40,6 +42,11 @@ class JobRow:
     def alive(self) -> bool:
         return isinstance(self.state, Alive)
 
+    @property
+    def left_waiting(self) -> bool:
+        """Whether it was in the queue when the machine went down."""
+        return isinstance(self.state, Lost) and self.state.waited
+
     def matches(self, text: str) -> bool:
         """Whether every word of a filter stands in the name, the kind, the model, the id or the state."""
         haystack = f"{self.name} {self.kind} {self.model} {self.id} {word(self.state)}".lower()
@@ -47,7 +54,10 @@ class JobRow:
 
 
 def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
-    """All jobs, newest first. A job that has ended and whose events have not grown since is not read again."""
+    """All jobs: what runs, then what waits in the order of the queue, then what has ended, each newest first but for the queue.
+
+    A job that has ended and whose events have not grown since is not read again.
+    """
     rows = []
     for job in all_jobs():
         old = known.get(job.id)
@@ -58,13 +68,24 @@ def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
             rows.append(read_row(job))
         except FileNotFoundError:  # it was removed while we looked
             continue
-    return rows
+    return _in_order(rows)
+
+
+def _in_order(rows: list[JobRow]) -> list[JobRow]:
+    """The rows in the order of `read_rows`, and each waiting one with its position."""
+    numbered = [(order, row.id, row) for row in rows if isinstance(row.state, Queued) and (order := row.job.order) is not None]
+    line = [row for _, _, row in sorted(numbered, key=lambda one: one[:2])]
+    waiting = {row.id for row in line}
+    return [
+        *(row for row in rows if row.alive and row.id not in waiting),
+        *(replace(row, position=position) for position, row in enumerate(line, start=1)),
+        *(row for row in rows if not row.alive),
+    ]
 
 
 def read_row(job: Job) -> JobRow:
     size = _size(job.events_path)
-    events = job.events()
-    state = job.state()
+    state, events = job.look()
     steps = [event for event in events if event["kind"] == "step"]
     last: Event = steps[-1] if steps else {}
     step, total = int(last.get("step", 0)), int(last.get("total", 0))
@@ -95,6 +116,20 @@ def _since(state: State) -> float:
     if isinstance(state, Queued | Starting | Running | Stopping):
         return state.since
     return state.at
+
+
+def ordinal(position: int) -> str:
+    """A place in the queue: "next", "2nd", "3rd", "11th"."""
+    if position == 1:
+        return "next"
+    ending = "th" if position % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(position % 10, "th")
+    return f"{position}{ending}"
+
+
+def waiting_text(position: int, waits_for: str) -> str:
+    """What a queued job waits for, and after how many: "2nd, waits for captain-7f3a, which has the CPU"."""
+    what = f"waits for {waits_for}" if waits_for else "waits for its turn"
+    return f"{ordinal(position)}, {what}" if position else what
 
 
 def number(value: object) -> float | None:

@@ -43,10 +43,22 @@ class LogIndex:
 
     def line(self, number: int) -> str:
         """A line as it would stand on a terminal: without escapes, and what a progress bar wrote last."""
-        start = self._starts[number]
-        stop = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._end
+        return self.lines(number, number + 1)[0]
+
+    def lines(self, start: int, end: int) -> list[str]:
+        """Lines from `start` up to `end`."""
+        if start >= end:
+            return []
+        shown = []
         with self.path.open("rb") as file:
-            file.seek(max(start, stop - _LONGEST))
-            text = file.read(max(0, min(stop - start, _LONGEST))).decode("utf-8", errors="replace")
-        text = _ESCAPE.sub("", text.rstrip("\r")).rsplit("\r", 1)[-1].expandtabs(4)
-        return "".join(char if char.isprintable() else " " for char in text)
+            for number in range(start, end):
+                first = self._starts[number]
+                last = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._end
+                file.seek(max(first, last - _LONGEST))
+                shown.append(_shown(file.read(max(0, min(last - first, _LONGEST)))))
+        return shown
+
+
+def _shown(raw: bytes) -> str:
+    text = _ESCAPE.sub("", raw.decode("utf-8", errors="replace").rstrip("\r")).rsplit("\r", 1)[-1].expandtabs(4)
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)

@@ -22,3 +22,10 @@ class JobsRead(Message):
 @dataclass
 class JobRemoved(Message):
     name: str
+
+
+@dataclass
+class JobsChanged(Message):
+    """Something was done with jobs; `told` says what, to the user, if it is worth a word."""
+
+    told: str = ""

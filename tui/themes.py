@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 from textual.theme import Theme
 
-from jobs.files import write_atomic
-from jobs.home import home
+from tui import config
 
 DEFAULT_THEME = "luthier-dark"
 
@@ -90,28 +88,11 @@ THEMES = [
 
 
 def saved_theme(available: Collection[str]) -> str:
-    """The theme that config.toml names, if there is such a one. A damaged file never keeps the app from starting."""
-    if not _config().is_file():
-        return DEFAULT_THEME
-    import tomllib
-
-    try:
-        name = tomllib.loads(_config().read_text(encoding="utf-8")).get("theme")
-    except (OSError, ValueError):
-        return DEFAULT_THEME
+    """The theme that config.toml names, if there is such a one."""
+    name = config.read().get("theme")
     return name if isinstance(name, str) and name in available else DEFAULT_THEME
 
 
 def save_theme(theme: Theme) -> None:
-    """Remember the theme in config.toml; whatever else stands there, comments included, is kept."""
-    import tomlkit
-
-    path = _config()
-    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.is_file() else tomlkit.document()
-    document["theme"] = theme.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, tomlkit.dumps(document))
-
-
-def _config() -> Path:
-    return home() / "config.toml"
+    """Remember the theme in config.toml."""
+    config.save("theme", theme.name)

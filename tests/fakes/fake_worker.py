@@ -66,6 +66,39 @@ def orphans(context: WorkerContext) -> dict[str, Any]:
     return {}
 
 
+def forked(context: WorkerContext) -> dict[str, Any]:
+    """A child that shares every open file, has a session of its own and takes no SIGTERM."""
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        context.event("child", pid=os.getpid())
+        time.sleep(300)
+    time.sleep(0.2)  # until the child has its signals set
+    return {}
+
+
+def starting(context: WorkerContext) -> None:
+    context.stopping.wait(300)
+
+
+def slow_to_stop(context: WorkerContext) -> None:
+    context.event("step", step=1, total=10)
+    context.stopping.wait(300)
+    time.sleep(300)
+
+
+def fills_the_disk(context: WorkerContext) -> None:
+    with (context.directory / "checkpoint").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"1" * 100_000)
+
+
+def tells_its_orders(context: WorkerContext) -> dict[str, Any]:
+    """What it was told: in its settings, and in a second file beside them."""
+    recipe = context.directory / "recipe.toml"
+    return {"settings": context.settings, "recipe": recipe.read_text() if recipe.exists() else ""}
+
+
 def steps(context: WorkerContext) -> dict[str, Any] | None:
     for step in range(1, 1001):
         context.event("step", step=step, total=1000, loss=1.0 / step)
@@ -75,9 +108,10 @@ def steps(context: WorkerContext) -> dict[str, Any] | None:
     return {}
 
 
+_FAILURES = (told_error, unexpected_error, disk_full, fills_the_disk, exit_status, no_result, killed)
+_OTHERS = (well, stubborn, orphans, forked, starting, slow_to_stop, tells_its_orders, steps)
 _CONDUCTS: dict[str, Callable[[WorkerContext], dict[str, Any] | None]] = {
-    conduct.__name__.replace("_", " "): conduct
-    for conduct in (well, told_error, unexpected_error, disk_full, exit_status, no_result, killed, stubborn, orphans, steps)
+    conduct.__name__.replace("_", " "): conduct for conduct in (*_FAILURES, *_OTHERS)
 }
 
 

@@ -31,12 +31,17 @@ HELD = [
     ([QUEUED, STARTED, STEP, event("phase", name="saving")], Running(since=11.0, step=3, total=9)),
     ([QUEUED, STARTED, STEP, event("stop_requested", 30.0)], Stopping(since=30.0)),
     ([QUEUED, STARTED, STEP, event("stop_requested", 30.0), STEP], Stopping(since=30.0)),
-    ([QUEUED, STARTED, event("exited", code=1)], Queued(since=200.0)),
+    ([QUEUED, STARTED, STEP, event("result"), event("exited", code=0)], Running(since=11.0, step=3, total=9)),
+    ([QUEUED, STARTED, STEP, event("exited", code=0), event("then_failed")], Running(since=11.0, step=3, total=9)),
 ]
 
 FREE = [
     ([], Lost(at=1.0)),
-    ([QUEUED], Lost(at=10.0)),
+    ([QUEUED], Lost(at=10.0, waited=True)),
+    ([QUEUED, event("waiting", 12.0, waits_for="gpu-0")], Lost(at=12.0, waited=True)),
+    ([QUEUED, STARTED], Lost(at=11.0)),
+    ([QUEUED, event("phase", 12.0, name="loading")], Lost(at=12.0)),
+    ([QUEUED, event("stop_requested", 12.0)], Lost(at=12.0)),
     ([QUEUED, STARTED, STEP], Lost(at=20.0)),
     ([QUEUED, STARTED, event("result", loss=1.5), event("exited", code=0)], Done(at=100.0, result={"loss": 1.5})),
     ([QUEUED, STARTED, event("stop_requested"), event("exited", code=0, stopped=True)], Stopped(at=100.0)),
@@ -69,6 +74,17 @@ def test_an_end_without_an_error_event_tells_the_last_words(code: int, title: st
 
 def test_a_young_job_without_supervisor_is_queued() -> None:
     assert derive("run", False, [], created=195.0, now=200.0) == Queued(since=195.0)
+
+
+@pytest.mark.parametrize("now", [1_000.0, 100_000.0])
+def test_a_clock_that_was_set_back_leaves_no_job_queued_for_ever(now: float) -> None:
+    assert derive("run", False, [], created=50_000.0, now=now) == Lost(at=50_000.0)
+
+
+def test_the_order_of_events_counts_not_their_times() -> None:
+    events = [event("queued", 300.0), event("started", 200.0), event("step", 100.0, step=1, total=2)]
+    assert derive("run", True, events, 1.0, 50.0) == Running(since=200.0, step=1, total=2)
+    assert derive("run", False, [*events, event("result", 90.0), event("exited", 80.0, code=0)], 1.0, 50.0) == Done(at=80.0, result={})
 
 
 def test_a_server_runs_from_ready_on() -> None:

@@ -3,60 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jobs import job as jobs
-from jobs import processes
 from jobs.errors import LuthierError
-from jobs.events import Event, Follower
-from jobs.job import Job
-from jobs.spec import Spec
-from jobs.state import Done, Failed, Lost, Queued, Running, State, Stopped, word
-
-FAKES = Path(__file__).parents[1] / "fakes"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PYTHONPATH", str(FAKES))
-    yield tmp_path / "home"
-    for job in jobs.all_jobs():
-        while job.supervisor() is not None:
-            jobs.stop(job)
-            time.sleep(0.05)
-
-
-def spec(conduct: str, **fields: Any) -> Spec:
-    return Spec(kind="run", name=conduct, module="fake_worker", settings={"conduct": conduct}, **fields)
-
-
-def ended(job: Job) -> State:
-    assert jobs.wait(job, 20)
-    return job.state()
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")
-
-
-def first(job: Job, kind: str) -> Event:
-    return next(event for event in Follower(job.events_path).read() if event["kind"] == kind)
+from jobs.events import Follower
+from jobs.state import Done, Failed, Running, Stopped, Stopping
+from tests.jobs.acting import ended, first, in_state, living, spec, wait_for
 
 
 def test_done_with_its_result() -> None:
@@ -94,7 +51,7 @@ def test_an_interpreter_that_does_not_exist() -> None:
 
 def test_stopped_with_care_after_it_has_saved() -> None:
     job = jobs.submit(spec("steps"))
-    wait_for(lambda: isinstance(job.state(), Running))
+    in_state(job, Running)
     assert jobs.stop(job)
     assert isinstance(ended(job), Stopped)
     kinds = [event["kind"] for event in job.events()]
@@ -104,7 +61,7 @@ def test_stopped_with_care_after_it_has_saved() -> None:
 
 def test_a_stubborn_worker_is_killed_after_the_grace() -> None:
     job = jobs.submit(spec("stubborn", grace_seconds=0.4))
-    wait_for(lambda: isinstance(job.state(), Running))
+    in_state(job, Running)
     jobs.stop(job)
     assert isinstance(ended(job), Stopped)
     assert first(job, "exited")["code"] == -9
@@ -112,18 +69,33 @@ def test_a_stubborn_worker_is_killed_after_the_grace() -> None:
 
 def test_a_second_stop_is_immediate() -> None:
     job = jobs.submit(spec("stubborn", grace_seconds=60.0))
-    wait_for(lambda: isinstance(job.state(), Running))
+    in_state(job, Running)
     jobs.stop(job)
-    wait_for(lambda: word(job.state()) == "stopping")
+    in_state(job, Stopping)
     jobs.stop(job)
     assert isinstance(ended(job), Stopped)
+    assert [event["kind"] for event in job.events()].count("stop_requested") == 1
+
+
+def test_a_stop_can_be_immediate_from_the_first() -> None:
+    job = jobs.submit(spec("stubborn", grace_seconds=60.0))
+    in_state(job, Running)
+    jobs.stop(job, now=True)
+    assert isinstance(ended(job), Stopped)
+    assert first(job, "exited")["code"] == -9
 
 
 def test_orphans_are_swept_even_from_a_session_of_their_own() -> None:
     job = jobs.submit(spec("orphans"))
     assert isinstance(ended(job), Done)
     assert first(job, "exited")["swept"] == 2
-    assert not [pid for pid in processes.parents() if processes.is_running(pid, "time.sleep(300)")]
+    assert jobs.left_behind(job) == []
+
+
+def test_a_forked_child_with_every_file_open_is_swept_and_holds_no_lock() -> None:
+    job = jobs.submit(spec("forked"))
+    assert isinstance(ended(job), Done)
+    assert not living(first(job, "child")["pid"])
 
 
 def test_the_job_outlives_the_process_that_started_it(home: Path) -> None:
@@ -136,30 +108,6 @@ def test_the_job_outlives_the_process_that_started_it(home: Path) -> None:
     wait_for(lambda: isinstance(state := job.state(), Running) and state.step > 3)
 
 
-def test_a_killed_supervisor_leaves_the_job_lost_and_its_worker_saves_and_ends() -> None:
-    job = jobs.submit(spec("steps"))
-    wait_for(lambda: isinstance(job.state(), Running))
-    worker = first(job, "started")["pid"]
-    os.kill(first(job, "started")["shim"], signal.SIGKILL)
-    wait_for(lambda: isinstance(job.state(), Lost))
-    wait_for(lambda: not processes.is_running(worker, job.id))
-    assert first(job, "checkpoint")
-    jobs.start(job)
-    wait_for(lambda: isinstance(job.state(), Running))
-    assert [event["attempt"] for event in Follower(job.events_path).read() if event["kind"] == "queued"] == [1, 2]
-
-
-def test_a_job_is_not_started_again_beside_its_living_worker() -> None:
-    job = jobs.submit(spec("stubborn"))
-    wait_for(lambda: isinstance(job.state(), Running))
-    worker = first(job, "started")["pid"]
-    os.kill(first(job, "started")["shim"], signal.SIGKILL)
-    wait_for(lambda: job.supervisor() is None)
-    with pytest.raises(LuthierError, match=str(worker)):
-        jobs.start(job)
-    os.kill(worker, signal.SIGKILL)
-
-
 def test_a_second_supervisor_is_refused() -> None:
     job = jobs.submit(spec("steps"))
     with pytest.raises(LuthierError, match="has a supervisor"):
@@ -169,46 +117,6 @@ def test_a_second_supervisor_is_refused() -> None:
     assert second.returncode == 1
     assert "Already running" in second.stderr
     assert sum(event["kind"] == "queued" for event in Follower(job.events_path).read()) == 1
-
-
-def test_a_zombie_is_no_living_worker() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "pass  # zombie"])
-    wait_for(lambda: child.pid not in processes.parents())
-    assert not processes.is_running(child.pid, "zombie")
-    child.wait()
-
-
-def test_one_slot_is_one_job_at_a_time_in_the_order_of_the_queue() -> None:
-    running = jobs.submit(spec("steps", slots=["cpu"]))
-    wait_for(lambda: isinstance(running.state(), Running))
-    late, early = jobs.submit(spec("steps", slots=["cpu"])), jobs.submit(spec("well", slots=["cpu"]))
-    jobs.set_order(early, late.order - 1)
-    state = wait_for(lambda: isinstance(state := late.state(), Queued) and state.waits_for and state)
-    assert running.id in state.waits_for or early.id in state.waits_for
-    jobs.stop(running)
-    assert isinstance(ended(early), Done)
-    wait_for(lambda: isinstance(late.state(), Running))
-
-
-def test_a_waiting_job_can_be_stopped() -> None:
-    jobs.submit(spec("steps", slots=["cpu"]))
-    waiting = jobs.submit(spec("well", slots=["cpu"]))
-    jobs.stop(waiting)
-    assert isinstance(ended(waiting), Stopped)
-
-
-def test_a_gpu_without_enough_memory_counts_as_taken_and_a_free_one_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    smi = tmp_path / "nvidia-smi"
-    answers = "case \"$1\" in *compute*) echo '812, /usr/bin/python, 70000';; *) printf '0, H, 80000, 1000\\n1, H, 80000, 79000\\n';; esac"
-    smi.write_text(f"#!/bin/sh\n{answers}\n")
-    smi.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    state = ended(jobs.submit(spec("well", slots=["gpu"], gpu_bytes=20 << 30)))
-    assert isinstance(state, Done)
-    assert state.result["gpus"] == "1"
-    waiting = jobs.submit(spec("well", slots=["gpu-0"], gpu_bytes=20 << 30))
-    queued = wait_for(lambda: isinstance(state := waiting.state(), Queued) and state.waits_for and state)
-    assert "python (pid 812, 68.4 GB)" in queued.waits_for
 
 
 def test_what_follows_starts_when_the_job_is_done_and_not_otherwise() -> None:
@@ -233,15 +141,19 @@ def test_the_users_own_modules_are_never_run(tmp_path: Path, monkeypatch: pytest
 def test_find_and_remove() -> None:
     job = jobs.submit(spec("well"))
     ended(job)
-    assert jobs.find("well").id == jobs.find(job.id).id == jobs.find(job.id[-4:]).id
+    assert jobs.find("well").id == jobs.find(job.id).id == jobs.find(job.id[-4:]).id == jobs.find(job.short_id).id
     for wrong in ("../..", "nix", ""):
         with pytest.raises(LuthierError):
             jobs.find(wrong)
     running = jobs.submit(spec("steps"))
+    in_state(running, Running)
     with pytest.raises(LuthierError, match="runs"):
         jobs.remove(running)
+    assert running.directory.is_dir()
     jobs.remove(job)
     assert [found.id for found in jobs.all_jobs()] == [running.id]
+    with pytest.raises(LuthierError, match="No such job"):
+        jobs.start(job)
 
 
 def test_damaged_folders_are_left_out_of_the_list(home: Path) -> None:

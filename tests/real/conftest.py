@@ -14,6 +14,7 @@ from jobs.state import Done, Queued, Running, Starting
 from models.registry import prepare_builtin, resolve
 from serve.launch import serve
 from serve.servers import Server, running_servers
+from tests.real.forks import Forks
 from tests.real.random_adapter import write_random_adapter
 
 START_SECONDS = 240.0
@@ -81,3 +82,11 @@ def server(random_adapter: Path) -> Iterator[Server]:
         stop(job)
         assert wait(job, 40.0)
         assert_gone(pids)
+
+
+@pytest.fixture(scope="session")
+def forks(luthier_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Runs the training worker on a tiny model within a second or two."""
+    made = Forks(tmp_path_factory.mktemp("forks"))
+    yield made
+    made.close()

@@ -170,7 +170,7 @@ def test_a_full_disk_while_saving_is_told_and_loses_nothing_that_was_complete(bu
     """A run whose folder lies on a small tmpfs that fills up: Failed with the reason, and a half adapter is not left behind."""
     recipe = tmp_path / "wide.toml"
     data = f'data = ["{CAPTAIN / "train.jsonl"}"]'
-    recipe.write_text(f"{data}\n[train]\nepochs = 0.06\nglobal_batch = 2\nmax_length = 160\nevaluations = 0\n[lora]\nr = 64\n")
+    recipe.write_text(f"{data}\n[train]\nepochs = 0.06\nglobal_batch = 2\nmax_length = 160\n[lora]\nr = 64\n[evaluation]\ntimes = 0\n")
     home = tmp_path / "small"
     home.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "luthier-test", str(home)], check=True)

@@ -16,8 +16,9 @@ from trainer.data import outlook
 from trainer.data.policies import Policies
 from trainer.data.settings import Source
 from trainer.data.split import Heldout
-from trainer.plan import Plan, largest_divisor, make_plan, step_count
+from trainer.plan import Plan, make_plan, step_count
 from trainer.recipe import Recipe, Train
+from trainer.repair import largest_divisor
 
 
 def row(number: int) -> dict[str, object]:

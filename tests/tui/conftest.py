@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from tui.screens import serve
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(figures, "now", lambda: folders.NOW)
     monkeypatch.setattr(LuthierApp, "POLL_SECONDS", 3600.0)  # tests say when to look
@@ -36,3 +39,9 @@ def made(home: Path) -> Iterator[dict[str, Job]]:
     made = folders.all_states()
     with folders.held(*(made[name] for name in folders.LIVING)):
         yield made
+
+
+@pytest.fixture
+def made_events(made: dict[str, Job]) -> Path:
+    """The events of a run with evaluations and checkpoints."""
+    return made["pirate"].events_path

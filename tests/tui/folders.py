@@ -20,7 +20,8 @@ NOW = 1_795_000_000.0
 """The time at which tests look."""
 
 _HOLD = """
-import fcntl, sys
+import fcntl, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 files = [open(path, "w") for path in sys.argv[1:]]
 [fcntl.lockf(file, fcntl.LOCK_EX) for file in files]
 print("held", flush=True)
@@ -50,6 +51,12 @@ def event(kind: str, ago: float, **fields: Any) -> dict[str, Any]:
 
 def begin(job: Job, ago: float) -> None:
     write(job, event("queued", ago, attempt=1), event("started", ago - 1, pid=4_000_000, shim=4_000_001, argv=[], slots=[]))
+
+
+def wait_in_queue(job: Job, number: int, ago: float) -> None:
+    """Put it in the queue, behind pirate. Its lock must be held: see `held`."""
+    job.order_path.write_text(f"{number}\n")
+    write(job, event("queued", ago, attempt=1), event("waiting", ago - 1, waits_for="pirate-00ff on gpu-0"))
 
 
 def steps(job: Job, count: int, total: int, ago: float, pace: float = 1.5) -> None:
@@ -139,7 +146,7 @@ def all_states() -> dict[str, Job]:
     begin(made["halting"], 60)
     steps(made["halting"], 20, 100, ago=58)
     write(made["halting"], event("stop_requested", 10))
-    write(made["queued-up"], event("queued", 20, attempt=1), event("waiting", 19, waits_for="gpu-0, which pirate has"))
+    wait_in_queue(made["queued-up"], 1, ago=20)
     return made
 
 

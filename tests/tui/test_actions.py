@@ -19,6 +19,8 @@ CLASSES = {
     "app": ("tui.app", "LuthierApp"),
     "list": ("tui.widgets.row_table", "RowOptions"),
     "log": ("tui.widgets.log_view", "LogView"),
+    "search": ("tui.widgets.log_view", "LogView"),
+    "samples": ("tui.widgets.samples_panel", "SamplesPanel"),
     "runs": ("tui.screens.runs", "RunsScreen"),
     "run": ("tui.screens.run", "RunScreen"),
     "models": ("tui.screens.models", "ModelsScreen"),
@@ -44,13 +46,13 @@ def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
             assert action.id in bound
 
 
-@pytest.mark.parametrize("place", ["app", "list", "log", "runs", "run", "models", "serve", "data"])
+@pytest.mark.parametrize("place", ["app", "list", "log", "search", "samples", "runs", "run", "models", "serve", "data"])
 def test_no_key_means_two_things_at_one_place(place: Place) -> None:
     keys = Counter(key for action in ACTIONS if action.place == place for key in action.keys.split(","))
     assert [key for key, count in keys.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("place", ["runs", "run", "models", "serve"])
+@pytest.mark.parametrize("place", ["run", "models", "serve"])  # those of the runs exclude each other: test_runs_screen
 def test_screens_show_at_most_seven_hints(place: Place) -> None:
     assert sum(action.footer for action in ACTIONS if action.place in (place, "app")) <= 8  # `error` and the examples exclude each other
 

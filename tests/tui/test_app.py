@@ -10,7 +10,6 @@ from textual.app import App
 
 from jobs.errors import LuthierError
 from jobs.job import Job
-from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
 from tui.screens.run import RunScreen
@@ -39,7 +38,7 @@ async def test_a_screen_keeps_its_place_while_another_is_looked_at(made: dict[st
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("down", "down", "down", "enter")
+        await pilot.press("down", "down", "enter")
         assert isinstance(app.screen, RunScreen) and app.screen.job.id == made["pirate"].id
         await pilot.press("2", "1")
         assert isinstance(app.screen, RunScreen)
@@ -59,7 +58,7 @@ async def test_header_tells_what_runs(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
-        assert text_of(app, "#app-state") == "● 4 running   ● serving captain-server"
+        assert text_of(app, "#app-state") == "● 3 running   ◌ 1 waiting   ● serving captain-server"
 
 
 async def test_quitting_with_jobs_alive_says_so_once(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,18 +124,6 @@ async def test_a_terminal_too_small_says_what_it_needs() -> None:
         await pilot.resize_terminal(60, 15)
         await pilot.pause()
         assert "Luthier" in screen_text(app)
-
-
-async def test_the_end_of_a_job_is_announced(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test() as pilot:
-        await ready(pilot)
-        folders.write(made["pirate"], folders.event("exited", 0, code=1, stopped=False, swept=0))
-        rows = app.rows or []
-        (made["pirate"].directory / "lock").unlink()
-        app.read_jobs()
-        await until(pilot, lambda: app.rows is not rows)
-        await until(pilot, lambda: any("pirate is failed" in note.message for note in app._notifications))
 
 
 def test_themes_are_ours_first_and_never_ansi() -> None:

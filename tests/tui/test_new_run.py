@@ -12,6 +12,7 @@ from jobs.job import Job
 from tests.tui import folders
 from tests.tui.driving import ready, text_of, until
 from trainer.recipe import Recipe
+from trainer.sweep import Sweep
 from tui.app import LuthierApp
 from tui.screens.run import RunScreen
 from tui.widgets.new_run import NewRunModal
@@ -84,3 +85,25 @@ async def test_a_refused_run_keeps_the_form_and_says_why(home: Path, monkeypatch
         assert isinstance(app.screen, NewRunModal)
         await pilot.press("escape")
         assert not isinstance(app.screen, NewRunModal)
+
+
+async def test_a_recipe_with_lists_queues_a_sweep(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = home / "grid.toml"
+    recipe.write_text('data = ["x.jsonl"]\n[lora]\nr = [8, 16]\n')
+    names: list[str] = []
+
+    def start_sweep(sweep: Sweep) -> list[Job]:
+        names.extend(member.recipe.name for member in sweep.members)
+        return [folders.make_job(name, number, age=0) for number, name in enumerate(names, start=1)]
+
+    monkeypatch.setattr("trainer.sweep.start_sweep", start_sweep)
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        assert isinstance(app.screen, NewRunModal)
+        fill(app.screen, recipe=str(recipe))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+        assert isinstance(app.screen, RunScreen)
+    assert names == ["grid-r8", "grid-r16"]

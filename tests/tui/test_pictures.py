@@ -9,8 +9,10 @@ from textual.pilot import Pilot
 
 from jobs.job import Job
 from tests.tui.driving import ready, screen_text, until
+from tests.tui.run_events import eventful
 from tui.app import LuthierApp
 from tui.screens.models import ModelsScreen
+from tui.screens.run import RunScreen
 from tui.screens.serve import ServeScreen
 
 Compare = Callable[..., bool]
@@ -19,14 +21,38 @@ SIZES = [(80, 24), (140, 40)]
 
 async def _runs(pilot: Pilot[None]) -> None:
     await ready(pilot)
-    await pilot.press("down", "down", "down")
+    await pilot.press("down", "down")
     await until(pilot, lambda: "s stop" in screen_text(pilot.app))
 
 
 async def _run(pilot: Pilot[None]) -> None:
     await _runs(pilot)
     await pilot.press("enter")
-    await until(pilot, lambda: "340 / 800" in screen_text(pilot.app) and "log scale" in screen_text(pilot.app))
+    await until(pilot, lambda: "340 / 800" in screen_text(pilot.app) and "] panel" in screen_text(pilot.app))
+
+
+async def _overlaid(pilot: Pilot[None]) -> None:
+    """Two runs over each other, the cursor on the first, and what differs between them."""
+    app = await ready(pilot)
+    jobs = {row.name: row.job for row in app.rows or []}
+    app.open_run(jobs["pirate"], [jobs["captain"]])
+    await until(pilot, lambda: "340 / 800" in screen_text(app))
+    screen = app.screen
+    assert isinstance(screen, RunScreen)
+    screen.panels.choose("differs")
+    screen.board.show_step(200)
+    await until(pilot, lambda: "at step 200" in screen_text(app) and "global_batch" in screen_text(app))
+
+
+async def _sampled(pilot: Pilot[None]) -> None:
+    """A run with repairs, a resume and removed checkpoints on its chart, and its answers against the reference."""
+    app = await ready(pilot)
+    job = next(row.job for row in app.rows or [] if row.name == "pirate")
+    eventful(job)
+    app.open_run(job)
+    await until(pilot, lambda: "340 / 800" in screen_text(app))
+    await pilot.press("right_square_bracket", "d")
+    await until(pilot, lambda: "prompt 1 of 2" in screen_text(app))
 
 
 async def _models(pilot: Pilot[None]) -> None:
@@ -46,6 +72,8 @@ async def _serve(pilot: Pilot[None]) -> None:
 SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {
     "runs": ("runs", _runs),
     "run": ("runs", _run),
+    "run-overlaid": ("runs", _overlaid),
+    "run-samples": ("runs", _sampled),
     "models": ("models", _models),
     "serve": ("serve", _serve),
 }

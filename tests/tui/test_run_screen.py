@@ -1,74 +1,34 @@
-"""The screen of one run, driven by writing its events."""
+"""The screen of a run, driven by writing its events."""
 
 from __future__ import annotations
 
-import math
+import json
 from pathlib import Path
 
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from jobs.job import Job
 from tests.tui import folders
-from tests.tui.driving import ready, screen_text, text_of, until, visible
+from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
+from tests.tui.run_events import eventful
 from tui.app import LuthierApp
-from tui.log_index import LogIndex
-from tui.run_record import RunRecord
 from tui.screens.run import RunScreen
-from tui.series import Series, Span, columns, smoothed
-from tui.widgets.chart import LossChart
+from tui.widgets import run_view
+from tui.widgets.chart import Chart
 from tui.widgets.error_modal import ErrorModal
+from tui.widgets.export_modal import ExportModal
 from tui.widgets.log_view import LogView
+from tui.widgets.overlay_modal import OverlayModal
+from tui.widgets.row_table import RowTable
+from tui.widgets.samples_panel import SamplesPanel
+from tui.widgets.text_pane import TextPane
+from tui.widgets.timeline import Timeline
 
 
-def test_a_long_series_stays_small_and_keeps_its_peaks() -> None:
-    series = Series()
-    for x in range(100_000):
-        series.append(x, 9.0 if x == 54_321 else 1.0 + 0.1 * math.sin(x))
-    assert len(series.buckets) <= 2048
-    assert max(bucket.high for bucket in series.buckets) == 9.0
-    assert sum(bucket.count for bucket in series.buckets) == 100_000
-    drawn = columns(series, Span(0, 100_000), 160)
-    assert len(drawn) == 160 and max(bucket.high for _, bucket in drawn) == 9.0
-
-
-def test_a_loss_that_is_no_number_is_left_out() -> None:
-    record = RunRecord()
-    record.add(folders.event("step", 1, step=1, total=2, loss="nan"))
-    record.add(folders.event("step", 1, step=2, total=2, loss=float("inf")))
-    assert record.train.buckets == [] and record.step == 2
-
-
-def test_a_resumed_run_takes_its_last_steps_again() -> None:
-    record = RunRecord()
-    for step in range(1, 11):
-        record.add(folders.event("step", 100 - step, step=step, total=20, loss=1.0))
-    record.add(folders.event("eval", 90, step=10, loss=1.0))
-    record.add(folders.event("resumed", 80, step=6))
-    assert [bucket.start for bucket in record.train.buckets] == [1, 2, 3, 4, 5, 6] and record.evals == []
-
-
-def test_the_smoothed_line_neither_lags_nor_bends() -> None:
-    series = Series()
-    for x in range(100):
-        series.append(x, 2.0 * x)
-    line = smoothed(columns(series, Span(0, 99), 100), reach=5)
-    assert all(abs(value - 2.0 * column) < 1e-9 for column, value in line)
-
-
-def test_the_log_index_reads_lines_as_a_terminal_shows_them(tmp_path: Path) -> None:
-    path = tmp_path / "output.log"
-    path.write_bytes(b"first\r\n 10%\r 99%\r100%\n\x1b[32mgreen\x1b[0m\ttab\nunfin")
-    index = LogIndex(path)
-    assert index.extend() and len(index) == 4
-    assert [index.line(number) for number in range(4)] == ["first", "100%", "green   tab", "unfin"]
-    with path.open("ab") as file:
-        file.write(b"ished\nnext\n")
-    assert index.extend() and not index.extend()
-    assert [index.line(3), index.line(4)] == ["unfinished", "next"] and len(index) == 5
-
-
-async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job) -> RunScreen:
-    app.open_run(job)
+async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job, *others: Job) -> RunScreen:
+    await ready(pilot)
+    app.open_run(job, others)
     screen = app.screen
     assert isinstance(screen, RunScreen)
     await until(pilot, lambda: screen.is_mounted and bool(screen.query(LogView)))
@@ -76,54 +36,259 @@ async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job) -> RunScreen:
     return screen
 
 
+def readout(app: LuthierApp) -> str:
+    return text_of(app, "#readout")
+
+
+def big_title(screen: RunScreen) -> str:
+    return str(screen.query_one("#big-panel").border_title)
+
+
 async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
         screen = await open_run(pilot, app, made["pirate"])
         await until(pilot, lambda: screen.is_mounted and "340 / 800" in text_of(app, "Figures"))
-        figures = text_of(app, "Figures")
+        shown_figures = text_of(app, "Figures")
         for shown in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
-            assert shown in figures
-        assert visible(screen.query_one(LossChart)) and visible(screen.query_one(LogView))
-        step = {
-            "step": 341,
-            "total": 800,
-            "epoch": 1.28,
-            "loss": 0.777,
-            "learning_rate": 1e-4,
-            "grad_norm": 1.0,
-            "tokens_per_second": 440.0,
-        }
+            assert shown in shown_figures
+        assert visible(screen.board.big) and visible(screen.query_one(LogView))
+        step = {"step": 341, "total": 800, "epoch": 1.28, "loss": 0.777, "learning_rate": 1e-4, "memory_bytes": 1_234_000_000}
         folders.write(made["pirate"], folders.event("step", 0, **step))
         screen.advance()
-        assert "341 / 800" in text_of(app, "Figures") and "0.777" in text_of(app, "Figures")
+        shown_figures = text_of(app, "Figures")
+        assert all(shown in shown_figures for shown in ("341 / 800", "0.777", "1.234 GB"))
 
 
 async def test_while_it_starts_the_phase_and_its_time_are_shown(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
         screen = await open_run(pilot, app, made["parrot"])
         await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
-        assert not visible(screen.query_one(LossChart))
+        assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
+        assert screen.check_action("zoom", (0.5,)) is False
 
 
 async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await open_run(pilot, app, made["too-large"])
+        screen = await open_run(pilot, app, made["too-large"])
         await until(pilot, lambda: "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error"))
+        assert "No step was taken" in screen_text(app) and screen.check_action("resume", ())
         await pilot.press("e")
         assert isinstance(app.screen, ErrorModal)
         await until(pilot, lambda: "RuntimeError: out of memory" in screen_text(app))
 
 
+async def test_it_rests_while_another_screen_is_looked_at(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        assert screen._timer is not None and screen._timer._active.is_set()
+        await pilot.press("2")
+        await pilot.pause()
+        assert not screen._timer._active.is_set()
+
+
+async def test_its_keys_work_at_80x24(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        log = screen.query_one(LogView)
+        places = []
+        for key in ("home", "j", "ctrl+d", "ctrl+u", "k", "f"):
+            await pilot.press(key)
+            places.append(log.scroll_offset.y)
+        page = places[2] - 1
+        assert page > 1 and places == [0, 1, 1 + page, 1, 0, log.max_scroll_y]
+        await pilot.press("y", "c")
+        assert screen.board.view.logarithmic and app.clipboard == str(made["pirate"].directory)
+        for key in ("s", "question_mark", "o", "x"):
+            await pilot.press(key)
+            assert app.screen is not screen
+            await pilot.press("escape")
+            assert app.screen is screen
+
+
+# Charts
+
+
+async def test_the_cursor_reads_exact_values_by_keys_and_by_mouse(made: dict[str, Job]) -> None:
+    eventful(made["pirate"])
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        await until(pilot, lambda: "step 340" in readout(app))
+        await pilot.press("b")
+        assert screen.board.cursor == 300
+        told = {
+            step["step"]: step for step in map(json.loads, made["pirate"].events_path.read_text().splitlines()) if step["kind"] == "step"
+        }
+        assert f"loss {told[300]['loss']:#.6g}" in readout(app) and "checkpoint, the best so far, evaluation" in readout(app)
+        assert "300 / 800" in text_of(app, "Figures") and "at step 300" in str(screen.query_one("#figures-panel").border_title)
+        await pilot.press("right")
+        assert (screen.board.cursor or 0) > 300
+        await pilot.press("escape")
+        assert screen.board.cursor is None and app.screen is screen
+        big = screen.board.big
+        await pilot.hover(big, offset=(big.picture.left + 10, 4))
+        await until(pilot, lambda: screen.board.cursor is not None)
+        assert f"loss {told[screen.board.cursor or 0]['loss']:#.6g}" in readout(app)
+        await pilot.hover(LogView)
+        await until(pilot, lambda: screen.board.cursor is None)
+
+
+async def test_zoom_pan_and_smoothing(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        await until(pilot, lambda: "step 340" in readout(app))
+        await pilot.press("m")
+        assert "smoothed over 50 steps" in big_title(screen)
+        await pilot.press("M", "M", "M", "M", "M")
+        assert "smoothed" not in big_title(screen) and "smoothed" not in readout(app)
+        await pilot.press("plus")
+        assert "steps " in big_title(screen) and screen.board.view.span.width == 400
+        before = screen.board.view.span
+        await pilot.press("shift+left")
+        assert screen.board.view.span.low < before.low
+        await pilot.press("left", "left")
+        assert screen.board.view.span.low <= (screen.board.cursor or 0) <= screen.board.view.span.high
+        await pilot.press("0")
+        assert not screen.board.view.zoomed
+
+
+async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        await until(pilot, lambda: "step 340" in readout(app))
+        board, big = screen.board, screen.board.big
+        big.post_message(Chart.Zoomed(0.5, 100.0))
+        await until(pilot, lambda: board.view.zoomed)
+        assert board.view.span.place(100) == 100 / 800
+        await pilot.press("0")
+        left = big.picture.left
+        await pilot.mouse_down(big, offset=(left + 10, 3))
+        await pilot.hover(big, offset=(left + 40, 3))
+        await pilot.mouse_up(big, offset=(left + 40, 3))
+        await until(pilot, lambda: board.view.zoomed)
+        steps_a_cell = 800 / big.picture.columns
+        assert abs(board.view.span.low - 10.5 * steps_a_cell) < 1 and abs(board.view.span.high - 40.5 * steps_a_cell) < 1
+        assert isinstance(screen.focused, LogView)
+
+
+async def test_another_chart_becomes_the_large_one_by_key_and_by_click(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        await until(pilot, lambda: "step 340" in readout(app))
+        await pilot.press("tab")
+        assert big_title(screen).startswith("eval loss") and "eval loss 1.03030 at 300" in readout(app)
+        await pilot.press("shift+tab")
+        assert big_title(screen).startswith("loss")
+        small = [chart for chart in screen.query("#small-charts Chart").results(Chart) if chart.display]
+        assert [chart.key for chart in small] == ["eval_loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes"]
+        await pilot.click(small[1])
+        await until(pilot, lambda: big_title(screen).startswith("learning rate"))
+        assert isinstance(screen.focused, LogView)
+        await pilot.press("z")
+        await until(pilot, lambda: not visible(screen.query_one(LogView)) and screen.board.big.size.height > 25)
+        await pilot.press("escape")
+        await until(pilot, lambda: visible(screen.query_one(LogView)))
+
+
+async def test_a_long_past_is_read_in_a_thread_with_its_progress(made: dict[str, Job], monkeypatch: object) -> None:
+    job = folders.make_job("long", 40, age=9_000)
+    folders.begin(job, 9_000)
+    folders.steps(job, 5_000, 6_000, ago=8_990)
+    long = run_view._LONG
+    run_view._LONG = 1000
+    try:
+        app = LuthierApp()
+        async with app.run_test(size=(80, 24)) as pilot:
+            screen = await open_run(pilot, app, job)
+            assert screen.view.tracks[0].reader is None or screen.record.step == 5_000
+            await until(pilot, lambda: screen.record.step == 5_000 and visible(screen.board.big))
+            folders.write(job, folders.event("step", 0, step=5_001, total=6_000, loss=0.5))
+            screen.advance()
+            assert "5 001 / 6 000" in text_of(app, "Figures")
+    finally:
+        run_view._LONG = long
+
+
+# Panels
+
+
+async def test_samples_are_walked_and_compared(made: dict[str, Job]) -> None:
+    eventful(made["pirate"])
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        await pilot.press("right_square_bracket")
+        samples = screen.query_one(SamplesPanel)
+        await until(pilot, lambda: "friend" in screen_text(app))
+        assert "prompt 1 of 2   step 300  6 of 6" in text_of(app, "#samples-head") and "matey" in screen_text(app)
+        await pilot.press("comma", "comma")
+        assert samples.step == 200 and "the gold lies beneath the palm on Skull Island." in screen_text(app)
+        await pilot.press("d", "d")
+        assert "what differs from the answer before" in text_of(app, "#samples-head") and "answer at step 150" in screen_text(app)
+        await pilot.press("p")
+        assert "mend the sails" in screen_text(app) and "prompt 2 of 2" in text_of(app, "#samples-head")
+        sample = {"step": 350, "index": 1, "prompt": "", "reference": "", "answer": "A newer one."}
+        folders.write(made["pirate"], folders.event("sample", 0, **sample))
+        screen.advance()
+        assert samples.step == 200  # the reader stays where he was
+        await pilot.press("full_stop", "full_stop", "full_stop")
+        assert samples.step == 350 and "A newer one." in screen_text(app)
+
+
+async def test_the_timeline_lists_what_happened_and_goes_to_its_step(made: dict[str, Job]) -> None:
+    eventful(made["pirate"])
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        screen.panels.choose("timeline")
+        await pilot.pause()
+        lines = lines_of(screen.query_one(Timeline))
+        assert any("out of memory: micro-batch 2, accumulation 8" in line and "1.2 GB more" in line for line in lines)
+        assert any("resumed from step 200" in line for line in lines)
+        assert sum("removed" in line for line in lines) == 4 and "checkpoint, the best so far" in lines[-1]
+        await pilot.press("home", "down", "enter")
+        assert screen.board.cursor == 8
+
+
+async def test_the_data_panel_has_the_ledgers_totals(made: dict[str, Job]) -> None:
+    eventful(made["pirate"])
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        screen.panels.choose("data")
+        await until(pilot, lambda: "samples to train" in screen_text(app))
+        text = screen_text(app)
+        for shown in ("2 200", "91.7 %", "merged roles", "920.0 k (50 %)", "9 checks passed"):
+            assert shown in text
+
+
+async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_run(pilot, app, made["parrot"])
+        assert "Nothing was printed yet" in screen_text(app)
+        for panel, text in (("samples", "The first evaluation brings them"), ("data", "The data is not prepared yet")):
+            await pilot.press("right_square_bracket")
+            if panel == "data":
+                await pilot.press("right_square_bracket")
+            assert screen.panels.current == panel
+            await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
+
+
+# The log
+
+
 async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
         screen = await open_run(pilot, app, made["pirate"])
         log = screen.query_one(LogView)
         await until(pilot, lambda: "step 340 of 800" in screen_text(app))
@@ -139,35 +304,121 @@ async def test_the_log_follows_until_scrolled_up_and_again_at_the_end(made: dict
         await until(pilot, lambda: "a new line" in screen_text(app))
 
 
-async def test_it_rests_while_another_screen_is_looked_at(made: dict[str, Job]) -> None:
+async def test_text_is_looked_for_in_the_log(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
         screen = await open_run(pilot, app, made["pirate"])
-        await pilot.pause()
-        assert screen._timer is not None and screen._timer._active.is_set()
-        await pilot.press("2")
-        await pilot.pause()
-        assert not screen._timer._active.is_set()
-
-
-async def test_its_keys_work_at_80x24(made: dict[str, Job]) -> None:
-    app = LuthierApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        screen = await open_run(pilot, app, made["pirate"])
-        await pilot.pause()
         log = screen.query_one(LogView)
-        places = []
-        for key in ("home", "j", "ctrl+d", "ctrl+u", "k", "f"):
-            await pilot.press(key)
-            places.append(log.scroll_offset.y)
-        page = places[2] - 1
-        assert page > 1 and places == [0, 1, 1 + page, 1, 0, log.max_scroll_y]
-        await pilot.press("y", "c")
-        assert screen.query_one(LossChart).logarithmic and app.clipboard == str(made["pirate"].directory)
-        for key in ("s", "question_mark"):
-            await pilot.press(key)
-            assert app.screen is not screen
-            await pilot.press("escape")
-            assert app.screen is screen
+        await until(pilot, lambda: "step 340 of 800" in screen_text(app))
+        assert log.check_action("find_next", ()) is False
+        await pilot.press("slash")
+        screen.query_one("#log-search", Input).value = "STEP 12"
+        await pilot.press("enter")
+        assert log.found == "11 of 11" and "'STEP 12' 11 of 11" in str(screen.panels.border_title)
+        assert "step 129 of 800" in screen_text(app) and not log.following
+        await pilot.press("N")
+        assert log.found == "10 of 11"
+        await pilot.press("n", "n")
+        assert log.found == "1 of 11" and "step 12 of 800" in screen_text(app)
+        with made["pirate"].log_path.open("a") as file:
+            file.write("step 1200 at last\n")
+        screen.advance()
+        assert log.found == "1 of 12"
+        await pilot.press("escape")
+        assert log.search is None and app.screen is screen
+
+
+# Several runs
+
+
+async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, Job]) -> None:
+    for name, rate in (("pirate", 1e-4), ("captain", 2e-4)):
+        recipe = f'name = "{name}"\nmodel = "builtin"\n[train]\nlearning_rate = {rate}\nseed = 42\n'
+        (made[name].directory / "recipe.toml").write_text(recipe)
+        print_of = {"data": {f"/data/{name}.jsonl": [12_345, "ab" * 16]}, "samples": {}, "model": {}, "devices": ["cpu"]}
+        versions = {"torch": "2.13.0", "trl": "1.14.2" if name == "pirate" else "1.14.1"}
+        text = json.dumps({**print_of, "recipe": {}, "template": name * 4, "versions": versions})
+        (made[name].directory / "fingerprint.json").write_text(text)
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        await pilot.press("o")
+        assert isinstance(app.screen, OverlayModal)
+        boxes = app.screen.query_one("CheckList")
+        rows = [row for row in app.rows or [] if row.kind == "run" and row.id != made["pirate"].id]
+        boxes.select(made["captain"].id)  # type: ignore[attr-defined]
+        assert len(rows) > 3
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen and len(screen.view.tracks) == 2)
+        await until(pilot, lambda: "learning_rate" in screen_text(app))
+        text = screen.query_one("#panel-differs TextPane", TextPane).text
+        for shown in ("● pirate", "○ captain", "train.learning_rate", "1.14.1", "captaincapta", "abababababab", "settings are the same"):
+            assert shown in text
+        assert "train.seed" not in text
+        signs = {cell.text for row in screen.board.big.picture.rows for cell in row}
+        assert {"●", "○"} <= signs
+        screen.board.show_step(200)
+        assert "● pirate 0.987800 (0.984395)" in readout(app) and "○ captain 0.987800 (0.984395)" in readout(app)
+        await pilot.press("o")
+        app.screen.query_one("CheckList").deselect_all()  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await until(pilot, lambda: len(screen.view.tracks) == 1)
+        assert screen.panels.current == "log"
+
+
+async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        table = app.screen.query_one(RowTable)
+        for name in ("captain", "pirate"):
+            table.highlight(made[name].id)
+            await pilot.press("space")
+        assert "● captain" in screen_text(app) and "○ pirate" in screen_text(app)
+        table.highlight(made["first-try"].id)
+        await pilot.press("enter")
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: [track.name for track in screen.view.tracks] == ["captain", "pirate", "first-try"])
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: "● captain" not in screen_text(app))
+
+
+async def test_no_more_than_four_runs_are_drawn(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"], made["captain"], made["first-try"], made["halting"], made["rebooted"])
+        assert [track.slot for track in screen.view.tracks] == [0, 1, 2, 3]
+        await pilot.press("o")
+        app.screen.query_one("CheckList").select_all()  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        assert isinstance(app.screen, OverlayModal)
+        await until(pilot, lambda: "At most 3 runs" in screen_text(app))
+
+
+# Export
+
+
+async def test_x_writes_the_charts(made: dict[str, Job], tmp_path: Path) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_run(pilot, app, made["pirate"])
+        await pilot.press("x")
+        modal = app.screen
+        assert isinstance(modal, ExportModal)
+        field = modal.query_one("#field-file Input", Input)
+        field.value = str(tmp_path / "no" / "where.svg")
+        await pilot.press("enter")
+        await until(pilot, lambda: "It was not written" in text_of(app, "#form-error"))
+        field.value = str(tmp_path / "loss.svg")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert (tmp_path / "loss.svg").read_text().startswith("<svg")
+
+
+async def test_the_chart_of_a_run_that_has_ended_ends_with_it(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["first-try"])
+        await until(pilot, lambda: "1 d" in text_of(app, "Figures"))
+        assert screen.board.view.end == 120 and "120 / 400" in text_of(app, "Figures")

@@ -40,10 +40,10 @@ async def test_every_state_has_glyph_and_word(made: dict[str, Job]) -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         lines = lines_of(app.screen.query_one("#jobs", RowTable))
-    signs = ["◌ queued", "◐ stopping", "◔ starting", "● running", "● running", "? lost", "✗ failed", "✓ done", "■ stopped", "✓ done"]
+    signs = ["◐ stopping", "◔ starting", "● running", "● running", "◌ queued", "? lost", "✗ failed", "✓ done", "■ stopped", "✓ done"]
     assert all(sign in line for sign, line in zip(signs, lines, strict=True))
-    assert "waits for gpu-0, which pirate has" in lines[0]
-    assert "340/800" in lines[3] and "0.910" in lines[3] and "13 m" in lines[3] and "10 m" in lines[3]
+    assert "saving a checkpoint" in lines[0] and "next, waits for pirate-00ff on gpu-0" in lines[4]
+    assert "340/800" in lines[2] and "0.910" in lines[2] and "13 m" in lines[2] and "10 m" in lines[2]
     assert "Out of memory" in lines[6]
 
 
@@ -76,7 +76,7 @@ async def test_the_cursor_stays_on_its_job_when_another_comes(made: dict[str, Jo
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("j", "j", "j", "k")
+        await pilot.press("j", "j", "k")
         table = app.screen.query_one("#jobs", RowTable)
         assert table.highlighted_id == made["parrot"].id
         folders.make_job("newest", 11, age=1)
@@ -100,13 +100,23 @@ async def test_hints_are_what_can_be_done_now(made: dict[str, Job]) -> None:
         assert "v serve" in screen_text(app).splitlines()[-1]
 
 
+async def test_no_job_has_more_than_seven_hints(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        for _ in made:
+            shown = [active.binding for active in app.screen.active_bindings.values() if active.binding.show and active.enabled]
+            assert len({binding.id for binding in shown}) <= 9  # with help and quit
+            await pilot.press("down")
+
+
 async def test_stop_asks_and_says_what_is_kept(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("down", "down", "down", "s")
+        await pilot.press("down", "down", "s")
         assert isinstance(app.screen, ConfirmModal)
-        assert "Checkpoint 300 stays" in screen_text(app)
+        assert "It saves a checkpoint first" in app.screen.message and "R resumes from there" in app.screen.message
         await pilot.press("n")
         assert made["pirate"].alive()
 
@@ -115,7 +125,7 @@ async def test_a_second_stop_says_that_it_is_at_once(made: dict[str, Job]) -> No
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("down", "s")
+        await pilot.press("s")
         assert isinstance(app.screen, ConfirmModal) and app.screen.question == "Stop halting at once?"
 
 
@@ -160,5 +170,5 @@ async def test_enter_on_a_server_goes_to_serve(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("down", "down", "down", "down", "enter")
+        await pilot.press("down", "down", "down", "enter")
         assert app.current_mode == "serve"

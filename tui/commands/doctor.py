@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import asdict
 
@@ -9,6 +10,7 @@ import click
 from rich.text import Text
 
 from models.environment import Check, checks
+from trainer.trackers import Tracker, installed
 from tui.commands.output import json_option, out, print_json, talk
 from tui.glyphs import glyphs
 
@@ -19,7 +21,7 @@ def doctor(as_json: bool) -> None:
     """What this machine can do, and what is missing. Exit status 1 when something needed is missing."""
     found: list[Check] = []
     with talk.status("looking"):  # drawn on a terminal only
-        for check in checks():
+        for check in itertools.chain(checks(), [_trackers(installed())]):
             found.append(check)
             if not as_json:
                 _print(check)
@@ -30,6 +32,12 @@ def doctor(as_json: bool) -> None:
         out.print(Text(f"\nMissing: {', '.join(missing)}." if missing else "\nEverything needed is here."))
     if missing:
         sys.exit(1)
+
+
+def _trackers(found: dict[Tracker, str]) -> Check:
+    """They are nobody's need: a recipe names one, or none."""
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    return Check("trackers", True, listed or "none installed; none is needed unless a recipe's [trackers] names it")
 
 
 def _print(check: Check) -> None:

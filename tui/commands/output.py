@@ -11,6 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tui.glyphs import glyphs
+
 talk = Console(stderr=True, highlight=False)
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
@@ -37,3 +39,31 @@ def plain_table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=column in ("id", "address"))
     return table
+
+
+def print_lines(columns: Sequence[tuple[str, Sequence[str]]], shrinks: str) -> None:
+    """A table of one line a row. On a terminal the column named `shrinks` gives way; into a pipe or a file all is written out.
+
+    Columns without any text are left out; one whose name begins with ">" is aligned to the right.
+    """
+    filled = [(title, cells) for title, cells in columns if any(cells)]
+    widths = [max(len(title.lstrip(">")), *map(len, cells)) for title, cells in filled]
+    titles = [title for title, _ in filled]
+    if out.is_terminal and shrinks in titles:
+        at = titles.index(shrinks)
+        widths[at] = max(8, min(widths[at], out.width - 1 - sum(widths) + widths[at] - 2 * (len(widths) - 1)))
+    for number, cells in enumerate([[title.lstrip(">") for title in titles], *zip(*(cells for _, cells in filled), strict=True)]):
+        parts = [
+            cell.rjust(width) if title.startswith(">") else _cut(cell, width).ljust(width)
+            for title, cell, width in zip(titles, cells, widths, strict=True)
+        ]
+        out.print("  ".join(parts).rstrip(), style=None if number else "dim", markup=False, no_wrap=True, crop=False, overflow="ignore")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}{glyphs().ellipsis}"
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help: commands to try, one a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)

@@ -12,103 +12,173 @@ import click
 from jobs import job as jobs
 from jobs.events import Event, Follower
 from jobs.job import Job
-from jobs.spec import Kind
-from jobs.state import Failed, Queued, Running, Starting, State, word
-from tui.commands.output import json_option, out, plain_table, print_json, print_json_line, talk
-from tui.figures import age
+from jobs.state import Failed, Lost, Queued, Running, Starting, Stopping, word
+from tui import figures
+from tui.commands.events import event_line
+from tui.commands.output import examples, json_option, print_json, print_json_line, print_lines, talk
 from tui.glyphs import glyphs
+from tui.joblist import JobRow, read_rows, waiting_text
+
+_POLL_SECONDS = 0.3
 
 
-@click.command()
+@click.command(
+    epilog=examples("luthier runs", "luthier runs --queue", "luthier runs --json | jq '.[] | select(.state == \"running\") | .id'")
+)
 @click.option("--all", "every", is_flag=True, help="Also servers and other jobs.")
+@click.option("--queue", "only_queue", is_flag=True, help="Only what waits, whatever its kind, the next one first.")
 @json_option
-def runs(every: bool, as_json: bool) -> None:
-    """The runs and their states, newest first."""
-    kinds: tuple[Kind, ...] = () if every else ("run",)
-    found = [(job, job.state()) for job in jobs.all_jobs(*kinds)]
+def runs(every: bool, only_queue: bool, as_json: bool) -> None:
+    """The runs: what each does, how far it is, what it waits for. Running ones first, then the queue, then what has ended."""
+    rows = read_rows({})
+    shown = [row for row in rows if row.position] if only_queue else [row for row in rows if every or row.kind == "run"]
     if as_json:
-        print_json([_as_json(job, state) for job, state in found])
+        print_json([row_json(row) for row in shown])
         return
-    if not found:
+    if shown:
+        _show(shown, kinds=every or only_queue)
+    elif only_queue:
+        talk.print("Nothing waits." + (" What runs: `luthier runs`." if any(row.alive for row in rows) else ""))
+    else:
         talk.print("No runs yet. `luthier demo` makes one, `luthier train RECIPE` yours.")
-        return
-    table = plain_table("id", "kind", "state", "", "age") if every else plain_table("id", "state", "", "age")
-    for job, state in found:
-        shown = f"{getattr(glyphs(), word(state))} {word(state)}"
-        table.add_row(job.id, *([job.spec.kind] if every else []), shown, _detail(state), age(job.created))
-    out.print(table)
+    left = [row for row in rows if row.left_waiting]
+    if left:
+        what = "1 job was" if len(left) == 1 else f"{len(left)} jobs were"
+        talk.print(f"{what} waiting when the machine went down: `luthier requeue` queues {'it' if len(left) == 1 else 'them'} again.")
 
 
-@click.command()
+@click.command(epilog=examples("luthier log captain", "luthier log -f -n 20 captain", "luthier log --events captain | jq .kind"))
 @click.argument("job_id", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Wait for more until the job ends. Ctrl-C leaves; the job goes on.")
+@click.option("-n", "--lines", "count", type=click.IntRange(min=0), help="Begin with the last N lines only.")
+@click.option("--events", "as_events", is_flag=True, help="The events as they are, one JSON object a line; the same as --json.")
 @click.option("--output", is_flag=True, help="What the worker printed, rather than its events.")
 @json_option
-def log(job_id: str, follow: bool, output: bool, as_json: bool) -> None:
-    """The events of a job (with --json: as they are, one object a line)."""
+def log(job_id: str, follow: bool, count: int | None, as_events: bool, output: bool, as_json: bool) -> None:
+    """What has happened to a job, a line an event. ID is an id, a part of one, or a name (then the newest)."""
     job = jobs.find(job_id)
     if output:
-        _print_output(job, follow)
+        _print_output(job, follow, count)
         return
     follower = Follower(job.events_path)
     while True:
         ended = not follow or not job.alive()
+        found: list[Event] = []
         while events := follower.read():
-            for event in events:
-                if as_json:
-                    print_json_line(event)
-                else:
-                    click.echo(event_line(event))
+            found += events
+        for event in found if count is None else found[max(0, len(found) - count) :]:
+            if as_json or as_events:
+                print_json_line(event)
+            else:
+                click.echo(event_line(event))
+        count = None
         if ended:
             return
-        time.sleep(0.3)
+        time.sleep(_POLL_SECONDS)
 
 
-@click.command()
-@click.argument("job_id", metavar="ID")
-@click.option("--now", is_flag=True, help="Do not wait for it to end with care.")
-def stop(job_id: str, now: bool) -> None:
-    """Stop a job, and wait until it has ended."""
-    stop_and_wait(jobs.find(job_id), now)
+@click.command(epilog=examples("luthier stop captain", "luthier stop --now captain parrot"))
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--now", is_flag=True, help="At once: what is not saved is lost.")
+def stop(job_ids: tuple[str, ...], now: bool) -> None:
+    """Stop jobs, and wait until they have ended. A run saves a checkpoint first; a second stop is at once."""
+    for job in [jobs.find(job_id) for job_id in job_ids]:
+        stop_and_wait(job, now)
 
 
-@click.command()
-@click.argument("job_id", metavar="ID")
+@click.command(epilog=examples("luthier remove captain", "luthier remove --yes captain-7f3a parrot-11aa"))
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove(job_id: str, yes: bool) -> None:
-    """Delete a job's folder with everything in it."""
-    job = jobs.find(job_id)
-    size = sum(path.stat().st_size for path in job.directory.rglob("*") if path.is_file())
+def remove(job_ids: tuple[str, ...], yes: bool) -> None:
+    """Delete jobs' folders with everything in them. What waits leaves the queue; what runs must be stopped first."""
+    found = [jobs.find(job_id) for job_id in job_ids]
     if not yes:
-        click.confirm(f"Delete {job.directory} ({size / 1e6:.1f} MB)?", abort=True, err=True)
-    jobs.remove(job)
+        for job in found:
+            size = sum(path.lstat().st_size for path in job.directory.rglob("*") if path.is_file())
+            click.echo(f"{job.directory}  {figures.size(size)}", err=True)
+        click.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?", abort=True, err=True)
+    for job in found:
+        jobs.remove(job)
 
 
 def stop_and_wait(job: Job, now: bool = False) -> None:
-    if not jobs.stop(job):
-        talk.print(f"{job.id} does not run: {word(job.state())}.")
+    state = job.state()
+    if not jobs.stop(job, now):
+        talk.print(f"{job.id} does not run: it is {word(state)}.")
         return
-    if now:
-        time.sleep(0.1)
-        jobs.stop(job)
-    with talk.status(f"Stopping {job.id}; it has {job.spec.grace_seconds:.0f} s to end with care"):
+    if isinstance(state, Lost):
+        talk.print(f"{job.id}: what it had left behind was told to end.")
+        return
+    at_once = now or isinstance(state, Stopping | Queued)
+    what = f"Stopping {job.id}"
+    if not at_once:
+        careful = "it saves a checkpoint first" if job.spec.kind == "run" else "it ends with care"
+        what += f": {careful}, for which it has {job.spec.grace_seconds:.0f} s. `luthier stop --now {job.short_id}` does not wait"
+    with talk.status(what):
         jobs.wait(job)
-    talk.print(f"{job.id}: {word(job.state())}.")
+    talk.print(f"{job.id} has left the queue." if isinstance(state, Queued) else f"{job.id}: {word(job.state())}.")
 
 
-def event_line(event: Event) -> str:
-    """One event as a person reads it: time, kind, fields."""
-    clock = time.strftime("%H:%M:%S", time.localtime(event["t"]))
-    fields = " ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in ("t", "kind"))
-    return f"{clock}  {event['kind']:<15} {fields}"
+def _show(rows: list[JobRow], kinds: bool) -> None:
+    columns = [
+        ("id", [row.id for row in rows]),
+        ("kind", [row.kind if kinds else "" for row in rows]),
+        ("state", [f"{getattr(glyphs(), word(row.state))} {word(row.state)}" for row in rows]),
+        ("", [_detail(row) for row in rows]),
+        (">loss", [figures.loss(row.loss) for row in rows]),
+        (">left", [figures.short_duration(row.seconds_left) if row.seconds_left is not None else "" for row in rows]),
+        (">age", [figures.short_duration(figures.now() - row.created) for row in rows]),
+    ]
+    print_lines(columns, shrinks="")
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _detail(row: JobRow) -> str:
+    match row.state:
+        case Running() | Stopping() if row.total:
+            return f"{row.step} of {row.total} steps"
+        case Starting(phase=phase):
+            return phase
+        case Queued(waits_for=waits_for):
+            return waiting_text(row.position, waits_for)
+        case Failed(title=title, message=message):
+            return f"{title}: {message.splitlines()[0][:60] if message else ''}"
+        case Lost(waited=True):
+            return "was waiting when the machine went down"
+        case Lost() if row.total:
+            return f"its supervisor is gone, at step {row.step} of {row.total}"
+        case _ if row.total and not row.alive:
+            return f"{row.step} of {row.total} steps"
+        case _:
+            return ""
 
 
-def _print_output(job: Job, follow: bool) -> None:
+def row_json(row: JobRow) -> dict[str, Any]:
+    """What `luthier runs --json` says of a job; what does not apply is left out."""
+    about = {
+        "position": row.position or None,
+        "step": row.step if row.total else None,
+        "total": row.total or None,
+        "loss": row.loss,
+        "seconds_left": row.seconds_left,
+    }
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "name": row.name,
+        "model": row.model,
+        "state": word(row.state),
+        **{key: value for key, value in {**asdict(row.state), **about}.items() if value not in ("", None)},
+        "created": row.created,
+        "directory": str(row.job.directory),
+    }
+
+
+def _print_output(job: Job, follow: bool, count: int | None) -> None:
     position = 0
+    if count is not None and job.log_path.is_file():
+        whole = job.log_path.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        position = len(whole) - sum(map(len, lines[max(0, len(lines) - count) :]))
     while True:
         ended = not follow or not job.alive()
         if job.log_path.is_file():
@@ -120,30 +190,4 @@ def _print_output(job: Job, follow: bool) -> None:
             sys.stdout.flush()
         if ended:
             return
-        time.sleep(0.3)
-
-
-def _detail(state: State) -> str:
-    match state:
-        case Running(total=total) if total:
-            return f"step {state.step} of {total}"
-        case Starting():
-            return state.phase
-        case Queued() if state.waits_for:
-            return f"waits for {state.waits_for}"
-        case Failed():
-            return f"{state.title}: {state.message.splitlines()[0][:60] if state.message else ''}"
-        case _:
-            return ""
-
-
-def _as_json(job: Job, state: State) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "kind": job.spec.kind,
-        "name": job.spec.name,
-        "state": word(state),
-        **{key: value for key, value in asdict(state).items() if value not in ("", None)},
-        "created": job.created,
-        "directory": str(job.directory),
-    }
+        time.sleep(_POLL_SECONDS)

@@ -8,28 +8,33 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from jobs.job import find
+from jobs.job import Job, find
 from jobs.state import Done
 from models import registry
 from models.builtin import BUILTIN
 from trainer import launch
-from trainer.plan import Plan, make_plan
-from trainer.recipe import Recipe, load
+from trainer.plan import Plan
+from trainer.recipe import Recipe
+from trainer.sweep import load_sweep, start_sweep
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
-from tui.figures import duration
+from tui.commands.sweep import show_sweep, sweep_json
+from tui.figures import duration, size
 
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @json_option
 def plan(recipe: Path, as_json: bool) -> None:
-    """What a recipe comes to on this machine: model, data, steps. Nothing runs."""
-    made = make_plan(load(recipe))
+    """What a recipe comes to on this machine: model, data, steps; of a sweep, how many runs and what varies. Nothing runs."""
+    sweep = load_sweep(recipe)
+    plans = sweep.plans()
     if as_json:
-        print_json(made.to_json())
+        print_json(sweep_json(sweep, plans) if sweep.axes else plans[0].to_json())
         return
-    show_plan(made)
+    if sweep.axes:
+        show_sweep(sweep, plans)
+    show_plan(plans[0])
 
 
 @click.command()
@@ -38,19 +43,45 @@ def plan(recipe: Path, as_json: bool) -> None:
 @click.option("--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on.")
 @json_option
 def train(recipe: Path | None, again: str | None, follow: bool, as_json: bool) -> None:
-    """Fine-tune a model in a job that survives this terminal. Prints the job's id."""
+    """Fine-tune a model in a job that survives this terminal. Prints its id; of a sweep (a recipe with lists of values) one a line."""
     if (recipe is None) == (again is None):
         raise click.UsageError("Give a RECIPE, or --again ID.")
-    chosen = load(recipe) if recipe is not None else launch.frozen_recipe(find(again or "", "run"))
-    prepare_model(chosen)
-    job = launch.train(chosen)
-    if as_json:
-        print_json({"id": job.id, "directory": str(job.directory)})
+    if recipe is None:
+        chosen = launch.frozen_recipe(find(again or "", "run"))
+        prepare_model(chosen)
+        started = [launch.train(chosen)]
     else:
-        click.echo(job.id)
-    if not follow:
-        talk.print(f"[dim]It runs on its own. Progress: luthier log -f {job.id}  ·  stop: luthier stop {job.id}[/]")
-        return
+        sweep = load_sweep(recipe)
+        for member in sweep.members:
+            prepare_model(member.recipe)
+        started = start_sweep(sweep)
+    identifier = started[0].spec.settings["sweep"].get("id")
+    _tell_started(started, identifier, as_json)
+    if follow:
+        for job in started:
+            _follow(job)
+        if identifier:
+            talk.print(f"  compare them: luthier sweep {identifier}")
+    elif identifier:
+        talk.print(f"[dim]{len(started)} runs are queued. Compare them: luthier sweep {identifier}[/]")
+    else:
+        talk.print(f"[dim]It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop {started[0].id}[/]")
+
+
+def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
+    if not as_json:
+        click.echo("\n".join(job.id for job in started))
+    elif sweep is None:
+        print_json({"id": started[0].id, "directory": str(started[0].directory)})
+    else:
+        runs = [
+            {"id": job.id, "name": job.spec.name, "directory": str(job.directory), "varies": job.spec.settings["sweep"]["varies"]}
+            for job in started
+        ]
+        print_json({"sweep": sweep, "runs": runs})
+
+
+def _follow(job: Job) -> None:
     try:
         state = follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
@@ -76,8 +107,10 @@ def show_plan(made: Plan) -> None:
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
         "engine": f"{made.engine} on {'one GPU' if made.device == 'gpu' else 'the CPU'}",
         "batch": f"{made.global_batch} conversations a step ({made.micro_batch} at a time, accumulated {made.accumulation} times)",
+        **({"memory": made.repaired} if made.repaired else {}),
         "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
-        "waits for": ", ".join(made.slots),
+        "evaluation": _evaluation(made),
+        "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
     }
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
@@ -95,6 +128,18 @@ def _data(made: Plan) -> str:
         return "[dim]counted by the run[/]"
     about = "" if made.exact else "about "
     return f"{about}{made.conversations:,} conversations, {made.heldout:,} of them held out for evaluation"
+
+
+def _evaluation(made: Plan) -> str:
+    outlook = made.evaluation
+    if not outlook["evaluations"]:
+        return "[dim]none[/]" if made.conversations else "[dim]told by the run[/]"
+    times = f"{outlook['evaluations']} times, the first before any training"
+    loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
+    answers = f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens" if outlook["answers"] else ""
+    metrics = f" for {', '.join(outlook['metrics'])}" if outlook["metrics"] else " to read"
+    asked = f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)" if answers else ""
+    return f"{times}: {', '.join(part for part in (loss, asked) if part)}"
 
 
 def _format(found: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from textual import getters
+from textual.actions import parse
 from textual.app import ComposeResult
 from textual.events import Resize
 from textual.message import Message
@@ -18,6 +19,7 @@ from tui import actions
 from tui.actions import Place
 from tui.app import LuthierApp
 from tui.joblist import JobRow
+from tui.messages import JobsChanged
 from tui.widgets.header import HeaderLine
 from tui.widgets.hints import Hints
 
@@ -54,13 +56,18 @@ class LuthierScreen(Screen[None]):
             self._rows_changed(self.app.rows)
 
     def _rows_changed(self, rows: list[JobRow] | None) -> None:
-        if rows is not None and self.is_current:
+        if rows is not None and self.is_seen:
             self.jobs_changed(rows)
             self.refresh_hints()
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether it is in front, or below a dialog: Textual calls the screen below any other one current too."""
+        return self.is_current and (self.app.screen is self or self.app.screen.is_modal)
+
     def refresh_hints(self) -> None:
         """Say anew what can be done, if that has changed."""
-        possible = [(action.id, self.check_action(action.action, ())) for action in actions.actions_of(self.place)]
+        possible = [(action.id, self.check_action(*parse(action.action)[1:])) for action in actions.actions_of(self.place)]
         if possible != self._possible:
             self._possible = possible
             self.refresh_bindings()
@@ -84,6 +91,11 @@ class LuthierScreen(Screen[None]):
                 self.post_message(message)
 
         self.run_worker(run, thread=True, group=group, exclusive=exclusive, exit_on_error=False)
+
+    def on_jobs_changed(self, message: JobsChanged) -> None:
+        if message.told:
+            self.notify(message.told, markup=False)
+        self.app.read_jobs()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:

@@ -1,43 +1,50 @@
-"""Stopping and deleting a job from a screen: asked once, done in the background."""
+"""What is done with a job from a screen: asked once where it costs something, done in the background."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from jobs import job as jobs
+from jobs import queue
+from jobs.errors import LuthierError
 from jobs.job import Job
-from jobs.state import Stopping
+from jobs.state import Queued, Starting, Stopping
 from tui import figures
-from tui.messages import JobRemoved
+from tui.messages import JobRemoved, JobsChanged
 from tui.screens.base import LuthierScreen
 from tui.widgets.confirm_modal import ConfirmModal
 
 
 def what_stays(job: Job) -> str:
-    """What a stop leaves of a job, in a sentence."""
+    """What a stop does to a job and leaves of it, in a sentence or two."""
     if job.spec.kind == "server":
         return "The models that it serves stay on disk; whoever talks to it now is cut off."
+    state, events = job.look()
+    if isinstance(state, Queued):
+        return "It leaves the queue. R queues it again."
     if job.spec.kind != "run":
         return "It can be started again."
-    saved = [event for event in job.events() if event["kind"] == "checkpoint"]
-    if saved:
-        return f"Checkpoint {saved[-1].get('step')} stays, as do its figures and its log."
-    return "No checkpoint has been saved yet: its figures and its log stay, what it has learned does not."
+    if isinstance(state, Starting) and not any(event["kind"] == "checkpoint" for event in events):
+        return "It has not begun to train. R starts it again."
+    return f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes from there, exactly."
 
 
 def confirm_stop(screen: LuthierScreen, job: Job) -> None:
     """Ask, then stop: with care the first time, at once the second."""
+    state = job.state()
+    again = isinstance(state, Stopping)
 
     def answered(yes: bool | None) -> None:
         if yes:
-            jobs.stop(job)
+            jobs.stop(job, now=again)
             screen.app.read_jobs()
 
     name = job.spec.name
-    if isinstance(job.state(), Stopping):
-        question = ConfirmModal(
-            f"Stop {name} at once?", "It is stopping already. Whatever it has not saved is lost.", yes="at once", no="wait"
-        )
+    if again:
+        message = "It is stopping already. Whatever it has not saved is lost."
+        question = ConfirmModal(f"Stop {name} at once?", message, yes="at once", no="wait")
+    elif isinstance(state, Queued):
+        question = ConfirmModal(f"Take {name} out of the queue?", what_stays(job), yes="take it out", no="let it wait")
     else:
         question = ConfirmModal(f"Stop {name}?", what_stays(job), yes="stop it", no="let it run")
     screen.app.push_screen(question, answered)
@@ -54,8 +61,71 @@ def confirm_removal(screen: LuthierScreen, job: Job) -> None:
         if yes:
             screen.in_background(remove)
 
-    message = f"{job.directory}\n{figures.size(folder_size(job.directory))}, with everything in it. It cannot be brought back."
+    waits = "It leaves the queue. " if isinstance(job.state(), Queued) else ""
+    message = f"{job.directory}\n{figures.size(folder_size(job.directory))}, with everything in it. {waits}It cannot be brought back."
     screen.app.push_screen(ConfirmModal(f"Delete {job.spec.name}?", message, yes="delete", no="keep"), answered)
+
+
+def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:
+    """Have an interrupted run go on, or any job that was left waiting. If what matters has changed, say what, and offer to insist."""
+
+    def go_on() -> JobsChanged:
+        from trainer.launch import resume as resume_run
+        from trainer.resume import Changed
+
+        if job.spec.kind != "run":
+            jobs.start(job)
+            return JobsChanged(f"{job.spec.name} waits for its turn.")
+        try:
+            resume_run(job, force=force)
+        except Changed as error:
+            screen.app.call_from_thread(_offer_force, screen, job, error)
+            return JobsChanged()
+        return JobsChanged(f"{job.spec.name} goes on.")
+
+    screen.in_background(go_on, group=f"resume-{job.id}", exclusive=True)
+
+
+def _offer_force(screen: LuthierScreen, job: Job, refusal: LuthierError) -> None:
+    def answered(yes: bool | None) -> None:
+        if yes:
+            resume(screen, job, force=True)
+
+    message = f"{refusal.message}\n\nIt can go on all the same, with the samples it has made; the run's record will say so."
+    screen.app.push_screen(ConfirmModal(refusal.title, message, yes="resume all the same", no="leave it"), answered)
+
+
+def move(screen: LuthierScreen, job: Job, place: str) -> None:
+    """Change the place of a waiting job in the queue."""
+
+    def put() -> JobsChanged:
+        queue.move(job, place)
+        return JobsChanged()
+
+    screen.in_background(put, group="queue")
+
+
+def queue_again(screen: LuthierScreen) -> None:
+    """Queue all that was waiting when the machine went down."""
+
+    def start() -> JobsChanged:
+        left = queue.left_waiting()
+        queue.queue_again(left)
+        return JobsChanged(f"{len(left)} job{'s wait' if len(left) != 1 else ' waits'} again, in the old order.")
+
+    screen.in_background(start, group="queue")
+
+
+def edit_recipe(screen: LuthierScreen, job: Job) -> None:
+    """Open the recipe of a waiting run for editing."""
+    from tui.widgets.recipe_editor import RecipeEditor
+
+    def edited(changed: bool | None) -> None:
+        if changed:
+            screen.notify(f"{job.spec.name} follows its new recipe.")
+            screen.app.read_jobs()
+
+    screen.app.push_screen(RecipeEditor(job), edited)
 
 
 def folder_size(directory: Path) -> int:

@@ -11,10 +11,13 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
+from jobs.state import Failed, Lost, Stopped
 from tui import actions, figures
 from tui.actions import Place
+from tui.glyphs import glyphs
 from tui.joblist import INSPECTION, JobRow, has_adapter
 from tui.messages import JobRemoved
+from tui.run_colours import MOST_RUNS, RUN_COLOURS
 from tui.screens.base import LuthierScreen
 from tui.widgets.row_table import Column, Row, RowTable
 from tui.widgets.state_label import progress_content, state_content
@@ -33,6 +36,9 @@ COLUMNS = [
 ]
 
 
+_ABOUT_A_JOB = ("open", "mark", "stop", "serve", "delete", "filter", "resume", "edit", "move")
+
+
 class RunsScreen(LuthierScreen):
     place: ClassVar[Place] = "runs"
     CSS_PATH = "runs.tcss"
@@ -41,9 +47,11 @@ class RunsScreen(LuthierScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self.marked: list[str] = []
         self._preview: RunView | None = None
 
     def compose_body(self) -> Iterable[Widget]:
+        yield Static("", id="left-waiting")
         yield RowTable(COLUMNS, "jobs")
         yield Static("", id="empty", classes="empty")
         yield Input(placeholder="name, kind or state", id="filter", compact=True)
@@ -52,12 +60,21 @@ class RunsScreen(LuthierScreen):
         text = self.query_one("#filter", Input).value
         shown = [row for row in rows if row.matches(text)]
         table = self.query_one(RowTable)
-        table.show([Row(row.id, _cells(row, 20 if self.has_class("-wide") else 8)) for row in shown])
+        width = 20 if self.has_class("-wide") else 8
+        table.show([Row(row.id, _cells(row, width, self._mark(row.id))) for row in shown])
         table.display = bool(shown)
+        self._show_left_waiting(sum(row.left_waiting for row in rows))
         self.show_preview()
         empty = self.query_one("#empty", Static)
         empty.display = not shown
         empty.update(_nothing(text if rows else None))
+
+    def _show_left_waiting(self, count: int) -> None:
+        line = self.query_one("#left-waiting", Static)
+        line.display = count > 0
+        what = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
+        again = f"[$primary]Q[/] queues {'it' if count == 1 else 'them'} again."
+        line.update(Content.from_markup(f"[$warning]{what} when the machine went down.[/] {again}"))
 
     def show_preview(self) -> None:
         """The highlighted run's curve below the list, where the screen is tall enough."""
@@ -81,18 +98,35 @@ class RunsScreen(LuthierScreen):
         return next((row for row in self.app.rows or [] if row.id == chosen), None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action not in ("open", "stop", "serve", "delete", "filter"):
+        if action == "requeue":
+            return any(row.left_waiting for row in self.app.rows or [])
+        if action not in _ABOUT_A_JOB:
             return True
         row = self.row
         if row is None:
             return False
-        return {
-            "open": True,
-            "stop": row.alive,
-            "serve": row.kind == "run" and has_adapter(row.job),
-            "delete": not row.alive,
-            "filter": True,
-        }[action]
+        waits = row.position > 0
+        match action:
+            case "stop":
+                return row.alive
+            case "mark":
+                return row.kind == "run" and row.job.spec.module != INSPECTION
+            case "serve":
+                return row.kind == "run" and has_adapter(row.job)
+            case "delete":
+                return waits or not row.alive
+            case "resume":
+                return row.left_waiting or (row.kind == "run" and isinstance(row.state, Stopped | Failed | Lost))
+            case "edit":
+                return waits and row.kind == "run"
+            case "move":
+                return waits and (row.position > 1 if parameters == ("up",) else row.position < self._waiting_count)
+            case _:
+                return True
+
+    @property
+    def _waiting_count(self) -> int:
+        return sum(row.position > 0 for row in self.app.rows or [])
 
     @on(OptionList.OptionHighlighted)
     def highlight_moved(self) -> None:
@@ -112,7 +146,29 @@ class RunsScreen(LuthierScreen):
         elif row.job.spec.module == INSPECTION:
             await self.app.open_inspection(row.job)
         else:
-            self.app.open_run(row.job)
+            marked = [one.job for name in self.marked for one in self.app.rows or [] if one.id == name]
+            first, *others = marked if row.id in self.marked else [*marked, row.job]
+            self.app.open_run(first, others)
+
+    def action_mark(self) -> None:
+        """Mark the highlighted run for being drawn over others, or no longer."""
+        row = self.row
+        if row is None:
+            return
+        if row.id in self.marked:
+            self.marked.remove(row.id)
+        elif len(self.marked) < MOST_RUNS:
+            self.marked.append(row.id)
+        else:
+            self.notify(f"At most {MOST_RUNS} runs can be drawn over each other.", severity="warning")
+        self.jobs_changed(self.app.rows or [])
+
+    def _mark(self, job_id: str) -> Content:
+        """The sign and the colour that a marked run will have."""
+        if job_id not in self.marked:
+            return Content("")
+        place = self.marked.index(job_id)
+        return Content.assemble((glyphs().runs[place], RUN_COLOURS[place]), " ")
 
     def action_new(self) -> None:
         from tui.widgets.new_run import NewRunModal
@@ -134,6 +190,29 @@ class RunsScreen(LuthierScreen):
 
         if self.row is not None:
             confirm_removal(self, self.row.job)
+
+    def action_resume(self) -> None:
+        from tui.screens.job_actions import resume
+
+        if self.row is not None:
+            resume(self, self.row.job)
+
+    def action_requeue(self) -> None:
+        from tui.screens.job_actions import queue_again
+
+        queue_again(self)
+
+    def action_edit(self) -> None:
+        from tui.screens.job_actions import edit_recipe
+
+        if self.row is not None:
+            edit_recipe(self, self.row.job)
+
+    def action_move(self, place: str) -> None:
+        from tui.screens.job_actions import move
+
+        if self.row is not None:
+            move(self, self.row.job, place)
 
     def on_job_removed(self, message: JobRemoved) -> None:
         self.notify(f"{message.name} was deleted.")
@@ -159,6 +238,10 @@ class RunsScreen(LuthierScreen):
 
     def step_back(self) -> bool:
         box = self.query_one("#filter", Input)
+        if self.marked and not box.has_class("-open"):
+            self.marked.clear()
+            self.jobs_changed(self.app.rows or [])
+            return True
         if not box.has_class("-open"):
             return False
         box.value = ""
@@ -167,9 +250,9 @@ class RunsScreen(LuthierScreen):
         return True
 
 
-def _cells(row: JobRow, bar_width: int) -> list[Content]:
+def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
     return [
-        Content(row.name),
+        Content.assemble(mark, row.name),
         Content.styled(row.kind, "$foreground-muted"),
         state_content(row.state),
         progress_content(row, bar_width),
@@ -182,6 +265,11 @@ def _cells(row: JobRow, bar_width: int) -> list[Content]:
 def _nothing(text: str | None) -> Content:
     """What stands where no job is shown: because of the filter `text`, or because there is none."""
     if text is None:
-        keys = "[$primary]n[/] starts a run   [$primary]2[/] shows the models   [$primary]?[/] tells more"
-        return Content.from_markup(f"Nothing has run here yet.\n\n{keys}")
+        keys = {"n": "starts a run", "5": "looks at data first", "2": "shows the models", "?": "tells more"}
+        return Content.from_markup(
+            "Nothing has run here yet.\n\n"
+            + "   ".join(f"[$primary]{key}[/] {what}" for key, what in keys.items())
+            + "\n\n[$foreground-muted]Runs go on without this window, and wait for each other in a queue.\n"
+            "`luthier demo` shows it all in a few minutes.[/]"
+        )
     return Content.from_markup("Nothing matches [$foreground]$text[/].\n\n[$primary]esc[/] shows all again", text=text)

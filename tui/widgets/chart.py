@@ -1,180 +1,253 @@
-"""A small chart by the line API: the loss of each step, the smoothed loss over it, and the evaluations as points."""
+"""A chart by the line API. It draws a plot when it has to, and tells what the mouse does on it."""
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.events import Resize
-from textual.geometry import Size
-from textual.reactive import reactive
+from textual.content import Content
+from textual.events import Click, Leave, MouseDown, MouseEvent, MouseMove, MouseUp, Resize
+from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
+from textual.visual import Visual
 from textual.widget import Widget
 
-from tui.glyphs import glyphs
-from tui.series import Series, Span, columns, smoothed
+from tui.charts.canvas import Cell
+from tui.charts.curve import Span
+from tui.charts.picture import Picture, Plot, draw
 
-_AXIS = 7
-_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-"""Braille dots by row and column of a cell."""
-
-
-class Canvas:
-    """Dots, two columns and four rows a cell. Each cell has the rank of the highest-ranking line in it, whose colour it takes."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width * 2, height * 4
-        self.dots = [[0] * width for _ in range(height)]
-        self.ranks = [[0] * width for _ in range(height)]
-
-    def vertical(self, x: int, low: int, high: int, rank: int) -> None:
-        """A stroke from dot row `low` to `high`, counted from the bottom. A line of higher rank replaces what is in its cells."""
-        for y in range(max(0, low), min(self.height - 1, high) + 1):
-            row, column = (self.height - 1 - y) // 4, x // 2
-            if rank > self.ranks[row][column]:
-                self.dots[row][column], self.ranks[row][column] = 0, rank
-            if rank == self.ranks[row][column]:
-                self.dots[row][column] |= _DOTS[(self.height - 1 - y) % 4][x % 2]
+_STYLES = ("plain", "axis", "rule", "grid", "eval", "mark", "kept", "warned", "cursor")
+_SLOTS = tuple(f"{kind}-{slot}" for kind in ("run", "band") for slot in range(4))
+_NEAR = 0.8  # what one turn of the wheel leaves of the stretch that is seen
+_LEAST_DRAG = 2  # cells
 
 
-class LossChart(Widget):
-    """Give it the series and the evaluations with `show`; it draws when it has to."""
+class Chart(Widget):
+    """Give it a plot with `show`. Only lines that have changed are painted again."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--raw", "chart--line", "chart--eval", "chart--axis"}
+    ALLOW_SELECT = False
     DEFAULT_CSS = """
-    LossChart {
-        height: 1fr;
-        .chart--raw { color: $primary 35%; }
-        .chart--line { color: $primary; }
-        .chart--eval { color: $secondary; text-style: bold; }
-        .chart--axis { color: $foreground-muted; }
-    }
+    Chart { height: 1fr; }
     """
-    logarithmic: reactive[bool] = reactive(False)
+    small: ClassVar[bool] = False
+
+    @dataclass
+    class Pointed(Message):
+        """The mouse is over a step of the chart; None when it has left."""
+
+        step: float | None
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, Chart.Pointed)
+
+    @dataclass
+    class Zoomed(Message):
+        factor: float
+        around: float
+
+    @dataclass
+    class Panned(Message):
+        share: float
+
+    @dataclass
+    class Stretched(Message):
+        """A stretch was chosen by dragging over it."""
+
+        span: Span
+
+    @dataclass
+    class Chosen(Message):
+        """It was clicked."""
+
+        chart: Chart
 
     def __init__(self) -> None:
         super().__init__()
-        self._series = Series()
-        self._evals: list[tuple[float, float]] = []
-        self._total = 0.0
-        self._strips: list[Strip] | None = None
+        self.key = ""
+        self._plot: Plot | None = None
+        self._title, self._value = "", ""
+        self._nothing = ""
+        self._picture: Picture | None = None
+        self._strips: list[Strip] = []
+        self._above: Strip | None = None
+        self._drag_from: int | None = None
+        self._drag_to: int | None = None
 
-    def show(self, series: Series, evals: list[tuple[float, float]], total: float) -> None:
-        """`total` is where the horizontal axis ends."""
-        self._series, self._evals, self._total = series, evals, total
-        self._forget()
-
-    def watch_logarithmic(self) -> None:
-        self._forget()
+    def show(self, plot: Plot, title: str = "", value: str = "", nothing: str = "") -> None:
+        """A small one has its title and a value above it. `nothing` stands where there is no point yet."""
+        if (title, value) != (self._title, self._value):
+            self._title, self._value, self._above = title, value, None
+            self.refresh(Region(0, 0, self.size.width, 1))
+        before = self._strips if self._picture is not None else None
+        self._plot, self._nothing, self._picture = plot, nothing, None
+        if before is None or not self.picture.rows or len(self._strips) != len(before):
+            self.refresh()
+            return
+        changed = [number for number, (old, new) in enumerate(zip(before, self._strips, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(Region(0, number + self.small, self.size.width, 1) for number in changed))
 
     def on_resize(self, event: Resize) -> None:
         self._forget()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._strips = None
+        self._picture = self._above = None
 
     def _forget(self) -> None:
-        self._strips = None
+        self._picture = self._above = None
         self.refresh()
 
+    @property
+    def picture(self) -> Picture:
+        """What is drawn now."""
+        if self._picture is None:
+            height = self.size.height - self.small
+            self._picture = draw(self._plot, self.size.width, height) if self._plot is not None else Picture()
+            self._strips = [self._strip(row) for row in self._picture.rows]
+        return self._picture
+
     def render_line(self, y: int) -> Strip:
-        if self._strips is None:
-            self._strips = self._draw(self.size)
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
+        width = self.size.width
+        if self.small:
+            if y == 0:
+                if self._above is None:
+                    self._above = Visual.to_strips(self, self._heading(width), width, 1, self.visual_style)[0]
+                return self._above
+            y -= 1
+        if self.picture.rows:
+            return self._strips[y] if y < len(self._strips) else Strip.blank(width, self.rich_style)
+        if self._nothing and y == (self.size.height - self.small) // 2:
+            text = Content.styled(self._nothing.center(width), "$foreground-muted")
+            return Visual.to_strips(self, text, width, 1, self.visual_style)[0]
+        return Strip.blank(width, self.rich_style)
 
-    def _draw(self, size: Size) -> list[Strip]:
-        width, height = size.width - _AXIS, size.height - 1
-        if width < 8 or height < 2 or not (self._series.buckets or self._evals):
-            return []
-        x = Span(0.0, max(self._total, self._series.buckets[-1].start if self._series.buckets else 1.0, 1.0))
-        y = self._value_span()
-        canvas = Canvas(width, height)
-        self._draw_line(canvas, x, y)
-        styles = [self.rich_style, self._style("raw"), self._style("line")]
-        lines = zip(canvas.dots, canvas.ranks, strict=True)
-        rows = [[(_cell(dots, rank), styles[rank]) for dots, rank in zip(*line, strict=True)] for line in lines]
-        for step, value in self._evals:
-            column, row = int(x.place(step) * (width - 1) + 0.5), height - 1 - int(y.place(self._scaled(value)) * (height - 1) + 0.5)
-            if 0 <= row < height and 0 <= column < width:
-                rows[row][column] = (glyphs().eval_point, self._style("eval"))
-        labels = self._labels(y, height)
-        strips = [Strip([Segment(labels[row], self._style("axis")), *_joined(cells)], size.width) for row, cells in enumerate(rows)]
-        return [*strips, Strip([Segment(_foot(x.high, size.width), self._style("axis"))], size.width)]
+    def _heading(self, width: int) -> Content:
+        gap = max(1, width - len(self._title) - len(self._value))
+        return Content.assemble((self._title, "$foreground-muted"), " " * gap, self._value).truncate(width, ellipsis=True)
 
-    def _draw_line(self, canvas: Canvas, x: Span, y: Span) -> None:
-        def row(value: float) -> int:
-            return int(y.place(self._scaled(value)) * (canvas.height - 1) + 0.5)
+    def _strip(self, row: list[Cell]) -> Strip:
+        """Neighbours of one style as one segment."""
+        cursor = self._styled("cursor")
+        segments: list[Segment] = []
+        text, before, style = "", ("", False), Style.null()
+        for cell in row:
+            key = (cell.style, cell.under_cursor)
+            if key != before:
+                if text:
+                    segments.append(Segment(text, style))
+                text, before = "", key
+                style = self._styled(cell.style)
+                if cell.under_cursor:
+                    style += Style(bgcolor=cursor.bgcolor)
+            text += cell.text
+        segments.append(Segment(text, style))
+        return Strip(segments, len(row))
 
-        before: tuple[int, int] | None = None
-        drawn = columns(self._series, x, canvas.width)
-        for column, bucket in drawn:
-            canvas.vertical(column, row(bucket.low), row(bucket.high), rank=1)
-        for column, value in smoothed(drawn, reach=max(1, canvas.width // 40)):
-            here = row(value)
-            for between, start, end in _strokes(before, (column, here)):
-                canvas.vertical(between, min(start, end), max(start, end), rank=2)
-            before = (column, here)
+    def _styled(self, name: str) -> Style:
+        """The style of a cell, by its name."""
+        raise NotImplementedError
 
-    def _value_span(self) -> Span:
-        """From the lowest to the highest value; the first wild steps may leave the picture."""
-        highs = sorted(self._scaled(bucket.high) for bucket in self._series.buckets)
-        values = [self._scaled(bucket.low) for bucket in self._series.buckets] + [self._scaled(value) for _, value in self._evals]
-        top = max([*highs[: max(1, math.ceil(len(highs) * 0.995))], *values])
-        low = min(values)
-        margin = (top - low) * 0.04 or 0.05
-        return Span(low - margin, top + margin)
+    # The mouse
 
-    def _scaled(self, value: float) -> float:
-        return math.log10(max(value, 1e-9)) if self.logarithmic else value
+    def _step_at(self, event: MouseEvent) -> float | None:
+        at = event.get_content_offset(self)
+        return None if at is None else self.picture.step_at(at.x)
 
-    def _labels(self, y: Span, height: int) -> list[str]:
-        """A figure every few rows, at least at the top and the bottom."""
-        parts = max(1, (height - 1) // 3)
-        ticks = {round(part * (height - 1) / parts) for part in range(parts + 1)}
-        labels = []
-        for row in range(height):
-            value = y.low + (y.high - y.low) * (height - 1 - row) / (height - 1)
-            figure = f"{10**value if self.logarithmic else value:.2f}" if row in ticks else ""
-            labels.append(f"{figure:>{_AXIS - 2}} {glyphs().axis}")
-        return labels
+    def on_mouse_move(self, event: MouseMove) -> None:
+        if self._drag_from is not None and event.button:
+            self._drag_to = event.x
+        self.post_message(self.Pointed(self._step_at(event)))
 
-    def _style(self, part: str) -> Style:
-        return self.get_component_rich_style(f"chart--{part}")
+    def on_leave(self, event: Leave) -> None:
+        self.post_message(self.Pointed(None))
+
+    def on_mouse_scroll_down(self, event: MouseEvent) -> None:
+        self._turned(event, 1)
+
+    def on_mouse_scroll_up(self, event: MouseEvent) -> None:
+        self._turned(event, -1)
+
+    def _turned(self, event: MouseEvent, direction: int) -> None:
+        """The wheel looks closer, or moves along while shift or ctrl is held."""
+        step = self._step_at(event)
+        event.stop()
+        event.prevent_default()
+        if event.shift or event.ctrl:
+            self.post_message(self.Panned(0.1 * direction))
+        elif step is not None:
+            self.post_message(self.Zoomed(_NEAR if direction < 0 else 1 / _NEAR, step))
+
+    def on_mouse_scroll_left(self, event: MouseEvent) -> None:
+        self.post_message(self.Panned(-0.1))
+
+    def on_mouse_scroll_right(self, event: MouseEvent) -> None:
+        self.post_message(self.Panned(0.1))
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        if not self.small:
+            self._drag_from = self._drag_to = event.x
+            self.capture_mouse()
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        self.release_mouse()
+        span = self.dragged
+        self._drag_from = self._drag_to = None
+        if span is not None:
+            self.post_message(self.Stretched(span))
+
+    @property
+    def dragged(self) -> Span | None:
+        """The stretch that is being chosen with the mouse."""
+        if self._drag_from is None or self._drag_to is None or abs(self._drag_to - self._drag_from) < _LEAST_DRAG:
+            return None
+        left, right = sorted((self._drag_from, self._drag_to))
+        low, high = self.picture.step_at(max(left, self.picture.left)), self.picture.step_at(min(right, self.size.width - 1))
+        return None if low is None or high is None else Span(low, high)
+
+    def on_click(self, event: Click) -> None:
+        self.post_message(self.Chosen(self))
 
 
-def _strokes(before: tuple[int, int] | None, here: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """The vertical strokes, one a column, that join two points without a gap."""
-    if before is None:
-        return [(here[0], here[1], here[1])]
-    (x0, y0), (x1, y1) = before, here
-    rows = [round(y0 + (y1 - y0) * step / (x1 - x0)) for step in range(x1 - x0 + 1)]
-    return [(x0 + index + 1, start, end) for index, (start, end) in enumerate(pairwise(rows))]
+class LargeChart(Chart):
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{name}" for name in (*_STYLES, *_SLOTS)}
+    DEFAULT_CSS = """
+    LargeChart {
+        .chart--plain { color: $foreground; }
+        .chart--axis { color: $foreground-muted; }
+        .chart--rule { color: $foreground 30%; }
+        .chart--grid { color: $foreground 12%; }
+        .chart--run-0 { color: $primary; }
+        .chart--run-1 { color: $secondary; }
+        .chart--run-2 { color: $success; }
+        .chart--run-3 { color: $error; }
+        .chart--band-0 { color: $primary 35%; }
+        .chart--band-1 { color: $secondary 35%; }
+        .chart--band-2 { color: $success 35%; }
+        .chart--band-3 { color: $error 35%; }
+        .chart--eval { color: $secondary; text-style: bold; }
+        .chart--mark { color: $foreground; }
+        .chart--kept { color: $success; }
+        .chart--warned { color: $warning; text-style: bold; }
+        .chart--cursor { background: $panel; }
+    }
+    """
+
+    def _styled(self, name: str) -> Style:
+        return self.get_component_rich_style(f"chart--{name}")
 
 
-def _cell(dots: int, rank: int) -> str:
-    if not dots:
-        return " "
-    return chr(0x2800 + dots) if glyphs().braille else ".*"[rank - 1]
+class SmallChart(Chart):
+    """One with its title and a value above it. Its styles are those of the large one: Textual would work them out for each widget anew."""
 
+    small: ClassVar[bool] = True
 
-def _joined(cells: list[tuple[str, Style]]) -> list[Segment]:
-    """Neighbours of one style as one segment."""
-    segments: list[Segment] = []
-    for text, style in cells:
-        if segments and segments[-1].style == style:
-            segments[-1] = Segment(segments[-1].text + text, style)
-        else:
-            segments.append(Segment(text, style))
-    return segments
+    def __init__(self, large: LargeChart) -> None:
+        super().__init__()
+        self._large = large
 
-
-def _foot(last: float, width: int) -> str:
-    """The steps under the axis: 0, half-way and the last one."""
-    inner = width - _AXIS
-    half, end = f"{last / 2:.0f}", f"{last:.0f}"
-    middle = inner // 2 - len(half) // 2
-    return (" " * _AXIS + "0".ljust(middle) + half).ljust(width - len(end)) + end
+    def _styled(self, name: str) -> Style:
+        return self._large._styled(name)

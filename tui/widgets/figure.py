@@ -14,17 +14,19 @@ class Figures(Static):
 
     def show(self, pairs: list[tuple[str, str]]) -> None:
         if pairs != self._pairs:
+            grown = len(pairs) != len(self._pairs)
             self._pairs = pairs
-            self._redraw()
+            self._redraw(grown)
 
     def on_resize(self, event: Resize) -> None:
-        self._redraw()
+        self._redraw(grown=False)
 
-    def _redraw(self) -> None:
+    def _redraw(self, grown: bool) -> None:
+        """Only another number of lines needs the screen to be laid out anew."""
         width = self.size.width
         lines = []
         for name, value in self._pairs:
             room = max(1, width - len(name) - 1)
             shown = Content(value).truncate(room, ellipsis=True)
             lines.append(Content.assemble((name, "$foreground-muted"), " " * (width - len(name) - shown.cell_length), shown))
-        self.update(Content("\n").join(lines))
+        self.update(Content("\n").join(lines), layout=grown)

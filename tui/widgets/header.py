@@ -27,6 +27,7 @@ class HeaderLine(Horizontal):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place: Place = "runs" if place == "run" else place
+        self._shown: Content | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(f"[$primary]{glyphs().mark}[/] [b]Luthier[/]", id="app-name")
@@ -40,15 +41,21 @@ class HeaderLine(Horizontal):
         self.watch(self.app, "rows", self.show_jobs)
 
     def show_jobs(self, rows: list[JobRow] | None) -> None:
-        self.query_one("#app-state", Static).update(_state_text(rows or [], narrow=self.app.size.width < 100))
+        text = _state_text(rows or [], narrow=self.app.size.width < 100)
+        if text != self._shown:  # else every screen that is open would be painted again at each look
+            self._shown = text
+            self.query_one("#app-state", Static).update(text, layout=False)
 
 
 def _state_text(rows: list[JobRow], narrow: bool) -> Content:
     parts = []
     server = newest_server(rows)
-    jobs = running_count(row for row in rows if row.kind != "server")
+    waiting = sum(row.position > 0 for row in rows)
+    jobs = running_count(row for row in rows if row.kind != "server") - sum(row.position > 0 and row.kind != "server" for row in rows)
     if jobs:
-        parts.append(Content.from_markup(f"[$primary]{glyphs().running}[/] {jobs} running"))
+        parts.append(Content.from_markup(f"[$primary]{glyphs().running}[/] {jobs}{'' if narrow and waiting else ' running'}"))
+    if waiting:
+        parts.append(Content.from_markup(f"[$foreground-muted]{glyphs().queued}[/] {waiting}{'' if narrow else ' waiting'}"))
     if server is not None and isinstance(server.state, Running):
         parts.append(Content.from_markup(f"[$success]{glyphs().running}[/] serving" + ("" if narrow else " $name"), name=server.name))
     elif server is not None and isinstance(server.state, Starting):

@@ -73,10 +73,17 @@ class NewRunModal(FormModal):
     def _start(self, values: dict[str, object] | None, path: Path | None) -> None:
         def start() -> None:
             from trainer.launch import train
-            from trainer.recipe import load
+            from trainer.sweep import load_sweep, start_sweep
 
-            recipe = load(path) if path is not None else _recipe(values or {})
-            self.post_message(JobStarted(train(recipe).id))
+            sweep = None if path is None else load_sweep(path)
+            if sweep is None or not sweep.axes:
+                self.post_message(JobStarted(train(_recipe(values or {}) if sweep is None else sweep.members[0].recipe).id))
+                return
+            started = start_sweep(sweep)
+            self.app.call_from_thread(
+                self.app.notify, f"{len(started)} runs are queued. The first one is shown.", title=f"Sweep {sweep.name}"
+            )
+            self.post_message(JobStarted(started[0].id))
 
         self.show_problem(Content.styled("Reading the data and planning the run.", "$foreground-muted"))
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)

@@ -106,10 +106,13 @@ class RowTable(Vertical):
         return [0 if column not in shown else column.width or max(4, rest * column.weight // weights) for column in self.columns]
 
     def _line(self, cells: Sequence[Content], widths: Sequence[int]) -> Content:
-        parts = []
-        for column, cell, width in zip(self.columns, cells, widths, strict=True):
-            if not width:
-                continue
+        """A row's cells side by side. A text that is too long runs on over the empty cells after it."""
+        shown = [(column, cell, width) for column, cell, width in zip(self.columns, cells, widths, strict=True) if width]
+        parts: list[Content] = []
+        while shown:
+            column, cell, width = shown.pop(0)
+            while not column.right and cell.cell_length > width and shown and not shown[0][1]:
+                width += _GAP + shown.pop(0)[2]
             short = cell.truncate(width, ellipsis=True)
             missing = width - short.cell_length
             parts.append(short.pad_left(missing) if column.right else short.pad_right(missing))

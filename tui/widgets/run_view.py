@@ -1,97 +1,195 @@
-"""A run at a glance: its loss as a chart, its figures beside it. Follows the job's own events."""
+"""A run at a glance, or up to four over each other: charts, and the first one's figures beside them. Follows the jobs' own events."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
+from textual.message import Message
+from textual.worker import get_current_worker
 
-from jobs.events import Follower
 from jobs.job import Job
-from jobs.state import Done, Failed, Lost, Queued, Running, Starting, State, Stopped
+from jobs.state import Alive, Done, Failed, Lost, Queued, Running, Starting, State, Stopped
 from tui import figures
+from tui.charts.metrics import MEMORY
+from tui.run_events import RunReader
+from tui.run_plots import spaced
 from tui.run_record import RunRecord
-from tui.widgets.chart import LossChart
-from tui.widgets.figure import Figures
+from tui.run_track import Track
+from tui.widgets.chart_board import ChartBoard
+from tui.widgets.state_label import bar
+
+_LONG = 2_000_000  # bytes of events that take longer to read than an eye notices
+_WORTH_DRAWING = 0.25  # of a column of dots: fewer new steps would hardly be seen
 
 
-class RunView(Horizontal):
-    """Give it a job with `open`; `advance` reads what is new, in bounded time."""
+class RunView(Vertical):
+    """Give it a job with `open`; `advance` reads what is new, in bounded time. A long past is read in a thread."""
+
+    @dataclass
+    class PastRead(Message):
+        """The past of a run was read, or a part of it: then `reader` is None."""
+
+        track: Track
+        share: float
+        reader: RunReader | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.record = RunRecord()
-        self._job: Job | None = None
-        self._follower: Follower | None = None
+        self.tracks: list[Track] = []
+        self._state: State | None = None
+        self.board = ChartBoard()
+        self._drawn: list[tuple[int, int]] = []  # version and step of each run when the charts were drawn
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="panel") as panel:
-            panel.border_title = "loss"
-            yield LossChart()
-            yield Static("", classes="empty")
-        yield Figures()
+        yield self.board
+
+    @property
+    def record(self) -> RunRecord:
+        return self.tracks[0].record if self.tracks else RunRecord()
 
     def open(self, job: Job, state: State) -> None:
         """Show this job from its beginning. The same job again changes nothing but the state."""
-        if self._job is None or job.id != self._job.id:
-            self._job, self._follower, self.record = job, Follower(job.events_path), RunRecord()
-            self.query_one(Vertical).border_title = f"loss of {job.spec.name}" if self.has_class("-named") else "loss"
-            self.query_one(LossChart).show(self.record.train, [], 0)
+        if not self.tracks or job.id != self.tracks[0].job.id:
+            self.workers.cancel_node(self)
+            self.tracks = [Track(job, alive=isinstance(state, Alive))]
+            self.board.title = job.spec.name if self.has_class("-named") else ""
+            self._read_past(self.tracks[0])
         self.advance(state)
 
-    def advance(self, state: State) -> None:
-        if self._follower is None or self._job is None:
+    def overlay(self, others: list[tuple[Job, bool]]) -> None:
+        """Draw these runs over the first one, each told whether it lives; those that are there already stay as they are."""
+        known = {track.job.id: track for track in self.tracks}
+        kept = [known[job.id] for job, _ in others if job.id in known]
+        self.tracks = [self.tracks[0], *kept]
+        for job, alive in others:
+            if job.id not in known:
+                slot = min({0, 1, 2, 3} - {track.slot for track in self.tracks})
+                track = Track(job, slot, alive=alive)
+                self.tracks.append(track)
+                self._read_past(track)
+        self.tracks.sort(key=lambda track: track.slot)
+        self._draw()
+
+    def _read_past(self, track: Track) -> None:
+        """At once if it is short, else in a thread."""
+        reader = RunReader(track.job.events_path)
+        if reader.behind() <= _LONG:
+            track.reader = reader
+            while reader.read():
+                pass
             return
-        events = self._follower.read()
-        for event in events:
-            self.record.add(event)
-        record = self.record
-        if any(event["kind"] in ("step", "eval", "resumed") for event in events):
-            self.query_one(LossChart).show(record.train, record.evals, record.total)
-        has_points = bool(record.train.buckets or record.evals)
-        self.query_one(LossChart).display = has_points
-        empty = self.query_one(".empty", Static)
-        empty.display = not has_points
-        empty.update(_waiting(state))
-        self.query_one(Figures).show(run_figures(record, state, str(self._job.spec.settings.get("model", ""))))
 
-    def switch_scale(self) -> None:
-        chart = self.query_one(LossChart)
-        chart.logarithmic = not chart.logarithmic
-        self.query_one(Vertical).border_subtitle = "log scale" if chart.logarithmic else ""
+        def work() -> None:
+            worker = get_current_worker()
+            while not worker.is_cancelled and reader.read():
+                self.post_message(self.PastRead(track, reader.share))
+            if not worker.is_cancelled:
+                self.post_message(self.PastRead(track, 1.0, reader))
+
+        self.run_worker(work, thread=True, group="past", exit_on_error=False)
+
+    @on(PastRead)
+    def past_read(self, message: PastRead) -> None:
+        message.track.share = message.share
+        if message.reader is not None:
+            message.track.reader = message.reader
+            self._draw()
+        elif self.tracks:
+            self.board.say(self._waiting())
+
+    def advance(self, state: State) -> None:
+        """Read what is new. Figures and readout follow at once, the charts once there is something to be seen."""
+        if not self.tracks:
+            return
+        changed = type(state) is not type(self._state) or (state != self._state and not self.record.has_points)
+        self._state = state
+        self.tracks[0].alive = isinstance(state, Alive)
+        for track in self.tracks:
+            if track.reader is not None:
+                track.reader.read()
+        if changed or self._worth_drawing():
+            self._draw()
+        else:
+            self._show_figures()
+            self.board.show_readout()
+
+    def _worth_drawing(self) -> bool:
+        now = [(track.record.version, track.record.step) for track in self.tracks]
+        if [version for version, _ in now] != [version for version, _ in self._drawn]:
+            return True
+        grown = max(abs(step - drawn) for (_, step), (_, drawn) in zip(now, self._drawn, strict=True))
+        return grown > 0 and grown >= _WORTH_DRAWING * self.board.steps_a_dot
+
+    def _draw(self) -> None:
+        self._drawn = [(track.record.version, track.record.step) for track in self.tracks]
+        self.board.show(self.tracks, self._waiting())
+        self._show_figures()
+
+    @on(ChartBoard.CursorMoved)
+    def _show_figures(self) -> None:
+        if self._state is None or not self.tracks:
+            return
+        cursor, panel = self.board.cursor, self.board.figures_panel
+        ended = isinstance(self._state, Done | Stopped | Failed | Lost)
+        title = f"at step {spaced(cursor)}" if cursor is not None else "at the end" if ended else "now"
+        if panel.border_title != title:
+            panel.border_title = title
+        self.board.figures.show(run_figures(self.tracks[0], self._state, cursor))
+
+    def _waiting(self) -> Content:
+        """What stands where there is no curve yet."""
+        reading = next((track for track in self.tracks if track.reader is None), None)
+        if reading is not None:
+            share = round(100 * reading.share)
+            return Content.assemble("Reading what was recorded\n\n", bar(share, 100, 30), f" {share:>3} %")
+        match self._state:
+            case Queued(waits_for=waits_for):
+                return Content(f"Waits for {waits_for or 'its turn'}.")
+            case Starting() | Running():
+                return Content("Waiting for the first step.\nIt draws the first point.")
+            case _:
+                return Content("No step was taken.")
 
 
-def run_figures(record: RunRecord, state: State, model: str) -> list[tuple[str, str]]:
-    """Every figure keeps its place from the first step on; before it, only those that there are."""
+def run_figures(track: Track, state: State, cursor: int | None = None) -> list[tuple[str, str]]:
+    """Every figure keeps its place from the first step on; before it, only those that there are. With a cursor, those of its step."""
+    record = track.record
+
+    def at(key: str) -> float | None:
+        return record.figure(key, cursor)
+
+    evaluations = record.curves.get("eval_loss")
+    eval_loss = evaluations.value_before(record.step if cursor is None else cursor) if evaluations else None
+    step = record.step if cursor is None else cursor
     shown = [
-        ("step", f"{record.step} / {record.total}" if record.total else ""),
-        ("epoch", _fixed(record.figure("epoch"))),
-        ("loss", figures.loss(record.figure("loss"))),
-        ("eval loss", figures.loss(record.eval_loss)),
-        ("learning rate", figures.rate(record.figure("learning_rate"))),
-        ("grad norm", _fixed(record.figure("grad_norm"))),
-        ("tokens/s", figures.count(record.figure("tokens_per_second"))),
-        ("elapsed", figures.duration(record.elapsed(figures.now()) or 0) if record.started else ""),
+        ("step", f"{spaced(step)} / {spaced(record.total)}" if record.total else ""),
+        ("epoch", _fixed(at("epoch"))),
+        ("loss", figures.loss(at("loss"))),
+        ("eval loss", figures.loss(eval_loss)),
+        ("learning rate", figures.rate(at("learning_rate"))),
+        ("grad norm", _fixed(at("grad_norm"))),
+        ("tokens/s", figures.count(at("tokens_per_second"))),
+        ("memory", MEMORY.exact(at("memory_bytes"))),
+        ("tokens", figures.count(at("tokens"))),
     ]
-    if isinstance(state, Done | Stopped | Failed | Lost):
-        shown.append(("ended", figures.age(state.at)))
+    shown = [(name, value) for name, value in shown if value or name not in ("memory", "tokens")]
+    elapsed = record.elapsed(figures.now())
+    told = record.told_at(cursor) if cursor is not None else None
+    if cursor is not None:
+        shown.append(("time", figures.clock(told) if told is not None else ""))
     else:
-        left = record.seconds_left if isinstance(state, Running) else None
-        shown.append(("time left", figures.duration(left) if left is not None else ""))
-    shown.append(("model", model))
+        shown.append(("elapsed", figures.duration(elapsed) if elapsed is not None else ""))
+        if isinstance(state, Done | Stopped | Failed | Lost):
+            shown.append(("ended", figures.age(state.at)))
+        else:
+            left = record.seconds_left if isinstance(state, Running) else None
+            shown.append(("time left", figures.duration(left) if left is not None else ""))
+        shown.append(("model", str(track.job.spec.settings.get("model", ""))))
     return shown if record.step else [(name, value) for name, value in shown if value]
-
-
-def _waiting(state: State) -> Content:
-    """What stands where there is no curve yet."""
-    match state:
-        case Queued(waits_for=waits_for):
-            return Content(f"Waits for {waits_for or 'its turn'}.")
-        case Starting() | Running():
-            return Content("The first step draws the first point.")
-        case _:
-            return Content("No step was taken.")
 
 
 def _fixed(value: float | None) -> str:

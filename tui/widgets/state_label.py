@@ -8,7 +8,7 @@ from jobs import state
 from jobs.state import Done, Failed, Lost, Queued, Running, Starting, State, Stopped, Stopping
 from tui import figures
 from tui.glyphs import glyphs
-from tui.joblist import JobRow
+from tui.joblist import JobRow, waiting_text
 
 
 def state_content(of: State) -> Content:
@@ -41,7 +41,7 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
     """What a job does now, or how it ended, in one line."""
     match row.state:
         case Queued(waits_for=waits_for):
-            return _muted(f"waits for {waits_for}" if waits_for else "waits for its turn")
+            return _muted(waiting_text(row.position, waits_for))
         case Starting(since=since, phase=phase):
             return Content.assemble(phase, (f"  {figures.duration(figures.now() - since)}", "$foreground-muted"))
         case Running() if row.total:
@@ -49,15 +49,15 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
         case Running():
             return Content("ready" if row.kind == "server" else "running")
         case Stopping():
-            return _muted("saving what it has")
+            return _muted("saving a checkpoint" if row.kind == "run" and row.step else "ending")
         case Done():
             return _muted(f"{row.step} steps" if row.kind == "run" and row.step else "")
         case Stopped():
             return _muted(f"at step {row.step} of {row.total}" if row.total else "")
         case Failed(title=title):
             return Content(title)
-        case Lost():
-            return _muted("its supervisor is gone")
+        case Lost(waited=waited):
+            return _muted("was waiting when the machine went down" if waited else "its supervisor is gone")
 
 
 def bar(step: int, total: int, width: int) -> Content:

@@ -1,0 +1,138 @@
+"""The queue: the jobs that wait for their slots, in the order in which they were queued or put.
+
+A waiting job has a number in its folder's `order` file; the lowest goes first. Its supervisor writes it, and removes it when it has its
+slots, both under `queue.lock`: whoever holds that lock knows who waits, and that nobody starts meanwhile.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from jobs import processes
+from jobs.errors import LuthierError
+from jobs.files import write_atomic
+from jobs.home import home, jobs_directory
+from jobs.job import Job, all_jobs, start
+from jobs.locks import Lock
+from jobs.spec import JOB_ID
+from jobs.state import Lost
+
+# The kernel's lock does not keep two threads of one process apart, and one's release would be the other's.
+_threads = threading.Lock()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Nobody joins, leaves or changes the queue but this thread. Hold it for moments, and take no other lock meanwhile."""
+    home().mkdir(parents=True, exist_ok=True)
+    lock = Lock(home() / "queue.lock")
+    with _threads:
+        lock.acquire(wait=True)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def waiting(besides: Job | None = None) -> list[Job]:
+    """The jobs that wait, the next one first. A supervisor leaves its own job out: asking for its lock would drop it."""
+    own = besides.id if besides else ""
+    numbered = sorted((order, job.id, job) for order, job in _numbered() if job.id != own)
+    return [job for _, _, job in numbered if job.supervisor() is not None]
+
+
+def enter(job: Job) -> None:
+    """Put a job at the end of the queue. For its supervisor."""
+    with locked():
+        _put(job, 1 + max((order for order, _ in _numbered()), default=0))
+
+
+def leave(job: Job) -> None:
+    """Take a job out of the queue, because it starts or will not. For its supervisor."""
+    job.order_path.unlink(missing_ok=True)
+
+
+def move(job: Job, place: str, other: Job | None = None) -> int:
+    """Put a waiting job "first", "last", "up" or "down" by one, or "before" another waiting one. Its place then, from 1 on."""
+    with locked():
+        line = waiting()
+        at = _place_of(job, line)
+        rest = line[:at] + line[at + 1 :]
+        match place:
+            case "first":
+                to = 0
+            case "last":
+                to = len(rest)
+            case "up":
+                to = max(0, at - 1)
+            case "down":
+                to = min(len(rest), at + 1)
+            case "before" if other is not None:
+                if other.id == job.id:
+                    raise LuthierError("Before itself", f"{job.id} cannot stand before itself.", "Name another waiting job.")
+                to = _place_of(other, rest)
+            case _:
+                raise ValueError(place)
+        rest.insert(to, job)
+        for number, one in enumerate(rest, 1):
+            if one.order != number:
+                _put(one, number)
+    wake(rest)
+    return to + 1
+
+
+def position(job: Job) -> int:
+    """The job's place in the queue, from 1 on. LuthierError if it does not wait."""
+    return _place_of(job, waiting()) + 1
+
+
+@contextmanager
+def kept_waiting(job: Job) -> Iterator[None]:
+    """In this block the job does not start, so that its orders can be replaced. LuthierError if it has started, or does not wait."""
+    with locked():
+        _place_of(job, waiting())
+        yield
+    wake([job])
+
+
+def wake(line: Sequence[Job]) -> None:
+    """Have the supervisors of waiting jobs look at the queue now; they look by themselves, but seldom from its end."""
+    for job in line:
+        pid = job.supervisor()
+        if pid is not None:
+            processes.send_signal(pid, signal.SIGHUP)
+
+
+def left_waiting() -> list[Job]:
+    """The jobs that waited when their supervisors ended without a word (a reboot), in the order of their queue."""
+    lost = [job for job in all_jobs() if isinstance(state := job.state(), Lost) and state.waited]
+    return sorted(lost, key=lambda job: (job.order or float("inf"), job.created))
+
+
+def queue_again(left: Sequence[Job]) -> None:
+    """Queue jobs that were left waiting, the first one first."""
+    for job in left:
+        start(job)
+
+
+def _numbered() -> list[tuple[int, Job]]:
+    """Every job that has a number, in no order: those that wait, and those that waited when the machine went down."""
+    if not jobs_directory().is_dir():
+        return []
+    found = [Job(directory) for directory in jobs_directory().iterdir() if JOB_ID.fullmatch(directory.name)]
+    return [(order, job) for job in found if (order := job.order) is not None and job.readable()]
+
+
+def _put(job: Job, number: int) -> None:
+    write_atomic(job.order_path, f"{number}\n", flush=False)
+
+
+def _place_of(job: Job, line: list[Job]) -> int:
+    place = next((index for index, one in enumerate(line) if one.id == job.id), None)
+    if place is None:
+        hint = "`luthier runs --queue` shows what waits."
+        raise LuthierError("Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint)
+    return place

@@ -1,0 +1,206 @@
+"""What tests do to a worker from inside its process: record its batches, kill it in the midst of a save, let its memory run out, let its
+loss explode."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import SFTTrainer
+
+from trainer import checkpoints, mixin, saving, trl_engine, worker
+
+
+def record(name: str) -> None:
+    """Append each micro-batch's step and samples to a file of this name in the job's folder."""
+
+    def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+        hashes = [hashlib.sha256(repr(row).encode()).hexdigest()[:12] for row in rows]
+        with Path(name).open("a") as file:
+            file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
+        return SFTTrainer.training_step(self, model, inputs, *arguments, **named)
+
+    mixin.RunTrainer.training_step = training_step  # type: ignore[attr-defined]
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_in_save(argument: list[Any]) -> None:
+    """Die at `[place, number]`: the number-th time that a save comes to that place, counted from 1."""
+    place, number = argument
+    left = [number]
+
+    def reached() -> bool:
+        left[0] -= 1
+        return bool(left[0] == 0)
+
+    if place == "half of the optimizer":
+        save = torch.save
+
+        def torch_save(value: Any, path: Any, *arguments: Any, **named: Any) -> None:
+            if not str(path).endswith("optimizer.pt") or not reached():
+                save(value, path, *arguments, **named)
+                return
+            whole = io.BytesIO()
+            save(value, whole)
+            Path(path).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+            die()
+
+        torch.save = torch_save
+    elif place == "before the rename":
+        _before(checkpoints, "seal", reached)
+    elif place == "before COMPLETE":
+        _before(checkpoints, "write_json", reached)
+    elif place == "before the memory":
+        _before(saving, "write_json", reached)
+    elif place == "in a removal":
+        rmtree = shutil.rmtree
+
+        def remove(path: Path, *arguments: Any, **named: Any) -> None:
+            if "removing-" in str(path) and Path(path).exists() and reached():
+                for file in sorted(Path(path).iterdir())[:3]:
+                    file.unlink()
+                die()
+            rmtree(path, *arguments, **named)
+
+        shutil.rmtree = remove  # type: ignore[assignment]
+    elif place == "in the adapter":
+        _before(worker, "write_json", reached)
+    else:
+        raise ValueError(place)
+
+
+def _before(module: Any, name: str, reached: Any) -> None:
+    real = getattr(module, name)
+
+    def patched(*arguments: Any, **named: Any) -> Any:
+        if reached():
+            die()
+        return real(*arguments, **named)
+
+    setattr(module, name, patched)
+    if module is checkpoints:
+        for user in (saving,):
+            if getattr(user, name, None) is real:
+                setattr(user, name, patched)
+
+
+def out_of_memory(argument: dict[str, Any]) -> None:
+    """From step `step` on memory suffices for `size` conversations at once: "forward" fails in the second micro-batch of a step, with the
+    first one's gradients made; "optimizer" once while the weights change; "evaluation" in an evaluation."""
+    step, size, where = argument["step"], argument["size"], argument["where"]
+
+    def cuda() -> Any:
+        return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def cpu() -> Exception:
+        return RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: 9 bytes.")
+
+    if where == "forward":
+        before, seen = SFTTrainer.training_step, [0]
+
+        def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+            seen[0] += 1
+            if self.state.global_step + 1 >= step and len(inputs["input_ids"]) > size and seen[0] % 2 == 0:
+                seen[0] = 0
+                raise cuda()
+            return before(self, model, inputs, *arguments, **named)
+
+        SFTTrainer.training_step = training_step
+    elif where == "optimizer":
+        adam, calls = torch.optim.AdamW.step, [0]
+
+        def optimizer_step(self: Any, *arguments: Any, **named: Any) -> Any:
+            calls[0] += 1
+            if calls[0] == step:
+                with torch.no_grad():
+                    self.param_groups[0]["params"][0].add_(1.0)
+                raise cpu()
+            return adam(self, *arguments, **named)
+
+        torch.optim.AdamW.step = optimizer_step
+    else:
+        predict = SFTTrainer.prediction_step
+
+        def prediction_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+            if self.state.global_step >= step and len(inputs["input_ids"]) > size:
+                raise cpu()
+            return predict(self, model, inputs, *arguments, **named)
+
+        SFTTrainer.prediction_step = prediction_step
+
+
+def no_number(step: int) -> None:
+    """The loss of this step is NaN, and so are its gradients."""
+    compute = SFTTrainer.compute_loss
+
+    def compute_loss(self: Any, *arguments: Any, **named: Any) -> Any:
+        answer = compute(self, *arguments, **named)
+        if not self.model.training or self.state.global_step + 1 != step:
+            return answer
+        return (answer[0] * float("nan"), *answer[1:]) if isinstance(answer, tuple) else answer * float("nan")
+
+    SFTTrainer.compute_loss = compute_loss
+
+
+def explode(step: int) -> None:
+    """From this step on the learning rate is 100."""
+    before = SFTTrainer.training_step
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self.state.global_step + 1 == step:
+            self.lr_scheduler.base_lrs = [100.0] * len(self.lr_scheduler.base_lrs)
+        return before(self, *arguments, **named)
+
+    SFTTrainer.training_step = training_step
+
+
+def no_room_for_the_optimizer(step: int) -> None:
+    """The disk is full when the optimizer of this step's checkpoint is written."""
+    save = torch.save
+
+    def torch_save(value: Any, path: Any, *arguments: Any, **named: Any) -> None:
+        full = str(path).endswith(f"checkpoint-{step}/optimizer.pt")
+        save(value, "/dev/full" if full else path, *arguments, **named)
+
+    torch.save = torch_save
+
+
+def stop_in(argument: list[Any]) -> None:
+    """Ask for a stop, as the supervisor would, `["step" or "evaluation", number]`: in that step, or in that step's evaluation."""
+    where, step = argument
+    name = "training_step" if where == "step" else "prediction_step"
+    before = getattr(SFTTrainer, name)
+
+    def patched(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self.state.global_step + (where == "step") == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return before(self, *arguments, **named)
+
+    setattr(SFTTrainer, name, patched)
+
+
+def count_models(name: str) -> None:
+    """Append to a file of this name how many models were still in memory each time that one was loaded."""
+    load = trl_engine.load_model
+    loaded: list[Any] = []
+
+    def load_model(*arguments: Any) -> Any:
+        with Path(name).open("a") as file:
+            file.write(f"{sum(reference() is not None for reference in loaded)}\n")
+        model = load(*arguments)
+        loaded.append(weakref.ref(model))
+        return model
+
+    trl_engine.load_model = load_model  # type: ignore[assignment]

@@ -1,0 +1,96 @@
+"""Greedy answers of the model that is being trained. Heavy: for workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import GenerationConfig, StoppingCriteriaList
+
+from trainer.saving import EvaluationStopped
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An answer's tokens without the stop token; `stopped` is False where it reached the longest length."""
+
+    tokens: list[int]
+    stopped: bool
+
+
+class Generator:
+    """Answers prompts in batches, padded on the left, the longest ones last. Raises EvaluationStopped within a token's time."""
+
+    def __init__(self, stop_ids: Iterable[int], longest: int) -> None:
+        self._stops = sorted(stop_ids)
+        self._longest = longest
+
+    def answers(
+        self,
+        model: PeftModel,
+        prompts: Sequence[Sequence[int]],
+        batch: int,
+        told: Callable[[int, int], None] = lambda done, total: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> list[Generated]:
+        """In the order of the prompts (lists of token ids), `batch` at a time. `told` hears how many of how many are done."""
+        answers: dict[int, Generated] = {}
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        with _answering(model):
+            for first in range(0, len(order), batch):
+                told(first, len(order))
+                numbers = order[first : first + batch]
+                answers.update(zip(numbers, self._answer(model, [prompts[number] for number in numbers], stopping), strict=True))
+        return [answers[number] for number in range(len(prompts))]
+
+    def _answer(self, model: PeftModel, prompts: list[Sequence[int]], stopping: Callable[[], bool]) -> list[Generated]:
+        def interrupt(input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
+            return torch.full((input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device)
+
+        width = max(map(len, prompts))
+        device = next(model.parameters()).device
+        input_ids = torch.full((len(prompts), width), self._stops[0], dtype=torch.long)
+        mask = torch.zeros((len(prompts), width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        whole = model.get_base_model().generate(
+            input_ids=input_ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=GenerationConfig(
+                do_sample=False, max_new_tokens=self._longest, eos_token_id=self._stops, pad_token_id=self._stops[0], use_cache=True
+            ),
+            stopping_criteria=StoppingCriteriaList([interrupt]),
+        )
+        if stopping():
+            raise EvaluationStopped
+        return [self._cut(row) for row in whole[:, width:].tolist()]
+
+    def _cut(self, tokens: list[int]) -> Generated:
+        for place, token in enumerate(tokens):
+            if token in self._stops:
+                return Generated(tokens[:place], stopped=True)
+        return Generated(tokens, stopped=False)
+
+
+@contextmanager
+def _answering(model: PeftModel) -> Iterator[None]:
+    """In evaluation mode, without the model's own sampling settings (temperature, penalties); all is put back at the end."""
+    base = model.get_base_model()
+    own = base.generation_config
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    base.generation_config = GenerationConfig()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        base.generation_config = own
+        for module, training in modes:
+            module.training = training

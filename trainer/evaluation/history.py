@@ -1,0 +1,109 @@
+"""What the evaluations of a run have found: which was the best, and whether to stop. Light: what it knows can be read from the events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.events import parse_line
+from trainer.evaluation.settings import Evaluation, higher_is_better
+
+
+@dataclass(frozen=True)
+class Found:
+    """One evaluation. `loss` is None where nothing is held out."""
+
+    step: int
+    epoch: float = 0.0
+    loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def value(self, name: str) -> float:
+        """NaN where it was not computed."""
+        value = self.loss if name == "loss" else self.metrics.get(name)
+        return math.nan if value is None else value
+
+
+class History:
+    """The evaluations of a run so far, by step. A step that is evaluated again replaces what was found before."""
+
+    def __init__(self, settings: Evaluation, found: Iterable[Found] = ()) -> None:
+        self._settings = settings
+        self._sign = 1.0 if higher_is_better(settings.metric) else -1.0
+        self._found = {one.step: one for one in found}
+
+    def add(self, found: Found) -> None:
+        self._found[found.step] = found
+
+    def all(self) -> list[Found]:
+        return [self._found[step] for step in sorted(self._found)]
+
+    def forget_after(self, step: int) -> None:
+        """A run that goes on from an earlier step evaluates again what came after it."""
+        self._found = {number: found for number, found in self._found.items() if number <= step}
+
+    def best(self, among: Collection[int] | None = None) -> Found | None:
+        """By the recipe's metric, the earliest of equals; only of the steps `among`, if given. The base (step 0) does not count."""
+        best: Found | None = None
+        for found in self._tuned():
+            if (among is None or found.step in among) and (best is None or self._score(found) > self._score(best)):
+                best = found
+        return best
+
+    def stop_reason(self) -> str:
+        """Why the run should stop early; "" if it should not."""
+        patience, name = self._settings.patience, self._settings.metric
+        if not patience:
+            return ""
+        reference, waited = None, 0
+        for found in (found for found in self.all() if found.step > 0):
+            score = self._score(found)
+            if not math.isnan(score) and (reference is None or score > self._score(reference) + self._settings.min_improvement):
+                reference, waited = found, 0
+            else:
+                waited += 1
+        if waited < patience:
+            return ""
+        if reference is None:
+            return f"{name} could not be measured in {waited} evaluations"
+        by = f" by more than {self._settings.min_improvement:g}" if self._settings.min_improvement else ""
+        than = f"{reference.value(name):.4g} at step {reference.step}"
+        return f"no {name} better than {than}{by} in {waited} evaluation{'s' if waited > 1 else ''}"
+
+    def _tuned(self) -> list[Found]:
+        return [found for found in self.all() if found.step > 0 and not math.isnan(self._score(found))]
+
+    def _score(self, found: Found) -> float:
+        return self._sign * found.value(self._settings.metric)
+
+
+def read_history(events: Path, settings: Evaluation) -> History:
+    """The evaluations that a run's events tell of, in all its attempts."""
+    return History(settings, map(found_in, eval_events(events)))
+
+
+def eval_events(events: Path) -> list[dict[str, Any]]:
+    """The `eval` events that count, in order: after a `resumed`, those of later steps are told again."""
+    found: list[dict[str, Any]] = []
+    if not events.is_file():
+        return found
+    with events.open("rb") as file:
+        for line in file:
+            if b'"kind": "eval"' not in line and b'"kind": "resumed"' not in line:
+                continue
+            event = parse_line(line)
+            if event is not None and event["kind"] == "resumed":
+                found = [one for one in found if one["step"] <= event["step"]]
+            elif event is not None and event["kind"] == "eval":
+                found = [one for one in found if one["step"] != event["step"]] + [event]
+    return found
+
+
+def found_in(event: dict[str, Any]) -> Found:
+    """What an `eval` event tells. Events write NaN and infinity as text."""
+    loss = event.get("loss")
+    metrics = {str(name): float(value) for name, value in event.get("metrics", {}).items()}
+    return Found(int(event["step"]), float(event.get("epoch", 0.0)), None if loss is None else float(loss), metrics)

@@ -1,0 +1,137 @@
+"""What Luthier asks of any engine's Trainer: evaluations that change nothing, an exact evaluation loss, lean checkpoints."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import random
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.errors import LuthierError
+from trainer.repair import first_line, in_smaller_batches, is_out_of_memory
+from trainer.saving import CheckpointCallback, EvaluationStopped
+
+# What torch.save says of a disk that is full.
+_UNWRITTEN = re.compile(r"PytorchStreamWriter failed writing|iostream error|inline_container.*unexpected pos")
+
+
+class RandomState:
+    """The random states that training draws from (Python's, numpy's, torch's on the CPU and the GPU), as they are now."""
+
+    def __init__(self) -> None:
+        self._python, self._numpy, self._cpu = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+        self._gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+
+    def restore(self) -> None:
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch.random.set_rng_state(self._cpu)
+        if self._gpu is not None:
+            torch.cuda.set_rng_state(self._gpu)
+
+
+@contextmanager
+def unchanged_random_state() -> Iterator[None]:
+    """Training goes on the same, whether or not something random was done in between."""
+    state = RandomState()
+    try:
+        yield
+    finally:
+        state.restore()
+
+
+def free_memory() -> None:
+    """Give back what nothing refers to."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+class RunTrainer:
+    """Comes before an engine's Trainer among a class's bases. `eval_loss` is the mean over all trained tokens, so that it does not depend
+    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off."""
+
+    _loss_sum = 0.0
+    _token_count = 0
+
+    def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
+        self._loss_sum, self._token_count = 0.0, 0
+        output = super().evaluation_loop(*arguments, **named)  # type: ignore[misc]
+        if self._token_count:
+            output.metrics["eval_loss"] = self._loss_sum / self._token_count
+        return output
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        tokens = int(inputs["labels"][:, 1:].ne(-100).sum())
+        answer = super().prediction_step(model, inputs, *arguments, **named)  # type: ignore[misc]
+        self._loss_sum += float(answer[0]) * tokens
+        self._token_count += tokens
+        return answer
+
+    def _evaluate(self, *arguments: Any, skip_scheduler: bool = False, **named: Any) -> dict[str, float]:
+        saving = self._saving
+
+        def evaluate(size: int) -> dict[str, float]:
+            self.args.per_device_eval_batch_size = size  # type: ignore[attr-defined]
+            metrics: dict[str, float] = super(RunTrainer, self)._evaluate(*arguments, skip_scheduler=skip_scheduler, **named)  # type: ignore[misc]
+            return metrics
+
+        def tell(size: int, reason: str) -> None:
+            step = self.state.global_step  # type: ignore[attr-defined]
+            saving.context.event("repair", step=step, what="evaluation_batch", micro_batch=size, reason=reason)
+
+        try:
+            with unchanged_random_state():
+                return in_smaller_batches(evaluate, self.args.per_device_eval_batch_size, tell, free_memory)  # type: ignore[attr-defined]
+        except EvaluationStopped:
+            if skip_scheduler:  # the one before the first step: there is nothing to save
+                raise
+            saving.interrupted_evaluation(self.control)  # type: ignore[attr-defined]
+            return {}
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = first_line(error)
+        message = f"One conversation at a time is too much for an evaluation: {reason}"
+        raise LuthierError("Out of memory", message, "Lower train.max_length, or free memory that others use; then `luthier resume`.")
+
+    @property
+    def _saving(self) -> CheckpointCallback:
+        return next(one for one in self.callback_handler.callbacks if isinstance(one, CheckpointCallback))  # type: ignore[attr-defined]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The learning rate is the recipe's, also where somebody has changed it and forced the run to go on."""
+        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        rate, schedule = self.args.learning_rate, self.lr_scheduler  # type: ignore[attr-defined]
+        if checkpoint is None or all(base == rate for base in schedule.base_lrs):
+            return
+        for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+            group["lr"], group["initial_lr"] = group["lr"] * rate / base, rate
+        schedule.base_lrs = [rate] * len(schedule.base_lrs)
+        schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
+
+    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        """What a failed save has written makes room again; torch's words for a full disk become the system's."""
+        try:
+            super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]
+        except BaseException as error:
+            folder = str(self.args.output_dir)  # type: ignore[attr-defined]
+            shutil.rmtree(folder, ignore_errors=True)
+            if _UNWRITTEN.search(str(error)):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
+            raise
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The adapter alone. The tokenizer is the base model's, and the arguments would be a pickle."""
+        self.model.save_pretrained(output_dir, state_dict=state_dict, safe_serialization=True)  # type: ignore[attr-defined]
+
+    def create_model_card(self, *arguments: Any, **named: Any) -> None:
+        """TRL writes one at every checkpoint, beside it."""

@@ -1,0 +1,195 @@
+"""Whether an interrupted run can go on exactly: what it depended on when it began, and what of that has changed. Light.
+
+The first attempt writes `fingerprint.json` into the run's folder before it trains. A later one compares: its recipe, the files of its data,
+the samples made of them, the base model's files, the versions of the libraries, the device. It goes on if all of that is the same, or if
+somebody insists; what has changed is then part of the run's record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jobs.errors import LuthierError
+from jobs.files import write_json
+from jobs.gpus import gpus
+from trainer.data.files import source_files
+from trainer.data.hub import HUB
+from trainer.recipe import Recipe
+
+FINGERPRINT_FILE = "fingerprint.json"
+ORDER_FILE = "resume.json"
+
+# Sections of the recipe that change nothing of what is trained.
+_ANY_VALUE = ("name", "checkpoints", "evaluation", "trackers", "share_gpu", "certify")
+# What a checkpoint cannot be continued with: its tensors or its place in the data would no longer fit.
+_NEEDS_NEW_RUN = ("model", "lora.r", "train.global_batch", "train.micro_batch")
+_PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate")
+_MODEL_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
+_WHOLE = 64 << 20  # bytes: files up to this size are hashed whole
+_BLOCK, _BLOCKS = 256 << 10, 64
+
+
+class Changed(LuthierError):
+    """What matters has changed since the run began; it can go on by force all the same."""
+
+
+def begun(run: Path) -> bool:
+    """Whether an attempt of this run has come to its training."""
+    return (run / FINGERPRINT_FILE).is_file()
+
+
+def fingerprint(run: Path, recipe: Recipe, model_directory: Path, versions: dict[str, str] | None = None) -> dict[str, Any]:
+    """What the run depends on, as it is now. `versions` are those of this interpreter, unless given."""
+    data = [path for source in recipe.sources if not source.path.startswith(HUB) for path in _source_files(source.path)]
+    model = sorted({path for pattern in _MODEL_FILES for path in model_directory.glob(pattern) if path.is_file()})
+    return {
+        "recipe": _flat(msgspec.to_builtins(recipe)),
+        "data": {str(path): _identity(path) for path in data},
+        "samples": {path.name: _identity(path) for path in sorted((run / "data").glob("*.jsonl")) if path.name != "ledger.jsonl"},
+        "model": {path.name: _identity(path) for path in model},
+        "template": _template(model_directory),
+        "versions": installed_versions() if versions is None else versions,
+        "devices": sorted({gpu.name for gpu in gpus()}) or ["cpu"],
+    }
+
+
+def installed_versions() -> dict[str, str]:
+    """The libraries that the trained weights depend on, "" where one is missing."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def write(run: Path, found: dict[str, Any]) -> None:
+    write_json(run / FINGERPRINT_FILE, found)
+
+
+def recorded(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / FINGERPRINT_FILE).read_text(encoding="utf-8")))
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What has changed, each in words. Data files that are gone do not count: the run has the samples that were made of them."""
+    found = [
+        f"recipe: {key} was {_short(before['recipe'].get(key))}, now {_short(now['recipe'].get(key))}"
+        for key in sorted(before["recipe"].keys() | now["recipe"].keys())
+        if before["recipe"].get(key) != now["recipe"].get(key)
+    ]
+    for path, identity in now["data"].items():
+        if path not in before["data"]:
+            found.append(f"data: {path} is new")
+        elif before["data"][path] != identity:
+            found.append(f"data: {path} has changed")
+    found += [f"samples: data/{name} {how}" for name, how in _changes(before["samples"], now["samples"])]
+    if before["template"] != now["template"]:
+        found.append("chat template: it has changed")
+    for name, how in _changes(before["model"], now["model"]):
+        only_template = before["template"] != now["template"] and name in ("tokenizer_config.json", "chat_template.jinja")
+        if not only_template:
+            found.append(f"{'tokenizer' if name.startswith('tokenizer') else 'base model'}: {name} {how}")
+    found += [
+        f"{name}: was {before['versions'].get(name) or 'absent'}, now {version or 'absent'}"
+        for name, version in now["versions"].items()
+        if before["versions"].get(name) != version
+    ]
+    if not set(before["devices"]) & set(now["devices"]):
+        found.append(f"device: was {', '.join(before['devices'])}, now {', '.join(now['devices'])}")
+    return found
+
+
+def check_possible(run: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """LuthierError for a change that no force can go on with."""
+    changed = [key for key in _NEEDS_NEW_RUN if before["recipe"].get(key) != now["recipe"].get(key)]
+    if changed:
+        message = f"Since {run} began, its recipe has other values for {', '.join(changed)}, which its checkpoints do not fit."
+        raise LuthierError("This needs a new run", message, f"Set them back, or `luthier train --again {run}` begins anew.")
+    if now["devices"] == ["cpu"] and before["devices"] != ["cpu"]:
+        message = f"{run} was planned for a GPU ({', '.join(before['devices'])}), and nvidia-smi lists none here."
+        raise LuthierError("No GPU", message, f"`luthier train --again {run}` plans it for this machine.")
+
+
+def refusal(run: str, found: list[str]) -> Changed:
+    return Changed(
+        "It cannot go on exactly",
+        f"Since {run} began, this has changed: {'; '.join(found)}.",
+        f"`luthier resume {run} --force` goes on all the same, with the samples it has made, and records this; "
+        f"`luthier train --again {run}` begins anew.",
+    )
+
+
+def order(run: Path, *, forced: bool) -> None:
+    """Tell the next attempt whether to go on in spite of differences."""
+    write_json(run / ORDER_FILE, {"forced": forced})
+
+
+def is_forced(run: Path) -> bool:
+    path = run / ORDER_FILE
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["forced"])
+
+
+def _source_files(source: str) -> list[Path]:
+    try:
+        return [path.absolute() for path in source_files(source).data]
+    except LuthierError:
+        return []  # gone
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str]]:
+    gone = [(name, "is gone") for name in before if name not in now]
+    new = [(name, "is new") for name in now if name not in before]
+    return [*gone, *new, *((name, "has changed") for name in now if name in before and before[name] != now[name])]
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        if not prefix and key in _ANY_VALUE:
+            continue
+        if isinstance(inner, dict) and inner:
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = inner
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _template(model_directory: Path) -> str:
+    """The hash of the chat template, which is a file of its own or a value in the tokenizer's config."""
+    whole = hashlib.blake2b(digest_size=16)
+    for path in sorted(model_directory.glob("*.jinja")):
+        whole.update(path.read_bytes())
+    config = model_directory / "tokenizer_config.json"
+    if config.is_file():
+        try:
+            whole.update(json.dumps(json.loads(config.read_text(encoding="utf-8")).get("chat_template")).encode())
+        except (ValueError, AttributeError):
+            whole.update(config.read_bytes())
+    return whole.hexdigest()
+
+
+def _identity(path: Path) -> list[Any]:
+    """Size and hash. Of a large file its beginning, its end and blocks in between: a changed weight file differs in all of them."""
+    whole = hashlib.blake2b(digest_size=16)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= _WHOLE:
+            whole.update(file.read())
+        else:
+            for number in range(_BLOCKS):
+                file.seek((size - _BLOCK) * number // (_BLOCKS - 1))
+                whole.update(file.read(_BLOCK))
+    return [size, whole.hexdigest()]

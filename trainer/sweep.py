@@ -1,0 +1,182 @@
+"""A sweep: a recipe with lists of values where one value is meant is a grid of runs. Light."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from jobs.errors import LuthierError
+from jobs.job import Job, all_jobs
+from jobs.spec import new_id
+from trainer.launch import run_spec, submit_run
+from trainer.plan import Plan, make_plan
+from trainer.recipe import Recipe, decode, parse_toml, placed, read_text
+
+_MOST_RUNS = 200
+_LONGEST_NAME = 60
+# How the names of the runs abbreviate keys; "" where the value says enough.
+_SHORT = {
+    "learning_rate": "lr",
+    "global_batch": "batch",
+    "micro_batch": "micro",
+    "max_length": "length",
+    "weight_decay": "decay",
+    "max_gradient_norm": "clip",
+    "model": "",
+    "schedule": "",
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep: its whole recipe, and the values by which it differs from the others, by key ("train.learning_rate")."""
+
+    recipe: Recipe
+    varies: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """`axes` has the values of each key that varies; none of a recipe that is one run. `members` are all combinations."""
+
+    name: str
+    axes: dict[str, list[Any]]
+    members: list[Member]
+
+    def plans(self) -> list[Plan]:
+        return [make_plan(member.recipe) for member in self.members]
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read a recipe file that may have lists of values. LuthierError as by trainer.recipe.load, for each combination."""
+    values = parse_toml(read_text(path), str(path))
+    found = list(_axes(values, inspect.type_info(Recipe), ()))
+    axes = {_key(place): options for place, options in found}
+    _check(axes, str(path))
+    members = []
+    for chosen in itertools.product(*axes.values()):
+        varies = dict(zip(axes, chosen, strict=True))
+        recipe = placed(decode(_with(values, [place for place, _ in found], chosen), str(path)), path, named="name" in values)
+        members.append(Member(recipe, varies))
+    name = members[0].recipe.name
+    return Sweep(name, axes, _named(name, members) if axes else members)
+
+
+def start_sweep(sweep: Sweep) -> list[Job]:
+    """Queue all runs, in order. Everything that can be checked is, for all of them, before the first one starts."""
+    identifier = new_id(f"{sweep.name[:30]}-sweep")
+    specs = []
+    for number, member in enumerate(sweep.members, start=1):
+        bond = {"id": identifier, "name": sweep.name, "number": number, "of": len(sweep.members), "varies": member.varies}
+        specs.append(run_spec(member.recipe, bond if sweep.axes else None))
+    return [submit_run(member.recipe, spec) for member, spec in zip(sweep.members, specs, strict=True)]
+
+
+def sweeps() -> dict[str, list[Job]]:
+    """The runs of every sweep, in their order, by the sweep's id; the newest sweep first."""
+    found: dict[str, list[Job]] = {}
+    for job in all_jobs("run"):
+        bond = job.spec.settings.get("sweep")
+        if bond:
+            found.setdefault(str(bond["id"]), []).append(job)
+    return {name: sorted(found[name], key=lambda job: int(job.spec.settings["sweep"]["number"])) for name in sorted(found, reverse=True)}
+
+
+def find_sweep(text: str) -> tuple[str, list[Job]]:
+    """The sweep with this id, or the newest of that name, or the only one whose id contains `text`."""
+    known = sweeps()
+    if text in known:
+        return text, known[text]
+    named = [name for name, jobs in known.items() if jobs[0].spec.settings["sweep"]["name"] == text]
+    partial = [name for name in known if text in name]
+    if named or len(partial) == 1:
+        name = (named or partial)[0]
+        return name, known[name]
+    if partial:
+        raise LuthierError("More than one match", f"{text!r} is part of {', '.join(partial[:5])}.", "Give more of it.")
+    raise LuthierError("No such sweep", f"No sweep is named {text!r}.", "`luthier sweep` lists what there is.")
+
+
+def short_value(value: Any) -> str:
+    """2e-4 rather than 0.0002; other values as a recipe has them."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if value and (abs(value) <= 0.01 or abs(value) >= 1e6):
+        exponent = math.floor(math.log10(abs(value)))
+        return f"{float(f'{value / 10**exponent:.6g}'):g}e{exponent}"
+    return f"{value:g}"
+
+
+def _axes(value: Any, kind: inspect.Type, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
+    """The places at which `value` has a list and the recipe one value. What fits nowhere is left to the decoder, which tells of it."""
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    if isinstance(value, dict):
+        for struct in (one for one in kinds if isinstance(one, inspect.StructType)):
+            known = {field.encode_name: field.type for field in struct.fields}
+            for name, inner in value.items():
+                if name in known:
+                    yield from _axes(inner, known[name], (*place, name))
+    elif isinstance(value, list):
+        lists = [one for one in kinds if isinstance(one, inspect.ListType)]
+        if lists:
+            for number, inner in enumerate(value):
+                yield from _axes(inner, lists[0].item_type, (*place, number))
+        elif not any(isinstance(one, inspect.StructType | inspect.DictType) for one in kinds):
+            yield place, value
+
+
+def _key(place: tuple[str | int, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def _check(axes: dict[str, list[Any]], where: str) -> None:
+    title = "No sweep"
+    if "name" in axes:
+        raise LuthierError(title, f"{where}: name has a list.", "The runs of a sweep get their names from what varies.")
+    for key, options in axes.items():
+        if not options:
+            raise LuthierError(title, f"{where}: {key} has an empty list.", "Give it a value, or several.")
+        if any(one == other and type(one) is type(other) for one, other in itertools.combinations(options, 2)):
+            raise LuthierError(title, f"{where}: {key} has a value twice.", "Each combination is run once; vary train.seed to repeat one.")
+    runs = math.prod(len(options) for options in axes.values())
+    if runs > _MOST_RUNS:
+        raise LuthierError(title, f"{where}: its lists make {runs:,} combinations.", f"At most {_MOST_RUNS} runs make a sweep.")
+
+
+def _with(values: Any, places: list[tuple[str | int, ...]], chosen: tuple[Any, ...]) -> Any:
+    """A copy of a recipe's values with one value at each of the places."""
+    copy = msgspec.json.decode(msgspec.json.encode(values))
+    for place, value in zip(places, chosen, strict=True):
+        inner = copy
+        for part in place[:-1]:
+            inner = inner[part]
+        inner[place[-1]] = value
+    return copy
+
+
+def _named(name: str, members: list[Member]) -> list[Member]:
+    """The members with names that say what varies; numbered where that is too long or not unique."""
+    names = ["-".join([name, *(_label(key, value) for key, value in member.varies.items())]) for member in members]
+    if len({*names}) < len(names) or max(map(len, names)) > _LONGEST_NAME:
+        width = len(str(len(members)))
+        names = [f"{name[: _LONGEST_NAME - width - 1]}-{number:0{width}}" for number in range(1, len(members) + 1)]
+    return [replace(member, recipe=msgspec.structs.replace(member.recipe, name=own)) for own, member in zip(names, members, strict=True)]
+
+
+def _label(key: str, value: Any) -> str:
+    last = re.sub(r"[\[\]]", "", key.rpartition(".")[2])
+    short = _SHORT.get(last, last.replace("_", "-"))
+    if isinstance(value, bool):
+        return short if value else f"no-{short}"
+    if isinstance(value, str):
+        text = re.sub(r"[^A-Za-z0-9.]+", "-", Path(value).name).strip("-.")
+        return f"{short}-{text}" if short else text
+    return f"{short}{short_value(value)}"

@@ -1,0 +1,109 @@
+"""`luthier chart`: a run's charts in the terminal, or as a file."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from jobs import job as jobs
+from jobs.errors import LuthierError
+from tui.chart_export import FORMATS, export, view_of
+from tui.charts.metrics import METRICS, Metric, default_smoothing
+from tui.charts.picture import draw
+from tui.charts.view import View
+from tui.commands.output import json_option, out, print_json, talk
+from tui.run_colours import MOST_RUNS
+from tui.run_events import RunReader
+from tui.run_plots import plot_of, readout
+from tui.run_track import Track
+
+_HEIGHT = 18
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--out", "path", type=click.Path(path_type=Path), help=f"Write a file: {', '.join(FORMATS)}. CSV has every value of every step."
+)
+@click.option("--metric", "names", multiple=True, help="loss (the default), eval_loss, learning_rate, ... or all. Once for each.")
+@click.option("--log", "logarithmic", is_flag=True, help="A logarithmic scale.")
+@click.option("--smooth", type=click.IntRange(min=1), help="Smooth over so many steps; 1 is not at all. Default: what suits the run.")
+@json_option
+def chart(runs: tuple[str, ...], path: Path | None, names: tuple[str, ...], logarithmic: bool, smooth: int | None, as_json: bool) -> None:
+    """Draw the charts of a run, or of up to four over each other."""
+    tracks = read_tracks(runs)
+    metrics = chosen(tracks[0], names)
+    view = view_of(tracks, logarithmic, smooth or 1)
+    view = replace(view, window=smooth or default_smoothing(int(view.end)))
+    if path is not None:
+        export(path, tracks, metrics, view)
+        if as_json:
+            print_json({"file": str(path.absolute()), "runs": [track.job.id for track in tracks], "metrics": [one.key for one in metrics]})
+        else:
+            talk.print(f"Wrote {path}.")
+    elif as_json:
+        print_json([_as_json(track, metrics) for track in tracks])
+    else:
+        for one in metrics:
+            _print(tracks, one, view)
+
+
+def read_tracks(runs: tuple[str, ...]) -> list[Track]:
+    """The runs with everything that was told of them."""
+    if len(runs) > MOST_RUNS:
+        raise LuthierError("Too many runs", f"At most {MOST_RUNS} can be drawn over each other.", "Name fewer.")
+    tracks = []
+    for slot, name in enumerate(runs):
+        job = jobs.find(name, "run")
+        reader = RunReader(job.events_path)
+        while reader.read():
+            pass
+        tracks.append(Track(job, slot, reader, 1.0))
+    return tracks
+
+
+def chosen(track: Track, names: tuple[str, ...]) -> list[Metric]:
+    known = {one.key: one for one in track.record.metrics()}
+    if "all" in names:
+        return [one for key, one in known.items() if track.record.curves.get(key)]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise LuthierError("No such metric", f"{unknown[0]} was not measured.", f"There are {', '.join(known)}.")
+    return [known[name] for name in names] or [METRICS[0]]
+
+
+def _as_json(track: Track, metrics: list[Metric]) -> dict[str, object]:
+    curves = {one.key: track.record.curves.get(one.key) for one in metrics}
+    points = {key: list(zip(curve.steps, curve.values, strict=True)) for key, curve in curves.items() if curve}
+    return {"run": track.job.id, "metrics": points}
+
+
+_STYLES = {
+    "run-0": "yellow",
+    "run-1": "blue",
+    "run-2": "green",
+    "run-3": "red",
+    "eval": "bold blue",
+    "kept": "green",
+    "warned": "bold yellow",
+}
+
+
+def _print(tracks: list[Track], metric: Metric, view: View) -> None:
+    """The picture of the screen, as wide as the terminal."""
+    width = min(120, shutil.get_terminal_size().columns)
+    picture = draw(plot_of(tracks, metric, view, None), width, _HEIGHT)
+    heading = f"{metric.title}   {readout(tracks, metric, view, None).plain}"
+    out.print(Text(heading, "bold"), no_wrap=True, overflow="ellipsis")
+    if not picture.rows:
+        talk.print("No values yet.")
+    for row in picture.rows:
+        line = Text(no_wrap=True)
+        for cell in row:
+            line.append(cell.text, _STYLES.get(cell.style, "dim" if cell.style != "plain" else ""))
+        out.print(line)
+    out.print()

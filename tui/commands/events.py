@@ -1,0 +1,89 @@
+"""An event as a person reads it, in a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from jobs.events import Event
+from tui import figures
+
+
+def event_line(event: Event) -> str:
+    """Time, kind, and what the event says."""
+    clock = time.strftime("%H:%M:%S", time.localtime(event["t"]))
+    return f"{clock}  {event['kind']:<15} {_TEXTS.get(event['kind'], _fields)(event)}".rstrip()
+
+
+def _fields(event: Event) -> str:
+    return " ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in ("t", "kind"))
+
+
+def _step(event: Event) -> str:
+    parts = [f"{event.get('step')}/{event.get('total')}"]
+    if "loss" in event:
+        parts.append(f"loss {_short(event['loss'])}")
+    if "learning_rate" in event:
+        parts.append(f"lr {_short(event['learning_rate'])}")
+    if "tokens_per_second" in event:
+        parts.append(f"{figures.count(event['tokens_per_second'])} tokens/s")
+    return "  ".join(parts)
+
+
+def _evaluated(event: Event) -> str:
+    metrics = "".join(f"  {name} {_short(value)}" for name, value in (event.get("metrics") or {}).items())
+    return f"at step {event.get('step')}  loss {_short(event.get('loss'))}{metrics}"
+
+
+def _checkpoint(event: Event) -> str:
+    about = ", ".join(str(part) for part in (event.get("reason"), "the best so far" if event.get("best") else "") if part)
+    return f"at step {event.get('step')}{f' ({about})' if about else ''}"
+
+
+def _ended(event: Event) -> str:
+    swept = event.get("swept") or 0
+    return f"status {event.get('code')}{', stopped' if event.get('stopped') else ''}{f', {swept} processes swept' if swept else ''}"
+
+
+def _error(event: Event) -> str:
+    return f"{event.get('title')}: {event.get('message')} {event.get('hint') or ''}".replace("\n", " ")
+
+
+def _started(event: Event) -> str:
+    slots = event.get("slots") or []
+    return f"pid {event.get('pid')}{' on ' + ', '.join(slots) if slots else ''}"
+
+
+def _resumed(event: Event) -> str:
+    differences = event.get("differences") or []
+    return f"from step {event.get('step')}{'; changed since: ' + ', '.join(map(str, differences)) if differences else ''}"
+
+
+def _sample(event: Event) -> str:
+    return f"at step {event.get('step')}  {_cut(event.get('prompt'))} -> {_cut(event.get('answer'))}"
+
+
+def _cut(value: Any, length: int = 60) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_TEXTS: dict[str, Callable[[Event], str]] = {
+    "step": _step,
+    "eval": _evaluated,
+    "checkpoint": _checkpoint,
+    "checkpoint_removed": lambda event: f"at step {event.get('step')}",
+    "phase": lambda event: str(event.get("name", "")),
+    "queued": lambda event: f"attempt {event.get('attempt')}" if event.get("attempt", 1) != 1 else "",
+    "waiting": lambda event: f"for {event.get('waits_for')}",
+    "started": _started,
+    "resumed": _resumed,
+    "sample": _sample,
+    "error": _error,
+    "exited": _ended,
+}

@@ -1,0 +1,38 @@
+"""`luthier resume`."""
+
+from __future__ import annotations
+
+import click
+
+from jobs.job import find
+from jobs.state import Done
+from trainer import launch
+from trainer.checkpoints import complete_checkpoints
+from tui.commands.output import json_option, print_json, talk
+from tui.commands.progress import follow_job
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--force", is_flag=True, help="Go on although data, template, recipe or versions have changed.")
+@click.option("--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on.")
+@json_option
+def resume(job_id: str, force: bool, follow: bool, as_json: bool) -> None:
+    """Have a run that was stopped, failed or lost go on from its newest checkpoint, exactly."""
+    job = find(job_id, "run")
+    launch.resume(job, force)
+    checkpoints = complete_checkpoints(job.directory)
+    step = checkpoints[-1].step if checkpoints else 0
+    if as_json:
+        print_json({"id": job.id, "step": step, "directory": str(job.directory)})
+    else:
+        click.echo(job.id)
+    talk.print(f"It goes on from step {step}." if step else "It has no checkpoint: it begins again.")
+    if not follow:
+        talk.print(f"[dim]Progress: luthier log -f {job.id}  ·  stop: luthier stop {job.id}[/]")
+        return
+    try:
+        follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))
+    except KeyboardInterrupt:
+        talk.print(f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}` stops it.")
+        raise

@@ -1,0 +1,140 @@
+"""`luthier sweep`, and what `luthier plan` and `train` say of one."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import click
+
+from jobs.job import Job
+from jobs.state import Running, word
+from trainer.comparison import Row, compare, not_comparable, winner
+from trainer.plan import Plan
+from trainer.sweep import Sweep, find_sweep, short_value, sweeps
+from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.figures import age, duration
+from tui.figures import loss as loss_text
+from tui.glyphs import glyphs
+
+_WIDE = 100  # columns of a terminal that has room for the runs' names
+
+
+@click.command()
+@click.argument("sweep_id", metavar="[SWEEP]", required=False)
+@json_option
+def sweep(sweep_id: str | None, as_json: bool) -> None:
+    """Compare the runs of a sweep: what varies, losses, metrics, time. Without SWEEP: which sweeps there are."""
+    if sweep_id is None:
+        _list(as_json)
+        return
+    identifier, jobs = find_sweep(sweep_id)
+    rows = compare(jobs)
+    if as_json:
+        print_json({"id": identifier, "name": _name(jobs), "runs": [_as_json(row) for row in rows]})
+        return
+    _show(rows)
+
+
+def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
+    """How many runs there are, and what they differ in: the values that vary, and what the plans make of them."""
+    axes = " × ".join(f"{key} {', '.join(map(short_value, values))}" for key, values in sweep.axes.items())
+    out.print(f"[bold]A sweep of {len(sweep.members)} runs[/]: {axes}")
+    steps, batches = {plan.steps for plan in plans}, {plan.micro_batch for plan in plans}
+    if len(steps) > 1 or len(batches) > 1:
+        table = plain_table("run", ">steps", ">at a time")
+        for member, plan in zip(sweep.members, plans, strict=True):
+            table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.micro_batch))
+        out.print(table)
+    else:
+        out.print(f"[dim]{', '.join(member.recipe.name for member in sweep.members)}[/]", soft_wrap=False)
+    out.print()
+
+
+def sweep_json(sweep: Sweep, plans: list[Plan]) -> dict[str, Any]:
+    runs = [
+        {"name": member.recipe.name, "varies": member.varies, "plan": plan.to_json()}
+        for member, plan in zip(sweep.members, plans, strict=True)
+    ]
+    return {"name": sweep.name, "axes": sweep.axes, "runs": runs}
+
+
+def _list(as_json: bool) -> None:
+    known = sweeps()
+    states = {name: [word(job.state()) for job in jobs] for name, jobs in known.items()}
+    if as_json:
+        found = known.items()
+        print_json([{"id": name, "name": _name(jobs), "runs": [job.id for job in jobs], "states": states[name]} for name, jobs in found])
+        return
+    if not known:
+        talk.print("No sweeps yet. A recipe with lists of values makes one: `luthier train RECIPE`.")
+        return
+    table = plain_table("id", ">runs", "states", "varies", "age")
+    for name, jobs in known.items():
+        counted = ", ".join(f"{count} {state}" for state, count in Counter(states[name]).most_common())
+        table.add_row(name, str(len(jobs)), counted, ", ".join(jobs[0].spec.settings["sweep"]["varies"]), age(jobs[0].created))
+    out.print(table)
+
+
+def _name(jobs: list[Job]) -> str:
+    return str(jobs[0].spec.settings["sweep"]["name"])
+
+
+def _show(rows: list[Row]) -> None:
+    keys = list(rows[0].varies)
+    metrics = list(dict.fromkeys(name for row in rows for found in (row.best, row.last) if found for name in found.metrics))
+    best = winner(rows)
+    wide = not out.is_terminal or out.width >= _WIDE
+    names = ["run"] if wide else []  # what varies says it too
+    headings = [*names, *(f">{key.rpartition('.')[2]}" for key in keys), "state", ">loss", ">eval", ">at step"]
+    table = plain_table("", *headings, *(f">{name}" for name in metrics), ">time")
+    for row in rows:
+        found = row.best
+        cells = [
+            glyphs().best if row is best else " ",
+            *([row.job.spec.name] if wide else []),
+            *(short_value(row.varies.get(key, "")) for key in keys),
+            _state(row),
+            loss_text(row.loss),
+            loss_text(found.loss) if found else "",
+            str(found.step) if found else "",
+            *(f"{found.metrics[name]:.3g}" if found and name in found.metrics else "" for name in metrics),
+            duration(row.seconds) if row.seconds is not None else "",
+        ]
+        table.add_row(*cells, style="bold" if row is best else "")
+    out.print(table)
+    why = not_comparable(rows)
+    if why:
+        out.print(f"[dim]No best one is marked: {why}.[/]")
+    elif best is not None:
+        out.print(f"[dim]{glyphs().best} best by {best.metric}: {best.job.id}[/]")
+
+
+def _state(row: Row) -> str:
+    state = f"{getattr(glyphs(), word(row.state))} {word(row.state)}"
+    if isinstance(row.state, Running):
+        return f"{state} {row.state.step}/{row.state.total}"
+    return f"{state}, early" if row.early_stop else state
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    def plain(found: Any) -> dict[str, Any] | None:
+        return None if found is None else {"step": found.step, "epoch": found.epoch, "loss": _finite(found.loss), "metrics": found.metrics}
+
+    return {
+        "id": row.job.id,
+        "name": row.job.spec.name,
+        "varies": row.varies,
+        "state": word(row.state),
+        "loss": _finite(row.loss),
+        "metric": row.metric,
+        "best": plain(row.best),
+        "last": plain(row.last),
+        "seconds": row.seconds,
+        "early_stop": row.early_stop,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -4,7 +4,8 @@
 
 The data are real conversations: chitchat-dataset (BYU, MIT licence), read out of its wheel. Short: every two-sided one, as it is. Long: the
 same ones joined to the length of ShareGPT's, with messages as long as there. Each round takes the two sides one after the other; a ratio is
-of the medians of all rounds, by the clock on the wall. TRL's preparation is measured on the first 1,000 conversations. Exits with 1 where a limit is exceeded, or where TRL's labels are not the same.
+of the medians of all rounds, by the clock on the wall. TRL's preparation is measured on the first 1,000 conversations. Exits with 1 where a
+limit is exceeded, or where TRL's labels are not the same.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ def test_check_exits_with_1_where_a_policy_says_stop(builtin_model: Path, source
     answer = luthier("check", str(recipe))
     assert answer.returncode == 1
     assert "row 1" in answer.stderr and "policy.consecutive" in answer.stderr and "Traceback" not in answer.stderr
+    assert "all 4" in " ".join(answer.stdout.split())  # the whole file is accounted for first
     assert inspections() == []
 
 

@@ -50,12 +50,15 @@ class LogIndex:
         if start >= end:
             return []
         shown = []
-        with self.path.open("rb") as file:
-            for number in range(start, end):
-                first = self._starts[number]
-                last = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._end
-                file.seek(max(first, last - _LONGEST))
-                shown.append(_shown(file.read(max(0, min(last - first, _LONGEST)))))
+        try:
+            with self.path.open("rb") as file:
+                for number in range(start, end):
+                    first = self._starts[number]
+                    last = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._end
+                    file.seek(max(first, last - _LONGEST))
+                    shown.append(_shown(file.read(max(0, min(last - first, _LONGEST)))))
+        except FileNotFoundError:  # the job was deleted while its log is looked at
+            return [""] * (end - start)
         return shown
 
 

@@ -156,6 +156,8 @@ def test_the_log_index_reads_lines_as_a_terminal_shows_them(tmp_path: Path) -> N
         file.write(b"ished\nnext\n")
     assert index.extend() and not index.extend()
     assert [index.line(3), index.line(4)] == ["unfinished", "next"] and len(index) == 5
+    path.unlink()
+    assert index.lines(0, 2) == ["", ""] and not index.extend()
 
 
 def test_a_search_goes_round_and_finds_what_a_terminal_shows(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def _print(tracks: list[Track], metric: Metric, view: View) -> None:
     """The picture of the screen, as wide as the terminal."""
     width = min(120, shutil.get_terminal_size().columns)
     picture = draw(plot_of(tracks, metric, view, None), width, _HEIGHT)
-    heading = f"{metric.title}   {readout(tracks, metric, view, None).plain}"
+    title = f"{metric.title}   "
+    heading = title + readout(tracks, metric, view, None, width - len(title)).plain
     out.print(Text(heading, "bold"), no_wrap=True, overflow="ellipsis")
     if not picture.rows:
         talk.print("No values yet.")

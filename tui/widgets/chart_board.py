@@ -74,6 +74,10 @@ class ChartBoard(Vertical):
     def on_resize(self, event: Resize) -> None:
         self.call_after_refresh(self.redraw)
 
+    def begin(self) -> None:
+        """Another run: all of it, without a cursor."""
+        self.view, self.cursor, self._window = View(logarithmic=self.view.logarithmic), None, None
+
     def show(self, tracks: list[Track], waiting: Content) -> None:
         """`waiting` stands where there is no curve yet."""
         self.tracks = tracks

@@ -56,6 +56,7 @@ class RunView(Vertical):
         if not self.tracks or job.id != self.tracks[0].job.id:
             self.workers.cancel_node(self)
             self.tracks = [Track(job, alive=isinstance(state, Alive))]
+            self.board.begin()
             self.board.title = job.spec.name if self.has_class("-named") else ""
             self._read_past(self.tracks[0])
         self.advance(state)

@@ -43,14 +43,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Receipt:
-    """`files` are the hashes of all files of the merged model but this one. `into` is "base" or "dequantised". `tied` says whether input and
-    output embeddings are one tensor. `stop_token_ids` are those of its generation config. `seconds` is the time the merge took."""
+    """`files` are the hashes of all files of the merged model but this one, `seconds` is the time the merge took.
+
+    `into` is "base" or "dequantised", `dtype` what was asked for ("" for the base's own types). `tied`: input and output embedding are one
+    tensor, as the config says; None if it says nothing. `stop_token_ids` are those of its generation config. `largest_change` is that of
+    all tensors; `changed` and `copied` count them.
+    """
 
     base: Source
     adapter: Source
     into: str
     dtype: str
-    tied: bool
+    tied: bool | None
     stop_token_ids: list[int]
     files: dict[str, str]
     tensors: list[TensorRecord]

@@ -9,6 +9,7 @@ from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.job import Job, create, start
 from jobs.spec import Spec
+from models import certificate
 from trainer.plan import make_plan
 from trainer.recipe import Recipe, load, to_toml
 
@@ -19,7 +20,8 @@ ADAPTER_FOLDER = "adapter"
 def train(recipe: Recipe) -> Job:
     """Plan the run, freeze its recipe into a new job folder and start its supervisor. Everything that can be checked is, first."""
     plan = make_plan(recipe)
-    spec = Spec(kind="run", name=recipe.name, module="trainer.worker", settings=plan.to_json(), slots=plan.slots, grace_seconds=120.0)
+    then = [certificate.order(recipe.name, "{job}", plan.model, plan.slots)] if recipe.certify else []
+    spec = Spec("run", recipe.name, "trainer.worker", settings=plan.to_json(), slots=plan.slots, then=then, grace_seconds=120.0)
     job = create(spec)
     try:
         write_atomic(job.directory / RECIPE_FILE, to_toml(recipe))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.files import write_json
 from jobs.worker import WorkerContext, run_worker
+from models import provenance
 from models.registry import resolve
 from trainer.launch import ADAPTER_FOLDER, frozen_recipe
 from trainer.plan import Plan
@@ -30,6 +31,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
 
     context.phase("preparing the data", seconds_left=3)
     directory = resolve(plan.model_directory)
+    provenance.record_base(context.directory, directory)
     tokenizer = load_tokenizer(directory)
     report = check_template(tokenizer, directory)
     context.event("template", **report.to_json())
@@ -55,6 +57,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         return None
     context.phase("saving the adapter")
     _save_adapter(context, model, plan)
+    provenance.record_adapter(context.directory, context.directory / ADAPTER_FOLDER)
     return {
         "adapter": str(context.directory / ADAPTER_FOLDER),
         "steps": trainer.state.global_step,

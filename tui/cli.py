@@ -24,6 +24,7 @@ _COMMANDS = {
     "log": "tui.commands.runs:log",
     "stop": "tui.commands.runs:stop",
     "remove": "tui.commands.runs:remove",
+    "certify": "tui.commands.certify:certify",
     "serve": "tui.commands.serve:serve",
     "server": "tui.commands.serve:server",
     "chat": "tui.commands.chat:chat",

@@ -106,19 +106,22 @@ def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: floa
     return Check(name, verdict, sentence, round(moved, 4), round(green, 4), round(red, 4), "nats a token", at_least=True)
 
 
-def agreement(what: str, tuned: Scores, other: Scored, unit: Noise) -> list[Check]:
-    """One implementation against transformers with PEFT, which is what was trained: three figures, three checks."""
+def agreement(name: str, what: str, tuned: Scores, other: Scored, unit: Noise) -> list[Check]:
+    """One implementation against transformers with PEFT, which is what was trained: three figures, three checks.
+
+    `name` begins the names of the checks, `what` says it in a sentence.
+    """
     if isinstance(other, Broken):
-        return [Check(f"{what}: agreement", "red", f"{what} cannot be run: {other.reason}")]
+        return [Check(f"{name}, agreement", "red", f"{what} cannot be run: {other.reason}")]
     found = difference(tuned, other)
     rows = (
-        ("log-probabilities", found.spread, unit.spread, "nats a token", "differs from the trained model by {:.4f} nats a token"),
+        ("log-probs", found.spread, unit.spread, "nats a token", "differs from the trained model by {:.4f} nats a token"),
         ("mean NLL", abs(found.nll), unit.nll, "nats", "has a mean NLL {:.4f} nats away from the trained model's"),
         (
             "top-1",
             found.disagreed,
             unit.disagreed,
-            "share of tokens",
+            "of tokens",
             "would choose another token than the trained model at {:.1%} of all places",
         ),
     )
@@ -129,7 +132,7 @@ def agreement(what: str, tuned: Scores, other: Scored, unit: Noise) -> list[Chec
         sentence = f"{what} {words.format(figure)}, {much}."
         checks.append(
             Check(
-                f"{what}: {figure_name}",
+                f"{name}, {figure_name}",
                 verdict,
                 sentence,
                 _rounded(figure),

@@ -78,12 +78,14 @@ def stop_ids(what: str, samples: Sequence[Sample], known: Sequence[int]) -> Chec
     unknown = sorted(trained - set(known))
     if unknown:
         sentence = (
-            f"Training taught the model to end with token {', '.join(map(str, unknown))}, but {what} names only "
+            f"Training taught the model to end with token {', '.join(map(str, unknown))}, but the {what} model names only "
             f"{', '.join(map(str, known)) or 'none'} as stop tokens (generation_config.json, eos_token): answers would not end there."
         )
     else:
-        sentence = f"Every stop token that was trained ({', '.join(map(str, sorted(trained))) or 'none'}) is one that {what} names."
-    return Check(f"stop tokens, {what}", "red" if unknown else "green", sentence, len(unknown), 0, 0, "trained stop tokens unknown")
+        sentence = (
+            f"Every stop token that was trained ({', '.join(map(str, sorted(trained))) or 'none'}) is one that the {what} model names."
+        )
+    return Check(f"stop tokens, {what}", "red" if unknown else "green", sentence, len(unknown), 0, 0, "unknown")
 
 
 def stopping(what: str, answers: Sequence[Answer], base: Sequence[Answer]) -> list[Check]:
@@ -94,20 +96,19 @@ def stopping(what: str, answers: Sequence[Answer], base: Sequence[Answer]) -> li
     past = [answer for answer in answers if answer.ran_past is not None]
     checks = []
     if past:
-        sentence = (
-            f"{len(past)} of {len(answers)} answers of {what} went on after the stop token {past[0].ran_past}: the server does not know it."
-        )
-        checks.append(Check(f"{name}: ran past", "red", sentence, len(past), 0, 0, f"of {len(answers)} answers"))
+        went_on = f"{len(past)} of {len(answers)} answers of the {what} model went on after the stop token {past[0].ran_past}"
+        sentence = f"{went_on}: the server does not know it."
+        checks.append(Check(f"{name}, past the end", "red", sentence, len(past), 0, 0, f"of {len(answers)} answers"))
     share = sum(answer.stopped for answer in answers) / len(answers)
     of_base = sum(answer.stopped for answer in base) / len(base) if base else 0.0
     verdict: Verdict = "green" if share >= _FEW_STOPS else "amber" if share > 0 or len(answers) < _ENOUGH_ANSWERS else "red"
     beside = f" (base: {of_base:.0%})" if base else ""
-    sentence = f"{share:.0%} of the answers of {what} end with a stop token, the others by length{beside}."
+    sentence = f"{share:.0%} of the answers of the {what} model end with a stop token, the others by length{beside}."
     if verdict == "red":
-        sentence = f"No answer of {what} ends with a stop token, although each had room for twice its reference{beside}."
+        sentence = f"No answer of the {what} model ends with a stop token, although each had room for twice its reference{beside}."
     elif verdict == "amber":
-        sentence = f"Only {share:.0%} of the answers of {what} end with a stop token within twice their reference{beside}."
-    checks.append(Check(name, verdict, sentence, round(share, 3), _FEW_STOPS, 0, "share of answers", at_least=True))
+        sentence = f"Only {share:.0%} of the answers of the {what} model end with a stop token within twice their reference{beside}."
+    checks.append(Check(name, verdict, sentence, round(share, 3), _FEW_STOPS, 0, "of answers", at_least=True))
     return checks
 
 
@@ -131,7 +132,7 @@ def exact_bytes(changes: dict[str, list[str]] | None) -> list[Check]:
 
 def merged_bytes(differing: list[str] | None) -> Check:
     """The merged model against its receipt; None: it has none."""
-    name = "exact bytes, merged model"
+    name = "exact bytes, merged"
     if differing is None:
         return Check(name, "amber", "The merged model has no receipt: what it was made of cannot be shown. `luthier merge` writes one.")
     if differing:

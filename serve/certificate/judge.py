@@ -51,14 +51,14 @@ def checks(evidence: Evidence) -> list[Check]:
 
 def _prompts(evidence: Evidence, reference: Reference) -> list[Check]:
     found: list[Check] = []
-    for what, rendered in (("", evidence.rendered), (", merged model", evidence.merged_rendered)):
+    for what, rendered in (("", evidence.rendered), (", merged", evidence.merged_rendered)):
         if rendered is None:
             continue
         made = [single.token_ids(evidence.samples, reference, rendered), single.probes(evidence.probes, reference, rendered)]
         found += [_named(check, f"{check.name}{what}") for check in made if check is not None]
-    found.append(single.stop_ids("the base model", evidence.samples, reference.stop_ids))
+    found.append(single.stop_ids("base", evidence.samples, reference.stop_ids))
     if reference.merged is not None:
-        found.append(single.stop_ids("the merged model", evidence.samples, reference.merged_stop_ids))
+        found.append(single.stop_ids("merged", evidence.samples, reference.merged_stop_ids))
     return found
 
 
@@ -80,9 +80,9 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
     if evidence.tuned is not None:
         found.append(agreement.effect("vLLM", served, evidence.tuned.scores, unit, moved))
         if isinstance(evidence.tuned.scores, Scores):
-            found += agreement.agreement("vLLM with the adapter", tuned, evidence.tuned.scores, unit)
+            found += agreement.agreement("vLLM + adapter", "vLLM with the adapter", tuned, evidence.tuned.scores, unit)
     elif not evidence.has_merged:
-        found.append(Check("vLLM with the adapter", "amber", f"{evidence.unservable} Until then the tuned model cannot be served."))
+        found.append(Check("vLLM + adapter", "amber", f"{evidence.unservable} Until then the tuned model cannot be served."))
     return [*found, *_merged(evidence, reference, tuned, unit)]
 
 
@@ -91,16 +91,16 @@ def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise
         return []
     if reference.merged is None:
         return [Check("merged model", "red", "The merged model's weights are cut off: it cannot be loaded.")]
-    found = agreement.agreement("the merged model in transformers", tuned, reference.merged, unit)
+    found = agreement.agreement("merged, transformers", "the merged model in transformers", tuned, reference.merged, unit)
     if evidence.merged is not None:
-        found += agreement.agreement("the merged model in vLLM", tuned, evidence.merged.scores, unit)
+        found += agreement.agreement("merged, vLLM", "the merged model in vLLM", tuned, evidence.merged.scores, unit)
     return found
 
 
 def _endings(evidence: Evidence) -> list[Check]:
     base = evidence.base.answers if evidence.base is not None else []
     found = []
-    for what, served in (("the tuned model", evidence.tuned), ("the merged model", evidence.merged)):
+    for what, served in (("tuned", evidence.tuned), ("merged", evidence.merged)):
         if served is not None and isinstance(served.scores, Scores):
             found += single.stopping(what, served.answers, base)
     return found

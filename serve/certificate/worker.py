@@ -252,7 +252,7 @@ class _Counter:
         if now - self._told >= 1.0:
             self._told = now
             left = (now - self._began) / self._done * (self._total - self._done)
-            self._context.phase(f"{self._title}, {self._done} of {self._total}", seconds_left=round(left))
+            self._context.phase(self._title, seconds_left=round(left), done=self._done, total=self._total)
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:

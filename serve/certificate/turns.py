@@ -80,10 +80,17 @@ def _samples(path: Path) -> Iterator[Sample]:
     with path.open("rb") as file:
         for raw in file:
             line = decode(raw)
-            edges = _runs(line.labels)
-            whole = len(edges) != len(line.turns)
-            turns = [] if whole else [Turn(start, end, message) for (start, end), message in zip(edges, line.turns, strict=True)]
-            yield Sample(line.input_ids, line.messages, turns, whole, line.tools)
+            yield sample_of(line.input_ids, line.labels, line.turns, line.messages, line.tools)
+
+
+def sample_of(
+    input_ids: list[int], labels: list[int], trained: list[int], messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
+) -> Sample:
+    """A sample with the places of its trained turns, which are the runs of its labels; `trained` are their message indices."""
+    edges = _runs(labels)
+    whole = len(edges) != len(trained)
+    turns = [] if whole else [Turn(start, end, message) for (start, end), message in zip(edges, trained, strict=True)]
+    return Sample(input_ids, messages, turns, whole, tools)
 
 
 def _runs(labels: list[int]) -> list[tuple[int, int]]:

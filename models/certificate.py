@@ -18,6 +18,7 @@ from jobs.spec import Spec
 
 CERTIFICATE_FILE = "certificate.json"
 _WORKER = "serve.certificate.worker"
+_GPU_ROOM = 6_000_000_000
 _MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 Verdict = Literal["green", "amber", "red"]
@@ -164,9 +165,21 @@ def touched_since(certificate: Certificate) -> list[str]:
     return touched
 
 
-def order(name: str, run: str, model: str, slots: list[str]) -> dict[str, Any]:
+def order(name: str, run: str, model: str, base: Path, slots: list[str]) -> dict[str, Any]:
     """The job that certifies a run: `run` is its folder, or "{job}" where the order stands in the run's own `then`."""
-    settings = {"run": run, "model": model}
     return dataclasses.asdict(
-        Spec(kind="certify", name=f"{name[:28]}-certificate", module=_WORKER, settings=settings, slots=slots, grace_seconds=30.0)
+        Spec(
+            kind="certify",
+            name=f"{name[:28]}-certificate",
+            module=_WORKER,
+            settings={"run": run, "model": model},
+            slots=slots,
+            gpu_bytes=memory_needed(base) if any(slot.startswith("gpu") for slot in slots) else 0,
+            grace_seconds=30.0,
+        )
     )
+
+
+def memory_needed(base: Path) -> int:
+    """Bytes of GPU memory that vLLM needs to say what a certificate asks: the weights and some, and room for a few thousand tokens."""
+    return int(1.2 * sum(path.stat().st_size for path in base.glob("*.safetensors"))) + _GPU_ROOM

@@ -20,7 +20,8 @@ ADAPTER_FOLDER = "adapter"
 def train(recipe: Recipe) -> Job:
     """Plan the run, freeze its recipe into a new job folder and start its supervisor. Everything that can be checked is, first."""
     plan = make_plan(recipe)
-    then = [certificate.order(recipe.name, "{job}", plan.model, plan.slots)] if recipe.certify else []
+    order = certificate.order(recipe.name, "{job}", plan.model, Path(plan.model_directory), plan.slots)
+    then = [order] if recipe.certify else []
     spec = Spec("run", recipe.name, "trainer.worker", settings=plan.to_json(), slots=plan.slots, then=then, grace_seconds=120.0)
     job = create(spec)
     try:

@@ -15,6 +15,8 @@ from serve.client import Endpoint, post
 AT_ONCE = 8  # answers and prompts; scores are asked one by one: vLLM 0.32 on a CPU with LoRA dies of two prompts' log-probabilities at once
 MOST_ANSWERS = 12
 LONGEST_REFERENCE = 160  # tokens: turns that are longer are not generated
+_SPARE = 16
+ROOM = 2 * LONGEST_REFERENCE + _SPARE  # tokens that the longest answer may take
 
 _Result = TypeVar("_Result")
 
@@ -101,12 +103,14 @@ def generated(samples: Sequence[Sample]) -> list[tuple[Sample, Turn]]:
     return turns[:MOST_ANSWERS]
 
 
-async def answers(endpoint: Endpoint, model: str, samples: Sequence[Sample], on_answer: Callable[[], None]) -> list[Answer]:
-    """Greedy answers to the trainer's own prompts, each with room for twice its reference."""
+async def answers(
+    endpoint: Endpoint, model: str, samples: Sequence[Sample], context_length: int, on_answer: Callable[[], None]
+) -> list[Answer]:
+    """Greedy answers to the trainer's own prompts, each with room for twice its reference, as far as the server's context reaches."""
 
     def start(sample: Sample, turn: Turn) -> Callable[[], Coroutine[Any, Any, Answer]]:
         async def answer() -> Answer:
-            found = await _answer(endpoint, model, sample, turn)
+            found = await _answer(endpoint, model, sample, turn, context_length - turn.start)
             on_answer()
             return found
 
@@ -115,8 +119,8 @@ async def answers(endpoint: Endpoint, model: str, samples: Sequence[Sample], on_
     return await _all([start(sample, turn) for sample, turn in generated(samples)])
 
 
-async def _answer(endpoint: Endpoint, model: str, sample: Sample, turn: Turn) -> Answer:
-    room = 2 * (turn.end - turn.start) + 16
+async def _answer(endpoint: Endpoint, model: str, sample: Sample, turn: Turn, most: int) -> Answer:
+    room = min(most, 2 * (turn.end - turn.start) + _SPARE)
     body = {"model": model, "prompt": sample.input_ids[: turn.start], "max_tokens": room, "temperature": 0, "return_token_ids": True}
     choice = (await post(endpoint, "/v1/completions", body))["choices"][0]
     tokens: list[int] = choice.get("token_ids") or []

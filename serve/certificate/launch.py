@@ -22,8 +22,8 @@ def certify(run: Job) -> Job:
     if not (run.directory / ADAPTER_FOLDER / "adapter_config.json").is_file():
         raise LuthierError("Nothing to certify", f"{run.id} has left no adapter.", f"`luthier log {run.id}` tells how far it came.")
     settings = run.spec.settings
-    order = certificate.order(run.spec.name, str(run.directory), str(settings.get("model", "")), list(settings.get("slots", ["cpu"])))
-    return submit(Spec(**order))
+    slots, base = list(settings.get("slots", ["cpu"])), Path(str(settings["model_directory"]))
+    return submit(Spec(**certificate.order(run.spec.name, str(run.directory), str(settings["model"]), base, slots)))
 
 
 def living_job(run: Job) -> Job | None:

@@ -50,7 +50,8 @@ class Sample:
         """What a chat template may treat in a way of its own."""
         roles = {message["role"] for message in self.messages}
         tools = "tools" if self.tools or "tool" in roles else ""
-        return " ".join(filter(None, [tools, "system" if "system" in roles else "", "several" if len(self.turns) > 1 else "one"]))
+        answers = sum(message["role"] == "assistant" for message in self.messages)
+        return " ".join(filter(None, [tools, "system" if "system" in roles else "", "several" if answers > 1 else "one"]))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,12 +65,18 @@ class _Line(msgspec.Struct):
     tools: list[dict[str, Any]] | None = None
 
 
-def chosen(data_directory: Path) -> tuple[str, list[Sample]]:
-    """The file the samples are of, and the samples: held-out ones, or trained ones where nothing was held out."""
+def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str, list[Sample]]:
+    """The file the samples are of, and the samples: held-out ones, or trained ones where nothing was held out.
+
+    Only such as leave room for another token in the model's context. LuthierError if there are none.
+    """
     for name in ("heldout.jsonl", "train.jsonl"):
         path = data_directory / name
         if path.is_file() and path.stat().st_size:
-            return name, _spread(list(islice(_samples(path), _MOST_LINES)))
+            samples = list(islice(_samples(path), _MOST_LINES))
+            fitting = [sample for sample in samples if context_length is None or len(sample.input_ids) < context_length]
+            if fitting:
+                return name, _spread(fitting)
     raise LuthierError(
         "Nothing to compare on", f"{data_directory} has no samples.", "Run the training again; a certificate needs its data."
     )

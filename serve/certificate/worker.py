@@ -27,6 +27,7 @@ from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
 from models.hashing import file_hashes
 from models.merge import receipt
+from models.registry import context_length, read_config
 from serve.certificate import asking, judge
 from serve.certificate.launch import ADAPTER_FOLDER, DATA_FOLDER, merged_directory
 from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Served, write
@@ -39,8 +40,8 @@ from serve.worker import VllmServer
 
 _HOST = "127.0.0.1"
 _TUNED = "tuned"
-_ROOM = 256  # tokens of context beside the longest sample
-_GPU_ROOM = 6e9  # bytes beside the weights: activations, the cache of a few thousand tokens
+# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once.
+_CHUNK = "--max-num-batched-tokens=1024"
 # What two CPU cores take, for the time left: the built-in model's figures.
 _BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
 
@@ -61,7 +62,10 @@ class Certifier:
         self.adapter = self.run.directory / ADAPTER_FOLDER
         self.merged = merged_directory(self.run.directory)
         self.gpu = self.run.spec.settings.get("device") == "gpu"
-        self.source, self.samples = chosen(self.run.directory / DATA_FOLDER)
+        limit = context_length(read_config(self.base))
+        self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)
+        longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
+        self.context_length = longest if limit is None else min(longest, limit)
         sorts = {sample.sort for sample in self.samples}
         has = {"several turns": any("several" in sort for sort in sorts), "a system prompt": any("system" in sort for sort in sorts)}
         has["tools"] = any("tools" in sort for sort in sorts)
@@ -193,12 +197,8 @@ class Certifier:
             server.stop()
 
     def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
-        length = max(len(sample.input_ids) for sample in self.samples) + _ROOM
-        share = 0.9
-        if self.gpu:
-            weights = sum(path.stat().st_size for path in directory.glob("*.safetensors"))
-            share = min(0.9, (1.2 * weights + _GPU_ROOM) / min(gpu.total for gpu in gpus()))
-        options = ServeOptions(dtype="bfloat16", context_length=length, max_loras=1, gpu_memory=share)
+        share = min(0.9, certificate.memory_needed(directory) / min(gpu.total for gpu in gpus())) if self.gpu else 0.9
+        options = ServeOptions(dtype="bfloat16", context_length=self.context_length, max_loras=1, gpu_memory=share, extra_args=[_CHUNK])
         return make_plan(directory.resolve(), BASE, adapters, _HOST, free_port(_HOST), options)
 
     def _await(self, server: VllmServer) -> None:
@@ -211,7 +211,7 @@ class Certifier:
         scores = self._run(asking.scores(server.endpoint, model, self.samples, tell))
         if isinstance(scores, Broken):
             return Served(scores=scores, answers=[])
-        return Served(scores=scores, answers=self._run(asking.answers(server.endpoint, model, self.samples, tell)))
+        return Served(scores=scores, answers=self._run(asking.answers(server.endpoint, model, self.samples, self.context_length, tell)))
 
     def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Run a coroutine unless the job is to stop."""

@@ -73,9 +73,11 @@ def test_files_that_were_touched_since_make_it_outdated(tmp_path: Path) -> None:
     assert certificate.standing(tmp_path).verdict == "red"
 
 
-def test_the_order_is_a_spec_that_names_the_runs_own_folder() -> None:
-    order = certificate.order("a-name-of-quite-some-length-that-goes-on", "{job}", "builtin", ["cpu"])
-    spec = Spec(**order)
+def test_the_order_is_a_spec_that_names_the_runs_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
+    spec = Spec(**certificate.order("a-name-of-quite-some-length-that-goes-on", "{job}", "builtin", tmp_path, ["cpu"]))
     assert (spec.kind, spec.module, spec.slots, spec.then) == ("certify", "serve.certificate.worker", ["cpu"], [])
+    assert spec.gpu_bytes == 0
+    assert Spec(**certificate.order("x", "{job}", "builtin", tmp_path, ["gpu"])).gpu_bytes == 6_000_001_200
     assert spec.settings["run"] == "{job}"
     assert spec.name.endswith("-certificate") and len(spec.name) <= 40

@@ -54,6 +54,13 @@ def test_tokens_are_bounded_and_one_sample_is_always_taken(tmp_path: Path) -> No
     assert [len(sample.input_ids) for sample in chosen(tmp_path)[1]] == [16000]
 
 
+def test_samples_that_fill_the_context_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, "heldout.jsonl", line(length=8), line(length=7))
+    assert [len(sample.input_ids) for sample in chosen(tmp_path, context_length=16)[1]] == [14]
+    with pytest.raises(LuthierError, match="has no samples"):
+        chosen(tmp_path, context_length=14)
+
+
 def test_where_everything_was_trained_a_sample_is_scored_whole(tmp_path: Path) -> None:
     whole = line(turns=2)
     write(tmp_path, "heldout.jsonl", {**whole, "labels": whole["input_ids"]})

@@ -36,7 +36,9 @@ def build(folder: Path, layers: int) -> None:
     linear: dict[str, tuple[int, int]] = {}
     for layer in range(layers):
         prefix = f"model.layers.{layer}"
-        here = {f"{prefix}.self_attn.{name}_proj": (rows, hidden) for name, rows in (("q", hidden), ("k", keys), ("v", keys), ("o", hidden))}
+        here = {
+            f"{prefix}.self_attn.{name}_proj": (rows, hidden) for name, rows in (("q", hidden), ("k", keys), ("v", keys), ("o", hidden))
+        }
         here |= {f"{prefix}.mlp.{name}_proj": (inner, hidden) for name in ("gate", "up")} | {f"{prefix}.mlp.down_proj": (hidden, inner)}
         linear |= here
         names += [(f"{name}.weight", size) for name, size in here.items()]
@@ -136,8 +138,8 @@ def main() -> int:
         build(arguments.folder, arguments.layers)
         return 0
     if arguments.part:
-        part = {"ours": ours, "copy": copy, "peft": peft}[arguments.part]
-        print(json.dumps(part(arguments.folder, arguments.folder / f"out-{arguments.part}")))
+        contender = {"ours": ours, "copy": copy, "peft": peft}[arguments.part]
+        print(json.dumps(contender(arguments.folder, arguments.folder / f"out-{arguments.part}")))
         return 0
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         folder = Path(place)
@@ -149,7 +151,10 @@ def main() -> int:
         for number in range(arguments.rounds):
             for part, figures in found.items():
                 figures.append(measure(part, folder))
-            print(f"  round {number + 1}: " + ", ".join(f"{part} {figures[-1]['seconds']:.2f} s" for part, figures in found.items()), flush=True)
+            print(
+                f"  round {number + 1}: " + ", ".join(f"{part} {figures[-1]['seconds']:.2f} s" for part, figures in found.items()),
+                flush=True,
+            )
     return report(found)
 
 
@@ -160,8 +165,8 @@ def report(found: dict[str, list[dict[str, float]]]) -> int:
     cpu = statistics.median(figure["cpu"] for figure in found["ours"])
     print(f"merge {seconds['ours']:.2f} s (CPU {cpu:.2f} s), cp and sync {seconds['copy']:.2f} s, PEFT {seconds['peft']:.2f} s (medians)")
     print(f"merge / copy {of_copy:.2f} (limit {MOST_OF_COPY}), PEFT / merge {of_peft:.2f} (at least {LEAST_OF_PEFT})")
-    libraries = found["ours"][0]["libraries"]
-    print(f"peak memory beyond the libraries ({libraries / 1e6:.0f} MB): merge {peaks['ours'] / 1e6:.0f} MB, PEFT {peaks['peft'] / 1e6:.0f} MB")
+    for part, peak in peaks.items():
+        print(f"peak memory of {part}: {peak / 1e6:.0f} MB beyond its libraries' {found[part][0]['libraries'] / 1e6:.0f} MB")
     return int(of_copy > MOST_OF_COPY or of_peft < LEAST_OF_PEFT or peaks["ours"] > MOST_MEMORY)
 
 

@@ -25,6 +25,7 @@ _COMMANDS = {
     "stop": "tui.commands.runs:stop",
     "remove": "tui.commands.runs:remove",
     "certify": "tui.commands.certify:certify",
+    "merge": "tui.commands.merge:merge",
     "serve": "tui.commands.serve:serve",
     "server": "tui.commands.serve:server",
     "chat": "tui.commands.chat:chat",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,7 +50,10 @@ class Planner:
         places = self._embeddings
         dtype = self._dtype if self._dtype and base.dtype in FLOATS else base.dtype
         if self.tied is not None and places is not None and base.name == f"{places.output}.weight":
-            return [Piece(base.name, self._head or Make(base), base, dtype, dropped=self._head is None)]
+            if self._head is None:
+                return [Piece(base.name, Make(base), base, dtype, dropped=True)]
+            made = replace(self._head, source=base) if self._head.source.same_bytes(base) else self._head
+            return [Piece(base.name, made, base, dtype)]
         make = self._make(module, parameter, base)
         if make != Make(base) and base.dtype not in FLOATS:
             raise refusal(base.name, f"the base has it as {base.dtype}", f"Luthier changes {', '.join(FLOATS)}.")

@@ -1,0 +1,62 @@
+"""Start a merge as a job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from jobs.errors import LuthierError
+from jobs.events import Follower
+from jobs.job import Job, submit
+from jobs.spec import Spec
+from models.merge.plan import DTYPES, plan_merge
+from models.merge.planner import Into
+
+MERGED_FOLDER = "merged"
+_GPU_BYTES = 2 << 30  # what the arithmetic takes of a GPU, its libraries included
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class MergeSettings:
+    """A merge job's orders. `dtype` is a key of DTYPES, None for the base's own types.
+
+    `stop_ids` are the tokens that training ended answers with; None: to be read off the chat template. `run` is the id of the run that the
+    adapter is of. `replace`: a directory at `out` gives way once the new one is whole.
+    """
+
+    base: str
+    adapter: str
+    out: str
+    into: Into = "base"
+    dtype: str | None = None
+    device: Device = "cpu"
+    run: str | None = None
+    stop_ids: list[int] | None = None
+    replace: bool = False
+
+
+def start_merge(settings: MergeSettings) -> Job:
+    """Check what can be checked from headers, and start the job. LuthierError for what cannot be merged, or if `out` is taken."""
+    out = Path(settings.out)
+    if out.exists() and not settings.replace:
+        raise LuthierError("There is something already", f"{out} exists.", "Give another name or --out, or --force to replace it.")
+    if settings.dtype is not None and settings.dtype not in DTYPES:
+        raise LuthierError("No such type", f"{settings.dtype!r} is none of {', '.join(DTYPES)}.", "Leave it out to keep the base's.")
+    plan_merge(Path(settings.base), Path(settings.adapter), into=settings.into, dtype=settings.dtype)
+    slots = ["gpu"] if settings.device == "cuda" else []
+    gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
+    name = f"merge-{settings.run or out.name}"
+    return submit(Spec("merge", name, "models.merge_worker", asdict(settings), slots, gpu_bytes, grace_seconds=30.0))
+
+
+def trained_stops(run: Job) -> list[int] | None:
+    """The token ids that a run trained answers to end with, as it told them; None if it did not."""
+    follower = Follower(run.events_path)
+    while events := follower.read():
+        for event in events:
+            if event["kind"] == "template" and isinstance(event.get("stop_ids"), list):
+                return [int(token) for token in event["stop_ids"]]
+    return None

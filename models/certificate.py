@@ -137,6 +137,8 @@ def standing(run_directory: Path) -> Standing:
     touched = touched_since(certificate)
     if touched and certificate.verdict != "red":
         return Standing("amber", f"{touched[0]} has changed since the certificate was made.", outdated=True)
+    if certificate.verdict == "green" and certificate.merged is None and (run_directory / "merged" / "config.json").is_file():
+        return Standing("amber", "The merged model was made after the certificate, which does not speak of it.", outdated=True)
     return Standing(certificate.verdict, reason, outdated=bool(touched))
 
 

@@ -73,6 +73,15 @@ def test_files_that_were_touched_since_make_it_outdated(tmp_path: Path) -> None:
     assert certificate.standing(tmp_path).verdict == "red"
 
 
+def test_a_merge_made_since_is_not_vouched_for(tmp_path: Path) -> None:
+    certificate.write(tmp_path, make(tmp_path, "green"))
+    (tmp_path / "merged").mkdir()
+    assert certificate.standing(tmp_path).verdict == "green"  # being made
+    (tmp_path / "merged" / "config.json").write_text("{}")
+    found = certificate.standing(tmp_path)
+    assert (found.verdict, found.outdated) == ("amber", True) and "made after the certificate" in found.reason
+
+
 def test_the_order_is_a_spec_that_names_the_runs_own_folder(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
     spec = Spec(**certificate.order("a-name-of-quite-some-length-that-goes-on", "{job}", "builtin", tmp_path, ["cpu"]))

@@ -53,4 +53,9 @@ def _number(check: Check, value: float | None) -> str:
         return ""
     if check.unit in ("of tokens", "of answers"):
         return f"{100 * value:.1f} %"
-    return f"{value:,.0f}".replace(",", " ") if value == int(value) else f"{value:.4f}"
+    return thousands(value) if value == int(value) else f"{value:.4f}"
+
+
+def thousands(value: float) -> str:
+    """A whole number in groups of three: "1 596"."""
+    return f"{value:,.0f}".replace(",", " ")

@@ -14,7 +14,7 @@ from jobs.job import Job, find
 from jobs.state import Done
 from models import certificate
 from models.certificate import Certificate
-from tui.certificate_badge import bound, figure, sign
+from tui.certificate_badge import bound, figure, sign, thousands
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.figures import age, duration
@@ -71,7 +71,7 @@ def _print(made: Certificate, touched: list[str]) -> None:
     glyph, _, word = sign(standing)
     sample = made.sample
     out.print(f"[bold {_COLOURS[made.verdict]}]{glyph} {word}[/]  [bold]{made.run}[/]")
-    told = f"{sample['turns']} turns, {sample['tokens']:,} tokens of {sample['file']}"
+    told = f"{sample['turns']} turns, {thousands(sample['tokens'])} tokens of {sample['file']}"
     out.print(f"[dim]made {age(made.made)} in {duration(made.seconds)} on {told}, {made.versions.get('device', '')}[/]\n")
     out.print(_models(made))
     out.print("")
@@ -86,7 +86,7 @@ def _models(made: Certificate) -> Table:
     table = plain_table("model", "engine", ">mean NLL", ">tokens", ">ended by stop")
     for column in made.columns:
         stopped = "" if not column.answers else f"{column.stopped} of {column.answers}"
-        table.add_row(column.model, column.engine, f"{column.nll:.4f}", f"{column.tokens:,}", stopped)
+        table.add_row(column.model, column.engine, f"{column.nll:.4f}", thousands(column.tokens), stopped)
     return table
 
 

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from models import certificate
 from models.certificate import Certificate, Check, Standing
 from tui import figures
-from tui.certificate_badge import badge, bound, figure, sign
+from tui.certificate_badge import badge, bound, figure, sign, thousands
 from tui.widgets.key_line import KeyHint, KeyLine
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
@@ -51,7 +51,7 @@ class CertificateModal(ModalScreen[bool]):
 
 
 def certificate_text(made: Certificate, standing: Standing, *, units: bool) -> Content:
-    tokens = f"{made.sample['tokens']:,}".replace(",", " ")
+    tokens = thousands(made.sample["tokens"])
     when = f"   {figures.age(made.made)}, in {figures.duration(made.seconds)}, on {made.sample['turns']} turns, {tokens} tokens"
     lines = [Content.assemble(badge(standing), (when, "$foreground-muted"))]
     reasons = made.reasons if not standing.outdated else [*certificate_changes(made), *made.reasons]
@@ -60,7 +60,7 @@ def certificate_text(made: Certificate, standing: Standing, *, units: bool) -> C
     lines += [Content(""), Content.styled(titles, "$foreground-muted")]
     for column in made.columns:
         ended = f"{column.stopped} of {column.answers}" if column.answers else ""
-        lines.append(Content(f"{column.model:<8}{column.engine:<14}{column.nll:>9.4f}{column.tokens:>8}{ended:>24}"))
+        lines.append(Content(f"{column.model:<8}{column.engine:<14}{column.nll:>9.4f}{thousands(column.tokens):>8}{ended:>24}"))
     lines += [Content(""), Content.styled(f"  {'check':<33}{'figure':>8}   {'green':<18}".rstrip(), "$foreground-muted")]
     return Content("\n").join([*lines, *(_check(check, units=units) for check in made.checks)])
 

@@ -13,7 +13,6 @@ from jobs.spec import Spec
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
 
-MERGED_FOLDER = "merged"
 _GPU_BYTES = 2 << 30  # what the arithmetic takes of a GPU, its libraries included
 
 Device = Literal["cpu", "cuda"]

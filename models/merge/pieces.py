@@ -34,7 +34,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Make:
-    """How values come about: those of `source`, then `lora`, then `rows`; `shift` is a tensor and its factor, added to a bias."""
+    """How values come about: those of `source`, then `rows`, then `lora`; `shift` is a tensor and its factor, added to a bias."""
 
     source: TensorEntry
     lora: Lora | None = None

@@ -10,9 +10,9 @@ from jobs.home import models_directory
 from jobs.job import find
 from jobs.state import Done
 from models.merge import receipt
-from models.merge.launch import MERGED_FOLDER, MergeSettings, start_merge, trained_stops
+from models.merge.launch import MergeSettings, start_merge, trained_stops
 from models.merge.plan import DTYPES
-from models.registry import resolve, valid_name
+from models.registry import MERGED_FOLDER, resolve, valid_name
 from trainer.launch import adapter_directory
 from tui.commands.output import json_option, plain_table, print_json, talk
 from tui.commands.progress import follow_job

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from jobs.errors import LuthierError
 from models.merge import receipt
 from models.merge.merging import merge
 from models.merge.plan import plan_merge
@@ -91,6 +92,7 @@ PARTED: dict[str, dict[str, Any]] = {
     "head saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
     "both saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]},
     "tokens of each": {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [1], "lm_head": [2, 3]}},
+    "tokens, and the head's LoRA": {"target_modules": ["lm_head", "q_proj"], "trainable_token_indices": [4, 90]},
     "DoRA on the embedding": {"target_modules": ["embed_tokens"], "use_dora": True},
     "DoRA on the head": {"target_modules": ["lm_head"], "use_dora": True},
 }
@@ -136,8 +138,10 @@ RESIZED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["tied", "untied"])
-@pytest.mark.parametrize("case", RESIZED)
+CASES = [(case, kind) for case in RESIZED for kind in ("tied", "untied") if (case, kind) != ("as TRL's clone_chat_template", "tied")]
+
+
+@pytest.mark.parametrize(("case", "kind"), CASES)
 def test_new_tokens(case: str, kind: str, bases: dict[str, Path], tmp_path: Path) -> None:
     rows = 160  # padded: more than there are tokens
     adapter = small.save_adapter(bases[kind], tmp_path / "adapter", rows=rows, **RESIZED[case])
@@ -147,6 +151,15 @@ def test_new_tokens(case: str, kind: str, bases: dict[str, Path], tmp_path: Path
     assert merged.get_input_embeddings().weight.shape[0] == merged.get_output_embeddings().weight.shape[0] == rows
     expected = small.logits(small.adapted_model(bases[kind], adapter, rows), rows)
     torch.testing.assert_close(small.logits(merged, rows), expected, rtol=2e-4, atol=2e-4)
+
+
+def test_what_peft_itself_cannot_run_is_refused(bases: dict[str, Path], tmp_path: Path) -> None:
+    """A saved head under tied trained tokens: PEFT wraps one in the other, and then fails in the forward pass."""
+    adapter = small.save_adapter(bases["tied"], tmp_path / "adapter", rows=160, **RESIZED["as TRL's clone_chat_template"])
+    with pytest.raises(ValueError, match="unknown layer type"):
+        small.logits(small.adapted_model(bases["tied"], adapter, 160))
+    with pytest.raises(LuthierError, match=r"lm_head\.token_adapter"):
+        plan_merge(bases["tied"], adapter)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -15,12 +15,16 @@ from typing import Any
 import pytest
 import torch
 
+from jobs import job as jobs
 from jobs.errors import LuthierError
+from jobs.home import models_directory
 from jobs.locks import Lock
+from jobs.spec import Spec
 from models.merge import receipt
 from models.merge.merging import merge, partial_directory
 from models.merge.plan import plan_merge
 from models.merge.stream import Stopped
+from models.registry import display_name, list_models, resolve
 from models.weights import tensor_shapes
 from tests.models.merge.headers import PREFIX, Q, lora, write_adapter, write_base, write_weights
 
@@ -292,3 +296,19 @@ def test_rows_saved_tensors_and_new_rows_without_peft(tmp_path: Path) -> None:
     changes = {record.name: (record.made, record.largest_change) for record in made.tensors}
     assert changes["model.embed_tokens.weight"] == ("rows", None)
     assert changes["model.norm.weight"] == ("saved", 1.0)
+
+
+def test_a_run_s_merged_model_is_one_of_the_models(base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    job = jobs.create(Spec(kind="run", name="captain", module="trainer.worker"))
+    merge(plan_merge(base, adapter), job.directory / "merged", run=job.id)
+    merge(plan_merge(base, adapter), models_directory() / "mine")
+    assert [(model.name, model.note) for model in list_models()[1:]] == [
+        ("mine", "Small + adapter"),
+        (f"{job.id}/merged", f"Small + {job.id}"),
+    ]
+    assert resolve(f"{job.id}/merged") == job.directory / "merged"
+    assert display_name(job.directory / "merged") == f"{job.id}-merged"
+    for name in (f"{job.id}/other", f"{job.id}/merged/..", "x/merged"):
+        with pytest.raises(LuthierError):
+            resolve(name)

@@ -86,9 +86,14 @@ class Certificate:
         return worst(check.verdict for check in self.checks)
 
     @property
+    def faults(self) -> list[Check]:
+        """The checks that are not green, the worst first."""
+        return [check for verdict in ("red", "amber") for check in self.checks if check.verdict == verdict]
+
+    @property
     def reasons(self) -> list[str]:
         """Why it is not green, the worst first."""
-        return [check.sentence for verdict in ("red", "amber") for check in self.checks if check.verdict == verdict]
+        return [check.sentence for check in self.faults]
 
     def to_json(self) -> dict[str, Any]:
         return {"verdict": self.verdict, "reasons": self.reasons, **asdict(self)}

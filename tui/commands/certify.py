@@ -78,8 +78,9 @@ def _print(made: Certificate, touched: list[str]) -> None:
     out.print(_checks(made))
     if touched:
         out.print(f"\n[yellow]! outdated:[/] {escape(', '.join(touched[:4]))} changed since. `luthier certify {made.run}` makes it anew.")
-    for reason in made.reasons:
-        out.print(f"\n[{_COLOURS[made.verdict]}]{glyph}[/] {escape(reason)}")
+    for fault in made.faults:
+        glyph, _, _ = sign(certificate.Standing(fault.verdict))
+        out.print(f"\n[{_COLOURS[fault.verdict]}]{glyph}[/] {escape(fault.sentence)}")
 
 
 def _models(made: Certificate) -> Table:

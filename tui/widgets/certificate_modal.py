@@ -9,7 +9,6 @@ from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from models import certificate
 from models.certificate import Certificate, Check, Standing
 from tui import figures
 from tui.certificate_badge import badge, bound, figure, sign, thousands
@@ -54,8 +53,8 @@ def certificate_text(made: Certificate, standing: Standing, *, units: bool) -> C
     tokens = thousands(made.sample["tokens"])
     when = f"   {figures.age(made.made)}, in {figures.duration(made.seconds)}, on {made.sample['turns']} turns, {tokens} tokens"
     lines = [Content.assemble(badge(standing), (when, "$foreground-muted"))]
-    reasons = made.reasons if not standing.outdated else [*certificate_changes(made), *made.reasons]
-    lines += [Content.assemble("\n", (reason, "$error" if made.verdict == "red" else "$warning")) for reason in reasons]
+    lines += [Content.assemble("\n", (standing.reason, "$warning"))] if standing.outdated and made.verdict != "red" else []
+    lines += [Content.assemble("\n", (fault.sentence, "$error" if fault.verdict == "red" else "$warning")) for fault in made.faults]
     titles = f"{'model':<8}{'engine':<14}{'mean NLL':>9}{'tokens':>8}{'ended by a stop token':>24}"
     lines += [Content(""), Content.styled(titles, "$foreground-muted")]
     for column in made.columns:
@@ -63,11 +62,6 @@ def certificate_text(made: Certificate, standing: Standing, *, units: bool) -> C
         lines.append(Content(f"{column.model:<8}{column.engine:<14}{column.nll:>9.4f}{thousands(column.tokens):>8}{ended:>24}"))
     lines += [Content(""), Content.styled(f"  {'check':<33}{'figure':>8}   {'green':<18}".rstrip(), "$foreground-muted")]
     return Content("\n").join([*lines, *(_check(check, units=units) for check in made.checks)])
-
-
-def certificate_changes(made: Certificate) -> list[str]:
-    touched = certificate.touched_since(made)
-    return [f"Changed since: {', '.join(touched[:4])}. It speaks of what was there before."] if touched else []
 
 
 def _check(check: Check, *, units: bool) -> Content:

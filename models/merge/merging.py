@@ -49,6 +49,7 @@ def merge(
     written, of plan.written_bytes. LuthierError for what a user can cause, stream.Stopped if `stopping` said so; then nothing is left.
     """
     started = time.monotonic()
+    run = run or read_object(plan.adapter.directory / "card.json").get("run")
     if out.exists() and not replace:
         raise LuthierError("There is something already", f"{out} exists.", "Give another --out, or --force to replace it.")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def merge(
         write_config(plan, partial)
         write_index(plan, partial)
         stop_ids = write_stops(partial, stops(partial))
-        _write_card(plan, partial, run)
+        _write_card(plan, partial, out.name, run)
         receipt = _receipt(plan, partial, written, stop_ids, device, run, started)
         write(partial, receipt)
         _flush(partial)
@@ -95,11 +96,11 @@ def _check_space(folder: Path, size: int) -> None:
         raise LuthierError("Too little disk space", message, "Free some, or give a folder on another disk with --out.")
 
 
-def _write_card(plan: MergePlan, folder: Path, run: str | None) -> None:
+def _write_card(plan: MergePlan, folder: Path, name: str, run: str | None) -> None:
     """What the registry tells of the model."""
     base = read_object(plan.base / "card.json")
     origin = f"{base.get('title') or plan.base.name} + {run or plan.adapter.directory.name}"
-    card = {"name": folder.name, "title": origin, "source": "merged", "base": str(plan.base), "adapter": str(plan.adapter.directory)}
+    card = {"name": name, "title": origin, "source": "merged", "base": str(plan.base), "adapter": str(plan.adapter.directory)}
     write_json(folder / "card.json", card | ({"license": base["license"]} if "license" in base else {}) | ({"run": run} if run else {}))
 
 

@@ -23,18 +23,25 @@ class MergeSettings:
     """A merge job's orders. `dtype` is a key of DTYPES, None for the base's own types.
 
     `stop_ids` are the tokens that training ended answers with; None: to be read off the chat template. `run` is the id of the run that the
-    adapter is of. `replace`: a directory at `out` gives way once the new one is whole.
+    adapter is of. `replace`: a directory at `out` gives way once the new one is whole. `into` "closer": whichever of the two is found
+    closer to the trained model on the held-out turns in the file `samples`.
     """
 
     base: str
     adapter: str
     out: str
-    into: Into = "base"
+    into: Into | Literal["closer"] = "base"
     dtype: str | None = None
     device: Device = "cpu"
     run: str | None = None
     stop_ids: list[int] | None = None
     replace: bool = False
+    samples: str | None = None
+
+    @property
+    def ways(self) -> list[Into]:
+        """The merges that are made."""
+        return ["base", "dequantised"] if self.into == "closer" else [self.into]
 
 
 def start_merge(settings: MergeSettings) -> Job:
@@ -44,7 +51,13 @@ def start_merge(settings: MergeSettings) -> Job:
         raise LuthierError("There is something already", f"{out} exists.", "Give another name or --out, or --force to replace it.")
     if settings.dtype is not None and settings.dtype not in DTYPES:
         raise LuthierError("No such type", f"{settings.dtype!r} is none of {', '.join(DTYPES)}.", "Leave it out to keep the base's.")
-    plan_merge(Path(settings.base), Path(settings.adapter), into=settings.into, dtype=settings.dtype)
+    if settings.into == "closer" and not (settings.samples and Path(settings.samples).is_file()):
+        hint = "Name a file with --samples (`luthier data tokens` writes one), or choose --into base or --into dequantised."
+        raise LuthierError(
+            "Nothing to measure on", f"There are no held-out turns{f' at {settings.samples}' if settings.samples else ''}.", hint
+        )
+    for into in settings.ways:
+        plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype)
     slots = ["gpu"] if settings.device == "cuda" else []
     gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
     name = f"merge-{settings.run or out.name}"

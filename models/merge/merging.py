@@ -41,12 +41,14 @@ def merge(
     progress: Callable[[int], None] = lambda done: None,
     stopping: Callable[[], bool] = lambda: False,
     replace: bool = False,
+    name: str | None = None,
     workers: int | None = None,
 ) -> Receipt:
     """Make the merged model in the new directory `out`.
 
     `stops` is asked for the token ids that training ended answers with, given the folder of the finished model. `progress` hears of bytes
-    written, of plan.written_bytes. LuthierError for what a user can cause, stream.Stopped if `stopping` said so; then nothing is left.
+    written, of plan.written_bytes. `name` is what its card calls it (default: the directory's name). LuthierError for what a user can
+    cause, stream.Stopped if `stopping` said so; then nothing is left.
     """
     started = time.monotonic()
     run = run or read_object(plan.adapter.directory / "card.json").get("run")
@@ -67,12 +69,12 @@ def merge(
         write_config(plan, partial)
         write_index(plan, partial)
         stop_ids = write_stops(partial, stops(partial))
-        _write_card(plan, partial, out.name, run)
+        _write_card(plan, partial, name or out.name, run)
         receipt = _receipt(plan, partial, written, stop_ids, device, run, started)
         write(partial, receipt)
         _flush(partial)
         (partial / _LOCK).unlink()
-        _put_in_place(partial, out)
+        put_in_place(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -146,7 +148,8 @@ def _flush(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _put_in_place(partial: Path, out: Path) -> None:
+def put_in_place(partial: Path, out: Path) -> None:
+    """Give a directory that is whole, and on the disk, its name. What has that name gives way."""
     old = out.with_name(f".{out.name}.replaced")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():

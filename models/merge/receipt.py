@@ -47,7 +47,8 @@ class Receipt:
 
     `into` is "base" or "dequantised", `dtype` what was asked for ("" for the base's own types). `tied`: input and output embedding are one
     tensor, as the config says; None if it says nothing. `stop_token_ids` are those of its generation config. `largest_change` is that of
-    all tensors; `changed` and `copied` count them.
+    all tensors; `changed` and `copied` count them. `measured` says which merge was found closer to the trained model, and by how much
+    (models.merge.closer.Comparison).
     """
 
     base: Source
@@ -66,6 +67,7 @@ class Receipt:
     seconds: float
     created: float
     run: str | None = None
+    measured: dict[str, Any] | None = None
     format: int = 1
 
     def to_json(self) -> dict[str, Any]:

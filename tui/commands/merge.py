@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -25,7 +26,14 @@ from tui.figures import duration
 @click.option("--adapter", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A PEFT adapter's folder.")
 @click.option("--out", "out_directory", type=click.Path(path_type=Path), help="Where to put the merged model (default: the run's folder).")
 @click.option("--name", help="Put it among Luthier's models, under this name.")
-@click.option("--into", type=click.Choice(["base", "dequantised"]), default="base", show_default=True, help="QLoRA: into which weights.")
+@click.option(
+    "--into",
+    type=click.Choice(["base", "dequantised", "closer"]),
+    default="base",
+    show_default=True,
+    help="QLoRA: into the 16-bit weights, the 4-bit values that the adapter saw, or what is measured to be closer to the trained model.",
+)
+@click.option("--samples", type=click.Path(path_type=Path), help="For --into closer: held-out turns (default: the run's).")
 @click.option("--dtype", type=click.Choice(list(DTYPES)), help="The type of its weights (default: the base's).")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute.")
 @click.option("--force", is_flag=True, help="Replace what lies there, once the new model is whole.")
@@ -37,9 +45,10 @@ def merge(
     adapter: Path | None,
     out_directory: Path | None,
     name: str | None,
-    into: str,
+    into: Literal["base", "dequantised", "closer"],
+    samples: Path | None,
     dtype: str | None,
-    device: str,
+    device: Literal["cpu", "cuda"],
     force: bool,
     detach: bool,
     as_json: bool,
@@ -57,6 +66,7 @@ def merge(
         job = find(run, "run")
         adapter, base_directory, stops = adapter_directory(job), Path(job.spec.settings["model_directory"]), trained_stops(job)
         target, run_id = target or job.directory / MERGED_FOLDER, job.id
+        samples = samples or job.directory / "data" / "heldout.jsonl"
     else:
         if base is None or adapter is None or target is None:
             raise click.UsageError("--base, --adapter, and --out or --name go together.")
@@ -65,12 +75,13 @@ def merge(
         base=str(base_directory),
         adapter=str(adapter.absolute()),
         out=str(target.absolute()),
-        into="dequantised" if into == "dequantised" else "base",
+        into=into,
         dtype=dtype,
-        device="cuda" if device == "cuda" else "cpu",
+        device=device,
         run=run_id,
         stop_ids=stops,
         replace=force,
+        samples=None if samples is None else str(samples.absolute()),
     )
     merging = start_merge(settings)
     if detach:
@@ -102,5 +113,9 @@ def _show(made: receipt.Receipt) -> None:
     table.add_row("[dim]tensors[/]", ", ".join(f"{count} {way}" for way, count in sorted(ways.items())))
     table.add_row("[dim]largest change[/]", f"{made.largest_change:.4g}")
     table.add_row("[dim]answers end with[/]", ", ".join(str(token) for token in made.stop_token_ids) or "nothing known")
+    if made.measured is not None:
+        distances = ", ".join(f"{name} {found['kl']:.4f}" for name, found in made.measured["merges"].items())
+        table.add_row("[dim]distance[/]", f"{distances} [dim]nats a token from the trained model, over {made.measured['tokens']} tokens[/]")
+        table.add_row("[dim]merged into[/]", f"{made.into}, which is closer")
     table.add_row("[dim]took[/]", duration(made.seconds))
     talk.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,41 @@ def test_a_checkpoint_that_leaves_out_the_first_part_of_all_names(bases: dict[st
         merge(plan_merge(bare, adapter), out)
         expected = small.logits(small.adapted_model(bases["gpt2"], adapter))
         torch.testing.assert_close(small.logits(small.loaded(out)), expected, rtol=2e-4, atol=2e-4)
+
+
+def test_qlora_into_the_4_bit_values_and_which_merge_is_closer(tmp_path: Path) -> None:
+    """The adapter was trained beside 4-bit values: the merge that has them too must be found closer."""
+    from models.merge.arithmetic import read_tensor
+    from models.merge.closer import compare
+    from models.merge.nf4 import Nf4
+    from models.weights import tensor_entries
+
+    base = small.save_base("tied", tmp_path / "base", dtype=torch.bfloat16)
+    adapter = small.save_adapter(base, tmp_path / "adapter", target_modules=["q_proj", "up_proj"])
+    folders = {}
+    for into in ("base", "dequantised"):
+        folders[into] = tmp_path / f"into {into}"
+        merge(plan_merge(base, adapter, into="dequantised" if into == "dequantised" else "base"), folders[into])
+    original, found = small.weights(base), small.weights(folders["dequantised"])
+    seen = {}
+    for path in base.glob("*.safetensors"):
+        for entry in tensor_entries(path):
+            seen[entry.name] = original[entry.name].float()
+            if len(entry.shape) == 2 and "embed" not in entry.name:
+                Nf4.of(entry, read_tensor, torch.device("cpu")).through(seen[entry.name], 0)
+    expected = small.merged_by_peft(base, adapter)
+    change = {name: expected[name] - values.float() for name, values in original.items()}
+    for name, values in found.items():
+        torch.testing.assert_close(values.float(), seen[name] + change[name], rtol=1e-2, atol=1e-3)
+    untouched = "model.layers.0.mlp.down_proj.weight"
+    assert torch.equal(found[untouched].float(), seen[untouched])
+    samples = tmp_path / "heldout.jsonl"
+    ids = torch.randint(0, small.VOCABULARY, (20, 40), generator=torch.Generator().manual_seed(5)).tolist()
+    samples.write_text("".join(json.dumps({"input_ids": row, "labels": [-100] * 10 + row[10:]}) + "\n" for row in ids))
+    compared = compare(plan_merge(base, adapter, into="dequantised"), folders, samples, lambda: False)
+    assert compared is not None
+    print(compared)
+    assert compared.closer == "dequantised"
+    assert compared.tokens == 512
+    assert compared.merges["dequantised"].kl < 0.2 * compared.merges["base"].kl
+    assert compared.trained_nll == pytest.approx(compared.merges["dequantised"].nll, rel=0.01)

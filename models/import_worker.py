@@ -46,7 +46,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         (out / LOCK).unlink()
     except BaseException as error:
         # What came from the hub is kept, to be gone on with; the rest is quickly made again.
-        if not (isinstance(source, Hub) and (any(partial.glob(".*.part")) or any(partial.glob("*.safetensors")))):
+        if not (isinstance(source, Hub) and _has_weights(partial)):
             shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, Stopped):
             return None
@@ -91,6 +91,11 @@ def _bring(context: WorkerContext, source: Folder | Gguf | Hub, partial: Path, s
         to_safetensors(partial)
         card = replace(card, warnings=[*card.warnings, f"Converted from pickled weights, because {source.repository} is trusted."])
     return card
+
+
+def _has_weights(partial: Path) -> bool:
+    """Whether bytes have come that are worth keeping."""
+    return any(path.stat().st_size for pattern in (".*.part", "*.safetensors") for path in partial.glob(pattern))
 
 
 def _begin(partial: Path, source: str, commit: str) -> None:

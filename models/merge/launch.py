@@ -13,6 +13,7 @@ from jobs.spec import Spec
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
 
+_DATED, _UNIQUE = len("20261122-1530-"), len("-7f3a")  # what a run's id has around its name
 _GPU_BYTES = 2 << 30  # what the arithmetic takes of a GPU, its libraries included
 
 Device = Literal["cpu", "cuda"]
@@ -60,8 +61,8 @@ def start_merge(settings: MergeSettings) -> Job:
         plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype)
     slots = ["gpu"] if settings.device == "cuda" else []
     gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
-    name = f"merge-{settings.run or out.name}"
-    return submit(Spec("merge", name, "models.merge_worker", asdict(settings), slots, gpu_bytes, grace_seconds=30.0))
+    name = settings.run[_DATED:-_UNIQUE] if settings.run else out.name
+    return submit(Spec("merge", f"merge-{name}", "models.merge_worker", asdict(settings), slots, gpu_bytes, grace_seconds=30.0))
 
 
 def trained_stops(run: Job) -> list[int] | None:

@@ -88,7 +88,7 @@ def merge(
         print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else click.echo(merging.id)
         return
     try:
-        follow_job(merging, f"Merging {Path(settings.adapter).parent.name if run_id else Path(settings.adapter).name}", _is_done)
+        follow_job(merging, f"Merging {job.spec.name if run_id else Path(settings.adapter).name}", _is_done)
     except KeyboardInterrupt:
         talk.print(f"{merging.id} goes on. `luthier log -f {merging.id}` follows it, `luthier stop {merging.id}` stops it.")
         raise

@@ -285,8 +285,9 @@ def test_killed_at_any_moment(base: Path, adapter: Path, tmp_path: Path) -> None
 
 
 def test_rows_saved_tensors_and_new_rows_without_peft(tmp_path: Path) -> None:
-    base = write_base(tmp_path / "base", tied=True)
+    base = write_base(tmp_path / "base", tied=True, more={"model.layers.0.mlp.experts.bias": (4, 6)})
     rows = {f"{PREFIX}model.embed_tokens.token_adapter.trainable_tokens_delta": (3, 8), f"{PREFIX}model.norm.weight": (8,)}
+    rows |= {f"{PREFIX}model.layers.0.mlp.experts.bias": (4, 6)}
     adapter = write_adapter(tmp_path / "adapter", rows, trainable_token_indices=[21, 2, 20])
     write_weights(adapter / "adapter_model.safetensors", rows, fill=ONE)
     made = merge(plan_merge(base, adapter), tmp_path / "merged")
@@ -295,7 +296,7 @@ def test_rows_saved_tensors_and_new_rows_without_peft(tmp_path: Path) -> None:
     assert tensor_shapes(tmp_path / "merged" / "model.safetensors")["model.embed_tokens.weight"] == [22, 8]
     changes = {record.name: (record.made, record.largest_change) for record in made.tensors}
     assert changes["model.embed_tokens.weight"] == ("rows", None)
-    assert changes["model.norm.weight"] == ("saved", 1.0)
+    assert changes["model.norm.weight"] == changes["model.layers.0.mlp.experts.bias"] == ("saved", 1.0)
 
 
 def test_a_run_s_merged_model_is_one_of_the_models(base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

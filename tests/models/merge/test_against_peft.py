@@ -15,7 +15,7 @@ from models.merge.merging import merge
 from models.merge.plan import plan_merge
 from tests.models.merge import small
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CONV1D = ["c_attn", "c_proj", "c_fc"]

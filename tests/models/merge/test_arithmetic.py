@@ -18,6 +18,8 @@ from models.merge.nf4 import Nf4
 from models.merge.pieces import Lora, Make, Piece
 from models.weights import TensorEntry, tensor_entries
 
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
 CPU = torch.device("cpu")
 
 

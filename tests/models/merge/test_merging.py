@@ -28,6 +28,8 @@ from models.registry import display_name, list_models, resolve
 from models.weights import tensor_shapes
 from tests.models.merge.headers import PREFIX, Q, lora, write_adapter, write_base, write_weights
 
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
 ONE = struct.pack("<f", 1.0)
 HALF = struct.pack("<f", 0.5)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.files import write_json
 
-Kind = Literal["run", "merge", "certify", "server", "import", "compare"]
+Kind = Literal["run", "merge", "certify", "server", "import", "export", "compare"]
 
 JOB_ID = re.compile(r"[0-9]{8}-[0-9]{4}-[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{4}")
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
-from jobs.home import models_directory
+from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
-from jobs.spec import Spec
+from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
 from models.weights import tensor_shapes
 
 _BUILTIN_WORKER = "models.builtin_worker"
+MERGED_FOLDER = "merged"  # of a run: where its merged model is put unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,18 @@ class Model:
 
 
 def list_models() -> list[Model]:
-    """The built-in model first, then what lies in the home's models folder, by name."""
+    """The built-in model first, then what lies in the home's models folder, by name, then the merged models of runs, newest first."""
     found = [describe(BUILTIN, builtin_directory()) if is_model_directory(builtin_directory()) else _unprepared_builtin()]
     if models_directory().is_dir():
         for directory in sorted(models_directory().iterdir()):
             if directory.name != BUILTIN and not directory.name.startswith(".") and is_model_directory(directory):
                 found.append(describe(directory.name, directory))
-    return found
+    merged = [job for job in all_jobs("run") if is_model_directory(job.directory / MERGED_FOLDER)]
+    return found + [describe(f"{job.id}/{MERGED_FOLDER}", job.directory / MERGED_FOLDER) for job in merged]
 
 
 def resolve(name: str) -> Path:
-    """The directory of a model named "builtin", of one in the home's models folder, or at a path.
+    """The directory of a model named "builtin", of one in the home's models folder, of a run's merged one ("RUN/merged"), or at a path.
 
     LuthierError if there is none, or if it lacks a config, safetensors weights or a tokenizer.
     """
@@ -55,7 +57,12 @@ def resolve(name: str) -> Path:
             )
         return builtin_directory()
     named = models_directory() / name
-    directory = named if "/" not in name and not name.startswith(".") and named.is_dir() else Path(name).expanduser().absolute()
+    run, _, part = name.partition("/")
+    if JOB_ID.fullmatch(run) and part == MERGED_FOLDER:
+        named = jobs_directory() / run / MERGED_FOLDER
+    elif "/" in name or name.startswith("."):
+        named = Path(name).expanduser()
+    directory = named.absolute() if named.is_dir() else Path(name).expanduser().absolute()
     if not directory.is_dir():
         names = ", ".join(model.name for model in list_models())
         raise LuthierError("No such model", f"{name!r} is neither a folder nor one of: {names}.", "Give a folder or one of these names.")
@@ -67,8 +74,8 @@ def resolve(name: str) -> Path:
 
 
 def display_name(directory: Path) -> str:
-    """A model's short name: its folder's."""
-    return directory.name
+    """A model's short name: its folder's; of a run's merged model the run's with "-merged"."""
+    return f"{directory.parent.name}-{MERGED_FOLDER}" if directory.parent.parent == jobs_directory() else directory.name
 
 
 def is_model_directory(directory: Path) -> bool:

@@ -3,22 +3,134 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import LuthierError
 
 _LONGEST_HEADER = 100_000_000  # the format's own limit
+_BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+_INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor in a safetensors file. `dtype` is the format's name ("BF16"); `offset` (from the file's start) and `size` are bytes."""
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+    def same_bytes(self, other: TensorEntry) -> bool:
+        """Whether both hold the same values in the same type and shape."""
+        if (self.dtype, self.shape) != (other.dtype, other.shape):
+            return False
+        if (self.file, self.offset) == (other.file, other.offset):
+            return True
+        with self.file.open("rb") as one, other.file.open("rb") as two:
+            one.seek(self.offset)
+            two.seek(other.offset)
+            left = self.size
+            while left:
+                count = min(left, 1 << 22)
+                if one.read(count) != two.read(count):
+                    return False
+                left -= count
+        return True
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
     """Names and shapes of a safetensors file's tensors, from its header alone. LuthierError if it is none."""
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > _LONGEST_HEADER:
-                raise ValueError("no header")
-            header = json.loads(file.read(length))
-        return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise LuthierError("Unreadable weights", f"{path} is no whole safetensors file: {error}.", "Copy or save it again.") from error
+        return {name: entry["shape"] for name, entry in _header(path)[0].items() if name != "__metadata__"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def tensor_entries(path: Path) -> list[TensorEntry]:
+    """A safetensors file's tensors in the order of their bytes. LuthierError if it is none, or if it is cut or has gaps."""
+    try:
+        header, start = _header(path)
+        entries = []
+        for name, entry in header.items():
+            if name != "__metadata__":
+                first, last = entry["data_offsets"]
+                shape = tuple(int(side) for side in entry["shape"])
+                entries.append(TensorEntry(name, path, entry["dtype"], shape, start + first, last - first))
+        size = path.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise _unreadable(path, str(error)) from error
+    entries.sort(key=lambda entry: (entry.offset, entry.size))
+    position = start
+    for entry in entries:
+        bits = _BITS.get(entry.dtype)
+        if entry.offset != position or (bits is not None and entry.size * 8 != math.prod(entry.shape) * bits):
+            raise _unreadable(path, f"the header's place of {entry.name} is wrong")
+        position += entry.size
+    if position != size:
+        raise _unreadable(path, f"its tensors end at byte {position:,}, the file at byte {size:,}")
+    return entries
+
+
+def missing_bytes(path: Path) -> int:
+    """How many bytes a safetensors file lacks of what its header tells; 0 if it is whole. LuthierError if it has no header."""
+    try:
+        header, start = _header(path)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return max(0, start + max(ends, default=0) - path.stat().st_size)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """A model's safetensors files as from_pretrained chooses them: model.safetensors, else those of the index, else the only one.
+
+    LuthierError if there are none, or if one that the index names is missing.
+    """
+    single, index = directory / "model.safetensors", directory / _INDEX
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LuthierError("Unreadable weights", f"{index} is damaged: {error!r}.", "Copy the model again.") from error
+        missing = [name for name in names if not (directory / name).is_file()]
+        if missing:
+            raise LuthierError(
+                "Weights are missing", f"{directory} lacks {', '.join(missing[:3])}, which its index names.", "Copy them too."
+            )
+        return [directory / name for name in names]
+    others = sorted(directory.glob("*.safetensors"))
+    if len(others) == 1:
+        return others
+    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
+    if pickled and not others:
+        hint = "Convert them first, with `from_pretrained(...)` and `save_pretrained(...)`, if you trust where they come from."
+        raise LuthierError("Pickled weights", f"{directory} has {pickled[0]} and no safetensors: pickles can run code.", hint)
+    what = "several safetensors files and no index" if others else "no safetensors weights"
+    raise LuthierError("No weights", f"{directory} has {what}.", "Give the folder that save_pretrained wrote.")
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The parsed header, and where the data begins."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > _LONGEST_HEADER:
+            raise ValueError("no header")
+        return json.loads(file.read(length)), 8 + length
+
+
+def _unreadable(path: Path, reason: str) -> LuthierError:
+    return LuthierError("Unreadable weights", f"{path} is no whole safetensors file: {reason}.", "Copy or save it again.")

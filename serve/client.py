@@ -106,6 +106,14 @@ async def unload_adapter(endpoint: Endpoint, name: str) -> None:
     await _call(endpoint, "POST", "/v1/unload_lora_adapter", {"lora_name": name}, _READ_SECONDS)
 
 
+async def post(endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON object that a route answers to a JSON object."""
+    answer = await _call(endpoint, "POST", path, body, _READ_SECONDS)
+    with _readable(endpoint, answer):
+        value = json.loads(answer)
+        return {**value}
+
+
 async def stream_chat(
     endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling | None = None
 ) -> AsyncGenerator[Delta | Finished, None]:

@@ -26,7 +26,7 @@ def choose_port(host: str, wanted: int | None, promised: Collection[int]) -> int
     last = _last_port()
     if last is not None and last not in promised and is_free(host, last):
         return last
-    while (port := _free_port(host)) in promised:
+    while (port := free_port(host)) in promised:
         continue
     return port
 
@@ -66,7 +66,8 @@ def _last_port() -> int | None:
     return port if 1024 <= port <= 65535 else None
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
+    """Any port that nobody listens on now."""
     with _bound(host, 0) as probe:
         return int(probe.getsockname()[1])
 

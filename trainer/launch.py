@@ -12,7 +12,7 @@ from jobs.files import write_atomic
 from jobs.job import Job, create, start
 from jobs.spec import Spec
 from jobs.state import Alive, Done, word
-from models import registry
+from models import certificate, registry
 from trainer.checkpoints import complete_checkpoints
 from trainer.plan import make_plan
 from trainer.recipe import Recipe, load, to_toml
@@ -72,6 +72,7 @@ def resume(job: Job, force: bool = False) -> Job:
 def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
     """Plan the run: the orders of its job; `sweep` binds it to others (trainer.sweep). LuthierError at the first thing that is wrong."""
     plan = make_plan(recipe)
+    then = [certificate.order(recipe.name, "{job}", plan.model, Path(plan.model_directory), plan.slots)] if recipe.certify else []
     return Spec(
         kind="run",
         name=recipe.name,
@@ -80,6 +81,7 @@ def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
         slots=plan.slots,
         gpu_bytes=plan.gpu_bytes,
         share_gpu=recipe.share_gpu,
+        then=then,
         grace_seconds=120.0,
     )
 

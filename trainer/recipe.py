@@ -59,12 +59,16 @@ class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are relative to the recipe's own folder."""
+    """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are relative to the recipe's own folder.
+
+    `certify`: a certificate is made when the run is done.
+    """
 
     data: Annotated[list[str | Source], msgspec.Meta(min_length=1)]
     model: str = "builtin"
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "run"
     share_gpu: bool = False
+    certify: bool = True
     train: Train = Train()
     lora: Lora = Lora()
     checkpoints: Checkpoints = Checkpoints()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.files import write_json
 from jobs.worker import WorkerContext, run_worker
+from models import provenance
 from models.registry import resolve
 from trainer import resume
 from trainer.checkpoints import Checkpoint, flush, newest_intact, sweep
@@ -67,6 +68,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     context.phase("saving the adapter")
     chosen, which = training.result()
     _save_adapter(context, plan, chosen, which)
+    provenance.record_adapter(context.directory, context.directory / ADAPTER_FOLDER)
     return {"adapter": str(context.directory / ADAPTER_FOLDER), "from_step": chosen.step, "which": which, **training.figures()}
 
 
@@ -74,12 +76,13 @@ def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> Non
     """Write down what the run depends on. An earlier attempt that left no checkpoint is begun again."""
     if resume.begun(context.directory):
         context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
-    _record(context, resume.fingerprint(context.directory, recipe, model_directory))
+    _record(context, resume.fingerprint(context.directory, recipe, model_directory), model_directory)
 
 
-def _record(context: WorkerContext, fingerprint: dict[str, Any]) -> None:
+def _record(context: WorkerContext, fingerprint: dict[str, Any], model_directory: Path) -> None:
     import torch
 
+    provenance.record_base(context.directory, model_directory)
     resume.write(context.directory, {**fingerprint, "threads": torch.get_num_threads()})
 
 
@@ -96,7 +99,7 @@ def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkp
     threads = min(before["threads"], len(os.sched_getaffinity(0)))
     torch.set_num_threads(threads)  # the order of a sum's terms, and with it its last bit, hangs on their number
     if changed:
-        _record(context, now)
+        _record(context, now, model_directory)
     context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
 
 

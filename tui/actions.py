@@ -116,6 +116,7 @@ ACTIONS: list[Action] = [
     Action("models.prepare", "prepare", "Make the built-in model ready in this home. A job that takes a minute or so.", "p", footer=True),
     Action("models.serve", "serve", "Serve the model that is highlighted.", "v,enter", footer=True),
     Action("models.new", "new run", "Fine-tune the model that is highlighted.", "n", footer=True),
+    Action("models.certificate", "certificate", "What was proved of the tuned model; from there, prove it anew.", "t", footer=True),
     Action("models.copy", "copy path", "Copy the path of the model or adapter.", "c", footer=True),
     Action("serve.start", "start", "Start a server: a base model and any number of tuned ones.", "n,enter", footer=True),
     Action("serve.stop", "stop", "Stop the server. Tuned models stay on disk.", "s", footer=True),

@@ -31,6 +31,8 @@ _COMMANDS = {
     "move": "tui.commands.queue:move",
     "edit": "tui.commands.queue:edit",
     "requeue": "tui.commands.queue:requeue",
+    "certify": "tui.commands.certify:certify",
+    "merge": "tui.commands.merge:merge",
     "serve": "tui.commands.serve:serve",
     "server": "tui.commands.serve:server",
     "chat": "tui.commands.chat:chat",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.errors import LuthierError
+from jobs.home import jobs_directory
 from jobs.job import Job
+from models.certificate import Standing, standing
 from serve import launch, servers
 from serve.launch import NamedAdapter
-from serve.servers import Server
+from serve.servers import ServedModel, Server
 from trainer.launch import adapter_directory
 
 
@@ -46,3 +49,8 @@ def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
             launch.attach(server, name, path)
             added.append(name)
     return added
+
+
+def standings_of(models: Iterable[ServedModel]) -> dict[str, Standing]:
+    """The certificates of the served models that runs have made, by the models' names."""
+    return {model.id: standing(jobs_directory() / model.run) for model in models if model.run is not None}

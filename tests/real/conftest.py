@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +87,40 @@ def server(random_adapter: Path) -> Iterator[Server]:
         stop(job)
         assert wait(job, 40.0)
         assert_gone(pids)
+
+
+ROOT = Path(__file__).parents[2]
+LUTHIER = [sys.executable, "-P", "-m", "tui.cli"]
+
+
+def in_a_terminal_that_is_killed(*arguments: str, seconds: float) -> None:
+    """Run a command in a pseudo-terminal, and kill its whole session, as closing the window and more would."""
+    master, slave = pty.openpty()
+    terminal = subprocess.Popen([*LUTHIER, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    time.sleep(seconds)
+    os.killpg(terminal.pid, signal.SIGKILL)
+    terminal.wait()
+    os.close(master)
+
+
+@pytest.fixture(scope="session")
+def captain_run(builtin_model: Path) -> Job:
+    """A run on the sample data, started from a terminal that is killed meanwhile. Its certificate is made by itself, afterwards."""
+    in_a_terminal_that_is_killed("train", str(ROOT / "examples" / "captain" / "recipe.toml"), "--follow", seconds=8.0)
+    (job,) = (job for job in all_jobs("run") if job.spec.name == "captain")
+    assert wait(job, 900)
+    assert isinstance(job.state(), Done), job.state()
+    return job
+
+
+@pytest.fixture(scope="session")
+def captain_certificate(captain_run: Job) -> Job:
+    """The job that certified it."""
+    (job,) = (job for job in all_jobs("certify") if job.spec.settings["run"] == str(captain_run.directory))
+    assert wait(job, 600)
+    assert isinstance(job.state(), Done), f"{job.state()}\n{job.log_path.read_text()[-4000:]}"
+    return job
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import signal
 import subprocess
 import sys
 import time
@@ -19,10 +17,11 @@ import pytest
 from jobs import job as jobs
 from jobs.errors import LuthierError
 from jobs.job import Job
-from jobs.state import Done, Failed, Queued, Running, Starting, Stopped
+from jobs.state import Failed, Queued, Running, Starting, Stopped
 from models.conversations import read_prompts
 from serve.keys import client_key
 from serve.servers import Server
+from tests.real.conftest import LUTHIER, ROOT
 from trainer.launch import adapter_directory
 from tui.commands.demo import in_voice
 
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
 CAPTAIN = ROOT / "examples" / "captain"
-LUTHIER = [sys.executable, "-P", "-m", "tui.cli"]
 
 
 def luthier(*arguments: str, status: int = 0) -> str:
@@ -43,25 +40,9 @@ def luthier(*arguments: str, status: int = 0) -> str:
     return answer.stdout if status == 0 else answer.stderr
 
 
-def in_a_terminal_that_is_killed(*arguments: str, seconds: float) -> None:
-    """Run a command in a pseudo-terminal, and kill its whole session, as closing the window and more would."""
-    master, slave = pty.openpty()
-    terminal = subprocess.Popen([*LUTHIER, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
-    os.close(slave)
-    time.sleep(seconds)
-    os.killpg(terminal.pid, signal.SIGKILL)
-    terminal.wait()
-    os.close(master)
-
-
 @pytest.fixture(scope="module")
-def run(builtin_model: Path) -> Job:
-    """A run on the sample data, started from a terminal that is killed meanwhile."""
-    in_a_terminal_that_is_killed("train", str(CAPTAIN / "recipe.toml"), "--follow", seconds=8.0)
-    (job,) = jobs.all_jobs("run")
-    assert jobs.wait(job, 900)
-    assert isinstance(job.state(), Done), job.state()
-    return job
+def run(captain_run: Job) -> Job:
+    return captain_run
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import click
 
 from jobs.errors import LuthierError
+from jobs.home import jobs_directory
 from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
 from serve.servers import Server, current_server
+from tui.commands.certify import say_if_red
 from tui.commands.output import json_option, out, print_json_line, talk
 
 Message = dict[str, str]
@@ -38,6 +40,7 @@ def chat(
     """Talk to the models of the running server, side by side (default: base and every tuned one)."""
     server = current_server()
     names = _names(server, models)
+    say_if_red({model.id: jobs_directory() / model.run for model in server.models if model.run is not None and model.id in names})
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
     opening = [{"role": "system", "content": system}] if system else []
     histories: dict[str, list[Message]] = {name: list(opening) for name in names}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.table import Table
 
 from jobs.errors import LuthierError
@@ -45,7 +46,7 @@ def demo(keep: bool, as_json: bool) -> None:
     if not _EXAMPLE.is_dir():
         raise LuthierError("The sample data is missing", f"{_EXAMPLE} is not there.", "Run the demo from a clone of the repository.")
     began = time.monotonic()
-    recipe = load(_EXAMPLE / "recipe.toml")
+    recipe = msgspec.structs.replace(load(_EXAMPLE / "recipe.toml"), certify=False)  # its vLLM would run beside the demo's own
     prepare_model(recipe)
     run = training.train(recipe)
     _follow(run, f"Training {run.spec.name}")
@@ -135,3 +136,4 @@ def _show(run: Job, tuned: str, questions: list[list[dict[str, Any]]], answers: 
     shares = f"base [bold]{base_share:.0%}[/], {tuned} [bold]{tuned_share:.0%}[/]"
     out.print(f"In the captain's voice: {shares}  [dim]({duration(seconds)} in all)[/]")
     talk.print(f"\n[dim]Talk to it yourself:[/] luthier serve {run.id}  [dim]then[/] luthier chat  [dim]or, in the app,[/] luthier")
+    talk.print(f"[dim]Prove that what is served is what was trained:[/] luthier certify {run.id}")

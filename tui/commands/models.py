@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import click
+from rich.markup import escape
 
 from jobs.errors import LuthierError
-from jobs.home import models_directory
+from jobs.home import jobs_directory
+from jobs.job import Job
 from jobs.state import Done
-from models import registry
-from models.builtin import BUILTIN
+from models import catalogue, registry
+from models.builtin import BUILTIN, builtin_directory
+from models.catalogue import Entry
+from tui.certificate_badge import badge
+from tui.commands.certify import say_if_red
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
+from tui.figures import count, size
+
+_WIDE = 110  # cells, from which on ids and licences have room
+_what_option = click.option(
+    "--what", type=click.Choice(["adapter", "merged"]), help="Of a run: its adapter (the default) or its merged model."
+)
+_detach_option = click.option("--detach", is_flag=True, help="Do not wait. Prints the job's id.")
 
 
 @click.group(invoke_without_command=True)
 @json_option
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """The base models at hand."""
+    """The models at hand: base, tuned and merged; importing them, and giving them away."""
     if context.invoked_subcommand is None:
         _list(as_json)
 
@@ -28,64 +41,242 @@ def models(context: click.Context, as_json: bool) -> None:
 @models.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """Names, sizes and context lengths."""
+    """Names, sizes, context lengths, templates, certificates."""
     _list(as_json)
 
 
 @models.command()
 @click.argument("name")
-def path(name: str) -> None:
+@json_option
+def path(name: str, as_json: bool) -> None:
     """The folder of a model."""
-    click.echo(registry.resolve(name))
+    try:
+        found = registry.resolve(name)
+    except LuthierError:
+        found = catalogue.find_entry(name).path
+    print_json({"path": str(found)}) if as_json else click.echo(found)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--what", type=click.Choice(["adapter", "merged"]), help="Of a run: its adapter (the default) or its merged model.")
+@json_option
+def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) -> None:
+    """Everything known of a model: where it came from, its template and licence, and what needs it."""
+    entry = catalogue.find_entry(name, what or "")
+    users = catalogue.uses(entry)
+    if as_json:
+        print_json({**entry.to_json(), "used_by": [vars(use) for use in users]})
+        return
+    table = plain_table("", "")
+    for title, value in facts(entry, users):
+        table.add_row(f"[dim]{title}[/]", escape(value))
+    out.print(f"[bold]{escape(entry.title)}[/]  [dim]{entry.kind} model[/]")
+    out.print(table)
+    for warning in entry.warnings:
+        out.print(f"[yellow]![/] {escape(warning)}")
+
+
+def facts(entry: Entry, users: list[catalogue.Use]) -> list[tuple[str, str]]:
+    """What is told of a model, as pairs of a title and a value; nothing of what is not known."""
+    rank = f", rank {entry.rank}" if entry.rank else ""
+    standing = entry.standing
+    pairs = [
+        ("name", entry.name),
+        ("base", entry.base),
+        ("parameters", f"{count(entry.parameters)}{rank}"),
+        ("size", size(entry.bytes) if entry.bytes else ""),
+        ("context", f"{entry.context_length:,} tokens" if entry.context_length else ""),
+        ("architecture", entry.architecture),
+        ("template", "none" if entry.template is None and entry.ready else str(entry.template or "")),
+        ("licence", entry.licence or "not known"),
+        ("origin", entry.origin),
+        ("certificate", f"{badge(standing)}{f': {standing.reason}' if standing.reason else ''}" if standing.verdict else ""),
+        ("used by", ", ".join(str(use) for use in users)),
+        ("folder", str(entry.path)),
+    ]
+    return [(title, value) for title, value in pairs if value]
 
 
 @models.command("import")
 @click.argument("source")
-@click.option("--name", help="What to call it (default: the folder's name).")
-def import_command(source: str, name: str | None) -> None:
-    """Prepare the built-in model, or make a model folder known by a name (by a link: nothing is copied)."""
+@click.option("--name", help="What to call it (default: after its source).")
+@click.option("--link", is_flag=True, help="Of a folder: make it known by a name, copy nothing.")
+@click.option(
+    "--trust", default="", metavar="OWNER/NAME", help="Take this repository's code and pickled weights too: you trust its authors."
+)
+@_detach_option
+@json_option
+def import_command(source: str, name: str | None, link: bool, trust: str, detach: bool, as_json: bool) -> None:
+    """Import a model: a folder, a GGUF file, hub:owner/name[@revision], or the word builtin. Prints its folder.
+
+    From the hub come only configuration, tokenizer and safetensors. An import that was broken off goes on where it was.
+    """
+    from models.imports import launch
+
     if source == BUILTIN:
         job = registry.prepare_builtin()
-        if job is not None:
-            follow_job(job, "Preparing the built-in model", lambda state: isinstance(state, Done))
-        click.echo(registry.resolve(BUILTIN))
+        if job is not None and not detach:
+            follow_job(job, "Preparing the built-in model", _is_done)
+        _tell(job, as_json, detach, {"path": str(builtin_directory()), "name": BUILTIN})
         return
-    directory = registry.resolve(str(Path(source).expanduser().absolute()))
-    link = models_directory() / registry.valid_name(name or directory.name)
-    if link.exists() or link.is_symlink():
-        raise LuthierError("The name is taken", f"{link} is there already.", "Choose another with --name.")
-    models_directory().mkdir(parents=True, exist_ok=True)
-    link.symlink_to(directory, target_is_directory=True)
-    click.echo(link)
+    if link:
+        linked = launch.link(source, name)
+        print_json({"path": str(linked), "name": linked.name}) if as_json else click.echo(linked)
+        return
+    job = launch.start_import(source, name, trust)
+    result = None if detach else _wait(job, f"Importing {source}")
+    for warning in (result or {}).get("warnings", []):
+        talk.print(f"[yellow]![/] {escape(warning)}")
+    _tell(job, as_json, detach, result)
 
 
 @models.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove(name: str, yes: bool) -> None:
-    """Forget an imported model (its folder stays), or delete the prepared built-in one."""
-    place = models_directory() / registry.valid_name(name)
-    if not place.exists() and not place.is_symlink():
-        raise LuthierError("No such model", f"{place} is not there.", "`luthier models` lists them.")
-    if place.is_symlink():
-        place.unlink()
-        talk.print(f"{name} is forgotten; its folder stays.")
+@json_option
+def remove(name: str, yes: bool, as_json: bool) -> None:
+    """Delete a model, or forget a linked one (its folder stays). Says first what needs it; refused while something runs with it."""
+    from models.imports import launch
+
+    left = next((part for part in launch.unfinished() if part.name == name), None)
+    if left is not None:
+        if not yes:
+            click.confirm(f"Delete what is there of {name} ({size(left.bytes)}, from {left.source})?", abort=True, err=True)
+        launch.discard(left)
+        if as_json:
+            print_json({"removed": name, "path": str(left.path)})
         return
-    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-    if not yes:
-        click.confirm(f"Delete {place} ({size / 1e6:.0f} MB)?", abort=True, err=True)
-    shutil.rmtree(place)
+    entry = catalogue.find_entry(name)
+    users = catalogue.uses(entry)
+    for use in users:
+        talk.print(f"[yellow]![/] needed by {escape(str(use))} [dim]{use.id}[/]")
+    if not yes and not any(use.alive for use in users) and not (entry.kind == "tuned" and entry.run):
+        question = (
+            f"Forget {entry.name} (its folder stays)?"
+            if entry.link
+            else f"Delete {entry.path} ({size(catalogue.folder_bytes(entry.path))})?"
+        )
+        click.confirm(question, abort=True, err=True)
+    catalogue.remove(entry)
+    talk.print(f"{entry.name} is {'forgotten; its folder stays' if entry.link else 'deleted'}.")
+    if as_json:
+        print_json({"removed": entry.name, "path": str(entry.path), "used_by": [vars(use) for use in users]})
+
+
+@models.command()
+@click.argument("name")
+@click.option("--out", "target", required=True, type=click.Path(path_type=Path), help="The folder to write, or with --gguf the file.")
+@_what_option
+@click.option("--gguf", metavar="TYPE", help="Write a GGUF file of this type (f16, bf16, q8_0 ...) with llama.cpp's converter.")
+@click.option("--force", is_flag=True, help="Replace files of an earlier export there.")
+@_detach_option
+@json_option
+def export(
+    name: str, target: Path, what: Literal["adapter", "merged"] | None, gguf: str | None, force: bool, detach: bool, as_json: bool
+) -> None:
+    """Write a model or a RUN's adapter into a folder, with a model card: recipe, data hashes, figures, certificate. Prints the folder."""
+    from models.export import launch
+
+    into_folder = partial(launch.start_export, name, target, what, replace=force)
+    job = into_folder() if gguf is None else launch.start_gguf(name, target, gguf, what)
+    _tell(job, as_json, detach, None if detach else _wait(job, f"Exporting {name}"))
+
+
+@models.command()
+@click.argument("name")
+@click.argument("repository", metavar="OWNER/NAME")
+@_what_option
+@click.option("--public", is_flag=True, help="If the repository has to be made: for everybody to see (default: private).")
+@click.option("--branch", default="", help="The branch to commit to (default: main).")
+@click.option("--message", default="", help="The commit's message.")
+@_detach_option
+@json_option
+def push(
+    name: str,
+    repository: str,
+    what: Literal["adapter", "merged"] | None,
+    public: bool,
+    branch: str,
+    message: str,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    """Push a model or a RUN's adapter to the hub, with its model card. Prints the page's address.
+
+    Asks for a token that may write: HF_TOKEN, or `hf auth login`. Broken off and started again, it skips what the hub has.
+    """
+    from models.export import launch
+
+    entry = catalogue.find_entry(name, what or "")
+    if entry.run:
+        say_if_red({entry.title: jobs_directory() / entry.run})
+    job = launch.start_push(name, repository, what, private=not public, branch=branch, message=message)
+    result = None if detach else _wait(job, f"Pushing {entry.title} to {repository}")
+    if result is not None and not as_json:
+        click.echo(result["url"])
+        return
+    _tell(job, as_json, detach, result)
+
+
+def _wait(job: Job, title: str) -> dict[str, Any]:
+    """The job's result, once it is done."""
+    try:
+        state = follow_job(job, title, _is_done)
+    except KeyboardInterrupt:
+        talk.print(f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}` stops it.")
+        raise
+    return state.result if isinstance(state, Done) else {}
+
+
+def _tell(job: Job | None, as_json: bool, detach: bool, result: dict[str, Any] | None) -> None:
+    identity = {"id": job.id, "directory": str(job.directory)} if job is not None else {}
+    if as_json:
+        print_json({**identity, **(result or {})})
+    elif detach and job is not None:
+        click.echo(job.id)
+    else:
+        click.echo((result or {})["path"])
+
+
+def _is_done(state: object) -> bool:
+    return isinstance(state, Done)
 
 
 def _list(as_json: bool) -> None:
-    found = registry.list_models()
+    from models.imports.launch import unfinished
+
+    entries, left = catalogue.list_entries(), unfinished()
     if as_json:
-        print_json([{**vars(model), "path": str(model.path)} for model in found])
+        print_json([entry.to_json() for entry in entries])
         return
-    table = plain_table("name", ">weights", ">size", ">context", "state", "")
-    for model in found:
-        weights = f"{model.parameters / 1e6:,.0f} M" if model.parameters else "–"
-        size = f"{model.bytes / 1e6:,.0f} MB" if model.bytes else "–"
-        state = "✓ ready" if model.ready else "○ `luthier models import builtin`" if model.name == BUILTIN else "✗"
-        table.add_row(model.name, weights, size, f"{model.context_length or '–'}", state, model.note)
+    wide = out.width >= _WIDE
+    table = plain_table(
+        "kind", "name", "base", ">weights", ">size", ">context", "template", "certificate", *(["id", "licence"] if wide else [])
+    )
+    for entry in entries:
+        cells = _cells(entry)
+        table.add_row(*cells if wide else cells[:-2])
     out.print(table)
+    for part in left:
+        talk.print(
+            f"[yellow]![/] {part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source} --name {part.name}` goes on."
+        )
+
+
+def _cells(entry: Entry) -> list[str]:
+    if not entry.ready:
+        hint = "[dim]not prepared: `luthier models import builtin`[/]" if entry.name == BUILTIN else f"[dim]{escape(entry.note)}[/]"
+        return [entry.kind, entry.name, hint, "", "", "", "", "", "", ""]
+    return [
+        entry.kind,
+        escape(entry.title if entry.kind == "tuned" else entry.name),
+        escape(entry.base),
+        f"{count(entry.parameters)}{f' r{entry.rank}' if entry.rank else ''}",
+        size(entry.bytes),
+        f"{entry.context_length or '–'}",
+        entry.template.family if entry.template is not None else "–",
+        str(badge(entry.standing)),
+        entry.run,
+        escape(entry.licence),
+    ]

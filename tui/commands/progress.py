@@ -12,19 +12,20 @@ from jobs.events import Event, Follower
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, State, Stopped
 from tui.commands.output import talk
-from tui.figures import duration
+from tui.figures import duration, size
 
 _TICK_SECONDS = 0.2
 
 
 class JobMeter:
-    """How far a job is, from its events: by steps where it counts them, else by how long its phases usually take."""
+    """How far a job is, from its events: by steps or bytes where it counts them, else by how long its phases usually take."""
 
     def __init__(self) -> None:
         self.phase = "waiting"
         self.note = ""
         self._began = self._phase_began = time.time()
         self._phase_left = 1.0
+        self._bytes: tuple[int, int] | None = None
         self._first_step: Event | None = None
         self._last_step: Event | None = None
 
@@ -33,6 +34,8 @@ class JobMeter:
         if kind == "phase":
             self.phase, self._phase_began = str(event["name"]), event["t"]
             self._phase_left = float(event.get("seconds_left", 1.0))
+            self._bytes = (int(event["done"]), int(event["total"])) if event.get("unit") == "bytes" and event.get("total") else None
+            self.note = f"{size(self._bytes[0])} of {size(self._bytes[1])}" if self._bytes else ""
         elif kind == "waiting":
             self.phase = f"waiting for {event['waits_for']}"
         elif kind == "started":
@@ -56,6 +59,8 @@ class JobMeter:
 
     def share(self) -> float:
         """From 0 to 1."""
+        if self._bytes:
+            return self._bytes[0] / self._bytes[1]
         if self._last_step:
             return int(self._last_step["step"]) / max(1, int(self._last_step["total"]))
         elapsed = time.time() - self._began

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from jobs.errors import LuthierError
-from jobs.home import home
+from jobs.home import home, jobs_directory
 from jobs.job import Job, all_jobs, find
 from jobs.state import Running, word
 from models import registry
@@ -16,6 +16,7 @@ from models.builtin import BUILTIN
 from serve import launch, servers
 from serve.launch import NamedAdapter, ServeOptions
 from serve.servers import Server
+from tui.commands.certify import say_if_red
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
@@ -47,6 +48,7 @@ def serve(
     A server of the same base that runs already gets the adapters hot-loaded.
     """
     base, adapters = _what(runs, model, named)
+    say_if_red({name: jobs_directory() / run for name, _, run in adapters if run is not None})
     directory = _prepared(base)
     running = server_of(directory, host) if port is None else None
     if running is not None:

@@ -103,7 +103,7 @@ class ChatScreen(LuthierScreen):
         self._show_sides()
 
     def _show_sides(self) -> None:
-        self.sides.show(self.session, self.server.tuned if self.server else ())
+        self.sides.show(self.session, self.server.tuned if self.server else (), self.server.standings if self.server else None)
         self.prompt.border_subtitle = Content(settings_line(self.session.settings))
         self.refresh_bindings()
 

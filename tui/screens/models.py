@@ -13,8 +13,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
+from jobs.errors import LuthierError
+from models import certificate
+from models.certificate import Standing
 from tui import actions, figures
 from tui.actions import Place
+from tui.certificate_badge import badge
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, tuned
 from tui.screens.base import LuthierScreen
@@ -36,9 +40,10 @@ MODEL_COLUMNS = [
 TUNED_COLUMNS = [
     Column("tuned model", weight=2),
     Column("base", 14),
-    Column("rank", 10, right=True),
+    Column("rank", 7, right=True),
     Column("loss", 8, right=True),
     Column("age", 7, right=True),
+    Column("certificate", 12),
     Column("run", 36, wide=True),
 ]
 
@@ -47,6 +52,7 @@ TUNED_COLUMNS = [
 class Tuned:
     row: JobRow
     adapter: Adapter
+    standing: Standing
 
 
 @dataclass
@@ -99,8 +105,10 @@ class ModelsScreen(LuthierScreen):
         return next((model for model in self.models if model.name == chosen), None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action not in ("prepare", "serve", "new", "copy"):
+        if action not in ("prepare", "serve", "new", "copy", "certificate"):
             return True
+        if action == "certificate":
+            return self.chosen_tuned is not None
         model = self.chosen_model
         if action == "prepare":
             return any(model.name == "builtin" and not model.ready for model in self.models)
@@ -142,6 +150,37 @@ class ModelsScreen(LuthierScreen):
         base = entry.row.model if entry is not None else model.name if model is not None else "builtin"
         self.app.push_screen(NewRunModal(base), self.app.open_started)
 
+    def action_certificate(self) -> None:
+        entry = self.chosen_tuned
+        if entry is None:
+            return
+        own = str(entry.row.job.directory)
+        rows = self.app.rows or []
+        being_made = any(row.kind == "certify" and row.alive and row.job.spec.settings.get("run") == own for row in rows)
+
+        def certify() -> None:
+            from serve.certificate.launch import certify
+
+            certify(entry.row.job)
+            self.app.call_from_thread(self.app.read_jobs)
+
+        def chosen(again: bool | None) -> None:
+            if again:
+                self.notify(f"{entry.row.name} is being certified. Runs shows how far it is.")
+                self.in_background(certify)
+
+        def show() -> None:
+            from tui.widgets.certificate_modal import CertificateModal
+
+            try:
+                made = certificate.read(entry.row.job.directory)
+            except LuthierError:
+                made = None
+            modal = CertificateModal(entry.row.name, made, entry.standing, being_made=being_made)
+            self.app.call_from_thread(self.app.push_screen, modal, chosen)
+
+        self.in_background(show)
+
     def action_copy(self) -> None:
         entry, model = self.chosen_tuned, self.chosen_model
         path = entry.adapter.directory if entry is not None else model.path if model is not None else None
@@ -151,14 +190,14 @@ class ModelsScreen(LuthierScreen):
 
 
 def _read(rows: list[JobRow]) -> ModelsRead:
-    from jobs.errors import LuthierError
     from models.adapters import read_adapter
     from models.registry import list_models
 
     entries = []
     for row in tuned(rows):
         try:
-            entries.append(Tuned(row, read_adapter(row.job.directory / "adapter")))
+            adapter = read_adapter(row.job.directory / "adapter")
+            entries.append(Tuned(row, adapter, certificate.standing(row.job.directory)))
         except LuthierError:  # being written or damaged: serving it says so, the list leaves it out
             continue
     return ModelsRead(list_models(), entries)
@@ -190,5 +229,6 @@ def _tuned_cells(entry: Tuned) -> list[Content]:
         Content(f"r {entry.adapter.rank}"),
         Content(figures.loss(entry.row.loss)),
         Content.styled(figures.short_duration(figures.now() - entry.row.since), "$foreground-muted"),
+        badge(entry.standing),
         Content.styled(entry.row.id, "$foreground-muted"),
     ]

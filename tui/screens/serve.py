@@ -20,8 +20,10 @@ from jobs.events import Event, Follower
 from jobs.files import tail_lines
 from jobs.home import home
 from jobs.state import Failed, Lost, Queued, Running, Starting, Stopping
+from models.certificate import NO_CERTIFICATE, Standing
 from tui import actions, figures
 from tui.actions import Place
+from tui.certificate_badge import badge
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, newest_server, tuned
 from tui.screens.base import LuthierScreen
@@ -44,6 +46,7 @@ class ServerSeen(Message):
     job_id: str
     server: Server | None
     key: str
+    standings: dict[str, Standing]
 
 
 @dataclass
@@ -61,6 +64,7 @@ class ServeScreen(LuthierScreen):
         self.row: JobRow | None = None
         self.server: Server | None = None
         self.key = ""
+        self.standings: dict[str, Standing] = {}
         self.key_shown = False
         self.language: Language = "curl"
         self.events: list[Event] = []
@@ -108,7 +112,7 @@ class ServeScreen(LuthierScreen):
 
     def on_server_seen(self, message: ServerSeen) -> None:
         if self.row is not None and message.job_id == self.row.id:
-            self.server, self.key = message.server, message.key
+            self.server, self.key, self.standings = message.server, message.key, message.standings
             self.show()
 
     def advance(self) -> None:
@@ -184,7 +188,8 @@ class ServeScreen(LuthierScreen):
             sign, colour = (glyphs().eval_point, "$primary") if model.kind == "adapter" else (glyphs().running, "$secondary")
             kind = "tuned" if model.kind == "adapter" else "base"
             name = Content.assemble((f"{label:<11}", "$foreground-muted"), (sign, colour), f" {model.id:<24} ")
-            lines.append(Content.assemble(name, (kind, "$foreground-muted")))
+            proved = badge(self.standings.get(model.id, NO_CERTIFICATE))
+            lines.append(Content.assemble(name, (kind, "$foreground-muted"), "  " if proved else "", proved))
         refused = [event for event in self.events if event["kind"] == "adapter" and not event.get("ok", True)]
         for event in refused:
             why = f"{event.get('name')}: {event.get('message')}"
@@ -246,17 +251,19 @@ class ServeScreen(LuthierScreen):
 def _look(job_id: str) -> ServerSeen:
     from serve.keys import client_key
     from serve.servers import running_servers
+    from tui.serving import standings_of
 
     server = next((server for server in running_servers() if server.job.id == job_id), None)
-    return ServerSeen(job_id, server, client_key())
+    return ServerSeen(job_id, server, client_key(), {} if server is None else standings_of(server.models))
 
 
 def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServerModal:
+    from models.certificate import standing
     from models.registry import list_models
     from tui.widgets.start_server import StartServerModal, TunedChoice
 
     names = [model.name for model in list_models() if model.ready]
-    choices = [TunedChoice(row.job, row.model) for row in tuned(rows)]
+    choices = [TunedChoice(row.job, row.model, standing(row.job.directory)) for row in tuned(rows)]
     wanted = next((choice for choice in choices if choice.run.id == run_id), None)
     bases = list(dict.fromkeys([*names, *([wanted.base] if wanted is not None else [])]))
     if not bases:

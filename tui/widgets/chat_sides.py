@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.timer import Timer
 
+from models.certificate import NO_CERTIFICATE, Standing
 from serve.client import Delta, Finished
+from tui.certificate_badge import badge, warning
 from tui.chat_session import ChatSession
 from tui.glyphs import glyphs
 from tui.widgets.chat_pane import ChatPane
@@ -26,6 +28,7 @@ class ChatSides(Horizontal):
         self.panes = [ChatPane(side, conversation) for side, conversation in enumerate(session.sides)]
         self.active = 1
         self._flush: Timer | None = None
+        self._standings: Mapping[str, Standing] = {}
 
     def compose(self) -> ComposeResult:
         yield from self.panes
@@ -45,12 +48,15 @@ class ChatSides(Horizontal):
     def has_focused_side(self) -> bool:
         return any(pane.transcript.has_focus for pane in self.panes)
 
-    def show(self, session: ChatSession, tuned: Collection[str]) -> None:
-        """Everything anew: after a model was chosen, or a conversation begun."""
+    def show(self, session: ChatSession, tuned: Collection[str], standings: Mapping[str, Standing] | None = None) -> None:
+        """Everything anew: after a model was chosen, or a conversation begun. A model with a red certificate is introduced with why."""
+        self._standings = standings or {}
         for pane, conversation in zip(self.panes, session.sides, strict=True):
             what = "tuned model" if conversation.model in tuned else "base model"
             before = Content.from_markup("[b]$model[/]\n[$foreground-muted]$what[/]", model=conversation.model, what=what)
-            pane.show(conversation, before)
+            standing = self._standings.get(conversation.model, NO_CERTIFICATE)
+            said = warning(conversation.model, standing) or badge(standing)
+            pane.show(conversation, Content("\n\n").join([before, said]) if said else before)
         self._show_titles()
 
     def next_view(self) -> None:
@@ -68,12 +74,17 @@ class ChatSides(Horizontal):
     def _show_titles(self) -> None:
         """A pane is titled with its model; one that is alone, with both, like tabs."""
         signs = (glyphs().running, glyphs().eval_point)
-        titles = [Content(f"{sign} {pane.conversation.model}") for sign, pane in zip(signs, self.panes, strict=True)]
+        titles = [self._title(sign, pane.conversation.model) for sign, pane in zip(signs, self.panes, strict=True)]
         alone = bool(self.classes & set(_VIEWS))
         for side, pane in enumerate(self.panes):
             other = titles[1 - side].stylize("$foreground-muted not bold")
             tabs = [titles[0], other] if side == 0 else [other, titles[1]]
             pane.border_title = Content("   ").join(tabs) if alone else titles[side]
+
+    def _title(self, sign: str, model: str) -> Content:
+        """The model's name, with its certificate where that is red: it stays in sight."""
+        standing = self._standings.get(model, NO_CERTIFICATE)
+        return Content.assemble(f"{sign} {model}", "  ", badge(standing)) if standing.verdict == "red" else Content(f"{sign} {model}")
 
     def ask(self, side: int, answer: AsyncIterator[Delta | Finished]) -> None:
         """Let `answer` flow into the last turn of a side."""

@@ -14,7 +14,9 @@ from textual.widgets import Label, Select, Static
 from textual.widgets.selection_list import Selection
 
 from jobs.job import Job
+from models.certificate import NO_CERTIFICATE, Standing
 from tui import figures
+from tui.certificate_badge import badge
 from tui.widgets.check_list import CheckList
 from tui.widgets.form import Field, FormModal, JobStarted
 from tui.widgets.key_line import KeyHint
@@ -22,10 +24,11 @@ from tui.widgets.key_line import KeyHint
 
 @dataclass(frozen=True)
 class TunedChoice:
-    """A run that left an adapter: `base` is the model that it was trained on."""
+    """A run that left an adapter: `base` is the model that it was trained on, `standing` says whether it may be trusted."""
 
     run: Job
     base: str
+    standing: Standing = NO_CERTIFICATE
 
 
 class StartServerModal(FormModal):
@@ -62,7 +65,7 @@ class StartServerModal(FormModal):
         boxes = self.query_one(CheckList)
         boxes.clear_options()
         fitting = [choice for choice in self.choices if choice.base == self.query_one(Select).value]
-        boxes.add_options([Selection(_told_apart(choice.run), choice.run.id, choice.run.id in self.chosen) for choice in fitting])
+        boxes.add_options([Selection(_told_apart(choice), choice.run.id, choice.run.id in self.chosen) for choice in fitting])
         boxes.highlighted = 0 if fitting else None
         boxes.display = bool(fitting)
         self.query_one("#no-tuned").display = not fitting
@@ -82,9 +85,10 @@ class StartServerModal(FormModal):
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
 
 
-def _told_apart(run: Job) -> Content:
-    """Name and age: runs of one recipe share their name."""
-    return Content.assemble(run.spec.name, (f"  {figures.age(run.created)}", "$foreground-muted"))
+def _told_apart(choice: TunedChoice) -> Content:
+    """Name and age, for runs of one recipe share their name; and the certificate."""
+    age = (f"  {figures.age(choice.run.created)}  ", "$foreground-muted")
+    return Content.assemble(choice.run.spec.name, age, badge(choice.standing))
 
 
 def _serve(base: str, runs: list[Job], port: int | None) -> Job:

@@ -1,0 +1,377 @@
+"""All models at hand in one list: base models, tuned ones (adapters, of runs or imported), and merged ones; and who needs them."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs.errors import LuthierError
+from jobs.home import jobs_directory, models_directory
+from jobs.job import Job, all_jobs, find
+from models import certificate, provenance, registry
+from models.adapters import read_adapter
+from models.builtin import BUILTIN
+from models.certificate import NO_CERTIFICATE, Standing
+from models.description import Card, TemplateLabel, licence, read_card, short_hash, template_label
+from models.merge import receipt
+from models.registry import MERGED_FOLDER
+from models.weights import tensor_shapes
+
+Kind = Literal["base", "tuned", "merged"]
+ADAPTER_FOLDER = "adapter"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model. `name` is what commands take: the model's name, for a run's adapter the run's id, for its merged model "RUN/merged".
+
+    `parameters` counts weights (an adapter's own), `bytes` is the size on disk, `context_length` in tokens, None where unknown. `origin`
+    is a sentence for a person, `repository` the hub's name of what it is. `base` is the base model's name, `base_path` its folder (None if
+    it is not here), `rank` the adapter's. `link`: the folder itself lies elsewhere.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    path: Path
+    ready: bool
+    architecture: str
+    parameters: int | None
+    bytes: int
+    context_length: int | None
+    template: TemplateLabel | None
+    licence: str
+    origin: str
+    note: str = ""
+    base: str = ""
+    base_path: Path | None = None
+    rank: int | None = None
+    run: str = ""
+    repository: str = ""
+    link: bool = False
+    standing: Standing = NO_CERTIFICATE
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{key: value for key, value in vars(self).items() if key not in ("template", "standing", "warnings")},
+            "path": str(self.path),
+            "base_path": None if self.base_path is None else str(self.base_path),
+            "template": None if self.template is None else {"family": self.template.family, "hash": self.template.hash},
+            "certificate": None if self.standing.verdict is None else vars(self.standing),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class Use:
+    """Something that needs a model: `what` is the kind of its job, or "merged" for a model made of it. `alive`: it runs now."""
+
+    what: str
+    name: str
+    id: str
+    alive: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.what}{', running' if self.alive else ''})"
+
+
+def list_entries() -> list[Entry]:
+    """Base models (the built-in one first), then tuned ones (the newest first, then imported ones by name), then merged ones."""
+    models = [_of_model(model) for model in registry.list_models()]
+    tuned = [entry for job in all_jobs("run") if (entry := _of_run(job)) is not None]
+    return [
+        *(entry for entry in models if entry.kind == "base"),
+        *tuned,
+        *_imported_adapters(),
+        *(entry for entry in models if entry.kind == "merged"),
+    ]
+
+
+def find_entry(name: str, what: Literal["", "adapter", "merged"] = "") -> Entry:
+    """The model of that name, or of that run: its adapter, or with `what` "merged" its merged model. LuthierError if there is none."""
+    entries = list_entries()
+    exact = next((entry for entry in entries if entry.name == name), None)
+    if exact is None or what:
+        run = exact.run if exact is not None else _run_named(name)
+        if run:
+            wanted: Kind = "merged" if what == "merged" else "tuned"
+            found = next((entry for entry in entries if entry.run == run and entry.kind == wanted), None)
+            if found is not None:
+                return found
+            if what == "merged":
+                raise LuthierError("Not merged yet", f"{run} has no merged model.", f"`luthier merge {run}` makes one.")
+    if exact is not None:
+        return exact
+    raise LuthierError("No such model", f"No model and no run with an adapter is named {name!r}.", "`luthier models` lists them.")
+
+
+def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
+    """What needs this model: runs that were trained on it, merged models made of it, and whatever runs with it now."""
+    places = {str(entry.path), str(entry.path.resolve())}
+    found = []
+    for job in all_jobs() if jobs is None else jobs:
+        if job.id == entry.run or not _mentions(job.spec.settings, places):
+            continue
+        alive = job.alive()
+        if alive or job.spec.kind == "run":
+            found.append(Use(job.spec.kind, job.spec.name, job.id, alive))
+    if entry.run:
+        run = next((job for job in (jobs or all_jobs("run")) if job.id == entry.run), None)
+        if run is not None and run.alive():
+            found.append(Use("run", run.spec.name, run.id, alive=True))
+    for model in registry.list_models():
+        made = None if model.path == entry.path else _receipt(model.path)
+        if made is not None and not places.isdisjoint((made.base.directory, made.adapter.directory)):
+            found.append(Use("merged", model.name, model.name))
+    return found
+
+
+def remove(entry: Entry) -> None:
+    """Delete a model; of a linked one only the link. LuthierError if something runs with it, or if it is a run's own adapter."""
+    if entry.kind == "tuned" and entry.run:
+        raise LuthierError(
+            "It belongs to a run", f"{entry.title} is the adapter of {entry.run}.", f"`luthier remove {entry.run}` deletes both."
+        )
+    running = [use for use in uses(entry) if use.alive]
+    if running:
+        message = f"{entry.name} is used by {', '.join(str(use) for use in running)}."
+        raise LuthierError("In use", message, f"`luthier stop {running[0].id}` first.")
+    if entry.link:
+        entry.path.unlink()
+        return
+    doomed = entry.path.with_name(f".removing-{entry.path.name}")
+    entry.path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def folder_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def repository_of_base(entry: Entry) -> str:
+    """The hub's name of what an adapter or a merged model was made of; "" where that is not known."""
+    if entry.base_path is not None and entry.base_path.is_dir():
+        return read_card(entry.base_path).repository
+    return entry.base if entry.base.count("/") == 1 and not entry.base.startswith((".", "/", "~")) else ""
+
+
+# How each kind is read
+
+
+def _of_model(model: registry.Model) -> Entry:
+    card, made = read_card(model.path), _receipt(model.path)
+    entry = Entry(
+        name=model.name,
+        title=model.name,
+        kind="base",
+        path=model.path,
+        ready=model.ready,
+        architecture=model.architecture,
+        parameters=model.parameters,
+        bytes=model.bytes,
+        context_length=model.context_length,
+        template=_template(model.path),
+        licence=_licence(model.path),
+        origin=_origin(model, card),
+        note=model.note,
+        repository=card.repository,
+        link=model.path.is_symlink(),
+        warnings=tuple(card.warnings),
+    )
+    if made is None:
+        return entry
+    base, run = Path(made.base.directory), made.run or ""
+    base_name = registry.display_name(base)
+    return replace(
+        entry,
+        kind="merged",
+        title=_run_title(run) if model.name == f"{run}/{MERGED_FOLDER}" else model.name,
+        base=base_name,
+        base_path=base if base.is_dir() else None,
+        run=run,
+        origin=f"merged from {base_name} + {run or Path(made.adapter.directory).name}",
+        standing=_merged_standing(run, model.path),
+    )
+
+
+def _of_run(job: Job) -> Entry | None:
+    """The adapter of a run; None while there is none, or where it is damaged: serving it says so."""
+    directory = job.directory / ADAPTER_FOLDER
+    try:
+        entry = _of_adapter(directory, job.id)
+    except LuthierError:
+        return None
+    base = Path(str(job.spec.settings.get("model_directory", "")))
+    recorded = provenance.read(job.directory) if (job.directory / provenance.HASHES_FILE).is_file() else None
+    return replace(
+        _with_base(entry, str(job.spec.settings.get("model") or entry.base), base, recorded.template if recorded else ""),
+        title=job.spec.name,
+        run=job.id,
+        origin=f"run {job.id}",
+        standing=certificate.standing(job.directory),
+    )
+
+
+def _imported_adapters() -> Iterator[Entry]:
+    if not models_directory().is_dir():
+        return
+    bases = {read_card(model.path).repository: model for model in registry.list_models()}
+    for directory in sorted(models_directory().iterdir()):
+        if directory.name.startswith(".") or not (directory / "adapter_config.json").is_file():
+            continue
+        try:
+            entry = _of_adapter(directory, directory.name)
+        except LuthierError:
+            continue
+        card = read_card(directory)
+        base = bases.get(entry.base)
+        entry = _with_base(entry, base.name if base else entry.base, base.path if base else Path(entry.base), "")
+        yield replace(
+            entry,
+            origin=f"imported from {card.source or directory.resolve()}",
+            repository=card.repository,
+            link=directory.is_symlink(),
+            licence=_licence(directory) or entry.licence,
+            warnings=tuple(card.warnings),
+        )
+
+
+def _of_adapter(directory: Path, name: str) -> Entry:
+    adapter = read_adapter(directory)
+    return Entry(
+        name=name,
+        title=name,
+        kind="tuned",
+        path=directory,
+        ready=True,
+        architecture="LoRA",
+        parameters=_adapter_parameters(directory / "adapter_model.safetensors", _stamp(directory)),
+        bytes=sum(path.stat().st_size for path in directory.iterdir() if path.is_file()),
+        context_length=None,
+        template=_template(directory),
+        licence="",
+        origin="",
+        base=adapter.base,
+        rank=adapter.rank,
+    )
+
+
+def _with_base(entry: Entry, name: str, base: Path, recorded_template: str) -> Entry:
+    """What an adapter has from its base model. The template is the one it was trained with, whatever the base has by now."""
+    here = registry.is_model_directory(base)
+    template = entry.template or (_template(base) if here else None)
+    if recorded_template and (template is None or template.hash != short_hash(recorded_template)):
+        template = TemplateLabel("own" if template is None else f"not {template.family}", short_hash(recorded_template))
+    length = registry.context_length(registry.read_config(base)) if here else None
+    return replace(
+        entry,
+        base=name,
+        base_path=base if here else None,
+        context_length=length,
+        template=template,
+        licence=_licence(base) if here else "",
+    )
+
+
+def _origin(model: registry.Model, card: Card) -> str:
+    if model.name == BUILTIN:
+        return f"built in ({card.title or model.note.partition(',')[0]})"
+    if model.path.is_symlink():
+        return f"a link to {model.path.resolve()}"
+    if card.source:
+        return f"imported from {card.source}{f' at {card.commit[:8]}' if card.commit else ''}"
+    return "put there by hand"
+
+
+def _merged_standing(run: str, path: Path) -> Standing:
+    """The run's certificate, if it speaks of this merged model."""
+    if not run:
+        return NO_CERTIFICATE
+    directory = jobs_directory() / run
+    try:
+        made = certificate.read(directory)
+    except LuthierError:
+        return certificate.standing(directory)
+    return certificate.standing(directory) if made is not None and made.merged and Path(made.merged) == path else NO_CERTIFICATE
+
+
+def _run_title(run: str) -> str:
+    try:
+        return Job(jobs_directory() / run).spec.name
+    except LuthierError:
+        return run
+
+
+def _run_named(name: str) -> str:
+    try:
+        return find(name, "run").id
+    except LuthierError as error:
+        if error.title == "More than one match":
+            raise
+        return ""
+
+
+def _mentions(value: object, places: set[str]) -> bool:
+    """Whether a job's settings name one of these folders, or something in it."""
+    if isinstance(value, str):
+        return any(value == place or value.startswith(f"{place}/") for place in places)
+    if isinstance(value, dict):
+        return any(_mentions(part, places) for part in value.values())
+    return isinstance(value, list) and any(_mentions(part, places) for part in value)
+
+
+# What is read of files is kept until they change: the app lists the models every two seconds.
+
+
+def _stamp(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    try:
+        files = [(path.name, path.stat()) for path in directory.iterdir() if path.is_file()]
+    except OSError:
+        return ()
+    return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in files))
+
+
+def _template(directory: Path) -> TemplateLabel | None:
+    return _template_at(directory, _stamp(directory))
+
+
+@lru_cache(maxsize=256)
+def _template_at(directory: Path, stamp: object) -> TemplateLabel | None:
+    return template_label(directory)
+
+
+def _licence(directory: Path) -> str:
+    return _licence_at(directory, _stamp(directory))
+
+
+@lru_cache(maxsize=256)
+def _licence_at(directory: Path, stamp: object) -> str:
+    return licence(directory)
+
+
+@lru_cache(maxsize=256)
+def _adapter_parameters(path: Path, stamp: object) -> int | None:
+    try:
+        return sum(math.prod(shape) for shape in tensor_shapes(path).values())
+    except LuthierError:
+        return None
+
+
+def _receipt(directory: Path) -> receipt.Receipt | None:
+    if not (directory / receipt.RECEIPT_FILE).is_file():
+        return None
+    return _receipt_at(directory, _stamp(directory))
+
+
+@lru_cache(maxsize=64)
+def _receipt_at(directory: Path, stamp: object) -> receipt.Receipt | None:
+    try:
+        return receipt.read(directory)
+    except LuthierError:
+        return None

@@ -1,0 +1,192 @@
+"""The certificate of a run: whether the trained, the merged and the served model are one. `certificate.json` in the run's folder.
+
+serve.certificate makes it; everybody reads it here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from jobs.errors import LuthierError
+from jobs.files import write_json
+from jobs.spec import Spec
+
+CERTIFICATE_FILE = "certificate.json"
+_WORKER = "serve.certificate.worker"
+_GPU_ROOM = 6_000_000_000
+_MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")
+
+Verdict = Literal["green", "amber", "red"]
+_SEVERITY: tuple[Verdict, ...] = ("green", "amber", "red")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    `threshold` is where green ends, `red` where red begins (between them: amber); both are None where a figure has no such bound, and the
+    figure is None where nothing could be measured. `at_least`: larger figures are better. `sentence` is for a person.
+    """
+
+    name: str
+    verdict: Verdict
+    sentence: str
+    figure: float | None = None
+    threshold: float | None = None
+    red: float | None = None
+    unit: str = ""
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One implementation of a model on the held-out turns: mean negative log-likelihood in nats a token, over `tokens` tokens."""
+
+    model: str
+    engine: str
+    nll: float
+    tokens: int
+    stopped: int | None = None
+    answers: int | None = None
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it was when the certificate was made: enough to see cheaply that it was touched since."""
+
+    path: str
+    size: int
+    modified: int
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """`made` is in unix seconds; `merged` the merged model's folder, None where there was none. `sample` says what was compared."""
+
+    run: str
+    base: str
+    adapter: str
+    merged: str | None
+    made: float
+    seconds: float
+    sample: dict[str, Any]
+    columns: list[Column]
+    checks: list[Check]
+    versions: dict[str, str]
+    files: list[Stamp] = field(default_factory=list)
+    format: int = 1
+
+    @property
+    def verdict(self) -> Verdict:
+        return worst(check.verdict for check in self.checks)
+
+    @property
+    def faults(self) -> list[Check]:
+        """The checks that are not green, the worst first."""
+        return [check for verdict in ("red", "amber") for check in self.checks if check.verdict == verdict]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not green, the worst first."""
+        return [check.sentence for check in self.faults]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "reasons": self.reasons, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What may be said of a run's model now. `verdict` is None where no certificate was made; `reason` is the first one, "" when green."""
+
+    verdict: Verdict | None
+    reason: str = ""
+    outdated: bool = False
+
+
+NO_CERTIFICATE = Standing(None)
+
+
+def worst(verdicts: Any) -> Verdict:
+    return max(verdicts, key=_SEVERITY.index, default="green")
+
+
+def write(run_directory: Path, certificate: Certificate) -> None:
+    write_json(run_directory / CERTIFICATE_FILE, certificate.to_json())
+
+
+def read(run_directory: Path) -> Certificate | None:
+    """The certificate of a run, None if it has none. LuthierError if it is damaged."""
+    path = run_directory / CERTIFICATE_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Certificate)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise LuthierError("Unreadable certificate", f"{path} is damaged: {error}.", "`luthier certify` makes a new one.") from error
+
+
+def standing(run_directory: Path) -> Standing:
+    """A run's certificate in short. One whose files were touched since is at best amber: it speaks of files that are no more."""
+    try:
+        certificate = read(run_directory)
+    except LuthierError as error:
+        return Standing("amber", error.message, outdated=True)
+    if certificate is None:
+        return NO_CERTIFICATE
+    reason = next(iter(certificate.reasons), "")
+    touched = touched_since(certificate)
+    if touched and certificate.verdict != "red":
+        return Standing("amber", f"{touched[0]} has changed since the certificate was made.", outdated=True)
+    if certificate.verdict == "green" and certificate.merged is None and (run_directory / "merged" / "config.json").is_file():
+        return Standing("amber", "The merged model was made after the certificate, which does not speak of it.", outdated=True)
+    return Standing(certificate.verdict, reason, outdated=bool(touched))
+
+
+def stamps(*directories: Path) -> list[Stamp]:
+    """The files of these folders that make a model, as they are."""
+    found = []
+    for directory in directories:
+        for path in sorted(directory.iterdir()):
+            if path.suffix in _MODEL_FILES and path.is_file():
+                stat = path.stat()
+                found.append(Stamp(str(path), stat.st_size, stat.st_mtime_ns))
+    return found
+
+
+def touched_since(certificate: Certificate) -> list[str]:
+    """The names of the certificate's files that are gone or were written since."""
+    touched = []
+    for stamp in certificate.files:
+        try:
+            stat = Path(stamp.path).stat()
+        except OSError:
+            touched.append(Path(stamp.path).name)
+            continue
+        if (stat.st_size, stat.st_mtime_ns) != (stamp.size, stamp.modified):
+            touched.append(Path(stamp.path).name)
+    return touched
+
+
+def order(name: str, run: str, model: str, base: Path, slots: list[str]) -> dict[str, Any]:
+    """The job that certifies a run: `run` is its folder, or "{job}" where the order stands in the run's own `then`."""
+    return dataclasses.asdict(
+        Spec(
+            kind="certify",
+            name=f"{name[:28]}-certificate",
+            module=_WORKER,
+            settings={"run": run, "model": model},
+            slots=slots,
+            gpu_bytes=memory_needed(base) if any(slot.startswith("gpu") for slot in slots) else 0,
+            grace_seconds=30.0,
+        )
+    )
+
+
+def memory_needed(base: Path) -> int:
+    """Bytes of GPU memory that vLLM needs to say what a certificate asks: the weights and some, and room for a few thousand tokens."""
+    return int(1.2 * sum(path.stat().st_size for path in base.glob("*.safetensors"))) + _GPU_ROOM

@@ -1,0 +1,1 @@
+"""Giving a model away: into a folder, to the hub, as GGUF."""

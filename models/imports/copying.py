@@ -1,0 +1,62 @@
+"""A model from a folder of this machine, copied."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from models.description import Card, licence, read_card
+from models.imports import files
+from models.imports.progress import ByteProgress
+from models.merge.companions import read_object
+from models.weights import weight_files
+
+_BLOCK = 8 << 20
+_SPARE = 64 << 20
+
+
+def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
+    """Copy what makes a model: no pickles, no code, nothing else that happens to lie there. Stopped when asked to stop."""
+    names = chosen(source)
+    total = sum((source / name).stat().st_size for name in names)
+    check_space(folder, total)
+    progress.begin("copying", total)
+    for name in names:
+        copy_file(source / name, folder / name, progress)
+    known = read_card(source)
+    origin = known.source if known.source.startswith("hub:") else str(source)
+    warnings = (
+        ["Its config names code of its own (auto_map), which was left there."]
+        if read_object(source / "config.json").get("auto_map")
+        else []
+    )
+    return Card(title=known.title or source.name, source=origin, license=licence(source), commit=known.commit, warnings=warnings)
+
+
+def chosen(source: Path) -> list[str]:
+    """The files of a model's folder, relative to it: an adapter's or a whole model's. LuthierError if it is neither."""
+    here = {
+        path.relative_to(source).as_posix() for path in [*source.iterdir(), *source.glob("additional_chat_templates/*")] if path.is_file()
+    }
+    beside = files.companions(here)
+    if files.is_adapter(here):
+        return [*beside, files.ADAPTER[1]]
+    found = [path.name for path in weight_files(source)]
+    return [*beside, *([files.INDEX] if len(found) > 1 else []), *found]
+
+
+def copy_file(source: Path, target: Path, progress: ByteProgress) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reading, target.open("wb") as writing:
+        while block := reading.read(_BLOCK):
+            writing.write(block)
+            progress.add(len(block))
+
+
+def check_space(folder: Path, size: int) -> None:
+    """LuthierError if `size` bytes and some do not fit on the disk of `folder`."""
+    free = shutil.disk_usage(folder).free
+    if free < size + _SPARE:
+        message = f"It takes {(size + _SPARE) / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB free."
+        raise LuthierError("Too little disk space", message, "Free some, or choose a folder on a larger disk.")

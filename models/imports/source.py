@@ -1,0 +1,88 @@
+"""What an import is made from: a folder, a GGUF file, or a repository of the hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from models.registry import valid_name
+
+HUB = "hub:"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_REVISION = re.compile(r"[\w][\w./-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Folder:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Gguf:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class Hub:
+    """`revision` is a branch, a tag or a commit; "" for the default branch."""
+
+    repository: str
+    revision: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.repository.partition("/")[2]
+
+    def __str__(self) -> str:
+        return f"{HUB}{self.repository}{f'@{self.revision}' if self.revision else ''}"
+
+
+Source = Folder | Gguf | Hub
+
+
+def parse_source(text: str) -> Source:
+    """A folder, a .gguf file, or "hub:owner/name[@revision]". LuthierError if it is none of these, or is not there."""
+    if text.startswith(HUB):
+        repository, _, revision = text.removeprefix(HUB).partition("@")
+        check_repository(repository)
+        if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
+            raise LuthierError("Not a revision", f"{revision!r} is no branch, tag or commit.", "hub:owner/name@main, say.")
+        return Hub(repository, revision)
+    path = Path(text).expanduser().absolute()
+    if path.is_dir():
+        return Folder(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                return Gguf(path)
+        raise LuthierError("Not a model", f"{path} is neither a folder nor a GGUF file.", "Give the folder that holds config.json.")
+    hint = (
+        f"On the hub? Then it is written {HUB}{text}." if _REPOSITORY.fullmatch(text) else "Give a folder, a GGUF file or hub:owner/name."
+    )
+    raise LuthierError("No such model", f"{path} is not there.", hint)
+
+
+def check_repository(name: str) -> str:
+    """`name` if it can name a repository of the hub. LuthierError if not."""
+    if not _REPOSITORY.fullmatch(name) or ".." in name or "--" in name:
+        raise LuthierError(
+            "Not a repository's name", f"{name!r} is not of the form owner/name.", "HuggingFaceTB/SmolLM2-135M-Instruct, say."
+        )
+    return name
+
+
+def name_for(source: Source, name: str | None) -> str:
+    """What the import will be called: as asked for, else after its source with odd characters made hyphens."""
+    if name is not None:
+        return valid_name(name)
+    return valid_name(re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-._")[:80])

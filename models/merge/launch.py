@@ -1,0 +1,75 @@
+"""Start a merge as a job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from jobs.errors import LuthierError
+from jobs.events import Follower
+from jobs.job import Job, submit
+from jobs.spec import Spec
+from models.merge.plan import DTYPES, plan_merge
+from models.merge.planner import Into
+
+_DATED, _UNIQUE = len("20261122-1530-"), len("-7f3a")  # what a run's id has around its name
+_GPU_BYTES = 2 << 30  # what the arithmetic takes of a GPU, its libraries included
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class MergeSettings:
+    """A merge job's orders. `dtype` is a key of DTYPES, None for the base's own types.
+
+    `stop_ids` are the tokens that training ended answers with; None: to be read off the chat template. `run` is the id of the run that the
+    adapter is of. `replace`: a directory at `out` gives way once the new one is whole. `into` "closer": whichever of the two is found
+    closer to the trained model on the held-out turns in the file `samples`.
+    """
+
+    base: str
+    adapter: str
+    out: str
+    into: Into | Literal["closer"] = "base"
+    dtype: str | None = None
+    device: Device = "cpu"
+    run: str | None = None
+    stop_ids: list[int] | None = None
+    replace: bool = False
+    samples: str | None = None
+
+    @property
+    def ways(self) -> list[Into]:
+        """The merges that are made."""
+        return ["base", "dequantised"] if self.into == "closer" else [self.into]
+
+
+def start_merge(settings: MergeSettings) -> Job:
+    """Check what can be checked from headers, and start the job. LuthierError for what cannot be merged, or if `out` is taken."""
+    out = Path(settings.out)
+    if out.exists() and not settings.replace:
+        raise LuthierError("There is something already", f"{out} exists.", "Give another name or --out, or --force to replace it.")
+    if settings.dtype is not None and settings.dtype not in DTYPES:
+        raise LuthierError("No such type", f"{settings.dtype!r} is none of {', '.join(DTYPES)}.", "Leave it out to keep the base's.")
+    if settings.into == "closer" and not (settings.samples and Path(settings.samples).is_file()):
+        hint = "Name a file with --samples (`luthier data tokens` writes one), or choose --into base or --into dequantised."
+        raise LuthierError(
+            "Nothing to measure on", f"There are no held-out turns{f' at {settings.samples}' if settings.samples else ''}.", hint
+        )
+    for into in settings.ways:
+        plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype)
+    slots = ["gpu"] if settings.device == "cuda" else []
+    gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
+    name = settings.run[_DATED:-_UNIQUE] if settings.run else out.name
+    return submit(Spec("merge", f"merge-{name}", "models.merge_worker", asdict(settings), slots, gpu_bytes, grace_seconds=30.0))
+
+
+def trained_stops(run: Job) -> list[int] | None:
+    """The token ids that a run trained answers to end with, as it told them; None if it did not."""
+    follower = Follower(run.events_path)
+    while events := follower.read():
+        for event in events:
+            if event["kind"] == "template" and isinstance(event.get("stop_ids"), list):
+                return [int(token) for token in event["stop_ids"]]
+    return None

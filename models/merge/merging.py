@@ -1,0 +1,163 @@
+"""A whole merge: under another name until everything is written and on the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from jobs.errors import LuthierError
+from jobs.files import write_json
+from jobs.locks import Lock
+from models.hashing import file_hash, file_hashes
+from models.merge.companions import check_vocabulary, copy_companions, read_object, write_config, write_index, write_stops
+from models.merge.plan import MergePlan
+from models.merge.receipt import Receipt, Source, write
+from models.merge.stream import Stream, Written
+
+_LOCK = ".lock"
+_SPARE = 64 << 20  # bytes beside the weights: tokenizer and receipt
+
+
+def partial_directory(out: Path) -> Path:
+    """Where a merge into `out` is made. What a killed one left there, the next one clears away."""
+    return out.with_name(f".{out.name}.merging")
+
+
+def merge(
+    plan: MergePlan,
+    out: Path,
+    *,
+    device: str = "cpu",
+    run: str | None = None,
+    stops: Callable[[Path], Iterable[int]] = lambda folder: (),
+    progress: Callable[[int], None] = lambda done: None,
+    stopping: Callable[[], bool] = lambda: False,
+    replace: bool = False,
+    name: str | None = None,
+    workers: int | None = None,
+) -> Receipt:
+    """Make the merged model in the new directory `out`.
+
+    `stops` is asked for the token ids that training ended answers with, given the folder of the finished model. `progress` hears of bytes
+    written, of plan.written_bytes. `name` is what its card calls it (default: the directory's name). LuthierError for what a user can
+    cause, stream.Stopped if `stopping` said so; then nothing is left.
+    """
+    started = time.monotonic()
+    run = run or read_object(plan.adapter.directory / "card.json").get("run")
+    if out.exists() and not replace:
+        raise LuthierError("There is something already", f"{out} exists.", "Give another --out, or --force to replace it.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_directory(out)
+    partial.mkdir(exist_ok=True)
+    lock = Lock(partial / _LOCK)
+    if not lock.acquire():
+        raise LuthierError("Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it.")
+    try:
+        _empty(partial)
+        _check_space(out.parent, plan.written_bytes)
+        copy_companions(plan, partial)
+        check_vocabulary(plan, partial)
+        written = Stream(plan, partial, device, progress, stopping, workers).run()
+        write_config(plan, partial)
+        write_index(plan, partial)
+        stop_ids = write_stops(partial, stops(partial))
+        _write_card(plan, partial, name or out.name, run)
+        receipt = _receipt(plan, partial, written, stop_ids, device, run, started)
+        write(partial, receipt)
+        _flush(partial)
+        (partial / _LOCK).unlink()
+        put_in_place(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+    return receipt
+
+
+def _empty(partial: Path) -> None:
+    """Clear away what a merge that was killed has left."""
+    for path in partial.iterdir():
+        if path.name != _LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + _SPARE:
+        needed, there = (size + _SPARE) / 1e9, free / 1e9
+        message = f"The merged model takes {needed:.1f} GB, {folder} has {there:.1f} GB free."
+        raise LuthierError("Too little disk space", message, "Free some, or give a folder on another disk with --out.")
+
+
+def _write_card(plan: MergePlan, folder: Path, name: str, run: str | None) -> None:
+    """What the registry tells of the model."""
+    base = read_object(plan.base / "card.json")
+    origin = f"{base.get('title') or plan.base.name} + {run or plan.adapter.directory.name}"
+    card = {"name": name, "title": origin, "source": "merged", "base": str(plan.base), "adapter": str(plan.adapter.directory)}
+    write_json(folder / "card.json", card | ({"license": base["license"]} if "license" in base else {}) | ({"run": run} if run else {}))
+
+
+def _receipt(plan: MergePlan, folder: Path, written: Written, stop_ids: list[int], device: str, run: str | None, started: float) -> Receipt:
+    beside = {name: found for name, found in file_hashes(folder).items() if name not in written.files and name != _LOCK}
+    base_beside = file_hashes(plan.base, "*.json", "*.jinja", "tokenizer.model")
+    adapter = {name: file_hash(plan.adapter.directory / name) for name in ("adapter_config.json", "adapter_model.safetensors")}
+    changes = [record.largest_change for record in written.tensors if record.largest_change is not None]
+    copied = sum(record.made == "copied" for record in written.tensors)
+    tied = plan.tied if plan.tied is not None else plan.config.get("tie_word_embeddings")
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    with suppress(PackageNotFoundError):
+        versions["luthier"] = version("luthier")
+    return Receipt(
+        base=Source(str(plan.base), dict(sorted({**base_beside, **written.base_files}.items()))),
+        adapter=Source(str(plan.adapter.directory), adapter),
+        into=plan.into,
+        dtype=plan.dtype or "",
+        tied=tied,
+        stop_token_ids=stop_ids,
+        files=dict(sorted({**beside, **written.files}.items())),
+        tensors=written.tensors,
+        largest_change=max(changes, default=0.0),
+        changed=len(written.tensors) - copied,
+        copied=copied,
+        device=device,
+        versions=versions,
+        seconds=round(time.monotonic() - started, 2),
+        created=round(time.time(), 3),
+        run=run,
+    )
+
+
+def _flush(folder: Path) -> None:
+    """Have everything on the disk before the folder gets its name."""
+    for path in (*folder.rglob("*"), folder):
+        if path.name == _LOCK:  # opening and closing it would drop the lock
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def put_in_place(partial: Path, out: Path) -> None:
+    """Give a directory that is whole, and on the disk, its name. What has that name gives way."""
+    old = out.with_name(f".{out.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    descriptor = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(old, ignore_errors=True)

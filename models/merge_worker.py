@@ -1,0 +1,123 @@
+"""The job that merges: `python -P -m models.merge_worker JOB_DIRECTORY`."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import LuthierError
+from jobs.worker import WorkerContext, run_worker
+from models.merge.launch import MergeSettings
+from models.merge.plan import MergePlan, plan_merge
+from models.merge.planner import Into
+from models.merge.receipt import Receipt, write
+
+_TELL_SECONDS = 0.5
+_LIBRARIES_SECONDS = 2.0
+_TEMPLATE_SECONDS = 10.0
+
+
+def main(context: WorkerContext) -> dict[str, Any] | None:
+    """Plan, merge, tell. None if it was stopped: then nothing is left of it."""
+    settings = MergeSettings(**context.settings)
+    plans = {into: plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype) for into in settings.ways}
+    size = sum(plan.written_bytes for plan in plans.values())
+    context.phase("loading the libraries", seconds_left=_LIBRARIES_SECONDS + size / 5e8)
+    from models.merge.stream import Stopped
+
+    try:
+        made = _merge_closer(context, settings, plans) if settings.into == "closer" else _merge(context, settings, plans[settings.into])
+    except Stopped:
+        return None
+    if made is None:
+        return None
+    keys = ("into", "changed", "copied", "largest_change", "tied", "stop_token_ids", "measured", "seconds")
+    return {"path": settings.out, "bytes": size // len(plans), **{key: getattr(made, key) for key in keys}}
+
+
+def _merge(context: WorkerContext, settings: MergeSettings, plan: MergePlan, name: str | None = None) -> Receipt:
+    from models.merge.merging import merge
+
+    def stops(folder: Path) -> list[int]:
+        """What training ended answers with: the run's record, else what the chat template closes a turn with."""
+        if settings.stop_ids is not None:
+            return settings.stop_ids
+        context.phase("reading the chat template", seconds_left=_TEMPLATE_SECONDS)
+        return template_stops(folder)
+
+    return merge(
+        plan,
+        Path(settings.out),
+        device=settings.device,
+        run=settings.run,
+        stops=stops,
+        progress=_Progress(context, plan.written_bytes),
+        stopping=context.stopping.is_set,
+        replace=settings.replace,
+        name=name,
+    )
+
+
+def _merge_closer(context: WorkerContext, settings: MergeSettings, plans: dict[Into, MergePlan]) -> Receipt | None:
+    """Make both merges, measure, and keep the one that is closer to the trained model. None if it was stopped."""
+    assert settings.samples is not None
+    out = Path(settings.out)
+    places = {into: out.with_name(f".{out.name}.into-{into}") for into in plans}
+    try:
+        made = {
+            into: _merge(context, replace(settings, out=str(places[into]), replace=True), plan, out.name) for into, plan in plans.items()
+        }
+        context.phase("measuring which is closer to the trained model", seconds_left=60.0)
+        from models.merge.closer import compare
+        from models.merge.merging import put_in_place
+
+        found = compare(
+            plans["dequantised"], {str(into): place for into, place in places.items()}, Path(settings.samples), context.stopping.is_set
+        )
+        if found is None:
+            return None
+        chosen: Into = "base" if found.closer == "base" else "dequantised"
+        receipt = replace(made[chosen], measured=found.to_json())
+        write(places[chosen], receipt)
+        if out.exists() and not settings.replace:
+            raise LuthierError("There is something already", f"{out} exists.", "Give another --out, or --force to replace it.")
+        put_in_place(places[chosen], out)
+        return receipt
+    finally:
+        for place in places.values():
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def template_stops(folder: Path) -> list[int]:
+    """The tokens that end an answer by a model's own chat template; none if it has no template, or one that cannot be probed."""
+    from models.preflight import check_template
+    from models.template import load_tokenizer
+
+    if not (folder / "tokenizer_config.json").is_file():
+        return []
+    try:
+        return list(check_template(load_tokenizer(folder), folder).stop_ids)
+    except LuthierError:
+        return []
+
+
+class _Progress:
+    """Tells of bytes written, twice a second at most."""
+
+    def __init__(self, context: WorkerContext, total: int) -> None:
+        self._context, self._total = context, total
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= _TELL_SECONDS and done:
+            self._told = now
+            left = (now - self._began) * (self._total - done) / done
+            self._context.phase("merging", done=done, total=self._total, seconds_left=round(left, 1))
+
+
+if __name__ == "__main__":
+    run_worker(main)

@@ -1,0 +1,46 @@
+"""Starting a certificate, and finding what it is about. Light: the app and the command line import it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from jobs.home import models_directory
+from jobs.job import Job, all_jobs, submit
+from jobs.spec import Spec
+from models import certificate
+from models.merge import receipt
+
+ADAPTER_FOLDER, MERGED_FOLDER, DATA_FOLDER = "adapter", "merged", "data"
+
+
+def certify(run: Job) -> Job:
+    """The job that certifies a run's model: the one that is at it already, or a new one. LuthierError if there is nothing to certify."""
+    living = living_job(run)
+    if living is not None:
+        return living
+    if not (run.directory / ADAPTER_FOLDER / "adapter_config.json").is_file():
+        raise LuthierError("Nothing to certify", f"{run.id} has left no adapter.", f"`luthier log {run.id}` tells how far it came.")
+    settings = run.spec.settings
+    slots, base = list(settings.get("slots", ["cpu"])), Path(str(settings["model_directory"]))
+    return submit(Spec(**certificate.order(run.spec.name, str(run.directory), str(settings["model"]), base, slots)))
+
+
+def living_job(run: Job) -> Job | None:
+    """The certificate of a run that is being made or waits for its turn."""
+    own = (job for job in all_jobs("certify") if job.spec.settings.get("run") == str(run.directory))
+    return next((job for job in own if job.alive()), None)
+
+
+def merged_directory(run_directory: Path) -> Path | None:
+    """A run's merged model: in its own folder, or one in the home's models folder whose receipt names the run."""
+    own = run_directory / MERGED_FOLDER
+    if (own / "config.json").is_file():
+        return own
+    for place in sorted(models_directory().glob(f"*/{receipt.RECEIPT_FILE}")):
+        try:
+            if receipt.read(place.parent).run == run_directory.name:
+                return place.parent
+        except LuthierError:
+            continue
+    return None

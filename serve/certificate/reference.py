@@ -1,0 +1,172 @@
+"""What transformers and PEFT say of the held-out turns: `python -P -m serve.certificate.reference JOB_DIRECTORY`.
+
+A process of its own, ended before vLLM starts: the two never share one, nor the memory. One sample at a time, and logits only where a
+trained token is predicted.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from jobs.events import EventLog
+from models.preflight import check_template
+from models.template import Template, TemplateRefusal, load_tokenizer, stop_token_ids
+from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Scored, Scores, write
+from serve.certificate.turns import Sample
+
+_ROWS = 64  # positions whose probabilities are worked out at once: a row is a float32 of every token there is
+# What a model's files can be wrong in: a tensor of another shape, a file cut off, a config that names something unknown.
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)
+
+
+class Progress:
+    """Tells the job's phases, with the time that the rest of this process takes at the pace so far."""
+
+    def __init__(self, directory: Path, passes: int, samples: int) -> None:
+        self._log = EventLog(directory / "events.jsonl")
+        self._total, self._done = passes * samples, 0
+        self._spent = 0.0
+        self._told = 0.0
+
+    def phase(self, name: str, seconds_left: float) -> None:
+        self._log.append("phase", name=name, seconds_left=round(seconds_left))
+
+    def scored(self, model: str, seconds: float) -> None:
+        self._done += 1
+        self._spent += seconds
+        if time.monotonic() - self._told > 1.0:
+            self._told = time.monotonic()
+            self.phase(f"{model} in transformers", self._spent / self._done * (self._total - self._done))
+
+
+def main(directory: Path) -> None:
+    orders = msgspec.json.decode((directory / ORDERS_FILE).read_bytes(), type=Orders)
+    progress = Progress(directory, 3 if orders.merged else 2, len(orders.samples))
+    base_directory = Path(orders.base)
+    tokenizer = load_tokenizer(base_directory)
+    template = Template(tokenizer, parts=check_template(tokenizer, base_directory).parts)
+    base, tuned = _base_and_tuned(orders, progress)
+    merged = None if orders.merged is None else _merged(orders, Path(orders.merged), progress)
+    reference = Reference(
+        base=base,
+        tuned=tuned,
+        merged=merged,
+        prompts=[
+            _rendered(template, tokenizer, sample.messages[: turn.message], sample.tools)
+            for sample in orders.samples
+            for turn in sample.turns
+        ],
+        probes=[_rendered(template, tokenizer, probe.messages, probe.tools) for probe in orders.probes],
+        stop_ids=sorted(stop_token_ids(tokenizer, base_directory)),
+        merged_stop_ids=_merged_stop_ids(Path(orders.merged)) if orders.merged else [],
+        dated="strftime_now" in str(tokenizer.chat_template),
+        versions={name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
+    )
+    write(directory / REFERENCE_FILE, reference)
+
+
+def _rendered(
+    template: Template, tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+) -> list[int] | None:
+    try:
+        text = template.text(messages, tools, prompt=True)
+    except TemplateRefusal:
+        return None
+    ids: list[int] = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    return ids
+
+
+def _merged_stop_ids(directory: Path) -> list[int]:
+    try:
+        return sorted(stop_token_ids(load_tokenizer(directory), directory))
+    except Exception:  # noqa: BLE001 - a merged model without a readable tokenizer names no stop token
+        return []
+
+
+def _load(directory: str, device: str) -> tuple[Any, list[str]]:
+    """A model as training loads it, and the names of weights that its files lack."""
+    model, told = AutoModelForCausalLM.from_pretrained(
+        directory,
+        dtype=torch.bfloat16,
+        local_files_only=True,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    return model.to(device).eval(), sorted(told["missing_keys"])
+
+
+def _base_and_tuned(orders: Orders, progress: Progress) -> tuple[Scored, Scored | None]:
+    try:
+        model, missing = _load(orders.base, orders.device)
+    except _UNREADABLE as error:
+        return Broken(_reason(error)), None
+    if missing:
+        return Broken(_lacks(missing)), None
+    base = _scores(model, orders, lambda seconds: progress.scored("the base model", seconds))
+    try:
+        model = PeftModel.from_pretrained(model, orders.adapter, torch_device=orders.device).eval()
+    except _UNREADABLE as error:
+        return base, Broken(_reason(error))
+    tuned = _scores(model, orders, lambda seconds: progress.scored("the tuned model", seconds))
+    return base, tuned
+
+
+def _merged(orders: Orders, directory: Path, progress: Progress) -> Scored:
+    gc.collect()
+    try:
+        model, missing = _load(str(directory), orders.device)
+    except _UNREADABLE as error:
+        return Broken(_reason(error))
+    if missing:
+        return Broken(_lacks(missing))
+    return _scores(model, orders, lambda seconds: progress.scored("the merged model", seconds))
+
+
+def _lacks(names: list[str]) -> str:
+    return f"its files lack {', '.join(names[:3])}{f' and {len(names) - 3} more tensors' if len(names) > 3 else ''}"
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _scores(model: Any, orders: Orders, scored: Callable[[float], None]) -> Scores:
+    """Teacher forcing: each trained token's log-probability after the tokens that stand before it."""
+    found: list[float] = []
+    first: list[int] = []
+    resolutions: list[float] = []
+    for sample in orders.samples:
+        began = time.monotonic()
+        with torch.inference_mode():
+            _score_sample(model, orders.device, sample, found, first, resolutions)
+        scored(time.monotonic() - began)
+    return Scores(found, first, sum(resolutions) / len(resolutions))
+
+
+def _score_sample(model: Any, device: str, sample: Sample, found: list[float], first: list[int], resolutions: list[float]) -> None:
+    ids = torch.tensor([sample.input_ids], device=device)
+    positions = torch.tensor(sample.scored, device=device)
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=positions - 1).logits[0]
+    epsilon = torch.finfo(logits.dtype).eps
+    for rows, wanted in zip(logits.split(_ROWS), ids[0, positions].split(_ROWS), strict=True):
+        values = rows.float().log_softmax(-1)
+        found += values.gather(-1, wanted[:, None])[:, 0].tolist()
+        best = rows.max(-1)
+        first += best.indices.tolist()
+        resolutions += (epsilon * torch.exp2(torch.log2(best.values.float().abs().clamp_min(1e-6)).floor())).tolist()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

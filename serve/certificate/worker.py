@@ -1,0 +1,276 @@
+"""The job that makes a certificate: `python -P -m serve.certificate.worker JOB_DIRECTORY`.
+
+First the bytes, then transformers with PEFT in a process that ends, then a vLLM of its own with base and adapter, then another with the
+merged model if there is one. Each is a child of this process and is gone before the next begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobs import processes
+from jobs.errors import LuthierError
+from jobs.files import tail_lines
+from jobs.gpus import gpus
+from jobs.job import Job
+from jobs.worker import WorkerContext, run_worker
+from models import certificate, provenance
+from models.adapters import MustBeMerged, check_servable, read_adapter
+from models.certificate import Certificate
+from models.hashing import file_hashes
+from models.merge import receipt
+from models.registry import context_length, read_config
+from serve.certificate import asking, judge
+from serve.certificate.launch import ADAPTER_FOLDER, DATA_FOLDER, merged_directory
+from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Served, write
+from serve.certificate.turns import PROBES, chosen
+from serve.launch import NamedAdapter, ServeOptions, make_plan
+from serve.log import Phase
+from serve.plan import BASE, ServerPlan
+from serve.ports import free_port
+from serve.worker import VllmServer
+
+_HOST = "127.0.0.1"
+_TUNED = "tuned"
+# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once.
+_CHUNK = "--max-num-batched-tokens=1024"
+# What two CPU cores take, for the time left: the built-in model's figures.
+_BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
+
+_Result = TypeVar("_Result")
+
+
+class Stopped(Exception):
+    """The job was asked to stop."""
+
+
+class Certifier:
+    """One certificate, from the files of a run to its verdict."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
+        self.run = Job(Path(context.settings["run"]))
+        self.base = Path(self.run.spec.settings["model_directory"])
+        self.adapter = self.run.directory / ADAPTER_FOLDER
+        self.merged = merged_directory(self.run.directory)
+        self.gpu = self.run.spec.settings.get("device") == "gpu"
+        limit = context_length(read_config(self.base))
+        self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)
+        longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
+        self.context_length = longest if limit is None else min(longest, limit)
+        sorts = {sample.sort for sample in self.samples}
+        has = {"several turns": any("several" in sort for sort in sorts), "a system prompt": any("system" in sort for sort in sorts)}
+        has["tools"] = any("tools" in sort for sort in sorts)
+        self.probes = [probe for probe in PROBES if not has[probe.name]]
+
+    def make(self) -> Certificate:
+        """Measure and judge. Raises Stopped when it is to end."""
+        began = time.monotonic()
+        self._phase("comparing the files with what the run recorded", _BYTES_SECONDS, *self._after_bytes)
+        evidence = judge.Evidence(self.samples, self.probes, self._changes(), self.merged is not None)
+        evidence.merged_changes, readable = self._merged_changes()
+        if not any(map(provenance.weight_damage, self.base.glob("*.safetensors"))):
+            evidence.reference = self._reference(with_merged=readable)
+            if not isinstance(evidence.reference.base, Broken):
+                self._ask_tuned(evidence)
+            if self.merged is not None and readable and not isinstance(evidence.reference.merged, Broken):
+                self._ask_merged(evidence, self.merged)
+        folders = [self.base, self.adapter, *([self.merged] if self.merged is not None else [])]
+        return Certificate(
+            run=self.run.id,
+            base=str(self.base),
+            adapter=str(self.adapter),
+            merged=None if self.merged is None else str(self.merged),
+            made=time.time(),
+            seconds=round(time.monotonic() - began, 1),
+            sample={
+                "file": self.source,
+                "conversations": len(self.samples),
+                "turns": sum(len(sample.turns) for sample in self.samples),
+                "tokens": sum(len(sample.scored) for sample in self.samples),
+            },
+            columns=judge.columns(evidence),
+            checks=judge.checks(evidence),
+            versions={**(evidence.reference.versions if evidence.reference else {}), "device": "gpu" if self.gpu else "cpu"},
+            files=certificate.stamps(*folders),
+        )
+
+    @property
+    def _after_bytes(self) -> tuple[float, ...]:
+        models = 2 if self.merged is not None else 1
+        return (_REFERENCE_SECONDS, models * (_VLLM_SECONDS + _ASKING_SECONDS))
+
+    def _phase(self, name: str, *seconds: float) -> None:
+        if self.context.stopping.is_set():
+            raise Stopped
+        self.context.phase(name, seconds_left=sum(seconds))
+
+    # Bytes
+
+    def _changes(self) -> dict[str, list[str]] | None:
+        recorded = provenance.read(self.run.directory)
+        return None if recorded is None else provenance.changes(recorded, self.base, self.adapter)
+
+    def _merged_changes(self) -> tuple[list[str] | None, bool]:
+        """How the merged model differs from its receipt (None: it has none), and whether its weights can be read at all."""
+        if self.merged is None:
+            return None, False
+        damage = {path.name: provenance.weight_damage(path) for path in sorted(self.merged.glob("*.safetensors"))}
+        told = [f"{name} is cut off or damaged: {why}" for name, why in damage.items() if why]
+        readable = not told
+        try:
+            written = receipt.read(self.merged)
+        except LuthierError:
+            return told or None, readable
+        told += [line for line in receipt.differences(self.merged, written) if not damage.get(line.partition(" ")[0])]
+        if file_hashes(self.adapter, *written.adapter.files) != written.adapter.files:
+            told.append("it was made of another adapter than this run's")
+        return told, readable
+
+    # Transformers
+
+    def _reference(self, *, with_merged: bool) -> Reference:
+        """What transformers and PEFT say, from a process that has ended when this returns."""
+        self._phase("loading transformers", _REFERENCE_SECONDS)
+        merged = str(self.merged) if with_merged else None
+        orders = Orders(str(self.base), str(self.adapter), merged, "cuda" if self.gpu else "cpu", self.samples, self.probes)
+        write(self.context.directory / ORDERS_FILE, orders)
+        command = [sys.executable, "-P", "-m", "serve.certificate.reference", str(self.context.directory)]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=processes.end_with_parent)
+        while child.poll() is None:
+            if self.context.stopping.wait(0.1):
+                child.kill()
+                child.wait()
+                raise Stopped
+        if child.returncode != 0:
+            words = "\n".join(tail_lines(self.context.job.log_path, 8))
+            message = f"The process that asks transformers ended with {child.returncode}.\n{words}"
+            raise LuthierError("Transformers could not be asked", message, "The log has the details.")
+        return msgspec.json.decode((self.context.directory / REFERENCE_FILE).read_bytes(), type=Reference)
+
+    # vLLM
+
+    def _ask_tuned(self, evidence: judge.Evidence) -> None:
+        """Base and tuned, both from one server."""
+        adapters: list[NamedAdapter] = []
+        try:
+            check_servable(read_adapter(self.adapter), self.base)
+            adapters = [(_TUNED, self.adapter, self.run.id)]
+        except MustBeMerged as error:
+            evidence.unservable = error.message
+        except LuthierError as error:
+            evidence.tuned = Served(scores=Broken(error.message), answers=[])
+        server = _Server(self.context, self._plan(self.base, adapters), "vLLM", _ASKING_SECONDS)
+        try:
+            self._await(server)
+            evidence.rendered = self._run(asking.rendered(server.endpoint, BASE, self.samples, self.probes))
+            evidence.base = self._served(server, BASE, "the base model")
+            for adapter in server.plan.adapters:
+                try:
+                    server.load(adapter)
+                except LuthierError as error:
+                    evidence.tuned = Served(scores=Broken(error.message), answers=[])
+                else:
+                    evidence.tuned = self._served(server, _TUNED, "the tuned model")
+        finally:
+            server.stop()
+
+    def _ask_merged(self, evidence: judge.Evidence, merged: Path) -> None:
+        server = _Server(self.context, self._plan(merged, []), "vLLM, merged model", _ASKING_SECONDS / 2)
+        try:
+            try:
+                self._await(server)
+            except LuthierError as error:
+                evidence.merged = Served(scores=Broken(error.message), answers=[])
+                return
+            evidence.merged_rendered = self._run(asking.rendered(server.endpoint, BASE, self.samples, self.probes))
+            evidence.merged = self._served(server, BASE, "the merged model")
+        finally:
+            server.stop()
+
+    def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
+        share = min(0.9, certificate.memory_needed(directory) / min(gpu.total for gpu in gpus())) if self.gpu else 0.9
+        options = ServeOptions(dtype="bfloat16", context_length=self.context_length, max_loras=1, gpu_memory=share, extra_args=[_CHUNK])
+        return make_plan(directory.resolve(), BASE, adapters, _HOST, free_port(_HOST), options)
+
+    def _await(self, server: VllmServer) -> None:
+        if not server.wait_until_up():
+            raise Stopped
+
+    def _served(self, server: VllmServer, model: str, title: str) -> Served:
+        """Scores and answers of one model of the server."""
+        tell = _Counter(self.context, f"{title} in vLLM", len(self.samples) + len(asking.generated(self.samples)))
+        scores = self._run(asking.scores(server.endpoint, model, self.samples, tell))
+        if isinstance(scores, Broken):
+            return Served(scores=scores, answers=[])
+        return Served(scores=scores, answers=self._run(asking.answers(server.endpoint, model, self.samples, self.context_length, tell)))
+
+    def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Run a coroutine unless the job is to stop."""
+
+        async def watched() -> _Result:
+            task = asyncio.ensure_future(work)
+            while not task.done():
+                await asyncio.wait({task}, timeout=0.2)
+                if self.context.stopping.is_set():
+                    task.cancel()
+                    raise Stopped
+            return task.result()
+
+        return asyncio.run(watched())
+
+
+class _Server(VllmServer):
+    """A server of the certificate's own: its phases are told with what comes after them."""
+
+    def __init__(self, context: WorkerContext, plan: ServerPlan, title: str, seconds_after: float) -> None:
+        self._title, self._seconds_after = title, seconds_after
+        super().__init__(context, plan)
+
+    def tell(self, phase: Phase) -> None:
+        self.context.phase(f"{self._title}: {phase.name}", seconds_left=phase.seconds_left + self._seconds_after)
+
+
+class _Counter:
+    """Tells how far the questions are, once a second."""
+
+    def __init__(self, context: WorkerContext, title: str, total: int) -> None:
+        self._context, self._title, self._total = context, title, total
+        self._done, self._began, self._told = 0, time.monotonic(), 0.0
+
+    def __call__(self) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if now - self._told >= 1.0:
+            self._told = now
+            left = (now - self._began) / self._done * (self._total - self._done)
+            self._context.phase(self._title, seconds_left=round(left), done=self._done, total=self._total)
+
+
+def main(context: WorkerContext) -> dict[str, Any] | None:
+    """Make the certificate and write it into the run's folder. None if it was stopped first: then the earlier one stays."""
+    processes.adopt_orphans()  # what vLLM leaves is this process's to end
+    certifier = Certifier(context)
+    try:
+        made = certifier.make()
+    except Stopped:
+        return None
+    certificate.write(certifier.run.directory, made)
+    return {
+        "verdict": made.verdict,
+        "reasons": made.reasons,
+        "certificate": str(certifier.run.directory / certificate.CERTIFICATE_FILE),
+        "seconds": made.seconds,
+    }
+
+
+if __name__ == "__main__":
+    run_worker(main)

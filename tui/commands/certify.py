@@ -1,0 +1,100 @@
+"""`luthier certify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.errors import LuthierError
+from jobs.job import Job, find
+from jobs.state import Done
+from models import certificate
+from models.certificate import Certificate
+from tui.certificate_badge import bound, figure, sign, thousands
+from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.progress import follow_job
+from tui.figures import age, duration
+
+_COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--show", is_flag=True, help="The certificate that is there; nothing is measured.")
+@json_option
+def certify(run: str, show: bool, as_json: bool) -> None:
+    """Prove that the trained, the merged and the served model of a run are one: starts what it needs, a minute or two on a CPU.
+
+    Exit status: 0 for a green or amber certificate, 1 for a red one.
+    """
+    job = find(run, "run")
+    if not show:
+        _make(job)
+    made = certificate.read(job.directory)
+    if made is None:
+        raise LuthierError("No certificate", f"{job.id} has none yet.", f"`luthier certify {job.id}` makes one.")
+    touched = certificate.touched_since(made)
+    if as_json:
+        print_json({**made.to_json(), "changed_since": touched})
+    else:
+        _print(made, touched)
+    if made.verdict == "red":
+        sys.exit(1)
+
+
+def say_if_red(named: dict[str, Path]) -> None:
+    """Before a model is served or talked to: a red certificate is said first. `named` are run folders by the model's name."""
+    for name, directory in named.items():
+        found = certificate.standing(directory)
+        if found.verdict == "red":
+            talk.print(f"[red]✗ {escape(name)} has a red certificate:[/] {escape(found.reason)}")
+            talk.print(f"  [dim]luthier certify {directory.name} --show[/]")
+
+
+def _make(run: Job) -> None:
+    from serve.certificate.launch import certify as start
+
+    job = start(run)
+    try:
+        follow_job(job, f"Certifying {run.spec.name}", lambda state: isinstance(state, Done))
+    except KeyboardInterrupt:
+        talk.print(f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}` stops it.")
+        raise
+
+
+def _print(made: Certificate, touched: list[str]) -> None:
+    standing = certificate.Standing(made.verdict)
+    glyph, _, word = sign(standing)
+    sample = made.sample
+    out.print(f"[bold {_COLOURS[made.verdict]}]{glyph} {word}[/]  [bold]{made.run}[/]")
+    told = f"{sample['turns']} turns, {thousands(sample['tokens'])} tokens of {sample['file']}"
+    out.print(f"[dim]made {age(made.made)} in {duration(made.seconds)} on {told}, {made.versions.get('device', '')}[/]\n")
+    out.print(_models(made))
+    out.print("")
+    out.print(_checks(made))
+    if touched:
+        out.print(f"\n[yellow]! outdated:[/] {escape(', '.join(touched[:4]))} changed since. `luthier certify {made.run}` makes it anew.")
+    for fault in made.faults:
+        glyph, _, _ = sign(certificate.Standing(fault.verdict))
+        out.print(f"\n[{_COLOURS[fault.verdict]}]{glyph}[/] {escape(fault.sentence)}")
+
+
+def _models(made: Certificate) -> Table:
+    table = plain_table("model", "engine", ">mean NLL", ">tokens", ">ended by stop")
+    for column in made.columns:
+        stopped = "" if not column.answers else f"{column.stopped} of {column.answers}"
+        table.add_row(column.model, column.engine, f"{column.nll:.4f}", thousands(column.tokens), stopped)
+    return table
+
+
+def _checks(made: Certificate) -> Table:
+    table = plain_table("", "check", ">figure", ">green", "unit")
+    for check in made.checks:
+        glyph, _, _ = sign(certificate.Standing(check.verdict))
+        colour = _COLOURS[check.verdict]
+        table.add_row(f"[{colour}]{glyph}[/]", escape(check.name), figure(check), bound(check), f"[dim]{check.unit}[/]")
+    return table

@@ -1,0 +1,121 @@
+"""`luthier merge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from jobs.home import models_directory
+from jobs.job import find
+from jobs.state import Done
+from models.merge import receipt
+from models.merge.launch import MergeSettings, start_merge, trained_stops
+from models.merge.plan import DTYPES
+from models.registry import MERGED_FOLDER, resolve, valid_name
+from trainer.launch import adapter_directory
+from tui.commands.output import json_option, plain_table, print_json, talk
+from tui.commands.progress import follow_job
+from tui.figures import duration
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--base", metavar="MODEL", help="The base model: a name or a folder.")
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A PEFT adapter's folder.")
+@click.option("--out", "out_directory", type=click.Path(path_type=Path), help="Where to put the merged model (default: the run's folder).")
+@click.option("--name", help="Put it among Luthier's models, under this name.")
+@click.option(
+    "--into",
+    type=click.Choice(["base", "dequantised", "closer"]),
+    default="base",
+    show_default=True,
+    help="QLoRA: into the 16-bit weights, the 4-bit values that the adapter saw, or what is measured to be closer to the trained model.",
+)
+@click.option("--samples", type=click.Path(path_type=Path), help="For --into closer: held-out turns (default: the run's).")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), help="The type of its weights (default: the base's).")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute.")
+@click.option("--force", is_flag=True, help="Replace what lies there, once the new model is whole.")
+@click.option("--detach", is_flag=True, help="Do not wait. Prints the job's id.")
+@json_option
+def merge(
+    run: str | None,
+    base: str | None,
+    adapter: Path | None,
+    out_directory: Path | None,
+    name: str | None,
+    into: Literal["base", "dequantised", "closer"],
+    samples: Path | None,
+    dtype: str | None,
+    device: Literal["cpu", "cuda"],
+    force: bool,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    """Merge a RUN's adapter, or any PEFT adapter, into its base model. Prints the merged model's folder.
+
+    The arithmetic is PEFT's in float32, to the last bit. It takes a few hundred megabytes of memory, whatever the size of the model.
+    """
+    if (run is None) == (base is None and adapter is None):
+        raise click.UsageError("Give a RUN, or --base and --adapter.")
+    if out_directory is not None and name is not None:
+        raise click.UsageError("Give --out or --name, not both.")
+    target = models_directory() / valid_name(name) if name is not None else out_directory
+    if run is not None:
+        job = find(run, "run")
+        adapter, base_directory, stops = adapter_directory(job), Path(job.spec.settings["model_directory"]), trained_stops(job)
+        target, run_id = target or job.directory / MERGED_FOLDER, job.id
+        samples = samples or job.directory / "data" / "heldout.jsonl"
+    else:
+        if base is None or adapter is None or target is None:
+            raise click.UsageError("--base, --adapter, and --out or --name go together.")
+        base_directory, stops, run_id = resolve(base), None, None
+    settings = MergeSettings(
+        base=str(base_directory),
+        adapter=str(adapter.absolute()),
+        out=str(target.absolute()),
+        into=into,
+        dtype=dtype,
+        device=device,
+        run=run_id,
+        stop_ids=stops,
+        replace=force,
+        samples=None if samples is None else str(samples.absolute()),
+    )
+    merging = start_merge(settings)
+    if detach:
+        print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else click.echo(merging.id)
+        return
+    try:
+        follow_job(merging, f"Merging {job.spec.name if run_id else Path(settings.adapter).name}", _is_done)
+    except KeyboardInterrupt:
+        talk.print(f"{merging.id} goes on. `luthier log -f {merging.id}` follows it, `luthier stop {merging.id}` stops it.")
+        raise
+    made = receipt.read(Path(settings.out))
+    if as_json:
+        shown = {key: value for key, value in made.to_json().items() if key not in ("files", "tensors", "base", "adapter")}
+        print_json({"id": merging.id, "path": settings.out, **shown})
+        return
+    _show(made)
+    click.echo(settings.out)
+
+
+def _is_done(state: object) -> bool:
+    return isinstance(state, Done)
+
+
+def _show(made: receipt.Receipt) -> None:
+    table = plain_table("", "")
+    ways: dict[str, int] = {}
+    for record in made.tensors:
+        ways[record.made] = ways.get(record.made, 0) + 1
+    table.add_row("[dim]tensors[/]", ", ".join(f"{count} {way}" for way, count in sorted(ways.items())))
+    table.add_row("[dim]largest change[/]", f"{made.largest_change:.4g}")
+    table.add_row("[dim]answers end with[/]", ", ".join(str(token) for token in made.stop_token_ids) or "nothing known")
+    if made.measured is not None:
+        distances = ", ".join(f"{name} {found['kl']:.4f}" for name, found in made.measured["merges"].items())
+        table.add_row("[dim]distance[/]", f"{distances} [dim]nats a token from the trained model, over {made.measured['tokens']} tokens[/]")
+        table.add_row("[dim]merged into[/]", f"{made.into}, which is closer")
+    table.add_row("[dim]took[/]", duration(made.seconds))
+    talk.print(table)

@@ -14,6 +14,7 @@ import msgspec
 
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.job import Job
 from jobs.spec import Spec
 
 CERTIFICATE_FILE = "certificate.json"
@@ -185,6 +186,13 @@ def order(name: str, run: str, model: str, base: Path, slots: list[str]) -> dict
             grace_seconds=30.0,
         )
     )
+
+
+def order_for(run: Job) -> dict[str, Any]:
+    """The job that certifies this run."""
+    settings = run.spec.settings
+    base = Path(str(settings["model_directory"]))
+    return order(run.spec.name, str(run.directory), str(settings["model"]), base, list(settings["slots"]))
 
 
 def memory_needed(base: Path) -> int:

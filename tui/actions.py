@@ -91,6 +91,7 @@ ACTIONS: list[Action] = [
     Action("run.stop", "stop", "Stop this run. Asks first, and says what is kept.", "s", footer=True),
     Action("run.resume", "resume", "Have it go on from its last checkpoint, exactly, or say why not.", "R", footer=True),
     Action("run.serve", "serve", "Serve the tuned model of this run.", "v", footer=True),
+    Action("run.certificate", "certificate", "What was proved of the tuned model; from there, prove it anew.", "t"),
     Action("run.error", "error", "Why this run failed, with the last lines of its log.", "e", footer=True),
     Action("run.chart", "chart", "Another chart becomes the large one. A click does it too.", "tab", footer=True, call="chart(1)"),
     Action("run.chart_back", "chart before", "The chart before becomes the large one.", "shift+tab", call="chart(-1)"),

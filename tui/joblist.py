@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from jobs.events import Event
 from jobs.job import Job, all_jobs
 from jobs.state import Alive, Done, Lost, Queued, Running, Starting, State, Stopped, Stopping, word
 from jobs.state import Failed as FailedState
+from models import certificate
+from models.certificate import NO_CERTIFICATE, Standing
 
 INSPECTION = "trainer.data.worker"
 """The module of the jobs that look at data."""
@@ -18,7 +19,7 @@ INSPECTION = "trainer.data.worker"
 @dataclass(frozen=True)
 class JobRow:
     """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there are none, and so is `position`, its
-    place in the queue, from 1 on."""
+    place in the queue, from 1 on. `stamp` changes with what the row is made of."""
 
     job: Job
     kind: str
@@ -31,8 +32,9 @@ class JobRow:
     total: int
     loss: float | None
     seconds_left: float | None
-    events_size: int
+    stamp: tuple[int, int]
     position: int = 0
+    standing: Standing = NO_CERTIFICATE
 
     @property
     def id(self) -> str:
@@ -56,12 +58,12 @@ class JobRow:
 def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
     """All jobs: what runs, then what waits in the order of the queue, then what has ended, each newest first but for the queue.
 
-    A job that has ended and whose events have not grown since is not read again.
+    A job that has ended is not read again until something comes to its events or into its folder.
     """
     rows = []
     for job in all_jobs():
         old = known.get(job.id)
-        if old is not None and not old.alive and old.events_size == _size(job.events_path):
+        if old is not None and not old.alive and old.stamp == _stamp(job):
             rows.append(old)
             continue
         try:
@@ -84,7 +86,7 @@ def _in_order(rows: list[JobRow]) -> list[JobRow]:
 
 
 def read_row(job: Job) -> JobRow:
-    size = _size(job.events_path)
+    stamp = _stamp(job)
     state, events = job.look()
     steps = [event for event in events if event["kind"] == "step"]
     last: Event = steps[-1] if steps else {}
@@ -101,15 +103,17 @@ def read_row(job: Job) -> JobRow:
         total=total,
         loss=number(last.get("loss")),
         seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
-        events_size=size,
+        stamp=stamp,
+        standing=certificate.standing(job.directory) if job.spec.kind == "run" and isinstance(state, Done) else NO_CERTIFICATE,
     )
 
 
-def _size(path: Path) -> int:
+def _stamp(job: Job) -> tuple[int, int]:
+    """The size of the job's events, and when something was put into its folder: a certificate, a merged model."""
     try:
-        return path.stat().st_size
+        return job.events_path.stat().st_size, job.directory.stat().st_mtime_ns
     except FileNotFoundError:
-        return -1
+        return -1, -1
 
 
 def _since(state: State) -> float:

@@ -10,6 +10,7 @@ from jobs.errors import LuthierError
 from jobs.events import Follower
 from jobs.job import Job, submit
 from jobs.spec import Spec
+from models.certificate import order_for as certificate_of
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
 
@@ -45,8 +46,11 @@ class MergeSettings:
         return ["base", "dequantised"] if self.into == "closer" else [self.into]
 
 
-def start_merge(settings: MergeSettings) -> Job:
-    """Check what can be checked from headers, and start the job. LuthierError for what cannot be merged, or if `out` is taken."""
+def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
+    """Check what can be checked from headers, and start the job. LuthierError for what cannot be merged, or if `out` is taken.
+
+    `run` is the one that the adapter is of: if it is a run that is certified, it is certified anew once the merge is done.
+    """
     out = Path(settings.out)
     if out.exists() and not settings.replace:
         raise LuthierError("There is something already", f"{out} exists.", "Give another name or --out, or --force to replace it.")
@@ -62,7 +66,8 @@ def start_merge(settings: MergeSettings) -> Job:
     slots = ["gpu"] if settings.device == "cuda" else []
     gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
     name = settings.run[_DATED:-_UNIQUE] if settings.run else out.name
-    return submit(Spec("merge", f"merge-{name}", "models.merge_worker", asdict(settings), slots, gpu_bytes, grace_seconds=30.0))
+    then = [certificate_of(run)] if run is not None and run.spec.then else []
+    return submit(Spec("merge", f"merge-{name}", "models.merge_worker", asdict(settings), slots, gpu_bytes, then=then, grace_seconds=30.0))
 
 
 def trained_stops(run: Job) -> list[int] | None:

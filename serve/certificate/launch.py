@@ -21,9 +21,7 @@ def certify(run: Job) -> Job:
         return living
     if not (run.directory / ADAPTER_FOLDER / "adapter_config.json").is_file():
         raise LuthierError("Nothing to certify", f"{run.id} has left no adapter.", f"`luthier log {run.id}` tells how far it came.")
-    settings = run.spec.settings
-    slots, base = list(settings.get("slots", ["cpu"])), Path(str(settings["model_directory"]))
-    return submit(Spec(**certificate.order(run.spec.name, str(run.directory), str(settings["model"]), base, slots)))
+    return submit(Spec(**certificate.order_for(run)))
 
 
 def living_job(run: Job) -> Job | None:

@@ -62,8 +62,8 @@ def merge(
     if out_directory is not None and name is not None:
         raise click.UsageError("Give --out or --name, not both.")
     target = models_directory() / valid_name(name) if name is not None else out_directory
-    if run is not None:
-        job = find(run, "run")
+    job = find(run, "run") if run is not None else None
+    if job is not None:
         adapter, base_directory, stops = adapter_directory(job), Path(job.spec.settings["model_directory"]), trained_stops(job)
         target, run_id = target or job.directory / MERGED_FOLDER, job.id
         samples = samples or job.directory / "data" / "heldout.jsonl"
@@ -83,12 +83,12 @@ def merge(
         replace=force,
         samples=None if samples is None else str(samples.absolute()),
     )
-    merging = start_merge(settings)
+    merging = start_merge(settings, job)
     if detach:
         print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else click.echo(merging.id)
         return
     try:
-        follow_job(merging, f"Merging {job.spec.name if run_id else Path(settings.adapter).name}", _is_done)
+        follow_job(merging, f"Merging {job.spec.name if job is not None else Path(settings.adapter).name}", _is_done)
     except KeyboardInterrupt:
         talk.print(f"{merging.id} goes on. `luthier log -f {merging.id}` follows it, `luthier stop {merging.id}` stops it.")
         raise

@@ -9,6 +9,7 @@ from jobs import queue
 from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.state import Queued, Starting, Stopping
+from models import certificate
 from tui import figures
 from tui.messages import JobRemoved, JobsChanged
 from tui.screens.base import LuthierScreen
@@ -126,6 +127,35 @@ def edit_recipe(screen: LuthierScreen, job: Job) -> None:
             screen.app.read_jobs()
 
     screen.app.push_screen(RecipeEditor(job), edited)
+
+
+def show_certificate(screen: LuthierScreen, run: Job) -> None:
+    """What was proved of a run's model; from there, have it proved anew."""
+    own = str(run.directory)
+    rows = screen.app.rows or []
+    being_made = any(row.kind == "certify" and row.alive and row.job.spec.settings.get("run") == own for row in rows)
+
+    def certify() -> JobsChanged:
+        from serve.certificate.launch import certify
+
+        certify(run)
+        return JobsChanged(f"{run.spec.name} is being certified. Runs shows how far it is.")
+
+    def chosen(again: bool | None) -> None:
+        if again:
+            screen.in_background(certify)
+
+    def show() -> None:
+        from tui.widgets.certificate_modal import CertificateModal
+
+        try:
+            made = certificate.read(run.directory)
+        except LuthierError:
+            made = None
+        modal = CertificateModal(run.spec.name, made, certificate.standing(run.directory), being_made=being_made)
+        screen.app.call_from_thread(screen.app.push_screen, modal, chosen)
+
+    screen.in_background(show)
 
 
 def folder_size(directory: Path) -> int:

@@ -17,14 +17,16 @@ from jobs.errors import LuthierError
 from jobs.files import tail_lines
 from jobs.job import Job
 from jobs.state import Alive, Failed, Lost, Starting, State, Stopped
+from models.certificate import NO_CERTIFICATE
 from tui import actions, figures
 from tui.actions import Place
+from tui.certificate_badge import badge
 from tui.joblist import JobRow, has_adapter
 from tui.run_colours import MOST_RUNS
 from tui.run_plots import spaced
 from tui.run_record import RunRecord
 from tui.screens.chart_keys import CHART_ACTIONS, ChartKeys
-from tui.screens.job_actions import confirm_stop, resume
+from tui.screens.job_actions import confirm_stop, resume, show_certificate
 from tui.widgets.chart import Chart
 from tui.widgets.chart_board import ChartBoard
 from tui.widgets.run_panels import PANELS, RunPanels
@@ -49,6 +51,7 @@ class RunScreen(ChartKeys):
         self.job = job
         self.others = list(others)[: MOST_RUNS - 1]
         self.state: State = job.state()
+        self._standing = NO_CERTIFICATE
         self.view = RunView()
         self.panels = RunPanels(job.log_path)
         self._title_line = Static(id="run-title")
@@ -96,7 +99,9 @@ class RunScreen(ChartKeys):
             self._told = title, error
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
-        self.state = next((row.state for row in rows if row.id == self.job.id), self.state)
+        for row in rows:
+            if row.id == self.job.id:
+                self.state, self._standing = row.state, row.standing
         alive = {row.id: row.alive for row in rows}
         for track in self.view.tracks:
             track.alive = alive.get(track.job.id, False)
@@ -105,6 +110,8 @@ class RunScreen(ChartKeys):
     def _title(self) -> Content:
         record = self.record
         name = Content.assemble((self.job.spec.name, "bold"), "   ", state_content(self.state))
+        if self._standing.verdict is not None:
+            name = Content.assemble(name, ("   certificate ", "$foreground-muted"), badge(self._standing))
         if isinstance(self.state, Starting):
             waited = figures.duration(figures.now() - (record.phase_since or self.state.since))
             return Content.assemble(name, f"   {self.state.phase}", (f"  {waited}", "$foreground-muted"))
@@ -141,7 +148,7 @@ class RunScreen(ChartKeys):
         match action.partition("(")[0]:
             case "stop":
                 return isinstance(self.state, Alive)
-            case "serve":
+            case "serve" | "certificate":
                 return has_adapter(self.job)
             case "resume":
                 return isinstance(self.state, Stopped | Failed | Lost)
@@ -162,6 +169,9 @@ class RunScreen(ChartKeys):
 
     async def action_serve(self) -> None:
         await self.app.offer_server(run_id=self.job.id)
+
+    def action_certificate(self) -> None:
+        show_certificate(self, self.job)
 
     def action_error(self) -> None:
         if isinstance(self.state, Failed):

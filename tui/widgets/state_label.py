@@ -7,6 +7,7 @@ from textual.content import Content
 from jobs import state
 from jobs.state import Done, Failed, Lost, Queued, Running, Starting, State, Stopped, Stopping
 from tui import figures
+from tui.certificate_badge import badge
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, waiting_text
 
@@ -51,7 +52,8 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
         case Stopping():
             return _muted("saving a checkpoint" if row.kind == "run" and row.step else "ending")
         case Done():
-            return _muted(f"{row.step} steps" if row.kind == "run" and row.step else "")
+            steps = _muted(f"{row.step} steps" if row.kind == "run" and row.step else "")
+            return Content("  ").join(part for part in (badge(row.standing), steps) if part)
         case Stopped():
             return _muted(f"at step {row.step} of {row.total}" if row.total else "")
         case Failed(title=title):

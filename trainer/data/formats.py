@@ -221,6 +221,8 @@ def _match_turns(name: FormatName, row: _Row) -> Match | None:
         words = [item[keys[0]] for item in items if isinstance(item, dict) and isinstance(item.get(keys[0]), str)]
         if row.mapping.format in ("auto", "") and _kind_of_turns(keys, words, row.mapping) != name:
             return None
+        if name == "transcript" and not any(word.strip() for word in words):
+            return None
         optional = {} if name == "transcript" else {part: row.find(part) for part in ("system", "tools")}
         return name, {"turns": column, "role": keys[0], "content": keys[1]}, _present(optional, [column])
     return None

@@ -102,7 +102,8 @@ def test_a_policy_that_says_stop_stops_or_had_nothing_to_meet(fresh: Callable[[]
     if "stop" not in choices(name):
         return
     folder = fresh()
-    data = write(folder / "data.jsonl", [talk("hello", "yes"), *rows])
+    plain = [talk(word, "yes") for word in ("hello", "seven", "ocean", "paper", "crow", "night")]  # as many as tell the format
+    data = write(folder / "data.jsonl", [*plain, *rows])
     lenient = {**dict.fromkeys(POLICIES, "drop"), "many_turns": "split", "max_messages": 4}
     dropped = prepared(folder / "dropped", settings(data, policy=Policies(**lenient), max_length=40))  # type: ignore[arg-type]
     met = {code for entry in dropped.ledger for code in entry.reasons}

@@ -128,7 +128,7 @@ def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
     for model in registry.list_models():
         made = None if model.path == entry.path else _receipt(model.path)
         if made is not None and not places.isdisjoint((made.base.directory, made.adapter.directory)):
-            found.append(Use("merged", model.name, model.name))
+            found.append(Use("merged", _title(model), model.name))
     return found
 
 
@@ -191,7 +191,7 @@ def _of_model(model: registry.Model) -> Entry:
     return replace(
         entry,
         kind="merged",
-        title=_run_title(run) if model.name == f"{run}/{MERGED_FOLDER}" else model.name,
+        title=_title(model),
         base=base_name,
         base_path=base if base.is_dir() else None,
         run=run,
@@ -207,10 +207,11 @@ def _of_run(job: Job) -> Entry | None:
         entry = _of_adapter(directory, job.id)
     except LuthierError:
         return None
-    base = Path(str(job.spec.settings.get("model_directory", "")))
+    name = str(job.spec.settings.get("model") or entry.base)
+    base = Path(str(job.spec.settings.get("model_directory") or models_directory() / name))
     recorded = provenance.read(job.directory) if (job.directory / provenance.HASHES_FILE).is_file() else None
     return replace(
-        _with_base(entry, str(job.spec.settings.get("model") or entry.base), base, recorded.template if recorded else ""),
+        _with_base(entry, name, base, recorded.template if recorded else ""),
         title=job.spec.name,
         run=job.id,
         origin=f"run {job.id}",
@@ -281,7 +282,8 @@ def _with_base(entry: Entry, name: str, base: Path, recorded_template: str) -> E
 
 def _origin(model: registry.Model, card: Card) -> str:
     if model.name == BUILTIN:
-        return f"built in ({card.title or model.note.partition(',')[0]})"
+        title = card.title or model.note.partition(",")[0]
+        return f"built in{f' ({title})' if title else ''}"
     if model.path.is_symlink():
         return f"a link to {model.path.resolve()}"
     if card.source:
@@ -301,7 +303,11 @@ def _merged_standing(run: str, path: Path) -> Standing:
     return certificate.standing(directory) if made is not None and made.merged and Path(made.merged) == path else NO_CERTIFICATE
 
 
-def _run_title(run: str) -> str:
+def _title(model: registry.Model) -> str:
+    """A merged model in its run's folder is called as the run is."""
+    run, _, part = model.name.partition("/")
+    if part != MERGED_FOLDER:
+        return model.name
     try:
         return Job(jobs_directory() / run).spec.name
     except LuthierError:

@@ -91,7 +91,8 @@ def _what_it_is(record: Record) -> str:
             return f"A LoRA adapter for {base}, made with Luthier {record.versions['luthier']}.{made}{licence}"
         case "merged":
             return f"{base} with a LoRA adapter merged into its weights, made with Luthier {record.versions['luthier']}.{made}{licence}"
-    return f"A model as it is used with Luthier {record.versions['luthier']}.{f' Licence: {record.licence}.' if record.licence else ''}"
+        case "base":
+            return f"A model as it is used with Luthier {record.versions['luthier']}. Its licence: {record.licence or 'not known here'}."
 
 
 def _certificate(made: Certificate | None) -> str:

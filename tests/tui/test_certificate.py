@@ -33,8 +33,9 @@ async def tuned_list(pilot: Pilot[None]) -> ModelsScreen:
     app = await ready(pilot)
     screen = app.screen
     assert isinstance(screen, ModelsScreen)
-    await until(pilot, lambda: bool(screen.tuned))
-    await pilot.press("tab")
+    await until(pilot, lambda: any(entry.kind == "tuned" for entry in screen.models))
+    await pilot.pause()
+    await pilot.press("down")
     await until(pilot, lambda: "t certificate" in screen_text(app))
     return screen
 
@@ -67,7 +68,7 @@ async def test_list_of_models(made: dict[str, Job], verdict: str, shown: str) ->
     certified(made["captain"], verdict)  # type: ignore[arg-type]
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         screen = await tuned_list(pilot)
-        assert shown in lines_of(screen.query_one("#tuned", RowTable))[0]
+        assert any("captain" in line and shown in line for line in lines_of(screen.query_one("#models", RowTable)))
 
 
 async def test_a_certificate_is_read_and_made_anew(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +101,7 @@ async def test_an_outdated_one_names_what_changed(made: dict[str, Job]) -> None:
     (made["captain"].directory / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 16}')
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         screen = await tuned_list(pilot)
-        assert "! outdated" in lines_of(screen.query_one("#tuned", RowTable))[0]
+        assert any("! outdated" in line for line in lines_of(screen.query_one("#models", RowTable)))
         await pilot.press("t")
         await until(pilot, lambda: isinstance(pilot.app.screen, CertificateModal))
         assert "adapter_config.json has changed since the certificate was made." in " ".join(screen_text(pilot.app).split())

@@ -21,6 +21,7 @@ from tui.commands.certify import say_if_red
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.figures import count, size
+from tui.model_facts import facts
 
 _WIDE = 110  # cells, from which on ids and licences have room
 _what_option = click.option(
@@ -68,34 +69,16 @@ def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) ->
     if as_json:
         print_json({**entry.to_json(), "used_by": [vars(use) for use in users]})
         return
+    standing = entry.standing
     table = plain_table("", "")
-    for title, value in facts(entry, users):
+    for title, value in [("name", entry.name), *facts(entry, users)]:
         table.add_row(f"[dim]{title}[/]", escape(value))
+    if standing.verdict is not None:
+        table.add_row("[dim]certificate[/]", f"{badge(standing)}{f': {escape(standing.reason)}' if standing.reason else ''}")
     out.print(f"[bold]{escape(entry.title)}[/]  [dim]{entry.kind} model[/]")
     out.print(table)
     for warning in entry.warnings:
         out.print(f"[yellow]![/] {escape(warning)}")
-
-
-def facts(entry: Entry, users: list[catalogue.Use]) -> list[tuple[str, str]]:
-    """What is told of a model, as pairs of a title and a value; nothing of what is not known."""
-    rank = f", rank {entry.rank}" if entry.rank else ""
-    standing = entry.standing
-    pairs = [
-        ("name", entry.name),
-        ("base", entry.base),
-        ("parameters", f"{count(entry.parameters)}{rank}"),
-        ("size", size(entry.bytes) if entry.bytes else ""),
-        ("context", f"{entry.context_length:,} tokens" if entry.context_length else ""),
-        ("architecture", entry.architecture),
-        ("template", "none" if entry.template is None and entry.ready else str(entry.template or "")),
-        ("licence", entry.licence or "not known"),
-        ("origin", entry.origin),
-        ("certificate", f"{badge(standing)}{f': {standing.reason}' if standing.reason else ''}" if standing.verdict else ""),
-        ("used by", ", ".join(str(use) for use in users)),
-        ("folder", str(entry.path)),
-    ]
-    return [(title, value) for title, value in pairs if value]
 
 
 @models.command("import")
@@ -125,7 +108,7 @@ def import_command(source: str, name: str | None, link: bool, trust: str, detach
         print_json({"path": str(linked), "name": linked.name}) if as_json else click.echo(linked)
         return
     job = launch.start_import(source, name, trust)
-    result = None if detach else _wait(job, f"Importing {source}")
+    result = None if detach else _wait(job, f"Importing {source if source.startswith('hub:') else Path(source).name}")
     for warning in (result or {}).get("warnings", []):
         talk.print(f"[yellow]![/] {escape(warning)}")
     _tell(job, as_json, detach, result)

@@ -1,64 +1,70 @@
-"""Base models, and the adapters that runs have left."""
+"""All models: base ones, the adapters that runs have left, merged ones, and what is on its way here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.binding import BindingType
+from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 
 from jobs.errors import LuthierError
 from models import certificate
-from models.certificate import Standing
 from tui import actions, figures
 from tui.actions import Place
-from tui.certificate_badge import badge
+from tui.certificate_badge import badge, warning
 from tui.glyphs import glyphs
-from tui.joblist import JobRow, tuned
+from tui.joblist import JobRow
 from tui.screens.base import LuthierScreen
+from tui.widgets.model_detail import ModelDetail, model_text, pairs_text
 from tui.widgets.row_table import Column, Row, RowTable
 
 if TYPE_CHECKING:
-    from models.adapters import Adapter
-    from models.registry import Model
+    from models.catalogue import Entry, Use
+    from models.imports.launch import Unfinished
 
-MODEL_COLUMNS = [
-    Column("base model", weight=2),
-    Column("state", 14),
-    Column("parameters", 10, right=True),
+COLUMNS = [
+    Column("model", weight=2),
+    Column("base", 12),
+    Column("weights", 9, right=True),
     Column("size", 8, right=True),
     Column("context", 7, right=True),
-    Column("architecture", 20, wide=True),
-    Column("", weight=2, wide=True),
+    Column("certificate", 14),
 ]
-TUNED_COLUMNS = [
-    Column("tuned model", weight=2),
-    Column("base", 14),
-    Column("rank", 7, right=True),
-    Column("loss", 8, right=True),
-    Column("age", 7, right=True),
-    Column("certificate", 12),
-    Column("run", 36, wide=True),
-]
+_GROUPS = (("base", "Base models"), ("tuned", "Tuned models"), ("merged", "Merged models"))
+_MODULE_BUILTIN = "models.builtin_worker"
 
 
 @dataclass(frozen=True)
-class Tuned:
-    row: JobRow
-    adapter: Adapter
-    standing: Standing
+class Arriving:
+    """An import: its job while it runs, else what it has left. `done` and `total` are bytes, 0 where unknown."""
+
+    name: str
+    source: str
+    phase: str
+    done: int
+    total: int
+    job: JobRow | None = None
+    left: Unfinished | None = None
+
+    @property
+    def id(self) -> str:
+        return f"arriving {self.name}"
 
 
 @dataclass
 class ModelsRead(Message):
-    models: list[Model]
-    tuned: list[Tuned]
+    entries: list[Entry]
+    uses: dict[str, list[Use]]
+    arriving: list[Arriving]
+    preparing: bool = field(default=False)
 
 
 class ModelsScreen(LuthierScreen):
@@ -69,63 +75,100 @@ class ModelsScreen(LuthierScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.models: list[Model] = []
-        self.tuned: list[Tuned] = []
+        self.models: list[Entry] = []
+        self.arriving: list[Arriving] = []
+        self._uses: dict[str, list[Use]] = {}
 
     def compose_body(self) -> Iterable[Widget]:
-        yield RowTable(MODEL_COLUMNS, "models")
-        yield RowTable(TUNED_COLUMNS, "tuned")
-        yield Static("No run has left an adapter yet.\n\n[$primary]n[/] starts a run with the model above", id="no-tuned", classes="empty")
+        with Container(id="models-body"):
+            yield RowTable(COLUMNS, "models")
+            with Vertical(id="model-panel", classes="panel"):
+                yield ModelDetail()
+
+    # What is shown
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         self.in_background(lambda: _read(rows), group="models", exclusive=True)
 
     def on_models_read(self, message: ModelsRead) -> None:
-        self.models, self.tuned = message.models, message.tuned
-        preparing = any(row.kind == "import" and row.name == "builtin" and row.alive for row in self.app.rows or [])
-        self.query_one("#models", RowTable).show([Row(model.name, _model_cells(model, preparing)) for model in self.models])
-        self.query_one("#tuned", RowTable).show([Row(entry.row.id, _tuned_cells(entry)) for entry in self.tuned])
-        self.query_one("#tuned").display = bool(self.tuned)
-        self.query_one("#no-tuned").display = not self.tuned
+        self.models, self.arriving, self._uses = message.entries, message.arriving, message.uses
+        shown: list[Row] = []
+        for kind, title in _GROUPS:
+            group = [Row(entry.name, _cells(entry, message.preparing)) for entry in self.models if entry.kind == kind]
+            shown += self._group(title, group) if group else []
+        shown += self._group("On their way", [Row(one.id, _arriving_cells(one)) for one in self.arriving]) if self.arriving else []
+        table = self.query_one("#models", RowTable)
+        table.show(shown)
+        if table.options.highlighted is None:
+            table.options.highlighted = next((place for place, row in enumerate(shown) if not row.heading), None)
+        self._show_detail()
         self.refresh_hints()
 
-    @property
-    def chosen_tuned(self) -> Tuned | None:
-        """The highlighted adapter, when the cursor is in the lower list."""
-        table = self.query_one("#tuned", RowTable)
-        if not table.options.has_focus:
-            return None
-        return next((entry for entry in self.tuned if entry.row.id == table.highlighted_id), None)
+    def _group(self, title: str, rows: Sequence[Row]) -> list[Row]:
+        """The rows under their heading, with air above it where there is room."""
+        heading = Content.styled(title, "$foreground-muted")
+        return [Row(f"heading {title}", [Content.assemble("\n", heading) if self.has_class("-tall") else heading], heading=True), *rows]
+
+    def on_resize(self, event: Resize) -> None:
+        super().on_resize(event)
+        self.call_after_refresh(self._show_detail)
+
+    def _show_detail(self) -> None:
+        detail = self.query_one(ModelDetail)
+        width = detail.text_width
+        entry, one = self.chosen, self.chosen_arriving
+        if entry is not None:
+            row = self._row_of(entry)
+            detail.show(model_text(entry, self._uses.get(entry.name, []), row.loss if row is not None else None, width))
+        elif one is not None:
+            far = f"{figures.size(one.done)}{f' of {figures.size(one.total)}' if one.total else ''}" if one.done or one.total else ""
+            then = "s on the Runs screen stops it" if one.job is not None else "i goes on with it, d deletes what is there"
+            pairs = [("from", one.source), ("now", one.phase), ("here", far), ("", then)]
+            detail.show(pairs_text(one.name, "on its way", [pair for pair in pairs if pair[1]], width))
+        else:
+            detail.show(Content(""))
+
+    def _row_of(self, entry: Entry) -> JobRow | None:
+        """The run that made a tuned model."""
+        return next((row for row in self.app.rows or [] if row.id == entry.run), None) if entry.kind == "tuned" else None
 
     @property
-    def chosen_model(self) -> Model | None:
-        if self.chosen_tuned is not None:
-            return None
+    def chosen(self) -> Entry | None:
+        """The model under the cursor."""
         chosen = self.query_one("#models", RowTable).highlighted_id
-        return next((model for model in self.models if model.name == chosen), None)
+        return next((entry for entry in self.models if entry.name == chosen), None)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action not in ("prepare", "serve", "new", "copy", "certificate"):
-            return True
-        if action == "certificate":
-            return self.chosen_tuned is not None
-        model = self.chosen_model
-        if action == "prepare":
-            return any(model.name == "builtin" and not model.ready for model in self.models)
-        if action == "copy":
-            return model is not None or self.chosen_tuned is not None
-        return self.chosen_tuned is not None or (model is not None and model.ready)
+    @property
+    def chosen_arriving(self) -> Arriving | None:
+        chosen = self.query_one("#models", RowTable).highlighted_id
+        return next((one for one in self.arriving if one.id == chosen), None)
 
     @on(OptionList.OptionHighlighted)
     def highlight_moved(self) -> None:
-        self.refresh_hints()
-
-    def on_descendant_focus(self) -> None:
+        self._show_detail()
         self.refresh_hints()
 
     @on(OptionList.OptionSelected)
     async def row_clicked(self) -> None:
         await self.action_serve()
+
+    # What can be done
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        entry = self.chosen
+        ready = entry is not None and entry.ready
+        of_run = entry is not None and entry.kind == "tuned" and bool(entry.run)
+        possible = {
+            "prepare": any(model.name == "builtin" and not model.ready for model in self.models),
+            "serve": ready and (of_run or (entry is not None and entry.kind != "tuned")),
+            "new": ready,
+            "certificate": entry is not None and bool(entry.run),
+            "export": ready,
+            "push": ready,
+            "remove": (ready and not of_run) or (self.chosen_arriving is not None and self.chosen_arriving.left is not None),
+            "copy": entry is not None,
+        }
+        return possible.get(action, True)
 
     def action_prepare(self) -> None:
         def prepare() -> None:
@@ -138,97 +181,165 @@ class ModelsScreen(LuthierScreen):
         self.in_background(prepare)
 
     async def action_serve(self) -> None:
-        if self.chosen_tuned is not None:
-            await self.app.offer_server(run_id=self.chosen_tuned.row.id)
-        elif self.chosen_model is not None and self.chosen_model.ready:
-            await self.app.offer_server(base=self.chosen_model.name)
+        entry = self.chosen
+        if entry is None or not self.check_action("serve", ()):
+            return
+        if entry.kind == "tuned":
+            await self.app.offer_server(run_id=entry.run)
+        else:
+            await self.app.offer_server(base=entry.name)
 
     def action_new(self) -> None:
         from tui.widgets.new_run import NewRunModal
 
-        entry, model = self.chosen_tuned, self.chosen_model
-        base = entry.row.model if entry is not None else model.name if model is not None else "builtin"
+        entry = self.chosen
+        base = "builtin" if entry is None else entry.base if entry.kind == "tuned" else entry.name
         self.app.push_screen(NewRunModal(base), self.app.open_started)
 
+    def action_import(self) -> None:
+        from tui.widgets.model_forms import ImportModal
+
+        one = self.chosen_arriving
+        form = ImportModal(one.source, one.name) if one is not None and one.left is not None else ImportModal()
+        self.app.push_screen(form, self._told("It is being imported: the list shows how far it is."))
+
+    def action_export(self) -> None:
+        from tui.widgets.model_forms import ExportModal
+
+        if (entry := self.chosen) is not None:
+            self.app.push_screen(ExportModal(entry.name, entry.title), self._told(f"{entry.title} is being exported."))
+
+    def action_push(self) -> None:
+        from tui.widgets.model_forms import PushModal
+
+        if (entry := self.chosen) is not None:
+            form = PushModal(entry.name, entry.title, warning(entry.title, entry.standing))
+            self.app.push_screen(form, self._told(f"{entry.title} is being pushed. Runs shows how far it is."))
+
+    def _told(self, words: str) -> Callable[[str | None], None]:
+        def told(job_id: str | None) -> None:
+            if job_id is not None:
+                if job_id:
+                    self.notify(words)
+                self.app.read_jobs()
+
+        return told
+
+    def action_remove(self) -> None:
+        from tui.widgets.confirm_modal import ConfirmModal
+
+        entry, one = self.chosen, self.chosen_arriving
+        if one is not None and one.left is not None:
+            left = one.left
+            question = ConfirmModal(f"Delete what is there of {one.name}?", figures.size(left.bytes), yes="delete", no="keep")
+            self.app.push_screen(question, lambda yes: self._remove(left) if yes else None)
+        elif entry is not None:
+            title = f"Forget {entry.title}?" if entry.link else f"Delete {entry.title}?"
+            stays = "Its folder stays." if entry.link else f"{figures.size(entry.bytes)}. It cannot be brought back."
+            needed = [f"{use} needs it." for use in self._uses.get(entry.name, [])]
+            question = ConfirmModal(
+                title, "\n".join([str(entry.path), stays, *needed]), yes="forget" if entry.link else "delete", no="keep"
+            )
+            self.app.push_screen(question, lambda yes: self._remove(entry) if yes else None)
+
+    def _remove(self, what: Entry | Unfinished) -> None:
+        def remove() -> None:
+            from models import catalogue
+            from models.imports.launch import Unfinished, discard
+
+            discard(what) if isinstance(what, Unfinished) else catalogue.remove(what)
+            self.app.call_from_thread(self.app.read_jobs)
+
+        self.in_background(remove)
+
     def action_certificate(self) -> None:
-        entry = self.chosen_tuned
-        if entry is None:
+        entry = self.chosen
+        row = None if entry is None else next((row for row in self.app.rows or [] if row.id == entry.run), None)
+        if entry is None or row is None:
             return
-        own = str(entry.row.job.directory)
-        rows = self.app.rows or []
-        being_made = any(row.kind == "certify" and row.alive and row.job.spec.settings.get("run") == own for row in rows)
+        own = str(row.job.directory)
+        being_made = any(
+            other.kind == "certify" and other.alive and other.job.spec.settings.get("run") == own for other in self.app.rows or []
+        )
 
         def certify() -> None:
             from serve.certificate.launch import certify
 
-            certify(entry.row.job)
+            certify(row.job)
             self.app.call_from_thread(self.app.read_jobs)
 
         def chosen(again: bool | None) -> None:
             if again:
-                self.notify(f"{entry.row.name} is being certified. Runs shows how far it is.")
+                self.notify(f"{row.name} is being certified. Runs shows how far it is.")
                 self.in_background(certify)
 
         def show() -> None:
             from tui.widgets.certificate_modal import CertificateModal
 
             try:
-                made = certificate.read(entry.row.job.directory)
+                made = certificate.read(row.job.directory)
             except LuthierError:
                 made = None
-            modal = CertificateModal(entry.row.name, made, entry.standing, being_made=being_made)
+            modal = CertificateModal(row.name, made, certificate.standing(row.job.directory), being_made=being_made)
             self.app.call_from_thread(self.app.push_screen, modal, chosen)
 
         self.in_background(show)
 
     def action_copy(self) -> None:
-        entry, model = self.chosen_tuned, self.chosen_model
-        path = entry.adapter.directory if entry is not None else model.path if model is not None else None
-        if path is not None:
-            self.app.copy_to_clipboard(str(path))
-            self.notify(f"Copied {path}")
+        if (entry := self.chosen) is not None:
+            self.app.copy_to_clipboard(str(entry.path))
+            self.notify(f"Copied {entry.path}")
 
 
 def _read(rows: list[JobRow]) -> ModelsRead:
-    from models.adapters import read_adapter
-    from models.registry import list_models
+    from models.catalogue import list_entries, uses
+    from models.imports.launch import unfinished
 
-    entries = []
-    for row in tuned(rows):
-        try:
-            adapter = read_adapter(row.job.directory / "adapter")
-            entries.append(Tuned(row, adapter, certificate.standing(row.job.directory)))
-        except LuthierError:  # being written or damaged: serving it says so, the list leaves it out
-            continue
-    return ModelsRead(list_models(), entries)
+    entries = list_entries()
+    jobs = [row.job for row in rows]
+    running = [row for row in rows if row.kind == "import" and row.alive]
+    arriving = [_arriving(row) for row in running if "source" in row.job.spec.settings and "out" in row.job.spec.settings]
+    arriving += [Arriving(left.name, left.source, "broken off", left.bytes, 0, left=left) for left in unfinished()]
+    preparing = any(row.job.spec.module == _MODULE_BUILTIN for row in running)
+    return ModelsRead(entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing)
 
 
-def _model_cells(model: Model, preparing: bool) -> list[Content]:
+def _arriving(row: JobRow) -> Arriving:
+    phase = next((event for event in reversed(row.job.events()) if event["kind"] == "phase"), {})
+    of_bytes = phase.get("unit") == "bytes"
+    done, total = (int(phase["done"]), int(phase["total"])) if of_bytes else (0, 0)
+    return Arriving(row.name, str(row.job.spec.settings["source"]), str(phase.get("name", "starting")), done, total, job=row)
+
+
+def _cells(entry: Entry, preparing: bool) -> list[Content]:
     signs = glyphs()
-    if model.ready:
-        state = Content.assemble((signs.done, "$success"), " ready")
-    elif preparing and model.name == "builtin":
+    state = badge(entry.standing)
+    if not entry.ready and preparing and entry.name == "builtin":
         state = Content.assemble((signs.starting, "$warning"), " preparing")
-    else:
-        state = Content.assemble((signs.queued, "$foreground-muted"), " not prepared")
+    elif not entry.ready:
+        state = Content.assemble((signs.queued, "$foreground-muted"), " not prepared" if entry.name == "builtin" else " unreadable")
     return [
-        Content(model.name),
+        Content(f"  {entry.title}"),
+        Content.styled(entry.base, "$foreground-muted"),
+        Content(f"r {entry.rank}" if entry.rank else figures.count(entry.parameters)),
+        Content(figures.size(entry.bytes) if entry.bytes else ""),
+        Content(f"{entry.context_length}" if entry.context_length else ""),
         state,
-        Content(figures.count(model.parameters)),
-        Content(figures.size(model.bytes) if model.bytes else ""),
-        Content(f"{model.context_length}" if model.context_length else ""),
-        Content.styled(model.architecture, "$foreground-muted"),
-        Content.styled(model.note, "$foreground-muted"),
     ]
 
 
-def _tuned_cells(entry: Tuned) -> list[Content]:
+def _arriving_cells(one: Arriving) -> list[Content]:
+    signs = glyphs()
+    share = f"{one.done / one.total:.0%}" if one.total else ""
+    if one.job is not None:
+        state = Content.assemble((signs.starting, "$warning"), f" {share or one.phase}")
+    else:
+        state = Content.assemble((signs.stopped, "$foreground-muted"), " broken off")
     return [
-        Content(entry.row.name),
-        Content(entry.row.model or entry.adapter.base),
-        Content(f"r {entry.adapter.rank}"),
-        Content(figures.loss(entry.row.loss)),
-        Content.styled(figures.short_duration(figures.now() - entry.row.since), "$foreground-muted"),
-        badge(entry.standing),
-        Content.styled(entry.row.id, "$foreground-muted"),
+        Content(f"  {one.name}"),
+        Content.styled(one.source, "$foreground-muted"),
+        Content(""),
+        Content(figures.size(one.done) if one.done else ""),
+        Content(""),
+        state,
     ]

@@ -19,7 +19,7 @@ from tui.widgets.key_line import KeyHint, KeyLine
 _SUMMARIES: dict[Place, str] = {
     "runs": "Every job of this machine, newest first. Jobs run without this window: closing it stops nothing.",
     "run": "One run, or up to four over each other. The left and right keys read the charts, up and down what is below them.",
-    "models": "The base models that can be tuned and served, and the adapters that runs have left.",
+    "models": "Base models, the adapters that runs have left, and merged models; bringing them here and giving them away.",
     "serve": "One server holds a base model and any number of tuned ones, each under its own name.",
     "chat": "Talk to base and tuned models side by side.",
 }

@@ -33,8 +33,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
+    """A `heading` stands above a group of rows: one cell, which the cursor passes over."""
+
     id: str
     cells: Sequence[Content]
+    heading: bool = False
 
 
 class RowOptions(OptionList, inherit_bindings=False):
@@ -70,12 +73,13 @@ class RowTable(Vertical):
             return
         highlighted, index, scroll = self.highlighted_id, self.options.highlighted, self.options.scroll_y
         widths = self._widths()
-        self.options.set_options(Option(self._line(row.cells, widths), id=row.id) for row in rows)
+        self.options.set_options(Option(self._prompt(row, widths), id=row.id, disabled=row.heading) for row in rows)
         ids = [row.id for row in rows]
         if highlighted in ids:
             self.options.highlighted = ids.index(highlighted)
         elif ids:
-            self.options.highlighted = min(index or 0, len(ids) - 1)
+            near = min(index or 0, len(ids) - 1)
+            self.options.highlighted = next((place for place in range(near, len(rows)) if not rows[place].heading), None)
         self.options.scroll_to(y=scroll, animate=False)
 
     def highlight(self, row_id: str) -> None:
@@ -92,7 +96,7 @@ class RowTable(Vertical):
         titles = [Content.styled(column.title, "$foreground-muted") for column in self.columns]
         self.query_one(".row-titles", Static).update(self._line(titles, widths))
         for index, row in enumerate(self._rows):
-            line = self._line(row.cells, widths)
+            line = self._prompt(row, widths)
             if self.options.get_option_at_index(index).prompt != line:
                 self.options.replace_option_prompt_at_index(index, line)
 
@@ -104,6 +108,9 @@ class RowTable(Vertical):
         rest = max(0, self.size.width - _PADDING - 1 - fixed)
         weights = sum(column.weight for column in shown if not column.width) or 1
         return [0 if column not in shown else column.width or max(4, rest * column.weight // weights) for column in self.columns]
+
+    def _prompt(self, row: Row, widths: Sequence[int]) -> Content:
+        return row.cells[0] if row.heading else self._line(row.cells, widths)
 
     def _line(self, cells: Sequence[Content], widths: Sequence[int]) -> Content:
         """A row's cells side by side. A text that is too long runs on over the empty cells after it."""

@@ -23,9 +23,9 @@ LARGE = weights_bytes(6_000_000)  # 24 MB: the client hands over what has come 1
 SMALL = weights_bytes(40)
 
 
-def refusal(source: str = "hub:pirates/large", **settings: bool) -> LuthierError:
+def refusal(source: str = "hub:pirates/large") -> LuthierError:
     with pytest.raises(LuthierError) as caught:
-        import_here(source, **settings)
+        import_here(source)
     return caught.value
 
 

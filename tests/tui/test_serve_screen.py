@@ -1,71 +1,19 @@
-"""The screens of the models and of the server."""
+"""The screen of the server, and its form."""
 
 from __future__ import annotations
 
 import pytest
-from textual.widgets import OptionList, Select, SelectionList
+from textual.widgets import Select, SelectionList
 
 from jobs.errors import LuthierError
 from jobs.job import Job
 from tests.tui import folders
-from tests.tui.driving import lines_of, ready, screen_text, text_of, until
+from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
-from tui.screens.models import ModelsScreen
 from tui.screens.serve import ServeScreen
 from tui.widgets.confirm_modal import ConfirmModal
 from tui.widgets.error_modal import ErrorModal
-from tui.widgets.new_run import NewRunModal
-from tui.widgets.row_table import RowTable
 from tui.widgets.start_server import StartServerModal
-
-
-async def models_read(app: LuthierApp, pilot: object) -> ModelsScreen:
-    screen = app.screen
-    assert isinstance(screen, ModelsScreen)
-    await until(pilot, lambda: bool(screen.models))  # type: ignore[arg-type]
-    return screen
-
-
-async def test_models_and_tuned_adapters(made: dict[str, Job]) -> None:
-    app = LuthierApp("models")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        screen = await models_read(app, pilot)
-        model = lines_of(screen.query_one("#models", RowTable))[0]
-        assert all(part in model for part in ("builtin", "✓ ready", "134.5 M", "8192"))
-        tuned = lines_of(screen.query_one("#tuned", RowTable))[0]
-        assert all(part in tuned for part in ("captain", "builtin", "r 16", "0.950"))
-
-
-async def test_an_unprepared_builtin_offers_to_be_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr("models.registry.prepare_builtin", lambda: asked.append(True))
-    app = LuthierApp("models")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        screen = await models_read(app, pilot)
-        await pilot.pause()
-        assert "not prepared" in lines_of(screen.query_one("#models", RowTable))[0]
-        assert "p prepare" in screen_text(app).splitlines()[-1] and "v serve" not in screen_text(app)
-        await pilot.press("p")
-        await until(pilot, lambda: asked == [True])
-
-
-async def test_keys_of_models(made: dict[str, Job]) -> None:
-    app = LuthierApp("models")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        screen = await models_read(app, pilot)
-        await pilot.press("c")
-        assert app.clipboard.endswith("models/builtin")
-        await pilot.press("n")
-        assert isinstance(app.screen, NewRunModal) and app.screen.field("model").value == "builtin"
-        await pilot.press("escape", "tab")
-        assert screen.query_one("#tuned").query_one(OptionList).has_focus
-        await pilot.press("c")
-        assert app.clipboard == str(made["captain"].directory / "adapter")
-        await pilot.press("v")
-        await until(pilot, lambda: isinstance(app.screen, StartServerModal))
 
 
 async def test_a_ready_server_shows_its_address_models_and_example(made: dict[str, Job]) -> None:

@@ -33,6 +33,10 @@ class Glyphs:
     trained_end: str = "◂"
     stop: str = "■"
     histogram: str = "▇"
+    diamond: str = "◇"
+    chosen: str = "▶"
+    folded: str = "▸"
+    unfolded: str = "▾"
     braille: bool = True
 
 
@@ -62,6 +66,10 @@ _ASCII = Glyphs(
     trained_end="}",
     stop="#",
     histogram="#",
+    diamond="%",
+    chosen="*",
+    folded="+",
+    unfolded="-",
     braille=False,
 )
 

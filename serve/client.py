@@ -194,6 +194,14 @@ async def tokenize(endpoint: Endpoint, request: dict[str, Any]) -> list[int]:
         return [int(token) for token in json.loads(answer)["tokens"]]
 
 
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def whole(text: str) -> str:
+    """The text without halves of characters, which JSON may escape but no file and no terminal takes."""
+    return text if text.isascii() else _LONE.sub("\ufffd", text)
+
+
 @dataclass(frozen=True)
 class _Event:
     """What an event of the stream brings: a piece, why the answer ended, tokens of prompt and answer; each if it is told."""
@@ -210,11 +218,11 @@ def _read_event(chunk: dict[str, Any]) -> _Event:
     calls: list[CallPiece] = []
     for choice in chunk.get("choices") or []:
         delta = choice.get("delta") or {}
-        text += delta.get("content") or ""
-        reasoning += delta.get("reasoning") or delta.get("reasoning_content") or ""
+        text += whole(delta.get("content") or "")
+        reasoning += whole(delta.get("reasoning") or delta.get("reasoning_content") or "")
         for call in delta.get("tool_calls") or []:
             function = call.get("function") or {}
-            name, arguments = function.get("name") or "", function.get("arguments") or ""
+            name, arguments = whole(function.get("name") or ""), whole(function.get("arguments") or "")
             calls.append(CallPiece(int(call.get("index") or 0), call.get("id") or "", name, arguments))
         reason = choice.get("finish_reason") or reason
     return _Event(Delta(text, reasoning, tuple(calls)) if text or reasoning or calls else None, reason, usage)

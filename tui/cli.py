@@ -27,6 +27,9 @@ _COMMANDS = {
     "serve": "tui.commands.serve:serve",
     "server": "tui.commands.serve:server",
     "chat": "tui.commands.chat:chat",
+    "chats": "tui.commands.chats:chats",
+    "votes": "tui.commands.votes:votes",
+    "endpoints": "tui.commands.endpoints:endpoints",
 }
 
 

@@ -30,7 +30,7 @@ from serve.chats.turns import (
     new_chat_id,
 )
 from serve.chats.writers import is_living, own_writer, sweep
-from serve.client import Finished, Sampling
+from serve.client import Finished, Sampling, whole
 
 Verdict = Literal["better", "worse", "tie", "bad"]
 
@@ -94,8 +94,8 @@ class Record:
     def ended(self, answer: Answer) -> None:
         """An answer is complete, was stopped, or failed: all of it, whatever had been written before."""
         state, detail = _state_of(answer.state)
-        calls = json.dumps([asdict(call) for call in answer.calls], ensure_ascii=False)
-        values = (answer.text, "".join(answer.reasoning), calls, state, json.dumps(detail, ensure_ascii=False), answer.id)
+        calls = json.dumps([asdict(call) for call in answer.calls])
+        values = (answer.text, "".join(answer.reasoning), calls, state, json.dumps(detail), answer.id)
         sql = "UPDATE answers SET text = ?, reasoning = ?, calls = ?, state = ?, detail = ? WHERE id = ?"
         self.journal.finish(answer.id, (sql, values))
 
@@ -117,7 +117,7 @@ class Record:
         now = time.time()
         put = """INSERT INTO chats (id, title, created, updated, settings, blind) VALUES (?, ?, ?, ?, ?, ?)
                  ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, settings = excluded.settings, blind = excluded.blind"""
-        statements: list[Statement] = [(put, (chat.id, chat.title, chat.created, now, _json(chat.settings), chat.blind))]
+        statements: list[Statement] = [(put, (chat.id, whole(chat.title), chat.created, now, _json(chat.settings), chat.blind))]
         for position, pane in enumerate(chat.panes):
             if pane.speaker is not None:
                 shown = json.dumps([answer.id for answer in pane.answers])
@@ -130,9 +130,9 @@ class Record:
 def _turn(chat: Chat, turn: Turn) -> Statement:
     sql = """INSERT OR IGNORE INTO turns (id, chat, number, messages, prompt, settings, tools, source, edits, created)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-    source = None if turn.source is None else json.dumps(turn.source, ensure_ascii=False)
-    messages, tools = json.dumps(turn.messages, ensure_ascii=False), json.dumps(turn.tools, ensure_ascii=False)
-    return sql, (turn.id, chat.id, turn.number, messages, turn.prompt, _json(turn.settings), tools, source, turn.edits, turn.created)
+    source = None if turn.source is None else json.dumps(turn.source)
+    messages, tools = json.dumps(turn.messages), json.dumps(turn.tools, ensure_ascii=False)
+    return sql, (turn.id, chat.id, turn.number, messages, whole(turn.prompt), _json(turn.settings), tools, source, turn.edits, turn.created)
 
 
 def _answer(chat: Chat, answer: Answer) -> Statement:
@@ -158,7 +158,7 @@ def _answer(chat: Chat, answer: Answer) -> Statement:
 
 
 def _json(value: Speaker | ChatSettings) -> str:
-    return json.dumps(asdict(value), ensure_ascii=False)
+    return json.dumps(asdict(value))
 
 
 def _state_of(state: AnswerState) -> tuple[str, dict[str, Any]]:

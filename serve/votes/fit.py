@@ -15,7 +15,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-import statsmodels.api as sm
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
 _ELO = 400 / math.log(10)  # so that 400 points are ten to one
@@ -67,7 +68,7 @@ def _fit(outcomes: Any, design: Any) -> Any:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", PerfectSeparationWarning)
         try:
-            fitted = sm.GLM(outcomes, design, family=sm.families.Binomial()).fit()
+            fitted = GLM(outcomes, design, family=Binomial()).fit()
         except (PerfectSeparationWarning, np.linalg.LinAlgError, ValueError):
             return None
     errors = np.asarray(fitted.bse)

@@ -97,7 +97,10 @@ def wilson(wins: int, votes: int, confidence: float = CONFIDENCE) -> tuple[float
 def sign_test(wins: int, losses: int) -> float:
     """The exact two-sided p-value of `wins` against `losses` under a fair coin."""
     votes, fewer = wins + losses, min(wins, losses)
-    tail = sum(math.comb(votes, count) for count in range(fewer + 1))
+    tail = ways = 1
+    for count in range(1, fewer + 1):
+        ways = ways * (votes - count + 1) // count
+        tail += ways
     return float(min(1.0, 2 * tail / 2**votes))
 
 
@@ -107,7 +110,8 @@ def more_votes(wins: int, losses: int, others: int) -> int | None:
     if decided == 0 or wins == losses:
         return None
     share = max(wins, losses) / decided
-    for total in range(decided, MOST_VOTES + 1):
+    about = (NormalDist().inv_cdf(1 - SIGNIFICANT / 2) / (2 * share - 1)) ** 2  # by the normal curve, which is a little too hopeful
+    for total in range(max(decided, int(0.8 * about) - 5), MOST_VOTES + 1):
         ahead = round(share * total)
         if sign_test(ahead, total - ahead) < SIGNIFICANT:
             return math.ceil((total - decided) * (decided + others) / decided)

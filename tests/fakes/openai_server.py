@@ -71,6 +71,7 @@ class FakeServer:
         self.first_token_seconds = 0.0
         self.answer: Callable[[str, list[dict[str, Any]]], str] = echo
         self.fault: Fault | None = None
+        self.refusal = "The API key is not one of this server's keys."
         self.thoughts = ""
         self.calls: list[tuple[str, str]] = []
         self.context_words = 100_000
@@ -140,7 +141,7 @@ class FakeServer:
             page = b"<html>A router's home page</html>"
             writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(page)}\r\n\r\n".encode() + page)
         elif headers.get("authorization") != f"Bearer {FAKE_KEY}" or self.fault == "unauthorized":
-            writer.write(_error(401, "The API key is not one of this server's keys."))
+            writer.write(_error(401, self.refusal))
         elif (method, path) == ("GET", "/v1/models"):
             cards = [{"id": name, "object": "model", "root": f"/fake/{name}", "parent": None} for name in self.models]
             writer.write(_response(200, {"object": "list", "data": cards}))
@@ -276,7 +277,7 @@ def _error(status: int, message: str) -> bytes:
 
 
 def _send(writer: asyncio.StreamWriter, chunk: dict[str, Any]) -> None:
-    _send_line(writer, b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n")
+    _send_line(writer, b"data: " + json.dumps(chunk, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n\n")
 
 
 def _send_line(writer: asyncio.StreamWriter, line: bytes) -> None:

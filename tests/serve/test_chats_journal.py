@@ -21,7 +21,7 @@ from serve.chats.journal import Journal
 from serve.chats.store import Record
 from serve.chats.turns import Answer, Complete, Halted, Interrupted
 from serve.client import Delta, Finished
-from tests.serve.chat_writing import ask, complete, new_chat, write
+from tests.serve.chat_writing import BASE, CAPTAIN, PIRATE, ask, complete, new_chat, write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -195,7 +195,7 @@ def test_whatever_fails_in_between_all_of_it_is_written_in_order(steps: list[tup
         patch.setattr(journal, "_RETRY_SECONDS", 0.01)
         patch.setattr(journal, "FLUSH_SECONDS", 0.001)
         written = Journal()
-        record, chat = Record(written), new_chat(*[new_chat().panes[0].speaker] * 3)  # type: ignore[list-item]  # it has one
+        record, chat = Record(written), new_chat(BASE, CAPTAIN, PIRATE)
         answers = ask(chat, "Hi")
         record.begun(chat, answers)
         written.flush()

@@ -13,7 +13,7 @@ from serve.chats.journal import Journal
 from serve.chats.store import Chat, Record, Verdict, Vote
 from serve.chats.turns import Answer, ChatSettings, Given, Speaker, new_id
 from serve.votes import report
-from serve.votes.ballots import Comparison, comparisons
+from serve.votes.ballots import Comparison, Outcome, comparisons
 from serve.votes.export import collect, to_jsonl
 from serve.votes.report import full_report, quick_report
 from serve.votes.statistics import duels, fewest_votes, more_votes, sign_test, wilson
@@ -139,7 +139,7 @@ def test_the_same_model_twice_says_nothing() -> None:
 
 
 def comparison(first: str, second: str, won: bool, longer: int) -> Comparison:
-    outcome = "first" if won else "second"
+    outcome: Outcome = "first" if won else "second"
     return Comparison(new_id(), "c", "t", first, second, outcome, 100 + longer, 100, None, None, True, 0.0)
 
 
@@ -201,7 +201,7 @@ def test_equal_lengths_have_no_effect() -> None:
 def test_without_the_library_the_counts_still_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     votes = simulated({"a": 0.5, "b": 0.0}, 20)
     monkeypatch.setattr(report, "comparisons", lambda: votes)
-    monkeypatch.setattr(report.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("serve.votes.report.importlib.util.find_spec", lambda name: None)
     found = full_report()
     assert "not installed" in found.lengths[0].problem
     assert found.duels[0].votes == 20

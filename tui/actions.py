@@ -114,15 +114,15 @@ ACTIONS: list[Action] = [
     Action(
         "chat.blind", "blind", "Hide the names and shuffle the models of the next chat; in one that is blind, show them.", "b", footer=True
     ),
-    Action("chat.statistics", "votes", "What the votes say: win rates, intervals, tests, ratings.", "f6,V"),
-    Action("chat.copy", "copy answers", "Copy the last answers of all panes.", "f8"),
+    Action("chat.statistics", "votes", "What the votes say: win rates, intervals, tests, ratings.", "f9,V"),
+    Action("chat.copy", "copy answers", "Copy the last answers of all panes.", "C"),
     Action("chat.copy_side", "copy", "Copy the chosen answer (else the last) of this pane.", "c"),
     Action("chat.settings", "settings", "System prompt and sampling, shared by all panes.", "ctrl+o,o", footer=True),
     Action("chat.view", "view", "This pane alone, or all.", "ctrl+b,z", footer=True),
     Action("chat.clear", "new", "Begin a new chat with the same models and settings.", "ctrl+n,n", footer=True),
     Action("chat.chats", "chats", "The chats of before: search them, open one, delete one.", "ctrl+l,slash", footer=True),
     Action("chat.replay", "replay", "Go through a file of prompts, or a run's held-out conversations; again ends it.", "f5,R"),
-    Action("chat.skip", "skip prompt", "To the next conversation of the file.", "f7,N"),
+    Action("chat.skip", "skip prompt", "To the next conversation of the file.", "f8,N"),
     Action("chat.export", "export", "Write the chat to a Markdown or JSONL file.", "ctrl+g,e"),
     # end of chat
     Action("data.look", "look", "Look at data: a file, a folder, a recipe or a data set of the hub.", "n", footer=True),

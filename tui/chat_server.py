@@ -72,7 +72,7 @@ def newest_server() -> ChatServer | None:
         bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}  # one name each: the first
         tuned = [model for model in server.models if model.kind == "adapter"]
         speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
-        return ChatServer(server.endpoint, speakers, server.plan.context_length, server.job.id)
+        return ChatServer(server.endpoint, speakers, server.job.spec.settings.get("context_length"), server.job.id)
     return None
 
 

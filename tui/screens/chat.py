@@ -12,7 +12,6 @@ from textual.message import Message
 from textual.widgets import Static
 
 from serve.chats.turns import REFERENCE, ChatSettings, Conversation, Failed, Speaker
-from serve.client import ContextExceeded
 from tui import actions, chat_models
 from tui.chat_models import Offer
 from tui.chat_server import ChatServer, reachable
@@ -81,6 +80,8 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
         self.query_one("#no-server", Static).update(NO_SERVER if self.looked else "Looking for a server…")
         if offered and not was_offered:
             self.prompt.focus()
+        elif not offered:
+            self.set_focus(None)  # what is hidden would still take the keys
         self.show_sides()
 
     # Asking
@@ -133,13 +134,7 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
         if nothing and len(nothing) == len(self.session.contestants) and not self.prompt.text:
             self.prompt.text = nothing[0].turn.prompt
             self.prompt.move_cursor(self.prompt.document.end)
-        too_long = next((pane for pane in self.session.contestants if pane.last is not None and _too_long(pane)), None)
-        if too_long is not None and self.is_current:
-            self.prompt.text = ""
-            error = _too_long(too_long)
-            assert error is not None
-            self.offer_room(too_long, error)
-        else:
+        if not self.offer_room():
             self.offer_next()
         self.refresh_bindings()
 
@@ -283,9 +278,9 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
             "fold": lambda: on_side and not session.empty,
             "previous_turn": lambda: on_side and pane.last is not None,
             "next_turn": lambda: on_side and pane.last is not None,
-            "left": lambda: not writing and len(session.panes) > 1,
-            "right": lambda: not writing and len(session.panes) > 1,
-            "copy": lambda: not on_side and not session.empty,
+            "left": lambda: on_side and len(session.panes) > 1,
+            "right": lambda: on_side and len(session.panes) > 1,
+            "copy": lambda: not writing and not session.empty,
             "copy_side": lambda: on_side and pane.last is not None,
             "settings": lambda: quiet and self.sides.display,
             "view": lambda: self.sides.display,
@@ -295,9 +290,3 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
             "skip": lambda: quiet and self.replay is not None,
             "export": lambda: not session.empty and quiet,
         }
-
-
-def _too_long(pane: Conversation) -> ContextExceeded | None:
-    """What the server said of a chat that its model cannot read."""
-    state = pane.last.state if pane.last is not None else None
-    return state.error if isinstance(state, Failed) and isinstance(state.error, ContextExceeded) else None

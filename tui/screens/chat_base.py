@@ -127,7 +127,7 @@ class ChatBase(LuthierScreen):
         """Have the last turn of these panes answered, all at once."""
         for position, pane in enumerate(self.session.panes):
             if pane in panes:
-                self.sides.ask(position, self._answer_stream)
+                self.sides.ask(position, pane, self._answer_stream)
         self.set_timer(0.1, self.refresh_bindings)  # the footer is drawn after the first token, should that come at once
 
     async def _answer_stream(self, answer: Answer) -> AsyncIterator[Delta | Finished]:

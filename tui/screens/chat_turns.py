@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from textual import on
 from textual.message import Message
 
 from serve import lens
-from serve.chats.turns import Answer, Conversation, Turn
-from serve.client import ContextExceeded, Endpoint
+from serve.chats.turns import Answer, Conversation, Failed, Turn
+from serve.client import ContextExceeded, Endpoint, stream_chat
 from tui import chat_marks
 from tui.chat_marks import Marked
+from tui.chat_server import ChatServer, newest_server
+from tui.chat_session import Streamer
 from tui.screens.chat_base import ChatBase
 from tui.widgets.transcript import Transcript
 
@@ -36,8 +39,11 @@ class _Look:
 
 
 class ChatTurns(ChatBase):
-    editing: Turn | None = None
-    _wanted = 0
+    def __init__(self, find_server: Callable[[], ChatServer | None] = newest_server, stream: Streamer = stream_chat) -> None:
+        super().__init__(find_server, stream)
+        self.editing: Turn | None = None
+        self._told: set[str] = set()
+        self._wanted = 0
 
     # Which turn is meant
 
@@ -104,21 +110,31 @@ class ChatTurns(ChatBase):
 
     # A model that has read enough
 
-    def offer_room(self, pane: Conversation, error: ContextExceeded) -> None:
-        """The chat is longer than the model can read: say how long, and let the user choose."""
+    def offer_room(self) -> bool:
+        """Where chats are longer than their models can read: say how long, once, and let the user choose. False if none is."""
         from tui.widgets.context_modal import ContextChoice, ContextModal
+
+        full = [(pane, error) for pane in self.session.contestants if (error := _too_long(pane)) is not None]
+        failed = {pane.last.id for pane, _ in full if pane.last is not None}
+        if not full or failed <= self._told:
+            return False
+        self._told |= failed
+        self.prompt.text = ""
 
         def chosen(choice: ContextChoice | None) -> None:
             if choice == "forget":
-                self.session.forget_oldest(pane)
-                self.ask(self.session.retry([pane]))
+                for pane, _ in full:
+                    self.session.forget_oldest(pane)
+                self.ask(self.session.retry([pane for pane, _ in full]))
                 self.show_sides()
             elif choice == "new":
                 self.session.clear()
                 self.show_sides()
 
-        can_forget = pane.last is not None and len(pane.last.chain) - 1 > pane.last.skipped
-        self.app.push_screen(ContextModal(self.session.name(pane), error, can_forget), chosen)
+        can_forget = all(pane.last is not None and len(pane.last.chain) - 1 > pane.last.skipped for pane, _ in full)
+        names = ", ".join(self.session.name(pane) for pane, _ in full)
+        self.app.push_screen(ContextModal(names, max((error for _, error in full), key=lambda error: error.used), can_forget), chosen)
+        return True
 
     # Looking closer
 
@@ -199,3 +215,9 @@ class ChatTurns(ChatBase):
             transcript.look = replace(transcript.look, marked={})
             transcript.redraw()
         return bool(marked)
+
+
+def _too_long(pane: Conversation) -> ContextExceeded | None:
+    """What the server said of a chat that its model cannot read."""
+    state = pane.last.state if pane.last is not None else None
+    return state.error if isinstance(state, Failed) and isinstance(state.error, ContextExceeded) else None

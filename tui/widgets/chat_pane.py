@@ -76,10 +76,12 @@ class ChatPane(Vertical):
 
     # Answering
 
-    def ask(self, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
-        """Let what `stream` brings flow into the last answer."""
-        answer = self.conversation.answers[-1]
+    def ask(self, conversation: Conversation, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
+        """Let what `stream` brings flow into the last answer of the conversation, which is shown here from now on."""
+        self.conversation = conversation
+        answer = conversation.answers[-1]
         self._worker = self.run_worker(self._receive(answer, stream(answer)), exclusive=True, exit_on_error=False)
+        self.transcript.show(conversation)
         self.transcript.follow()
         self.show_progress()
 

@@ -123,9 +123,9 @@ class ChatSides(Vertical):
             tabs = [Content.styled(pane.title_text, style) for pane, style in zip(self.panes, styles, strict=True)]
             self._tabs.update(Content("   ").join(tabs))
 
-    def ask(self, position: int, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
-        """Let what `stream` brings flow into the last answer of a pane."""
-        self.all_panes[position].ask(stream)
+    def ask(self, position: int, conversation: Conversation, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
+        """Let what `stream` brings flow into the last answer of a pane's conversation."""
+        self.all_panes[position].ask(conversation, stream)
         if self._flush is not None:
             self._flush.resume()
 

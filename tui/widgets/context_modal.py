@@ -33,10 +33,10 @@ class ContextModal(ModalScreen[ContextChoice]):
 
     def compose(self) -> ComposeResult:
         limit, used = f"{self._error.limit:,}", self._error.used
-        length = f"This chat has {used:,} tokens" if used else "This chat has more tokens"
+        length = f"This chat has {used:,} tokens, more" if used else "This chat has more tokens"
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = Content(f"{self._name} can read no more")
-            yield Static(Content(f"{length}; {self._name} reads {limit} at most, its answer included."))
+            dialog.border_title = Content(f"Too long for {self._name}")
+            yield Static(Content(f"{length} than the {limit} that can be read at once."))
             if self._can_forget:
                 hint = "Its oldest turns can be left out of what is sent: they stay on the screen and in the database."
             else:

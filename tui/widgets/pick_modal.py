@@ -73,6 +73,9 @@ class PickModal(ModalScreen[R], Generic[T, R]):
         self._show()
 
     @on(Input.Changed)
+    def typed(self) -> None:
+        self.text_changed()
+
     def text_changed(self) -> None:
         """Somebody types: fewer picks, or others."""
         self._show()

@@ -132,6 +132,10 @@ class Transcript(ScrollView, can_focus=True):
         self.advance()
         self._keep_to_end()
 
+    def on_show(self) -> None:
+        """What has come while another pane hid this one."""
+        self.advance()
+
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._styles = {}
@@ -142,6 +146,7 @@ class Transcript(ScrollView, can_focus=True):
     def _forget(self) -> None:
         """Have every row made anew."""
         self._rows = []
+        self._starts = []
         self._drawn = {}
 
     # Drawing

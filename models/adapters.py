@@ -51,12 +51,16 @@ def lora_rank_limit(rank: int) -> int:
     raise LuthierError("Rank too high", f"vLLM serves LoRA up to rank {_RANK_LIMITS[-1]}, this has {rank}.", "Merge it before serving.")
 
 
+class MustBeMerged(LuthierError):
+    """A sound adapter of a kind that vLLM does not take as it is."""
+
+
 def check_servable(adapter: Adapter, base_directory: Path) -> None:
     """LuthierError if vLLM would refuse the adapter or if it belongs to a model of another shape."""
     reasons = _refusals(adapter.config)
     if reasons:
         message = f"vLLM takes plain LoRA only; {adapter.directory} has {', '.join(reasons)}."
-        raise LuthierError("This adapter must be merged first", message, "Merge it into its base model and serve the merged model.")
+        raise MustBeMerged("This adapter must be merged first", message, "Merge it into its base model and serve the merged model.")
     lora_rank_limit(adapter.rank)
     _check_shapes(adapter, base_directory)
 

@@ -137,6 +137,27 @@ async def unload_adapter(endpoint: Endpoint, name: str) -> None:
     await _call(endpoint, "POST", "/v1/unload_lora_adapter", {"lora_name": name}, _READ_SECONDS)
 
 
+async def post(endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON object that a route answers to a JSON object."""
+    answer = await _call(endpoint, "POST", path, body, _READ_SECONDS)
+    with _readable(endpoint, answer):
+        value = json.loads(answer)
+        return {**value}
+
+
+async def server_state(endpoint: Endpoint, seconds: float = 5.0) -> dict[str, Any]:
+    """What the guard tells, by the control key: `id`, `in_flight` (answers being written), `draining`, `pinned` names."""
+    body = await _call(endpoint, "GET", "/luthier/server", None, seconds)
+    with _readable(endpoint, body):
+        value = json.loads(body)
+        return {**value}
+
+
+async def metrics_text(endpoint: Endpoint, seconds: float = 5.0) -> str:
+    """What /metrics says, in the text format of Prometheus."""
+    return (await _call(endpoint, "GET", "/metrics", None, seconds)).decode(errors="replace")
+
+
 async def stream_chat(
     endpoint: Endpoint,
     model: str,
@@ -315,6 +336,8 @@ _TITLES = {
     401: ("The server does not accept the key", "Servers started by another Luthier home have other keys."),
     403: ("The key does not open this", "Loading adapters needs the control key."),
     404: ("The server has no such model", "It may have been unloaded: look at the list of models again."),
+    409: ("The server does not do this", "`luthier server status` tells what it serves."),
+    503: ("The server is stopping", "It finishes its answers and takes no new requests. `luthier server status` tells more."),
 }
 
 

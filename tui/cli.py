@@ -25,7 +25,7 @@ _COMMANDS = {
     "stop": "tui.commands.runs:stop",
     "remove": "tui.commands.runs:remove",
     "serve": "tui.commands.serve:serve",
-    "server": "tui.commands.serve:server",
+    "server": "tui.commands.adapters:server",
     "chat": "tui.commands.chat:chat",
     "chats": "tui.commands.chats:chats",
     "votes": "tui.commands.votes:votes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from trainer.recipe import Recipe, load
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.figures import duration
+from tui.future_server import future_server, show_future_server
+from tui.server_plan import as_json as plan_as_json
 
 
 @click.command()
@@ -25,11 +28,14 @@ from tui.figures import duration
 @json_option
 def plan(recipe: Path, as_json: bool) -> None:
     """What a recipe comes to on this machine: model, data, steps. Nothing runs."""
-    made = make_plan(load(recipe))
+    read = load(recipe)
+    made = make_plan(read)
+    served = future_server(made.model, Path(made.model_directory), read.lora.r)
     if as_json:
-        print_json(made.to_json())
+        print_json({**made.to_json(), "serving": plan_as_json(served, sys.executable)})
         return
     show_plan(made)
+    show_future_server(served)
 
 
 @click.command()

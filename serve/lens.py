@@ -6,7 +6,6 @@ generated. It takes two models of one vLLM server, which share their tokenizer; 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from jobs.errors import LuthierError
@@ -28,7 +27,7 @@ async def shifts(endpoint: Endpoint, base: str, tuned: str, context: list[ChatMe
         return []
     asked = await tokenize(endpoint, {"model": base, "messages": context, "add_generation_prompt": True})
     said = await tokenize(endpoint, {"model": base, "prompt": answer, "add_special_tokens": False})
-    seen = await asyncio.gather(*(prompt_log_probabilities(endpoint, model, [*asked, *said]) for model in (base, tuned)))
+    seen = [await prompt_log_probabilities(endpoint, model, [*asked, *said]) for model in (base, tuned)]  # vLLM does it best alone
     of_base, of_tuned = ([entry for entry in entries[len(asked) :] if entry is not None] for entries in seen)
     if not len(of_base) == len(of_tuned) == len(said):
         raise LuthierError("No lens here", "The server does not tell the probabilities of a prompt.", "Luthier's own servers do.")

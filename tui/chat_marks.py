@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 from serve.lens import Shift
 
-Mark = Literal["plain", "likelier", "much-likelier", "unlikelier", "much-unlikelier", "own"]
+Mark = Literal["plain", "faint", "likelier", "much-likelier", "unlikelier", "much-unlikelier", "own"]
 
 _SOME, _MUCH = 0.4, 1.6  # nats: one and a half times, five times as likely
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -17,20 +18,28 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Marked:
-    """An answer in pieces, which together are all of it, and a line that says what the marks mean."""
+    """An answer in pieces, which together are all of it, and a legend that is drawn with the same marks."""
 
     pieces: tuple[tuple[str, Mark], ...]
-    legend: str
+    legend: tuple[tuple[str, Mark], ...]
 
 
 def lens(shifts: list[Shift], base: str, tuned: str) -> Marked:
     """How much likelier the tuned model makes each token."""
     pieces = tuple((shift.text, _mark(shift.difference)) for shift in shifts)
     mean = sum(shift.difference for shift in shifts) / len(shifts) if shifts else 0.0
-    up = sum(shift.difference > _SOME for shift in shifts)
-    down = sum(shift.difference < -_SOME for shift in shifts)
-    counts = f"{up} of {len(shifts)} pieces likelier to {tuned}, {down} to {base}; {mean:+.2f} nats a piece"
-    return Marked(pieces, counts)
+    counts = Counter(mark for _, mark in pieces)
+    legend: tuple[tuple[str, Mark], ...] = (
+        (f"likelier to {tuned}", "likelier"),
+        (f" {counts['likelier']}, ", "faint"),
+        ("by far", "much-likelier"),
+        (f" {counts['much-likelier']}; ", "faint"),
+        (f"likelier to {base}", "unlikelier"),
+        (f" {counts['unlikelier']}, ", "faint"),
+        ("by far", "much-unlikelier"),
+        (f" {counts['much-unlikelier']}; of {len(pieces)} pieces, {mean:+.2f} nats each", "faint"),
+    )
+    return Marked(pieces, legend)
 
 
 def _mark(difference: float) -> Mark:
@@ -58,4 +67,4 @@ def own_words(text: str, other: str, name: str) -> Marked:
         own += 0 if kind == "equal" else sum(not word.isspace() for word in mine[start:end])
         pieces.append(("".join(mine[start:end]), mark))
     total = sum(not word.isspace() for word in mine)
-    return Marked(tuple(pieces), f"{own} of {total} words are not in the answer of {name}")
+    return Marked(tuple(pieces), ((f"{own} of {total} words", "own"), (f" are not in the answer of {name}", "faint")))

@@ -17,11 +17,9 @@ def summary(report: Report) -> list[str]:
     if not report.duels:
         named = f" {report.named} cast with the names in sight are not counted." if report.named else ""
         return [f"No blind votes yet.{named}", f"At least {fewest_votes()} of one mind decide anything."]
-    lines = [
-        f"{report.blind} blind vote{'s' if report.blind != 1 else ''}"
-        + (f", {report.named} with the names in sight" if report.named else "")
-    ]
-    return lines
+    named = f", {report.named} with the names in sight" if report.named else ""
+    not_counted = " (not counted)" if named and not report.every else ""
+    return [f"{report.blind} blind vote{'s' if report.blind != 1 else ''}{named}{not_counted}"]
 
 
 def duel_lines(duel: Duel, length: LengthEffect) -> list[str]:
@@ -57,7 +55,7 @@ def _length_lines(duel: Duel, length: LengthEffect) -> list[str]:
         f"the longer answer won {duel.longer_won} of {told}"
     ]
     if length.problem:
-        return [*lines, f"at equal length: {length.problem[0].lower()}{length.problem[1:]}"]
+        return [*lines, f"at equal length: {length.problem[0].lower()}{length.problem[1:].rstrip('.')}"]
     low, high = length.interval
     shown = f"p = {length.length_p_value:.3f}" if length.length_p_value >= 0.001 else "p < 0.001"
     lines.append(f"at equal length: wins {percent(length.win_rate)} (95 %: {percent(low)} to {percent(high)}); effect of length {shown}")

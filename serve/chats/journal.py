@@ -16,10 +16,12 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from serve.chats.database import connect, in_words, path, transaction
+from serve.chats.writers import own_writer
 
 Statement = tuple[str, tuple[Any, ...]]
 
 FLUSH_SECONDS = 0.25
+_GATHER_SECONDS = 0.06
 _RETRY_SECONDS = 2.0
 
 _GROW = "UPDATE answers SET text = text || ?, reasoning = reasoning || ? WHERE id = ? AND state = 'writing'"
@@ -65,6 +67,10 @@ class Journal:
             self._statements += statements
         self._wake()
 
+    def prepare(self) -> None:
+        """Open the database now, so that the first chat does not have to wait for it."""
+        self._wake()
+
     @property
     def saved(self) -> bool:
         """Whether everything that was given has been committed."""
@@ -104,11 +110,14 @@ class Journal:
 
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
+        with suppress(OSError):  # told when the database is opened, which lies in the same folder
+            own_writer()
         while not self._closing:
             self._news.wait()
+            started = time.monotonic()
+            self._hurry.wait(_GATHER_SECONDS)  # a prompt has just been sent: its first token is not to wait for a disk
             self._news.clear()
             self._hurry.clear()
-            started = time.monotonic()
             try:
                 connection = connection or connect(self._file)
                 self._commit(connection)

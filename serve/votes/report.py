@@ -42,7 +42,7 @@ class Rating:
 
 @dataclass(frozen=True)
 class Report:
-    """`named` counts the votes that were cast with the names in sight; they are left out unless asked for."""
+    """`named` counts the votes that were cast with the names in sight; they are left out unless `every`."""
 
     duels: list[Duel]
     lengths: list[LengthEffect]
@@ -51,6 +51,7 @@ class Report:
     reference: str
     blind: int
     named: int
+    every: bool
     models: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def full_report(every: bool = False) -> Report:
     rated = answer.get("ratings", {})
     ratings = [Rating(one["model"], one["rating"], tuple(one["interval"])) for one in rated.get("ratings", [])]
     why = rated.get("problem", problem if "ratings" in asked else "")
-    return Report(report.duels, lengths, ratings, why, report.reference, report.blind, report.named, report.models)
+    return Report(report.duels, lengths, ratings, why, report.reference, report.blind, report.named, every, report.models)
 
 
 def _report(found: Sequence[Comparison], every: bool) -> Report:
@@ -107,7 +108,7 @@ def _report(found: Sequence[Comparison], every: bool) -> Report:
     names = sorted({name for one in counted for name in (one.first, one.second)}, key=lambda name: (name != "base", name))
     pairs = duels(counted)
     waiting = [LengthEffect(problem="Not computed.") for _ in pairs]
-    return Report(pairs, waiting, [], "", names[0] if names else "", blind, len(votes) - blind, names)
+    return Report(pairs, waiting, [], "", names[0] if names else "", blind, len(votes) - blind, every, names)
 
 
 def _counted(found: Sequence[Comparison], every: bool) -> list[Comparison]:

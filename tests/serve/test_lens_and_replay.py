@@ -37,7 +37,8 @@ async def test_both_models_read_the_same_tokens(server: FakeServer) -> None:
     assert found == [Shift("Ahoy", 1.5), Shift(" there,", 0.0), Shift(" matey", 0.0)]
     marked = chat_marks.lens(found, "base", "captain")
     assert marked.pieces == (("Ahoy", "likelier"), (" there,", "plain"), (" matey", "plain"))
-    assert marked.legend == "1 of 3 pieces likelier to captain, 0 to base; +0.50 nats a piece"
+    legend = "".join(text for text, _ in marked.legend)
+    assert legend == "likelier to captain 1, by far 0; likelier to base 0, by far 0; of 3 pieces, +0.50 nats each"
 
 
 async def test_a_server_that_tells_no_probabilities(server: FakeServer) -> None:
@@ -78,7 +79,7 @@ def test_words_of_their_own() -> None:
     marked = chat_marks.own_words(mine, theirs, "captain")
     assert "".join(text for text, _ in marked.pieces) == mine
     assert [text for text, mark in marked.pieces if mark == "own"] == ["dawn"]
-    assert marked.legend == "1 of 6 words are not in the answer of captain"
+    assert marked.legend == (("1 of 6 words", "own"), (" are not in the answer of captain", "faint"))
 
 
 # Prompts

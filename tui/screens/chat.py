@@ -43,6 +43,7 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
     def on_mount(self) -> None:
         self.show_offered()
         self._look()
+        self.journal.prepare()
 
     # Who can be asked
 
@@ -99,7 +100,7 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
             self._send(prompt)
 
     def _send(self, prompt: str) -> None:
-        editing, replay = self.editing, self.replay
+        editing, replay, before = self.editing, self.replay, (self.session.chat.id, *self.session.panes)
         self.chosen_turn = ""
         if editing is not None:
             self.end_edit()
@@ -112,7 +113,10 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
             asked = self.session.send(prompt)
         self.prompt.text = ""
         self.ask(asked)  # before anything is drawn
-        self.show_sides()
+        if replay is not None or before != (self.session.chat.id, *self.session.panes):
+            self.show_sides()
+        else:
+            self.set_looks()
 
     def action_retry(self) -> None:
         self._again(self.session.contestants)

@@ -153,8 +153,7 @@ class ChatTurns(ChatBase):
             self.notify(why, severity="warning")
             return
         self.notify("The lens: both models read the answers.", timeout=3)
-        for look in looks:
-            self.run_worker(self._take_look(look, self._wanted), group="lens", exit_on_error=False)
+        self.run_worker(self._take_looks(looks, self._wanted), group="lens", exit_on_error=False)
 
     def _lens_on(self, pane: Conversation) -> _Look | None:
         """Base and tuned model for a pane: its own where it is tuned, else the first tuned one that has a pane, or is served."""
@@ -169,9 +168,10 @@ class ChatTurns(ChatBase):
         names = [(one.label, self.reachable.asked_as(one)[1]) for one in (server.speakers[0], tuned)]
         return _Look(answer, server.endpoint, names[0], names[1])
 
-    async def _take_look(self, look: _Look, wanted: int) -> None:
-        seen = await lens.shifts(look.endpoint, look.base[1], look.tuned[1], look.answer.context(), look.answer.text)
-        self.post_message(LensReady(wanted, look.answer.id, chat_marks.lens(seen, look.base[0], look.tuned[0])))
+    async def _take_looks(self, looks: list[_Look], wanted: int) -> None:
+        for look in looks:
+            seen = await lens.shifts(look.endpoint, look.base[1], look.tuned[1], look.answer.context(), look.answer.text)
+            self.post_message(LensReady(wanted, look.answer.id, chat_marks.lens(seen, look.base[0], look.tuned[0])))
 
     def on_lens_ready(self, message: LensReady) -> None:
         if message.wanted == self._wanted:

@@ -11,7 +11,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from serve.chats.turns import Answer, Failed, Given, Waiting, Writing
-from tui.chat_marks import Marked
+from tui.chat_marks import Mark, Marked
 from tui.chat_text import call_line, figures_rows, key_of, thought_line
 from tui.glyphs import glyphs
 from tui.widgets.answer import FlowingText, visible, wrap
@@ -128,15 +128,15 @@ class AnswerRows:
     def _final_rows(self, said: str) -> list[Strip]:
         marked = self._look.marked.get(self.answer.id)
         if marked is not None:
-            return [*self._marked_rows(marked), self._strip("", "text"), *self._paragraph(marked.legend, "faint")]
+            return [*self._marked_rows(marked.pieces), self._strip("", "text"), *self._marked_rows(marked.legend)]
         if not said.strip():
             return []
         styles = {name: self._styles[ours] for name, ours in _MARKDOWN_STYLES.items()}
         return [Strip(row) for row in markdown_rows(said, self.width, styles, self._code_theme)]
 
-    def _marked_rows(self, marked: Marked) -> list[Strip]:
+    def _marked_rows(self, pieces: tuple[tuple[str, Mark], ...]) -> list[Strip]:
         """Plain text, wrapped as it streamed, each row cut where the marks change."""
-        spans = [(visible(text), mark) for text, mark in marked.pieces]
+        spans = [(visible(text), mark) for text, mark in pieces]
         marks = [mark for text, mark in spans for _ in text]
         rows, place = [], 0
         for paragraph in "".join(text for text, _ in spans).split("\n"):
@@ -144,7 +144,9 @@ class AnswerRows:
                 segments, start = [], 0
                 for end in range(1, len(row) + 1):
                     if end == len(row) or marks[place + end] != marks[place + start]:
-                        segments.append(Segment(row[start:end], self._styles[_STYLE_OF[marks[place + start]]]))
+                        segments.append(
+                            Segment(row[start:end], self._styles["text" if marks[place + start] == "plain" else marks[place + start]])
+                        )
                         start = end
                 rows.append(Strip(segments))
                 place += len(row)
@@ -172,7 +174,13 @@ class AnswerRows:
             case _:
                 gap = [self._strip("", "text")] if self._said else []
                 told = figures_rows(self.answer, self.width) if not self._look.hidden or isinstance(self.answer.state, Given) else []
-                return [*gap, *calls, *(self._strip(row, "faint") for row in told), self._strip("", "text")]
+                return [
+                    *gap,
+                    *calls,
+                    *([self._strip("", "text")] if calls else []),
+                    *(self._strip(row, "faint") for row in told),
+                    self._strip("", "text"),
+                ]
 
     def _call_rows(self) -> list[Strip]:
         rows: list[Strip] = []
@@ -192,13 +200,3 @@ class AnswerRows:
 
     def _strip(self, text: str, style: str) -> Strip:
         return Strip([Segment(text, self._styles[style])])
-
-
-_STYLE_OF = {
-    "plain": "text",
-    "likelier": "likelier",
-    "much-likelier": "much-likelier",
-    "unlikelier": "unlikelier",
-    "much-unlikelier": "much-unlikelier",
-    "own": "own",
-}

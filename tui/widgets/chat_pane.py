@@ -81,7 +81,7 @@ class ChatPane(Vertical):
         self.conversation = conversation
         answer = conversation.answers[-1]
         self._worker = self.run_worker(self._receive(answer, stream(answer)), exclusive=True, exit_on_error=False)
-        self.transcript.show(conversation)
+        self.transcript.turn_to(conversation)
         self.transcript.follow()
         self.show_progress()
 

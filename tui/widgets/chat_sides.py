@@ -145,8 +145,9 @@ def _title(session: ChatSession, pane: ChatPane) -> str:
 def _before(session: ChatSession, conversation: Conversation) -> Content:
     """What an empty pane says."""
     what = conversation.speaker.what if conversation.speaker else ""
-    if session.chat.blind:
-        name, what = "?", "shuffled with the first prompt"
+    if session.chat.blind and conversation in session.contestants:
+        among = sorted(pane.speaker.label for pane in session.contestants if pane.speaker)
+        name, what = "?", f"one of {', '.join(among)}"
     else:
         name = session.name(conversation)
     return Content.from_markup("[b]$name[/]\n[$foreground-muted]$what[/]", name=name, what=what)

@@ -14,6 +14,7 @@ from textual.widgets import Input
 from serve.chats import search, store
 from serve.chats.search import Hit, Summary
 from tui import figures
+from tui.glyphs import glyphs
 from tui.widgets.confirm_modal import ConfirmModal
 from tui.widgets.key_line import KeyHint
 from tui.widgets.pick_modal import Pick, PickModal
@@ -96,9 +97,15 @@ def _summary(chat: Summary) -> Pick[str]:
     models = "names hidden" if chat.blind else ", ".join(dict.fromkeys(chat.models))
     counts = f"{chat.turns} turn{'s' if chat.turns != 1 else ''}" + (f", {chat.votes} voted" if chat.votes else "")
     line = Content.assemble(
-        (f"{figures.age(chat.updated):>8}  ", "$foreground-muted"), f"{chat.title[:48]:<48} ", (f"{models}  {counts}", "$foreground-muted")
+        (f"{figures.age(chat.updated):>8}  ", "$foreground-muted"),
+        f"{_short(chat.title):<48} ",
+        (f"{models}  {counts}", "$foreground-muted"),
     )
     return Pick(chat.id, line, chat.title)
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= 48 else f"{title[:47]}{glyphs().ellipsis}"
 
 
 def _hit(hit: Hit) -> Pick[str]:

@@ -61,11 +61,15 @@ class Transcript(ScrollView, can_focus=True):
 
     def show(self, conversation: Conversation) -> None:
         """Show this conversation; another one than before, from its end."""
+        self.turn_to(conversation)
+        self.advance()
+
+    def turn_to(self, conversation: Conversation) -> None:
+        """The same, drawn with the next `advance`."""
         if conversation is not self._conversation:
             self._conversation = conversation
             self._forget()
             self.follow()
-        self.advance()
 
     def redraw(self) -> None:
         """Draw every row anew: `look` has changed."""

@@ -46,11 +46,12 @@ class VoteModal(ModalScreen[str]):
         with Vertical(id="vote") as bar:
             bar.border_title = "Which answer is better?"
             yield Static(id="vote-said")
-            yield KeyLine(*self._hints())
             yield Input(placeholder="why? (enter alone: no reason)", id="vote-reason", compact=True)
+            yield KeyLine(*self._hints())
 
     def _hints(self) -> list[KeyHint]:
-        better = [KeyHint(letter.lower(), letter.lower(), _named(letter, name)) for letter, name in self.names.items()]
+        said = "is better" if len(self.names) == 2 else "is best"
+        better = [KeyHint(letter.lower(), letter.lower(), f"{name} {said}") for letter, name in self.names.items()]
         worst = [KeyHint("A", "A..", "is worst")] if len(self.names) > 2 else []
         both = "both" if len(self.names) == 2 else "all"
         return [*better, *worst, KeyHint("t", "t", "tie"), KeyHint("x", "x", f"{both} bad"), KeyHint("escape", "esc", "no vote")]
@@ -76,7 +77,7 @@ class VoteModal(ModalScreen[str]):
         self._cast(judgement)
         if judgement.letter is not None:
             verdict = judgement.verdict if len(self.names) == 2 else _SUPERLATIVE[judgement.verdict]
-            said = f"{_named(judgement.letter, self.names[judgement.letter])} is {verdict}."
+            said = f"{self.names[judgement.letter]} is {verdict}."
         else:
             said = "A tie." if judgement.verdict == "tie" else "None is good."
         self.query_one("#vote").border_title = "Voted"
@@ -94,8 +95,3 @@ class VoteModal(ModalScreen[str]):
 
 
 _SUPERLATIVE = {"better": "best", "worse": "worst"}
-
-
-def _named(letter: str, name: str) -> str:
-    """ "A", or "A captain" where the names are in sight."""
-    return letter if name == letter else f"{letter} {name}"

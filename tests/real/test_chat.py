@@ -1,0 +1,104 @@
+"""The chat with a real server and two adapters: side by side, the lens, a vote, and the data that they make."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from serve import lens
+from serve.chats import search, store
+from serve.chats.turns import ChatSettings, Complete
+from serve.client import Sampling, unload_adapter
+from serve.launch import attach
+from serve.servers import Server
+from serve.votes.export import collect, to_jsonl
+from tests.real.random_adapter import write_random_adapter
+from tui.app import LuthierApp
+from tui.chat_server import newest_server
+from tui.screens.chat import ChatScreen
+from trainer.data.formats import recognise
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def second_adapter(server: Server, builtin_model: Path, tmp_path: Path) -> Iterator[str]:
+    """Another adapter beside `noisy`, loaded into the running server."""
+    attach(server, "noisier", write_random_adapter(tmp_path / "noisier", builtin_model, seed=2))
+    yield "noisier"
+    asyncio.run(unload_adapter(server.control_endpoint, "noisier"))
+
+
+async def until(condition: Callable[[], bool], pilot: Pilot[None], seconds: float = 120.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+    await pilot.pause()
+
+
+async def test_base_and_two_adapters_side_by_side(server: Server, second_adapter: str) -> None:
+    app = LuthierApp(start_screen="chat")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(lambda: isinstance(app.screen, ChatScreen) and app.screen.server is not None, pilot)
+        screen = app.screen
+        assert isinstance(screen, ChatScreen)
+        assert screen.server is not None
+        assert screen.server.context_length == 4096
+        (third,) = [speaker for speaker in screen.server.speakers if speaker.model == second_adapter]
+        screen.session.add_pane(third)
+        screen.use_settings(ChatSettings("", Sampling(temperature=0.0, max_tokens=24, seed=3)))
+        screen.prompt.text = "What is the capital of France?"
+        await pilot.press("enter")
+        await until(lambda: not screen.session.answering and not screen.session.empty, pilot)
+        answers = [pane.answers[0] for pane in screen.session.panes]
+        assert all(isinstance(answer.state, Complete) for answer in answers)
+        assert "Paris" in answers[0].text
+        assert len({answer.text for answer in answers}) == 3
+        await check_lens(screen, pilot)
+        ballot = screen.session.ballot()
+        assert ballot is not None
+        screen.session.vote(ballot, "better", "A")
+        assert screen.journal.flush()
+        chat_id = screen.session.chat.id
+    found = store.load(chat_id)
+    assert [pane.answers[0].text for pane in found.panes] == [answer.text for answer in answers]
+    assert {hit.chat.id for hit in search.search("paris")} == {chat_id}
+    check_pairs(chat_id)
+
+
+async def check_lens(screen: ChatScreen, pilot: Pilot[None]) -> None:
+    """One key, and every answer is marked: the base's own words are likelier to the base."""
+    await pilot.press("f3")
+    transcripts = [pane.transcript for pane in screen.sides.panes]
+    await until(lambda: all(transcript.look.marked for transcript in transcripts), pilot)
+    for transcript, pane in zip(transcripts, screen.session.panes, strict=True):
+        (marked,) = transcript.look.marked.values()
+        assert "".join(text for text, _ in marked.pieces) == pane.answers[0].text
+    assert any("unlikelier" in mark for _, mark in next(iter(transcripts[0].look.marked.values())).pieces)
+
+
+def check_pairs(chat_id: str) -> None:
+    """What was voted reads as preference pairs to the trainer and to TRL."""
+    from trl.data_utils import is_conversational
+
+    pairs = [row for row in collect().pairs if row["provenance"]["chat"] == chat_id]
+    assert len(pairs) == 2
+    assert "Paris" in pairs[0]["chosen"][0]["content"]
+    assert all(is_conversational(row) for row in pairs)
+    assert recognise(pairs).name == "preference"
+    assert len(to_jsonl(pairs).splitlines()) == 2
+
+
+async def test_the_lens_of_a_model_against_itself_sees_nothing(server: Server) -> None:
+    """The same tokens, the same model: what differs is vLLM's own noise."""
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    answer = "The capital of France is Paris. 🙂"
+    same = await lens.shifts(server.endpoint, "base", "builtin", question, answer)
+    other = await lens.shifts(server.endpoint, "base", "noisy", question, answer)
+    assert "".join(shift.text for shift in same) == "".join(shift.text for shift in other) == answer
+    assert max(abs(shift.difference) for shift in same) < 0.2
+    assert sum(shift.difference for shift in other) < -1.0

@@ -1,7 +1,8 @@
 """Votes and corrections as training data, in the conversational formats of TRL, each row with where it comes from.
 
-* A preference pair: `prompt` (the messages before), `chosen` and `rejected` (one assistant message each). From votes that name a better
-  answer, where both answered the very same conversation; and from corrections, of which the person's words are the chosen ones.
+* A preference pair: `prompt` (the messages before; assistant turns among them with weight 0), `chosen` and `rejected` (one assistant
+  message each). From votes that name a better answer, where both answered the very same conversation; and from corrections, of which the
+  person's words are the chosen ones.
 * A corrected answer as a conversation: `messages`, with weight 0 on every assistant turn but the corrected one.
 """
 
@@ -74,15 +75,20 @@ def _add_pairs(exported: Exported, ballot: Ballot) -> None:
 
 def _pair(chosen: Answer, rejected: Answer) -> Row:
     tools = {"tools": list(chosen.turn.tools)} if chosen.turn.tools else {}
-    return {"prompt": chosen.context(), "chosen": [_assistant(chosen)], "rejected": [_assistant(rejected)], **tools}
+    return {"prompt": _untrained(chosen.context()), "chosen": [_assistant(chosen)], "rejected": [_assistant(rejected)], **tools}
 
 
 def _conversation(original: Answer, corrected: Answer, chat: str) -> Row:
     """What the model should have said. Only the person's words are trained."""
-    messages = [{**message, **({"weight": 0} if message["role"] == "assistant" else {})} for message in corrected.context()]
+    messages = _untrained(corrected.context())
     tools = {"tools": list(corrected.turn.tools)} if corrected.turn.tools else {}
     about = {"kind": "correction", "chat": chat, "corrected": corrected.created, "original": original.text, **_origin(original)}
     return {"messages": [*messages, _assistant(corrected)], **tools, "provenance": about}
+
+
+def _untrained(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """What models said before, and nobody judged, is read but not learned: `weight` 0 says so to Luthier, and templates pass it by."""
+    return [{**message, "weight": 0} if message["role"] == "assistant" else message for message in messages]
 
 
 def _assistant(answer: Answer) -> ChatMessage:

@@ -17,10 +17,9 @@ from serve.launch import attach
 from serve.servers import Server
 from serve.votes.export import collect, to_jsonl
 from tests.real.random_adapter import write_random_adapter
-from tui.app import LuthierApp
-from tui.chat_server import newest_server
-from tui.screens.chat import ChatScreen
 from trainer.data.formats import recognise
+from tui.app import LuthierApp
+from tui.screens.chat import ChatScreen
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

@@ -245,7 +245,13 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
     duel_of("a", "b", "bad")
     found = collect()
     (row,) = found.pairs
-    assert [message["content"] for message in row["prompt"]] == ["One", "b1", "Two"]
+    assert [(message["content"], message.get("weight", 1)) for message in row["prompt"]] == [("One", 1), ("b1", 0), ("Two", 1)]
+    trained = [
+        message["content"]
+        for message in recognise([row]).convert(row).messages
+        if message["role"] == "assistant" and message.get("weight", 1)
+    ]
+    assert trained == ["b2"]
     assert row["chosen"][0]["content"] == "b2"
     assert found.left_out == {"the two answered different conversations": 1, "both said the same": 1, "a tie": 1, "both bad": 1}
 

@@ -18,7 +18,7 @@ from jobs.errors import LuthierError
 from jobs.job import Job
 from serve.chats import search, store
 from serve.chats.turns import REFERENCE, Complete, Failed, Given, Halted, Speaker, Writing
-from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.client import CallPiece, ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
 from serve.votes.report import quick_report
 from tests.fakes.openai_server import FAKE_KEY, FakeServer
 from tests.tui.driving import screen_text
@@ -731,7 +731,11 @@ async def fixed_stream(
     if messages[-1]["content"] == "Break":
         yield Delta("It began well")
         raise LuthierError("The answer broke off", "The connection to http://127.0.0.1:8000 was lost.", "The server may have stopped.")
-    yield Delta(_ANSWERS[model, turn])
+    if model == "pirate":
+        yield Delta("", "The captain asks, so I think of ropes.")
+        yield Delta("", calls=(CallPiece(0, "call-1", "look_up", '{"word": "bowline"}'),))
+    else:
+        yield Delta(_ANSWERS.get((model, turn), "Polly wants a cracker."))
     yield Finished("stop", 20, 24 * turn, 0.083 if model == "base" else 0.091, 0.6)
 
 
@@ -747,6 +751,21 @@ def test_picture(size: tuple[int, int], snap_compare: Any) -> None:
 
     app = make_app(lambda: chat_server(Endpoint("http://127.0.0.1:8000", "key")), fixed_stream)
     assert snap_compare(app, terminal_size=size, run_before=talk)
+
+
+def test_picture_of_four_panes(snap_compare: Any) -> None:
+    async def talk(pilot: Pilot[None]) -> None:
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        screen.prompt.cursor_blink = False
+        for speaker in SPEAKERS[2:]:
+            screen.session.add_pane(speaker)
+        screen.show_sides()
+        await ask(pilot, screen, "What does a captain need?")
+
+    app = make_app(lambda: chat_server(Endpoint("http://127.0.0.1:8000", "key")), fixed_stream)
+    assert snap_compare(app, terminal_size=(120, 34), run_before=talk)
 
 
 def test_picture_without_a_server(snap_compare: Any) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jobs.errors import LuthierError
-from serve.chats.store import Chat, Record, Verdict, Vote
+from serve.chats.store import Chat, Record
 from serve.chats.turns import (
     REFERENCE,
     Answer,
@@ -29,14 +29,6 @@ Streamer = Callable[[Endpoint, str, list[ChatMessage], Sampling, Sequence[dict[s
 
 MOST_PANES = 4
 LETTERS = "ABCD"
-
-
-@dataclass(frozen=True)
-class Ballot:
-    """The answers to one turn that can be compared, each with the letter of its pane."""
-
-    turn: Turn
-    answers: tuple[tuple[str, Answer], ...]
 
 
 class ChatSession:
@@ -223,7 +215,7 @@ class ChatSession:
         pane.speaker = speaker
         self.record.layout(self.chat)
 
-    # Votes
+    # Names
 
     def hide_names(self) -> None:
         """Blind from the next chat on, or at once in one that is empty."""
@@ -243,39 +235,6 @@ class ChatSession:
         contestants = self.contestants
         self._shuffle(contestants)
         self.chat.panes = contestants + [pane for pane in self.panes if pane.speaker == REFERENCE]
-
-    def ballot(self) -> Ballot | None:
-        """The last turn, if at least two models have answered it and none is still at it."""
-        if self.answering or not self.chat.turns:
-            return None
-        turn = self.chat.turns[-1]
-        answers = tuple(
-            (LETTERS[place], pane.last)
-            for place, pane in enumerate(self.panes)
-            if pane in self.contestants and pane.last is not None and pane.last.turn.id == turn.id and _comparable(pane.last)
-        )
-        return Ballot(turn, answers) if len(answers) > 1 else None
-
-    def vote(self, ballot: Ballot, verdict: Verdict, letter: str | None) -> Vote:
-        """Write a judgement down. `letter` names the answer that is better, or worse, than all others."""
-        answers = dict(ballot.answers)
-        ids = tuple(answer.id for answer in answers.values())
-        choice = answers[letter].id if letter is not None else None
-        vote = Vote(new_id(), ballot.turn.id, ids, verdict, choice, self.chat.blind)
-        self.chat.votes[ballot.turn.id] = vote
-        self.record.voted(self.chat, vote)
-        return vote
-
-    def explain(self, vote: Vote, reason: str) -> None:
-        """Why a vote was cast as it was."""
-        explained = replace(vote, reason=reason)
-        self.chat.votes[vote.turn] = explained
-        self.record.voted(self.chat, explained)
-
-
-def _comparable(answer: Answer) -> bool:
-    """Stopped and failed answers say nothing about their model."""
-    return isinstance(answer.state, Complete)
 
 
 def _tokens_so_far(answer: Answer) -> int:

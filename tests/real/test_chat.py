@@ -19,6 +19,7 @@ from serve.votes.export import collect, to_jsonl
 from tests.real.random_adapter import write_random_adapter
 from trainer.data.formats import recognise
 from tui.app import LuthierApp
+from tui.chat_ballot import ballot_of, cast
 from tui.screens.chat import ChatScreen
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -58,9 +59,9 @@ async def test_base_and_two_adapters_side_by_side(server: Server, second_adapter
         assert "Paris" in answers[0].text
         assert len({answer.text for answer in answers}) == 3
         await check_lens(screen, pilot)
-        ballot = screen.session.ballot()
+        ballot = ballot_of(screen.session)
         assert ballot is not None
-        screen.session.vote(ballot, "better", "A")
+        cast(screen.session, ballot, "better", "A")
         assert screen.journal.flush()
         chat_id = screen.session.chat.id
     found = store.load(chat_id)

@@ -17,6 +17,7 @@ from serve.chats.journal import Journal
 from serve.chats.store import Record, Verdict
 from serve.chats.turns import Answer, ChatSettings, Complete, Conversation, Failed, Speaker
 from serve.client import CallPiece, Delta, Finished, Sampling
+from tui.chat_ballot import ballot_of, cast, explain
 from tui.chat_session import ChatSession
 
 SPEAKERS = [Speaker("base"), Speaker("captain", "tuned", run="r1", path="/a"), Speaker("gpt", "hosted", "openai")]
@@ -118,14 +119,14 @@ class ChatMachine(RuleBasedStateMachine):
     def use_settings(self, system: str, seed: int | None) -> None:
         self.session.use_settings(ChatSettings(system, Sampling(seed=seed)))
 
-    @precondition(lambda self: self.session.ballot() is not None)
+    @precondition(lambda self: ballot_of(self.session) is not None)
     @rule(data=st.data())
     def vote(self, data: st.DataObject) -> None:
-        ballot = self.session.ballot()
+        ballot = ballot_of(self.session)
         assert ballot is not None
         verdict: Verdict = data.draw(st.sampled_from(get_args(Verdict)))
         letter = data.draw(st.sampled_from([letter for letter, _ in ballot.answers])) if verdict in ("better", "worse") else None
-        self.session.explain(self.session.vote(ballot, verdict, letter), "why")
+        explain(self.session, cast(self.session, ballot, verdict, letter), "why")
 
     @precondition(lambda self: self.quiet)
     @rule()

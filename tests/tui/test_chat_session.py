@@ -30,6 +30,7 @@ from serve.chats.turns import (
 from serve.chats.words import figures
 from serve.client import ContextExceeded, Delta, Finished, Sampling
 from serve.replay import ScriptTurn
+from tui.chat_ballot import ballot_of, cast, explain
 from tui.chat_replay import Replay
 from tui.chat_session import ChatSession, receive
 from tui.chat_text import call_line, figures_rows, settings_line, thought_line
@@ -307,7 +308,7 @@ async def test_the_reference_is_named_and_not_shuffled() -> None:
     assert chat.name(chat.panes[2]) == "reference"
     assert chat.panes[2].answers[-1].state == Given()
     await answer_all(chat, "x", "y")
-    ballot = chat.ballot()
+    ballot = ballot_of(chat)
     assert ballot is not None
     assert [letter for letter, _ in ballot.answers] == ["A", "B"]
 
@@ -315,12 +316,12 @@ async def test_the_reference_is_named_and_not_shuffled() -> None:
 async def test_votes_judge_the_last_turn_once() -> None:
     chat = session(BASE, CAPTAIN, PIRATE)
     chat.send("Hi")
-    assert chat.ballot() is None
+    assert ballot_of(chat) is None
     await answer_all(chat, "a", "b", "c")
-    ballot = chat.ballot()
+    ballot = ballot_of(chat)
     assert ballot is not None
-    chat.vote(ballot, "worse", "A")
-    chat.explain(chat.vote(ballot, "better", "C"), "because")
+    cast(chat, ballot, "worse", "A")
+    explain(chat, cast(chat, ballot, "better", "C"), "because")
     (vote,) = read_back(chat).votes.values()
     assert (vote.verdict, vote.choice, vote.reason, vote.blind) == ("better", chat.panes[2].answers[0].id, "because", False)
 
@@ -331,7 +332,7 @@ async def test_stopped_and_failed_answers_are_not_judged() -> None:
     await answer(chat, chat.panes[0], Delta("a"), FINISHED)
     chat.panes[1].answers[-1].add(Delta("b"))
     chat.panes[1].answers[-1].halt()
-    assert chat.ballot() is None
+    assert ballot_of(chat) is None
 
 
 # Prompts from a file

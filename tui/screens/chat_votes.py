@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serve.chats.store import Vote
+from tui.chat_ballot import ballot_of, cast, explain
 from tui.screens.chat_base import ChatBase
 from tui.widgets.vote_modal import Judgement, VoteModal
 
@@ -10,19 +11,19 @@ from tui.widgets.vote_modal import Judgement, VoteModal
 class ChatVotes(ChatBase):
     def action_vote(self) -> None:
         """Judge the answers to the last turn."""
-        ballot = self.session.ballot()
+        ballot = ballot_of(self.session)
         if ballot is None:
             self.notify("A vote needs two complete answers to the last prompt.", severity="warning", timeout=4)
             return
-        cast: list[Vote] = []
+        votes: list[Vote] = []
 
         def judged(judgement: Judgement) -> None:
-            cast.append(self.session.vote(ballot, judgement.verdict, judgement.letter))
+            votes.append(cast(self.session, ballot, judgement.verdict, judgement.letter))
 
         def explained(reason: str | None) -> None:
-            if cast and reason:
-                self.session.explain(cast[0], reason)
-            if cast:
+            if votes and reason:
+                explain(self.session, votes[0], reason)
+            if votes:
                 self.after_vote()
 
         names = {letter: self.session.name_of(answer) for letter, answer in ballot.answers}

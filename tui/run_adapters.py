@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import LuthierError
-from jobs.job import Job, find
+from jobs.job import Job, all_jobs, find
 from serve.planning import NamedAdapter
-from trainer.launch import adapter_directory
+from serve.servers import Server
+from trainer.launch import ADAPTER_FOLDER, adapter_directory
+from tui.figures import age
 from tui.joblist import has_adapter
 from tui.serving import base_of
+from tui.widgets.adapter_picker import AdapterChoice
 
 LAST = "last"
 
@@ -37,6 +40,26 @@ def complete_checkpoints(run: Job) -> list[tuple[int, Path]]:
     marks = (run.directory / "checkpoints").glob("step-*/COMPLETE")
     steps = [(mark.parent.name.removeprefix("step-"), mark.parent) for mark in marks]
     return sorted(((int(step), path) for step, path in steps if step.isdigit()), reverse=True)
+
+
+def loadable(server: Server) -> list[AdapterChoice]:
+    """What a server could load: adapters and checkpoints of runs of its base model, the newest run first."""
+    base, served = server.plan.base, {model.path for model in server.models}
+    taken = {model.id for model in server.models}
+    found = []
+    for run in all_jobs("run"):
+        if Path(str(run.spec.settings.get("model_directory", ""))).resolve() != base.resolve():
+            continue
+        whole = [("", run.directory / ADAPTER_FOLDER)] if has_adapter(run) else []
+        for suffix, path in [*whole, *((checkpoint_suffix(step), path) for step, path in complete_checkpoints(run))]:
+            if path.resolve() in served:
+                continue
+            name = next((name for name in (run.spec.name + suffix, run.id + suffix) if name not in taken), "")
+            if name:
+                taken.add(name)
+                what = "checkpoint" if suffix else "run"
+                found.append(AdapterChoice(name, f"{what}, {age(run.created)}{', still training' if run.alive() else ''}", path))
+    return found
 
 
 def checkpoint_suffix(step: int) -> str:

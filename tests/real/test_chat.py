@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
+from jobs.job import create
+from jobs.spec import Spec
 from serve import lens
 from serve.chats import search, store
 from serve.chats.turns import ChatSettings, Complete
 from serve.client import Sampling, unload_adapter
-from serve.launch import attach
 from serve.servers import Server
 from serve.votes.export import collect, to_jsonl
 from tests.real.random_adapter import write_random_adapter
@@ -21,16 +23,20 @@ from trainer.data.formats import recognise
 from tui.app import LuthierApp
 from tui.chat_ballot import ballot_of, cast
 from tui.screens.chat import ChatScreen
+from tui.widgets.model_picker import ModelPicker
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def second_adapter(server: Server, builtin_model: Path, tmp_path: Path) -> Iterator[str]:
-    """Another adapter beside `noisy`, loaded into the running server."""
-    attach(server, "noisier", write_random_adapter(tmp_path / "noisier", builtin_model, seed=2))
-    yield "noisier"
-    asyncio.run(unload_adapter(server.control_endpoint, "noisier"))
+def checkpoint(server: Server, builtin_model: Path) -> Iterator[str]:
+    """A run that has left nothing but a checkpoint. The name under which the server will have it."""
+    run = create(Spec("run", "noisier", "trainer.worker", settings={"model": "builtin", "model_directory": str(builtin_model)}))
+    folder = run.directory / "checkpoints" / "step-000010"
+    folder.parent.mkdir()
+    (write_random_adapter(folder, builtin_model, seed=2) / "COMPLETE").touch()
+    yield "noisier@10"
+    asyncio.run(unload_adapter(server.control_endpoint, "noisier@10"))
 
 
 async def until(condition: Callable[[], bool], pilot: Pilot[None], seconds: float = 120.0) -> None:
@@ -40,7 +46,7 @@ async def until(condition: Callable[[], bool], pilot: Pilot[None], seconds: floa
     await pilot.pause()
 
 
-async def test_base_and_two_adapters_side_by_side(server: Server, second_adapter: str) -> None:
+async def test_base_an_adapter_and_a_checkpoint_side_by_side(server: Server, checkpoint: str) -> None:
     app = LuthierApp(start_screen="chat")
     async with app.run_test(size=(140, 40)) as pilot:
         await until(lambda: isinstance(app.screen, ChatScreen) and app.screen.server is not None, pilot)
@@ -48,8 +54,7 @@ async def test_base_and_two_adapters_side_by_side(server: Server, second_adapter
         assert isinstance(screen, ChatScreen)
         assert screen.server is not None
         assert screen.server.context_length == 4096
-        (third,) = [speaker for speaker in screen.server.speakers if speaker.model == second_adapter]
-        screen.session.add_pane(third)
+        await add_checkpoint(screen, checkpoint, pilot)
         screen.use_settings(ChatSettings("", Sampling(temperature=0.0, max_tokens=24, seed=3)))
         screen.prompt.text = "What is the capital of France?"
         await pilot.press("enter")
@@ -68,6 +73,21 @@ async def test_base_and_two_adapters_side_by_side(server: Server, second_adapter
     assert [pane.answers[0].text for pane in found.panes] == [answer.text for answer in answers]
     assert {hit.chat.id for hit in search.search("paris")} == {chat_id}
     check_pairs(chat_id)
+
+
+async def add_checkpoint(screen: ChatScreen, name: str, pilot: Pilot[None]) -> None:
+    """A third pane, by the keys: the server loads the checkpoint when it is chosen."""
+    await pilot.press("escape", "plus")
+    picker = screen.app.screen
+    assert isinstance(picker, ModelPicker)
+    await until(lambda: picker.highlighted is not None, pilot)
+    picker.query_one(Input).value = name
+    await pilot.pause()
+    assert picker.highlighted is not None
+    assert picker.highlighted.value.speaker.kind == "checkpoint"
+    await pilot.press("enter")
+    await until(lambda: len(screen.session.panes) == 3, pilot)
+    screen.prompt.focus()
 
 
 async def check_lens(screen: ChatScreen, pilot: Pilot[None]) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import LuthierError
-from jobs.job import Job, all_jobs
 from serve import launch
-from serve.chats.turns import Speaker
+from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import list_cards
 from serve.endpoints import HostedEndpoint
+from serve.plan import run_of
 from serve.servers import Server, running_servers
 from tui.chat_server import ChatServer, Reachable
-from tui.figures import age
-from tui.joblist import has_adapter
+from tui.run_adapters import loadable
 
 _ASK_SECONDS = 10.0
 
@@ -46,8 +45,7 @@ def hosted_offers(endpoint: HostedEndpoint) -> list[Offer]:
 def load(offer: Offer, server: ChatServer) -> Speaker:
     """Have the server load an adapter; whoever it is served as speaks."""
     assert offer.load is not None
-    launch.attach(_running(server), offer.speaker.model, offer.load)
-    return offer.speaker
+    return replace(offer.speaker, model=launch.attach(_running(server), offer.speaker.model, offer.load))
 
 
 def _running(server: ChatServer) -> Server:
@@ -58,29 +56,14 @@ def _running(server: ChatServer) -> Server:
 
 
 def _loadable(server: ChatServer) -> list[Offer]:
-    """Adapters of runs of the same base model, the newest run first, each followed by its checkpoints."""
+    """Adapters and checkpoints of runs of the same base model."""
     try:
-        base = _running(server).plan.base
+        running = _running(server)
     except LuthierError:  # it has just ended: what it served is told as gone when it is asked
         return []
-    served = {Path(speaker.path).resolve() for speaker in server.speakers if speaker.path}
-    taken = {speaker.model for speaker in server.speakers}
-    found: list[Offer] = []
-    for run in all_jobs("run"):
-        if Path(str(run.spec.settings.get("model_directory", ""))).resolve() != base.resolve():
-            continue
-        for path, suffix in _adapters(run):
-            if path.resolve() in served:
-                continue
-            name = next(name for name in (run.spec.name + suffix, run.id + suffix) if name not in taken or name.startswith(run.id))[:64]
-            taken.add(name)
-            speaker = Speaker(name, "checkpoint" if suffix else "tuned", run=run.id, path=str(path))
-            found.append(Offer(speaker, f"{speaker.what}, {age(run.created)}: the server loads it", path))
+    found = []
+    for choice in loadable(running):
+        kind: SpeakerKind = "checkpoint" if "checkpoints" in choice.path.parts else "tuned"
+        speaker = Speaker(choice.name, kind, run=run_of(choice.path), path=str(choice.path))
+        found.append(Offer(speaker, f"{choice.note}: the server loads it", choice.path))
     return found
-
-
-def _adapters(run: Job) -> list[tuple[Path, str]]:
-    """A run's adapter and its complete checkpoints, the newest first, with what their names get."""
-    whole = [(run.directory / "adapter", "")] if has_adapter(run) else []
-    steps = sorted((run.directory / "checkpoints").glob("step-*/COMPLETE"), reverse=True)
-    return whole + [(mark.parent, f"-step-{int(mark.parent.name.removeprefix('step-'))}") for mark in steps]

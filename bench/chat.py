@@ -1,8 +1,9 @@
 """What streaming into two panes costs: `python -m bench.chat`, from the checkout.
 
-The app runs on a 140x40 pseudo-terminal against the fake server, which is a process of its own. Both panes get 600 tokens at 100 tokens/s.
-Printed, as JSON: the share of one core that the app took while it streamed (user and system time from /proc), the time from the request to
-the first token's receipt with a server that answers at once, and from that receipt to the token's bytes on the terminal (one clock: Linux).
+The app runs on a 140x40 pseudo-terminal against the fake server, which is a process of its own. Both panes get 600 tokens at 100 tokens/s,
+and what comes is written to chats.db all the while. Printed, as JSON: the share of one core that the app took while it streamed (user and
+system time from /proc), the time from the request to the first token's receipt with a server that answers at once, and from that receipt to
+the token's bytes on the terminal (one clock: Linux).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,16 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def run_app(url: str, record: Path) -> None:
     """The app itself, in the child: like the real one, but with the fake endpoint and a record of when first tokens came."""
+    from serve.chats.turns import Speaker
     from tui.app import LuthierApp
     from tui.chat_server import ChatServer
     from tui.screens.chat import ChatScreen
 
-    async def recorded(endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling) -> AsyncIterator[Delta | Finished]:
+    async def recorded(
+        endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling, tools: Sequence[dict[str, object]] = ()
+    ) -> AsyncIterator[Delta | Finished]:
         waiting = True
-        async for item in stream_chat(endpoint, model, messages, sampling):
+        async for item in stream_chat(endpoint, model, messages, sampling, tools):
             if waiting:
                 waiting = False
                 with record.open("a") as file:
@@ -52,7 +56,7 @@ def run_app(url: str, record: Path) -> None:
                     file.write(json.dumps({"model": model, "first_token": item.time_to_first_token, "finished": time.monotonic()}) + "\n")
             yield item
 
-    server = ChatServer(Endpoint(url, FAKE_KEY), ("base", "captain"), frozenset({"captain"}))
+    server = ChatServer(Endpoint(url, FAKE_KEY), (Speaker("base"), Speaker("captain", "tuned")), 8192)
     LuthierApp.MODES["chat"] = lambda: ChatScreen(lambda: server, recorded)
     LuthierApp(start_screen="chat").run()
 
@@ -124,7 +128,7 @@ def measure(turns: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as home:
             terminal = Terminal(url, Path(home) / "record.jsonl", home)
             try:
-                terminal.wait_for(b"sk both", 1, 20)
+                terminal.wait_for(b"sk all", 1, 20)
                 terminal.drain(1.0)
                 results = [one_turn(terminal, Path(home) / "record.jsonl") for _ in range(turns)]
                 before = terminal.cpu_seconds()

@@ -17,10 +17,10 @@ from unittest.mock import patch
 
 from textual.pilot import Pilot
 
+from serve.chats.turns import ChatSettings, Failed, Speaker
 from serve.client import Endpoint, Sampling
 from tui.app import LuthierApp
 from tui.chat_server import ChatServer, newest_server
-from tui.chat_session import ChatSettings, Failed
 from tui.screens.chat import ChatScreen
 
 SIZE = (120, 34)
@@ -47,9 +47,10 @@ async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -
         prompt.text = text
         await pilot.press("enter")
         await wait(lambda: not screen.session.answering, "answer")
-        for side in screen.session.sides:
-            if isinstance(side.turns[-1].state, Failed):
-                sys.exit(str(side.turns[-1].state.error))
+        for pane in screen.session.panes:
+            state = pane.answers[-1].state
+            if isinstance(state, Failed):
+                sys.exit(str(state.error))
     await pilot.pause()
 
 
@@ -80,13 +81,14 @@ def main() -> None:
         if not (arguments.key_file and arguments.models):
             parser.error("--url needs --key-file and --models")
         base, tuned = arguments.models
-        server = ChatServer(Endpoint(arguments.url, arguments.key_file.read_text().strip()), (base, tuned), frozenset({tuned}))
+        server = ChatServer(Endpoint(arguments.url, arguments.key_file.read_text().strip()), (Speaker(base), Speaker(tuned, "tuned")))
     else:
         found = newest_server()
         if found is None:
             sys.exit("no server of Luthier's is running")
-        base, tuned = arguments.models or found.default_models()
-        server = ChatServer(found.endpoint, (base, tuned), frozenset({tuned}))
+        known = {speaker.model: speaker for speaker in found.speakers}
+        chosen = tuple(known[name] for name in arguments.models) if arguments.models else found.default_speakers()
+        server = ChatServer(found.endpoint, chosen, found.context_length)
     settings = ChatSettings(arguments.system, Sampling(arguments.temperature, 0.95, arguments.max_tokens, arguments.seed))
     # A home of its own, so that neither saved colours nor running jobs show.
     with tempfile.TemporaryDirectory() as home, patch.dict("os.environ", {"LUTHIER_HOME": home, "TEXTUAL_ANIMATIONS": "none"}):

@@ -42,6 +42,15 @@ def read_prompts(path: Path) -> Iterator[list[dict[str, Any]]]:
         yield messages
 
 
+def read_conversations(path: Path) -> Iterator[Conversation]:
+    """The rows of a JSON Lines file of conversations, as they are."""
+    for row, (line, where) in enumerate(_lines(path)):
+        value = _json(line, where)
+        messages = _messages(value, where)
+        tools = value.get("tools")
+        yield Conversation(messages, str(path), row, tools if isinstance(tools, list) else None)
+
+
 def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
     """Each line that is not blank, and where it stands (for errors)."""
     found = False

@@ -6,8 +6,9 @@ By hand over httpx, which loads at first use: the `openai` package takes 0.9 s t
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,17 @@ ChatMessage = dict[str, Any]
 
 # A first token can take minutes on a CPU; a server that is gone is noticed by its closed connection.
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 600.0
+_LONGEST_EVENT = 16_000_000  # bytes
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server and the key to it. `base_url` is without /v1."""
+    """A server and the key to it. `base_url` is without `prefix`; a `hosted` one is somebody else's: the system's proxies apply."""
 
     base_url: str
     key: str
+    prefix: str = "/v1"
+    hosted: bool = False
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_url!r})"  # a key is never printed
@@ -45,18 +49,42 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model as /v1/models lists it: adapters have a `parent`, and `root` is the folder it was loaded from."""
+    """A model as /v1/models lists it: adapters have a `parent`, and `root` is the folder it was loaded from. `context_length` is in tokens,
+    None where the server does not say."""
 
     id: str
     root: str
     parent: str | None
+    context_length: int | None = None
+
+
+@dataclass(frozen=True)
+class CallPiece:
+    """A piece of a tool call. Pieces with the same `index` make one; the first brings the id and the name."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of the answer."""
+    """A piece of the answer: text, or what a reasoning parser took out of it, or tool calls."""
 
     text: str
+    reasoning: str = ""
+    calls: tuple[CallPiece, ...] = ()
+
+
+class ContextExceeded(LuthierError):
+    """The conversation is longer than the model can read. `used` is 0 where the server does not say how long it is."""
+
+    def __init__(self, reason: str, limit: int, used: int) -> None:
+        hint = "Leave the oldest turns out, or begin a new chat."
+        super().__init__("The chat is too long for the model", reason, hint)
+        self.limit = limit
+        self.used = used
 
 
 @dataclass(frozen=True)
@@ -79,9 +107,12 @@ class Finished:
 
 async def list_cards(endpoint: Endpoint, seconds: float = 30.0) -> list[ModelCard]:
     """Every model of the endpoint with where it came from."""
-    body = await _call(endpoint, "GET", "/v1/models", None, seconds)
+    body = await _call(endpoint, "GET", f"{endpoint.prefix}/models", None, seconds)
     with _readable(endpoint, body):
-        return [ModelCard(card["id"], card.get("root") or "", card.get("parent")) for card in json.loads(body)["data"]]
+        return [
+            ModelCard(str(card["id"]), card.get("root") or "", card.get("parent"), card.get("max_model_len"))
+            for card in json.loads(body)["data"]
+        ]
 
 
 async def list_models(endpoint: Endpoint) -> list[str]:
@@ -114,10 +145,30 @@ async def post(endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict[str,
         return {**value}
 
 
+async def server_state(endpoint: Endpoint, seconds: float = 5.0) -> dict[str, Any]:
+    """What the guard tells, by the control key: `id`, `in_flight` (answers being written), `draining`, `pinned` names."""
+    body = await _call(endpoint, "GET", "/luthier/server", None, seconds)
+    with _readable(endpoint, body):
+        value = json.loads(body)
+        return {**value}
+
+
+async def metrics_text(endpoint: Endpoint, seconds: float = 5.0) -> str:
+    """What /metrics says, in the text format of Prometheus."""
+    return (await _call(endpoint, "GET", "/metrics", None, seconds)).decode(errors="replace")
+
+
 async def stream_chat(
-    endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling | None = None
+    endpoint: Endpoint,
+    model: str,
+    messages: list[ChatMessage],
+    sampling: Sampling | None = None,
+    tools: Sequence[dict[str, Any]] = (),
 ) -> AsyncGenerator[Delta | Finished, None]:
-    """Ask a model: the answer's pieces as they come, then how it ended. Closing the generator cancels the request on the server."""
+    """Ask a model: the answer's pieces as they come, then how it ended. Closing the generator cancels the request on the server.
+
+    The time to the first token counts whatever comes first: text, reasoning or a tool call.
+    """
     sampling = sampling or Sampling()
     body: dict[str, Any] = {
         "model": model,
@@ -128,20 +179,74 @@ async def stream_chat(
         "stream": True,
         "stream_options": {"include_usage": True},
         **({} if sampling.seed is None else {"seed": sampling.seed}),
+        **({"tools": list(tools)} if tools else {}),
     }
     started = time.monotonic()
     first: float | None = None
-    reason, usage = "", {"prompt_tokens": 0, "completion_tokens": 0}
-    async with _request(endpoint, "POST", "/v1/chat/completions", body, _READ_SECONDS) as response:
-        async for chunk in _chunks(endpoint, response):
-            usage = chunk.get("usage") or usage
-            for choice in chunk.get("choices", []):
-                text = choice.get("delta", {}).get("content")
-                if text:
-                    first = time.monotonic() - started if first is None else first
-                    yield Delta(text)
-                reason = choice.get("finish_reason") or reason
-    yield Finished(reason, usage["prompt_tokens"], usage["completion_tokens"], first, time.monotonic() - started)
+    reason, usage = "", (0, 0)
+    async with _request(endpoint, "POST", f"{endpoint.prefix}/chat/completions", body, _READ_SECONDS) as response:
+        async for event in _events(endpoint, response):
+            usage, reason = event.usage or usage, event.reason or reason
+            if event.delta is not None:
+                first = time.monotonic() - started if first is None else first
+                yield event.delta
+    yield Finished(reason, usage[0], usage[1], first, time.monotonic() - started)
+
+
+async def prompt_log_probabilities(endpoint: Endpoint, model: str, token_ids: list[int]) -> list[tuple[str, float] | None]:
+    """Each token's text and the logarithm of the probability that the model gives it after those before it; None for the first.
+
+    vLLM's own extension of completions (`prompt_logprobs`): one token is generated and thrown away.
+    """
+    body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+    answer = await _call(endpoint, "POST", f"{endpoint.prefix}/completions", body, _READ_SECONDS)
+    with _readable(endpoint, answer):
+        entries = json.loads(answer)["choices"][0]["prompt_logprobs"]
+        return [
+            None if entry is None else (str(entry[str(token)]["decoded_token"]), float(entry[str(token)]["logprob"]))
+            for token, entry in zip(token_ids, entries, strict=True)
+        ]
+
+
+async def tokenize(endpoint: Endpoint, request: dict[str, Any]) -> list[int]:
+    """The ids of vLLM's own tokenising of `messages` (with the generation prompt) or of a `prompt`."""
+    answer = await _call(endpoint, "POST", "/tokenize", request, 60.0)
+    with _readable(endpoint, answer):
+        return [int(token) for token in json.loads(answer)["tokens"]]
+
+
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def whole(text: str) -> str:
+    """The text without halves of characters, which JSON may escape but no file and no terminal takes."""
+    return text if text.isascii() else _LONE.sub("\ufffd", text)
+
+
+@dataclass(frozen=True)
+class _Event:
+    """What an event of the stream brings: a piece, why the answer ended, tokens of prompt and answer; each if it is told."""
+
+    delta: Delta | None
+    reason: str
+    usage: tuple[int, int] | None
+
+
+def _read_event(chunk: dict[str, Any]) -> _Event:
+    used = chunk.get("usage")
+    usage = (int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)) if used else None
+    text, reasoning, reason = "", "", ""
+    calls: list[CallPiece] = []
+    for choice in chunk.get("choices") or []:
+        delta = choice.get("delta") or {}
+        text += whole(delta.get("content") or "")
+        reasoning += whole(delta.get("reasoning") or delta.get("reasoning_content") or "")
+        for call in delta.get("tool_calls") or []:
+            function = call.get("function") or {}
+            name, arguments = whole(function.get("name") or ""), whole(function.get("arguments") or "")
+            calls.append(CallPiece(int(call.get("index") or 0), call.get("id") or "", name, arguments))
+        reason = choice.get("finish_reason") or reason
+    return _Event(Delta(text, reasoning, tuple(calls)) if text or reasoning or calls else None, reason, usage)
 
 
 @contextmanager
@@ -168,17 +273,17 @@ async def _request(
     """Send a request and hand out its response. Everything that goes wrong, also while it is read, becomes a LuthierError."""
     import httpx
 
-    headers = {"Authorization": f"Bearer {endpoint.key}"}
+    headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
     # Certificates are loaded only where they are used (it costs more than a token); proxies are not for servers of our own.
-    verify = endpoint.base_url.startswith("https:")
+    verify, url, proxies = endpoint.base_url.startswith("https:"), endpoint.base_url, endpoint.hosted
     try:
         async with (
-            httpx.AsyncClient(base_url=endpoint.base_url, headers=headers, timeout=timeout, verify=verify, trust_env=False) as client,
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, verify=verify, trust_env=proxies) as client,
             client.stream(method, path, json=body) as response,
         ):
             if response.status_code != 200:
-                raise _refused(response.status_code, await response.aread())
+                raise _refused(endpoint, response.status_code, await response.aread())
             yield response
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         message = f"Nothing answers at {endpoint.base_url} ({str(error) or 'no connection'})."
@@ -186,13 +291,13 @@ async def _request(
     except httpx.TimeoutException as error:
         message = f"{endpoint.base_url} said nothing for {seconds:.0f} s."
         raise LuthierError("The server takes too long", message, "It may be busy or stuck: its log tells.") from error
-    except httpx.TransportError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # the last of them: bytes that are not what their header says
         message = f"The connection to {endpoint.base_url} was lost: {str(error) or type(error).__name__}."
         raise LuthierError("The answer broke off", message, "The server may have stopped: `luthier server status`.") from error
 
 
-async def _chunks(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of an event stream, up to [DONE].
+async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator[_Event]:
+    """What the JSON objects of an event stream bring, up to [DONE].
 
     Lines end at a newline only: httpx's own line splitting also cuts at U+2028 and others, which may stand inside a JSON string.
     """
@@ -207,11 +312,23 @@ async def _chunks(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator
                 return
             with _readable(endpoint, data):
                 chunk = json.loads(data)
-                status = int(chunk["error"].get("code") or 500) if "error" in chunk else 200
+                status = _status(chunk.get("error"))
+                event = _read_event(chunk)
             if status != 200:
-                raise _refused(status, data)
-            yield chunk
+                raise _refused(endpoint, status, data)
+            yield event
+        if len(rest) > _LONGEST_EVENT:
+            message = f"{endpoint.base_url} sends lines without an end."
+            raise LuthierError("Not a server of models", message, "Another program may listen there.")
     raise LuthierError("The answer broke off", "The server ended the stream in the middle.", "Its log tells why: `luthier log -f`.")
+
+
+def _status(error: Any) -> int:
+    """The HTTP status of an error that comes inside a stream: vLLM says it as `code`, others put a word there."""
+    if error is None:
+        return 200
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
 _TITLES = {
@@ -219,15 +336,28 @@ _TITLES = {
     401: ("The server does not accept the key", "Servers started by another Luthier home have other keys."),
     403: ("The key does not open this", "Loading adapters needs the control key."),
     404: ("The server has no such model", "It may have been unloaded: look at the list of models again."),
+    409: ("The server does not do this", "`luthier server status` tells what it serves."),
+    503: ("The server is stopping", "It finishes its answers and takes no new requests. `luthier server status` tells more."),
 }
 
 
-def _refused(status: int, body: bytes) -> LuthierError:
-    """An error answer in the server's own words."""
+_LIMIT = re.compile(r"maximum context length is (\d+) tokens(?:.*?\b(\d+) (?:input )?tokens)?", re.DOTALL)
+
+
+def _refused(endpoint: Endpoint, status: int, body: bytes) -> LuthierError:
+    """An error answer in the server's own words, without the key, which some repeat."""
+    text = body.decode(errors="replace")
+    if endpoint.key:
+        text = text.replace(endpoint.key, "[key]")
     try:
-        answer = json.loads(body)
-        reason = str(answer["error"]["message"])
+        error = json.loads(text)["error"]
+        reason = str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError):
-        reason = body.decode(errors="replace").strip()[:500] or f"HTTP status {status}, and nothing more."
+        reason = text.strip()[:500] or f"HTTP status {status}, and nothing more."
+    limit = _LIMIT.search(reason)
+    if status == 400 and limit is not None:
+        return ContextExceeded(reason, int(limit[1]), int(limit[2] or 0))
     title, hint = _TITLES.get(status, ("The server failed", "Its log tells more."))
+    if endpoint.hosted:
+        hint = f"{endpoint.base_url} says so."
     return LuthierError(title, reason, hint)

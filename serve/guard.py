@@ -1,7 +1,7 @@
 """The door of a server: no handler of vLLM is reached without a key, on HTTP or WebSocket.
 
 vLLM loads `Guard` by `--middleware serve.guard.Guard`. It runs inside vLLM's process: standard library only. The two keys come
-from the environment. The client key opens `CLIENT_ROUTES`, everything else needs the control key.
+from the environment. The client key opens `CLIENT_ROUTES`, everything else needs the control key. What may pass goes through `Traffic`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,26 @@ from __future__ import annotations
 import hmac
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from serve.loaded import Pins
+from serve.traffic import GENERATING, Application, Receive, Scope, Send, Traffic
+
 CLIENT_KEY_VARIABLE = "LUTHIER_CLIENT_KEY"
 CONTROL_KEY_VARIABLE = "LUTHIER_CONTROL_KEY"
 SERVER_ID_VARIABLE = "LUTHIER_SERVER_ID"
+MOST_PINS_VARIABLE = "LUTHIER_MOST_PINS"
 
-# The guard's one own route (control key): which server this is. A port alone may by now belong to another one with the same keys.
+# The guard's own routes (control key). The first tells which server this is: a port alone may by now belong to another one with the same
+# keys; and how many answers are being written. After `drain` nothing new is answered.
 IDENTITY_ROUTE = ("GET", "/luthier/server")
+DRAIN_ROUTE = ("POST", "/luthier/drain")
+PIN_ROUTE = ("POST", "/luthier/pin")
+UNPIN_ROUTE = ("POST", "/luthier/unpin")
+_LONGEST_ORDER = 10_000  # bytes of what is sent to one of them
 
 # Compared with the decoded path exactly as vLLM routes it: a spelling that is not listed needs the control key.
 CLIENT_ROUTES = frozenset(
@@ -34,12 +43,6 @@ CLIENT_ROUTES = frozenset(
         ("POST", "/detokenize"),
     }
 )
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -65,33 +68,37 @@ NO_KEY = Refusal(
 )
 WRONG_KEY = Refusal(401, "The API key is not one of this server's keys.", "invalid_request_error", "invalid_api_key")
 CONTROL_ONLY = Refusal(403, "This route needs the control key; yours is the client key.", "permission_error", "control_key_required")
+STOPPING = Refusal(503, "This server is stopping: it finishes its answers and takes no new requests.", "server_error", "server_stopping")
 
 
 class Guard:
     """Pure ASGI middleware. It does not start without two good keys."""
 
     def __init__(self, app: Application) -> None:
-        self._app = app
+        self._traffic = Traffic(app)
         client, control = os.environ.get(CLIENT_KEY_VARIABLE, ""), os.environ.get(CONTROL_KEY_VARIABLE, "")
         if min(len(client), len(control)) < 16 or client == control:
             raise ValueError(f"{CLIENT_KEY_VARIABLE} and {CONTROL_KEY_VARIABLE} must be two different keys of at least 16 characters")
         self._client = sha256(client.encode()).digest()
         self._control = sha256(control.encode()).digest()
-        self._identity = json.dumps({"id": os.environ.get(SERVER_ID_VARIABLE, "")}).encode()
+        self._id = os.environ.get(SERVER_ID_VARIABLE, "")
+        self._pins = Pins(int(os.environ.get(MOST_PINS_VARIABLE, "0")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._traffic(scope, receive, send)
             return
         refusal = self.check(scope)
         if refusal is not None and scope["type"] == "websocket":
             await _refuse_websocket(refusal, scope, receive, send)
         elif refusal is not None:
             await _answer(send, "http", refusal.status, refusal.body(), refusal.headers())
-        elif (scope.get("method"), scope.get("path")) == IDENTITY_ROUTE:
-            await _answer(send, "http", 200, self._identity, [(b"content-type", b"application/json")])
+        elif str(scope.get("path")).startswith("/luthier/"):
+            await self._obey(scope, receive, send)
+        elif self._traffic.draining and scope.get("path") in GENERATING:
+            await _answer(send, "http", STOPPING.status, STOPPING.body(), STOPPING.headers())
         else:
-            await self._app(scope, receive, send)
+            await self._traffic(scope, receive, send)
 
     def check(self, scope: Scope) -> Refusal | None:
         """None if the request may pass."""
@@ -107,6 +114,24 @@ class Guard:
         # A websocket scope has no method: the client key opens none.
         return None if scope["type"] == "http" and (scope.get("method"), scope.get("path")) in CLIENT_ROUTES else CONTROL_ONLY
 
+    async def _obey(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The guard's own routes."""
+        route, problem = (scope.get("method"), scope.get("path")), ""
+        if route == DRAIN_ROUTE:
+            self._traffic.draining = True
+        elif route in (PIN_ROUTE, UNPIN_ROUTE):
+            name = await _name_in(receive)
+            change = self._pins.pin if route == PIN_ROUTE else self._pins.unpin
+            problem = await change(scope["app"].state, name)
+        elif route != IDENTITY_ROUTE:
+            await _answer(send, "http", 404, *_as_json({"error": {"message": "No such route.", "code": 404}}))
+            return
+        if problem:
+            await _answer(send, "http", 409, *_as_json({"error": {"message": problem, "code": 409}}))
+            return
+        told = {"id": self._id, "in_flight": self._traffic.in_flight, "draining": self._traffic.draining, "pinned": self._pins.names}
+        await _answer(send, "http", 200, *_as_json(told))
+
 
 def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """The key of the only Authorization header, if it is a bearer token. Two such headers count as none."""
@@ -115,6 +140,22 @@ def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         return None
     scheme, _, key = values[0].partition(b" ")
     return key.strip() or None if scheme.lower() == b"bearer" else None
+
+
+async def _name_in(receive: Receive) -> str:
+    """The `name` of a small JSON body; empty if there is none."""
+    body, more = b"", True
+    while more and len(body) < _LONGEST_ORDER:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    try:
+        return str(json.loads(body)["name"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _as_json(value: Any) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    return json.dumps(value).encode(), [(b"content-type", b"application/json")]
 
 
 async def _refuse_websocket(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
 from jobs.spec import JOB_ID
-from serve.guard import CLIENT_KEY_VARIABLE, CONTROL_KEY_VARIABLE, SERVER_ID_VARIABLE
+from serve.guard import CLIENT_KEY_VARIABLE, CONTROL_KEY_VARIABLE, MOST_PINS_VARIABLE, SERVER_ID_VARIABLE
 from serve.keys import client_key, control_key
+from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE
 
 Device = Literal["cpu", "gpu"]
 
@@ -22,13 +23,19 @@ BASE = "base"  # the name under which every server serves its base model, whatev
 _OURS = (
     "--api-key",
     "--api-server-count",
+    "--chat-template",
     "--config",
     "--dtype",
+    "--enable-auto-tool-choice",
     "--enable-lora",
+    "--enable-log-outputs",
+    "--enable-log-requests",
     "--gpu-memory-utilization",
     "--grpc",
     "--headless",
     "--host",
+    "--kv-cache-memory-bytes",
+    "--log-config-file",
     "--lora-modules",
     "--max-cpu-loras",
     "--max-lora-rank",
@@ -38,18 +45,24 @@ _OURS = (
     "--model",
     "--model-tag",
     "--port",
+    "--reasoning-parser",
     "--root-path",
     "--served-model-name",
     "--ssl-ca-certs",
     "--ssl-certfile",
     "--ssl-keyfile",
     "--tensor-parallel-size",
+    "--tool-call-parser",
     "--uds",
     "--worker-extension-cls",
 )
+DRAIN_SECONDS = 20.0  # how long a stop waits for the answers that are being written
 STOP_SECONDS = 15.0  # vLLM needs about 2; then it is killed
+REQUEST_LOG = "requests.jsonl"
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# A third key; and what would have vLLM write into its log what people say.
+_NOT_INHERITED = ("VLLM_API_KEY", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE", "VLLM_LOGGING_CONFIG_PATH")
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"
 
 
@@ -64,7 +77,11 @@ class ServedAdapter:
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """Everything that decides how vLLM is started. It holds no keys."""
+    """Everything that decides how vLLM is started. It holds no keys.
+
+    `kv_cache_bytes` is given for a GPU that is partly in use: `gpu_memory` is then what is free of it. `chat_template` is a file where
+    training used another template than the base model's. `reasons` say, by the name of a field, why it is so.
+    """
 
     base: Path
     base_name: str
@@ -80,6 +97,13 @@ class ServerPlan:
     kv_cache_gb: int = 1
     gpu_memory: float = 0.9
     extra_args: list[str] = field(default_factory=list)
+    kv_cache_bytes: int | None = None
+    chat_template: Path | None = None
+    generation_config: str = "vllm"
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+    log_content: bool = False
+    reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -89,12 +113,13 @@ class ServerPlan:
     @property
     def warning(self) -> str:
         """What a person should know before the server starts; empty if there is nothing."""
-        if self.host in _LOOPBACK:
+        if is_loopback(self.host):
             return ""
         return f"Listening on {self.host}: other machines can reach this server, without TLS. Whoever has the client key can use it."
 
     def to_json(self) -> dict[str, Any]:
         values = {**asdict(self), "base": str(self.base), "warning": self.warning}
+        values["chat_template"] = None if self.chat_template is None else str(self.chat_template)
         values["adapters"] = [{**asdict(adapter), "path": str(adapter.path)} for adapter in self.adapters]
         return values
 
@@ -102,7 +127,14 @@ class ServerPlan:
     def from_json(cls, values: dict[str, Any]) -> ServerPlan:
         known = {key: value for key, value in values.items() if key != "warning"}
         adapters = [ServedAdapter(adapter["name"], Path(adapter["path"]), adapter["run"]) for adapter in values["adapters"]]
-        return cls(**{**known, "base": Path(values["base"]), "adapters": adapters})
+        template = values.get("chat_template")
+        paths = {"base": Path(values["base"]), "chat_template": None if template is None else Path(template)}
+        return cls(**{**known, **paths, "adapters": adapters})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server that listens there is for this machine only."""
+    return host in _LOOPBACK or host.startswith("127.")
 
 
 def run_of(path: Path) -> str | None:
@@ -143,7 +175,7 @@ def command(plan: ServerPlan, python: str) -> list[str]:
     """vLLM's command line. Adapters are not in it: they are loaded once the server runs, so that a bad one can say why."""
     arguments = [python, "-P", "-m", vllm_module(), "--model", str(plan.base), "--served-model-name", *plan.names]
     arguments += ["--host", plan.host, "--port", str(plan.port), "--middleware", "serve.guard.Guard"]
-    arguments += ["--dtype", plan.dtype, "--generation-config", "vllm"]
+    arguments += ["--dtype", plan.dtype, "--generation-config", plan.generation_config]
     arguments += ["--enable-lora", "--max-lora-rank", str(plan.max_lora_rank)]
     arguments += ["--max-loras", str(plan.max_loras), "--max-cpu-loras", str(2 * plan.max_loras)]
     arguments += ["--disable-access-log-for-endpoints", _POLLED_ROUTES]
@@ -151,17 +183,27 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         arguments += ["--max-model-len", str(plan.context_length)]
     if plan.device == "gpu":
         arguments += ["--gpu-memory-utilization", str(plan.gpu_memory)]
+        arguments += ["--kv-cache-memory-bytes", str(plan.kv_cache_bytes)] if plan.kv_cache_bytes is not None else []
         arguments += ["--tensor-parallel-size", str(plan.gpus)] if plan.gpus > 1 else []
+    if plan.chat_template is not None:
+        arguments += ["--chat-template", str(plan.chat_template)]
+    if plan.tool_parser:
+        arguments += ["--enable-auto-tool-choice", "--tool-call-parser", plan.tool_parser]
+    if plan.reasoning_parser:
+        arguments += ["--reasoning-parser", plan.reasoning_parser]
     return arguments + plan.extra_args
 
 
 def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
     """vLLM's environment: this process's, the keys, no telemetry, no downloads, no plugins."""
-    inherited = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}  # it would ask for a third key
-    cpu = {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_cache_gb)} if plan.device == "cpu" else {}
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    cpu = {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_cache_gb), PROMPT_LOGPROBS_ALONE: "1"} if plan.device == "cpu" else {}
     return {
         **inherited,
         **cpu,
+        REQUEST_LOG_VARIABLE: str(jobs_directory() / server_id / REQUEST_LOG),
+        LOG_CONTENT_VARIABLE: "1" if plan.log_content else "0",
+        MOST_PINS_VARIABLE: str(plan.max_loras - 1),
         CLIENT_KEY_VARIABLE: client_key(),
         CONTROL_KEY_VARIABLE: control_key(),
         SERVER_ID_VARIABLE: server_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,22 +18,25 @@ from serve.plan import ServerPlan
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One name of the endpoint. `run` is the id of the run that made the adapter, if one did."""
+    """One name of the endpoint. `run` is the id of the run that made the adapter, if one did. A `missing` one has lost its folder."""
 
     id: str
     kind: Literal["base", "adapter"]
     path: Path
     run: str | None = None
+    pinned: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. Its keys are those of the home."""
+    """A running server. Its keys are those of the home. `contents` has what it has served so far: the hash of each adapter by its name."""
 
     job: Job
     host: str
     port: int
     models: list[ServedModel]
+    contents: dict[str, str] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
@@ -78,10 +81,10 @@ def current_server() -> Server:
     return servers[0]
 
 
-def write_server(directory: Path, plan: ServerPlan, models: list[ServedModel]) -> None:
+def write_server(directory: Path, plan: ServerPlan, models: list[ServedModel], contents: dict[str, str]) -> None:
     """Tell the world what the server of this job folder serves. Only its worker writes it."""
-    served = [{"id": model.id, "kind": model.kind, "path": str(model.path), "run": model.run} for model in models]
-    write_json(directory / "server.json", {"host": plan.host, "port": plan.port, "models": served})
+    served = [{**asdict(model), "path": str(model.path)} for model in models]
+    write_json(directory / "server.json", {"host": plan.host, "port": plan.port, "models": served, "contents": contents})
 
 
 def _read(job: Job) -> Server | None:
@@ -89,5 +92,5 @@ def _read(job: Job) -> Server | None:
         values: dict[str, Any] = json.loads((job.directory / "server.json").read_text(encoding="utf-8"))
     except FileNotFoundError:  # it began to run this instant
         return None
-    models = [ServedModel(model["id"], model["kind"], Path(model["path"]), model["run"]) for model in values["models"]]
-    return Server(job, values["host"], values["port"], models)
+    models = [ServedModel(**{**model, "path": Path(model["path"])}) for model in values["models"]]
+    return Server(job, values["host"], values["port"], models, values.get("contents", {}))

@@ -14,11 +14,13 @@ from pathlib import Path
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
-from serve.client import Endpoint, ModelCard, list_cards, load_adapter, server_id
+from serve.client import Endpoint, ModelCard, list_cards, load_adapter, post, server_id, server_state, unload_adapter
+from serve.contents import fingerprint
 from serve.keys import control_key
 from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
-from serve.plan import STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
+from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
 from serve.ports import port_taken, remember_port
+from serve.restarts import MOST_RESTARTS, Restarts
 from serve.servers import ServedModel, base_url, write_server
 
 _POLL_SECONDS = 0.2
@@ -26,6 +28,10 @@ _RECONCILE_SECONDS = 2.0
 _STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and may not listen for long
 _SWEEP_SECONDS = 1.0
 _GPU_START_FACTOR = 4.5  # kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
+
+
+class Crash(LuthierError):
+    """vLLM ended although it had been serving."""
 
 
 class VllmServer:
@@ -36,6 +42,7 @@ class VllmServer:
         self.plan = plan
         self.endpoint = Endpoint(base_url(plan.host, plan.port), control_key())
         self.served: list[ServedModel] = []
+        self.contents: dict[str, str] = {}
         self._log_mark = self._log_size()  # what the log says of a death stands after this
         # Its output is this process's: the job's log, which outlives both.
         self._child = subprocess.Popen(
@@ -71,6 +78,19 @@ class VllmServer:
             raise LuthierError(f"vLLM refuses adapter {adapter.name}", error.message, "The log has the details.") from error
         self.context.event("adapter", name=adapter.name, path=str(adapter.path), ok=True, message="")
 
+    def load_again(self, models: list[ServedModel]) -> None:
+        """The adapters of a server that crashed; one that has become unservable meanwhile is told, as an event, and left out."""
+        for model in models:
+            if model.kind == "base":
+                continue
+            try:
+                self.load(ServedAdapter(model.id, model.path, model.run))
+            except LuthierError:
+                self._check_alive("while it loaded its adapters again")
+            else:
+                if model.pinned:
+                    self.pin(model.id)
+
     def watch(self) -> None:
         """Keep server.json true until a stop comes. LuthierError if vLLM ends."""
         next_look = 0.0
@@ -83,21 +103,55 @@ class VllmServer:
                 self.reconcile()
 
     def reconcile(self) -> None:
-        """Write down what vLLM says it serves, if that has changed: anybody with the control key may load and unload adapters."""
+        """Write down what vLLM says it serves, if that has changed: anybody with the control key may load, unload and pin adapters.
+
+        One whose folder is gone is unloaded. The guard lets nobody ask it: the engine would die of reading it again.
+        """
         cards = asyncio.run(list_cards(self.endpoint, seconds=10.0))
+        pinned = asyncio.run(server_state(self.endpoint)).get("pinned", [])
         self._log_mark = self._log_size()
-        models = [self._model(card) for card in cards]
+        models = [self._model(card, pinned) for card in cards]
         if models == self.served:
             return
-        known = {model.id for model in self.served}
+        known = {model.id: model for model in self.served}
         for model in models:
-            if self.served and model.id not in known:
-                self.context.event("adapter", name=model.id, path=str(model.path), ok=True, message="loaded into the running server")
-        write_server(self.context.directory, self.plan, models)
+            before = known.get(model.id)
+            if model.missing:
+                self._unload_lost(model)
+            elif model.kind == "adapter" and (before is None or before.path != model.path):
+                with contextlib.suppress(OSError):
+                    self.contents[model.id] = fingerprint(model.path)
+                if self.served:
+                    self.context.event("adapter", name=model.id, path=str(model.path), ok=True, message="loaded into the running server")
+        write_server(self.context.directory, self.plan, models, self.contents)
         self.served = models
+
+    def _unload_lost(self, model: ServedModel) -> None:
+        with contextlib.suppress(LuthierError):
+            asyncio.run(unload_adapter(self.endpoint, model.id))
+        message = f"Its folder was deleted, so it was unloaded: {model.path}"
+        self.context.event("adapter", name=model.id, path=str(model.path), ok=False, message=message)
+
+    def pin(self, name: str) -> None:
+        with contextlib.suppress(LuthierError):  # it answers all the same
+            asyncio.run(post(self.endpoint, "/luthier/pin", {"name": name}))
+
+    def drain(self) -> None:
+        """Take no more requests, and let those that are being answered finish, for a while."""
+        try:
+            left = asyncio.run(post(self.endpoint, "/luthier/drain", {}))["in_flight"]
+            deadline = time.monotonic() + DRAIN_SECONDS
+            while left and time.monotonic() < deadline and self._child.poll() is None:
+                self.context.phase(f"finishing {left} answer{'s' if left > 1 else ''}")
+                time.sleep(0.5)
+                left = asyncio.run(server_state(self.endpoint))["in_flight"]
+        except LuthierError:  # it does not answer any more: there is nothing to wait for
+            return
 
     def stop(self) -> None:
         """End vLLM with care, then without, and whatever it leaves: its engine holds the memory, and survives it."""
+        if self.served and self._child.poll() is None:
+            self.drain()
         self._child.terminate()
         try:
             self._child.wait(STOP_SECONDS if self.served else _STOP_STARTING_SECONDS)
@@ -131,35 +185,61 @@ class VllmServer:
             raise port_taken(self.plan.host, self.plan.port)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         message = "\n".join(part for part in (f"vLLM {how} {when}.", cause, words) if part)
-        raise LuthierError("vLLM ended", message, "The log has everything that vLLM said.")
+        kind = Crash if self.served else LuthierError
+        raise kind("vLLM ended", message, "The log has everything that vLLM said.")
 
-    def _model(self, card: ModelCard) -> ServedModel:
+    def _model(self, card: ModelCard, pinned: list[str]) -> ServedModel:
         if card.parent is None:
             return ServedModel(card.id, "base", self.plan.base)
         planned = next((adapter for adapter in self.plan.adapters if (adapter.name, str(adapter.path)) == (card.id, card.root)), None)
         run = planned.run if planned is not None and planned.run is not None else run_of(Path(card.root))
-        return ServedModel(card.id, "adapter", Path(card.root), run)
+        missing = not (Path(card.root) / "adapter_model.safetensors").is_file()
+        return ServedModel(card.id, "adapter", Path(card.root), run, card.id in pinned, missing)
 
 
 def main(context: WorkerContext) -> None:
-    """Serve until stopped."""
+    """Serve until stopped. A vLLM that ends while it serves is started again, a few times; one that does not come up is not."""
     plan = ServerPlan.from_json(context.settings)
     processes.adopt_orphans()  # what vLLM leaves is this process's to end, also when the supervisor is gone
-    server = VllmServer(context, plan)
-    server.tell(FIRST_PHASE)
-    try:
-        if not server.wait_until_up():
+    restarts, before = Restarts(), None
+    while True:
+        server = VllmServer(context, plan)
+        try:
+            if _brought_up(server, before):
+                server.watch()
             return
-        for adapter in plan.adapters:
-            if context.stopping.is_set():
-                return
+        except Crash as crash:
+            pause = restarts.pause(time.monotonic())
+            if pause is None:
+                message = f"{crash.message}\nIt was started again {MOST_RESTARTS} times within an hour."
+                raise LuthierError("vLLM ended again and again", message, crash.hint) from crash
+            reason = crash.message.split("\n", 2)
+            context.event("restart", number=restarts.count, most=MOST_RESTARTS, reason=" ".join(reason[:2]), seconds=pause)
+            context.phase(f"starting again in {pause:.0f} s, after a crash ({restarts.count} of {MOST_RESTARTS})")
+            before = server
+        finally:
+            server.stop()
+        if context.stopping.wait(pause):
+            return
+
+
+def _brought_up(server: VllmServer, before: VllmServer | None) -> bool:
+    """Whether it serves: what the plan says, or what the one `before` it served when it crashed. False if a stop came first."""
+    server.tell(FIRST_PHASE)
+    if not server.wait_until_up():
+        return False
+    if before is None:
+        for adapter in server.plan.adapters:
+            if server.context.stopping.is_set():
+                return False
             server.load(adapter)
-        server.reconcile()
-        remember_port(plan.port)
-        context.phase("ready", port=plan.port)
-        server.watch()
-    finally:
-        server.stop()
+    else:
+        server.contents = dict(before.contents)
+        server.load_again(before.served)
+    server.reconcile()
+    remember_port(server.plan.port)
+    server.context.phase("ready", port=server.plan.port)
+    return True
 
 
 if __name__ == "__main__":

@@ -228,6 +228,19 @@ class LuthierApp(App[None], inherit_bindings=False):
         self.notify("^q quits. Jobs keep running.", title="Nothing was stopped")
 
     async def action_quit(self) -> None:
+        from tui.screens.base import LuthierScreen
+        from tui.widgets.confirm_modal import ConfirmModal
+
+        screens = [screen for stack in self._screen_stacks.values() for screen in stack if isinstance(screen, LuthierScreen)]
+        unsaved = " ".join(filter(None, (screen.unsaved() for screen in screens)))
+        if unsaved and not isinstance(self.screen, ConfirmModal):
+            self.push_screen(
+                ConfirmModal("Leave all the same?", unsaved, yes="leave", no="stay"), lambda yes: self._leave() if yes else None
+            )
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
         alive = joblist.running_count(self.rows or [])
         if alive:
             self.exit(message=f"{alive} job{'s keep' if alive > 1 else ' keeps'} running. `luthier runs` lists them.")

@@ -1,182 +1,141 @@
-"""A side-by-side conversation: what was asked, what each side answered, what is sent next. Knows nothing of the screen."""
+"""The chat on the screen: its panes are asked the same things, and everything that happens is written down. Knows nothing of the screen."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 
 from jobs.errors import LuthierError
-from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling
+from serve.chats.store import Chat, Record
+from serve.chats.turns import (
+    REFERENCE,
+    Answer,
+    ChatSettings,
+    Complete,
+    Conversation,
+    Failed,
+    Given,
+    Speaker,
+    Turn,
+    Waiting,
+    new_id,
+)
+from serve.client import ChatMessage, ContextExceeded, Delta, Endpoint, Finished, Sampling
+from serve.replay import ScriptTurn
 
-Streamer = Callable[[Endpoint, str, list[ChatMessage], Sampling], AsyncIterator[Delta | Finished]]
+Streamer = Callable[[Endpoint, str, list[ChatMessage], Sampling, Sequence[dict[str, object]]], AsyncIterator[Delta | Finished]]
 
-
-@dataclass(frozen=True)
-class Waiting:
-    """Sent; nothing has come back yet."""
-
-    since: float
-
-
-@dataclass(frozen=True)
-class Writing:
-    since: float
-    first_token: float
-
-
-@dataclass(frozen=True)
-class Complete:
-    figures: Finished
-
-
-@dataclass(frozen=True)
-class Halted:
-    """Stopped by the user. What had come stays, and is part of the conversation."""
-
-    time_to_first_token: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Failed:
-    error: LuthierError
-
-
-AnswerState = Waiting | Writing | Complete | Halted | Failed
-
-
-@dataclass(frozen=True)
-class ChatSettings:
-    """What both sides share. With `sampling.seed` None a seed is drawn for each turn, the same for both sides."""
-
-    system: str = ""
-    sampling: Sampling = field(default_factory=Sampling)
-
-
-@dataclass
-class Turn:
-    """One prompt and one model's answer to it. Both sides of a comparison have the same `id`."""
-
-    id: int
-    prompt: str
-    model: str
-    settings: ChatSettings
-    state: AnswerState
-    pieces: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-    @property
-    def answering(self) -> bool:
-        return isinstance(self.state, Waiting | Writing)
-
-    @property
-    def answered(self) -> bool:
-        """Whether the turn is part of the conversation from now on. One that brought nothing makes way for the next."""
-        return isinstance(self.state, Complete) or bool(self.pieces)
-
-    def add(self, text: str) -> None:
-        if not text:
-            return
-        if isinstance(self.state, Waiting):
-            self.state = Writing(self.state.since, time.monotonic())
-        self.pieces.append(text)
-
-    def halt(self) -> None:
-        match self.state:
-            case Waiting(since):
-                self.state = Halted(None, time.monotonic() - since)
-            case Writing(since, first_token):
-                self.state = Halted(first_token - since, time.monotonic() - since)
-            case Complete() | Halted() | Failed():
-                pass
-
-
-class Conversation:
-    """One side: a model and its own history."""
-
-    def __init__(self, model: str = "") -> None:
-        self.model = model
-        self.turns: list[Turn] = []
-
-    @property
-    def last(self) -> Turn | None:
-        return self.turns[-1] if self.turns else None
-
-    @property
-    def answering(self) -> bool:
-        return self.last is not None and self.last.answering
-
-    def begin(self, turn_id: int, prompt: str, settings: ChatSettings) -> Turn:
-        if self.last is not None and not self.last.answered:
-            self.turns.pop()
-        turn = Turn(turn_id, prompt, self.model, settings, Waiting(time.monotonic()))
-        self.turns.append(turn)
-        return turn
-
-    def messages(self) -> list[ChatMessage]:
-        """What is sent to have the last turn answered."""
-        turn = self.turns[-1]
-        messages: list[ChatMessage] = [{"role": "system", "content": turn.settings.system}] if turn.settings.system else []
-        for earlier in self.turns[:-1]:
-            messages += [{"role": "user", "content": earlier.prompt}, {"role": "assistant", "content": earlier.text}]
-        return [*messages, {"role": "user", "content": turn.prompt}]
+MOST_PANES = 4
+LETTERS = "ABCD"
 
 
 class ChatSession:
-    """Two conversations that are asked the same things."""
+    """`blind_mode` has each new chat begin with its models shuffled and unnamed."""
 
-    def __init__(self, draw_seed: Callable[[], int] = lambda: random.SystemRandom().randrange(2**31)) -> None:
-        self.sides = (Conversation(), Conversation())
-        self.settings = ChatSettings()
-        self._earlier: tuple[Conversation, Conversation] | None = None
+    def __init__(self, record: Record, draw_seed: Callable[[], int] = lambda: random.SystemRandom().randrange(2**31)) -> None:
+        self.record = record
+        self.chat = Chat(panes=[Conversation(), Conversation()])
+        self.blind_mode = False
+        self._earlier: Chat | None = None
         self._draw_seed = draw_seed
-        self._turn_id = 0
+        self._shuffle: Callable[[list[Conversation]], None] = random.SystemRandom().shuffle
+
+    @property
+    def panes(self) -> list[Conversation]:
+        return self.chat.panes
+
+    @property
+    def contestants(self) -> list[Conversation]:
+        """The panes in which a model speaks."""
+        return [pane for pane in self.panes if pane.speaker != REFERENCE]
+
+    @property
+    def settings(self) -> ChatSettings:
+        return self.chat.settings
 
     @property
     def answering(self) -> bool:
-        return any(side.answering for side in self.sides)
+        return any(pane.answering for pane in self.panes)
 
     @property
     def empty(self) -> bool:
-        return not any(side.turns for side in self.sides)
+        return not any(pane.answers for pane in self.panes)
 
     @property
     def can_clear(self) -> bool:
         return not self.answering and not (self.empty and self._earlier is None)
 
-    def send(self, prompt: str) -> None:
-        """Ask both sides."""
-        self._turn_id += 1
+    def name(self, pane: Conversation) -> str:
+        """How a pane is called: its model, or its letter while the names are hidden."""
+        if self.chat.blind and pane.speaker != REFERENCE:
+            return LETTERS[self.panes.index(pane)]
+        return pane.speaker.label if pane.speaker else "no model"
+
+    def name_of(self, answer: Answer) -> str:
+        """How the speaker of an answer is called, also of one that stands in another pane now."""
+        pane = next((pane for pane in self.panes if answer in pane.answers), None)
+        if pane is None or not self.chat.blind:
+            return "an earlier model" if self.chat.blind else answer.speaker.label
+        return self.name(pane)
+
+    # Asking
+
+    def send(self, prompt: str) -> list[Conversation]:
+        """Ask all models. Returns the panes that now wait for an answer."""
+        return self.send_turn(ScriptTurn(({"role": "user", "content": prompt},)))
+
+    def send_turn(self, script: ScriptTurn) -> list[Conversation]:
+        """Ask all models a turn that was read from a file; a reference answer stands in its pane at once."""
+        if self.empty and self.chat.blind:
+            self._deal()
         settings = self._seeded(None)
-        for side in self.sides:
-            side.begin(self._turn_id, prompt, settings)
+        if script.system is not None:
+            settings = replace(settings, system=script.system)
+        number = max((turn.number for turn in self.chat.turns), default=0) + 1
+        turn = Turn(new_id(), number, script.messages, settings, script.tools, script.source)
+        return self._begin(turn, self.contestants, script.reference)
 
-    def retry(self, sides: Iterable[Conversation]) -> list[Conversation]:
-        """Ask the last question of these sides again, with the settings of now. Returns those that had one.
+    def edit(self, turn: Turn, prompt: str) -> list[Conversation]:
+        """Ask a turn again in other words. What came after it is left behind, and stays in the database."""
+        number = turn.number
+        last = {**turn.messages[-1], "content": prompt}
+        edited = Turn(new_id(), number, (*turn.messages[:-1], last), self._seeded(turn.settings), turn.tools, turn.source, edits=turn.id)
+        later = {other.id for other in self.chat.turns if other.number >= number}
+        for pane in self.panes:
+            pane.keep_before(later)
+        return self._begin(edited, self.contestants, None)
 
-        An answer that was complete gets a new seed, or it would come out the same; the same new one on every side. One that failed or
-        was stopped keeps its seed, so that it still compares with the other side.
+    def _begin(self, turn: Turn, panes: list[Conversation], reference: str | None) -> list[Conversation]:
+        answers = [pane.begin(turn) for pane in panes]
+        if reference is not None:
+            answers += [pane.give(turn, reference) for pane in self.panes if pane.speaker == REFERENCE]
+        self.record.begun(self.chat, answers)
+        return panes
+
+    def retry(self, panes: Iterable[Conversation]) -> list[Conversation]:
+        """Ask the last question of these panes again, with the settings of now. Returns those that had one.
+
+        An answer that was complete gets a new seed, or it would come out the same; the same new one in every pane. One that failed or
+        was stopped keeps its seed, so that it still compares with the others.
         """
-        asked = [(side, side.turns.pop()) for side in sides if side.turns]
-        kept = None if any(isinstance(turn.state, Complete) for _, turn in asked) else next((turn.settings for _, turn in asked), None)
-        settings = self._seeded(kept)
-        for side, turn in asked:
-            side.begin(turn.id, turn.prompt, settings)
-        return [side for side, _ in asked]
-
-    def clear(self) -> None:
-        """A new chat with the same models and settings. From one that is still empty: back to the one before."""
-        if not self.empty:
-            self._earlier = self.sides
-            self.sides = (Conversation(self.sides[0].model), Conversation(self.sides[1].model))
-        elif self._earlier is not None:
-            self.sides, self._earlier = self._earlier, None
+        asked = [pane for pane in panes if pane.last is not None and not isinstance(pane.last.state, Given)]
+        complete = any(isinstance(pane.answers[-1].state, Complete) for pane in asked)
+        seeds: dict[str, Turn] = {}
+        answers = []
+        for pane in asked:
+            old = pane.drop_last()
+            before = old.parent.skipped if old.parent is not None else 0
+            pane.skip_next = max(pane.skip_next, old.skipped - before)
+            turn = seeds.get(old.turn.id)
+            if turn is None:
+                system = old.turn.settings.system if old.turn.source else self.settings.system
+                settings = replace(self._seeded(None if complete else old.turn.settings), system=system)
+                turn = seeds[old.turn.id] = replace(old.turn, settings=settings)
+            answers.append(pane.begin(turn))
+        self.record.begun(self.chat, answers)
+        return asked
 
     def _seeded(self, earlier: ChatSettings | None) -> ChatSettings:
         seed = self.settings.sampling.seed
@@ -184,21 +143,123 @@ class ChatSession:
             seed = earlier.sampling.seed if earlier else self._draw_seed()
         return replace(self.settings, sampling=replace(self.settings.sampling, seed=seed))
 
+    def halt(self) -> None:
+        """The app ends: what has come to each answer is all of it."""
+        for pane in self.panes:
+            if pane.last is not None and pane.last.answering:
+                pane.last.halt()
+                self.record.ended(pane.last)
 
-async def receive(turn: Turn, answer: AsyncIterator[Delta | Finished], on_first_text: Callable[[], object]) -> None:
-    """Let an answer flow into its turn. Being cancelled, which happens within `answer` and so ends the request too, keeps what came."""
+    def continue_from(self, answer: Answer) -> None:
+        """Have every pane go on from this answer: the next prompt finds the same conversation everywhere."""
+        for pane in self.panes:
+            pane.head = answer
+        self.record.layout(self.chat)
+
+    def correct(self, pane: Conversation, answer: Answer, text: str) -> None:
+        """A person's own words in the place of an answer; the conversation goes on from them."""
+        corrected = Answer(
+            answer.turn, answer.speaker, answer.parent, Given(), skipped=answer.skipped, corrects=answer.corrects or answer.id
+        )
+        corrected.pieces = [text]
+        pane.replace(answer, corrected)
+        self.record.begun(self.chat, [corrected])
+
+    def forget_oldest(self, pane: Conversation) -> int:
+        """Leave out as many of the oldest turns of a pane as its model has no room for, from the next question on: how many."""
+        failed = pane.last
+        assert failed is not None and isinstance(failed.state, Failed)
+        earlier = failed.chain[:-1][failed.skipped :]
+        error = failed.state.error
+        excess = 0
+        if isinstance(error, ContextExceeded) and error.used:
+            excess = error.used - error.limit + min(failed.turn.settings.sampling.max_tokens, error.limit // 4)
+        count = next((n for n, answer in enumerate(earlier, 1) if _tokens_so_far(answer) >= excess), len(earlier))
+        pane.skip_next = min(len(earlier), max(1, count)) + (failed.skipped - (failed.parent.skipped if failed.parent else 0))
+        return min(len(earlier), max(1, count))
+
+    # Chats and panes
+
+    def clear(self) -> None:
+        """A new chat with the same models and settings. From one that is still empty: back to the one before."""
+        if not self.empty:
+            self._earlier = self.chat
+            self.begin_chat()
+        elif self._earlier is not None:
+            self.chat, self._earlier = self._earlier, None
+
+    def begin_chat(self) -> None:
+        panes = [Conversation(pane.speaker) for pane in self.panes]
+        self.chat = Chat(panes=panes, settings=self.settings, blind=self.blind_mode)
+
+    def open(self, chat: Chat) -> None:
+        """Go on with a chat that was read back."""
+        if not self.empty:
+            self._earlier = self.chat
+        self.chat = chat
+
+    def use_settings(self, settings: ChatSettings) -> None:
+        self.chat.settings = settings
+        self.record.layout(self.chat)
+
+    def add_pane(self, speaker: Speaker) -> None:
+        self.panes.append(Conversation(speaker))
+        self.record.layout(self.chat)
+
+    def remove_pane(self, pane: Conversation) -> None:
+        self.panes.remove(pane)
+        self.record.layout(self.chat)
+
+    def choose(self, pane: Conversation, speaker: Speaker) -> None:
+        """Another model speaks in this pane from now on."""
+        pane.speaker = speaker
+        self.record.layout(self.chat)
+
+    # Names
+
+    def hide_names(self) -> None:
+        """Blind from the next chat on, or at once in one that is empty."""
+        self.blind_mode = True
+        if self.empty:
+            self.chat.blind = True
+
+    def show_names(self) -> None:
+        """The names of this chat are told: its next votes are not blind. A new chat hides them again while `blind_mode` is on."""
+        if self.empty:
+            self.blind_mode = False
+        self.chat.blind = False
+        self.record.layout(self.chat)
+
+    def _deal(self) -> None:
+        """Put the models into their panes in an order that nobody knows."""
+        contestants = self.contestants
+        self._shuffle(contestants)
+        self.chat.panes = contestants + [pane for pane in self.panes if pane.speaker == REFERENCE]
+
+
+def _tokens_so_far(answer: Answer) -> int:
+    """The tokens from the conversation's beginning to the end of this answer, where the server told."""
+    return answer.state.figures.prompt_tokens + answer.state.figures.completion_tokens if isinstance(answer.state, Complete) else 0
+
+
+async def receive(answer: Answer, stream: AsyncIterator[Delta | Finished], record: Record, on_first: Callable[[], object]) -> None:
+    """Let what comes flow into its answer, and write it down. Being cancelled, which happens within `stream` and so ends the request too,
+    keeps what came."""
     try:
-        async for item in answer:
+        async for item in stream:
             match item:
-                case Delta(text=text):
-                    waited = isinstance(turn.state, Waiting)
-                    turn.add(text)
-                    if waited and turn.pieces:
-                        on_first_text()
+                case Delta():
+                    waited = isinstance(answer.state, Waiting)
+                    answer.add(item)
+                    record.grew(answer, item.text, item.reasoning)
+                    if waited:
+                        on_first()
                 case Finished():
-                    turn.state = Complete(item)
+                    answer.state = Complete(item)
     except asyncio.CancelledError:
-        turn.halt()
+        answer.halt()
         raise
     except LuthierError as error:
-        turn.state = Failed(error)
+        answer.state = Failed(error)
+    finally:
+        record.ended(answer)

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
+from serve.chats.turns import Answer, ChatSettings, ToolCall
+from serve.chats.words import figures, settings_parts
 from tui import actions
-from tui.chat_session import ChatSettings, Complete, Halted, Turn
 from tui.glyphs import glyphs
 
 
-def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.1f} s"
-
-
-def figures(turn: Turn) -> list[str]:
-    """ "TTFT 130 ms", "212 tokens", "94.1 tok/s", "stop": how the answer came, and why it ended."""
-    match turn.state:
-        case Complete(finished):
-            parts = [f"TTFT {_seconds(finished.time_to_first_token)}"] if finished.time_to_first_token is not None else []
-            tokens = finished.completion_tokens
-            parts.append(f"{tokens} token{'' if tokens == 1 else 's'}")
-            if speed := finished.tokens_per_second:
-                parts.append(f"{speed:.1f} tok/s")
-            parts.append("cut at max tokens" if finished.reason == "length" else finished.reason)
-        case Halted(time_to_first_token, seconds):
-            parts = [f"TTFT {_seconds(time_to_first_token)}"] if time_to_first_token is not None else []
-            parts.append(f"stopped by you after {_seconds(seconds)}")
-        case _:
-            parts = []
-    return parts
-
-
-def figures_line(turn: Turn) -> str:
-    return _dotted(figures(turn))
-
-
-def _dotted(parts: list[str]) -> str:
+def dotted(parts: list[str]) -> str:
     return f" {glyphs().dot} ".join(parts)
 
 
-def figures_rows(turn: Turn, width: int) -> list[str]:
+def figures_rows(answer: Answer, width: int) -> list[str]:
     """The figures in as many rows as they need, none cut in two."""
     rows: list[list[str]] = [[]]
-    for part in figures(turn):
-        if rows[-1] and len(_dotted([*rows[-1], part])) > width:
+    for part in figures(answer):
+        if rows[-1] and len(dotted([*rows[-1], part])) > width:
             rows.append([])
         rows[-1].append(part)
-    return [_dotted(row) for row in rows]
+    return [dotted(row) for row in rows]
 
 
 def key_of(action_id: str) -> str:
@@ -53,13 +28,22 @@ def key_of(action_id: str) -> str:
 
 
 def settings_line(settings: ChatSettings) -> str:
-    sampling = settings.sampling
-    parts = [
-        f"temperature {sampling.temperature:g}",
-        f"top-p {sampling.top_p:g}",
-        f"max {sampling.max_tokens}",
-        f"seed {sampling.seed}" if sampling.seed is not None else "random seed",
-    ]
-    system = " ".join(settings.system.split())
-    parts.append(f"system: {system}" if system else "no system prompt")
-    return _dotted(parts)
+    return dotted(settings_parts(settings))
+
+
+def thought_line(thoughts: str, open_ended: bool, unfolded: bool) -> str:
+    """The line that stands for reasoning; `open_ended` while more of it may come."""
+    words = len(thoughts.split())
+    sign = glyphs().unfolded if unfolded else glyphs().folded
+    said = f"thinking{glyphs().ellipsis}" if open_ended else "thought"
+    return f"{sign} {said} {words} word{'' if words == 1 else 's'}" + (
+        "" if unfolded or open_ended else f" {glyphs().dot} {key_of('chat.fold')} shows"
+    )
+
+
+def call_line(call: ToolCall, unfolded: bool) -> str:
+    """The line that stands for a tool call."""
+    sign = glyphs().unfolded if unfolded else glyphs().folded
+    flat = " ".join(call.arguments.split())
+    short = flat if len(flat) <= 24 else f"{flat[:23]}{glyphs().ellipsis}"
+    return f"{sign} calls {call.name or '(no name)'}" + ("" if unfolded else f"({short})")

@@ -34,8 +34,11 @@ _COMMANDS = {
     "certify": "tui.commands.certify:certify",
     "merge": "tui.commands.merge:merge",
     "serve": "tui.commands.serve:serve",
-    "server": "tui.commands.serve:server",
+    "server": "tui.commands.adapters:server",
     "chat": "tui.commands.chat:chat",
+    "chats": "tui.commands.chats:chats",
+    "votes": "tui.commands.votes:votes",
+    "endpoints": "tui.commands.endpoints:endpoints",
 }
 
 

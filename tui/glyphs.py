@@ -46,6 +46,10 @@ class Glyphs:
     early_stop: str = "■"
     runs: str = "●○◆◇"
     left_right: str = "← →"
+    diamond: str = "◇"
+    chosen: str = "▶"
+    folded: str = "▸"
+    unfolded: str = "▾"
     braille: bool = True
 
 
@@ -88,6 +92,10 @@ _ASCII = Glyphs(
     early_stop="#",
     runs="*o#x",
     left_right="<- ->",
+    diamond="%",
+    chosen="*",
+    folded="+",
+    unfolded="-",
     braille=False,
 )
 

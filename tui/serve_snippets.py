@@ -6,12 +6,14 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-Language = Literal["curl", "python"]
+Language = Literal["curl", "python", "llm"]
+LANGUAGES: tuple[Language, ...] = ("curl", "python", "llm")
 
 
 def snippet(language: Language, base_url: str, model: str, key_file: Path, key: str | None = None) -> str:
     """Without `key`, the example reads the key from its file."""
-    return _curl(base_url, model, key_file, key) if language == "curl" else _python(base_url, model, key_file, key)
+    ways = {"curl": _curl, "python": _python, "llm": _llm}
+    return ways[language](base_url, model, key_file, key)
 
 
 def _curl(base_url: str, model: str, key_file: Path, key: str | None) -> str:
@@ -36,5 +38,22 @@ def _python(base_url: str, model: str, key_file: Path, key: str | None) -> str:
             f'answer = client.chat.completions.create(model="{model}",',
             '    messages=[{"role": "user", "content": "Hello!"}])',
             "print(answer.choices[0].message.content)",
+        ]
+    )
+
+
+def _llm(base_url: str, model: str, key_file: Path, key: str | None) -> str:
+    """llm (llm.datasette.io) learns of a model from a file beside its logs."""
+    shown = key or f"$(cat {shlex.quote(str(key_file))})"
+    return "\n".join(
+        [
+            f'llm keys set luthier --value "{shown}"',
+            """cat >> "$(dirname "$(llm logs path)")/extra-openai-models.yaml" <<END""",
+            f"- model_id: {model}",
+            f"  model_name: {model}",
+            f"  api_base: {base_url}/v1",
+            "  api_key_name: luthier",
+            "END",
+            f"llm -m {model} 'Hello!'",
         ]
     )

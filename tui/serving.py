@@ -46,8 +46,7 @@ def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
     added = []
     for name, path, _ in adapters:
         if str(path.resolve()) not in served and str(path) not in served:
-            launch.attach(server, name, path)
-            added.append(name)
+            added.append(launch.attach(server, name, path))
     return added
 
 

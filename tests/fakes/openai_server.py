@@ -9,7 +9,14 @@ while it runs: `models`, `tokens_per_second`, `first_token_seconds`, `answer`, a
 * "unauthorized": every request gets a 401; "garbage": every request gets a page of HTML;
 * "bad_request": a chat gets vLLM's 400 for a context that is too long;
 * "drop": the connection breaks after three tokens; "no_done": the stream ends properly, but without its end;
-* "stream_error": an error object inside the stream after three tokens.
+* "stream_error": an error object inside the stream after three tokens;
+* "hang": nothing more comes after three tokens; "silent": nothing comes at all;
+* "half_event": the stream ends properly in the middle of an event's JSON; "odd_event": an event that is JSON of another shape;
+* "wrong_encoding": bytes that are not the gzip that the header promises.
+
+`thoughts` is streamed as `reasoning` before the answer, `calls` (name, arguments) as tool calls after it. A prompt of more words than
+`context_words` gets vLLM's 400. `POST /tokenize`, and completions with `prompt_logprobs`, speak of words: `likelihood(model, word)` is the
+log-probability of one.
 
 `requests` holds the body of every chat so far, `finished` and `cancelled` count how they ended. A request without the key gets a 401,
 adapters may be loaded and unloaded (`models` tells), an unknown model is a 404.
@@ -34,7 +41,19 @@ from serve.client import Endpoint
 
 FAKE_KEY = "fake-key-for-tests-only"
 
-Fault = Literal["unauthorized", "garbage", "bad_request", "drop", "no_done", "stream_error"]
+Fault = Literal[
+    "unauthorized",
+    "garbage",
+    "bad_request",
+    "drop",
+    "no_done",
+    "stream_error",
+    "hang",
+    "silent",
+    "half_event",
+    "odd_event",
+    "wrong_encoding",
+]
 _AFTER = 3  # tokens before a fault in the stream
 
 
@@ -52,6 +71,12 @@ class FakeServer:
         self.first_token_seconds = 0.0
         self.answer: Callable[[str, list[dict[str, Any]]], str] = echo
         self.fault: Fault | None = None
+        self.refusal = "The API key is not one of this server's keys."
+        self.thoughts = ""
+        self.calls: list[tuple[str, str]] = []
+        self.context_words = 100_000
+        self.likelihood: Callable[[str, str], float] = lambda model, word: -2.0
+        self._vocabulary: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.finished = 0
         self.cancelled = 0
@@ -116,7 +141,7 @@ class FakeServer:
             page = b"<html>A router's home page</html>"
             writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(page)}\r\n\r\n".encode() + page)
         elif headers.get("authorization") != f"Bearer {FAKE_KEY}" or self.fault == "unauthorized":
-            writer.write(_error(401, "The API key is not one of this server's keys."))
+            writer.write(_error(401, self.refusal))
         elif (method, path) == ("GET", "/v1/models"):
             cards = [{"id": name, "object": "model", "root": f"/fake/{name}", "parent": None} for name in self.models]
             writer.write(_response(200, {"object": "list", "data": cards}))
@@ -126,23 +151,40 @@ class FakeServer:
         elif (method, path) == ("POST", "/v1/unload_lora_adapter"):
             self.models.remove(body["lora_name"])
             writer.write(_response(200, {}))
+        elif (method, path) == ("POST", "/tokenize"):
+            text = body["prompt"] if "prompt" in body else "".join(f" [{one['role']}] {one['content']}" for one in body["messages"])
+            writer.write(_response(200, {"tokens": [self._token(word) for word in _words(text)]}))
+        elif (method, path) == ("POST", "/v1/completions"):
+            words = [(token, self._vocabulary[token]) for token in body["prompt"]]
+            told = [{str(token): {"logprob": self.likelihood(body["model"], word), "decoded_token": word}} for token, word in words]
+            writer.write(_response(200, {"choices": [{"text": " x", "prompt_logprobs": [None, *told[1:]]}]}))
         elif (method, path) != ("POST", "/v1/chat/completions"):
             writer.write(_error(404, f"No route {path}."))
         elif body["model"] not in self.models:
             writer.write(_error(404, f"The model `{body['model']}` does not exist."))
         elif self.fault == "bad_request":
             writer.write(_error(400, "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."))
+        elif (used := _length(body["messages"])) > self.context_words:
+            limit = (
+                f"This model's maximum context length is {self.context_words} tokens. However, your prompt contains {used} input tokens."
+            )
+            writer.write(_error(400, f"{limit} Please reduce the length of the input prompt."))
         else:
             await self._chat(body, reader, writer)
+
+    def _token(self, word: str) -> int:
+        if word not in self._vocabulary:
+            self._vocabulary.append(word)
+        return self._vocabulary.index(word)
 
     async def _chat(self, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Stream an answer, or send it whole if the request asks for no stream."""
         self.requests.append(body)
-        tokens = re.findall(r"\s*\S+", self.answer(body["model"], body["messages"]))
+        tokens = _words(self.answer(body["model"], body["messages"]))
         reason = "length" if len(tokens) > body.get("max_tokens", 512) else "stop"
         tokens = tokens[: body.get("max_tokens", 512)]
         usage = {
-            "prompt_tokens": sum(len(str(message["content"]).split()) for message in body["messages"]),
+            "prompt_tokens": _length(body["messages"]),
             "completion_tokens": len(tokens),
         }
         if not body.get("stream"):
@@ -152,7 +194,13 @@ class FakeServer:
             return
         gone = asyncio.ensure_future(reader.read())  # returns when the client closes the connection
         try:
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
+            if self.fault == "silent":
+                await gone
+                self.cancelled += 1
+                return
+            encoding = "content-encoding: gzip\r\n" if self.fault == "wrong_encoding" else ""
+            head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n"
+            writer.write(f"{head}{encoding}\r\n".encode())
             await self._stream(tokens, reason, usage, gone, writer)
         finally:
             gone.cancel()
@@ -163,6 +211,8 @@ class FakeServer:
         await asyncio.sleep(self.first_token_seconds)
         started = time.monotonic()
         _send(writer, {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+        for thought in _words(self.thoughts):
+            _send(writer, {"choices": [{"index": 0, "delta": {"reasoning": thought}, "finish_reason": None}]})
         for count, token in enumerate(tokens):
             if gone.done():
                 self.cancelled += 1
@@ -177,13 +227,35 @@ class FakeServer:
                 _send(writer, {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}})
                 writer.write(b"0\r\n\r\n")
                 return
+            if count == _AFTER and self.fault == "hang":
+                await gone
+                self.cancelled += 1
+                return
+            if count == _AFTER and self.fault == "half_event":
+                _send_line(writer, b'data: {"choices": [{"index": 0, "del')
+                writer.write(b"0\r\n\r\n")
+                return
+            if count == _AFTER and self.fault == "odd_event":
+                _send_line(writer, b'data: {"choices": ["a text, where an object is due"]}\n\n')
             finish = reason if count == len(tokens) - 1 else None
             _send(writer, {"choices": [{"index": 0, "delta": {"content": token}, "finish_reason": finish}]})
             await asyncio.sleep(max(0.0, started + (count + 1) / self.tokens_per_second - time.monotonic()))
+        for index, (name, arguments) in enumerate(self.calls):
+            for piece in ({"id": f"call-{index}", "function": {"name": name, "arguments": ""}}, {"function": {"arguments": arguments}}):
+                _send(writer, {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": index, **piece}]}, "finish_reason": None}]})
         _send(writer, {"choices": [], "usage": usage})
         _send_line(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
         self.finished += 1
+
+
+def _words(text: str) -> list[str]:
+    """The tokens of this server: words with the space before them."""
+    return re.findall(r"\s*\S+", text)
+
+
+def _length(messages: list[dict[str, Any]]) -> int:
+    return sum(len(str(message["content"]).split()) for message in messages)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str], dict[str, Any]]:
@@ -205,7 +277,7 @@ def _error(status: int, message: str) -> bytes:
 
 
 def _send(writer: asyncio.StreamWriter, chunk: dict[str, Any]) -> None:
-    _send_line(writer, b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n")
+    _send_line(writer, b"data: " + json.dumps(chunk, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n\n")
 
 
 def _send_line(writer: asyncio.StreamWriter, line: bytes) -> None:

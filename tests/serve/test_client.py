@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
-from serve.client import Delta, Endpoint, Finished, Sampling, list_models, load_adapter, server_id, stream_chat, unload_adapter
+from serve.client import (
+    ContextExceeded,
+    Delta,
+    Endpoint,
+    Finished,
+    Sampling,
+    list_models,
+    load_adapter,
+    server_id,
+    stream_chat,
+    unload_adapter,
+)
 from serve.compare import Answer, ask_all
 from tests.fakes.openai_server import FakeServer, Fault
 
@@ -97,10 +108,13 @@ async def test_cancelling_the_task_cancels_the_request(server: FakeServer) -> No
     ("fault", "title", "reason"),
     [
         ("unauthorized", "The server does not accept the key", "not one of this server's keys"),
-        ("bad_request", "The server cannot do this", "maximum context length"),
+        ("bad_request", "The chat is too long for the model", "maximum context length"),
         ("drop", "The answer broke off", "connection"),
         ("no_done", "The answer broke off", "in the middle"),
         ("stream_error", "The server failed", "EngineCore"),
+        ("half_event", "The answer broke off", "in the middle"),
+        ("odd_event", "Not a server of models", "a text, where an object is due"),
+        ("wrong_encoding", "The answer broke off", "was lost"),
     ],
 )
 async def test_faults_are_told(server: FakeServer, fault: Fault, title: str, reason: str) -> None:
@@ -108,6 +122,37 @@ async def test_faults_are_told(server: FakeServer, fault: Fault, title: str, rea
     with pytest.raises(LuthierError, match=reason) as error:
         await ask(server)
     assert error.value.title == title
+
+
+async def test_a_context_that_is_too_long_says_how_long(server: FakeServer) -> None:
+    server.context_words = 4
+    with pytest.raises(ContextExceeded) as error:
+        await ask(server)
+    assert (error.value.limit, error.value.used) == (4, 6)
+    server.fault = "bad_request"
+    with pytest.raises(ContextExceeded) as error:
+        await ask(server)
+    assert (error.value.limit, error.value.used) == (4096, 5000)
+
+
+async def test_reasoning_and_tool_calls_come_in_pieces(server: FakeServer) -> None:
+    server.thoughts = "let me see"
+    server.calls = [("look", '{"where": "aft"}'), ("steer", "{}")]
+    pieces = [piece async for piece in stream_chat(server.endpoint, "base", HELLO, None, ({"type": "function"},))]
+    deltas = [piece for piece in pieces if isinstance(piece, Delta)]
+    assert "".join(piece.reasoning for piece in deltas) == "let me see"
+    assert deltas[0].text == ""
+    calls = [call for piece in deltas for call in piece.calls]
+    assert [(call.index, call.name) for call in calls if call.name] == [(0, "look"), (1, "steer")]
+    assert "".join(call.arguments for call in calls if call.index == 0) == '{"where": "aft"}'
+    assert server.requests[0]["tools"] == [{"type": "function"}]
+    assert isinstance(pieces[-1], Finished)
+    assert pieces[-1].time_to_first_token is not None
+
+
+async def test_half_characters_are_not_let_through(server: FakeServer) -> None:
+    server.answer = lambda model, messages: "a\ud83d b"
+    assert (await ask(server))[0] == "a\ufffd b"
 
 
 async def test_a_model_that_is_gone(server: FakeServer) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.guard import CLIENT_ROUTES, CONTROL_ONLY, NO_KEY, WRONG_KEY, Guard, Scope, bearer_key
+from serve.guard import CLIENT_ROUTES, CONTROL_ONLY, NO_KEY, WRONG_KEY, Guard, bearer_key
+from serve.traffic import Scope
 
 CLIENT, CONTROL = "client-key-for-tests", "control-key-for-tests"
 
@@ -153,7 +154,8 @@ def test_lifespan_passes_and_unknown_protocols_do_not() -> None:
 def test_identity_is_told_to_the_control_key_alone() -> None:
     reached, (start, body) = ask(http("GET", "/luthier/server", CONTROL))
     assert not reached
-    assert (start["status"], json.loads(body["body"])) == (200, {"id": "20261122-0000-captain-0000"})
+    told = {"id": "20261122-0000-captain-0000", "in_flight": 0, "draining": False, "pinned": []}
+    assert (start["status"], json.loads(body["body"])) == (200, told)
     assert ask(http("GET", "/luthier/server", CLIENT))[1][0]["status"] == 403
 
 

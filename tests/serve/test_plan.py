@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
-from serve import launch, plan
+from serve import plan, planning
 from serve.keys import client_key, control_key
 from serve.launch import ServeOptions, make_plan
 from serve.plan import ServerPlan, check_extra_args, command, environment, run_of
@@ -16,7 +16,7 @@ from tests.serve.conftest import write_adapter
 
 @pytest.fixture(autouse=True)
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_device", lambda: "cpu")
+    monkeypatch.setattr(planning, "default_device", lambda: "cpu")
     monkeypatch.setattr(plan, "vllm_module", lambda: "vllm.entry")
 
 

@@ -14,8 +14,8 @@ from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
 from serve.client import Endpoint
 from tests.tui.certificates import RED, certified
+from tests.tui.chat_driving import SPEAKERS, make_app
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
-from tests.tui.test_chat_screen import make_app
 from tui import certificate_badge
 from tui.app import LuthierApp
 from tui.chat_server import ChatServer
@@ -121,7 +121,7 @@ async def test_server_and_its_form_show_it(made: dict[str, Job]) -> None:
 
 async def test_chat_with_a_red_one_says_so_first() -> None:
     standings = {"captain": Standing("red", RED)}
-    server = ChatServer(Endpoint("http://127.0.0.1:1", "k"), ("base", "captain"), frozenset({"captain"}), standings)
+    server = ChatServer(Endpoint("http://127.0.0.1:1", "k"), SPEAKERS[:2], standings=standings)
     async with make_app(lambda: server).run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: "has a red certificate" in screen_text(pilot.app))
         text = " ".join(screen_text(pilot.app).split())

@@ -1,25 +1,23 @@
-"""The chat screen against the fake server: a real socket, no model."""
+"""The chat screen against the fake server: a real socket, no model. Asking, stopping, failing, and its pictures."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import Input, Static, TextArea
 
 from jobs.errors import LuthierError
 from jobs.job import Job
-from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.chats import store
+from serve.chats.turns import Complete, Failed, Halted, Writing
+from serve.client import CallPiece, ChatMessage, Delta, Endpoint, Finished, Sampling
 from tests.fakes.openai_server import FakeServer
-from tui.app import LuthierApp
-from tui.chat_server import ChatServer, newest_server
-from tui.chat_session import Complete, Failed, Halted, Streamer, Writing
+from tests.tui.chat_driving import SPEAKERS, ask, chat, chat_server, make_app, shown, states, to_pane, until
+from tui.chat_server import newest_server
 from tui.screens.chat import ChatScreen
 from tui.widgets.chat_settings import ChatSettingsModal
 from tui.widgets.path_modal import PathModal
@@ -28,52 +26,11 @@ from tui.widgets.transcript import Transcript
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    with FakeServer(("base", "captain", "pirate")) as running:
+    with FakeServer(("base", "captain", "pirate", "parrot")) as running:
         yield running
 
 
-def make_app(find_server: Callable[[], ChatServer | None], stream: Streamer = stream_chat) -> LuthierApp:
-    with patch.dict(LuthierApp.MODES, {"chat": lambda: ChatScreen(find_server, stream)}):
-        return LuthierApp(start_screen="chat")
-
-
-def chat_server(endpoint: Endpoint) -> ChatServer:
-    return ChatServer(endpoint, ("base", "captain", "pirate"), frozenset({"captain", "pirate"}))
-
-
-async def until(condition: Callable[[], bool], pilot: Pilot[None]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)
-    await pilot.pause()
-
-
-@asynccontextmanager
-async def chat(server: FakeServer, size: tuple[int, int] = (100, 30)) -> AsyncIterator[tuple[Pilot[None], ChatScreen]]:
-    async with make_app(lambda: chat_server(server.endpoint)).run_test(size=size) as pilot:
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
-        screen = pilot.app.screen
-        assert isinstance(screen, ChatScreen)
-        yield pilot, screen
-
-
-async def ask(pilot: Pilot[None], screen: ChatScreen, text: str, wait: bool = True) -> None:
-    screen.prompt.text = text
-    await pilot.press("enter")
-    if wait:
-        await until(lambda: not screen.session.answering, pilot)
-
-
-def shown(screen: ChatScreen, side: int) -> str:
-    transcript = screen.query(Transcript)[side]
-    return "\n".join(strip.text.rstrip() for strip in (transcript.render_line(y) for y in range(transcript.size.height)))
-
-
-def states(screen: ChatScreen) -> list[type]:
-    return [type(side.turns[-1].state) for side in screen.session.sides]
-
-
-async def test_both_answer_at_once_with_one_seed(server: FakeServer) -> None:
+async def test_all_answer_at_once_with_one_seed(server: FakeServer) -> None:
     async with chat(server) as (pilot, screen):
         assert screen.prompt.has_focus
         await ask(pilot, screen, "Hi")
@@ -83,6 +40,7 @@ async def test_both_answer_at_once_with_one_seed(server: FakeServer) -> None:
         assert "captain says: Hi" in shown(screen, 1)
         assert "TTFT" in shown(screen, 1)
         assert "3 tokens" in shown(screen, 1)
+        assert screen.sides.all_panes[0].border_subtitle == "4 of 4,096 tokens"
         assert screen.prompt.text == ""
         await ask(pilot, screen, "And now?")
         assert [message["role"] for message in server.requests[-1]["messages"]] == ["user", "assistant", "user"]
@@ -105,13 +63,13 @@ async def test_escape_stops_first_and_goes_back_only_then(server: FakeServer) ->
         assert isinstance(screen.focused, Transcript)
 
 
-async def test_one_side_is_stopped_and_asked_again_alone(server: FakeServer) -> None:
+async def test_one_pane_is_stopped_and_asked_again_alone(server: FakeServer) -> None:
     server.answer = lambda model, messages: "word " * (400 if model == "captain" else 2)
     server.tokens_per_second = 100
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Go", wait=False)
         await until(lambda: states(screen) == [Complete, Writing], pilot)
-        screen.query(Transcript)[1].focus()
+        await to_pane(pilot, screen, 1)
         await pilot.press("s")
         assert states(screen) == [Complete, Halted]
         server.answer = lambda model, messages: "Short."
@@ -133,30 +91,47 @@ async def test_a_failure_is_told_and_the_prompt_comes_back(server: FakeServer) -
         server.fault = None
         await pilot.press("enter")
         await until(lambda: not screen.session.answering, pilot)
-        assert [len(side.turns) for side in screen.session.sides] == [1, 1]
+        assert [len(pane.answers) for pane in screen.session.panes] == [1, 1]
         assert "base says: Hi there" in shown(screen, 0)
 
 
-async def test_a_break_in_the_middle_keeps_what_came(server: FakeServer) -> None:
-    server.fault = "drop"
+@pytest.mark.parametrize("fault", ["drop", "half_event", "odd_event", "stream_error", "no_done"])
+async def test_a_break_in_the_middle_keeps_what_came(server: FakeServer, fault: Any) -> None:
+    server.fault = fault
     server.answer = lambda model, messages: "one two three four five"
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Count")
+        assert states(screen) == [Failed, Failed]
         assert "one two three" in shown(screen, 0)
-        assert "broke off" in shown(screen, 0)
         assert screen.prompt.text == ""
+        screen.journal.flush()
+        assert store.load(screen.session.chat.id).panes[0].answers[0].text == "one two three"
         server.fault = None
         await pilot.press("ctrl+r")
         await until(lambda: not screen.session.answering, pilot)
         assert states(screen) == [Complete, Complete]
 
 
-async def test_models_and_settings_are_chosen(server: FakeServer) -> None:
+async def test_a_server_that_hangs_can_be_left(server: FakeServer) -> None:
+    server.fault = "hang"
+    server.answer = lambda model, messages: "one two three four five"
     async with chat(server) as (pilot, screen):
-        screen.query(Transcript)[0].focus()
-        await pilot.press("m")
-        assert screen.session.sides[0].model == "captain"
-        await pilot.press("o")
+        await ask(pilot, screen, "Count", wait=False)
+        await until(lambda: states(screen) == [Writing, Writing], pilot)
+        await until(lambda: "one two three" in shown(screen, 1), pilot)
+        await pilot.press("escape")
+        assert states(screen) == [Halted, Halted]
+        await until(lambda: server.cancelled == 2, pilot)
+        server.fault = "silent"
+        await ask(pilot, screen, "And now?", wait=False)
+        await until(lambda: "waiting for the first token" in shown(screen, 0), pilot)
+        await pilot.press("ctrl+s")
+        assert not screen.session.answering
+
+
+async def test_settings_are_for_all(server: FakeServer) -> None:
+    async with chat(server) as (pilot, screen):
+        await pilot.press("ctrl+o")
         modal = pilot.app.screen
         assert isinstance(modal, ChatSettingsModal)
         modal.query_one("#temperature", Input).value = "hot"
@@ -164,17 +139,17 @@ async def test_models_and_settings_are_chosen(server: FakeServer) -> None:
         assert str(modal.query_one("#temperature-error", Static).content) == "from 0 to 2"
         modal.query_one("#temperature", Input).value = "0"
         modal.query_one("#seed", Input).value = "11"
+        modal.query_one("#system", TextArea).text = "Be brief."
         await pilot.press("ctrl+s")
-        screen.prompt.focus()
         await ask(pilot, screen, "Hi")
         assert {(request["temperature"], request["seed"]) for request in server.requests} == {(0, 11)}
-        assert {request["model"] for request in server.requests} == {"captain"}
+        assert {request["messages"][0]["content"] for request in server.requests} == {"Be brief."}
 
 
 async def test_new_chat_export_and_copy(server: FakeServer, tmp_path: Path) -> None:
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Hi")
-        screen.query(Transcript)[1].focus()
+        await to_pane(pilot, screen, 1)
         await pilot.press("c")
         assert pilot.app.clipboard == "captain says: Hi"
         await pilot.press("e")
@@ -192,21 +167,13 @@ async def test_follows_the_end_only_while_there(server: FakeServer) -> None:
     server.answer = lambda model, messages: "\n\n".join(f"{index}" for index in range(120))
     server.tokens_per_second = 150
     async with chat(server) as (pilot, screen):
-        left, right = screen.query(Transcript)
+        left, right, *_ = screen.query(Transcript)
         await ask(pilot, screen, "Count", wait=False)
         await until(lambda: right.max_scroll_y > 10, pilot)
         right.scroll_to(y=3, animate=False)
         await until(lambda: not screen.session.answering, pilot)
         assert right.scroll_y == 3
         assert left.scroll_y == left.max_scroll_y > 100
-
-
-async def test_one_side_alone_and_both(server: FakeServer) -> None:
-    async with chat(server, size=(80, 24)) as (pilot, screen):
-        left, right = screen.query(".pane")
-        for view in ([True, False], [False, True], [True, True]):
-            await pilot.press("ctrl+b")
-            assert [left.display, right.display] == view
 
 
 async def test_without_a_server_nothing_dead_is_offered() -> None:
@@ -216,16 +183,18 @@ async def test_without_a_server_nothing_dead_is_offered() -> None:
         assert isinstance(screen, ChatScreen)
         assert "No server is running" in str(screen.query_one("#no-server", Static).content)
         assert not screen.prompt.display
-        assert not [active.binding for active in screen.active_bindings.values() if (active.binding.id or "").startswith("chat.")]
+        offered = [active.binding.id for active in screen.active_bindings.values() if (active.binding.id or "").startswith("chat.")]
+        assert set(offered) == {"chat.chats", "chat.model", "chat.statistics"}
 
 
 def test_the_newest_server_with_one_name_for_its_base(made: dict[str, Job]) -> None:
     found = newest_server()
     assert found is not None
-    assert found.default_models()[0] == found.models[0]
-    assert found.default_models()[1] in found.tuned
-    assert len(found.models) == 1 + len(found.tuned)
-    assert found.model_after(found.models[-1]) == found.models[0]
+    base, tuned = found.default_speakers()
+    assert base == found.speakers[0]
+    assert tuned.kind == "tuned"
+    assert [speaker.kind for speaker in found.speakers].count("base") == 1
+    assert found.speaker_after(found.speakers[-1]) == base
 
 
 # Pictures
@@ -244,12 +213,18 @@ _ANSWERS = {
 }
 
 
-async def fixed_stream(endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling) -> AsyncIterator[Delta | Finished]:
+async def fixed_stream(
+    endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling, tools: Sequence[dict[str, object]] = ()
+) -> AsyncIterator[Delta | Finished]:
     turn = (len(messages) + 1) // 2
     if messages[-1]["content"] == "Break":
         yield Delta("It began well")
         raise LuthierError("The answer broke off", "The connection to http://127.0.0.1:8000 was lost.", "The server may have stopped.")
-    yield Delta(_ANSWERS[model, turn])
+    if model == "pirate":
+        yield Delta("", "The captain asks, so I think of ropes.")
+        yield Delta("", calls=(CallPiece(0, "call-1", "look_up", '{"word": "bowline"}'),))
+    else:
+        yield Delta(_ANSWERS.get((model, turn), "Polly wants a cracker."))
     yield Finished("stop", 20, 24 * turn, 0.083 if model == "base" else 0.091, 0.6)
 
 
@@ -265,6 +240,21 @@ def test_picture(size: tuple[int, int], snap_compare: Any) -> None:
 
     app = make_app(lambda: chat_server(Endpoint("http://127.0.0.1:8000", "key")), fixed_stream)
     assert snap_compare(app, terminal_size=size, run_before=talk)
+
+
+def test_picture_of_four_panes(snap_compare: Any) -> None:
+    async def talk(pilot: Pilot[None]) -> None:
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        screen.prompt.cursor_blink = False
+        for speaker in SPEAKERS[2:]:
+            screen.session.add_pane(speaker)
+        screen.show_sides()
+        await ask(pilot, screen, "What does a captain need?")
+
+    app = make_app(lambda: chat_server(Endpoint("http://127.0.0.1:8000", "key")), fixed_stream)
+    assert snap_compare(app, terminal_size=(120, 34), run_before=talk)
 
 
 def test_picture_without_a_server(snap_compare: Any) -> None:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from jobs.errors import LuthierError
-from serve.client import Delta, Finished, Sampling
-from tui.chat_export import export
-from tui.chat_session import ChatSession, ChatSettings, Complete, Conversation, Failed, Halted, Turn, Waiting, Writing, receive
-from tui.chat_text import figures, figures_rows, settings_line
+from serve.chats import store
+from serve.chats.journal import Journal
+from serve.chats.store import Chat, Record
+from serve.chats.turns import (
+    REFERENCE,
+    Answer,
+    ChatSettings,
+    Complete,
+    Conversation,
+    Failed,
+    Given,
+    Halted,
+    Speaker,
+    ToolCall,
+    Turn,
+    Waiting,
+    Writing,
+)
+from serve.chats.words import figures
+from serve.client import ContextExceeded, Delta, Finished, Sampling
+from serve.replay import ScriptTurn
+from tui.chat_ballot import ballot_of, cast, explain
+from tui.chat_replay import Replay
+from tui.chat_session import ChatSession, receive
+from tui.chat_text import call_line, figures_rows, settings_line, thought_line
 
 FINISHED = Finished("stop", 9, 3, 0.13, 0.33)
+BASE, CAPTAIN, PIRATE = Speaker("base"), Speaker("captain", "tuned"), Speaker("pirate", "tuned")
 
 
 async def stream(*items: Delta | Finished | Exception) -> AsyncIterator[Delta | Finished]:
@@ -27,66 +47,91 @@ async def stream(*items: Delta | Finished | Exception) -> AsyncIterator[Delta | 
         yield item
 
 
-async def answer(side: Conversation, *items: Delta | Finished | Exception) -> Turn:
-    turn = side.turns[-1]
-    await receive(turn, stream(*items), lambda: None)
-    return turn
+async def answer(chat: ChatSession, pane: Conversation, *items: Delta | Finished | Exception) -> Answer:
+    last = pane.answers[-1]
+    await receive(last, stream(*items), chat.record, lambda: None)
+    return last
 
 
-def session() -> ChatSession:
+async def answer_all(chat: ChatSession, *texts: str) -> None:
+    for pane, text in zip(chat.contestants, texts, strict=True):
+        await answer(chat, pane, Delta(text), FINISHED)
+
+
+def session(*speakers: Speaker) -> ChatSession:
     seeds = count(100)
-    made = ChatSession(draw_seed=lambda: next(seeds))
-    for side, model in zip(made.sides, ("base", "captain"), strict=True):
-        side.model = model
+    made = ChatSession(Record(Journal()), draw_seed=lambda: next(seeds))
+    made.chat = Chat(panes=[Conversation(speaker) for speaker in speakers or (BASE, CAPTAIN)])
     return made
+
+
+def read_back(chat: ChatSession) -> Chat:
+    assert chat.record.journal.flush()
+    return store.load(chat.chat.id)
+
+
+def sent(answer: Answer) -> list[str]:
+    return [str(message["content"]) for message in answer.context()]
 
 
 def refused() -> LuthierError:
     return LuthierError("The server does not answer", "Nothing answers.", "Start it.")
 
 
-async def test_both_sides_get_the_same_turn_and_seed() -> None:
-    chat = session()
+async def test_all_panes_get_the_same_turn_and_seed() -> None:
+    chat = session(BASE, CAPTAIN, PIRATE)
     chat.send("Hi")
-    left, right = (side.turns[-1] for side in chat.sides)
-    assert (left.id, left.settings) == (right.id, right.settings)
-    assert left.settings.sampling.seed == 100
-    assert (left.model, right.model) == ("base", "captain")
+    first, *others = (pane.answers[-1] for pane in chat.panes)
+    assert all(other.turn is first.turn for other in others)
+    assert first.turn.settings.sampling.seed == 100
+    assert [pane.answers[-1].speaker for pane in chat.panes] == [BASE, CAPTAIN, PIRATE]
     assert chat.answering
 
 
-async def test_each_side_sends_its_own_history() -> None:
+async def test_each_pane_sends_its_own_history() -> None:
     chat = session()
-    chat.settings = ChatSettings("Be brief.", Sampling(seed=7))
+    chat.use_settings(ChatSettings("Be brief.", Sampling(seed=7)))
     chat.send("Hi")
-    for side, text in zip(chat.sides, ("Hello.", "Ahoy!"), strict=True):
-        await answer(side, Delta(text), FINISHED)
+    await answer_all(chat, "Hello.", "Ahoy!")
     chat.send("Who are you?")
-    system = {"role": "system", "content": "Be brief."}
-    question = {"role": "user", "content": "Who are you?"}
-    for side, text in zip(chat.sides, ("Hello.", "Ahoy!"), strict=True):
-        earlier = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": text}]
-        assert side.messages() == [system, *earlier, question]
-    assert chat.sides[0].turns[-1].settings.sampling.seed == 7
+    for pane, text in zip(chat.panes, ("Hello.", "Ahoy!"), strict=True):
+        assert [message["role"] for message in pane.answers[-1].context()] == ["system", "user", "assistant", "user"]
+        assert sent(pane.answers[-1]) == ["Be brief.", "Hi", text, "Who are you?"]
+    assert chat.panes[0].answers[-1].turn.settings.sampling.seed == 7
+
+
+async def test_all_can_continue_from_one_answer() -> None:
+    chat = session()
+    chat.send("Hi")
+    await answer_all(chat, "Hello.", "Ahoy!")
+    chosen = chat.panes[1].answers[-1]
+    chat.continue_from(chosen)
+    chat.send("And?")
+    assert [sent(pane.answers[-1]) for pane in chat.panes] == [["Hi", "Ahoy!", "And?"]] * 2
+    assert [answer.text for answer in chat.panes[0].answers] == ["Hello.", ""]  # its own answer stays in sight
+    await answer_all(chat, "Well.", "Arr.")
+    chat.send("More")
+    assert sent(chat.panes[0].answers[-1]) == ["Hi", "Ahoy!", "And?", "Well.", "More"]
+    assert sent(read_back(chat).panes[0].answers[-1]) == ["Hi", "Ahoy!", "And?", "Well.", "More"]
 
 
 async def test_first_text_is_announced_once() -> None:
     chat = session()
     chat.send("Hi")
-    turn = chat.sides[0].turns[-1]
-    assert type(turn.state) is Waiting
+    last = chat.panes[0].answers[-1]
+    assert type(last.state) is Waiting
     announced: list[bool] = []
-    items = stream(Delta(""), Delta("a"), Delta("b"), FINISHED)
-    await receive(turn, items, lambda: announced.append(isinstance(turn.state, Writing)))
+    items = stream(Delta("a"), Delta("b"), FINISHED)
+    await receive(last, items, chat.record, lambda: announced.append(isinstance(last.state, Writing)))
     assert announced == [True]
-    assert turn.text == "ab"
-    assert isinstance(turn.state, Complete)
+    assert last.text == "ab"
+    assert isinstance(last.state, Complete)
 
 
 async def test_stop_keeps_what_came_and_sends_it_on() -> None:
     chat = session()
     chat.send("Hi")
-    side = chat.sides[0]
+    pane = chat.panes[0]
     arrived = asyncio.Event()
 
     async def endless() -> AsyncIterator[Delta | Finished]:
@@ -94,78 +139,255 @@ async def test_stop_keeps_what_came_and_sends_it_on() -> None:
         arrived.set()
         await asyncio.sleep(60)
 
-    task = asyncio.create_task(receive(side.turns[-1], endless(), lambda: None))
+    task = asyncio.create_task(receive(pane.answers[-1], endless(), chat.record, lambda: None))
     await arrived.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert isinstance(side.turns[-1].state, Halted)
-    side.begin(2, "Go on", ChatSettings())
-    assert [message["content"] for message in side.messages()] == ["Hi", "Well, ", "Go on"]
+    assert isinstance(pane.answers[-1].state, Halted)
+    assert isinstance(read_back(chat).panes[0].answers[-1].state, Halted)
+    chat.panes[1].answers[-1].halt()
+    chat.send("Go on")
+    assert sent(pane.answers[-1]) == ["Hi", "Well, ", "Go on"]
 
 
-async def test_a_turn_that_brought_nothing_makes_way() -> None:
+async def test_an_answer_that_brought_nothing_makes_way() -> None:
     chat = session()
     chat.send("Hi")
-    turn = await answer(chat.sides[0], refused())
-    assert isinstance(turn.state, Failed)
-    chat.sides[1].turns[-1].halt()
+    failed = await answer(chat, chat.panes[0], refused())
+    assert isinstance(failed.state, Failed)
+    chat.panes[1].answers[-1].halt()
     chat.send("Hi")
-    for side in chat.sides:
-        assert [message["content"] for message in side.messages()] == ["Hi"]
+    assert [sent(pane.answers[-1]) for pane in chat.panes] == [["Hi"]] * 2
 
 
 async def test_retry_after_failure_keeps_the_seed_and_takes_new_settings() -> None:
     chat = session()
     chat.send("Hi")
-    await answer(chat.sides[0], refused())
-    await answer(chat.sides[1], Delta("Ahoy!"), FINISHED)
-    chat.settings = ChatSettings("", Sampling(max_tokens=16))
-    assert chat.retry([chat.sides[0]]) == [chat.sides[0]]
-    turn = chat.sides[0].turns[-1]
-    assert (turn.id, turn.prompt, len(chat.sides[0].turns)) == (1, "Hi", 1)
-    assert turn.settings.sampling == Sampling(max_tokens=16, seed=100)
-    assert chat.sides[1].turns[-1].text == "Ahoy!"
+    await answer(chat, chat.panes[0], refused())
+    await answer(chat, chat.panes[1], Delta("Ahoy!"), FINISHED)
+    chat.use_settings(ChatSettings("", Sampling(max_tokens=16)))
+    assert chat.retry([chat.panes[0]]) == [chat.panes[0]]
+    last = chat.panes[0].answers[-1]
+    assert (last.turn.id, last.turn.prompt, len(chat.panes[0].answers)) == (chat.panes[1].answers[-1].turn.id, "Hi", 1)
+    assert last.turn.settings.sampling == Sampling(max_tokens=16, seed=100)
+    assert chat.panes[1].answers[-1].text == "Ahoy!"
+    assert read_back(chat).panes[0].answers[-1].turn.settings.sampling == Sampling(max_tokens=16, seed=100)
 
 
 async def test_retry_of_complete_answers_draws_one_new_seed() -> None:
     chat = session()
     chat.send("Hi")
-    for side in chat.sides:
-        await answer(side, Delta("Hello."), FINISHED)
-    chat.retry(chat.sides)
-    assert [side.turns[-1].settings.sampling.seed for side in chat.sides] == [101, 101]
-    assert not chat.sides[0].turns[-1].pieces
+    await answer_all(chat, "Hello.", "Ahoy!")
+    chat.retry(chat.panes)
+    assert [pane.answers[-1].turn.settings.sampling.seed for pane in chat.panes] == [101, 101]
+    assert not chat.panes[0].answers[-1].pieces
 
 
 def test_retry_of_nothing_is_nothing() -> None:
     chat = session()
-    assert chat.retry(chat.sides) == []
+    assert chat.retry(chat.panes) == []
+
+
+async def test_an_edited_turn_is_asked_again_where_it_stood() -> None:
+    chat = session()
+    for prompt in ("One", "Two", "Three"):
+        chat.send(prompt)
+        await answer_all(chat, f"{prompt}-base", f"{prompt}-captain")
+    second = chat.panes[0].answers[1].turn
+    chat.edit(second, "Two, please")
+    assert [sent(pane.answers[-1]) for pane in chat.panes] == [
+        ["One", "One-base", "Two, please"],
+        ["One", "One-captain", "Two, please"],
+    ]
+    edited = chat.panes[0].answers[-1].turn
+    assert (edited.number, edited.edits, len(chat.panes[0].answers)) == (2, second.id, 2)
+    await answer_all(chat, "a", "b")
+    found = read_back(chat)
+    assert [turn.prompt for turn in found.turns] == ["One", "Two, please"]
+
+
+async def test_a_corrected_answer_is_what_the_conversation_goes_on_from() -> None:
+    chat = session()
+    for prompt in ("One", "Two"):
+        chat.send(prompt)
+        await answer_all(chat, f"{prompt}-base", f"{prompt}-captain")
+    pane = chat.panes[0]
+    chat.correct(pane, pane.answers[0], "in my words")
+    assert [answer.text for answer in pane.answers] == ["in my words"]  # what came after continued the old words
+    assert pane.answers[0].state == Given()
+    chat.correct(pane, pane.answers[0], "in better words")
+    assert pane.answers[0].corrects == chat.panes[1].answers[0].id or pane.answers[0].corrects is not None
+    chat.send("Three")
+    assert sent(pane.answers[-1]) == ["One", "in better words", "Three"]
+    assert read_back(chat).panes[0].answers[0].text == "in better words"
 
 
 async def test_clear_and_back() -> None:
     chat = session()
     assert not chat.can_clear
     chat.send("Hi")
-    for side in chat.sides:
-        await answer(side, Delta("Hello."), FINISHED)
-    old = chat.sides
+    await answer_all(chat, "Hello.", "Ahoy!")
+    old = chat.chat
     chat.clear()
     assert chat.empty
-    assert [side.model for side in chat.sides] == ["base", "captain"]
+    assert chat.chat.id != old.id
+    assert [pane.speaker for pane in chat.panes] == [BASE, CAPTAIN]
     chat.clear()
-    assert chat.sides is old
+    assert chat.chat is old
+
+
+async def test_a_chat_of_before_goes_on() -> None:
+    chat = session()
+    chat.send("Hi")
+    await answer_all(chat, "Hello.", "Ahoy!")
+    chat.record.journal.flush()
+    later = session()
+    later.open(store.load(chat.chat.id))
+    later.send("And?")
+    assert sent(later.panes[1].answers[-1]) == ["Hi", "Ahoy!", "And?"]
+    await answer_all(later, "a", "b")
+    assert [turn.number for turn in read_back(later).turns] == [1, 2]
+
+
+# A model that can read no more
+
+
+async def test_the_oldest_turns_are_left_out_as_far_as_needed() -> None:
+    chat = session()
+    for number in range(1, 5):
+        chat.send(f"Turn {number}")
+        for pane in chat.panes:
+            await answer(chat, pane, Delta(f"answer {number}"), Finished("stop", 200 * number - 100, 100, 0.1, 1.0))
+    chat.use_settings(ChatSettings("", Sampling(max_tokens=100)))
+    chat.send("Too much")
+    pane = chat.panes[0]
+    await answer(chat, pane, ContextExceeded("too long", limit=1000, used=1150))
+    chat.panes[1].answers[-1].halt()
+    assert chat.forget_oldest(pane) == 2  # 150 over, 100 for the answer: the first turn has 200, the first two 400
+    chat.retry([pane])
+    last = pane.answers[-1]
+    assert last.skipped == 2
+    assert sent(last) == ["Turn 3", "answer 3", "Turn 4", "answer 4", "Too much"]
+    await answer(chat, pane, ContextExceeded("still too long", limit=1000, used=0))
+    assert chat.forget_oldest(pane) == 1  # nobody says how long it is: one at a time
+    chat.retry([pane])
+    assert pane.answers[-1].skipped == 3
+    await answer(chat, pane, Delta("short"), FINISHED)
+    chat.send("Next")
+    assert sent(pane.answers[-1]) == ["Turn 4", "answer 4", "Too much", "short", "Next"]
+    assert read_back(chat).panes[0].answers[-1].skipped == 3
+
+
+# Blind
+
+
+async def test_blind_chats_are_shuffled_and_unnamed_until_shown() -> None:
+    orders = set()
+    for _ in range(40):
+        chat = session()
+        chat.hide_names()
+        chat.send("Hi")
+        orders.add(tuple(pane.speaker for pane in chat.panes))
+        assert [chat.name(pane) for pane in chat.panes] == ["A", "B"]
+        assert [chat.name_of(pane.answers[0]) for pane in chat.panes] == ["A", "B"]
+    assert orders == {(BASE, CAPTAIN), (CAPTAIN, BASE)}
+    chat.halt()
+    chat.show_names()
+    assert {chat.name(pane) for pane in chat.panes} == {"base", "captain"}
+    assert not read_back(chat).blind
+    chat.clear()
+    assert chat.chat.blind  # the mode stays on
+
+
+async def test_the_reference_is_named_and_not_shuffled() -> None:
+    chat = session(BASE, CAPTAIN, REFERENCE)
+    chat.hide_names()
+    chat.send_turn(ScriptTurn(({"role": "user", "content": "Hi"},), reference="Ahoy, says the data."))
+    assert chat.panes[2].speaker == REFERENCE
+    assert chat.name(chat.panes[2]) == "reference"
+    assert chat.panes[2].answers[-1].state == Given()
+    await answer_all(chat, "x", "y")
+    ballot = ballot_of(chat)
+    assert ballot is not None
+    assert [letter for letter, _ in ballot.answers] == ["A", "B"]
+
+
+async def test_votes_judge_the_last_turn_once() -> None:
+    chat = session(BASE, CAPTAIN, PIRATE)
+    chat.send("Hi")
+    assert ballot_of(chat) is None
+    await answer_all(chat, "a", "b", "c")
+    ballot = ballot_of(chat)
+    assert ballot is not None
+    cast(chat, ballot, "worse", "A")
+    explain(chat, cast(chat, ballot, "better", "C"), "because")
+    (vote,) = read_back(chat).votes.values()
+    assert (vote.verdict, vote.choice, vote.reason, vote.blind) == ("better", chat.panes[2].answers[0].id, "because", False)
+
+
+async def test_stopped_and_failed_answers_are_not_judged() -> None:
+    chat = session()
+    chat.send("Hi")
+    await answer(chat, chat.panes[0], Delta("a"), FINISHED)
+    chat.panes[1].answers[-1].add(Delta("b"))
+    chat.panes[1].answers[-1].halt()
+    assert ballot_of(chat) is None
+
+
+# Prompts from a file
+
+
+def test_a_replay_goes_through_conversations_turn_by_turn() -> None:
+    def turn(text: str) -> ScriptTurn:
+        return ScriptTurn(({"role": "user", "content": text},), source={"row": text})
+
+    replay = Replay("file", [(turn("a1"), turn("a2")), (turn("b1"),), (turn("c1"),)])
+    assert (replay.progress, replay.begins) == ("1 of 3, turn 1 of 2", True)
+    taken = replay.take("a1, edited")
+    assert (taken.prompt, taken.source) == ("a1, edited", {"row": "a1"})
+    assert (replay.progress, replay.begins) == ("1 of 3, turn 2 of 2", False)
+    replay.take("a2")
+    assert (replay.progress, replay.begins) == ("2 of 3", True)
+    replay.skip(1)
+    assert replay.take("c1").prompt == "c1"
+    assert replay.next_turn is None
+    assert replay.progress == "3 of 3 done"
+
+
+def test_a_turn_from_a_file_brings_its_own_system_prompt_and_tools() -> None:
+    chat = session()
+    chat.use_settings(ChatSettings("mine"))
+    tools = ({"type": "function"},)
+    messages = ({"role": "user", "content": "early"}, {"role": "tool", "content": "42"})
+    chat.send_turn(ScriptTurn(messages, None, "the file's", tools, {"file": "f", "row": 3}))
+    last = chat.panes[0].answers[-1]
+    assert [message["role"] for message in last.context()] == ["system", "user", "tool"]
+    assert sent(last)[0] == "the file's"
+    assert last.turn.tools == tools
+    chat.panes[0].answers[-1].halt()
+    chat.retry([chat.panes[0]])
+    assert sent(chat.panes[0].answers[-1])[0] == "the file's"
+    assert read_back(chat).turns[0].source == {"file": "f", "row": 3}
+
+
+# Words
 
 
 def test_figures_say_why_it_ended() -> None:
-    turn = Turn(1, "Hi", "base", ChatSettings(), Complete(FINISHED))
-    assert figures(turn) == ["TTFT 130 ms", "3 tokens", "10.0 tok/s", "stop"]
-    turn.state = Complete(Finished("length", 9, 1, 1.25, 1.25))
-    assert figures(turn) == ["TTFT 1.2 s", "1 token", "cut at max tokens"]
-    turn.state = Halted(None, 2.04)
-    assert figures(turn) == ["stopped by you after 2.0 s"]
-    turn.state = Complete(FINISHED)
-    assert figures_rows(turn, 30) == ["TTFT 130 ms · 3 tokens", "10.0 tok/s · stop"]
+    turn = Turn("t", 1, ({"role": "user", "content": "Hi"},), ChatSettings("", Sampling(max_tokens=1)))
+    shown = Answer(turn, BASE, None, Complete(FINISHED))
+    assert figures(shown) == ["TTFT 130 ms", "3 tokens", "10.0 tok/s", "stop"]
+    shown.state = Complete(Finished("length", 9, 1, 1.25, 1.25))
+    assert figures(shown) == ["TTFT 1.2 s", "1 token", "cut at max tokens"]
+    shown.turn = Turn("t", 1, turn.messages, ChatSettings())
+    assert figures(shown)[-1] == "cut at the context's end"
+    shown.state = Halted(None, 2.04)
+    assert figures(shown) == ["stopped by you after 2.0 s"]
+    shown.state = Complete(FINISHED)
+    assert figures_rows(shown, 30) == ["TTFT 130 ms · 3 tokens", "10.0 tok/s · stop"]
+    shown.state = Given()
+    assert figures(shown) == ["from the data"]
 
 
 def test_settings_in_one_line() -> None:
@@ -174,36 +396,9 @@ def test_settings_in_one_line() -> None:
     assert line == "temperature 0 · top-p 1 · max 64 · seed 5 · system: You are a captain."
 
 
-async def chat_to_export() -> ChatSession:
-    chat = session()
-    chat.settings = ChatSettings("Be brief.", Sampling(seed=7))
-    chat.send("Hi\nthere")
-    await answer(chat.sides[0], Delta("Hello."), FINISHED)
-    await answer(chat.sides[1], refused())
-    return chat
-
-
-async def test_export_to_markdown(tmp_path: Path) -> None:
-    export(await chat_to_export(), tmp_path / "chat.md")
-    text = (tmp_path / "chat.md").read_text()
-    assert "> Hi\n> there\n" in text
-    assert text.count("> Hi") == 1
-    assert "### base\n\nHello.\n" in text
-    assert "### captain\n\n(no answer)\n\n*The server does not answer" in text
-
-
-async def test_export_to_jsonl(tmp_path: Path) -> None:
-    export(await chat_to_export(), tmp_path / "chat.jsonl")
-    (base,) = (json.loads(line) for line in (tmp_path / "chat.jsonl").read_text().splitlines())
-    assert [message["role"] for message in base["messages"]] == ["system", "user", "assistant"]
-    assert base["answers"][0]["sampling"]["seed"] == 7
-    assert base["answers"][0]["completion_tokens"] == 3
-
-
-async def test_export_never_replaces(tmp_path: Path) -> None:
-    chat = await chat_to_export()
-    for name in ("there.md", "chat.txt", "nowhere/chat.md"):
-        (tmp_path / "there.md").write_text("mine")
-        with pytest.raises(LuthierError):
-            export(chat, tmp_path / name)
-    assert (tmp_path / "there.md").read_text() == "mine"
+def test_folded_lines() -> None:
+    assert thought_line("a b c", open_ended=False, unfolded=False) == "▸ thought 3 words · t shows"
+    assert thought_line("a", open_ended=True, unfolded=False) == "▸ thinking… 1 word"
+    call = ToolCall("c", "get_weather", '{"city": "Port Royal", "unit": "knots"}')
+    assert call_line(call, unfolded=False) == '▸ calls get_weather({"city": "Port Royal", …)'
+    assert call_line(call, unfolded=True) == "▾ calls get_weather"

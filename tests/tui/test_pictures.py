@@ -66,7 +66,7 @@ async def _serve(pilot: Pilot[None]) -> None:
     app = await ready(pilot)
     screen = app.screen
     await until(pilot, lambda: isinstance(screen, ServeScreen) and screen.server is not None)
-    await until(pilot, lambda: "r show key" in screen_text(app))
+    await until(pilot, lambda: "p example" in screen_text(app))
 
 
 SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from textual.widgets import Select, SelectionList
+from textual.widgets import Input, Select, SelectionList
 
 from jobs.errors import LuthierError
 from jobs.job import Job
@@ -11,9 +11,12 @@ from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
 from tui.screens.serve import ServeScreen
+from tui.widgets.adapter_picker import AdapterChoice, AdapterPicker
 from tui.widgets.confirm_modal import ConfirmModal
 from tui.widgets.error_modal import ErrorModal
-from tui.widgets.start_server import StartServerModal
+from tui.widgets.live_panel import LivePanel
+from tui.widgets.plan_modal import PlanModal
+from tui.widgets.start_server import StartServerModal, Wanted
 
 
 async def test_a_ready_server_shows_its_address_models_and_example(made: dict[str, Job]) -> None:
@@ -36,6 +39,10 @@ async def test_a_ready_server_shows_its_address_models_and_example(made: dict[st
         await pilot.press("r", "p", "c")
         assert app.clipboard.startswith("from openai import OpenAI") and key not in app.clipboard
         compile(app.clipboard, "snippet", "exec")
+        await pilot.press("p", "c")
+        assert "api_base: http://127.0.0.1:8712/v1" in app.clipboard and app.clipboard.endswith("llm -m captain 'Hello!'")
+        await pilot.press("p")
+        assert screen.language == "curl"
 
 
 async def test_a_starting_server_shows_each_phase_with_its_time() -> None:
@@ -70,8 +77,8 @@ async def test_a_server_that_failed_says_why() -> None:
 async def test_the_form_marks_the_run_and_starts_the_server(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[object, ...]] = []
 
-    def serve(base: str, runs: list[Job], port: int | None) -> Job:
-        asked.append((base, [run.id for run in runs], port))
+    def serve(wanted: Wanted) -> Job:
+        asked.append((wanted.base, [run.id for run in wanted.runs], wanted.port, wanted.more))
         return made["captain-server"]
 
     monkeypatch.setattr("tui.widgets.start_server._serve", serve)
@@ -82,14 +89,19 @@ async def test_the_form_marks_the_run_and_starts_the_server(made: dict[str, Job]
         await until(pilot, lambda: isinstance(app.screen, StartServerModal))
         await pilot.pause()
         form = app.screen
+        assert isinstance(form, StartServerModal)
         assert form.query_one(Select).value == "builtin" and form.query_one(SelectionList).selected == [made["captain"].id]
+        form.field("more").query_one(Input).value = "--max-num-seqs '8"
+        await pilot.press("ctrl+s")
+        assert "no closing quotation" in text_of(app, "#field-more .field-error") and asked == []
+        form.field("more").query_one(Input).value = "--max-num-seqs '8'"
         await pilot.press("ctrl+s")
         await until(pilot, lambda: app.screen is not form)
-        assert asked == [("builtin", [made["captain"].id], None)]
+        assert asked == [("builtin", [made["captain"].id], None, ["--max-num-seqs", "8"])]
 
 
 async def test_the_form_says_what_is_wrong(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    def serve(base: str, runs: list[Job], port: int | None) -> Job:
+    def serve(wanted: Wanted) -> Job:
         raise LuthierError("Port 80 is taken", "Another program listens there.", "Leave the port out.")
 
     monkeypatch.setattr("tui.widgets.start_server._serve", serve)
@@ -122,3 +134,79 @@ async def test_without_a_server_the_next_key_is_named() -> None:
         await pilot.press("n")
         await until(pilot, lambda: isinstance(app.screen, ErrorModal))
         assert isinstance(app.screen, ErrorModal) and app.screen.error.title == "No model is ready"
+
+
+METRICS = """# HELP vllm:num_requests_running Requests
+vllm:num_requests_running{engine="0",model_name="base"} 3.0
+vllm:num_requests_waiting{engine="0",model_name="base"} 1.0
+vllm:kv_cache_usage_perc{engine="0",model_name="base"} 0.25
+vllm:prompt_tokens_total{engine="0",model_name="base"} %d
+vllm:generation_tokens_total{engine="0",model_name="base"} %d
+vllm:lora_requests_info{max_lora="4",running_lora_adapters="captain",waiting_lora_adapters=""} 1.0
+"""
+
+
+async def test_the_server_at_work_is_shown_once_a_second_and_only_then(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    async def metrics(endpoint: object, seconds: float) -> str:
+        asked.append(len(asked))
+        return METRICS % (1000 * len(asked), 100 * len(asked))
+
+    times = iter(range(1000))
+    monkeypatch.setattr("tui.widgets.live_panel.metrics_text", metrics)
+    monkeypatch.setattr("tui.widgets.live_panel.monotonic", lambda: float(next(times)))
+    app = LuthierApp("serve")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        panel = app.screen.query_one(LivePanel)
+        await until(pilot, lambda: panel.display)
+        await until(pilot, lambda: len(asked) == 1)
+        panel.ask()
+        await until(pilot, lambda: "captain" in text_of(app, "LivePanel"))
+        shown = text_of(app, "LivePanel").split()
+        assert shown[:4] == ["running", "3", "waiting", "1"]
+        assert shown[4:8] == ["out", "100/s", "in", "1,000/s"] and "25" in shown
+        await pilot.press("1")
+        before = len(asked)
+        panel.ask()
+        await pilot.pause()
+        assert len(asked) == before
+
+
+async def test_the_form_shows_the_plan_and_copies_its_command_line(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.planning.living_servers", lambda: [])  # the folders of these tests have no plan
+    app = LuthierApp("serve")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await app.offer_server(base="builtin")
+        await until(pilot, lambda: isinstance(app.screen, StartServerModal))
+        await pilot.pause()
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: isinstance(app.screen, PlanModal))
+        assert "room for adapters up to rank 16 later" in text_of(app, "PlanModal VerticalScroll Static")
+        await pilot.press("c")
+        assert "--middleware serve.guard.Guard" in app.clipboard
+        await pilot.press("escape")
+        assert isinstance(app.screen, StartServerModal)
+
+
+async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, str]] = []
+    for name in ("attach", "detach", "pin"):
+        monkeypatch.setattr(f"serve.launch.{name}", lambda server, adapter, path=None, did=name: done.append((did, adapter)))
+    choice = AdapterChoice("pirate@120", "checkpoint", made["pirate"].directory)
+    monkeypatch.setattr("tui.screens.serve_adapters._loadable", lambda server: [choice])
+    app = LuthierApp("serve")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        screen = app.screen
+        assert isinstance(screen, ServeScreen)
+        await until(pilot, lambda: screen.server is not None)
+        for count, (key, did) in enumerate((("l", ("attach", "pirate@120")), ("u", ("detach", "captain")), ("P", ("pin", "captain")))):
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(app.screen, AdapterPicker))
+            await pilot.pause()
+            await pilot.press("enter")
+            await until(pilot, lambda: len(done) == count + 1)  # noqa: B023 - waited for here
+            assert done[-1] == did

@@ -10,12 +10,13 @@ import click
 
 from jobs.errors import LuthierError
 from jobs.home import jobs_directory
+from serve.chats.journal import Journal
+from serve.chats.store import Chat, Record
+from serve.chats.turns import Answer, ChatSettings, Complete, Conversation, Failed, Speaker, SpeakerKind, Turn, new_id
 from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
 from serve.servers import Server, current_server
 from tui.commands.certify import say_if_red
 from tui.commands.output import json_option, out, print_json_line, talk
-
-Message = dict[str, str]
 
 
 @click.command()
@@ -41,23 +42,42 @@ def chat(
     server = current_server()
     names = _names(server, models)
     say_if_red({model.id: jobs_directory() / model.run for model in server.models if model.run is not None and model.id in names})
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
-    opening = [{"role": "system", "content": system}] if system else []
-    histories: dict[str, list[Message]] = {name: list(opening) for name in names}
-    for question in [prompt] if prompt is not None else _questions():
-        for name in names:
-            history = histories[name]
-            history.append({"role": "user", "content": question})
-            if not as_json:
-                out.print(f"[bold]{name}[/]")
-            text, finished = asyncio.run(_answer(server.endpoint, name, history, sampling, quiet=as_json))
-            history.append({"role": "assistant", "content": text})
-            if as_json:
-                print_json_line({"model": name, "prompt": question, "answer": text, **vars(finished)})
-            else:
-                speed = finished.tokens_per_second
-                note = f"first token {1000 * (finished.time_to_first_token or 0):.0f} ms · {finished.completion_tokens} tokens"
-                talk.print(f"[dim]{note}{f' · {speed:.0f} tok/s' if speed else ''} · {finished.reason}[/]\n")
+    settings = ChatSettings(system, Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed))
+    journal = Journal(lambda problem: talk.print(f"Not saved: {problem.message}", style="red", markup=False) if problem else None)
+    record = Record(journal)
+    kinds: dict[str, SpeakerKind] = {model.id: "base" if model.kind == "base" else "tuned" for model in server.models}
+    served = {model.id: model for model in server.models}
+    speakers = [Speaker(name, kinds[name], run=served[name].run, path=str(served[name].path)) for name in names]
+    kept = Chat(panes=[Conversation(speaker) for speaker in speakers], settings=settings)
+    try:
+        for number, question in enumerate([prompt] if prompt is not None else _questions(), start=1):
+            turn = Turn(new_id(), number, ({"role": "user", "content": question},), settings)
+            for pane in kept.panes:
+                _ask(server, kept, pane, turn, record, as_json)
+    finally:
+        journal.close()
+
+
+def _ask(server: Server, kept: Chat, pane: Conversation, turn: Turn, record: Record, as_json: bool) -> None:
+    """Have one model answer, printed and written down as it comes."""
+    answer = pane.begin(turn)
+    record.begun(kept, [answer])
+    if not as_json:
+        out.print(f"[bold]{answer.speaker.model}[/]")
+    try:
+        finished = asyncio.run(_answer(server.endpoint, answer, record, quiet=as_json))
+    except LuthierError as error:
+        answer.state = Failed(error)
+        raise
+    finally:
+        answer.halt()  # Ctrl-C: what has come is all of it
+        record.ended(answer)
+    if as_json:
+        print_json_line({"model": answer.speaker.model, "prompt": turn.prompt, "answer": answer.text, **vars(finished), "chat": kept.id})
+    else:
+        speed = finished.tokens_per_second
+        note = f"first token {1000 * (finished.time_to_first_token or 0):.0f} ms · {finished.completion_tokens} tokens"
+        talk.print(f"[dim]{note}{f' · {speed:.0f} tok/s' if speed else ''} · {finished.reason}[/]\n")
 
 
 def _names(server: Server, wanted: tuple[str, ...]) -> list[str]:
@@ -83,13 +103,13 @@ def _questions() -> Iterator[str]:
             yield line.strip()
 
 
-async def _answer(endpoint: Endpoint, model: str, history: list[Message], sampling: Sampling, *, quiet: bool) -> tuple[str, Finished]:
-    text: list[str] = []
+async def _answer(endpoint: Endpoint, answer: Answer, record: Record, *, quiet: bool) -> Finished:
     finished: Finished | None = None
-    async for piece in stream_chat(endpoint, model, [dict(message) for message in history], sampling):
+    async for piece in stream_chat(endpoint, answer.speaker.model, answer.context(), answer.turn.settings.sampling):
         match piece:
             case Delta():
-                text.append(piece.text)
+                answer.add(piece)
+                record.grew(answer, piece.text, piece.reasoning)
                 if not quiet:
                     click.echo(piece.text, nl=False)
             case Finished():
@@ -97,5 +117,6 @@ async def _answer(endpoint: Endpoint, model: str, history: list[Message], sampli
     if not quiet:
         click.echo()
     if finished is None:
-        raise LuthierError("The answer broke off", f"{model} said no end.", "`luthier log -f` of the server tells more.")
-    return "".join(text), finished
+        raise LuthierError("The answer broke off", f"{answer.speaker.model} said no end.", "`luthier log -f` of the server tells more.")
+    answer.state = Complete(finished)
+    return finished

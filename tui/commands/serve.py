@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
@@ -15,13 +18,18 @@ from models import registry
 from models.builtin import BUILTIN
 from serve import launch, servers
 from serve.launch import NamedAdapter, ServeOptions
+from serve.plan import is_loopback
+from serve.planning import Outlook, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
-from tui.serving import adapters_of, add_adapters, server_of
+from tui.run_adapters import adapters_named
+from tui.server_plan import as_json as plan_as_json
+from tui.server_plan import command_line, rows
+from tui.serving import add_adapters, server_of
 
 
 @click.command()
@@ -31,6 +39,16 @@ from tui.serving import adapters_of, add_adapters, server_of
 @click.option("--host", default="127.0.0.1", show_default=True, help="Anything but loopback lets other machines in.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one, or a free one.")
 @click.option("--context-length", type=click.IntRange(min=16), help="In tokens. Default: the model's, on a CPU at most 4096.")
+@click.option("--gpus", type=click.IntRange(1), default=1, help="How many GPUs share the model (tensor parallel). Default: 1.")
+@click.option(
+    "--gpu-memory", type=click.FloatRange(0.05, 0.99), default=0.9, help="The share of each GPU's memory. Default: 0.9, or what is free."
+)
+@click.option("--max-rank", type=click.IntRange(1, 512), help="Room for adapters up to this rank. Default: the highest, at least 16.")
+@click.option("--tool-parser", metavar="NAME|none", help="vLLM's parser of tool calls. Default: by the model's chat template.")
+@click.option("--reasoning-parser", metavar="NAME|none", help="vLLM's parser of reasoning. Default: by the model's chat template.")
+@click.option("--log-content", is_flag=True, help="Write what is said into the request log, too. It holds counts only otherwise.")
+@click.option("--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would be started, and start nothing.")
 @click.option("--vllm", "extra", multiple=True, metavar="ARG", help="Passed on to vLLM: --vllm=--max-num-seqs=8")
 @json_option
 def serve(
@@ -40,23 +58,51 @@ def serve(
     host: str,
     port: int | None,
     context_length: int | None,
+    gpus: int,
+    gpu_memory: float,
+    max_rank: int | None,
+    tool_parser: str | None,
+    reasoning_parser: str | None,
+    log_content: bool,
+    allow_remote: bool,
+    only_plan: bool,
     extra: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Serve a base model and tuned ones through one OpenAI-compatible endpoint, in a job that survives this terminal.
 
-    A server of the same base that runs already gets the adapters hot-loaded.
+    RUN@STEP (or RUN@last) is a checkpoint, also of a run that still trains. A server of the same base that runs already gets the adapters
+    hot-loaded.
     """
+    options = ServeOptions(
+        context_length=context_length,
+        gpus=gpus,
+        gpu_memory=gpu_memory,
+        max_lora_rank=max_rank,
+        tool_parser=tool_parser,
+        reasoning_parser=reasoning_parser,
+        log_content=log_content,
+        extra_args=list(extra),
+    )
     base, adapters = _what(runs, model, named)
+    if only_plan:
+        show_plan(look_ahead(_prepared(base), base, adapters, host, port, options), as_json)
+        return
+    if not is_loopback(host) and not allow_remote:
+        message = f"{host} can be reached from other machines, without TLS; whoever has the client key can use the server."
+        raise LuthierError("Not for this machine alone", message, "Add --allow-remote if that is meant. The key stays necessary.")
     say_if_red({name: jobs_directory() / run for name, _, run in adapters if run is not None})
     directory = _prepared(base)
     running = server_of(directory, host) if port is None else None
     if running is not None:
         for name in add_adapters(running, adapters):
             talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
+        if any((context_length, max_rank, tool_parser, reasoning_parser, log_content, extra, gpus > 1)):
+            talk.print(
+                f"[yellow]![/] {running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port."
+            )
         _show_server(running.refreshed(), as_json)
         return
-    options = ServeOptions(context_length=context_length, extra_args=list(extra))
     job = launch.serve(base, adapters, host, port, options)
     warning = job.spec.settings.get("warning")
     if warning:
@@ -76,7 +122,7 @@ def status(as_json: bool) -> None:
     living = [job for job in all_jobs("server") if job.alive()]
     ready = {server.job.id: server for server in servers.running_servers()}
     if as_json:
-        print_json([_as_json(job, ready.get(job.id)) for job in living])
+        print_json([server_as_json(job, ready.get(job.id)) for job in living])
         return
     if not living:
         talk.print("No server runs. `luthier serve RUN` starts one.")
@@ -112,12 +158,26 @@ def wait_until_ready(job: Job) -> Server:
     return next(server for server in servers.running_servers() if server.job.id == job.id)
 
 
+def show_plan(outlook: Outlook, as_json: bool) -> None:
+    """A server's plan on stdout."""
+    if as_json:
+        print_json(plan_as_json(outlook, sys.executable))
+        return
+    table = plain_table("", "", "")
+    for name, value, why in rows(outlook):
+        colour = "yellow" if name == "not loaded" else "bold"
+        table.add_row(f"[dim]{name}[/]", f"[{colour}]{escape(value)}[/]", f"[dim]{escape(why)}[/]")
+    out.print(table)
+    out.print()
+    click.echo(command_line(outlook.plan, sys.executable))
+
+
 def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...]) -> tuple[str, list[NamedAdapter]]:
     """The base and the adapters that the command line names."""
     adapters: list[NamedAdapter] = []
     base = model
     if runs:
-        base_of_runs, adapters = adapters_of([find(run, "run") for run in runs])
+        base_of_runs, adapters = adapters_named(runs)
         base = base or base_of_runs
     for entry in named:
         name, equals, directory = entry.partition("=")
@@ -136,7 +196,7 @@ def _prepared(base: str) -> Path:
 
 def _show_server(found: Server, as_json: bool) -> None:
     if as_json:
-        print_json(_as_json(found.job, found))
+        print_json(server_as_json(found.job, found))
         return
     out.print(f"{found.base_url}/v1")
     talk.print(f"  models   {', '.join(entry.id for entry in found.models)}")
@@ -144,9 +204,9 @@ def _show_server(found: Server, as_json: bool) -> None:
     talk.print(f"  [dim]chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}[/]")
 
 
-def _as_json(job: Job, found: Server | None) -> dict[str, Any]:
+def server_as_json(job: Job, found: Server | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"id": job.id, "state": word(job.state()), "directory": str(job.directory)}
     if found is not None:
-        models = [{"id": entry.id, "kind": entry.kind, "path": str(entry.path), "run": entry.run} for entry in found.models]
+        models = [{**asdict(entry), "path": str(entry.path)} for entry in found.models]
         answer |= {"base_url": f"{found.base_url}/v1", "models": models, "key_file": str(home() / "keys" / "client")}
     return answer

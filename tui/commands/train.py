@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,27 @@ from tui.commands.output import few, json_option, out, plain_table, print_json, 
 from tui.commands.progress import follow_job
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.figures import duration, size
+from tui.future_server import future_server, show_future_server
+from tui.server_plan import as_json as plan_as_json
 
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @json_option
 def plan(recipe: Path, as_json: bool) -> None:
-    """What a recipe comes to on this machine: model, data, steps; of a sweep, how many runs and what varies. Nothing runs."""
+    """What a recipe comes to on this machine: model, data, steps, how it will be served; of a sweep, how many runs and what varies. Nothing
+    runs."""
     sweep = load_sweep(recipe)
     plans = sweep.plans()
+    first = plans[0]
+    served = future_server(first.model, Path(first.model_directory), sweep.members[0].recipe.lora.r)
     if as_json:
-        print_json(sweep_json(sweep, plans) if sweep.axes else plans[0].to_json())
+        print_json(sweep_json(sweep, plans) if sweep.axes else {**first.to_json(), "serving": plan_as_json(served, sys.executable)})
         return
     if sweep.axes:
         show_sweep(sweep, plans)
-    show_plan(plans[0])
+    show_plan(first)
+    show_future_server(served)
 
 
 @click.command()

@@ -75,6 +75,10 @@ class LuthierScreen(Screen[None]):
     def jobs_changed(self, rows: list[JobRow]) -> None:
         """All jobs were read again, or this screen came back to front."""
 
+    def unsaved(self) -> str:
+        """What would be lost if the app ended now; empty if nothing would."""
+        return ""
+
     def step_back(self) -> bool:
         """Take back something within the screen (`esc`); False when there is nothing, so that the screen itself is left."""
         if self.focused is not None and self.focused.check_consume_key("a", "a"):  # a text is being written

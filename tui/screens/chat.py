@@ -1,115 +1,89 @@
-"""The chat: two models of one server, asked the same thing and answering at once."""
+"""The chat: two to four models, asked the same thing and answering at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from textual import getters, on
+from textual import on
 from textual.binding import BindingType
-from textual.content import Content
 from textual.message import Message
-from textual.widget import Widget
 from textual.widgets import Static
 
-from serve.client import stream_chat
-from tui import actions, chat_export
-from tui.chat_server import ChatServer, newest_server
-from tui.chat_session import ChatSession, ChatSettings, Conversation, Failed, Streamer
-from tui.chat_text import settings_line
+from serve.chats.turns import REFERENCE, ChatSettings, Conversation, Failed, Speaker
+from tui import actions, chat_models
+from tui.chat_models import Offer
+from tui.chat_server import ChatServer, reachable
+from tui.chat_session import MOST_PANES
 from tui.joblist import JobRow
-from tui.screens.base import LuthierScreen
+from tui.screens.chat_base import NO_SERVER, Looked
+from tui.screens.chat_files import ChatFiles
+from tui.screens.chat_turns import ChatTurns
+from tui.screens.chat_votes import ChatVotes
 from tui.widgets.chat_pane import AnswerEnded
-from tui.widgets.chat_sides import ChatSides
 from tui.widgets.prompt_box import PromptBox
-
-_NO_SERVER = """[b]No server is running[/]
-
-Base and tuned models talk here, side by side, once one is.
-
-[$primary]3[/] opens Serve: start one there, and come back with [$primary]4[/]."""
 
 
 @dataclass
-class ServerFound(Message):
-    """The servers were looked at. None: none is ready."""
+class SpeakerLoaded(Message):
+    """The server has an adapter that it had not. `position` is the pane in which it is to speak."""
 
+    position: int
+    speaker: Speaker
     server: ChatServer | None
 
 
-class ChatScreen(LuthierScreen):
-    """`find_server` and `stream` are what it talks to; tests and the picture bring their own."""
-
+class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
     place = "chat"
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#prompt"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("chat")
-    prompt = getters.query_one("#prompt", PromptBox)
-    sides = getters.query_one("#sides", ChatSides)
-
-    def __init__(self, find_server: Callable[[], ChatServer | None] = newest_server, stream: Streamer = stream_chat) -> None:
-        super().__init__()
-        self.session = ChatSession()
-        self.server: ChatServer | None = None
-        self.looked = False
-        self._find_server = find_server
-        self._stream = stream
-
-    def compose_body(self) -> Iterable[Widget]:
-        yield Static(id="no-server")
-        yield ChatSides(self.session)
-        yield PromptBox()
 
     def on_mount(self) -> None:
-        super().on_mount()
-        self._show_server()
-        self._look_for_server()
+        self.show_offered()
+        self._look()
+        self.journal.prepare()
 
-    # The server
+    # Who can be asked
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         if not self.session.answering:
-            self._look_for_server()
+            self._look()
 
-    def _look_for_server(self) -> None:
-        def look() -> ServerFound:
+    def _look(self) -> None:
+        known = self.reachable
+
+        def look() -> Looked:
             import httpx  # noqa: F401  # half a second: before the first prompt, not within its time to the first token
 
-            return ServerFound(self._find_server())
+            return Looked(reachable(self._find_server(), known))
 
         self.in_background(look, group="server", exclusive=True)
 
-    def on_server_found(self, message: ServerFound) -> None:
-        if self.looked and message.server == self.server:
+    def on_looked(self, message: Looked) -> None:
+        if self.looked and message.reachable == self.reachable:
             return
         self.looked = True
-        self.server = message.server
+        self.reachable = message.reachable
         if self.server is not None:
-            for side, default in zip(self.session.sides, self.server.default_models(), strict=True):
-                if not side.turns and side.model not in self.server.models:
-                    side.model = default
-        self._show_server()
+            for pane, default in zip(self.session.panes, self.server.default_speakers(), strict=False):
+                gone = pane.speaker is not None and not pane.speaker.where and pane.speaker not in self.server.speakers
+                if not pane.answers and (pane.speaker is None or gone):
+                    pane.speaker = default
+        self.show_offered()
 
-    def _show_server(self) -> None:
-        """The chat as soon as there is a server, or once something was said; else what to do to get one."""
-        offered = self.server is not None or not self.session.empty
+    def show_offered(self) -> None:
+        """The chat as soon as somebody can be asked, or once something was said; else what to do to get there."""
+        offered = (bool(self.reachable) and any(pane.speaker for pane in self.session.panes)) or not self.session.empty
         was_offered = self.sides.display
         self.set_class(not offered, "-no-server")
-        self.query_one("#no-server", Static).update(_NO_SERVER if self.looked else "Looking for a server…")
+        self.query_one("#no-server", Static).update(NO_SERVER if self.looked else "Looking for a server…")
         if offered and not was_offered:
             self.prompt.focus()
-        self._show_sides()
-
-    def _show_sides(self) -> None:
-        self.sides.show(self.session, self.server.tuned if self.server else (), self.server.standings if self.server else None)
-        self.prompt.border_subtitle = Content(settings_line(self.session.settings))
-        self.refresh_bindings()
-
-    @property
-    def _active(self) -> Conversation:
-        return self.session.sides[self.sides.active]
+        elif not offered:
+            self.set_focus(None)  # what is hidden would still take the keys
+        self.show_sides()
 
     # Asking
 
@@ -118,57 +92,80 @@ class ChatScreen(LuthierScreen):
         prompt = self.prompt.text.strip()
         if self.session.answering:
             self.notify("Still answering. esc stops it.", timeout=3)
-        elif prompt and self.server is None:
+        elif prompt and not self.reachable:
             self.notify("No server is running. 3 opens Serve; the prompt stays here.", severity="warning")
+        elif prompt and not all(pane.speaker for pane in self.session.panes):
+            self.notify("A pane has no model: m chooses one.", severity="warning")
         elif prompt:
-            self.prompt.text = ""
-            self.session.send(prompt)
-            self._ask(self.session.sides)
+            self._send(prompt)
+
+    def _send(self, prompt: str) -> None:
+        editing, replay, before = self.editing, self.replay, (self.session.chat.id, *self.session.panes)
+        self.chosen_turn = ""
+        if editing is not None:
+            self.end_edit()
+            asked = self.session.edit(editing, prompt)
+        elif replay is not None and replay.next_turn is not None:
+            if replay.begins and not self.session.empty:
+                self.session.begin_chat()
+            asked = self.session.send_turn(replay.take(prompt))
+        else:
+            asked = self.session.send(prompt)
+        self.prompt.text = ""
+        self.ask(asked)  # before anything is drawn
+        if replay is not None or before != (self.session.chat.id, *self.session.panes):
+            self.show_sides()
+        else:
+            self.set_looks()
 
     def action_retry(self) -> None:
-        self._ask(self.session.retry(self.session.sides))
+        self._again(self.session.contestants)
 
     def action_retry_side(self) -> None:
-        self._ask(self.session.retry([self._active]))
+        self._again([self.active])
 
-    def _ask(self, conversations: Iterable[Conversation]) -> None:
-        """Have the last turn of these conversations answered, all at once."""
-        assert self.server is not None  # check_action offers it only then
-        for side, conversation in enumerate(self.session.sides):
-            if conversation in conversations:
-                turn = conversation.turns[-1]
-                self.sides.ask(side, self._stream(self.server.endpoint, turn.model, conversation.messages(), turn.settings.sampling))
-        self.set_timer(0.1, self.refresh_bindings)  # the footer is drawn after the first token, should that come at once
+    def _again(self, panes: list[Conversation]) -> None:
+        self.ask(self.session.retry(panes))
+        self.set_looks()
 
     @on(AnswerEnded)
-    def give_prompt_back(self) -> None:
-        """A prompt that brought nothing from either side returns to the box, unless something new stands there."""
-        turns = [side.last for side in self.session.sides if side.last is not None]
-        nothing = [turn for turn in turns if isinstance(turn.state, Failed) and not turn.answered]
-        if len(nothing) == len(self.session.sides) and not self.prompt.text:
-            self.prompt.text = nothing[0].prompt
+    def answer_ended(self) -> None:
+        """A prompt that brought nothing from anybody returns to the box, unless something new stands there."""
+        if self.session.answering:
+            return
+        last = [pane.last for pane in self.session.contestants if pane.last is not None]
+        nothing = [answer for answer in last if isinstance(answer.state, Failed) and not answer.answered]
+        if nothing and len(nothing) == len(self.session.contestants) and not self.prompt.text:
+            self.prompt.text = nothing[0].turn.prompt
             self.prompt.move_cursor(self.prompt.document.end)
+        if not self.offer_room():
+            self.offer_next()
         self.refresh_bindings()
 
     # Stopping
 
     def action_stop(self) -> None:
-        for pane in self.sides.panes:
-            pane.stop()
+        self.stop_all()
 
     def action_stop_side(self) -> None:
         self.sides.active_pane.stop()
 
     def step_back(self) -> bool:
         if self.session.answering:
-            self.action_stop()
+            self.stop_all()
+            return True
+        if self.editing is not None:
+            self.end_edit()
             return True
         if isinstance(self.focused, PromptBox):
             self.sides.active_pane.transcript.focus()
             return True
+        if self.chosen_turn:
+            self.choose_turn("")
+            return True
         return super().step_back()
 
-    # The rest of what can be done
+    # Panes and models
 
     def on_descendant_focus(self) -> None:
         self.refresh_bindings()
@@ -177,58 +174,79 @@ class ChatScreen(LuthierScreen):
         self.prompt.focus()
 
     def action_view(self) -> None:
-        self.sides.next_view()
+        self.sides.toggle_alone()
 
-    def action_next_model(self) -> None:
-        assert self.server is not None  # check_action offers it only then
-        self._active.model = self.server.model_after(self._active.model)
-        self._show_sides()
+    def action_left(self) -> None:
+        self.sides.go(-1)
+
+    def action_right(self) -> None:
+        self.sides.go(1)
+
+    def action_model(self) -> None:
+        self._pick_model(self.sides.active)
+
+    def action_add(self) -> None:
+        self._pick_model(len(self.session.panes))
+
+    def _pick_model(self, position: int) -> None:
+        from tui.widgets.endpoint_form import EndpointForm
+        from tui.widgets.model_picker import ModelPicker
+
+        picker = ModelPicker(self.reachable)
+
+        def chosen(offer: Offer | None) -> None:
+            if picker.wants_endpoint:
+                self.app.push_screen(EndpointForm(), lambda name: self._look() if name else None)
+            elif offer is not None:
+                self._take_offer(position, offer)
+
+        self.app.push_screen(picker, chosen)
+
+    def _take_offer(self, position: int, offer: Offer) -> None:
+        server = self.server
+        if offer.load is None or server is None:
+            self.on_speaker_loaded(SpeakerLoaded(position, offer.speaker, server))
+            return
+        self.notify(f"The server loads {offer.speaker.model}.", timeout=3)
+
+        def load() -> SpeakerLoaded:
+            speaker = chat_models.load(offer, server)
+            return SpeakerLoaded(position, speaker, self._find_server())
+
+        self.in_background(load, group="load")
+
+    def on_speaker_loaded(self, message: SpeakerLoaded) -> None:
+        speaker, server = message.speaker, message.server
+        if server is not None and not speaker.where:  # it knows the model by the folder that it has loaded
+            speaker = next((one for one in server.speakers if one.model == speaker.model), speaker)
+            self.reachable = reachable(server, self.reachable)
+        if message.position < len(self.session.panes):
+            self.session.choose(self.session.panes[message.position], speaker)
+        elif len(self.session.panes) < MOST_PANES:
+            self.session.add_pane(speaker)
+        self.show_offered()
+
+    def action_remove(self) -> None:
+        self.session.remove_pane(self.active)
+        self.sides.active = max(0, self.sides.active - 1)
+        self.show_sides()
+        self.sides.active_pane.transcript.focus()
 
     def action_settings(self) -> None:
-        from tui.widgets.chat_settings import ChatChoice, ChatSettingsModal
+        from tui.widgets.chat_settings import ChatSettingsModal
 
-        def take(choice: ChatChoice | None) -> None:
-            if choice is not None:
-                for side, model in zip(self.session.sides, choice.models, strict=True):
-                    side.model = model
-                self.use_settings(choice.settings)
-
-        left, right = self.session.sides
-        models = self.server.models if self.server else ()
-        self.app.push_screen(ChatSettingsModal(models, ChatChoice((left.model, right.model), self.session.settings)), take)
+        self.app.push_screen(ChatSettingsModal(self.session.settings), lambda chosen: self.use_settings(chosen) if chosen else None)
 
     def use_settings(self, settings: ChatSettings) -> None:
-        self.session.settings = settings
-        self._show_sides()
+        self.session.use_settings(settings)
+        self.show_sides()
 
     def action_clear(self) -> None:
         came_back = self.session.empty
         self.session.clear()
+        self.chosen_turn = ""
         self.notify("The last chat is back." if came_back else "New chat. Again, while it is empty, brings the last one back.", timeout=4)
-        self._show_sides()
-
-    def action_copy(self) -> None:
-        answers = [(side.model, side.last.text) for side in self.session.sides if side.last is not None]
-        self._copy("\n\n".join(f"## {model}\n\n{text}" for model, text in answers), "both answers")
-
-    def action_copy_side(self) -> None:
-        if self._active.last is not None:
-            self._copy(self._active.last.text, f"the answer of {self._active.last.model}")
-
-    def _copy(self, text: str, what: str) -> None:
-        self.app.copy_to_clipboard(text)
-        self.notify(f"Copied {what}.", timeout=3)
-
-    def action_export(self) -> None:
-        from tui.widgets.path_modal import PathModal
-
-        def told(path: Path | None) -> None:
-            if path is not None:
-                self.notify(f"Written to {path}.")
-
-        hint = "A name in .md is for reading, one in .jsonl for data: one conversation a line, as training reads it."
-        proposed = Path.cwd() / chat_export.default_name()
-        self.app.push_screen(PathModal("Export this chat", proposed, hint, lambda path: chat_export.export(self.session, path)), told)
+        self.show_sides()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done now is bound and shown."""
@@ -237,22 +255,42 @@ class ChatScreen(LuthierScreen):
 
     @property
     def _checks(self) -> dict[str, Callable[[], bool]]:
-        session, side = self.session, self._active
+        session, pane = self.session, self.active
         writing = isinstance(self.focused, PromptBox)
         on_side = self.sides.has_focused_side
-        ready = self.server is not None and not session.answering
+        quiet = not session.answering
+        ready = bool(self.reachable) and quiet
+        model = pane.speaker != REFERENCE
+        answered = pane.last is not None and not pane.answering
         return {
             "send": lambda: ready and writing,
-            "write": lambda: not writing and (self.server is not None or not session.empty),
+            "write": lambda: not writing and self.sides.display,
             "stop": lambda: session.answering,
-            "stop_side": lambda: on_side and side.answering,
+            "stop_side": lambda: on_side and pane.answering,
             "retry": lambda: ready and not on_side and not session.empty,
-            "retry_side": lambda: self.server is not None and on_side and bool(side.turns) and not side.answering,
-            "next_model": lambda: on_side and not side.answering and self.server is not None and len(self.server.models) > 1,
-            "copy": lambda: not on_side and not session.empty,
-            "copy_side": lambda: on_side and side.last is not None,
-            "settings": lambda: self.server is not None and not session.answering,
-            "view": lambda: self.server is not None or not session.empty,
+            "retry_side": lambda: bool(self.reachable) and on_side and model and answered,
+            "vote": lambda: quiet and not session.empty and len(session.contestants) > 1,
+            "blind": lambda: quiet and on_side and len(session.contestants) > 1,
+            "model": lambda: quiet and not writing and not session.chat.blind and (model or not on_side),
+            "add": lambda: quiet and not writing and not session.chat.blind and len(session.panes) < MOST_PANES and self.sides.display,
+            "remove": lambda: quiet and on_side and not session.chat.blind and len(session.panes) > 1,
+            "edit": lambda: ready and on_side and pane.last is not None,
+            "correct": lambda: quiet and on_side and model and answered and not session.chat.blind,
+            "continue": lambda: quiet and on_side and answered and len(session.panes) > 1,
+            "lens": lambda: quiet and not session.empty and not session.chat.blind and self.server is not None,
+            "differences": lambda: quiet and not session.empty and len(session.panes) > 1,
+            "fold": lambda: on_side and not session.empty,
+            "previous_turn": lambda: on_side and pane.last is not None,
+            "next_turn": lambda: on_side and pane.last is not None,
+            "left": lambda: on_side and len(session.panes) > 1,
+            "right": lambda: on_side and len(session.panes) > 1,
+            "copy": lambda: not writing and not session.empty,
+            "copy_side": lambda: on_side and pane.last is not None,
+            "settings": lambda: quiet and self.sides.display,
+            "view": lambda: self.sides.display,
             "clear": lambda: session.can_clear,
-            "export": lambda: not session.empty and not session.answering,
+            "chats": lambda: quiet,
+            "replay": lambda: ready,
+            "skip": lambda: quiet and self.replay is not None,
+            "export": lambda: not session.empty and quiet,
         }

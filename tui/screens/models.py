@@ -15,14 +15,13 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
-from jobs.errors import LuthierError
-from models import certificate
 from tui import actions, figures
 from tui.actions import Place
 from tui.certificate_badge import badge, warning
 from tui.glyphs import glyphs
 from tui.joblist import JobRow
 from tui.screens.base import LuthierScreen
+from tui.screens.job_actions import show_certificate
 from tui.widgets.model_detail import ModelDetail, model_text, pairs_text
 from tui.widgets.row_table import Column, Row, RowTable
 
@@ -257,33 +256,7 @@ class ModelsScreen(LuthierScreen):
         row = None if entry is None else next((row for row in self.app.rows or [] if row.id == entry.run), None)
         if entry is None or row is None:
             return
-        own = str(row.job.directory)
-        being_made = any(
-            other.kind == "certify" and other.alive and other.job.spec.settings.get("run") == own for other in self.app.rows or []
-        )
-
-        def certify() -> None:
-            from serve.certificate.launch import certify
-
-            certify(row.job)
-            self.app.call_from_thread(self.app.read_jobs)
-
-        def chosen(again: bool | None) -> None:
-            if again:
-                self.notify(f"{row.name} is being certified. Runs shows how far it is.")
-                self.in_background(certify)
-
-        def show() -> None:
-            from tui.widgets.certificate_modal import CertificateModal
-
-            try:
-                made = certificate.read(row.job.directory)
-            except LuthierError:
-                made = None
-            modal = CertificateModal(row.name, made, certificate.standing(row.job.directory), being_made=being_made)
-            self.app.call_from_thread(self.app.push_screen, modal, chosen)
-
-        self.in_background(show)
+        show_certificate(self, row.job)
 
     def action_copy(self) -> None:
         if (entry := self.chosen) is not None:

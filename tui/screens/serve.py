@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
@@ -26,9 +26,10 @@ from tui.actions import Place
 from tui.certificate_badge import badge
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, newest_server, tuned
-from tui.screens.base import LuthierScreen
 from tui.screens.job_actions import confirm_stop
-from tui.serve_snippets import Language, snippet
+from tui.screens.serve_adapters import AdapterActions
+from tui.serve_snippets import LANGUAGES, Language, snippet
+from tui.widgets.live_panel import LivePanel
 from tui.widgets.log_view import LogView
 from tui.widgets.state_label import state_content
 
@@ -54,7 +55,7 @@ class FormReady(Message):
     form: StartServerModal
 
 
-class ServeScreen(LuthierScreen):
+class ServeScreen(AdapterActions):
     place: ClassVar[Place] = "serve"
     CSS_PATH = "serve.tcss"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("serve")
@@ -75,7 +76,9 @@ class ServeScreen(LuthierScreen):
         yield Static("", id="no-server", classes="empty")
         with Vertical(id="server"):
             yield Static(id="server-title")
-            yield Static(id="server-facts")
+            with Horizontal(id="server-state"):
+                yield Static(id="server-facts")
+                yield LivePanel()
             with Vertical(id="snippet-panel", classes="panel"):
                 yield Static(id="snippet")
             with Vertical(id="server-log", classes="panel") as panel:
@@ -141,6 +144,7 @@ class ServeScreen(LuthierScreen):
             self.query_one("#server-facts", Static).update(self._facts(row))
             panel = self.query_one("#snippet-panel")
             panel.display = self._answering
+            self.query_one(LivePanel).turn_to(self.server.endpoint if self.server is not None and self._answering else None)
             if self._answering:
                 panel.border_title = self.language
                 self.query_one("#snippet", Static).update(Content(self._snippet()))
@@ -171,8 +175,10 @@ class ServeScreen(LuthierScreen):
 
     def _phases(self, row: JobRow) -> Content:
         """Each phase with how long it took; the last one with how long it takes so far."""
-        began = [(str(event.get("name", "")), float(event["t"])) for event in self.events if event["kind"] == "phase"]
-        signs, lines = glyphs(), []
+        restarts = [index for index, event in enumerate(self.events) if event["kind"] == "restart"]
+        events = self.events[restarts[-1] :] if restarts else self.events
+        began = [(str(event.get("name", "")), float(event["t"])) for event in events if event["kind"] == "phase"]
+        signs, lines = glyphs(), [_restarted(events[0])] if restarts else []
         for index, (name, at) in enumerate(began):
             last = index == len(began) - 1
             took = figures.duration((figures.now() if last else began[index + 1][1]) - at)
@@ -183,13 +189,16 @@ class ServeScreen(LuthierScreen):
     def _address(self, server: Server) -> Content:
         facts = [("address", f"{server.base_url}/v1"), ("key file", _homely(_key_file()))]
         lines = [Content.assemble((f"{name:<11}", "$foreground-muted"), value) for name, value in facts]
+        width = max(len(model.id) for model in server.models)
         for index, model in enumerate(server.models):
             label = "models" if index == 0 else ""
             sign, colour = (glyphs().eval_point, "$primary") if model.kind == "adapter" else (glyphs().running, "$secondary")
             kind = "tuned" if model.kind == "adapter" else "base"
-            name = Content.assemble((f"{label:<11}", "$foreground-muted"), (sign, colour), f" {model.id:<24} ")
+            name = Content.assemble((f"{label:<11}", "$foreground-muted"), (sign, colour), f" {model.id:<{width}}  ")
+            kept = "  pinned" if model.pinned else ""
             proved = badge(self.standings.get(model.id, NO_CERTIFICATE))
-            lines.append(Content.assemble(name, (kind, "$foreground-muted"), "  " if proved else "", proved))
+            lines.append(Content.assemble(name, (f"{kind}{kept}", "$foreground-muted"), "  " if proved else "", proved))
+        lines += [_restarted(event) for event in [event for event in self.events if event["kind"] == "restart"][-1:]]
         refused = [event for event in self.events if event["kind"] == "adapter" and not event.get("ok", True)]
         for event in refused:
             why = f"{event.get('name')}: {event.get('message')}"
@@ -208,8 +217,10 @@ class ServeScreen(LuthierScreen):
         match action:
             case "stop":
                 return self.row is not None and self.row.alive
-            case "copy" | "snippet" | "reveal":
+            case "copy" | "snippet" | "reveal" | "load":
                 return self._answering
+            case "unload" | "pin":
+                return self._answering and self.server is not None and any(model.kind == "adapter" for model in self.server.models)
             case "error":
                 return self.row is not None and isinstance(self.row.state, Failed)
             case _:
@@ -235,7 +246,7 @@ class ServeScreen(LuthierScreen):
         self.notify(f"Copied the {self.language} example{', with the key in it' if self.key_shown else ''}.")
 
     def action_snippet(self) -> None:
-        self.language = "python" if self.language == "curl" else "curl"
+        self.language = LANGUAGES[(LANGUAGES.index(self.language) + 1) % len(LANGUAGES)]
         self.show()
 
     def action_reveal(self) -> None:
@@ -273,6 +284,12 @@ def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServ
         wanted = choices[0]  # nothing was asked for: the newest run
     chosen = {wanted.run.id} if wanted is not None else set()
     return StartServerModal(bases, choices, base=wanted.base if wanted is not None else base, chosen=chosen)
+
+
+def _restarted(event: Event) -> Content:
+    """That it crashed, and why."""
+    count = f"{event.get('number')} of {event.get('most')}"
+    return Content.assemble((f"{'crashed':<11}", "$warning"), f"{event.get('reason')} ", (f"started again, {count}", "$foreground-muted"))
 
 
 def _key_file() -> Path:

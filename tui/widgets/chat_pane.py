@@ -1,8 +1,8 @@
-"""One side of the chat: a frame with the model's name, its conversation, and the answer that flows into it."""
+"""One pane of the chat: a frame with the model's name, its conversation, and the answer that flows into it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -11,8 +11,10 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
+from serve.chats.store import Record
+from serve.chats.turns import Answer, Complete, Conversation, Failed, Given, Halted, Interrupted, Waiting, Writing
 from serve.client import Delta, Finished
-from tui.chat_session import Complete, Conversation, Failed, Halted, Turn, Waiting, Writing, receive
+from tui.chat_session import receive
 from tui.failures import readable
 from tui.glyphs import glyphs
 from tui.widgets.transcript import Transcript
@@ -27,13 +29,16 @@ class AnswerEnded(Message):
 
 
 class ChatPane(Vertical):
-    """`side` is 0 for the left pane, 1 for the right one."""
+    """`position` counts from the left. `record` writes down what comes."""
 
-    def __init__(self, side: int, conversation: Conversation) -> None:
-        super().__init__(id=f"side-{side}", classes="pane")
-        self.side = side
-        self.conversation = conversation
-        self.transcript = Transcript(conversation)
+    def __init__(self, position: int, record: Record) -> None:
+        super().__init__(id=f"side-{position}", classes="pane")
+        self.position = position
+        self.title_text = ""
+        self.conversation = Conversation()
+        self.transcript = Transcript(self.conversation)
+        self.context_length: int | None = None
+        self._record = record
         self._worker: Worker[None] | None = None
         self._shown_state = ""
 
@@ -41,9 +46,9 @@ class ChatPane(Vertical):
         yield Static(classes="before")
         yield self.transcript
 
-    def show(self, conversation: Conversation, before: Content) -> None:
-        """Show a conversation, or `before` while it has no turns."""
-        self.conversation = conversation
+    def show(self, conversation: Conversation, before: Content, context_length: int | None) -> None:
+        """Show a conversation, or `before` while it has no answers."""
+        self.conversation, self.context_length = conversation, context_length
         self.query_one(".before", Static).update(before)
         self.transcript.show(conversation)
         self.show_progress()
@@ -53,7 +58,7 @@ class ChatPane(Vertical):
         state = self._state_text()
         if state != self._shown_state:  # setting it draws the whole frame again, the same text too
             self._shown_state = self.border_subtitle = state
-        self.set_class(not self.conversation.turns, "-empty")
+        self.set_class(not self.conversation.answers, "-empty")
         self.transcript.advance()
 
     def _state_text(self) -> str:
@@ -63,30 +68,36 @@ class ChatPane(Vertical):
                 return f"{glyphs().starting} waiting"
             case Writing():
                 return f"{glyphs().running} writing"
-            case Complete(figures):
-                return f"{figures.prompt_tokens + figures.completion_tokens} tokens so far"
-            case Halted() | Failed() | None:
+            case Complete(figures) if not self.transcript.look.hidden:
+                used = f"{figures.prompt_tokens + figures.completion_tokens:,}"
+                return f"{used} of {self.context_length:,} tokens" if self.context_length else f"{used} tokens so far"
+            case Complete() | Halted() | Failed() | Interrupted() | Given() | None:
                 return ""
 
     # Answering
 
-    def ask(self, answer: AsyncIterator[Delta | Finished]) -> None:
-        """Let `answer` flow into the last turn."""
-        self._worker = self.run_worker(self._receive(self.conversation.turns[-1], answer), exclusive=True, exit_on_error=False)
+    def ask(self, conversation: Conversation, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
+        """Let what `stream` brings flow into the last answer of the conversation, which is shown here from now on."""
+        self.conversation = conversation
+        answer = conversation.answers[-1]
+        self._worker = self.run_worker(self._receive(answer, stream(answer)), exclusive=True, exit_on_error=False)
+        self.transcript.turn_to(conversation)
         self.transcript.follow()
         self.show_progress()
 
-    async def _receive(self, turn: Turn, answer: AsyncIterator[Delta | Finished]) -> None:
+    async def _receive(self, answer: Answer, stream: AsyncIterator[Delta | Finished]) -> None:
         try:
-            await receive(turn, answer, lambda: self.post_message(FirstTextCame()))
+            await receive(answer, stream, self._record, lambda: self.post_message(FirstTextCame()))
         finally:
             self.post_message(AnswerEnded())
 
     def stop(self) -> None:
         if self.conversation.answering and self._worker is not None:
-            self.conversation.turns[-1].halt()
+            answer = self.conversation.answers[-1]
+            answer.halt()
+            self._record.ended(answer)  # a worker that is cancelled before its first step says and writes nothing
             self._worker.cancel()
-            self.post_message(AnswerEnded())  # a worker that is cancelled before its first step says nothing
+            self.post_message(AnswerEnded())
 
     def on_first_text_came(self) -> None:
         self.show_progress()
@@ -97,5 +108,7 @@ class ChatPane(Vertical):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An answer that ended in an error nobody foresaw has failed like any other."""
         if event.worker is self._worker and event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.conversation.turns[-1].state = Failed(readable(event.worker.error))
+            answer = self.conversation.answers[-1]
+            answer.state = Failed(readable(event.worker.error))
+            self._record.ended(answer)
             self.post_message(AnswerEnded())

@@ -1,4 +1,4 @@
-"""The form for what both sides of the chat share, and for the model of each side."""
+"""The form for what all panes of the chat share: the system prompt and the sampling."""
 
 from __future__ import annotations
 
@@ -12,16 +12,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid, Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Select, TextArea
+from textual.widgets import Button, Input, Label, TextArea
 
+from serve.chats.turns import ChatSettings
 from serve.client import Sampling
-from tui.chat_session import ChatSettings
-
-
-@dataclass(frozen=True)
-class ChatChoice:
-    models: tuple[str, str]
-    settings: ChatSettings
 
 
 @dataclass(frozen=True)
@@ -65,29 +59,22 @@ _FIELDS = [
 ]
 
 
-class ChatSettingsModal(ModalScreen[ChatChoice]):
-    """Gives back the new choice; nothing when it is left with escape."""
+class ChatSettingsModal(ModalScreen[ChatSettings]):
+    """Gives back the new settings; nothing when it is left with escape."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+s", "apply", "apply", priority=True)]
 
-    def __init__(self, models: tuple[str, ...], choice: ChatChoice) -> None:
+    def __init__(self, settings: ChatSettings) -> None:
         super().__init__()
-        self._models = models
-        self._choice = choice
+        self._settings = settings
 
     def compose(self) -> ComposeResult:
-        sampling = self._choice.settings.sampling
+        sampling = self._settings.sampling
         with Vertical(id="settings") as form:
             form.border_title = "Settings of this chat"
             form.border_subtitle = "enter or ^s applies, esc leaves"
-            with Grid(id="settings-models"):
-                yield Label("left model")
-                yield Label("right model")
-                for side, chosen in enumerate(self._choice.models):
-                    names = dict.fromkeys([*self._models, chosen])
-                    yield Select([(name, name) for name in names], value=chosen, allow_blank=False, id=f"model-{side}", compact=True)
             yield Label("system prompt")
-            yield TextArea(self._choice.settings.system, id="system", compact=True, soft_wrap=True)
+            yield TextArea(self._settings.system, id="system", compact=True, soft_wrap=True)
             with Grid(id="settings-fields"):
                 for field in _FIELDS:
                     value = getattr(sampling, field.name)
@@ -113,9 +100,8 @@ class ChatSettingsModal(ModalScreen[ChatChoice]):
                     self.query_one(f"#{field.name}", Input).focus()
         if len(values) < len(_FIELDS):
             return
-        left, right = (str(self.query_one(f"#model-{side}", Select).value) for side in (0, 1))
         system = self.query_one("#system", TextArea).text.strip()
-        self.dismiss(ChatChoice((left, right), ChatSettings(system, Sampling(**values))))  # type: ignore[arg-type]  # read by field
+        self.dismiss(ChatSettings(system, Sampling(**values)))  # type: ignore[arg-type]  # read by field
 
     @on(Button.Pressed, "#leave")
     def leave(self) -> None:

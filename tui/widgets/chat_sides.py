@@ -1,94 +1,132 @@
-"""The two panes of the chat: side by side, or one alone with both names as tabs."""
+"""The panes of the chat: side by side as many as are readable, four of them in a square, the rest as tabs."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.timer import Timer
+from textual.widgets import Static
 
-from models.certificate import NO_CERTIFICATE, Standing
+from serve.chats.store import Record
+from serve.chats.turns import Answer, Conversation
 from serve.client import Delta, Finished
 from tui.certificate_badge import badge, warning
-from tui.chat_session import ChatSession
+from tui.chat_server import Reachable
+from tui.chat_session import MOST_PANES, ChatSession
 from tui.glyphs import glyphs
+from tui.widgets.answer_rows import Look
 from tui.widgets.chat_pane import ChatPane
 
 FLUSH_SECONDS = 0.25
-_VIEWS = ("", "-left", "-right")
+NARROWEST = 36  # cells of a pane beside others
+_LOWEST = 10  # rows of a pane above others
+
+Shape = Literal["row", "square"]
 
 
-class ChatSides(Horizontal):
-    """`active` is the side that had the focus last: the one that the actions for one side mean."""
+def arrange(count: int, width: int, height: int, active: int, alone: bool) -> tuple[range, Shape]:
+    """Which panes are shown, and how. The active one always is."""
+    if alone or count == 1:
+        return range(active, active + 1), "row"
+    fitting = max(1, min(count, width // NARROWEST))
+    if count == 4 and fitting < 4 and width >= 2 * NARROWEST and height >= 2 * _LOWEST:
+        return range(4), "square"
+    first = min(max(0, active - fitting + 1), count - fitting)
+    return range(first, first + fitting), "row"
 
-    def __init__(self, session: ChatSession) -> None:
+
+class ChatSides(Vertical):
+    """`active` is the pane that had the focus last: the one that the actions for one pane mean."""
+
+    def __init__(self, record: Record) -> None:
         super().__init__(id="sides")
-        self.panes = [ChatPane(side, conversation) for side, conversation in enumerate(session.sides)]
+        self.all_panes = [ChatPane(position, record) for position in range(MOST_PANES)]
+        self.count = 2
         self.active = 1
+        self.alone = False
+        self._tabs = Static(id="tabs")
         self._flush: Timer | None = None
-        self._standings: Mapping[str, Standing] = {}
 
     def compose(self) -> ComposeResult:
-        yield from self.panes
+        yield self._tabs
+        with Container(id="panes"):
+            yield from self.all_panes
 
     def on_mount(self) -> None:
-        # One timer for both: what has come to either is painted in one go.
+        # One timer for all: what has come to any is painted in one go.
         self._flush = self.set_interval(FLUSH_SECONDS, self._show_progress, pause=True)
 
+    def on_resize(self, event: Resize) -> None:
+        self._arrange()
+
     def on_descendant_focus(self) -> None:
-        self.active = next((pane.side for pane in self.panes if pane.transcript.has_focus), self.active)
+        self.active = next((pane.position for pane in self.panes if pane.transcript.has_focus), self.active)
+
+    @property
+    def panes(self) -> list[ChatPane]:
+        return self.all_panes[: self.count]
 
     @property
     def active_pane(self) -> ChatPane:
-        return self.panes[self.active]
+        return self.all_panes[self.active]
 
     @property
     def has_focused_side(self) -> bool:
         return any(pane.transcript.has_focus for pane in self.panes)
 
-    def show(self, session: ChatSession, tuned: Collection[str], standings: Mapping[str, Standing] | None = None) -> None:
-        """Everything anew: after a model was chosen, or a conversation begun. A model with a red certificate is introduced with why."""
-        self._standings = standings or {}
-        for pane, conversation in zip(self.panes, session.sides, strict=True):
-            what = "tuned model" if conversation.model in tuned else "base model"
-            before = Content.from_markup("[b]$model[/]\n[$foreground-muted]$what[/]", model=conversation.model, what=what)
-            standing = self._standings.get(conversation.model, NO_CERTIFICATE)
-            said = warning(conversation.model, standing) or badge(standing)
-            pane.show(conversation, Content("\n\n").join([before, said]) if said else before)
-        self._show_titles()
+    def show(self, session: ChatSession, reachable: Reachable) -> None:
+        """Everything anew: after a model was chosen, a pane added, or a conversation begun."""
+        self.count = len(session.panes)
+        self.active = min(self.active, self.count - 1)
+        for pane, conversation in zip(self.panes, session.panes, strict=True):
+            pane.show(conversation, _before(session, conversation, reachable), reachable.context_length(conversation.speaker))
+            pane.title_text = _title(session, pane)
+            pane.border_title = _marked(session, pane, reachable)
+        self._arrange()
 
-    def next_view(self) -> None:
-        """Both sides, then the left one alone, then the right one."""
-        shown = next((view for view in _VIEWS if self.has_class(view)), "")
-        view = _VIEWS[(_VIEWS.index(shown) + 1) % len(_VIEWS)]
+    def look(self, draw: Callable[[Conversation, Look], Look | None]) -> None:
+        """Draw the panes whose look `draw` gives anew."""
+        for pane in self.panes:
+            look = draw(pane.conversation, pane.transcript.look)
+            if look is not None:
+                pane.transcript.look = look
+                pane.transcript.redraw()
+
+    def toggle_alone(self) -> None:
+        """The active pane alone, or all."""
+        self.alone = not self.alone
         had_focus = self.has_focused_side
-        self.set_classes(view)
-        if view:
-            self.active = _VIEWS.index(view) - 1
+        self._arrange()
         if had_focus:
             self.active_pane.transcript.focus()
-        self._show_titles()
 
-    def _show_titles(self) -> None:
-        """A pane is titled with its model; one that is alone, with both, like tabs."""
-        signs = (glyphs().running, glyphs().eval_point)
-        titles = [self._title(sign, pane.conversation.model) for sign, pane in zip(signs, self.panes, strict=True)]
-        alone = bool(self.classes & set(_VIEWS))
-        for side, pane in enumerate(self.panes):
-            other = titles[1 - side].stylize("$foreground-muted not bold")
-            tabs = [titles[0], other] if side == 0 else [other, titles[1]]
-            pane.border_title = Content("   ").join(tabs) if alone else titles[side]
+    def go(self, step: int) -> None:
+        """To the pane beside the active one, also if it was hidden."""
+        self.active = (self.active + step) % self.count
+        self._arrange()
+        self.active_pane.transcript.focus()
 
-    def _title(self, sign: str, model: str) -> Content:
-        """The model's name, with its certificate where that is red: it stays in sight."""
-        standing = self._standings.get(model, NO_CERTIFICATE)
-        return Content.assemble(f"{sign} {model}", "  ", badge(standing)) if standing.verdict == "red" else Content(f"{sign} {model}")
+    def _arrange(self) -> None:
+        if not self.size.width:
+            return
+        shown, shape = arrange(self.count, self.size.width, self.size.height, self.active, self.alone)
+        for pane in self.all_panes:
+            pane.display = pane.position in shown
+        self.query_one("#panes").set_class(shape == "square", "-square")
+        self._tabs.display = len(shown) < self.count
+        if self._tabs.display:
+            styles = ["$foreground bold" if pane.position in shown else "$foreground-muted" for pane in self.panes]
+            tabs = [Content.styled(pane.title_text, style) for pane, style in zip(self.panes, styles, strict=True)]
+            self._tabs.update(Content("   ").join(tabs))
 
-    def ask(self, side: int, answer: AsyncIterator[Delta | Finished]) -> None:
-        """Let `answer` flow into the last turn of a side."""
-        self.panes[side].ask(answer)
+    def ask(self, position: int, conversation: Conversation, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
+        """Let what `stream` brings flow into the last answer of a pane's conversation."""
+        self.all_panes[position].ask(conversation, stream)
         if self._flush is not None:
             self._flush.resume()
 
@@ -98,3 +136,38 @@ class ChatSides(Horizontal):
             pane.show_progress()
         if not answering and self._flush is not None:
             self._flush.pause()
+
+
+def _title(session: ChatSession, pane: ChatPane) -> str:
+    signs = (glyphs().running, glyphs().eval_point, glyphs().mark, glyphs().diamond)
+    return f"{signs[pane.position]} {session.name(pane.conversation)}"
+
+
+def _marked(session: ChatSession, pane: ChatPane, reachable: Reachable) -> Content:
+    """The title, with the model's certificate where that is red: it stays in sight, but tells nobody who is who in a blind chat."""
+    standing = reachable.standing(pane.conversation.speaker)
+    if standing.verdict != "red" or session.chat.blind:
+        return Content(pane.title_text)
+    return Content.assemble(pane.title_text, "  ", badge(standing))
+
+
+def _certificates(session: ChatSession, conversation: Conversation, reachable: Reachable) -> Content:
+    """What the certificate says of the pane's model; in a blind chat, the warnings of all that take part."""
+    if session.chat.blind and conversation in session.contestants:
+        speakers = sorted((pane.speaker for pane in session.contestants if pane.speaker), key=lambda speaker: speaker.label)
+        return Content("\n").join(said for one in speakers if (said := warning(one.model, reachable.standing(one))))
+    standing = reachable.standing(conversation.speaker)
+    return warning(session.name(conversation), standing) or badge(standing)
+
+
+def _before(session: ChatSession, conversation: Conversation, reachable: Reachable) -> Content:
+    """What an empty pane says."""
+    what = conversation.speaker.what if conversation.speaker else ""
+    if session.chat.blind and conversation in session.contestants:
+        among = sorted(pane.speaker.label for pane in session.contestants if pane.speaker)
+        name, what = "?", f"one of {', '.join(among)}"
+    else:
+        name = session.name(conversation)
+    who = Content.from_markup("[b]$name[/]\n[$foreground-muted]$what[/]", name=name, what=what)
+    said = _certificates(session, conversation, reachable)
+    return Content("\n\n").join([who, said]) if said else who

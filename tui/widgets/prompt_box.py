@@ -18,7 +18,7 @@ class PromptBox(TextArea):
 
     def __init__(self) -> None:
         super().__init__(
-            id="prompt", soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False, compact=True, placeholder="Ask both"
+            id="prompt", soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False, compact=True, placeholder="Ask all"
         )
 
     async def _on_key(self, event: events.Key) -> None:

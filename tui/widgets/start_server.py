@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Label, Select, Static
 from textual.widgets.selection_list import Selection
 
+from jobs.errors import LuthierError
 from jobs.job import Job
 from models.certificate import NO_CERTIFICATE, Standing
+from serve.planning import Outlook
 from tui import figures
 from tui.certificate_badge import badge
 from tui.widgets.check_list import CheckList
 from tui.widgets.form import Field, FormModal, JobStarted
 from tui.widgets.key_line import KeyHint
+from tui.widgets.plan_modal import PlanModal
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,31 @@ class TunedChoice:
     standing: Standing = NO_CERTIFICATE
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What the form was filled with; `more` are arguments for vLLM."""
+
+    base: str
+    runs: list[Job]
+    port: int | None
+    more: list[str]
+
+
+@dataclass
+class Planned(Message):
+    outlook: Outlook
+
+
 class StartServerModal(FormModal):
     """`models` are the names that can be a base; `base` and `chosen` run ids are marked beforehand."""
 
     heading: ClassVar[str] = "Start a server"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+l", "plan", priority=True)]
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("tab", "tab", "next field"),
         KeyHint("space", "space", "choose"),
         KeyHint("ctrl+s", "^s", "start"),
+        KeyHint("ctrl+l", "^l", "plan"),
         KeyHint("escape", "esc", "cancel"),
     ]
 
@@ -58,6 +81,7 @@ class StartServerModal(FormModal):
             yield CheckList(compact=True)
             yield Static("none of this base yet", id="no-tuned", classes="hint")
         yield Field("port", "port", placeholder="the last one, or a free one")
+        yield Field("more", "for vLLM", placeholder="further arguments, such as --max-num-seqs=8")
 
     @on(Select.Changed)
     def fill_tuned(self) -> None:
@@ -71,18 +95,40 @@ class StartServerModal(FormModal):
         self.query_one("#no-tuned").display = not fitting
 
     def submit(self) -> None:
-        port = self.number_in("port", least=1, whole=True) if self.field("port").value else None
-        if self.query(".field.-wrong"):
+        wanted = self._wanted()
+        if wanted is None:
             return
-        base = str(self.query_one(Select).value)
-        selected = set(self.query_one(CheckList).selected)
-        runs = [choice.run for choice in self.choices if choice.run.id in selected]
 
         def start() -> None:
-            self.post_message(JobStarted(_serve(base, runs, None if port is None else int(port)).id))
+            self.post_message(JobStarted(_serve(wanted).id))
 
         self.show_problem(Content.styled("Checking the models.", "$foreground-muted"))
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
+
+    def _wanted(self) -> Wanted | None:
+        """What the fields say; None with an error beside the one that is wrong."""
+        port = self.number_in("port", least=1, whole=True) if self.field("port").value else None
+        try:
+            more = shlex.split(self.field("more").value)
+        except ValueError as error:
+            self.field("more").show_error(f"{error}".lower())
+        if self.query(".field.-wrong"):
+            return None
+        selected = set(self.query_one(CheckList).selected)
+        runs = [choice.run for choice in self.choices if choice.run.id in selected]
+        return Wanted(str(self.query_one(Select).value), runs, None if port is None else int(port), more)
+
+    def action_plan(self) -> None:
+        """Show what would be started."""
+        self.clear_errors()
+        wanted = self._wanted()
+        if wanted is not None:
+            self.run_worker(
+                lambda: self.post_message(Planned(_look(wanted))), thread=True, exclusive=True, group="plan", exit_on_error=False
+            )
+
+    def on_planned(self, message: Planned) -> None:
+        self.app.push_screen(PlanModal(message.outlook))
 
 
 def _told_apart(choice: TunedChoice) -> Content:
@@ -91,15 +137,28 @@ def _told_apart(choice: TunedChoice) -> Content:
     return Content.assemble(choice.run.spec.name, age, badge(choice.standing))
 
 
-def _serve(base: str, runs: list[Job], port: int | None) -> Job:
+def _look(wanted: Wanted) -> Outlook:
+    """The plan of a new server, whether or not one of this base runs."""
+    from models.registry import resolve
+    from serve.planning import ServeOptions, look_ahead
+    from tui.serving import adapters_of
+
+    adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
+    return look_ahead(resolve(wanted.base), wanted.base, adapters, "127.0.0.1", wanted.port, ServeOptions(extra_args=wanted.more))
+
+
+def _serve(wanted: Wanted) -> Job:
     """A new server; or, if one of this base runs and no port was asked for, that one, with the adapters added."""
     from models.registry import resolve
-    from serve.launch import serve
+    from serve.launch import ServeOptions, serve
     from tui.serving import adapters_of, add_adapters, server_of
 
-    adapters = adapters_of(runs)[1] if runs else []
-    running = server_of(resolve(base), "127.0.0.1") if port is None else None
+    adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
+    running = server_of(resolve(wanted.base), "127.0.0.1") if wanted.port is None else None
     if running is None:
-        return serve(base, adapters, port=port)
+        return serve(wanted.base, adapters, port=wanted.port, options=ServeOptions(extra_args=wanted.more))
+    if wanted.more:
+        message = f"{running.job.id} serves {wanted.base} already; arguments for vLLM are for a new server."
+        raise LuthierError("A server runs", message, "Stop it first, or give this one a port of its own.")
     add_adapters(running, adapters)
     return running.job

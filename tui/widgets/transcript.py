@@ -1,137 +1,34 @@
-"""One side's conversation, drawn row by row: streaming adds rows to the end and touches nothing else."""
+"""One pane's conversation, drawn row by row: streaming adds rows to the end and touches nothing else."""
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import BindingType
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from serve.chats.turns import Conversation
 from tui import actions
-from tui.chat_session import Conversation, Failed, Turn, Waiting, Writing
-from tui.chat_text import figures_rows, key_of
-from tui.glyphs import glyphs
-from tui.widgets.answer import FlowingText, wrap
-from tui.widgets.markdown import markdown_rows
-
-Styles = Mapping[str, Style]
-
-_MARKDOWN_STYLES = {
-    "none": "text",
-    "markdown.h1": "heading",
-    "markdown.h2": "heading",
-    "markdown.h3": "heading",
-    "markdown.h4": "heading",
-    "markdown.h5": "heading",
-    "markdown.h6": "heading",
-    "markdown.code": "code",
-    "markdown.code_block": "code-block",
-    "markdown.item.bullet": "mark",
-    "markdown.item.number": "mark",
-    "markdown.hr": "faint",
-    "markdown.block_quote": "faint",
-    "markdown.link": "link",
-    "markdown.link_url": "faint",
-    "markdown.table.border": "faint",
-    "markdown.table.header": "heading",
-}
-
-
-class TurnRows:
-    """The rows of one turn at one width."""
-
-    def __init__(self, turn: Turn, width: int, styles: Styles, code_theme: str) -> None:
-        self.turn = turn
-        self.width = width
-        self._styles = styles
-        self._code_theme = code_theme
-        self._taken = 0
-        self._flowing = FlowingText(width)
-        self._prompt = self._prompt_rows()
-        self._answer: list[Strip] = []
-        self._below: list[Strip] = []
-        self._finished = False
-        self.advance()
-
-    def __len__(self) -> int:
-        return len(self._prompt) + len(self._answer) + len(self._below)
-
-    def row(self, index: int) -> Strip:
-        for part in (self._prompt, self._answer, self._below):
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise IndexError(index)
-
-    def advance(self) -> bool:
-        """Take what has come since. Returns whether anything changed."""
-        if self._finished:
-            return False
-        if not self.turn.answering:
-            self._finished = True
-            self._answer = self._final_rows()
-        elif len(self.turn.pieces) > self._taken:
-            pieces = self.turn.pieces[self._taken :]
-            self._taken += len(pieces)
-            changed = self._flowing.append("".join(pieces))
-            self._answer[changed:] = [self._strip(row, "text") for row in self._flowing.rows[changed:]]
-        self._below = self._rows_below()
-        return True
-
-    def _prompt_rows(self) -> list[Strip]:
-        flowing = FlowingText(self.width - 2)
-        flowing.append(self.turn.prompt)
-        bar = Segment(glyphs().cursor + " ", self._styles["prompt-bar"])
-        style = self._styles["prompt"]
-        rows = [Strip([bar, Segment(row.ljust(1), style)]).extend_cell_length(self.width, style) for row in flowing.rows]
-        return [*rows, self._strip("", "text")]
-
-    def _final_rows(self) -> list[Strip]:
-        text = self.turn.text
-        if not text.strip():
-            return []
-        styles = {name: self._styles[ours] for name, ours in _MARKDOWN_STYLES.items()}
-        return [Strip(row) for row in markdown_rows(text, self.width, styles, self._code_theme)]
-
-    def _rows_below(self) -> list[Strip]:
-        dots = glyphs().ellipsis
-        match self.turn.state:
-            case Waiting(since):
-                waited = time.monotonic() - since
-                return self._paragraph(f"waiting for the first token{dots}" + (f" {waited:.0f} s" if waited >= 1 else ""), "faint")
-            case Writing():
-                return []
-            case Failed(error):
-                rows = [self._strip("", "text")] if self._answer else []
-                rows += self._paragraph(f"{glyphs().failed} {error.title}", "error")
-                rows += self._paragraph(error.message, "text")
-                ways = (("retry", "asks again"), ("settings", "settings"), ("clear", "new chat"))
-                again = f" {glyphs().dot} ".join(f"{key_of(f'chat.{name}')} {what}" for name, what in ways)
-                return [*rows, *self._paragraph(f"{error.hint}\n{again}", "faint"), self._strip("", "text")]
-            case _:
-                gap = [self._strip("", "text")] if self._answer else []
-                figures = [self._strip(row, "faint") for row in figures_rows(self.turn, self.width)]
-                return [*gap, *figures, self._strip("", "text")]
-
-    def _paragraph(self, text: str, style: str) -> list[Strip]:
-        return [self._strip(row, style) for line in text.splitlines() for row in wrap(line, self.width)]
-
-    def _strip(self, text: str, style: str) -> Strip:
-        return Strip([Segment(text, self._styles[style])])
+from tui.widgets.answer_rows import AnswerRows, Look, Styles
 
 
 class Transcript(ScrollView, can_focus=True):
     """Follows the end only while it is at the end."""
+
+    @dataclass
+    class TurnClicked(Message):
+        """A row of this turn was clicked."""
+
+        turn_id: str
 
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -145,12 +42,18 @@ class Transcript(ScrollView, can_focus=True):
         "transcript--mark",
         "transcript--link",
         "transcript--error",
+        "transcript--likelier",
+        "transcript--much-likelier",
+        "transcript--unlikelier",
+        "transcript--much-unlikelier",
+        "transcript--own",
     }
 
     def __init__(self, conversation: Conversation) -> None:
         super().__init__()
+        self.look = Look()
         self._conversation = conversation
-        self._turns: list[TurnRows] = []
+        self._rows: list[AnswerRows] = []
         self._starts: list[int] = []
         self._drawn: dict[int, tuple[Strip, Strip]] = {}
         self._styles: Styles = {}
@@ -158,11 +61,26 @@ class Transcript(ScrollView, can_focus=True):
 
     def show(self, conversation: Conversation) -> None:
         """Show this conversation; another one than before, from its end."""
+        self.turn_to(conversation)
+        self.advance()
+
+    def turn_to(self, conversation: Conversation) -> None:
+        """The same, drawn with the next `advance`."""
         if conversation is not self._conversation:
             self._conversation = conversation
             self._forget()
             self.follow()
+
+    def redraw(self) -> None:
+        """Draw every row anew: `look` has changed."""
+        self._forget()
         self.advance()
+
+    def reveal(self, turn_id: str) -> None:
+        """Scroll to the prompt of a turn."""
+        for start, rows in zip(self._starts, self._rows, strict=True):
+            if rows.answer.turn.id == turn_id and not start <= self.scroll_y < start + len(rows):
+                self.scroll_to(y=start, animate=False)
 
     def follow(self) -> None:
         """Go to the end with the next rows, and stay there as it grows."""
@@ -172,27 +90,27 @@ class Transcript(ScrollView, can_focus=True):
         """Show what has come since the last call."""
         if not self.size.width:
             return
-        turns = self._conversation.turns
+        answers = self._conversation.answers
         if not self._styles:
             self._styles = {name.removeprefix("transcript--"): self.get_component_rich_style(name) for name in self.COMPONENT_CLASSES}
         kept = 0
-        while kept < min(len(turns), len(self._turns)) and self._turns[kept].turn is turns[kept]:
+        while kept < min(len(answers), len(self._rows)) and self._rows[kept].answer is answers[kept]:
             kept += 1
-        changed = kept < len(turns) or kept < len(self._turns)
+        changed = kept < len(answers) or kept < len(self._rows)
         if changed:
             code_theme = "monokai" if self.app.current_theme.dark else "friendly"
-            self._turns[kept:] = [TurnRows(turn, self._text_width, self._styles, code_theme) for turn in turns[kept:]]
-        elif self._turns:
-            changed = self._turns[-1].advance()
+            self._rows[kept:] = [AnswerRows(answer, self._text_width, self._styles, code_theme, self.look) for answer in answers[kept:]]
+        elif self._rows:
+            changed = self._rows[-1].advance()
         if changed:
             self._measure()
 
     def _measure(self) -> None:
         height = 0
         self._starts = []
-        for turn in self._turns:
+        for rows in self._rows:
             self._starts.append(height)
-            height += len(turn)
+            height += len(rows)
         # Said without the layout of the whole screen that `virtual_size = ` asks for: rows are added inside, nothing else moves.
         self.set_reactive(Transcript.virtual_size, Size(self._text_width, height))
         self.vertical_scrollbar.window_virtual_size = height
@@ -213,10 +131,14 @@ class Transcript(ScrollView, can_focus=True):
         self._following = new_value >= self.max_scroll_y
 
     def on_resize(self, event: events.Resize) -> None:
-        if self._turns and self._turns[0].width != self._text_width:
+        if self._rows and self._rows[0].width != self._text_width:
             self._forget()
         self.advance()
         self._keep_to_end()
+
+    def on_show(self) -> None:
+        """What has come while another pane hid this one."""
+        self.advance()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -227,7 +149,8 @@ class Transcript(ScrollView, can_focus=True):
 
     def _forget(self) -> None:
         """Have every row made anew."""
-        self._turns = []
+        self._rows = []
+        self._starts = []
         self._drawn = {}
 
     # Drawing
@@ -261,7 +184,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def _row(self, row: int) -> Strip:
         index = bisect_right(self._starts, row) - 1
-        return self._turns[index].row(row - self._starts[index])
+        return self._rows[index].row(row - self._starts[index])
 
     def _selected(self, strip: Strip, start: int, end: int) -> Strip:
         style = self.screen.get_component_rich_style("screen--selection")
@@ -271,7 +194,12 @@ class Transcript(ScrollView, can_focus=True):
         before, selected, after = strip.crop(0, first), strip.crop(first, last), strip.crop(last)
         return Strip.join([before, Strip(Segment.apply_style(selected, post_style=style)), after])
 
-    # Selecting
+    # Choosing a turn, selecting text
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y + round(self.scroll_y)
+        if self._starts and row < self.virtual_size.height:
+            self.post_message(self.TurnClicked(self._rows[bisect_right(self._starts, row) - 1].answer.turn.id))
 
     @property
     def allow_select(self) -> bool:

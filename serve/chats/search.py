@@ -1,0 +1,142 @@
+"""The list of chats, and search through everything that was asked and answered."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import LuthierError
+from serve.chats.database import opened, transaction
+from serve.chats.store import mark_interrupted
+
+_SHORTEST = 3  # characters: what an index of trigrams can look up
+_AROUND = 48
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A chat in a list. `turns` counts what was asked, `votes` those that stand; times are unix seconds."""
+
+    id: str
+    title: str
+    created: float
+    updated: float
+    models: tuple[str, ...]
+    turns: int
+    votes: int
+    blind: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "models": None if self.blind else list(self.models)}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A text that has all the words: a prompt (`speaker` empty) or an answer; `excerpt` is what stands around the first of them."""
+
+    chat: Summary
+    speaker: str
+    excerpt: str
+
+
+_SUMMARY = """
+    SELECT id, title, created, updated, blind,
+        (SELECT count(*) FROM turns WHERE chat = chats.id) AS turns,
+        (SELECT count(*) FROM votes WHERE chat = chats.id AND withdrawn IS NULL) AS votes,
+        (SELECT json_group_array(speaker) FROM (SELECT speaker FROM panes WHERE chat = chats.id ORDER BY position)) AS speakers
+    FROM chats
+"""
+
+
+def chats(limit: int = 500) -> list[Summary]:
+    """The chats, the one that was used last first."""
+    with opened() as connection:
+        mark_interrupted(connection)
+        return [_summary(row) for row in connection.execute(f"{_SUMMARY} ORDER BY updated DESC LIMIT ?", (limit,))]
+
+
+def find(text: str) -> str:
+    """The id of the chat whose id is, begins with or ends with `text`; "last" is the one that was used last."""
+    known = [chat.id for chat in chats(limit=1 if text == "last" else 100_000)]
+    matches = known if text == "last" else [one for one in known if text and (one.startswith(text) or one.endswith(text))]
+    if len(matches) == 1 or text in matches:
+        return text if text in matches else matches[0]
+    if matches:
+        raise LuthierError("More than one match", f"{text!r} fits {', '.join(matches[:5])}.", "Give more of it.")
+    raise LuthierError("No such chat", f"No chat has the id {text!r}.", "`luthier chats` lists them.")
+
+
+def search(text: str, limit: int = 200) -> list[Hit]:
+    """The texts in which every word stands somewhere ("quoted words" together), newest chat first; one hit a chat and speaker."""
+    words = [quoted or word for quoted, word in re.findall(r'"([^"]+)"|(\S+)', text)]
+    if not words:
+        return []
+    with opened() as connection:
+        mark_interrupted(connection)
+        rows = (
+            _indexed(connection, words)
+            if all(len(word) >= _SHORTEST for word in words) and _index(connection)
+            else _scanned(connection, words)
+        )
+        known = {row["id"]: _summary(row) for row in connection.execute(_SUMMARY)}
+    hits: dict[tuple[str, str], Hit] = {}
+    for chat, speaker, body in rows:
+        if chat in known:
+            shown = "" if not speaker else "(hidden)" if known[chat].blind else json.loads(speaker)["model"]
+            hits.setdefault((chat, shown), Hit(known[chat], shown, excerpt(body, words)))
+    return sorted(hits.values(), key=lambda hit: -hit.chat.updated)[:limit]
+
+
+def excerpt(body: str, words: list[str]) -> str:
+    """What stands around the first of the words, in one line."""
+    flat = " ".join(body.split())
+    places = [place for word in words if (place := flat.lower().find(word.lower())) >= 0]
+    start = max(0, min(places, default=0) - _AROUND // 2)
+    end = start + 2 * _AROUND
+    return f"{'…' if start else ''}{flat[start:end]}{'…' if end < len(flat) else ''}"
+
+
+def _summary(row: sqlite3.Row) -> Summary:
+    speakers = [json.loads(speaker) for speaker in json.loads(row["speakers"])]
+    models = tuple(f"{one['model']} ({one['where']})" if one["where"] else str(one["model"]) for one in speakers)
+    return Summary(row["id"], row["title"], row["created"], row["updated"], models, row["turns"], row["votes"], bool(row["blind"]))
+
+
+def _index(connection: sqlite3.Connection) -> bool:
+    """Bring the index up to date; made at the first search, so that writing costs nothing. False where this SQLite has no FTS5."""
+    try:
+        with transaction(connection):
+            connection.execute(
+                "CREATE VIRTUAL TABLE IF NOT EXISTS texts USING fts5(body, chat UNINDEXED, speaker UNINDEXED, tokenize = 'trigram')"
+            )
+            connection.execute("INSERT INTO texts SELECT prompt, chat, '' FROM turns WHERE indexed = 0")
+            connection.execute("UPDATE turns SET indexed = 1 WHERE indexed = 0")
+            ended = "indexed = 0 AND state != 'writing'"
+            connection.execute(f"INSERT INTO texts SELECT reasoning || char(10) || text, chat, speaker FROM answers WHERE {ended}")
+            connection.execute(f"UPDATE answers SET indexed = 1 WHERE {ended}")
+    except sqlite3.OperationalError as error:
+        if "fts5" in str(error) or "trigram" in str(error):
+            return False
+        raise
+    return True
+
+
+def _indexed(connection: sqlite3.Connection, words: list[str]) -> list[tuple[str, str, str]]:
+    quoted = " ".join('"' + word.replace('"', '""') + '"' for word in words)
+    found = connection.execute("SELECT chat, speaker, body FROM texts WHERE texts MATCH ?", (quoted,)).fetchall()
+    return [*map(tuple, found), *_scanned(connection, words, "indexed = 0")]
+
+
+def _scanned(connection: sqlite3.Connection, words: list[str], where: str = "1") -> list[tuple[str, str, str]]:
+    """The same without the index: every text is read."""
+    escaped = [re.sub(r"([%_\\])", r"\\\1", word) for word in words]
+    patterns = [f"%{word}%" for word in escaped]
+    likes = " AND ".join(["body LIKE ? ESCAPE '\\'"] * len(words))
+    texts = f"""
+        SELECT chat, '' AS speaker, prompt AS body FROM turns WHERE {where}
+        UNION ALL SELECT chat, speaker, reasoning || char(10) || text AS body FROM answers WHERE {where}
+    """
+    return [tuple(row) for row in connection.execute(f"SELECT chat, speaker, body FROM ({texts}) WHERE {likes}", patterns)]

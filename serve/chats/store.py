@@ -1,0 +1,292 @@
+"""What is written of a chat as it goes on, and a chat read back as it stood."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from jobs.errors import LuthierError
+from serve.chats.database import opened, transaction
+from serve.chats.journal import Journal, Statement
+from serve.chats.turns import (
+    Answer,
+    AnswerState,
+    ChatSettings,
+    Complete,
+    Conversation,
+    Failed,
+    Given,
+    Halted,
+    Interrupted,
+    Speaker,
+    ToolCall,
+    Turn,
+    Waiting,
+    Writing,
+    new_chat_id,
+)
+from serve.chats.writers import is_living, own_writer, sweep
+from serve.client import Finished, Sampling, whole
+
+Verdict = Literal["better", "worse", "tie", "bad"]
+
+_TITLE_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A judgement of one turn's answers. `choice` is the id of the one that is better, or worse, than all others; none for the rest."""
+
+    id: str
+    turn: str
+    answers: tuple[str, ...]
+    verdict: Verdict
+    choice: str | None
+    blind: bool
+    reason: str = ""
+    created: float = field(default_factory=time.time)
+
+
+@dataclass
+class Chat:
+    """A chat with all that it shows. `blind` says that its names are hidden."""
+
+    id: str = field(default_factory=new_chat_id)
+    panes: list[Conversation] = field(default_factory=list)
+    settings: ChatSettings = field(default_factory=ChatSettings)
+    blind: bool = False
+    votes: dict[str, Vote] = field(default_factory=dict)
+    created: float = field(default_factory=time.time)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """What was asked and is still shown, in order."""
+        found = {answer.turn.id: answer.turn for pane in self.panes for answer in pane.answers}
+        return sorted(found.values(), key=lambda turn: (turn.number, turn.id))
+
+    @property
+    def title(self) -> str:
+        """The beginning of the first prompt."""
+        words = " ".join(self.turns[0].prompt.split()) if self.turns else ""
+        return words if len(words) <= _TITLE_LENGTH else f"{words[: _TITLE_LENGTH - 1]}…"
+
+
+class Record:
+    """Writes one process's chats down. Nothing here waits for the disk."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def begun(self, chat: Chat, answers: list[Answer]) -> None:
+        """Answers have been asked for, or written by a person. The chat is made with its first one."""
+        statements = self._layout(chat)
+        for answer in answers:
+            statements += [_turn(chat, answer.turn), _answer(chat, answer)]
+        self.journal.write(*statements)
+
+    def grew(self, answer: Answer, text: str, reasoning: str) -> None:
+        self.journal.grow(answer.id, text, reasoning)
+
+    def ended(self, answer: Answer) -> None:
+        """An answer is complete, was stopped, or failed: all of it, whatever had been written before."""
+        state, detail = _state_of(answer.state)
+        calls = json.dumps([asdict(call) for call in answer.calls])
+        values = (answer.text, "".join(answer.reasoning), calls, state, json.dumps(detail), answer.id)
+        sql = "UPDATE answers SET text = ?, reasoning = ?, calls = ?, state = ?, detail = ? WHERE id = ?"
+        self.journal.finish(answer.id, (sql, values))
+
+    def layout(self, chat: Chat) -> None:
+        """What the panes show, or who speaks in them, or whether the names are hidden, has changed."""
+        if chat.turns:
+            self.journal.write(*self._layout(chat))
+
+    def voted(self, chat: Chat, vote: Vote) -> None:
+        """An earlier vote on the same answers is withdrawn."""
+        answers = json.dumps(vote.answers)
+        withdraw = "UPDATE votes SET withdrawn = ? WHERE turn = ? AND answers = ? AND id != ? AND withdrawn IS NULL"
+        put = """INSERT INTO votes (id, chat, turn, answers, verdict, choice, reason, blind, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET reason = excluded.reason"""
+        values = (vote.id, chat.id, vote.turn, answers, vote.verdict, vote.choice, vote.reason, vote.blind, vote.created)
+        self.journal.write((withdraw, (time.time(), vote.turn, answers, vote.id)), (put, values))
+
+    def _layout(self, chat: Chat) -> list[Statement]:
+        now = time.time()
+        put = """INSERT INTO chats (id, title, created, updated, settings, blind) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, settings = excluded.settings, blind = excluded.blind"""
+        statements: list[Statement] = [(put, (chat.id, whole(chat.title), chat.created, now, _json(chat.settings), chat.blind))]
+        for position, pane in enumerate(chat.panes):
+            if pane.speaker is not None:
+                shown = json.dumps([answer.id for answer in pane.answers])
+                values = (chat.id, position, _json(pane.speaker), shown, pane.head.id if pane.head else None)
+                statements.append(("INSERT OR REPLACE INTO panes (chat, position, speaker, shown, head) VALUES (?, ?, ?, ?, ?)", values))
+        statements.append(("DELETE FROM panes WHERE chat = ? AND position >= ?", (chat.id, len(chat.panes))))
+        return statements
+
+
+def _turn(chat: Chat, turn: Turn) -> Statement:
+    sql = """INSERT OR IGNORE INTO turns (id, chat, number, messages, prompt, settings, tools, source, edits, created)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    source = None if turn.source is None else json.dumps(turn.source)
+    messages, tools = json.dumps(turn.messages), json.dumps(turn.tools, ensure_ascii=False)
+    return sql, (turn.id, chat.id, turn.number, messages, whole(turn.prompt), _json(turn.settings), tools, source, turn.edits, turn.created)
+
+
+def _answer(chat: Chat, answer: Answer) -> Statement:
+    state, detail = _state_of(answer.state)
+    position = next((place for place, pane in enumerate(chat.panes) if answer in pane.answers), 0)
+    values = {
+        "id": answer.id,
+        "chat": chat.id,
+        "turn": answer.turn.id,
+        "position": position,
+        "speaker": _json(answer.speaker),
+        "parent": answer.parent.id if answer.parent else None,
+        "settings": _json(answer.turn.settings),
+        "skipped": answer.skipped,
+        "corrects": answer.corrects,
+        "text": answer.text,
+        "state": state,
+        "detail": json.dumps(detail),
+        "writer": own_writer() if answer.answering else None,
+        "created": answer.created,
+    }
+    return f"INSERT OR REPLACE INTO answers ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", (*values.values(),)
+
+
+def _json(value: Speaker | ChatSettings) -> str:
+    return json.dumps(asdict(value))
+
+
+def _state_of(state: AnswerState) -> tuple[str, dict[str, Any]]:
+    match state:
+        case Waiting() | Writing():
+            return "writing", {}
+        case Complete(figures):
+            return "complete", asdict(figures)
+        case Halted(time_to_first_token, seconds):
+            return "stopped", {"time_to_first_token": time_to_first_token, "seconds": seconds}
+        case Failed(error):
+            return "failed", error.to_json()
+        case Given():
+            return "given", {}
+        case Interrupted():
+            return "interrupted", {}
+
+
+# Reading
+
+
+def load(chat_id: str) -> Chat:
+    """A chat as it stood. LuthierError if there is none of this id."""
+    with opened() as connection:
+        mark_interrupted(connection)
+        row = connection.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
+        if row is None:
+            raise LuthierError("No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them.")
+        answers = _answers(connection, chat_id)
+        chat = Chat(row["id"], [], settings_of(row["settings"]), bool(row["blind"]), created=row["created"])
+        for pane in connection.execute("SELECT * FROM panes WHERE chat = ? ORDER BY position", (chat_id,)):
+            conversation = Conversation(Speaker(**json.loads(pane["speaker"])))
+            conversation.answers = [answers[one] for one in json.loads(pane["shown"]) if one in answers]
+            conversation.head = answers.get(pane["head"])
+            chat.panes.append(conversation)
+        for vote in connection.execute("SELECT * FROM votes WHERE chat = ? AND withdrawn IS NULL ORDER BY row", (chat_id,)):
+            chat.votes[vote["turn"]] = vote_of(vote)
+        return chat
+
+
+def _answers(connection: sqlite3.Connection, chat_id: str) -> dict[str, Answer]:
+    """Every answer of a chat by its id, also those that are no longer shown."""
+    turns = {row["id"]: turn_of(row) for row in connection.execute("SELECT * FROM turns WHERE chat = ?", (chat_id,))}
+    rows = connection.execute("SELECT * FROM answers WHERE chat = ? ORDER BY row", (chat_id,)).fetchall()
+    answers: dict[str, Answer] = {}
+    for row in rows:
+        if row["turn"] in turns:
+            answers[row["id"]] = answer_of(row, turns[row["turn"]])
+    for row in rows:
+        if row["id"] in answers:
+            answers[row["id"]].parent = answers.get(row["parent"])
+    return answers
+
+
+def answer_of(row: sqlite3.Row, turn: Turn) -> Answer:
+    """An answer without its parent."""
+    return Answer(
+        turn=replace(turn, settings=settings_of(row["settings"])),
+        speaker=Speaker(**json.loads(row["speaker"])),
+        parent=None,
+        state=_read_state(row["state"], json.loads(row["detail"])),
+        id=row["id"],
+        skipped=row["skipped"],
+        corrects=row["corrects"],
+        created=row["created"],
+        pieces=[row["text"]] if row["text"] else [],
+        reasoning=[row["reasoning"]] if row["reasoning"] else [],
+        calls=[ToolCall(**call) for call in json.loads(row["calls"])],
+    )
+
+
+def turn_of(row: sqlite3.Row) -> Turn:
+    return Turn(
+        id=row["id"],
+        number=row["number"],
+        messages=tuple(json.loads(row["messages"])),
+        settings=settings_of(row["settings"]),
+        tools=tuple(json.loads(row["tools"])),
+        source=json.loads(row["source"]) if row["source"] else None,
+        edits=row["edits"],
+        created=row["created"],
+    )
+
+
+def vote_of(row: sqlite3.Row) -> Vote:
+    answers = tuple(json.loads(row["answers"]))
+    return Vote(row["id"], row["turn"], answers, row["verdict"], row["choice"], bool(row["blind"]), row["reason"], row["created"])
+
+
+def settings_of(text: str) -> ChatSettings:
+    values = json.loads(text)
+    return ChatSettings(values["system"], Sampling(**values["sampling"]))
+
+
+def _read_state(name: str, detail: dict[str, Any]) -> AnswerState:
+    read: dict[str, Callable[[], AnswerState]] = {
+        "writing": lambda: Interrupted(living=True),  # whoever wrote it and is gone has been marked
+        "complete": lambda: Complete(Finished(**detail)),
+        "stopped": lambda: Halted(detail["time_to_first_token"], detail["seconds"]),
+        "failed": lambda: Failed(LuthierError(detail["title"], detail["message"], detail["hint"])),
+        "given": lambda: Given(),
+        "interrupted": lambda: Interrupted(living=False),
+    }
+    return read[name]()
+
+
+def mark_interrupted(connection: sqlite3.Connection) -> int:
+    """Answers whose writer is gone are not being written any more: how many there were."""
+    writing = connection.execute("SELECT id, writer FROM answers WHERE state = 'writing'").fetchall()
+    gone = [row["id"] for row in writing if row["writer"] is None or not is_living(row["writer"])]
+    if gone:
+        with transaction(connection):
+            for answer_id in gone:
+                connection.execute("UPDATE answers SET state = 'interrupted' WHERE id = ? AND state = 'writing'", (answer_id,))
+        sweep()
+    return len(gone)
+
+
+def remove(chat_id: str) -> None:
+    """Delete a chat with its votes. Refused while an answer is being written to it."""
+    with opened() as connection:
+        mark_interrupted(connection)
+        with transaction(connection):
+            if connection.execute("SELECT 1 FROM answers WHERE chat = ? AND state = 'writing'", (chat_id,)).fetchone():
+                raise LuthierError("The chat is in use", "An answer is being written to it.", "Stop the answer first.")
+            if not connection.execute("DELETE FROM chats WHERE id = ?", (chat_id,)).rowcount:
+                raise LuthierError("No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them.")
+            for table in ("panes", "turns", "answers", "votes"):
+                connection.execute(f"DELETE FROM {table} WHERE chat = ?", (chat_id,))
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'texts'").fetchone():
+                connection.execute("DELETE FROM texts WHERE chat = ?", (chat_id,))

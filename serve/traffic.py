@@ -1,0 +1,238 @@
+"""What passes the guard: counted, written down without content, and held back where vLLM must be spared.
+
+Runs inside vLLM's process, behind the guard: standard library only. Each answered request is one line of `requests.jsonl`: when, which
+model, how many tokens, how long. What was said is in it only where LUTHIER_LOG_CONTENT asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serve.loaded import lost_folder
+
+REQUEST_LOG_VARIABLE = "LUTHIER_REQUEST_LOG"
+LOG_CONTENT_VARIABLE = "LUTHIER_LOG_CONTENT"
+PROMPT_LOGPROBS_ALONE = "LUTHIER_PROMPT_LOGPROBS_ALONE"
+
+GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+
+_LONGEST_BODY = 8_000_000  # bytes that are looked at; a longer body passes unread
+_LONGEST_ANSWER = 200_000  # bytes of an answer that are written down, where content is asked for
+_LONGEST_NAME = 100
+_LOG_BYTES = 32_000_000  # then the log begins anew, and one old one is kept
+_USAGE = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass
+class Passage:
+    """A request on its way. Times are in seconds; tokens are None where the answer does not tell them."""
+
+    route: str
+    began: float = field(default_factory=time.monotonic)
+    model: str = ""
+    stream: bool = False
+    status: int = 0
+    first: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    body: Any = None
+    answer: bytearray = field(default_factory=bytearray)
+
+    def read(self, body: bytes) -> None:
+        """Take from the request what may be told of it."""
+        try:
+            self.body = json.loads(body)
+            self.model, self.stream = str(self.body.get("model") or "")[:_LONGEST_NAME], bool(self.body.get("stream"))
+        except (ValueError, AttributeError, RecursionError):
+            self.body = None
+
+    def see(self, message: Message, keep: bool) -> None:
+        """Take from a part of the answer what may be told of it."""
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+        chunk = message.get("body") or b""
+        if not chunk:
+            return
+        self.first = time.monotonic() - self.began if self.first is None else self.first
+        usage = chunk.rfind(b'"usage":')  # a quote inside of what was said would be escaped
+        if usage >= 0:
+            for name, count in _USAGE.findall(chunk, usage):
+                if name in (b"prompt", b"input"):
+                    self.prompt_tokens = int(count)
+                else:
+                    self.completion_tokens = int(count)
+        if keep and len(self.answer) < _LONGEST_ANSWER:
+            self.answer += chunk[: _LONGEST_ANSWER - len(self.answer)]
+
+    def line(self, keep: bool) -> bytes:
+        told = {
+            "t": round(time.time(), 3),
+            "kind": "request",
+            "route": self.route,
+            "model": self.model if self.status == 200 else "",  # a name that is none may be anything
+            "status": self.status,
+            "stream": self.stream,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "first": None if self.first is None else round(self.first, 4),
+            "seconds": round(time.monotonic() - self.began, 4),
+        }
+        content = {"request": self.body, "answer": self.answer.decode(errors="replace")} if keep else {}
+        return json.dumps({**told, **content}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+class Gate:
+    """Lets many through together, or one alone. Who waits to be alone goes before who comes later."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._inside = 0  # -1: one who is alone
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._inside >= 0 and not self._waiting)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            await asyncio.shield(self._change(inside=-1))
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        self._waiting += 1
+        try:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._inside == 0)
+                self._inside = -1
+        except asyncio.CancelledError:
+            await asyncio.shield(self._change(waiting=-1))
+            raise
+        self._waiting -= 1
+        try:
+            yield
+        finally:
+            await asyncio.shield(self._change(inside=+1))
+
+    async def _change(self, inside: int = 0, waiting: int = 0) -> None:
+        async with self._changed:
+            self._inside += inside
+            self._waiting += waiting
+            self._changed.notify_all()
+
+
+class Traffic:
+    """Stands between the guard and vLLM. `in_flight` counts the answers that are being written."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._log = os.environ.get(REQUEST_LOG_VARIABLE, "")
+        self._keep = os.environ.get(LOG_CONTENT_VARIABLE) == "1"
+        self._gate = Gate() if os.environ.get(PROMPT_LOGPROBS_ALONE) == "1" else None
+        self.in_flight = 0
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope.get("method") != "POST" or scope.get("path") not in GENERATING:
+            await self._app(scope, receive, send)
+            return
+        passage = Passage(scope["path"])
+        self.in_flight += 1
+        try:
+            await self._pass(passage, scope, receive, send)
+        finally:
+            self.in_flight -= 1
+            self._write(passage)
+
+    async def _pass(self, passage: Passage, scope: Scope, receive: Receive, send: Send) -> None:
+        body, complete, replayed = await _peek(receive)
+        if complete:
+            passage.read(body)
+
+        async def seen(message: Message) -> None:
+            passage.see(message, self._keep)
+            await send(message)
+
+        folder = lost_folder(scope["app"].state, passage.model) if "app" in scope else ""
+        if folder:
+            await _say(404, f"{passage.model} cannot be asked any more: its folder {folder} was deleted.", seen)
+            return
+        if self._gate is None:
+            await self._app(scope, replayed, seen)
+            return
+        # vLLM's engine for CPUs dies of a prompt's log-probabilities beside any other sequence: with LoRA on, 0.32 applies the adapters'
+        # indices, one a sequence, to the rows of the whole prompt. Who asks for them is let in alone, with one sequence.
+        asks = isinstance(passage.body, dict) and (passage.body.get("prompt_logprobs") is not None or bool(passage.body.get("echo")))
+        if asks and _sequences(passage.body) > 1:
+            await _say(400, "On a CPU, the log-probabilities of a prompt can be asked for one prompt and one answer at a time.", seen)
+        elif not complete and len(body) > _LONGEST_BODY:
+            await _say(413, f"On a CPU, a request has at most {_LONGEST_BODY:,} bytes.", seen)
+        else:
+            async with self._gate.alone() if asks else self._gate.together():
+                await self._app(scope, replayed, seen)
+
+    def _write(self, passage: Passage) -> None:
+        if not self._log:
+            return
+        with contextlib.suppress(OSError):  # a full disk must not stop the answers
+            path = Path(self._log)
+            if path.exists() and path.stat().st_size > _LOG_BYTES:
+                path.replace(path.with_suffix(".1.jsonl"))
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(descriptor, passage.line(self._keep))
+            finally:
+                os.close(descriptor)
+
+
+def _sequences(body: dict[str, Any]) -> float:
+    """How many sequences the engine would have at once; infinitely many where that cannot be told."""
+    counts = [body.get(name) or 1 for name in ("n", "best_of")]
+    prompts = body.get("prompt")
+    listed = isinstance(prompts, list) and any(isinstance(one, list | str) for one in prompts)
+    if body.get("use_beam_search") or not all(isinstance(count, int) for count in counts):
+        return float("inf")
+    return max(counts) * (len(prompts) if listed and isinstance(prompts, list) else 1)
+
+
+async def _say(status: int, message: str, send: Send) -> None:
+    body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": status}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _peek(receive: Receive) -> tuple[bytes, bool, Receive]:
+    """The body of a request, whether that is all of it, and a `receive` that gives it out again."""
+    messages: list[Message] = []
+    body = bytearray()
+    complete = False
+    while not complete and len(body) <= _LONGEST_BODY:
+        message = await receive()
+        messages.append(message)
+        if message["type"] != "http.request":  # the client has gone
+            break
+        body += message.get("body", b"")
+        complete = not message.get("more_body", False)
+    messages.reverse()
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return bytes(body), complete, replayed

@@ -1,0 +1,146 @@
+"""The votes of a home, each taken apart into comparisons of two answers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from serve.chats.database import opened
+from serve.chats.store import Vote, answer_of, turn_of, vote_of
+from serve.chats.turns import Answer
+
+Outcome = Literal["first", "second", "tie", "bad"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two answers to the same prompt, and which is better: the first, the second, both alike, or both bad.
+
+    `first` and `second` name models; of a pair, the name that sorts first stands first. Lengths are in characters, tokens where told.
+    """
+
+    vote: str
+    chat: str
+    turn: str
+    first: str
+    second: str
+    outcome: Outcome
+    first_length: int
+    second_length: int
+    first_tokens: int | None
+    second_tokens: int | None
+    blind: bool
+    created: float
+
+    @property
+    def decided(self) -> bool:
+        return self.outcome in ("first", "second")
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """A vote with the answers that it judges, their conversations attached."""
+
+    vote: Vote
+    chat: str
+    answers: tuple[Answer, ...]
+
+    def pairs(self) -> Iterator[tuple[Answer, Answer, Outcome]]:
+        """Each two answers on which the vote says something. The best of three says nothing about the other two."""
+        for one, other in itertools.combinations(self.answers, 2):
+            verdict, choice = self.vote.verdict, self.vote.choice
+            if verdict in ("tie", "bad"):
+                yield one, other, "tie" if verdict == "tie" else "bad"
+            elif choice in (one.id, other.id):
+                yield one, other, "first" if (choice == one.id) == (verdict == "better") else "second"
+
+
+def ballots(connection: sqlite3.Connection) -> list[Ballot]:
+    """Every vote that stands, the oldest first."""
+    votes = connection.execute("SELECT * FROM votes WHERE withdrawn IS NULL ORDER BY row").fetchall()
+    if not votes:
+        return []
+    turns = {row["id"]: turn_of(row) for row in connection.execute("SELECT * FROM turns")}
+    answers: dict[str, Answer] = {}
+    parents: dict[str, str | None] = {}
+    wanted = {row["chat"] for row in votes}
+    for row in connection.execute("SELECT * FROM answers ORDER BY row"):
+        if row["chat"] in wanted and row["turn"] in turns:
+            answers[row["id"]] = answer_of(row, turns[row["turn"]])
+            parents[row["id"]] = row["parent"]
+    for answer_id, parent in parents.items():
+        answers[answer_id].parent = answers.get(parent or "")
+    found = []
+    for row in votes:
+        vote = vote_of(row)
+        judged = tuple(answers[one] for one in vote.answers if one in answers)
+        if len(judged) == len(vote.answers):
+            found.append(Ballot(vote, row["chat"], judged))
+    return found
+
+
+def comparisons() -> list[Comparison]:
+    """What all votes say of each two models. A model is one run's: two runs of one name are told apart by their ids."""
+    with opened() as connection:
+        found = ballots(connection)
+    names = _names([answer for ballot in found for answer in ballot.answers])
+    result = []
+    for ballot in found:
+        for one, other, outcome in ballot.pairs():
+            first, second = names[_identity(one)], names[_identity(other)]
+            if first == second:  # the same model twice, with other words: says nothing of models
+                continue
+            comparison = Comparison(
+                ballot.vote.id,
+                ballot.chat,
+                ballot.vote.turn,
+                first,
+                second,
+                outcome,
+                len(one.text),
+                len(other.text),
+                one.tokens,
+                other.tokens,
+                ballot.vote.blind,
+                ballot.vote.created,
+            )
+            result.append(comparison if first < second else turned(comparison))
+    return result
+
+
+def turned(comparison: Comparison) -> Comparison:
+    """The same with its sides changed."""
+    outcomes: dict[Outcome, Outcome] = {"first": "second", "second": "first", "tie": "tie", "bad": "bad"}
+    return replace(
+        comparison,
+        first=comparison.second,
+        second=comparison.first,
+        outcome=outcomes[comparison.outcome],
+        first_length=comparison.second_length,
+        second_length=comparison.first_length,
+        first_tokens=comparison.second_tokens,
+        second_tokens=comparison.first_tokens,
+    )
+
+
+def _identity(answer: Answer) -> str:
+    speaker = answer.speaker
+    return json.dumps([speaker.label, speaker.run if speaker.kind != "base" else None, speaker.path])
+
+
+def _names(answers: list[Answer]) -> dict[str, str]:
+    """A name for each model: its own, with the run or folder where several share it."""
+    by_label: dict[str, dict[str, Answer]] = defaultdict(dict)
+    for answer in answers:
+        by_label[answer.speaker.label][_identity(answer)] = answer
+    names = {}
+    for label, models in by_label.items():
+        for identity, answer in models.items():
+            more = answer.speaker.run or answer.speaker.path
+            names[identity] = f"{label} [{more}]" if len(models) > 1 and more else label
+    return names

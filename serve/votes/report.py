@@ -1,0 +1,144 @@
+"""All that the votes say, together: the duels, each at equal length too, and ratings where there are more than two models."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.votes.ballots import Comparison, comparisons
+from serve.votes.statistics import Duel, duels
+
+_MODULE = "serve.votes.fit"
+_SECONDS = 120.0
+_FEWEST = 8  # decided votes below which a regression says nothing
+
+
+@dataclass(frozen=True)
+class LengthEffect:
+    """The first model's win rate where both answers were equally long; or why that cannot be told."""
+
+    win_rate: float = 0.0
+    interval: tuple[float, float] = (0.0, 0.0)
+    odds_per_spread: float = 1.0
+    length_p_value: float = 1.0
+    spread: float = 0.0
+    votes: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Rating:
+    """Elo-like: 400 points more are ten to one. Relative to the reference, whose rating is 0."""
+
+    model: str
+    rating: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """`named` counts the votes that were cast with the names in sight; they are left out unless `every`."""
+
+    duels: list[Duel]
+    lengths: list[LengthEffect]
+    ratings: list[Rating]
+    ratings_problem: str
+    reference: str
+    blind: int
+    named: int
+    every: bool
+    models: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "duels": [{**duel.to_json(), "at_equal_length": vars(length)} for duel, length in zip(self.duels, self.lengths, strict=True)],
+            "ratings": [vars(rating) for rating in self.ratings],
+            "ratings_problem": self.ratings_problem,
+            "reference": self.reference,
+            "blind_votes": self.blind,
+            "named_votes": self.named,
+        }
+
+
+def quick_report(every: bool = False) -> Report:
+    """What needs no library: everything but lengths and ratings. `every` counts votes with names in sight too."""
+    found = comparisons()
+    return _report(found, every)
+
+
+def full_report(every: bool = False) -> Report:
+    """The same with the fits, by statsmodels in a process of its own (a second or two)."""
+    found = comparisons()
+    report = _report(found, every)
+    counted = _counted(found, every)
+    asked: dict[str, Any] = {}
+    enough = [duel for duel in report.duels if duel.wins + duel.losses >= _FEWEST]
+    if enough:
+        asked["length"] = [_length_question(duel, counted) for duel in enough]
+    if len(report.models) > 2:
+        places = {model: place for place, model in enumerate(report.models)}
+        scores = {"first": 1.0, "second": 0.0, "tie": 0.5, "bad": 0.5}
+        games = [(places[one.first], places[one.second], scores[one.outcome]) for one in counted]
+        asked["ratings"] = {"models": report.models, "games": games}
+    answer, problem = _fit(asked) if asked else ({}, "")
+    fits = iter(answer.get("length", []))
+    lengths = []
+    for duel in report.duels:
+        if duel not in enough:
+            lengths.append(LengthEffect(problem=f"Fewer than {_FEWEST} votes for one of the two."))
+        elif problem:
+            lengths.append(LengthEffect(problem=problem))
+        else:
+            lengths.append(_length_effect(next(fits)))
+    rated = answer.get("ratings", {})
+    ratings = [Rating(one["model"], one["rating"], tuple(one["interval"])) for one in rated.get("ratings", [])]
+    why = rated.get("problem", problem if "ratings" in asked else "")
+    return Report(report.duels, lengths, ratings, why, report.reference, report.blind, report.named, every, report.models)
+
+
+def _report(found: Sequence[Comparison], every: bool) -> Report:
+    counted = _counted(found, every)
+    votes = {one.vote: one.blind for one in found}
+    blind = sum(votes.values())
+    names = sorted({name for one in counted for name in (one.first, one.second)}, key=lambda name: (name != "base", name))
+    pairs = duels(counted)
+    waiting = [LengthEffect(problem="Not computed.") for _ in pairs]
+    return Report(pairs, waiting, [], "", names[0] if names else "", blind, len(votes) - blind, every, names)
+
+
+def _counted(found: Sequence[Comparison], every: bool) -> list[Comparison]:
+    return [one for one in found if every or one.blind]
+
+
+def _length_question(duel: Duel, counted: Sequence[Comparison]) -> dict[str, Any]:
+    differences, won = [], []
+    for one in counted:
+        if one.decided and {one.first, one.second} == {duel.model, duel.other}:
+            sign = 1 if one.first == duel.model else -1
+            differences.append(sign * (one.first_length - one.second_length))
+            won.append(int((one.outcome == "first") == (sign == 1)))
+    return {"differences": differences, "won": won}
+
+
+def _length_effect(values: dict[str, Any]) -> LengthEffect:
+    return LengthEffect(**{**values, **({"interval": tuple(values["interval"])} if "interval" in values else {})})
+
+
+def _fit(asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The fits, or why there are none."""
+    if importlib.util.find_spec("statsmodels") is None:
+        return {}, "Not computed: statsmodels is not installed in this environment."
+    command = [sys.executable, "-P", "-m", _MODULE]
+    try:
+        answer = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {}, f"Not computed: it took longer than {_SECONDS:.0f} s."
+    if answer.returncode != 0:
+        return {}, f"Not computed: {answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else 'the fit ended early'}"
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found, ""

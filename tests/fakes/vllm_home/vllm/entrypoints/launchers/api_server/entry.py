@@ -1,0 +1,187 @@
+"""A vLLM without a model: `python -P -m vllm.entrypoints.launchers.api_server.entry`, with tests/fakes/vllm_home on PYTHONPATH.
+
+It takes vLLM's command line, loads the real guard by `--middleware`, and is served by uvicorn as vLLM is. It knows its routes and answers
+with an echo, word by word, FAKE_RATE words a second. FAKE_FAULT "start" has it fail at its start; POST /fake/crash ends it, as a dead
+engine does. What would have killed the real engine (a prompt's log-probabilities beside another request) ends this one, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+RATE = float(os.environ.get("FAKE_RATE", "200"))
+
+
+class Engine:
+    """What the routes share. `prompts` counts the answers for which a prompt's log-probabilities are wanted."""
+
+    def __init__(self, names: list[str], context: int) -> None:
+        self.names = names
+        self.context = context
+        self.running = self.prompts = self.generated = self.read = 0
+        self.first_token_seconds = 0.0
+        self.answered = 0
+        self.pins: list[int] = []
+
+    @contextlib.contextmanager
+    def busy(self, body: dict[str, Any]) -> Any:
+        self.running += 1
+        self.prompts += body.get("prompt_logprobs") is not None
+        if self.prompts and self.running > 1:
+            print("RuntimeError: einsum(): subscript b has size 2 for operand 1", flush=True)
+            os._exit(1)
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self.prompts -= body.get("prompt_logprobs") is not None
+
+    async def pin_lora(self, number: int) -> bool:
+        self.pins.append(number)
+        return True
+
+    async def remove_lora(self, number: int) -> bool:
+        self.pins = [pin for pin in self.pins if pin != number]
+        return True
+
+    async def add_lora(self, adapter: Any) -> bool:
+        return True
+
+
+def build(arguments: argparse.Namespace) -> FastAPI:
+    app = FastAPI()
+    engine = Engine(arguments.served_model_name, arguments.max_model_len)
+    app.state.engine_client = engine
+    app.state.openai_serving_models = SimpleNamespace(lora_requests={})
+    loaded = app.state.openai_serving_models.lora_requests
+
+    @app.get("/health")
+    async def health() -> Response:
+        return Response()
+
+    @app.get("/metrics")
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(exposition(engine, arguments.served_model_name[0]))
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        base = [{"id": name, "root": arguments.model, "parent": None, "max_model_len": engine.context} for name in engine.names]
+        return {"data": [*base, *({"id": one.name, "root": one.lora_path, "parent": engine.names[0]} for one in loaded.values())]}
+
+    @app.post("/v1/load_lora_adapter")
+    async def load(request: Request) -> Response:
+        body = await request.json()
+        if not os.path.exists(os.path.join(body["lora_path"], "adapter_model.safetensors")):  # noqa: PTH118, PTH110 - as vLLM does
+            return failed(404, f"No adapter found for {body['lora_path']}")
+        name = body["lora_name"]
+        if name in loaded:
+            return failed(400, f"The lora adapter '{name}' has already been loaded.")
+        loaded[name] = SimpleNamespace(name=name, lora_path=body["lora_path"], lora_int_id=len(loaded) + 1)
+        return PlainTextResponse("Success")
+
+    @app.post("/v1/unload_lora_adapter")
+    async def unload(request: Request) -> Response:
+        if loaded.pop((await request.json())["lora_name"], None) is None:
+            return failed(404, "The lora adapter cannot be found.")
+        return PlainTextResponse("Success")
+
+    @app.post("/fake/crash")
+    async def crash() -> None:
+        print("RuntimeError: the engine is dead", flush=True)
+        os._exit(1)
+
+    @app.post("/v1/chat/completions")
+    @app.post("/v1/completions")
+    async def answer(request: Request) -> Response:
+        body = await request.json()
+        if body["model"] not in [*engine.names, *loaded]:
+            return failed(404, f"The model `{body['model']}` does not exist.")
+        words = f"{body['model']} says " + (body["messages"][-1]["content"] if "messages" in body else str(body["prompt"]))
+        tokens = (words.split() * 1000)[: body.get("max_tokens", 16)]
+        usage = {"prompt_tokens": len(words.split()), "completion_tokens": len(tokens)}
+        if body.get("stream"):
+            return StreamingResponse(stream(engine, body, tokens, usage), media_type="text/event-stream")
+        with engine.busy(body):
+            await asyncio.sleep(len(tokens) / RATE)
+        message = {"role": "assistant", "content": " ".join(tokens)}
+        return JSONResponse({"choices": [{"index": 0, "message": message, "finish_reason": "length"}], "usage": usage})
+
+    for option in arguments.middleware:
+        module, _, name = option.rpartition(".")
+        app.add_middleware(getattr(importlib.import_module(module), name))
+    return app
+
+
+async def stream(engine: Engine, body: dict[str, Any], tokens: list[str], usage: dict[str, int]) -> AsyncIterator[bytes]:
+    began = time.monotonic()
+    engine.read += usage["prompt_tokens"]
+    with engine.busy(body):
+        for index, token in enumerate(tokens):
+            finish = "length" if index == len(tokens) - 1 else None
+            yield event({"choices": [{"index": 0, "delta": {"content": f"{token} "}, "finish_reason": finish}]})
+            if index == 0:
+                engine.first_token_seconds += time.monotonic() - began
+                engine.answered += 1
+            engine.generated += 1
+            await asyncio.sleep(max(0.0, began + (index + 1) / RATE - time.monotonic()))
+    if (body.get("stream_options") or {}).get("include_usage"):
+        yield event({"choices": [], "usage": usage})
+    yield b"data: [DONE]\n\n"
+
+
+def event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def failed(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": "Error", "param": None, "code": status}}, status)
+
+
+def exposition(engine: Engine, model: str) -> str:
+    label = f'{{engine="0",model_name="{model}"}}'
+    bucket = f'engine="0",model_name="{model}"'
+    lines = [
+        f"vllm:num_requests_running{label} {engine.running}",
+        f"vllm:num_requests_waiting{label} 0.0",
+        f"vllm:kv_cache_usage_perc{label} {engine.running / 100}",
+        f"vllm:prompt_tokens_total{label} {engine.read}",
+        f"vllm:generation_tokens_total{label} {engine.generated}",
+        f'vllm:time_to_first_token_seconds_bucket{{{bucket},le="0.1"}} {engine.answered}',
+        f'vllm:time_to_first_token_seconds_bucket{{{bucket},le="+Inf"}} {engine.answered}',
+        f"vllm:time_to_first_token_seconds_sum{label} {engine.first_token_seconds}",
+        f"vllm:time_to_first_token_seconds_count{label} {engine.answered}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model")
+    parser.add_argument("--served-model-name", nargs="+")
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--max-model-len", type=int)
+    parser.add_argument("--middleware", action="append", default=[])
+    arguments, _ = parser.parse_known_args()
+    if os.environ.get("FAKE_FAULT") == "start":
+        print("ValueError: no room for this model", file=sys.stderr, flush=True)
+        sys.exit(1)
+    uvicorn.run(build(arguments), host=arguments.host, port=arguments.port, log_level="info")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""`luthier server load|unload|pin|unpin`: what a running server holds beside its base model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from jobs.errors import LuthierError
+from jobs.job import find
+from models import registry
+from serve import launch, servers
+from serve.servers import Server
+from tui.commands.output import json_option, print_json, talk
+from tui.commands.serve import server, server_as_json
+from tui.run_adapters import adapters_named
+from tui.serving import add_adapters
+
+__all__ = ["server"]
+
+on_option = click.option("--on", "server_id", metavar="ID", help="Which server, where several run. Default: the newest.")
+
+
+@server.command()
+@click.argument("runs", nargs=-1, metavar="[RUN[@STEP]]...")
+@click.option("--adapter", "named", multiple=True, metavar="NAME=DIR", help="An adapter that is not a run's; may be given several times.")
+@on_option
+@json_option
+def load(runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, as_json: bool) -> None:
+    """Load runs, checkpoints (RUN@STEP, RUN@last) or other adapters into a running server, also while the run still trains."""
+    running = _running(server_id)
+    if not runs and not named:
+        raise click.UsageError("Name a RUN, a RUN@STEP or --adapter NAME=DIR.")
+    base, adapters = adapters_named(runs) if runs else ("", [])
+    if runs and registry.resolve(base).resolve() != running.plan.base:
+        message = f"{running.job.id} serves {running.plan.base_name}; {', '.join(runs)} was trained on {base}."
+        raise LuthierError("Another base model", message, "Start a server of that base: luthier serve RUN")
+    for entry in named:
+        name, _, directory = entry.partition("=")
+        adapters.append((name, Path(directory).expanduser().absolute(), None))
+    added = add_adapters(running, adapters)
+    for name in added:
+        talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
+    if not added:
+        talk.print(f"{running.job.id} has them already.")
+    _tell(running, as_json)
+
+
+@server.command()
+@click.argument("name")
+@on_option
+@json_option
+def unload(name: str, server_id: str | None, as_json: bool) -> None:
+    """Take an adapter out of a running server. It stays on disk."""
+    _change(launch.detach, name, "unloaded", server_id, as_json)
+
+
+@server.command()
+@click.argument("name")
+@on_option
+@json_option
+def pin(name: str, server_id: str | None, as_json: bool) -> None:
+    """Keep an adapter in memory, whatever else is asked for."""
+    _change(launch.pin, name, "pinned", server_id, as_json)
+
+
+@server.command()
+@click.argument("name")
+@on_option
+@json_option
+def unpin(name: str, server_id: str | None, as_json: bool) -> None:
+    """Let vLLM move an adapter out of memory again when others need its place."""
+    _change(launch.unpin, name, "no longer pinned", server_id, as_json)
+
+
+def _change(change: Callable[[Server, str], None], name: str, done: str, server_id: str | None, as_json: bool) -> None:
+    running = _running(server_id)
+    change(running, name)
+    talk.print(f"[green]✓[/] {name} {done}")
+    _tell(running, as_json)
+
+
+def _tell(running: Server, as_json: bool) -> None:
+    if as_json:
+        print_json(server_as_json(running.job, running.refreshed()))
+
+
+def _running(server_id: str | None) -> Server:
+    if server_id is None:
+        return servers.current_server()
+    job = find(server_id, "server")
+    found = next((one for one in servers.running_servers() if one.job.id == job.id), None)
+    if found is None:
+        raise LuthierError("Not running", f"{job.id} does not serve now.", "`luthier server status` lists those that do.")
+    return found

@@ -1,0 +1,83 @@
+"""`luthier chats`: the chats of before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from serve.chats import export as exporting
+from serve.chats import search as searching
+from serve.chats import store
+from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.figures import age
+
+
+@click.group(invoke_without_command=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
+@json_option
+@click.pass_context
+def chats(context: click.Context, limit: int, as_json: bool) -> None:
+    """The chats, the one that was used last first. ID is a chat's id, its end, or "last"."""
+    if context.invoked_subcommand is not None:
+        return
+    found = searching.chats(limit)
+    if as_json:
+        print_json([chat.to_json() for chat in found])
+        return
+    if not found:
+        talk.print("No chats yet. They are kept from the first prompt on: `luthier chat`, or 4 in the app.")
+        return
+    table = plain_table("id", "", "models", ">turns", ">votes", "used")
+    for chat in found:
+        models = "names hidden" if chat.blind else ", ".join(dict.fromkeys(chat.models))
+        table.add_row(chat.id, _short(chat.title), models, str(chat.turns), str(chat.votes or ""), age(chat.updated))
+    out.print(table)
+
+
+@chats.command()
+@click.argument("words", nargs=-1, required=True)
+@json_option
+def search(words: tuple[str, ...], as_json: bool) -> None:
+    """The chats in which a text, asked or answered, has all of these WORDS."""
+    hits = searching.search(" ".join(f'"{word}"' if " " in word else word for word in words))
+    if as_json:
+        print_json([{"chat": hit.chat.id, "title": hit.chat.title, "speaker": hit.speaker, "excerpt": hit.excerpt} for hit in hits])
+        return
+    if not hits:
+        talk.print("No text has all these words.")
+        return
+    table = plain_table("id", "who", "")
+    for hit in hits:
+        table.add_row(hit.chat.id, hit.speaker or "you", hit.excerpt)
+    out.print(table)
+
+
+@chats.command()
+@click.argument("chat_id", metavar="ID")
+@click.option("--out", "path", type=click.Path(path_type=Path), help="A file that ends in .md or .jsonl. Default: Markdown on stdout.")
+@json_option
+def export(chat_id: str, path: Path | None, as_json: bool) -> None:
+    """A chat as Markdown, or as JSONL: one conversation a line for each model, as training reads it."""
+    chat = store.load(searching.find(chat_id))
+    if path is not None:
+        exporting.export(chat, path.absolute())
+        talk.print(f"Written to {path}.")
+    else:
+        click.echo(exporting.jsonl(chat) if as_json else exporting.markdown(chat), nl=False)
+
+
+@chats.command()
+@click.argument("chat_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(chat_id: str, yes: bool) -> None:
+    """Delete a chat with its answers and votes."""
+    found = searching.find(chat_id)
+    if not yes:
+        click.confirm(f"Delete {found}, {_short(store.load(found).title)!r}, with its answers and votes?", abort=True, err=True)
+    store.remove(found)
+    talk.print(f"{found} is deleted.")
+
+
+def _short(title: str, width: int = 48) -> str:
+    return title if len(title) <= width else f"{title[: width - 1]}…"

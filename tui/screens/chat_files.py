@@ -1,0 +1,119 @@
+"""Parts of the chat screen: chats of before, files of prompts, copying and exporting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.message import Message
+
+from serve.chats import export, store
+from serve.chats.store import Chat
+from serve.chats.turns import REFERENCE
+from serve.replay import has_references
+from tui.chat_replay import Replay
+from tui.chat_session import MOST_PANES
+from tui.screens.chat_base import ChatBase
+
+
+@dataclass
+class ChatRead(Message):
+    chat: Chat
+
+
+class ChatFiles(ChatBase):
+    # Chats of before
+
+    def action_chats(self) -> None:
+        from tui.widgets.chats_modal import ChatsModal
+
+        def chosen(chat_id: str | None) -> None:
+            if chat_id is not None:
+                self.in_background(lambda: ChatRead(store.load(chat_id)), group="read", exclusive=True)
+
+        self.journal.flush(1.0)
+        self.app.push_screen(ChatsModal(), chosen)
+
+    def on_chat_read(self, message: ChatRead) -> None:
+        if not self.session.answering and message.chat.id != self.session.chat.id:
+            self.chosen_turn = ""
+            self.session.open(message.chat)
+            self.show_offered()
+
+    def show_offered(self) -> None:
+        """Show the chat, or what to do where there is none."""
+        raise NotImplementedError
+
+    # Prompts from a file
+
+    def action_replay(self) -> None:
+        """Go through prompts that were written before, or end that."""
+        if self.replay is not None:
+            self._end_replay()
+            return
+        from tui.widgets.replay_form import ReplayModal
+
+        self.app.push_screen(ReplayModal(), lambda replay: self.begin_replay(replay) if replay else None)
+
+    def begin_replay(self, replay: Replay) -> None:
+        self.replay = replay
+        session = self.session
+        if not session.empty:
+            session.clear()
+        if has_references(replay.scripts) and len(session.panes) < MOST_PANES and REFERENCE not in [pane.speaker for pane in session.panes]:
+            session.add_pane(REFERENCE)
+        self.show_sides()
+        self.offer_next()
+
+    def _end_replay(self) -> None:
+        self.replay = None
+        for pane in [pane for pane in self.session.panes if pane.speaker == REFERENCE and not pane.answers]:
+            self.session.remove_pane(pane)
+        self.prompt.text = ""
+        self.notify("No more prompts from the file.", timeout=3)
+        self.show_sides()
+
+    def offer_next(self) -> None:
+        """Put the next prompt of the file into the box, unless something else is being written there."""
+        if self.replay is None or self.prompt.text:
+            return
+        script = self.replay.next_turn
+        if script is None:
+            self._end_replay()
+            return
+        self.prompt.text = script.prompt
+        self.prompt.move_cursor(self.prompt.document.end)
+        self.show_sides()
+
+    def action_skip(self) -> None:
+        """To the next conversation of the file."""
+        assert self.replay is not None  # check_action offers it only then
+        self.replay.skip(1 if self.replay.begins else 0 if self.replay.next_turn is None else 1)
+        self.prompt.text = ""
+        self.offer_next()
+
+    # Copies
+
+    def action_copy(self) -> None:
+        answers = [(self.session.name(pane), pane.last.text) for pane in self.session.panes if pane.last is not None]
+        self._copy("\n\n".join(f"## {name}\n\n{text}" for name, text in answers), "all last answers")
+
+    def action_copy_side(self) -> None:
+        answer = self.chosen_answer
+        if answer is not None:
+            self._copy(answer.text, f"the answer of {self.session.name_of(answer)}")
+
+    def _copy(self, text: str, what: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.notify(f"Copied {what}.", timeout=3)
+
+    def action_export(self) -> None:
+        from tui.widgets.path_modal import PathModal
+
+        def told(path: Path | None) -> None:
+            if path is not None:
+                self.notify(f"Written to {path}.")
+
+        hint = "A name in .md is for reading, one in .jsonl for data: one conversation a line, as training reads it."
+        proposed = Path.cwd() / export.default_name()
+        self.app.push_screen(PathModal("Export this chat", proposed, hint, lambda path: export.export(self.session.chat, path)), told)

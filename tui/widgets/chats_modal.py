@@ -1,0 +1,114 @@
+"""The chats of before: newest first, searched through everything that was asked and answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Input
+
+from serve.chats import search, store
+from serve.chats.search import Hit, Summary
+from tui import figures
+from tui.glyphs import glyphs
+from tui.widgets.confirm_modal import ConfirmModal
+from tui.widgets.key_line import KeyHint
+from tui.widgets.pick_modal import Pick, PickModal
+
+_TYPING_SECONDS = 0.2
+
+
+@dataclass
+class ChatsFound(Message):
+    """`asked` is the text that was searched for, empty for all chats."""
+
+    asked: str
+    picks: list[Pick[str]]
+
+
+class ChatsModal(PickModal[str, str]):
+    """Gives back the id of a chat."""
+
+    heading: ClassVar[str] = "Chats"
+    placeholder: ClassVar[str] = "words that were asked or answered"
+    narrows: ClassVar[bool] = False  # the database does
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+d,delete", "delete", priority=True)]
+    hints: ClassVar[list[KeyHint]] = [
+        KeyHint("enter", "enter", "open"),
+        KeyHint("ctrl+d", "^d", "delete"),
+        KeyHint("escape", "esc", "leave"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._typing: Timer | None = None
+
+    def on_mount(self) -> None:
+        self._look()
+
+    def text_changed(self) -> None:
+        """Look once the typing pauses."""
+        if self._typing is not None:
+            self._typing.stop()
+        self._typing = self.set_timer(_TYPING_SECONDS, self._look)
+
+    def _look(self) -> None:
+        asked = self.query_one(Input).value.strip()
+
+        def look() -> None:
+            picks = [_hit(hit) for hit in search.search(asked)] if asked else [_summary(chat) for chat in search.chats()]
+            self.post_message(ChatsFound(asked, picks))
+
+        self.run_worker(look, thread=True, exclusive=True, group="search")
+
+    def on_chats_found(self, message: ChatsFound) -> None:
+        note = (
+            ""
+            if message.picks
+            else "No text has all these words."
+            if message.asked
+            else "No chats yet: they appear here as soon as you ask."
+        )
+        self.set_picks(message.picks, note)
+
+    def take(self) -> None:
+        if self.highlighted is not None:
+            self.dismiss(self.highlighted.value)
+
+    def action_delete(self) -> None:
+        pick = self.highlighted
+        if pick is None:
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                store.remove(pick.value)
+                self._look()
+
+        message = "With its answers and its votes. It cannot be brought back."
+        self.app.push_screen(ConfirmModal("Delete this chat?", message, yes="delete", no="keep"), answered)
+
+
+def _summary(chat: Summary) -> Pick[str]:
+    models = "names hidden" if chat.blind else ", ".join(dict.fromkeys(chat.models))
+    counts = f"{chat.turns} turn{'s' if chat.turns != 1 else ''}" + (f", {chat.votes} voted" if chat.votes else "")
+    line = Content.assemble(
+        (f"{figures.age(chat.updated):>8}  ", "$foreground-muted"),
+        f"{_short(chat.title):<48} ",
+        (f"{models}  {counts}", "$foreground-muted"),
+    )
+    return Pick(chat.id, line, chat.title)
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= 48 else f"{title[:47]}{glyphs().ellipsis}"
+
+
+def _hit(hit: Hit) -> Pick[str]:
+    who = hit.speaker or "you"
+    line = Content.assemble((f"{figures.age(hit.chat.updated):>8}  ", "$foreground-muted"), (f"{who[:14]:<14} ", "$primary"), hit.excerpt)
+    return Pick(hit.chat.id, line, hit.excerpt)

@@ -1,0 +1,57 @@
+"""Reasoning that a model writes into its answer, between <think> and </think>, told from what it says."""
+
+from __future__ import annotations
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """A whole answer's thoughts and the rest. A template may have written the opening mark itself: then only the closing one is there."""
+    begins = text.lstrip()
+    if begins.startswith(OPEN):
+        thoughts, _, said = begins.removeprefix(OPEN).partition(CLOSE)
+        return thoughts, said.lstrip("\n")
+    if CLOSE in text and OPEN not in text:
+        thoughts, _, said = text.partition(CLOSE)
+        return thoughts, said.lstrip("\n")
+    return "", text
+
+
+class Thinking:
+    """The same for text that comes in pieces, however they are cut."""
+
+    def __init__(self) -> None:
+        self.thoughts = ""
+        self._held = ""  # what may become a mark
+        self._state = "begins"
+
+    def take(self, piece: str) -> str:
+        """What of the piece, and of what was held back before, is said."""
+        if self._state == "said":
+            return piece
+        self._held += piece
+        if self._state == "begins":
+            text = self._held.lstrip()
+            if len(text) < len(OPEN) and OPEN.startswith(text):
+                return ""
+            if not text.startswith(OPEN):
+                self._state = "said"
+                return self._release()
+            self._state, self._held = "thinking", text.removeprefix(OPEN)
+        if self._state == "thinking":
+            thoughts, mark, rest = self._held.partition(CLOSE)
+            if not mark:
+                kept = next((size for size in range(len(CLOSE) - 1, 0, -1) if thoughts.endswith(CLOSE[:size])), 0)
+                self.thoughts += thoughts[: len(thoughts) - kept]
+                self._held = thoughts[len(thoughts) - kept :]
+                return ""
+            self.thoughts += thoughts
+            self._state, self._held = "gap", rest
+        self._held = self._held.lstrip("\n")  # the empty lines after the closing mark
+        if self._held:
+            self._state = "said"
+        return self._release()
+
+    def _release(self) -> str:
+        released, self._held = self._held, ""
+        return released

@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +181,19 @@ async def stream_chat(
         **({} if sampling.seed is None else {"seed": sampling.seed}),
         **({"tools": list(tools)} if tools else {}),
     }
+    while True:
+        try:
+            async with aclosing(_streamed(endpoint, body)) as stream:  # whoever closes this one ends the request at once
+                async for item in stream:
+                    yield item
+            return
+        except LuthierError as error:
+            if not endpoint.hosted or "max_tokens" not in body or "max_completion_tokens" not in error.message:
+                raise
+            body["max_completion_tokens"] = body.pop("max_tokens")  # OpenAI's newer models refuse the older name, before anything streams
+
+
+async def _streamed(endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[Delta | Finished, None]:
     started = time.monotonic()
     first: float | None = None
     reason, usage = "", (0, 0)

@@ -36,6 +36,7 @@ _COMMANDS = {
     "serve": "tui.commands.serve:serve",
     "server": "tui.commands.adapters:server",
     "chat": "tui.commands.chat:chat",
+    "compare": "tui.commands.compare:compare",
     "chats": "tui.commands.chats:chats",
     "votes": "tui.commands.votes:votes",
     "endpoints": "tui.commands.endpoints:endpoints",

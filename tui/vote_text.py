@@ -50,10 +50,8 @@ def _verdict(duel: Duel) -> str:
 def _length_lines(duel: Duel, length: LengthEffect) -> list[str]:
     told = duel.longer_won + duel.shorter_won
     ratio = duel.mean_length / duel.mean_other_length if duel.mean_other_length else 0.0
-    lines = [
-        f"length: {duel.mean_length:.0f} against {duel.mean_other_length:.0f} characters on average ({ratio:.2f} times); "
-        f"the longer answer won {duel.longer_won} of {told}"
-    ]
+    who = f"the longer answer won {duel.longer_won} of {told}" if told else "the two were equally long"
+    lines = [f"length: {duel.mean_length:.0f} against {duel.mean_other_length:.0f} characters on average ({ratio:.2f} times); {who}"]
     if length.problem:
         return [*lines, f"at equal length: {length.problem[0].lower()}{length.problem[1:].rstrip('.')}"]
     low, high = length.interval

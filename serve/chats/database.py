@@ -104,6 +104,7 @@ def connect(file: Path | None = None) -> sqlite3.Connection:
     file = file or path()
     with told(file):
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)  # what is said to a model is nobody else's business
         connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             _use_wal(connection)

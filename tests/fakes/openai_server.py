@@ -18,6 +18,8 @@ while it runs: `models`, `tokens_per_second`, `first_token_seconds`, `answer`, a
 `context_words` gets vLLM's 400. `POST /tokenize`, and completions with `prompt_logprobs`, speak of words: `likelihood(model, word)` is the
 log-probability of one.
 
+A chat whose body has the key `refuses` gets OpenAI's 400 for it.
+
 `requests` holds the body of every chat so far, `finished` and `cancelled` count how they ended. A request without the key gets a 401,
 adapters may be loaded and unloaded (`models` tells), an unknown model is a 404.
 
@@ -75,6 +77,7 @@ class FakeServer:
         self.thoughts = ""
         self.calls: list[tuple[str, str]] = []
         self.context_words = 100_000
+        self.refuses = ""
         self.likelihood: Callable[[str, str], float] = lambda model, word: -2.0
         self._vocabulary: list[str] = []
         self.requests: list[dict[str, Any]] = []
@@ -162,15 +165,22 @@ class FakeServer:
             writer.write(_error(404, f"No route {path}."))
         elif body["model"] not in self.models:
             writer.write(_error(404, f"The model `{body['model']}` does not exist."))
-        elif self.fault == "bad_request":
-            writer.write(_error(400, "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."))
-        elif (used := _length(body["messages"])) > self.context_words:
-            limit = (
-                f"This model's maximum context length is {self.context_words} tokens. However, your prompt contains {used} input tokens."
-            )
-            writer.write(_error(400, f"{limit} Please reduce the length of the input prompt."))
+        elif (refusal := self._refusal(body)) is not None:
+            writer.write(_error(400, refusal))
         else:
             await self._chat(body, reader, writer)
+
+    def _refusal(self, body: dict[str, Any]) -> str | None:
+        """Why a chat gets a 400, if it does."""
+        if self.fault == "bad_request":
+            return "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
+        if self.refuses in body:
+            return f"Unsupported parameter: '{self.refuses}'. Use 'max_completion_tokens' instead."
+        used = _length(body["messages"])
+        if used <= self.context_words:
+            return None
+        limit = f"This model's maximum context length is {self.context_words} tokens. However, your prompt contains {used} input tokens."
+        return f"{limit} Please reduce the length of the input prompt."
 
     def _token(self, word: str) -> int:
         if word not in self._vocabulary:

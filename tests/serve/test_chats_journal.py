@@ -279,5 +279,6 @@ def test_every_migration_leaves_what_the_list_says() -> None:
         assert {"chats", "panes", "turns", "answers", "votes"} <= tables
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(database.MIGRATIONS)
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert database.path().stat().st_mode & 0o077 == 0
     with pytest.raises(sqlite3.ProgrammingError):
         connection.execute("SELECT 1")

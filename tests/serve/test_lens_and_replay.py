@@ -215,6 +215,18 @@ async def test_a_hosted_model_is_asked_with_its_key(server: FakeServer, monkeypa
     assert isinstance(pieces[-1], Finished)
 
 
+async def test_newer_hosted_models_get_the_newer_name_of_the_limit(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", FAKE_KEY)
+    server.refuses = "max_tokens"
+    endpoint = HostedEndpoint("fake", server.base_url, key_env="SOME_KEY").open()
+    pieces = [piece async for piece in stream_chat(endpoint, "base", HELLO)]
+    assert isinstance(pieces[-1], Finished)
+    assert server.requests[0]["max_completion_tokens"] == 512
+    with pytest.raises(LuthierError, match="Unsupported parameter"):  # one's own server is not asked twice
+        async for _ in stream_chat(server.endpoint, "base", HELLO):
+            pass
+
+
 async def test_a_server_that_repeats_the_key_does_not_spread_it(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "sk-secret")
     endpoint = HostedEndpoint("fake", server.base_url, key_env="SOME_KEY").open()

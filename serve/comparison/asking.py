@@ -1,0 +1,79 @@
+"""Every question to every model, several at once; what a journal has already is not asked again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from jobs.errors import LuthierError
+from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.comparison.items import Item
+from serve.comparison.journal import Entry, Journal, key_of
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that is compared: its name on the server, and what tells its content from another's of that name."""
+
+    name: str
+    identity: str
+
+
+def missing(items: Sequence[Item], models: Sequence[Contender], sampling: Sampling, journal: Journal) -> list[tuple[Item, Contender]]:
+    """The questions that have no answer yet. One that failed is asked again."""
+    return [
+        (item, model)
+        for item in items
+        for model in models
+        if journal.found.get(answer_key(item, model, sampling), {"error": ""}).get("error") is not None
+    ]
+
+
+def answer_key(item: Item, model: Contender, sampling: Sampling) -> str:
+    return key_of(item.messages, model.name, model.identity, asdict(sampling))
+
+
+async def ask(
+    endpoint: Endpoint,
+    wanted: Sequence[tuple[Item, Contender]],
+    sampling: Sampling,
+    journal: Journal,
+    told: Callable[[Entry], None],
+    at_once: int,
+) -> None:
+    """Ask, and write each answer down as it is complete. A question that fails is written down with its error; the others go on."""
+    places = asyncio.Semaphore(at_once)
+
+    async def one(item: Item, model: Contender) -> None:
+        async with places:
+            answer = await whole_answer(endpoint, model.name, item, sampling)
+        told(journal.add(answer_key(item, model, sampling), model=model.name, **answer))
+
+    async with asyncio.TaskGroup() as group:
+        for item, model in wanted:
+            group.create_task(one(item, model))
+
+
+async def whole_answer(endpoint: Endpoint, model: str, item: Item, sampling: Sampling) -> Entry:
+    """`text` as far as it came; `error` is None if it came to its end."""
+    text, finished, error = "", None, None
+    try:
+        async for piece in stream_chat(endpoint, model, list(item.messages), sampling):
+            match piece:
+                case Delta():
+                    text += piece.text
+                case Finished():
+                    finished = piece
+    except LuthierError as failure:
+        error = f"{failure.title}: {failure.message}"
+    if finished is None:
+        return {"text": text, "error": error}
+    return {
+        "text": text,
+        "error": None,
+        "reason": finished.reason,
+        "tokens": finished.completion_tokens,
+        "first_token": finished.time_to_first_token,
+        "seconds": finished.seconds,
+    }

@@ -1,0 +1,186 @@
+"""A model that judges answers, two at a time and in both orders: models prefer what stands first, or last.
+
+Only a pair on which both orders agree has a winner (Zheng et al. 2023, arXiv:2306.05685); otherwise it is a tie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from jobs.errors import LuthierError
+from serve.client import Endpoint, Sampling
+from serve.comparison.asking import whole_answer
+from serve.comparison.items import Item
+from serve.comparison.journal import Entry, Journal, key_of
+from serve.endpoints import HostedEndpoint, hosted_endpoints
+from serve.votes.ballots import Comparison, Outcome
+
+Verdict = Literal["A", "B", "tie", ""]
+
+_KEY_VARIABLE = "LUTHIER_JUDGE_KEY"
+_KNOWN_KEYS = {"api.openai.com": "OPENAI_API_KEY"}
+_SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=1024)
+_VERDICT = re.compile(r"verdict\W{0,6}(A|B|tie)\b", re.IGNORECASE)
+_ORDER = """Two assistants have answered the last message of a conversation. Judge which answer serves the user better: is it right, does it
+do what was asked, is it clear? Length alone is no merit, and neither is the place: which assistant stands first was chosen by chance.
+{reference}
+The conversation:
+{conversation}
+
+Answer of assistant A:
+<answer>
+{first}
+</answer>
+
+Answer of assistant B:
+<answer>
+{second}
+</answer>
+
+Say in one or two sentences why, then end with a line that is exactly "Verdict: A", "Verdict: B" or "Verdict: tie"."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    model: str
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one question: `first` and `second` name the models."""
+
+    item: Item
+    first: str
+    second: str
+    first_text: str
+    second_text: str
+    first_tokens: int | None = None
+    second_tokens: int | None = None
+
+
+@dataclass
+class Judged:
+    """`agreed` of `pairs` had the same verdict in both orders; `for_first` of the `decisive` single verdicts were for what stood first."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    pairs: int = 0
+    agreed: int = 0
+    decisive: int = 0
+    for_first: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def judge_at(text: str, key_variable: str | None) -> Judge:
+    """`MODEL@URL`, or MODEL@NAME of an endpoint in config.toml. The key comes from the environment: the variable that is named, else
+    LUTHIER_JUDGE_KEY, else the one known for the host."""
+    model, at, where = text.rpartition("@")
+    if not at or not model or not where:
+        raise LuthierError("Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1")
+    if "://" not in where:
+        found = next((one for one in hosted_endpoints() if one.name == where), None)
+        if found is None:
+            raise LuthierError(
+                "No such endpoint", f"config.toml names no endpoint {where!r}.", f"`luthier endpoints add {where} URL` names it."
+            )
+        return Judge(model, found.open())
+    parts = urlsplit(where)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise LuthierError(
+            "Not an address", f"{where!r} is none for a judge.", "It looks like https://api.openai.com/v1; no key stands in it."
+        )
+    variable = key_variable or next((name for name in (_KEY_VARIABLE, _KNOWN_KEYS.get(parts.hostname, "")) if os.environ.get(name)), "")
+    return Judge(model, HostedEndpoint("judge", where, key_env=variable).open())
+
+
+def judgement_key(judge: Judge, pair: Pair, turned: bool) -> str:
+    return key_of(judge.model, judge.endpoint.base_url, _prompt(pair, turned))
+
+
+def unjudged(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> list[tuple[Pair, bool]]:
+    """The pairs and orders without a verdict yet. Equal answers need none."""
+    wanted = [(pair, turned) for pair in pairs if pair.first_text != pair.second_text for turned in (False, True)]
+    return [one for one in wanted if journal.found.get(judgement_key(judge, *one), {"error": ""}).get("error") is not None]
+
+
+async def ask_judge(
+    judge: Judge, wanted: Sequence[tuple[Pair, bool]], journal: Journal, told: Callable[[Entry], None], at_once: int
+) -> None:
+    """Ask for each verdict, and write it down."""
+    places = asyncio.Semaphore(at_once)
+
+    async def one(pair: Pair, turned: bool) -> None:
+        question = Item(({"role": "user", "content": _prompt(pair, turned)},), None)
+        async with places:
+            answer = await whole_answer(judge.endpoint, judge.model, question, _SAMPLING)
+        verdict = verdict_in(answer["text"])
+        told(journal.add(judgement_key(judge, pair, turned), verdict=verdict, judge=judge.model, turned=turned, **answer))
+
+    async with asyncio.TaskGroup() as group:
+        for pair, turned in wanted:
+            group.create_task(one(pair, turned))
+
+
+def verdict_in(text: str) -> Verdict:
+    """The last verdict of a text; empty if there is none."""
+    found = _VERDICT.findall(text)
+    if not found:
+        return ""
+    return "tie" if found[-1].lower() == "tie" else "A" if found[-1].upper() == "A" else "B"
+
+
+def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:
+    """What the verdicts say, as votes."""
+    judged = Judged()
+    for number, pair in enumerate(pairs):
+        if pair.first_text == pair.second_text:
+            judged.comparisons.append(_comparison(pair, number, "tie"))
+            judged.left_out["both said the same: a tie without the judge"] += 1
+            continue
+        entries = [journal.found.get(judgement_key(judge, pair, turned)) for turned in (False, True)]
+        verdicts = [str(entry["verdict"]) if entry is not None and entry.get("error") is None else "" for entry in entries]
+        if "" in verdicts:
+            judged.left_out["no verdict in one of the orders"] += 1
+            continue
+        judged.pairs += 1
+        judged.decisive += sum(verdict != "tie" for verdict in verdicts)
+        judged.for_first += verdicts.count("A")
+        straight: dict[str, Outcome] = {"A": "first", "B": "second", "tie": "tie"}
+        turned: dict[str, Outcome] = {"A": "second", "B": "first", "tie": "tie"}
+        both = straight[verdicts[0]], turned[verdicts[1]]
+        judged.agreed += both[0] == both[1]
+        judged.comparisons.append(_comparison(pair, number, both[0] if both[0] == both[1] else "tie"))
+    return judged
+
+
+def _comparison(pair: Pair, number: int, outcome: Outcome) -> Comparison:
+    return Comparison(
+        vote=str(number),
+        chat="",
+        turn=str(number),
+        first=pair.first,
+        second=pair.second,
+        outcome=outcome,
+        first_length=len(pair.first_text),
+        second_length=len(pair.second_text),
+        first_tokens=pair.first_tokens,
+        second_tokens=pair.second_tokens,
+        blind=True,
+        created=0.0,
+    )
+
+
+def _prompt(pair: Pair, turned: bool) -> str:
+    """No model is named."""
+    first, second = (pair.second_text, pair.first_text) if turned else (pair.first_text, pair.second_text)
+    conversation = "\n\n".join(f"[{message['role']}]\n{message.get('content') or ''}" for message in pair.item.messages)
+    known = pair.item.reference
+    reference = "" if known is None else f"\nAn answer that is known to be good, written by a person:\n<reference>\n{known}\n</reference>\n"
+    return _ORDER.format(reference=reference, conversation=conversation, first=first, second=second)

@@ -1,0 +1,154 @@
+"""A comparison to be read: the same figures and answers as Markdown and as one HTML page that needs nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from serve.comparison.summary import Row
+
+Table = list[list[str]]
+"""Its first row is the heading."""
+
+_STYLE = """
+:root { color-scheme: light dark; --line: light-dark(#ddd8cc, #3a372f); --muted: light-dark(#6b665a, #9a9484); }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1.5rem;
+       background: light-dark(#fbfaf6, #161511); color: light-dark(#211f1a, #dcd8cb); }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid var(--line); }
+th { color: var(--muted); font-weight: 500; } p.note { color: var(--muted); }
+section { border-top: 1px solid var(--line); margin-top: 1.4rem; padding-top: .8rem; }
+.question { font-weight: 600; white-space: pre-wrap; }
+.answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1.2rem; }
+.answers h3 { font-size: .85rem; color: var(--muted); font-weight: 500; margin: .6rem 0 .2rem; }
+.answers div { white-space: pre-wrap; overflow-wrap: anywhere; } .failed { color: #c4422b; }
+"""
+
+
+def tables(found: dict[str, Any]) -> list[tuple[str, Table, str]]:
+    """Title, table and a note of each part of the summary."""
+    parts = [("Answers", _about(found), "")]
+    if found["metrics"] or found["metrics_problem"]:
+        note = "In brackets the 95 % interval of the difference to the base (paired bootstrap). " + found["metrics_problem"]
+        parts.append(("Against the references", _metrics(found), note.strip()))
+    if "judge" in found:
+        judge = found["judge"]
+        share = f"{judge['for_first'] / judge['decisive']:.0%}" if judge["decisive"] else "none"
+        note = (
+            f"Each pair was judged in both orders: {judge['agreed']} of {judge['pairs']} verdicts agreed, the others count as ties. "
+            f"Of single verdicts {share} were for what stood first. The interval is Wilson's, p of the exact sign test."
+        )
+        left = "".join(f" Left out: {count} ({reason})." for reason, count in judge["left_out"].items())
+        parts.append(("The judge", _duels(judge), note + left))
+    return parts
+
+
+def markdown(title: str, facts: Sequence[tuple[str, str]], found: dict[str, Any], rows: Sequence[Row], models: Sequence[str]) -> str:
+    lines = [f"# {title}", "", *(f"- {name}: {value}" for name, value in facts), ""]
+    for heading, table, note in tables(found):
+        lines += [f"## {heading}", "", *_markdown_table(table), "", *([note, ""] if note else [])]
+    lines += ["## Every answer", ""]
+    for number, row in enumerate(rows, start=1):
+        lines += [f"### {number}", "", _quoted(row.item.question), ""]
+        for name, text, failed in _columns(row, models):
+            lines += [f"**{name}**{' (failed)' if failed else ''}", "", _fenced(text), ""]
+    return "\n".join(lines)
+
+
+def html(title: str, facts: Sequence[tuple[str, str]], found: dict[str, Any], rows: Sequence[Row], models: Sequence[str]) -> str:
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+    parts = [head, f"<h1>{escape(title)}</h1><table>"]
+    parts += [f"<tr><th>{escape(name)}<td>{escape(value)}" for name, value in facts]
+    parts.append("</table>")
+    for heading, table, note in tables(found):
+        parts.append(f"<h2>{escape(heading)}</h2><table><tr>{''.join(f'<th>{escape(cell)}' for cell in table[0])}")
+        parts += [f"<tr>{''.join(f'<td>{escape(cell)}' for cell in line)}" for line in table[1:]]
+        parts.append(f"</table><p class=note>{escape(note)}</p>")
+    parts.append("<h2>Every answer</h2>")
+    for number, row in enumerate(rows, start=1):
+        parts.append(f"<section id=q{number}><div class=question>{number}. {escape(row.item.question)}</div><div class=answers>")
+        for name, text, failed in _columns(row, models):
+            parts.append(f"<article><h3>{escape(name)}</h3><div{' class=failed' if failed else ''}>{escape(text)}</div></article>")
+        parts.append("</div></section>")
+    return "\n".join([*parts, ""])
+
+
+def _about(found: dict[str, Any]) -> Table:
+    rows = [["model", "answered", "failed", "cut off", "tokens", "first token"]]
+    for model, about in found["models"].items():
+        tokens, first = about["mean_tokens"], about["mean_first_token"]
+        failed = f"{about['failed']} ({about['first_failure']})" if about["failed"] else "0"
+        rows.append(
+            [
+                model,
+                str(about["answered"]),
+                failed,
+                str(about["cut_off"]),
+                "" if tokens is None else f"{tokens:.0f}",
+                "" if first is None else f"{first * 1000:.0f} ms",
+            ]
+        )
+    return rows
+
+
+def _metrics(found: dict[str, Any]) -> Table:
+    rows = [["model", *found["metrics"]]]
+    for model in found["models"]:
+        cells = []
+        for values in found["metrics"].values():
+            one = values[model]
+            spread = (
+                "" if one["interval"] is None else f"  ({one['difference']:+.3g} [{one['interval'][0]:+.3g}, {one['interval'][1]:+.3g}])"
+            )
+            cells.append(f"{one['mean']:.3g}{spread}")
+        rows.append([model, *cells])
+    return rows
+
+
+def _duels(judge: dict[str, Any]) -> Table:
+    rows = [["model", "against", "won", "lost", "tied", "win rate", "95 %", "p", "mean characters"]]
+    for duel in judge["duels"]:
+        interval = duel["interval"]
+        rows.append(
+            [
+                duel["model"],
+                duel["other"],
+                str(duel["wins"]),
+                str(duel["losses"]),
+                str(duel["ties"]),
+                "" if duel["win_rate"] is None else f"{duel['win_rate']:.0%}",
+                "" if interval is None else f"{interval[0]:.0%} to {interval[1]:.0%}",
+                "" if duel["p_value"] is None else f"{duel['p_value']:.2g}",
+                f"{duel['mean_length']:.0f} : {duel['mean_other_length']:.0f}",
+            ]
+        )
+    return rows
+
+
+def _columns(row: Row, models: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """Name, text, and whether it failed, of each answer; the reference last."""
+    found = []
+    for model in models:
+        answer = row.answers[model]
+        failed = answer is None or answer.get("error") is not None
+        text = "not asked yet" if answer is None else f"{answer['text']}\n{answer['error']}".strip() if failed else str(answer["text"])
+        found.append((model, text, failed))
+    return found if row.item.reference is None else [*found, ("reference", row.item.reference, False)]
+
+
+def _markdown_table(table: Table) -> list[str]:
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in row)} |" for row in table]
+    return [lines[0], f"|{'---|' * len(table[0])}", *lines[1:]]
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.splitlines()) or ">"
+
+
+def _fenced(text: str) -> str:
+    """The text as it is, in a fence that is longer than any within it."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}text\n{text}\n{fence}"

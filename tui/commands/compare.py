@@ -1,0 +1,180 @@
+"""`luthier compare`: base and tuned on a file of prompts, with metrics, a judge and a report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from jobs.errors import LuthierError
+from jobs.files import write_atomic, write_json
+from models.registry import resolve
+from serve import launch
+from serve.client import Sampling
+from serve.comparison import judge as judging
+from serve.comparison.asking import Contender, answer_key, ask, missing
+from serve.comparison.items import read_items
+from serve.comparison.journal import Entry, Journal
+from serve.comparison.judge import Judge, Judged, Pair
+from serve.comparison.report import html, markdown, tables
+from serve.comparison.summary import Row, summary
+from serve.contents import fingerprint
+from serve.plan import BASE
+from serve.servers import Server
+from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.progress import bar
+from tui.commands.runs import stop_and_wait
+from tui.commands.serve import wait_until_ready
+from tui.run_adapters import adapters_named
+from tui.serving import add_adapters, server_of
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN[@STEP]...")
+@click.option(
+    "--prompts", type=click.Path(path_type=Path), required=True, help="Conversations (JSON Lines), or a text with a prompt a line."
+)
+@click.option("--out", "folder", type=click.Path(path_type=Path), help="Where answers and report go. Default: compare-RUN.")
+@click.option(
+    "--judge", "judge_text", metavar="MODEL@URL", help="A model that judges each tuned answer against the base's, in both orders."
+)
+@click.option("--judge-key", metavar="VARIABLE", help="The environment variable with the judge's key. Default: LUTHIER_JUDGE_KEY.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--at-once", type=click.IntRange(1, 256), default=8, show_default=True, help="Questions that are answered at once.")
+@click.option("--keep", is_flag=True, help="Leave the server running, if this started it.")
+@json_option
+def compare(
+    runs: tuple[str, ...],
+    prompts: Path,
+    folder: Path | None,
+    judge_text: str | None,
+    judge_key: str | None,
+    limit: int | None,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    at_once: int,
+    keep: bool,
+    as_json: bool,
+) -> None:
+    """Ask the base and the tuned models every question of a file; score, judge and report in Markdown, HTML and JSON.
+
+    Answers are written as they come: interrupted, the same command goes on where it was. Questions of a conversation are asked after the
+    file's own answers, which are also the references.
+    """
+    items = read_items(prompts, limit)
+    judge = judging.judge_at(judge_text, judge_key) if judge_text else None
+    sampling = Sampling(temperature, 1.0 if temperature == 0 else 0.95, max_tokens, seed)
+    folder = folder or Path(f"compare-{runs[0].replace('/', '-')}")
+    journal = Journal(folder / "answers.jsonl")
+    try:
+        with _served(runs, keep) as (server, models):
+            wanted = missing(items, models, sampling, journal)
+            _count("Asking", len(wanted), lambda told: ask(server.endpoint, wanted, sampling, journal, told, at_once))
+        rows = [Row(item, {model.name: journal.found.get(answer_key(item, model, sampling)) for model in models}) for item in items]
+        judged = None if judge is None else _judged(judge, rows, models, folder, at_once)
+    except KeyboardInterrupt:
+        talk.print(f"What has been answered is in {folder}. The same command goes on from there.")
+        raise
+    found = summary(rows, [model.name for model in models], judged)
+    facts = [
+        ("prompts", f"{prompts} ({len(items)} questions, {found['with_reference']} with a reference)"),
+        ("models", ", ".join(f"{model.name} ({model.identity})" for model in models)),
+        ("sampling", f"temperature {temperature:g}, at most {max_tokens} tokens, seed {seed}"),
+        *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
+    ]
+    _write(folder, facts, found, rows, [model.name for model in models])
+    _show(folder, found, as_json)
+
+
+@contextmanager
+def _served(runs: tuple[str, ...], keep: bool) -> Iterator[tuple[Server, list[Contender]]]:
+    """A server of these models: one that runs already, else one that is stopped at the end."""
+    base, adapters = adapters_named(runs)
+    running = server_of(resolve(base).resolve(), "127.0.0.1")
+    started = None
+    if running is None:
+        started = launch.serve(base, adapters)
+    try:
+        server = wait_until_ready(started) if started is not None else running
+        assert server is not None
+        if started is None:
+            add_adapters(server, adapters)
+            server = server.refreshed()
+        by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
+        contenders = [Contender(BASE, str(resolve(base).resolve()))]
+        contenders += [Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}") for _, path, run in adapters]
+        yield server, contenders
+    finally:
+        if started is not None and not keep:
+            stop_and_wait(started)
+
+
+def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
+    """Do something that tells of each part that is done."""
+    if not total:
+        return
+    with bar() as progress:
+        task = progress.add_task(title, total=total, left="")
+        failed = 0
+
+        def told(entry: Entry) -> None:
+            nonlocal failed
+            failed += entry.get("error") is not None
+            progress.update(task, advance=1, left=f"{failed} failed" if failed else "")
+
+        asyncio.run(work(told))
+    talk.print(f"[green]✓[/] {title} [dim]{total} times[/]")
+
+
+def _judged(judge: Judge, rows: list[Row], models: list[Contender], folder: Path, at_once: int) -> Judged:
+    journal = Journal(folder / "judgements.jsonl")
+    pairs = [pair for row in rows for model in models[1:] if (pair := _pair(row, models[0].name, model.name)) is not None]
+    wanted = judging.unjudged(judge, pairs, journal)
+    _count("Judging", len(wanted), lambda told: judging.ask_judge(judge, wanted, journal, told, at_once))
+    failures = [journal.found[key] for pair, turned in wanted if (key := judging.judgement_key(judge, pair, turned)) in journal.found]
+    failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
+    if failed:
+        talk.print(f"[yellow]![/] {len(failed)} verdicts failed: {escape(failed[0])}. The same command asks for them again.")
+    return judging.outcomes(judge, pairs, journal)
+
+
+def _pair(row: Row, base: str, tuned: str) -> Pair | None:
+    """The tuned answer and the base's, if both are there."""
+    own, other = row.answers[tuned], row.answers[base]
+    if own is None or other is None or own.get("error") is not None or other.get("error") is not None:
+        return None
+    return Pair(row.item, tuned, base, own["text"], other["text"], own.get("tokens"), other.get("tokens"))
+
+
+def _write(folder: Path, facts: list[tuple[str, str]], found: dict[str, Any], rows: list[Row], models: list[str]) -> None:
+    title = f"{' and '.join(models[1:])} beside {models[0]}"
+    write_atomic(folder / "report.md", markdown(title, facts, found, rows, models))
+    write_atomic(folder / "report.html", html(title, facts, found, rows, models))
+    answers = [{"messages": list(row.item.messages), "reference": row.item.reference, "answers": row.answers} for row in rows]
+    write_json(folder / "report.json", {**dict(facts), **found, "rows": answers})
+
+
+def _show(folder: Path, found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({**found, "folder": str(folder.absolute())})
+    else:
+        for title, table, note in tables(found):
+            shown = plain_table(*table[0])
+            for line in table[1:]:
+                shown.add_row(*(escape(cell) for cell in line))
+            out.print(f"[bold]{title}[/]")
+            out.print(shown)
+            out.print(f"[dim]{escape(note)}[/]\n" if note else "")
+        talk.print(f"The report: {folder}/report.md, report.html, report.json")
+    if not any(about["answered"] for about in found["models"].values()):
+        failure = next(about["first_failure"] for about in found["models"].values())
+        raise LuthierError("No question was answered", failure, "The server's log tells more: `luthier server status`.")

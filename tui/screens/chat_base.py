@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
@@ -140,8 +141,8 @@ class ChatBase(LuthierScreen):
 
     def on_mount(self) -> None:
         # A terminal that is closed, or a system that shuts down, says so first: what has come is written.
-        for name in (signal.SIGHUP, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, self._end)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def on_unmount(self) -> None:
         for name in (signal.SIGHUP, signal.SIGTERM):
@@ -153,6 +154,13 @@ class ChatBase(LuthierScreen):
         self.session.halt()
         self.journal.flush(2.0)
         self.app.exit()
+
+    def _hang_up(self) -> None:
+        """The terminal is gone: nothing can be drawn any more, and whoever tries may wait for ever."""
+        self.session.halt()
+        self.journal.close()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGHUP)
 
     def stop_all(self) -> None:
         for pane in self.sides.panes:

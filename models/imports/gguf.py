@@ -162,14 +162,14 @@ def _padding(tokenizer: PreTrainedTokenizerBase, told: int | None, stops: list[i
 
 
 def _check_contents(contents: Contents) -> None:
-    for name, number in list(contents.ids.items()):
-        if contents.tokens and not 0 <= number < contents.tokens:
-            contents.warnings.append(f"Its {name} {number} is none of its {contents.tokens} tokens: left out.")
-            del contents.ids[name]
-    if not contents.template:
-        contents.warnings.append("It has no chat template: it cannot be trained on conversations or talked to as it is.")
     if not contents.tokens:
         raise LuthierError("No tokenizer", "The GGUF file has no tokens.", "Take a file that was made of a whole model.")
+    wrong = next((name for name, number in contents.ids.items() if not 0 <= number < contents.tokens), None)
+    if wrong is not None:
+        message = f"Its {wrong} is {contents.ids[wrong]}, and it has {contents.tokens} tokens."
+        raise LuthierError("A token that is not there", message, "Take another file of this model; gguf-set-metadata can mend this one.")
+    if not contents.template:
+        contents.warnings.append("It has no chat template: it cannot be trained on conversations or talked to as it is.")
 
 
 def _check_weights(model: PreTrainedModel, contents: Contents, path: Path) -> None:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml  # type: ignore[import-untyped]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_MEGABYTE = 1_000_000
 _LARGE = 10_000_000  # bytes, from which on a file goes to the large storage whatever it is
 
 # The files of each repository, by "owner/name" and then by path.
@@ -29,7 +31,8 @@ class HubServer(ThreadingHTTPServer):
     `cuts` has files that are cut off that often at `cut_after` bytes of one answer, or of one upload; after that all is well. `errors`
     are statuses to answer with, one a request, by the part of a path they are for. `tokens` are the known ones with their role ("write" or
     "read"), each of the user "sailor". `private` repositories show themselves to those only, `gated` ones to the tokens listed.
-    `spoiled`: how often a file is sent with a wrong byte. `stored` is the large storage by SHA-256, `commits` what was pushed.
+    `spoiled`: how often a file is sent with a wrong byte. `pause` are seconds between two megabytes of a file. `stored` is the large
+    storage by SHA-256, `commits` what was pushed.
     """
 
     daemon_threads = True
@@ -42,6 +45,7 @@ class HubServer(ThreadingHTTPServer):
         self.cut_after = 0
         self.cuts: dict[str, int] = {}
         self.spoiled: dict[str, int] = {}
+        self.pause = 0.0
         self.errors: dict[str, list[int]] = {}
         self.tokens: dict[str, str] = {}
         self.private: set[str] = set()
@@ -252,7 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.server.take(self.server.cuts, path):
             body = body[: self.server.cut_after]
             self.close_connection = True
-        self.wfile.write(body)
+        for start in range(0, len(body), _MEGABYTE):
+            self.wfile.write(body[start : start + _MEGABYTE])
+            time.sleep(self.server.pause)
 
     # Writing
 

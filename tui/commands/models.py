@@ -241,6 +241,10 @@ def _list(as_json: bool) -> None:
         cells = _cells(entry)
         table.add_row(*cells if wide else cells[:-2])
     out.print(table)
+    for entry in entries:
+        if not entry.ready:
+            why = "is not prepared: `luthier models import builtin`" if entry.name == BUILTIN else f"is {escape(entry.note)}"
+            talk.print(f"[yellow]![/] {entry.name} {why}")
     for part in left:
         talk.print(
             f"[yellow]![/] {part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source} --name {part.name}` goes on."
@@ -249,8 +253,7 @@ def _list(as_json: bool) -> None:
 
 def _cells(entry: Entry) -> list[str]:
     if not entry.ready:
-        hint = "[dim]not prepared: `luthier models import builtin`[/]" if entry.name == BUILTIN else f"[dim]{escape(entry.note)}[/]"
-        return [entry.kind, entry.name, hint, "", "", "", "", "", "", ""]
+        return [entry.kind, entry.name, *[""] * 8]
     return [
         entry.kind,
         escape(entry.title if entry.kind == "tuned" else entry.name),

@@ -38,6 +38,7 @@ COLUMNS = [
     Column("certificate", 14),
 ]
 _GROUPS = (("base", "Base models"), ("tuned", "Tuned models"), ("merged", "Merged models"))
+_SIDE_BY_SIDE = 128  # cells, from which on the list and the facts stand beside each other
 _MODULE_BUILTIN = "models.builtin_worker"
 
 
@@ -106,10 +107,12 @@ class ModelsScreen(LuthierScreen):
     def _group(self, title: str, rows: Sequence[Row]) -> list[Row]:
         """The rows under their heading, with air above it where there is room."""
         heading = Content.styled(title, "$foreground-muted")
-        return [Row(f"heading {title}", [Content.assemble("\n", heading) if self.has_class("-tall") else heading], heading=True), *rows]
+        above = "" if self.has_class("-stacked") else "\n"
+        return [Row(f"heading {title}", [Content.assemble(above, heading)], heading=True), *rows]
 
     def on_resize(self, event: Resize) -> None:
         super().on_resize(event)
+        self.set_class(event.size.width < _SIDE_BY_SIDE, "-stacked")
         self.call_after_refresh(self._show_detail)
 
     def _show_detail(self) -> None:

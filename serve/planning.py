@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import re
 import sys
 from dataclasses import dataclass, field
@@ -161,10 +162,12 @@ def living_servers() -> list[tuple[Job, ServerPlan]]:
 
 
 def replicas(arguments: list[str]) -> int:
-    """How many copies of the model vLLM's data parallelism makes, each of which takes GPUs of its own."""
+    """How many times `gpus` vLLM takes of this machine: copies by data parallelism, stages by pipeline parallelism (with Ray, elsewhere)."""
     joined = " ".join(arguments).replace("_", "-")
-    found = re.search(r"--data-parallel-size[= ](\d+)", joined) or re.search(r"(?:^| )-dp[= ](\d+)", joined)
-    return int(found[1]) if found else 1
+    stages = [] if re.search(r"[= ]ray\b", joined) else [("pipeline-parallel-size", "pp")]
+    ways = [("data-parallel-size", "dp"), *stages]
+    found = [re.search(rf"(?:--{long}|(?:^| )-{short})[= ](\d+)", joined) for long, short in ways]
+    return math.prod(int(one[1]) for one in found if one)
 
 
 def default_device() -> Device:

@@ -108,12 +108,12 @@ def test_a_judge_that_prefers_a_place_decides_nothing(fake: FakeServer, tmp_path
 
 
 def test_a_judge_that_means_it_is_heard_in_both_orders(fake: FakeServer, tmp_path: Path) -> None:
-    def likes_the_captain(prompt: str) -> str:
+    def likes_the_sea(prompt: str) -> str:
         assert "captain" not in prompt and "base" not in prompt  # who said what is never told
         assert "the reference" in prompt
         return f"Because.\n**Verdict: {'A' if prompt.index('Aye') < prompt.index('No.') else 'B'}**"
 
-    found = judged(fake, [*pairs(8), Pair(questions(1)[0], "captain", "base", "same", "same")], likes_the_captain, tmp_path / "j.jsonl")
+    found = judged(fake, [*pairs(8), Pair(questions(1)[0], "captain", "base", "same", "same")], likes_the_sea, tmp_path / "j.jsonl")
     assert [comparison.outcome for comparison in found.comparisons] == ["first"] * 8 + ["tie"]
     assert (found.agreed, found.for_first) == (8, 8)
     assert sum(found.left_out.values()) == 1
@@ -145,10 +145,8 @@ def test_the_summary_and_both_reports(fake: FakeServer, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "a.jsonl")
     run(fake, items, [BASE, TUNED], journal)
     rows = [Row(item, {model.name: journal.found[answer_key(item, model, SAMPLING)] for model in (BASE, TUNED)}) for item in items]
-    fights = [Pair(row.item, "captain", "base", str(row.answers["captain"]), str(row.answers["base"])) for row in rows]
-    verdicts = judged(
-        fake, fights, lambda prompt: f"Verdict: {'A' if prompt.index('captain') < prompt.index('base says') else 'B'}", tmp_path / "j"
-    )
+    fights = [Pair(row.item, "captain", "base", said(row, "captain"), said(row, "base")) for row in rows]
+    verdicts = judged(fake, fights, likes_the_captain, tmp_path / "j")
     found = summary(rows, ["base", "captain"], verdicts)
     assert found["models"]["captain"] | {"mean_first_token": 0} == {
         **{"answered": 7, "failed": 0, "first_failure": "", "mean_tokens": pytest.approx(4, abs=0.2), "mean_first_token": 0, "cut_off": 0},
@@ -162,6 +160,17 @@ def test_the_summary_and_both_reports(fake: FakeServer, tmp_path: Path) -> None:
     assert "<b>bold" not in page and "&lt;b&gt;bold" in page and "A &amp; B" in page
     assert "````text\n" in text and "| captain | 7 | 0 | 0 | 4 |" in text
     assert "7 of 7 verdicts agreed" in text
+
+
+def said(row: Row, model: str) -> str:
+    answer = row.answers[model]
+    assert answer is not None
+    return str(answer["text"])
+
+
+def likes_the_captain(prompt: str) -> str:
+    first = prompt.partition("Answer of assistant A")[2].partition("Answer of assistant B")[0]
+    return f"Verdict: {'A' if 'captain says' in first else 'B'}"
 
 
 @pytest.mark.timeout(90)

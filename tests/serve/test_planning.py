@@ -135,6 +135,9 @@ def test_on_a_gpu_in_use_the_plan_says_so(base: Path, monkeypatch: pytest.Monkey
 
 def test_data_parallelism_takes_gpus() -> None:
     assert [replicas(args) for args in ([], ["--data-parallel-size=4"], ["--data_parallel_size", "2"], ["-dp", "3"])] == [1, 4, 2, 3]
+    stages = ["--pipeline-parallel-size=2", "-dp", "2"]
+    assert replicas(stages) == 4
+    assert replicas([*stages, "--distributed-executor-backend=ray"]) == 2  # the other stages are on other machines
 
 
 @pytest.mark.parametrize(

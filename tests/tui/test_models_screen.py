@@ -99,7 +99,7 @@ async def test_all_models_in_groups(made: dict[str, Job]) -> None:
             assert [line for line in shown if line in headings] == headings and len(shown) == 9
             assert shown[1].startswith("builtin 134.5 M") and shown[1].endswith(" 8192")
             assert shown[3].startswith("captain builtin r 16") and shown[5].startswith("captain builtin 134.5 M")
-            assert shown[7:] == ["qwen hub:Qwen/Qwen3-4B 3.4 GB ◔ 42%", "Llama-3.1-8B hub:meta-ll… 2.0 MB ■ broken off"]
+            assert shown[7:] == ["qwen hub:Qwen/Qwen3-4B 3.4 GB ◔ 42%", "Llama-3.1-8B hub:meta-llama/Llama-3… 2.0 MB ■ broken off"]
 
 
 async def test_the_cursor_passes_over_headings_and_the_facts_follow(made: dict[str, Job]) -> None:

@@ -93,7 +93,7 @@ class Guard:
             await _refuse_websocket(refusal, scope, receive, send)
         elif refusal is not None:
             await _answer(send, "http", refusal.status, refusal.body(), refusal.headers())
-        elif str(scope.get("path")).startswith("/luthier/"):
+        elif scope["type"] == "http" and str(scope.get("path")).startswith("/luthier/"):
             await self._obey(scope, receive, send)
         elif self._traffic.draining and scope.get("path") in GENERATING:
             await _answer(send, "http", STOPPING.status, STOPPING.body(), STOPPING.headers())

@@ -30,6 +30,7 @@ class Pins:
         adapter = state.openai_serving_models.lora_requests.get(name)
         if adapter is None:
             return f"This server has no adapter {name!r}."
+        self.names = [one for one in self.names if one in state.openai_serving_models.lora_requests]
         if name in self.names:
             return ""
         if len(self.names) >= self.most:  # with none left to move out, the next adapter would end the engine

@@ -27,6 +27,7 @@ _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 2.0
 _STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and may not listen for long
 _SWEEP_SECONDS = 1.0
+_DRAIN_ORDER_SECONDS = 5.0
 _GPU_START_FACTOR = 4.5  # kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
 
 
@@ -139,13 +140,13 @@ class VllmServer:
     def drain(self) -> None:
         """Take no more requests, and let those that are being answered finish, for a while."""
         try:
-            left = asyncio.run(post(self.endpoint, "/luthier/drain", {}))["in_flight"]
+            left = asyncio.run(asyncio.wait_for(post(self.endpoint, "/luthier/drain", {}), _DRAIN_ORDER_SECONDS))["in_flight"]
             deadline = time.monotonic() + DRAIN_SECONDS
             while left and time.monotonic() < deadline and self._child.poll() is None:
                 self.context.phase(f"finishing {left} answer{'s' if left > 1 else ''}")
                 time.sleep(0.5)
                 left = asyncio.run(server_state(self.endpoint))["in_flight"]
-        except LuthierError:  # it does not answer any more: there is nothing to wait for
+        except (LuthierError, TimeoutError):  # it does not answer any more: there is nothing to wait for
             return
 
     def stop(self) -> None:

@@ -1,0 +1,102 @@
+"""`luthier serve` and `luthier server`, before a vLLM without a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs.errors import LuthierError
+from jobs.job import Job, all_jobs, create
+from jobs.spec import Spec
+from tests.serve.conftest import write_adapter
+from tests.serve.test_life import Starter, start
+from tui.commands.adapters import server
+from tui.commands.serve import serve
+from tui.run_adapters import loadable
+
+pytestmark = pytest.mark.timeout(90)
+__all__ = ["start"]
+
+
+def called(*arguments: str) -> Result:
+    command, rest = (serve, arguments[1:]) if arguments[0] == "serve" else (server, arguments)
+    return CliRunner().invoke(command, list(rest))
+
+
+def told(*arguments: str) -> Any:
+    answer = called(*arguments, "--json")
+    assert answer.exit_code == 0, answer.output + repr(answer.exception)
+    return json.loads(answer.stdout)
+
+
+def refusal(*arguments: str) -> str:
+    error = called(*arguments).exception
+    assert isinstance(error, LuthierError)
+    return str(error)
+
+
+def a_run(base: Path, *steps: int, adapter: bool = True) -> Job:
+    run = create(Spec("run", "captain", "trainer.worker", settings={"model": str(base), "model_directory": str(base)}))
+    if adapter:
+        write_adapter(run.directory / "adapter")
+    for step in steps:
+        checkpoint = write_adapter(run.directory / "checkpoints" / f"step-{step:06d}", rank=step // 10)
+        (checkpoint / "COMPLETE").touch()
+    write_adapter(run.directory / "checkpoints" / "step-000999")  # one that is being written
+    return run
+
+
+def test_the_plan_is_shown_and_nothing_started(base: Path, tmp_path: Path) -> None:
+    dora = write_adapter(tmp_path / "dora")
+    (dora / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "use_dora": true}')
+    a_run(base)
+    plan = told("serve", "captain", "--adapter", f"dora={dora}", "--plan", "--vllm=--max-num-seqs=8", "--tool-parser", "hermes")
+    assert [adapter["name"] for adapter in plan["adapters"]] == ["captain"]
+    assert [one["name"] for one in plan["refused"]] == ["dora"]
+    assert plan["command"][-1] == "--max-num-seqs=8" and "hermes" in plan["command"]
+    shown = called("serve", "captain", "--plan", "--context-length", "128").output
+    assert "--middleware serve.guard.Guard \\" in shown and "asked for" in shown
+    assert all_jobs("server") == []
+
+
+def test_other_machines_need_a_flag_of_their_own(base: Path) -> None:
+    assert "--allow-remote" in refusal("serve", "--model", str(base), "--host", "0.0.0.0")
+    assert "Luthier sets itself" in refusal("serve", "--model", str(base), "--plan", "--vllm=--middleware=x.Y")
+    assert all_jobs("server") == []
+
+
+def test_a_run_and_its_checkpoints_by_their_names(base: Path) -> None:
+    run = a_run(base, 20, 40)
+    plan = told("serve", "captain", "captain@20", "captain@last", "--plan")
+    assert [(one["name"], Path(one["path"]).name, one["run"]) for one in plan["adapters"]] == [
+        ("captain", "adapter", run.id),
+        ("captain@20", "step-000020", run.id),
+        ("captain@40", "step-000040", run.id),
+    ]
+    for wanted in ("captain@30", "captain@999", "captain@../x"):
+        assert "Complete ones: 40, 20" in refusal("serve", wanted, "--plan")
+
+
+def test_a_run_without_an_adapter_is_its_newest_checkpoint(base: Path) -> None:
+    a_run(base, 20, 40, adapter=False)
+    assert [one["name"] for one in told("serve", "captain", "--plan")["adapters"]] == ["captain@40"]
+
+
+def test_adapters_come_and_go_by_command(start: Starter, base: Path, tmp_path: Path) -> None:
+    running = start()
+    a_run(base, 20)
+    assert [choice.name for choice in loadable(running)] == ["captain", "captain@20"]
+    names = [model["id"] for model in told("load", "captain@20", "--adapter", f"mate={write_adapter(tmp_path / 'mate')}")["models"]]
+    assert names == ["base", "tiny", "captain@20", "mate"]
+    assert "has them already" in called("load", "captain@20").output
+    assert [choice.name for choice in loadable(running.refreshed())] == ["captain"]
+    assert [model["id"] for model in told("pin", "mate")["models"] if model["pinned"]] == ["mate"]
+    assert not any(model["pinned"] for model in told("unpin", "mate")["models"])
+    assert "mate" not in [model["id"] for model in told("unload", "mate")["models"]]
+    assert "not among its models" in refusal("unload", "mate")
+    assert called("load").exit_code == 2
+    assert "No such server" in refusal("unload", "mate", "--on", "nowhere")

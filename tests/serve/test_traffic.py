@@ -1,0 +1,172 @@
+"""What passes the guard: who waits for whom, what is written down, and that a body goes on as it came."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve import traffic
+from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE, Gate, Passage, Traffic
+
+
+async def test_one_alone_waits_for_those_inside_and_goes_before_those_after() -> None:
+    gate, order = Gate(), []
+    finish = asyncio.Event()
+
+    async def many(name: str, wait: bool = False) -> None:
+        async with gate.together():
+            order.append(name)
+            if wait:
+                await finish.wait()
+
+    async def alone(name: str) -> None:
+        async with gate.alone():
+            order.append(name)
+
+    tasks = [asyncio.create_task(many("first", wait=True))]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(alone("alone")), asyncio.create_task(alone("also alone"))]
+    await asyncio.sleep(0.01)
+    tasks.append(asyncio.create_task(many("later")))
+    await asyncio.sleep(0.01)
+    assert order == ["first"]
+    finish.set()
+    await asyncio.gather(*tasks)
+    assert order == ["first", "alone", "also alone", "later"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.booleans()), min_size=1, max_size=12))
+def test_whoever_is_cancelled_the_gate_never_lets_one_alone_meet_another_and_never_stays_shut(
+    visits: list[tuple[bool, int, bool]],
+) -> None:
+    async def play() -> None:
+        gate, inside = Gate(), {"together": 0, "alone": 0}
+
+        async def visit(alone: bool, pauses: int) -> None:
+            kind = "alone" if alone else "together"
+            async with gate.alone() if alone else gate.together():
+                inside[kind] += 1
+                try:
+                    assert inside["alone"] == 0 or sum(inside.values()) == 1
+                    for _ in range(pauses):
+                        await asyncio.sleep(0)
+                finally:
+                    inside[kind] -= 1
+
+        tasks = []
+        for alone, pauses, cancelled in visits:
+            tasks.append(asyncio.create_task(visit(alone, pauses)))
+            await asyncio.sleep(0)
+            if cancelled:
+                tasks[len(tasks) // 2].cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+        async with asyncio.timeout(1), gate.alone():
+            pass
+        async with asyncio.timeout(1), gate.together():
+            pass
+
+    asyncio.run(play())
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(REQUEST_LOG_VARIABLE, str(tmp_path / "requests.jsonl"))
+    monkeypatch.delenv(LOG_CONTENT_VARIABLE, raising=False)
+    monkeypatch.setenv(PROMPT_LOGPROBS_ALONE, "1")
+    return tmp_path / "requests.jsonl"
+
+
+async def asked(pieces: list[bytes], answer: list[bytes]) -> tuple[bytes, list[Any]]:
+    """The body that the application received, and what was sent back."""
+    incoming = [{"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1} for index, piece in enumerate(pieces)]
+    received, sent = [], []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        more = True
+        while more:
+            message = await receive()
+            received.append(message["body"])
+            more = message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for index, chunk in enumerate(answer):
+            await send({"type": "http.response.body", "body": chunk, "more_body": index < len(answer) - 1})
+
+    async def receive() -> Any:
+        return incoming.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
+    await Traffic(application)(scope, receive, send)
+    return b"".join(received), sent
+
+
+async def test_a_body_in_pieces_goes_on_as_it_came(log: Path) -> None:
+    body = json.dumps(
+        {"model": "base", "stream": True, "messages": [{"role": "user", "content": '"usage": {"prompt_tokens": 99}'}]}
+    ).encode()
+    answer = [b'data: {"choices": []}\n\n', b'data: {"usage":{"prompt_tokens":3,"total_tokens":9,"completion_tokens":6}}\n\n', b""]
+    received, sent = await asked([body[:10], body[10:50], body[50:]], answer)
+    assert received == body
+    assert [message.get("body") for message in sent[1:]] == answer
+    line = json.loads(log.read_text())
+    assert (line["model"], line["stream"], line["prompt_tokens"], line["completion_tokens"]) == ("base", True, 3, 6)
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"[" * 100_000, b"\xff", b'{"model": 7, "prompt_logprobs": 0, "n": "x"}'])
+async def test_what_is_no_request_is_vllms_to_refuse_or_refused_here(log: Path, body: bytes) -> None:
+    received, sent = await asked([body], [b"x"])
+    assert received == body or sent[0]["status"] == 400
+
+
+async def test_a_client_that_hangs_up_in_its_request(log: Path) -> None:
+    incoming = [{"type": "http.disconnect"}]
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def receive() -> Any:
+        return incoming.pop(0)
+
+    async def send(message: Any) -> None:
+        raise AssertionError
+
+    await Traffic(application)({"type": "http", "method": "POST", "path": "/v1/completions"}, receive, send)
+
+
+async def test_a_body_that_is_too_long_to_look_at_is_refused_on_a_cpu_only(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "_LONGEST_BODY", 100)
+    pieces = [b"a" * 90, b"b" * 90, b"c"]
+    assert (await asked(list(pieces), [b"x"]))[1][0]["status"] == 413
+    monkeypatch.setenv(PROMPT_LOGPROBS_ALONE, "0")
+    assert (await asked(list(pieces), [b"x"]))[0] == b"".join(pieces)
+
+
+async def test_the_log_begins_anew_when_it_is_long_and_a_full_disk_stops_no_answer(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "_LOG_BYTES", 300)
+    for _ in range(5):
+        await asked([b'{"model": "base"}'], [b"x"])
+    assert 0 < len(log.read_text().splitlines()) < 5 and log.with_name("requests.1.jsonl").exists()
+
+    def full(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("serve.traffic.os.write", full)
+    assert (await asked([b'{"model": "base"}'], [b"x"]))[1][0]["status"] == 200
+
+
+def test_a_name_is_kept_short_and_only_one_that_was_answered_is_written() -> None:
+    passage = Passage("/v1/completions")
+    passage.read(json.dumps({"model": "x" * 1000}).encode())
+    passage.status = 200
+    assert len(json.loads(passage.line(False))["model"]) == 100
+    passage.status = 404
+    assert json.loads(passage.line(False))["model"] == ""

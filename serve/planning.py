@@ -162,11 +162,7 @@ def living_servers() -> list[tuple[Job, ServerPlan]]:
 
 
 def replicas(arguments: list[str]) -> int:
-<<<<<<< HEAD
     """How many times `gpus` vLLM takes of this machine: copies (data parallelism), stages (pipeline parallelism; with Ray, elsewhere)."""
-=======
-    """How many times `gpus` vLLM takes here: copies by data parallelism, stages by pipeline parallelism (with Ray on other machines)."""
->>>>>>> issue6
     joined = " ".join(arguments).replace("_", "-")
     stages = [] if re.search(r"[= ]ray\b", joined) else [("pipeline-parallel-size", "pp")]
     ways = [("data-parallel-size", "dp"), *stages]

@@ -13,11 +13,11 @@ from jobs.gpus import gpus
 from jobs.job import Job, submit
 from jobs.spec import Spec
 from models.registry import display_name, resolve
-from serve.client import list_models, load_adapter, post, unload_adapter
+from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
 from serve.contents import fingerprint
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, vllm_module
 from serve.planning import NamedAdapter, ServeOptions, check_names, living_servers, make_plan, replicas, servable, template_of
-from serve.servers import ServedModel, Server
+from serve.servers import Server
 
 __all__ = ["NamedAdapter", "ServeOptions", "attach", "detach", "make_plan", "pin", "serve", "unpin"]
 
@@ -88,8 +88,8 @@ def attach(server: Server, name: str, path: Path) -> str:
 
 def detach(server: Server, name: str) -> None:
     """Take an adapter out of a running server."""
-    model = _adapter_named(server, name)
-    if model.pinned:
+    _check_adapter(server, name)
+    if name in asyncio.run(server_state(server.control_endpoint))["pinned"]:
         unpin(server, name)
     asyncio.run(unload_adapter(server.control_endpoint, name))
     _wait_until_told(server, lambda now: all(model.id != name for model in now.models))
@@ -97,28 +97,29 @@ def detach(server: Server, name: str) -> None:
 
 def pin(server: Server, name: str) -> None:
     """Have vLLM keep an adapter in memory whatever else is asked for. LuthierError if one place would not stay free for the others."""
-    _adapter_named(server, name)
+    _check_adapter(server, name)
     asyncio.run(post(server.control_endpoint, "/luthier/pin", {"name": name}))
     _wait_until_told(server, lambda now: any(model.id == name and model.pinned for model in now.models))
 
 
 def unpin(server: Server, name: str) -> None:
-    _adapter_named(server, name)
+    _check_adapter(server, name)
     asyncio.run(post(server.control_endpoint, "/luthier/unpin", {"name": name}))
     _wait_until_told(server, lambda now: any(model.id == name and not model.pinned for model in now.models))
 
 
-def _adapter_named(server: Server, name: str) -> ServedModel:
-    found = next((model for model in server.refreshed().models if model.id == name), None)
-    if found is None or found.kind == "base":
+def _check_adapter(server: Server, name: str) -> None:
+    """LuthierError if the server has no adapter of that name."""
+    cards = asyncio.run(list_cards(server.endpoint))
+    found = next((card for card in cards if card.id == name), None)
+    if found is None or found.parent is None:
         what = "is the base model, which stays." if found else "is not among its models."
-        names = ", ".join(model.id for model in server.refreshed().models if model.kind == "adapter") or "none"
+        names = ", ".join(card.id for card in cards if card.parent is not None) or "none"
         raise LuthierError("No such adapter", f"{name!r} {what}", f"{server.job.id} has these adapters: {names}.")
-    return found
 
 
 def _wait_until_told(server: Server, told: Callable[[Server], bool]) -> None:
-    """The server's worker looks every two seconds."""
+    """The server's worker looks once a second."""
     deadline = time.monotonic() + _TOLD_SECONDS
     while time.monotonic() < deadline and not told(server.refreshed()):
         time.sleep(0.1)

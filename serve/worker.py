@@ -24,7 +24,7 @@ from serve.restarts import MOST_RESTARTS, Restarts
 from serve.servers import ServedModel, base_url, write_server
 
 _POLL_SECONDS = 0.2
-_RECONCILE_SECONDS = 2.0
+_RECONCILE_SECONDS = 1.0
 _STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and may not listen for long
 _SWEEP_SECONDS = 1.0
 _DRAIN_ORDER_SECONDS = 5.0

@@ -17,7 +17,7 @@ from jobs import processes
 from jobs.job import Job, all_jobs, stop, wait
 from jobs.state import Done, Queued, Running, Starting
 from models.registry import prepare_builtin, resolve
-from serve.launch import serve
+from serve.launch import ServeOptions, serve
 from serve.servers import Server, running_servers
 from tests.real.forks import Forks
 from tests.real.random_adapter import write_random_adapter
@@ -79,7 +79,7 @@ def random_adapter(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def server(random_adapter: Path) -> Iterator[Server]:
     """A server of the built-in model and the random adapter `noisy`, started and stopped as a user would."""
-    job = serve("builtin", [("noisy", random_adapter, None)])
+    job = serve("builtin", [("noisy", random_adapter, None)], options=ServeOptions(tool_parser="hermes"))
     try:
         yield wait_until_running(job)
     finally:

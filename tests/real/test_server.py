@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.load import judged, load, usage
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.job import Job, stop, submit, wait
 from jobs.spec import Spec
 from jobs.state import Failed, Lost, Queued, Starting, Stopped
-from serve.client import Delta, Finished, Sampling, list_models, load_adapter, stream_chat, unload_adapter
+from serve.client import (
+    Delta,
+    Finished,
+    Sampling,
+    list_models,
+    load_adapter,
+    prompt_log_probabilities,
+    stream_chat,
+    tokenize,
+    unload_adapter,
+)
 from serve.compare import ask_all
 from serve.guard import CLIENT_ROUTES
 from serve.keys import client_key, control_key
-from serve.launch import ServeOptions, attach, make_plan, serve
+from serve.launch import ServeOptions, attach, detach, make_plan, pin, serve, unpin
 from serve.ports import is_free
 from serve.servers import Server, current_server, running_servers
 from tests.real.conftest import assert_gone, wait_until_running, worker_and_below
 from tests.real.random_adapter import write_random_adapter
+from tests.serve.attacks import opened
+from tui.serve_snippets import LANGUAGES, Language, snippet
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -90,6 +108,13 @@ async def ask(server: Server, model: str, sampling: Sampling = GREEDY) -> tuple[
     return "".join(piece.text for piece in pieces if isinstance(piece, Delta)), finished
 
 
+def client(server: Server) -> Any:
+    """The official client."""
+    from openai import OpenAI
+
+    return OpenAI(base_url=f"{server.base_url}/v1", api_key=client_key())
+
+
 def test_server_is_listed_with_its_models(server: Server, builtin_model: Path, random_adapter: Path) -> None:
     assert current_server().job.id == server.job.id
     assert [(model.id, model.kind, model.path) for model in server.models] == [
@@ -141,6 +166,11 @@ def test_other_spellings_need_the_control_key(server: Server, path: str) -> None
     assert request(server, "GET", path, key=client_key()) == 403
 
 
+def test_nothing_else_comes_back_without_a_key(server: Server) -> None:
+    """Every route of its own list, with odd methods, other spellings and headers of all kinds."""
+    assert opened(server, routes(server)) == []
+
+
 def test_websockets_need_a_key(server: Server) -> None:
     for path in ("/v1/realtime", "/", "/v1/chat/completions"):
         for key, status in ((None, b"401"), (client_key(), b"403")):
@@ -178,6 +208,76 @@ def test_openai_client_chats_with_base_and_adapter(server: Server) -> None:
     assert answers["base"] == answers["builtin"] != answers["noisy"]
     with pytest.raises(AuthenticationError, match="not one of this server's keys"):
         OpenAI(base_url=f"{server.base_url}/v1", api_key="wrong").models.list()
+
+
+def test_openai_client_gets_logprobs_several_answers_stops_and_seeds(server: Server) -> None:
+    asked = {"model": "base", "messages": QUESTION, "temperature": 0, "max_tokens": 12}
+    chats = client(server).chat.completions
+    told = chats.create(**asked, logprobs=True, top_logprobs=3).choices[0]
+    assert len(told.logprobs.content) > 3
+    assert all(len(token.top_logprobs) == 3 and token.logprob <= 0 for token in told.logprobs.content)
+    assert len(chats.create(**{**asked, "temperature": 1.0}, n=3).choices) == 3
+    stopped = chats.create(**asked, stop=["Paris"]).choices[0]
+    assert stopped.finish_reason == "stop" and "Paris" not in stopped.message.content
+    sampled = {**asked, "temperature": 1.5, "max_tokens": 20}
+    first, again, other = (chats.create(**sampled, seed=seed).choices[0].message.content for seed in (7, 7, 8))
+    assert first == again != other
+    usage = [chunk.usage for chunk in chats.create(**asked, stream=True, stream_options={"include_usage": True}) if chunk.usage]
+    assert usage[-1].completion_tokens <= 12
+
+
+def test_openai_client_completes(server: Server) -> None:
+    completions = client(server).completions
+    whole = completions.create(model="base", prompt="The capital of France is", max_tokens=4, temperature=0)
+    stream = completions.create(model="base", prompt="The capital of France is", max_tokens=4, temperature=0, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream) == whole.choices[0].text
+    assert "Paris" in whole.choices[0].text
+    both = completions.create(model="base", prompt=["One, two,", "A, b,"], max_tokens=3, temperature=0)
+    assert [choice.index for choice in both.choices] == [0, 1]
+
+
+def test_openai_client_is_given_a_tool_call(server: Server) -> None:
+    """A model of this size calls no tool by itself; asked for one by name, it must."""
+    parameters = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}}, "required": ["city"]}
+    tool = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": parameters}}
+    chosen = {"type": "function", "function": {"name": "weather"}}
+    asked = {"model": "base", "messages": QUESTION, "temperature": 0, "max_tokens": 100, "tools": [tool], "tool_choice": chosen}
+    (call,) = client(server).chat.completions.create(**asked).choices[0].message.tool_calls
+    assert call.function.name == "weather"
+    assert "Paris" in str(json.loads(call.function.arguments))  # of what shape is the model's affair: vLLM binds it only where it is strict
+
+
+def test_a_prompts_log_probabilities_do_not_end_the_engine(server: Server) -> None:
+    """Beside any other request they would, on a CPU: the guard lets them in alone."""
+    tokens = asyncio.run(tokenize(server.endpoint, {"model": "base", "prompt": "The quick brown fox jumps over the lazy dog. " * 8}))
+
+    async def together() -> list[Any]:
+        talk = Sampling(temperature=0.0, max_tokens=40)
+        chats = [ask(server, model, talk) for model in ("base", "noisy")]
+        return await asyncio.gather(*chats, *(prompt_log_probabilities(server.endpoint, "base", tokens) for _ in range(4)))
+
+    answers = asyncio.run(together())
+    assert all(len(likelihoods) == len(tokens) for likelihoods in answers[2:])
+    assert "Paris" in answers[0][0] and vllm_pid(server.job)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_examples_of_the_app_work(server: Server, luthier_home: Path, tmp_path: Path, language: Language) -> None:
+    if language == "llm" and shutil.which("llm") is None:
+        pytest.skip("llm is not installed")
+    example = snippet(language, server.base_url, "base", luthier_home / "keys" / "client").replace(
+        "Hello!", "What is the capital of France?"
+    )
+    briefly = {
+        "curl": ('"model": "base",', '"model": "base", "max_tokens": 12, "temperature": 0,'),
+        "python": ('model="base",', 'model="base", max_tokens=12, temperature=0,'),
+        "llm": ("llm -m base", "llm -m base -o max_tokens 12 -o temperature 0"),
+    }
+    example = example.replace(*briefly[language])
+    command = [sys.executable, "-c", example] if language == "python" else ["bash", "-euc", example]
+    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path)}  # the home of llm
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert "Paris" in answer.stdout, answer.stderr
 
 
 def test_own_client_streams_and_tells_how_it_ended(server: Server) -> None:
@@ -238,6 +338,28 @@ def test_adapters_come_and_go_while_it_runs(server: Server, builtin_model: Path,
     assert "other" not in asyncio.run(list_models(server.endpoint))
 
 
+def test_an_adapter_is_pinned_and_one_that_was_moved_out_and_deleted_is_told(
+    server: Server, builtin_model: Path, random_adapter: Path, tmp_path: Path
+) -> None:
+    lost = write_random_adapter(tmp_path / "lost", builtin_model, rank=4, seed=3)
+    pin(server, "noisy")
+    attach(server, "lost", lost)
+    names = [f"other{number}" for number in range(8)]  # as many as stay in memory: `lost` is moved out
+    for number, name in enumerate(names):
+        folder = write_random_adapter(tmp_path / name, builtin_model, rank=1, seed=number)
+        asyncio.run(load_adapter(server.control_endpoint, name, folder))
+    shutil.rmtree(lost)
+    with pytest.raises(LuthierError, match="was deleted"):
+        asyncio.run(ask(server, "lost"))
+    assert asyncio.run(ask(server, "noisy"))[0]
+    for name in names[1:]:
+        asyncio.run(unload_adapter(server.control_endpoint, name))
+    detach(server, names[0])
+    unpin(server, "noisy")
+    assert asyncio.run(ask(server, "noisy"))[0]  # read again
+    assert [model.id for model in server.refreshed().models] == ["base", "builtin", "noisy"]
+
+
 def test_adapters_that_do_not_fit_are_refused(server: Server, builtin_model: Path, tmp_path: Path) -> None:
     stranger = write_random_adapter(tmp_path / "stranger", builtin_model, width=64)
     with pytest.raises(LuthierError, match="another model"):
@@ -269,19 +391,23 @@ def test_port_taken_between_check_and_start(builtin_model: Path, cleaned_up: Sta
     assert state.title == "The port is taken"
 
 
-def test_killed_stopped_and_started_again(server: Server, cleaned_up: Start) -> None:
+def test_killed_stopped_and_started_again(server: Server, random_adapter: Path, cleaned_up: Start) -> None:
     """Three servers on one port, one after the other: each shows that the one before left nothing behind."""
     port = free_port()
-    victim = wait_until_running(cleaned_up(serve("builtin", [], port=port)))
+    victim = wait_until_running(cleaned_up(serve("builtin", [("noisy", random_adapter, None)], port=port)))
     assert {other.job.id for other in running_servers()} == {server.job.id, victim.job.id}
-    pids = worker_and_below(victim.job)
+    pids = processes.descendants(worker_and_below(victim.job)[1])  # below the worker
     os.kill(vllm_pid(victim.job), signal.SIGKILL)
-    assert wait(victim.job, 20.0)
-    state = victim.job.state()
-    assert isinstance(state, Failed)
-    assert state.title == "vLLM ended"
-    assert "SIGKILL" in state.message
-    assert "Application startup complete" in state.message  # the last words of its log
+    assert_gone(pids, 20.0)  # the engine, which holds the memory, too
+    again = wait_until_running(victim.job)
+    assert [model.id for model in again.models] == ["base", "builtin", "noisy"]
+    (restart,) = (event for event in victim.job.events() if event["kind"] == "restart")
+    assert restart["number"] == 1 and "SIGKILL" in restart["reason"]
+    assert "Paris" in asyncio.run(ask(again, "base"))[0]
+    pids = worker_and_below(victim.job)
+    stop(victim.job)
+    assert wait(victim.job, 30.0)
+    assert isinstance(victim.job.state(), Stopped)
     assert_gone(pids, 1.0)
     assert is_free("127.0.0.1", port)
     assert [other.job.id for other in running_servers()] == [server.job.id]
@@ -312,3 +438,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_many_clients_stream_at_once(server: Server) -> None:
+    """64 for a while, which leaves nothing; `python -m bench.load` does it for a minute."""
+    pid = vllm_pid(server.job)
+    asyncio.run(load(server.endpoint, ["base", "noisy"], pid, 8, 1.0, 2))
+    before = usage(pid)
+    figures, looks = asyncio.run(load(server.endpoint, ["base", "noisy"], pid, 64, 15.0, 4))
+    time.sleep(3.0)
+    told = judged(before, looks, usage(pid), figures, 15.0)
+    print(json.dumps(told))
+    assert told["problems"] == []
+    assert running(server) == 0

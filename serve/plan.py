@@ -212,6 +212,6 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         "VLLM_CONFIGURE_LOGGING": "1",  # the phases of the start are told from its log
         "VLLM_LOGGING_LEVEL": "INFO",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_PLUGINS": "",
+        "VLLM_PLUGINS": "luthier",  # no other: see serve.vllm_plugin
         "HF_HUB_OFFLINE": "1",
     }

@@ -298,6 +298,22 @@ def test_comparison_asks_every_model(server: Server) -> None:
     assert "absent" in answers[2].error.message
 
 
+def test_base_is_base_beside_tuned_models_in_every_slot(server: Server, random_adapter: Path) -> None:
+    """vLLM on a CPU gave the base model's tokens the adapter in the last slot (serve.vllm_plugin)."""
+    alone = asyncio.run(ask_all(server.endpoint, ["base"], [QUESTION], GREEDY))[0].text
+    names = [f"slot{number}" for number in range(int(server.job.spec.settings["max_loras"]))]
+    try:
+        for name in names:
+            asyncio.run(load_adapter(server.control_endpoint, name, random_adapter))
+            asyncio.run(ask_all(server.endpoint, [name], [QUESTION], Sampling(temperature=0.0, max_tokens=1)))
+        beside = asyncio.run(ask_all(server.endpoint, ["base", *names], [QUESTION], GREEDY))
+        assert beside[0].text == alone
+        assert {answer.text for answer in beside[1:]} == {beside[1].text} and beside[1].text != alone
+    finally:
+        for name in names:
+            asyncio.run(unload_adapter(server.control_endpoint, name))
+
+
 def test_closing_the_stream_cancels_the_request(server: Server) -> None:
     async def hang_up() -> None:
         stream = stream_chat(server.endpoint, "noisy", QUESTION, Sampling(temperature=1.0, max_tokens=3000))

@@ -67,7 +67,7 @@ def test_environment(base: Path, luthier_home: Path, monkeypatch: pytest.MonkeyP
     assert variables["LUTHIER_CONTROL_KEY"] == control_key()
     assert variables["LUTHIER_SERVER_ID"] == "the-job"
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == "2"
-    assert variables["VLLM_PLUGINS"] == ""
+    assert variables["VLLM_PLUGINS"] == "luthier"
     assert variables["VLLM_LOGGING_LEVEL"] == "INFO"  # whatever TRL has set in this process
     assert variables["VLLM_CACHE_ROOT"].startswith(str(luthier_home))
     assert variables["PATH"] == os.environ["PATH"]

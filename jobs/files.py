@@ -32,6 +32,22 @@ def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", mode)
 
 
+def flush(path: Path) -> None:
+    """Have the kernel write a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_folder(folder: Path, lock: str) -> None:
+    """Have everything below a folder on the disk before the folder gets its name."""
+    for path in (*folder.rglob("*"), folder):
+        if path.name != lock:  # opening and closing it would drop the lock
+            flush(path)
+
+
 def tail_lines(path: Path, count: int, max_bytes: int = 65_536) -> list[str]:
     """The last lines of a text file; empty if there is no such file. Progress bars that return to the line's start count as one line."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
-from jobs.files import write_json
+from jobs.files import flush_folder, write_json
 from jobs.locks import Lock
 from jobs.worker import WorkerContext, run_worker
 from models.adapters import read_adapter
@@ -39,7 +38,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         _check_whole(partial)
         card = replace(card, name=settings.name, imported=round(time.time(), 3))
         write_card(partial, card)
-        _settle(partial)
+        flush_folder(partial, LOCK)
         (partial / IDENTITY).unlink(missing_ok=True)
         check_free(settings.name)
         partial.rename(out)
@@ -117,18 +116,6 @@ def _check_whole(folder: Path) -> None:
     else:
         read_adapter(folder)
         tensor_entries(folder / "adapter_model.safetensors")
-
-
-def _settle(folder: Path) -> None:
-    """Have everything on the disk before the folder gets its name."""
-    for path in (*folder.rglob("*"), folder):
-        if path.name == LOCK:  # opening and closing it would drop the lock
-            continue
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 if __name__ == "__main__":

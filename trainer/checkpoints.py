@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jobs.files import write_json
+from jobs.files import flush, write_json
 
 COMPLETE = "COMPLETE"
 SAVING_FOLDER = ".saving"
@@ -114,15 +113,6 @@ def sweep(run: Path) -> None:
 def superfluous(checkpoints: list[Checkpoint], keep: int, best: int | None) -> list[Checkpoint]:
     """All but the last `keep` and the one of step `best`."""
     return [checkpoint for checkpoint in checkpoints[:-keep] if checkpoint.step != best]
-
-
-def flush(path: Path) -> None:
-    """Have the kernel write a file or a folder's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.files import write_json
+from jobs.files import flush, write_json
 from jobs.worker import WorkerContext, run_worker
 from models import provenance
 from models.registry import resolve
 from trainer import resume
-from trainer.checkpoints import Checkpoint, flush, newest_intact, sweep
+from trainer.checkpoints import Checkpoint, newest_intact, sweep
 from trainer.launch import ADAPTER_FOLDER, frozen_recipe
 from trainer.plan import Plan
 from trainer.recipe import Recipe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 
 from jobs.errors import LuthierError
-from jobs.files import write_json
+from jobs.files import flush, flush_folder, write_json
 from jobs.locks import Lock
 from models.hashing import file_hash, file_hashes
 from models.merge.companions import check_vocabulary, copy_companions, read_object, write_config, write_index, write_stops
@@ -72,7 +71,7 @@ def merge(
         _write_card(plan, partial, name or out.name, run)
         receipt = _receipt(plan, partial, written, stop_ids, device, run, started)
         write(partial, receipt)
-        _flush(partial)
+        flush_folder(partial, _LOCK)
         (partial / _LOCK).unlink()
         put_in_place(partial, out)
     except BaseException:
@@ -136,18 +135,6 @@ def _receipt(plan: MergePlan, folder: Path, written: Written, stop_ids: list[int
     )
 
 
-def _flush(folder: Path) -> None:
-    """Have everything on the disk before the folder gets its name."""
-    for path in (*folder.rglob("*"), folder):
-        if path.name == _LOCK:  # opening and closing it would drop the lock
-            continue
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def put_in_place(partial: Path, out: Path) -> None:
     """Give a directory that is whole, and on the disk, its name. What has that name gives way."""
     old = out.with_name(f".{out.name}.replaced")
@@ -155,9 +142,5 @@ def put_in_place(partial: Path, out: Path) -> None:
     if out.exists():
         out.rename(old)
     partial.rename(out)
-    descriptor = os.open(out.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(out.parent)
     shutil.rmtree(old, ignore_errors=True)

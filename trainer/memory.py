@@ -35,6 +35,6 @@ def planned_bytes(directory: Path, recipe: Recipe, micro_batch: int) -> int:
     inner = int(text.get("intermediate_size", 4 * hidden))
     tokens = micro_batch * recipe.train.max_length
     layer = 2 * tokens * (10 * hidden + 4 * inner)
-    kept = layer + layers * 2 * tokens * hidden if recipe.train.gradient_checkpointing else layers * layer
+    kept = layer + layers * 2 * tokens * hidden if recipe.train.gradient_checkpointing not in ("auto", "none") else layers * layer
     logits = _LOGIT_BYTES * min(tokens, _LOGIT_TOKENS) * int(text.get("vocab_size", 0))
     return least_bytes(directory, recipe) + kept + logits

@@ -27,8 +27,9 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the evaluations come to
-    (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights; `reasons` say in words why the engine and what
+    the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
+    evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -43,7 +44,13 @@ class Plan:
     steps: int
     slots: list[str]
     gpu_bytes: int = 0
-    gradient_checkpointing: bool = False
+    gpus: int = 1
+    base_bits: int = 16
+    padding_free: bool = False
+    attention: str = "sdpa"
+    optimizer: str = "adamw"
+    gradient_checkpointing: str = "none"
+    reasons: list[str] = field(default_factory=list)
     repaired: str = ""
     exact: bool = True
     formats: list[dict[str, Any]] = field(default_factory=list)
@@ -72,7 +79,8 @@ def make_plan(recipe: Recipe) -> Plan:
     if recipe.train.global_batch % micro_batch:
         message = f"train.global_batch {recipe.train.global_batch} is no multiple of train.micro_batch {micro_batch}."
         raise LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
-    wanted = repair.Batch(micro_batch, recipe.train.global_batch // micro_batch, recipe.train.gradient_checkpointing)
+    checkpointing = "none" if recipe.train.gradient_checkpointing == "auto" else recipe.train.gradient_checkpointing
+    wanted = repair.Batch(micro_batch, recipe.train.global_batch // micro_batch, checkpointing)
     batch, repaired = repair.recall(_shape(recipe.model, "trl", recipe), wanted)
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)

@@ -21,30 +21,64 @@ from trainer.evaluation.settings import Evaluation
 from trainer.trackers import Trackers
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Factor = Annotated[float, msgspec.Meta(ge=0)]
 Schedule = Literal["cosine", "linear", "constant"]
+Engine = Literal["auto", "unsloth", "trl"]
+Method = Literal["lora", "full"]
+BaseBits = Literal["auto", 16, 8, 4]
+Optimizer = Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
+Checkpointing = Literal["auto", "none", "standard", "unsloth"]
+Attention = Literal["auto", "sdpa", "flex", "flash"]
 
 
 class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """LoRA on every linear layer but the head (Hu et al. 2021, arXiv:2106.09685); scaling is alpha / r."""
+    """LoRA (Hu et al. 2021, arXiv:2106.09685) on the layers whose names end like one of `targets`, or on every linear layer but the head.
+
+    Scaling is alpha / r, with `rslora` alpha / sqrt(r) (arXiv:2312.03732). `dora`: weight-decomposed (arXiv:2402.09353). `plus_ratio`: the
+    learning rate of B over that of A (LoRA+, arXiv:2402.12354); 0: the same.
+    """
 
     r: Annotated[int, msgspec.Meta(ge=1, le=512)] = 16
     alpha: Positive = 32
     dropout: Share = 0.0
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    rslora: bool = False
+    dora: bool = False
+    plus_ratio: Factor = 0.0
+
+
+class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tokens that the base model does not have, and the chat template that uses them: "chatml", a file, or "" for the model's own."""
+
+    add: list[str] = []
+    template: str = ""
 
 
 class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`global_batch` conversations make one optimizer step, `micro_batch` of them at a time (0: chosen by the plan)."""
+    """`global_batch` conversations make one optimizer step, `micro_batch` of them at a time on each GPU (0: chosen by the plan).
+
+    `base_bits`: what a weight of the base model takes; 4 is nf4 with double quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8
+    (arXiv:2208.07339). `padding_free`: the conversations of a micro-batch behind each other rather than padded to the longest one.
+    `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto" the plan chooses.
+    """
+
+    method: Method = "lora"
+    base_bits: BaseBits = "auto"
 
     epochs: Annotated[float, msgspec.Meta(gt=0)] = 3.0
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-4
     schedule: Schedule = "cosine"
     warmup: Share = 0.05
-    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    weight_decay: Factor = 0.0
     max_gradient_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     global_batch: Positive = 16
     micro_batch: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_length: Annotated[int, msgspec.Meta(ge=8)] = 2048
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Checkpointing = "auto"
+    padding_free: Literal["auto"] | bool = "auto"
+    attention: Attention = "auto"
+    optimizer: Optimizer = "auto"
+    neftune_alpha: Factor = 0.0
     seed: Annotated[int, msgspec.Meta(ge=0)] = 42
 
 
@@ -61,16 +95,19 @@ class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are relative to the recipe's own folder.
 
-    `certify`: a certificate is made when the run is done.
+    `gpus`: how many GPUs it runs on. `certify`: a certificate is made when the run is done.
     """
 
     data: Annotated[list[str | Source], msgspec.Meta(min_length=1)]
     model: str = "builtin"
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "run"
+    engine: Engine = "auto"
+    gpus: Positive | Literal["all"] = 1
     share_gpu: bool = False
     certify: bool = True
     train: Train = Train()
     lora: Lora = Lora()
+    tokens: Tokens = Tokens()
     checkpoints: Checkpoints = Checkpoints()
     heldout: Heldout = Heldout()
     format: Mapping = Mapping()

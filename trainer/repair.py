@@ -31,18 +31,19 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Batch:
-    """How a global batch is computed: `micro_batch` conversations at a time, `accumulation` times."""
+    """How a global batch is computed: `micro_batch` conversations at a time on each GPU, `accumulation` times. `gradient_checkpointing` is
+    "none" or the name of a kind."""
 
     micro_batch: int
     accumulation: int
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: str = "none"
 
-    def smaller(self) -> Batch | None:
-        """The next that takes less memory for the same global batch; None if there is none."""
+    def smaller(self, checkpointing: str) -> Batch | None:
+        """The next that takes less memory for the same global batch; None if there is none. `checkpointing`: the engine's thriftiest."""
         if self.micro_batch > 1:
             size = largest_divisor(self.micro_batch * self.accumulation, self.micro_batch // 2)
             return replace(self, micro_batch=size, accumulation=self.micro_batch * self.accumulation // size)
-        return None if self.gradient_checkpointing else replace(self, gradient_checkpointing=True)
+        return None if self.gradient_checkpointing == checkpointing else replace(self, gradient_checkpointing=checkpointing)
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ def recall(shape: Shape, batch: Batch) -> tuple[Batch, str]:
             continue
         fits, ran_out = Batch(**entry["batch"]), Batch(**entry["ran_out"])
         size = largest_divisor(batch.micro_batch * batch.accumulation, min(batch.micro_batch, fits.micro_batch))
-        checkpointing = batch.gradient_checkpointing or fits.gradient_checkpointing
+        checkpointing = batch.gradient_checkpointing if fits.gradient_checkpointing == "none" else fits.gradient_checkpointing
         if (size, checkpointing) == (batch.micro_batch, batch.gradient_checkpointing):
             continue
         batch = Batch(size, batch.micro_batch * batch.accumulation // size, checkpointing)
-        also = " and gradient checkpointing" if fits.gradient_checkpointing else ""
+        also = "" if fits.gradient_checkpointing == "none" else " and gradient checkpointing"
         why = f"micro-batch {size}{also}, because run {entry['run']} ran out of memory at {ran_out.micro_batch}"
     return batch, why
 

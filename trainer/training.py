@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 class Engine(Protocol):
     """A module that can load a model and build a Trainer for it (trainer.trl_engine). The Trainer's class has trainer.mixin.RunTrainer
-    before the library's own, saves under `checkpoints/.saving`, and takes micro-batch, accumulation and checkpointing from the plan."""
+    before the library's own, saves under `checkpoints/.saving`, and takes micro-batch, accumulation and checkpointing from the plan.
+    THRIFTIEST is the kind of gradient checkpointing that takes the least memory."""
+
+    THRIFTIEST: str
 
     def load_model(self, plan: Plan, recipe: Recipe) -> PeftModel: ...
 
@@ -213,7 +216,7 @@ class Training:
         return _OutOfMemory(step, reason, last)
 
     def _repair(self, step: int, reason: str) -> None:
-        before, after = self._batch, self._batch.smaller()
+        before, after = self._batch, self._batch.smaller(self._engine.THRIFTIEST)
         if after is None:
             raise repair.nothing_left(reason, self._recipe.train.max_length, self._recipe.lora.r)
         what = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"

@@ -86,7 +86,7 @@ def test_then_gradient_checkpointing_then_an_error(forks: Forks) -> None:
     job = forks.make(**{**REPAIRED, "micro_batch": 1}, model=model_named(forks, "no-way"))
     assert forks.work(job, ["out_of_memory", {"where": "forward", "step": 3, "size": 0}]) == 1
     (repair,) = events(job, "repair")
-    assert (repair["what"], repair["gradient_checkpointing"], repair["micro_batch"]) == ("gradient_checkpointing", True, 1)
+    assert (repair["what"], repair["gradient_checkpointing"], repair["micro_batch"]) == ("gradient_checkpointing", "standard", 1)
     (error,) = events(job, "error")
     assert error["title"] == "Out of memory"
     assert "train.max_length (now 2048)" in error["hint"]

@@ -17,7 +17,7 @@ BAD = [
     ('data = ["x"]\n[train]\nlearnig_rate = 1', "train.learnig_rate", "Did you mean train.learning_rate?"),
     ('data = ["x"]\n[trian]\nepochs = 1', "trian", "Did you mean train?"),
     ('data = ["x"]\nepochs = 1', "epochs", "epochs belongs to [train]."),
-    ('data = ["x"]\n[lora]\nzzz = 1', "lora.zzz", "Known here: r, alpha, dropout."),
+    ('data = ["x"]\n[lora]\nzzz = 1', "lora.zzz", "Known here: r, alpha, dropout, targets, rslora, dora, plus_ratio."),
     ("", "data is required", 'Add data = ["file.jsonl"], say.'),
     ("data = []", "data", ""),
     ('data = ["x"]\n[train]\nepochs = "a"', "train.epochs: expected `float`, got `str`", ""),

@@ -57,9 +57,9 @@ def test_smaller_batches_keep_the_global_one_and_come_to_an_end(micro_batch: int
     while batch is not None:
         assert batch.micro_batch * batch.accumulation == micro_batch * accumulation
         sizes.append((batch.micro_batch, batch.gradient_checkpointing))
-        assert batch.gradient_checkpointing == (len(sizes) > 1 and sizes[-2] == (1, False))
-        batch = batch.smaller()
-    assert sizes[-1] == (1, True)
+        assert batch.gradient_checkpointing == ("standard" if len(sizes) > 1 and sizes[-2] == (1, "none") else "none")
+        batch = batch.smaller("standard")
+    assert sizes[-1] == (1, "standard")
     assert all(later[0] <= max(1, earlier[0] // 2) for earlier, later in itertools.pairwise(sizes))
 
 
@@ -77,9 +77,9 @@ def test_it_is_remembered_for_runs_that_take_at_least_as_much() -> None:
 
 
 def test_gradient_checkpointing_is_remembered() -> None:
-    remember(SHAPE, Batch(1, 4), Batch(1, 4, gradient_checkpointing=True), "tight")
+    remember(SHAPE, Batch(1, 4), Batch(1, 4, gradient_checkpointing="standard"), "tight")
     batch, why = recall(SHAPE, Batch(1, 4))
-    assert batch.gradient_checkpointing
+    assert batch.gradient_checkpointing == "standard"
     assert why == "micro-batch 1 and gradient checkpointing, because run tight ran out of memory at 1"
 
 

@@ -68,11 +68,11 @@ def test_a_recipe_without_lists_is_one_run_under_its_own_name(folder: Path) -> N
 
 
 def test_every_kind_of_single_value_may_vary(folder: Path) -> None:
-    text = '[train]\nschedule = ["cosine", "linear"]\ngradient_checkpointing = [true, false]\n[evaluation]\nevery = [5, "epoch"]\n'
+    text = '[train]\nschedule = ["cosine", "linear"]\npadding_free = [true, false]\n[evaluation]\nevery = [5, "epoch"]\n'
     sweep = made(folder, text, 'name = "x"\nmodel = ["./base", "./other"]')
     assert len(sweep.members) == 16
-    assert sweep.members[0].recipe.name == "x-base-cosine-gradient-checkpointing-every5"
-    assert sweep.members[-1].recipe.name == "x-other-linear-no-gradient-checkpointing-every-epoch"
+    assert sweep.members[0].recipe.name == "x-base-cosine-padding-free-every5"
+    assert sweep.members[-1].recipe.name == "x-other-linear-no-padding-free-every-epoch"
     assert sweep.members[-1].recipe.model == str(folder / "other")
 
 

@@ -41,7 +41,7 @@ def eventful(job: Job) -> None:
             what="micro_batch",
             micro_batch=2,
             accumulation=8,
-            gradient_checkpointing=False,
+            gradient_checkpointing="none",
             reason="CUDA out of memory: 1.2 GB more were asked for",
         ),
     ]

@@ -60,9 +60,9 @@ def test_a_removed_checkpoint_leaves_the_chart_but_not_the_timeline() -> None:
 
 def test_a_repair_says_what_was_done() -> None:
     batch = folders.event(
-        "repair", 9, step=3, what="micro_batch", micro_batch=2, accumulation=8, gradient_checkpointing=False, reason="full"
+        "repair", 9, step=3, what="micro_batch", micro_batch=2, accumulation=8, gradient_checkpointing="none", reason="full"
     )
-    recompute = batch | {"what": "gradient_checkpointing", "gradient_checkpointing": True}
+    recompute = batch | {"what": "gradient_checkpointing", "gradient_checkpointing": "standard"}
     record = record_of(step(3), batch, recompute)
     assert [moment.what for moment in record.moments] == [
         "out of memory: micro-batch 2, accumulation 8",

@@ -1,0 +1,42 @@
+"""What SFTConfig gets, whichever engine trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainer.checkpoints import SAVING_FOLDER
+from trainer.plan import Plan
+from trainer.recipe import Recipe
+from trainer.tracking import reporting
+
+
+def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
+    """`steps` are the optimizer steps of the whole run, `folder` is its job's."""
+    return {
+        "output_dir": str(folder / "checkpoints" / SAVING_FOLDER),
+        "num_train_epochs": recipe.train.epochs,
+        "learning_rate": recipe.train.learning_rate,
+        "lr_scheduler_type": recipe.train.schedule,
+        "warmup_steps": round(recipe.train.warmup * steps),
+        "weight_decay": recipe.train.weight_decay,
+        "max_grad_norm": recipe.train.max_gradient_norm,
+        "per_device_train_batch_size": plan.micro_batch,
+        "per_device_eval_batch_size": plan.micro_batch,
+        "gradient_accumulation_steps": plan.accumulation,
+        "gradient_checkpointing": plan.gradient_checkpointing != "none",
+        "eval_strategy": "no",  # the evaluator asks for evaluations
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "seed": recipe.train.seed,
+        "data_seed": recipe.train.seed,
+        "bf16": True,
+        "use_cpu": plan.device == "cpu",
+        "dataloader_pin_memory": plan.device != "cpu",
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "disable_tqdm": True,
+        "push_to_hub": False,
+        **reporting(recipe, folder.name),
+    }

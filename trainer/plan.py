@@ -10,7 +10,7 @@ from typing import Any
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from models import registry
-from trainer import repair
+from trainer import methods, repair
 from trainer.data.outlook import look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
@@ -74,6 +74,7 @@ def make_plan(recipe: Recipe) -> Plan:
     heldout = recipe.heldout.count(data.conversations)
     trained = max(0, data.seen_each_epoch - heldout)
     on_gpu = bool(gpus())
+    methods.check(recipe, directory, "trl", "gpu" if on_gpu else "cpu")
     usual = _GPU_MICRO_BATCH if on_gpu else _CPU_MICRO_BATCH
     micro_batch = recipe.train.micro_batch or repair.largest_divisor(recipe.train.global_batch, usual)
     if recipe.train.global_batch % micro_batch:

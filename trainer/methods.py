@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +17,40 @@ _LISTED = 12
 _INSTALL = {"bitsandbytes": "pip install bitsandbytes", "flash_attn": "pip install flash-attn --no-build-isolation"}
 
 
-def needs_trl(recipe: Recipe) -> str:
-    """Why Unsloth cannot train this, in words; "" if it can."""
-    if recipe.tokens.add:
+def needs_trl(recipe: Recipe, directory: Path) -> str:
+    """Why Unsloth cannot train this base model in that way, in words; "" if it can."""
+    if new_tokens(recipe, directory):
         return "only TRL trains new tokens alone"
     if recipe.lora.dora and recipe.train.method == "lora":
         return "Unsloth's fast layers know no DoRA"
     return ""
+
+
+def base_bits(recipe: Recipe) -> int:
+    """What a weight of the base takes where nothing speaks for fewer bits: 32 where it is trained itself, since an update of less than
+    1/256 of a weight is lost in bfloat16."""
+    bits = recipe.train.base_bits
+    return bits if bits != "auto" else 32 if recipe.train.method == "full" else 16
+
+
+def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
+    """What of the tokens that the recipe wants the base model's tokenizer does not have."""
+    if not recipe.tokens.wanted:
+        return []
+    try:
+        stored = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+        known = {*stored["model"]["vocab"], *(token["content"] for token in stored.get("added_tokens", []))}
+    except (OSError, ValueError, KeyError, TypeError):  # another kind of tokenizer, which the worker reads
+        known = set()
+    return [token for token in recipe.tokens.wanted if token not in known]
+
+
+def consequences(recipe: Recipe, directory: Path) -> list[str]:
+    """What the method means for serving, in words."""
+    if recipe.train.method == "full":
+        return ["Every weight is trained: the run leaves a model, which is served as one, not beside its base."]
+    kinds = [name for name, chosen in (("new tokens", bool(new_tokens(recipe, directory))), ("DoRA", recipe.lora.dora)) if chosen]
+    return [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."] if kinds else []
 
 
 def check(recipe: Recipe, directory: Path, engine: Literal["unsloth", "trl"], device: str) -> None:
@@ -30,15 +58,18 @@ def check(recipe: Recipe, directory: Path, engine: Literal["unsloth", "trl"], de
     `directory` is the base model's."""
     if recipe.train.method == "full":
         _check_full(recipe)
-    if engine == "unsloth" and (reason := needs_trl(recipe)):
+    if engine == "unsloth" and (reason := needs_trl(recipe, directory)):
         raise LuthierError("Not with this engine", f'engine = "unsloth": {reason}.', 'Choose engine = "trl" or leave it out.')
     if engine == "trl" and recipe.train.gradient_checkpointing == "unsloth":
         message = 'train.gradient_checkpointing = "unsloth" is a kind of the engine Unsloth; this run is TRL\'s.'
         raise LuthierError("Not with this engine", message, 'Choose "standard", or leave it to the plan.')
-    if device == "cpu":
-        _check_cpu(recipe)
-    elif recipe.train.base_bits in (8, 4) or "bit" in recipe.train.optimizer:
-        _check_installed("bitsandbytes", f"train.base_bits = {recipe.train.base_bits}, train.optimizer = {recipe.train.optimizer!r}")
+    if recipe.train.base_bits in (8, 4):
+        _check_installed("bitsandbytes", f"train.base_bits = {recipe.train.base_bits}")
+    if "bit" in recipe.train.optimizer:
+        _check_installed("bitsandbytes", f'train.optimizer = "{recipe.train.optimizer}"')
+    if device == "cpu" and recipe.train.attention in ("flex", "flash"):
+        message = f'train.attention = "{recipe.train.attention}" is computed by GPU kernels.'
+        raise LuthierError("This attention needs a GPU", message, 'Leave it out, or choose "sdpa".')
     if recipe.train.attention == "flash":
         _check_installed("flash_attn", 'train.attention = "flash"')
     if recipe.train.method == "lora":
@@ -82,18 +113,6 @@ def _check_full(recipe: Recipe) -> None:
     if chosen := [key for key, value in named.items() if value]:
         message = f'train.method = "full" trains every weight: lora.{chosen[0]} has nothing to act on.'
         raise LuthierError("Full fine-tuning has no LoRA", message, f'Leave lora.{chosen[0]} out, or choose method = "lora".')
-
-
-def _check_cpu(recipe: Recipe) -> None:
-    if recipe.train.base_bits in (8, 4):
-        message = f"train.base_bits = {recipe.train.base_bits}: bitsandbytes trains on a quantised base on NVIDIA GPUs only."
-        raise LuthierError("A quantised base needs a GPU", message, "Leave base_bits out: on a CPU the base has 16 bits.")
-    if "bit" in recipe.train.optimizer:
-        message = f'train.optimizer = "{recipe.train.optimizer}" keeps its state in bitsandbytes\' own kernels, which are made for GPUs.'
-        raise LuthierError("This optimizer needs a GPU", message, 'Leave it out, or choose "adamw".')
-    if recipe.train.attention in ("flex", "flash"):
-        message = f'train.attention = "{recipe.train.attention}" is computed by GPU kernels.'
-        raise LuthierError("This attention needs a GPU", message, 'Leave it out, or choose "sdpa".')
 
 
 def _check_installed(package: str, wanted: str) -> None:

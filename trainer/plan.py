@@ -27,9 +27,10 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights; `reasons` say in words why the engine and what
-    the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
-    evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights (32 where all are trained); `reasons` say in
+    words why the engine and what the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch
+    smaller, `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is
+    one of."""
 
     model: str
     model_directory: str
@@ -99,6 +100,9 @@ def make_plan(recipe: Recipe) -> Plan:
         epochs=recipe.train.epochs,
         steps=steps,
         slots=["gpu"] if on_gpu else ["cpu"],
+        base_bits=methods.base_bits(recipe),
+        optimizer="adamw" if recipe.train.optimizer == "auto" else recipe.train.optimizer,
+        reasons=methods.consequences(recipe, directory),
         gradient_checkpointing=batch.gradient_checkpointing,
         repaired=repaired,
         gpu_bytes=_gpu_bytes(directory, recipe, batch.micro_batch) if on_gpu else 0,

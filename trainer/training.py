@@ -179,6 +179,7 @@ class Training:
         arguments = (self._plan, self._recipe, model, self._tokenizer, self._prepared, self._context.directory, callbacks)
         trainer = self._engine.build_trainer(*arguments)
         trainer.evaluator = self.evaluator
+        trainer.plus_ratio = self._recipe.lora.plus_ratio
         trainer.args.eval_on_start = self.evaluator.wanted
         if checkpoint is not None:
             self.saving.resume_from(checkpoint)

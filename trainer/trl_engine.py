@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from trainer.arguments import sft_arguments
 from trainer.data.pipeline import Prepared
 from trainer.evaluation.trainer import Answering
-from trainer.loading import load_model
+from trainer.loading import float32_adapter, load_model, whole_logits
 from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
@@ -33,7 +33,7 @@ THRIFTIEST = "standard"
 def build_trainer(
     plan: Plan,
     recipe: Recipe,
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: Prepared,
     folder: Path,
@@ -43,7 +43,7 @@ def build_trainer(
     steps = step_count(prepared.summary["train"], plan.global_batch, recipe.train.epochs)
     weighted = bool(prepared.summary["weighted"])
     vocabulary = Vocabulary.of(model, tokenizer)
-    arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted else {}))
+    arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted or whole_logits(model) else {}))
     kind, collator = (_WeightedTrainer, WeightCollator(_pad_token(tokenizer))) if weighted else (_Trainer, None)
     prepare_trackers(recipe, folder)
     trainer = kind(
@@ -55,6 +55,7 @@ def build_trainer(
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    float32_adapter(model)
     trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
     return trainer
 

@@ -1,10 +1,9 @@
-"""Every method trains the tiny model in the real worker: stopped and resumed it comes to the same bits, and merged to the trained logits."""
+"""Every method trains a tiny model in the real worker: stopped and resumed it is the same to the bit, merged it has the trained logits."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ import pytest
 from jobs.job import Job
 from models.merge.launch import trained_stops
 from models.merge.plan import plan_merge
+from models.merge.planner import Into
 from models.template import load_tokenizer, stop_token_ids
 from tests.real.forks import Forks, events, outcome
+from tests.real.tiny import write_tiny_model
 from trainer.checkpoints import complete_checkpoints
 from trainer.launch import RECIPE_FILE, frozen_recipe
 from trainer.plan import Plan
@@ -30,16 +31,11 @@ METHODS: dict[str, dict[str, str]] = {
     "LoRA+": {"lora": "plus_ratio = 16.0", "train": "weight_decay = 0.01"},
     "NEFTune": {"train": "neftune_alpha = 5.0"},
     "new tokens": {"tokens": 'template = "chatml"\nadd = ["<|aye|>"]'},
+    "4 bits": {"train": 'base_bits = 4\noptimizer = "paged_adamw_8bit"'},
+    "8 bits": {"train": "base_bits = 8"},
     "full": {"train": 'method = "full"'},
     "full with new tokens": {"train": 'method = "full"\nbase_bits = 16', "tokens": 'template = "chatml"'},
 }
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    made = Forks(tmp_path_factory.mktemp("methods"))
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +59,20 @@ def plain(forks: Forks) -> Job:
     return job
 
 
+@pytest.fixture(scope="module")
+def wide_base(forks: Forks) -> Path:
+    """bitsandbytes' CPU kernels get 4-bit blocks of 64 values wrong where a row has fewer."""
+    return write_tiny_model(forks.folder / "wide", hidden=64)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_stopped_and_resumed_it_is_the_same_and_merged_it_is_what_was_trained(
-    forks: Forks, plain_base: Path, name: str, tmp_path: Path
+    forks: Forks, plain_base: Path, wide_base: Path, name: str, tmp_path: Path
 ) -> None:
-    settings = {**SHORT, "sections": METHODS[name], "model": plain_base if "tokens" in METHODS[name] else forks.model}
+    if "bits" in name:
+        pytest.importorskip("bitsandbytes")
+    base = plain_base if "tokens" in METHODS[name] else wide_base if "bits" in name else forks.model
+    settings = {**SHORT, "sections": METHODS[name], "model": base}
     calm, stopped = forks.make(**settings), forks.make(**settings)
     assert forks.work(calm) == 0, (calm.directory / "output.log").read_text()[-3000:]
     assert forks.work(stopped, ["stop_in", ["step", 4]]) == 0
@@ -85,7 +90,8 @@ def test_stopped_and_resumed_it_is_the_same_and_merged_it_is_what_was_trained(
 def _merged(job: Job, out: Path) -> Path:
     from models.merge.merging import merge
 
-    plan = plan_merge(Path(job.spec.settings["model_directory"]), job.directory / "adapter")
+    into: Into = "dequantised" if job.spec.settings["base_bits"] == 4 else "base"
+    plan = plan_merge(Path(job.spec.settings["model_directory"]), job.directory / "adapter", into=into)
     merge(plan, out, stops=lambda folder: trained_stops(job) or [])
     return out
 
@@ -119,7 +125,8 @@ def _answers_as_trained(job: Job, made: Path) -> None:
     size = before.get_input_embeddings().weight.shape[0]
     with torch.inference_mode():
         change = wanted[:, :size] - before(input_ids=ids.clamp(max=size - 1)).logits[0].log_softmax(-1)
-    assert (wanted - found).abs().mean() < 0.02 * change.abs().mean()  # of weights that were rounded to bfloat16
+    share = {8: 0.15, 4: 0.08}.get(plan.base_bits, 0.02)  # of the change: weights are rounded to bfloat16, 8 bits to the base's 16
+    assert (wanted - found).abs().mean() < share * change.abs().mean()
 
 
 def _knows_its_tokens(job: Job, model: Path) -> None:

@@ -36,14 +36,14 @@ class Model:
 
 
 def list_models() -> list[Model]:
-    """The built-in model first, then what lies in the home's models folder, by name, then the merged models of runs, newest first."""
+    """The built-in model first, then what lies in the home's models folder, by name, then the models of runs, newest first."""
     found = [describe(BUILTIN, builtin_directory()) if is_model_directory(builtin_directory()) else _unprepared_builtin()]
     if models_directory().is_dir():
         for directory in sorted(models_directory().iterdir()):
             if directory.name != BUILTIN and not directory.name.startswith(".") and is_model_directory(directory):
                 found.append(describe(directory.name, directory))
-    merged = [job for job in all_jobs("run") if is_model_directory(job.directory / MERGED_FOLDER)]
-    return found + [describe(f"{job.id}/{MERGED_FOLDER}", job.directory / MERGED_FOLDER) for job in merged]
+    whole = [job.directory / name for job in all_jobs("run") for name in (MODEL_FOLDER, MERGED_FOLDER)]
+    return found + [describe(f"{path.parent.name}/{path.name}", path) for path in whole if is_model_directory(path)]
 
 
 def resolve(name: str) -> Path:

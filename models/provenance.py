@@ -21,6 +21,7 @@ BASE_PARTS = {
     "base configuration": ("config.json", "generation_config.json"),
     "tokenizer": ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
 }
+ADAPTER, MODEL = "adapter", "model"  # what a run makes
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model*")
 _MODEL_FILES = tuple(pattern for patterns in BASE_PARTS.values() for pattern in patterns)
 
@@ -72,7 +73,9 @@ def changes(recorded: Hashes, base_directory: Path, result: Path) -> dict[str, l
     found = {part: file_changes(files, now.base[part], base_directory) for part, files in recorded.base.items()}
     found["chat template"] = [] if now.template == recorded.template else ["its text is another"]
     made = _result_hashes(result)
-    found["adapter"] = file_changes(recorded.adapter, made, result) if recorded.adapter else ["no hash of it was recorded"]
+    found[ADAPTER if _is_adapter(result) else MODEL] = (
+        file_changes(recorded.adapter, made, result) if recorded.adapter else ["no hash of it was recorded"]
+    )
     return found
 
 
@@ -111,8 +114,11 @@ def template_text(directory: Path) -> str:
 
 
 def _result_hashes(result: Path) -> dict[str, str]:
-    whole = not (result / "adapter_config.json").is_file()
-    return file_hashes(result, *(_MODEL_FILES if whole else _ADAPTER_FILES))
+    return file_hashes(result, *(_ADAPTER_FILES if _is_adapter(result) else _MODEL_FILES))
+
+
+def _is_adapter(result: Path) -> bool:
+    return (result / "adapter_config.json").is_file()
 
 
 def _write(run_directory: Path, hashes: Hashes) -> None:

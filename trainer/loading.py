@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
+from models.grown import add_rows
 from trainer.plan import Plan
 from trainer.recipe import Recipe, Tokens
 from trainer.tokens import new_token_ids
@@ -77,15 +78,6 @@ def lora_config(recipe: Recipe, new_rows: dict[str, list[int]] | None = None) ->
         trainable_token_indices=new_rows or None,
         task_type="CAUSAL_LM",
     )
-
-
-def add_rows(model: PreTrainedModel, tokens: list[int]) -> None:
-    """Have both embeddings begin new tokens at the mean of the tokens that the model knows. Rows of a padded vocabulary are taken first."""
-    if max(tokens) >= model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(max(tokens) + 1, mean_resizing=False)
-    with torch.no_grad():
-        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            layer.weight[tokens] = layer.weight[: min(tokens)].mean(0, dtype=torch.float32).to(layer.weight.dtype)
 
 
 def whole_logits(model: PeftModel | PreTrainedModel) -> bool:

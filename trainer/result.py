@@ -19,15 +19,16 @@ from trainer.tokens import own_tokenizer
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 
 
-def save_adapter(run: Job, plan: Plan, checkpoint: Checkpoint, which: str) -> Path:
-    """The checkpoint's adapter, in PEFT's layout, with the run's own tokenizer if it has one."""
+def save_adapter(run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]) -> Path:
+    """The checkpoint's adapter, in PEFT's layout, with the run's own tokenizer if it has one. Its card says what a merge must know: the
+    bits of the base that it was trained on, and what answers end with."""
 
     def write(folder: Path) -> None:
         files = [checkpoint.path / name for name in _ADAPTER_FILES]
         for path in [*files, *own_tokenizer(run.directory)]:
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-        write_json(folder / "card.json", {**_origin(run, plan, checkpoint, which), "base_bits": plan.base_bits})
+        write_json(folder / "card.json", {**_origin(run, plan, checkpoint, which), "base_bits": plan.base_bits, "stop_ids": list(stop_ids)})
 
     return _whole(run.directory / ADAPTER_FOLDER, write)
 

@@ -68,7 +68,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         what, folder = "model", save_model(context.job, plan, chosen, which, report.stop_ids)
     else:
         context.phase("saving the adapter")
-        what, folder = "adapter", save_adapter(context.job, plan, chosen, which)
+        what, folder = "adapter", save_adapter(context.job, plan, chosen, which, report.stop_ids)
     provenance.record_result(context.directory, folder)
     return {what: str(folder), "from_step": chosen.step, "which": which, **training.figures()}
 

@@ -19,7 +19,7 @@ from models.builtin import BUILTIN
 from models.merge.launch import start_merge
 from serve import launch, servers
 from serve.launch import NamedAdapter, ServeOptions
-from serve.plan import is_loopback
+from serve.plan import is_loopback, run_of
 from serve.planning import Outlook, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
@@ -94,8 +94,10 @@ def serve(
     if not is_loopback(host) and not allow_remote:
         message = f"{host} can be reached from other machines, without TLS; whoever has the client key can use the server."
         raise LuthierError("Not for this machine alone", message, "Add --allow-remote if that is meant. The key stays necessary.")
-    say_if_red({name: jobs_directory() / run for name, _, run in adapters if run is not None})
     directory = _prepared(base)
+    own = run_of(directory)
+    tuned = {name: run for name, _, run in adapters if run is not None} | ({base: own} if own is not None else {})
+    say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
     running = server_of(directory, host) if port is None else None
     if running is not None:
         for name in add_adapters(running, adapters):

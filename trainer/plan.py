@@ -10,7 +10,7 @@ from typing import Any
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from models import registry
-from trainer import engines, repair
+from trainer import engines, methods, repair
 from trainer.data.outlook import look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
@@ -27,9 +27,10 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights; `reasons` say in words why the engine and what
-    the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
-    evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights (32 where all are trained); `reasons` say in
+    words why the engine and what the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch
+    smaller, `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is
+    one of."""
 
     model: str
     model_directory: str
@@ -74,9 +75,10 @@ def make_plan(recipe: Recipe) -> Plan:
     heldout = recipe.heldout.count(data.conversations)
     trained = max(0, data.seen_each_epoch - heldout)
     on_gpu = bool(gpus())
-    config = registry.read_config(directory)
-    engine, why = engines.choose(recipe, config, "gpu" if on_gpu else "cpu", engines.installed())
+    config, device = registry.read_config(directory), "gpu" if on_gpu else "cpu"
+    engine, why = engines.choose(recipe, directory, config, device, engines.installed())
     padding_free, layout = engines.flat(recipe, config, engine)
+    methods.check(recipe, directory, engine, device)
     usual = _GPU_MICRO_BATCH if on_gpu else _CPU_MICRO_BATCH
     micro_batch = recipe.train.micro_batch or repair.largest_divisor(recipe.train.global_batch, usual)
     if recipe.train.global_batch % micro_batch:
@@ -94,7 +96,7 @@ def make_plan(recipe: Recipe) -> Plan:
         device="gpu" if on_gpu else "cpu",
         engine=engine,
         padding_free=padding_free,
-        reasons=[why, layout],
+        reasons=[why, layout, *methods.consequences(recipe, directory)],
         conversations=data.conversations,
         heldout=heldout,
         global_batch=recipe.train.global_batch,
@@ -103,6 +105,8 @@ def make_plan(recipe: Recipe) -> Plan:
         epochs=recipe.train.epochs,
         steps=steps,
         slots=["gpu"] if on_gpu else ["cpu"],
+        base_bits=methods.base_bits(recipe),
+        optimizer="adamw" if recipe.train.optimizer == "auto" else recipe.train.optimizer,
         gradient_checkpointing=batch.gradient_checkpointing,
         repaired=repaired,
         gpu_bytes=_gpu_bytes(directory, recipe, batch.micro_batch) if on_gpu else 0,

@@ -13,12 +13,13 @@ from rich.markup import escape
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
 from jobs.job import Job, all_jobs, find
-from jobs.state import Running, word
+from jobs.state import Done, Running, word
 from models import registry
 from models.builtin import BUILTIN
+from models.merge.launch import start_merge
 from serve import launch, servers
 from serve.launch import NamedAdapter, ServeOptions
-from serve.plan import is_loopback
+from serve.plan import is_loopback, run_of
 from serve.planning import Outlook, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
@@ -26,6 +27,7 @@ from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
+from tui.merging import is_there, merge_settings, whole_model
 from tui.run_adapters import adapters_named
 from tui.server_plan import as_json as plan_as_json
 from tui.server_plan import command_line, rows
@@ -72,7 +74,8 @@ def serve(
     """Serve a base model and tuned ones through one OpenAI-compatible endpoint, in a job that survives this terminal.
 
     RUN@STEP (or RUN@last) is a checkpoint, also of a run that still trains. A server of the same base that runs already gets the adapters
-    hot-loaded.
+    hot-loaded. A run that vLLM cannot serve beside its base (new tokens, DoRA) is merged first; one that trained every weight is served
+    as the model that it left.
     """
     options = ServeOptions(
         context_length=context_length,
@@ -84,15 +87,17 @@ def serve(
         log_content=log_content,
         extra_args=list(extra),
     )
-    base, adapters = _what(runs, model, named)
+    base, adapters = _what(runs, model, named, merge=not only_plan)
     if only_plan:
         show_plan(look_ahead(_prepared(base), base, adapters, host, port, options), as_json)
         return
     if not is_loopback(host) and not allow_remote:
         message = f"{host} can be reached from other machines, without TLS; whoever has the client key can use the server."
         raise LuthierError("Not for this machine alone", message, "Add --allow-remote if that is meant. The key stays necessary.")
-    say_if_red({name: jobs_directory() / run for name, _, run in adapters if run is not None})
     directory = _prepared(base)
+    own = run_of(directory)
+    tuned = {name: run for name, _, run in adapters if run is not None} | ({base: own} if own is not None else {})
+    say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
     running = server_of(directory, host) if port is None else None
     if running is not None:
         for name in add_adapters(running, adapters):
@@ -172,10 +177,13 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
     click.echo(command_line(outlook.plan, sys.executable))
 
 
-def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...]) -> tuple[str, list[NamedAdapter]]:
-    """The base and the adapters that the command line names."""
+def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool) -> tuple[str, list[NamedAdapter]]:
+    """The base and the adapters that the command line names. `merge`: a run that must be merged first is."""
     adapters: list[NamedAdapter] = []
     base = model
+    whole = _whole_model(runs, alone=len(runs) == 1 and not named and model is None, merge=merge)
+    if whole:
+        return whole, []
     if runs:
         base_of_runs, adapters = adapters_named(runs)
         base = base or base_of_runs
@@ -185,6 +193,23 @@ def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...]) -> t
             raise click.UsageError(f"--adapter {entry}: write it as NAME=DIR.")
         adapters.append((name, Path(directory).expanduser().absolute(), None))
     return base or BUILTIN, adapters
+
+
+def _whole_model(runs: tuple[str, ...], *, alone: bool, merge: bool) -> str:
+    """What a run is served as where that is a model of its own, "" where it is an adapter."""
+    found = [(run, name) for run in (find(text, "run") for text in runs if "@" not in text) if (name := whole_model(run))]
+    if not found:
+        return ""
+    run, name = found[0]
+    if not alone:
+        message = f"{run.id} is served as a model of its own, {name}: its base and other runs need a server of theirs."
+        raise LuthierError("Not beside others", message, f"luthier serve {run.id} --port PORT")
+    if not is_there(run):
+        if not merge:
+            raise LuthierError("Not merged yet", f"{run.id} is merged before it is served.", f"`luthier serve {run.id}` does both.")
+        merging = start_merge(merge_settings(run), run)
+        follow_job(merging, f"Merging {run.spec.name}, which vLLM cannot serve as an adapter", lambda state: isinstance(state, Done))
+    return name
 
 
 def _prepared(base: str) -> Path:

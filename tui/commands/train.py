@@ -8,15 +8,19 @@ from typing import Any
 
 import click
 from rich.markup import escape
+from rich.text import Text
 
+from jobs.gpus import gpus
 from jobs.job import Job, find
 from jobs.state import Done
 from models import registry
 from models.builtin import BUILTIN
 from trainer import launch
+from trainer.memory.cards import what_if
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
+from tui import memory_text
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.sweep import show_sweep, sweep_json
@@ -27,20 +31,26 @@ from tui.server_plan import as_json as plan_as_json
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--memory", "with_memory", is_flag=True, help="Add what would fit on which card: bits, checkpointing, batches, lengths.")
 @json_option
-def plan(recipe: Path, as_json: bool) -> None:
-    """What a recipe comes to on this machine: model, data, steps, how it will be served; of a sweep, how many runs and what varies. Nothing
-    runs."""
+def plan(recipe: Path, with_memory: bool, as_json: bool) -> None:
+    """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it will be served; of a sweep, how many
+    runs and what varies. Nothing runs."""
     sweep = load_sweep(recipe)
     plans = sweep.plans()
     first = plans[0]
     served = future_server(first.model, Path(first.model_directory), sweep.members[0].recipe.lora.r)
+    cards = what_if(sweep.members[0].recipe, first) if with_memory else None
     if as_json:
-        print_json(sweep_json(sweep, plans) if sweep.axes else {**first.to_json(), "serving": plan_as_json(served, sys.executable)})
+        fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
+        one = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
+        print_json(sweep_json(sweep, plans) if sweep.axes else one)
         return
     if sweep.axes:
         show_sweep(sweep, plans)
     show_plan(first)
+    if cards is not None:
+        _show("what fits", memory_text.cards(sweep.members[0].recipe, cards))
     show_future_server(served)
 
 
@@ -113,8 +123,8 @@ def show_plan(made: Plan) -> None:
         "data": _data(made),
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
         "engine": f"{made.engine} on {'one GPU' if made.device == 'gpu' else 'the CPU'}",
+        "settings": _settings(made),
         "batch": f"{made.global_batch} conversations a step ({made.micro_batch} at a time, accumulated {made.accumulation} times)",
-        **({"memory": made.repaired} if made.repaired else {}),
         "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
         "evaluation": _evaluation(made),
         "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
@@ -122,12 +132,43 @@ def show_plan(made: Plan) -> None:
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     out.print(table)
+    _show("memory", memory_text.parts(made, max((gpu.total for gpu in gpus()), default=None)))
+    _show("why", memory_text.reasons(made))
+    _show("tried", memory_text.choices(made))
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in made.policies:
         choice = f"[bold]{policy['choice']}[/]" if policy["changed"] else policy["choice"]
         about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] in ("repair", "split") else policy["meets"]
         policies.add_row(policy["name"], choice, str(made.met.get(policy["name"], "")), f"[dim]{about}[/]")
     out.print(policies)
+
+
+_STYLES = {
+    "dim": "dim",
+    "bold": "bold",
+    "good": "green",
+    "blue": "blue",
+    "green": "green",
+    "amber": "yellow",
+    "red": "red",
+    "yellow": "cyan",
+}
+
+
+def _show(title: str, lines: list[memory_text.Line]) -> None:
+    """Lines under a title of their own; nothing if there are none."""
+    if not lines:
+        return
+    out.print(f"[dim]{title}[/]")
+    for line in lines:
+        out.print("  ", *(Text(text, _STYLES.get(role, "")) for text, role in line), sep="", soft_wrap=True)
+    out.print()
+
+
+def _settings(made: Plan) -> str:
+    batches = "padding-free" if made.padding_free else "padded"
+    recomputing = "no gradient checkpointing" if made.gradient_checkpointing == "none" else f"{made.gradient_checkpointing} checkpointing"
+    return f"{made.base_bits}-bit base, {batches}, {made.attention} attention, {recomputing}, {made.optimizer}"
 
 
 def _data(made: Plan) -> str:

@@ -3,6 +3,7 @@ show the same lines; each names roles, which become the one's or the other's col
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 from trainer.memory.cards import CARDS, Table, batches, bytes_of
@@ -24,6 +25,7 @@ _ROLES = {
     "attention mask": "red",
     "working space": "yellow",
 }
+_FIXED = ("weights", "adapter", "gradients", "optimizer")  # whatever the batch
 KINDS = {"none": "all kept", "standard": "recomputed", "unsloth": "offloaded"}
 _HEAD = f"{'base':<8}{'activations':<18}"
 
@@ -35,13 +37,16 @@ def parts(plan: Plan, card: int | None) -> list[Line]:
     peak = sum(plan.memory.values())
     of = "" if card is None else f" of {size(card)}"
     lines: list[Line] = [
-        [(f"{size(peak)}{of}", "bold"), (f"  predicted at the peak, with {plan.tokens:,} tokens in the largest micro-batch", "dim")],
+        [(f"{size(peak)}{of}", "bold"), (f" at the peak, predicted for {plan.tokens:,} tokens at once", "dim")],
         _bar(plan.memory, max(peak, card or 0)),
     ]
-    for name, count in plan.memory.items():
-        if count:
-            lines.append([(f"{glyphs().histogram} ", _ROLES[name]), (f"{name:<16}", ""), (f"{size(count):>9}", "")])
-    return lines
+    cells = {name: _part(name, count) for name, count in plan.memory.items() if count}
+    fixed, moving = ([cell for name, cell in cells.items() if (name in _FIXED) is wanted] for wanted in (True, False))
+    return lines + [[*left, ("    ", ""), *right] for left, right in zip_longest(fixed, moving, fillvalue=[])]
+
+
+def _part(name: str, count: int) -> Line:
+    return [(f"{glyphs().histogram} ", _ROLES[name]), (f"{name:<15}", ""), (f"{size(count):>9}", "")]
 
 
 def choices(plan: Plan) -> list[Line]:
@@ -55,8 +60,7 @@ def choices(plan: Plan) -> list[Line]:
         sign = glyphs().chosen if number == 0 else " "
         figures = f"{one['micro_batch']:>7}{size(one['needs']):>11}{one['cost'] / best:>7.2f}"
         text = f"{sign} {_kind(one['base_bits'], one['gradient_checkpointing'])}{figures}"
-        why = "" if number == 0 else _short(one)
-        lines.append([(text, role), (f"  {why}", "dim")])
+        lines.append([(text, role), (f"  {_but(one, plan.choices[0])}", "dim")])
     return lines
 
 
@@ -78,14 +82,14 @@ def _what(recipe: Recipe) -> str:
 
 def _fits(recipe: Recipe, table: Table) -> list[Line]:
     known = [*((bytes_of(card), str(card)) for card in CARDS), *([] if table.here is None else [(table.here, "here")])]
-    title = f"Conversations of {recipe.train.max_length:,} tokens at once, at most, on a card of so many GB"
-    lines: list[Line] = [[(title, "bold")], [(_HEAD + "".join(f"{name:>6}" for _, name in known), "dim")]]
+    title = f"Most conversations of {recipe.train.max_length:,} tokens at once, by the card's GB"
+    lines: list[Line] = [[(title, "bold")], [(_HEAD + "".join(f"{name:>5}" for _, name in known), "dim")]]
     for row in table.rows:
         line: Line = [(_kind(row.bits, row.checkpointing), "")]
         for card, _ in known:
             count = row.fits[card]
             text = "64+" if count == 64 else str(count) if count else glyphs().dot
-            line.append((f"{text:>6}", "good" if count else "dim"))
+            line.append((f"{text:>5}", "good" if count else "dim"))
         lines.append(line)
     return lines
 
@@ -139,8 +143,11 @@ def _bar(memory: dict[str, int], total: int) -> Line:
     return [*line, (glyphs().bar_rest * (_BAR - drawn), "dim")]
 
 
-def _short(one: dict[str, Any]) -> str:
-    return str(one["verdict"]).partition(":")[0]
+def _but(one: dict[str, Any], chosen: dict[str, Any]) -> str:
+    """What speaks against it and is not in the figures."""
+    if not one["fits"]:
+        return "does not fit"
+    return "fewer bits" if one["base_bits"] < chosen["base_bits"] else ""
 
 
 def _bits(bits: int) -> str:

@@ -16,7 +16,7 @@ from tests.trainer.shapes import llama, shape_of
 from trainer import plan
 from trainer.launch import run_spec
 from trainer.memory import remembered
-from trainer.memory.batches import Lengths
+from trainer.memory.batches import Lengths, largest
 from trainer.memory.cards import CARDS, bytes_of, rows
 from trainer.memory.predict import Setting, predict
 from trainer.memory.shape import ModelShape, read_shape
@@ -128,6 +128,12 @@ def test_lengths_of_micro_batches() -> None:
     assert (
         lengths.computed(4, padding_free=True) == 1.0 < lengths.computed(4, padding_free=False) < lengths.computed(16, padding_free=False)
     )
+
+
+def test_the_largest_micro_batch_depends_on_whether_it_is_padded() -> None:
+    lengths, batches = [10, 100, 60, 60, 60], [[0, 1], [2, 3], [4]]
+    assert largest(batches, lengths, padding_free=True) == ([2, 3], 120)
+    assert largest(batches, lengths, padding_free=False) == ([0, 1], 200)
 
 
 def test_the_table_of_cards(eight: ModelShape) -> None:

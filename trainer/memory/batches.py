@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _DEVIATIONS = 4.0  # the largest of some thousand batches lies so many standard deviations above the mean one
@@ -29,3 +30,14 @@ class Lengths:
             return 1.0
         longest = min(self.longest, self.mean + self.spread * math.sqrt(2 * math.log(conversations)))
         return max(1.0, longest / self.mean)
+
+
+def largest(batches: Iterable[list[int]], lengths: list[int], *, padding_free: bool) -> tuple[list[int], int]:
+    """The micro-batch (sample numbers) with the most tokens, padding counted, and how many those are."""
+
+    def tokens(numbers: list[int]) -> int:
+        counts = [lengths[number] for number in numbers]
+        return sum(counts) if padding_free else len(counts) * max(counts)
+
+    found = max(batches, key=tokens)
+    return found, tokens(found)

@@ -39,23 +39,29 @@ class Table:
     rows: list[Row]
 
 
+def card() -> int | None:
+    """The memory of the GPU at hand, the largest if there are several."""
+    return max((gpu.total for gpu in gpus()), default=None)
+
+
 def what_if(recipe: Recipe, plan: Plan) -> Table:
     """The table for a recipe and its plan."""
-    shape, here = read_shape(Path(plan.model_directory)), max((gpu.total for gpu in gpus()), default=None)
+    shape, here = read_shape(Path(plan.model_directory)), card()
     family = "" if shape is None else shape.family
     engine = plan.engine if here is not None else "unsloth" if recipe.engine != "trl" and family in FUSED else "trl"
     return Table(engine, here, [] if shape is None else rows(recipe, shape, engine, plan.optimizer, plan.attention, here))
 
 
-def bytes_of(card: int) -> int:
+def bytes_of(gigabytes: int) -> int:
     """What any card sold as one of so many gigabytes has at least: some have as many GiB, those with ECC less (a T4 15, an L4 22.5)."""
-    return card * 10**9
+    return gigabytes * 10**9
 
 
 def batches(recipe: Recipe) -> list[tuple[int, int]]:
-    """(conversations, length): the recipe's length in growing numbers, then other lengths one at a time."""
-    length = recipe.train.max_length
-    return [(1, length), (4, length), (8, length), *((1, other) for other in CONTEXTS if other != length)]
+    """(conversations, length), by length: the recipe's own in growing numbers, others one at a time."""
+    own = recipe.train.max_length
+    found = [(1, own), (4, own), (8, own), *((1, other) for other in CONTEXTS if other != own)]
+    return sorted(found, key=lambda batch: (batch[1], batch[0]))
 
 
 def rows(recipe: Recipe, shape: ModelShape, engine: str, optimizer: str, attention: str, here: int | None) -> list[Row]:
@@ -65,7 +71,7 @@ def rows(recipe: Recipe, shape: ModelShape, engine: str, optimizer: str, attenti
     for bits in _bits(recipe):
         for checkpointing in ("none", "standard", "unsloth") if engine == "unsloth" else ("none", "standard"):
             setting = Setting.of(recipe, engine, bits, checkpointing, optimizer, attention)
-            fits = {card: _largest(shape, setting, recipe.train.max_length, card) for card in cards}
+            fits = {size: _largest(shape, setting, recipe.train.max_length, size) for size in cards}
             peaks = {batch: _peak(shape, setting, *batch) for batch in batches(recipe)}
             needs = {batch: needed(peak, engine) for batch, peak in peaks.items()}
             found.append(Row(bits, checkpointing, fits, peaks, needs))
@@ -80,11 +86,11 @@ def _peak(shape: ModelShape, setting: Setting, conversations: int, length: int) 
     return predict(shape, setting.holding(conversations * length, 1, conversations)).peak
 
 
-def _largest(shape: ModelShape, setting: Setting, length: int, card: int) -> int:
+def _largest(shape: ModelShape, setting: Setting, length: int, size: int) -> int:
     """By halves: a peak grows with the batch."""
     low, high = 0, _LARGEST_BATCH
     while low < high:
         middle = (low + high + 1) // 2
-        fits = needed(_peak(shape, setting, middle, length), setting.engine) <= card
+        fits = needed(_peak(shape, setting, middle, length), setting.engine) <= size
         low, high = (middle, high) if fits else (low, middle - 1)
     return low

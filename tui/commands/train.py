@@ -10,22 +10,22 @@ import click
 from rich.markup import escape
 from rich.text import Text
 
-from jobs.gpus import gpus
 from jobs.job import Job, find
 from jobs.state import Done
 from models import registry
 from models.builtin import BUILTIN
 from trainer import launch
-from trainer.memory.cards import what_if
+from trainer.memory.cards import card, what_if
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
-from tui import memory_text
+from tui import memory_text, run_plan
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.figures import duration, size
 from tui.future_server import future_server, show_future_server
+from tui.memory_text import Line
 from tui.server_plan import as_json as plan_as_json
 
 
@@ -120,19 +120,19 @@ def show_plan(made: Plan) -> None:
     table = plain_table("", "")
     rows = {
         "model": f"{made.model} [dim]{made.model_directory}[/]",
-        "data": _data(made),
+        "data": run_plan.data(made),
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
-        "engine": f"{made.engine} on {'one GPU' if made.device == 'gpu' else 'the CPU'}",
-        "settings": _settings(made),
-        "batch": f"{made.global_batch} conversations a step ({made.micro_batch} at a time, accumulated {made.accumulation} times)",
-        "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
-        "evaluation": _evaluation(made),
+        "engine": run_plan.engine(made),
+        "settings": run_plan.settings(made),
+        "batch": run_plan.batch(made),
+        "length": run_plan.length(made),
+        "evaluation": run_plan.evaluation(made),
         "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
     }
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     out.print(table)
-    _show("memory", memory_text.parts(made, max((gpu.total for gpu in gpus()), default=None)))
+    _show("memory", memory_text.parts(made, card()))
     _show("why", memory_text.reasons(made))
     _show("tried", memory_text.choices(made))
     policies = plain_table("policy", "choice", "met", "what it is about")
@@ -155,7 +155,7 @@ _STYLES = {
 }
 
 
-def _show(title: str, lines: list[memory_text.Line]) -> None:
+def _show(title: str, lines: list[Line]) -> None:
     """Lines under a title of their own; nothing if there are none."""
     if not lines:
         return
@@ -163,31 +163,6 @@ def _show(title: str, lines: list[memory_text.Line]) -> None:
     for line in lines:
         out.print("  ", *(Text(text, _STYLES.get(role, "")) for text, role in line), sep="", soft_wrap=True)
     out.print()
-
-
-def _settings(made: Plan) -> str:
-    batches = "padding-free" if made.padding_free else "padded"
-    recomputing = "no gradient checkpointing" if made.gradient_checkpointing == "none" else f"{made.gradient_checkpointing} checkpointing"
-    return f"{made.base_bits}-bit base, {batches}, {made.attention} attention, {recomputing}, {made.optimizer}"
-
-
-def _data(made: Plan) -> str:
-    if not made.conversations:
-        return "[dim]counted by the run[/]"
-    about = "" if made.exact else "about "
-    return f"{about}{made.conversations:,} conversations, {made.heldout:,} of them held out for evaluation"
-
-
-def _evaluation(made: Plan) -> str:
-    outlook = made.evaluation
-    if not outlook["evaluations"]:
-        return "[dim]none[/]" if made.conversations else "[dim]told by the run[/]"
-    times = f"{outlook['evaluations']} times, the first before any training"
-    loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
-    answers = f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens" if outlook["answers"] else ""
-    metrics = f" for {', '.join(outlook['metrics'])}" if outlook["metrics"] else " to read"
-    asked = f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)" if answers else ""
-    return f"{times}: {', '.join(part for part in (loss, asked) if part)}"
 
 
 def _format(found: dict[str, Any]) -> str:

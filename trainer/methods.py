@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Literal
 
 from jobs.errors import LuthierError
 from models.merge.embeddings import is_input, is_output
@@ -58,7 +57,7 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
     return [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."] if kinds else []
 
 
-def check(recipe: Recipe, directory: Path, engine: Literal["unsloth", "trl"], device: str) -> None:
+def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
     """LuthierError for what cannot be trained as the recipe says. `engine` and `device` ("cpu" or "gpu") are those that were decided on,
     `directory` is the base model's."""
     if recipe.train.method == "full":

@@ -41,6 +41,8 @@ def parts(plan: Plan, card: int | None) -> list[Line]:
         _bar(plan.memory, max(peak, card or 0)),
     ]
     cells = {name: _part(name, count) for name, count in plan.memory.items() if count}
+    fixed: list[Line]
+    moving: list[Line]
     fixed, moving = ([cell for name, cell in cells.items() if (name in _FIXED) is wanted] for wanted in (True, False))
     return lines + [[*left, ("    ", ""), *right] for left, right in zip_longest(fixed, moving, fillvalue=[])]
 

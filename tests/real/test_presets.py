@@ -1,4 +1,4 @@
-"""Every known recipe trains a tiny model on rows of its own format: in 16 bits and by AdamW, since there is no GPU here; else as it stands."""
+"""Every known recipe trains a tiny model on rows of its own format: in 16 bits and by AdamW, as there is no GPU; else as it stands."""
 
 from __future__ import annotations
 

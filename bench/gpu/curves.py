@@ -63,7 +63,7 @@ def trained(name: str, options: argparse.Namespace, folder: Path) -> str:
 
 def losses(run: str) -> dict[int, float]:
     (told,) = json.loads(luthier("chart", run, "--json"))
-    return {step: loss for step, loss in told["metrics"]["loss"]}
+    return dict(told["metrics"]["loss"])
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=16, help="conversations a step")
-    parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
     options = parser.parse_args()
     os.environ.setdefault("LUTHIER_HOME", tempfile.mkdtemp(prefix="luthier-curves-"))

@@ -1,4 +1,4 @@
-"""The whole journey on a GPU: the built-in model trained on real conversations by Unsloth, certified, hot-loaded, and both answering at once.
+"""The whole journey on a GPU: the built-in model trained on conversations by Unsloth, certified, hot-loaded, both answering at once.
 
     python -m bench.gpu.journey DATA [--engine unsloth] [--steps 60]
 

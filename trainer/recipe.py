@@ -30,6 +30,7 @@ Optimizer = Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit", "paged_ad
 Checkpointing = Literal["auto", "none", "standard", "unsloth"]
 Attention = Literal["auto", "sdpa", "flex", "flash"]
 CHATML, CHATML_TOKENS = "chatml", ("<|im_start|>", "<|im_end|>")
+TEMPLATES = (CHATML, "alpaca", "vicuna")  # trainer/chat_templates
 
 
 class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +50,7 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens that the base model does not have, and the chat template that uses them: "chatml", a file, or "" for the model's own."""
+    """Tokens that the base model does not have, and the chat template that uses them: one of TEMPLATES, a file, or "" for the model's own."""
 
     add: list[str] = []
     template: str = ""
@@ -161,7 +162,7 @@ def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
     data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if "/" in recipe.model or recipe.model.startswith(("~", ".")) else recipe.model
     template = recipe.tokens.template
-    tokens = recipe.tokens if template in ("", CHATML) else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
+    tokens = recipe.tokens if template in ("", *TEMPLATES) else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
     return msgspec.structs.replace(recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem)
 
 

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 from jobs.errors import LuthierError
 from jobs.files import flush_folder
 from models.template import load_tokenizer, read_tokenizer
-from trainer.recipe import CHATML, CHATML_TOKENS, Tokens
+from trainer.recipe import CHATML, CHATML_TOKENS, TEMPLATES, Tokens
 
 if TYPE_CHECKING:
     from transformers import AddedToken, PreTrainedTokenizerBase
 
 TOKENIZER_FOLDER = "tokenizer"
-_CHATML_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+_TEMPLATES_FOLDER = Path(__file__).parent / "chat_templates"
 
 
 def run_tokenizer(run: Path, base: Path, tokens: Tokens) -> PreTrainedTokenizerBase:
@@ -53,7 +50,9 @@ def _extended(base: Path, tokens: Tokens) -> PreTrainedTokenizerBase:
     new: list[str | AddedToken] = [token for token in tokens.wanted if token not in known]
     tokenizer.add_special_tokens({"extra_special_tokens": new}, replace_extra_special_tokens=False)
     if tokens.template == CHATML:
-        tokenizer.chat_template, tokenizer.eos_token = _CHATML_TEMPLATE, CHATML_TOKENS[1]
+        tokenizer.eos_token = CHATML_TOKENS[1]
+    if tokens.template in TEMPLATES:
+        tokenizer.chat_template = _read_template(_TEMPLATES_FOLDER / f"{tokens.template}.jinja")
     elif tokens.template:
         tokenizer.chat_template = _read_template(Path(tokens.template))
     return tokenizer
@@ -63,5 +62,5 @@ def _read_template(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        hint = f'tokens.template is "{CHATML}" or a Jinja file.'
+        hint = f"tokens.template is one of {', '.join(TEMPLATES)}, or a Jinja file."
         raise LuthierError("The chat template cannot be read", f"{path}: {error}.", hint) from None

@@ -41,10 +41,9 @@ def parts(plan: Plan, card: int | None) -> list[Line]:
         _bar(plan.memory, max(peak, card or 0)),
     ]
     cells = {name: _part(name, count) for name, count in plan.memory.items() if count}
-    fixed: list[Line]
-    moving: list[Line]
+    nothing: Line = []
     fixed, moving = ([cell for name, cell in cells.items() if (name in _FIXED) is wanted] for wanted in (True, False))
-    return lines + [[*left, ("    ", ""), *right] for left, right in zip_longest(fixed, moving, fillvalue=[])]
+    return lines + [[*left, ("    ", ""), *right] for left, right in zip_longest(fixed, moving, fillvalue=nothing)]
 
 
 def _part(name: str, count: int) -> Line:

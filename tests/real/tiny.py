@@ -52,6 +52,16 @@ def write_tiny_model(directory: Path, hidden: int = 32) -> Path:
     return directory
 
 
+def write_tiny_base(directory: Path) -> Path:
+    """The same as a base that has never seen a chat: without the tokens, without a template, ending with another token."""
+    write_tiny_model(directory)
+    (directory / "chat_template.jinja").unlink()
+    tokenizer, settings = directory / "tokenizer.json", directory / "tokenizer_config.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<|im_start|>", "<s>").replace("<|im_end|>", "</s>"))
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "bos_token": "<s>", "eos_token": "</s>"}))
+    return directory
+
+
 def write_conversations(path: Path, count: int) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in _rows(count)))
     return path

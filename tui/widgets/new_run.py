@@ -1,4 +1,4 @@
-"""The form for a new run: a recipe file, or a model and its data with the few values that matter."""
+"""The form for a new run: a recipe file; or a model and its data with the few values that matter, from a known recipe if one is named."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from tui.widgets.form import Field, FormModal, JobStarted
@@ -16,7 +17,10 @@ from tui.widgets.key_line import KeyHint
 
 if TYPE_CHECKING:
     from trainer.plan import Plan
+    from trainer.presets import Preset
     from trainer.recipe import Recipe
+
+_BUILTIN = "builtin"
 
 
 class NewRunModal(FormModal):
@@ -31,12 +35,15 @@ class NewRunModal(FormModal):
         KeyHint("escape", "esc", "cancel"),
     ]
 
-    def __init__(self, model: str = "builtin") -> None:
+    def __init__(self, model: str = _BUILTIN) -> None:
+        from trainer.presets import presets
+
         super().__init__()
         self.model = model
+        self._presets = {preset.name: preset for preset in presets()}
 
     def compose_fields(self) -> ComposeResult:
-        yield Field("recipe", "recipe", placeholder="recipe.toml, or fill in the rest")
+        yield Field("recipe", "recipe", placeholder="recipe.toml, or a known one such as llama-3-8b-alpaca")
         yield Field("model", "model", value=self.model)
         yield Field("data", "data", placeholder="conversations.jsonl")
         yield Field("name", "name", placeholder="the data file's name")
@@ -44,11 +51,32 @@ class NewRunModal(FormModal):
         yield Field("rate", "learning rate", value="2e-4")
         yield Field("r", "LoRA rank", value="16")
 
+    def on_mount(self) -> None:
+        self.field("recipe").query_one(Input).suggester = SuggestFromList(self._presets)
+
+    @property
+    def preset(self) -> Preset | None:
+        """The known recipe that is named."""
+        return self._presets.get(self.field("recipe").value)
+
     @on(Input.Changed, "#field-recipe Input")
     def recipe_changed(self, event: Input.Changed) -> None:
-        """A recipe says all the rest."""
+        """A file says all the rest; a known recipe fills it in, and leaves it open."""
+        preset = self.preset
         for field in self.query(Field):
-            field.disabled = field.key != "recipe" and bool(event.value.strip())
+            field.disabled = field.key != "recipe" and bool(event.value.strip()) and preset is None
+        if preset is None:
+            return
+        values = preset.values()
+        filled = {
+            "epochs": f"{values['train']['epochs']:g}",
+            "rate": f"{values['train']['learning_rate']:g}",
+            "r": str(values["lora"]["r"]),
+        }
+        if self.model == _BUILTIN:
+            filled["model"] = values["model"]
+        for key, value in filled.items():
+            self.field(key).query_one(Input).value = value
 
     def submit(self) -> None:
         wanted = self._wanted()
@@ -88,13 +116,13 @@ class NewRunModal(FormModal):
 
     def _wanted(self) -> tuple[dict[str, object] | None, Path | None] | None:
         """The values of the fields, or the recipe's file; None with errors beside the fields."""
-        if not self.field("recipe").value:
+        if not self.field("recipe").value or self.preset is not None:
             values = self._values()
             return None if values is None else (values, None)
         path = Path(self.field("recipe").value).expanduser()
         if path.is_file():
             return None, path
-        self.field("recipe").show_error("no such file")
+        self.field("recipe").show_error("no such file, and no known recipe")
         return None
 
     def _say_reading(self) -> None:
@@ -112,12 +140,14 @@ class NewRunModal(FormModal):
         rank = self.number_in("r", least=1, whole=True)
         if self.query(".field.-wrong") or epochs is None or rate is None or rank is None:
             return None
+        known = {} if self.preset is None else self.preset.values()
         return {
+            **known,
             "name": self.field("name").value or data.stem,
             "model": self.field("model").value,
             "data": [str(data)],
-            "train": {"epochs": epochs, "learning_rate": rate},
-            "lora": {"r": rank, "alpha": 2 * rank},
+            "train": {**known.get("train", {}), "epochs": epochs, "learning_rate": rate},
+            "lora": {"alpha": 2 * rank, **known.get("lora", {}), "r": rank},
         }
 
     def _start(self, values: dict[str, object] | None, path: Path | None) -> None:

@@ -20,13 +20,14 @@ from serve.comparison.asking import whole_answer
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
 from serve.endpoints import HostedEndpoint, hosted_endpoints
+from serve.servers import running_servers
 from serve.votes.ballots import Comparison, Outcome
 
 Verdict = Literal["A", "B", "tie", ""]
 
 _KEY_VARIABLE = "LUTHIER_JUDGE_KEY"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _KNOWN_KEYS = {"api.openai.com": "OPENAI_API_KEY"}
-_SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=1024)
 _VERDICT = re.compile(r"verdict\W{0,6}(A|B|tie)\b", re.IGNORECASE)
 _ORDER = """Two assistants have answered the last message of a conversation. Judge which answer serves the user better: is it right, does it
 do what was asked, is it clear? Length alone is no merit, and neither is the place: which assistant stands first was chosen by chance.
@@ -51,6 +52,11 @@ Say in one or two sentences why, then end with a line that is exactly "Verdict: 
 class Judge:
     model: str
     endpoint: Endpoint
+    most_tokens: int = 1024
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=0.0, top_p=1.0, max_tokens=self.most_tokens)
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,9 @@ class Judged:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def judge_at(text: str, key_variable: str | None) -> Judge:
+def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Judge:
     """`MODEL@URL`, or MODEL@NAME of an endpoint in config.toml. The key comes from the environment: the variable that is named, else
-    LUTHIER_JUDGE_KEY, else the one known for the host."""
+    LUTHIER_JUDGE_KEY, else the one known for the host. One of Luthier's own servers that run here needs none."""
     model, at, where = text.rpartition("@")
     if not at or not model or not where:
         raise LuthierError("Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1")
@@ -90,18 +96,21 @@ def judge_at(text: str, key_variable: str | None) -> Judge:
             raise LuthierError(
                 "No such endpoint", f"config.toml names no endpoint {where!r}.", f"`luthier endpoints add {where} URL` names it."
             )
-        return Judge(model, found.open())
+        return Judge(model, found.open(), most_tokens)
     parts = urlsplit(where)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
         raise LuthierError(
             "Not an address", f"{where!r} is none for a judge.", "It looks like https://api.openai.com/v1; no key stands in it."
         )
+    own = next((one for one in running_servers() if one.port == parts.port and parts.hostname in (one.host, *_LOOPBACK)), None)
+    if own is not None and key_variable is None:
+        return Judge(model, own.endpoint, most_tokens)
     variable = key_variable or next((name for name in (_KEY_VARIABLE, _KNOWN_KEYS.get(parts.hostname, "")) if os.environ.get(name)), "")
-    return Judge(model, HostedEndpoint("judge", where, key_env=variable).open())
+    return Judge(model, HostedEndpoint("judge", where, key_env=variable).open(), most_tokens)
 
 
 def judgement_key(judge: Judge, pair: Pair, turned: bool) -> str:
-    return key_of(judge.model, judge.endpoint.base_url, _prompt(pair, turned))
+    return key_of(judge.model, judge.endpoint.base_url, judge.most_tokens, _prompt(pair, turned))
 
 
 def unjudged(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> list[tuple[Pair, bool]]:
@@ -119,7 +128,7 @@ async def ask_judge(
     async def one(pair: Pair, turned: bool) -> None:
         question = Item(({"role": "user", "content": _prompt(pair, turned)},), None)
         async with places:
-            answer = await whole_answer(judge.endpoint, judge.model, question, _SAMPLING)
+            answer = await whole_answer(judge.endpoint, judge.model, question, judge.sampling)
         verdict = verdict_in(answer["text"])
         told(journal.add(judgement_key(judge, pair, turned), verdict=verdict, judge=judge.model, turned=turned, **answer))
 

@@ -10,12 +10,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
 from jobs.errors import LuthierError
-from serve.client import Endpoint, Sampling
+from serve.client import ChatMessage, Endpoint, Sampling
 from serve.comparison.asking import whole_answer
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
@@ -47,6 +47,23 @@ Answer of assistant B:
 
 Say in one or two sentences why, then end with a line that is exactly "Verdict: A", "Verdict: B" or "Verdict: tie"."""
 
+# Whoever wrote something else is asked once more, in a shape that servers can hold a model to.
+_ONCE_MORE = "Which answer serves the user better? Only the verdict, as JSON: A, B or tie."
+_VERDICT_TOKENS = 48
+_VERDICT_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "verdict",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"verdict": {"type": "string", "enum": ["A", "B", "tie"]}},
+            "required": ["verdict"],
+            "additionalProperties": False,
+        },
+    },
+}
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -74,13 +91,15 @@ class Pair:
 
 @dataclass
 class Judged:
-    """`agreed` of `pairs` had the same verdict in both orders; `for_first` of the `decisive` single verdicts were for what stood first."""
+    """`agreed` of `pairs` had the same verdict in both orders; `for_first` of the `decisive` single verdicts were for what stood first.
+    `asked_again` counts the single verdicts that came only when the judge could say nothing else."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     pairs: int = 0
     agreed: int = 0
     decisive: int = 0
     for_first: int = 0
+    asked_again: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
 
@@ -126,15 +145,26 @@ async def ask_judge(
     places = asyncio.Semaphore(at_once)
 
     async def one(pair: Pair, turned: bool) -> None:
-        question = Item(({"role": "user", "content": _prompt(pair, turned)},), None)
         async with places:
-            answer = await whole_answer(judge.endpoint, judge.model, question, judge.sampling)
-        verdict = verdict_in(answer["text"])
-        told(journal.add(judgement_key(judge, pair, turned), verdict=verdict, judge=judge.model, turned=turned, **answer))
+            entry = await _judged(judge, _prompt(pair, turned))
+        told(journal.add(judgement_key(judge, pair, turned), judge=judge.model, turned=turned, **entry))
 
     async with asyncio.TaskGroup() as group:
         for pair, turned in wanted:
             group.create_task(one(pair, turned))
+
+
+async def _judged(judge: Judge, prompt: str) -> Entry:
+    """The judge's words with their verdict. `asked_again` says that it was told only when nothing else could be said."""
+    question: ChatMessage = {"role": "user", "content": prompt}
+    answer = await whole_answer(judge.endpoint, judge.model, [question], judge.sampling)
+    verdict = verdict_in(answer["text"])
+    if verdict or answer["error"] is not None:
+        return {**answer, "verdict": verdict, "asked_again": False}
+    said: list[ChatMessage] = [question, {"role": "assistant", "content": answer["text"]}, {"role": "user", "content": _ONCE_MORE}]
+    sampling = replace(judge.sampling, max_tokens=_VERDICT_TOKENS)
+    again = await whole_answer(judge.endpoint, judge.model, said, sampling, _VERDICT_FORMAT)
+    return {**answer, "verdict": verdict_in(again["text"]), "asked_again": True}
 
 
 def verdict_in(text: str) -> Verdict:
@@ -161,6 +191,7 @@ def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:
         judged.pairs += 1
         judged.decisive += sum(verdict != "tie" for verdict in verdicts)
         judged.for_first += verdicts.count("A")
+        judged.asked_again += sum(bool((entry or {}).get("asked_again")) for entry in entries)
         straight: dict[str, Outcome] = {"A": "first", "B": "second", "tie": "tie"}
         turned: dict[str, Outcome] = {"A": "second", "B": "first", "tie": "tie"}
         both = straight[verdicts[0]], turned[verdicts[1]]

@@ -50,7 +50,7 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens that the base model does not have, and the chat template that uses them: one of TEMPLATES, a file, or "" for the model's own."""
+    """Tokens that the base model lacks, and the chat template that uses them: one of TEMPLATES, a file, or "" for the model's own."""
 
     add: list[str] = []
     template: str = ""

@@ -20,7 +20,7 @@ from models.merge.launch import start_merge
 from serve import launch, servers
 from serve.launch import NamedAdapter, ServeOptions
 from serve.plan import is_loopback, run_of
-from serve.planning import Outlook, look_ahead
+from serve.planning import Outlook, living_servers, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.output import json_option, out, plain_table, print_json, talk
@@ -98,7 +98,7 @@ def serve(
     own = run_of(directory)
     tuned = {name: run for name, _, run in adapters if run is not None} | ({base: own} if own is not None else {})
     say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
-    running = server_of(directory, host) if port is None else None
+    running = running_or_starting(directory, host) if port is None else None
     if running is not None:
         for name in add_adapters(running, adapters):
             talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
@@ -153,14 +153,24 @@ def stop(job_id: str | None, now: bool) -> None:
     stop_and_wait(living[0], now)
 
 
-def wait_until_ready(job: Job) -> Server:
-    """Show the start's phases until the server answers. Interrupted, the start goes on."""
+def wait_until_ready(job: Job, interruptible: bool = False) -> Server:
+    """Show the start's phases until the server answers. Interrupted, the start goes on, unless the caller ends it."""
     try:
         follow_job(job, f"Starting the server of {job.spec.name}", lambda state: isinstance(state, Running))
     except KeyboardInterrupt:
-        talk.print(f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server stop {job.id}` ends it.")
+        if not interruptible:
+            talk.print(f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server stop {job.id}` ends it.")
         raise
     return next(server for server in servers.running_servers() if server.job.id == job.id)
+
+
+def running_or_starting(base: Path, host: str) -> Server | None:
+    """The server of this base model on this host, once it is ready, if somebody has started one."""
+    running = server_of(base, host)
+    if running is not None:
+        return running
+    starting = next((job for job, plan in living_servers() if plan.base == base and plan.host == host), None)
+    return None if starting is None else wait_until_ready(starting)
 
 
 def show_plan(outlook: Outlook, as_json: bool) -> None:

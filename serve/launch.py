@@ -54,6 +54,8 @@ def serve(
             if on_gpu
             else [],
             gpu_bytes=int(plan.gpu_memory * smallest) if on_gpu else 0,
+            share_gpu=on_gpu,  # a run that may share, and whose memory is free beside the server, need not wait for it
+            gives_way=plan.sleeps,
             grace_seconds=DRAIN_SECONDS + STOP_SECONDS + 10.0,
             python=options.python,
         )

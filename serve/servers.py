@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.job import Job, all_jobs
-from jobs.state import Running
+from jobs.state import Asleep, Running
 from serve.client import Endpoint
 from serve.keys import client_key, control_key
 from serve.plan import ServerPlan
@@ -68,8 +68,8 @@ def base_url(host: str, port: int) -> str:
 
 
 def running_servers() -> list[Server]:
-    """The servers that answer, newest first."""
-    servers = (_read(job) for job in all_jobs("server") if isinstance(job.state(), Running))
+    """The servers that answer, newest first; those that sleep, too: they wake, or say why not now."""
+    servers = (_read(job) for job in all_jobs("server") if isinstance(job.state(), Running | Asleep))
     return [server for server in servers if server is not None]
 
 

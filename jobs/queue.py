@@ -25,6 +25,10 @@ from jobs.state import Lost
 _threads = threading.Lock()
 
 
+class NotWaiting(LuthierError):
+    """The job does not wait in the queue, or not any more."""
+
+
 @contextmanager
 def locked() -> Iterator[None]:
     """Nobody joins, leaves or changes the queue but this thread. Hold it for moments, and take no other lock meanwhile."""
@@ -166,5 +170,5 @@ def _place_of(job: Job, line: list[Job]) -> int:
     place = next((index for index, one in enumerate(line) if one.id == job.id), None)
     if place is None:
         hint = "`luthier runs --queue` shows what waits."
-        raise LuthierError("Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint)
+        raise NotWaiting("Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint)
     return place

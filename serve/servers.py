@@ -15,6 +15,8 @@ from serve.client import Endpoint
 from serve.keys import client_key, control_key
 from serve.plan import ServerPlan
 
+LOOK = "look"
+
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -59,6 +61,11 @@ class Server:
     def refreshed(self) -> Server:
         """The same server with the models that it serves by now."""
         return _read(self.job) or self
+
+
+def look_again(server: Server) -> None:
+    """Have the server's worker look now what it serves, instead of within a second."""
+    (server.job.directory / LOOK).touch()
 
 
 def base_url(host: str, port: int) -> str:

@@ -22,6 +22,12 @@ def check_sleeps(job: Job) -> None:
         raise LuthierError("This server does not sleep", why, f"`luthier server stop {job.id}` frees what it takes.")
 
 
+def slots_of(job: Job) -> list[str]:
+    """The slots that a server that sleeps will have again; empty for one that is awake."""
+    resting = giving_way.resting(job)
+    return [] if resting is None else resting.slots
+
+
 def put_to_sleep(job: Job) -> None:
     """Have a server free its GPU, until somebody wants it. Returns once it sleeps. LuthierError with the reason if it does not."""
     check_sleeps(job)

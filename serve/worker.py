@@ -21,7 +21,7 @@ from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
 from serve.ports import port_taken, remember_port
 from serve.restarts import MOST_RESTARTS, Crash, Restarts
-from serve.servers import ServedModel, base_url, write_server
+from serve.servers import LOOK, ServedModel, base_url, write_server
 from serve.sleeper import Sleeper
 
 _POLL_SECONDS = 0.2
@@ -96,8 +96,10 @@ class VllmServer:
             self._check_alive("while it served")
             if sleeper is not None:
                 self._advance(sleeper)
-            if time.monotonic() < next_look or (sleeper is not None and sleeper.asleep):
+            asked = self.context.directory / LOOK
+            if (time.monotonic() < next_look and not asked.exists()) or (sleeper is not None and sleeper.asleep):
                 continue
+            asked.unlink(missing_ok=True)
             next_look = time.monotonic() + _RECONCILE_SECONDS
             with contextlib.suppress(LuthierError):  # busy, or just ended, which the next look at the child tells
                 self.reconcile()

@@ -49,6 +49,7 @@ from tui.serving import add_adapters, server_of
 @click.option("--tool-parser", metavar="NAME|none", help="vLLM's parser of tool calls. Default: by the model's chat template.")
 @click.option("--reasoning-parser", metavar="NAME|none", help="vLLM's parser of reasoning. Default: by the model's chat template.")
 @click.option("--log-content", is_flag=True, help="Write what is said into the request log, too. It holds counts only otherwise.")
+@click.option("--no-sleep", is_flag=True, help="Hold the GPU for good: do not let runs have it meanwhile (vLLM's sleep mode stays off).")
 @click.option("--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would be started, and start nothing.")
 @click.option("--vllm", "extra", multiple=True, metavar="ARG", help="Passed on to vLLM: --vllm=--max-num-seqs=8")
@@ -66,6 +67,7 @@ def serve(
     tool_parser: str | None,
     reasoning_parser: str | None,
     log_content: bool,
+    no_sleep: bool,
     allow_remote: bool,
     only_plan: bool,
     extra: tuple[str, ...],
@@ -85,6 +87,7 @@ def serve(
         tool_parser=tool_parser,
         reasoning_parser=reasoning_parser,
         log_content=log_content,
+        can_sleep=not no_sleep,
         extra_args=list(extra),
     )
     base, adapters = _what(runs, model, named, merge=not only_plan)

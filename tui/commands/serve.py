@@ -98,9 +98,7 @@ def serve(
         message = f"{host} can be reached from other machines, without TLS; whoever has the client key can use the server."
         raise LuthierError("Not for this machine alone", message, "Add --allow-remote if that is meant. The key stays necessary.")
     directory = _prepared(base)
-    own = run_of(directory)
-    tuned = {name: run for name, _, run in adapters if run is not None} | ({base: own} if own is not None else {})
-    say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
+    _say_what_is_red(base, directory, adapters)
     running = running_or_starting(directory, host) if port is None else None
     if running is not None:
         for name in add_adapters(running, adapters):
@@ -116,6 +114,13 @@ def serve(
     if warning:
         talk.print(f"[yellow]![/] {warning}")
     _show_server(wait_until_ready(job), as_json)
+
+
+def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -> None:
+    """Certificates of the runs behind the adapters, and behind a base that is a run's model."""
+    own = run_of(directory)
+    tuned = {name: run for name, _, run in adapters if run is not None} | ({base: own} if own is not None else {})
+    say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
 
 
 @click.group()

@@ -15,6 +15,7 @@ from trainer.data.outlook import look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
 from trainer.memory import least_bytes, planned_bytes
+from trainer.placement import Placement, place, share
 from trainer.recipe import Recipe
 
 # Conversations computed at once where the recipe does not say: two cores gain nothing from more.
@@ -27,8 +28,9 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights; `reasons` say in words why the engine and what
-    the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
+    `gpus` of each of `machines` are taken by the run (1 on the CPU, too), a rank each; `global_batch` is `micro_batch` times `accumulation`
+    times the ranks. `sharded`: the model's parts lie on different GPUs (FSDP2); else each has all of it. `base_bits` by each of the base
+    weights; `reasons` say in words why the engine and what the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
     evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
 
     model: str
@@ -45,6 +47,8 @@ class Plan:
     slots: list[str]
     gpu_bytes: int = 0
     gpus: int = 1
+    machines: int = 1
+    sharded: bool = False
     base_bits: int = 16
     padding_free: bool = False
     attention: str = "sdpa"
@@ -62,6 +66,10 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def ranks(self) -> int:
+        return self.gpus * self.machines
+
     def shape(self, recipe: Recipe) -> repair.Shape:
         return _shape(self.model, self.engine, recipe)
 
@@ -73,14 +81,16 @@ def make_plan(recipe: Recipe) -> Plan:
     data = look(recipe.data_settings)
     heldout = recipe.heldout.count(data.conversations)
     trained = max(0, data.seen_each_epoch - heldout)
-    on_gpu = bool(gpus())
+    found = gpus()
+    on_gpu = bool(found)
+    placement = place(recipe, found)
     usual = _GPU_MICRO_BATCH if on_gpu else _CPU_MICRO_BATCH
-    micro_batch = recipe.train.micro_batch or repair.largest_divisor(recipe.train.global_batch, usual)
-    if recipe.train.global_batch % micro_batch:
-        message = f"train.global_batch {recipe.train.global_batch} is no multiple of train.micro_batch {micro_batch}."
-        raise LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
+    share_of_rank = share(recipe.train.global_batch, placement.ranks)
+    micro_batch = recipe.train.micro_batch or repair.largest_divisor(share_of_rank, usual)
+    if share_of_rank % micro_batch:
+        raise _uneven(recipe, placement, micro_batch)
     checkpointing = "none" if recipe.train.gradient_checkpointing == "auto" else recipe.train.gradient_checkpointing
-    wanted = repair.Batch(micro_batch, recipe.train.global_batch // micro_batch, checkpointing)
+    wanted = repair.Batch(micro_batch, share_of_rank // micro_batch, checkpointing)
     batch, repaired = repair.recall(_shape(recipe.model, "trl", recipe), wanted)
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
@@ -97,7 +107,10 @@ def make_plan(recipe: Recipe) -> Plan:
         accumulation=batch.accumulation,
         epochs=recipe.train.epochs,
         steps=steps,
-        slots=["gpu"] if on_gpu else ["cpu"],
+        slots=["gpu"] * placement.gpus if on_gpu else ["cpu"],
+        gpus=placement.gpus,
+        machines=placement.machines,
+        reasons=placement.reasons,
         gradient_checkpointing=batch.gradient_checkpointing,
         repaired=repaired,
         gpu_bytes=_gpu_bytes(directory, recipe, batch.micro_batch) if on_gpu else 0,
@@ -107,6 +120,12 @@ def make_plan(recipe: Recipe) -> Plan:
         met=data.met,
         evaluation=evaluation.to_json(),
     )
+
+
+def _uneven(recipe: Recipe, placement: Placement, micro_batch: int) -> LuthierError:
+    shared = f", which {placement.ranks} GPUs share," if placement.ranks > 1 else ""
+    message = f"train.global_batch {recipe.train.global_batch}{shared} is no multiple of train.micro_batch {micro_batch}."
+    return LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
 
 
 def _gpu_bytes(directory: Path, recipe: Recipe, micro_batch: int) -> int:

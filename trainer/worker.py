@@ -18,6 +18,7 @@ from trainer.checkpoints import Checkpoint, newest_intact, sweep
 from trainer.launch import ADAPTER_FOLDER, frozen_recipe
 from trainer.plan import Plan
 from trainer.recipe import Recipe
+from trainer.repair import Batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,47 +30,63 @@ _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Prepare the data, train, save the adapter; go on where an earlier attempt was interrupted. None if it was stopped first: then a
-    checkpoint holds what there is."""
-    plan, recipe = Plan(**context.settings), frozen_recipe(context.job)
+    """The run, in this process or in the ranks that the plan says. None if it was stopped first: then a checkpoint holds what there is."""
+    plan = Plan(**context.settings)
     context.event("plan", **plan.to_json())
+    if plan.ranks == 1:
+        return work(context, plan)
+    from trainer import elastic
+
+    return elastic.run(context, plan)
+
+
+def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict[str, Any] | None:
+    """Prepare the data, train, save the adapter; go on where an earlier attempt was interrupted, with another batch if one is given. Each
+    rank comes here; all but the first one return nothing that matters, and tell nothing."""
+    recipe = frozen_recipe(context.job)
     context.phase("loading the libraries", seconds_left=9)
     from models.preflight import check_template
     from models.template import load_tokenizer
-    from trainer import trl_engine
-    from trainer.data.pipeline import Cancelled
+    from trainer import ranks, trl_engine
     from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
 
     directory = resolve(plan.model_directory)
-    sweep(context.directory)
-    checkpoint = newest_intact(context.directory)
-    if checkpoint is not None:
-        _go_on(context, recipe, directory, checkpoint)
+    checkpoint = ranks.from_first(_newest(context, recipe, directory) if ranks.first() else None)
     context.phase("preparing the data", seconds_left=3)
     tokenizer = load_tokenizer(directory)
     report = check_template(tokenizer, directory)
     context.event("template", **report.to_json())
-    try:
-        prepared = _prepared(context, recipe, tokenizer, report, going_on=checkpoint is not None)
-    except Cancelled:
+    prepared = _prepared_by_one(context, recipe, tokenizer, report, going_on=checkpoint is not None)
+    if prepared is None:
         return None
     context.event("data", **prepared.summary, cached=prepared.cached)
-    if checkpoint is None:
+    if checkpoint is None and ranks.first():
         _begin(context, recipe, directory)
-    if context.stopping.is_set():
+    if ranks.any_of(context.stopping.is_set()):
         return None
 
     heldout = prepared.heldout if prepared.summary["heldout"] else None
     questions = Questions(recipe.evaluation, tokenizer, report, heldout)
     training = Training(context, trl_engine, plan, recipe, tokenizer, prepared, questions)
-    if not training.run(checkpoint):
+    if not training.run(checkpoint, batch):
         return None
+    if not ranks.first():
+        return {}
     context.phase("saving the adapter")
     chosen, which = training.result()
     _save_adapter(context, plan, chosen, which)
     provenance.record_adapter(context.directory, context.directory / ADAPTER_FOLDER)
     return {"adapter": str(context.directory / ADAPTER_FOLDER), "from_step": chosen.step, "which": which, **training.figures()}
+
+
+def _newest(context: WorkerContext, recipe: Recipe, model_directory: Path) -> Checkpoint | None:
+    """What to go on from; what an interrupted save has left is gone then."""
+    sweep(context.directory)
+    checkpoint = newest_intact(context.directory)
+    if checkpoint is not None:
+        _go_on(context, recipe, model_directory, checkpoint)
+    return checkpoint
 
 
 def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> None:
@@ -101,6 +118,24 @@ def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkp
     if changed:
         _record(context, now, model_directory)
     context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
+
+
+def _prepared_by_one(
+    context: WorkerContext, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, report: TemplateReport, *, going_on: bool
+) -> Prepared | None:
+    """The run's samples, which one rank of each machine prepares while the others wait. None if a stop came meanwhile."""
+    from trainer import ranks
+    from trainer.data.pipeline import Cancelled
+
+    prepared, cancelled = None, False
+    if ranks.local() == 0:
+        try:
+            prepared = _prepared(context, recipe, tokenizer, report, going_on=going_on)
+        except Cancelled:
+            cancelled = True
+    if ranks.any_of(cancelled):
+        return None
+    return prepared or _prepared(context, recipe, tokenizer, report, going_on=True)
 
 
 def _prepared(

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from trainer import checkpoints, mixin, saving, trl_engine, worker
+from trainer import checkpoints, mixin, rank, saving, trl_engine, worker
 
 
 def record(name: str) -> None:
@@ -24,6 +25,7 @@ def record(name: str) -> None:
 
     def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
         rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+        rows = [row for row, labels in zip(rows, inputs["labels"], strict=True) if bool(labels.ne(-100).any())]  # not a filler
         hashes = [hashlib.sha256(repr(row).encode()).hexdigest()[:12] for row in rows]
         with Path(name).open("a") as file:
             file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
@@ -204,3 +206,42 @@ def count_models(name: str) -> None:
         return model
 
     trl_engine.load_model = load_model  # type: ignore[assignment]
+
+
+def on_rank(argument: list[Any]) -> None:
+    """Have another fault `[rank, name, argument]` on one of several ranks."""
+    number, name, inner = argument
+    main = rank.main
+
+    def patched(*arguments: Any) -> Any:
+        if os.environ["RANK"] == str(number):
+            globals()[name](inner)
+        return main(*arguments)
+
+    rank.main = patched
+
+
+def die_in(step: int) -> None:
+    """Be killed in this step."""
+    before = SFTTrainer.training_step
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self.state.global_step + 1 == step:
+            die()
+        return before(self, *arguments, **named)
+
+    SFTTrainer.training_step = training_step
+
+
+def stop_ranks_in(step: int) -> None:
+    """Ask for a stop as the supervisor would, by a signal to the launcher, in this step."""
+    before = SFTTrainer.training_step
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self.state.global_step + 1 == step and os.environ["RANK"] == "0":
+            os.kill(os.getppid(), signal.SIGTERM)
+            while not Path(rank.FOLDER, rank.STOP_FILE).exists():
+                time.sleep(0.01)
+        return before(self, *arguments, **named)
+
+    SFTTrainer.training_step = training_step

@@ -23,6 +23,7 @@ def join(device: str) -> None:
     """Meet the other ranks, as torchrun's variables say where. On a GPU this rank has the one of its local number from now on."""
     global _talk
     if device == "cpu":
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # accelerate's own "cpu:0" is no place that torch.load knows
         distributed.init_process_group("gloo")
     else:
         torch.cuda.set_device(local())

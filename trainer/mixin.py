@@ -62,10 +62,24 @@ def free_memory() -> None:
 
 class RunTrainer:
     """Comes before an engine's Trainer among a class's bases. `eval_loss` is the mean over all trained tokens, so that it does not depend
-    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off."""
+    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off. `num_tokens` in
+    the logs are the tokens trained so far without padding, which Unsloth's version of TRL does not count."""
 
     _loss_sum = 0.0
     _token_count = 0
+    _given: Any = 0
+
+    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
+        batches, trained = super().get_batch_samples(*arguments, **named)  # type: ignore[misc]
+        for batch in batches:
+            count = batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
+            self._given = self._given + count * batch["labels"].ne(-100).any()  # a filler of ranks counts nothing
+        return batches, trained
+
+    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+        if "loss" in logs:
+            logs["num_tokens"] = int(ranks.totals([float(self._given)])[0])
+        super().log(logs, *arguments, **named)  # type: ignore[misc]
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
         """Each rank computes its share of the rows; the sums are of all of them."""
@@ -90,7 +104,7 @@ class RunTrainer:
         return answer
 
     def get_train_dataloader(self) -> Any:
-        if ranks.count() == 1:
+        if ranks.count() == 1 or self.flat:  # type: ignore[attr-defined]
             return super().get_train_dataloader()  # type: ignore[misc]
         args = self.args  # type: ignore[attr-defined]
         return self._dealt(self.train_dataset, RandomSampler, args.train_batch_size, args.gradient_accumulation_steps)  # type: ignore[attr-defined]

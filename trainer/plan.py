@@ -10,7 +10,7 @@ from typing import Any
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from models import registry
-from trainer import repair
+from trainer import engines, repair
 from trainer.data.outlook import look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
@@ -28,10 +28,11 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `gpus` of each of `machines` are taken by the run (1 on the CPU, too), a rank each; `global_batch` is `micro_batch` times `accumulation`
-    times the ranks. `sharded`: the model's parts lie on different GPUs (FSDP2); else each has all of it. `base_bits` by each of the base
-    weights; `reasons` say in words why the engine and what the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
-    evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    `gpus` of each of `machines` are taken by the run (1 on the CPU, too), a rank each; `global_batch` is `micro_batch` times
+    `accumulation` times the ranks. `sharded`: the model's parts lie on different GPUs (FSDP2); else each has all of it. `base_bits` by
+    each of the base weights; `reasons` say in words why the engine and what the recipe leaves to the plan were chosen. `repaired` says
+    which earlier run has made the micro-batch smaller, `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook),
+    `sweep` what varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -84,6 +85,9 @@ def make_plan(recipe: Recipe) -> Plan:
     found = gpus()
     on_gpu = bool(found)
     placement = place(recipe, found)
+    config = registry.read_config(directory)
+    engine, why = engines.choose(recipe, config, "gpu" if on_gpu else "cpu", engines.installed())
+    padding_free, layout = engines.flat(recipe, config, engine)
     usual = _GPU_MICRO_BATCH if on_gpu else _CPU_MICRO_BATCH
     share_of_rank = share(recipe.train.global_batch, placement.ranks)
     micro_batch = recipe.train.micro_batch or repair.largest_divisor(share_of_rank, usual)
@@ -91,7 +95,7 @@ def make_plan(recipe: Recipe) -> Plan:
         raise _uneven(recipe, placement, micro_batch)
     checkpointing = "none" if recipe.train.gradient_checkpointing == "auto" else recipe.train.gradient_checkpointing
     wanted = repair.Batch(micro_batch, share_of_rank // micro_batch, checkpointing)
-    batch, repaired = repair.recall(_shape(recipe.model, "trl", recipe), wanted)
+    batch, repaired = repair.recall(_shape(recipe.model, engine, recipe), wanted)
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
     evaluation = outlook(recipe.evaluation, recipe.heldout, heldout, steps, per_epoch, directory, "gpu" if on_gpu else "cpu", micro_batch)
@@ -99,7 +103,9 @@ def make_plan(recipe: Recipe) -> Plan:
         model=recipe.model,
         model_directory=str(directory),
         device="gpu" if on_gpu else "cpu",
-        engine="trl",
+        engine=engine,
+        padding_free=padding_free,
+        reasons=[*placement.reasons, why, layout],
         conversations=data.conversations,
         heldout=heldout,
         global_batch=recipe.train.global_batch,
@@ -110,7 +116,6 @@ def make_plan(recipe: Recipe) -> Plan:
         slots=["gpu"] * placement.gpus if on_gpu else ["cpu"],
         gpus=placement.gpus,
         machines=placement.machines,
-        reasons=placement.reasons,
         gradient_checkpointing=batch.gradient_checkpointing,
         repaired=repaired,
         gpu_bytes=_gpu_bytes(directory, recipe, batch.micro_batch) if on_gpu else 0,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sized
+from itertools import accumulate
 from typing import Any
 
 from torch.utils.data import Sampler
@@ -18,7 +19,8 @@ class RankBatches(Sampler[list[int]]):
     """Micro-batches of the sampler's rows, in its order, `rounds` a rank and optimizer step. accelerate deals them to the ranks in turn.
 
     The rows left at the end make a step of their own, as they do with one process: they are dealt out evenly, and a rank for which none is
-    left computes a filler, which trains nothing. accelerate itself would repeat rows from the beginning.
+    left computes a filler, which trains nothing. accelerate itself would repeat rows from the beginning. It takes micro-batches of any
+    size from a batch sampler that has no `batch_size`.
     """
 
     def __init__(self, sampler: Sampler[int], micro_batch: int, rounds: int, ranks: int) -> None:
@@ -31,10 +33,19 @@ class RankBatches(Sampler[list[int]]):
         for row in self.sampler:
             rows.append(row)
             if len(rows) == step:
-                yield from _dealt(rows, self._rounds * self._ranks)
+                yield from self._filled(rows, self._rounds * self._ranks)
                 rows = []
         if rows:
-            yield from _dealt(rows, self._last_rounds(len(rows)) * self._ranks)
+            yield from self._filled(rows, self._last_rounds(len(rows)) * self._ranks)
+
+    def deal(self, rows: list[int], parts: int) -> list[list[int]]:
+        """The rows in order, in so many parts whose sizes differ by one at most."""
+        size, more = divmod(len(rows), parts)
+        ends = list(accumulate(size + (part < more) for part in range(parts)))
+        return [rows[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _filled(self, rows: list[int], parts: int) -> Iterator[list[int]]:
+        return (part or [_FILLER] for part in self.deal(rows, parts))
 
     def __len__(self) -> int:
         assert isinstance(self.sampler, Sized)
@@ -54,18 +65,9 @@ class Fillable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        return [_filler(self._rows[0]) if number == _FILLER else self._rows[number] for number in numbers]
-
-
-def _dealt(rows: list[int], parts: int) -> Iterator[list[int]]:
-    """The rows in order, in so many parts whose sizes differ by one at most."""
-    size, more = divmod(len(rows), parts)
-    start = 0
-    for part in range(parts):
-        end = start + size + (part < more)
-        yield rows[start:end] or [_FILLER]
-        start = end
+    def __getitems__(self, numbers: list[int]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = [_filler(self._rows[0])] if numbers == [_FILLER] else self._rows.__getitems__(numbers)
+        return rows
 
 
 def _filler(row: dict[str, Any]) -> dict[str, Any]:

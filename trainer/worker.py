@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from models.preflight import TemplateReport
     from trainer.data.pipeline import Prepared
+    from trainer.training import Engine
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 
@@ -45,9 +46,10 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     rank comes here; all but the first one return nothing that matters, and tell nothing."""
     recipe = frozen_recipe(context.job)
     context.phase("loading the libraries", seconds_left=9)
+    engine = _engine(plan)
     from models.preflight import check_template
     from models.template import load_tokenizer
-    from trainer import ranks, trl_engine
+    from trainer import ranks
     from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
 
@@ -68,7 +70,7 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
 
     heldout = prepared.heldout if prepared.summary["heldout"] else None
     questions = Questions(recipe.evaluation, tokenizer, report, heldout)
-    training = Training(context, trl_engine, plan, recipe, tokenizer, prepared, questions)
+    training = Training(context, engine, plan, recipe, tokenizer, prepared, questions)
     if not training.run(checkpoint, batch):
         return None
     if not ranks.first():
@@ -78,6 +80,17 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     _save_adapter(context, plan, chosen, which)
     provenance.record_adapter(context.directory, context.directory / ADAPTER_FOLDER)
     return {"adapter": str(context.directory / ADAPTER_FOLDER), "from_step": chosen.step, "which": which, **training.figures()}
+
+
+def _engine(plan: Plan) -> Engine:
+    """Unsloth wants to be imported before anything else that is heavy."""
+    if plan.engine == "unsloth":
+        from trainer import unsloth_engine
+
+        return unsloth_engine
+    from trainer import trl_engine
+
+    return trl_engine
 
 
 def _newest(context: WorkerContext, recipe: Recipe, model_directory: Path) -> Checkpoint | None:

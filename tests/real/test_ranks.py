@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load
 
 from jobs.job import Job
@@ -29,6 +31,28 @@ def order(found: Outcome) -> dict[int, list[str]]:
 
 def log(job: Job) -> str:
     return (job.directory / "output.log").read_text()[-6000:]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 70), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.booleans())
+def test_every_rank_has_a_share_of_each_step(count: int, micro_batch: int, rounds: int, ranks: int, flat: bool) -> None:
+    """All ranks have equally many micro-batches, none too large, and a step's conversations are those of one process."""
+    from trainer.flat import FlatBatches
+    from trainer.rank_batches import RankBatches
+
+    rows = [number * 31 % count for number in range(count)] if count % 31 else list(range(count))
+    lengths = [1 + row * 7 % 50 for row in range(count)]
+    made = FlatBatches(rows, lengths, micro_batch, rounds, ranks) if flat else RankBatches(rows, micro_batch, rounds, ranks)
+    found = list(made)
+    assert len(found) == len(made)
+    assert len(found) % ranks == 0
+    step = micro_batch * rounds * ranks
+    for number, first in enumerate(range(0, len(found), rounds * ranks)):
+        batches = found[first : first + rounds * ranks]
+        assert flat or max(map(len, batches)) <= micro_batch
+        assert sorted(row for batch in batches for row in batch if row >= 0) == sorted(rows[number * step : (number + 1) * step])
+        assert all(batch == [-1] or -1 not in batch for batch in batches)
+        assert all(batches)
 
 
 @pytest.fixture(scope="module")

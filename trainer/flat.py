@@ -87,7 +87,7 @@ class FlatTrainer:
         sampler = self._get_train_sampler(data)  # type: ignore[attr-defined]
         batches = FlatBatches(sampler, lengths, args.per_device_train_batch_size, args.gradient_accumulation_steps, ranks.count())
         loader: DataLoader[Any] = DataLoader(
-            Fillable(data),  # type: ignore[arg-type]
+            data if ranks.count() == 1 else Fillable(data),
             batch_sampler=batches,
             collate_fn=self.data_collator,  # type: ignore[attr-defined]
             pin_memory=args.dataloader_pin_memory,

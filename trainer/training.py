@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
-from trainer import ranks, repair
+from trainer import calibration, ranks, repair
 from trainer.checkpoints import Checkpoint, complete_checkpoints
 from trainer.evaluation.evaluator import Evaluator, Questions
 from trainer.launch import RECIPE_FILE
@@ -152,6 +152,9 @@ class Training:
             self._context.phase("loading the model", seconds_left=2)
             model = self._engine.load_model(self._plan, self._recipe)
             trainer = self._trainer(model, steps, checkpoint)
+            meter = calibration.meter_of(self._plan) if checkpoint is None else None
+            if meter is not None:
+                trainer.add_callback(calibration.Calibration(self._context, self._plan, self._recipe, trainer, meter))
             self._context.phase("training")
             if ranks.number():  # else every rank would drop the same of its own conversations
                 torch.manual_seed(self._recipe.train.seed + ranks.number())

@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input
 
 from tui.widgets.form import Field, FormModal, JobStarted
+from tui.widgets.key_line import KeyHint
 
 if TYPE_CHECKING:
+    from trainer.plan import Plan
     from trainer.recipe import Recipe
 
 
 class NewRunModal(FormModal):
+    """^o shows the plan, from where the run can be started as well."""
+
     heading: ClassVar[str] = "New run"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+o", "plan", priority=True)]
+    hints: ClassVar[list[KeyHint]] = [
+        KeyHint("tab", "tab", "next field"),
+        KeyHint("ctrl+o", "^o", "plan"),
+        KeyHint("enter", "enter", "start"),
+        KeyHint("escape", "esc", "cancel"),
+    ]
 
     def __init__(self, model: str = "builtin") -> None:
         super().__init__()
@@ -39,16 +51,54 @@ class NewRunModal(FormModal):
             field.disabled = field.key != "recipe" and bool(event.value.strip())
 
     def submit(self) -> None:
-        if self.field("recipe").value:
-            path = Path(self.field("recipe").value).expanduser()
-            if not path.is_file():
-                self.field("recipe").show_error("no such file")
-                return
-            self._start(None, path)
+        wanted = self._wanted()
+        if wanted is not None:
+            self._start(*wanted)
+
+    def action_plan(self) -> None:
+        """Work the plan out and show it."""
+        self.clear_errors()
+        wanted = self._wanted()
+        if wanted is None:
             return
-        values = self._values()
-        if values is not None:
-            self._start(values, None)
+
+        def plan() -> None:
+            from trainer.plan import make_plan
+            from trainer.sweep import load_sweep
+
+            values, path = wanted
+            sweep = None if path is None else load_sweep(path)
+            recipe = _recipe(values or {}) if sweep is None else sweep.members[0].recipe
+            of_sweep = f"the first of {len(sweep.members)} runs" if sweep is not None and sweep.axes else ""
+            made = make_plan(recipe)
+            self.app.call_from_thread(self._show_plan, recipe, made, of_sweep)
+
+        self._say_reading()
+        self.run_worker(plan, thread=True, exclusive=True, group="start", exit_on_error=False)
+
+    def _show_plan(self, recipe: Recipe, made: Plan, of_sweep: str) -> None:
+        from tui.widgets.run_plan_modal import RunPlanModal
+
+        def answered(start: bool | None) -> None:
+            if start:
+                self.action_submit()
+
+        self.show_problem("")
+        self.app.push_screen(RunPlanModal(recipe, made, of_sweep), answered)
+
+    def _wanted(self) -> tuple[dict[str, object] | None, Path | None] | None:
+        """The values of the fields, or the recipe's file; None with errors beside the fields."""
+        if not self.field("recipe").value:
+            values = self._values()
+            return None if values is None else (values, None)
+        path = Path(self.field("recipe").value).expanduser()
+        if path.is_file():
+            return None, path
+        self.field("recipe").show_error("no such file")
+        return None
+
+    def _say_reading(self) -> None:
+        self.show_problem(Content.styled("Reading the data and planning the run.", "$foreground-muted"))
 
     def _values(self) -> dict[str, object] | None:
         """The fields as a recipe's text would have them, or None with errors beside the fields."""
@@ -85,7 +135,7 @@ class NewRunModal(FormModal):
             )
             self.post_message(JobStarted(started[0].id))
 
-        self.show_problem(Content.styled("Reading the data and planning the run.", "$foreground-muted"))
+        self._say_reading()
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
 
 

@@ -47,6 +47,8 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         except ChildFailedError as error:
             batch = _repaired(context, plan, error, _told(folder))
             continue
+        if found is None and not context.stopping.is_set():
+            raise LuthierError("Stopped on another machine", "A checkpoint holds what there is.", "docs/scale.md tells how to go on.")
         return found if found != {} else {"machine": placement.machine(), "machines": plan.machines}
 
 

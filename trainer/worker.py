@@ -49,12 +49,14 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     engine = _engine(plan)
     from models.preflight import check_template
     from models.template import load_tokenizer
-    from trainer import ranks
+    from trainer import machines, ranks
     from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
 
     directory = resolve(plan.model_directory)
     checkpoint = ranks.from_first(_newest(context, recipe, directory) if ranks.first() else None)
+    if checkpoint is not None and plan.machines > 1:
+        checkpoint = machines.on_each(checkpoint, context.directory)
     context.phase("preparing the data", seconds_left=3)
     tokenizer = load_tokenizer(directory)
     report = check_template(tokenizer, directory)
@@ -62,6 +64,8 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     prepared = _prepared_by_one(context, recipe, tokenizer, report, going_on=checkpoint is not None)
     if prepared is None:
         return None
+    if plan.machines > 1:
+        machines.check_alike([prepared.train, prepared.heldout])
     context.event("data", **prepared.summary, cached=prepared.cached)
     if checkpoint is None and ranks.first():
         _begin(context, recipe, directory)

@@ -48,6 +48,9 @@ _SLURM = """\
 # and its model must be seen by every machine. Five minutes before the time is over the run saves a checkpoint and stops;
 # `sbatch --export=ALL,RESUME=ID FILE` goes on from it.
 
+export RECIPE={recipe}
+export RUN={run}
+export PYTHON={python}
 export LUTHIER_HOME="${{LUTHIER_HOME:-{home}}}"
 export RESUME="${{RESUME:-}}"
 export PET_NNODES="$SLURM_NNODES"
@@ -58,14 +61,14 @@ export PET_MASTER_PORT="$((20000 + SLURM_JOB_ID % 20000))"
 export MACHINE='
 export PET_NODE_RANK="$SLURM_NODEID"
 [ "$PET_NODE_RANK" = 0 ] || export LUTHIER_HOME="$LUTHIER_HOME/machines/$SLURM_JOB_ID-$PET_NODE_RANK"
-luthier() {{ {luthier} "$@"; }}
+luthier() {{ "$PYTHON" -P -m tui.cli "$@"; }}
 '
 train() {{
     srun bash -c "$MACHINE"'
-        if [ "$PET_NODE_RANK" = 0 ] && [ -n "$RESUME" ]; then luthier resume --follow "$RESUME"; else luthier train --follow {recipe}; fi'
+        if [ "$PET_NODE_RANK" = 0 ] && [ -n "$RESUME" ]; then luthier resume --follow "$RESUME"; else luthier train --follow "$RECIPE"; fi'
 }}
 stop() {{
-    srun --overlap bash -c "$MACHINE"'luthier stop {run}'
+    srun --overlap bash -c "$MACHINE"'luthier stop "$RUN"'
 }}
 
 trap stop TERM
@@ -75,7 +78,7 @@ wait $!
 code=$?
 {certify}exit $code
 """
-_CERTIFY_SLURM = """[ $code != 0 ] || srun --nodes=1 --ntasks=1 bash -c "$MACHINE"'luthier certify {run}' || code=$?
+_CERTIFY_SLURM = """[ $code != 0 ] || srun --nodes=1 --ntasks=1 bash -c "$MACHINE"'luthier certify "$RUN"' || code=$?
 """
 
 _SKYPILOT = """\
@@ -123,9 +126,8 @@ def emit(kind: Kind, sweep: Sweep, path: Path, machines: int) -> str:
         "home": home(),
     }
     if kind == "slurm":
-        certify = _CERTIFY_SLURM.format(**values) if recipe.certify else ""
-        command = f"{shlex.quote(sys.executable)} -P -m tui.cli"
-        return _SLURM.format(**values, cores=_CORES_OF_A_GPU * recipe.gpus, luthier=command, certify=certify)
+        certify = _CERTIFY_SLURM if recipe.certify else ""
+        return _SLURM.format(**values, cores=_CORES_OF_A_GPU * recipe.gpus, python=shlex.quote(sys.executable), certify=certify)
     plan = make_plan(msgspec.structs.replace(recipe, gpus=1))
     certify = _CERTIFY_SKYPILOT.format(**values) if recipe.certify else ""
     accelerators = f"{{{', '.join(f'{name}:{recipe.gpus}' for name in _accelerators(plan))}}}"

@@ -1,15 +1,26 @@
-"""What ranks on several machines must have alike, whose folders are their own: the samples, and the checkpoint to go on from."""
+"""What ranks on several machines must have alike, whose folders are their own: settings, samples, the checkpoint to go on from."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import LuthierError
 from trainer import ranks
 from trainer.checkpoints import COMPLETE, Checkpoint, checkpoint_directory
+from trainer.plan import Plan
 
 _CHUNK = 64 << 20
+_SETTINGS = (
+    *("engine", "base_bits", "padding_free", "attention", "optimizer", "sharded"),
+    *("micro_batch", "accumulation", "gradient_checkpointing"),
+)
+
+
+def agreed(plan: Plan) -> Plan:
+    """The plan with what the first rank's says of how to compute: what each machine has learned of memory is its own."""
+    return replace(plan, **ranks.from_first({name: getattr(plan, name) for name in _SETTINGS}))
 
 
 def check_alike(files: list[Path]) -> None:

@@ -46,10 +46,12 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     rank comes here; all but the first one return nothing that matters, and tell nothing."""
     recipe = frozen_recipe(context.job)
     context.phase("loading the libraries", seconds_left=9)
+    from trainer import machines, ranks
+
+    plan = machines.agreed(plan) if plan.machines > 1 else plan
     engine = _engine(plan)
     from models.preflight import check_template
     from models.template import load_tokenizer
-    from trainer import machines, ranks
     from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
 

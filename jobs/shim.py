@@ -138,7 +138,8 @@ class Supervisor:
             "PYTHONUNBUFFERED": "1",
             "DO_NOT_TRACK": "1",
             JOB_VARIABLE: str(self.job.directory),
-            **({"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}),
+            # nvidia-smi, which names the slots, counts GPUs as the bus does; CUDA by itself puts the fastest first.
+            **({"CUDA_VISIBLE_DEVICES": gpus, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpus else {}),
         }
         with self.job.log_path.open("ab") as output:
             child = subprocess.Popen(

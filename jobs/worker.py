@@ -52,8 +52,13 @@ def run_worker(main: Callable[[WorkerContext], dict[str, Any] | None]) -> None:
     except LuthierError as error:
         _fail(context, error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: it becomes the job's error event
-        _fail(context, disk_full(error, context.directory) or _unexpected(error))
+        _fail(context, as_error(error, context.directory))
     _exit(0)
+
+
+def as_error(error: Exception, directory: Path) -> LuthierError:
+    """An error that nobody has put into words yet."""
+    return disk_full(error, directory) or _unexpected(error)
 
 
 def disk_full(error: Exception, directory: Path) -> LuthierError | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from models.registry import read_config
+from trainer import ranks
 from trainer.checkpoints import SAVING_FOLDER
 from trainer.plan import Plan
 from trainer.recipe import Recipe
@@ -48,5 +50,17 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "disable_tqdm": True,
         "push_to_hub": False,
-        **reporting(recipe, folder.name),
+        **(_between_ranks(plan) if plan.ranks > 1 else {}),
+        **(reporting(recipe, folder.name) if ranks.first() else {"report_to": "none"}),
+    }
+
+
+def _between_ranks(plan: Plan) -> dict[str, Any]:
+    """Every rank uses each trained weight in each forward pass, but where experts are mixed: there it uses those that its tokens go to."""
+    config = read_config(Path(plan.model_directory))
+    experts = any("expert" in name for name in {**config, **config.get("text_config", {})})
+    return {
+        "ddp_find_unused_parameters": experts,
+        "ddp_broadcast_buffers": False,
+        **({"ddp_backend": "gloo"} if plan.device == "cpu" else {}),
     }

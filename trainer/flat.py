@@ -8,38 +8,31 @@ gives, and the Trainer divides the sum of its tokens' losses by their number, ho
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
-from math import ceil
+from itertools import accumulate
 from typing import Any
 
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from models.samples import UNTRAINED
+from trainer import ranks
+from trainer.rank_batches import Fillable, RankBatches
 
 
-class FlatBatches(BatchSampler):
-    """Cuts each global batch that `sampler` gives (`groups` times `micro_batch` conversations) into `groups` of about equal tokens. The
-    last one of an epoch may be smaller, and is cut into as many as padded micro-batches would be, so that steps are counted the same."""
+class FlatBatches(RankBatches):
+    """Cuts each global batch that `sampler` gives (`groups` times `micro_batch` conversations for each rank) into `groups` of about equal
+    tokens a rank. The last one of an epoch may be smaller, and is cut into as many as padded micro-batches would be, so that steps are
+    counted the same."""
 
-    def __init__(self, sampler: Sampler[int], lengths: Sequence[int], micro_batch: int, groups: int) -> None:
-        self.sampler = sampler  # under this name accelerate finds it, and seeds it by the epoch
-        self.batch_size = micro_batch
-        self.drop_last = False
+    def __init__(self, sampler: Sampler[int], lengths: Sequence[int], micro_batch: int, groups: int, ranks: int = 1) -> None:
+        super().__init__(sampler, micro_batch, groups, ranks)
         self._lengths = lengths
-        self._global_batch = micro_batch * groups
 
-    def __iter__(self) -> Iterator[list[int]]:
-        indices = iter(self.sampler)
-        while batch := list(islice(indices, self._global_batch)):
-            for group in balanced([self._lengths[index] for index in batch], ceil(len(batch) / self.batch_size)):
-                yield [batch[place] for place in group]
-
-    def __len__(self) -> int:
-        return ceil(len(self._lengths) / self.batch_size)
+    def deal(self, rows: list[int], parts: int) -> list[list[int]]:
+        return [[rows[place] for place in group] for group in balanced([self._lengths[row] for row in rows], parts)]
 
 
 def balanced(lengths: Sequence[int], groups: int) -> list[list[int]]:
@@ -92,9 +85,9 @@ class FlatTrainer:
         data, args = self.train_dataset, self.args  # type: ignore[attr-defined]
         lengths = pc.list_value_length(data.data.column("input_ids")).to_pylist()
         sampler = self._get_train_sampler(data)  # type: ignore[attr-defined]
-        batches = FlatBatches(sampler, lengths, args.per_device_train_batch_size, args.gradient_accumulation_steps)
+        batches = FlatBatches(sampler, lengths, args.per_device_train_batch_size, args.gradient_accumulation_steps, ranks.count())
         loader: DataLoader[Any] = DataLoader(
-            data,
+            data if ranks.count() == 1 else Fillable(data),
             batch_sampler=batches,
             collate_fn=self.data_collator,  # type: ignore[attr-defined]
             pin_memory=args.dataloader_pin_memory,

@@ -14,7 +14,8 @@ from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry
 from trainer.checkpoints import complete_checkpoints
-from trainer.plan import make_plan
+from trainer.placement import machine
+from trainer.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
 from trainer.resume import begun, check_possible, differences, fingerprint, order, recorded, refusal
 
@@ -71,8 +72,14 @@ def resume(job: Job, force: bool = False) -> Job:
 
 def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
     """Plan the run: the orders of its job; `sweep` binds it to others (trainer.sweep). LuthierError at the first thing that is wrong."""
-    plan = make_plan(recipe)
-    then = [certificate.order(recipe.name, "{job}", plan.model, Path(plan.model_directory), plan.slots)] if recipe.certify else []
+    return planned_spec(recipe, make_plan(recipe), sweep)
+
+
+def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None) -> Spec:
+    """The orders of a run's job. The certificate is made on one GPU, unless the model does not fit on one, and where the result is."""
+    slots = plan.slots if plan.sharded else plan.slots[:1]
+    certified = recipe.certify and machine() == 0
+    then = [certificate.order(recipe.name, "{job}", plan.model, Path(plan.model_directory), slots)] if certified else []
     return Spec(
         kind="run",
         name=recipe.name,

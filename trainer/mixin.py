@@ -11,14 +11,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from peft import PeftModel
 from peft.optimizers import create_loraplus_optimizer
+from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
 from jobs.errors import LuthierError
+from trainer import ranks
+from trainer.rank_batches import Fillable, RankBatches
 from trainer.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.saving import CheckpointCallback, EvaluationStopped
 from trainer.tokens import own_tokenizer
@@ -75,27 +79,57 @@ class RunTrainer:
     def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
         batches, trained = super().get_batch_samples(*arguments, **named)  # type: ignore[misc]
         for batch in batches:
-            self._given = self._given + (batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel())
+            count = batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
+            self._given = self._given + count * batch["labels"].ne(-100).any()  # a filler of ranks counts nothing
         return batches, trained
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
         if "loss" in logs:
-            logs["num_tokens"] = int(self._given)
+            logs["num_tokens"] = int(ranks.totals([float(self._given)])[0])
         super().log(logs, *arguments, **named)  # type: ignore[misc]
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
+        """Each rank computes its share of the rows; the sums are of all of them."""
         self._loss_sum, self._token_count = 0.0, 0
-        output = super().evaluation_loop(*arguments, **named)  # type: ignore[misc]
-        if self._token_count:
-            output.metrics["eval_loss"] = self._loss_sum / self._token_count
+        across = self.args.average_tokens_across_devices  # type: ignore[attr-defined]
+        self.args.average_tokens_across_devices = False  # type: ignore[attr-defined]
+        try:
+            output = super().evaluation_loop(*arguments, **named)  # type: ignore[misc]
+        finally:
+            self.args.average_tokens_across_devices = across  # type: ignore[attr-defined]
+        loss, tokens = ranks.totals([self._loss_sum, self._token_count])
+        if tokens:
+            output.metrics["eval_loss"] = loss / tokens
         return output
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
         tokens = int(inputs["labels"][:, 1:].ne(-100).sum())
         answer = super().prediction_step(model, inputs, *arguments, **named)  # type: ignore[misc]
-        self._loss_sum += float(answer[0]) * tokens
-        self._token_count += tokens
+        if tokens:  # a filler has none
+            self._loss_sum += float(answer[0]) * tokens
+            self._token_count += tokens
         return answer
+
+    def get_train_dataloader(self) -> Any:
+        if ranks.count() == 1 or self.flat:  # type: ignore[attr-defined]
+            return super().get_train_dataloader()  # type: ignore[misc]
+        args = self.args  # type: ignore[attr-defined]
+        return self._dealt(self.train_dataset, RandomSampler, args.train_batch_size, args.gradient_accumulation_steps)  # type: ignore[attr-defined]
+
+    def get_eval_dataloader(self, *arguments: Any) -> Any:
+        if ranks.count() == 1:
+            return super().get_eval_dataloader(*arguments)  # type: ignore[misc]
+        return self._dealt(self.eval_dataset, SequentialSampler, self.args.eval_batch_size, 1)  # type: ignore[attr-defined]
+
+    def _dealt(self, dataset: Any, sampler: type[Sampler[int]], micro_batch: int, rounds: int) -> Any:
+        rows = self._remove_unused_columns(dataset)  # type: ignore[attr-defined]
+        loader: DataLoader[Any] = DataLoader(
+            Fillable(rows),  # type: ignore[arg-type]
+            batch_sampler=RankBatches(sampler(rows), micro_batch, rounds, ranks.count()),
+            collate_fn=self.data_collator,  # type: ignore[attr-defined]
+            pin_memory=self.args.dataloader_pin_memory,  # type: ignore[attr-defined]
+        )
+        return self.accelerator.prepare(loader)  # type: ignore[attr-defined]
 
     def _evaluate(self, *arguments: Any, skip_scheduler: bool = False, **named: Any) -> dict[str, float]:
         saving = self._saving
@@ -111,6 +145,8 @@ class RunTrainer:
 
         try:
             with unchanged_random_state():
+                if ranks.count() > 1:  # the others would wait for the batches of one that makes them smaller
+                    return evaluate(self.args.per_device_eval_batch_size)  # type: ignore[attr-defined]
                 return in_smaller_batches(evaluate, self.args.per_device_eval_batch_size, tell, free_memory)  # type: ignore[attr-defined]
         except EvaluationStopped:
             if skip_scheduler:  # the one before the first step: there is nothing to save
@@ -118,7 +154,7 @@ class RunTrainer:
             saving.interrupted_evaluation(self.control)  # type: ignore[attr-defined]
             return {}
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or ranks.count() > 1:
                 raise
             reason = first_line(error)
         message = f"One conversation at a time is too much for an evaluation: {reason}"
@@ -154,10 +190,24 @@ class RunTrainer:
             super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]
         except BaseException as error:
             folder = str(self.args.output_dir)  # type: ignore[attr-defined]
-            shutil.rmtree(folder, ignore_errors=True)
+            if ranks.first():
+                shutil.rmtree(folder, ignore_errors=True)
             if _UNWRITTEN.search(str(error)):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
             raise
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """The first rank writes those of all: only it knows when the checkpoint is whole, and the others may be on other machines."""
+        if ranks.count() == 1:
+            super()._save_rng_state(output_dir)  # type: ignore[misc]
+            return
+        with TemporaryDirectory() as folder:
+            super()._save_rng_state(folder)  # type: ignore[misc]
+            (own,) = Path(folder).iterdir()
+            states = ranks.gathered((own.name, own.read_bytes()))
+        if ranks.first():
+            for name, content in states:
+                (Path(output_dir) / name).write_bytes(content)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter, or the model where all of it is trained, and the tokenizer if the run has one of its own. The arguments would be a

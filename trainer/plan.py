@@ -19,6 +19,7 @@ from trainer.memory import remembered
 from trainer.memory.batches import Lengths
 from trainer.memory.predict import CONTEXT, Memory, Setting, predict
 from trainer.memory.shape import ModelShape, read_shape
+from trainer.placement import Placement, place, share
 from trainer.recipe import Recipe
 
 # Conversations computed at once where nothing else decides: two cores gain nothing from more.
@@ -30,11 +31,12 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights (32 where all are trained); `reasons` say in
-    words why the engine and what the recipe leaves to the plan were chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has
-    the predicted bytes of the run's parts at its peak on one GPU, where its largest micro-batch has about `tokens`. `repaired` says which
-    earlier run has made the micro-batch smaller, `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what
-    varies in the sweep that the run is one of."""
+    `gpus` of each of `machines` are taken by the run (1 on the CPU, too), a rank each; `global_batch` is `micro_batch` times
+    `accumulation` times the ranks. `sharded`: the model's parts lie on different GPUs (FSDP2); else each has all of it. `base_bits` by
+    each of the base weights (32 where all are trained); `reasons` say in words why the engine and what the recipe leaves to the plan were
+    chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak on one GPU,
+    where its largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what
+    the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -50,6 +52,8 @@ class Plan:
     slots: list[str]
     gpu_bytes: int = 0
     gpus: int = 1
+    machines: int = 1
+    sharded: bool = False
     base_bits: int = 16
     padding_free: bool = False
     attention: str = "sdpa"
@@ -70,6 +74,10 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def ranks(self) -> int:
+        return self.gpus * self.machines
+
     def shape(self, recipe: Recipe) -> repair.Shape:
         return _shape(self.model, self.engine, recipe)
 
@@ -81,8 +89,9 @@ def make_plan(recipe: Recipe) -> Plan:
     data = look(recipe.data_settings)
     heldout = recipe.heldout.count(data.conversations)
     trained = max(0, data.seen_each_epoch - heldout)
-    device = "gpu" if gpus() else "cpu"
-    decided = _decide(recipe, directory, data, device)
+    found = gpus()
+    device, placement = "gpu" if found else "cpu", place(recipe, found)
+    decided = _decide(recipe, directory, data, device, placement)
     batch, repaired = repair.recall(_shape(recipe.model, decided.engine, recipe), decided.batch)
     memory, tokens = decided.memory(batch)
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
@@ -100,7 +109,9 @@ def make_plan(recipe: Recipe) -> Plan:
         accumulation=batch.accumulation,
         epochs=recipe.train.epochs,
         steps=steps,
-        slots=[device],
+        slots=[device] * placement.gpus,
+        gpus=placement.gpus,
+        machines=placement.machines,
         gpu_bytes=_gpu_bytes(recipe, decided.engine, memory) if device == "gpu" else 0,
         base_bits=decided.base_bits,
         padding_free=decided.padding_free,
@@ -146,14 +157,14 @@ class _Decided:
         return predict(self.shape, empty.holding(tokens, rows, batch.micro_batch)), tokens
 
 
-def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str) -> _Decided:
+def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement) -> _Decided:
     config = registry.read_config(directory)
     engine, why = engines.choose(recipe, directory, config, device, engines.installed())
     padding_free, layout = engines.flat(recipe, config, engine)
     methods.check(recipe, directory, engine, device)
-    reasons = [why, layout, *methods.consequences(recipe, directory)]
-    conversations = recipe.train.global_batch  # with several GPUs: those that each of them computes
-    _check_batch(recipe, conversations)
+    reasons = [*placement.reasons, why, layout, *methods.consequences(recipe, directory)]
+    conversations = share(recipe.train.global_batch, placement.ranks)
+    _check_batch(recipe, conversations, placement)
     train, shape, lengths = recipe.train, read_shape(directory), lengths_of(recipe, data)
     attention = "sdpa" if train.attention == "auto" else train.attention
     if device == "cpu" or shape is None:
@@ -172,9 +183,10 @@ def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str) -> _Dec
     return _Decided(recipe, shape, lengths, engine, chosen.base_bits, padding_free, attention, chosen.optimizer, batch, reasons, choice)
 
 
-def _check_batch(recipe: Recipe, conversations: int) -> None:
+def _check_batch(recipe: Recipe, conversations: int, placement: Placement) -> None:
     if recipe.train.micro_batch and conversations % recipe.train.micro_batch:
-        message = f"train.global_batch {recipe.train.global_batch} is no multiple of train.micro_batch {recipe.train.micro_batch}."
+        shared = f", which {placement.ranks} GPUs share," if placement.ranks > 1 else ""
+        message = f"train.global_batch {recipe.train.global_batch}{shared} is no multiple of train.micro_batch {recipe.train.micro_batch}."
         raise LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
 
 

@@ -20,6 +20,7 @@ from jobs.files import write_json
 from jobs.gpus import gpus
 from jobs.home import home
 from jobs.locks import Lock
+from jobs.worker import WorkerContext
 
 REPAIRS_FILE = "repairs.json"
 # What the libraries say: CUDA's allocator, the CUDA driver, cuBLAS, torch's allocator on the CPU.
@@ -57,6 +58,18 @@ class Shape:
     rank: int
 
 
+class OutOfMemory(Exception):
+    """A rank's memory ran out in the step after `step`, with `batch`; `smaller` comes next, if anything does."""
+
+    def __init__(self, step: int, reason: str, batch: Batch, smaller: Batch | None) -> None:
+        super().__init__(reason)
+        self.step, self.reason, self.batch, self.smaller = step, reason, batch, smaller
+
+    def to_json(self) -> dict[str, Any]:
+        smaller = None if self.smaller is None else asdict(self.smaller)
+        return {"step": self.step, "reason": self.reason, "batch": asdict(self.batch), "smaller": smaller}
+
+
 def largest_divisor(number: int, limit: int) -> int:
     return next(size for size in range(min(number, limit), 0, -1) if number % size == 0)
 
@@ -73,6 +86,12 @@ def device_name() -> str:
     if found:
         return f"{found[0].name}, {found[0].total / 1e9:.0f} GB"
     return f"cpu, {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB"
+
+
+def tell(context: WorkerContext, step: int, reason: str, before: Batch, after: Batch) -> None:
+    """The event of a repair."""
+    what = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
+    context.event("repair", step=step, what=what, reason=reason, **asdict(after))
 
 
 def remember(shape: Shape, ran_out: Batch, batch: Batch, run: str) -> None:

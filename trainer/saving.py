@@ -12,7 +12,17 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.files import write_json
 from jobs.worker import WorkerContext
-from trainer.checkpoints import MEMORY_FILE, Checkpoint, Remembering, complete_checkpoints, discard, seal, superfluous
+from trainer import ranks
+from trainer.checkpoints import (
+    MEMORY_FILE,
+    Checkpoint,
+    Remembering,
+    checkpoint_directory,
+    complete_checkpoints,
+    discard,
+    seal,
+    superfluous,
+)
 from trainer.recipe import Checkpoints
 from trainer.repair import Batch
 from trainer.telling import LossExploded
@@ -60,26 +70,30 @@ class CheckpointCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._evaluation_due = False
-        if self.context.stopping.is_set() and state.global_step < state.max_steps:
+        stopping, due = ranks.totals([self.context.stopping.is_set(), self._due(state.global_step)])  # all ranks do the same
+        if stopping and state.global_step < state.max_steps:
             self._evaluation_due = control.should_evaluate
             self._stop(control)
         elif control.should_evaluate or state.global_step >= state.max_steps:
             self._save(control, "evaluation" if control.should_evaluate else "regular")
-        elif self._due(state.global_step):
+        elif due:
             self._save(control, "regular")
 
     def on_prediction_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.context.stopping.is_set() and state.global_step < state.max_steps:
+        if ranks.any_of(self.context.stopping.is_set()) and state.global_step < state.max_steps:
             raise EvaluationStopped
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any) -> None:
         if not all(bool(weights.isfinite().all()) for weights in model.parameters() if weights.requires_grad):
             raise LossExploded(f"The weights became NaN or infinite in step {state.global_step}.", state.global_step, state.global_step)
+        self._saved_at = time.monotonic()
+        if not ranks.first():
+            self.last = Checkpoint(checkpoint_directory(self.context.directory, state.global_step), state.global_step)
+            return
         saved = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         memory = {"total": state.max_steps, "evaluation_due": self._evaluation_due, "batch": asdict(self._batch)}
         write_json(saved / MEMORY_FILE, memory | {callback.name: callback.state() for callback in self._remembering})
         self.last = seal(saved, self.context.directory, state.global_step)
-        self._saved_at = time.monotonic()
         best = self._best()
         self.context.event("checkpoint", step=self.last.step, path=str(self.last.path), reason=self._reason, best=self.last.step == best)
         if not self._suspicious():

@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from jobs.errors import LuthierError
 from models.samples import UNTRAINED
+from trainer import ranks
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -46,11 +47,17 @@ class _Line(msgspec.Struct):
 
 def dataset(path: Path, vocabulary: Vocabulary, *, weighted: bool) -> Dataset:
     """The samples of a file; their number does not matter. LuthierError for a token that the model has no embedding of: on a GPU it would
-    end in a device-side assert that names nothing."""
+    end in a device-side assert that names nothing. One rank of a machine writes the table that all of them map."""
+    if ranks.local() == 0:
+        _write(path, vocabulary, weighted=weighted)
+    ranks.gathered(None)
+    return Dataset.from_file(str(path.with_suffix(".arrow")))
+
+
+def _write(path: Path, vocabulary: Vocabulary, *, weighted: bool) -> None:
     columns = [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
     schema = pa.schema([*columns, ("weights", pa.list_(pa.float32()))] if weighted else columns)
-    table = path.with_suffix(".arrow")
-    with pa.OSFile(str(table), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+    with pa.OSFile(str(path.with_suffix(".arrow")), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for rows in _chunks(path):
             values: list[Any] = [[row.input_ids for row in rows], [row.labels for row in rows]]
             if weighted:
@@ -59,7 +66,6 @@ def dataset(path: Path, vocabulary: Vocabulary, *, weighted: bool) -> Dataset:
             if not (_within(arrays[0], vocabulary.size, 0) and _within(arrays[1], vocabulary.size, UNTRAINED)):
                 raise _unknown_token(rows, vocabulary)
             writer.write_batch(pa.record_batch(arrays, schema=schema))
-    return Dataset.from_file(str(table))
 
 
 def _within(column: pa.Array, size: int, lowest: int) -> bool:

@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
-from trainer import calibration, repair
+from trainer import calibration, ranks, repair
 from trainer.checkpoints import Checkpoint, complete_checkpoints
 from trainer.evaluation.evaluator import Evaluator, Questions
 from trainer.launch import RECIPE_FILE
@@ -93,12 +94,15 @@ class Training:
         self._prepared = prepared
         self._questions = questions
 
-    def run(self, checkpoint: Checkpoint | None) -> bool:
-        """Train on from the checkpoint, or from the beginning. False if it was stopped before the end. LuthierError if it cannot go on."""
+    def run(self, checkpoint: Checkpoint | None, batch: repair.Batch | None = None) -> bool:
+        """Train on from the checkpoint, or from the beginning, with another batch than its if one is given. False if it was stopped before
+        the end. LuthierError if it cannot go on; with several ranks OutOfMemory, which their launcher repairs."""
         if checkpoint is not None:
-            self._take(repair.Batch(**checkpoint.memory["batch"]))
-            if self._finished(checkpoint):
-                return True
+            batch = batch or repair.Batch(**checkpoint.memory["batch"])
+        if batch is not None:
+            self._take(batch)
+        if checkpoint is not None and self._finished(checkpoint):
+            return True
         while True:
             try:
                 return self._attempt(checkpoint)
@@ -154,10 +158,14 @@ class Training:
             if meter is not None:
                 trainer.add_callback(calibration.Calibration(self._context, self._plan, self._recipe, trainer, meter))
             self._context.phase("training")
+            if ranks.number():  # else every rank would drop the same of its own conversations
+                torch.manual_seed(self._recipe.train.seed + ranks.number())
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
         except EvaluationStopped:
             return False
         except LossExploded as error:
+            if not ranks.first():
+                ranks.from_first(None)  # which never comes: the first one ends with the reason
             raise self._exploded(error) from None
         except Exception as error:
             if not repair.is_out_of_memory(error):
@@ -168,6 +176,8 @@ class Training:
         if trainer is None:
             hint = "Choose a smaller model, or free memory that others use."
             raise LuthierError("Out of memory", f"The model itself does not fit: {reason}", hint)
+        if ranks.count() > 1:  # the others wait for this one's gradients, and cannot save what they have
+            raise repair.OutOfMemory(int(trainer.state.global_step), reason, self._batch, self._batch.smaller(self._engine.THRIFTIEST))
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
     def _trainer(self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None) -> Any:
@@ -225,8 +235,7 @@ class Training:
         before, after = self._batch, self._batch.smaller(self._engine.THRIFTIEST)
         if after is None:
             raise repair.nothing_left(reason, self._recipe.train.max_length, self._recipe.lora.r)
-        what = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
-        self._context.event("repair", step=step, what=what, reason=reason, **asdict(after))
+        repair.tell(self._context, step, reason, before, after)
         repair.remember(self._plan.shape(self._recipe), before, after, self._context.job.id)
         self._take(after)
 

@@ -16,6 +16,7 @@ from trainer.checkpoints import Checkpoint, newest_intact, sweep
 from trainer.launch import frozen_recipe
 from trainer.plan import Plan
 from trainer.recipe import Recipe, Tokens
+from trainer.repair import Batch
 from trainer.result import save_adapter, save_model
 from trainer.tokens import run_tokenizer
 
@@ -28,41 +29,58 @@ if TYPE_CHECKING:
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Prepare the data, train, save what it has made; go on where an earlier attempt was interrupted. None if it was stopped first: then a
-    checkpoint holds what there is."""
-    plan, recipe = Plan(**context.settings), frozen_recipe(context.job)
+    """The run, in this process or in the ranks that the plan says. None if it was stopped first: then a checkpoint holds what there is."""
+    plan = Plan(**context.settings)
     context.event("plan", **plan.to_json())
+    if plan.ranks == 1:
+        return work(context, plan)
+    from trainer import elastic
+
+    return elastic.run(context, plan)
+
+
+def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict[str, Any] | None:
+    """Prepare the data, train, save what it has made; go on where an earlier attempt stopped, with another batch if one is given. Each
+    rank comes here; all but the first one return nothing that matters, and tell nothing."""
+    recipe = frozen_recipe(context.job)
     context.phase("loading the libraries", seconds_left=9)
+    from trainer import machines, ranks
+
+    plan = machines.agreed(plan) if plan.machines > 1 else plan
     engine = _engine(plan)
     from models.preflight import check_template
-    from trainer.data.pipeline import Cancelled
     from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
 
     directory = resolve(plan.model_directory)
-    sweep(context.directory)
-    checkpoint = newest_intact(context.directory)
-    if checkpoint is not None:
-        _go_on(context, recipe, directory, checkpoint)
+    checkpoint = ranks.from_first(_newest(context, recipe, directory) if ranks.first() else None)
+    if checkpoint is not None and plan.machines > 1:
+        checkpoint = machines.on_each(checkpoint, context.directory)
     context.phase("preparing the data", seconds_left=3)
+    if ranks.local() == 0:
+        run_tokenizer(context.directory, directory, recipe.tokens)
+    ranks.gathered(None)
     tokenizer = run_tokenizer(context.directory, directory, recipe.tokens)
     report = check_template(tokenizer, directory, grows=recipe.tokens != Tokens())
     context.event("template", **report.to_json())
-    try:
-        prepared = _prepared(context, recipe, tokenizer, report, going_on=checkpoint is not None)
-    except Cancelled:
+    prepared = _prepared_by_one(context, recipe, tokenizer, report, going_on=checkpoint is not None)
+    if prepared is None:
         return None
+    if plan.machines > 1:
+        machines.check_alike([prepared.train, prepared.heldout])
     context.event("data", **prepared.summary, cached=prepared.cached)
-    if checkpoint is None:
+    if checkpoint is None and ranks.first():
         _begin(context, recipe, directory)
-    if context.stopping.is_set():
+    if ranks.any_of(context.stopping.is_set()):
         return None
 
     heldout = prepared.heldout if prepared.summary["heldout"] else None
     questions = Questions(recipe.evaluation, tokenizer, report, heldout)
     training = Training(context, engine, plan, recipe, tokenizer, prepared, questions)
-    if not training.run(checkpoint):
+    if not training.run(checkpoint, batch):
         return None
+    if not ranks.first():
+        return {}
     chosen, which = training.result()
     if recipe.train.method == "full":
         context.phase("saving the model")
@@ -83,6 +101,15 @@ def _engine(plan: Plan) -> Engine:
     from trainer import trl_engine
 
     return trl_engine
+
+
+def _newest(context: WorkerContext, recipe: Recipe, model_directory: Path) -> Checkpoint | None:
+    """What to go on from; what an interrupted save has left is gone then."""
+    sweep(context.directory)
+    checkpoint = newest_intact(context.directory)
+    if checkpoint is not None:
+        _go_on(context, recipe, model_directory, checkpoint)
+    return checkpoint
 
 
 def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> None:
@@ -114,6 +141,24 @@ def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkp
     if changed:
         _record(context, now, model_directory)
     context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
+
+
+def _prepared_by_one(
+    context: WorkerContext, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, report: TemplateReport, *, going_on: bool
+) -> Prepared | None:
+    """The run's samples, which one rank of each machine prepares while the others wait. None if a stop came meanwhile."""
+    from trainer import ranks
+    from trainer.data.pipeline import Cancelled
+
+    prepared, cancelled = None, False
+    if ranks.local() == 0:
+        try:
+            prepared = _prepared(context, recipe, tokenizer, report, going_on=going_on)
+        except Cancelled:
+            cancelled = True
+    if ranks.any_of(cancelled):
+        return None
+    return prepared or _prepared(context, recipe, tokenizer, report, going_on=True)
 
 
 def _prepared(

@@ -55,6 +55,17 @@ def test_a_gpu_without_enough_memory_counts_as_taken_and_the_one_it_has_is_all_i
     assert waits_for(started(slots="gpu-0")) == "21.5 GB on gpu-0: 1.0 GB are free beside python (pid 812, 68.4 GB)"
 
 
+def test_a_job_of_several_gpus_has_them_all_at_once(machine: Machine) -> None:
+    machine.has(79_000, 79_000, 79_000)
+    state = ended(jobs.submit(spec("well", slots=["gpu", "gpu"], gpu_bytes=20 * GIB)))
+    assert isinstance(state, Done) and state.result["gpus"] == "0,1"
+    first = started()
+    assert gpus_of(first) == ["gpu-0"]
+    assert gpus_of(jobs.submit(spec("steps", slots=["gpu", "gpu"], gpu_bytes=20 * GIB))) == ["gpu-1", "gpu-2"]
+    waiting = jobs.submit(spec("steps", slots=["gpu", "gpu"], gpu_bytes=20 * GIB))
+    assert "on gpu-0" in waits_for(waiting)
+
+
 def test_a_job_starts_when_memory_comes_free(machine: Machine) -> None:
     machine.has(1000)
     job = started()

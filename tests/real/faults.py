@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import time
 import weakref
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from trainer import calibration, checkpoints, loading, mixin, saving, worker
+from trainer import calibration, checkpoints, loading, mixin, rank, saving, worker
 
 
 def record(name: str) -> None:
@@ -26,9 +27,11 @@ def record(name: str) -> None:
     def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
         if "position_ids" in inputs:  # a flat batch
             starts = inputs["position_ids"][0].eq(0).nonzero().flatten().tolist()
-            rows = [part.tolist() for part in inputs["input_ids"][0].tensor_split(starts[1:])]
+            rows, labels = ([part.tolist() for part in inputs[name][0].tensor_split(starts[1:])] for name in ("input_ids", "labels"))
         else:
             rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+            labels = inputs["labels"].tolist()
+        rows = [row for row, those in zip(rows, labels, strict=True) if set(those) != {-100}]  # not a filler
         hashes = [hashlib.sha256(repr(row).encode()).hexdigest()[:12] for row in rows]
         with Path(name).open("a") as file:
             file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
@@ -209,6 +212,45 @@ def count_models(name: str) -> None:
         return model
 
     loading.load_model = load_model  # type: ignore[assignment]
+
+
+def on_rank(argument: list[Any]) -> None:
+    """Have another fault `[rank, name, argument]` on one of several ranks."""
+    number, name, inner = argument
+    main = rank.main
+
+    def patched(*arguments: Any) -> Any:
+        if os.environ["RANK"] == str(number):
+            globals()[name](inner)
+        return main(*arguments)
+
+    rank.main = patched
+
+
+def die_in(step: int) -> None:
+    """Be killed in this step."""
+    before = SFTTrainer.training_step
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self.state.global_step + 1 == step:
+            die()
+        return before(self, *arguments, **named)
+
+    SFTTrainer.training_step = training_step
+
+
+def stop_ranks_in(step: int) -> None:
+    """Ask for a stop as the supervisor would, by a signal to the launcher, in this step."""
+    before = SFTTrainer.training_step
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self.state.global_step + 1 == step and os.environ["RANK"] == "0":
+            os.kill(os.getppid(), signal.SIGTERM)
+            while not Path(rank.FOLDER, rank.STOP_FILE).exists():
+                time.sleep(0.01)
+        return before(self, *arguments, **named)
+
+    SFTTrainer.training_step = training_step
 
 
 def watch_forward(name: str) -> None:

@@ -27,11 +27,12 @@ import peft  # noqa: F401
 from jobs.worker import run_worker
 from models import preflight, samples, template  # noqa: F401
 from tests.real import faults
-from trainer import training, worker  # noqa: F401
+from trainer import elastic, training, worker  # noqa: F401
 from trainer.data import pipeline  # noqa: F401
 
 
 def main() -> None:
+    elastic.START_METHOD = "fork"  # ranks, too, have their libraries at once
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.events import Event, parse_line
 from jobs.job import Job, create
 from tests.real.tiny import write_conversations, write_tiny_model
-from trainer.launch import RECIPE_FILE, run_spec
+from trainer.launch import RECIPE_FILE, planned_spec
+from trainer.plan import make_plan
 from trainer.recipe import load, to_toml
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ dropout = {dropout}
 [tokens]
 {tokens}
 [heldout]
-at_least = 8
+at_least = {heldout}
 [evaluation]
 times = {evaluations}
 samples = 1
@@ -47,7 +48,7 @@ every_steps = {every_steps}
 # 56 samples are trained on: 14 steps of 4 an epoch, and the last epoch is half of one.
 PLAIN: dict[str, Any] = {
     **{"epochs": 2.5, "global_batch": 4, "micro_batch": 2, "dropout": 0.1, "evaluations": 3, "every_steps": 2},
-    "padding_free": "true",
+    **{"heldout": 8, "padding_free": "true"},
 }
 SECTIONS = {"train": "", "lora": "", "tokens": ""}  # further lines of these
 REPAIRED: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "every_steps": 5}
@@ -68,13 +69,16 @@ class Forks:
         self._answers, self._orders = self._process.stdout, self._process.stdin
         assert self._answers.readline() == "ready\n"
 
-    def make(self, sections: dict[str, str] | None = None, **settings: Any) -> Job:
-        """A run's folder, as `luthier train` would write it."""
+    def make(self, sections: dict[str, str] | None = None, *, ranks: int = 1, **settings: Any) -> Job:
+        """A run's folder, as `luthier train` would write it. With several ranks it is as if the CPU were so many GPUs."""
         path = self.folder / "recipe.toml"
         values = {"engine": self._engine, "model": self.model, "data": self.data, **PLAIN, **SECTIONS, **(sections or {}), **settings}
         path.write_text(RECIPE.format(**values))
         recipe = load(path)
-        job = create(run_spec(recipe))
+        plan = make_plan(recipe)
+        share = plan.global_batch // ranks
+        plan = replace(plan, gpus=ranks, micro_batch=min(plan.micro_batch, share), accumulation=share // min(plan.micro_batch, share))
+        job = create(planned_spec(recipe, plan))
         (job.directory / RECIPE_FILE).write_text(to_toml(recipe))
         return job
 

@@ -12,12 +12,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
+from trainer import ranks
 from trainer.evaluation.generation import Generator
 from trainer.evaluation.history import Found, History
 from trainer.evaluation.labels import no_labels
 from trainer.evaluation.metrics import Scores, score
 from trainer.evaluation.prompts import Prompt, Prompter, answer_text, spread
 from trainer.evaluation.settings import Evaluation, Metric
+from trainer.saving import EvaluationStopped
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -137,19 +139,29 @@ class Evaluator(TrainerCallback):
         self._began = self._told = time.monotonic()
 
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
-        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics."""
+        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The first rank does it for all ranks."""
+        found = ranks.from_first(self._asked(model, step, batch) if ranks.first() else None)
+        if found is None:
+            raise EvaluationStopped
+        self._scores, self._answers, self._answer_seconds = found
+        return self._scores.values
+
+    def _asked(self, model: PeftModel, step: int, batch: int) -> tuple[Scores, int, float] | None:
+        """None if a stop broke it off."""
         began = time.monotonic()
         # The last evaluation is not broken off: the run is nearly done.
-        answers = self._questions.ask(model, batch, self._progress, lambda: step < self._total and self.context.stopping.is_set())
+        try:
+            answers = self._questions.ask(model, batch, self._progress, lambda: step < self._total and self.context.stopping.is_set())
+        except EvaluationStopped:
+            return None
         for index, prompt in enumerate(self._questions.samples):
             told = {"prompt": prompt.text, "reference": prompt.reference, "answer": answers[prompt].text}
             cut = {name: text[:_LONGEST_TEXT] for name, text in told.items()}
             self.context.event("sample", step=step, index=index, **cut, complete=answers[prompt].complete)
         scored = self._questions.scored
         texts, references = [answer_text(answers[prompt].text) for prompt in scored], [prompt.reference for prompt in scored]
-        self._scores = score(self._questions.metrics, texts, references) if scored else Scores({})
-        self._answers, self._answer_seconds = len(answers), time.monotonic() - began
-        return self._scores.values
+        scores = score(self._questions.metrics, texts, references) if scored else Scores({})
+        return scores, len(answers), time.monotonic() - began
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs: Any

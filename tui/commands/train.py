@@ -20,6 +20,7 @@ from models import registry
 from models.builtin import BUILTIN
 from serve import launch as serving
 from trainer import launch
+from trainer.emit import Kind, emit
 from trainer.memory.cards import card, what_if
 from trainer.plan import Plan
 from trainer.recipe import Recipe
@@ -43,11 +44,16 @@ _ASK_SECONDS = 5.0
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--memory", "with_memory", is_flag=True, help="Add what would fit on which card: bits, checkpointing, batches, lengths.")
+@click.option("--emit", "kind", type=click.Choice(["slurm", "skypilot"]), help="Instead, a file that runs the recipe on a cluster.")
+@click.option("--machines", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines that file asks for.")
 @json_option
-def plan(recipe: Path, with_memory: bool, as_json: bool) -> None:
+def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_json: bool) -> None:
     """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it will be served; of a sweep, how many
     runs and what varies. Nothing runs."""
     sweep = load_sweep(recipe)
+    if kind is not None:
+        click.echo(emit(kind, sweep, recipe, machines), nl=False)
+        return
     plans = sweep.plans()
     first = plans[0]
     served = future_server(first.model, Path(first.model_directory), sweep.members[0].recipe.lora.r)

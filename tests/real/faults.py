@@ -224,7 +224,7 @@ def on_rank(argument: list[Any]) -> None:
             globals()[name](inner)
         return main(*arguments)
 
-    rank.main = patched
+    rank.main = patched  # type: ignore[assignment]
 
 
 def die_in(step: int) -> None:

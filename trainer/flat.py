@@ -27,19 +27,20 @@ class FlatBatches(BatchSampler):
 
     def __init__(self, sampler: Sampler[int], lengths: Sequence[int], micro_batch: int, groups: int) -> None:
         self.sampler = sampler  # under this name accelerate finds it, and seeds it by the epoch
-        self.batch_size = micro_batch
+        self.batch_size = None  # so that accelerate does not take a group of another size for the last one of an epoch
         self.drop_last = False
         self._lengths = lengths
+        self._micro_batch = micro_batch
         self._global_batch = micro_batch * groups
 
     def __iter__(self) -> Iterator[list[int]]:
         indices = iter(self.sampler)
         while batch := list(islice(indices, self._global_batch)):
-            for group in balanced([self._lengths[index] for index in batch], ceil(len(batch) / self.batch_size)):
+            for group in balanced([self._lengths[index] for index in batch], ceil(len(batch) / self._micro_batch)):
                 yield [batch[place] for place in group]
 
     def __len__(self) -> int:
-        return ceil(len(self._lengths) / self.batch_size)
+        return ceil(len(self._lengths) / self._micro_batch)
 
 
 def balanced(lengths: Sequence[int], groups: int) -> list[list[int]]:

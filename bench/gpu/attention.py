@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 LENGTHS = [1335, 70, 2048, 512, 1, 900, 1800, 333]
-SHAPES = [(32, 8, 128, None), (32, 32, 64, None), (16, 2, 128, 256), (9, 3, 64, None)]  # heads, heads of keys, size, window
+SHAPES = [(32, 8, 128, None), (32, 32, 64, None), (16, 2, 128, 100), (9, 3, 64, None)]  # heads, heads of keys, size, window
 REPEATS = 20
 
 
@@ -94,7 +94,7 @@ def _with_gradients(way: Callable[..., Any], rows: tuple[Any, ...], incoming: An
 
     leaves = [row.detach().clone().requires_grad_() for row in rows]
     answer = way(*leaves)
-    return [answer, *torch.autograd.grad(answer, leaves, incoming.transpose(1, 2))]
+    return [answer.detach(), *torch.autograd.grad(answer, leaves, incoming.transpose(1, 2))]
 
 
 def _milliseconds(way: Callable[..., Any], rows: tuple[Any, ...], incoming: Any) -> float:

@@ -99,6 +99,29 @@ def test_answers_are_generated_as_before() -> None:
         model(input_ids=prompts[:1], position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]), use_cache=False)
 
 
+@pytest.mark.parametrize("itself", [True, False])
+def test_the_varlen_kernel_gets_heads_as_it_takes_them(monkeypatch: pytest.MonkeyPatch, itself: bool) -> None:
+    """torch 2.11 has no grouped heads in it, and takes a window. The kernel itself runs on GPUs only: bench/gpu/attention.py."""
+    import torch
+
+    from trainer import attention
+
+    taken: dict[str, Any] = {}
+
+    def kernel(query: Any, key: Any, value: Any, *places: Any, **named: Any) -> Any:
+        taken.update(named, key=key, value=value)
+        return query
+
+    monkeypatch.setattr(attention, "_kernel", lambda: (kernel, itself))
+    query, key = torch.randn(6, 4, 8), torch.randn(6, 2, 8)
+    borders = torch.tensor([0, 2, 6], dtype=torch.int32)
+    attention.varlen(query, key, key, borders, borders, 4, 4, window_size=(-1, 0))
+    assert taken.get("enable_gqa", False) == itself
+    assert taken["key"].equal(key if itself else key.repeat_interleave(2, dim=1))
+    assert taken["value"].equal(taken["key"])
+    assert taken["window_size"] == (-1, 0)
+
+
 def test_weights_are_laid_out_as_labels_are() -> None:
     from trainer.flat import FlatCollator
 

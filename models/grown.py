@@ -28,7 +28,7 @@ def new_tokens(base: Path, result: Path) -> list[int]:
 
 
 def add_rows(model: PreTrainedModel, tokens: list[int]) -> None:
-    """Have both embeddings of a model begin new tokens at the mean of the tokens that it knows. Rows of a padded vocabulary are taken first."""
+    """Have both embeddings begin new tokens at the mean of the tokens that the model knows. Rows of a padded vocabulary are taken first."""
     if max(tokens) >= model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(max(tokens) + 1, mean_resizing=False)
     with torch.no_grad():

@@ -21,7 +21,7 @@ def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"
     folder.mkdir()
     names = ("embed_tokens", "layers.0.self_attn.q_proj", "layers.0.mlp.up_proj", "layers.1.self_attn.q_proj", "layers.1.mlp.up_proj")
-    tensors = {f"model.{name}.weight": np.zeros((4, 4), np.float32) for name in names}
+    tensors: dict[str, np.ndarray] = {f"model.{name}.weight": np.zeros((4, 4), np.float32) for name in names}
     save_file({**tensors, "model.norm.weight": np.ones(4, np.float32)}, folder / "model.safetensors")
     tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": "<|im_end|>"}]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))

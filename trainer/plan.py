@@ -102,7 +102,6 @@ def make_plan(recipe: Recipe) -> Plan:
         slots=["gpu"] if on_gpu else ["cpu"],
         base_bits=methods.base_bits(recipe),
         optimizer="adamw" if recipe.train.optimizer == "auto" else recipe.train.optimizer,
-        reasons=methods.consequences(recipe, directory),
         gradient_checkpointing=batch.gradient_checkpointing,
         repaired=repaired,
         gpu_bytes=_gpu_bytes(directory, recipe, batch.micro_batch) if on_gpu else 0,

@@ -14,6 +14,7 @@ from jobs.state import Done
 from models import registry
 from models.builtin import BUILTIN
 from trainer import launch
+from trainer.methods import consequences
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
@@ -34,14 +35,16 @@ def plan(recipe: Path, as_json: bool) -> None:
     sweep = load_sweep(recipe)
     plans = sweep.plans()
     first = plans[0]
-    served = future_server(first.model, Path(first.model_directory), sweep.members[0].recipe.lora.r)
+    recipe_of_first, directory = sweep.members[0].recipe, Path(first.model_directory)
+    alone = consequences(recipe_of_first, directory)
+    served = future_server(first.model, directory, 0 if alone else recipe_of_first.lora.r)
     if as_json:
         print_json(sweep_json(sweep, plans) if sweep.axes else {**first.to_json(), "serving": plan_as_json(served, sys.executable)})
         return
     if sweep.axes:
         show_sweep(sweep, plans)
     show_plan(first)
-    show_future_server(served)
+    show_future_server(served, alone)
 
 
 @click.command()

@@ -15,6 +15,7 @@ from jobs.job import Job, all_jobs, create
 from jobs.spec import Spec
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.merge.launch import MergeSettings
+from serve import launch
 from tests.serve.conftest import write_adapter
 from tests.serve.test_life import Starter, start
 from trainer.launch import adapter_directory
@@ -87,7 +88,7 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(base: Path, monkeypa
         return done
 
     monkeypatch.setattr(serve_command, "start_merge", merge)
-    monkeypatch.setattr(serve_command.launch, "serve", lambda *asked: pytest.fail(f"{asked[:2]}"))
+    monkeypatch.setattr(launch, "serve", lambda *asked: pytest.fail(f"{asked[:2]}"))
     with pytest.raises(pytest.fail.Exception, match=rf"\('{run.id}/merged', \[\]\)"):
         raise called("serve", run.id).exception or AssertionError
     assert (merges[0].adapter, merges[0].run) == (str(run.directory / "adapter"), run.id)

@@ -61,7 +61,11 @@ def check_servable(adapter: Adapter, base_directory: Path) -> None:
     reasons = _refusals(adapter.config) + _new_stops(adapter.directory, base_directory)
     if reasons:
         message = f"vLLM takes plain LoRA only; {adapter.directory} has {', '.join(reasons)}."
-        raise MustBeMerged("This adapter must be merged first", message, "Merge it into its base model and serve the merged model.")
+        raise MustBeMerged(
+            "This adapter must be merged first",
+            message,
+            "`luthier serve RUN` merges a run and serves the merged model; `luthier merge` merges any.",
+        )
     lora_rank_limit(adapter.rank)
     _check_shapes(adapter, base_directory)
 

@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from models.grown import add_rows
+from trainer.methods import check_installed
 from trainer.plan import Plan
 from trainer.recipe import Recipe, Tokens
 from trainer.tokens import new_token_ids
@@ -23,6 +24,7 @@ ATTENTION = {"sdpa": "sdpa", "flex": "flex_attention", "flash": "flash_attention
 
 def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
     """The base model with a fresh adapter, or to be trained itself; seeded. `tokenizer` is the run's (trainer.tokens)."""
+    check_installed(plan.base_bits, plan.optimizer, plan.attention)
     set_seed(recipe.train.seed)
     model = AutoModelForCausalLM.from_pretrained(plan.model_directory, **loading_options(plan))
     model.config.use_cache = False

@@ -65,17 +65,24 @@ def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
     if engine == "trl" and recipe.train.gradient_checkpointing == "unsloth":
         message = 'train.gradient_checkpointing = "unsloth" is a kind of the engine Unsloth; this run is TRL\'s.'
         raise LuthierError("Not with this engine", message, 'Choose "standard", or leave it to the plan.')
-    if recipe.train.base_bits in (8, 4):
-        _check_installed("bitsandbytes", f"train.base_bits = {recipe.train.base_bits}")
-    if "bit" in recipe.train.optimizer:
-        _check_installed("bitsandbytes", f'train.optimizer = "{recipe.train.optimizer}"')
     if device == "cpu" and recipe.train.attention in ("flex", "flash"):
         message = f'train.attention = "{recipe.train.attention}" is computed by GPU kernels.'
         raise LuthierError("This attention needs a GPU", message, 'Leave it out, or choose "sdpa".')
-    if recipe.train.attention == "flash":
-        _check_installed("flash_attn", 'train.attention = "flash"')
+    check_installed(recipe.train.base_bits, recipe.train.optimizer, recipe.train.attention)
     if recipe.train.method == "lora":
         check_targets(recipe.lora.targets, directory)
+
+
+def check_installed(base_bits: int | str, optimizer: str, attention: str) -> None:
+    """LuthierError if one of these needs a package that this interpreter has not. transformers would fetch a kernel from the hub in the
+    place of flash-attn."""
+    wanted = [("bitsandbytes", f"train.base_bits = {base_bits}")] if base_bits in (8, 4) else []
+    wanted += [("bitsandbytes", f'train.optimizer = "{optimizer}"')] if "bit" in optimizer else []
+    wanted += [("flash_attn", 'train.attention = "flash"')] if attention == "flash" else []
+    for package, setting in wanted:
+        if importlib.util.find_spec(package) is None:
+            message = f"{setting}: this interpreter has no {package}."
+            raise LuthierError("A package is missing", message, f"`{_INSTALL[package]}` installs it.")
 
 
 def check_targets(targets: str | list[str], directory: Path) -> None:
@@ -115,8 +122,3 @@ def _check_full(recipe: Recipe) -> None:
     if chosen := [key for key, value in named.items() if value]:
         message = f'train.method = "full" trains every weight: lora.{chosen[0]} has nothing to act on.'
         raise LuthierError("Full fine-tuning has no LoRA", message, f'Leave lora.{chosen[0]} out, or choose method = "lora".')
-
-
-def _check_installed(package: str, wanted: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise LuthierError("A package is missing", f"{wanted}: this interpreter has no {package}.", f"`{_INSTALL[package]}` installs it.")

@@ -162,7 +162,7 @@ def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
     engine, why = engines.choose(recipe, directory, config, device, engines.installed())
     padding_free, layout = engines.flat(recipe, config, engine)
     methods.check(recipe, directory, engine, device)
-    reasons = [*placement.reasons, why, layout, *methods.consequences(recipe, directory)]
+    reasons = [*placement.reasons, why, layout]
     conversations = share(recipe.train.global_batch, placement.ranks)
     _check_batch(recipe, conversations, placement)
     train, shape, lengths = recipe.train, read_shape(directory), lengths_of(recipe, data)

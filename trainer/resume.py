@@ -28,9 +28,14 @@ ORDER_FILE = "resume.json"
 
 # Sections of the recipe that change nothing of what is trained.
 _ANY_VALUE = ("name", "checkpoints", "evaluation", "trackers", "share_gpu", "certify")
-# What a checkpoint cannot be continued with: its tensors or its place in the data would no longer fit.
-_NEEDS_NEW_RUN = ("model", "lora.r", "train.global_batch", "train.micro_batch")
-_PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate")
+# What a checkpoint cannot be continued with: its tensors, its optimizer's state or its place in the data would no longer fit, or the plan
+# has decided on it.
+_NEEDS_NEW_RUN = (
+    *("model", "engine", "lora.r", "lora.targets", "lora.dora", "lora.plus_ratio", "tokens.add", "tokens.template"),
+    *("train.method", "train.base_bits", "train.global_batch", "train.micro_batch", "train.optimizer"),
+    *("train.attention", "train.padding_free", "train.gradient_checkpointing"),
+)
+_PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "unsloth_zoo")
 _MODEL_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
 _WHOLE = 64 << 20  # bytes: files up to this size are hashed whole
 _BLOCK, _BLOCKS = 256 << 10, 64
@@ -98,10 +103,10 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         only_template = before["template"] != now["template"] and name in ("tokenizer_config.json", "chat_template.jinja")
         if not only_template:
             found.append(f"{'tokenizer' if name.startswith('tokenizer') else 'base model'}: {name} {how}")
-    found += [
-        f"{name}: was {before['versions'].get(name) or 'absent'}, now {version or 'absent'}"
+    found += [  # what was not there when it began, it does not need
+        f"{name}: was {before['versions'][name]}, now {version or 'absent'}"
         for name, version in now["versions"].items()
-        if before["versions"].get(name) != version
+        if before["versions"].get(name) and before["versions"][name] != version
     ]
     if not set(before["devices"]) & set(now["devices"]):
         found.append(f"device: was {', '.join(before['devices'])}, now {', '.join(now['devices'])}")

@@ -16,13 +16,17 @@ _TOLD = ("ranks up to", "memory", "context", "chat template", "tool calls", "rea
 
 
 def future_server(model: str, directory: Path, rank: int) -> Outlook:
-    """The server of this base model with room for an adapter of this rank. Recipes make plain LoRA, which vLLM loads as it is."""
+    """The server of this base model with room for an adapter of this rank, which is 0 where the recipe makes none that vLLM loads."""
     return look_ahead(directory.resolve(), model, [], "127.0.0.1", None, ServeOptions(), planned_rank=rank)
 
 
-def show_future_server(outlook: Outlook) -> None:
+def show_future_server(outlook: Outlook, alone: list[str]) -> None:
+    """`alone` says why what is trained will be served as a model of its own, empty for an adapter beside its base."""
     table = plain_table("served", "", "")
-    table.add_row("[dim]adapter[/]", "hot-loaded", "[dim]plain LoRA: nothing has to be merged[/]")
+    for why in alone:
+        table.add_row("[dim]result[/]", "as a model", f"[dim]{escape(why)}[/]")
+    if not alone:
+        table.add_row("[dim]adapter[/]", "hot-loaded", "[dim]plain LoRA: nothing has to be merged[/]")
     for name, value, why in rows(outlook):
         if name in _TOLD:
             table.add_row(f"[dim]{name}[/]", escape(value), f"[dim]{escape(why)}[/]")

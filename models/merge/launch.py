@@ -11,6 +11,7 @@ from jobs.events import Follower
 from jobs.job import Job, submit
 from jobs.spec import Spec
 from models.certificate import order_for as certificate_of
+from models.merge.companions import read_object
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
 
@@ -56,6 +57,10 @@ def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
         raise LuthierError("There is something already", f"{out} exists.", "Give another name or --out, or --force to replace it.")
     if settings.dtype is not None and settings.dtype not in DTYPES:
         raise LuthierError("No such type", f"{settings.dtype!r} is none of {', '.join(DTYPES)}.", "Leave it out to keep the base's.")
+    bits = read_object(Path(settings.adapter) / "card.json").get("base_bits", 4)
+    if settings.into != "base" and bits != 4:
+        message = f"The adapter was trained on a base of {bits} bits: it has never seen 4-bit values."
+        raise LuthierError("No QLoRA adapter", message, "Merge it into the base as it is: leave --into out.")
     if settings.into == "closer" and not (settings.samples and Path(settings.samples).is_file()):
         hint = "Name a file with --samples (`luthier data tokens` writes one), or choose --into base or --into dequantised."
         raise LuthierError(

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from jobs.job import Job
@@ -14,6 +15,8 @@ from models.merge.launch import trained_stops
 from models.merge.plan import plan_merge
 from models.merge.planner import Into
 from models.template import load_tokenizer, stop_token_ids
+from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Orders, Reference, Scores, write
+from serve.certificate.turns import PROBES, chosen
 from tests.real.forks import Forks, events, outcome
 from tests.real.tiny import write_tiny_model
 from trainer.checkpoints import complete_checkpoints
@@ -85,6 +88,7 @@ def test_stopped_and_resumed_it_is_the_same_and_merged_it_is_what_was_trained(
     _answers_as_trained(calm, model)
     if "tokens" in METHODS[name]:
         _knows_its_tokens(calm, model)
+        _is_certified_from_where_it_began(calm, model, tmp_path / "certify")
 
 
 def _merged(job: Job, out: Path) -> Path:
@@ -143,6 +147,28 @@ def _knows_its_tokens(job: Job, model: Path) -> None:
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
     assert end in row["labels"]
     assert tokenizer.apply_chat_template(row["messages"], tokenize=True)["input_ids"][: len(row["input_ids"])] == row["input_ids"]
+
+
+def _is_certified_from_where_it_began(job: Job, model: Path, folder: Path) -> None:
+    """What transformers says for a certificate: the base with its new rows, the trained model, and the merged or saved one."""
+    folder.mkdir()
+    result = next(job.directory / name for name in ("adapter", "model") if (job.directory / name).is_dir())
+    trained = result if result.name == "adapter" else complete_checkpoints(job.directory)[-1].path
+    from serve.certificate import reference
+
+    _, samples = chosen(job.directory / "data", None)
+    stops = trained_stops(job) or []
+    grown = str(folder / "base")
+    base = job.spec.settings["model_directory"]
+    orders = Orders(base, str(trained), str(model), "cpu", samples[:4], list(PROBES), grown, stops)
+    write(folder / ORDERS_FILE, orders)
+    reference.main(folder)
+    found = msgspec.json.decode((folder / REFERENCE_FILE).read_bytes(), type=Reference)
+    assert isinstance(found.base, Scores) and isinstance(found.tuned, Scores) and isinstance(found.merged, Scores)
+    assert found.tuned.nll < found.base.nll - 0.1
+    assert abs(found.merged.nll - found.tuned.nll) < 0.02
+    assert found.prompts == [sample.input_ids[: turn.start] for sample in samples[:4] for turn in sample.turns]
+    assert found.stop_ids == found.merged_stop_ids == sorted(stops)
 
 
 def test_neftune_is_in_no_evaluation_and_in_every_step(forks: Forks, plain: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ from click.testing import CliRunner, Result
 from jobs.errors import LuthierError
 from jobs.job import Job, all_jobs, create
 from jobs.spec import Spec
+from models.adapters import MustBeMerged, check_servable, read_adapter
+from models.merge.launch import MergeSettings
+from serve import launch
 from tests.serve.conftest import write_adapter
 from tests.serve.test_life import Starter, start
+from trainer.launch import adapter_directory
+from tui.commands import serve as serve_command
 from tui.commands.adapters import server
 from tui.commands.serve import serve
 from tui.run_adapters import loadable
@@ -61,6 +67,49 @@ def test_the_plan_is_shown_and_nothing_started(base: Path, tmp_path: Path) -> No
     shown = called("serve", "captain", "--plan", "--context-length", "128").output
     assert "--middleware serve.guard.Guard \\" in shown and "asked for" in shown
     assert all_jobs("server") == []
+
+
+def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New tokens: merged before it is served, by the run's own settings. All weights trained: what the run left."""
+    run = a_run(base)
+    config = json.loads((run.directory / "adapter" / "adapter_config.json").read_text())
+    (run.directory / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "trainable_token_indices": {"embed_tokens": [9]}}))
+    assert "`luthier serve " in refusal("serve", "captain", "--plan")
+    other = a_run(base)
+    assert "Not beside others" in refusal("serve", run.id, other.id)
+    merges = []
+
+    def merge(settings: MergeSettings, of: Job) -> Job:
+        merges.append(settings)
+        shutil.copytree(base, settings.out)
+        done = create(Spec("merge", "merge", "models.merge_worker"))
+        done.events_path.write_text('{"t": 1, "kind": "queued"}\n{"t": 1, "kind": "result"}\n{"t": 1, "kind": "exited", "code": 0}\n')
+        (done.directory / "lock").touch()
+        return done
+
+    monkeypatch.setattr(serve_command, "start_merge", merge)
+    monkeypatch.setattr(launch, "serve", lambda *asked: pytest.fail(f"{asked[:2]}"))
+    with pytest.raises(pytest.fail.Exception, match=rf"\('{run.id}/merged', \[\]\)"):
+        raise called("serve", run.id).exception or AssertionError
+    assert (merges[0].adapter, merges[0].run) == (str(run.directory / "adapter"), run.id)
+    assert told("serve", run.id, "--plan")["base"] == str(run.directory / "merged")
+
+    shutil.rmtree(other.directory / "adapter")
+    shutil.copytree(base, other.directory / "model")
+    assert told("serve", other.id, "--plan")["base"] == str(other.directory / "model")
+    with pytest.raises(LuthierError, match="has trained every weight"):
+        adapter_directory(other)
+
+
+def test_an_answer_s_end_that_the_base_does_not_know_needs_a_merge(base: Path) -> None:
+    adapter = write_adapter(base.parent / "chatml")
+    (adapter / "tokenizer_config.json").write_text("{}")
+    (adapter / "card.json").write_text('{"stop_ids": [2, 7]}')
+    (base / "generation_config.json").write_text('{"eos_token_id": 2}')
+    with pytest.raises(MustBeMerged, match="end with token 7"):
+        check_servable(read_adapter(adapter), base)
+    (base / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
+    check_servable(read_adapter(adapter), base)
 
 
 def test_other_machines_need_a_flag_of_their_own(base: Path) -> None:

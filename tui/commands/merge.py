@@ -11,6 +11,7 @@ from jobs.home import models_directory
 from jobs.job import find
 from jobs.state import Done
 from models.merge import receipt
+from models.merge.companions import read_object
 from models.merge.launch import MergeSettings, start_merge
 from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
@@ -87,6 +88,8 @@ def merge(
         print_json({"id": merging.id, "path": settings.out, **shown})
         return
     _show(made)
+    if made.into == "base" and read_object(Path(settings.adapter) / "card.json").get("base_bits") == 4:
+        talk.print("[dim]It was trained beside 4-bit values of the base: --into closer --force measures which merge is nearer to that.[/]")
     click.echo(settings.out)
 
 

@@ -22,6 +22,7 @@ from serve import launch as serving
 from trainer import launch
 from trainer.emit import Kind, emit
 from trainer.memory.cards import card, what_if
+from trainer.methods import consequences
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
@@ -56,8 +57,10 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
         return
     plans = sweep.plans()
     first = plans[0]
-    served = future_server(first.model, Path(first.model_directory), sweep.members[0].recipe.lora.r)
-    cards = what_if(sweep.members[0].recipe, first) if with_memory else None
+    recipe_of_first, directory = sweep.members[0].recipe, Path(first.model_directory)
+    alone = consequences(recipe_of_first, directory)
+    served = future_server(first.model, directory, 0 if alone else recipe_of_first.lora.r)
+    cards = what_if(recipe_of_first, first) if with_memory else None
     if as_json:
         fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
         one = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
@@ -67,8 +70,8 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
         show_sweep(sweep, plans)
     show_plan(first)
     if cards is not None:
-        _show("what fits", memory_text.cards(sweep.members[0].recipe, cards))
-    show_future_server(served)
+        _show("what fits", memory_text.cards(recipe_of_first, cards))
+    show_future_server(served, alone)
 
 
 @click.command()

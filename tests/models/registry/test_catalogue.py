@@ -90,6 +90,19 @@ def test_all_kinds_in_one_list(run: Job, tmp_path: Path) -> None:
     json.dumps([entry.to_json() for entry in entries.values()])
 
 
+def test_a_model_that_a_run_trained_as_a_whole(base: Path) -> None:
+    run = run_of(base, "whole")
+    shutil.rmtree(run.directory / "adapter")
+    shutil.copytree(base, run.directory / "model")
+    (run.directory / "model" / "card.json").write_text(json.dumps({"source": "trained", "base": str(base), "run": run.id}))
+    entry = find_entry("whole")
+    assert (entry.kind, entry.name, entry.title, entry.base, entry.run) == ("full", f"{run.id}/model", "whole", "small", run.id)
+    assert entry.path == registry.resolve(f"{run.id}/model")
+    assert entry in list_entries()
+    with pytest.raises(LuthierError, match="is what"):
+        remove(entry)
+
+
 def test_a_merged_model_has_the_certificate_that_speaks_of_it(run: Job) -> None:
     merged = merged_of(run, run.directory / "merged")
     other = merged_of(run, models_directory() / "mine")

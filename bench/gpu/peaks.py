@@ -1,6 +1,6 @@
 """Peaks of GPU memory that were measured (peaks.jsonl), and what is predicted of them. Light.
 
-    python -P bench/gpu/peaks.py            # the table of docs/plan.md, and errors when the fitted numbers are fitted without the setting
+    python -m bench.gpu.peaks       # the table of docs/plan.md, with the errors that are left when a setting has no say in what is fitted
 
 `tokens` are those of the largest of the run's micro-batches, padding counted; `peak_gb` is torch.cuda.max_memory_allocated().
 """

@@ -11,7 +11,7 @@ from typing import Any
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from models import registry
-from trainer import auto, repair
+from trainer import auto, engines, repair
 from trainer.data.outlook import Outlook, look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
@@ -147,11 +147,13 @@ class _Decided:
 
 
 def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str) -> _Decided:
-    engine, reasons = _engine(recipe, device)
+    config = registry.read_config(directory)
+    engine, why = engines.choose(recipe, config, device, engines.installed())
+    padding_free, layout = engines.flat(recipe, config, engine)
+    reasons = [why, layout]
     conversations = recipe.train.global_batch  # with several GPUs: those that each of them computes
     _check(recipe, engine, conversations)
     train, shape, lengths = recipe.train, read_shape(directory), lengths_of(recipe, data)
-    padding_free = device == "gpu" if train.padding_free == "auto" else train.padding_free
     attention = "sdpa" if train.attention == "auto" else train.attention
     if device == "cpu" or shape is None:
         bits = train.base_bits if train.base_bits != "auto" else 32 if train.method == "full" else 16
@@ -168,11 +170,6 @@ def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str) -> _Dec
     batch = repair.Batch(chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing)
     reasons = [*reasons, *choice.reasons]
     return _Decided(recipe, shape, lengths, engine, chosen.base_bits, padding_free, attention, chosen.optimizer, batch, reasons, choice)
-
-
-def _engine(recipe: Recipe, device: str) -> tuple[str, list[str]]:
-    """The engine, and why."""
-    return "trl", []
 
 
 def _check(recipe: Recipe, engine: str, conversations: int) -> None:

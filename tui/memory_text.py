@@ -69,7 +69,9 @@ def choices(plan: Plan) -> list[Line]:
 
 
 def reasons(plan: Plan) -> list[Line]:
-    return [[(reason, "")] for reason in [*plan.reasons, *([plan.repaired] if plan.repaired else [])]]
+    """Why the settings are as they are, as sentences."""
+    why = [*plan.reasons, *([plan.repaired] if plan.repaired else [])]
+    return [[(f"{reason[:1].upper()}{reason[1:].rstrip('.')}.", "")] for reason in why]
 
 
 def cards(recipe: Recipe, table: Table) -> list[Line]:

@@ -137,11 +137,9 @@ def write_data(path: Path, case: Case) -> Path:
 
 def prediction(case: Case) -> dict[str, Any]:
     tokens = case.conversations * case.length
-    setting = Setting(
+    empty = Setting(
         engine=case.engine,
-        tokens=tokens,
-        rows=1 if case.padding_free else case.conversations,
-        conversations=case.conversations,
+        tokens=0,
         method=case.method,
         bits=case.bits,
         rank=case.rank,
@@ -149,7 +147,8 @@ def prediction(case: Case) -> dict[str, Any]:
         optimizer=case.optimizer,
         checkpointing=case.checkpointing,
     )
-    memory = predict(SHAPES[case.model], setting)
+    rows = 1 if case.padding_free else case.conversations
+    memory = predict(SHAPES[case.model], empty.holding(tokens, rows, case.conversations))
     return {"tokens": tokens, "predicted_gb": _gb(memory.peak), "parts_gb": {name: _gb(size) for name, size in memory.parts().items()}}
 
 
@@ -190,7 +189,7 @@ def as_peak(case: Case, told: dict[str, Any]) -> dict[str, Any]:
         "engine": case.engine,
         "bits": case.bits,
         "rank": case.rank,
-        "layout": "flat" if case.padding_free else "padded",
+        "layout": ("by conversation" if case.engine == "trl" else "flat") if case.padding_free else "padded",
         "checkpointing": case.checkpointing,
         "optimizer": case.optimizer,
         "conversations": case.conversations,

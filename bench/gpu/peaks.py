@@ -37,7 +37,8 @@ class Measured:
 
     @property
     def setting(self) -> Setting:
-        return Setting(
+        """The layout "by conversation" is Luthier's own; "flat" is the bare engine's, with TRL a dense mask."""
+        setting = Setting(
             engine=self.engine,
             tokens=self.tokens,
             rows=self.conversations if self.layout == "padded" else 1,
@@ -47,6 +48,7 @@ class Measured:
             optimizer=self.optimizer,
             checkpointing=self.checkpointing,
         )
+        return setting.holding(self.tokens, 1, self.conversations) if self.layout == "by conversation" else setting
 
     @property
     def predicted_gb(self) -> float:

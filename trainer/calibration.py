@@ -109,7 +109,7 @@ class Calibration(TrainerCallback):
         measured = peak + (0 if predicted is None else predicted.optimizer)  # its states come with the first step
         room = self._meter.room()
         told = {"predicted": 0 if predicted is None else predicted.peak, "measured": measured, "room": room}
-        self._context.event("calibrated", micro_batch=setting.conversations, tokens=setting.tokens, **told)
+        self._context.event("calibrated", micro_batch=self._plan.micro_batch, tokens=setting.tokens, **told)
         if predicted is not None:
             remembered.remember(self._plan.model, repair.device_name(), setting, predicted.peak, measured, self._context.job.id)
         if measured > room:

@@ -3,7 +3,6 @@ show the same lines; each names roles, which become the one's or the other's col
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from typing import Any
 
 from trainer.memory.cards import CARDS, Table, batches, bytes_of
@@ -41,9 +40,13 @@ def parts(plan: Plan, card: int | None) -> list[Line]:
         _bar(plan.memory, max(peak, card or 0)),
     ]
     cells = {name: _part(name, count) for name, count in plan.memory.items() if count}
-    nothing: Line = []
-    fixed, moving = ([cell for name, cell in cells.items() if (name in _FIXED) is wanted] for wanted in (True, False))
-    return lines + [[*left, ("    ", ""), *right] for left, right in zip_longest(fixed, moving, fillvalue=nothing)]
+    fixed = [cell for name, cell in cells.items() if name in _FIXED]
+    moving = [cell for name, cell in cells.items() if name not in _FIXED]
+    gap: Line = [(" " * sum(len(text) for text, _ in fixed[0]), "")]
+    for number in range(max(len(fixed), len(moving))):
+        left = fixed[number] if number < len(fixed) else gap
+        lines.append([*left, ("    ", ""), *(moving[number] if number < len(moving) else [])])
+    return lines
 
 
 def _part(name: str, count: int) -> Line:
@@ -66,7 +69,9 @@ def choices(plan: Plan) -> list[Line]:
 
 
 def reasons(plan: Plan) -> list[Line]:
-    return [[(reason, "")] for reason in [*plan.reasons, *([plan.repaired] if plan.repaired else [])]]
+    """Why the settings are as they are, as sentences."""
+    why = [*plan.reasons, *([plan.repaired] if plan.repaired else [])]
+    return [[(f"{reason[:1].upper()}{reason[1:].rstrip('.')}.", "")] for reason in why]
 
 
 def cards(recipe: Recipe, table: Table) -> list[Line]:

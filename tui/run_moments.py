@@ -8,9 +8,10 @@ from typing import Any, Literal
 from jobs.events import Event
 from tui.charts import ticks
 from tui.charts.picture import Mark
+from tui.figures import size
 from tui.glyphs import glyphs
 
-Kind = Literal["attempt", "eval", "checkpoint", "repair", "resumed", "early_stop", "stop", "error", "result"]
+Kind = Literal["attempt", "memory", "eval", "checkpoint", "repair", "resumed", "early_stop", "stop", "error", "result"]
 Gone = Literal["", "removed", "taken again"]
 
 
@@ -46,6 +47,9 @@ def moment_of(event: Event, step: int, attempt: int) -> Moment | None:
             return Moment(
                 t, at, "checkpoint", "checkpoint, the best so far" if best else "checkpoint", str(event.get("reason") or ""), best
             )
+        case "calibrated":
+            taken = f"{size(event.get('measured'))} of {size(event.get('room'))}"
+            return Moment(t, step, "memory", f"memory measured: {taken}", f"predicted: {size(event.get('predicted'))}")
         case "repair":
             return Moment(t, at, "repair", _repair(event), str(event.get("reason") or ""))
         case "resumed":
@@ -86,7 +90,7 @@ def sign(moment: Moment) -> tuple[str, str]:
     """A moment's sign and its colour in the theme."""
     signs = glyphs()
     match moment.kind:
-        case "attempt":
+        case "attempt" | "memory":
             return signs.dot, "$foreground-muted"
         case "eval":
             return signs.eval_point, "$secondary"

@@ -1,6 +1,6 @@
 """Peaks of GPU memory that were measured (peaks.jsonl), and what is predicted of them. Light.
 
-    python -P bench/gpu/peaks.py            # the table of docs/plan.md, and errors when the fitted numbers are fitted without the setting
+    python -m bench.gpu.peaks       # the table of docs/plan.md, with the errors that are left when a setting has no say in what is fitted
 
 `tokens` are those of the largest of the run's micro-batches, padding counted; `peak_gb` is torch.cuda.max_memory_allocated().
 """
@@ -37,7 +37,8 @@ class Measured:
 
     @property
     def setting(self) -> Setting:
-        return Setting(
+        """The layout "by conversation" is Luthier's own; "flat" is the bare engine's, with TRL a dense mask."""
+        setting = Setting(
             engine=self.engine,
             tokens=self.tokens,
             rows=self.conversations if self.layout == "padded" else 1,
@@ -47,6 +48,7 @@ class Measured:
             optimizer=self.optimizer,
             checkpointing=self.checkpointing,
         )
+        return setting.holding(self.tokens, 1, self.conversations) if self.layout == "by conversation" else setting
 
     @property
     def predicted_gb(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,10 @@ def test_measuring_the_memory_changes_nothing_of_the_run(forks: Forks) -> None:
     (told,) = events(job, "calibrated")
     summary = outcome(job)
     assert summary == outcome(calm)
+    lengths = [len(json.loads(line)["input_ids"]) for line in (job.directory / "data" / "train.jsonl").read_text().splitlines()]
+    assert 2 * sum(lengths) / len(lengths) < told["tokens"] <= 4 * max(lengths)
     assert told["micro_batch"] == 2 and 5_000_000 < told["measured"] < 5_500_000 and told["predicted"] > 0
-    setting = Setting("trl", 0, rows=2)
+    setting = Setting("trl", 0)
     factor, run = remembered.recall(str(model), device_name(), setting)
     assert run == job.id and factor == told["measured"] / told["predicted"]
     assert not events(job, "repair")

@@ -71,6 +71,12 @@ def test_a_repair_says_what_was_done() -> None:
     assert all(mark.important for mark in marks(record.moments))
 
 
+def test_the_memory_that_was_measured_is_told() -> None:
+    record = record_of(folders.event("calibrated", 9, predicted=64_000_000_000, measured=65_100_000_000, room=150_000_000_000))
+    assert [(moment.what, moment.detail) for moment in record.moments] == [("memory measured: 65.1 GB of 150.0 GB", "predicted: 64.0 GB")]
+    assert not marks(record.moments)
+
+
 def test_a_run_that_begins_again_has_a_mark_at_its_beginning() -> None:
     record = record_of(step(1), step(2), folders.event("resumed", 9, step=0, checkpoint="", forced=False, differences=[]))
     assert [(mark.step, mark.important) for mark in marks(record.moments)] == [(0, True)] and record.step == 0

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.gpus import gpus
+from models.registry import read_config
 from trainer.auto import needed
+from trainer.engines import choose
 from trainer.memory.predict import Setting, predict
-from trainer.memory.shape import FUSED, ModelShape, read_shape
+from trainer.memory.shape import ModelShape, read_shape
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 
@@ -47,8 +49,7 @@ def card() -> int | None:
 def what_if(recipe: Recipe, plan: Plan) -> Table:
     """The table for a recipe and its plan."""
     shape, here = read_shape(Path(plan.model_directory)), card()
-    family = "" if shape is None else shape.family
-    engine = plan.engine if here is not None else "unsloth" if recipe.engine != "trl" and family in FUSED else "trl"
+    engine = plan.engine if here is not None else choose(recipe, read_config(Path(plan.model_directory)), "gpu", {"trl", "unsloth"})[0]
     return Table(engine, here, [] if shape is None else rows(recipe, shape, engine, plan.optimizer, plan.attention, here))
 
 

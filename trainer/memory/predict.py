@@ -12,6 +12,7 @@ from typing import Literal
 from trainer.memory.shape import FUSED, ModelShape
 from trainer.recipe import Recipe
 
+BY_CONVERSATION = "sdpa by conversation"
 CONTEXT = 1 << 30  # CUDA's context and the libraries' workspaces, which PyTorch does not count among its own
 # nf4: 4 bits, 8 for the scale of 64 weights, 32 for that of 256 scales. LLM.int8: the scales of rows are little.
 _BASE_BYTES = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5 + 1 / 64 + 4 / (64 * 256)}
@@ -61,7 +62,10 @@ class Setting:
         )
 
     def holding(self, tokens: int, rows: int, conversations: int) -> Setting:
-        return replace(self, tokens=tokens, rows=rows, conversations=conversations)
+        """With a batch of Luthier's own: in flat ones sdpa goes by conversation, without a mask (trainer.attention)."""
+        by_conversation = rows == 1 and conversations > 1 and self.attention == "sdpa" and self.engine == "trl"
+        attention = BY_CONVERSATION if by_conversation else self.attention
+        return replace(self, tokens=tokens, rows=rows, conversations=conversations, attention=attention)
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,12 @@ def is_fused(shape: ModelShape, setting: Setting) -> bool:
 def _kept(shape: ModelShape, setting: Setting) -> _Kept:
     """Unsloth: the residual stream twice, both normed inputs, queries, keys, values, the attention's output and that of its segments,
     gate and up; in the backward pass two gradients as wide as those and one as wide as the stream.
-    transformers: both norms' inputs in 32 bits, queries, keys and values (with a mask as many as queries), the attention's output, gate,
-    its activation, up; PEFT each adapted matrix' input once more. Full fine-tuning: each different input, and both norms' outputs."""
+    transformers: both norms' inputs in 32 bits, queries, keys and values (with a mask as many as queries), the attention's output,
+    gate, its activation, up; PEFT each adapted matrix' input once more. Full fine-tuning: each different input, and both norms' outputs."""
     hidden, inner, queries, keys = shape.hidden, shape.inner, shape.queries, shape.keys
     if is_fused(shape, setting):
         return _Kept(4 * hidden + 3 * queries + 2 * keys + 2 * inner, 2 * inner + hidden)
-    repeated = keys if _masks(setting, 1) == 0 else queries
+    repeated = queries if setting.attention == BY_CONVERSATION or _masks(setting, 1) else keys  # varlen before torch 2.12 repeats, too
     layer = 4.0 * hidden + 2 * queries + 2 * repeated + 3 * inner
     if setting.method == "full":
         layer += 4 * hidden + inner

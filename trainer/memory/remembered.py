@@ -35,7 +35,7 @@ def recall(model: str, device: str, setting: Setting) -> tuple[float, str]:
 
 def _key(model: str, device: str, setting: Setting) -> dict[str, Any]:
     """All but the size of the batch and of the adapter, which the prediction minds well."""
-    same = ("engine", "method", "bits", "checkpointing", "attention", "loss")
+    same = ("engine", "method", "bits", "checkpointing", "loss")
     padded = setting.rows > 1
     return {"model": model, "device": device, "padded": padded, **{name: getattr(setting, name) for name in same}}
 

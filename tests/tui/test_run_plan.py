@@ -1,0 +1,165 @@
+"""The plan of a run, before it starts: on the command line and in the app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from jobs.gpus import Gpu
+from jobs.home import models_directory
+from jobs.job import Job
+from tests.trainer.shapes import llama
+from tests.tui import folders
+from tests.tui.driving import ready, screen_text, text_of, until
+from trainer import plan, repair
+from trainer.memory import cards
+from trainer.recipe import Recipe
+from tui.app import LuthierApp
+from tui.commands.train import plan as plan_command
+from tui.screens.run import RunScreen
+from tui.widgets.new_run import NewRunModal
+from tui.widgets.run_plan_modal import RunPlanModal
+
+H200 = Gpu(0, "NVIDIA H200", 143_771 << 20, 143_771 << 20)
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
+    """The machine's GPUs: an H200, until a test says otherwise."""
+    found = [H200]
+    for module in (plan, repair, cards):
+        monkeypatch.setattr(module, "gpus", lambda: found)
+    return found
+
+
+@pytest.fixture
+def recipe(home: Path) -> Path:
+    llama(models_directory() / "llama-8b")
+    rows = [f"{number} why " + "and " * 900 for number in range(80)]
+    lines = [json.dumps({"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": text}]}) for text in rows]
+    (home / "data.jsonl").write_text("\n".join(lines))
+    path = home / "captain.toml"
+    path.write_text('model = "llama-8b"\ndata = ["data.jsonl"]\n')
+    return path
+
+
+def told(recipe: Path, *options: str) -> str:
+    answer = CliRunner().invoke(plan_command, [str(recipe), *options], catch_exceptions=False)
+    assert answer.exit_code == 0
+    return answer.stdout
+
+
+def test_the_command_shows_settings_memory_reasons_and_what_was_tried(recipe: Path) -> None:
+    shown = told(recipe)
+    for part in ("TRL on one GPU", "16-bit base, padding-free", "weights", "activations", "of 150.8 GB at the peak", "tried", "fewer bits"):
+        assert part in shown
+    assert "No gradient checkpointing: it fits without" in shown
+
+
+def test_what_would_i_need_is_answered_without_a_gpu(recipe: Path, machine: list[Gpu]) -> None:
+    machine.clear()
+    shown = told(recipe, "--memory")
+    assert "TRL on the CPU" in shown and "With Unsloth, padding-free, LoRA r 16." in shown
+    row = next(line.split() for line in shown.splitlines() if line.split()[:2] == ["4-bit", "offloaded"])
+    assert row[2] == "·" and int(row[4]) > int(row[3]) > 0  # nothing on 8 GB, something on 12, more on 16
+    assert "141 here" not in " ".join(shown.split())
+    found = json.loads(told(recipe, "--memory", "--json"))
+    assert found["cards"]["here"] is None and found["choices"] == [] and sum(found["memory"].values()) > 16e9
+    assert {row["base_bits"] for row in found["cards"]["rows"]} == {16, 8, 4}
+    (qlora,) = [row for row in found["cards"]["rows"] if (row["base_bits"], row["gradient_checkpointing"]) == (4, "unsloth")]
+    assert qlora["largest_micro_batch"]["8 GB"] == 0 < qlora["largest_micro_batch"]["12 GB"]
+    assert {"conversations", "length", "peak", "needs"} == set(qlora["batches"][0])
+
+
+def test_the_card_at_hand_is_one_of_them(recipe: Path) -> None:
+    found = json.loads(told(recipe, "--memory", "--json"))
+    assert found["cards"]["here"] == H200.total
+    assert all(row["largest_micro_batch"]["here"] >= row["largest_micro_batch"]["141 GB"] for row in found["cards"]["rows"])
+    assert found["choices"][0]["verdict"] == "chosen" and found["reasons"]
+
+
+def test_a_model_that_does_not_tell_its_shape_has_no_table(recipe: Path) -> None:
+    folders.base_model(models_directory() / "odd")
+    recipe.write_text('model = "odd"\ndata = ["data.jsonl"]\n')
+    assert "cannot be predicted" in told(recipe, "--memory")
+
+
+# ---- in the app
+
+
+async def open_plan(pilot: Pilot[None], recipe: Path) -> RunPlanModal:
+    app = await ready(pilot)
+    await pilot.press("n")
+    assert isinstance(app.screen, NewRunModal)
+    app.screen.field("recipe").query_one(Input).value = str(recipe)
+    await pilot.press("ctrl+o")
+    await until(pilot, lambda: isinstance(app.screen, RunPlanModal))
+    await pilot.pause()
+    assert isinstance(app.screen, RunPlanModal)
+    return app.screen
+
+
+async def test_the_plan_opens_turns_and_starts_the_run(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Recipe] = []
+
+    def train(recipe: Recipe) -> Job:
+        started.append(recipe)
+        return folders.make_job(recipe.name, 1, age=0)
+
+    monkeypatch.setattr("trainer.launch.train", train)
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await open_plan(pilot, recipe)
+        assert "all kept" in screen_text(app) and "of 150.8 GB at the peak" in screen_text(app)
+        await pilot.press("m")
+        assert "by the card's GB" in screen_text(app) and "here" in screen_text(app)
+        await pilot.press("m", "escape")
+        await until(pilot, lambda: isinstance(app.screen, NewRunModal))
+        assert not started
+        await open_plan_again(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+    assert [one.name for one in started] == ["captain"]
+
+
+async def open_plan_again(pilot: Pilot[None]) -> None:
+    await pilot.press("ctrl+o")
+    await until(pilot, lambda: isinstance(pilot.app.screen, RunPlanModal))
+
+
+async def test_a_plan_that_cannot_be_made_leaves_the_form_and_says_why(recipe: Path) -> None:
+    recipe.write_text('model = "none"\ndata = ["data.jsonl"]\n')
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        assert isinstance(app.screen, NewRunModal)
+        app.screen.field("recipe").query_one(Input).value = str(recipe)
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: "No such model" in text_of(app, "#form-error"))
+
+
+async def test_the_keys_stay_in_sight_on_a_small_screen(recipe: Path) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_plan(pilot, recipe)
+        assert "esc back" in screen_text(app) and "fewer bits" not in screen_text(app)
+        await pilot.press("pagedown", "pagedown")
+        assert "fewer bits" in screen_text(app) and "esc back" in screen_text(app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
+@pytest.mark.parametrize("view", ["plan", "cards"])
+def test_picture(recipe: Path, snap_compare: Callable[..., bool], view: str, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await open_plan(pilot, recipe)
+        if view == "cards":
+            await pilot.press("m")
+
+    assert snap_compare(LuthierApp(), terminal_size=size, run_before=prepare)

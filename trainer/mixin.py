@@ -117,7 +117,7 @@ class RunTrainer:
     def _dealt(self, dataset: Any, sampler: type[Sampler[int]], micro_batch: int, rounds: int) -> Any:
         rows = self._remove_unused_columns(dataset)  # type: ignore[attr-defined]
         loader: DataLoader[Any] = DataLoader(
-            Fillable(rows),  # type: ignore[arg-type]
+            Fillable(rows),
             batch_sampler=RankBatches(sampler(rows), micro_batch, rounds, ranks.count()),
             collate_fn=self.data_collator,  # type: ignore[attr-defined]
             pin_memory=self.args.dataloader_pin_memory,  # type: ignore[attr-defined]

@@ -55,7 +55,7 @@ def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.end_with_parent()
-    multiprocessing.util.Finalize(None, _leave, exitpriority=100)  # type: ignore[no-untyped-call]
+    multiprocessing.util.Finalize(None, _leave, exitpriority=100)
     context = RankContext(Job(Path(directory)))
     plan = Plan(**context.settings)
     try:

@@ -224,7 +224,7 @@ def on_rank(argument: list[Any]) -> None:
             globals()[name](inner)
         return main(*arguments)
 
-    rank.main = patched
+    rank.main = patched  # type: ignore[assignment]
 
 
 def die_in(step: int) -> None:
@@ -314,4 +314,4 @@ def measure(argument: dict[str, Any]) -> None:
         def room(self) -> int:
             return int(argument["room"])
 
-    calibration.meter_of = lambda plan: Meter()  # type: ignore[assignment]
+    calibration.meter_of = lambda plan: Meter()

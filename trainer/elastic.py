@@ -6,6 +6,7 @@ newest checkpoint or not at all. A stop is a file that the ranks look at after e
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -38,6 +39,7 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         raise LuthierError("Another number of machines", message, "docs/scale.md tells how to start it on each.")
     batch: repair.Batch | None = None
     while True:
+        gc.collect()  # the store of the last agent, which ends its own threads: a rank that is forked now could not
         folder = context.directory / rank.FOLDER
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()

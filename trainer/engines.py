@@ -52,10 +52,15 @@ def flat(recipe: Recipe, config: dict[str, Any], engine: str) -> tuple[bool, str
     if asked is False:
         return False, "padded batches, because the recipe says so"
     architecture = str(config.get("model_type", ""))
-    known = architecture in (_UNSLOTH if engine == "unsloth" else FLAT)
-    if known and not (engine == "unsloth" and recipe.train.base_bits == 8):
+    name = "Unsloth" if engine == "unsloth" else "TRL"
+    if recipe.train.neftune_alpha:
+        why = "NEFTune's noise would be another, for it is scaled by the length of a row"
+    elif engine == "unsloth" and recipe.train.base_bits == 8:
+        why = "it is not proved that Unsloth keeps conversations apart on an 8-bit base"
+    elif architecture not in (_UNSLOTH if engine == "unsloth" else FLAT):
+        why = f"it is not proved that {name} keeps conversations apart in flat batches of {architecture or 'this architecture'}"
+    else:
         return True, "padding-free batches: the same losses without computing padding"
-    why = f"it is not proved that {engine} keeps conversations apart in flat batches of {architecture or 'this architecture'}"
     if asked is True:
         raise LuthierError("Padding-free would not be exact", f"{why[:1].upper()}{why[1:]}.", "Leave train.padding_free out.")
     return False, f"padded batches: {why}"

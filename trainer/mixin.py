@@ -62,8 +62,8 @@ def free_memory() -> None:
 
 class RunTrainer:
     """Comes before an engine's Trainer among a class's bases. `eval_loss` is the mean over all trained tokens, so that it does not depend
-    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off. `num_tokens` in
-    the logs are the tokens trained so far without padding, which Unsloth's version of TRL does not count."""
+    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off. `num_tokens`
+    in the logs are the tokens trained so far without padding, which Unsloth's version of TRL does not count."""
 
     _loss_sum = 0.0
     _token_count = 0

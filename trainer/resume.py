@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,9 @@ def fingerprint(run: Path, recipe: Recipe, model_directory: Path, versions: dict
 
 
 def installed_versions() -> dict[str, str]:
-    """The libraries that the trained weights depend on, "" where one is missing."""
+    """The libraries that the trained weights depend on, "" where one is missing; of Unsloth only in the worker of a run that it trains."""
     found = {}
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *(("unsloth", "unsloth_zoo") if "unsloth" in sys.modules else ())):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

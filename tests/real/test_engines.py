@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
@@ -87,21 +88,32 @@ def test_unsloth_goes_on_exactly(unsloth: Forks) -> None:
     assert outcome(short).order == outcome(whole).order
 
 
-def _named(engine: Forks) -> object:
+def test_unsloth_weighs_messages(forks: Forks, unsloth: Forks) -> None:
+    settings = {**SETTINGS, "epochs": 1, "data": conversations(forks.folder / "weighed.jsonl", weighted=True)}
+    jobs = [engine.make(**settings) for engine in (forks, unsloth)]
+    assert [engine.work(job) for engine, job in zip((forks, unsloth), jobs, strict=True)] == [0, 0]
+    assert losses(jobs[1]) == [pytest.approx(loss, abs=0.02) for loss in losses(jobs[0])]
+
+
+def _named(engine: Forks) -> Path:
     path = engine.folder / "short-of-memory"
     path.symlink_to(engine.model)
     return path
 
 
+def conversations(path: Path, weighted: bool) -> Path:
+    """So many that the last global batch of an epoch is smaller."""
+    rows = [json.loads(line) for line in write_conversations(path, 61).open()]
+    for number, row in enumerate(rows):
+        row["messages"][1]["weight"] = [0.25, 1.0, 2.0][number % 3] if weighted else 1.0
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_flat_and_padded_batches_are_the_same_experiment(forks: Forks, weighted: bool) -> None:
-    data = write_conversations(forks.folder / f"layout-{weighted}.jsonl", 61)  # the last global batch is smaller
-    if weighted:
-        rows = [json.loads(line) for line in data.open()]
-        for number, row in enumerate(rows):
-            row["messages"][1]["weight"] = [0.25, 1.0, 2.0][number % 3]
-        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    flat, padded = (forks.make(**{**SETTINGS, "epochs": 1}, data=data, padding_free=value) for value in ("true", "false"))
+    settings = {**SETTINGS, "epochs": 1, "data": conversations(forks.folder / f"layout-{weighted}.jsonl", weighted)}
+    flat, padded = (forks.make(**settings, padding_free=value) for value in ("true", "false"))
     assert [forks.work(job) for job in (flat, padded)] == [0, 0]
     one, other = outcome(flat), outcome(padded)
     assert one.order == other.order

@@ -69,8 +69,11 @@ def test_the_layout() -> None:
     assert not flat(recipe(), PHI, "unsloth")[0]
     assert flat(recipe(), {"model_type": "mamba"}, "trl") == (
         False,
-        "padded batches: it is not proved that trl keeps conversations apart in flat batches of mamba",
+        "padded batches: it is not proved that TRL keeps conversations apart in flat batches of mamba",
     )
     assert not flat(recipe(train=Train(padding_free=False)), LLAMA, "trl")[0]
+    assert "NEFTune" in flat(recipe(train=Train(neftune_alpha=5)), LLAMA, "trl")[1]
+    assert flat(recipe(train=Train(base_bits=8)), LLAMA, "trl")[0]
+    assert not flat(recipe(train=Train(base_bits=8)), LLAMA, "unsloth")[0]
     with pytest.raises(LuthierError, match="of mamba"):
         flat(recipe(train=Train(padding_free=True)), {"model_type": "mamba"}, "trl")

@@ -11,8 +11,7 @@ import json
 import os
 import shutil
 import signal
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,15 +59,12 @@ def _launched(context: WorkerContext, plan: Plan, batch: repair.Batch | None) ->
     # torchrun's agent would take the signals for itself on the main thread, and answer them by ending the ranks.
     with ThreadPoolExecutor(1, "torchrun") as pool:
         running: Future[dict[int, Any]] = pool.submit(launch, str(context.directory), None if batch is None else asdict(batch))
-        while True:
-            try:
-                values = running.result(_POLL_SECONDS)
-            except NotYet:
-                if context.stopping.is_set():
-                    (context.directory / rank.FOLDER / rank.STOP_FILE).touch()
-            else:
-                value: dict[str, Any] | None = values[min(values)]
-                return value
+        while not wait([running], _POLL_SECONDS).done:
+            if context.stopping.is_set():
+                (context.directory / rank.FOLDER / rank.STOP_FILE).touch()
+    values = running.result()
+    value: dict[str, Any] | None = values[min(values)]
+    return value
 
 
 def _config(context: WorkerContext, plan: Plan) -> Any:

@@ -6,12 +6,12 @@ newest checkpoint or not at all. A stop is a file that the ranks look at after e
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         raise LuthierError("Another number of machines", message, "docs/scale.md tells how to start it on each.")
     batch: repair.Batch | None = None
     while True:
+        gc.collect()  # the store of the last agent, which ends its own threads: a rank that is forked now could not
         folder = context.directory / rank.FOLDER
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -58,15 +59,12 @@ def _launched(context: WorkerContext, plan: Plan, batch: repair.Batch | None) ->
     # torchrun's agent would take the signals for itself on the main thread, and answer them by ending the ranks.
     with ThreadPoolExecutor(1, "torchrun") as pool:
         running: Future[dict[int, Any]] = pool.submit(launch, str(context.directory), None if batch is None else asdict(batch))
-        while True:
-            try:
-                values = running.result(_POLL_SECONDS)
-            except NotYet:
-                if context.stopping.is_set():
-                    (context.directory / rank.FOLDER / rank.STOP_FILE).touch()
-            else:
-                value: dict[str, Any] | None = values[min(values)]
-                return value
+        while not wait([running], _POLL_SECONDS).done:
+            if context.stopping.is_set():
+                (context.directory / rank.FOLDER / rank.STOP_FILE).touch()
+    values = running.result()
+    value: dict[str, Any] | None = values[min(values)]
+    return value
 
 
 def _config(context: WorkerContext, plan: Plan) -> Any:

@@ -76,10 +76,9 @@ def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
 
 
 def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None) -> Spec:
-    """The orders of a run's job. The certificate is made on one GPU, unless the model does not fit on one, and where the result is."""
-    slots = plan.slots if plan.sharded else plan.slots[:1]
+    """The orders of a run's job. The certificate is made on one GPU, where the result is."""
     certified = recipe.certify and machine() == 0
-    then = [certificate.order(recipe.name, "{job}", plan.model, Path(plan.model_directory), slots)] if certified else []
+    then = [certificate.order(recipe.name, "{job}", plan.model, Path(plan.model_directory), plan.slots[:1])] if certified else []
     return Spec(
         kind="run",
         name=recipe.name,

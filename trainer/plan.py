@@ -30,13 +30,13 @@ _USUAL_MICRO_BATCH = 8
 class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
-    of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `gpus` of each of `machines` are taken by the run (1 on the CPU, too), a rank each; `global_batch` is `micro_batch` times
-    `accumulation` times the ranks. `sharded`: the model's parts lie on different GPUs (FSDP2); else each has all of it. `base_bits` by
-    each of the base weights (32 where all are trained); `reasons` say in words why the engine and what the recipe leaves to the plan were
-    chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak on one GPU,
-    where its largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what
-    the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there. `gpus` of
+    each of `machines` are taken by the run (1 on the CPU, too), a rank each; `global_batch` is `micro_batch` times `accumulation` times the
+    ranks. `base_bits` are taken by each of the base weights (32 where all are trained); `reasons` say in words why the engine and what the
+    recipe leaves to the plan were chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's
+    parts at its peak on one GPU, where its largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-
+    batch smaller, `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the
+    run is one of."""
 
     model: str
     model_directory: str
@@ -53,7 +53,6 @@ class Plan:
     gpu_bytes: int = 0
     gpus: int = 1
     machines: int = 1
-    sharded: bool = False
     base_bits: int = 16
     padding_free: bool = False
     attention: str = "sdpa"

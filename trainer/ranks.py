@@ -24,6 +24,7 @@ def join(device: str) -> None:
     global _talk
     if device == "cpu":
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # accelerate's own "cpu:0" is no place that torch.load knows
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # also in a fork of a process that has more
         distributed.init_process_group("gloo")
     else:
         torch.cuda.set_device(local())
@@ -52,6 +53,12 @@ def first() -> bool:
 def any_of(flag: bool) -> bool:
     """Whether any rank says so. All of them must ask."""
     return bool(totals([float(flag)])[0])
+
+
+def share_threads() -> None:
+    """As many threads as the first rank has: their number decides the last bit of a sum."""
+    if _talk is not None:
+        torch.set_num_threads(from_first(torch.get_num_threads()))
 
 
 def totals(values: Sequence[float]) -> list[float]:

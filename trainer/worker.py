@@ -56,6 +56,7 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     checkpoint = ranks.from_first(_newest(context, recipe, directory) if ranks.first() else None)
     if checkpoint is not None and plan.machines > 1:
         checkpoint = machines.on_each(checkpoint, context.directory)
+    ranks.share_threads()
     context.phase("preparing the data", seconds_left=3)
     if ranks.local() == 0:
         run_tokenizer(context.directory, directory, recipe.tokens)

@@ -17,6 +17,7 @@ def data(plan: Plan) -> str:
 
 def engine(plan: Plan) -> str:
     where = "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
+    where += f" of each of {plan.machines} machines" if plan.machines > 1 else ""
     return f"{_ENGINES[plan.engine]} on {where}"
 
 

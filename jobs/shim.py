@@ -216,7 +216,7 @@ class Supervisor:
             spec = Spec(**order)
             settings = {key: str(self.job.directory) if value == "{job}" else value for key, value in spec.settings.items()}
             try:
-                submit(Spec(**{**order, "settings": settings}))
+                submit(Spec(**{**order, "settings": settings, "beside_server": spec.beside_server or self.spec.beside_server}))
             except (LuthierError, OSError) as error:
                 self.log.append("then_failed", name=spec.name, message=str(error))
 

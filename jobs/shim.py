@@ -186,8 +186,8 @@ class Supervisor:
             self._let_go()
         if resting.wakes == "no":
             return False
-        taken = self._taker.take()
-        if isinstance(taken, slots.Wait):
+        taken = None if resting.must_wait() else self._taker.take()
+        if taken is None or isinstance(taken, slots.Wait):
             return True
         self._locks = taken
         self._append("slots_taken", slots=slots.slot_names(taken))

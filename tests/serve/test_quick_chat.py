@@ -20,18 +20,21 @@ from jobs.job import Job
 from jobs.spec import Spec
 from jobs.state import Asleep, Running
 from serve.planning import ServeOptions
-from serve.servers import Server
+from serve.servers import Server, running_servers
 from tests.jobs.acting import end_everything, in_state
 from tests.jobs.test_slots import Machine
-from tests.serve.test_life import Starter, say, start
+from tests.serve.conftest import write_adapter
+from tests.serve.test_life import FAKE_HOME, Starter, say, start
 from tests.serve.test_serve_commands import a_run
-from tests.serve.test_sleep import has_gpu, server, train
+from tests.serve.test_sleep import CHECKOUT, has_gpu, server, train
 from tests.tui import folders
 from trainer import launch as training
 from trainer.recipe import load
+from trainer.sweep import Sweep
 from tui import one_gpu
 from tui.commands import adapters as commands
 from tui.commands.train import settle
+from tui.commands.train import train as train_command
 from tui.quick_chat import have_it_serve, once_ready, server_job
 from tui.serving import server_of
 
@@ -123,6 +126,34 @@ def test_without_a_terminal_train_says_how_to_answer(
     settle([run], None)
     told = " ".join(capsys.readouterr().err.split())
     assert "holds the GPU that steps waits for." in told and "--server sleep|share|wait" in told
+
+
+def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
+    start: Starter, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{CHECKOUT}:{CHECKOUT / 'tests' / 'fakes'}")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f"name = 'captain'\nmodel = '{base}'\ndata = ['data.jsonl']\n")
+    servers_before: list[str] = []
+
+    def train_it(sweep: Sweep) -> list[Job]:
+        servers_before.extend(server.job.id for server in running_servers())
+        settings = {"conduct": "well", "sweep": {}, "model": str(base), "model_directory": str(base)}
+        run = jobs.create(Spec("run", "captain", "fake_worker", settings=settings))
+        write_adapter(run.directory / "adapter")
+        jobs.start(run)
+        return [run]
+
+    monkeypatch.setattr("tui.commands.train.start_sweep", train_it)
+    answer = CliRunner().invoke(train_command, [str(recipe), "--then", "chat"])
+    try:
+        assert answer.exit_code == 0, answer.output + repr(answer.exception)
+        (server,) = running_servers()
+        assert servers_before == [server.job.id] and f"captain answers at {server.base_url}/v1" in " ".join(answer.output.split())
+        assert asyncio.run(say(server, "captain")).startswith("captain says")
+    finally:
+        for job in jobs.all_jobs("server"):
+            end_everything(job)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,6 +157,20 @@ def test_what_follows_a_run_is_made_when_nobody_talks_to_the_server(server: Serv
     assert isinstance(proof.state(), Queued)
     assert wait_for(lambda: giving_way.wish_of(server.job)).by == proof.id
     assert sleeper.QUIET_SECONDS == 60
+
+
+def test_for_a_run_that_needs_two_gpus_it_sleeps_until_the_other_one_is_free_too(server: Server, tmp_path: Path) -> None:
+    Machine(tmp_path).has(79_000, 79_000)
+    other = jobs.submit(spec("steps", slots=["gpu-1"], share_gpu=True, gives_way=True))  # it could give way, and never does
+    in_state(other, Running)
+    run = jobs.submit(spec("steps", slots=["gpu", "gpu"], beside_server="sleep"))
+    in_state(server.job, Asleep)
+    time.sleep(2.5)  # its supervisor has looked twice meanwhile
+    assert kinds(server.job).count("asleep") == 1 and isinstance(run.state(), Queued) and has_gpu() == []
+    jobs.stop(other)
+    in_state(run, Running)
+    jobs.stop(run)
+    in_state(server.job, Running)
 
 
 @pytest.mark.parametrize("choice", ["", "wait", "share"])

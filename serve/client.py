@@ -185,6 +185,7 @@ async def stream_chat(
     messages: list[ChatMessage],
     sampling: Sampling | None = None,
     tools: Sequence[dict[str, Any]] = (),
+    response_format: dict[str, Any] | None = None,
 ) -> AsyncGenerator[Delta | Finished, None]:
     """Ask a model: the answer's pieces as they come, then how it ended. Closing the generator cancels the request on the server.
 
@@ -201,6 +202,7 @@ async def stream_chat(
         "stream_options": {"include_usage": True},
         **({} if sampling.seed is None else {"seed": sampling.seed}),
         **({"tools": list(tools)} if tools else {}),
+        **({} if response_format is None else {"response_format": response_format}),
     }
     while True:
         try:

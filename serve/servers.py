@@ -20,7 +20,8 @@ LOOK = "look"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One name of the endpoint. `run` is the id of the run that made the adapter, if one did. A `missing` one has lost its folder."""
+    """One name of the endpoint. `run` is the id of the run that made the adapter, if one did. A `missing` one has lost its folder; that of
+    a `changed` one has another adapter by now."""
 
     id: str
     kind: Literal["base", "adapter"]
@@ -28,6 +29,7 @@ class ServedModel:
     run: str | None = None
     pinned: bool = False
     missing: bool = False
+    changed: bool = False
 
 
 @dataclass(frozen=True)

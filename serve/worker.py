@@ -41,6 +41,7 @@ class VllmServer:
         self.endpoint = Endpoint(base_url(plan.host, plan.port), control_key())
         self.served: list[ServedModel] = []
         self.contents: dict[str, str] = {}
+        self._written: dict[str, tuple[int, int]] = {}
         self._log_mark = self._log_size()  # what the log says of a death stands after this
         # Its output is this process's: the job's log, which outlives both.
         self._child = subprocess.Popen(
@@ -115,7 +116,8 @@ class VllmServer:
     def reconcile(self) -> None:
         """Write down what vLLM says it serves, if that has changed: anybody with the control key may load, unload and pin adapters.
 
-        One whose folder is gone is unloaded. The guard lets nobody ask it: the engine would die of reading it again.
+        One whose folder is gone is unloaded. The guard lets nobody ask it: the engine would die of reading it again. So is one whose folder
+        was written anew: vLLM may read it again at any time, and would answer from what the old one had cached under its name.
         """
         cards = asyncio.run(list_cards(self.endpoint, seconds=10.0))
         pinned = asyncio.run(server_state(self.endpoint)).get("pinned", [])
@@ -127,7 +129,10 @@ class VllmServer:
         for model in models:
             before = known.get(model.id)
             if model.missing:
-                self._unload_lost(model)
+                self._unload(model, f"Its folder was deleted, so it was unloaded: {model.path}")
+            elif model.changed:
+                message = f"Its folder has another content now, so it was unloaded: {model.path}. Load it again: it gets a name of its own."
+                self._unload(model, message)
             elif model.kind == "adapter" and (before is None or before.path != model.path):
                 with contextlib.suppress(OSError):
                     self.contents[model.id] = fingerprint(model.path)
@@ -136,10 +141,9 @@ class VllmServer:
         write_server(self.context.directory, self.plan, models, self.contents)
         self.served = models
 
-    def _unload_lost(self, model: ServedModel) -> None:
+    def _unload(self, model: ServedModel, message: str) -> None:
         with contextlib.suppress(LuthierError):
             asyncio.run(unload_adapter(self.endpoint, model.id))
-        message = f"Its folder was deleted, so it was unloaded: {model.path}"
         self.context.event("adapter", name=model.id, path=str(model.path), ok=False, message=message)
 
     def pin(self, name: str) -> None:
@@ -204,7 +208,19 @@ class VllmServer:
         planned = next((adapter for adapter in self.plan.adapters if (adapter.name, str(adapter.path)) == (card.id, card.root)), None)
         run = planned.run if planned is not None and planned.run is not None else run_of(Path(card.root))
         missing = not (Path(card.root) / "adapter_model.safetensors").is_file()
-        return ServedModel(card.id, "adapter", Path(card.root), run, card.id in pinned, missing)
+        changed = not missing and self._is_changed(card.id, Path(card.root))
+        return ServedModel(card.id, "adapter", Path(card.root), run, card.id in pinned, missing, changed)
+
+    def _is_changed(self, name: str, path: Path) -> bool:
+        """Whether the folder that an adapter was loaded from holds another one by now; read only where it was written to."""
+        with contextlib.suppress(OSError):
+            stat = (path / "adapter_model.safetensors").stat()
+            written = (stat.st_mtime_ns, stat.st_ino)
+            was_served = any((model.id, model.path) == (name, path) for model in self.served)
+            if was_served and written != self._written.get(name) and fingerprint(path) != self.contents.get(name):
+                return True
+            self._written[name] = written
+        return False
 
 
 def main(context: WorkerContext) -> None:

@@ -66,6 +66,8 @@ _KEY_NAMES = {
     "equals_sign": "=",
     "minus": "-",
     "comma": ",",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "full_stop": ".",
 }
 
@@ -151,6 +153,8 @@ ACTIONS: list[Action] = [
     Action("chat.fold", "thoughts", "Show or fold reasoning and tool calls.", "t"),
     Action("chat.previous_turn", "turn before", "Choose the turn before.", "left_square_bracket"),
     Action("chat.next_turn", "turn after", "Choose the turn after.", "right_square_bracket"),
+    Action("chat.previous_version", "version before", "Show the answer that stood in this place before.", "less_than_sign,comma"),
+    Action("chat.next_version", "version after", "Show the answer that stood in this place after it.", "greater_than_sign,full_stop"),
     Action("chat.left", "pane left", "To the pane on the left.", "left,h"),
     Action("chat.right", "pane right", "To the pane on the right.", "right,l"),
     Action("chat.model", "model", "Another model for this pane: served, a run, a checkpoint, or a hosted one.", "m", footer=True),

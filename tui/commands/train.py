@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.markup import escape
+from rich.text import Text
 
 from jobs.giving_way import SETTING
 from jobs.job import Job, find
@@ -19,16 +20,18 @@ from models import registry
 from models.builtin import BUILTIN
 from serve import launch as serving
 from trainer import launch
+from trainer.memory.cards import card, what_if
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
-from tui import one_gpu
+from tui import memory_text, one_gpu, run_plan
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.serve import wait_until_ready
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.figures import duration, size
 from tui.future_server import future_server, show_future_server
+from tui.memory_text import Line
 from tui.one_gpu import CHOICES, Choice, open_question
 from tui.quick_chat import HOST, have_it_serve, once_ready, server_job
 from tui.server_plan import as_json as plan_as_json
@@ -39,20 +42,26 @@ _ASK_SECONDS = 5.0
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--memory", "with_memory", is_flag=True, help="Add what would fit on which card: bits, checkpointing, batches, lengths.")
 @json_option
-def plan(recipe: Path, as_json: bool) -> None:
-    """What a recipe comes to on this machine: model, data, steps, how it will be served; of a sweep, how many runs and what varies. Nothing
-    runs."""
+def plan(recipe: Path, with_memory: bool, as_json: bool) -> None:
+    """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it will be served; of a sweep, how many
+    runs and what varies. Nothing runs."""
     sweep = load_sweep(recipe)
     plans = sweep.plans()
     first = plans[0]
     served = future_server(first.model, Path(first.model_directory), sweep.members[0].recipe.lora.r)
+    cards = what_if(sweep.members[0].recipe, first) if with_memory else None
     if as_json:
-        print_json(sweep_json(sweep, plans) if sweep.axes else {**first.to_json(), "serving": plan_as_json(served, sys.executable)})
+        fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
+        one = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
+        print_json(sweep_json(sweep, plans) if sweep.axes else one)
         return
     if sweep.axes:
         show_sweep(sweep, plans)
     show_plan(first)
+    if cards is not None:
+        _show("what fits", memory_text.cards(sweep.members[0].recipe, cards))
     show_future_server(served)
 
 
@@ -174,18 +183,21 @@ def show_plan(made: Plan) -> None:
     table = plain_table("", "")
     rows = {
         "model": f"{made.model} [dim]{made.model_directory}[/]",
-        "data": _data(made),
+        "data": run_plan.data(made),
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
-        "engine": f"{made.engine} on {'one GPU' if made.device == 'gpu' else 'the CPU'}",
-        "batch": f"{made.global_batch} conversations a step ({made.micro_batch} at a time, accumulated {made.accumulation} times)",
-        **({"memory": made.repaired} if made.repaired else {}),
-        "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
-        "evaluation": _evaluation(made),
+        "engine": run_plan.engine(made),
+        "settings": run_plan.settings(made),
+        "batch": run_plan.batch(made),
+        "length": run_plan.length(made),
+        "evaluation": run_plan.evaluation(made),
         "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
     }
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     out.print(table)
+    _show("memory", memory_text.parts(made, card()))
+    _show("why", memory_text.reasons(made))
+    _show("tried", memory_text.choices(made))
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in made.policies:
         choice = f"[bold]{policy['choice']}[/]" if policy["changed"] else policy["choice"]
@@ -194,23 +206,26 @@ def show_plan(made: Plan) -> None:
     out.print(policies)
 
 
-def _data(made: Plan) -> str:
-    if not made.conversations:
-        return "[dim]counted by the run[/]"
-    about = "" if made.exact else "about "
-    return f"{about}{made.conversations:,} conversations, {made.heldout:,} of them held out for evaluation"
+_STYLES = {
+    "dim": "dim",
+    "bold": "bold",
+    "good": "green",
+    "blue": "blue",
+    "green": "green",
+    "amber": "yellow",
+    "red": "red",
+    "yellow": "cyan",
+}
 
 
-def _evaluation(made: Plan) -> str:
-    outlook = made.evaluation
-    if not outlook["evaluations"]:
-        return "[dim]none[/]" if made.conversations else "[dim]told by the run[/]"
-    times = f"{outlook['evaluations']} times, the first before any training"
-    loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
-    answers = f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens" if outlook["answers"] else ""
-    metrics = f" for {', '.join(outlook['metrics'])}" if outlook["metrics"] else " to read"
-    asked = f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)" if answers else ""
-    return f"{times}: {', '.join(part for part in (loss, asked) if part)}"
+def _show(title: str, lines: list[Line]) -> None:
+    """Lines under a title of their own; nothing if there are none."""
+    if not lines:
+        return
+    out.print(f"[dim]{title}[/]")
+    for line in lines:
+        out.print("  ", *(Text(text, _STYLES.get(role, "")) for text, role in line), sep="", soft_wrap=True)
+    out.print()
 
 
 def _format(found: dict[str, Any]) -> str:

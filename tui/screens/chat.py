@@ -263,6 +263,8 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
             "fold": lambda: on_side and not session.empty,
             "previous_turn": lambda: on_side and pane.last is not None,
             "next_turn": lambda: on_side and pane.last is not None,
+            "previous_version": lambda: quiet and on_side and self.other_version(-1) is not None,
+            "next_version": lambda: quiet and on_side and self.other_version(1) is not None,
             "left": lambda: on_side and len(session.panes) > 1,
             "right": lambda: on_side and len(session.panes) > 1,
             "copy": lambda: not writing and not session.empty,

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from jobs import processes
 from jobs.files import write_atomic
-from jobs.home import home
+from jobs.home import home, jobs_directory
 from jobs.job import Job
 from jobs.spec import BesideServer, Spec
 
@@ -36,11 +36,17 @@ class Wish:
 @dataclass(frozen=True)
 class Resting:
     """What a job that rests had and will have again: `slots`, and what must be free on each GPU for that. `wakes` says when: not by itself;
-    once no run waits for the slots; or before everybody who waits, since somebody wants it now."""
+    once no run waits for the slots; or before everybody who waits, since somebody wants it now. `by`: the job for which it rests."""
 
     slots: list[str]
     gpu_bytes: int
     wakes: Literal["no", "after runs", "first"]
+    by: str = ""
+
+    def must_wait(self) -> bool:
+        """Whether the job for which it rests still waits, for somebody else to give way, too: until then the slots stay free for it."""
+        asker = Job(jobs_directory() / self.by)
+        return self.wakes == "after runs" and bool(self.by) and asker.order is not None and asker.supervisor() is not None
 
 
 def ask(job: Job, wish: Wish) -> None:

@@ -187,8 +187,8 @@ class Supervisor:
             self._let_go()
         if resting.wakes == "no":
             return False
-        taken = self._taker.take()
-        if isinstance(taken, slots.Wait):
+        taken = None if resting.must_wait() else self._taker.take()
+        if taken is None or isinstance(taken, slots.Wait):
             return True
         self._locks = taken
         self._append("slots_taken", slots=slots.slot_names(taken))
@@ -217,7 +217,7 @@ class Supervisor:
             spec = Spec(**order)
             settings = {key: str(self.job.directory) if value == "{job}" else value for key, value in spec.settings.items()}
             try:
-                submit(Spec(**{**order, "settings": settings}))
+                submit(Spec(**{**order, "settings": settings, "beside_server": spec.beside_server or self.spec.beside_server}))
             except (LuthierError, OSError) as error:
                 self.log.append("then_failed", name=spec.name, message=str(error))
 

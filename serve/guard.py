@@ -139,6 +139,7 @@ class Guard:
         route, problem = (scope.get("method"), scope.get("path")), ""
         if route == DRAIN_ROUTE:
             self._traffic.draining = True
+            await self._rest.change({"why": self._rest.why and STOPPING.message})  # nobody is held any more
         elif route == REST_ROUTE:
             await self._rest.change(await _order_in(receive))
         elif route in (PIN_ROUTE, UNPIN_ROUTE):

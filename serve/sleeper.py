@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from jobs import giving_way, queue, slots
@@ -108,7 +109,7 @@ class Sleeper:
             self._stay_awake(wish, error)
             return
         freed = max(0, self._free() - before) or self._job.spec.gpu_bytes
-        self._wakes = Resting(self._slots, freed, "no")
+        self._wakes = Resting(self._slots, freed, "no", wish.by)
         took = round(time.monotonic() - sleep_began, 2)
         self._rest("after runs" if asker is not None else "no")
         self._look_asleep(None, self._wakes)
@@ -168,7 +169,7 @@ class Sleeper:
     def _rest(self, wakes: Any) -> None:
         assert self._wakes is not None
         with queue.locked():
-            self._wakes = Resting(self._wakes.slots, self._wakes.gpu_bytes, wakes)
+            self._wakes = replace(self._wakes, wakes=wakes)
             giving_way.rest(self._job, self._wakes)
 
     def _tell(self, why: str, hold: bool) -> None:

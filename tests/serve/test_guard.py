@@ -217,3 +217,5 @@ def test_a_request_waits_for_an_engine_that_wakes_and_not_for_one_whose_gpu_is_t
     assert requests_of(guard, rest("It wakes.", hold=True), question, question, rest("")) == [200, 0, 0, 200]
     guard = Guard(Application())
     assert requests_of(guard, rest("It wakes.", hold=True), question, rest("A run trains.")) == [200, 503, 200]
+    guard = Guard(Application())
+    assert requests_of(guard, rest("It wakes.", hold=True), question, http("POST", "/luthier/drain", CONTROL)) == [200, 503, 200]

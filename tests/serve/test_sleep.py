@@ -115,6 +115,8 @@ def test_who_asks_a_server_that_somebody_put_to_sleep_waits_for_it_to_wake(serve
     in_state(server.job, Running)
     put_to_sleep(server.job)
     wake(server.job)
+    giving_way.ask(server.job, giving_way.Wish("rest", by="20261122-0000-gone-0000"))  # a run that does not wait any more
+    wait_for(lambda: giving_way.wish_of(server.job) is None)
     assert isinstance(server.job.state(), Running) and has_gpu() == ["server"]
 
 
@@ -158,27 +160,12 @@ def test_what_follows_a_run_is_made_when_nobody_talks_to_the_server(server: Serv
     assert sleeper.QUIET_SECONDS == 60
 
 
-@pytest.mark.parametrize("choice", ["", "wait", "share"])
-def test_a_run_asks_once_or_waits(server: Server, choice: str) -> None:
-    run = train(beside=choice)
-    waiting = wait_for(lambda: next((event for event in run.events() if event["kind"] == "waiting"), None))
-    assert waiting["waits_for"] == f"{server.job.short_id} on gpu-0"
-    assert waiting.get("servers") == (None if choice == "wait" else [server.job.id])
-    assert isinstance(server.job.state(), Running) and isinstance(run.state(), Queued)
-
-
 def test_the_answer_is_remembered_as_a_setting_and_followed_at_once(server: Server, luthier_home: Path) -> None:
     run = train(beside="")
     wait_for(lambda: any("servers" in event for event in run.events()))
     (luthier_home / "config.toml").write_text(f'{giving_way.SETTING} = "sleep"\n')
     in_state(run, Running)
     assert isinstance(server.job.state(), Asleep)
-
-
-def test_a_run_that_may_share_trains_beside_a_server_if_both_fit(server: Server) -> None:
-    beside = train(beside="share", share_gpu=True, gpu_bytes=1 << 30)
-    in_state(beside, Running)
-    assert sorted(has_gpu()) == ["run", "server"] and isinstance(server.job.state(), Running)
 
 
 @pytest.mark.parametrize(("how", "says"), [("refuse", "the allocator has no sleep"), ("lie", "vLLM says that it is awake all the same.")])
@@ -248,12 +235,6 @@ def test_a_server_that_is_killed_in_its_sleep_leaves_nothing(server: Server, who
     assert [job.id for job in queue.waiting()] == []
     jobs.stop(run)
     wait_for(lambda: has_gpu() == [])
-
-
-def test_a_wish_of_a_run_that_is_gone_is_forgotten(server: Server) -> None:
-    giving_way.ask(server.job, giving_way.Wish("rest", by="20261122-0000-gone-0000"))
-    wait_for(lambda: giving_way.wish_of(server.job) is None)
-    assert isinstance(server.job.state(), Running)
 
 
 def test_sleeping_needs_the_control_key_and_is_luthiers_to_say(server: Server) -> None:

@@ -7,7 +7,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
-from jobs.state import Running, Starting
+from jobs.state import Asleep, Running, Starting
 from tui.actions import Place
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, newest_server, running_count
@@ -58,6 +58,8 @@ def _state_text(rows: list[JobRow], narrow: bool) -> Content:
         parts.append(Content.from_markup(f"[$foreground-muted]{glyphs().queued}[/] {waiting}{'' if narrow else ' waiting'}"))
     if server is not None and isinstance(server.state, Running):
         parts.append(Content.from_markup(f"[$success]{glyphs().running}[/] serving" + ("" if narrow else " $name"), name=server.name))
+    elif server is not None and isinstance(server.state, Asleep):
+        parts.append(Content.from_markup(f"[$secondary]{glyphs().asleep}[/] server asleep"))
     elif server is not None and isinstance(server.state, Starting):
         parts.append(Content.from_markup(f"[$warning]{glyphs().starting}[/] server starting"))
     if not parts:

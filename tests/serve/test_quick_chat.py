@@ -1,0 +1,188 @@
+"""From a run that is done to its first tuned word: the server is started, or found and given the adapter; and what `luthier train` asks.
+
+vLLM has no model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jobs import job as jobs
+from jobs.errors import LuthierError
+from jobs.home import models_directory
+from jobs.job import Job
+from jobs.spec import Spec
+from jobs.state import Asleep, Running
+from serve.planning import ServeOptions
+from serve.servers import Server, running_servers
+from tests.jobs.acting import end_everything, in_state
+from tests.jobs.test_slots import Machine
+from tests.serve.conftest import write_adapter
+from tests.serve.test_life import FAKE_HOME, Starter, say, start
+from tests.serve.test_serve_commands import a_run
+from tests.serve.test_sleep import CHECKOUT, has_gpu, server, train
+from tests.tui import folders
+from trainer import launch as training
+from trainer.recipe import load
+from trainer.sweep import Sweep
+from tui import one_gpu
+from tui.commands import adapters as commands
+from tui.commands.train import settle
+from tui.commands.train import train as train_command
+from tui.quick_chat import have_it_serve, once_ready, server_job
+from tui.serving import server_of
+
+pytestmark = pytest.mark.timeout(90)
+__all__ = ["server", "start"]
+
+
+def tuned_word(run: Job) -> str:
+    found = once_ready(server_job(run))
+    return asyncio.run(say(found, have_it_serve(found, run)))
+
+
+def test_a_server_that_runs_loads_the_adapter_once(start: Starter, base: Path) -> None:
+    found, run = start(), a_run(base)
+    assert server_job(run).id == found.job.id
+    assert tuned_word(run).startswith("captain says")
+    assert have_it_serve(found.refreshed(), run) == "captain"
+    again = a_run(base)
+    assert have_it_serve(found.refreshed(), again) == again.id  # another run of the same name
+
+
+def test_without_one_it_is_started_with_the_adapter(start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServeOptions, "device", "cpu")
+    run = a_run(base)
+    job = server_job(run)
+    try:
+        assert server_job(run).id == job.id  # pressed twice
+        found = once_ready(job)
+        assert [model.id for model in found.models] == ["base", "tiny", "captain"]
+        assert tuned_word(run).startswith("captain says")
+        assert server_of(base.resolve(), "127.0.0.1") is not None
+    finally:
+        end_everything(job)
+
+
+def test_one_that_ends_before_it_is_ready_says_why(start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "start")
+    found = start(ready=False)
+    with pytest.raises(LuthierError, match="no room for this model"):
+        once_ready(found.job)
+
+
+def test_one_that_sleeps_is_woken_for_it(server: Server, base: Path) -> None:
+    assert CliRunner().invoke(commands.server, ["sleep"]).exit_code == 0
+    assert isinstance(server.job.state(), Asleep)
+    assert CliRunner().invoke(commands.server, ["status"]).exit_code == 0
+    assert tuned_word(a_run(base)).startswith(("captain says", "2"))
+    assert isinstance(server.job.state(), Running)
+
+
+def test_wake_says_what_it_waits_for(server: Server) -> None:
+    run = train()
+    in_state(run, Running)
+    in_state(server.job, Asleep)
+    answer = CliRunner().invoke(commands.server, ["wake", server.job.id])
+    assert answer.exit_code == 0 and f"wakes when {run.id} is done" in answer.output
+    jobs.stop(run)
+    in_state(server.job, Running)
+    answer = CliRunner().invoke(commands.server, ["wake"])
+    assert "is awake" in answer.output
+
+
+def test_on_a_cpu_the_commands_say_why_not(start: Starter) -> None:
+    start()
+    for command in ("sleep", "wake"):
+        error = CliRunner().invoke(commands.server, [command]).exception
+        assert isinstance(error, LuthierError) and "sleep mode is for GPUs" in error.message
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_train_lets_the_server_sleep(server: Server, luthier_home: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    """By --server, for this run; or by the answer, for later ones too. What follows the run does the same."""
+    follows = Spec(kind="certify", name="proof", module="fake_worker", settings={"conduct": "well"}, slots=["gpu"])
+    run = train("steps", beside="", gpu_bytes=1 << 30, then=[vars(follows)])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.prompt", lambda *arguments, **options: "sleep")
+    settle([run], None if asked else "sleep")
+    in_state(run, Running)
+    assert has_gpu() == ["run"]
+    config = luthier_home / "config.toml"
+    assert (tomllib.loads(config.read_text()) if config.exists() else {}) == ({"training_beside_server": "sleep"} if asked else {})
+
+
+def test_without_a_terminal_train_says_how_to_answer(
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(beside="", gpu_bytes=1 << 30)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    settle([run], None)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "holds the GPU that steps waits for." in told and "--server sleep|share|wait" in told
+
+
+def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
+    start: Starter, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{CHECKOUT}:{CHECKOUT / 'tests' / 'fakes'}")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f"name = 'captain'\nmodel = '{base}'\ndata = ['data.jsonl']\n")
+    servers_before: list[str] = []
+
+    def train_it(sweep: Sweep) -> list[Job]:
+        servers_before.extend(server.job.id for server in running_servers())
+        settings = {"conduct": "well", "sweep": {}, "model": str(base), "model_directory": str(base)}
+        run = jobs.create(Spec("run", "captain", "fake_worker", settings=settings))
+        write_adapter(run.directory / "adapter")
+        jobs.start(run)
+        return [run]
+
+    monkeypatch.setattr("tui.commands.train.start_sweep", train_it)
+    answer = CliRunner().invoke(train_command, [str(recipe), "--then", "chat"])
+    try:
+        assert answer.exit_code == 0, answer.output + repr(answer.exception)
+        (server,) = running_servers()
+        assert servers_before == [server.job.id] and f"captain answers at {server.base_url}/v1" in " ".join(answer.output.split())
+        assert asyncio.run(say(server, "captain")).startswith("captain says")
+    finally:
+        for job in jobs.all_jobs("server"):
+            end_everything(job)
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """A real recipe's run, in the queue of a machine with one GPU of 80 GB."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    Machine(tmp_path).has(40_000)
+    folders.base_model(models_directory() / "builtin")
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ahoy"}]
+    (tmp_path / "data.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    job = folders.make_job("ann", 1, age=100)
+    (job.directory / "recipe.toml").write_text(f"name = 'ann'\ndata = ['{tmp_path}/data.jsonl']\n[train]\nmax_length = 128\n")
+    training.run_spec(load(job.directory / "recipe.toml")).replace(job.directory)
+    folders.wait_in_queue(job, 1, ago=50)
+    with folders.held(job):
+        yield Job(job.directory)
+
+
+def test_sharing_is_written_into_recipe_and_orders(waiting: Job) -> None:
+    one_gpu.answer(waiting, "share", remember=False)
+    changed = Job(waiting.directory)
+    assert (changed.spec.share_gpu, changed.spec.beside_server) == (True, "share")
+    assert changed.spec.gpu_bytes > waiting.spec.gpu_bytes  # all that it takes must be free, not only the least
+    assert training.frozen_recipe(changed).share_gpu
+
+
+def test_sharing_is_refused_where_both_do_not_fit(waiting: Job, tmp_path: Path) -> None:
+    Machine(tmp_path).has(500)
+    before = Spec.read(waiting.directory)
+    with pytest.raises(LuthierError, match=r"524\.3 MB are free beside the server") as refusal:
+        one_gpu.answer(waiting, "share", remember=True)
+    assert refusal.value.title == "Both do not fit" and Spec.read(waiting.directory) == before and one_gpu.remembered() == ""

@@ -84,10 +84,11 @@ class AnswerRows:
             index -= len(part)
         raise IndexError(index)
 
-    def advance(self) -> bool:
-        """Take what has come since. Returns whether anything changed."""
+    def advance(self) -> int | None:
+        """Take what has come since. Returns the first row that may have changed, None if nothing has."""
         if self._finished:
-            return False
+            return None
+        first = len(self._prompt)
         if not self.answer.answering:
             self._finished = True
             thoughts, said = split_thinking(self.answer.text)
@@ -99,12 +100,14 @@ class AnswerRows:
             said = self._thinking.take("".join(pieces))
             if said:
                 changed = self._flowing.append(said)
+                first += len(self._above) + min(changed, len(self._said))
                 self._said[changed:] = [self._strip(row, "text") for row in self._flowing.rows[changed:]]
         if self.answer.answering and (self.answer.reasoning or self._thinking.thoughts):
             thoughts = "".join(self.answer.reasoning) + self._thinking.thoughts
             self._above = self._thought_rows(thoughts, open_ended=not self._said)
+            first = len(self._prompt)
         self._below = self._rows_below()
-        return True
+        return first
 
     # Parts
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import BindingType
 from textual.geometry import Region, Size
@@ -173,7 +174,7 @@ class Transcript(ScrollView, can_focus=True):
         row = y + round(self.scroll_y)
         width = self.size.width
         if not self._starts or row >= self.virtual_size.height:
-            return Strip.blank(width, self._styles.get("text"))
+            return Strip.blank(width, self._styles.get("text", Style.null()))
         source = self._row(row)
         selection = self.text_selection
         if selection is None:

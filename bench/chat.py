@@ -2,13 +2,14 @@
 
 The app runs on a 140x40 pseudo-terminal against the fake server, which is a process of its own. Both panes get 600 tokens at 100 tokens/s,
 and what comes is written to chats.db all the while. Printed, as JSON: the share of one core that the app took while it streamed (user and
-system time from /proc), the time from the request to the first token's receipt with a server that answers at once, and from that receipt to
-the token's bytes on the terminal (one clock: Linux).
+system time from /proc), the time from the request to the first token's receipt with a server that answers at once, in the app and in a bare
+client that asks two answers at once just before, and from that receipt to the token's bytes on the terminal (one clock: Linux).
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import fcntl
 import json
 import os
@@ -25,6 +26,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
 from tests.fakes.openai_server import FAKE_KEY
@@ -98,6 +101,26 @@ class Terminal:
         os.close(self.descriptor)
 
 
+async def bare(url: str) -> list[float]:
+    """Milliseconds to the first token of two answers at once, with nothing around them but httpx."""
+    body = {"messages": [{"role": "user", "content": "go"}], "stream": True, "max_tokens": TOKENS}
+    tls = httpx.create_ssl_context(verify=False)
+
+    async def first(model: str) -> float:
+        started = time.monotonic()
+        headers = {"Authorization": f"Bearer {FAKE_KEY}"}
+        async with (
+            httpx.AsyncClient(headers=headers, verify=tls, trust_env=False) as client,
+            client.stream("POST", f"{url}/v1/chat/completions", json={"model": model, **body}) as response,
+        ):
+            async for block in response.aiter_bytes():
+                if b'"content"' in block:
+                    break
+            return 1000 * (time.monotonic() - started)
+
+    return list(await asyncio.gather(first("base"), first("captain")))
+
+
 def one_turn(terminal: Terminal, record: Path) -> dict[str, Any]:
     record.write_text("")
     terminal.painted = b""
@@ -130,7 +153,11 @@ def measure(turns: int) -> dict[str, Any]:
             try:
                 terminal.wait_for(b"sk all", 1, 20)
                 terminal.drain(1.0)
-                results = [one_turn(terminal, Path(home) / "record.jsonl") for _ in range(turns)]
+                asyncio.run(bare(url))
+                results, bares = [], []
+                for _ in range(turns):
+                    bares += asyncio.run(bare(url))
+                    results.append(one_turn(terminal, Path(home) / "record.jsonl"))
                 before = terminal.cpu_seconds()
                 terminal.drain(5.0)
                 idle = (terminal.cpu_seconds() - before) / 5
@@ -145,6 +172,8 @@ def measure(turns: int) -> dict[str, Any]:
         "cpu_share_streaming": [round(result["cpu_share"], 3) for result in results],
         "cpu_share_idle": round(idle, 3),
         "first_token_to_receipt_ms": {"median": round(statistics.median(receipts), 1), "worst": round(max(receipts), 1)},
+        "bare_client_ms": {"median": round(statistics.median(bares), 1), "worst": round(max(bares), 1)},
+        "added_to_receipt_ms": round(statistics.median(receipts) - statistics.median(bares), 1),
         "receipt_to_paint_ms": {"median": round(statistics.median(paints), 1), "worst": round(max(paints), 1)},
     }
 

@@ -11,12 +11,15 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import LuthierError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 ChatMessage = dict[str, Any]
@@ -302,6 +305,14 @@ async def _call(endpoint: Endpoint, method: str, path: str, body: dict[str, Any]
         return await response.aread()
 
 
+@cache
+def _tls(encrypted: bool) -> ssl.SSLContext:
+    """Made once: loading the certificates costs more than a token, and httpx wants a context without encryption, too."""
+    import httpx
+
+    return httpx.create_ssl_context(verify=encrypted)
+
+
 @asynccontextmanager
 async def _request(
     endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, seconds: float
@@ -311,8 +322,8 @@ async def _request(
 
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
-    # Certificates are loaded only where they are used (it costs more than a token); proxies are not for servers of our own.
-    verify, url, proxies = endpoint.base_url.startswith("https:"), endpoint.base_url, endpoint.hosted
+    # Proxies are not for servers of our own.
+    verify, url, proxies = _tls(endpoint.base_url.startswith("https:")), endpoint.base_url, endpoint.hosted
     try:
         async with (
             httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, verify=verify, trust_env=proxies) as client,

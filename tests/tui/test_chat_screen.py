@@ -176,6 +176,16 @@ async def test_follows_the_end_only_while_there(server: FakeServer) -> None:
         assert left.scroll_y == left.max_scroll_y > 100
 
 
+async def test_without_colours(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    server.answer = lambda model, messages: "# Knots\n\n- a `bowline`\n\n> a reef"
+    async with chat(server) as (pilot, screen):
+        assert pilot.app.no_color
+        await ask(pilot, screen, "Hi")
+        assert "a bowline" in shown(screen, 0)
+        await pilot.press("f4")
+
+
 async def test_without_a_server_nothing_dead_is_offered() -> None:
     async with make_app(lambda: None).run_test(size=(80, 24)) as pilot:
         await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot)

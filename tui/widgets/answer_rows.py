@@ -13,7 +13,7 @@ from textual.strip import Strip
 from serve.chats.turns import Answer, Failed, Given, Waiting, Writing
 from serve.chats.words import figures
 from tui.chat_marks import Mark, Marked
-from tui.chat_text import call_line, dotted, dotted_rows, key_of, thought_line
+from tui.chat_text import call_line, dotted_rows, key_of, thought_line
 from tui.glyphs import glyphs
 from tui.widgets.answer import FlowingText, visible, wrap
 from tui.widgets.markdown import markdown_rows
@@ -84,10 +84,11 @@ class AnswerRows:
             index -= len(part)
         raise IndexError(index)
 
-    def advance(self) -> bool:
-        """Take what has come since. Returns whether anything changed."""
+    def advance(self) -> int | None:
+        """Take what has come since. Returns the first row that may have changed, None if nothing has."""
         if self._finished:
-            return False
+            return None
+        first = len(self._prompt)
         if not self.answer.answering:
             self._finished = True
             thoughts, said = split_thinking(self.answer.text)
@@ -99,12 +100,14 @@ class AnswerRows:
             said = self._thinking.take("".join(pieces))
             if said:
                 changed = self._flowing.append(said)
+                first += len(self._above) + min(changed, len(self._said))
                 self._said[changed:] = [self._strip(row, "text") for row in self._flowing.rows[changed:]]
         if self.answer.answering and (self.answer.reasoning or self._thinking.thoughts):
             thoughts = "".join(self.answer.reasoning) + self._thinking.thoughts
             self._above = self._thought_rows(thoughts, open_ended=not self._said)
+            first = len(self._prompt)
         self._below = self._rows_below()
-        return True
+        return first
 
     # Parts
 
@@ -144,9 +147,9 @@ class AnswerRows:
         rows, place = [], 0
         for paragraph in "".join(text for text, _ in spans).split("\n"):
             for row in wrap(paragraph, self.width):
-                segments, start = [], 0
-                for end in range(1, len(row) + 1):
-                    if end == len(row) or marks[place + end] != marks[place + start]:
+                segments, start, drawn = [], 0, len(row.rstrip())  # a space that hangs over the edge has no mark
+                for end in range(1, drawn + 1):
+                    if end == drawn or marks[place + end] != marks[place + start]:
                         segments.append(
                             Segment(row[start:end], self._styles["text" if marks[place + start] == "plain" else marks[place + start]])
                         )
@@ -172,8 +175,8 @@ class AnswerRows:
                 rows += self._paragraph(f"{glyphs().failed} {error.title}", "error")
                 rows += self._paragraph(error.message, "text")
                 ways = (("retry", "asks again"), ("settings", "settings"), ("clear", "new chat"))
-                again = dotted([*self._version(), *(f"{key_of(f'chat.{name}')} {what}" for name, what in ways)])
-                return [*rows, *self._paragraph(f"{error.hint}\n{again}", "faint"), self._strip("", "text")]
+                again = dotted_rows([*self._version(), *(f"{key_of(f'chat.{name}')} {what}" for name, what in ways)], self.width)
+                return [*rows, *self._paragraph("\n".join([error.hint, *again]), "faint"), self._strip("", "text")]
             case _:
                 gap = [self._strip("", "text")] if self._said else []
                 told = figures(self.answer) if not self._look.hidden or isinstance(self.answer.state, Given) else []

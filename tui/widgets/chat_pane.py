@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Self
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
@@ -41,6 +43,13 @@ class ChatPane(Vertical):
         self._record = record
         self._worker: Worker[None] | None = None
         self._shown_state = ""
+        self._only_edge = False
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """A new text on the lower edge has that row drawn, not the whole frame: an answer's first token waits for it."""
+        if self._only_edge and self.size:
+            regions = (Region(-self.content_offset.x, self.size.height, self.outer_size.width, 1),)
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def compose(self) -> ComposeResult:
         yield Static(classes="before")
@@ -56,8 +65,11 @@ class ChatPane(Vertical):
     def show_progress(self) -> None:
         """Show what has come, and whether more is coming."""
         state = self._state_text()
-        if state != self._shown_state:  # setting it draws the whole frame again, the same text too
-            self._shown_state = self.border_subtitle = state
+        if state != self._shown_state:
+            self._shown_state = state
+            self._only_edge = True
+            self.border_subtitle = state
+            self._only_edge = False
         self.set_class(not self.conversation.answers, "-empty")
         self.transcript.advance()
 

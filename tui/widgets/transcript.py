@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import BindingType
 from textual.geometry import Region, Size
@@ -96,16 +97,17 @@ class Transcript(ScrollView, can_focus=True):
         kept = 0
         while kept < min(len(answers), len(self._rows)) and self._rows[kept].answer is answers[kept]:
             kept += 1
-        changed = kept < len(answers) or kept < len(self._rows)
-        if changed:
+        if kept < len(answers) or kept < len(self._rows):
             code_theme = "monokai" if self.app.current_theme.dark else "friendly"
             self._rows[kept:] = [AnswerRows(answer, self._text_width, self._styles, code_theme, self.look) for answer in answers[kept:]]
+            self._measure(0)
         elif self._rows:
             changed = self._rows[-1].advance()
-        if changed:
-            self._measure()
+            if changed is not None:
+                self._measure(self._starts[-1] + changed)
 
-    def _measure(self) -> None:
+    def _measure(self, changed: int) -> None:
+        """Count the rows, and have those from `changed` on drawn: all that are shown, where they move."""
         height = 0
         self._starts = []
         for rows in self._rows:
@@ -114,9 +116,14 @@ class Transcript(ScrollView, can_focus=True):
         # Said without the layout of the whole screen that `virtual_size = ` asks for: rows are added inside, nothing else moves.
         self.set_reactive(Transcript.virtual_size, Size(self._text_width, height))
         self.vertical_scrollbar.window_virtual_size = height
+        before = self.scroll_y
         self.scroll_y = min(self.scroll_y, self.max_scroll_y)
         self._keep_to_end()
-        self.refresh()
+        top = max(0, changed - round(self.scroll_y))
+        if top and self.scroll_y == before:
+            self.refresh(Region(0, top, self.size.width, max(0, self.size.height - top)))
+        else:
+            self.refresh()
 
     def _keep_to_end(self) -> None:
         if self._following:
@@ -167,7 +174,7 @@ class Transcript(ScrollView, can_focus=True):
         row = y + round(self.scroll_y)
         width = self.size.width
         if not self._starts or row >= self.virtual_size.height:
-            return Strip.blank(width, self._styles.get("text"))
+            return Strip.blank(width, self._styles.get("text", Style.null()))
         source = self._row(row)
         selection = self.text_selection
         if selection is None:

@@ -22,6 +22,7 @@ RECIPE = """
 engine = "{engine}"
 model = "{model}"
 data = ["{data}"]
+certify = false
 [train]
 epochs = {epochs}
 learning_rate = 1e-2

@@ -8,6 +8,7 @@ INSTALLED := .venv/.installed-$(SET)
 INSTALLED_DEV := .venv/.installed-dev
 
 export PYTHON
+unexport PYTHONDONTWRITEBYTECODE # where it is set, each of hundreds of processes would compile all of Luthier and of the tests again
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install dev demo run test check format lint types layers caps fast real lock lock-check clean

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs import processes
-from jobs.job import Job, all_jobs, stop, wait
+from jobs.job import Job, all_jobs, find, stop, wait
 from jobs.state import Done, Queued, Running, Starting
 from models.registry import prepare_builtin, resolve
+from serve.certificate.launch import certify
 from serve.launch import ServeOptions, serve
 from serve.servers import Server, running_servers
 from tests.real.forks import Forks
 from tests.real.random_adapter import write_random_adapter
 
+ROOT = Path(__file__).parents[2]
+LUTHIER = [sys.executable, "-P", "-m", "tui.cli"]
 START_SECONDS = 240.0
+TEXTS = ["The capital of France is Paris.", "A lute has many strings, and a violin has four.", "Grüße aus Köln! 1 + 1 = 2"]
 
 
 def wait_until_running(job: Job) -> Server:
@@ -48,6 +55,18 @@ def assert_gone(pids: list[int], seconds: float = 15.0) -> None:
     while left := [pid for pid in pids if pid in processes.parents()]:
         assert time.monotonic() < deadline, {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left}
         time.sleep(0.1)
+
+
+def vllm_pid(job: Job) -> int:
+    """The pid of vLLM's API server."""
+    worker = next(event["pid"] for event in job.events() if event["kind"] == "started")
+    return next(pid for pid in processes.descendants(worker) if b"--served-model-name" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,8 +96,20 @@ def random_adapter(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def server(random_adapter: Path) -> Iterator[Server]:
+def merged(random_adapter: Path, builtin_model: Path) -> dict[str, Any]:
+    """What the command says of the merged model `noisy-merged`."""
+    command = [*LUTHIER, "merge", "--base", "builtin", "--adapter", str(random_adapter), "--name", "noisy-merged", "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    told: dict[str, Any] = json.loads(answer.stdout)
+    return told
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, random_adapter: Path) -> Iterator[Server]:
     """A server of the built-in model and the random adapter `noisy`, started and stopped as a user would."""
+    if any("demo" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        request.getfixturevalue("demo")  # first: it would ask this server and start none of its own
     job = serve("builtin", [("noisy", random_adapter, None)], options=ServeOptions(tool_parser="hermes"))
     try:
         yield wait_until_running(job)
@@ -89,35 +120,37 @@ def server(random_adapter: Path) -> Iterator[Server]:
         assert_gone(pids)
 
 
-ROOT = Path(__file__).parents[2]
-LUTHIER = [sys.executable, "-P", "-m", "tui.cli"]
-
-
-def in_a_terminal_that_is_killed(*arguments: str, seconds: float) -> None:
-    """Run a command in a pseudo-terminal, and kill its whole session, as closing the window and more would."""
+def in_a_terminal_that_is_killed(*arguments: str, once: Callable[[], bool]) -> None:
+    """Run a command in a pseudo-terminal, and kill its whole session at some moment, as closing the window and more would."""
     master, slave = pty.openpty()
     terminal = subprocess.Popen([*LUTHIER, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
     os.close(slave)
-    time.sleep(seconds)
+    while not once():
+        assert terminal.poll() is None
+        time.sleep(0.05)
     os.killpg(terminal.pid, signal.SIGKILL)
     terminal.wait()
     os.close(master)
 
 
 @pytest.fixture(scope="session")
-def captain_run(builtin_model: Path) -> Job:
-    """A run on the sample data, started from a terminal that is killed meanwhile. Its certificate is made by itself, afterwards."""
-    in_a_terminal_that_is_killed("train", str(ROOT / "examples" / "captain" / "recipe.toml"), "--follow", seconds=8.0)
-    (job,) = (job for job in all_jobs("run") if job.spec.name == "captain")
-    assert wait(job, 900)
-    assert isinstance(job.state(), Done), job.state()
-    return job
+def demo(builtin_model: Path) -> dict[str, Any]:
+    """What `luthier demo --json` told. Its run is the session's run on the sample data."""
+    answer = subprocess.run([*LUTHIER, "demo", "--json"], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    told: dict[str, Any] = json.loads(answer.stdout)
+    return told
+
+
+@pytest.fixture(scope="session")
+def captain_run(demo: dict[str, Any]) -> Job:
+    return find(demo["run"])
 
 
 @pytest.fixture(scope="session")
 def captain_certificate(captain_run: Job) -> Job:
     """The job that certified it."""
-    (job,) = (job for job in all_jobs("certify") if job.spec.settings["run"] == str(captain_run.directory))
+    job = certify(captain_run)
     assert wait(job, 600)
     assert isinstance(job.state(), Done), f"{job.state()}\n{job.log_path.read_text()[-4000:]}"
     return job

@@ -23,6 +23,7 @@ RECIPE = """
 engine = "{engine}"
 model = "{model}"
 data = ["{data}"]
+certify = false
 [train]
 epochs = {epochs}
 learning_rate = 1e-2

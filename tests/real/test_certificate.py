@@ -81,7 +81,6 @@ def loaded(server: Server, name: str, adapter: Path) -> Iterator[None]:
 
 
 def test_the_run_s_own_certificate_is_green(captain_run: Job, captain_certificate: Job) -> None:
-    """Made by itself, after the run: nobody asked for it."""
     state = captain_certificate.state()
     assert isinstance(state, Done) and state.result["verdict"] == "green", state
     told = luthier("certify", captain_run.id, "--show", "--json")

@@ -213,7 +213,7 @@ def luthier(*arguments: str) -> Any:
 def test_a_sweep_runs_one_after_the_other_and_is_compared(runs: Runs) -> None:
     path = runs.folder / "pair.toml"
     recipe = TRAIN.replace("1e-2", "[1e-2, 1e-6]")
-    path.write_text(f'model = "{runs.model}"\ndata = ["{runs.data}"]\n{recipe}[evaluation]\ntimes = 2\nsamples = 0\n')
+    path.write_text(f'model = "{runs.model}"\ndata = ["{runs.data}"]\ncertify = false\n{recipe}[evaluation]\ntimes = 2\nsamples = 0\n')
     told = luthier("train", str(path))
     jobs = [find(run["id"]) for run in told["runs"]]
     assert [job.spec.name for job in jobs] == ["pair-lr1e-2", "pair-lr1e-6"]

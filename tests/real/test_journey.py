@@ -1,4 +1,4 @@
-"""The whole journey through the command line, on real parts only: train, serve with vLLM, compare through the official client."""
+"""The whole journey through the command line, on real parts only: the demo, then its run served, asked and repeated."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ import pytest
 from jobs import job as jobs
 from jobs.errors import LuthierError
 from jobs.job import Job
-from jobs.state import Failed, Queued, Running, Starting, Stopped
+from jobs.state import Done, Failed, Queued, Running, Starting, Stopped
 from models.conversations import read_prompts
+from serve.certificate.launch import certify
 from serve.keys import client_key
 from serve.servers import Server
-from tests.real.conftest import LUTHIER, ROOT
+from tests.real.conftest import LUTHIER, ROOT, in_a_terminal_that_is_killed
+from tests.real.forks import Forks
 from trainer.launch import adapter_directory
 from tui.commands.demo import in_voice
 
@@ -90,11 +92,21 @@ def test_only_the_captains_words_were_trained(run: Job, builtin_model: Path) -> 
         assert tokenizer.decode(trained) == "".join(f"{answer}<|im_end|>" for answer in answers)
 
 
-def test_base_and_tuned_differ_in_the_voice(client: openai.OpenAI) -> None:
+def test_the_demo_reaches_its_shares_and_leaves_no_server(demo: dict[str, Any], run: Job) -> None:
     """At most 10 % of the base's answers are in the captain's voice, at least 80 % of the tuned model's."""
+    print({key: demo[key] for key in ("base_share", "tuned_share", "seconds")})
+    assert demo["base_share"] <= 0.1
+    assert demo["tuned_share"] >= 0.8
+    assert len(demo["answers"]) == 40
+    (server,) = (job for job in jobs.all_jobs("server") if job.spec.name == "captain")
+    assert isinstance(server.state(), Stopped)
+
+
+def test_base_and_tuned_differ_in_the_voice_when_hot_loaded(client: openai.OpenAI) -> None:
+    """A quarter of what the demo asked, which says more: with the run loaded into a server that ran, by the official client."""
     questions: list[list[Any]] = list(read_prompts(CAPTAIN / "heldout.jsonl"))
     assert len(questions) == 20
-    shares = {}
+    voiced = {}
     for model in ("base", "captain"):
 
         def ask(question: list[Any], model: str = model) -> str:
@@ -102,11 +114,10 @@ def test_base_and_tuned_differ_in_the_voice(client: openai.OpenAI) -> None:
             return answer.choices[0].message.content or ""
 
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(ask, questions))
-        shares[model] = sum(map(in_voice, answers)) / len(answers)
-    print(shares)
-    assert shares["base"] <= 0.1
-    assert shares["captain"] >= 0.8
+            voiced[model] = sum(map(in_voice, pool.map(ask, questions[::4])))
+    print(voiced)
+    assert voiced["base"] == 0
+    assert voiced["captain"] >= 4
 
 
 def test_streaming_says_the_same_as_not_streaming(client: openai.OpenAI) -> None:
@@ -127,20 +138,49 @@ def test_chat_answers_from_the_command_line(tuned_server: Server) -> None:
     assert "none of" in luthier("chat", "nix", "-p", "x", status=1)
 
 
-def test_again_repeats_a_run_to_the_last_bit_and_stop_leaves_a_checkpoint(run: Job) -> None:
-    again = jobs.find(luthier("train", "--again", run.id).strip())
+@pytest.fixture(scope="module")
+def short_run(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A run of a few seconds, started from a terminal that is killed as soon as it takes steps."""
+    recipe = tmp_path_factory.mktemp("short") / "short.toml"
+    recipe.write_text(
+        f'name = "short"\nmodel = "{forks.model}"\ndata = ["{forks.data}"]\n[train]\nepochs = 20\nglobal_batch = 4\nmicro_batch = 2\n'
+        "[lora]\nr = 4\ndropout = 0.1\n[heldout]\nat_least = 8\n[evaluation]\ntimes = 1\nsamples = 1\nanswer_tokens = 4\n"
+    )
+
+    def steps() -> bool:
+        return any(isinstance(state := job.state(), Running) and state.step > 0 for job in jobs.all_jobs("run") if job.spec.name == "short")
+
+    in_a_terminal_that_is_killed("train", str(recipe), "--follow", once=steps)
+    (job,) = (job for job in jobs.all_jobs("run") if job.spec.name == "short")
+    assert isinstance(job.state(), Running)
+    assert jobs.wait(job, 120)
+    return job
+
+
+def test_a_run_outlives_its_terminal_and_its_certificate_starts_by_itself(short_run: Job) -> None:
+    assert isinstance(short_run.state(), Done), short_run.state()
+    assert (adapter_directory(short_run) / "adapter_model.safetensors").exists()
+    (certificate,) = (job for job in jobs.all_jobs("certify") if job.spec.settings["run"] == str(short_run.directory))
+    asked_for = certify(short_run)  # while it works there is no second one
+    assert asked_for.id == certificate.id
+    luthier("stop", certificate.id)
+
+
+def test_again_repeats_a_run_to_the_last_bit_and_stop_leaves_a_checkpoint(short_run: Job) -> None:
+    again = jobs.find(luthier("train", "--again", short_run.id).strip())
     while not isinstance(state := again.state(), Running) or state.step < 2:
         assert isinstance(state, Queued | Starting | Running), state
-        time.sleep(0.2)
+        time.sleep(0.02)
     luthier("stop", again.id)
     assert isinstance(again.state(), Stopped)
-    (checkpoint,) = (again.directory / "checkpoints").glob("step-*")
+    checkpoint = max((again.directory / "checkpoints").glob("step-*"))
     assert (checkpoint / "COMPLETE").exists()
     assert (checkpoint / "adapter_model.safetensors").exists()
     losses = [
         [event["loss"] for event in map(json.loads, luthier("log", job.id, "--json").splitlines()) if event["kind"] == "step"]
-        for job in (run, again)
+        for job in (short_run, again)
     ]
+    assert 2 <= len(losses[1]) < len(losses[0])
     assert losses[0][: len(losses[1])] == losses[1]
     with pytest.raises(LuthierError, match="has left none"):
         adapter_directory(again)
@@ -201,19 +241,3 @@ def test_bad_input_on_the_command_line(tmp_path: Path, builtin_model: Path) -> N
     assert "the file is empty" in luthier("plan", str(tmp_path / "r.toml"), status=1)
     assert "No such run" in luthier("serve", "nix", status=1)
     luthier("train", status=2)
-
-
-def test_the_demo_reaches_its_shares_and_leaves_no_server(builtin_model: Path, tmp_path: Path) -> None:
-    """`luthier demo --json` in a home of its own that has the built-in model already."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "builtin").symlink_to(builtin_model)
-    environment = {**os.environ, "LUTHIER_HOME": str(tmp_path)}
-    answer = subprocess.run([*LUTHIER, "demo", "--json"], capture_output=True, text=True, env=environment, check=False)
-    assert answer.returncode == 0, answer.stderr
-    told = json.loads(answer.stdout)
-    print({key: told[key] for key in ("base_share", "tuned_share", "seconds")})
-    assert told["base_share"] <= 0.1
-    assert told["tuned_share"] >= 0.8
-    assert len(told["answers"]) == 40
-    (server,) = [Job(folder) for folder in (tmp_path / "jobs").iterdir() if Job(folder).spec.kind == "server"]
-    assert isinstance(server.state(), Stopped)

@@ -1,4 +1,4 @@
-"""`luthier merge` on the built-in model: PEFT's values, the trained model's answers, served by a real vLLM; killed and stopped as a job."""
+"""`luthier merge` on the built-in model: PEFT's values, the trained model's answers; killed and stopped as a job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 from jobs.events import Follower
@@ -21,24 +20,9 @@ from jobs.state import Done, Failed, Lost, Stopped
 from models.merge import receipt
 from models.merge.merging import partial_directory
 from models.registry import list_models, resolve
-from serve.keys import client_key
-from serve.launch import serve
-from serve.servers import Server
-from tests.real.conftest import LUTHIER, wait_until_running
+from tests.real.conftest import LUTHIER, TEXTS
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
-
-TEXTS = ["The capital of France is Paris.", "A lute has many strings, and a violin has four.", "Grüße aus Köln! 1 + 1 = 2"]
-
-
-@pytest.fixture(scope="module")
-def merged(random_adapter: Path, builtin_model: Path) -> dict[str, Any]:
-    """What the command says of the merged model `noisy-merged`."""
-    command = [*LUTHIER, "merge", "--base", "builtin", "--adapter", str(random_adapter), "--name", "noisy-merged", "--json"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    told: dict[str, Any] = json.loads(answer.stdout)
-    return told
 
 
 def test_it_is_told_and_listed(merged: dict[str, Any], builtin_model: Path) -> None:
@@ -76,31 +60,6 @@ def test_its_values_are_peft_s_rounded_once_and_its_answers_the_adapter_s(
     expected = adapted.merge_and_unload().state_dict()
     written = load_file(f"{merged['path']}/model.safetensors")
     assert [name for name, values in written.items() if not torch.equal(values, expected[name].bfloat16())] == []
-
-
-def log_probabilities(server: Server, model: str, text: str) -> list[float]:
-    """Of each token of a text but the first, as a server computes them."""
-    with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key=client_key()) as client:
-        answer = client.completions.create(model=model, prompt=text, max_tokens=1, echo=True, logprobs=1, temperature=0)
-    assert answer.choices[0].logprobs is not None
-    return [float(value) for value in (answer.choices[0].logprobs.token_logprobs or [])[1:-1] if value is not None]
-
-
-def test_vllm_serves_it_as_it_serves_the_adapter(merged: dict[str, Any], server: Server) -> None:
-    job = serve("noisy-merged", [])
-    try:
-        other = wait_until_running(job)
-        for text in TEXTS:
-            base, adapter, whole = (
-                log_probabilities(where, name, text) for where, name in ((server, "base"), (server, "noisy"), (other, other.models[0].id))
-            )
-            moved = sum(abs(one - two) for one, two in zip(base, adapter, strict=True)) / len(base)
-            apart = sum(abs(one - two) for one, two in zip(whole, adapter, strict=True)) / len(base)
-            print(f"{text!r}: the adapter moves log-probabilities by {moved:.3f}, merging by {apart:.3f}")
-            assert apart < 0.05 * moved + 0.05
-    finally:
-        stop(job)
-        assert wait(job, 60.0)
 
 
 def merge_job(builtin_model: Path, adapter: Path, out: Path) -> Job:

@@ -8,23 +8,17 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.load import judged, load, usage
-from jobs import processes
 from jobs.errors import LuthierError
-from jobs.job import Job, stop, submit, wait
-from jobs.spec import Spec
-from jobs.state import Failed, Lost, Queued, Starting, Stopped
 from serve.client import (
     Delta,
     Finished,
@@ -39,10 +33,9 @@ from serve.client import (
 from serve.compare import ask_all
 from serve.guard import CLIENT_ROUTES
 from serve.keys import client_key, control_key
-from serve.launch import ServeOptions, attach, detach, make_plan, pin, serve, unpin
-from serve.ports import is_free
-from serve.servers import Server, current_server, running_servers
-from tests.real.conftest import assert_gone, wait_until_running, worker_and_below
+from serve.launch import attach, detach, pin, serve, unpin
+from serve.servers import Server, current_server
+from tests.real.conftest import free_port, vllm_pid, worker_and_below
 from tests.real.random_adapter import write_random_adapter
 from tests.serve.attacks import opened
 from tui.serve_snippets import LANGUAGES, Language, snippet
@@ -51,24 +44,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 GREEDY = Sampling(temperature=0.0, max_tokens=16)
-
-
-Start = Callable[[Job], Job]
-
-
-@pytest.fixture
-def cleaned_up() -> Iterator[Start]:
-    """Names jobs that are stopped after the test, however it ends."""
-    started: list[Job] = []
-
-    def remember(job: Job) -> Job:
-        started.append(job)
-        return job
-
-    yield remember
-    for job in started:
-        stop(job)
-        wait(job, 40.0)
 
 
 def request(server: Server, method: str, path: str, key: str | None = None, headers: dict[str, str] | None = None) -> int:
@@ -93,12 +68,6 @@ def routes(server: Server) -> list[tuple[str, str]]:
     assert '"/v1/chat/completions"' in described
     found |= {("POST", path) for path in re.findall(r'"(/[a-z0-9_/{}]+)":\{"', described)}
     return sorted((method, re.sub(r"\{\w+\}", "x", path)) for method, path in found)
-
-
-def vllm_pid(job: Job) -> int:
-    """The pid of vLLM's API server."""
-    worker = next(event["pid"] for event in job.events() if event["kind"] == "started")
-    return next(pid for pid in processes.descendants(worker) if b"--served-model-name" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 async def ask(server: Server, model: str, sampling: Sampling = GREEDY) -> tuple[str, Finished]:
@@ -419,73 +388,14 @@ def test_second_server_needs_a_port_of_its_own(server: Server) -> None:
         serve("builtin", [], port=server.port)
 
 
-def test_port_taken_between_check_and_start(builtin_model: Path, cleaned_up: Start) -> None:
-    plan = make_plan(builtin_model, "builtin", [], "127.0.0.1", free_port(), ServeOptions())
-    with socket.create_server(("127.0.0.1", plan.port)):
-        job = cleaned_up(submit(Spec(kind="server", name="late", module="serve.worker", settings=plan.to_json())))
-        assert wait(job, 60.0)
-    state = job.state()
-    assert isinstance(state, Failed)
-    assert state.title == "The port is taken"
-
-
-def test_killed_stopped_and_started_again(server: Server, random_adapter: Path, cleaned_up: Start) -> None:
-    """Three servers on one port, one after the other: each shows that the one before left nothing behind."""
-    port = free_port()
-    victim = wait_until_running(cleaned_up(serve("builtin", [("noisy", random_adapter, None)], port=port)))
-    assert {other.job.id for other in running_servers()} == {server.job.id, victim.job.id}
-    pids = processes.descendants(worker_and_below(victim.job)[1])  # below the worker
-    os.kill(vllm_pid(victim.job), signal.SIGKILL)
-    assert_gone(pids, 20.0)  # the engine, which holds the memory, too
-    again = wait_until_running(victim.job)
-    assert [model.id for model in again.models] == ["base", "builtin", "noisy"]
-    (restart,) = (event for event in victim.job.events() if event["kind"] == "restart")
-    assert restart["number"] == 1 and "SIGKILL" in restart["reason"]
-    assert "Paris" in asyncio.run(ask(again, "base"))[0]
-    pids = worker_and_below(victim.job)
-    stop(victim.job)
-    assert wait(victim.job, 30.0)
-    assert isinstance(victim.job.state(), Stopped)
-    assert_gone(pids, 1.0)
-    assert is_free("127.0.0.1", port)
-    assert [other.job.id for other in running_servers()] == [server.job.id]
-
-    orphan = cleaned_up(serve("builtin", [], port=port))
-    wait_for_phase(orphan, "starting the engine")  # vLLM has its port by then
-    pids = worker_and_below(orphan)
-    os.kill(pids[0], signal.SIGKILL)
-    assert_gone(pids, 20.0)
-    assert isinstance(orphan.state(), Lost)
-
-    stopped = cleaned_up(serve("builtin", [], port=port))
-    wait_for_phase(stopped, "reading the model's config")
-    pids = worker_and_below(stopped)
-    stop(stopped)
-    assert wait(stopped, 30.0)
-    assert isinstance(stopped.state(), Stopped)
-    assert_gone(pids, 1.0)
-
-
-def wait_for_phase(job: Job, phase: str) -> None:
-    while not (isinstance(state := job.state(), Starting) and state.phase == phase):
-        assert isinstance(state, Queued | Starting), state
-        time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_many_clients_stream_at_once(server: Server) -> None:
     """64 for a while, which leaves nothing; `python -m bench.load` does it for a minute."""
     pid = vllm_pid(server.job)
     asyncio.run(load(server.endpoint, ["base", "noisy"], pid, 8, 1.0, 2))
     before = usage(pid)
-    figures, looks = asyncio.run(load(server.endpoint, ["base", "noisy"], pid, 64, 15.0, 4))
+    figures, looks = asyncio.run(load(server.endpoint, ["base", "noisy"], pid, 64, 9.0, 4))
     time.sleep(3.0)
-    told = judged(before, looks, usage(pid), figures, 15.0)
+    told = judged(before, looks, usage(pid), figures, 9.0)
     print(json.dumps(told))
     assert told["problems"] == []
     assert running(server) == 0

@@ -9,6 +9,8 @@ import pytest
 from trainer.evaluation.metrics import score, words
 from trainer.evaluation.settings import VALUES, Metric
 
+pytestmark = pytest.mark.real  # torchmetrics loads torch and transformers
+
 ALL: list[Metric] = [*VALUES]
 REFERENCES = ["the cat sat on the mat", "a quick brown fox jumps over it", "ahoy there"]
 

@@ -77,11 +77,9 @@ def test_what_unsloth_cannot_train_is_trl_s(base: Path) -> None:
     chatml = recipe(tokens={"template": "chatml"})
     assert methods.new_tokens(chatml, base) == ["<|im_start|>"]
     for one in (chatml, recipe(lora={"dora": True})):
-        assert methods.needs_trl(one, base)
-        with pytest.raises(LuthierError, match="engine"):
-            methods.check(one, base, "unsloth", "gpu")
+        assert methods.unsloth_cannot(one, base)
     for one in (recipe(), recipe(tokens={"add": ["<|im_end|>"]}), recipe(lora={"plus_ratio": 16.0, "rslora": True})):
-        assert not methods.needs_trl(one, base)
+        assert not methods.unsloth_cannot(one, base)
         methods.check(one, base, "unsloth", "gpu")
 
 

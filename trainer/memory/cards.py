@@ -48,8 +48,9 @@ def card() -> int | None:
 
 def what_if(recipe: Recipe, plan: Plan) -> Table:
     """The table for a recipe and its plan."""
-    shape, here = read_shape(Path(plan.model_directory)), card()
-    engine = plan.engine if here is not None else choose(recipe, read_config(Path(plan.model_directory)), "gpu", {"trl", "unsloth"})[0]
+    directory, here = Path(plan.model_directory), card()
+    shape, both = read_shape(directory), {"trl", "unsloth"}
+    engine = plan.engine if here is not None else choose(recipe, directory, read_config(directory), "gpu", both)[0]
     return Table(engine, here, [] if shape is None else rows(recipe, shape, engine, plan.optimizer, plan.attention, here))
 
 

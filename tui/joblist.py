@@ -11,6 +11,7 @@ from jobs.state import Alive, Asleep, Done, Lost, Queued, Running, Starting, Sta
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
+from models.registry import MODEL_FOLDER
 from tui.one_gpu import open_question
 
 INSPECTION = "trainer.data.worker"
@@ -174,3 +175,8 @@ def tuned(rows: Iterable[JobRow]) -> list[JobRow]:
 
 def has_adapter(job: Job) -> bool:
     return (job.directory / "adapter" / "adapter_config.json").is_file()
+
+
+def has_model(job: Job) -> bool:
+    """Whether a run has left something to talk to: an adapter, or a model where every weight was trained."""
+    return has_adapter(job) or (job.directory / MODEL_FOLDER / "config.json").is_file()

@@ -8,11 +8,14 @@ from pathlib import Path
 from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.state import Asleep, Failed, Lost, Running, Stopped, Stopping
+from models.registry import resolve
 from serve import launch
-from serve.planning import living_servers
+from serve.plan import BASE
+from serve.planning import NamedAdapter, living_servers
 from serve.servers import Server, running_servers
 from serve.sleep import wake
-from tui.serving import adapters_of
+from tui.merging import is_there, whole_model
+from tui.serving import adapters_of, add_adapters
 
 HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.2
@@ -20,8 +23,8 @@ _LOOK_SECONDS = 0.2
 
 def server_job(run: Job) -> Job:
     """The server of the run's base model, living or just started; a starting one is not ready yet."""
-    base, adapters = adapters_of([run])
-    directory = Path(str(run.spec.settings["model_directory"])).resolve()
+    base, adapters = _what(run)
+    directory = resolve(base).resolve() if not adapters else Path(str(run.spec.settings["model_directory"])).resolve()
     living = [job for job, plan in living_servers() if plan.base == directory and plan.host == HOST]
     return living[0] if living else launch.serve(base, adapters)
 
@@ -42,9 +45,22 @@ def once_ready(job: Job) -> Server:
 
 
 def have_it_serve(server: Server, run: Job) -> str:
-    """The name under which a ready server has the run's adapter, loaded now if it had not."""
-    ((name, path, _),) = adapters_of([run])[1]
-    known = next((model.id for model in server.models if model.path.resolve() == path.resolve()), None)
-    if known is not None:
-        return known
-    return launch.attach(server, run.id if name in {model.id for model in server.models} else name, path)
+    """The name under which a ready server has the run's model, its adapter loaded now if it had not."""
+    _, adapters = _what(run)
+    if not adapters:
+        return BASE
+    ((name, path, of),) = adapters
+    taken = {model.id for model in server.models if model.path.resolve() != path.resolve()}
+    added = add_adapters(server, [(run.id if name in taken else name, path, of)])
+    return added[0] if added else next(model.id for model in server.models if model.path.resolve() == path.resolve())
+
+
+def _what(run: Job) -> tuple[str, list[NamedAdapter]]:
+    """The base and the adapter that the run is served as; without an adapter where it is a model of its own."""
+    whole = whole_model(run)
+    if not whole:
+        return adapters_of([run])
+    if not is_there(run):
+        message = f"vLLM cannot load the adapter of {run.id} beside its base: it is to be merged first."
+        raise LuthierError("Not merged yet", message, f"`luthier serve {run.id}` merges and serves it.")
+    return whole, []

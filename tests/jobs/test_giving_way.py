@@ -90,7 +90,7 @@ def test_it_has_its_slots_again_behind_the_runs_and_before_the_rest(machine: Mac
     jobs.stop(run)
     wait_for(lambda: held("gpu-0") == [server.id])
     assert giving_way.resting(server) is None and isinstance(proof.state(), Queued)
-    assert [event["kind"] for event in events(server) if event["kind"].startswith("slots_")] == ["slots_freed", "slots_taken"]
+    wait_for(lambda: [event["kind"] for event in events(server) if event["kind"].startswith("slots_")] == ["slots_freed", "slots_taken"])
 
 
 def test_one_that_rests_for_good_has_nothing_until_it_says_so(machine: Machine) -> None:

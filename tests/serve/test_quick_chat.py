@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,8 +177,8 @@ def test_sharing_is_written_into_recipe_and_orders(waiting: Job) -> None:
     one_gpu.answer(waiting, "share", remember=False)
     changed = Job(waiting.directory)
     assert (changed.spec.share_gpu, changed.spec.beside_server) == (True, "share")
-    assert changed.spec.gpu_bytes > waiting.spec.gpu_bytes  # all that it takes must be free, not only the least
-    assert training.frozen_recipe(changed).share_gpu
+    recipe = training.frozen_recipe(changed)
+    assert recipe.share_gpu and changed.spec.gpu_bytes == training.run_spec(recipe).gpu_bytes
 
 
 def test_sharing_is_refused_where_both_do_not_fit(waiting: Job, tmp_path: Path) -> None:
@@ -186,3 +187,21 @@ def test_sharing_is_refused_where_both_do_not_fit(waiting: Job, tmp_path: Path) 
     with pytest.raises(LuthierError, match=r"524\.3 MB are free beside the server") as refusal:
         one_gpu.answer(waiting, "share", remember=True)
     assert refusal.value.title == "Both do not fit" and Spec.read(waiting.directory) == before and one_gpu.remembered() == ""
+
+
+def test_a_run_that_must_be_merged_first_says_so_and_then_is_a_server_of_its_own(
+    start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(base)
+    config = run.directory / "adapter" / "adapter_config.json"
+    config.write_text('{"peft_type": "LORA", "r": 4, "use_dora": true}')
+    with pytest.raises(LuthierError, match="merged first"):
+        server_job(run)
+    shutil.copytree(base, run.directory / "merged")
+    job = server_job(run)
+    try:
+        found = once_ready(job)
+        assert found.plan.base == (run.directory / "merged").resolve() and have_it_serve(found, run) == "base"
+        assert server_job(run).id == job.id
+    finally:
+        end_everything(job)

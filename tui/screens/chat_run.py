@@ -101,9 +101,9 @@ class ChatRun(ChatBase):
         raise NotImplementedError
 
     def on_run_served(self, message: RunServed) -> None:
-        """Base and tuned model, in a new chat if others have talked in this one."""
+        """Base and tuned model (or the one model that there is), in a new chat if others have talked in this one."""
         self.awaited, self.looking = None, False
-        wanted = [message.server.speakers[0], message.speaker]
+        wanted = list(dict.fromkeys([message.server.speakers[0], message.speaker]))
         if not self.session.empty and [pane.speaker for pane in self.session.panes] != wanted:
             self.session.clear()
         for position, speaker in enumerate(wanted):

@@ -21,7 +21,7 @@ from models.certificate import NO_CERTIFICATE
 from tui import actions, figures
 from tui.actions import Place
 from tui.certificate_badge import badge
-from tui.joblist import JobRow, has_adapter
+from tui.joblist import JobRow, has_adapter, has_model
 from tui.run_colours import MOST_RUNS
 from tui.run_plots import spaced
 from tui.run_record import RunRecord
@@ -148,7 +148,9 @@ class RunScreen(ChartKeys):
         match action.partition("(")[0]:
             case "stop":
                 return isinstance(self.state, Alive)
-            case "serve" | "chat" | "certificate":
+            case "chat":
+                return has_model(self.job)
+            case "serve" | "certificate":
                 return has_adapter(self.job)
             case "resume":
                 return isinstance(self.state, Stopped | Failed | Lost)

@@ -15,7 +15,7 @@ from jobs.state import Failed, Lost, Stopped
 from tui import actions, figures
 from tui.actions import Place
 from tui.glyphs import glyphs
-from tui.joblist import INSPECTION, JobRow, has_adapter
+from tui.joblist import INSPECTION, JobRow, has_adapter, has_model
 from tui.messages import JobRemoved
 from tui.run_colours import MOST_RUNS, RUN_COLOURS
 from tui.screens.base import LuthierScreen
@@ -111,7 +111,9 @@ class RunsScreen(LuthierScreen):
                 return row.alive
             case "mark":
                 return row.kind == "run" and row.job.spec.module != INSPECTION
-            case "serve" | "chat":
+            case "chat":
+                return row.kind == "run" and has_model(row.job)
+            case "serve":
                 return row.kind == "run" and has_adapter(row.job)
             case "delete":
                 return waits or not row.alive

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.loaded import lost_folder
+from serve.usage import COUNTED, Unasked, asking, fingerprint_of
 
 REQUEST_LOG_VARIABLE = "LUTHIER_REQUEST_LOG"
 LOG_CONTENT_VARIABLE = "LUTHIER_LOG_CONTENT"
@@ -40,7 +41,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass
 class Passage:
-    """A request on its way. Times are in seconds; tokens are None where the answer does not tell them."""
+    """A request on its way. Times are in seconds; tokens are None where the answer does not tell them: it failed, or was broken off."""
 
     route: str
     began: float = field(default_factory=time.monotonic)
@@ -147,6 +148,7 @@ class Traffic:
         self._gate = Gate() if os.environ.get(PROMPT_LOGPROBS_ALONE) == "1" else None
         self.in_flight = 0
         self.draining = False
+        self._last = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope.get("method") != "POST" or scope.get("path") not in GENERATING:
@@ -158,18 +160,29 @@ class Traffic:
             await self._pass(passage, scope, receive, send)
         finally:
             self.in_flight -= 1
+            self._last = time.monotonic()
             self._write(passage)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Since the last answer, or since the start."""
+        return 0.0 if self.in_flight else time.monotonic() - self._last
 
     async def _pass(self, passage: Passage, scope: Scope, receive: Receive, send: Send) -> None:
         body, complete, replayed = await _peek(receive)
         if complete:
             passage.read(body)
+        state = scope["app"].state if "app" in scope else None
+        counted = asking(body, passage.body) if complete and passage.route in COUNTED else None
+        if counted is not None:
+            scope, replayed = _with_body(scope, receive, counted)
+            send = _uncounted(send, Unasked(fingerprint_of(state, passage.route)))
 
         async def seen(message: Message) -> None:
             passage.see(message, self._keep)
             await send(message)
 
-        folder = lost_folder(scope["app"].state, passage.model) if "app" in scope else ""
+        folder = lost_folder(state, passage.model) if state is not None else ""
         if folder:
             await _say(404, f"{passage.model} cannot be asked any more: its folder {folder} was deleted.", seen)
             return
@@ -216,6 +229,37 @@ async def _say(status: int, message: str, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _with_body(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
+    """The request with another body."""
+    headers = [(name, str(len(body)).encode() if name.lower() == b"content-length" else value) for name, value in scope.get("headers", ())]
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return {**scope, "headers": headers}, replayed
+
+
+def _uncounted(send: Send, unasked: Unasked) -> Send:
+    """`send` without what `unasked` takes out of an event stream; errors and other answers go on as they are."""
+    stream = False
+
+    async def sent(message: Message) -> None:
+        nonlocal stream
+        if message["type"] == "http.response.start":
+            kinds = [value for name, value in message.get("headers", ()) if name.lower() == b"content-type"]
+            stream = any(kind.startswith(b"text/event-stream") for kind in kinds)
+        elif stream and message["type"] == "http.response.body":
+            more = message.get("more_body", False)
+            body = unasked.feed(message.get("body") or b"", not more)
+            if not body and more:
+                return
+            message = {**message, "body": body}
+        await send(message)
+
+    return sent
 
 
 async def _peek(receive: Receive) -> tuple[bytes, bool, Receive]:

@@ -20,8 +20,9 @@ from serve.keys import control_key
 from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
 from serve.ports import port_taken, remember_port
-from serve.restarts import MOST_RESTARTS, Restarts
-from serve.servers import ServedModel, base_url, write_server
+from serve.restarts import MOST_RESTARTS, Crash, Restarts
+from serve.servers import LOOK, ServedModel, base_url, write_server
+from serve.sleeper import Sleeper
 
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 1.0
@@ -29,10 +30,6 @@ _STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and
 _SWEEP_SECONDS = 1.0
 _DRAIN_ORDER_SECONDS = 5.0
 _GPU_START_FACTOR = 4.5  # kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
-
-
-class Crash(LuthierError):
-    """vLLM ended although it had been serving."""
 
 
 class VllmServer:
@@ -44,6 +41,7 @@ class VllmServer:
         self.endpoint = Endpoint(base_url(plan.host, plan.port), control_key())
         self.served: list[ServedModel] = []
         self.contents: dict[str, str] = {}
+        self._written: dict[str, tuple[int, int]] = {}
         self._log_mark = self._log_size()  # what the log says of a death stands after this
         # Its output is this process's: the job's log, which outlives both.
         self._child = subprocess.Popen(
@@ -92,21 +90,34 @@ class VllmServer:
                 if model.pinned:
                     self.pin(model.id)
 
-    def watch(self) -> None:
-        """Keep server.json true until a stop comes. LuthierError if vLLM ends."""
+    def watch(self, sleeper: Sleeper | None) -> None:
+        """Keep server.json true until a stop comes, and let vLLM sleep and wake. LuthierError if vLLM ends."""
         next_look = 0.0
         while not self.context.stopping.wait(_POLL_SECONDS):
             self._check_alive("while it served")
-            if time.monotonic() < next_look:
+            if sleeper is not None:
+                self._advance(sleeper)
+            asked = self.context.directory / LOOK
+            if (time.monotonic() < next_look and not asked.exists()) or (sleeper is not None and sleeper.asleep):
                 continue
+            asked.unlink(missing_ok=True)
             next_look = time.monotonic() + _RECONCILE_SECONDS
             with contextlib.suppress(LuthierError):  # busy, or just ended, which the next look at the child tells
                 self.reconcile()
 
+    def _advance(self, sleeper: Sleeper) -> None:
+        try:
+            sleeper.advance()
+        except Crash:
+            raise
+        except LuthierError:  # the guard does not answer: busy, or just ended
+            self._check_alive("while it slept" if sleeper.asleep else "while it served")
+
     def reconcile(self) -> None:
         """Write down what vLLM says it serves, if that has changed: anybody with the control key may load, unload and pin adapters.
 
-        One whose folder is gone is unloaded. The guard lets nobody ask it: the engine would die of reading it again.
+        One whose folder is gone is unloaded. The guard lets nobody ask it: the engine would die of reading it again. So is one whose folder
+        was written anew: vLLM may read it again at any time, and would answer from what the old one had cached under its name.
         """
         cards = asyncio.run(list_cards(self.endpoint, seconds=10.0))
         pinned = asyncio.run(server_state(self.endpoint)).get("pinned", [])
@@ -118,7 +129,10 @@ class VllmServer:
         for model in models:
             before = known.get(model.id)
             if model.missing:
-                self._unload_lost(model)
+                self._unload(model, f"Its folder was deleted, so it was unloaded: {model.path}")
+            elif model.changed:
+                message = f"Its folder has another content now, so it was unloaded: {model.path}. Load it again: it gets a name of its own."
+                self._unload(model, message)
             elif model.kind == "adapter" and (before is None or before.path != model.path):
                 with contextlib.suppress(OSError):
                     self.contents[model.id] = fingerprint(model.path)
@@ -127,10 +141,9 @@ class VllmServer:
         write_server(self.context.directory, self.plan, models, self.contents)
         self.served = models
 
-    def _unload_lost(self, model: ServedModel) -> None:
+    def _unload(self, model: ServedModel, message: str) -> None:
         with contextlib.suppress(LuthierError):
             asyncio.run(unload_adapter(self.endpoint, model.id))
-        message = f"Its folder was deleted, so it was unloaded: {model.path}"
         self.context.event("adapter", name=model.id, path=str(model.path), ok=False, message=message)
 
     def pin(self, name: str) -> None:
@@ -195,7 +208,19 @@ class VllmServer:
         planned = next((adapter for adapter in self.plan.adapters if (adapter.name, str(adapter.path)) == (card.id, card.root)), None)
         run = planned.run if planned is not None and planned.run is not None else run_of(Path(card.root))
         missing = not (Path(card.root) / "adapter_model.safetensors").is_file()
-        return ServedModel(card.id, "adapter", Path(card.root), run, card.id in pinned, missing)
+        changed = not missing and self._is_changed(card.id, Path(card.root))
+        return ServedModel(card.id, "adapter", Path(card.root), run, card.id in pinned, missing, changed)
+
+    def _is_changed(self, name: str, path: Path) -> bool:
+        """Whether the folder that an adapter was loaded from holds another one by now; read only where it was written to."""
+        with contextlib.suppress(OSError):
+            stat = (path / "adapter_model.safetensors").stat()
+            written = (stat.st_mtime_ns, stat.st_ino)
+            was_served = any((model.id, model.path) == (name, path) for model in self.served)
+            if was_served and written != self._written.get(name) and fingerprint(path) != self.contents.get(name):
+                return True
+            self._written[name] = written
+        return False
 
 
 def main(context: WorkerContext) -> None:
@@ -203,11 +228,12 @@ def main(context: WorkerContext) -> None:
     plan = ServerPlan.from_json(context.settings)
     processes.adopt_orphans()  # what vLLM leaves is this process's to end, also when the supervisor is gone
     restarts, before = Restarts(), None
+    sleeper = Sleeper(context, Endpoint(base_url(plan.host, plan.port), control_key())) if plan.sleeps else None
     while True:
         server = VllmServer(context, plan)
         try:
             if _brought_up(server, before):
-                server.watch()
+                server.watch(sleeper)
             return
         except Crash as crash:
             pause = restarts.pause(time.monotonic())
@@ -220,7 +246,7 @@ def main(context: WorkerContext) -> None:
             before = server
         finally:
             server.stop()
-        if context.stopping.wait(pause):
+        if context.stopping.wait(pause) or (sleeper is not None and not sleeper.regain()):
             return
 
 

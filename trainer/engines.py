@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
+from trainer.methods import unsloth_cannot
 from trainer.recipe import Recipe
 
 # Architectures that Unsloth has kernels of its own for, padding-free attention among them. It loads others by a general way.
@@ -21,18 +23,18 @@ def installed() -> set[str]:
     return {name for name in ("trl", "unsloth") if find_spec(name) is not None}
 
 
-def choose(recipe: Recipe, config: dict[str, Any], device: str, packages: Collection[str]) -> tuple[str, str]:
-    """The engine, "unsloth" or "trl", and why. `config` is the base model's config.json, `device` "gpu" or "cpu", `packages` what is
-    installed. LuthierError if the engine asked for cannot do what the recipe asks."""
+def choose(recipe: Recipe, directory: Path, config: dict[str, Any], device: str, packages: Collection[str]) -> tuple[str, str]:
+    """The engine, "unsloth" or "trl", and why. `directory` is the base model's, `config` its config.json, `device` "gpu" or "cpu",
+    `packages` what is installed. LuthierError if the engine asked for cannot do what the recipe asks."""
     if recipe.engine == "trl":
         return "trl", "TRL, because the recipe names it"
-    cannot = _unsloth_cannot(recipe)
+    cannot = unsloth_cannot(recipe, directory)
     if recipe.engine == "unsloth":
         if "unsloth" not in packages:
             raise LuthierError("Unsloth is not installed", 'The recipe says engine = "unsloth".', _INSTALL)
         if cannot:
             raise LuthierError(
-                "Unsloth cannot train this", f'With engine = "unsloth" {cannot}.', 'engine = "trl" can, and "auto" takes it.'
+                "Unsloth cannot train this", f'engine = "unsloth", but Unsloth {cannot}.', 'engine = "trl" can, and "auto" takes it.'
             )
         return "unsloth", "Unsloth, because the recipe names it"
     if device != "gpu":
@@ -42,7 +44,7 @@ def choose(recipe: Recipe, config: dict[str, Any], device: str, packages: Collec
     architecture = str(config.get("model_type", ""))
     slower = cannot or _unsloth_gains_little(recipe, architecture)
     if slower:
-        return "trl", f"TRL, because with Unsloth {slower}"
+        return "trl", f"TRL, because Unsloth {slower}"
     return "unsloth", f"Unsloth, because it has kernels of its own for {_UNSLOTH[architecture]} on a GPU"
 
 
@@ -66,25 +68,9 @@ def flat(recipe: Recipe, config: dict[str, Any], engine: str) -> tuple[bool, str
     return False, f"padded batches: {why}"
 
 
-def _unsloth_cannot(recipe: Recipe) -> str:
-    """What of the recipe this engine does not do with Unsloth, as the end of a sentence; "" if it does all."""
-    if recipe.train.method == "full":
-        return "only adapters are trained"
-    if recipe.tokens.add:
-        return "no tokens are added"
-    whole = {"embed_tokens", "lm_head"} & set(recipe.lora.targets)
-    if recipe.lora.targets != "all-linear" and whole:
-        return f"{' and '.join(sorted(whole))} would be trained whole rather than by LoRA"
-    if recipe.train.attention == "flex":
-        return "attention is Unsloth's own, not flex"
-    return ""
-
-
 def _unsloth_gains_little(recipe: Recipe, architecture: str) -> str:
     if architecture not in _UNSLOTH:
-        return f"{architecture or 'this architecture'} goes a general way without kernels of its own"
-    if recipe.lora.dora:
-        return "DoRA goes without its LoRA kernels"
+        return f"trains {architecture or 'this architecture'} in a general way, without kernels of its own"
     if recipe.train.base_bits == 8:
-        return "an 8-bit base goes a general way without kernels of its own"
+        return "trains on an 8-bit base in a general way, without kernels of its own"
     return ""

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from trainer.arguments import sft_arguments
 from trainer.data.pipeline import Prepared
 from trainer.evaluation.trainer import Answering
 from trainer.flat import FlatCollator, FlatTrainer
+from trainer.loading import float32_adapter, whole_logits
 from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def build_trainer(
     plan: Plan,
     recipe: Recipe,
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: Prepared,
     folder: Path,
@@ -42,7 +43,7 @@ def build_trainer(
     steps = step_count(prepared.summary["train"], plan.global_batch, recipe.train.epochs)
     weighted = bool(prepared.summary["weighted"])
     vocabulary = Vocabulary.of(model, tokenizer)
-    arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted else {}))
+    arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted or whole_logits(model) else {}))
     prepare_trackers(recipe, folder)
     trainer = (_WeightedTrainer if weighted else _Trainer)(
         model=model,
@@ -53,6 +54,7 @@ def build_trainer(
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    float32_adapter(model)
     trainer.flat = plan.padding_free
     trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
     return trainer

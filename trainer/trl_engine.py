@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTTrainer
 
 from trainer import loading, sft
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 THRIFTIEST = "standard"
 
 
-def load_model(plan: Plan, recipe: Recipe) -> PeftModel:
-    model = loading.load_model(plan, recipe)
+def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
+    model = loading.load_model(plan, recipe, tokenizer)
     if plan.padding_free:
-        use_attention_by_conversation(model.get_base_model())
+        use_attention_by_conversation(model if recipe.train.method == "full" else model.get_base_model())
     return model
 
 
 def build_trainer(
     plan: Plan,
     recipe: Recipe,
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: Prepared,
     folder: Path,

@@ -27,7 +27,7 @@ _LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 _CHECKPOINTING: dict[str, Any] = {"none": False, "standard": True, "unsloth": "unsloth"}
 
 
-def load_model(plan: Plan, recipe: Recipe) -> PeftModel:
+def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
     """The base model with a fresh adapter, seeded."""
     checkpointing = _CHECKPOINTING[plan.gradient_checkpointing]
     seed = recipe.train.seed
@@ -55,7 +55,6 @@ def load_model(plan: Plan, recipe: Recipe) -> PeftModel:
         use_rslora=lora.rslora,
         use_gradient_checkpointing=checkpointing,
         random_state=seed,
-        **({"use_dora": True} if lora.dora else {}),
     )
     for config in tuned.peft_config.values():  # an adapter of PEFT's, not of Unsloth's
         config.base_model_name_or_path, config.auto_mapping = plan.model_directory, None

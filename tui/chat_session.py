@@ -165,6 +165,16 @@ class ChatSession:
         pane.replace(answer, corrected)
         self.record.begun(self.chat, [corrected])
 
+    def show_version(self, pane: Conversation, answer: Answer) -> None:
+        """Show an answer of before in its place. Where its turn was asked in other words since, the other panes go back with it."""
+        pane.show(answer)
+        for other in self.panes:
+            if all(one.turn.id != answer.turn.id for one in other.answers):
+                same = [one for one in other.left if one.turn.id == answer.turn.id]
+                if same:
+                    other.show(max(same, key=lambda one: one.created))
+        self.record.layout(self.chat)
+
     def forget_oldest(self, pane: Conversation) -> int:
         """Leave out as many of the oldest turns of a pane as its model has no room for, from the next question on: how many."""
         failed = pane.last
@@ -207,8 +217,9 @@ class ChatSession:
         self.record.layout(self.chat)
 
     def remove_pane(self, pane: Conversation) -> None:
+        position = self.panes.index(pane)
         self.panes.remove(pane)
-        self.record.layout(self.chat)
+        self.record.removed(self.chat, position)
 
     def choose(self, pane: Conversation, speaker: Speaker) -> None:
         """Another model speaks in this pane from now on."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serve.chats.turns import Answer, ChatSettings, ToolCall
-from serve.chats.words import figures, settings_parts
+from serve.chats.turns import ChatSettings, ToolCall
+from serve.chats.words import settings_parts
 from tui import actions
 from tui.glyphs import glyphs
 
@@ -12,10 +12,10 @@ def dotted(parts: list[str]) -> str:
     return f" {glyphs().dot} ".join(parts)
 
 
-def figures_rows(answer: Answer, width: int) -> list[str]:
-    """The figures in as many rows as they need, none cut in two."""
+def dotted_rows(parts: list[str], width: int) -> list[str]:
+    """Figures in as many rows as they need, none cut in two."""
     rows: list[list[str]] = [[]]
-    for part in figures(answer):
+    for part in parts:
         if rows[-1] and len(dotted([*rows[-1], part])) > width:
             rows.append([])
         rows[-1].append(part)

@@ -10,6 +10,7 @@ from jobs.home import jobs_directory
 from jobs.job import Job
 from models.certificate import Standing, standing
 from serve import launch, servers
+from serve.contents import fingerprint
 from serve.launch import NamedAdapter
 from serve.servers import ServedModel, Server
 from trainer.launch import adapter_directory
@@ -41,12 +42,18 @@ def server_of(base: Path, host: str) -> Server | None:
 
 
 def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
-    """Load adapters into a running server; those that it has already are left alone. The names that were added."""
-    served = {str(model.path) for model in server.models}
+    """Load adapters into a running server. Those that it has already are left alone, but one whose folder has another content by now makes
+    way for it. The names that were added."""
     added = []
     for name, path, _ in adapters:
-        if str(path.resolve()) not in served and str(path) not in served:
-            added.append(launch.attach(server, name, path))
+        content = fingerprint(path)
+        served = [model.id for model in server.models if model.path.resolve() == path.resolve()]
+        outdated = [one for one in served if server.contents.get(one, content) != content]
+        if served and served != outdated:
+            continue
+        for one in outdated:
+            launch.detach(server, one)
+        added.append(launch.attach(server, name, path))
     return added
 
 

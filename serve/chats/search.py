@@ -69,9 +69,14 @@ def find(text: str) -> str:
     raise LuthierError("No such chat", f"No chat has the id {text!r}.", "`luthier chats` lists them.")
 
 
+def words_of(text: str) -> list[str]:
+    """What is looked for: each word, and what stands in quotes."""
+    return [quoted or word for quoted, word in re.findall(r'"([^"]+)"|(\S+)', text)]
+
+
 def search(text: str, limit: int = 200) -> list[Hit]:
     """The texts in which every word stands somewhere ("quoted words" together), newest chat first; one hit a chat and speaker."""
-    words = [quoted or word for quoted, word in re.findall(r'"([^"]+)"|(\S+)', text)]
+    words = words_of(text)
     if not words:
         return []
     with opened() as connection:

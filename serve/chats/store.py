@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -68,6 +68,14 @@ class Chat:
         found = {answer.turn.id: answer.turn for pane in self.panes for answer in pane.answers}
         return sorted(found.values(), key=lambda turn: (turn.number, turn.id))
 
+    def holding(self, words: Sequence[str]) -> tuple[Conversation, Answer] | None:
+        """An answer in whose text, reasoning or prompt all these words stand, with its pane; rather one that is shown."""
+        found = [(pane, answer) for pane in self.panes for answer in pane.answers]
+        found += [(pane, answer) for pane in self.panes for answer in pane.left]
+        texts = ((pane, answer, ("".join(answer.reasoning) + "\n" + answer.text, answer.turn.prompt)) for pane, answer in found)
+        held = ((pane, answer) for pane, answer, said in texts if any(all(word.lower() in text.lower() for word in words) for text in said))
+        return next(held, None)
+
     @property
     def title(self) -> str:
         """The beginning of the first prompt."""
@@ -103,6 +111,13 @@ class Record:
         """What the panes show, or who speaks in them, or whether the names are hidden, has changed."""
         if chat.turns:
             self.journal.write(*self._layout(chat))
+
+    def removed(self, chat: Chat, position: int) -> None:
+        """A pane was taken away. Its answers stay, in none; those of the panes after it move with them."""
+        if chat.turns:
+            out = ("UPDATE answers SET position = -1 WHERE chat = ? AND position = ?", (chat.id, position))
+            along = ("UPDATE answers SET position = position - 1 WHERE chat = ? AND position > ?", (chat.id, position))
+            self.journal.write(out, along, *self._layout(chat))
 
     def voted(self, chat: Chat, vote: Vote) -> None:
         """An earlier vote on the same answers is withdrawn."""
@@ -194,9 +209,19 @@ def load(chat_id: str) -> Chat:
             conversation.answers = [answers[one] for one in json.loads(pane["shown"]) if one in answers]
             conversation.head = answers.get(pane["head"])
             chat.panes.append(conversation)
+        _put_left(connection, chat, answers)
         for vote in connection.execute("SELECT * FROM votes WHERE chat = ? AND withdrawn IS NULL ORDER BY row", (chat_id,)):
             chat.votes[vote["turn"]] = vote_of(vote)
         return chat
+
+
+def _put_left(connection: sqlite3.Connection, chat: Chat, answers: dict[str, Answer]) -> None:
+    """Each answer that is not shown goes to the pane in which it stood."""
+    shown = {answer.id for pane in chat.panes for answer in pane.answers}
+    for row in connection.execute("SELECT id, position FROM answers WHERE chat = ? ORDER BY row", (chat.id,)):
+        answer = answers.get(row["id"])
+        if answer is not None and answer.answered and answer.id not in shown and 0 <= row["position"] < len(chat.panes):
+            chat.panes[row["position"]].left.append(answer)
 
 
 def _answers(connection: sqlite3.Connection, chat_id: str) -> dict[str, Answer]:

@@ -225,12 +225,14 @@ class Answer:
 class Conversation:
     """One pane: who speaks, the answers that it shows, and `head`, the answer that the next one continues.
 
-    The head is mostly the last answer shown; it is one of another pane where all were told to continue from that.
+    The head is mostly the last answer shown; it is one of another pane where all were told to continue from that. `left` are the answers
+    that stood here once: asked again, corrected, or left behind by a turn that was asked in other words.
     """
 
     def __init__(self, speaker: Speaker | None = None) -> None:
         self.speaker = speaker
         self.answers: list[Answer] = []
+        self.left: list[Answer] = []
         self.head: Answer | None = None
         self.skip_next = 0
 
@@ -254,7 +256,8 @@ class Conversation:
 
     def drop_last(self) -> Answer:
         """Take the last answer back: the head is again what it continued."""
-        dropped = self.answers.pop()
+        dropped = self.answers[-1]
+        self._leave(len(self.answers) - 1)
         if self.head is dropped:
             self.head = dropped.parent
         return dropped
@@ -273,8 +276,7 @@ class Conversation:
 
     def replace(self, old: Answer, new: Answer) -> None:
         """Show `new` where `old` stood. What came after it is no longer shown, for it continued something else."""
-        place = self.answers.index(old)
-        del self.answers[place:]
+        self._leave(self.answers.index(old))
         self.answers.append(new)
         self.head = new
 
@@ -283,8 +285,51 @@ class Conversation:
         for place, answer in enumerate(self.answers):
             if answer.turn.id in turn_ids:
                 self.head = answer.parent
-                del self.answers[place:]
+                self._leave(place)
                 return
+
+    # Versions
+
+    def versions(self) -> dict[str, list[Answer]]:
+        """By the id of an answer that is shown: those that have stood in its place, the oldest first, itself among them. Only where there
+        are several."""
+        below = self._by_place() if self.left else {}
+        return {one.id: same for same in below.values() for one in same if len(same) > 1}
+
+    def show(self, answer: Answer) -> None:
+        """Show this answer, with what stood above it, and of what came after it the latest."""
+        below = self._by_place()
+        above = {one.id: place for place, same in below.items() for one in same}
+        known = {one.id: one for same in below.values() for one in same}
+        path = [answer]
+        while above[path[0].id]:
+            path.insert(0, known[above[path[0].id]])
+        while path[-1].id in below:
+            path.append(below[path[-1].id][-1])
+        shown = {one.id for one in path}
+        self.left = [one for one in known.values() if one.id not in shown and one.answered]
+        self.answers, self.head = path, path[-1]
+
+    def _by_place(self) -> dict[str, list[Answer]]:
+        """All answers of this pane, the oldest first, by the id of the one that each stood below; empty for the first in a pane.
+
+        That is the one it continues; where it continues one of another pane, the last one before it that answered an earlier turn.
+        """
+        known = sorted([*self.left, *self.answers], key=lambda one: (one.created, one.id))
+        own = {one.id for one in known}
+        found: dict[str, list[Answer]] = {}
+        for place, answer in enumerate(known):
+            if answer.parent is not None and answer.parent.id in own:
+                above = answer.parent.id
+            else:
+                above = next((one.id for one in reversed(known[:place]) if one.turn.number < answer.turn.number), "")
+            found.setdefault(above, []).append(answer)
+        return found
+
+    def _leave(self, place: int) -> None:
+        """Show no more what stands from this place on. What brought nothing is forgotten."""
+        self.left += [answer for answer in self.answers[place:] if answer.answered]
+        del self.answers[place:]
 
 
 def new_id() -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from jobs.errors import LuthierError
-from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
 
@@ -47,7 +48,7 @@ async def ask(
 
     async def one(item: Item, model: Contender) -> None:
         async with places:
-            answer = await whole_answer(endpoint, model.name, item, sampling)
+            answer = await whole_answer(endpoint, model.name, item.messages, sampling)
         told(journal.add(answer_key(item, model, sampling), model=model.name, **answer))
 
     async with asyncio.TaskGroup() as group:
@@ -55,11 +56,13 @@ async def ask(
             group.create_task(one(item, model))
 
 
-async def whole_answer(endpoint: Endpoint, model: str, item: Item, sampling: Sampling) -> Entry:
+async def whole_answer(
+    endpoint: Endpoint, model: str, messages: Sequence[ChatMessage], sampling: Sampling, response_format: dict[str, Any] | None = None
+) -> Entry:
     """`text` as far as it came; `error` is None if it came to its end."""
     text, finished, error = "", None, None
     try:
-        async for piece in stream_chat(endpoint, model, list(item.messages), sampling):
+        async for piece in stream_chat(endpoint, model, list(messages), sampling, (), response_format):
             match piece:
                 case Delta():
                     text += piece.text

@@ -10,23 +10,24 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
 from jobs.errors import LuthierError
-from serve.client import Endpoint, Sampling
+from serve.client import ChatMessage, Endpoint, Sampling
 from serve.comparison.asking import whole_answer
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
 from serve.endpoints import HostedEndpoint, hosted_endpoints
+from serve.servers import running_servers
 from serve.votes.ballots import Comparison, Outcome
 
 Verdict = Literal["A", "B", "tie", ""]
 
 _KEY_VARIABLE = "LUTHIER_JUDGE_KEY"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _KNOWN_KEYS = {"api.openai.com": "OPENAI_API_KEY"}
-_SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=1024)
 _VERDICT = re.compile(r"verdict\W{0,6}(A|B|tie)\b", re.IGNORECASE)
 _ORDER = """Two assistants have answered the last message of a conversation. Judge which answer serves the user better: is it right, does it
 do what was asked, is it clear? Length alone is no merit, and neither is the place: which assistant stands first was chosen by chance.
@@ -46,11 +47,33 @@ Answer of assistant B:
 
 Say in one or two sentences why, then end with a line that is exactly "Verdict: A", "Verdict: B" or "Verdict: tie"."""
 
+# Whoever wrote something else is asked once more, in a shape that servers can hold a model to.
+_ONCE_MORE = "Which answer serves the user better? Only the verdict, as JSON: A, B or tie."
+_VERDICT_TOKENS = 48
+_VERDICT_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "verdict",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"verdict": {"type": "string", "enum": ["A", "B", "tie"]}},
+            "required": ["verdict"],
+            "additionalProperties": False,
+        },
+    },
+}
+
 
 @dataclass(frozen=True)
 class Judge:
     model: str
     endpoint: Endpoint
+    most_tokens: int = 1024
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=0.0, top_p=1.0, max_tokens=self.most_tokens)
 
 
 @dataclass(frozen=True)
@@ -68,19 +91,21 @@ class Pair:
 
 @dataclass
 class Judged:
-    """`agreed` of `pairs` had the same verdict in both orders; `for_first` of the `decisive` single verdicts were for what stood first."""
+    """`agreed` of `pairs` had the same verdict in both orders; `for_first` of the `decisive` single verdicts were for what stood first.
+    `asked_again` counts the single verdicts that came only when the judge could say nothing else."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     pairs: int = 0
     agreed: int = 0
     decisive: int = 0
     for_first: int = 0
+    asked_again: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def judge_at(text: str, key_variable: str | None) -> Judge:
+def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Judge:
     """`MODEL@URL`, or MODEL@NAME of an endpoint in config.toml. The key comes from the environment: the variable that is named, else
-    LUTHIER_JUDGE_KEY, else the one known for the host."""
+    LUTHIER_JUDGE_KEY, else the one known for the host. One of Luthier's own servers that run here needs none."""
     model, at, where = text.rpartition("@")
     if not at or not model or not where:
         raise LuthierError("Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1")
@@ -90,18 +115,21 @@ def judge_at(text: str, key_variable: str | None) -> Judge:
             raise LuthierError(
                 "No such endpoint", f"config.toml names no endpoint {where!r}.", f"`luthier endpoints add {where} URL` names it."
             )
-        return Judge(model, found.open())
+        return Judge(model, found.open(), most_tokens)
     parts = urlsplit(where)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
         raise LuthierError(
             "Not an address", f"{where!r} is none for a judge.", "It looks like https://api.openai.com/v1; no key stands in it."
         )
+    own = next((one for one in running_servers() if one.port == parts.port and parts.hostname in (one.host, *_LOOPBACK)), None)
+    if own is not None and key_variable is None:
+        return Judge(model, own.endpoint, most_tokens)
     variable = key_variable or next((name for name in (_KEY_VARIABLE, _KNOWN_KEYS.get(parts.hostname, "")) if os.environ.get(name)), "")
-    return Judge(model, HostedEndpoint("judge", where, key_env=variable).open())
+    return Judge(model, HostedEndpoint("judge", where, key_env=variable).open(), most_tokens)
 
 
 def judgement_key(judge: Judge, pair: Pair, turned: bool) -> str:
-    return key_of(judge.model, judge.endpoint.base_url, _prompt(pair, turned))
+    return key_of(judge.model, judge.endpoint.base_url, judge.most_tokens, _prompt(pair, turned))
 
 
 def unjudged(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> list[tuple[Pair, bool]]:
@@ -117,15 +145,26 @@ async def ask_judge(
     places = asyncio.Semaphore(at_once)
 
     async def one(pair: Pair, turned: bool) -> None:
-        question = Item(({"role": "user", "content": _prompt(pair, turned)},), None)
         async with places:
-            answer = await whole_answer(judge.endpoint, judge.model, question, _SAMPLING)
-        verdict = verdict_in(answer["text"])
-        told(journal.add(judgement_key(judge, pair, turned), verdict=verdict, judge=judge.model, turned=turned, **answer))
+            entry = await _judged(judge, _prompt(pair, turned))
+        told(journal.add(judgement_key(judge, pair, turned), judge=judge.model, turned=turned, **entry))
 
     async with asyncio.TaskGroup() as group:
         for pair, turned in wanted:
             group.create_task(one(pair, turned))
+
+
+async def _judged(judge: Judge, prompt: str) -> Entry:
+    """The judge's words with their verdict. `asked_again` says that it was told only when nothing else could be said."""
+    question: ChatMessage = {"role": "user", "content": prompt}
+    answer = await whole_answer(judge.endpoint, judge.model, [question], judge.sampling)
+    verdict = verdict_in(answer["text"])
+    if verdict or answer["error"] is not None:
+        return {**answer, "verdict": verdict, "asked_again": False}
+    said: list[ChatMessage] = [question, {"role": "assistant", "content": answer["text"]}, {"role": "user", "content": _ONCE_MORE}]
+    sampling = replace(judge.sampling, max_tokens=_VERDICT_TOKENS)
+    again = await whole_answer(judge.endpoint, judge.model, said, sampling, _VERDICT_FORMAT)
+    return {**answer, "verdict": verdict_in(again["text"]), "asked_again": True}
 
 
 def verdict_in(text: str) -> Verdict:
@@ -152,6 +191,7 @@ def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:
         judged.pairs += 1
         judged.decisive += sum(verdict != "tie" for verdict in verdicts)
         judged.for_first += verdicts.count("A")
+        judged.asked_again += sum(bool((entry or {}).get("asked_again")) for entry in entries)
         straight: dict[str, Outcome] = {"A": "first", "B": "second", "tie": "tie"}
         turned: dict[str, Outcome] = {"A": "second", "B": "first", "tie": "tie"}
         both = straight[verdicts[0]], turned[verdicts[1]]

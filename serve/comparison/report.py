@@ -39,6 +39,8 @@ def tables(found: dict[str, Any]) -> list[tuple[str, Table, str]]:
             f"Each pair was judged in both orders: {judge['agreed']} of {judge['pairs']} verdicts agreed, the others count as ties. "
             f"Of single verdicts {share} were for what stood first. The interval is Wilson's, p of the exact sign test."
         )
+        if judge["asked_again"]:
+            note += f" {judge['asked_again']} verdicts came only when the judge was asked once more, for nothing but A, B or tie."
         left = "".join(f" Left out: {count} ({reason})." for reason, count in judge["left_out"].items())
         parts.append(("The judge", _duels(judge), note + left))
     return parts

@@ -47,6 +47,7 @@ def summary(rows: Sequence[Row], models: Sequence[str], judged: Judged | None) -
             "agreed": judged.agreed,
             "for_first": judged.for_first,
             "decisive": judged.decisive,
+            "asked_again": judged.asked_again,
             "left_out": dict(judged.left_out),
         }
     return found

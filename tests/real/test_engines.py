@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -18,7 +19,7 @@ from tests.real.tiny import write_conversations
 
 pytestmark = pytest.mark.real
 
-SETTINGS = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "evaluations": 1}
+SETTINGS: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "evaluations": 1}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def unsloth(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made.close()
 
 
-def run(engine: Forks, **settings: object) -> Job:
+def run(engine: Forks, **settings: Any) -> Job:
     job = engine.make(**{**SETTINGS, **settings})
     assert engine.work(job, ["watch_forward", "forward.json"]) == 0, (job.directory / "output.log").read_text()[-3000:]
     return job

@@ -108,6 +108,20 @@ async def ask(server: Server, model: str, sampling: Sampling = GREEDY) -> tuple[
     return "".join(piece.text for piece in pieces if isinstance(piece, Delta)), finished
 
 
+_seen: dict[str, int] = {}
+
+
+def logged(server: Server, count: int) -> list[dict[str, Any]]:
+    """The lines of the request log since the last call, once there are so many: a line is written after its answer has ended."""
+    path, seen = server.job.directory / "requests.jsonl", _seen.get(server.job.id, 0)
+    deadline = time.monotonic() + 5
+    while len(lines := path.read_text().splitlines() if path.exists() else []) < seen + count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    _seen[server.job.id] = len(lines)
+    return [json.loads(line) for line in lines[seen:]]
+
+
 def client(server: Server) -> Any:
     """The official client."""
     from openai import OpenAI
@@ -200,10 +214,16 @@ def test_openai_client_chats_with_base_and_adapter(server: Server) -> None:
     client = OpenAI(base_url=f"{server.base_url}/v1", api_key=client_key())
     answers = {}
     for model in ("base", "builtin", "noisy"):
+        logged(server, 0)
         whole = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, max_tokens=16)
         stream = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, max_tokens=16, stream=True)
         answers[model] = whole.choices[0].message.content
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == answers[model]
+        chunks = list(stream)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answers[model]
+        assert (chunks[-1].usage, chunks[-1].system_fingerprint) == (None, whole.system_fingerprint)  # nobody asked for it
+        one, other = logged(server, 2)
+        counts = ("prompt_tokens", "completion_tokens")
+        assert [one[name] for name in counts] == [other[name] for name in counts] == [getattr(whole.usage, name) for name in counts]
     assert "Paris" in answers["base"]
     assert answers["base"] == answers["builtin"] != answers["noisy"]
     with pytest.raises(AuthenticationError, match="not one of this server's keys"):
@@ -228,9 +248,11 @@ def test_openai_client_gets_logprobs_several_answers_stops_and_seeds(server: Ser
 
 def test_openai_client_completes(server: Server) -> None:
     completions = client(server).completions
+    logged(server, 0)
     whole = completions.create(model="base", prompt="The capital of France is", max_tokens=4, temperature=0)
     stream = completions.create(model="base", prompt="The capital of France is", max_tokens=4, temperature=0, stream=True)
     assert "".join(chunk.choices[0].text for chunk in stream) == whole.choices[0].text
+    assert [line["completion_tokens"] for line in logged(server, 2)] == [4, 4]
     assert "Paris" in whole.choices[0].text
     both = completions.create(model="base", prompt=["One, two,", "A, b,"], max_tokens=3, temperature=0)
     assert [choice.index for choice in both.choices] == [0, 1]
@@ -263,8 +285,6 @@ def test_a_prompts_log_probabilities_do_not_end_the_engine(server: Server) -> No
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_examples_of_the_app_work(server: Server, luthier_home: Path, tmp_path: Path, language: Language) -> None:
-    if language == "llm" and shutil.which("llm") is None:
-        pytest.skip("llm is not installed")
     example = snippet(language, server.base_url, "base", luthier_home / "keys" / "client").replace(
         "Hello!", "What is the capital of France?"
     )
@@ -275,7 +295,8 @@ def test_examples_of_the_app_work(server: Server, luthier_home: Path, tmp_path: 
     }
     example = example.replace(*briefly[language])
     command = [sys.executable, "-c", example] if language == "python" else ["bash", "-euc", example]
-    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path)}  # the home of llm
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "LLM_USER_PATH": str(tmp_path)}  # the home of llm
     answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
     assert "Paris" in answer.stdout, answer.stderr
 

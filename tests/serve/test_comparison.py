@@ -27,7 +27,6 @@ from tests.fakes.openai_server import FakeServer
 from tests.serve.conftest import write_adapter
 from tests.serve.test_life import FAKE_HOME
 from tui.commands.compare import compare
-from tui.commands.serve import wait_until_ready
 
 BASE, TUNED = Contender("base", "/models/x"), Contender("captain", "run, abc")
 SAMPLING = Sampling(0.0, 1.0, 50, 0)
@@ -177,6 +176,7 @@ def likes_the_captain(prompt: str) -> str:
 def test_the_command_starts_a_server_goes_on_and_leaves_nothing(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{Path(__file__).parents[2]}")
     monkeypatch.setattr(launch, "vllm_module", lambda: "")
+    monkeypatch.delenv("LUTHIER_JUDGE_KEY", raising=False)
     made = create(Spec("run", "captain", "trainer.worker", settings={"model": str(base), "model_directory": str(base)}))
     write_adapter(made.directory / "checkpoints" / "step-000040")
     (made.directory / "checkpoints" / "step-000040" / "COMPLETE").touch()
@@ -190,11 +190,14 @@ def test_the_command_starts_a_server_goes_on_and_leaves_nothing(base: Path, tmp_
     assert running_servers() == []
     before = (tmp_path / "out" / "answers.jsonl").read_bytes()
     job: Job = launch.serve(base, [])
-    try:
-        wait_until_ready(job)
+    try:  # it is starting, and is waited for
         called("captain@last", "--prompts", str(prompts), "--out", str(tmp_path / "out"), "--max-tokens", "4")
         assert (tmp_path / "out" / "answers.jsonl").read_bytes() == before
         assert job.alive()  # it was there before
+        (server,) = running_servers()
+        own = [judge_at(f"base@http://{host}:{server.port}/v1", None) for host in ("localhost", "127.0.0.1")]
+        assert {judge.endpoint.key for judge in own} == {server.endpoint.key}
+        assert judge_at(f"base@http://localhost:{server.port + 1}/v1", None).endpoint.key == ""
     finally:
         stop(job)
         assert wait(job, 30.0)

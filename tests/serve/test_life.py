@@ -22,6 +22,7 @@ from serve.client import Delta, Sampling, post, stream_chat
 from serve.launch import ServeOptions, attach, detach, pin, serve, unpin
 from serve.servers import Server, running_servers
 from tests.serve.conftest import write_adapter
+from tui.serving import add_adapters
 
 pytestmark = pytest.mark.timeout(90)
 FAKE_HOME = Path(__file__).parents[1] / "fakes" / "vllm_home"
@@ -162,6 +163,24 @@ def test_other_content_gets_another_name(start: Starter, tmp_path: Path) -> None
     write_adapter(folder, rank=2)
     name = attach(server, "captain", folder)
     assert name.startswith("captain.") and len(name) == len("captain.") + 8
+
+
+def test_an_adapter_that_is_written_anew_while_it_is_served_never_answers_under_the_old_name(start: Starter, tmp_path: Path) -> None:
+    """A run that was resumed: vLLM holds the old weights, and may read the new ones under the old name at any time."""
+    folder = write_adapter(tmp_path / "captain", rank=4)
+    server = start(("captain", folder, None))
+    assert add_adapters(server, [("captain", folder, None)]) == []
+    (folder / "adapter_model.safetensors").touch()  # the same content
+    time.sleep(1.5)
+    assert asyncio.run(say(server, "captain")).startswith("captain says")
+    shutil.rmtree(folder)
+    write_adapter(folder, rank=2)
+    (added,) = add_adapters(server.refreshed(), [("captain", folder, None)])
+    assert added.startswith("captain.") and len(added) == len("captain.") + 8
+    assert [model.id for model in server.refreshed().models if model.kind == "adapter"] == [added]
+    shutil.rmtree(folder)
+    write_adapter(folder, rank=1)  # and nobody loads it again
+    until(lambda: all(model.kind == "base" for model in server.refreshed().models), server.job)
 
 
 def test_a_deleted_adapter_is_told_and_never_reaches_the_engine(start: Starter, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "requests.jsonl"
 
 
-async def asked(pieces: list[bytes], answer: list[bytes]) -> tuple[bytes, list[Any]]:
+async def asked(pieces: list[bytes], answer: list[bytes], kind: bytes = b"application/json") -> tuple[bytes, list[Any]]:
     """The body that the application received, and what was sent back."""
     incoming = [{"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1} for index, piece in enumerate(pieces)]
     received, sent = [], []
@@ -94,7 +95,7 @@ async def asked(pieces: list[bytes], answer: list[bytes]) -> tuple[bytes, list[A
             message = await receive()
             received.append(message["body"])
             more = message["more_body"]
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
         for index, chunk in enumerate(answer):
             await send({"type": "http.response.body", "body": chunk, "more_body": index < len(answer) - 1})
 
@@ -104,21 +105,79 @@ async def asked(pieces: list[bytes], answer: list[bytes]) -> tuple[bytes, list[A
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
+    state = SimpleNamespace(
+        openai_serving_models=SimpleNamespace(lora_requests={}), openai_serving_chat=SimpleNamespace(system_fingerprint="vllm-1")
+    )
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "app": SimpleNamespace(state=state)}
     await Traffic(application)(scope, receive, send)
     return b"".join(received), sent
 
 
 async def test_a_body_in_pieces_goes_on_as_it_came(log: Path) -> None:
-    body = json.dumps(
-        {"model": "base", "stream": True, "messages": [{"role": "user", "content": '"usage": {"prompt_tokens": 99}'}]}
-    ).encode()
+    asked_for = {"stream": True, "stream_options": {"include_usage": True}}
+    body = json.dumps({"model": "base", **asked_for, "messages": [{"role": "user", "content": '"usage": {"prompt_tokens": 99}'}]}).encode()
     answer = [b'data: {"choices": []}\n\n', b'data: {"usage":{"prompt_tokens":3,"total_tokens":9,"completion_tokens":6}}\n\n', b""]
     received, sent = await asked([body[:10], body[10:50], body[50:]], answer)
     assert received == body
     assert [message.get("body") for message in sent[1:]] == answer
     line = json.loads(log.read_text())
     assert (line["model"], line["stream"], line["prompt_tokens"], line["completion_tokens"]) == ("base", True, 3, 6)
+
+
+def event(choices: list[Any], **more: Any) -> bytes:
+    return b"data: " + json.dumps({"id": "x", "choices": choices, **more}, separators=(",", ":")).encode() + b"\n\n"
+
+
+SAID = [
+    event([{"index": 0, "delta": {"content": text}, "finish_reason": None}])
+    for text in ("Ahoy", '{"choices":[],"usage":{"prompt_tokens":1}}', "\n\ndata: ")
+]
+ENDED = {"index": 0, "delta": {"content": '"finish_reason":"x"'}, "finish_reason": "stop"}
+USAGE = event([], usage={"prompt_tokens": 3, "total_tokens": 9, "completion_tokens": 6}, system_fingerprint="vllm-1")
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize(
+    "options", ["", '"stream_options": null, ', '"stream_options": {"include_usage": false, "continuous_usage_stats": true}, ']
+)
+@pytest.mark.parametrize("cut", [0, 1, 9, 40, 500])
+async def test_tokens_of_a_stream_are_counted_and_its_client_sees_nothing_of_it(log: Path, options: str, cut: int) -> None:
+    """However the events are cut into messages, the client gets what vLLM sends to who asks for no usage."""
+    body = b' {%b"stream": true, "model": "base", "seed": 12345678901234567890, "messages": []}\n' % options.encode()
+    whole = b"".join([*SAID, event([ENDED]), USAGE, DONE])
+    pieces = [whole[:cut], whole[cut : 3 * cut], whole[3 * cut :], b""] if cut else [*SAID, event([ENDED]), USAGE, DONE, b""]
+    received, sent = await asked([body], pieces, b"text/event-stream; charset=utf-8")
+    assert json.loads(received) == {**json.loads(body), "stream_options": {"include_usage": True}}
+    assert received.startswith(body.strip()[:-1])
+    told = b"".join(message.get("body", b"") for message in sent)
+    assert told == b"".join([*SAID, event([ENDED], system_fingerprint="vllm-1"), DONE])
+    assert not sent[-1].get("more_body", False)
+    if not cut:
+        assert [message["body"] for message in sent[1:-1]] == [*SAID, event([ENDED], system_fingerprint="vllm-1"), DONE]  # none waits
+        line = json.loads(log.read_text())
+        assert (line["prompt_tokens"], line["completion_tokens"]) == (3, 6)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "base", "stream": true, "stream_options": {"include_usage": true}}',
+        b'{"model": "base", "stream": true, "stream_options": "x"}',
+        b'{"model": "base", "stream": "true"}',
+        b'{"model": "base"}',
+        '{"model": "base", "stream": true}'.encode("utf-16"),
+    ],
+)
+async def test_who_asks_himself_or_wants_no_stream_gets_all_as_it_is(log: Path, body: bytes) -> None:
+    answer = [*SAID, event([ENDED]), USAGE, DONE, b""]
+    received, sent = await asked([body], answer, b"text/event-stream")
+    assert received == body
+    assert [message.get("body") for message in sent[1:]] == answer
+
+
+async def test_an_error_answer_to_a_counted_stream_goes_on_as_it_is(log: Path) -> None:
+    body = b'{"model": "base", "stream": true}'
+    assert [message.get("body") for message in (await asked([body], [b'{"usage', b'": 1}']))[1][1:]] == [b'{"usage', b'": 1}']
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"[" * 100_000, b"\xff", b'{"model": 7, "prompt_logprobs": 0, "n": "x"}'])

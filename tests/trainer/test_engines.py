@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from trainer.recipe import Lora, Recipe, Tokens, Train
 LLAMA = {"model_type": "llama"}
 PHI = {"model_type": "phi3"}
 BOTH = {"trl", "unsloth"}
+NOWHERE = Path("/nowhere")  # a base whose tokenizer has none of the tokens
 
 
 def recipe(**values: Any) -> Recipe:
@@ -34,15 +36,15 @@ def recipe(**values: Any) -> Recipe:
         (recipe(tokens=Tokens(add=["<|im_start|>"])), LLAMA, "gpu", BOTH, "trl", "tokens"),
         (recipe(train=Train(method="full")), LLAMA, "gpu", BOTH, "trl", "adapters"),
         (recipe(train=Train(base_bits=8)), LLAMA, "gpu", BOTH, "trl", "8-bit"),
-        (recipe(train=Train(attention="flex")), LLAMA, "gpu", BOTH, "trl", "flex"),
+        (recipe(train=Train(attention="flex")), LLAMA, "gpu", BOTH, "trl", "attention of its own"),
         (recipe(lora=Lora(rslora=True, dropout=0.1), train=Train(base_bits=4, neftune_alpha=5)), LLAMA, "gpu", BOTH, "unsloth", "Llama"),
         (recipe(engine="trl"), LLAMA, "gpu", BOTH, "trl", "names it"),
         (recipe(engine="unsloth"), LLAMA, "cpu", BOTH, "unsloth", "names it"),
-        (recipe(engine="unsloth", lora=Lora(dora=True)), PHI, "gpu", BOTH, "unsloth", "names it"),
+        (recipe(engine="unsloth"), PHI, "gpu", BOTH, "unsloth", "names it"),
     ],
 )
 def test_the_choice(asked: Recipe, config: dict[str, Any], device: str, packages: set[str], engine: str, word: str) -> None:
-    chosen, why = choose(asked, config, device, packages)
+    chosen, why = choose(asked, NOWHERE, config, device, packages)
     assert chosen == engine
     assert word in why
 
@@ -51,14 +53,15 @@ def test_the_choice(asked: Recipe, config: dict[str, Any], device: str, packages
     ("asked", "packages", "words"),
     [
         (recipe(), {"trl"}, "not installed"),
-        (recipe(train=Train(method="full")), BOTH, "only adapters are trained"),
-        (recipe(tokens=Tokens(add=["<x>"])), BOTH, "no tokens are added"),
-        (recipe(lora=Lora(targets=["embed_tokens"])), BOTH, "embed_tokens would be trained whole"),
+        (recipe(train=Train(method="full")), BOTH, "trains adapters only"),
+        (recipe(tokens=Tokens(add=["<x>"])), BOTH, "does not train new tokens"),
+        (recipe(lora=Lora(dora=True)), BOTH, "DoRA"),
+        (recipe(lora=Lora(targets=["embed_tokens"])), BOTH, "trains embed_tokens whole"),
     ],
 )
 def test_asked_by_name_and_impossible(asked: Recipe, packages: set[str], words: str) -> None:
     with pytest.raises(LuthierError, match=words) as error:
-        choose(msgspec.structs.replace(asked, engine="unsloth"), LLAMA, "gpu", packages)
+        choose(msgspec.structs.replace(asked, engine="unsloth"), NOWHERE, LLAMA, "gpu", packages)
     assert error.value.hint
 
 

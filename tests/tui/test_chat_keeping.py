@@ -44,6 +44,27 @@ async def test_a_chat_is_found_opened_and_goes_on(server: FakeServer) -> None:
         assert [chat.turns for chat in search.chats()] == [2]
 
 
+async def test_a_chat_opens_where_the_words_stand_that_found_it(server: FakeServer) -> None:
+    server.answer = lambda model, messages: f"{model} knows of bowlines" if messages[-1]["content"] == "First" else "A reef is better."
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "First")
+        await pilot.press("escape", "p")
+        screen.prompt.text = "Second"
+        await pilot.press("enter")
+        await until(lambda: not screen.session.answering and "Second" in shown(screen, 1), pilot)
+        assert "bowlines" not in shown(screen, 0)
+    async with chat(server) as (pilot, screen):
+        await pilot.press("ctrl+l")
+        modal = pilot.app.screen
+        assert isinstance(modal, ChatsModal)
+        modal.query_one(Input).value = "captain bowlines"
+        await until(lambda: modal.highlighted is not None and "bowlines" in modal.highlighted.text, pilot)
+        await pilot.press("enter")
+        await until(lambda: not screen.session.empty, pilot)
+        assert "captain knows of bowlines" in shown(screen, 1) and "base knows of bowlines" in shown(screen, 0)
+        assert "< 1/2 >" in shown(screen, 1)
+
+
 async def test_a_chat_is_deleted_only_when_asked_twice(server: FakeServer) -> None:
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Hi")

@@ -33,7 +33,7 @@ from serve.replay import ScriptTurn
 from tui.chat_ballot import ballot_of, cast, explain
 from tui.chat_replay import Replay
 from tui.chat_session import ChatSession, receive
-from tui.chat_text import call_line, figures_rows, settings_line, thought_line
+from tui.chat_text import call_line, dotted_rows, settings_line, thought_line
 
 FINISHED = Finished("stop", 9, 3, 0.13, 0.33)
 BASE, CAPTAIN, PIRATE = Speaker("base"), Speaker("captain", "tuned"), Speaker("pirate", "tuned")
@@ -250,6 +250,86 @@ async def test_a_chat_of_before_goes_on() -> None:
     assert [turn.number for turn in read_back(later).turns] == [1, 2]
 
 
+# Versions
+
+
+def shown(chat: Chat | ChatSession) -> list[list[str]]:
+    return [[answer.text for answer in pane.answers] for pane in chat.panes]
+
+
+def versions(pane: Conversation) -> list[list[str]]:
+    found = pane.versions()
+    return [[version.text for version in found.get(answer.id, [])] for answer in pane.answers]
+
+
+async def test_every_version_of_a_turn_is_shown_again_with_what_came_after_it() -> None:
+    chat = session()
+    for prompt in ("One", "Two"):
+        chat.send(prompt)
+        await answer_all(chat, f"{prompt}-base", f"{prompt}-captain")
+    left, right = chat.panes
+    chat.retry([left])
+    await answer(chat, left, Delta("Two-again"), FINISHED)
+    assert versions(left) == [[], ["Two-base", "Two-again"]]
+    assert versions(right) == [[], []]
+    chat.edit(left.answers[0].turn, "One, please")
+    await answer_all(chat, "Please-base", "Please-captain")
+    assert versions(left) == [["One-base", "Please-base"]]
+    chat.show_version(left, left.versions()[left.answers[0].id][0])
+    assert shown(chat) == [["One-base", "Two-again"], ["One-captain", "Two-captain"]]  # where the prompts differ, all go back
+    assert versions(left) == [["One-base", "Please-base"], ["Two-base", "Two-again"]]
+    chat.show_version(left, left.versions()[left.answers[1].id][0])
+    assert shown(chat) == [["One-base", "Two-base"], ["One-captain", "Two-captain"]]
+    found = read_back(chat)
+    assert shown(found) == shown(chat)
+    assert versions(found.panes[0]) == versions(left)
+    assert versions(found.panes[1]) == [["One-captain", "Please-captain"], []]
+    chat.send("Three")
+    assert sent(left.answers[-1]) == ["One", "One-base", "Two", "Two-base", "Three"]
+
+
+async def test_versions_of_a_correction_and_of_an_answer_that_failed() -> None:
+    chat = session()
+    chat.send("One")
+    await answer_all(chat, "base", "captain")
+    pane = chat.panes[0]
+    chat.correct(pane, pane.answers[0], "in my words")
+    assert versions(pane) == [["base", "in my words"]]
+    chat.show_version(pane, pane.versions()[pane.answers[0].id][0])
+    chat.retry([pane])
+    await answer(chat, pane, refused())
+    assert versions(pane) == [["base", "in my words", ""]]  # from one that failed, there is a way back
+    chat.show_version(pane, pane.versions()[pane.answers[0].id][1])
+    assert versions(pane) == [["base", "in my words"]]  # what brought nothing is no version
+    chat.send("Two")
+    assert sent(pane.answers[-1]) == ["One", "in my words", "Two"]
+
+
+async def test_versions_where_a_pane_went_on_from_the_answer_of_another() -> None:
+    chat = session()
+    chat.send("One")
+    await answer_all(chat, "base-1", "captain-1")
+    chat.continue_from(chat.panes[1].answers[0])
+    chat.send("Two")
+    await answer_all(chat, "base-2", "captain-2")
+    chat.edit(chat.chat.turns[0], "One, please")
+    await answer_all(chat, "base-3", "captain-3")
+    left = chat.panes[0]
+    chat.show_version(left, left.versions()[left.answers[0].id][0])
+    assert shown(chat) == [["base-1", "base-2"], ["captain-1", "captain-2"]]
+    assert sent(left.answers[1]) == ["One", "captain-1", "Two"]
+
+
+async def test_versions_stay_with_their_pane_when_another_one_goes() -> None:
+    chat = session(BASE, CAPTAIN, PIRATE)
+    chat.send("One")
+    await answer_all(chat, "base", "captain", "pirate")
+    chat.retry(chat.panes)
+    await answer_all(chat, "base-2", "captain-2", "pirate-2")
+    chat.remove_pane(chat.panes[1])
+    assert [versions(pane) for pane in read_back(chat).panes] == [[["base", "base-2"]], [["pirate", "pirate-2"]]]
+
+
 # A model that can read no more
 
 
@@ -385,7 +465,7 @@ def test_figures_say_why_it_ended() -> None:
     shown.state = Halted(None, 2.04)
     assert figures(shown) == ["stopped by you after 2.0 s"]
     shown.state = Complete(FINISHED)
-    assert figures_rows(shown, 30) == ["TTFT 130 ms · 3 tokens", "10.0 tok/s · stop"]
+    assert dotted_rows(figures(shown), 30) == ["TTFT 130 ms · 3 tokens", "10.0 tok/s · stop"]
     shown.state = Given()
     assert figures(shown) == ["from the data"]
 

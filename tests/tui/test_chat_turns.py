@@ -49,6 +49,28 @@ async def test_a_turn_is_chosen_and_asked_in_other_words(server: FakeServer) -> 
         assert "Three" not in shown(screen, 1)
 
 
+async def test_versions_are_gone_through_by_keys(server: FakeServer) -> None:
+    async with chat(server) as (pilot, screen):
+        await ask(pilot, screen, "One")
+        assert "<" not in shown(screen, 0)
+        server.answer = lambda model, messages: f"{model} says it again"
+        await pilot.press("ctrl+r")
+        await until(lambda: not screen.session.answering, pilot)
+        assert "< 2/2 > · TTFT" in shown(screen, 0) and "< 2/2 >" in shown(screen, 1)
+        await to_pane(pilot, screen, 1)
+        await pilot.press("less_than_sign")
+        assert "captain says: One" in shown(screen, 1) and "< 1/2 >" in shown(screen, 1)
+        assert "base says it again" in shown(screen, 0)
+        await pilot.press("less_than_sign")
+        assert "< 1/2 >" in shown(screen, 1)
+        await pilot.press("full_stop")
+        assert "captain says it again" in shown(screen, 1)
+        screen.session.hide_names()
+        screen.session.chat.blind = True
+        screen.show_sides()
+        assert "< 2/2 >" in shown(screen, 1) and "TTFT" not in shown(screen, 1)
+
+
 async def test_an_answer_is_corrected_and_the_chat_goes_on_from_it(server: FakeServer) -> None:
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Hi")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from rich.markup import escape
 
 from jobs.errors import LuthierError
 from jobs.files import write_atomic, write_json
+from jobs.home import jobs_directory
+from models.certificate import standing
 from models.registry import resolve
-from serve import launch
 from serve.client import Sampling
 from serve.comparison import judge as judging
 from serve.comparison.asking import Contender, answer_key, ask, missing
@@ -24,14 +24,13 @@ from serve.comparison.judge import Judge, Judged, Pair
 from serve.comparison.report import html, markdown, tables
 from serve.comparison.summary import Row, summary
 from serve.contents import fingerprint
+from serve.launch import NamedAdapter
 from serve.plan import BASE
 from serve.servers import Server
+from tui.commands.lending import server_with
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import bar
-from tui.commands.runs import stop_and_wait
-from tui.commands.serve import wait_until_ready
 from tui.run_adapters import adapters_named
-from tui.serving import add_adapters, server_of
 
 
 @click.command()
@@ -44,6 +43,13 @@ from tui.serving import add_adapters, server_of
     "--judge", "judge_text", metavar="MODEL@URL", help="A model that judges each tuned answer against the base's, in both orders."
 )
 @click.option("--judge-key", metavar="VARIABLE", help="The environment variable with the judge's key. Default: LUTHIER_JUDGE_KEY.")
+@click.option(
+    "--judge-tokens",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="At most so many for a verdict; a model that reasons needs more.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True)
@@ -57,6 +63,7 @@ def compare(
     folder: Path | None,
     judge_text: str | None,
     judge_key: str | None,
+    judge_tokens: int,
     limit: int | None,
     temperature: float,
     max_tokens: int,
@@ -71,12 +78,14 @@ def compare(
     file's own answers, which are also the references.
     """
     items = read_items(prompts, limit)
-    judge = judging.judge_at(judge_text, judge_key) if judge_text else None
+    base, adapters = adapters_named(runs)
+    judge = judging.judge_at(judge_text, judge_key, judge_tokens) if judge_text else None
     sampling = Sampling(temperature, 1.0 if temperature == 0 else 0.95, max_tokens, seed)
     folder = folder or Path(f"compare-{runs[0].replace('/', '-')}")
     journal = Journal(folder / "answers.jsonl")
     try:
-        with _served(runs, keep) as (server, models):
+        with server_with(base, adapters, keep) as server:
+            models = _contenders(server, base, adapters)
             wanted = missing(items, models, sampling, journal)
             _count("Asking", len(wanted), lambda told: ask(server.endpoint, wanted, sampling, journal, told, at_once))
         rows = [Row(item, {model.name: journal.found.get(answer_key(item, model, sampling)) for model in models}) for item in items]
@@ -89,33 +98,24 @@ def compare(
         ("prompts", f"{prompts} ({len(items)} questions, {found['with_reference']} with a reference)"),
         ("models", ", ".join(f"{model.name} ({model.identity})" for model in models)),
         ("sampling", f"temperature {temperature:g}, at most {max_tokens} tokens, seed {seed}"),
+        *_red(adapters),
         *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
     ]
     _write(folder, facts, found, rows, [model.name for model in models])
     _show(folder, found, as_json)
 
 
-@contextmanager
-def _served(runs: tuple[str, ...], keep: bool) -> Iterator[tuple[Server, list[Contender]]]:
-    """A server of these models: one that runs already, else one that is stopped at the end."""
-    base, adapters = adapters_named(runs)
-    running = server_of(resolve(base).resolve(), "127.0.0.1")
-    started = None
-    if running is None:
-        started = launch.serve(base, adapters)
-    try:
-        server = wait_until_ready(started) if started is not None else running
-        assert server is not None
-        if started is None:
-            add_adapters(server, adapters)
-            server = server.refreshed()
-        by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
-        contenders = [Contender(BASE, str(resolve(base).resolve()))]
-        contenders += [Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}") for _, path, run in adapters]
-        yield server, contenders
-    finally:
-        if started is not None and not keep:
-            stop_and_wait(started)
+def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
+    """The base and the tuned models by the names that this server has for them, each with its content."""
+    by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
+    found = [Contender(BASE, str(resolve(base).resolve()))]
+    return found + [Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}") for _, path, run in adapters]
+
+
+def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
+    """What whoever reads the report must know: a model that failed its certificate."""
+    standings = {name: standing(jobs_directory() / run) for name, _, run in adapters if run is not None}
+    return [("red certificate", f"{name}: {found.reason}") for name, found in standings.items() if found.verdict == "red"]
 
 
 def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:

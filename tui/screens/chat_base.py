@@ -99,7 +99,9 @@ class ChatBase(LuthierScreen):
         """How each pane's answers are to be drawn now; drawn anew where that has changed."""
         for position, pane in enumerate(self.session.panes):
             transcript = self.sides.all_panes[position].transcript
-            wanted = replace(transcript.look, hidden=self.session.chat.blind, chosen=self.chosen_turn, notes=self._notes(pane))
+            wanted = replace(
+                transcript.look, hidden=self.session.chat.blind, chosen=self.chosen_turn, notes=self._notes(pane), versions=_versions(pane)
+            )
             if wanted != transcript.look:
                 transcript.look = wanted
                 transcript.redraw()
@@ -180,3 +182,8 @@ class ChatBase(LuthierScreen):
         if self.journal.problem is None or self.journal.saved:
             return ""
         return f"This chat is not saved ({self.journal.problem.message}) ^g writes it to a file elsewhere."
+
+
+def _versions(pane: Conversation) -> dict[str, str]:
+    """ "2/3" by the id of each answer that has other versions."""
+    return {one: f"{[version.id for version in same].index(one) + 1}/{len(same)}" for one, same in pane.versions().items()}

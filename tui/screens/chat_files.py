@@ -8,6 +8,7 @@ from pathlib import Path
 from textual.message import Message
 
 from serve.chats import export, store
+from serve.chats.search import words_of
 from serve.chats.store import Chat
 from serve.chats.turns import REFERENCE
 from serve.replay import has_references
@@ -18,27 +19,41 @@ from tui.screens.chat_base import ChatBase
 
 @dataclass
 class ChatRead(Message):
+    """`words` are those that it was found by."""
+
     chat: Chat
+    words: list[str]
 
 
 class ChatFiles(ChatBase):
     # Chats of before
 
     def action_chats(self) -> None:
-        from tui.widgets.chats_modal import ChatsModal
+        from tui.widgets.chats_modal import ChatsModal, ChosenChat
 
-        def chosen(chat_id: str | None) -> None:
-            if chat_id is not None:
-                self.in_background(lambda: ChatRead(store.load(chat_id)), group="read", exclusive=True)
+        def chosen(chat: ChosenChat | None) -> None:
+            if chat is not None:
+                self.in_background(lambda: ChatRead(store.load(chat.id), words_of(chat.asked)), group="read", exclusive=True)
 
         self.journal.flush(1.0)
         self.app.push_screen(ChatsModal(), chosen)
 
     def on_chat_read(self, message: ChatRead) -> None:
-        if not self.session.answering and message.chat.id != self.session.chat.id:
-            self.chosen_turn = ""
+        if self.session.answering:
+            return
+        self.chosen_turn = ""
+        if message.chat.id != self.session.chat.id:
             self.session.open(message.chat)
-            self.show_offered()
+        held = self.session.chat.holding(message.words) if message.words else None
+        if held is not None:
+            pane, answer = held
+            if all(one is not answer for one in pane.answers):
+                self.session.show_version(pane, answer)
+            self.chosen_turn = answer.turn.id
+            self.sides.active = self.session.panes.index(pane)
+        self.show_offered()
+        if held is not None:
+            self.call_after_refresh(self.sides.active_pane.transcript.reveal, self.chosen_turn)
 
     def show_offered(self) -> None:
         """Show the chat, or what to do where there is none."""

@@ -69,6 +69,28 @@ class ChatTurns(ChatBase):
         self.sides.active_pane.transcript.reveal(turn_id)
         self.refresh_bindings()
 
+    # What stood there before
+
+    def action_previous_version(self) -> None:
+        self._show_version(-1)
+
+    def action_next_version(self) -> None:
+        self._show_version(1)
+
+    def _show_version(self, step: int) -> None:
+        version = self.other_version(step)
+        if version is not None:
+            self.session.show_version(self.active, version)
+            self.chosen_turn = version.turn.id if self.chosen_turn else ""
+            self.show_sides()
+
+    def other_version(self, step: int) -> Answer | None:
+        """The version before or after the chosen answer of the active pane, if there is one."""
+        answer = self.chosen_answer
+        same = [] if answer is None else self.active.versions().get(answer.id, [])
+        place = next((place for place, one in enumerate(same) if one is answer), 0) + step
+        return same[place] if 0 <= place < len(same) else None
+
     # Edit and correct
 
     def action_edit(self) -> None:

@@ -11,8 +11,9 @@ from rich.style import Style
 from textual.strip import Strip
 
 from serve.chats.turns import Answer, Failed, Given, Waiting, Writing
+from serve.chats.words import figures
 from tui.chat_marks import Mark, Marked
-from tui.chat_text import call_line, figures_rows, key_of, thought_line
+from tui.chat_text import call_line, dotted, dotted_rows, key_of, thought_line
 from tui.glyphs import glyphs
 from tui.widgets.answer import FlowingText, visible, wrap
 from tui.widgets.markdown import markdown_rows
@@ -43,13 +44,15 @@ _MARKDOWN_STYLES = {
 
 @dataclass
 class Look:
-    """How a pane's answers are drawn. `hidden` keeps figures back, which could tell who it was; `marked` is by id of the answer."""
+    """How a pane's answers are drawn. `hidden` keeps figures back, which could tell who it was. By id of the answer: `marked`, `notes`, and
+    `versions`, such as "2/3"."""
 
     hidden: bool = False
     unfolded: bool = False
     chosen: str = ""
     marked: dict[str, Marked] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 class AnswerRows:
@@ -169,18 +172,23 @@ class AnswerRows:
                 rows += self._paragraph(f"{glyphs().failed} {error.title}", "error")
                 rows += self._paragraph(error.message, "text")
                 ways = (("retry", "asks again"), ("settings", "settings"), ("clear", "new chat"))
-                again = f" {glyphs().dot} ".join(f"{key_of(f'chat.{name}')} {what}" for name, what in ways)
+                again = dotted([*self._version(), *(f"{key_of(f'chat.{name}')} {what}" for name, what in ways)])
                 return [*rows, *self._paragraph(f"{error.hint}\n{again}", "faint"), self._strip("", "text")]
             case _:
                 gap = [self._strip("", "text")] if self._said else []
-                told = figures_rows(self.answer, self.width) if not self._look.hidden or isinstance(self.answer.state, Given) else []
+                told = figures(self.answer) if not self._look.hidden or isinstance(self.answer.state, Given) else []
                 return [
                     *gap,
                     *calls,
                     *([self._strip("", "text")] if calls else []),
-                    *(self._strip(row, "faint") for row in told),
+                    *(self._strip(row, "faint") for row in dotted_rows([*self._version(), *told], self.width)),
                     self._strip("", "text"),
                 ]
+
+    def _version(self) -> list[str]:
+        """Which version it is of how many, between the keys that go to the others."""
+        version = self._look.versions.get(self.answer.id)
+        return [f"{key_of('chat.previous_version')} {version} {key_of('chat.next_version')}"] if version else []
 
     def _call_rows(self) -> list[Strip]:
         rows: list[Strip] = []

@@ -30,9 +30,15 @@ class ChatsFound(Message):
     picks: list[Pick[str]]
 
 
-class ChatsModal(PickModal[str, str]):
-    """Gives back the id of a chat."""
+@dataclass(frozen=True)
+class ChosenChat:
+    """`asked` is the text that it was found by, empty where it was taken from the list."""
 
+    id: str
+    asked: str
+
+
+class ChatsModal(PickModal[str, ChosenChat]):
     heading: ClassVar[str] = "Chats"
     placeholder: ClassVar[str] = "words that were asked or answered"
     narrows: ClassVar[bool] = False  # the database does
@@ -46,6 +52,7 @@ class ChatsModal(PickModal[str, str]):
     def __init__(self) -> None:
         super().__init__()
         self._typing: Timer | None = None
+        self._found_by = ""
 
     def on_mount(self) -> None:
         self._look()
@@ -73,11 +80,12 @@ class ChatsModal(PickModal[str, str]):
             if message.asked
             else "No chats yet: they appear here as soon as you ask."
         )
+        self._found_by = message.asked
         self.set_picks(message.picks, note)
 
     def take(self) -> None:
         if self.highlighted is not None:
-            self.dismiss(self.highlighted.value)
+            self.dismiss(ChosenChat(self.highlighted.value, self._found_by))
 
     def action_delete(self) -> None:
         pick = self.highlighted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Literal
 
 from jobs.errors import LuthierError
 from models.merge.embeddings import is_input, is_output
@@ -15,15 +14,6 @@ from trainer.recipe import Recipe
 # How much of the base model stands in the message about targets that match nothing.
 _LISTED = 12
 _INSTALL = {"bitsandbytes": "pip install bitsandbytes", "flash_attn": "pip install flash-attn --no-build-isolation"}
-
-
-def needs_trl(recipe: Recipe, directory: Path) -> str:
-    """Why Unsloth cannot train this base model in that way, in words; "" if it can."""
-    if new_tokens(recipe, directory):
-        return "only TRL trains new tokens alone"
-    if recipe.lora.dora and recipe.train.method == "lora":
-        return "Unsloth's fast layers know no DoRA"
-    return ""
 
 
 def base_bits(recipe: Recipe) -> int:
@@ -53,13 +43,11 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
     return [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."] if kinds else []
 
 
-def check(recipe: Recipe, directory: Path, engine: Literal["unsloth", "trl"], device: str) -> None:
+def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
     """LuthierError for what cannot be trained as the recipe says. `engine` and `device` ("cpu" or "gpu") are those that were decided on,
     `directory` is the base model's."""
     if recipe.train.method == "full":
         _check_full(recipe)
-    if engine == "unsloth" and (reason := needs_trl(recipe, directory)):
-        raise LuthierError("Not with this engine", f'engine = "unsloth": {reason}.', 'Choose engine = "trl" or leave it out.')
     if engine == "trl" and recipe.train.gradient_checkpointing == "unsloth":
         message = 'train.gradient_checkpointing = "unsloth" is a kind of the engine Unsloth; this run is TRL\'s.'
         raise LuthierError("Not with this engine", message, 'Choose "standard", or leave it to the plan.')

@@ -62,13 +62,27 @@ def free_memory() -> None:
 
 class RunTrainer:
     """Comes before an engine's Trainer among a class's bases. `eval_loss` is the mean over all trained tokens, so that it does not depend
-    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off.
+    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off. `num_tokens`
+    in the logs are the tokens trained so far without padding, which Unsloth's version of TRL does not count.
 
     `plus_ratio` is LoRA+'s (0: none), to be set before training."""
 
     plus_ratio = 0.0
     _loss_sum = 0.0
     _token_count = 0
+    _given: Any = 0
+
+    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
+        batches, trained = super().get_batch_samples(*arguments, **named)  # type: ignore[misc]
+        for batch in batches:
+            self._given = self._given + (batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel())
+        return batches, trained
+
+    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+        if "loss" in logs:
+            given = torch.as_tensor(self._given, device=self.args.device)  # type: ignore[attr-defined]
+            logs["num_tokens"] = int(self.accelerator.gather(given).sum())  # type: ignore[attr-defined]
+        super().log(logs, *arguments, **named)  # type: ignore[misc]
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
         self._loss_sum, self._token_count = 0.0, 0

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from models import registry
-from trainer import methods, repair
+from trainer import engines, methods, repair
 from trainer.data.outlook import look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
@@ -75,7 +75,10 @@ def make_plan(recipe: Recipe) -> Plan:
     heldout = recipe.heldout.count(data.conversations)
     trained = max(0, data.seen_each_epoch - heldout)
     on_gpu = bool(gpus())
-    methods.check(recipe, directory, "trl", "gpu" if on_gpu else "cpu")
+    config = registry.read_config(directory)
+    engine, why = engines.choose(recipe, config, "gpu" if on_gpu else "cpu", engines.installed())
+    padding_free, layout = engines.flat(recipe, config, engine)
+    methods.check(recipe, directory, engine, "gpu" if on_gpu else "cpu")
     usual = _GPU_MICRO_BATCH if on_gpu else _CPU_MICRO_BATCH
     micro_batch = recipe.train.micro_batch or repair.largest_divisor(recipe.train.global_batch, usual)
     if recipe.train.global_batch % micro_batch:
@@ -83,7 +86,7 @@ def make_plan(recipe: Recipe) -> Plan:
         raise LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
     checkpointing = "none" if recipe.train.gradient_checkpointing == "auto" else recipe.train.gradient_checkpointing
     wanted = repair.Batch(micro_batch, recipe.train.global_batch // micro_batch, checkpointing)
-    batch, repaired = repair.recall(_shape(recipe.model, "trl", recipe), wanted)
+    batch, repaired = repair.recall(_shape(recipe.model, engine, recipe), wanted)
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
     evaluation = outlook(recipe.evaluation, recipe.heldout, heldout, steps, per_epoch, directory, "gpu" if on_gpu else "cpu", micro_batch)
@@ -91,7 +94,9 @@ def make_plan(recipe: Recipe) -> Plan:
         model=recipe.model,
         model_directory=str(directory),
         device="gpu" if on_gpu else "cpu",
-        engine="trl",
+        engine=engine,
+        padding_free=padding_free,
+        reasons=[why, layout],
         conversations=data.conversations,
         heldout=heldout,
         global_batch=recipe.train.global_batch,
@@ -101,6 +106,7 @@ def make_plan(recipe: Recipe) -> Plan:
         steps=steps,
         slots=["gpu"] if on_gpu else ["cpu"],
         base_bits=methods.base_bits(recipe),
+        attention="sdpa" if recipe.train.attention == "auto" else recipe.train.attention,
         optimizer="adamw" if recipe.train.optimizer == "auto" else recipe.train.optimizer,
         gradient_checkpointing=batch.gradient_checkpointing,
         repaired=repaired,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ _NEEDS_NEW_RUN = (
     *("train.method", "train.base_bits", "train.global_batch", "train.micro_batch", "train.optimizer"),
     *("train.attention", "train.padding_free", "train.gradient_checkpointing"),
 )
-_PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "unsloth_zoo")
+_PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 _MODEL_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
 _WHOLE = 64 << 20  # bytes: files up to this size are hashed whole
 _BLOCK, _BLOCKS = 256 << 10, 64
@@ -65,9 +66,9 @@ def fingerprint(run: Path, recipe: Recipe, model_directory: Path, versions: dict
 
 
 def installed_versions() -> dict[str, str]:
-    """The libraries that the trained weights depend on, "" where one is missing."""
+    """The libraries that the trained weights depend on, "" where one is missing; of Unsloth only in the worker of a run that it trains."""
     found = {}
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *(("unsloth", "unsloth_zoo") if "unsloth" in sys.modules else ())):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """A module that can load a model and build a Trainer for it (trainer.trl_engine). The Trainer's class has trainer.mixin.RunTrainer
-    before the library's own, saves under `checkpoints/.saving`, and takes micro-batch, accumulation and checkpointing from the plan.
-    THRIFTIEST is the kind of gradient checkpointing that takes the least memory."""
+    """A module that can load a model and build a Trainer for it (trainer.trl_engine, trainer.unsloth_engine). The Trainer's class has
+    trainer.mixin.RunTrainer before the library's own, saves under `checkpoints/.saving`, and takes micro-batch, accumulation and
+    checkpointing from the plan. THRIFTIEST is the kind of gradient checkpointing that takes the least memory."""
 
     THRIFTIEST: str
 

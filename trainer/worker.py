@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from models.preflight import TemplateReport
     from trainer.data.pipeline import Prepared
+    from trainer.training import Engine
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
@@ -32,8 +33,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     plan, recipe = Plan(**context.settings), frozen_recipe(context.job)
     context.event("plan", **plan.to_json())
     context.phase("loading the libraries", seconds_left=9)
+    engine = _engine(plan)
     from models.preflight import check_template
-    from trainer import trl_engine
     from trainer.data.pipeline import Cancelled
     from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
@@ -59,7 +60,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
 
     heldout = prepared.heldout if prepared.summary["heldout"] else None
     questions = Questions(recipe.evaluation, tokenizer, report, heldout)
-    training = Training(context, trl_engine, plan, recipe, tokenizer, prepared, questions)
+    training = Training(context, engine, plan, recipe, tokenizer, prepared, questions)
     if not training.run(checkpoint):
         return None
     chosen, which = training.result()
@@ -71,6 +72,17 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         what, folder = "adapter", save_adapter(context.job, plan, chosen, which, report.stop_ids)
     provenance.record_result(context.directory, folder)
     return {what: str(folder), "from_step": chosen.step, "which": which, **training.figures()}
+
+
+def _engine(plan: Plan) -> Engine:
+    """Unsloth wants to be imported before anything else that is heavy."""
+    if plan.engine == "unsloth":
+        from trainer import unsloth_engine
+
+        return unsloth_engine
+    from trainer import trl_engine
+
+    return trl_engine
 
 
 def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> None:

@@ -1,9 +1,13 @@
-"""Training speed and memory of bare engines on one GPU: the tutorials' recipes, and the settings that Luthier would choose.
+"""Training speed and memory on one GPU: bare engines with the tutorials' recipes and with flat batches, and Luthier's own runs.
 
-    python -P bench/gpu/speed.py prepare SAMPLES.jsonl            # a model of random weights, 8B shapes of Llama 3, in /dev/shm or --work
-    python -P bench/gpu/speed.py all unsloth-default trl-default  # each setting in a process of its own; one JSON line each
+    python -P bench/gpu/speed.py prepare SAMPLES.jsonl --tokenizer MODEL --conversations CHATS.jsonl
+    python -P bench/gpu/speed.py all unsloth-default luthier-auto  # each setting in a process of its own; one JSON line each
+    python -P bench/gpu/speed.py ratios                            # Luthier against these, and against bare engines on its samples
+    python -P bench/gpu/speed.py ratios --models tiny --rows 2 --luthier luthier-trl-flat       # on a CPU: that it runs
 
-SAMPLES.jsonl comes from `luthier data tokens`: input_ids and labels. Tokens are counted without padding, after the steps that compile.
+`prepare` makes a model of random weights, 8B shapes of Llama 3, in /dev/shm or --work. SAMPLES.jsonl, input_ids and labels, comes from
+`luthier data tokens CHATS.jsonl`. Tokens are counted without padding, after the steps that compile. Luthier's runs need the repository's
+root on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -11,13 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +43,16 @@ class Setting:
     steps: int = 14
     optimizer: str = "adamw_8bit"
     defaults: bool = False
+    samples: str = "samples.jsonl"
+
+
+@dataclass(frozen=True)
+class Luthier:
+    """A run of Luthier's own worker: `[train]` keys beside the batch. `bare` is the engine that a bare script has on the same samples."""
+
+    engine: str
+    train: str = ""
+    bare: str = ""
 
 
 SETTINGS = {
@@ -53,16 +68,39 @@ SETTINGS = {
     "flat-rank64": Setting("unsloth", ((4, 2048),), rank=64),
 }
 
+_SAME = 'micro_batch = {rows}\npadding_free = true\nbase_bits = 16\ngradient_checkpointing = "none"\noptimizer = "adamw"\n'
+LUTHIER = {
+    "luthier-auto": Luthier("auto"),
+    "luthier-unsloth-flat": Luthier("unsloth", _SAME, bare="unsloth"),
+    "luthier-trl-flat": Luthier("trl", _SAME, bare="trl"),
+}
+BARE = ("unsloth-default", "tutorial", "trl-default")  # what luthier-auto is compared with
+RECIPE = """
+model = "{model}"
+data = ["{data}"]
+engine = "{engine}"
+certify = false
+heldout.share = 0.0
+evaluation = {{ times = 0, samples = 0 }}
+checkpoints.every_minutes = 0.0
+[train]
+epochs = 1.0
+global_batch = {rows}
+max_length = 2048
+{train}
+[lora]
+r = 16
+"""
+
 SHAPES = {
+    "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
     "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
     "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8},
 }
 
 
 def prepare(samples: Path, work: Path, tokenizer: Path, models: list[str]) -> None:
-    """Random weights in bfloat16, made on the GPU, saved as any model is; the tokenizer of a real one."""
-    import shutil
-
+    """Random weights in bfloat16, made on the GPU if there is one, saved as any model is; the tokenizer of a real one."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -81,7 +119,7 @@ def prepare(samples: Path, work: Path, tokenizer: Path, models: list[str]) -> No
             eos_token_id=2,
         )
         started = time.monotonic()
-        with torch.device("cuda"):
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
             torch.set_default_dtype(torch.bfloat16)
             model = AutoModelForCausalLM.from_config(config)
         model.save_pretrained(work / name, max_shard_size="2GB")
@@ -114,7 +152,7 @@ def measure(name: str, setting: Setting, work: Path) -> None:
     model = load(setting, str(directory))
     tokenizer = AutoTokenizer.from_pretrained(directory)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    loaded = torch.cuda.memory_allocated()
+    loaded = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
     for rows, length in setting.batches:
         try:
             found = train(setting, model, tokenizer, rows, length, work)
@@ -141,6 +179,8 @@ def flat(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def arguments(setting: Setting, rows: int, length: int, work: Path) -> dict[str, Any]:
     """What SFTConfig gets."""
+    import torch
+
     chosen: dict[str, Any] = {
         "output_dir": str(work / "out"),
         "per_device_train_batch_size": rows,
@@ -159,6 +199,8 @@ def arguments(setting: Setting, rows: int, length: int, work: Path) -> dict[str,
         chosen["optim"] = setting.optimizer
     if setting.layout == "bfd":
         return {**chosen, "packing": True, "max_length": length}
+    if not torch.cuda.is_available():
+        chosen |= {"use_cpu": True}
     if setting.layout == "flat":
         return {**chosen, "max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}, "remove_unused_columns": False}
     return {**chosen, "max_length": length}
@@ -177,20 +219,22 @@ def train(setting: Setting, model: Any, tokenizer: Any, rows: int, length: int, 
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
+    gpu = torch.cuda.is_available()
     tokens: list[int] = []
     times: list[float] = []
     shapes: dict[str, Any] = {}
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(**arguments(setting, rows, length, work)),
-        train_dataset=Dataset.from_list(rows_of(work / "samples.jsonl", length)),
+        train_dataset=Dataset.from_list(rows_of(work / setting.samples, length)),
         processing_class=tokenizer,
         data_collator=collator(setting),
     )
     inner = trainer.training_step
 
     def training_step(model: Any, inputs: Any, *rest: Any, **kwargs: Any) -> Any:
-        torch.cuda.synchronize()
+        if gpu:
+            torch.cuda.synchronize()
         times.append(time.monotonic())
         mask = inputs.get("attention_mask")
         tokens.append(int(mask.sum()) if mask is not None else int(inputs["input_ids"].numel()))
@@ -198,8 +242,9 @@ def train(setting: Setting, model: Any, tokenizer: Any, rows: int, length: int, 
         return inner(model, inputs, *rest, **kwargs)
 
     trainer.training_step = training_step
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    if gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     trainer.train()
     if len(tokens) != setting.steps:
         raise RuntimeError(f"{len(tokens)} micro-batches in {setting.steps} steps: each was to be one")
@@ -210,8 +255,8 @@ def train(setting: Setting, model: Any, tokenizer: Any, rows: int, length: int, 
         "step_seconds": [round(seconds, 2) for seconds in steps],
         "tokens_per_step": round(statistics.mean(count for count, _ in measured)),
         "most_tokens": max(tokens),
-        "peak_allocated_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
-        "peak_reserved_gb": round(torch.cuda.max_memory_reserved() / 1e9, 2),
+        "peak_allocated_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if gpu else None,
+        "peak_reserved_gb": round(torch.cuda.max_memory_reserved() / 1e9, 2) if gpu else None,
         "losses": [round(float(entry["loss"]), 3) for entry in trainer.state.log_history if "loss" in entry][::4],
         "shapes": shapes,
     }
@@ -248,7 +293,11 @@ def load(setting: Setting, directory: str) -> Any:
         else None
     )
     model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.bfloat16, device_map={"": 0}, attn_implementation="sdpa", quantization_config=quantization
+        directory,
+        dtype=torch.bfloat16,
+        device_map={"": 0} if torch.cuda.is_available() else None,
+        attn_implementation="sdpa",
+        quantization_config=quantization,
     )
     model.config.use_cache = False
     if quantization is not None:
@@ -256,27 +305,92 @@ def load(setting: Setting, directory: str) -> Any:
     return get_peft_model(model, LoraConfig(r=setting.rank, lora_alpha=setting.rank, target_modules=targets, task_type="CAUSAL_LM"))
 
 
+def run_luthier(name: str, setting: Luthier, work: Path, model: str, rows: int) -> None:
+    """A run as `luthier train` starts one, on so many conversations that it has as many steps as a bare engine."""
+    os.environ.setdefault("LUTHIER_HOME", str(work / "home"))
+    from jobs.events import parse_line
+    from jobs.job import wait
+    from trainer.launch import train as start
+    from trainer.recipe import load as load_recipe
+
+    steps = Setting(setting.engine, ()).steps
+    data = work / f"{name}.jsonl"
+    with (work / "conversations.jsonl").open() as file:
+        data.write_text("".join(islice(file, rows * steps)))
+    recipe = work / f"{name}.toml"
+    train = setting.train.format(rows=rows)
+    recipe.write_text(RECIPE.format(model=work / model, data=data, engine=setting.engine, rows=rows, train=train))
+    job = start(load_recipe(recipe))
+    wait(job)
+    found = [event for line in job.events_path.read_bytes().splitlines() if (event := parse_line(line)) is not None]
+    plan = next(event for event in found if event["kind"] == "plan")
+    keys = ("engine", "base_bits", "padding_free", "attention", "optimizer", "gradient_checkpointing", "micro_batch", "accumulation")
+    told: dict[str, Any] = {"name": name, "model": model, "rows": rows, **{key: plan[key] for key in (*keys, "reasons")}, "job": job.id}
+    taken = [event for event in found if event["kind"] == "step"][WARM_STEPS:-1]  # the last one may be smaller
+    errors = [event for event in found if event["kind"] == "error"]
+    if errors or len(taken) < 2:
+        told["failed"] = errors[-1:] or f"{len(taken)} steps counted"
+    else:
+        seconds, tokens = taken[-1]["t"] - taken[0]["t"], taken[-1]["tokens"] - taken[0]["tokens"]
+        told["tokens_per_second"], told["peak_allocated_gb"] = round(tokens / seconds), round(taken[-1]["memory_bytes"] / 1e9, 2)
+        shutil.copy(job.directory / "data" / "train.jsonl", work / f"{name}.samples.jsonl")
+    print("RESULT " + json.dumps(told), flush=True)
+
+
+def bare_setting(name: str, rows: int, model: str) -> Setting:
+    """A bare script with the settings of the Luthier run `name`, on the samples that it has made."""
+    flat_rows = ((rows, 2048),)
+    return Setting(LUTHIER[name].bare, flat_rows, model=model, optimizer="adamw_torch_fused", samples=f"{name}.samples.jsonl")
+
+
+def ratios(options: argparse.Namespace) -> None:
+    """Tokens per second of Luthier over those of the others: all in one call, one after the other."""
+    chosen = options.luthier.split(",") if options.luthier else [*LUTHIER]
+    names = [*(BARE if "luthier-auto" in chosen else ()), *chosen, *(f"bare-{name}" for name in chosen if LUTHIER[name].bare)]
+    speeds: dict[str, float] = {}
+    for name in names:
+        results = run_apart(name, options)
+        speeds[name] = max((result.get("tokens_per_second", 0) for result in results), default=0)
+    pairs = [("luthier-auto", name) for name in BARE] + [(name, f"bare-{name}") for name in chosen]
+    told = {f"{one} / {other}": round(speeds[one] / speeds[other], 3) for one, other in pairs if speeds.get(one) and speeds.get(other)}
+    print(json.dumps({"ratios": told}), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["prepare", "one", "all"])
+    parser.add_argument("command", choices=["prepare", "one", "all", "ratios"])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--work", type=Path, default=Path("/dev/shm/luthier-bench"))
     parser.add_argument("--tokenizer", type=Path)
-    parser.add_argument("--models", default="8b")
-    parser.add_argument("--limit", type=float, default=110.0, help="seconds a setting may take")
+    parser.add_argument("--conversations", type=Path, help="the conversations that the samples were made of, for Luthier's own runs")
+    parser.add_argument("--models", default="8b", help="those to prepare; the one that Luthier's runs train")
+    parser.add_argument("--rows", type=int, default=8, help="conversations in a step of Luthier's runs")
+    parser.add_argument("--luthier", help="which of Luthier's runs are compared; without luthier-auto the defaults of others are left out")
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds a setting may take")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.command == "prepare":
         prepare(Path(options.names[0]), options.work, options.tokenizer, options.models.split(","))
+        if options.conversations:
+            shutil.copy(options.conversations, options.work / "conversations.jsonl")
+    elif options.command == "ratios":
+        ratios(options)
     elif options.command == "one":
-        measure(options.names[0], SETTINGS[options.names[0]], options.work)
+        name = options.names[0]
+        if name in LUTHIER:
+            run_luthier(name, LUTHIER[name], options.work, options.models, options.rows)
+        elif name.startswith("bare-"):
+            measure(name, bare_setting(name.removeprefix("bare-"), options.rows, options.models), options.work)
+        else:
+            measure(name, SETTINGS[name], options.work)
     else:
         for name in options.names or SETTINGS:
             run_apart(name, options)
 
 
-def run_apart(name: str, options: argparse.Namespace) -> None:
+def run_apart(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     command = [sys.executable, "-P", __file__, "one", name, "--work", str(options.work)]
+    command += ["--models", options.models, "--rows", str(options.rows)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, check=False)
         output = done.stdout + done.stderr
@@ -290,6 +404,7 @@ def run_apart(name: str, options: argparse.Namespace) -> None:
                 file.write(line + "\n")
     if options.out:
         (options.out / f"{name}.log").write_text(output[-200_000:])
+    return [json.loads(line) for line in found]
 
 
 if __name__ == "__main__":

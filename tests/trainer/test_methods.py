@@ -73,16 +73,8 @@ def test_a_target_is_a_layer_s_name_or_its_end_and_the_layers_are_told(base: Pat
     assert refused.value.hint == "Its linear layers are q_proj, up_proj."
 
 
-def test_what_unsloth_cannot_train_is_trl_s(base: Path) -> None:
-    chatml = recipe(tokens={"template": "chatml"})
-    assert methods.new_tokens(chatml, base) == ["<|im_start|>"]
-    for one in (chatml, recipe(lora={"dora": True})):
-        assert methods.needs_trl(one, base)
-        with pytest.raises(LuthierError, match="engine"):
-            methods.check(one, base, "unsloth", "gpu")
-    for one in (recipe(), recipe(tokens={"add": ["<|im_end|>"]}), recipe(lora={"plus_ratio": 16.0, "rslora": True})):
-        assert not methods.needs_trl(one, base)
-        methods.check(one, base, "unsloth", "gpu")
+def test_tokens_that_the_base_has_are_not_new(base: Path) -> None:
+    assert methods.new_tokens(recipe(tokens={"template": "chatml", "add": ["a"]}), base) == ["<|im_start|>"]
 
 
 def test_what_serving_will_be_like_is_told(base: Path) -> None:

@@ -82,19 +82,6 @@ def lora_config(recipe: Recipe, new_rows: dict[str, list[int]] | None = None) ->
     )
 
 
-def whole_logits(model: PeftModel | PreTrainedModel) -> bool:
-    """Whether the loss must be that of whole logits: TRL's chunked one reads the weights of a plain head only, without trained rows or
-    LoRA on it."""
-    return not isinstance(model.get_output_embeddings(), torch.nn.Linear)
-
-
-def float32_adapter(model: PeftModel | PreTrainedModel) -> None:
-    """TRL takes the adapter of a quantised base to bfloat16, where an update of less than 1/256 of a weight is lost."""
-    for parameter in model.parameters():
-        if parameter.requires_grad and isinstance(model, PeftModel):
-            parameter.data = parameter.data.float()
-
-
 def _places(model: PreTrainedModel, tokens: list[int]) -> dict[str, list[int]]:
     """New tokens by the names of the embeddings that need them: PEFT gives the second of a tied pair the rows of the first."""
     if not tokens:

@@ -35,7 +35,7 @@ _NEEDS_NEW_RUN = (
     *("train.method", "train.base_bits", "train.global_batch", "train.micro_batch", "train.optimizer"),
     *("train.attention", "train.padding_free", "train.gradient_checkpointing"),
 )
-_PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "unsloth_zoo")
+_PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 _MODEL_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
 _WHOLE = 64 << 20  # bytes: files up to this size are hashed whole
 _BLOCK, _BLOCKS = 256 << 10, 64

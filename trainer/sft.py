@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from trainer.adapters import float32_adapter, whole_logits
 from trainer.arguments import sft_arguments
 from trainer.data.pipeline import Prepared
 from trainer.evaluation.trainer import Answering
@@ -56,6 +57,7 @@ def build_trainer(
     )
     float32_adapter(model)
     trainer.flat = plan.padding_free
+    float32_adapter(model)
     trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
     return trainer
 

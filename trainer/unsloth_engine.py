@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, PreTrainedTokenizerBase, TrainerCallback
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTTrainer
 from unsloth import FastLanguageModel
 
@@ -28,7 +28,7 @@ _CHECKPOINTING: dict[str, Any] = {"none": False, "standard": True, "unsloth": "u
 
 
 def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
-    """The base model with a fresh adapter, seeded."""
+    """The base model with a fresh adapter, seeded. Runs with new tokens are not Unsloth's: `tokenizer` is the base model's."""
     checkpointing = _CHECKPOINTING[plan.gradient_checkpointing]
     seed = recipe.train.seed
     model, _ = FastLanguageModel.from_pretrained(
@@ -64,7 +64,7 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
 def build_trainer(
     plan: Plan,
     recipe: Recipe,
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: Prepared,
     folder: Path,

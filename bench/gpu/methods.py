@@ -4,7 +4,8 @@
 
 Each method runs in a home of its own as `luthier train` would run it, by TRL. Without --model it is the built-in model (where its package
 is not installed, LUTHIER_BUILTIN_GGUF names its file). It prints a table on stderr and one JSON object on stdout. "difference" is the mean
-|trained - merged| of the log-probabilities on a held-out conversation, "change" the mean |trained - base|.
+|trained - merged| of the log-probabilities on a held-out conversation, computed in float32 where the base is not quantised, "change" the
+mean |trained - base|.
 """
 
 from __future__ import annotations
@@ -110,13 +111,13 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
     ids = torch.tensor([row["input_ids"]], device=device)
 
-    def says(model: Any) -> torch.Tensor:
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
-            return (
-                model.to(device).eval()(input_ids=ids.clamp(max=model.get_input_embeddings().weight.shape[0] - 1)).logits[0].float().cpu()
-            )
+    def says(model: Any, *, placed: bool = False) -> torch.Tensor:
+        size = model.get_input_embeddings().weight.shape[0]
+        with torch.inference_mode():
+            there = (model if placed else model.to(device)).float().eval()
+            return there(input_ids=ids.clamp(max=size - 1)).logits[0].float().cpu()
 
-    wanted = says(trained).log_softmax(-1)
+    wanted = says(trained, placed=plan.base_bits < 16).log_softmax(-1)  # bitsandbytes has placed its own
     del trained
     found, before = (says(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)).log_softmax(-1) for folder in (merged, base))
     size = min(wanted.shape[-1], before.shape[-1])

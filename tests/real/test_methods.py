@@ -26,7 +26,7 @@ from trainer.tokens import run_tokenizer
 
 pytestmark = pytest.mark.real
 
-SHORT: dict[str, Any] = {"epochs": 0.6, "evaluations": 2, "every_steps": 3, "dropout": 0.1}
+SHORT: dict[str, Any] = {"epochs": 0.6, "evaluations": 2, "every_steps": 3, "dropout": 0.1, "padding_free": '"auto"'}
 METHODS: dict[str, dict[str, str]] = {
     "rslora": {"lora": "rslora = true"},
     "dora": {"lora": "dora = true"},

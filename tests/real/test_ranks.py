@@ -24,7 +24,7 @@ from trainer.launch import RECIPE_FILE
 from trainer.plan import make_plan
 from trainer.recipe import load as load_recipe
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 # 55 samples are trained on: 9 steps of 6 and one of 1 an epoch, in which a rank has nothing.
 SHARED: dict[str, Any] = {"epochs": 2, "global_batch": 6, "dropout": 0.1, "evaluations": 2, "every_steps": 4, "heldout": 9}
@@ -118,7 +118,7 @@ def test_memory_that_one_rank_lacks_is_repaired_for_all(forks: Forks) -> None:
     assert make_plan(load_recipe(job.directory / RECIPE_FILE)).micro_batch == 1
 
 
-def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Forks, whole: Outcome) -> None:
+def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Forks) -> None:
     """As `luthier train` starts it: a supervisor, a launcher and processes of their own for the ranks."""
     job = forks.make(**SHARED, micro_batch=1, ranks=2)
     jobs.start(job)
@@ -132,5 +132,3 @@ def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Fo
     assert state.title == "Rank 1 was killed"
     assert "SIGKILL" in state.message
     assert_gone(pids)
-    assert forks.work(job) == 0, log(job)
-    assert outcome(job).adapter == whole.adapter

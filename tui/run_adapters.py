@@ -81,5 +81,6 @@ def _named(text: str) -> tuple[Job, str, Path]:
     if not wanted:
         has = ", ".join(str(number) for number, _ in saved)
         hint = f"Complete ones: {has}. {run.spec.name}@last is the newest." if saved else "It has no checkpoints: name it without @."
-        raise LuthierError("No such checkpoint", f"{run.id} has none of step {step}.", hint)
+        what = "no complete one" if step == LAST else f"none of step {step}"
+        raise LuthierError("No such checkpoint", f"{run.id} has {what}.", hint)
     return run, checkpoint_suffix(wanted[0][0]), wanted[0][1]

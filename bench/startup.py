@@ -64,6 +64,8 @@ Bare().run(headless=True, size=(120, 40))
 def first_paint(program: str, home: str) -> float:
     """Milliseconds from the start of a process to the first paint of its app."""
     environment = {**os.environ, "LUTHIER_HOME": home, "PYTHONPATH": str(CHECKOUT), "TEXTUAL_ANIMATIONS": "none"}
+    environment["PYTHONPYCACHEPREFIX"] = str(Path(home) / "bytecode")  # of both alike, wherever the shell would have it
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", FIRST_PAINT + program, str(time.monotonic_ns())]
     answer = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=True)
     return float(answer.stdout)

@@ -89,7 +89,7 @@ class Follower:
         return events
 
 
-def last_attempt(path: Path, max_bytes: int = 262_144) -> list[Event]:
+def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
     """The newest events, back to the last `queued` (which begins an attempt) or about `max_bytes`, oldest first.
 
     Enough to tell a job's state: what decides it stands at the end, and `queued`, `started` at the beginning of a short file.

@@ -10,8 +10,9 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
-from jobs import processes
+from jobs import giving_way, processes
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.home import home, jobs_directory
@@ -22,6 +23,10 @@ from jobs.state import Lost
 
 # The kernel's lock does not keep two threads of one process apart, and one's release would be the other's.
 _threads = threading.Lock()
+
+
+class NotWaiting(LuthierError):
+    """The job does not wait in the queue, or not any more."""
 
 
 @contextmanager
@@ -40,8 +45,35 @@ def locked() -> Iterator[None]:
 def waiting(besides: Job | None = None) -> list[Job]:
     """The jobs that wait, the next one first. A supervisor leaves its own job out: asking for its lock would drop it."""
     own = besides.id if besides else ""
-    numbered = sorted((order, job.id, job) for order, job in _numbered() if job.id != own)
-    return [job for _, _, job in numbered if job.supervisor() is not None]
+    return [job for job in _line(own) if job.id != own]
+
+
+def before(job: Job) -> list[Job]:
+    """The jobs that wait and come before this one. For its supervisor."""
+    return list(takewhile(lambda other: other.id != job.id, _line(job.id)))
+
+
+def _line(own: str = "") -> list[Job]:
+    """Everybody who waits, `own` (an id) counted without asking whether it lives.
+
+    A server that rests and wants its slots back goes behind the last run, or first if somebody wants it now.
+    """
+    found = _ordered(own)
+    resting = [(rests, job) for job in _folders() if (rests := giving_way.resting(job)) is not None and _lives(job, own)]
+    now = [job for rests, job in resting if rests.wakes == "first"]
+    later = [job for rests, job in resting if rests.wakes == "after runs"]
+    behind = max((index + 1 for index, job in enumerate(found) if job.spec.kind == "run"), default=0)
+    return [*now, *found[:behind], *later, *found[behind:]]
+
+
+def _ordered(own: str = "") -> list[Job]:
+    """Those who wait by their numbers: whom a person may move."""
+    numbered = sorted(((order, job.id, job) for order, job in _numbered()), key=lambda one: one[:2])
+    return [job for _, _, job in numbered if _lives(job, own)]
+
+
+def _lives(job: Job, own: str) -> bool:
+    return job.id == own or job.supervisor() is not None
 
 
 def enter(job: Job) -> None:
@@ -53,12 +85,13 @@ def enter(job: Job) -> None:
 def leave(job: Job) -> None:
     """Take a job out of the queue, because it starts or will not. For its supervisor."""
     job.order_path.unlink(missing_ok=True)
+    (job.directory / "resting.json").unlink(missing_ok=True)
 
 
 def move(job: Job, place: str, other: Job | None = None) -> int:
     """Put a waiting job "first", "last", "up" or "down" by one, or "before" another waiting one. Its place then, from 1 on."""
     with locked():
-        line = waiting()
+        line = _ordered()
         at = _place_of(job, line)
         rest = line[:at] + line[at + 1 :]
         match place:
@@ -120,10 +153,13 @@ def queue_again(left: Sequence[Job]) -> None:
 
 def _numbered() -> list[tuple[int, Job]]:
     """Every job that has a number, in no order: those that wait, and those that waited when the machine went down."""
+    return [(order, job) for job in _folders() if (order := job.order) is not None and job.readable()]
+
+
+def _folders() -> list[Job]:
     if not jobs_directory().is_dir():
         return []
-    found = [Job(directory) for directory in jobs_directory().iterdir() if JOB_ID.fullmatch(directory.name)]
-    return [(order, job) for job in found if (order := job.order) is not None and job.readable()]
+    return [Job(directory) for directory in jobs_directory().iterdir() if JOB_ID.fullmatch(directory.name)]
 
 
 def _put(job: Job, number: int) -> None:
@@ -134,5 +170,5 @@ def _place_of(job: Job, line: list[Job]) -> int:
     place = next((index for index, one in enumerate(line) if one.id == job.id), None)
     if place is None:
         hint = "`luthier runs --queue` shows what waits."
-        raise LuthierError("Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint)
+        raise NotWaiting("Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint)
     return place

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jobs import processes, queue, slots
+from jobs import giving_way, processes, queue, slots
 from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.home import home
@@ -26,7 +26,7 @@ from jobs.spec import Spec
 from jobs.state import Done, derive
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)  # SIGHUP: look at the queue again
+_SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)  # SIGHUP: look at the queue again, or at a worker that gives way
 _RESERVE_BYTES = 65_536
 _SWEEP_SECONDS = 2.0
 _POLL_SECONDS = 1.0
@@ -43,10 +43,13 @@ class Supervisor:
         self.spec = self.job.spec
         self.log = EventLog(self.job.events_path)
         self.stopped = False
+        self._locks: list[Lock] = []
+        self._taker = slots.SlotTaker(self.job)
         self._reserve = directory / ".reserve"
         self._reserve.write_bytes(b"\0" * _RESERVE_BYTES)
 
     def begin_attempt(self) -> None:
+        giving_way.forget(self.job)
         if self.spec.slots:
             queue.enter(self.job)
         attempt = 1 + sum(b'"kind": "queued"' in line for line in self.job.events_path.open("rb"))
@@ -55,10 +58,9 @@ class Supervisor:
     def run(self) -> None:
         """From the queue to the end of the worker and of everything it started."""
         code = 0
-        locks: list[Lock] = []
         try:
-            locks = self._wait_for_slots()
-            code = self._watch(self._start(slots.slot_names(locks)))
+            self._locks = self._wait_for_slots()
+            code = self._watch(self._start(slots.slot_names(self._locks)))
         except StopRequested:
             self.stopped = True
         except OSError as error:
@@ -67,11 +69,17 @@ class Supervisor:
         swept = self._sweep()
         self._append("exited", code=code, stopped=self.stopped, swept=swept)
         self._reserve.unlink(missing_ok=True)
+        giving_way.forget(self.job)
+        self._start_next()  # what follows stands in the queue before the slots are free: nobody who goes behind it slips in
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Free the slots, and tell those who wait."""
+        locks, self._locks = self._locks, []
         for lock in locks:
             lock.release()
         if locks:
             queue.wake(queue.waiting(besides=self.job))
-        self._start_next()
 
     def _append(self, kind: str, **fields: Any) -> None:
         """Write what tells the job's state: that is never lost to a full disk."""
@@ -84,12 +92,12 @@ class Supervisor:
             self.log.append(kind, **fields)
 
     def _wait_for_slots(self) -> list[Lock]:
-        taker, told = slots.SlotTaker(self.job), ""
-        while isinstance(taken := taker.take(), slots.Wait):
-            if taken.waits_for != told:
-                with contextlib.suppress(OSError):  # a disk that is full now may not be when the job's turn comes
-                    self.log.append("waiting", waits_for=taken.waits_for)
-                    told = taken.waits_for
+        told: dict[str, Any] = {}
+        while isinstance(taken := self._taker.take(), slots.Wait):
+            with contextlib.suppress(OSError):  # a disk that is full now may not be when the job's turn comes
+                if (tell := self._what_it_waits_for(taken)) != told:
+                    self.log.append("waiting", **tell)
+                    told = tell
             info = signal.sigtimedwait(_SIGNALS, min(_POLL_SECONDS * max(1, taken.ahead), _LONGEST_POLL_SECONDS))
             if info is not None and info.si_signo in _STOPS:
                 queue.leave(self.job)
@@ -97,6 +105,28 @@ class Supervisor:
                 raise StopRequested
         self.spec = Spec.read(self.job.directory)  # it may have been edited while it waited
         return taken
+
+    def _what_it_waits_for(self, wait: slots.Wait) -> dict[str, Any]:
+        """In words; with `servers`, their ids, where a person is to say what to do about servers that hold the GPU.
+
+        Where that is said already, they are asked to sleep, once each: it takes the wish away when it sleeps, and keeps one it refuses.
+        """
+        spec = Spec.read(self.job.directory)
+        if not wait.in_the_way or spec.kind == "server":
+            return {"waits_for": wait.waits_for}
+        choice = giving_way.beside_server(spec)
+        open_question = spec.kind == "run" and (not choice or (choice == "share" and not spec.share_gpu))
+        if choice != "sleep":
+            return {"waits_for": wait.waits_for, **({"servers": [job.id for job in wait.in_the_way]} if open_question else {})}
+        words = []
+        for server in wait.in_the_way:
+            wish = giving_way.wish_of(server)
+            if wish is None or wish.what != "rest" or (wish.refused and wish.by != self.job.id):
+                giving_way.ask(server, giving_way.Wish("rest", by=self.job.id))
+                self.log.append("asked_to_sleep", server=server.id)
+            refused = wish.refused if wish is not None else ""
+            words.append(f"{server.short_id}, which does not sleep: {refused}" if refused else f"{server.short_id} to go to sleep")
+        return {"waits_for": "; ".join(words)}
 
     def _start(self, slot_names: list[str]) -> int:
         """Start the worker in a session of its own; its output goes to output.log."""
@@ -129,7 +159,8 @@ class Supervisor:
         """Wait for the worker, passing stops on. Its exit status, negative for a signal."""
         deadline: float | None = None
         while True:
-            timeout = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+            wants_back = self._give_way()
+            timeout = (_POLL_SECONDS if wants_back else 3600.0) if deadline is None else max(0.0, deadline - time.monotonic())
             info = signal.sigtimedwait(_SIGNALS, timeout)
             code = _reap(child)
             if code is not None:
@@ -144,6 +175,23 @@ class Supervisor:
             if deadline is not None and time.monotonic() >= deadline:
                 processes.send_signal(child, signal.SIGKILL)
                 deadline = None
+
+    def _give_way(self) -> bool:
+        """Let go of the slots of a worker that rests, and take them for it again. Whether it waits for them."""
+        resting = giving_way.resting(self.job) if self.spec.gives_way and not self.stopped else None
+        if resting is None:
+            return False
+        if self._locks:
+            self._append("slots_freed", slots=slots.slot_names(self._locks))
+            self._let_go()
+        if resting.wakes == "no":
+            return False
+        taken = self._taker.take()
+        if isinstance(taken, slots.Wait):
+            return True
+        self._locks = taken
+        self._append("slots_taken", slots=slots.slot_names(taken))
+        return False
 
     def _sweep(self) -> int:
         """End what the worker left running, also what moved to a session of its own. How many processes that were."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs import queue
+from jobs import giving_way, queue
 from jobs.gpus import Gpu, gpus, occupants
 from jobs.home import home
 from jobs.job import Job
@@ -20,10 +20,11 @@ from jobs.state import Running
 
 @dataclass(frozen=True)
 class Wait:
-    """Why a job does not start yet, and how many waiting jobs stand before it."""
+    """Why a job does not start yet, and how many waiting jobs stand before it. `in_the_way` are jobs that could give way to it at once."""
 
     waits_for: str
     ahead: int
+    in_the_way: tuple[Job, ...] = ()
 
 
 class SlotTaker:
@@ -39,20 +40,18 @@ class SlotTaker:
         if not self.job.spec.slots:
             return []
         (home() / "slots").mkdir(parents=True, exist_ok=True)
-        self._look(Spec.read(self.job.directory))
+        self._look(giving_way.orders(self.job))
         with queue.locked():
-            spec = Spec.read(self.job.directory)  # it may have been edited
+            spec = giving_way.orders(self.job)  # it may have been edited
             ahead: list[Spec] = []
-            place = (self.job.order or 0, self.job.id)
-            for other in queue.waiting(besides=self.job):
-                if (other.order or 0, other.id) > place:
-                    break
-                if isinstance(self._free(other.spec, ahead), list):
+            for other in queue.before(self.job):
+                wanted = giving_way.orders(other)
+                if isinstance(self._free(wanted, ahead), list):
                     return Wait(f"{other.short_id}, before it in the queue", len(ahead) + 1)
-                ahead.append(other.spec)
+                ahead.append(wanted)
             free = self._free(spec, ahead)
             if isinstance(free, str):
-                return Wait(free, len(ahead))
+                return Wait(free, len(ahead), () if ahead else self._in_the_way(spec))
             for lock in free:
                 lock.acquire(wait=True)  # free it is: slots are taken under the queue's lock only
             queue.leave(self.job)
@@ -87,6 +86,21 @@ class SlotTaker:
                 return "; ".join(reasons) or "a GPU: nvidia-smi lists none"
         return list(chosen.values())
 
+    def _in_the_way(self, spec: Spec) -> tuple[Job, ...]:
+        """The jobs that would have to give way for all slots of the spec to be free; none if others hold them, too."""
+        found: dict[str, Job] = {}
+        chosen: set[str] = set()
+        for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):
+            for name in (name for name in (self._machine if wanted == "gpu" else [wanted]) if name not in chosen):
+                held_by = taken_by([name])
+                if all(job.spec.gives_way for job in held_by):
+                    chosen.add(name)
+                    found |= {job.id: job for job in held_by}
+                    break
+            else:
+                return ()
+        return tuple(found.values())
+
     def _too_little(self, name: str, machine: Mapping[str, Gpu], spec: Spec) -> str | None:
         """What is missing on a GPU, and who uses it."""
         if name not in machine or machine[name].free >= spec.gpu_bytes:
@@ -102,6 +116,12 @@ class SlotTaker:
 
 def slot_names(locks: Sequence[Lock]) -> list[str]:
     return [lock.path.stem for lock in locks]
+
+
+def taken_by(names: Sequence[str]) -> list[Job]:
+    """The jobs that have one of these slots. Not to be asked by the supervisor of one of them."""
+    pids = {pid for name in names for pid, _ in holders(_slot_path(name))}
+    return [job for pid in sorted(pids) if (job := _supervised(pid)) is not None]
 
 
 def _slot_path(name: str) -> Path:

@@ -16,6 +16,7 @@ from jobs.errors import LuthierError
 from jobs.files import write_json
 
 Kind = Literal["run", "merge", "certify", "server", "import", "export", "compare"]
+BesideServer = Literal["", "sleep", "share", "wait"]
 
 JOB_ID = re.compile(r"[0-9]{8}-[0-9]{4}-[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{4}")
 
@@ -27,7 +28,8 @@ class Spec:
     `module` is run as `python -P -m MODULE JOB_DIRECTORY` by `python`. `slots` are what must be free first: "cpu", "gpu" (any one),
     "gpu-0" (that one), each at most once a job but for "gpu". `then` are jobs that the supervisor starts when this one is done; in
     their `settings` the text "{job}" stands for this job's folder. `grace_seconds` is how long a stop may take before SIGKILL.
-    A job with `share_gpu` takes its GPU beside others that have it too, if `gpu_bytes` are free there.
+    A job with `share_gpu` takes its GPU beside others that have it too, if `gpu_bytes` are free there. One that `gives_way` can let go of
+    its slots for a while (jobs.giving_way); `beside_server` says what a job does about such a one in its way: nothing said is the setting.
     """
 
     kind: Kind
@@ -37,6 +39,8 @@ class Spec:
     slots: list[str] = field(default_factory=list)
     gpu_bytes: int = 0
     share_gpu: bool = False
+    gives_way: bool = False
+    beside_server: BesideServer = ""
     then: list[dict[str, Any]] = field(default_factory=list)
     grace_seconds: float = 60.0
     python: str = sys.executable

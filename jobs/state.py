@@ -31,6 +31,15 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Asleep:
+    """A server that has let go of its GPU for a while, and says `why`. `waking`: it has the GPU again."""
+
+    since: float
+    why: str
+    waking: bool = False
+
+
+@dataclass(frozen=True)
 class Stopping:
     since: float
 
@@ -65,8 +74,10 @@ class Lost:
     waited: bool = False
 
 
-State = Queued | Starting | Running | Stopping | Done | Stopped | Failed | Lost
-Alive = Queued | Starting | Running | Stopping
+State = Queued | Starting | Running | Asleep | Stopping | Done | Stopped | Failed | Lost
+Alive = Queued | Starting | Running | Asleep | Stopping
+
+_PROGRESS = ("step", "phase", "asleep", "waking", "awake")
 
 
 def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now: float, log_tail: Sequence[str] = ()) -> State:
@@ -83,7 +94,7 @@ def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now:
     stop = next((event for event in reversed(events) if event["kind"] == "stop_requested"), None)
     if stop is not None:
         return Stopping(since=stop["t"])
-    progress = next((event for event in reversed(events) if event["kind"] in ("step", "phase")), None)
+    progress = next((event for event in reversed(events) if event["kind"] in _PROGRESS), None)
     since = (started or progress or {"t": created})["t"]
     if progress is None and started is None:
         waits_for = next((str(event["waits_for"]) for event in reversed(events) if event["kind"] == "waiting"), "")
@@ -91,8 +102,10 @@ def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now:
     step = next((event for event in reversed(events) if event["kind"] == "step"), None)
     if step is not None:
         return Running(since=since, step=int(step.get("step", 0)), total=int(step.get("total", 0)))
+    if progress is not None and progress["kind"] in ("asleep", "waking"):
+        return Asleep(since=progress["t"], why=str(progress.get("why", "")), waking=progress["kind"] == "waking")
     phase = str(progress.get("name", "")) if progress is not None else ""
-    if kind == "server" and phase == "ready":
+    if kind == "server" and (phase == "ready" or (progress is not None and progress["kind"] == "awake")):
         return Running(since=since)
     return Starting(since=since, phase=phase or "starting")
 
@@ -102,7 +115,7 @@ def _ended(events: Sequence[Event], created: float, now: float, log_tail: Sequen
     if exited is None:
         if not events and abs(now - created) < 10:  # clocks are set back at times
             return Queued(since=created)
-        waited = bool(events) and all(event["kind"] in ("queued", "waiting") for event in events)
+        waited = bool(events) and all(event["kind"] in ("queued", "waiting", "asked_to_sleep") for event in events)
         return Lost(at=events[-1]["t"] if events else created, waited=waited)
     at, code = exited["t"], int(exited.get("code", 0))
     result = next((event for event in reversed(events) if event["kind"] == "result"), None)
@@ -130,6 +143,8 @@ def word(state: State) -> str:
             return "starting"
         case Running():
             return "running"
+        case Asleep():
+            return "asleep"
         case Stopping():
             return "stopping"
         case Done():

@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from models.registry import read_config
+from models.stops import stored_stops
 from models.weights import tensor_shapes
 
 # The ranks that vLLM's --max-lora-rank allows.
@@ -57,7 +58,7 @@ class MustBeMerged(LuthierError):
 
 def check_servable(adapter: Adapter, base_directory: Path) -> None:
     """LuthierError if vLLM would refuse the adapter or if it belongs to a model of another shape."""
-    reasons = _refusals(adapter.config)
+    reasons = _refusals(adapter.config) + _new_stops(adapter.directory, base_directory)
     if reasons:
         message = f"vLLM takes plain LoRA only; {adapter.directory} has {', '.join(reasons)}."
         raise MustBeMerged("This adapter must be merged first", message, "Merge it into its base model and serve the merged model.")
@@ -76,6 +77,18 @@ def _refusals(config: dict[str, Any]) -> list[str]:
     if initialisation.startswith(_BASE_CHANGING_INITIALISATIONS):
         reasons.append(f"init_lora_weights={initialisation!r}")
     return reasons
+
+
+def _new_stops(adapter: Path, base: Path) -> list[str]:
+    """What an adapter with a chat template of its own ends answers at, where a server of its base would go on."""
+    if not (adapter / "tokenizer_config.json").is_file():
+        return []
+    try:
+        trained = json.loads((adapter / "card.json").read_text(encoding="utf-8")).get("stop_ids", [])
+    except (OSError, ValueError):
+        return []
+    unknown = sorted(set(trained) - stored_stops(base))
+    return [f"answers that end with token {', '.join(map(str, unknown))}, which the base does not name as a stop"] if unknown else []
 
 
 def _check_shapes(adapter: Adapter, base_directory: Path) -> None:

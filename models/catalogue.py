@@ -1,4 +1,5 @@
-"""All models at hand in one list: base models, tuned ones (adapters, of runs or imported), and merged ones; and who needs them."""
+"""All models at hand in one list: base models, tuned ones (adapters, of runs or imported), those that runs trained as a whole, and merged
+ones; and who needs them."""
 
 from __future__ import annotations
 
@@ -19,16 +20,16 @@ from models.builtin import BUILTIN
 from models.certificate import NO_CERTIFICATE, Standing
 from models.description import Card, TemplateLabel, licence, read_card, short_hash, template_label
 from models.merge import receipt
-from models.registry import MERGED_FOLDER
+from models.registry import MERGED_FOLDER, MODEL_FOLDER
 from models.weights import tensor_shapes
 
-Kind = Literal["base", "tuned", "merged"]
+Kind = Literal["base", "tuned", "full", "merged"]
 ADAPTER_FOLDER = "adapter"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model. `name` is what commands take: the model's name, for a run's adapter the run's id, for its merged model "RUN/merged".
+    """A model. `name` is what commands take: the model's name, for a run's adapter the run's id, "RUN/model" and "RUN/merged" for models.
 
     `parameters` counts weights (an adapter's own), `bytes` is the size on disk, `context_length` in tokens, None where unknown. `origin`
     is a sentence for a person, `repository` the hub's name of what it is. `base` is the base model's name, `base_path` its folder (None if
@@ -82,26 +83,27 @@ class Use:
 
 
 def list_entries() -> list[Entry]:
-    """Base models (the built-in one first), then tuned ones (the newest first, then imported ones by name), then merged ones."""
+    """Base models (the built-in one first), then tuned ones (the newest first, then imported ones by name), full and merged ones."""
     models = [_of_model(model) for model in registry.list_models()]
     tuned = [entry for job in all_jobs("run") if (entry := _of_run(job)) is not None]
     return [
         *(entry for entry in models if entry.kind == "base"),
         *tuned,
         *_imported_adapters(),
+        *(entry for entry in models if entry.kind == "full"),
         *(entry for entry in models if entry.kind == "merged"),
     ]
 
 
 def find_entry(name: str, what: Literal["", "adapter", "merged"] = "") -> Entry:
-    """The model of that name, or of that run: its adapter, or with `what` "merged" its merged model. LuthierError if there is none."""
+    """The model of that name, or of that run: what it left, or with `what` "merged" its merged model. LuthierError if there is none."""
     entries = list_entries()
     exact = next((entry for entry in entries if entry.name == name), None)
     if exact is None or what:
         run = exact.run if exact is not None else _run_named(name)
         if run:
-            wanted: Kind = "merged" if what == "merged" else "tuned"
-            found = next((entry for entry in entries if entry.run == run and entry.kind == wanted), None)
+            wanted: tuple[Kind, ...] = ("merged",) if what == "merged" else ("tuned", "full")
+            found = next((entry for entry in entries if entry.run == run and entry.kind in wanted), None)
             if found is not None:
                 return found
             if what == "merged":
@@ -128,16 +130,14 @@ def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
     for model in registry.list_models():
         made = None if model.path == entry.path else _receipt(model.path)
         if made is not None and not places.isdisjoint((made.base.directory, made.adapter.directory)):
-            found.append(Use("merged", _title(model), model.name))
+            found.append(Use("merged", _title(model.name), model.name))
     return found
 
 
 def remove(entry: Entry) -> None:
     """Delete a model; of a linked one only the link. LuthierError if something runs with it, or if it is a run's own adapter."""
-    if entry.kind == "tuned" and entry.run:
-        raise LuthierError(
-            "It belongs to a run", f"{entry.title} is the adapter of {entry.run}.", f"`luthier remove {entry.run}` deletes both."
-        )
+    if entry.kind in ("tuned", "full") and entry.run:
+        raise LuthierError("It belongs to a run", f"{entry.title} is what {entry.run} made.", f"`luthier remove {entry.run}` deletes both.")
     running = [use for use in uses(entry) if use.alive]
     if running:
         message = f"{entry.name} is used by {', '.join(str(use) for use in running)}."
@@ -184,6 +184,8 @@ def _of_model(model: registry.Model) -> Entry:
         link=model.path.is_symlink(),
         warnings=tuple(card.warnings),
     )
+    if card.run and model.path.name == MODEL_FOLDER:
+        return _of_full_run(entry, card)
     if made is None:
         return entry
     base, run = Path(made.base.directory), made.run or ""
@@ -191,12 +193,27 @@ def _of_model(model: registry.Model) -> Entry:
     return replace(
         entry,
         kind="merged",
-        title=_title(model),
+        title=_title(model.name),
         base=base_name,
         base_path=base if base.is_dir() else None,
         run=run,
         origin=f"merged from {base_name} + {run or Path(made.adapter.directory).name}",
         standing=_merged_standing(run, model.path),
+    )
+
+
+def _of_full_run(entry: Entry, card: Card) -> Entry:
+    """A model that a run has trained as a whole."""
+    base = Path(card.base)
+    return replace(
+        entry,
+        kind="full",
+        title=_title(entry.name),
+        base=registry.display_name(base),
+        base_path=base if base.is_dir() else None,
+        run=card.run,
+        origin=f"run {card.run}",
+        standing=_merged_standing(card.run, entry.path),
     )
 
 
@@ -292,7 +309,7 @@ def _origin(model: registry.Model, card: Card) -> str:
 
 
 def _merged_standing(run: str, path: Path) -> Standing:
-    """The run's certificate, if it speaks of this merged model."""
+    """The run's certificate, if it speaks of this model."""
     if not run:
         return NO_CERTIFICATE
     directory = jobs_directory() / run
@@ -303,11 +320,11 @@ def _merged_standing(run: str, path: Path) -> Standing:
     return certificate.standing(directory) if made is not None and made.merged and Path(made.merged) == path else NO_CERTIFICATE
 
 
-def _title(model: registry.Model) -> str:
-    """A merged model in its run's folder is called as the run is."""
-    run, _, part = model.name.partition("/")
-    if part != MERGED_FOLDER:
-        return model.name
+def _title(name: str) -> str:
+    """A model in its run's folder is called as the run is."""
+    run, _, part = name.partition("/")
+    if part not in (MERGED_FOLDER, MODEL_FOLDER):
+        return name
     try:
         return Job(jobs_directory() / run).spec.name
     except LuthierError:

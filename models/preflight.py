@@ -60,9 +60,12 @@ class TemplateReport:
         return {"strategy": self.strategy, "stop_ids": list(self.stop_ids), "checks": [asdict(check) for check in self.checks]}
 
 
-def check_template(tokenizer: PreTrainedTokenizerBase, model_directory: Path) -> TemplateReport:
-    """The preflight of a model. LuthierError if it names no stop token at all."""
-    return probe_template(tokenizer, stop_token_ids(tokenizer, model_directory), embedding_size(model_directory))
+def check_template(tokenizer: PreTrainedTokenizerBase, model_directory: Path, *, grows: bool = False) -> TemplateReport:
+    """The preflight of a model. `grows`: it will get embeddings for all tokens there are. LuthierError if it names no stop token at all."""
+    size = embedding_size(model_directory)
+    if grows and size is not None:
+        size = max(size, len(tokenizer))
+    return probe_template(tokenizer, stop_token_ids(tokenizer, model_directory), size)
 
 
 def probe_template(tokenizer: PreTrainedTokenizerBase, stop_ids: set[int], size: int | None) -> TemplateReport:

@@ -21,12 +21,15 @@ BASE_PARTS = {
     "base configuration": ("config.json", "generation_config.json"),
     "tokenizer": ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
 }
+ADAPTER, MODEL = "adapter", "model"  # what a run makes
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model*")
+_MODEL_FILES = tuple(pattern for patterns in BASE_PARTS.values() for pattern in patterns)
 
 
 @dataclass(frozen=True)
 class Hashes:
-    """`base` has the file hashes of each part by name; `template` is of the text of the chat template, wherever it stands."""
+    """`base` has the file hashes of each part by name; `template` is of the text of the chat template, wherever it stands. `adapter` are
+    those of what the run made, also where it is a whole model."""
 
     directory: str
     base: dict[str, dict[str, str]]
@@ -39,11 +42,11 @@ def record_base(run_directory: Path, base_directory: Path) -> None:
     _write(run_directory, base_hashes(base_directory))
 
 
-def record_adapter(run_directory: Path, adapter_directory: Path) -> None:
-    """Add what the run has made."""
+def record_result(run_directory: Path, result: Path) -> None:
+    """Add what the run has made: an adapter, or a whole model."""
     hashes = read(run_directory)
     if hashes is not None:
-        _write(run_directory, Hashes(hashes.directory, hashes.base, hashes.template, file_hashes(adapter_directory, *_ADAPTER_FILES)))
+        _write(run_directory, Hashes(hashes.directory, hashes.base, hashes.template, _result_hashes(result)))
 
 
 def base_hashes(directory: Path) -> Hashes:
@@ -63,13 +66,16 @@ def read(run_directory: Path) -> Hashes | None:
         raise LuthierError("Unreadable hashes", f"{path} is damaged: {error}.", "The run's files can no longer be vouched for.") from error
 
 
-def changes(recorded: Hashes, base_directory: Path, adapter_directory: Path) -> dict[str, list[str]]:
-    """For each part of the model what differs from the record, a phrase each; empty lists where every byte is the same."""
+def changes(recorded: Hashes, base_directory: Path, result: Path) -> dict[str, list[str]]:
+    """For each part of the model what differs from the record, a phrase each; empty lists where every byte is the same. `result` is the
+    run's adapter or model."""
     now = base_hashes(base_directory)
     found = {part: file_changes(files, now.base[part], base_directory) for part, files in recorded.base.items()}
     found["chat template"] = [] if now.template == recorded.template else ["its text is another"]
-    adapter = file_hashes(adapter_directory, *_ADAPTER_FILES)
-    found["adapter"] = file_changes(recorded.adapter, adapter, adapter_directory) if recorded.adapter else ["no hash of it was recorded"]
+    made = _result_hashes(result)
+    found[ADAPTER if _is_adapter(result) else MODEL] = (
+        file_changes(recorded.adapter, made, result) if recorded.adapter else ["no hash of it was recorded"]
+    )
     return found
 
 
@@ -105,6 +111,14 @@ def template_text(directory: Path) -> str:
             if template:
                 return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
     return ""
+
+
+def _result_hashes(result: Path) -> dict[str, str]:
+    return file_hashes(result, *(_ADAPTER_FILES if _is_adapter(result) else _MODEL_FILES))
+
+
+def _is_adapter(result: Path) -> bool:
+    return (result / "adapter_config.json").is_file()
 
 
 def _write(run_directory: Path, hashes: Hashes) -> None:

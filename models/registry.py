@@ -18,6 +18,7 @@ from models.weights import tensor_shapes
 
 _BUILTIN_WORKER = "models.builtin_worker"
 MERGED_FOLDER = "merged"  # of a run: where its merged model is put unless told otherwise
+MODEL_FOLDER = "model"  # of a run that trained every weight: what it left
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,18 @@ class Model:
 
 
 def list_models() -> list[Model]:
-    """The built-in model first, then what lies in the home's models folder, by name, then the merged models of runs, newest first."""
+    """The built-in model first, then what lies in the home's models folder, by name, then the models of runs, newest first."""
     found = [describe(BUILTIN, builtin_directory()) if is_model_directory(builtin_directory()) else _unprepared_builtin()]
     if models_directory().is_dir():
         for directory in sorted(models_directory().iterdir()):
             if directory.name != BUILTIN and not directory.name.startswith(".") and is_model_directory(directory):
                 found.append(describe(directory.name, directory))
-    merged = [job for job in all_jobs("run") if is_model_directory(job.directory / MERGED_FOLDER)]
-    return found + [describe(f"{job.id}/{MERGED_FOLDER}", job.directory / MERGED_FOLDER) for job in merged]
+    whole = [job.directory / name for job in all_jobs("run") for name in (MODEL_FOLDER, MERGED_FOLDER)]
+    return found + [describe(f"{path.parent.name}/{path.name}", path) for path in whole if is_model_directory(path)]
 
 
 def resolve(name: str) -> Path:
-    """The directory of a model named "builtin", of one in the home's models folder, of a run's merged one ("RUN/merged"), or at a path.
+    """The directory of a model named "builtin", of one in the home's models folder, of a run's ("RUN/merged", "RUN/model"), or at a path.
 
     LuthierError if there is none, or if it lacks a config, safetensors weights or a tokenizer.
     """
@@ -58,8 +59,8 @@ def resolve(name: str) -> Path:
         return builtin_directory()
     named = models_directory() / name
     run, _, part = name.partition("/")
-    if JOB_ID.fullmatch(run) and part == MERGED_FOLDER:
-        named = jobs_directory() / run / MERGED_FOLDER
+    if JOB_ID.fullmatch(run) and part in (MERGED_FOLDER, MODEL_FOLDER):
+        named = jobs_directory() / run / part
     elif "/" in name or name.startswith("."):
         named = Path(name).expanduser()
     directory = named.absolute() if named.is_dir() else Path(name).expanduser().absolute()
@@ -74,8 +75,8 @@ def resolve(name: str) -> Path:
 
 
 def display_name(directory: Path) -> str:
-    """A model's short name: its folder's; of a run's merged model the run's with "-merged"."""
-    return f"{directory.parent.name}-{MERGED_FOLDER}" if directory.parent.parent == jobs_directory() else directory.name
+    """A model's short name: its folder's; of a run's own model the run's with "-merged" or "-model"."""
+    return f"{directory.parent.name}-{directory.name}" if directory.parent.parent == jobs_directory() else directory.name
 
 
 def is_model_directory(directory: Path) -> bool:

@@ -28,6 +28,15 @@ class TemplateRefusal(Exception):
 
 def load_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
     """The model's tokenizer. LuthierError if it cannot be read, has no chat template or is a slow one (its tokens carry no offsets)."""
+    tokenizer = read_tokenizer(model_directory)
+    if not tokenizer.chat_template:
+        hint = 'Choose an instruct model, or train a template: [tokens] template = "chatml" in the recipe.'
+        raise LuthierError("No chat template", f"The tokenizer in {model_directory} has none.", hint)
+    return tokenizer
+
+
+def read_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
+    """The same, also without a chat template."""
     from transformers import AutoTokenizer
 
     try:
@@ -35,8 +44,6 @@ def load_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise LuthierError("Tokenizer not readable", f"{model_directory}: {reason}", "Download its tokenizer.json again.") from None
-    if not tokenizer.chat_template:
-        raise LuthierError("No chat template", f"The tokenizer in {model_directory} has none.", "Choose an instruct model.")
     if not tokenizer.is_fast:
         raise LuthierError("Slow tokenizer", f"The tokenizer in {model_directory} gives no offsets.", "Add its tokenizer.json.")
     return tokenizer

@@ -140,16 +140,37 @@ async def unload_adapter(endpoint: Endpoint, name: str) -> None:
     await _call(endpoint, "POST", "/v1/unload_lora_adapter", {"lora_name": name}, _READ_SECONDS)
 
 
-async def post(endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict[str, Any]:
+async def sleep(endpoint: Endpoint, seconds: float) -> None:
+    """Have vLLM move its weights to main memory and free the GPU, by the control key. LuthierError if it says that it does not sleep."""
+    await _call(endpoint, "POST", "/sleep?level=1", None, seconds)
+    await _expect_sleeping(endpoint, True)
+
+
+async def wake_up(endpoint: Endpoint, seconds: float) -> None:
+    await _call(endpoint, "POST", "/wake_up", None, seconds)
+    await _expect_sleeping(endpoint, False)
+
+
+async def _expect_sleeping(endpoint: Endpoint, expected: bool) -> None:
+    body = await _call(endpoint, "GET", "/is_sleeping", None, 30.0)
+    with _readable(endpoint, body):
+        sleeping = bool(json.loads(body)["is_sleeping"])
+    if sleeping != expected:
+        message = f"vLLM says that it {'sleeps' if sleeping else 'is awake'} all the same."
+        raise LuthierError("vLLM does not sleep" if expected else "vLLM does not wake up", message, "Its log tells more.")
+
+
+async def post(endpoint: Endpoint, path: str, body: dict[str, Any], seconds: float = _READ_SECONDS) -> dict[str, Any]:
     """The JSON object that a route answers to a JSON object."""
-    answer = await _call(endpoint, "POST", path, body, _READ_SECONDS)
+    answer = await _call(endpoint, "POST", path, body, seconds)
     with _readable(endpoint, answer):
         value = json.loads(answer)
         return {**value}
 
 
 async def server_state(endpoint: Endpoint, seconds: float = 5.0) -> dict[str, Any]:
-    """What the guard tells, by the control key: `id`, `in_flight` (answers being written), `draining`, `pinned` names."""
+    """What the guard tells, by the control key: `id`, `in_flight` (answers being written), `draining`, `pinned` names, `resting` (why it
+    sleeps, or empty), `wanted` (somebody has asked since), `quiet_seconds` since the last answer."""
     body = await _call(endpoint, "GET", "/luthier/server", None, seconds)
     with _readable(endpoint, body):
         value = json.loads(body)
@@ -357,12 +378,13 @@ def _status(error: Any) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
-_TITLES = {
+_TITLES: dict[object, tuple[str, str]] = {
     400: ("The server cannot do this", "Ask for fewer tokens, or shorten the conversation, if it is about length."),
     401: ("The server does not accept the key", "Servers started by another Luthier home have other keys."),
     403: ("The key does not open this", "Loading adapters needs the control key."),
     404: ("The server has no such model", "It may have been unloaded: look at the list of models again."),
     409: ("The server does not do this", "`luthier server status` tells what it serves."),
+    "server_asleep": ("The server is asleep", "`luthier server status` tells more; `luthier server wake` wakes it as soon as that can be."),
     503: ("The server is stopping", "It finishes its answers and takes no new requests. `luthier server status` tells more."),
 }
 
@@ -378,12 +400,14 @@ def _refused(endpoint: Endpoint, status: int, body: bytes) -> LuthierError:
     try:
         error = json.loads(text)["error"]
         reason = str(error["message"] if isinstance(error, dict) else error)
+        code = error.get("code") if isinstance(error, dict) else None
     except (ValueError, KeyError, TypeError):
-        reason = text.strip()[:500] or f"HTTP status {status}, and nothing more."
+        reason, code = text.strip()[:500] or f"HTTP status {status}, and nothing more.", None
     limit = _LIMIT.search(reason)
     if status == 400 and limit is not None:
         return ContextExceeded(reason, int(limit[1]), int(limit[2] or 0))
-    title, hint = _TITLES.get(status, ("The server failed", "Its log tells more."))
+    told = _TITLES.get(code) if isinstance(code, str) else None
+    title, hint = told or _TITLES.get(status, ("The server failed", "Its log tells more."))
     if endpoint.hosted:
         hint = f"{endpoint.base_url} says so."
     return LuthierError(title, reason, hint)

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from serve.loaded import Pins
+from serve.rest import RETRY_SECONDS, SLEEP_PATH, Rest
 from serve.traffic import GENERATING, Application, Receive, Scope, Send, Traffic
 
 CLIENT_KEY_VARIABLE = "LUTHIER_CLIENT_KEY"
@@ -23,11 +24,13 @@ SERVER_ID_VARIABLE = "LUTHIER_SERVER_ID"
 MOST_PINS_VARIABLE = "LUTHIER_MOST_PINS"
 
 # The guard's own routes (control key). The first tells which server this is: a port alone may by now belong to another one with the same
-# keys; and how many answers are being written. After `drain` nothing new is answered.
+# keys; and how many answers are being written. After `drain` nothing new is answered. `rest` says that vLLM sleeps, why, and whether it is
+# about to wake.
 IDENTITY_ROUTE = ("GET", "/luthier/server")
 DRAIN_ROUTE = ("POST", "/luthier/drain")
 PIN_ROUTE = ("POST", "/luthier/pin")
 UNPIN_ROUTE = ("POST", "/luthier/unpin")
+REST_ROUTE = ("POST", "/luthier/rest")
 _LONGEST_ORDER = 10_000  # bytes of what is sent to one of them
 
 # Compared with the decoded path exactly as vLLM routes it: a spelling that is not listed needs the control key.
@@ -68,6 +71,12 @@ NO_KEY = Refusal(
 )
 WRONG_KEY = Refusal(401, "The API key is not one of this server's keys.", "invalid_request_error", "invalid_api_key")
 CONTROL_ONLY = Refusal(403, "This route needs the control key; yours is the client key.", "permission_error", "control_key_required")
+UNASKED = Refusal(
+    409,
+    "Sleeping is asked of Luthier (`luthier server sleep`), which frees the GPU for others and turns requests away meanwhile.",
+    "invalid_request_error",
+    "sleep_by_luthier",
+)
 STOPPING = Refusal(503, "This server is stopping: it finishes its answers and takes no new requests.", "server_error", "server_stopping")
 
 
@@ -76,6 +85,7 @@ class Guard:
 
     def __init__(self, app: Application) -> None:
         self._traffic = Traffic(app)
+        self._rest = Rest()
         client, control = os.environ.get(CLIENT_KEY_VARIABLE, ""), os.environ.get(CONTROL_KEY_VARIABLE, "")
         if min(len(client), len(control)) < 16 or client == control:
             raise ValueError(f"{CLIENT_KEY_VARIABLE} and {CONTROL_KEY_VARIABLE} must be two different keys of at least 16 characters")
@@ -97,8 +107,18 @@ class Guard:
             await self._obey(scope, receive, send)
         elif self._traffic.draining and scope.get("path") in GENERATING:
             await _answer(send, "http", STOPPING.status, STOPPING.body(), STOPPING.headers())
+        elif scope.get("path") == SLEEP_PATH and not self._rest.why:
+            await _answer(send, "http", UNASKED.status, UNASKED.body(), UNASKED.headers())
+        elif self._rest.concerns(scope.get("method"), scope.get("path")) and not self._is_probe(scope) and (why := await self._rest.over()):
+            asleep = Refusal(503, why, "server_error", "server_asleep")
+            await _answer(send, "http", 503, asleep.body(), [*asleep.headers(), (b"retry-after", str(RETRY_SECONDS).encode())])
         else:
             await self._traffic(scope, receive, send)
+
+    def _is_probe(self, scope: Scope) -> bool:
+        """The worker's own questions, before vLLM sleeps and when it is awake again: nobody else asks for answers with the control key."""
+        key = bearer_key(scope.get("headers", ())) or b""
+        return scope.get("path") in GENERATING and hmac.compare_digest(sha256(key).digest(), self._control)
 
     def check(self, scope: Scope) -> Refusal | None:
         """None if the request may pass."""
@@ -119,17 +139,22 @@ class Guard:
         route, problem = (scope.get("method"), scope.get("path")), ""
         if route == DRAIN_ROUTE:
             self._traffic.draining = True
+        elif route == REST_ROUTE:
+            await self._rest.change(await _order_in(receive))
         elif route in (PIN_ROUTE, UNPIN_ROUTE):
-            name = await _name_in(receive)
+            name = str((await _order_in(receive)).get("name", ""))
             change = self._pins.pin if route == PIN_ROUTE else self._pins.unpin
-            problem = await change(scope["app"].state, name)
+            problem = await self._rest.over() if self._rest.why else ""
+            problem = problem or await change(scope["app"].state, name)
         elif route != IDENTITY_ROUTE:
             await _answer(send, "http", 404, *_as_json({"error": {"message": "No such route.", "code": 404}}))
             return
         if problem:
             await _answer(send, "http", 409, *_as_json({"error": {"message": problem, "code": 409}}))
             return
-        told = {"id": self._id, "in_flight": self._traffic.in_flight, "draining": self._traffic.draining, "pinned": self._pins.names}
+        traffic, rest = self._traffic, self._rest
+        told = {"id": self._id, "in_flight": traffic.in_flight, "draining": traffic.draining, "pinned": self._pins.names}
+        told |= {"resting": rest.why, "wanted": rest.wanted, "quiet_seconds": round(traffic.quiet_seconds, 1)}
         await _answer(send, "http", 200, *_as_json(told))
 
 
@@ -142,16 +167,16 @@ def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     return key.strip() or None if scheme.lower() == b"bearer" else None
 
 
-async def _name_in(receive: Receive) -> str:
-    """The `name` of a small JSON body; empty if there is none."""
+async def _order_in(receive: Receive) -> dict[str, Any]:
+    """A small JSON body; empty if it is none."""
     body, more = b"", True
     while more and len(body) < _LONGEST_ORDER:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
     try:
-        return str(json.loads(body)["name"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+        return {**json.loads(body)}
+    except (ValueError, TypeError):
+        return {}
 
 
 def _as_json(value: Any) -> tuple[bytes, list[tuple[bytes, bytes]]]:

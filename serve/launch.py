@@ -17,7 +17,7 @@ from serve.client import list_cards, list_models, load_adapter, post, server_sta
 from serve.contents import fingerprint
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, vllm_module
 from serve.planning import NamedAdapter, ServeOptions, check_names, living_servers, make_plan, replicas, servable, template_of
-from serve.servers import Server
+from serve.servers import Server, look_again
 
 __all__ = ["NamedAdapter", "ServeOptions", "attach", "detach", "make_plan", "pin", "serve", "unpin"]
 
@@ -54,6 +54,8 @@ def serve(
             if on_gpu
             else [],
             gpu_bytes=int(plan.gpu_memory * smallest) if on_gpu else 0,
+            share_gpu=on_gpu,  # a run that may share, and whose memory is free beside the server, need not wait for it
+            gives_way=plan.sleeps,
             grace_seconds=DRAIN_SECONDS + STOP_SECONDS + 10.0,
             python=options.python,
         )
@@ -119,7 +121,7 @@ def _check_adapter(server: Server, name: str) -> None:
 
 
 def _wait_until_told(server: Server, told: Callable[[Server], bool]) -> None:
-    """The server's worker looks once a second."""
+    look_again(server)
     deadline = time.monotonic() + _TOLD_SECONDS
     while time.monotonic() < deadline and not told(server.refreshed()):
         time.sleep(0.1)

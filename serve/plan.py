@@ -30,6 +30,7 @@ _OURS = (
     "--enable-lora",
     "--enable-log-outputs",
     "--enable-log-requests",
+    "--enable-sleep-mode",
     "--gpu-memory-utilization",
     "--grpc",
     "--headless",
@@ -62,7 +63,7 @@ REQUEST_LOG = "requests.jsonl"
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # A third key; and what would have vLLM write into its log what people say.
-_NOT_INHERITED = ("VLLM_API_KEY", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE", "VLLM_LOGGING_CONFIG_PATH")
+_NOT_INHERITED = ("VLLM_API_KEY", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE", "VLLM_LOGGING_CONFIG_PATH", "VLLM_SERVER_DEV_MODE")
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"
 
 
@@ -99,6 +100,7 @@ class ServerPlan:
     extra_args: list[str] = field(default_factory=list)
     kv_cache_bytes: int | None = None
     chat_template: Path | None = None
+    can_sleep: bool = True
     generation_config: str = "vllm"
     tool_parser: str = ""
     reasoning_parser: str = ""
@@ -109,6 +111,18 @@ class ServerPlan:
     def names(self) -> list[str]:
         """The names of the base model."""
         return [BASE] if self.base_name == BASE else [BASE, self.base_name]
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it can free its GPU and take it again, with vLLM's sleep mode."""
+        return not self.why_sleepless
+
+    @property
+    def why_sleepless(self) -> str:
+        """Why it cannot sleep; empty if it can."""
+        if self.device == "cpu":  # vLLM answers 200 there, and all later requests hang
+            return "vLLM's sleep mode is for GPUs: on a CPU it would free nothing, and the server would not answer any more."
+        return "" if self.can_sleep else "It was started with --no-sleep."
 
     @property
     def warning(self) -> str:
@@ -185,6 +199,7 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         arguments += ["--gpu-memory-utilization", str(plan.gpu_memory)]
         arguments += ["--kv-cache-memory-bytes", str(plan.kv_cache_bytes)] if plan.kv_cache_bytes is not None else []
         arguments += ["--tensor-parallel-size", str(plan.gpus)] if plan.gpus > 1 else []
+        arguments += ["--enable-sleep-mode"] if plan.sleeps else []
     if plan.chat_template is not None:
         arguments += ["--chat-template", str(plan.chat_template)]
     if plan.tool_parser:
@@ -194,13 +209,29 @@ def command(plan: ServerPlan, python: str) -> list[str]:
     return arguments + plan.extra_args
 
 
+def kernel_caches() -> dict[str, str]:
+    """Where kernels that are compiled once are kept for the next start: most of a first start on a GPU is spent compiling."""
+    cache = home() / "cache"
+    return {
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "FLASHINFER_WORKSPACE_BASE": str(cache),  # it adds .cache/flashinfer
+        "CUDA_CACHE_PATH": str(cache / "cuda"),
+    }
+
+
 def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
     """vLLM's environment: this process's, the keys, no telemetry, no downloads, no plugins."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     cpu = {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_cache_gb), PROMPT_LOGPROBS_ALONE: "1"} if plan.device == "cpu" else {}
+    # Its own routes to sleep and wake, among others that only the control key opens (serve.guard).
+    sleep = {"VLLM_SERVER_DEV_MODE": "1"} if plan.sleeps else {}
     return {
         **inherited,
         **cpu,
+        **sleep,
+        **kernel_caches(),
         REQUEST_LOG_VARIABLE: str(jobs_directory() / server_id / REQUEST_LOG),
         LOG_CONTENT_VARIABLE: "1" if plan.log_content else "0",
         MOST_PINS_VARIABLE: str(plan.max_loras - 1),
@@ -208,7 +239,6 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         CONTROL_KEY_VARIABLE: control_key(),
         SERVER_ID_VARIABLE: server_id,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_CACHE_ROOT": str(home() / "cache" / "vllm"),
         "VLLM_CONFIGURE_LOGGING": "1",  # the phases of the start are told from its log
         "VLLM_LOGGING_LEVEL": "INFO",
         "VLLM_NO_USAGE_STATS": "1",

@@ -15,7 +15,7 @@ from jobs.files import write_atomic
 from jobs.gpus import Gpu, gpus
 from jobs.home import home
 from jobs.job import Job, all_jobs
-from jobs.state import Queued, Running, Starting
+from jobs.state import Asleep, Queued, Running, Starting
 from models.adapters import Adapter, check_servable, lora_rank_limit, read_adapter
 from models.registry import context_length, display_name, read_config
 from models.stored_template import differs, stored_template
@@ -59,6 +59,7 @@ class ServeOptions:
     reasoning_parser: str | None = None
     generation_config: str = "vllm"
     log_content: bool = False
+    can_sleep: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def look_ahead(
         tool_parser=_chosen(options.tool_parser, tools.name),
         reasoning_parser=_chosen(options.reasoning_parser, reasoning.name),
         log_content=options.log_content,
+        can_sleep=options.can_sleep and not re.search(r"[= ]ray\b", " ".join(options.extra_args)),
         reasons={
             "adapters": f"{2 * max_loras} stay in memory; others are read again when they are asked",
             "max_lora_rank": _why_rank(rank, max(ranks)),
@@ -157,7 +159,7 @@ def check_names(names: list[str], taken: set[str]) -> None:
 
 def living_servers() -> list[tuple[Job, ServerPlan]]:
     """The servers that run, start or wait for their turn."""
-    living = (Queued, Starting, Running)
+    living = (Queued, Starting, Running, Asleep)
     return [(job, ServerPlan.from_json(job.spec.settings)) for job in all_jobs("server") if isinstance(job.state(), living)]
 
 

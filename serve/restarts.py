@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jobs.errors import LuthierError
+
 MOST_RESTARTS = 3
 PERIOD_SECONDS = 3600.0
 """Crashes that are longer ago than this do not count any more."""
 
 _PAUSES = (2.0, 10.0, 30.0)
+
+
+class Crash(LuthierError):
+    """vLLM ended although it had been serving, or is not what it was."""
 
 
 @dataclass

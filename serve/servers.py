@@ -10,10 +10,12 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.job import Job, all_jobs
-from jobs.state import Running
+from jobs.state import Asleep, Running
 from serve.client import Endpoint
 from serve.keys import client_key, control_key
 from serve.plan import ServerPlan
+
+LOOK = "look"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Server:
         return _read(self.job) or self
 
 
+def look_again(server: Server) -> None:
+    """Have the server's worker look now what it serves, instead of within a second."""
+    (server.job.directory / LOOK).touch()
+
+
 def base_url(host: str, port: int) -> str:
     """The address for a client on this machine: a server that listens everywhere is asked on loopback."""
     name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -70,8 +77,8 @@ def base_url(host: str, port: int) -> str:
 
 
 def running_servers() -> list[Server]:
-    """The servers that answer, newest first."""
-    servers = (_read(job) for job in all_jobs("server") if isinstance(job.state(), Running))
+    """The servers that answer, newest first; those that sleep, too: they wake, or say why not now."""
+    servers = (_read(job) for job in all_jobs("server") if isinstance(job.state(), Running | Asleep))
     return [server for server in servers if server is not None]
 
 

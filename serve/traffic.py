@@ -148,6 +148,7 @@ class Traffic:
         self._gate = Gate() if os.environ.get(PROMPT_LOGPROBS_ALONE) == "1" else None
         self.in_flight = 0
         self.draining = False
+        self._last = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope.get("method") != "POST" or scope.get("path") not in GENERATING:
@@ -159,7 +160,13 @@ class Traffic:
             await self._pass(passage, scope, receive, send)
         finally:
             self.in_flight -= 1
+            self._last = time.monotonic()
             self._write(passage)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Since the last answer, or since the start."""
+        return 0.0 if self.in_flight else time.monotonic() - self._last
 
     async def _pass(self, passage: Passage, scope: Scope, receive: Receive, send: Send) -> None:
         body, complete, replayed = await _peek(receive)

@@ -20,8 +20,9 @@ from serve.keys import control_key
 from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
 from serve.ports import port_taken, remember_port
-from serve.restarts import MOST_RESTARTS, Restarts
-from serve.servers import ServedModel, base_url, write_server
+from serve.restarts import MOST_RESTARTS, Crash, Restarts
+from serve.servers import LOOK, ServedModel, base_url, write_server
+from serve.sleeper import Sleeper
 
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 1.0
@@ -29,10 +30,6 @@ _STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and
 _SWEEP_SECONDS = 1.0
 _DRAIN_ORDER_SECONDS = 5.0
 _GPU_START_FACTOR = 4.5  # kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
-
-
-class Crash(LuthierError):
-    """vLLM ended although it had been serving."""
 
 
 class VllmServer:
@@ -93,16 +90,28 @@ class VllmServer:
                 if model.pinned:
                     self.pin(model.id)
 
-    def watch(self) -> None:
-        """Keep server.json true until a stop comes. LuthierError if vLLM ends."""
+    def watch(self, sleeper: Sleeper | None) -> None:
+        """Keep server.json true until a stop comes, and let vLLM sleep and wake. LuthierError if vLLM ends."""
         next_look = 0.0
         while not self.context.stopping.wait(_POLL_SECONDS):
             self._check_alive("while it served")
-            if time.monotonic() < next_look:
+            if sleeper is not None:
+                self._advance(sleeper)
+            asked = self.context.directory / LOOK
+            if (time.monotonic() < next_look and not asked.exists()) or (sleeper is not None and sleeper.asleep):
                 continue
+            asked.unlink(missing_ok=True)
             next_look = time.monotonic() + _RECONCILE_SECONDS
             with contextlib.suppress(LuthierError):  # busy, or just ended, which the next look at the child tells
                 self.reconcile()
+
+    def _advance(self, sleeper: Sleeper) -> None:
+        try:
+            sleeper.advance()
+        except Crash:
+            raise
+        except LuthierError:  # the guard does not answer: busy, or just ended
+            self._check_alive("while it slept" if sleeper.asleep else "while it served")
 
     def reconcile(self) -> None:
         """Write down what vLLM says it serves, if that has changed: anybody with the control key may load, unload and pin adapters.
@@ -219,11 +228,12 @@ def main(context: WorkerContext) -> None:
     plan = ServerPlan.from_json(context.settings)
     processes.adopt_orphans()  # what vLLM leaves is this process's to end, also when the supervisor is gone
     restarts, before = Restarts(), None
+    sleeper = Sleeper(context, Endpoint(base_url(plan.host, plan.port), control_key())) if plan.sleeps else None
     while True:
         server = VllmServer(context, plan)
         try:
             if _brought_up(server, before):
-                server.watch()
+                server.watch(sleeper)
             return
         except Crash as crash:
             pause = restarts.pause(time.monotonic())
@@ -236,7 +246,7 @@ def main(context: WorkerContext) -> None:
             before = server
         finally:
             server.stop()
-        if context.stopping.wait(pause):
+        if context.stopping.wait(pause) or (sleeper is not None and not sleeper.regain()):
             return
 
 

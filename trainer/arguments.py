@@ -10,6 +10,14 @@ from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.tracking import reporting
 
+# transformers' names; what "auto" is, the plan has decided.
+_OPTIMIZERS = {
+    "adamw": "adamw_torch_fused",
+    "adamw_8bit": "adamw_bnb_8bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+    "paged_adamw_32bit": "paged_adamw_32bit",
+}
+
 
 def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
     """`steps` are the optimizer steps of the whole run, `folder` is its job's."""
@@ -19,6 +27,8 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "learning_rate": recipe.train.learning_rate,
         "lr_scheduler_type": recipe.train.schedule,
         "warmup_steps": round(recipe.train.warmup * steps),
+        "optim": _OPTIMIZERS[plan.optimizer],
+        "neftune_noise_alpha": recipe.train.neftune_alpha or None,
         "weight_decay": recipe.train.weight_decay,
         "max_grad_norm": recipe.train.max_gradient_norm,
         "per_device_train_batch_size": plan.micro_batch,

@@ -94,6 +94,9 @@ def frozen_recipe(job: Job) -> Recipe:
 def adapter_directory(job: Job) -> Path:
     """The adapter that a run left. LuthierError if it has none."""
     directory = job.directory / ADAPTER_FOLDER
+    if registry.is_model_directory(job.directory / registry.MODEL_FOLDER):
+        message = f"{job.id} has trained every weight: what it left is a model, {job.id}/{registry.MODEL_FOLDER}."
+        raise LuthierError("A model, no adapter", message, f"`luthier serve {job.id}` serves it as it is; there is nothing to merge.")
     if not (directory / "adapter_config.json").is_file():
         raise LuthierError("No adapter yet", f"{job.id} has left none.", f"`luthier runs` tells its state, `luthier log {job.id}` why.")
     return directory

@@ -10,15 +10,20 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
+from peft.optimizers import create_loraplus_optimizer
 
 from jobs.errors import LuthierError
 from trainer.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.saving import CheckpointCallback, EvaluationStopped
+from trainer.tokens import own_tokenizer
 
+SHARD_SIZE = "4GB"  # of a model's weight files; one at a time is in memory when the result is made of them
 # What torch.save says of a disk that is full.
 _UNWRITTEN = re.compile(r"PytorchStreamWriter failed writing|iostream error|inline_container.*unexpected pos")
 
@@ -57,10 +62,26 @@ def free_memory() -> None:
 
 class RunTrainer:
     """Comes before an engine's Trainer among a class's bases. `eval_loss` is the mean over all trained tokens, so that it does not depend
-    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off."""
+    on the batch they were computed in (the Trainer's own is a mean of the batches' means). A stop breaks an evaluation off. `num_tokens` in
+    the logs are the tokens trained so far without padding, which Unsloth's version of TRL does not count.
 
+    `plus_ratio` is LoRA+'s (0: none), to be set before training."""
+
+    plus_ratio = 0.0
     _loss_sum = 0.0
     _token_count = 0
+    _given: Any = 0
+
+    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
+        batches, trained = super().get_batch_samples(*arguments, **named)  # type: ignore[misc]
+        for batch in batches:
+            self._given = self._given + (batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel())
+        return batches, trained
+
+    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+        if "loss" in logs:
+            logs["num_tokens"] = int(self._given)
+        super().log(logs, *arguments, **named)  # type: ignore[misc]
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
         self._loss_sum, self._token_count = 0.0, 0
@@ -107,15 +128,24 @@ class RunTrainer:
     def _saving(self) -> CheckpointCallback:
         return next(one for one in self.callback_handler.callbacks if isinstance(one, CheckpointCallback))  # type: ignore[attr-defined]
 
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.plus_ratio and self.optimizer is None:  # type: ignore[has-type]
+            trained = self.model if model is None else model  # type: ignore[attr-defined]
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)  # type: ignore[attr-defined]
+            ratio = {"loraplus_lr_ratio": self.plus_ratio, "loraplus_weight_decay": self.args.weight_decay}  # type: ignore[attr-defined]
+            self.optimizer = create_loraplus_optimizer(trained, kind, **settings, **ratio)
+        return super().create_optimizer(model)  # type: ignore[misc]
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """The learning rate is the recipe's, also where somebody has changed it and forced the run to go on."""
+        """The learning rates are the recipe's, also where somebody has changed it and forced the run to go on."""
+        wanted = list(self.lr_scheduler.base_lrs)  # type: ignore[attr-defined]
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
-        rate, schedule = self.args.learning_rate, self.lr_scheduler  # type: ignore[attr-defined]
-        if checkpoint is None or all(base == rate for base in schedule.base_lrs):
+        schedule = self.lr_scheduler  # type: ignore[attr-defined]
+        if checkpoint is None or schedule.base_lrs == wanted:
             return
-        for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+        for group, base, rate in zip(schedule.optimizer.param_groups, schedule.base_lrs, wanted, strict=True):
             group["lr"], group["initial_lr"] = group["lr"] * rate / base, rate
-        schedule.base_lrs = [rate] * len(schedule.base_lrs)
+        schedule.base_lrs = wanted
         schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
 
     def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
@@ -130,8 +160,12 @@ class RunTrainer:
             raise
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The adapter alone. The tokenizer is the base model's, and the arguments would be a pickle."""
-        self.model.save_pretrained(output_dir, state_dict=state_dict, safe_serialization=True)  # type: ignore[attr-defined]
+        """The adapter, or the model where all of it is trained, and the tokenizer if the run has one of its own. The arguments would be a
+        pickle, and new rows of an embedding are the adapter's already."""
+        more = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {"max_shard_size": SHARD_SIZE}  # type: ignore[attr-defined]
+        self.model.save_pretrained(output_dir, state_dict=state_dict, **more)  # type: ignore[attr-defined]
+        for path in own_tokenizer(self._saving.context.directory):
+            shutil.copyfile(path, Path(str(output_dir)) / path.name)
 
     def create_model_card(self, *arguments: Any, **named: Any) -> None:
         """TRL writes one at every checkpoint, beside it."""

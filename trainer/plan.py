@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,18 @@ from typing import Any
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from models import registry
-from trainer import repair
-from trainer.data.outlook import look
+from trainer import auto, engines, methods, repair
+from trainer.data.outlook import Outlook, look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
-from trainer.memory import least_bytes, planned_bytes
+from trainer.memory import remembered
+from trainer.memory.batches import Lengths
+from trainer.memory.predict import CONTEXT, Memory, Setting, predict
+from trainer.memory.shape import ModelShape, read_shape
 from trainer.recipe import Recipe
 
-# Conversations computed at once where the recipe does not say: two cores gain nothing from more.
-_CPU_MICRO_BATCH = 8
-_GPU_MICRO_BATCH = 8
+# Conversations computed at once where nothing else decides: two cores gain nothing from more.
+_USUAL_MICRO_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,11 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there.
-    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights; `reasons` say in words why the engine and what
-    the recipe leaves to the plan were chosen. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
-    evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    `gpus` are taken by the run (1 on the CPU, too), `base_bits` by each of the base weights (32 where all are trained); `reasons` say in
+    words why the engine and what the recipe leaves to the plan were chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has
+    the predicted bytes of the run's parts at its peak on one GPU, where its largest micro-batch has about `tokens`. `repaired` says which
+    earlier run has made the micro-batch smaller, `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what
+    varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -51,6 +56,9 @@ class Plan:
     optimizer: str = "adamw"
     gradient_checkpointing: str = "none"
     reasons: list[str] = field(default_factory=list)
+    choices: list[dict[str, Any]] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
     repaired: str = ""
     exact: bool = True
     formats: list[dict[str, Any]] = field(default_factory=list)
@@ -73,23 +81,18 @@ def make_plan(recipe: Recipe) -> Plan:
     data = look(recipe.data_settings)
     heldout = recipe.heldout.count(data.conversations)
     trained = max(0, data.seen_each_epoch - heldout)
-    on_gpu = bool(gpus())
-    usual = _GPU_MICRO_BATCH if on_gpu else _CPU_MICRO_BATCH
-    micro_batch = recipe.train.micro_batch or repair.largest_divisor(recipe.train.global_batch, usual)
-    if recipe.train.global_batch % micro_batch:
-        message = f"train.global_batch {recipe.train.global_batch} is no multiple of train.micro_batch {micro_batch}."
-        raise LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
-    checkpointing = "none" if recipe.train.gradient_checkpointing == "auto" else recipe.train.gradient_checkpointing
-    wanted = repair.Batch(micro_batch, recipe.train.global_batch // micro_batch, checkpointing)
-    batch, repaired = repair.recall(_shape(recipe.model, "trl", recipe), wanted)
+    device = "gpu" if gpus() else "cpu"
+    decided = _decide(recipe, directory, data, device)
+    batch, repaired = repair.recall(_shape(recipe.model, decided.engine, recipe), decided.batch)
+    memory, tokens = decided.memory(batch)
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
-    evaluation = outlook(recipe.evaluation, recipe.heldout, heldout, steps, per_epoch, directory, "gpu" if on_gpu else "cpu", micro_batch)
+    evaluation = outlook(recipe.evaluation, recipe.heldout, heldout, steps, per_epoch, directory, device, batch.micro_batch)
     return Plan(
         model=recipe.model,
         model_directory=str(directory),
-        device="gpu" if on_gpu else "cpu",
-        engine="trl",
+        device=device,
+        engine=decided.engine,
         conversations=data.conversations,
         heldout=heldout,
         global_batch=recipe.train.global_batch,
@@ -97,10 +100,18 @@ def make_plan(recipe: Recipe) -> Plan:
         accumulation=batch.accumulation,
         epochs=recipe.train.epochs,
         steps=steps,
-        slots=["gpu"] if on_gpu else ["cpu"],
+        slots=[device],
+        gpu_bytes=_gpu_bytes(recipe, decided.engine, memory) if device == "gpu" else 0,
+        base_bits=decided.base_bits,
+        padding_free=decided.padding_free,
+        attention=decided.attention,
+        optimizer=decided.optimizer,
         gradient_checkpointing=batch.gradient_checkpointing,
+        reasons=decided.reasons,
+        choices=[] if decided.choice is None else [one.to_json() for one in decided.choice.tried],
+        memory={} if memory is None else memory.parts(),
+        tokens=tokens,
         repaired=repaired,
-        gpu_bytes=_gpu_bytes(directory, recipe, batch.micro_batch) if on_gpu else 0,
         exact=data.exact,
         formats=data.formats,
         policies=table(recipe.policy),
@@ -109,10 +120,86 @@ def make_plan(recipe: Recipe) -> Plan:
     )
 
 
-def _gpu_bytes(directory: Path, recipe: Recipe, micro_batch: int) -> int:
+@dataclass(frozen=True)
+class _Decided:
+    """What the recipe left open. `shape` is None where the model's config does not tell it, `choice` where there is no GPU."""
+
+    recipe: Recipe
+    shape: ModelShape | None
+    lengths: Lengths
+    engine: str
+    base_bits: int
+    padding_free: bool
+    attention: str
+    optimizer: str
+    batch: repair.Batch
+    reasons: list[str]
+    choice: auto.Choice | None = None
+
+    def memory(self, batch: repair.Batch) -> tuple[Memory | None, int]:
+        """Of that batch, and the tokens of its largest micro-batch."""
+        tokens = self.lengths.largest(batch.micro_batch, padding_free=self.padding_free)
+        if self.shape is None:
+            return None, tokens
+        empty = Setting.of(self.recipe, self.engine, self.base_bits, batch.gradient_checkpointing, self.optimizer, self.attention)
+        rows = 1 if self.padding_free else batch.micro_batch
+        return predict(self.shape, empty.holding(tokens, rows, batch.micro_batch)), tokens
+
+
+def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str) -> _Decided:
+    config = registry.read_config(directory)
+    engine, why = engines.choose(recipe, directory, config, device, engines.installed())
+    padding_free, layout = engines.flat(recipe, config, engine)
+    methods.check(recipe, directory, engine, device)
+    reasons = [why, layout, *methods.consequences(recipe, directory)]
+    conversations = recipe.train.global_batch  # with several GPUs: those that each of them computes
+    _check_batch(recipe, conversations)
+    train, shape, lengths = recipe.train, read_shape(directory), lengths_of(recipe, data)
+    attention = "sdpa" if train.attention == "auto" else train.attention
+    if device == "cpu" or shape is None:
+        size = train.micro_batch or repair.largest_divisor(conversations, _USUAL_MICRO_BATCH)
+        checkpointing = "none" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
+        optimizer = "adamw" if train.optimizer == "auto" else train.optimizer
+        batch = repair.Batch(size, conversations // size, checkpointing)
+        return _Decided(recipe, shape, lengths, engine, methods.base_bits(recipe), padding_free, attention, optimizer, batch, reasons)
+    task = auto.Task(
+        recipe, shape, lengths, engine, max(gpu.total for gpu in gpus()), conversations, padding_free, attention, _measured(recipe)
+    )
+    choice = auto.choose(task)
+    chosen = choice.chosen
+    batch = repair.Batch(chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing)
+    reasons = [*reasons, *choice.reasons]
+    return _Decided(recipe, shape, lengths, engine, chosen.base_bits, padding_free, attention, chosen.optimizer, batch, reasons, choice)
+
+
+def _check_batch(recipe: Recipe, conversations: int) -> None:
+    if recipe.train.micro_batch and conversations % recipe.train.micro_batch:
+        message = f"train.global_batch {recipe.train.global_batch} is no multiple of train.micro_batch {recipe.train.micro_batch}."
+        raise LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
+
+
+def lengths_of(recipe: Recipe, data: Outlook) -> Lengths:
+    """The lengths that samples will have, by what was seen of the data; what is too long is cut. Where nothing was seen, the longest."""
+    longest = recipe.train.max_length
+    tokens = [min(count, longest) for count in data.tokens]
+    if not tokens:
+        return Lengths(longest, longest)
+    mean = sum(tokens) / len(tokens)
+    spread = math.sqrt(sum((count - mean) ** 2 for count in tokens) / len(tokens))
+    return Lengths(mean, max(tokens) if data.exact else longest, spread)
+
+
+def _measured(recipe: Recipe) -> Callable[[Setting], tuple[float, str]]:
+    device = repair.device_name()
+    return lambda setting: remembered.recall(recipe.model, device, setting)
+
+
+def _gpu_bytes(recipe: Recipe, engine: str, memory: Memory | None) -> int:
     """Alone on a GPU a run can mend what does not fit by smaller batches; beside another one all that it takes must be free."""
+    if memory is None:
+        return CONTEXT
     largest = int(0.95 * max(gpu.total for gpu in gpus()))
-    return min(largest, planned_bytes(directory, recipe, micro_batch) if recipe.share_gpu else least_bytes(directory, recipe))
+    return min(largest, auto.needed(memory.peak, engine) if recipe.share_gpu else memory.fixed + CONTEXT)
 
 
 def step_count(conversations: int, global_batch: int, epochs: float) -> int:

@@ -29,6 +29,8 @@ BaseBits = Literal["auto", 16, 8, 4]
 Optimizer = Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
 Checkpointing = Literal["auto", "none", "standard", "unsloth"]
 Attention = Literal["auto", "sdpa", "flex", "flash"]
+CHATML, CHATML_TOKENS = "chatml", ("<|im_start|>", "<|im_end|>")
+TEMPLATES = (CHATML, "alpaca", "vicuna")  # trainer/chat_templates
 
 
 class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,18 +50,24 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens that the base model does not have, and the chat template that uses them: "chatml", a file, or "" for the model's own."""
+    """Tokens that the base model lacks, and the chat template that uses them: one of TEMPLATES, a file, or "" for the model's own."""
 
     add: list[str] = []
     template: str = ""
+
+    @property
+    def wanted(self) -> list[str]:
+        """The tokens that there must be."""
+        return list(dict.fromkeys([*(CHATML_TOKENS if self.template == CHATML else ()), *self.add]))
 
 
 class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`global_batch` conversations make one optimizer step, `micro_batch` of them at a time on each GPU (0: chosen by the plan).
 
-    `base_bits`: what a weight of the base model takes; 4 is nf4 with double quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8
-    (arXiv:2208.07339). `padding_free`: the conversations of a micro-batch behind each other rather than padded to the longest one.
-    `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto" the plan chooses.
+    `method`: "lora" trains an adapter, "full" every weight. `base_bits`: what a weight of the base model takes; 4 is nf4 with double
+    quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8 (arXiv:2208.07339). `padding_free`: the conversations of a micro-batch behind
+    each other rather than padded to the longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto"
+    the plan chooses.
     """
 
     method: Method = "lora"
@@ -153,7 +161,9 @@ def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if "/" in recipe.model or recipe.model.startswith(("~", ".")) else recipe.model
-    return msgspec.structs.replace(recipe, data=data, model=model, name=recipe.name if named else path.stem)
+    template = recipe.tokens.template
+    tokens = recipe.tokens if template in ("", *TEMPLATES) else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
+    return msgspec.structs.replace(recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem)
 
 
 def parse(text: str, where: str) -> Recipe:

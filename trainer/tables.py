@@ -17,7 +17,7 @@ from models.samples import UNTRAINED
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _ROWS = 1000  # samples in memory at once
 
@@ -30,7 +30,7 @@ class Vocabulary:
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def of(cls, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+    def of(cls, model: PeftModel | PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
         layers = (model.get_input_embeddings(), model.get_output_embeddings())
         return cls(min(int(layer.weight.shape[0]) for layer in layers if layer is not None), tokenizer)
 

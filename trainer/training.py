@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
-from trainer import repair
+from trainer import calibration, repair
 from trainer.checkpoints import Checkpoint, complete_checkpoints
 from trainer.evaluation.evaluator import Evaluator, Questions
 from trainer.launch import RECIPE_FILE
@@ -23,7 +23,7 @@ from trainer.telling import EventCallback, LossExploded
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from trainer.data.pipeline import Prepared
 
@@ -35,13 +35,15 @@ class Engine(Protocol):
 
     THRIFTIEST: str
 
-    def load_model(self, plan: Plan, recipe: Recipe) -> PeftModel: ...
+    def load_model(self, plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
+        """Seeded. `tokenizer` is the run's: it may have tokens that the base model has not."""
+        ...
 
     def build_trainer(
         self,
         plan: Plan,
         recipe: Recipe,
-        model: PeftModel,
+        model: PeftModel | PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         prepared: Prepared,
         folder: Path,
@@ -146,8 +148,11 @@ class Training:
         trainer = None
         try:
             self._context.phase("loading the model", seconds_left=2)
-            model = self._engine.load_model(self._plan, self._recipe)
+            model = self._engine.load_model(self._plan, self._recipe, self._tokenizer)
             trainer = self._trainer(model, steps, checkpoint)
+            meter = calibration.meter_of(self._plan) if checkpoint is None else None
+            if meter is not None:
+                trainer.add_callback(calibration.Calibration(self._context, self._plan, self._recipe, trainer, meter))
             self._context.phase("training")
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
         except EvaluationStopped:
@@ -165,7 +170,7 @@ class Training:
             raise LuthierError("Out of memory", f"The model itself does not fit: {reason}", hint)
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
-    def _trainer(self, model: PeftModel, steps: StepWatch, checkpoint: Checkpoint | None) -> Any:
+    def _trainer(self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None) -> Any:
         self.telling = EventCallback(self._context)
         self.evaluator = self._evaluator()
         callbacks: list[TrainerCallback] = [self.telling, steps, self.evaluator]
@@ -177,6 +182,7 @@ class Training:
         arguments = (self._plan, self._recipe, model, self._tokenizer, self._prepared, self._context.directory, callbacks)
         trainer = self._engine.build_trainer(*arguments)
         trainer.evaluator = self.evaluator
+        trainer.plus_ratio = self._recipe.lora.plus_ratio
         trainer.args.eval_on_start = self.evaluator.wanted
         if checkpoint is not None:
             self.saving.resume_from(checkpoint)

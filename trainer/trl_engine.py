@@ -1,71 +1,40 @@
-"""The TRL engine: LoRA with PEFT through TRL's SFTTrainer, on the CPU or one GPU.
-
-TRL gets token ids and labels that Luthier has made and verified; its own templating, masking and truncation are switched off.
-"""
+"""The TRL engine: transformers' model, LoRA with PEFT, TRL's SFTTrainer; on the CPU and on GPUs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import SFTTrainer
 
-from trainer.arguments import sft_arguments
+from trainer import loading, sft
+from trainer.attention import use_attention_by_conversation
 from trainer.data.pipeline import Prepared
-from trainer.evaluation.trainer import Answering
-from trainer.loading import load_model
-from trainer.mixin import RunTrainer
-from trainer.plan import Plan, step_count
+from trainer.flat import cumulative_lengths
+from trainer.plan import Plan
 from trainer.recipe import Recipe
-from trainer.tables import Vocabulary, dataset
-from trainer.tracking import RecipeTelling, prepare_trackers
-from trainer.weighted import WeightCollator, WeightedTrainer
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-__all__ = ["THRIFTIEST", "build_trainer", "load_model"]
-
 THRIFTIEST = "standard"
+
+
+def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
+    model = loading.load_model(plan, recipe, tokenizer)
+    if plan.padding_free:
+        use_attention_by_conversation(model if recipe.train.method == "full" else model.get_base_model())
+    return model
 
 
 def build_trainer(
     plan: Plan,
     recipe: Recipe,
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: Prepared,
     folder: Path,
     callbacks: list[TrainerCallback],
 ) -> SFTTrainer:
-    """A trainer that logs each step, and evaluates and saves when the callbacks say so. Its `evaluator` is yet to be set."""
-    steps = step_count(prepared.summary["train"], plan.global_batch, recipe.train.epochs)
-    weighted = bool(prepared.summary["weighted"])
-    vocabulary = Vocabulary.of(model, tokenizer)
-    arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted else {}))
-    kind, collator = (_WeightedTrainer, WeightCollator(_pad_token(tokenizer))) if weighted else (_Trainer, None)
-    prepare_trackers(recipe, folder)
-    trainer = kind(
-        model=model,
-        args=arguments,
-        train_dataset=dataset(prepared.train, vocabulary, weighted=weighted),
-        eval_dataset=dataset(prepared.heldout, vocabulary, weighted=weighted) if prepared.summary["heldout"] else None,
-        data_collator=collator,
-        processing_class=tokenizer,
-        callbacks=callbacks,
-    )
-    trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
-    return trainer
-
-
-def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-
-
-class _Trainer(RunTrainer, Answering, SFTTrainer):
-    pass
-
-
-class _WeightedTrainer(RunTrainer, Answering, WeightedTrainer):
-    pass
+    return sft.build_trainer(plan, recipe, model, tokenizer, prepared, folder, callbacks, cumulative_lengths)

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.files import flush, write_json
 from jobs.worker import WorkerContext, run_worker
 from models import provenance
 from models.registry import resolve
 from trainer import resume
 from trainer.checkpoints import Checkpoint, newest_intact, sweep
-from trainer.launch import ADAPTER_FOLDER, frozen_recipe
+from trainer.launch import frozen_recipe
 from trainer.plan import Plan
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, Tokens
+from trainer.result import save_adapter, save_model
+from trainer.tokens import run_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from models.preflight import TemplateReport
     from trainer.data.pipeline import Prepared
-
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
+    from trainer.training import Engine
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Prepare the data, train, save the adapter; go on where an earlier attempt was interrupted. None if it was stopped first: then a
+    """Prepare the data, train, save what it has made; go on where an earlier attempt was interrupted. None if it was stopped first: then a
     checkpoint holds what there is."""
     plan, recipe = Plan(**context.settings), frozen_recipe(context.job)
     context.event("plan", **plan.to_json())
     context.phase("loading the libraries", seconds_left=9)
+    engine = _engine(plan)
     from models.preflight import check_template
-    from models.template import load_tokenizer
-    from trainer import trl_engine
     from trainer.data.pipeline import Cancelled
     from trainer.evaluation.evaluator import Questions
     from trainer.training import Training
@@ -47,8 +45,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     if checkpoint is not None:
         _go_on(context, recipe, directory, checkpoint)
     context.phase("preparing the data", seconds_left=3)
-    tokenizer = load_tokenizer(directory)
-    report = check_template(tokenizer, directory)
+    tokenizer = run_tokenizer(context.directory, directory, recipe.tokens)
+    report = check_template(tokenizer, directory, grows=recipe.tokens != Tokens())
     context.event("template", **report.to_json())
     try:
         prepared = _prepared(context, recipe, tokenizer, report, going_on=checkpoint is not None)
@@ -62,14 +60,29 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
 
     heldout = prepared.heldout if prepared.summary["heldout"] else None
     questions = Questions(recipe.evaluation, tokenizer, report, heldout)
-    training = Training(context, trl_engine, plan, recipe, tokenizer, prepared, questions)
+    training = Training(context, engine, plan, recipe, tokenizer, prepared, questions)
     if not training.run(checkpoint):
         return None
-    context.phase("saving the adapter")
     chosen, which = training.result()
-    _save_adapter(context, plan, chosen, which)
-    provenance.record_adapter(context.directory, context.directory / ADAPTER_FOLDER)
-    return {"adapter": str(context.directory / ADAPTER_FOLDER), "from_step": chosen.step, "which": which, **training.figures()}
+    if recipe.train.method == "full":
+        context.phase("saving the model")
+        what, folder = "model", save_model(context.job, plan, chosen, which, report.stop_ids)
+    else:
+        context.phase("saving the adapter")
+        what, folder = "adapter", save_adapter(context.job, plan, chosen, which, report.stop_ids)
+    provenance.record_result(context.directory, folder)
+    return {what: str(folder), "from_step": chosen.step, "which": which, **training.figures()}
+
+
+def _engine(plan: Plan) -> Engine:
+    """Unsloth wants to be imported before anything else that is heavy."""
+    if plan.engine == "unsloth":
+        from trainer import unsloth_engine
+
+        return unsloth_engine
+    from trainer import trl_engine
+
+    return trl_engine
 
 
 def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> None:
@@ -128,26 +141,6 @@ class _DataProgress:
             self._told = time.monotonic()
             share = f", {done / total:.0%}" if total else ""
             self._context.phase(f"preparing the data: {what}{share}", done=done, total=total)
-
-
-def _save_adapter(context: WorkerContext, plan: Plan, checkpoint: Checkpoint, which: str) -> None:
-    """The checkpoint's adapter, in PEFT's layout, under another name until it is whole."""
-    target = context.directory / ADAPTER_FOLDER
-    partial = target.with_name(f".{ADAPTER_FOLDER}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
-        for name in _ADAPTER_FILES:
-            if (checkpoint.path / name).is_file():
-                shutil.copyfile(checkpoint.path / name, partial / name)
-                flush(partial / name)
-        origin = {"run": context.job.id, "step": checkpoint.step, "which": which}
-        write_json(partial / "card.json", {**origin, "base": plan.model, "base_directory": plan.model_directory})
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # room for the event that says why
-        raise
 
 
 if __name__ == "__main__":

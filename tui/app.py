@@ -67,7 +67,10 @@ def _palette() -> type[Provider]:
 
 
 class LuthierApp(App[None], inherit_bindings=False):
-    """`start_screen` is "runs", "models", "serve", "chat" or "data". `ascii_only` is for terminals without Unicode."""
+    """`start_screen` is "runs", "models", "serve", "chat" or "data";
+
+    `chat_with` is a run to talk to at once. `ascii_only` is for terminals without Unicode.
+    """
 
     TITLE = "Luthier"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "screens/runs.tcss"]
@@ -82,12 +85,14 @@ class LuthierApp(App[None], inherit_bindings=False):
     rows: reactive[list[JobRow] | None] = reactive(None, repaint=False, init=False, always_update=True)
     """Every job, newest first; None until they have been read once."""
 
-    def __init__(self, start_screen: str = "runs", ascii_only: bool = False) -> None:
+    def __init__(self, start_screen: str = "runs", ascii_only: bool = False, chat_with: Job | None = None) -> None:
         use_ascii(ascii_only)
         super().__init__()
         self.start_screen = start_screen
+        self._chat_with = chat_with
         self.notices = Notices(self)
         self._told_failure = ""
+        self._asked: set[str] = set()
         self.set_class(ascii_only, "-ascii")
         for theme in themes.THEMES:
             self.register_theme(theme)
@@ -112,6 +117,8 @@ class LuthierApp(App[None], inherit_bindings=False):
         self.add_mode("runs", _runs)
         if self.start_screen != self.current_mode:
             self.switch_mode(self.start_screen)
+        if self._chat_with is not None:
+            self.call_after_refresh(self.chat_with, self._chat_with)
         self.call_after_refresh(self.read_jobs)
         self.set_interval(self.POLL_SECONDS, self.read_jobs)
         self.theme_changed_signal.subscribe(self, self._remember_theme)
@@ -136,6 +143,16 @@ class LuthierApp(App[None], inherit_bindings=False):
     def on_jobs_read(self, message: JobsRead) -> None:
         self.rows = message.rows
         self.notices.jobs_read(message.rows)
+        self._ask_about_servers(message.rows)
+
+    def _ask_about_servers(self, rows: list[JobRow]) -> None:
+        """Ask what a run is to do about the servers that hold its GPU: once, and never over another dialog."""
+        asking = next((row for row in rows if row.asks and row.id not in self._asked), None)
+        if asking is not None and not self.screen.is_modal:
+            from tui.widgets.server_question import ServerQuestion
+
+            self._asked.add(asking.id)
+            self.push_screen(ServerQuestion(asking.job, asking.asks), lambda told: self.read_jobs())
 
     def watch_app_focus(self, focused: bool) -> None:
         self.notices.focus_changed(focused)
@@ -194,6 +211,14 @@ class LuthierApp(App[None], inherit_bindings=False):
         await self.action_show("serve")
         if isinstance(self.screen, ServeScreen):
             self.screen.offer(base=base, run_id=run_id)
+
+    async def chat_with(self, run: Job) -> None:
+        """Talk to a run's tuned model, beside its base: their server is started or found."""
+        from tui.screens.chat import ChatScreen
+
+        await self.action_show("chat")
+        if isinstance(self.screen, ChatScreen):
+            self.screen.expect(run)
 
     async def action_show(self, place: str) -> None:
         if place != self.current_mode:

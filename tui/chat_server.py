@@ -11,7 +11,7 @@ from models.certificate import NO_CERTIFICATE, Standing
 from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import Endpoint, list_cards
 from serve.endpoints import HostedEndpoint, hosted_endpoints
-from serve.servers import ServedModel, running_servers
+from serve.servers import ServedModel, Server, running_servers
 from tui.serving import standings_of
 
 _ASK_SECONDS = 10.0
@@ -79,14 +79,20 @@ class Reachable:
 
 def newest_server() -> ChatServer | None:
     """The newest of Luthier's servers that are ready; None when there is none."""
-    for server in running_servers():
-        bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}  # one name each: the first
-        tuned = [model for model in server.models if model.kind == "adapter"]
-        speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
-        return ChatServer(
-            server.endpoint, speakers, server.job.spec.settings.get("context_length"), server.job.id, standings_of(server.models)
-        )
-    return None
+    return next((_as_seen(server) for server in running_servers()), None)
+
+
+def server_of_job(job_id: str) -> ChatServer | None:
+    """The server of this job; if it does not run any more, the newest."""
+    return next((_as_seen(server) for server in running_servers() if server.job.id == job_id), None) or newest_server()
+
+
+def _as_seen(server: Server) -> ChatServer:
+    bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}  # one name each: the first
+    tuned = [model for model in server.models if model.kind == "adapter"]
+    speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
+    length = server.job.spec.settings.get("context_length")
+    return ChatServer(server.endpoint, speakers, length, server.job.id, standings_of(server.models))
 
 
 def reachable(server: ChatServer | None, known: Reachable) -> Reachable:

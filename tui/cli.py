@@ -19,6 +19,7 @@ _COMMANDS = {
     "doctor": "tui.commands.doctor:doctor",
     "models": "tui.commands.models:models",
     "data": "tui.commands.data:data",
+    "recipes": "tui.commands.recipes:recipes",
     "plan": "tui.commands.train:plan",
     "train": "tui.commands.train:train",
     "sweep": "tui.commands.sweep:sweep",

@@ -12,6 +12,7 @@ class Glyphs:
     starting: str = "◔"
     running: str = "●"
     stopping: str = "◐"
+    asleep: str = "◡"
     done: str = "✓"
     stopped: str = "■"
     failed: str = "✗"
@@ -59,6 +60,7 @@ _ASCII = Glyphs(
     starting="-",
     running="@",
     stopping="~",
+    asleep="z",
     done="+",
     stopped="#",
     failed="x",

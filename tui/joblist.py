@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from jobs.events import Event
 from jobs.job import Job, all_jobs
-from jobs.state import Alive, Done, Lost, Queued, Running, Starting, State, Stopped, Stopping, word
+from jobs.state import Alive, Asleep, Done, Lost, Queued, Running, Starting, State, Stopped, Stopping, word
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
+from tui.one_gpu import open_question
 
 INSPECTION = "trainer.data.worker"
 """The module of the jobs that look at data."""
@@ -19,7 +20,8 @@ INSPECTION = "trainer.data.worker"
 @dataclass(frozen=True)
 class JobRow:
     """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there are none, and so is `position`, its
-    place in the queue, from 1 on. `stamp` changes with what the row is made of."""
+    place in the queue, from 1 on. `asks`: the servers that hold its GPU, while it is to be said what it does about them. `stamp` changes
+    with what the row is made of."""
 
     job: Job
     kind: str
@@ -34,6 +36,7 @@ class JobRow:
     seconds_left: float | None
     stamp: tuple[int, int]
     position: int = 0
+    asks: tuple[str, ...] = ()
     standing: Standing = NO_CERTIFICATE
 
     @property
@@ -104,6 +107,7 @@ def read_row(job: Job) -> JobRow:
         loss=number(last.get("loss")),
         seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
         stamp=stamp,
+        asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
         standing=certificate.standing(job.directory) if job.spec.kind == "run" and isinstance(state, Done) else NO_CERTIFICATE,
     )
 
@@ -117,7 +121,7 @@ def _stamp(job: Job) -> tuple[int, int]:
 
 
 def _since(state: State) -> float:
-    if isinstance(state, Queued | Starting | Running | Stopping):
+    if isinstance(state, Queued | Starting | Running | Asleep | Stopping):
         return state.since
     return state.at
 

@@ -56,7 +56,11 @@ def _metadata(record: Record) -> dict[str, Any]:
     if record.repository:
         metadata |= {"base_model": record.repository, "base_model_relation": "adapter" if adapter else "finetune"}
     metadata |= {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation"}
-    metadata["tags"] = ["luthier", *(["lora"] if record.kind != "base" else []), *(["sft", "conversational"] if record.run else [])]
+    metadata["tags"] = [
+        "luthier",
+        *(["lora"] if record.kind in ("tuned", "merged") else []),
+        *(["sft", "conversational"] if record.run else []),
+    ]
     if record.datasets:
         metadata["datasets"] = record.datasets
     return metadata
@@ -89,6 +93,8 @@ def _what_it_is(record: Record) -> str:
     match record.kind:
         case "tuned":
             return f"A LoRA adapter for {base}, made with Luthier {record.versions['luthier']}.{made}{licence}"
+        case "full":
+            return f"{base}, all of its weights trained further with Luthier {record.versions['luthier']}.{made}{licence}"
         case "merged":
             return f"{base} with a LoRA adapter merged into its weights, made with Luthier {record.versions['luthier']}.{made}{licence}"
         case "base":

@@ -17,6 +17,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from jobs.errors import LuthierError
+from models.grown import add_rows, new_tokens
 from models.merge.arithmetic import read_tensor
 from models.merge.nf4 import Nf4
 from models.merge.plan import MergePlan
@@ -92,6 +93,8 @@ def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
 def _trained(plan: MergePlan) -> PeftModel:
     """The model as training had it: 4-bit values, computed in bfloat16, and the adapter unmerged."""
     model = AutoModelForCausalLM.from_pretrained(str(plan.base), dtype=torch.bfloat16, local_files_only=True, use_safetensors=True)
+    if tokens := new_tokens(plan.base, plan.adapter.directory):
+        add_rows(model, tokens)
     parameters = dict(model.named_parameters())
     for piece in plan.pieces:
         if piece.quantised and piece.base is not None:

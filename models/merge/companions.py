@@ -23,23 +23,23 @@ _TOKENIZER = (
 )
 
 
-def copy_companions(plan: MergePlan, folder: Path) -> None:
-    """Copy what belongs to the model: the base's files, and the adapter's tokenizer and chat template where it brings its own."""
-    for path in sorted(plan.base.iterdir()):
+def copy_companions(base: Path, own: Path, folder: Path) -> None:
+    """Copy what belongs to the model: the base's files, and tokenizer and chat template of what was trained, the folder `own`, where it
+    brings its own."""
+    for path in sorted(base.iterdir()):
         if path.name.startswith(".") or path.name in _NOT_COPIED or path.suffix in _WEIGHTS:
             continue
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
         elif path.name == "additional_chat_templates":
             shutil.copytree(path, folder / path.name)
-    adapter = plan.adapter.directory
-    if (adapter / "tokenizer_config.json").is_file():
+    if (own / "tokenizer_config.json").is_file():
         for old in _matching(folder):
             (shutil.rmtree if old.is_dir() else Path.unlink)(old)
-        for path in _matching(adapter):
+        for path in _matching(own):
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
-    elif (adapter / "chat_template.jinja").is_file():
-        shutil.copyfile(adapter / "chat_template.jinja", folder / "chat_template.jinja")
+    elif (own / "chat_template.jinja").is_file():
+        shutil.copyfile(own / "chat_template.jinja", folder / "chat_template.jinja")
 
 
 def write_config(plan: MergePlan, folder: Path) -> None:

@@ -62,7 +62,7 @@ def merge(
     try:
         _empty(partial)
         _check_space(out.parent, plan.written_bytes)
-        copy_companions(plan, partial)
+        copy_companions(plan.base, plan.adapter.directory, partial)
         check_vocabulary(plan, partial)
         written = Stream(plan, partial, device, progress, stopping, workers).run()
         write_config(plan, partial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.certificate import Check, Verdict
+from models.provenance import ADAPTER, MODEL
 from serve.certificate.agreement import at_most
 from serve.certificate.measured import Answer, Reference, Rendered
 from serve.certificate.turns import Probe, Sample
@@ -119,12 +120,9 @@ def exact_bytes(changes: dict[str, list[str]] | None) -> list[Check]:
         return [Check("exact bytes", "amber", sentence)]
     checks = []
     for part, differing in changes.items():
-        good = (
-            f"The {part} of today, to the byte, is what the run used."
-            if part != "adapter"
-            else "The adapter is, to the byte, what the run made."
-        )
-        bad = f"The {part} is not what the run {'made' if part == 'adapter' else 'was trained on'}: {'; '.join(differing[:3])}."
+        own = part in (ADAPTER, MODEL)
+        good = f"The {part} is, to the byte, what the run made." if own else f"The {part} of today, to the byte, is what the run used."
+        bad = f"The {part} is not what the run {'made' if own else 'was trained on'}: {'; '.join(differing[:3])}."
         verdict = at_most(len(differing), 0, 0)
         checks.append(Check(f"exact bytes, {part}", verdict, bad if differing else good, len(differing), 0, 0, "differences"))
     return checks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from models.certificate import Check, Column
 from serve.certificate import agreement
@@ -18,7 +19,8 @@ class Evidence:
     """What is known of a run's model. None stands for what was not measured, because something before it was broken or is not there.
 
     `changes` are the differing files by part (None: the run recorded no hashes), `merged_changes` those of the merged model (None: it has
-    no receipt). `unservable` says why vLLM does not take the adapter as it is.
+    no receipt). `unservable` says why vLLM does not take the adapter as it is. `whole` is "merged", or "saved" where the run has trained
+    every weight: its own model then stands in the place of a merged one, and has no receipt.
     """
 
     samples: Sequence[Sample]
@@ -33,12 +35,13 @@ class Evidence:
     unservable: str = ""
     merged: Served | None = None
     merged_rendered: Rendered | None = None
+    whole: Literal["merged", "saved"] = "merged"
 
 
 def checks(evidence: Evidence) -> list[Check]:
     """Every check, in the order in which a person reads them."""
     found = single.exact_bytes(evidence.changes)
-    if evidence.has_merged:
+    if evidence.has_merged and evidence.whole == "merged":
         found.append(single.merged_bytes(evidence.merged_changes))
     reference = evidence.reference
     if reference is None:
@@ -51,14 +54,14 @@ def checks(evidence: Evidence) -> list[Check]:
 
 def _prompts(evidence: Evidence, reference: Reference) -> list[Check]:
     found: list[Check] = []
-    for what, rendered in (("", evidence.rendered), (", merged", evidence.merged_rendered)):
+    for what, rendered in (("", evidence.rendered), (f", {evidence.whole}", evidence.merged_rendered)):
         if rendered is None:
             continue
         made = [single.token_ids(evidence.samples, reference, rendered), single.probes(evidence.probes, reference, rendered)]
         found += [_named(check, f"{check.name}{what}") for check in made if check is not None]
     found.append(single.stop_ids("base", evidence.samples, reference.stop_ids))
     if reference.merged is not None:
-        found.append(single.stop_ids("merged", evidence.samples, reference.merged_stop_ids))
+        found.append(single.stop_ids(evidence.whole, evidence.samples, reference.merged_stop_ids))
     return found
 
 
@@ -87,20 +90,21 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
 
 
 def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise) -> list[Check]:
+    what = evidence.whole
     if not evidence.has_merged:
         return []
     if reference.merged is None:
-        return [Check("merged model", "red", "The merged model's weights are cut off: it cannot be loaded.")]
-    found = agreement.agreement("merged, transformers", "the merged model in transformers", tuned, reference.merged, unit)
+        return [Check(f"{what} model", "red", f"The {what} model's weights are cut off: it cannot be loaded.")]
+    found = agreement.agreement(f"{what}, transformers", f"the {what} model in transformers", tuned, reference.merged, unit)
     if evidence.merged is not None:
-        found += agreement.agreement("merged, vLLM", "the merged model in vLLM", tuned, evidence.merged.scores, unit)
+        found += agreement.agreement(f"{what}, vLLM", f"the {what} model in vLLM", tuned, evidence.merged.scores, unit)
     return found
 
 
 def _endings(evidence: Evidence) -> list[Check]:
     base = evidence.base.answers if evidence.base is not None else []
     found = []
-    for what, served in (("tuned", evidence.tuned), ("merged", evidence.merged)):
+    for what, served in (("tuned", evidence.tuned), (evidence.whole, evidence.merged)):
         if served is not None and isinstance(served.scores, Scores):
             found += single.stopping(what, served.answers, base)
     return found
@@ -113,9 +117,9 @@ def _named(check: Check, name: str) -> Check:
 def columns(evidence: Evidence) -> list[Column]:
     """The NLL of each model in each engine, and how its answers ended."""
     reference = evidence.reference
-    rows = [] if reference is None else [("base", reference.base), ("tuned", reference.tuned), ("merged", reference.merged)]
+    rows = [] if reference is None else [("base", reference.base), ("tuned", reference.tuned), (evidence.whole, reference.merged)]
     found = [Column(model, "transformers", round(scores.nll, 4), len(scores.first)) for model, scores in rows if isinstance(scores, Scores)]
-    for model, served in (("base", evidence.base), ("tuned", evidence.tuned), ("merged", evidence.merged)):
+    for model, served in (("base", evidence.base), ("tuned", evidence.tuned), (evidence.whole, evidence.merged)):
         if served is not None and isinstance(served.scores, Scores):
             stopped = sum(answer.stopped for answer in served.answers)
             nll, tokens = round(served.scores.nll, 4), len(served.scores.first)

@@ -10,8 +10,9 @@ from jobs.job import Job, all_jobs, submit
 from jobs.spec import Spec
 from models import certificate
 from models.merge import receipt
+from models.registry import MERGED_FOLDER, MODEL_FOLDER, is_model_directory
 
-ADAPTER_FOLDER, MERGED_FOLDER, DATA_FOLDER = "adapter", "merged", "data"
+ADAPTER_FOLDER, DATA_FOLDER = "adapter", "data"
 
 
 def certify(run: Job) -> Job:
@@ -19,8 +20,10 @@ def certify(run: Job) -> Job:
     living = living_job(run)
     if living is not None:
         return living
-    if not (run.directory / ADAPTER_FOLDER / "adapter_config.json").is_file():
-        raise LuthierError("Nothing to certify", f"{run.id} has left no adapter.", f"`luthier log {run.id}` tells how far it came.")
+    if not (run.directory / ADAPTER_FOLDER / "adapter_config.json").is_file() and not is_model_directory(run.directory / MODEL_FOLDER):
+        raise LuthierError(
+            "Nothing to certify", f"{run.id} has left no adapter and no model.", f"`luthier log {run.id}` tells how far it came."
+        )
     return submit(Spec(**certificate.order_for(run)))
 
 

@@ -12,7 +12,9 @@ ORDERS_FILE, REFERENCE_FILE = "orders.json", "reference.json"
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What the process with transformers is to measure: folders, samples and probes. `device` is "cpu" or "cuda"."""
+    """What the process with transformers is to measure: folders, samples and probes. `adapter` is a model where all of one was trained.
+    `grown` is where this process is to put what training began from, where that is not the base itself: other tokenizer, template and
+    `stop_ids`, rows for new tokens. `device` is "cpu" or "cuda"."""
 
     base: str
     adapter: str
@@ -20,6 +22,8 @@ class Orders(msgspec.Struct, frozen=True):
     device: str
     samples: list[Sample]
     probes: list[Probe]
+    grown: str = ""
+    stop_ids: list[int] = []
 
 
 class Scores(msgspec.Struct, frozen=True, tag="scores"):

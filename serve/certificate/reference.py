@@ -20,6 +20,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from jobs.events import EventLog
+from models.grown import new_tokens, write_grown
 from models.preflight import check_template
 from models.template import Template, TemplateRefusal, load_tokenizer, stop_token_ids
 from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Scored, Scores, write
@@ -53,10 +54,10 @@ class Progress:
 def main(directory: Path) -> None:
     orders = msgspec.json.decode((directory / ORDERS_FILE).read_bytes(), type=Orders)
     progress = Progress(directory, 3 if orders.merged else 2, len(orders.samples))
-    base_directory = Path(orders.base)
+    base_directory = _began_from(orders)
     tokenizer = load_tokenizer(base_directory)
     template = Template(tokenizer, parts=check_template(tokenizer, base_directory).parts)
-    base, tuned = _base_and_tuned(orders, progress)
+    base, tuned = _base_and_tuned(orders, str(base_directory), progress)
     merged = None if orders.merged is None else _merged(orders, Path(orders.merged), progress)
     reference = Reference(
         base=base,
@@ -107,16 +108,29 @@ def _load(directory: str, device: str) -> tuple[Any, list[str]]:
     return model.to(device).eval(), sorted(told["missing_keys"])
 
 
-def _base_and_tuned(orders: Orders, progress: Progress) -> tuple[Scored, Scored | None]:
+def _began_from(orders: Orders) -> Path:
+    """The folder of the model that training began from."""
+    base, trained = Path(orders.base), Path(orders.adapter)
+    if not orders.grown:
+        return base
+    with_tokenizer = trained if (trained / "tokenizer_config.json").is_file() else Path(orders.merged or orders.adapter)
+    return write_grown(base, with_tokenizer, new_tokens(base, trained), orders.stop_ids, Path(orders.grown))
+
+
+def _base_and_tuned(orders: Orders, base_directory: str, progress: Progress) -> tuple[Scored, Scored | None]:
     try:
-        model, missing = _load(orders.base, orders.device)
+        model, missing = _load(base_directory, orders.device)
     except _UNREADABLE as error:
         return Broken(_reason(error)), None
     if missing:
         return Broken(_lacks(missing)), None
     base = _scores(model, orders, lambda seconds: progress.scored("the base model", seconds))
     try:
-        model = PeftModel.from_pretrained(model, orders.adapter, torch_device=orders.device).eval()
+        if (Path(orders.adapter) / "adapter_config.json").is_file():
+            model = PeftModel.from_pretrained(model, orders.adapter, torch_device=orders.device).eval()
+        else:
+            del model
+            model, _ = _load(orders.adapter, orders.device)
     except _UNREADABLE as error:
         return base, Broken(_reason(error))
     tuned = _scores(model, orders, lambda seconds: progress.scored("the tuned model", seconds))

@@ -7,6 +7,7 @@ merged model if there is one. Each is a child of this process and is gone before
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +28,9 @@ from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
 from models.hashing import file_hashes
 from models.merge import receipt
-from models.registry import context_length, read_config
+from models.merge.companions import read_object
+from models.merge.launch import trained_stops
+from models.registry import MODEL_FOLDER, context_length, is_model_directory, read_config
 from serve.certificate import asking, judge
 from serve.certificate.launch import ADAPTER_FOLDER, DATA_FOLDER, merged_directory
 from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Served, write
@@ -59,8 +62,11 @@ class Certifier:
         self.context = context
         self.run = Job(Path(context.settings["run"]))
         self.base = Path(self.run.spec.settings["model_directory"])
-        self.adapter = self.run.directory / ADAPTER_FOLDER
-        self.merged = merged_directory(self.run.directory)
+        self.full = is_model_directory(self.run.directory / MODEL_FOLDER)
+        self.made = self.run.directory / (MODEL_FOLDER if self.full else ADAPTER_FOLDER)
+        self.merged = self.made if self.full else merged_directory(self.run.directory)
+        own = (self.made / "tokenizer_config.json").is_file()
+        self.began_from = context.directory / "base" if own else self.base  # the process with transformers makes it
         self.gpu = self.run.spec.settings.get("device") == "gpu"
         limit = context_length(read_config(self.base))
         self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)
@@ -75,7 +81,9 @@ class Certifier:
         """Measure and judge. Raises Stopped when it is to end."""
         began = time.monotonic()
         self._phase("comparing the files with what the run recorded", _BYTES_SECONDS, *self._after_bytes)
-        evidence = judge.Evidence(self.samples, self.probes, self._changes(), self.merged is not None)
+        evidence = judge.Evidence(
+            self.samples, self.probes, self._changes(), self.merged is not None, whole="saved" if self.full else "merged"
+        )
         evidence.merged_changes, readable = self._merged_changes()
         if not any(map(provenance.weight_damage, self.base.glob("*.safetensors"))):
             evidence.reference = self._reference(with_merged=readable)
@@ -83,11 +91,11 @@ class Certifier:
                 self._ask_tuned(evidence)
             if self.merged is not None and readable and not isinstance(evidence.reference.merged, Broken):
                 self._ask_merged(evidence, self.merged)
-        folders = [self.base, self.adapter, *([self.merged] if self.merged is not None else [])]
+        folders = dict.fromkeys([self.base, self.made, *([self.merged] if self.merged is not None else [])])
         return Certificate(
             run=self.run.id,
             base=str(self.base),
-            adapter=str(self.adapter),
+            adapter=str(self.made),
             merged=None if self.merged is None else str(self.merged),
             made=time.time(),
             seconds=round(time.monotonic() - began, 1),
@@ -117,7 +125,7 @@ class Certifier:
 
     def _changes(self) -> dict[str, list[str]] | None:
         recorded = provenance.read(self.run.directory)
-        return None if recorded is None else provenance.changes(recorded, self.base, self.adapter)
+        return None if recorded is None else provenance.changes(recorded, self.base, self.made)
 
     def _merged_changes(self) -> tuple[list[str] | None, bool]:
         """How the merged model differs from its receipt (None: it has none), and whether its weights can be read at all."""
@@ -126,12 +134,14 @@ class Certifier:
         damage = {path.name: provenance.weight_damage(path) for path in sorted(self.merged.glob("*.safetensors"))}
         told = [f"{name} is cut off or damaged: {why}" for name, why in damage.items() if why]
         readable = not told
+        if self.full:
+            return [], readable
         try:
             written = receipt.read(self.merged)
         except LuthierError:
             return told or None, readable
         told += [line for line in receipt.differences(self.merged, written) if not damage.get(line.partition(" ")[0])]
-        if file_hashes(self.adapter, *written.adapter.files) != written.adapter.files:
+        if file_hashes(self.made, *written.adapter.files) != written.adapter.files:
             told.append("it was made of another adapter than this run's")
         return told, readable
 
@@ -141,7 +151,16 @@ class Certifier:
         """What transformers and PEFT say, from a process that has ended when this returns."""
         self._phase("loading transformers", _REFERENCE_SECONDS)
         merged = str(self.merged) if with_merged else None
-        orders = Orders(str(self.base), str(self.adapter), merged, "cuda" if self.gpu else "cpu", self.samples, self.probes)
+        orders = Orders(
+            base=str(self.base),
+            adapter=str(self._trained()),
+            merged=merged,
+            device="cuda" if self.gpu else "cpu",
+            samples=self.samples,
+            probes=self.probes,
+            grown="" if self.began_from == self.base else str(self.began_from),
+            stop_ids=trained_stops(self.run) or [],
+        )
         write(self.context.directory / ORDERS_FILE, orders)
         command = [sys.executable, "-P", "-m", "serve.certificate.reference", str(self.context.directory)]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=processes.end_with_parent)
@@ -156,19 +175,28 @@ class Certifier:
             raise LuthierError("Transformers could not be asked", message, "The log has the details.")
         return msgspec.json.decode((self.context.directory / REFERENCE_FILE).read_bytes(), type=Reference)
 
+    def _trained(self) -> Path:
+        """What training had: the adapter, or the checkpoint that a model was made of, while that is there."""
+        if not self.full:
+            return self.made
+        step = int(read_object(self.made / "card.json").get("step", 0))
+        checkpoint = self.run.directory / "checkpoints" / f"step-{step:06d}"
+        return checkpoint if is_model_directory(checkpoint) else self.made
+
     # vLLM
 
     def _ask_tuned(self, evidence: judge.Evidence) -> None:
         """Base and tuned, both from one server."""
         adapters: list[NamedAdapter] = []
         try:
-            check_servable(read_adapter(self.adapter), self.base)
-            adapters = [(_TUNED, self.adapter, self.run.id)]
+            if not self.full:
+                check_servable(read_adapter(self.made), self.base)
+                adapters = [(_TUNED, self.made, self.run.id)]
         except MustBeMerged as error:
             evidence.unservable = error.message
         except LuthierError as error:
             evidence.tuned = Served(scores=Broken(error.message), answers=[])
-        server = _Server(self.context, self._plan(self.base, adapters), "vLLM", _ASKING_SECONDS)
+        server = _Server(self.context, self._plan(self.began_from, adapters), "vLLM", _ASKING_SECONDS)
         try:
             self._await(server)
             evidence.rendered = self._run(asking.rendered(server.endpoint, BASE, self.samples, self.probes))
@@ -263,6 +291,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         made = certifier.make()
     except Stopped:
         return None
+    finally:
+        if certifier.began_from != certifier.base:
+            shutil.rmtree(certifier.began_from, ignore_errors=True)
     certificate.write(certifier.run.directory, made)
     return {
         "verdict": made.verdict,

@@ -39,7 +39,7 @@ def run(tmp_path: Path) -> Path:
     (adapter / "adapter_config.json").write_text("{}")
     weights(adapter / "adapter_model.safetensors")
     provenance.record_base(tmp_path, base)
-    provenance.record_adapter(tmp_path, adapter)
+    provenance.record_result(tmp_path, adapter)
     return tmp_path
 
 
@@ -116,7 +116,7 @@ def test_the_template_may_stand_in_the_tokenizers_config(run: Path) -> None:
 def test_runs_without_a_record(run: Path, tmp_path: Path) -> None:
     (run / provenance.HASHES_FILE).unlink()
     assert provenance.read(run) is None
-    provenance.record_adapter(run, run / "adapter")
+    provenance.record_result(run, run / "adapter")
     assert provenance.read(run) is None
     (run / provenance.HASHES_FILE).write_text("{")
     with pytest.raises(LuthierError, match="damaged"):

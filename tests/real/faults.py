@@ -10,20 +10,25 @@ import os
 import shutil
 import signal
 import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from trl import SFTTrainer
 
-from trainer import checkpoints, mixin, saving, trl_engine, worker
+from trainer import calibration, checkpoints, loading, mixin, saving, worker
 
 
 def record(name: str) -> None:
     """Append each micro-batch's step and samples to a file of this name in the job's folder."""
 
     def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
-        rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+        if "position_ids" in inputs:  # a flat batch
+            starts = inputs["position_ids"][0].eq(0).nonzero().flatten().tolist()
+            rows = [part.tolist() for part in inputs["input_ids"][0].tensor_split(starts[1:])]
+        else:
+            rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
         hashes = [hashlib.sha256(repr(row).encode()).hexdigest()[:12] for row in rows]
         with Path(name).open("a") as file:
             file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
@@ -97,7 +102,7 @@ def _before(module: Any, name: str, reached: Any) -> None:
 
 
 def out_of_memory(argument: dict[str, Any]) -> None:
-    """From step `step` on memory suffices for `size` conversations at once: "forward" fails in the second micro-batch of a step, with the
+    """From step `step` on memory suffices for micro-batches of `size` conversations: "forward" fails in the second one of a step, with the
     first one's gradients made; "optimizer" once while the weights change; "evaluation" in an evaluation."""
     step, size, where = argument["step"], argument["size"], argument["where"]
 
@@ -112,7 +117,7 @@ def out_of_memory(argument: dict[str, Any]) -> None:
 
         def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
             seen[0] += 1
-            if self.state.global_step + 1 >= step and len(inputs["input_ids"]) > size and seen[0] % 2 == 0:
+            if self.state.global_step + 1 >= step and self.args.per_device_train_batch_size > size and seen[0] % 2 == 0:
                 seen[0] = 0
                 raise cuda()
             return before(self, model, inputs, *arguments, **named)
@@ -134,7 +139,7 @@ def out_of_memory(argument: dict[str, Any]) -> None:
         predict = SFTTrainer.prediction_step
 
         def prediction_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
-            if self.state.global_step >= step and len(inputs["input_ids"]) > size:
+            if self.state.global_step >= step and self.args.per_device_eval_batch_size > size:
                 raise cpu()
             return predict(self, model, inputs, *arguments, **named)
 
@@ -193,7 +198,7 @@ def stop_in(argument: list[Any]) -> None:
 
 def count_models(name: str) -> None:
     """Append to a file of this name how many models were still in memory each time that one was loaded."""
-    load = trl_engine.load_model
+    load = loading.load_model
     loaded: list[Any] = []
 
     def load_model(*arguments: Any) -> Any:
@@ -203,4 +208,68 @@ def count_models(name: str) -> None:
         loaded.append(weakref.ref(model))
         return model
 
-    trl_engine.load_model = load_model  # type: ignore[assignment]
+    loading.load_model = load_model  # type: ignore[assignment]
+
+
+def watch_forward(name: str) -> None:
+    """Write to a file of this name what the first micro-batch is when the engine's model gets it, and what its logits there depend on:
+    `ids` and `labels` by conversation; `others` and `own`, by how much the logits of all others and its own later ones change when the
+    first token of one conversation changes; `alone`, by how much logits differ from those of the conversation by itself."""
+
+    def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        base, given = self.model.get_base_model(), {}
+        forward = base.forward
+        base.forward = lambda *positional, **values: (given.update(values), forward(*positional, **values))[1]
+        loss = SFTTrainer.training_step(self, model, inputs, *arguments, **named)
+        base.forward = forward
+        if not Path(name).exists():
+            Path(name).write_text(json.dumps(_dependence(self.model, given)))
+        return loss
+
+    mixin.RunTrainer.training_step = training_step  # type: ignore[attr-defined]
+
+
+def _dependence(model: Any, given: dict[str, Any]) -> dict[str, Any]:
+    ids, labels, positions = (given[key][0] for key in ("input_ids", "labels", "position_ids"))
+    borders = [*positions.eq(0).nonzero().flatten().tolist(), len(ids)]
+    spans = [slice(*span) for span in pairwise(borders)]
+    rest = {key: value for key, value in given.items() if key not in ("labels", "num_items_in_batch", "return_dict")}
+    assert rest.get("attention_mask") is None
+    training = model.training
+    model.eval()
+
+    def logits(row: torch.Tensor, **values: Any) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = model(**{**values, "input_ids": row[None], "use_cache": False}).logits[0].float()
+        return found
+
+    plain = logits(ids, **rest)
+    others, own = [], []
+    for span in spans:
+        changed = ids.clone()
+        changed[span.start] = (changed[span.start] + 1) % 100
+        change = (logits(changed, **rest) - plain).abs().amax(dim=1)
+        own.append(float(change[span].amax()))
+        change[span] = 0
+        others.append(float(change.amax()))
+    alone = [float((logits(ids[span]) - plain[span]).abs().max()) for span in spans]
+    model.train(training)
+    parts = {"ids": [ids[span].tolist() for span in spans], "labels": [labels[span].tolist() for span in spans]}
+    return {**parts, "others": others, "own": own, "alone": alone}
+
+
+def measure(argument: dict[str, Any]) -> None:
+    """Calibrate as on a GPU, by a meter that shows `peaks` in turn, where there is `room`."""
+    peaks = list(argument["peaks"])
+
+    class Meter:
+        def start(self) -> None:
+            pass
+
+        def peak(self) -> int:
+            return int(peaks.pop(0))
+
+        def room(self) -> int:
+            return int(argument["room"])
+
+    calibration.meter_of = lambda plan: Meter()

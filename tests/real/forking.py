@@ -1,4 +1,4 @@
-"""Runs the real training worker many times without loading its libraries each time: `python -m tests.real.forking`.
+"""Runs the real training worker many times without loading its libraries each time: `python -m tests.real.forking ENGINE`.
 
 Reads one order a line, `{"job": folder, "kill_after": seconds or null, "faults": [[name, argument], ...]}`, and answers each with a line
 `{"code": exit status, negative for a signal}`. Each order is a fork of this process, which has imported everything and computed nothing; it
@@ -7,10 +7,17 @@ runs the worker's own `run_worker(main)` in the job's folder. `faults` are funct
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
+from importlib import import_module
+
+with redirect_stdout(sys.stderr):  # Unsloth greets
+    import_module(f"trainer.{sys.argv[1]}_engine")  # first: see trainer.unsloth_engine
+
+# isort: split
 import json
 import os
 import signal
-import sys
 import time
 from typing import NoReturn
 
@@ -20,7 +27,7 @@ import peft  # noqa: F401
 from jobs.worker import run_worker
 from models import preflight, samples, template  # noqa: F401
 from tests.real import faults
-from trainer import training, trl_engine, worker  # noqa: F401
+from trainer import training, worker  # noqa: F401
 from trainer.data import pipeline  # noqa: F401
 
 

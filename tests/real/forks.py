@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 KILLED = -9
 
 RECIPE = """
+engine = "{engine}"
 model = "{model}"
 data = ["{data}"]
 [train]
@@ -26,9 +27,14 @@ epochs = {epochs}
 learning_rate = 1e-2
 global_batch = {global_batch}
 micro_batch = {micro_batch}
+padding_free = {padding_free}
+{train}
 [lora]
 r = 4
 dropout = {dropout}
+{lora}
+[tokens]
+{tokens}
 [heldout]
 at_least = 8
 [evaluation]
@@ -39,28 +45,34 @@ answer_tokens = 4
 every_steps = {every_steps}
 """
 # 56 samples are trained on: 14 steps of 4 an epoch, and the last epoch is half of one.
-PLAIN: dict[str, Any] = {"epochs": 2.5, "global_batch": 4, "micro_batch": 2, "dropout": 0.1, "evaluations": 3, "every_steps": 2}
+PLAIN: dict[str, Any] = {
+    **{"epochs": 2.5, "global_batch": 4, "micro_batch": 2, "dropout": 0.1, "evaluations": 3, "every_steps": 2},
+    "padding_free": "true",
+}
+SECTIONS = {"train": "", "lora": "", "tokens": ""}  # further lines of these
 REPAIRED: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "every_steps": 5}
 
 
 class Forks:
     """Runs workers in forks of a process that has imported everything; writes runs' folders."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str = "trl") -> None:
         self.folder = folder
+        self._engine = engine
         self.data = write_conversations(folder / "data.jsonl", 64)
         self.model = write_tiny_model(folder / "model")
-        command = [sys.executable, "-m", "tests.real.forking"]
+        command = [sys.executable, "-m", "tests.real.forking", engine]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self._process.stdout is not None
         assert self._process.stdin is not None
         self._answers, self._orders = self._process.stdout, self._process.stdin
         assert self._answers.readline() == "ready\n"
 
-    def make(self, **settings: Any) -> Job:
+    def make(self, sections: dict[str, str] | None = None, **settings: Any) -> Job:
         """A run's folder, as `luthier train` would write it."""
         path = self.folder / "recipe.toml"
-        path.write_text(RECIPE.format(**{"model": self.model, "data": self.data, **PLAIN, **settings}))
+        values = {"engine": self._engine, "model": self.model, "data": self.data, **PLAIN, **SECTIONS, **(sections or {}), **settings}
+        path.write_text(RECIPE.format(**values))
         recipe = load(path)
         job = create(run_spec(recipe))
         (job.directory / RECIPE_FILE).write_text(to_toml(recipe))
@@ -80,7 +92,8 @@ class Forks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must be the same, however often a run was interrupted. `steps` are (loss, tokens), `order` the samples of each step."""
+    """What must be the same, however often a run was interrupted: the weights of what it left (an adapter or a model), and the events.
+    `steps` are (loss, tokens), `order` the samples of each step."""
 
     adapter: bytes
     steps: dict[int, tuple[float, int]]
@@ -111,9 +124,14 @@ def outcome(job: Job) -> Outcome:
     for step, hashes in map(json.loads, (job.directory / "order.jsonl").read_text().splitlines()):
         order[step] = [*order.get(step, []), *hashes]
     size = int(job.spec.settings["global_batch"])  # every epoch is a multiple of it, and a step may have been computed more than once
-    last = {step: hashes[-size:] for step, hashes in order.items()}
+    last = {step: sorted(hashes[-size:]) for step, hashes in order.items()}  # how a step is cut into micro-batches changes nothing
     (result,) = events(job, "result")
-    adapter = (job.directory / "adapter" / "adapter_model.safetensors").read_bytes()
+    (left,) = (
+        job.directory / name
+        for name in ("adapter/adapter_model.safetensors", "model/model.safetensors")
+        if (job.directory / name).is_file()
+    )
+    adapter = left.read_bytes()
     return Outcome(
-        adapter, steps, evaluations, last, {key: value for key, value in result.items() if key not in ("t", "seconds", "adapter")}
+        adapter, steps, evaluations, last, {key: value for key, value in result.items() if key not in ("t", "seconds", "adapter", "model")}
     )

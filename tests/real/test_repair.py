@@ -11,8 +11,11 @@ from tests.real.forks import KILLED, PLAIN, REPAIRED, Forks, events, outcome
 from trainer import launch
 from trainer.checkpoints import complete_checkpoints
 from trainer.launch import RECIPE_FILE
+from trainer.memory import remembered
+from trainer.memory.predict import Setting
 from trainer.plan import make_plan
 from trainer.recipe import load
+from trainer.repair import device_name
 
 pytestmark = pytest.mark.real
 
@@ -105,6 +108,34 @@ def test_out_of_memory_in_an_evaluation(forks: Forks) -> None:
     assert outcome(job).adapter == outcome(calm).adapter
     assert outcome(job).evaluations == {step: pytest.approx(loss, abs=0.02) for step, loss in outcome(calm).evaluations.items()}
     assert make_plan(load(job.directory / RECIPE_FILE)).repaired == ""
+
+
+# ---- calibration
+
+
+def test_measuring_the_memory_changes_nothing_of_the_run(forks: Forks) -> None:
+    """The largest micro-batch is computed and forgotten: with dropout, every step and the adapter stay bit for bit what they were."""
+    model = model_named(forks, "calibrated")
+    calm, job = forks.make(model=model), forks.make(model=model)
+    assert forks.work(calm) == 0
+    assert forks.work(job, ["measure", {"peaks": [5_000_000], "room": 9_000_000}]) == 0
+    (told,) = events(job, "calibrated")
+    summary = outcome(job)
+    assert summary == outcome(calm)
+    assert told["micro_batch"] == 2 and 5_000_000 < told["measured"] < 5_500_000 and told["predicted"] > 0
+    setting = Setting("trl", 0, rows=2)
+    factor, run = remembered.recall(str(model), device_name(), setting)
+    assert run == job.id and factor == told["measured"] / told["predicted"]
+    assert not events(job, "repair")
+
+
+def test_what_does_not_fit_is_repaired_before_the_first_step(forks: Forks) -> None:
+    job = forks.make(**REPAIRED, model=model_named(forks, "measured"))
+    assert forks.work(job, ["measure", {"peaks": [8_000_000, 8_000_000, 2_000_000], "room": 6_000_000}]) == 0
+    assert [(event["step"], event["micro_batch"]) for event in events(job, "repair")] == [(0, 2), (0, 1)]
+    assert [event["micro_batch"] for event in events(job, "calibrated")] == [4, 2, 1]
+    assert "the largest micro-batch takes" in events(job, "repair")[0]["reason"]
+    assert outcome(job).steps.keys() == set(range(1, 15))
 
 
 # ---- explosion

@@ -14,10 +14,10 @@ _TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-_HIDDEN, _INNER, _LAYERS, _HEADS = 32, 64, 2, 2
+_LAYERS, _HEADS = 2, 2
 
 
-def write_tiny_model(directory: Path) -> Path:
+def write_tiny_model(directory: Path, hidden: int = 32) -> Path:
     directory.mkdir(parents=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -35,8 +35,8 @@ def write_tiny_model(directory: Path) -> Path:
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": size,
-        "hidden_size": _HIDDEN,
-        "intermediate_size": _INNER,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
         "num_hidden_layers": _LAYERS,
         "num_attention_heads": _HEADS,
         "num_key_value_heads": _HEADS,
@@ -48,7 +48,17 @@ def write_tiny_model(directory: Path) -> Path:
     }
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, "pad_token_id": 0}))
-    save_file(_weights(size), str(directory / "model.safetensors"), metadata={"format": "pt"})
+    save_file(_weights(size, hidden), str(directory / "model.safetensors"), metadata={"format": "pt"})
+    return directory
+
+
+def write_tiny_base(directory: Path) -> Path:
+    """The same as a base that has never seen a chat: without the tokens, without a template, ending with another token."""
+    write_tiny_model(directory)
+    (directory / "chat_template.jinja").unlink()
+    tokenizer, settings = directory / "tokenizer.json", directory / "tokenizer_config.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<|im_start|>", "<s>").replace("<|im_end|>", "</s>"))
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "bos_token": "<s>", "eos_token": "</s>"}))
     return directory
 
 
@@ -73,21 +83,21 @@ def _rows(count: int) -> list[dict[str, list[dict[str, str]]]]:
     ]
 
 
-def _weights(size: int) -> dict[str, np.ndarray]:
+def _weights(size: int, hidden: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(7)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
         drawn: np.ndarray = random.normal(0.0, 0.15, (rows, columns)).astype(np.float32)
         return drawn
 
-    found = {"model.embed_tokens.weight": matrix(size, _HIDDEN), "model.norm.weight": np.ones(_HIDDEN, np.float32)}
+    found = {"model.embed_tokens.weight": matrix(size, hidden), "model.norm.weight": np.ones(hidden, np.float32)}
     for layer in range(_LAYERS):
         prefix = f"model.layers.{layer}"
         for name in ("q", "k", "v", "o"):
-            found[f"{prefix}.self_attn.{name}_proj.weight"] = matrix(_HIDDEN, _HIDDEN)
-        found[f"{prefix}.mlp.gate_proj.weight"] = matrix(_INNER, _HIDDEN)
-        found[f"{prefix}.mlp.up_proj.weight"] = matrix(_INNER, _HIDDEN)
-        found[f"{prefix}.mlp.down_proj.weight"] = matrix(_HIDDEN, _INNER)
+            found[f"{prefix}.self_attn.{name}_proj.weight"] = matrix(hidden, hidden)
+        found[f"{prefix}.mlp.gate_proj.weight"] = matrix(2 * hidden, hidden)
+        found[f"{prefix}.mlp.up_proj.weight"] = matrix(2 * hidden, hidden)
+        found[f"{prefix}.mlp.down_proj.weight"] = matrix(hidden, 2 * hidden)
         for name in ("input_layernorm", "post_attention_layernorm"):
-            found[f"{prefix}.{name}.weight"] = np.ones(_HIDDEN, np.float32)
+            found[f"{prefix}.{name}.weight"] = np.ones(hidden, np.float32)
     return found

@@ -154,8 +154,10 @@ def test_lifespan_passes_and_unknown_protocols_do_not() -> None:
 def test_identity_is_told_to_the_control_key_alone() -> None:
     reached, (start, body) = ask(http("GET", "/luthier/server", CONTROL))
     assert not reached
-    told = {"id": "20261122-0000-captain-0000", "in_flight": 0, "draining": False, "pinned": []}
-    assert (start["status"], json.loads(body["body"])) == (200, told)
+    told = {"id": "20261122-0000-captain-0000", "in_flight": 0, "draining": False, "pinned": [], "resting": "", "wanted": False}
+    answer = json.loads(body["body"])
+    assert answer.pop("quiet_seconds") >= 0
+    assert (start["status"], answer) == (200, told)
     assert ask(http("GET", "/luthier/server", CLIENT))[1][0]["status"] == 403
 
 
@@ -165,3 +167,53 @@ def test_it_does_not_start_without_two_good_keys(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LUTHIER_CONTROL_KEY", control)
     with pytest.raises(ValueError, match="two different keys"):
         Guard(Application())
+
+
+def requests_of(guard: Guard, *scopes: dict[str, Any]) -> list[int]:
+    """The statuses that these get at once; 0 where vLLM was reached."""
+
+    async def one(scope: dict[str, Any]) -> int:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": scope.get("body", b"")}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await guard(scope, receive, send)
+        return int(sent[0]["status"]) if sent else 0
+
+    async def all_of_them() -> list[int]:
+        return await asyncio.gather(*(one(scope) for scope in scopes))
+
+    return asyncio.run(all_of_them())
+
+
+def rest(why: str, hold: bool = False) -> dict[str, Any]:
+    return {**http("POST", "/luthier/rest", CONTROL), "body": json.dumps({"why": why, "hold": hold}).encode()}
+
+
+@given(method=methods, path=paths)
+def test_nothing_that_needs_the_engine_reaches_a_sleeping_one(method: str, path: str) -> None:
+    guard = Guard(Application())
+    _, status = requests_of(guard, rest("It sleeps."), http(method, path, CLIENT))
+    expected = 403 if (method, path) not in CLIENT_ROUTES else 0 if method == "GET" or path.endswith("tokenize") else 503
+    assert status == expected
+
+
+def test_adapters_are_not_loaded_into_a_sleeping_engine_and_sleep_is_refused_to_others() -> None:
+    guard = Guard(Application())
+    adapters = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/luthier/pin")
+    paths = (*adapters, "/collective_rpc", "/reset_prefix_cache", "/sleep", "/wake_up")
+    assert requests_of(guard, http("POST", "/sleep", CONTROL)) == [409]
+    statuses = requests_of(guard, rest("It sleeps."), *(http("POST", path, CONTROL) for path in paths))
+    assert statuses == [200, 503, 503, 409, 503, 503, 0, 0]
+
+
+def test_a_request_waits_for_an_engine_that_wakes_and_not_for_one_whose_gpu_is_taken() -> None:
+    guard = Guard(Application())
+    question = http("POST", "/v1/chat/completions", CLIENT)
+    assert requests_of(guard, rest("It wakes.", hold=True), question, question, rest("")) == [200, 0, 0, 200]
+    guard = Guard(Application())
+    assert requests_of(guard, rest("It wakes.", hold=True), question, rest("A run trains.")) == [200, 503, 200]

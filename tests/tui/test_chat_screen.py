@@ -64,7 +64,7 @@ async def test_escape_stops_first_and_goes_back_only_then(server: FakeServer) ->
 
 
 async def test_one_pane_is_stopped_and_asked_again_alone(server: FakeServer) -> None:
-    server.answer = lambda model, messages: "word " * (400 if model == "captain" else 2)
+    server.answer = lambda model, messages: "word " * (4000 if model == "captain" else 2)
     server.tokens_per_second = 100
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Go", wait=False)

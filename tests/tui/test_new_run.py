@@ -66,6 +66,38 @@ async def test_the_fields_become_a_recipe_and_the_run_opens(home: Path, monkeypa
     assert (recipe.train.epochs, recipe.train.learning_rate, recipe.lora.r, recipe.lora.alpha) == (1.5, 1e-4, 8, 16)
 
 
+async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = home / "talk.jsonl"
+    data.write_text("{}\n")
+    started: list[Recipe] = []
+
+    def train(recipe: Recipe) -> Job:
+        started.append(recipe)
+        return folders.make_job(recipe.name, 1, age=0)
+
+    monkeypatch.setattr("trainer.launch.train", train)
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        form = app.screen
+        assert isinstance(form, NewRunModal)
+        await pilot.press(*"vicuna")
+        assert form.field("epochs").disabled
+        await pilot.pause()
+        await pilot.press("right")  # takes what is suggested
+        await until(pilot, lambda: form.field("recipe").value == "vicuna-7b-8bit")
+        await until(pilot, lambda: form.field("r").value == "8")
+        assert (form.field("model").value, form.field("rate").value) == ("Llama-2-7b-hf", "2e-05")
+        assert not form.field("epochs").disabled
+        fill(form, model="builtin", data=str(data), epochs="1")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+    recipe = started[0]
+    assert (recipe.name, recipe.model, recipe.train.epochs, recipe.train.base_bits) == ("talk", "builtin", 1.0, 8)
+    assert (recipe.lora.targets, recipe.lora.alpha, recipe.tokens.template) == (["q_proj", "v_proj"], 16, "vicuna")
+
+
 async def test_a_refused_run_keeps_the_form_and_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = home / "recipe.toml"
     recipe.write_text('data = ["gone.jsonl"]\n')

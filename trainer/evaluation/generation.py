@@ -14,6 +14,7 @@ from trainer.saving import EvaluationStopped
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Generator:
 
     def answers(
         self,
-        model: PeftModel,
+        model: PeftModel | PreTrainedModel,
         prompts: Sequence[Sequence[int]],
         batch: int,
         told: Callable[[int, int], None] = lambda done, total: None,
@@ -49,7 +50,7 @@ class Generator:
                 answers.update(zip(numbers, self._answer(model, [prompts[number] for number in numbers], stopping), strict=True))
         return [answers[number] for number in range(len(prompts))]
 
-    def _answer(self, model: PeftModel, prompts: list[Sequence[int]], stopping: Callable[[], bool]) -> list[Generated]:
+    def _answer(self, model: PeftModel | PreTrainedModel, prompts: list[Sequence[int]], stopping: Callable[[], bool]) -> list[Generated]:
         def interrupt(input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
             return torch.full((input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device)
 
@@ -60,7 +61,7 @@ class Generator:
         for row, prompt in enumerate(prompts):
             input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
-        whole = model.get_base_model().generate(
+        whole = _base_model(model).generate(
             input_ids=input_ids.to(device),
             attention_mask=mask.to(device),
             generation_config=GenerationConfig(
@@ -80,9 +81,9 @@ class Generator:
 
 
 @contextmanager
-def _answering(model: PeftModel) -> Iterator[None]:
+def _answering(model: PeftModel | PreTrainedModel) -> Iterator[None]:
     """In evaluation mode, without the model's own sampling settings (temperature, penalties); all is put back at the end."""
-    base = model.get_base_model()
+    base = _base_model(model)
     own = base.generation_config
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -94,3 +95,8 @@ def _answering(model: PeftModel) -> Iterator[None]:
         base.generation_config = own
         for module, training in modes:
             module.training = training
+
+
+def _base_model(model: PeftModel | PreTrainedModel) -> Any:
+    """What generates: of an adapter the model that it is on."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,4 +1,4 @@
-"""`luthier server load|unload|pin|unpin`: what a running server holds beside its base model."""
+"""`luthier server load|unload|pin|unpin`: what a running server holds beside its base model; `sleep` and `wake`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import click
 
 from jobs.errors import LuthierError
 from jobs.job import find
+from jobs.slots import taken_by
 from models import registry
 from serve import launch, servers
 from serve.servers import Server
+from serve.sleep import check_sleeps, put_to_sleep, slots_of
+from serve.sleep import wake as wake_server
 from tui.commands.output import json_option, print_json, talk
 from tui.commands.serve import server, server_as_json
 from tui.run_adapters import adapters_named
@@ -72,6 +75,31 @@ def pin(name: str, server_id: str | None, as_json: bool) -> None:
 def unpin(name: str, server_id: str | None, as_json: bool) -> None:
     """Let vLLM move an adapter out of memory again when others need its place."""
     _change(launch.unpin, name, "no longer pinned", server_id, as_json)
+
+
+@server.command()
+@click.argument("server_id", metavar="[ID]", required=False)
+def sleep(server_id: str | None) -> None:
+    """Have a server free its GPU. It wakes when it is asked for an answer, or by `luthier server wake`."""
+    running = _running(server_id)
+    check_sleeps(running.job)
+    with talk.status(f"{running.job.id} finishes its answers and goes to sleep"):
+        put_to_sleep(running.job)
+    talk.print(f"[green]✓[/] {running.job.id} sleeps. `luthier server wake` wakes it; so does whoever asks it something.")
+
+
+@server.command()
+@click.argument("server_id", metavar="[ID]", required=False)
+def wake(server_id: str | None) -> None:
+    """Have a server take its GPU again. What uses the GPU now is let finish; the server goes before all that waits."""
+    running = _running(server_id)
+    check_sleeps(running.job)
+    others = [job for job in taken_by(slots_of(running.job)) if job.id != running.job.id]
+    wake_server(running.job, wait=not others)
+    if others:
+        talk.print(f"{running.job.id} wakes when {' and '.join(job.id for job in others)} is done.")
+    else:
+        talk.print(f"[green]✓[/] {running.job.id} is awake.")
 
 
 def _change(change: Callable[[Server, str], None], name: str, done: str, server_id: str | None, as_json: bool) -> None:

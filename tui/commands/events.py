@@ -60,6 +60,15 @@ def _resumed(event: Event) -> str:
     return f"from step {event.get('step')}{'; changed since: ' + ', '.join(map(str, differences)) if differences else ''}"
 
 
+def _asleep(event: Event) -> str:
+    return f"{event.get('why')}; {figures.size(event.get('freed_bytes') or 0)} freed in {event.get('seconds')} s"
+
+
+def _waiting(event: Event) -> str:
+    servers = event.get("servers") or []
+    return f"for {event.get('waits_for')}{'; shall it sleep, share or be waited for?' if servers else ''}"
+
+
 def _sample(event: Event) -> str:
     return f"at step {event.get('step')}  {_cut(event.get('prompt'))} -> {_cut(event.get('answer'))}"
 
@@ -80,7 +89,13 @@ _TEXTS: dict[str, Callable[[Event], str]] = {
     "checkpoint_removed": lambda event: f"at step {event.get('step')}",
     "phase": lambda event: str(event.get("name", "")),
     "queued": lambda event: f"attempt {event.get('attempt')}" if event.get("attempt", 1) != 1 else "",
-    "waiting": lambda event: f"for {event.get('waits_for')}",
+    "waiting": _waiting,
+    "asked_to_sleep": lambda event: str(event.get("server")),
+    "asleep": _asleep,
+    "sleep_refused": lambda event: str(event.get("message")),
+    "awake": lambda event: f"after {event.get('seconds')} s",
+    "slots_freed": lambda event: ", ".join(event.get("slots") or []),
+    "slots_taken": lambda event: ", ".join(event.get("slots") or []),
     "started": _started,
     "resumed": _resumed,
     "sample": _sample,

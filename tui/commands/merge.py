@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -11,13 +11,13 @@ from jobs.home import models_directory
 from jobs.job import find
 from jobs.state import Done
 from models.merge import receipt
-from models.merge.launch import MergeSettings, start_merge, trained_stops
+from models.merge.launch import MergeSettings, start_merge
 from models.merge.plan import DTYPES
-from models.registry import MERGED_FOLDER, resolve, valid_name
-from trainer.launch import adapter_directory
+from models.registry import resolve, valid_name
 from tui.commands.output import json_option, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.figures import duration
+from tui.merging import merge_settings
 
 
 @click.command()
@@ -63,26 +63,15 @@ def merge(
         raise click.UsageError("Give --out or --name, not both.")
     target = models_directory() / valid_name(name) if name is not None else out_directory
     job = find(run, "run") if run is not None else None
+    chosen: dict[str, Any] = {"into": into, "dtype": dtype, "device": device, "replace": force}
+    chosen |= {"out": str(target.absolute())} if target is not None else {}
+    chosen |= {"samples": str(samples.absolute())} if samples is not None else {}
     if job is not None:
-        adapter, base_directory, stops = adapter_directory(job), Path(job.spec.settings["model_directory"]), trained_stops(job)
-        target, run_id = target or job.directory / MERGED_FOLDER, job.id
-        samples = samples or job.directory / "data" / "heldout.jsonl"
+        settings = merge_settings(job, **chosen)
     else:
         if base is None or adapter is None or target is None:
             raise click.UsageError("--base, --adapter, and --out or --name go together.")
-        base_directory, stops, run_id = resolve(base), None, None
-    settings = MergeSettings(
-        base=str(base_directory),
-        adapter=str(adapter.absolute()),
-        out=str(target.absolute()),
-        into=into,
-        dtype=dtype,
-        device=device,
-        run=run_id,
-        stop_ids=stops,
-        replace=force,
-        samples=None if samples is None else str(samples.absolute()),
-    )
+        settings = MergeSettings(base=str(resolve(base)), adapter=str(adapter.absolute()), **chosen)
     merging = start_merge(settings, job)
     if detach:
         print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else click.echo(merging.id)

@@ -134,7 +134,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     users = catalogue.uses(entry)
     for use in users:
         talk.print(f"[yellow]![/] needed by {escape(str(use))} [dim]{use.id}[/]")
-    if not yes and not any(use.alive for use in users) and not (entry.kind == "tuned" and entry.run):
+    if not yes and not any(use.alive for use in users) and not (entry.kind in ("tuned", "full") and entry.run):
         question = (
             f"Forget {entry.name} (its folder stays)?"
             if entry.link
@@ -256,7 +256,7 @@ def _cells(entry: Entry) -> list[str]:
         return [entry.kind, entry.name, *[""] * 8]
     return [
         entry.kind,
-        escape(entry.title if entry.kind == "tuned" else entry.name),
+        escape(entry.title if entry.kind in ("tuned", "full") else entry.name),
         escape(entry.base),
         f"{count(entry.parameters)}{f' r{entry.rank}' if entry.rank else ''}",
         size(entry.bytes),

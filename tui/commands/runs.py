@@ -12,7 +12,7 @@ import click
 from jobs import job as jobs
 from jobs.events import Event, Follower
 from jobs.job import Job
-from jobs.state import Failed, Lost, Queued, Running, Starting, Stopping, word
+from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping, word
 from tui import figures
 from tui.commands.events import event_line
 from tui.commands.output import examples, json_option, print_json, print_json_line, print_lines, talk
@@ -140,6 +140,8 @@ def _detail(row: JobRow) -> str:
             return phase
         case Queued(waits_for=waits_for):
             return waiting_text(row.position, waits_for)
+        case Asleep(why=why, waking=waking):
+            return "waking" if waking else why
         case Failed(title=title, message=message):
             return f"{title}: {message.splitlines()[0][:60] if message else ''}"
         case Lost(waited=True):

@@ -13,12 +13,13 @@ from rich.markup import escape
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
 from jobs.job import Job, all_jobs, find
-from jobs.state import Running, word
+from jobs.state import Done, Running, word
 from models import registry
 from models.builtin import BUILTIN
+from models.merge.launch import start_merge
 from serve import launch, servers
 from serve.launch import NamedAdapter, ServeOptions
-from serve.plan import is_loopback
+from serve.plan import is_loopback, run_of
 from serve.planning import Outlook, living_servers, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
@@ -26,6 +27,7 @@ from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
+from tui.merging import is_there, merge_settings, whole_model
 from tui.run_adapters import adapters_named
 from tui.server_plan import as_json as plan_as_json
 from tui.server_plan import command_line, rows
@@ -47,6 +49,7 @@ from tui.serving import add_adapters, server_of
 @click.option("--tool-parser", metavar="NAME|none", help="vLLM's parser of tool calls. Default: by the model's chat template.")
 @click.option("--reasoning-parser", metavar="NAME|none", help="vLLM's parser of reasoning. Default: by the model's chat template.")
 @click.option("--log-content", is_flag=True, help="Write what is said into the request log, too. It holds counts only otherwise.")
+@click.option("--no-sleep", is_flag=True, help="Hold the GPU for good: do not let runs have it meanwhile (vLLM's sleep mode stays off).")
 @click.option("--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would be started, and start nothing.")
 @click.option("--vllm", "extra", multiple=True, metavar="ARG", help="Passed on to vLLM: --vllm=--max-num-seqs=8")
@@ -64,6 +67,7 @@ def serve(
     tool_parser: str | None,
     reasoning_parser: str | None,
     log_content: bool,
+    no_sleep: bool,
     allow_remote: bool,
     only_plan: bool,
     extra: tuple[str, ...],
@@ -72,7 +76,8 @@ def serve(
     """Serve a base model and tuned ones through one OpenAI-compatible endpoint, in a job that survives this terminal.
 
     RUN@STEP (or RUN@last) is a checkpoint, also of a run that still trains. A server of the same base that runs already gets the adapters
-    hot-loaded.
+    hot-loaded. A run that vLLM cannot serve beside its base (new tokens, DoRA) is merged first; one that trained every weight is served
+    as the model that it left.
     """
     options = ServeOptions(
         context_length=context_length,
@@ -82,17 +87,18 @@ def serve(
         tool_parser=tool_parser,
         reasoning_parser=reasoning_parser,
         log_content=log_content,
+        can_sleep=not no_sleep,
         extra_args=list(extra),
     )
-    base, adapters = _what(runs, model, named)
+    base, adapters = _what(runs, model, named, merge=not only_plan)
     if only_plan:
         show_plan(look_ahead(_prepared(base), base, adapters, host, port, options), as_json)
         return
     if not is_loopback(host) and not allow_remote:
         message = f"{host} can be reached from other machines, without TLS; whoever has the client key can use the server."
         raise LuthierError("Not for this machine alone", message, "Add --allow-remote if that is meant. The key stays necessary.")
-    say_if_red({name: jobs_directory() / run for name, _, run in adapters if run is not None})
     directory = _prepared(base)
+    _say_what_is_red(base, directory, adapters)
     running = running_or_starting(directory, host) if port is None else None
     if running is not None:
         for name in add_adapters(running, adapters):
@@ -108,6 +114,13 @@ def serve(
     if warning:
         talk.print(f"[yellow]![/] {warning}")
     _show_server(wait_until_ready(job), as_json)
+
+
+def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -> None:
+    """Certificates of the runs behind the adapters, and behind a base that is a run's model."""
+    own = run_of(directory)
+    tuned = {name: run for name, _, run in adapters if run is not None} | ({base: own} if own is not None else {})
+    say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
 
 
 @click.group()
@@ -182,10 +195,13 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
     click.echo(command_line(outlook.plan, sys.executable))
 
 
-def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...]) -> tuple[str, list[NamedAdapter]]:
-    """The base and the adapters that the command line names."""
+def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool) -> tuple[str, list[NamedAdapter]]:
+    """The base and the adapters that the command line names. `merge`: a run that must be merged first is."""
     adapters: list[NamedAdapter] = []
     base = model
+    whole = _whole_model(runs, alone=len(runs) == 1 and not named and model is None, merge=merge)
+    if whole:
+        return whole, []
     if runs:
         base_of_runs, adapters = adapters_named(runs)
         base = base or base_of_runs
@@ -195,6 +211,23 @@ def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...]) -> t
             raise click.UsageError(f"--adapter {entry}: write it as NAME=DIR.")
         adapters.append((name, Path(directory).expanduser().absolute(), None))
     return base or BUILTIN, adapters
+
+
+def _whole_model(runs: tuple[str, ...], *, alone: bool, merge: bool) -> str:
+    """What a run is served as where that is a model of its own, "" where it is an adapter."""
+    found = [(run, name) for run in (find(text, "run") for text in runs if "@" not in text) if (name := whole_model(run))]
+    if not found:
+        return ""
+    run, name = found[0]
+    if not alone:
+        message = f"{run.id} is served as a model of its own, {name}: its base and other runs need a server of theirs."
+        raise LuthierError("Not beside others", message, f"luthier serve {run.id} --port PORT")
+    if not is_there(run):
+        if not merge:
+            raise LuthierError("Not merged yet", f"{run.id} is merged before it is served.", f"`luthier serve {run.id}` does both.")
+        merging = start_merge(merge_settings(run), run)
+        follow_job(merging, f"Merging {run.spec.name}, which vLLM cannot serve as an adapter", lambda state: isinstance(state, Done))
+    return name
 
 
 def _prepared(base: str) -> Path:

@@ -2,45 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.markup import escape
+from rich.text import Text
 
+from jobs.giving_way import SETTING
 from jobs.job import Job, find
-from jobs.state import Done
+from jobs.queue import NotWaiting
+from jobs.state import Done, Queued
 from models import registry
 from models.builtin import BUILTIN
+from serve import launch as serving
 from trainer import launch
+from trainer.memory.cards import card, what_if
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
+from tui import memory_text, one_gpu, run_plan
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
+from tui.commands.serve import wait_until_ready
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.figures import duration, size
 from tui.future_server import future_server, show_future_server
+from tui.memory_text import Line
+from tui.one_gpu import CHOICES, Choice, open_question
+from tui.quick_chat import HOST, have_it_serve, once_ready, server_job
 from tui.server_plan import as_json as plan_as_json
+from tui.serving import server_of
+
+_ASK_SECONDS = 5.0
 
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--memory", "with_memory", is_flag=True, help="Add what would fit on which card: bits, checkpointing, batches, lengths.")
 @json_option
-def plan(recipe: Path, as_json: bool) -> None:
-    """What a recipe comes to on this machine: model, data, steps, how it will be served; of a sweep, how many runs and what varies. Nothing
-    runs."""
+def plan(recipe: Path, with_memory: bool, as_json: bool) -> None:
+    """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it will be served; of a sweep, how many
+    runs and what varies. Nothing runs."""
     sweep = load_sweep(recipe)
     plans = sweep.plans()
     first = plans[0]
     served = future_server(first.model, Path(first.model_directory), sweep.members[0].recipe.lora.r)
+    cards = what_if(sweep.members[0].recipe, first) if with_memory else None
     if as_json:
-        print_json(sweep_json(sweep, plans) if sweep.axes else {**first.to_json(), "serving": plan_as_json(served, sys.executable)})
+        fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
+        one = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
+        print_json(sweep_json(sweep, plans) if sweep.axes else one)
         return
     if sweep.axes:
         show_sweep(sweep, plans)
     show_plan(first)
+    if cards is not None:
+        _show("what fits", memory_text.cards(sweep.members[0].recipe, cards))
     show_future_server(served)
 
 
@@ -48,31 +69,83 @@ def plan(recipe: Path, as_json: bool) -> None:
 @click.argument("recipe", type=click.Path(path_type=Path), required=False)
 @click.option("--again", metavar="ID", help="Repeat an earlier run with its frozen recipe.")
 @click.option("--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on.")
+@click.option("--server", type=click.Choice(list(CHOICES)), help="What to do about a server that holds the GPU. Default: asked once.")
+@click.option("--then", type=click.Choice(["chat"]), help="Start the base's server first, follow the run, and talk to what it made.")
 @json_option
-def train(recipe: Path | None, again: str | None, follow: bool, as_json: bool) -> None:
+def train(recipe: Path | None, again: str | None, follow: bool, server: Choice | None, then: str | None, as_json: bool) -> None:
     """Fine-tune a model in a job that survives this terminal. Prints its id; of a sweep (a recipe with lists of values) one a line."""
     if (recipe is None) == (again is None):
         raise click.UsageError("Give a RECIPE, or --again ID.")
-    if recipe is None:
-        chosen = launch.frozen_recipe(find(again or "", "run"))
-        prepare_model(chosen)
-        started = [launch.train(chosen)]
-    else:
-        sweep = load_sweep(recipe)
-        for member in sweep.members:
-            prepare_model(member.recipe)
-        started = start_sweep(sweep)
+    sweep = load_sweep(recipe) if recipe is not None else None
+    recipes = [launch.frozen_recipe(find(again or "", "run"))] if sweep is None else [member.recipe for member in sweep.members]
+    if then and len(recipes) > 1:
+        raise click.UsageError("--then chat is for one run, not for a sweep.")
+    for one in recipes:
+        prepare_model(one)
+    if then:
+        warm_server(recipes[0])
+    started = [launch.train(recipes[0])] if sweep is None else start_sweep(sweep)
+    settle(started, server or ("sleep" if then else None))
     identifier = started[0].spec.settings["sweep"].get("id")
     _tell_started(started, identifier, as_json)
-    if follow:
+    if follow or then:
         for job in started:
             _follow(job)
+        if then:
+            _talk_to(started[0])
         if identifier:
             talk.print(f"  compare them: luthier sweep {identifier}")
     elif identifier:
         talk.print(f"[dim]{len(started)} runs are queued. Compare them: luthier sweep {identifier}[/]")
     else:
         talk.print(f"[dim]It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop {started[0].id}[/]")
+
+
+def warm_server(recipe: Recipe) -> None:
+    """A server of the recipe's base model, running before the run begins: afterwards only the adapter is to be loaded."""
+    base = registry.resolve(recipe.model).resolve()
+    if server_of(base, HOST) is None:
+        wait_until_ready(serving.serve(recipe.model, [], options=serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))))
+
+
+def settle(runs: list[Job], choice: Choice | None) -> None:
+    """Say what waiting runs do about a server that holds their GPU: `choice`, else what a person answers now, which is remembered."""
+    for run in runs:
+        if choice is not None:
+            with contextlib.suppress(NotWaiting):
+                one_gpu.answer(run, choice, remember=False)
+        elif servers := _asks(run):
+            talk.print(f"[yellow]?[/] {one_gpu.question(run.spec.name, servers)}")
+            if not sys.stdin.isatty():
+                talk.print(f"  It waits. luthier train --server sleep|share|wait says what to do, {SETTING} in config.toml for good.")
+                return
+            for name, what in CHOICES.items():
+                talk.print(f"  [bold]{name}[/]  {what}")
+            one_gpu.answer(run, click.prompt("  Remembered for later runs", type=click.Choice(list(CHOICES)), err=True), remember=True)
+
+
+def _asks(run: Job) -> list[str]:
+    """The servers that a run which has just been started asks about."""
+    deadline = time.monotonic() + _ASK_SECONDS
+    while run.spec.gpu_bytes and time.monotonic() < deadline:
+        state, events = run.look()
+        if not isinstance(state, Queued) or any(event["kind"] == "waiting" for event in events):
+            return open_question(events) if isinstance(state, Queued) else []
+        time.sleep(0.1)
+    return []
+
+
+def _talk_to(run: Job) -> None:
+    """Load the run's adapter into the server of its base; on a terminal, open the chat."""
+    server = once_ready(server_job(run))
+    name = have_it_serve(server, run)
+    talk.print(f"[green]✓[/] {name} answers at {server.base_url}/v1")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from tui.app import LuthierApp
+
+        LuthierApp("chat", chat_with=run).run()
+    else:
+        talk.print(f"  [dim]luthier chat base {name}[/]")
 
 
 def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
@@ -110,18 +183,21 @@ def show_plan(made: Plan) -> None:
     table = plain_table("", "")
     rows = {
         "model": f"{made.model} [dim]{made.model_directory}[/]",
-        "data": _data(made),
+        "data": run_plan.data(made),
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
-        "engine": f"{made.engine} on {'one GPU' if made.device == 'gpu' else 'the CPU'}",
-        "batch": f"{made.global_batch} conversations a step ({made.micro_batch} at a time, accumulated {made.accumulation} times)",
-        **({"memory": made.repaired} if made.repaired else {}),
-        "length": f"{made.epochs:g} epochs, {made.steps:,} steps",
-        "evaluation": _evaluation(made),
+        "engine": run_plan.engine(made),
+        "settings": run_plan.settings(made),
+        "batch": run_plan.batch(made),
+        "length": run_plan.length(made),
+        "evaluation": run_plan.evaluation(made),
         "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
     }
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     out.print(table)
+    _show("memory", memory_text.parts(made, card()))
+    _show("why", memory_text.reasons(made))
+    _show("tried", memory_text.choices(made))
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in made.policies:
         choice = f"[bold]{policy['choice']}[/]" if policy["changed"] else policy["choice"]
@@ -130,23 +206,26 @@ def show_plan(made: Plan) -> None:
     out.print(policies)
 
 
-def _data(made: Plan) -> str:
-    if not made.conversations:
-        return "[dim]counted by the run[/]"
-    about = "" if made.exact else "about "
-    return f"{about}{made.conversations:,} conversations, {made.heldout:,} of them held out for evaluation"
+_STYLES = {
+    "dim": "dim",
+    "bold": "bold",
+    "good": "green",
+    "blue": "blue",
+    "green": "green",
+    "amber": "yellow",
+    "red": "red",
+    "yellow": "cyan",
+}
 
 
-def _evaluation(made: Plan) -> str:
-    outlook = made.evaluation
-    if not outlook["evaluations"]:
-        return "[dim]none[/]" if made.conversations else "[dim]told by the run[/]"
-    times = f"{outlook['evaluations']} times, the first before any training"
-    loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
-    answers = f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens" if outlook["answers"] else ""
-    metrics = f" for {', '.join(outlook['metrics'])}" if outlook["metrics"] else " to read"
-    asked = f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)" if answers else ""
-    return f"{times}: {', '.join(part for part in (loss, asked) if part)}"
+def _show(title: str, lines: list[Line]) -> None:
+    """Lines under a title of their own; nothing if there are none."""
+    if not lines:
+        return
+    out.print(f"[dim]{title}[/]")
+    for line in lines:
+        out.print("  ", *(Text(text, _STYLES.get(role, "")) for text, role in line), sep="", soft_wrap=True)
+    out.print()
 
 
 def _format(found: dict[str, Any]) -> str:

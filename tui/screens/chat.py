@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
 from textual.binding import BindingType
-from textual.message import Message
 from textual.widgets import Static
 
-from serve.chats.turns import REFERENCE, ChatSettings, Conversation, Failed, Speaker
+from serve.chats.turns import REFERENCE, ChatSettings, Conversation, Failed
 from tui import actions, chat_models
 from tui.chat_models import Offer
-from tui.chat_server import ChatServer, reachable
+from tui.chat_server import reachable
 from tui.chat_session import MOST_PANES
 from tui.joblist import JobRow
-from tui.screens.chat_base import NO_SERVER, Looked
+from tui.screens.chat_base import Looked
 from tui.screens.chat_files import ChatFiles
+from tui.screens.chat_run import ChatRun, SpeakerLoaded
 from tui.screens.chat_turns import ChatTurns
 from tui.screens.chat_votes import ChatVotes
 from tui.widgets.chat_pane import AnswerEnded
 from tui.widgets.prompt_box import PromptBox
 
 
-@dataclass
-class SpeakerLoaded(Message):
-    """The server has an adapter that it had not. `position` is the pane in which it is to speak."""
-
-    position: int
-    speaker: Speaker
-    server: ChatServer | None
-
-
-class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
+class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
     place = "chat"
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#prompt"
@@ -50,6 +40,8 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
     def jobs_changed(self, rows: list[JobRow]) -> None:
         if not self.session.answering:
             self._look()
+        if self.awaited is not None:
+            self.show_awaited()
 
     def _look(self) -> None:
         known = self.reachable
@@ -78,7 +70,7 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
         offered = (bool(self.reachable) and any(pane.speaker for pane in self.session.panes)) or not self.session.empty
         was_offered = self.sides.display
         self.set_class(not offered, "-no-server")
-        self.query_one("#no-server", Static).update(NO_SERVER if self.looked else "Looking for a server…")
+        self.query_one("#no-server", Static).update(self.nobody())
         if offered and not was_offered:
             self.prompt.focus()
         elif not offered:
@@ -214,17 +206,6 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles):
             return SpeakerLoaded(position, speaker, self._find_server())
 
         self.in_background(load, group="load")
-
-    def on_speaker_loaded(self, message: SpeakerLoaded) -> None:
-        speaker, server = message.speaker, message.server
-        if server is not None and not speaker.where:  # it knows the model by the folder that it has loaded
-            speaker = next((one for one in server.speakers if one.model == speaker.model), speaker)
-            self.reachable = reachable(server, self.reachable)
-        if message.position < len(self.session.panes):
-            self.session.choose(self.session.panes[message.position], speaker)
-        elif len(self.session.panes) < MOST_PANES:
-            self.session.add_pane(speaker)
-        self.show_offered()
 
     def action_remove(self) -> None:
         self.session.remove_pane(self.active)

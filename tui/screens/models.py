@@ -37,7 +37,7 @@ COLUMNS = [
     Column("context", 7, right=True),
     Column("certificate", 14),
 ]
-_GROUPS = (("base", "Base models"), ("tuned", "Tuned models"), ("merged", "Merged models"))
+_GROUPS = (("base", "Base models"), ("tuned", "Tuned models"), ("full", "Trained as a whole"), ("merged", "Merged models"))
 _SIDE_BY_SIDE = 128  # cells, from which on the list and the facts stand beside each other
 _MODULE_BUILTIN = "models.builtin_worker"
 
@@ -167,7 +167,8 @@ class ModelsScreen(LuthierScreen):
             "certificate": entry is not None and bool(entry.run),
             "export": ready,
             "push": ready,
-            "remove": (ready and not of_run) or (self.chosen_arriving is not None and self.chosen_arriving.left is not None),
+            "remove": (ready and not of_run and entry is not None and entry.kind != "full")
+            or (self.chosen_arriving is not None and self.chosen_arriving.left is not None),
             "copy": entry is not None,
         }
         return possible.get(action, True)

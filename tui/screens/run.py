@@ -148,7 +148,7 @@ class RunScreen(ChartKeys):
         match action.partition("(")[0]:
             case "stop":
                 return isinstance(self.state, Alive)
-            case "serve" | "certificate":
+            case "serve" | "chat" | "certificate":
                 return has_adapter(self.job)
             case "resume":
                 return isinstance(self.state, Stopped | Failed | Lost)
@@ -169,6 +169,9 @@ class RunScreen(ChartKeys):
 
     async def action_serve(self) -> None:
         await self.app.offer_server(run_id=self.job.id)
+
+    async def action_chat(self) -> None:
+        await self.app.chat_with(self.job)
 
     def action_certificate(self) -> None:
         show_certificate(self, self.job)

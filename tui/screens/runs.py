@@ -36,7 +36,7 @@ COLUMNS = [
 ]
 
 
-_ABOUT_A_JOB = ("open", "mark", "stop", "serve", "delete", "filter", "resume", "edit", "move")
+_ABOUT_A_JOB = ("open", "mark", "stop", "serve", "chat", "delete", "filter", "resume", "edit", "move")
 
 
 class RunsScreen(LuthierScreen):
@@ -111,7 +111,7 @@ class RunsScreen(LuthierScreen):
                 return row.alive
             case "mark":
                 return row.kind == "run" and row.job.spec.module != INSPECTION
-            case "serve":
+            case "serve" | "chat":
                 return row.kind == "run" and has_adapter(row.job)
             case "delete":
                 return waits or not row.alive
@@ -184,6 +184,10 @@ class RunsScreen(LuthierScreen):
     async def action_serve(self) -> None:
         if self.row is not None:
             await self.app.offer_server(run_id=self.row.id)
+
+    async def action_chat(self) -> None:
+        if self.row is not None:
+            await self.app.chat_with(self.row.job)
 
     def action_delete(self) -> None:
         from tui.screens.job_actions import confirm_removal

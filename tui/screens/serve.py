@@ -19,7 +19,7 @@ from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.files import tail_lines
 from jobs.home import home
-from jobs.state import Failed, Lost, Queued, Running, Starting, Stopping
+from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from models.certificate import NO_CERTIFICATE, Standing
 from tui import actions, figures
 from tui.actions import Place
@@ -103,7 +103,7 @@ class ServeScreen(AdapterActions):
         if row is not None and (self.row is None or row.id != self.row.id):
             self._turn_to(row)
         self.row = row
-        if row is not None and isinstance(row.state, Running):
+        if row is not None and isinstance(row.state, Running | Asleep):
             job = row.job
             self.in_background(lambda: _look(job.id), group="server", exclusive=True)
         self.advance()
@@ -163,9 +163,9 @@ class ServeScreen(AdapterActions):
                 return Content.assemble("Its supervisor is gone: a reboot, or it was killed.", self._next_step())
             case Queued(waits_for=waits_for):
                 return Content(f"waits for {waits_for or 'its turn'}")
-            case Running() if self.server is not None:
+            case Running() | Asleep() if self.server is not None:
                 return self._address(self.server)
-            case Starting() | Running() | Stopping():
+            case Starting() | Running() | Asleep() | Stopping():
                 return self._phases(row)
             case _:
                 return self._next_step()
@@ -189,6 +189,7 @@ class ServeScreen(AdapterActions):
     def _address(self, server: Server) -> Content:
         facts = [("address", f"{server.base_url}/v1"), ("key file", _homely(_key_file()))]
         lines = [Content.assemble((f"{name:<11}", "$foreground-muted"), value) for name, value in facts]
+        lines += self._sleep()
         width = max(len(model.id) for model in server.models)
         for index, model in enumerate(server.models):
             label = "models" if index == 0 else ""
@@ -204,6 +205,23 @@ class ServeScreen(AdapterActions):
             why = f"{event.get('name')}: {event.get('message')}"
             lines.append(Content.assemble((f"{'refused':<11}", "$foreground-muted"), (why, "$error")))
         return Content("\n").join(lines)
+
+    def _sleep(self) -> list[Content]:
+        """Whether it sleeps, or why it never does."""
+        assert self.row is not None
+        label = (f"{'sleep':<11}", "$foreground-muted")
+        key = ("z", "$primary")
+        match self.row.state:
+            case Asleep(waking=True):
+                return [Content.assemble(label, f"{glyphs().starting} waking up")]
+            case Asleep(why=why):
+                return [Content.assemble(label, f"{glyphs().asleep} {why}   ", key, (" wakes it", "$foreground-muted"))]
+            case _ if self.row.job.spec.gives_way:
+                return [Content.assemble(label, f"{glyphs().running} awake   ", key, (" frees the GPU", "$foreground-muted"))]
+            case _ if self.row.job.spec.settings.get("device") == "cpu":
+                return [Content.assemble(label, ("never: vLLM's sleep mode is for GPUs", "$foreground-muted"))]
+            case _:
+                return []
 
     def _snippet(self) -> str:
         assert self.server is not None
@@ -221,6 +239,8 @@ class ServeScreen(AdapterActions):
                 return self._answering
             case "unload" | "pin":
                 return self._answering and self.server is not None and any(model.kind == "adapter" for model in self.server.models)
+            case "sleep":
+                return self.row is not None and isinstance(self.row.state, Running | Asleep) and self.row.job.spec.gives_way
             case "error":
                 return self.row is not None and isinstance(self.row.state, Failed)
             case _:

@@ -1,4 +1,4 @@
-"""Loading, unloading and pinning the adapters of the server that is shown."""
+"""Changing the server that is shown: its adapters, and whether it sleeps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
+from jobs.state import Asleep
 from serve.servers import Server
 from tui.screens.base import LuthierScreen
 from tui.widgets.adapter_picker import AdapterChoice, AdapterPicker
@@ -43,6 +44,19 @@ class AdapterActions(LuthierScreen):
 
         if choice is not None:
             self._change(lambda server: f"{attach(server, choice.name, choice.path)} is loaded.")
+
+    def action_sleep(self) -> None:
+        """Or wake it, if it sleeps."""
+        from serve.sleep import put_to_sleep, wake
+
+        def change(server: Server) -> str:
+            if not isinstance(server.job.state(), Asleep):
+                put_to_sleep(server.job)
+                return f"{server.job.spec.name} sleeps: its GPU is free."
+            wake(server.job, wait=False)
+            return f"{server.job.spec.name} wakes as soon as its GPU is free."
+
+        self._change(change)
 
     def action_unload(self) -> None:
         self.app.push_screen(AdapterPicker("Unload from the server", self._served(), "No adapter is loaded."), self._unload)

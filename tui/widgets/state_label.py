@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from jobs import state
-from jobs.state import Done, Failed, Lost, Queued, Running, Starting, State, Stopped, Stopping
+from jobs.state import Asleep, Done, Failed, Lost, Queued, Running, Starting, State, Stopped, Stopping
 from tui import figures
 from tui.certificate_badge import badge
 from tui.glyphs import glyphs
@@ -26,6 +26,8 @@ def _sign(of: State) -> tuple[str, str]:
             return signs.starting, "$warning"
         case Running():
             return signs.running, "$primary"
+        case Asleep():
+            return signs.asleep, "$secondary"
         case Stopping():
             return signs.stopping, "$warning"
         case Done():
@@ -49,6 +51,8 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
             return Content.assemble(bar(row.step, row.total, bar_width), f" {row.step:,}/{row.total:,}".replace(",", " "))
         case Running():
             return Content("ready" if row.kind == "server" else "running")
+        case Asleep(why=why, waking=waking):
+            return _muted("waking up" if waking else why)
         case Stopping():
             return _muted("saving a checkpoint" if row.kind == "run" and row.step else "ending")
         case Done():

@@ -61,7 +61,7 @@ def run_of(base: Path, name: str = "captain", *, data: list[str] | None = None) 
     job = jobs.create(Spec("run", name, "trainer.worker", settings={"model": base.name, "model_directory": str(base)}))
     write_adapter(job.directory / "adapter", base_model_name_or_path=str(base))
     provenance.record_base(job.directory, base)
-    provenance.record_adapter(job.directory, job.directory / "adapter")
+    provenance.record_result(job.directory, job.directory / "adapter")
     sources = data or [f"{Path.home()}/secret plans/talk.jsonl"]
     (job.directory / "recipe.toml").write_text(
         f'data = {json.dumps(sources)}\nmodel = "{base}"\n[train]\nepochs = 2.0\nseed = 42\n[lora]\nr = 4\n'

@@ -2,7 +2,8 @@
 
 It takes vLLM's command line, loads the real guard by `--middleware`, and is served by uvicorn as vLLM is. It knows its routes and answers
 with an echo, word by word, FAKE_RATE words a second. FAKE_FAULT "start" has it fail at its start; POST /fake/crash ends it, as a dead
-engine does. What would have killed the real engine (a prompt's log-probabilities beside another request) ends this one, too.
+engine does. With VLLM_SERVER_DEV_MODE it sleeps and wakes; POST /fake/sleep says how badly. What would have killed the real engine (a
+prompt's log-probabilities beside another request; any request in its sleep) ends this one, too.
 """
 
 from __future__ import annotations
@@ -36,9 +37,15 @@ class Engine:
         self.first_token_seconds = 0.0
         self.answered = 0
         self.pins: list[int] = []
+        self.asleep = False
+        self.sleep_fault = ""  # "refuse", "lie", "changed", "never wakes"
+        self.changed = False
 
     @contextlib.contextmanager
     def busy(self, body: dict[str, Any]) -> Any:
+        if self.asleep:
+            print("RuntimeError: CUDA error: an illegal memory access was encountered", flush=True)
+            os._exit(1)
         self.running += 1
         self.prompts += body.get("prompt_logprobs") is not None
         if self.prompts and self.running > 1:
@@ -104,13 +111,17 @@ def build(arguments: argparse.Namespace) -> FastAPI:
         print("RuntimeError: the engine is dead", flush=True)
         os._exit(1)
 
+    add_sleep(app, engine)
+
     @app.post("/v1/chat/completions")
     @app.post("/v1/completions")
     async def answer(request: Request) -> Response:
         body = await request.json()
         if body["model"] not in [*engine.names, *loaded]:
             return failed(404, f"The model `{body['model']}` does not exist.")
-        words = f"{body['model']} says " + (body["messages"][-1]["content"] if "messages" in body else str(body["prompt"]))
+        words = f"{body['model']} {'mumbles' if engine.changed else 'says'} " + (
+            body["messages"][-1]["content"] if "messages" in body else str(body["prompt"])
+        )
         tokens = (words.split() * 1000)[: body.get("max_tokens", 16)]
         usage = {"prompt_tokens": len(words.split()), "completion_tokens": len(tokens)}
         if body.get("stream"):
@@ -118,12 +129,46 @@ def build(arguments: argparse.Namespace) -> FastAPI:
         with engine.busy(body):
             await asyncio.sleep(len(tokens) / RATE)
         message = {"role": "assistant", "content": " ".join(tokens)}
-        return JSONResponse({"choices": [{"index": 0, "message": message, "finish_reason": "length"}], "usage": usage})
+        choice = {"index": 0, "message": message, "text": message["content"], "finish_reason": "length"}
+        return JSONResponse({"choices": [choice], "usage": usage})
 
     for option in arguments.middleware:
         module, _, name = option.rpartition(".")
         app.add_middleware(getattr(importlib.import_module(module), name))
     return app
+
+
+def add_sleep(app: FastAPI, engine: Engine) -> None:
+    """The routes of vLLM's sleep mode, where it is on."""
+    if os.environ.get("VLLM_SERVER_DEV_MODE") != "1":
+        return
+
+    @app.post("/fake/sleep")
+    async def fault(request: Request) -> dict[str, str]:
+        engine.sleep_fault = (await request.json())["fault"]
+        return {}
+
+    @app.post("/sleep")
+    async def sleep(level: int = 1) -> Response:
+        if engine.sleep_fault == "refuse":
+            return failed(500, "the allocator has no sleep")
+        if engine.running:
+            print("RuntimeError: asleep in the middle of an answer", flush=True)
+            os._exit(1)
+        engine.asleep = engine.sleep_fault != "lie"
+        return Response()
+
+    @app.post("/wake_up")
+    async def wake_up() -> Response:
+        if engine.sleep_fault == "never wakes":
+            return failed(500, "CUDA out of memory")
+        engine.changed = engine.asleep and engine.sleep_fault == "changed"
+        engine.asleep = False
+        return Response()
+
+    @app.get("/is_sleeping")
+    async def is_sleeping() -> dict[str, bool]:
+        return {"is_sleeping": engine.asleep}
 
 
 async def stream(engine: Engine, body: dict[str, Any], tokens: list[str], usage: dict[str, int]) -> AsyncIterator[bytes]:

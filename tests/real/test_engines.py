@@ -1,0 +1,112 @@
+"""Both engines on the same data: what reaches the model, what comes of it. Unsloth trains on the CPU too, by transformers' model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+
+from jobs.job import Job
+from models.adapters import check_servable, read_adapter
+from models.samples import UNTRAINED
+from tests.real.forks import Forks, events, outcome
+from tests.real.tiny import write_conversations
+
+pytestmark = pytest.mark.real
+
+SETTINGS: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "evaluations": 1}
+
+
+@pytest.fixture(scope="module")
+def unsloth(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Workers with Unsloth, on the same model and data."""
+    if find_spec("unsloth") is None:
+        pytest.skip("unsloth is not installed: locks/unsloth-cpu.txt")
+    made = Forks(tmp_path_factory.mktemp("unsloth"), "unsloth")
+    made.model, made.data = forks.model, forks.data
+    yield made
+    made.close()
+
+
+def run(engine: Forks, **settings: Any) -> Job:
+    job = engine.make(**{**SETTINGS, **settings})
+    assert engine.work(job, ["watch_forward", "forward.json"]) == 0, (job.directory / "output.log").read_text()[-3000:]
+    return job
+
+
+def losses(job: Job) -> list[float]:
+    return [event["loss"] for event in events(job, "step")]
+
+
+def check_forward(job: Job) -> None:
+    """The first micro-batch as the model got it: conversations as Luthier made them, each attended to by itself alone."""
+    found = json.loads((job.directory / "forward.json").read_text())
+    made = {tuple(row["input_ids"]): row["labels"] for row in map(json.loads, (job.directory / "data" / "train.jsonl").open())}
+    assert len(found["ids"]) > 1
+    assert [made[tuple(ids)] for ids in found["ids"]] == found["labels"]
+    assert all(labels[0] == UNTRAINED and max(labels) > 0 for labels in found["labels"])
+    assert found["others"] == [0.0] * len(found["ids"])  # not one bit of another conversation's logits
+    assert min(found["own"]) > 0.01
+    assert max(found["alone"]) < 0.05
+
+
+def test_a_flat_batch_reaches_the_model_as_luthier_made_it(forks: Forks) -> None:
+    check_forward(run(forks))
+
+
+def test_unsloth_gets_the_same_and_learns_the_same(forks: Forks, unsloth: Forks) -> None:
+    """The same loss curve but for the noise of 16-bit sums, and an adapter of the same keys that tells the same base."""
+    ours, theirs = run(forks), run(unsloth)
+    check_forward(theirs)
+    assert losses(theirs) == [pytest.approx(loss, abs=0.02) for loss in losses(ours)]
+    assert losses(theirs)[-1] < losses(theirs)[0] - 0.5
+    assert [event["tokens"] for event in events(theirs, "step")] == [event["tokens"] for event in events(ours, "step")]
+    assert [event["loss"] for event in events(theirs, "eval")] == [pytest.approx(e["loss"], abs=0.02) for e in events(ours, "eval")]
+    weights = [load_file(job.directory / "adapter" / "adapter_model.safetensors") for job in (ours, theirs)]
+    shapes = [{key: value.shape for key, value in one.items()} for one in weights]
+    assert shapes[0] == shapes[1]
+    configs = [json.loads((job.directory / "adapter" / "adapter_config.json").read_text()) for job in (ours, theirs)]
+    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} <= {"target_modules"}  # names or whole paths of the same
+    check_servable(read_adapter(theirs.directory / "adapter"), forks.model)
+
+
+def test_unsloth_goes_on_exactly(unsloth: Forks) -> None:
+    """Dropout, accumulation, a stop in the midst of an epoch; and memory that runs out."""
+    settings = {**SETTINGS, "dropout": 0.1, "epochs": 1}
+    whole, stopped = unsloth.make(**settings), unsloth.make(**settings)
+    assert unsloth.work(whole) == 0
+    assert unsloth.work(stopped, ["stop_in", ["step", 3]]) == 0
+    assert unsloth.work(stopped) == 0
+    assert outcome(stopped) == outcome(whole)
+    short = unsloth.make(**settings, model=_named(unsloth))
+    assert unsloth.work(short, ["out_of_memory", {"where": "forward", "step": 3, "size": 2}]) == 0
+    assert [event["micro_batch"] for event in events(short, "repair")] == [2]
+    assert outcome(short).order == outcome(whole).order
+
+
+def _named(engine: Forks) -> object:
+    path = engine.folder / "short-of-memory"
+    path.symlink_to(engine.model)
+    return path
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_flat_and_padded_batches_are_the_same_experiment(forks: Forks, weighted: bool) -> None:
+    data = write_conversations(forks.folder / f"layout-{weighted}.jsonl", 61)  # the last global batch is smaller
+    if weighted:
+        rows = [json.loads(line) for line in data.open()]
+        for number, row in enumerate(rows):
+            row["messages"][1]["weight"] = [0.25, 1.0, 2.0][number % 3]
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flat, padded = (forks.make(**{**SETTINGS, "epochs": 1}, data=data, padding_free=value) for value in ("true", "false"))
+    assert [forks.work(job) for job in (flat, padded)] == [0, 0]
+    one, other = outcome(flat), outcome(padded)
+    assert one.order == other.order
+    assert {step: tokens for step, (_, tokens) in one.steps.items()} == {step: tokens for step, (_, tokens) in other.steps.items()}
+    assert [loss for loss, _ in one.steps.values()] == [pytest.approx(loss, abs=0.02) for loss, _ in other.steps.values()]
+    assert one.evaluations == {step: pytest.approx(loss, abs=0.02) for step, loss in other.evaluations.items()}
+    assert [event["epoch"] for event in events(flat, "step")] == [event["epoch"] for event in events(padded, "step")]

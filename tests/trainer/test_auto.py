@@ -1,0 +1,194 @@
+"""What the plan chooses by itself: the fastest settings that fit, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobs.errors import LuthierError
+from jobs.gpus import Gpu
+from tests.trainer.shapes import llama, shape_of
+from trainer import auto, plan, repair
+from trainer.auto import Choice, Task, choose
+from trainer.memory import remembered
+from trainer.memory.batches import Lengths
+from trainer.memory.predict import Setting
+from trainer.memory.shape import ModelShape
+from trainer.plan import Plan, make_plan
+from trainer.recipe import Recipe
+
+H200 = 143_771 << 20
+LONG = Lengths(1335.0, 2048, 500.0)
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> ModelShape:
+    return shape_of(llama(tmp_path_factory.mktemp("8b")))
+
+
+def recipe(**train: Any) -> Recipe:
+    return msgspec.convert({"data": ["x.jsonl"], "train": train}, Recipe)
+
+
+def chosen(shape: ModelShape, gigabytes: float, wanted: Recipe | None = None, **task: Any) -> Choice:
+    wanted = wanted or recipe()
+    settings = {"lengths": LONG, "engine": "unsloth", "conversations": wanted.train.global_batch, **task}
+    return choose(Task(wanted, shape, card=round(gigabytes * 1e9), **settings))
+
+
+def told(choice: Choice) -> tuple[int, str, str, int]:
+    one = choice.chosen
+    return one.base_bits, one.gradient_checkpointing, one.optimizer, one.micro_batch
+
+
+def test_on_an_h200_nothing_is_recomputed_and_eight_conversations_are_enough(eight: ModelShape) -> None:
+    choice = chosen(eight, H200 / 1e9)
+    assert told(choice) == (16, "none", "adamw", 8)
+    assert choice.chosen.verdict == "chosen"
+    assert any("No gradient checkpointing" in reason for reason in choice.reasons)
+    assert any("more would be no quicker" in reason for reason in choice.reasons)
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "bits", "checkpointing"),
+    [(80, 16, "none"), (40, 16, "unsloth"), (24, 16, "unsloth"), (16, 4, "unsloth"), (10, 4, "unsloth")],
+)
+def test_smaller_cards_get_what_fits_them(eight: ModelShape, gigabytes: int, bits: int, checkpointing: str) -> None:
+    """Checkpointing comes before fewer bits."""
+    choice = chosen(eight, gigabytes)
+    assert (choice.chosen.base_bits, choice.chosen.gradient_checkpointing) == (bits, checkpointing)
+    assert choice.chosen.fits and choice.chosen.needs <= gigabytes * 1e9
+    quicker = [one for one in choice.tried if one.fits and one.base_bits >= bits and one.cost < choice.chosen.cost]
+    assert not quicker
+
+
+def test_every_combination_was_tried_and_says_what_became_of_it(eight: ModelShape) -> None:
+    choice = chosen(eight, 24)
+    assert len(choice.tried) == 4
+    verdicts = {(one.base_bits, one.gradient_checkpointing): one.verdict for one in choice.tried}
+    assert verdicts[16, "none"].startswith("does not fit: needs")
+    assert verdicts[4, "unsloth"] == "fits, but so do more bits"
+    assert verdicts[16, "unsloth"] == "chosen"
+
+
+def test_what_the_recipe_says_is_kept(eight: ModelShape) -> None:
+    wanted = recipe(base_bits=4, gradient_checkpointing="standard", micro_batch=2, optimizer="paged_adamw_8bit")
+    choice = chosen(eight, 140, wanted)
+    assert told(choice) == (4, "standard", "paged_adamw_8bit", 2)
+    assert not choice.reasons and len(choice.tried) == 1
+
+
+def test_short_conversations_go_together_in_greater_numbers(eight: ModelShape) -> None:
+    short = Lengths(120.0, 400, 60.0)
+    assert chosen(eight, 140, recipe(global_batch=64), lengths=short).chosen.micro_batch == 64
+    assert chosen(eight, 140, recipe(global_batch=256), lengths=short).chosen.micro_batch == 128
+
+
+@pytest.mark.parametrize("global_batch", [1, 7, 12, 96])
+def test_the_global_batch_is_never_changed(eight: ModelShape, global_batch: int) -> None:
+    for gigabytes in (10, 24, 80):
+        assert global_batch % chosen(eight, gigabytes, recipe(global_batch=global_batch)).chosen.micro_batch == 0
+
+
+def test_where_nothing_fits_the_thriftiest_is_taken_and_it_is_said(eight: ModelShape) -> None:
+    choice = chosen(eight, 6)
+    assert told(choice) == (4, "unsloth", "adamw_8bit", 1)
+    assert choice.reasons[0].startswith("Nothing is predicted to fit")
+    assert choice.chosen.verdict == "chosen, but too large"
+
+
+def test_full_fine_tuning_has_32_bits_and_gives_up_states_before_it_gives_up(eight: ModelShape) -> None:
+    full = recipe(method="full")
+    assert told(chosen(eight, 250, full, engine="trl"))[:3] == (32, "none", "adamw")
+    assert chosen(eight, 120, full, engine="trl").chosen.optimizer == "adamw_8bit"
+
+
+def test_trl_has_no_checkpointing_of_unsloth(eight: ModelShape) -> None:
+    assert {one.gradient_checkpointing for one in chosen(eight, 80, engine="trl").tried} == {"none", "standard"}
+
+
+def test_what_was_measured_corrects_what_is_predicted(eight: ModelShape) -> None:
+    def measured(setting: Setting) -> tuple[float, str]:
+        return (2.5, "run-1") if setting.checkpointing == "none" else (1.0, "")
+
+    before, after = chosen(eight, 80), chosen(eight, 80, measured=measured)
+    assert before.chosen.gradient_checkpointing == "none" != after.chosen.gradient_checkpointing
+    corrected = chosen(eight, 240, measured=measured)
+    assert corrected.reasons[-1] == "Predictions are corrected by 2.50, which run run-1 has measured."
+
+
+# ---- in the plan
+
+
+@pytest.fixture
+def gpu_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """make_plan of a recipe on a machine with an H200."""
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    found = [Gpu(0, "NVIDIA H200", H200, H200)]
+    monkeypatch.setattr(plan, "gpus", lambda: found)
+    monkeypatch.setattr(repair, "gpus", lambda: found)
+    folder = llama(tmp_path / "model")
+    rows = [
+        [{"role": "user", "content": f"{number} " + "why? " * 300}, {"role": "assistant", "content": "because " * 200}]
+        for number in range(60)
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(f"{msgspec.json.encode({'messages': row}).decode()}\n" for row in rows))
+    base = Recipe(data=[str(tmp_path / "x.jsonl")], model=str(folder))
+
+    def made(**train: Any) -> tuple[Plan, Recipe]:
+        wanted = msgspec.structs.replace(base, train=msgspec.structs.replace(base.train, **train))
+        return make_plan(wanted), wanted
+
+    return made
+
+
+def test_the_plan_has_choices_reasons_and_memory(gpu_plan: Any) -> None:
+    made, _ = gpu_plan()
+    first = made.choices[0]
+    assert (made.micro_batch, made.base_bits, made.gradient_checkpointing) == (
+        first["micro_batch"],
+        first["base_bits"],
+        first["gradient_checkpointing"],
+    )
+    assert made.micro_batch * made.accumulation == made.global_batch
+    assert made.padding_free and made.reasons and sum(made.memory.values()) == first["peak"]
+    assert 880 < made.tokens / made.micro_batch < 920  # 3,100 bytes a conversation
+    assert Plan(**msgspec.json.decode(msgspec.json.encode(made.to_json()))) == made
+
+
+def test_an_earlier_repair_still_counts(gpu_plan: Any) -> None:
+    before, wanted = gpu_plan()
+    shape = before.shape(wanted)
+    batch = repair.Batch(before.micro_batch, before.accumulation, "none")
+    repair.remember(shape, batch, repair.Batch(1, before.global_batch, "none"), "run-7")
+    after, _ = gpu_plan()
+    assert after.micro_batch == 1 and "run-7" in after.repaired
+    assert sum(after.memory.values()) < sum(before.memory.values())
+
+
+def test_an_earlier_measurement_counts(gpu_plan: Any) -> None:
+    before, wanted = gpu_plan()
+    setting = replace(Setting.of(wanted, before.engine, 16, before.gradient_checkpointing, before.optimizer, before.attention), tokens=9)
+    remembered.remember(before.model, repair.device_name(), setting, 1000, 1100, "run-8")
+    after, _ = gpu_plan()
+    assert after.choices[0]["peak"] > before.choices[0]["peak"]
+    assert any("run-8" in reason for reason in after.reasons)
+
+
+def test_checkpointing_of_the_other_engine_is_refused(gpu_plan: Any) -> None:
+    with pytest.raises(LuthierError, match="unsloth"):
+        gpu_plan(gradient_checkpointing="unsloth")
+
+
+def test_costs_follow_what_was_measured() -> None:
+    """Tokens a second of 2, 4 and 8 conversations on an H200 (bench/gpu/RESULTS.md), against the best."""
+    shape = ModelShape("llama", 8, 8, 1, 8, 8, 8, (), 8)
+    for tokens, speed in ((2774, 7791), (5150, 10_637), (11_526, 14_305)):
+        task = Task(recipe(), shape, Lengths(tokens, tokens), "unsloth", H200, 1)
+        cost = task.candidate(16, "none", "adamw", 1).cost
+        assert 14_450 / cost == pytest.approx(speed, rel=0.03)
+    assert auto.kinds(recipe(), "unsloth")[0] == "none"

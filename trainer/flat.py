@@ -1,0 +1,103 @@
+"""Padding-free ("flat") batches: the conversations of a micro-batch behind each other in one row, without a padding token.
+
+It is the same experiment as padded batches: a global batch holds the same conversations, in the order that the Trainer's own sampler
+gives, and the Trainer divides the sum of its tokens' losses by their number, however they are split. Attention keeps to each conversation
+(trainer.attention, or the engine's own), positions begin anew in each, and no label reaches over a border.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from math import ceil
+from typing import Any
+
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+from models.samples import UNTRAINED
+
+
+class FlatBatches(BatchSampler):
+    """Cuts each global batch that `sampler` gives (`groups` times `micro_batch` conversations) into `groups` of about equal tokens. The
+    last one of an epoch may be smaller, and is cut into as many as padded micro-batches would be, so that steps are counted the same."""
+
+    def __init__(self, sampler: Sampler[int], lengths: Sequence[int], micro_batch: int, groups: int) -> None:
+        self.sampler = sampler  # under this name accelerate finds it, and seeds it by the epoch
+        self.batch_size = micro_batch
+        self.drop_last = False
+        self._lengths = lengths
+        self._global_batch = micro_batch * groups
+
+    def __iter__(self) -> Iterator[list[int]]:
+        indices = iter(self.sampler)
+        while batch := list(islice(indices, self._global_batch)):
+            for group in balanced([self._lengths[index] for index in batch], ceil(len(batch) / self.batch_size)):
+                yield [batch[place] for place in group]
+
+    def __len__(self) -> int:
+        return ceil(len(self._lengths) / self.batch_size)
+
+
+def balanced(lengths: Sequence[int], groups: int) -> list[list[int]]:
+    """The places 0, 1, ... in `groups` lists of about equal sums of lengths, each in ascending order: the longest one left goes to the
+    shortest group (Graham 1969: at most 4/3 of the best possible). No group is empty if there are at least as many places."""
+    found: list[list[int]] = [[] for _ in range(groups)]
+    heap = [(0, number) for number in range(groups)]
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        total, number = heap[0]
+        found[number].append(place)
+        heapq.heapreplace(heap, (total + lengths[place], number))
+    return [sorted(group) for group in found]
+
+
+@dataclass(frozen=True)
+class FlatCollator:
+    """Samples behind each other as one row. `borders` makes of their lengths what the engine's attention keeps them apart by."""
+
+    borders: Callable[[list[int]], dict[str, Any]]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        lengths = [len(row["input_ids"]) for row in rows]
+        batch = {
+            "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
+            "labels": torch.tensor([[label for row in rows for label in (UNTRAINED, *row["labels"][1:])]]),
+            "position_ids": torch.tensor([[position for length in lengths for position in range(length)]]),
+            **self.borders(lengths),
+        }
+        if "weights" in rows[0]:
+            batch["weights"] = torch.tensor([[weight for row in rows for weight in row["weights"]]], dtype=torch.float32)
+        return batch
+
+
+def cumulative_lengths(lengths: list[int]) -> dict[str, Any]:
+    """As transformers' attention functions take them."""
+    borders = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+    return {"cu_seq_lens_q": borders, "cu_seq_lens_k": borders, "max_length_q": max(lengths), "max_length_k": max(lengths)}
+
+
+class FlatTrainer:
+    """Comes before an engine's Trainer among a class's bases. With `flat` set its training batches are FlatBatches; its collator is to be
+    a FlatCollator then."""
+
+    flat = False
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        if not self.flat:
+            found: DataLoader[Any] = super().get_train_dataloader()  # type: ignore[misc]
+            return found
+        data, args = self.train_dataset, self.args  # type: ignore[attr-defined]
+        lengths = pc.list_value_length(data.data.column("input_ids")).to_pylist()
+        sampler = self._get_train_sampler(data)  # type: ignore[attr-defined]
+        batches = FlatBatches(sampler, lengths, args.per_device_train_batch_size, args.gradient_accumulation_steps)
+        loader: DataLoader[Any] = DataLoader(
+            data,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,  # type: ignore[attr-defined]
+            pin_memory=args.dataloader_pin_memory,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)  # type: ignore[attr-defined]
+        return prepared

@@ -1,0 +1,185 @@
+"""The peak of a run's GPU memory, part by part, from what each engine keeps for the backward pass.
+
+What a layer keeps was counted in the engines' sources and agrees with the peaks measured on an H200 (bench/gpu/RESULTS.md; the table with
+predictions is in docs/plan.md). Only two numbers were fitted: what the backward pass of one layer needs besides (_Kept.working).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainer.memory.shape import FUSED, ModelShape
+from trainer.recipe import Recipe
+
+CONTEXT = 1 << 30  # CUDA's context and the libraries' workspaces, which PyTorch does not count among its own
+# nf4: 4 bits, 8 for the scale of 64 weights, 32 for that of 256 scales. LLM.int8: the scales of rows are little.
+_BASE_BYTES = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5 + 1 / 64 + 4 / (64 * 256)}
+# Bytes of Adam's two moments for a weight of 4 bytes; paged ones leave the GPU when there is no room.
+_MOMENT_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "paged_adamw_8bit": 0.0, "paged_adamw_32bit": 0.0}
+_TRL_CHUNK = 256  # tokens whose logits TRL 1.14.2's loss has at once
+_TRL_LOGIT_BYTES = 16  # a logit in 16 and 32 bits, its log-softmax and its gradient
+_UNSLOTH_LOGIT_BYTES = 2  # a compiled kernel keeps one in 16 bits
+_UNSLOTH_CHUNK_BYTES = 4 << 30  # Unsloth cuts so that this many suffice at 16 bytes a logit, into a multiple of four pieces
+_FULL_LOGIT_BYTES = 12
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What decides a run's memory beside its model. `tokens` are those of the largest micro-batch as the model sees it, padding counted,
+    in `rows` rows (1 where padding-free); `conversations` how many it holds. `loss` "full": logits of all tokens at once."""
+
+    engine: str
+    tokens: int
+    rows: int = 1
+    conversations: int = 1
+    method: str = "lora"
+    bits: int = 16
+    rank: int = 16
+    targets: str | tuple[str, ...] = "all-linear"
+    dropout: bool = False
+    optimizer: str = "adamw"
+    checkpointing: str = "none"
+    attention: str = "sdpa"
+    loss: Literal["chunked", "full"] = "chunked"
+
+    @classmethod
+    def of(cls, recipe: Recipe, engine: str, bits: int, checkpointing: str, optimizer: str, attention: str) -> Setting:
+        """Without a batch yet: see `holding`."""
+        targets = recipe.lora.targets
+        return cls(
+            engine=engine,
+            tokens=0,
+            method=recipe.train.method,
+            bits=bits,
+            rank=recipe.lora.r,
+            targets=targets if isinstance(targets, str) else tuple(targets),
+            dropout=recipe.lora.dropout > 0 or recipe.lora.dora,
+            optimizer=optimizer,
+            checkpointing=checkpointing,
+            attention=attention,
+        )
+
+    def holding(self, tokens: int, rows: int, conversations: int) -> Setting:
+        return replace(self, tokens=tokens, rows=rows, conversations=conversations)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a run's parts at its peak. `working` is what the backward pass of one layer, or the loss, needs for a moment."""
+
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    attention_mask: int
+    working: int
+
+    @property
+    def peak(self) -> int:
+        """What PyTorch gives out at most (torch.cuda.max_memory_allocated)."""
+        return sum(self.parts().values())
+
+    @property
+    def fixed(self) -> int:
+        """What no batch changes."""
+        return self.weights + self.adapter + self.gradients + self.optimizer
+
+    def parts(self) -> dict[str, int]:
+        return {
+            "weights": self.weights,
+            "adapter": self.adapter,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer,
+            "activations": self.activations,
+            "attention mask": self.attention_mask,
+            "working space": self.working,
+        }
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Numbers a token: what a layer keeps for its backward pass, and what that pass needs besides for a moment."""
+
+    layer: float
+    working: float
+
+
+def predict(shape: ModelShape, setting: Setting) -> Memory:
+    """The parts of the peak of a run on one GPU."""
+    linears = shape.adapted(setting.targets if isinstance(setting.targets, str) else list(setting.targets))
+    trained = setting.rank * sum(linear.inputs + linear.outputs for linear in linears)
+    weights = shape.inside * _BASE_BYTES[setting.bits] + shape.outside * (4 if setting.bits == 32 else 2)
+    if setting.method == "full":
+        adapter, one = 0.0, 4.0 if setting.bits == 32 else 2.0
+        trained = shape.inside + shape.outside
+    else:
+        one = 2.0 if setting.engine == "trl" and setting.bits < 16 else 4.0  # TRL holds QLoRA's adapter in 16 bits
+        adapter = one * trained
+    moments = _MOMENT_BYTES[setting.optimizer] * (one / 4 if setting.optimizer == "adamw" else 1)
+    kept, masks = _kept(shape, setting), _masks(setting, shape.layers)
+    layers = shape.layers if setting.checkpointing == "none" else 1
+    between = {"none": 1, "standard": shape.layers + 1, "unsloth": 1}[setting.checkpointing] * shape.hidden
+    activations = 2 * setting.tokens * (layers * kept.layer + between)
+    return Memory(
+        weights=round(weights),
+        adapter=round(adapter),
+        gradients=round(one * trained),
+        optimizer=round(moments * trained),
+        activations=round(activations),
+        attention_mask=masks,
+        working=round(max(2 * setting.tokens * kept.working, _loss(shape, setting)) + _unpacked(shape, setting)),
+    )
+
+
+def is_fused(shape: ModelShape, setting: Setting) -> bool:
+    """Whether Unsloth's own kernels compute the layers: they keep about half of what transformers and PEFT keep."""
+    plain = setting.method == "lora" and setting.bits in (4, 16) and not setting.dropout
+    return setting.engine == "unsloth" and shape.family in FUSED and plain
+
+
+def _kept(shape: ModelShape, setting: Setting) -> _Kept:
+    """Unsloth: the residual stream twice, both normed inputs, queries, keys, values, the attention's output and that of its segments,
+    gate and up; in the backward pass two gradients as wide as those and one as wide as the stream.
+    transformers: both norms' inputs in 32 bits, queries, keys and values (with a mask as many as queries), the attention's output, gate,
+    its activation, up; PEFT each adapted matrix' input once more. Full fine-tuning: each different input, and both norms' outputs."""
+    hidden, inner, queries, keys = shape.hidden, shape.inner, shape.queries, shape.keys
+    if is_fused(shape, setting):
+        return _Kept(4 * hidden + 3 * queries + 2 * keys + 2 * inner, 2 * inner + hidden)
+    repeated = keys if _masks(setting, 1) == 0 else queries
+    layer = 4.0 * hidden + 2 * queries + 2 * repeated + 3 * inner
+    if setting.method == "full":
+        layer += 4 * hidden + inner
+    else:
+        targets = setting.targets if isinstance(setting.targets, str) else list(setting.targets)
+        widths = {linear.name: min(linear.inputs, max(hidden, inner, queries)) for linear in shape.adapted(targets)}
+        layer += sum(widths.values()) * (2.5 if setting.dropout else 1)  # what dropout leaves, and where
+    return _Kept(layer, 4 * inner + 2 * hidden)
+
+
+def _masks(setting: Setting, layers: int) -> int:
+    """sdpa takes a mask of every token against every other as soon as conversations lie behind each other or are padded; each layer keeps
+    it in 16 bits. Unsloth goes segment by segment, flash and flex need none."""
+    if setting.engine == "unsloth" or setting.attention != "sdpa" or setting.conversations == 1:
+        return 0
+    length = setting.tokens // setting.rows
+    return setting.rows * length * length * (1 + 2 * (layers if setting.checkpointing == "none" else 1))
+
+
+def _loss(shape: ModelShape, setting: Setting) -> int:
+    """The head's logits for as many tokens as the engine computes at once."""
+    if setting.loss == "full":
+        return _FULL_LOGIT_BYTES * shape.vocabulary * setting.tokens
+    if setting.engine == "trl":
+        return _TRL_LOGIT_BYTES * shape.vocabulary * min(setting.tokens, _TRL_CHUNK)
+    logits = shape.vocabulary * setting.tokens
+    pieces = 4 * -(-logits * 16 // (4 * _UNSLOTH_CHUNK_BYTES)) if logits * 16 > _UNSLOTH_CHUNK_BYTES else 1
+    return _UNSLOTH_LOGIT_BYTES * logits // max(1, pieces) + 2 * shape.hidden * setting.tokens
+
+
+def _unpacked(shape: ModelShape, setting: Setting) -> int:
+    """A quantised matrix is unpacked to be multiplied with; those of full fine-tuning in 32 bits are cast, and kept so to the end."""
+    if setting.method == "full" and setting.bits == 32:
+        return 2 * (shape.inside + shape.outside)
+    return 2 * shape.largest if setting.bits < 16 else 0

@@ -1,0 +1,101 @@
+"""What of a base model decides how much memory its training takes. Light: only config.json and the headers of the weight files are read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.registry import read_config
+from models.weights import tensor_shapes, weight_files
+
+# Architectures whose layers Unsloth computes with kernels of its own; others it compiles, and they keep what transformers keeps.
+FUSED = frozenset({"llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3"})
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A weight matrix, by the end of its name ("q_proj"): `inputs` columns, `outputs` rows."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+    @property
+    def count(self) -> int:
+        return self.inputs * self.outputs
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Widths count numbers a token: `hidden` between the layers, `inner` in a feed-forward layer (of a mixture of experts those that are
+    active), `queries` and `keys` in all heads together. `linears` are the matrices in the layers, `outside` the weights of embeddings, head
+    and norms, which no quantisation makes smaller."""
+
+    family: str
+    hidden: int
+    inner: int
+    layers: int
+    queries: int
+    keys: int
+    vocabulary: int
+    linears: tuple[Linear, ...]
+    outside: int
+
+    @property
+    def inside(self) -> int:
+        """The weights that quantisation makes smaller."""
+        return sum(linear.count for linear in self.linears)
+
+    @property
+    def largest(self) -> int:
+        """The weights of the largest matrix."""
+        return max((linear.count for linear in self.linears), default=0)
+
+    def adapted(self, targets: str | list[str]) -> list[Linear]:
+        """The matrices that LoRA is put on."""
+        return [linear for linear in self.linears if targets == "all-linear" or linear.name in targets]
+
+
+def read_shape(directory: Path) -> ModelShape | None:
+    """The shape of a model's folder; None for a model whose config does not tell it as most do (one without attention, say)."""
+    whole = read_config(directory)
+    config = whole.get("text_config", whole)
+    hidden, layers, heads = (config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
+    if not (hidden and layers and heads):
+        return None
+    head = int(config.get("head_dim") or hidden // heads)
+    linears, outside = [], 0
+    for path in weight_files(directory):
+        for name, shape in tensor_shapes(path).items():
+            found = _linears(name, shape)
+            linears += found
+            outside += 0 if found else math.prod(shape)
+    return ModelShape(
+        family=str(whole.get("model_type", "")),
+        hidden=int(hidden),
+        inner=_inner(config, int(hidden)),
+        layers=int(layers),
+        queries=int(heads) * head,
+        keys=int(config.get("num_key_value_heads") or heads) * head,
+        vocabulary=int(config.get("vocab_size", 0)),
+        linears=tuple(linears),
+        outside=outside,
+    )
+
+
+def _linears(name: str, shape: list[int]) -> list[Linear]:
+    """The matrices in a tensor of this name: one, or of the experts of a layer all, or none."""
+    parts = name.removesuffix(".weight").split(".")
+    if len(shape) < 2 or any(part in ("lm_head", "embed_tokens", "wte", "wpe") or "embed" in part for part in parts):
+        return []
+    *experts, outputs, inputs = shape
+    return [Linear(parts[-1], inputs, outputs)] * math.prod(experts)
+
+
+def _inner(config: dict[str, Any], hidden: int) -> int:
+    active = config.get("num_experts_per_tok")
+    if active and config.get("moe_intermediate_size"):
+        return int(active) * int(config["moe_intermediate_size"]) + int(config.get("shared_expert_intermediate_size") or 0)
+    return int(config.get("intermediate_size") or 4 * hidden) * int(active or 1)

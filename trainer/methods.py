@@ -1,0 +1,122 @@
+"""Which methods go together, with which engine and on which device: found out from the recipe and the model's headers. Light."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from models.merge.embeddings import is_input, is_output
+from models.weights import tensor_shapes, weight_files
+from trainer.recipe import Recipe
+
+# How much of the base model stands in the message about targets that match nothing.
+_LISTED = 12
+_INSTALL = {"bitsandbytes": "pip install bitsandbytes", "flash_attn": "pip install flash-attn --no-build-isolation"}
+
+
+def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
+    """What of the recipe is not done with Unsloth on this base model, as a verb and the rest; "" if all is."""
+    if recipe.train.method == "full":
+        return "trains adapters only here"
+    if new_tokens(recipe, directory):
+        return "does not train new tokens alone"
+    if recipe.lora.dora:
+        return "has no DoRA in its fast layers"
+    if recipe.train.attention in ("flex", "flash"):
+        return "has attention of its own"
+    whole = {"embed_tokens", "lm_head"} & ({*recipe.lora.targets} if isinstance(recipe.lora.targets, list) else set())
+    return f"trains {' and '.join(sorted(whole))} whole rather than by LoRA" if whole else ""
+
+
+def base_bits(recipe: Recipe) -> int:
+    """What a weight of the base takes where nothing speaks for fewer bits: 32 where it is trained itself, since an update of less than
+    1/256 of a weight is lost in bfloat16."""
+    bits = recipe.train.base_bits
+    return bits if bits != "auto" else 32 if recipe.train.method == "full" else 16
+
+
+def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
+    """What of the tokens that the recipe wants the base model's tokenizer does not have."""
+    if not recipe.tokens.wanted:
+        return []
+    try:
+        stored = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+        known = {*stored["model"]["vocab"], *(token["content"] for token in stored.get("added_tokens", []))}
+    except (OSError, ValueError, KeyError, TypeError):  # another kind of tokenizer, which the worker reads
+        known = set()
+    return [token for token in recipe.tokens.wanted if token not in known]
+
+
+def consequences(recipe: Recipe, directory: Path) -> list[str]:
+    """What the method means for serving, in words."""
+    if recipe.train.method == "full":
+        return ["Every weight is trained: the run leaves a model, which is served as one, not beside its base."]
+    kinds = [name for name, chosen in (("new tokens", bool(new_tokens(recipe, directory))), ("DoRA", recipe.lora.dora)) if chosen]
+    return [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."] if kinds else []
+
+
+def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
+    """LuthierError for what cannot be trained as the recipe says. `engine` and `device` ("cpu" or "gpu") are those that were decided on,
+    `directory` is the base model's."""
+    if recipe.train.method == "full":
+        _check_full(recipe)
+    if engine == "trl" and recipe.train.gradient_checkpointing == "unsloth":
+        message = 'train.gradient_checkpointing = "unsloth" is a kind of the engine Unsloth; this run is TRL\'s.'
+        raise LuthierError("Not with this engine", message, 'Choose "standard", or leave it to the plan.')
+    if recipe.train.base_bits in (8, 4):
+        _check_installed("bitsandbytes", f"train.base_bits = {recipe.train.base_bits}")
+    if "bit" in recipe.train.optimizer:
+        _check_installed("bitsandbytes", f'train.optimizer = "{recipe.train.optimizer}"')
+    if device == "cpu" and recipe.train.attention in ("flex", "flash"):
+        message = f'train.attention = "{recipe.train.attention}" is computed by GPU kernels.'
+        raise LuthierError("This attention needs a GPU", message, 'Leave it out, or choose "sdpa".')
+    if recipe.train.attention == "flash":
+        _check_installed("flash_attn", 'train.attention = "flash"')
+    if recipe.train.method == "lora":
+        check_targets(recipe.lora.targets, directory)
+
+
+def check_targets(targets: str | list[str], directory: Path) -> None:
+    """LuthierError if one of the layers that LoRA is to change is none of the model's."""
+    if isinstance(targets, str):
+        return
+    layers = linear_layers(directory)
+    if not targets:
+        raise LuthierError("Nothing to train", "lora.targets is an empty list.", f"{_listed(layers)} Leave it out for all of them.")
+    for target in targets:
+        if not any(f".{layer}".endswith(f".{target}") for layer in layers):
+            message = f"lora.targets: {target!r} is no linear layer of the model in {directory}."
+            raise LuthierError("No such layer", message, _listed(layers))
+
+
+def linear_layers(directory: Path) -> list[str]:
+    """The full names of the model's linear layers, from the headers of its weights."""
+    found = {}
+    for path in weight_files(directory):
+        found.update(tensor_shapes(path))
+    modules = [name.removesuffix(".weight") for name, shape in found.items() if name.endswith(".weight") and len(shape) == 2]
+    return sorted(module for module in modules if not is_input(module))
+
+
+def _listed(layers: list[str]) -> str:
+    names = sorted({layer.rpartition(".")[2] for layer in layers if not is_output(layer)})
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"Its linear layers are {', '.join(names[:_LISTED])}{more}."
+
+
+def _check_full(recipe: Recipe) -> None:
+    bits, lora = recipe.train.base_bits, recipe.lora
+    if bits in (8, 4):
+        message = f"train.base_bits = {bits} keeps the base weights in {bits} bits, which cannot be trained themselves."
+        raise LuthierError("Full fine-tuning needs 16 bits", message, 'Leave base_bits out, or choose method = "lora".')
+    named = {"rslora": lora.rslora, "dora": lora.dora, "plus_ratio": bool(lora.plus_ratio), "targets": lora.targets != "all-linear"}
+    if chosen := [key for key, value in named.items() if value]:
+        message = f'train.method = "full" trains every weight: lora.{chosen[0]} has nothing to act on.'
+        raise LuthierError("Full fine-tuning has no LoRA", message, f'Leave lora.{chosen[0]} out, or choose method = "lora".')
+
+
+def _check_installed(package: str, wanted: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise LuthierError("A package is missing", f"{wanted}: this interpreter has no {package}.", f"`{_INSTALL[package]}` installs it.")

@@ -1,0 +1,57 @@
+"""Starting points: recipes known from elsewhere, by name. Light."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from jobs.errors import LuthierError
+from trainer.recipe import parse_toml
+
+_FOLDER = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`text` is a recipe's, with comments; the first says what it is for, as `purpose` does."""
+
+    name: str
+    purpose: str
+    text: str
+
+    def values(self) -> dict[str, Any]:
+        """What a recipe of that text holds."""
+        return parse_toml(self.text, self.name)
+
+    def written_for(self, model: str | None, data: Sequence[str]) -> str:
+        """The text with this model and these data sets, if any are given; comments stay."""
+        document = tomlkit.parse(self.text)
+        for key, value in (("model", model), ("data", [*data])):
+            if value:
+                document[key] = value
+        return tomlkit.dumps(document)
+
+
+@cache
+def presets() -> list[Preset]:
+    """All there are, by name."""
+    found = []
+    for path in sorted(_FOLDER.glob("*.toml")):
+        text = path.read_text(encoding="utf-8")
+        found.append(Preset(path.stem, text.partition("\n")[0].lstrip("# "), text))
+    return found
+
+
+def find_preset(name: str) -> Preset:
+    """LuthierError names the nearest ones if there is none."""
+    known = {preset.name: preset for preset in presets()}
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.4) or known
+    raise LuthierError("No such starting point", f"None is named {name!r}.", f"Did you mean {' or '.join(close)}?")

@@ -1,0 +1,34 @@
+"""`luthier recipes`."""
+
+from __future__ import annotations
+
+import click
+
+from trainer.presets import find_preset, presets
+from tui.commands.output import json_option, out, plain_table, print_json
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--model", metavar="MODEL", help="Put this model's name or folder into it.")
+@click.option("--data", metavar="FILE", multiple=True, help="Put this data set into it; may be given again.")
+@json_option
+def recipes(name: str | None, model: str | None, data: tuple[str, ...], as_json: bool) -> None:
+    """Recipes known from elsewhere, to start from: all of them, or the text of one (`luthier recipes NAME > mine.toml`)."""
+    if name is not None:
+        preset = find_preset(name)
+        text = preset.written_for(model, data)
+        if as_json:
+            print_json({"name": name, "purpose": preset.purpose, "text": text})
+        else:
+            click.echo(text, nl=False)
+        return
+    if model or data:
+        raise click.UsageError("--model and --data go into a recipe: give its NAME, too.")
+    if as_json:
+        print_json([{"name": preset.name, "purpose": preset.purpose} for preset in presets()])
+        return
+    table = plain_table("name", "what for")
+    for preset in presets():
+        table.add_row(preset.name, f"[dim]{preset.purpose}[/]")
+    out.print(table)

@@ -1,0 +1,137 @@
+"""Talking to a run's model with one key: its server is started or found, it loads the adapter, and both sides are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from textual.message import Message
+
+from jobs.errors import LuthierError
+from jobs.job import Job
+from jobs.state import Queued, Starting
+from serve.chats.turns import Speaker
+from tui import figures
+from tui.chat_server import ChatServer, reachable, server_of_job
+from tui.chat_session import MOST_PANES
+from tui.screens.chat_base import NO_SERVER, ChatBase
+
+if TYPE_CHECKING:
+    from serve.servers import Server
+
+
+@dataclass
+class SpeakerLoaded(Message):
+    """The server has an adapter that it had not. `position` is the pane in which it is to speak."""
+
+    position: int
+    speaker: Speaker
+    server: ChatServer | None
+
+
+@dataclass
+class RunServed(Message):
+    """A server has the run's adapter under the name of `speaker`."""
+
+    server: ChatServer
+    speaker: Speaker
+
+
+@dataclass
+class ServerChosen(Message):
+    """The server that is to have it; it may still be starting."""
+
+    job: Job
+
+
+@dataclass
+class NotServed(Message):
+    error: LuthierError
+
+
+class ChatRun(ChatBase):
+    """The server that is waited for is shown in the place of "no server"."""
+
+    awaited: Job | None = None
+    looking = False
+
+    def expect(self, run: Job) -> None:
+        """Have the tuned model of this run speak beside its base, as soon as that can be."""
+        self.looking = True
+        self.show_awaited()
+        self.in_background(lambda: self._served(run), group="expect", exclusive=True)
+
+    def _served(self, run: Job) -> Message:
+        from tui.quick_chat import have_it_serve, once_ready, server_job
+
+        try:
+            job = server_job(run)
+            self.post_message(ServerChosen(job))
+            server = once_ready(job)
+            name = have_it_serve(server, run)
+            return self._found(server, name)
+        except LuthierError as error:
+            return NotServed(error)
+
+    def _found(self, server: Server, name: str) -> Message:
+        seen = server_of_job(server.job.id)
+        speaker = None if seen is None else next((one for one in seen.speakers if one.model == name), None)
+        if seen is None or speaker is None:
+            raise LuthierError("The server is gone", f"{server.job.id} has ended.", "3 opens Serve: it says why.")
+        return RunServed(seen, speaker)
+
+    def on_server_chosen(self, message: ServerChosen) -> None:
+        self.awaited = message.job
+        self._find_server = partial(server_of_job, message.job.id)
+        self.show_awaited()
+
+    def on_not_served(self, message: NotServed) -> None:
+        self.awaited, self.looking = None, False
+        self.show_awaited()
+        self.app.show_failure(message.error)
+
+    def show_awaited(self) -> None:
+        if self.is_mounted:
+            self.show_offered()
+
+    def show_offered(self) -> None:
+        """The chat, or what is to be done or waited for first."""
+        raise NotImplementedError
+
+    def on_run_served(self, message: RunServed) -> None:
+        """Base and tuned model, in a new chat if others have talked in this one."""
+        self.awaited, self.looking = None, False
+        wanted = [message.server.speakers[0], message.speaker]
+        if not self.session.empty and [pane.speaker for pane in self.session.panes] != wanted:
+            self.session.clear()
+        for position, speaker in enumerate(wanted):
+            self.on_speaker_loaded(SpeakerLoaded(position, speaker, message.server))
+        self.prompt.focus()
+
+    def on_speaker_loaded(self, message: SpeakerLoaded) -> None:
+        speaker, server = message.speaker, message.server
+        if server is not None and not speaker.where:  # it knows the model by the folder that it has loaded
+            speaker = next((one for one in server.speakers if one.model == speaker.model), speaker)
+            self.reachable = reachable(server, self.reachable)
+        if message.position < len(self.session.panes):
+            self.session.choose(self.session.panes[message.position], speaker)
+        elif len(self.session.panes) < MOST_PANES:
+            self.session.add_pane(speaker)
+        self.show_offered()
+
+    def nobody(self) -> str:
+        """What stands where nobody can be asked."""
+        if self.awaited is None:
+            return NO_SERVER if self.looked and not self.looking else "Looking for a server…"
+        state = self.awaited.state()
+        name = escape(self.awaited.spec.name)
+        match state:
+            case Starting(since=since, phase=phase):
+                now = f"{escape(phase)}, {figures.duration(figures.now() - since)} since it began"
+            case Queued(waits_for=waits_for):
+                now = f"waits for {escape(waits_for or 'its turn')}"
+            case _:
+                now = "loads the tuned model"
+        return f"[b]The server of {name}[/]\n\n{now}\n\nThe chat opens by itself. [$primary]3[/] shows the server."

@@ -79,8 +79,8 @@ def _named(text: str) -> tuple[Job, str, Path]:
     saved = complete_checkpoints(run)
     wanted = saved[:1] if step == LAST else [one for one in saved if step.isdigit() and one[0] == int(step)]
     if not wanted:
-        has = ", ".join(str(number) for number, _ in saved) or "none"
-        raise LuthierError(
-            "No such checkpoint", f"{run.id} has none of step {step}.", f"Complete ones: {has}. {run.spec.name}@last is the newest."
-        )
+        has = ", ".join(str(number) for number, _ in saved)
+        hint = f"Complete ones: {has}. {run.spec.name}@last is the newest." if saved else "It has no checkpoints: name it without @."
+        what = "no complete one" if step == LAST else f"none of step {step}"
+        raise LuthierError("No such checkpoint", f"{run.id} has {what}.", hint)
     return run, checkpoint_suffix(wanted[0][0]), wanted[0][1]

@@ -43,9 +43,9 @@ def server_of(base: Path, host: str) -> Server | None:
 
 def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
     """Load adapters into a running server. Those that it has already are left alone, but one whose folder has another content by now makes
-    way for it. The names that were added."""
-    added = []
-    for name, path, _ in adapters:
+    way for it. One whose name another model has gets its run's id in the place of the name. The names that were added."""
+    added: list[str] = []
+    for name, path, run in adapters:
         content = fingerprint(path)
         served = [model.id for model in server.models if model.path.resolve() == path.resolve()]
         outdated = [one for one in served if server.contents.get(one, content) != content]
@@ -53,8 +53,14 @@ def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
             continue
         for one in outdated:
             launch.detach(server, one)
-        added.append(launch.attach(server, name, path))
+        taken = name in added or any(model.id == name and model.path.resolve() != path.resolve() for model in server.models)
+        added.append(launch.attach(server, run + checkpoint_of(name) if taken and run is not None else name, path))
     return added
+
+
+def checkpoint_of(name: str) -> str:
+    """What stands behind a run's name for a checkpoint: "@400", or nothing."""
+    return "".join(name.partition("@")[1:])
 
 
 def standings_of(models: Iterable[ServedModel]) -> dict[str, Standing]:

@@ -165,6 +165,14 @@ def test_other_content_gets_another_name(start: Starter, tmp_path: Path) -> None
     assert name.startswith("captain.") and len(name) == len("captain.") + 8
 
 
+def test_of_two_runs_with_one_name_the_second_goes_by_its_id(start: Starter, tmp_path: Path) -> None:
+    server = start(("captain", write_adapter(tmp_path / "one"), None))
+    run = "20261118-0003-captain-00ff"
+    again: launch.NamedAdapter = ("captain", write_adapter(tmp_path / "two"), run)
+    assert add_adapters(server.refreshed(), [again, ("captain@40", write_adapter(tmp_path / "three"), run)]) == [run, "captain@40"]
+    assert add_adapters(server.refreshed(), [again, ("captain@40", write_adapter(tmp_path / "four"), run)]) == [f"{run}@40"]
+
+
 def test_an_adapter_that_is_written_anew_while_it_is_served_never_answers_under_the_old_name(start: Starter, tmp_path: Path) -> None:
     """A run that was resumed: vLLM holds the old weights, and may read the new ones under the old name at any time."""
     folder = write_adapter(tmp_path / "captain", rank=4)

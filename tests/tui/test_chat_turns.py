@@ -149,7 +149,7 @@ async def test_the_lens_marks_what_the_tuned_model_makes_likelier(server: FakeSe
         await pilot.press("f3")
         assert "likelier" not in shown(screen, 0)
         await pilot.press("f4")
-        assert "1 of 4 words are not in the answer of captain" in shown(screen, 0)
+        assert "1 of 4 words are not in the answer of" in shown(screen, 0)
         assert "1 of 4 words are not in the answer of base" in shown(screen, 1)
         await pilot.press("f4")
         assert "words are not" not in shown(screen, 0)

@@ -34,10 +34,12 @@ def few(names: Sequence[str], most: int = 12) -> str:
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without lines; a column whose name begins with ">" is aligned to the right."""
+    """A table without lines; a column whose name begins with ">" is aligned to the right. No text is cut short."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=column in ("id", "address"))
+        table.add_column(
+            column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=column in ("id", "address"), overflow="fold"
+        )
     return table
 
 

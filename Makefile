@@ -68,9 +68,10 @@ layers: dev
 caps: dev
 	@echo "== size caps" && $(BIN)/python tools/size_caps.py
 
-# Four processes for two cores: the screens' tests mostly wait for the app to be idle.
+# Four processes for two cores: the screens' tests mostly wait for the app to be idle. Of tests that load the same large library in
+# their process, one process runs all: marked as a group.
 fast: dev
-	@echo "== fast tests" && $(BIN)/pytest --numprocesses 4 -m "not real and not gpu" --quiet
+	@echo "== fast tests" && $(BIN)/pytest --numprocesses 4 --dist loadgroup -m "not real and not gpu" --quiet
 
 real: dev
 	@echo "== real tests" && $(BIN)/pytest --timeout 1200 -m real --verbose --durations 10

@@ -11,6 +11,8 @@ import pytest
 from models.preflight import TemplateReport, check_template, probe_template
 from tests.models.corpus import stop_ids, tokenizer_for
 
+pytestmark = pytest.mark.xdist_group("transformers")
+
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"

@@ -20,6 +20,8 @@ from tests.models.corpus import tokenizer_for
 from tests.models.test_mask_evidence import report_for, wrong_tokens
 from tests.models.test_preflight import CHATML, report
 
+pytestmark = pytest.mark.xdist_group("transformers")
+
 ONE_BY_ONE = CHATML.replace("m['content'] +", "(m['content'] if loop.last or m['role'] != 'assistant' else 'said ' + m['content']) +")
 
 

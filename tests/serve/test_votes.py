@@ -20,6 +20,8 @@ from serve.votes.statistics import duels, fewest_votes, more_votes, sign_test, w
 from tests.serve.chat_writing import BASE, CAPTAIN, PIRATE, new_chat, write
 from trainer.data.formats import recognise
 
+pytestmark = pytest.mark.xdist_group("statsmodels")
+
 
 def vote(chat: Chat, answers: list[Answer], verdict: Verdict, choice: int | None = None, blind: bool = True, reason: str = "") -> Vote:
     """Judge these answers; `choice` is the place of one of them."""

@@ -41,9 +41,12 @@ class Words:
 
     def __init__(self) -> None:
         self.ids: dict[bytes, int] = {b"<|im_start|>": 0, b"<|im_end|>": 1}
+        self._known: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
-        found = []
+        if text in self._known:
+            return self._known[text]
+        found = self._known[text] = []
         for piece in re.findall(r"<\|\w+\|>|🌊| (?=🌊)|\n| ?\w+| ?[^\w\s]", text):
             raw = piece.encode()
             for part in (raw[:2], raw[2:]) if piece == "🌊" else (raw,):

@@ -17,7 +17,6 @@ from trainer.arguments import sft_arguments
 from trainer.data.pipeline import Prepared
 from trainer.evaluation.trainer import Answering
 from trainer.flat import FlatCollator, FlatTrainer
-from trainer.loading import float32_adapter, whole_logits
 from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe

@@ -56,7 +56,6 @@ def build_trainer(
     )
     float32_adapter(model)
     trainer.flat = plan.padding_free
-    float32_adapter(model)
     trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
     return trainer
 

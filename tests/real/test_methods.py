@@ -28,11 +28,9 @@ pytestmark = pytest.mark.real
 
 SHORT: dict[str, Any] = {"epochs": 0.6, "evaluations": 2, "every_steps": 3, "dropout": 0.1, "padding_free": '"auto"'}
 METHODS: dict[str, dict[str, str]] = {
-    "rslora": {"lora": "rslora = true"},
+    "rslora, targets": {"lora": 'rslora = true\ntargets = ["q_proj", "layers.1.mlp.up_proj"]', "train": "neftune_alpha = 5.0"},
     "dora": {"lora": "dora = true"},
-    "targets": {"lora": 'targets = ["q_proj", "layers.1.mlp.up_proj"]'},
     "LoRA+": {"lora": "plus_ratio = 16.0", "train": "weight_decay = 0.01"},
-    "NEFTune": {"train": "neftune_alpha = 5.0"},
     "new tokens": {"tokens": 'template = "chatml"\nadd = ["<|aye|>"]'},
     "4 bits": {"train": 'base_bits = 4\noptimizer = "paged_adamw_8bit"'},
     "8 bits": {"train": "base_bits = 8"},
@@ -172,7 +170,7 @@ def _is_certified_from_where_it_began(job: Job, model: Path, folder: Path) -> No
 
 
 def test_neftune_is_in_no_evaluation_and_in_every_step(forks: Forks, plain: Job) -> None:
-    noisy = forks.make(**SHORT, sections=METHODS["NEFTune"])
+    noisy = forks.make(**SHORT, sections={"train": "neftune_alpha = 5.0"})
     assert forks.work(noisy) == 0
     assert outcome(noisy).evaluations[0] == outcome(plain).evaluations[0]
     assert outcome(noisy).steps[1] != outcome(plain).steps[1]

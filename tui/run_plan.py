@@ -29,7 +29,8 @@ def settings(plan: Plan) -> str:
 
 
 def batch(plan: Plan) -> str:
-    return f"{plan.global_batch} conversations a step ({plan.micro_batch} at a time, accumulated {plan.accumulation} times)"
+    times = f", accumulated {plan.accumulation} times" if plan.accumulation > 1 else ""
+    return f"{plan.global_batch} conversations a step ({plan.micro_batch} at a time{times})"
 
 
 def length(plan: Plan) -> str:

@@ -27,6 +27,19 @@ def errors(form: NewRunModal) -> list[str]:
     return [field.key for field in form.query(".field.-wrong")]  # type: ignore[attr-defined]  # these are Fields
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
+    """The recipes that are started."""
+    recipes: list[Recipe] = []
+
+    def train(recipe: Recipe) -> Job:
+        recipes.append(recipe)
+        return folders.make_job(recipe.name, 1, age=0)
+
+    monkeypatch.setattr("trainer.launch.train", train)
+    return recipes
+
+
 async def test_errors_stand_beside_their_fields(home: Path) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -43,16 +56,9 @@ async def test_errors_stand_beside_their_fields(home: Path) -> None:
         assert form.field("epochs").disabled
 
 
-async def test_the_fields_become_a_recipe_and_the_run_opens(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_fields_become_a_recipe_and_the_run_opens(home: Path, started: list[Recipe]) -> None:
     data = home / "pirates.jsonl"
     data.write_text("{}\n")
-    started: list[Recipe] = []
-
-    def train(recipe: Recipe) -> Job:
-        started.append(recipe)
-        return folders.make_job(recipe.name, 1, age=0)
-
-    monkeypatch.setattr("trainer.launch.train", train)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -66,16 +72,9 @@ async def test_the_fields_become_a_recipe_and_the_run_opens(home: Path, monkeypa
     assert (recipe.train.epochs, recipe.train.learning_rate, recipe.lora.r, recipe.lora.alpha) == (1.5, 1e-4, 8, 16)
 
 
-async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(home: Path, started: list[Recipe]) -> None:
     data = home / "talk.jsonl"
     data.write_text("{}\n")
-    started: list[Recipe] = []
-
-    def train(recipe: Recipe) -> Job:
-        started.append(recipe)
-        return folders.make_job(recipe.name, 1, age=0)
-
-    monkeypatch.setattr("trainer.launch.train", train)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)

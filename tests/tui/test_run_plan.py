@@ -35,6 +35,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
     found = [H200]
     for module in (plan, repair, cards):
         monkeypatch.setattr(module, "gpus", lambda: found)
+    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})  # whatever the tests are run with
     return found
 
 

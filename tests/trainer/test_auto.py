@@ -131,6 +131,7 @@ def gpu_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     found = [Gpu(0, "NVIDIA H200", H200, H200)]
     monkeypatch.setattr(plan, "gpus", lambda: found)
     monkeypatch.setattr(repair, "gpus", lambda: found)
+    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})  # whatever the tests are run with
     folder = llama(tmp_path / "model")
     rows = [
         [{"role": "user", "content": f"{number} " + "why? " * 300}, {"role": "assistant", "content": "because " * 200}]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from trainer import calibration, checkpoints, loading, mixin, rank, saving, worker
+from trainer import calibration, checkpoints, loading, mixin, rank, result, saving
 
 
 def record(name: str) -> None:
@@ -84,7 +84,7 @@ def kill_in_save(argument: list[Any]) -> None:
 
         shutil.rmtree = remove  # type: ignore[assignment]
     elif place == "in the adapter":
-        _before(worker, "write_json", reached)
+        _before(result, "write_json", reached)
     else:
         raise ValueError(place)
 

@@ -266,6 +266,7 @@ def test_examples_of_the_app_work(server: Server, luthier_home: Path, tmp_path: 
     command = [sys.executable, "-c", example] if language == "python" else ["bash", "-euc", example]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "LLM_USER_PATH": str(tmp_path)}  # the home of llm
+    environment["LLM_LOAD_PLUGINS"] = ""  # the built-in model's file comes in one of its plugins, which wants llama.cpp
     answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
     assert "Paris" in answer.stdout, answer.stderr
 
@@ -348,7 +349,7 @@ def test_an_adapter_is_pinned_and_one_that_was_moved_out_and_deleted_is_told(
     server: Server, builtin_model: Path, random_adapter: Path, tmp_path: Path
 ) -> None:
     lost = write_random_adapter(tmp_path / "lost", builtin_model, rank=4, seed=3)
-    before = [model.id for model in server.refreshed().models]
+    before = asyncio.run(list_models(server.endpoint))
     pin(server, "noisy")
     attach(server, "lost", lost)
     names = [f"other{number}" for number in range(8)]  # as many as stay in memory: `lost` is moved out
@@ -364,7 +365,7 @@ def test_an_adapter_is_pinned_and_one_that_was_moved_out_and_deleted_is_told(
     detach(server, names[0])
     unpin(server, "noisy")
     assert asyncio.run(ask(server, "noisy"))[0]  # read again
-    assert [model.id for model in server.refreshed().models] == before
+    assert asyncio.run(list_models(server.endpoint)) == before
 
 
 def test_adapters_that_do_not_fit_are_refused(server: Server, builtin_model: Path, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def main() -> None:
         luthier("stop", server.job.id)
     time.sleep(3)
     (told,) = json.loads(luthier("chart", run.id, "--metric", "all", "--json"))
+    speeds = [value for _, value in told["metrics"]["tokens_per_second"]]
     report = {
         "gpus": [gpu.name for gpu in gpus()],
         "versions": versions(),
@@ -109,7 +110,7 @@ def main() -> None:
         },
         "seconds": seconds,
         "losses": [told["metrics"]["loss"][0][1], told["metrics"]["loss"][-1][1]],
-        "train_tokens_per_second": round(statistics.median(value for _, value in told["metrics"]["tokens_per_second"][10:])),
+        "train_tokens_per_second": round(statistics.median(speeds[min(10, len(speeds) // 2) :])),
         "verdict": certificate["verdict"],
         "checks": certificate["checks"],
         "one_by_one": {model: speed(finished) for model, finished in zip(models, one_by_one, strict=True)},

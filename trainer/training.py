@@ -4,7 +4,6 @@ the same process, with smaller micro-batches."""
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -20,6 +19,7 @@ from trainer.mixin import RandomState, free_memory
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
 from trainer.saving import CheckpointCallback, EvaluationStopped
+from trainer.sft import build_trainer
 from trainer.telling import EventCallback, LossExploded
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """A module that can load a model and build a Trainer for it (trainer.trl_engine, trainer.unsloth_engine). The Trainer's class has
-    trainer.mixin.RunTrainer before the library's own, saves under `checkpoints/.saving`, and takes micro-batch, accumulation and
-    checkpointing from the plan. THRIFTIEST is the kind of gradient checkpointing that takes the least memory."""
+    """A module that can load a model (trainer.trl_engine, trainer.unsloth_engine). THRIFTIEST is the kind of gradient checkpointing that
+    takes the least memory."""
 
     THRIFTIEST: str
 
@@ -40,16 +39,9 @@ class Engine(Protocol):
         """Seeded. `tokenizer` is the run's: it may have tokens that the base model has not."""
         ...
 
-    def build_trainer(
-        self,
-        plan: Plan,
-        recipe: Recipe,
-        model: PeftModel | PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        prepared: Prepared,
-        folder: Path,
-        callbacks: list[TrainerCallback],
-    ) -> Any: ...
+    def borders(self, lengths: list[int]) -> dict[str, Any]:
+        """What the model's attention keeps the conversations of a flat batch apart by, given their lengths in tokens."""
+        ...
 
 
 class StepWatch(TrainerCallback):
@@ -189,8 +181,8 @@ class Training:
             self._context, self._recipe.checkpoints, self._batch, callbacks, self.best_step, lambda: watch.onset is not None
         )
         callbacks.append(self.saving)
-        arguments = (self._plan, self._recipe, model, self._tokenizer, self._prepared, self._context.directory, callbacks)
-        trainer = self._engine.build_trainer(*arguments)
+        folder, borders = self._context.directory, self._engine.borders
+        trainer = build_trainer(self._plan, self._recipe, model, self._tokenizer, self._prepared, folder, callbacks, borders)
         trainer.evaluator = self.evaluator
         trainer.plus_ratio = self._recipe.lora.plus_ratio
         trainer.args.eval_on_start = self.evaluator.wanted

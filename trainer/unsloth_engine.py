@@ -6,16 +6,13 @@ from __future__ import annotations
 import trainer.unsloth_environment  # noqa: F401
 
 # isort: split
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from trl import SFTTrainer
+from transformers import AutoConfig, PreTrainedTokenizerBase
 from unsloth import FastLanguageModel
 
-from trainer import attention, sft
-from trainer.data.pipeline import Prepared
+from trainer import attention
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 
@@ -61,19 +58,7 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
     return tuned
 
 
-def build_trainer(
-    plan: Plan,
-    recipe: Recipe,
-    model: PeftModel | PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prepared: Prepared,
-    folder: Path,
-    callbacks: list[TrainerCallback],
-) -> SFTTrainer:
-    return sft.build_trainer(plan, recipe, model, tokenizer, prepared, folder, callbacks, _packed_lengths)
-
-
-def _packed_lengths(lengths: list[int]) -> dict[str, Any]:
+def borders(lengths: list[int]) -> dict[str, Any]:
     return {"packed_seq_lengths": torch.tensor(lengths, dtype=torch.int32)}
 
 

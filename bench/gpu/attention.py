@@ -10,6 +10,7 @@ itself, conversation by conversation, which is as good as it gets. Needs the rep
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -112,7 +113,7 @@ def _milliseconds(way: Callable[..., Any], rows: tuple[Any, ...], incoming: Any)
 
 
 def engines() -> None:
-    """What tests/real/test_engines.py asserts on a CPU, as figures."""
+    """What tests/real/test_engines.py asserts on a CPU, as figures. A worker is a process of its own: no fork may have a GPU."""
     import os
 
     os.environ["LUTHIER_HOME"] = tempfile.mkdtemp()
@@ -122,9 +123,10 @@ def engines() -> None:
     for engine in sorted(installed()):
         runs = Forks(Path(tempfile.mkdtemp()), engine)
         job = runs.make(epochs=2, global_batch=8, micro_batch=4, dropout=0.0, evaluations=1)
-        code = runs.work(job, ["watch_forward", "forward.json"])
         runs.close()
-        if code:
+        order = {"job": str(job.directory), "faults": [["watch_forward", "forward.json"]]}
+        command = [sys.executable, "-P", "-c", f"from tests.real import forking; forking._work({order!r})", engine]
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
             print(json.dumps({"engine": engine, "failed": (job.directory / "output.log").read_text()[-2000:]}), flush=True)
             continue
         found = SimpleNamespace(**json.loads((job.directory / "forward.json").read_text()))

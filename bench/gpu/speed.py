@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Luthier:
-    """A run of Luthier's own worker: `[train]` keys beside the batch. `bare` is the engine that a bare script has on the same samples."""
+    """A run of Luthier's own worker, `rows` conversations of at most `length` tokens a step; `train` are further keys, `bare` is the engine
+    that a bare script has on the same samples."""
 
     engine: str
+    rows: int = 8
+    length: int = 2048
     train: str = ""
     bare: str = ""
 
@@ -71,10 +74,11 @@ SETTINGS = {
 _SAME = 'micro_batch = {rows}\npadding_free = true\nbase_bits = 16\ngradient_checkpointing = "none"\noptimizer = "adamw"\n'
 LUTHIER = {
     "luthier-auto": Luthier("auto"),
-    "luthier-unsloth-flat": Luthier("unsloth", _SAME, bare="unsloth"),
-    "luthier-trl-flat": Luthier("trl", _SAME, bare="trl"),
+    "luthier-auto-short": Luthier("auto", rows=16, length=512),
+    "luthier-unsloth-flat": Luthier("unsloth", train=_SAME, bare="unsloth"),
+    "luthier-trl-flat": Luthier("trl", rows=4, train=_SAME, bare="trl"),
 }
-BARE = ("unsloth-default", "tutorial", "trl-default")  # what luthier-auto is compared with
+BARE = {"luthier-auto": ("unsloth-default", "trl-default", "tutorial"), "luthier-auto-short": ("tutorial",)}
 RECIPE = """
 model = "{model}"
 data = ["{data}"]
@@ -86,7 +90,7 @@ checkpoints.every_minutes = 0.0
 [train]
 epochs = 1.0
 global_batch = {rows}
-max_length = 2048
+max_length = {length}
 {train}
 [lora]
 r = 16
@@ -305,7 +309,7 @@ def load(setting: Setting, directory: str) -> Any:
     return get_peft_model(model, LoraConfig(r=setting.rank, lora_alpha=setting.rank, target_modules=targets, task_type="CAUSAL_LM"))
 
 
-def run_luthier(name: str, setting: Luthier, work: Path, model: str, rows: int) -> None:
+def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
     """A run as `luthier train` starts one, on so many conversations that it has as many steps as a bare engine."""
     os.environ.setdefault("LUTHIER_HOME", str(work / "home"))
     from jobs.events import parse_line
@@ -313,19 +317,26 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str, rows: int) 
     from trainer.launch import train as start
     from trainer.recipe import load as load_recipe
 
-    steps = Setting(setting.engine, ()).steps
+    steps, rows = Setting(setting.engine, ()).steps, setting.rows
     data = work / f"{name}.jsonl"
     with (work / "conversations.jsonl").open() as file:
         data.write_text("".join(islice(file, rows * steps)))
     recipe = work / f"{name}.toml"
     train = setting.train.format(rows=rows)
-    recipe.write_text(RECIPE.format(model=work / model, data=data, engine=setting.engine, rows=rows, train=train))
+    recipe.write_text(RECIPE.format(model=work / model, data=data, engine=setting.engine, rows=rows, length=setting.length, train=train))
     job = start(load_recipe(recipe))
     wait(job)
     found = [event for line in job.events_path.read_bytes().splitlines() if (event := parse_line(line)) is not None]
     plan = next(event for event in found if event["kind"] == "plan")
     keys = ("engine", "base_bits", "padding_free", "attention", "optimizer", "gradient_checkpointing", "micro_batch", "accumulation")
-    told: dict[str, Any] = {"name": name, "model": model, "rows": rows, **{key: plan[key] for key in (*keys, "reasons")}, "job": job.id}
+    told: dict[str, Any] = {
+        "name": name,
+        "model": model,
+        "rows": rows,
+        "length": setting.length,
+        **{key: plan[key] for key in (*keys, "reasons")},
+        "job": job.id,
+    }
     taken = [event for event in found if event["kind"] == "step"][WARM_STEPS:-1]  # the last one may be smaller
     errors = [event for event in found if event["kind"] == "error"]
     if errors or len(taken) < 2:
@@ -337,21 +348,22 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str, rows: int) 
     print("RESULT " + json.dumps(told), flush=True)
 
 
-def bare_setting(name: str, rows: int, model: str) -> Setting:
+def bare_setting(name: str, setting: Luthier, model: str) -> Setting:
     """A bare script with the settings of the Luthier run `name`, on the samples that it has made."""
-    flat_rows = ((rows, 2048),)
-    return Setting(LUTHIER[name].bare, flat_rows, model=model, optimizer="adamw_torch_fused", samples=f"{name}.samples.jsonl")
+    return Setting(
+        setting.bare, ((setting.rows, setting.length),), model=model, optimizer="adamw_torch_fused", samples=f"{name}.samples.jsonl"
+    )
 
 
 def ratios(options: argparse.Namespace) -> None:
     """Tokens per second of Luthier over those of the others: all in one call, one after the other."""
     chosen = options.luthier.split(",") if options.luthier else [*LUTHIER]
-    names = [*(BARE if "luthier-auto" in chosen else ()), *chosen, *(f"bare-{name}" for name in chosen if LUTHIER[name].bare)]
+    pairs = [(name, other) for name in chosen for other in (*BARE.get(name, ()), f"bare-{name}")]
+    names = dict.fromkeys([*chosen, *(other for name, other in pairs if other in SETTINGS or LUTHIER[name].bare)])
     speeds: dict[str, float] = {}
     for name in names:
         results = run_apart(name, options)
         speeds[name] = max((result.get("tokens_per_second", 0) for result in results), default=0)
-    pairs = [("luthier-auto", name) for name in BARE] + [(name, f"bare-{name}") for name in chosen]
     told = {f"{one} / {other}": round(speeds[one] / speeds[other], 3) for one, other in pairs if speeds.get(one) and speeds.get(other)}
     print(json.dumps({"ratios": told}), flush=True)
 
@@ -364,7 +376,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--conversations", type=Path, help="the conversations that the samples were made of, for Luthier's own runs")
     parser.add_argument("--models", default="8b", help="those to prepare; the one that Luthier's runs train")
-    parser.add_argument("--rows", type=int, default=8, help="conversations in a step of Luthier's runs")
+    parser.add_argument("--rows", type=int, help="conversations in a step of Luthier's runs, other than their own")
     parser.add_argument("--luthier", help="which of Luthier's runs are compared; without luthier-auto the defaults of others are left out")
     parser.add_argument("--limit", type=float, default=180.0, help="seconds a setting may take")
     parser.add_argument("--out", type=Path)
@@ -377,10 +389,12 @@ def main() -> None:
         ratios(options)
     elif options.command == "one":
         name = options.names[0]
-        if name in LUTHIER:
-            run_luthier(name, LUTHIER[name], options.work, options.models, options.rows)
-        elif name.startswith("bare-"):
-            measure(name, bare_setting(name.removeprefix("bare-"), options.rows, options.models), options.work)
+        if (kind := name.removeprefix("bare-")) in LUTHIER:
+            luthier = replace(LUTHIER[kind], rows=options.rows or LUTHIER[kind].rows)
+            if name == kind:
+                run_luthier(name, luthier, options.work, options.models)
+            else:
+                measure(name, bare_setting(kind, luthier, options.models), options.work)
         else:
             measure(name, SETTINGS[name], options.work)
     else:
@@ -390,7 +404,7 @@ def main() -> None:
 
 def run_apart(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     command = [sys.executable, "-P", __file__, "one", name, "--work", str(options.work)]
-    command += ["--models", options.models, "--rows", str(options.rows)]
+    command += ["--models", options.models, *(["--rows", str(options.rows)] if options.rows else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, check=False)
         output = done.stdout + done.stderr

@@ -37,6 +37,7 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "per_device_eval_batch_size": plan.micro_batch,
         "gradient_accumulation_steps": plan.accumulation,
         "gradient_checkpointing": plan.gradient_checkpointing != "none",
+        **_checkpointing(plan),
         "eval_strategy": "no",  # the evaluator asks for evaluations
         "save_strategy": "no",
         "logging_steps": 1,
@@ -53,6 +54,12 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         **(_between_ranks(plan) if plan.ranks > 1 else {}),
         **(reporting(recipe, folder.name) if ranks.first() else {"report_to": "none"}),
     }
+
+
+def _checkpointing(plan: Plan) -> dict[str, Any]:
+    """bitsandbytes 0.50's 8-bit product keeps its input where only a reentrant checkpoint, whose first pass builds no graph, forgets it:
+    an 8B model took 33 GB rather than 14 (bench/gpu/RESULTS.md)."""
+    return {"gradient_checkpointing_kwargs": {"use_reentrant": True}} if plan.base_bits == 8 else {}
 
 
 def _between_ranks(plan: Plan) -> dict[str, Any]:

@@ -87,15 +87,10 @@ def varlen(
     window_size: tuple[int, int] = (-1, -1),
     enable_gqa: bool = True,
 ) -> torch.Tensor:
-    """torch's varlen_attn for fewer heads of keys than of queries, also where it cannot do that itself (before torch 2.12). Shapes are
+    """torch's varlen_attn for fewer heads of keys than of queries. Before torch 2.12 it has no word for that, its kernel can. Shapes are
     (tokens, heads, size); `enable_gqa` is there because torch's has it."""
-    kernel, groups_itself = _kernel()
-    groups = query.shape[1] // key.shape[1]
-    more = {}
-    if groups > 1 and groups_itself:
-        more = {"enable_gqa": True}
-    elif groups > 1:
-        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+    kernel, has_word = _kernel()
+    more = {"enable_gqa": enable_gqa} if has_word else {}
     answer: torch.Tensor = kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, scale=scale, window_size=window_size, **more)
     return answer
 

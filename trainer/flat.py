@@ -47,13 +47,22 @@ def balanced(lengths: Sequence[int], groups: int) -> list[list[int]]:
     return [sorted(group) for group in found]
 
 
+GPU_MULTIPLE = 16
+
+
 @dataclass(frozen=True)
 class FlatCollator:
-    """Samples behind each other as one row. `borders` makes of their lengths what the engine's attention keeps them apart by."""
+    """Samples behind each other as one row. `borders` makes of their lengths what the engine's attention keeps them apart by.
+
+    The row is filled up to a multiple of `multiple` tokens by one more sample without a label: on a GPU products with an odd number of
+    tokens go to a slow kernel (7 % of a step of an 8B model, bench/gpu/RESULTS.md)."""
 
     borders: Callable[[list[int]], dict[str, Any]]
+    multiple: int = 1
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        if filler := -sum(len(row["input_ids"]) for row in rows) % self.multiple:
+            rows = [*rows, {"input_ids": [0] * filler, "labels": [UNTRAINED] * filler, "weights": [0.0] * filler}]
         lengths = [len(row["input_ids"]) for row in rows]
         batch = {
             "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
@@ -70,6 +79,14 @@ def cumulative_lengths(lengths: list[int]) -> dict[str, Any]:
     """As transformers' attention functions take them."""
     borders = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
     return {"cu_seq_lens_q": borders, "cu_seq_lens_k": borders, "max_length_q": max(lengths), "max_length_k": max(lengths)}
+
+
+def count_tokens(batch: dict[str, Any]) -> torch.Tensor:
+    """Those of a flat batch's samples, on its device: one without a label, at the end, is a filler."""
+    number = batch["position_ids"].eq(0).cumsum(dim=-1)
+    last = number.eq(number[:, -1:])
+    filled = last.logical_and(batch["labels"].ne(UNTRAINED)).any().logical_not()
+    return batch["input_ids"].numel() - last.sum() * filled
 
 
 class FlatTrainer:

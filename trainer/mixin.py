@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 
 from jobs.errors import LuthierError
 from trainer import ranks
+from trainer.flat import count_tokens
 from trainer.rank_batches import Fillable, RankBatches
 from trainer.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.saving import CheckpointCallback, EvaluationStopped
@@ -79,8 +80,12 @@ class RunTrainer:
     def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
         batches, trained = super().get_batch_samples(*arguments, **named)  # type: ignore[misc]
         for batch in batches:
-            count = batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
-            self._given = self._given + count * batch["labels"].ne(-100).any()  # a filler of ranks counts nothing
+            if "attention_mask" in batch:
+                self._given = (
+                    self._given + batch["attention_mask"].sum() * batch["labels"].ne(-100).any()
+                )  # a filler of ranks counts nothing
+            else:
+                self._given = self._given + count_tokens(batch)
         return batches, trained
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:

@@ -16,7 +16,7 @@ from trainer.adapters import float32_adapter, whole_logits
 from trainer.arguments import sft_arguments
 from trainer.data.pipeline import Prepared
 from trainer.evaluation.trainer import Answering
-from trainer.flat import FlatCollator, FlatTrainer
+from trainer.flat import GPU_MULTIPLE, FlatCollator, FlatTrainer
 from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
@@ -50,7 +50,7 @@ def build_trainer(
         args=arguments,
         train_dataset=dataset(prepared.train, vocabulary, weighted=weighted),
         eval_dataset=dataset(prepared.heldout, vocabulary, weighted=weighted) if prepared.summary["heldout"] else None,
-        data_collator=FlatCollator(borders) if plan.padding_free else WeightCollator(_pad_token(tokenizer)) if weighted else None,
+        data_collator=_collator(plan, borders) if plan.padding_free else WeightCollator(_pad_token(tokenizer)) if weighted else None,
         processing_class=tokenizer,
         callbacks=callbacks,
     )
@@ -58,6 +58,10 @@ def build_trainer(
     trainer.flat = plan.padding_free
     trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
     return trainer
+
+
+def _collator(plan: Plan, borders: Callable[[list[int]], dict[str, Any]]) -> FlatCollator:
+    return FlatCollator(borders, GPU_MULTIPLE if plan.device == "gpu" else 1)
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -77,6 +77,8 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("LUTHIER_HOME", tempfile.mkdtemp(prefix="luthier-curves-"))
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.model == "builtin":
+        luthier("models", "import", "builtin")
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: trained(name, options, Path(folder)) for name in options.only}
     luthier("chart", *runs.values(), "--out", str(options.out / "curves.svg"))

@@ -26,7 +26,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-WARM_STEPS = 6
+WARM_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Setting:
     checkpointing: str = "none"
     rank: int = 16
     model: str = "8b"
-    steps: int = 14
+    steps: int = 20
     optimizer: str = "adamw_8bit"
     defaults: bool = False
     samples: str = "samples.jsonl"

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 import weakref
-from itertools import pairwise
+from itertools import pairwise, starmap
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +274,7 @@ def watch_forward(name: str) -> None:
 def _dependence(model: Any, given: dict[str, Any]) -> dict[str, Any]:
     ids, labels, positions = (given[key][0] for key in ("input_ids", "labels", "position_ids"))
     borders = [*positions.eq(0).nonzero().flatten().tolist(), len(ids)]
-    spans = [slice(*span) for span in pairwise(borders)]
+    spans = [span for span in starmap(slice, pairwise(borders)) if labels[span].max() > 0]  # the last one may be a filler
     rest = {key: value for key, value in given.items() if key not in ("labels", "num_items_in_batch", "return_dict")}
     assert rest.get("attention_mask") is None
     training = model.training

@@ -75,7 +75,9 @@ def test_a_model_computes_the_same(architecture: str, attention: str) -> None:
     if attention == "by conversation":
         used = use_attention_by_conversation(model)
         assert used == (model.config._attn_implementation == NAME) == (architecture != "gemma2")
-    flat = _loss(model, FlatCollator(cumulative_lengths)(rows))
+    batch = FlatCollator(cumulative_lengths, multiple=16)(rows)
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["position_ids"].shape == (1, 32)
+    flat = _loss(model, batch)
     assert flat.item() == pytest.approx(expected.item(), rel=1e-5)
     for one, other in zip(_gradients(model, flat), expected_gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
@@ -102,7 +104,7 @@ def test_answers_are_generated_as_before() -> None:
 
 @pytest.mark.parametrize("itself", [True, False])
 def test_the_varlen_kernel_gets_heads_as_it_takes_them(monkeypatch: pytest.MonkeyPatch, itself: bool) -> None:
-    """torch 2.11 has no grouped heads in it, and takes a window. The kernel itself runs on GPUs only: bench/gpu/attention.py."""
+    """torch 2.11 has no word for grouped heads, and takes a window. The kernel itself runs on GPUs only: bench/gpu/attention.py."""
     import torch
 
     from trainer import attention
@@ -118,18 +120,22 @@ def test_the_varlen_kernel_gets_heads_as_it_takes_them(monkeypatch: pytest.Monke
     borders = torch.tensor([0, 2, 6], dtype=torch.int32)
     attention.varlen(query, key, key, borders, borders, 4, 4, window_size=(-1, 0))
     assert taken.get("enable_gqa", False) == itself
-    assert taken["key"].equal(key if itself else key.repeat_interleave(2, dim=1))
-    assert taken["value"].equal(taken["key"])
+    assert taken["key"].equal(key)
+    assert taken["value"].equal(key)
     assert taken["window_size"] == (-1, 0)
 
 
-def test_weights_are_laid_out_as_labels_are() -> None:
-    from trainer.flat import FlatCollator
+@pytest.mark.parametrize(("multiple", "width"), [(1, sum(LENGTHS)), (16, 32), (sum(LENGTHS), sum(LENGTHS))])
+def test_weights_are_laid_out_as_labels_are(multiple: int, width: int) -> None:
+    """What the row is filled up with is neither weighed nor counted."""
+    from trainer.flat import FlatCollator, count_tokens
 
     rows = [{**row, "weights": [0.5] * len(row["labels"])} for row in _rows()]
-    batch = FlatCollator(lambda lengths: {})(rows)
-    assert batch["weights"].shape == batch["labels"].shape == batch["position_ids"].shape == (1, sum(LENGTHS))
+    batch = FlatCollator(lambda lengths: {}, multiple)(rows)
+    assert batch["weights"].shape == batch["labels"].shape == batch["position_ids"].shape == (1, width)
     assert batch["labels"][0, [0, 5, 14, 15]].tolist() == [-100] * 4
+    assert batch["weights"].sum() == 0.5 * sum(LENGTHS)
+    assert count_tokens(batch) == sum(LENGTHS)
 
 
 def _rows() -> list[dict[str, Any]]:

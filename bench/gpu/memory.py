@@ -189,7 +189,7 @@ def as_peak(case: Case, told: dict[str, Any]) -> dict[str, Any]:
         "engine": case.engine,
         "bits": case.bits,
         "rank": case.rank,
-        "layout": ("by conversation" if case.engine == "trl" else "flat") if case.padding_free else "padded",
+        "layout": "by conversation" if case.padding_free else "padded",
         "checkpointing": case.checkpointing,
         "optimizer": case.optimizer,
         "conversations": case.conversations,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from trainer.memory.predict import Setting, predict
+from trainer.memory.predict import BY_SEGMENT, Setting, predict
 from trainer.memory.shape import Linear, ModelShape
 
 PEAKS = Path(__file__).with_name("peaks.jsonl")
@@ -37,7 +37,8 @@ class Measured:
 
     @property
     def setting(self) -> Setting:
-        """The layout "by conversation" is Luthier's own; "flat" is the bare engine's, with TRL a dense mask."""
+        """The layout "by conversation" is Luthier's own; "flat" and "packed" are the bare engine's: with TRL a dense mask, with Unsloth and
+        torch 2.11 segment by segment."""
         setting = Setting(
             engine=self.engine,
             tokens=self.tokens,
@@ -48,7 +49,9 @@ class Measured:
             optimizer=self.optimizer,
             checkpointing=self.checkpointing,
         )
-        return setting.holding(self.tokens, 1, self.conversations) if self.layout == "by conversation" else setting
+        if self.layout == "by conversation":
+            return setting.holding(self.tokens, 1, self.conversations)
+        return replace(setting, attention=BY_SEGMENT) if self.engine == "unsloth" else setting
 
     @property
     def predicted_gb(self) -> float:

@@ -73,7 +73,7 @@ SETTINGS = {
 
 _SAME = 'micro_batch = {rows}\npadding_free = true\nbase_bits = 16\ngradient_checkpointing = "none"\noptimizer = "adamw"\n'
 LUTHIER = {
-    "luthier-auto": Luthier("auto"),
+    "luthier-auto": Luthier("auto", bare="unsloth"),  # on a card of 80 GB or more auto comes to what `_SAME` says
     "luthier-auto-short": Luthier("auto", rows=16, length=512),
     "luthier-unsloth-flat": Luthier("unsloth", train=_SAME, bare="unsloth"),
     "luthier-trl-flat": Luthier("trl", rows=4, train=_SAME, bare="trl"),
@@ -359,7 +359,8 @@ def ratios(options: argparse.Namespace) -> None:
     """Tokens per second of Luthier over those of the others: all in one call, one after the other."""
     chosen = options.luthier.split(",") if options.luthier else [*LUTHIER]
     pairs = [(name, other) for name in chosen for other in (*BARE.get(name, ()), f"bare-{name}")]
-    names = dict.fromkeys([*chosen, *(other for name, other in pairs if other in SETTINGS or LUTHIER[name].bare)])
+    rivals = [other for _, other in pairs if other in SETTINGS]
+    names = dict.fromkeys([*rivals, *chosen, *(f"bare-{name}" for name in chosen if LUTHIER[name].bare)])
     speeds: dict[str, float] = {}
     for name in names:
         results = run_apart(name, options)

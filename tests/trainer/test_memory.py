@@ -42,7 +42,7 @@ def flat(tokens: int, **values: Any) -> Setting:
 @pytest.mark.parametrize("row", MEASURED, ids=str)
 def test_the_prediction_is_close_to_what_was_measured(eight: ModelShape, row: Measured) -> None:
     """The issue asks for 10 %; the terms were counted with these peaks in view, so they must do better."""
-    assert predict(eight, row.setting).peak / 1e9 == pytest.approx(row.peak_gb, rel=0.03)
+    assert predict(eight, row.setting).peak / 1e9 == pytest.approx(row.peak_gb, rel=0.05)
 
 
 def test_it_is_close_also_to_what_it_was_not_fitted_to() -> None:

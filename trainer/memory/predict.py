@@ -13,6 +13,7 @@ from trainer.memory.shape import FUSED, ModelShape
 from trainer.recipe import Recipe
 
 BY_CONVERSATION = "sdpa by conversation"
+BY_SEGMENT = "sdpa by segment"
 CONTEXT = 1 << 30  # CUDA's context and the libraries' workspaces, which PyTorch does not count among its own
 # nf4: 4 bits, 8 for the scale of 64 weights, 32 for that of 256 scales. LLM.int8: the scales of rows are little.
 _BASE_BYTES = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5 + 1 / 64 + 4 / (64 * 256)}
@@ -144,27 +145,32 @@ def is_fused(shape: ModelShape, setting: Setting) -> bool:
 
 
 def _kept(shape: ModelShape, setting: Setting) -> _Kept:
-    """Unsloth: the residual stream twice, both normed inputs, queries, keys, values, the attention's output and that of its segments,
-    gate and up; in the backward pass two gradients as wide as those and one as wide as the stream.
+    """Unsloth: the residual stream twice, both normed inputs, queries, keys, values, the attention's output (the bare engine before torch
+    2.12 has no varlen kernel and keeps its segments' too), gate and up; in the backward pass two gradients as wide as those and one as wide
+    as the stream.
     transformers: both norms' inputs in 32 bits, queries, keys and values (with a mask as many as queries), the attention's output,
-    gate, its activation, up; PEFT each adapted matrix' input once more. Full fine-tuning: each different input, and both norms' outputs."""
+    gate, its activation, up; PEFT each adapted matrix' input once more, and with dropout a byte that says what is left of it. The adapter
+    of a quantised base is in 16 bits: matrices share an input, and gradients take half. Full fine-tuning: each different input, and both
+    norms' outputs."""
     hidden, inner, queries, keys = shape.hidden, shape.inner, shape.queries, shape.keys
     if is_fused(shape, setting):
-        return _Kept(4 * hidden + 3 * queries + 2 * keys + 2 * inner, 2 * inner + hidden)
-    repeated = queries if setting.attention == BY_CONVERSATION or _masks(setting, 1) else keys  # varlen before torch 2.12 repeats, too
-    layer = 4.0 * hidden + 2 * queries + 2 * repeated + 3 * inner
+        outputs = 2 if setting.attention == BY_SEGMENT else 1
+        return _Kept(4 * hidden + (1 + outputs) * queries + 2 * keys + 2 * inner, 2 * inner + hidden)
+    layer = 4.0 * hidden + 2 * queries + 2 * (queries if _masks(setting, 1) else keys) + 3 * inner
     if setting.method == "full":
-        layer += 4 * hidden + inner
-    else:
-        targets = setting.targets if isinstance(setting.targets, str) else list(setting.targets)
-        widths = {linear.name: min(linear.inputs, max(hidden, inner, queries)) for linear in shape.adapted(targets)}
-        layer += sum(widths.values()) * (2.5 if setting.dropout else 1)  # what dropout leaves, and where
-    return _Kept(layer, 4 * inner + 2 * hidden)
+        return _Kept(layer + 4 * hidden + inner, 4 * inner + 2 * hidden)
+    targets = setting.targets if isinstance(setting.targets, str) else list(setting.targets)
+    widths = {linear.name: min(linear.inputs, max(hidden, inner, queries)) for linear in shape.adapted(targets)}
+    inputs = sum(widths.values()) * (1.5 if setting.dropout else 1)
+    if setting.bits == 16:
+        return _Kept(layer + inputs, 4 * inner + 2 * hidden)
+    shared = 2 * hidden + queries + inner
+    return _Kept(layer + (inputs if setting.dropout else min(inputs, shared)), 2 * (inner + hidden))
 
 
 def _masks(setting: Setting, layers: int) -> int:
     """sdpa takes a mask of every token against every other as soon as conversations lie behind each other or are padded; each layer keeps
-    it in 16 bits. Unsloth goes segment by segment, flash and flex need none."""
+    it in 16 bits. Unsloth, flash and flex need none."""
     if setting.engine == "unsloth" or setting.attention != "sdpa" or setting.conversations == 1:
         return 0
     length = setting.tokens // setting.rows

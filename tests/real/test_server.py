@@ -211,8 +211,8 @@ def test_openai_client_gets_logprobs_several_answers_stops_and_seeds(server: Ser
     sampled = {**asked, "temperature": 1.5, "max_tokens": 20}
     first, again, other = (chats.create(**sampled, seed=seed).choices[0].message.content for seed in (7, 7, 8))
     assert first == again != other
-    usage = [chunk.usage for chunk in chats.create(**asked, stream=True, stream_options={"include_usage": True}) if chunk.usage]
-    assert usage[-1].completion_tokens <= 12
+    usage = [chunk.usage for chunk in chats.create(**asked, stream=True, stream_options={"include_usage": True})]
+    assert not any(usage[:-1]) and usage[-1].completion_tokens <= 12
 
 
 def test_openai_client_completes(server: Server) -> None:
@@ -305,18 +305,27 @@ def test_base_is_base_beside_tuned_models_in_every_slot(server: Server, random_a
             asyncio.run(unload_adapter(server.control_endpoint, name))
 
 
-def test_closing_the_stream_cancels_the_request(server: Server) -> None:
-    async def hang_up() -> None:
+def test_closing_the_stream_cancels_the_request_and_what_came_is_counted(server: Server) -> None:
+    async def hang_up() -> int:
+        pieces = 0
         stream = stream_chat(server.endpoint, "noisy", QUESTION, Sampling(temperature=1.0, max_tokens=3000))
         async for _ in stream:
-            break
+            pieces += 1
+            if pieces == 5:
+                break
         await stream.aclose()
+        return pieces
 
-    asyncio.run(hang_up())
+    logged(server, 0)
+    pieces = asyncio.run(hang_up())
     deadline = time.monotonic() + 5
     while running(server) > 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    (line,) = logged(server, 1)
+    prompt = asyncio.run(tokenize(server.endpoint, {"model": "noisy", "messages": QUESTION}))
+    assert line["broken_off"] and line["prompt_tokens"] == len(prompt)
+    assert pieces <= line["completion_tokens"] < 100
 
 
 def running(server: Server) -> float:

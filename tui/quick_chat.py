@@ -62,5 +62,6 @@ def _what(run: Job) -> tuple[str, list[NamedAdapter]]:
         return adapters_of([run])
     if not is_there(run):
         message = f"vLLM cannot load the adapter of {run.id} beside its base: it is to be merged first."
-        raise LuthierError("Not merged yet", message, f"`luthier serve {run.id}` merges and serves it.")
+        hint = f"m on the Models screen merges it; `luthier serve {run.id}` merges and serves it."
+        raise LuthierError("Not merged yet", message, hint)
     return whole, []

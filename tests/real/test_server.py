@@ -19,6 +19,7 @@ import pytest
 
 from bench.load import judged, load, usage
 from jobs.errors import LuthierError
+from models.adapters import MustBeMerged
 from serve.client import (
     Delta,
     Finished,
@@ -389,6 +390,19 @@ def test_adapters_that_do_not_fit_are_refused(server: Server, builtin_model: Pat
     with pytest.raises(LuthierError, match="No adapter found"):
         asyncio.run(load_adapter(server.control_endpoint, "absent", tmp_path / "absent"))
     assert "Paris" in asyncio.run(ask(server, "base"))[0]
+
+
+def test_dora_is_refused_by_vllm_and_before_by_luthier(server: Server, random_adapter: Path, tmp_path: Path) -> None:
+    """If a vLLM takes it one day, models.adapters need not refuse it any more."""
+    dora = tmp_path / "dora"
+    shutil.copytree(random_adapter, dora)
+    config = json.loads((dora / "adapter_config.json").read_text())
+    (dora / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    with pytest.raises(LuthierError, match="does not yet support DoRA"):
+        asyncio.run(load_adapter(server.control_endpoint, "dora", dora))
+    with pytest.raises(MustBeMerged, match="use_dora"):
+        attach(server, "dora", dora)
+    assert "dora" not in asyncio.run(list_models(server.endpoint))
 
 
 def test_second_server_needs_a_port_of_its_own(server: Server) -> None:

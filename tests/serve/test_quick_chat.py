@@ -19,7 +19,7 @@ from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job
 from jobs.spec import Spec
-from jobs.state import Asleep, Running
+from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped
 from models.merge.launch import MergeSettings
 from serve.planning import ServeOptions
 from serve.servers import Server, running_servers
@@ -77,6 +77,16 @@ def test_one_that_ends_before_it_is_ready_says_why(start: Starter, base: Path, m
     found = start(ready=False)
     with pytest.raises(LuthierError, match="no room for this model"):
         once_ready(found.job)
+
+
+@pytest.mark.parametrize("end", [Stopped(1.0), Lost(1.0), Done(1.0, {}), Failed(1.0, 1, "The server has ended", "", "")])
+def test_one_that_ends_as_it_becomes_ready_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, end: State) -> None:
+    states: list[State] = [Running(0.0), end]
+    monkeypatch.setattr("tui.quick_chat.running_servers", lambda: [])
+    monkeypatch.setattr(Job, "state", lambda job: states.pop(0))
+    with pytest.raises(LuthierError) as told:
+        once_ready(Job(Path("/nowhere")))
+    assert told.value.title == "The server has ended" and states == []
 
 
 def test_one_that_sleeps_is_woken_for_it(server: Server, base: Path) -> None:

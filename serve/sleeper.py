@@ -101,6 +101,8 @@ class Sleeper:
         self._tell(f"The server goes to sleep: {_why(asker)}.", hold=False)
         try:
             self._finish_answers()
+            if self._context.stopping.is_set():  # a stop has its own patience with answers, and nothing to sleep for
+                return
             self._said = self._probe()
             before = self._free()
             sleep_began = time.monotonic()

@@ -17,7 +17,7 @@ LONGEST_REASONED = 4096  # tokens; see `tells_each_piece`
 
 # Within a text their quotes would be escaped. vLLM's usage holds numbers, and objects of numbers.
 _REASON = re.compile(rb'"finish_reason":\s*"')
-_USAGE = re.compile(rb',\s*"usage":\s*\{(?:[^{}]|\{[^{}]*\})*\}')
+_USAGE = re.compile(rb',\s*"usage":\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}')
 _COUNT = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')
 _CHOICE = re.compile(rb'"choices":\s*\[\s*\{\s*"index":\s*(\d+)')
 _NO_CHOICE = re.compile(rb'"choices":\s*\[\s*\]')
@@ -120,9 +120,10 @@ class Unasked:
         return kept
 
     def _as_asked(self, event: bytes) -> bytes | None:
-        if _USAGE.search(event):
+        usage = _USAGE.search(event)
+        if usage:
             if _NO_CHOICE.search(event):
                 return event if self._ends else None
-            event = _USAGE.sub(b"", event)
+            event = event[: usage.start()] + event[usage.end() :]
         ends = self._fingerprint and _REASON.search(event)
         return event[:-1] + self._fingerprint + b"}" if ends and event.endswith(b"}") else event

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from serve import traffic
 from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE, Gate, Passage, Traffic
+from serve.usage import Unasked
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
@@ -179,6 +180,12 @@ async def test_tokens_of_a_stream_are_counted_and_its_client_sees_nothing_of_it(
         assert [message["body"] for message in sent[1:-1]] == [*SAID, event([ENDED], system_fingerprint="vllm-1"), DONE]  # none waits
         line = json.loads(log.read_text())
         assert (line["prompt_tokens"], line["completion_tokens"], line["broken_off"]) == (3, 6, False)
+
+
+def test_what_stands_behind_the_usage_stays() -> None:
+    asked_for, after = b'data: {"choices":[{"index":0}]', b',"prompt_token_ids":[1]}\n\n'
+    found = Unasked("vllm-1", ends=True).feed(asked_for + b',"usage":{"prompt_tokens":1,"of":{"them":2}}' + after, last=False)
+    assert found == asked_for + after
 
 
 async def test_who_wants_the_tokens_at_the_end_gets_them_there_only(log: Path) -> None:

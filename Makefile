@@ -35,7 +35,7 @@ $(INSTALLED): pyproject.toml locks/$(SET).txt locks/builtin-model.txt tools/inst
 	@tools/install $(SET)
 	@touch $@
 
-$(INSTALLED_DEV): locks/dev.txt locks/unsloth-cpu.txt $(INSTALLED)
+$(INSTALLED_DEV): locks/dev.txt locks/dev-cpu.txt $(INSTALLED)
 	@tools/install dev
 	@touch $@
 

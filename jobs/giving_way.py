@@ -59,9 +59,10 @@ def wish_of(job: Job) -> Wish | None:
     return None if values is None else Wish(**values)
 
 
-def grant(job: Job) -> None:
-    """The job has done what it was asked."""
-    (job.directory / "wish.json").unlink(missing_ok=True)
+def grant(job: Job, wish: Wish) -> None:
+    """The job has done what it was asked. What somebody has asked since stays."""
+    if wish_of(job) == wish:
+        _forget_wish(job)
 
 
 def rest(job: Job, resting: Resting) -> None:
@@ -80,7 +81,7 @@ def resting(job: Job) -> Resting | None:
 
 def forget(job: Job) -> None:
     """No wish and no rest. For the supervisor, at the beginning and the end."""
-    grant(job)
+    _forget_wish(job)
     (job.directory / "resting.json").unlink(missing_ok=True)
 
 
@@ -94,6 +95,10 @@ def beside_server(spec: Spec) -> BesideServer:
     """What a job does about a server that holds its GPU: what its orders say, else the setting, else it asks."""
     choice = spec.beside_server or _setting()
     return choice if choice in get_args(BesideServer) else ""
+
+
+def _forget_wish(job: Job) -> None:
+    (job.directory / "wish.json").unlink(missing_ok=True)
 
 
 def _setting() -> Any:

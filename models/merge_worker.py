@@ -116,7 +116,7 @@ class _Progress:
         if now - self._told >= _TELL_SECONDS and done:
             self._told = now
             left = (now - self._began) * (self._total - done) / done
-            self._context.phase("merging", done=done, total=self._total, seconds_left=round(left, 1))
+            self._context.phase("merging", done=done, total=self._total, unit="bytes", seconds_left=round(left, 1))
 
 
 if __name__ == "__main__":

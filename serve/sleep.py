@@ -51,7 +51,7 @@ def _wait(job: Job, there: Callable[[State], bool]) -> None:
     while not there(state := job.state()):
         wish = giving_way.wish_of(job)
         if wish is not None and wish.refused:
-            giving_way.grant(job)
+            giving_way.grant(job, wish)
             raise LuthierError("The server does not sleep", wish.refused, "Its log tells more.")
         if not isinstance(state, Running | Asleep) or time.monotonic() > deadline:
             raise LuthierError("The server did not do that", f"{job.id} is {word(state)}.", f"`luthier log {job.id}` tells more.")

@@ -88,7 +88,7 @@ class Sleeper:
         if wish is None or wish.refused:
             return
         if wish.what == "wake" or not _still_wanted(wish):
-            giving_way.grant(self._job)
+            giving_way.grant(self._job, wish)
         elif not self._must_be_quiet(wish) or self._state()["quiet_seconds"] >= QUIET_SECONDS:
             self._sleep(wish)
 
@@ -101,6 +101,8 @@ class Sleeper:
         self._tell(f"The server goes to sleep: {_why(asker)}.", hold=False)
         try:
             self._finish_answers()
+            if self._context.stopping.is_set():  # a stop has its own patience with answers, and nothing to sleep for
+                return
             self._said = self._probe()
             before = self._free()
             sleep_began = time.monotonic()
@@ -112,8 +114,11 @@ class Sleeper:
         self._wakes = Resting(self._slots, freed, "no", wish.by)
         took = round(time.monotonic() - sleep_began, 2)
         self._rest("after runs" if asker is not None else "no")
-        self._look_asleep(None, self._wakes)
-        self._context.event("asleep", by=wish.by, why=_why(asker), seconds=took, freed_bytes=freed)
+        giving_way.grant(self._job, wish)
+        try:
+            self._look_asleep(None, self._wakes)  # whoever is told that it sleeps may ask it at once, and is held
+        finally:
+            self._context.event("asleep", by=wish.by, why=_why(asker), seconds=took, freed_bytes=freed)
 
     def _stay_awake(self, wish: Wish, error: LuthierError) -> None:
         """It cannot sleep. Whoever asked is told; if it lies down after all, it is woken."""
@@ -137,7 +142,8 @@ class Sleeper:
         wanted = bool(self._state()["wanted"]) or (wish is not None and wish.what == "wake")
         if wanted and now.wakes != "first":
             self._rest("first")
-        giving_way.grant(self._job)
+        if wish is not None:
+            giving_way.grant(self._job, wish)
         others = [job for job in slots.taken_by(self._slots) if job.id != self._job.id]
         if others:
             names = " and ".join(f"{job.short_id} ({job.spec.kind})" for job in others)

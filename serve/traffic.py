@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.loaded import lost_folder
-from serve.usage import COUNTED, Unasked, asking, fingerprint_of
+from serve.usage import COUNTED, Tally, Unasked, asking, fingerprint_of, leaves_it_to_clients, tells_each_piece
 
 REQUEST_LOG_VARIABLE = "LUTHIER_REQUEST_LOG"
 LOG_CONTENT_VARIABLE = "LUTHIER_LOG_CONTENT"
@@ -30,7 +29,6 @@ _LONGEST_BODY = 8_000_000  # bytes that are looked at; a longer body passes unre
 _LONGEST_ANSWER = 200_000  # bytes of an answer that are written down, where content is asked for
 _LONGEST_NAME = 100
 _LOG_BYTES = 32_000_000  # then the log begins anew, and one old one is kept
-_USAGE = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,7 +39,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass
 class Passage:
-    """A request on its way. Times are in seconds; tokens are None where the answer does not tell them: it failed, or was broken off."""
+    """A request on its way. Times are in seconds; the tokens are those of the answer as far as it came, None where nothing told them."""
 
     route: str
     began: float = field(default_factory=time.monotonic)
@@ -49,8 +47,9 @@ class Passage:
     stream: bool = False
     status: int = 0
     first: float | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    tokens: Tally = field(default_factory=Tally)
+    told_at_end: bool = False
+    ended: bool = False
     body: Any = None
     answer: bytearray = field(default_factory=bytearray)
 
@@ -59,26 +58,38 @@ class Passage:
         try:
             self.body = json.loads(body)
             self.model, self.stream = str(self.body.get("model") or "")[:_LONGEST_NAME], bool(self.body.get("stream"))
+            answers = self.body.get("n")
+            self.tokens.answers_a_prompt = answers if isinstance(answers, int) and answers > 0 else 1
         except (ValueError, AttributeError, RecursionError):
             self.body = None
 
-    def see(self, message: Message, keep: bool) -> None:
+    @property
+    def broken_off(self) -> bool:
+        """Whether it did not come to its end. An engine that dies ends its streams, too, but without their tokens."""
+        return not self.ended or (self.status == 200 and self.told_at_end and not self.tokens.final)
+
+    def see(self, message: Message) -> None:
         """Take from a part of the answer what may be told of it."""
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-        chunk = message.get("body") or b""
-        if not chunk:
             return
-        self.first = time.monotonic() - self.began if self.first is None else self.first
-        usage = chunk.rfind(b'"usage":')  # a quote inside of what was said would be escaped
-        if usage >= 0:
-            for name, count in _USAGE.findall(chunk, usage):
-                if name in (b"prompt", b"input"):
-                    self.prompt_tokens = int(count)
-                else:
-                    self.completion_tokens = int(count)
-        if keep and len(self.answer) < _LONGEST_ANSWER:
-            self.answer += chunk[: _LONGEST_ANSWER - len(self.answer)]
+        if message["type"] != "http.response.body":
+            return
+        self.ended = not message.get("more_body", False)
+        chunk = message.get("body") or b""
+        if chunk:
+            self.first = time.monotonic() - self.began if self.first is None else self.first
+            self.tokens.see(chunk, self.stream and self.route in COUNTED)
+
+    def keeping(self, send: Send) -> Send:
+        """`send`, of which the beginning of what is sent is kept."""
+
+        async def sent(message: Message) -> None:
+            if len(self.answer) < _LONGEST_ANSWER:
+                self.answer += (message.get("body") or b"")[: _LONGEST_ANSWER - len(self.answer)]
+            await send(message)
+
+        return sent
 
     def line(self, keep: bool) -> bytes:
         told = {
@@ -88,8 +99,9 @@ class Passage:
             "model": self.model if self.status == 200 else "",  # a name that is none may be anything
             "status": self.status,
             "stream": self.stream,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
+            "prompt_tokens": self.tokens.prompt,
+            "completion_tokens": self.tokens.completion,
+            "broken_off": self.broken_off,
             "first": None if self.first is None else round(self.first, 4),
             "seconds": round(time.monotonic() - self.began, 4),
         }
@@ -173,13 +185,17 @@ class Traffic:
         if complete:
             passage.read(body)
         state = scope["app"].state if "app" in scope else None
-        counted = asking(body, passage.body) if complete and passage.route in COUNTED else None
-        if counted is not None:
-            scope, replayed = _with_body(scope, receive, counted)
-            send = _uncounted(send, Unasked(fingerprint_of(state, passage.route)))
+        if self._keep:
+            send = passage.keeping(send)
+        if complete and passage.stream and passage.route in COUNTED and leaves_it_to_clients(state, passage.route):
+            question = asking(body, passage.body, tells_each_piece(state, passage.route, passage.body))
+            passage.told_at_end = question is not None
+            if question is not None and question.body is not None:
+                scope, replayed = _with_body(scope, receive, question.body)
+                send = _uncounted(send, Unasked(fingerprint_of(state, passage.route), question.ends))
 
         async def seen(message: Message) -> None:
-            passage.see(message, self._keep)
+            passage.see(message)
             await send(message)
 
         folder = lost_folder(state, passage.model) if state is not None else ""

@@ -88,6 +88,8 @@ def check() -> None:
                 sys.exit(f"{extra}, Python {python}: not in the lock: {', '.join(strangers)}. `make lock` renews it.")
             beside = f" beside {base}" if extra == "dev" else ""
             print(f"{extra}{beside}, Python {python}: resolves, {len(resolved)} packages", flush=True)
+    if others := sorted(pin for pin in set(read("dev-cpu")) - set(read("gpu")) if not pin.startswith("unsloth")):
+        sys.exit(f"dev-cpu: not the gpu set's versions: {', '.join(others)}.")
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def _reasons(task: Task, chosen: Candidate, combinations: list[Candidate]) -> li
     if not train.micro_batch:
         said.append(_why_micro_batch(chosen, task))
     if train.optimizer == "auto" and chosen.optimizer != "adamw":
-        said.append(f"{chosen.optimizer}: with AdamW's own states nothing fits.")
+        said.append(f"{chosen.optimizer}: with AdamW's own states nothing of {chosen.base_bits} bits fits.")
     setting = task.setting(chosen.base_bits, chosen.gradient_checkpointing, chosen.optimizer, chosen.micro_batch)
     factor, run = task.measured(setting)
     if run:
@@ -188,7 +188,8 @@ def _reasons(task: Task, chosen: Candidate, combinations: list[Candidate]) -> li
 def _why_checkpointing(chosen: Candidate, combinations: list[Candidate], task: Task) -> str:
     if chosen.gradient_checkpointing == "none":
         return "No gradient checkpointing: it fits without, and recomputing takes about 1.4 times as long."
-    free = [one for one in combinations if one.gradient_checkpointing == "none" and one.base_bits == chosen.base_bits]
+    alike = [one for one in combinations if (one.base_bits, one.optimizer) == (chosen.base_bits, chosen.optimizer)]
+    free = [one for one in alike if one.gradient_checkpointing == "none"]
     fitting = [one for one in free if one.fits]
     kind = f'Gradient checkpointing "{chosen.gradient_checkpointing}"'
     if fitting:
@@ -197,10 +198,12 @@ def _why_checkpointing(chosen: Candidate, combinations: list[Candidate], task: T
 
 
 def _why_micro_batch(chosen: Candidate, task: Task) -> str:
-    mean = round(chosen.micro_batch * task.lengths.mean, -2)
+    mean = chosen.micro_batch * task.lengths.mean
     sizes = micro_batches(task.recipe, task.conversations, task.lengths.mean)
-    at_once = f"Micro-batch {chosen.micro_batch}: about {mean:,.0f} tokens at once"
-    if chosen.micro_batch < sizes[-1]:
+    at_once = f"Micro-batch {chosen.micro_batch}: about {round(mean, -2 if mean >= 1000 else 0):,.0f} tokens at once"
+    larger = [size for size in sizes if size > chosen.micro_batch]
+    kind = (chosen.base_bits, chosen.gradient_checkpointing, chosen.optimizer)
+    if any(task.candidate(*kind, size).cost < chosen.cost for size in larger):
         return f"{at_once}, as many as fit."
     if chosen.micro_batch == task.conversations:
         return f"{at_once}, all of a global batch."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.errors import LuthierError
 from jobs.job import Job
-from jobs.state import Asleep, Failed, Lost, Running, Stopped, Stopping
+from jobs.state import Asleep, Done, Failed, Lost, Stopped, Stopping
 from models.registry import resolve
 from serve import launch
 from serve.plan import BASE
@@ -30,18 +30,19 @@ def server_job(run: Job) -> Job:
 
 
 def once_ready(job: Job) -> Server:
-    """The server, once it serves. LuthierError with its reason if it ends first."""
-    while not isinstance(state := job.state(), Running | Asleep):
+    """The server, once it serves, or wakes to. LuthierError with its reason if it ends first."""
+    while True:
+        state = job.state()
         if isinstance(state, Failed):
             raise LuthierError(state.title, state.message, state.hint)
-        if isinstance(state, Stopped | Stopping | Lost):
+        if isinstance(state, Stopped | Stopping | Lost | Done):
             raise LuthierError("The server has ended", f"{job.id} was stopped before it was ready.", "Ask again: it is started anew.")
+        server = next((one for one in running_servers() if one.job.id == job.id), None)
+        if server is not None:
+            if isinstance(state, Asleep):
+                wake(job, wait=False)
+            return server
         time.sleep(_LOOK_SECONDS)
-    if isinstance(state, Asleep):
-        wake(job, wait=False)
-    while (server := next((one for one in running_servers() if one.job.id == job.id), None)) is None:
-        time.sleep(_LOOK_SECONDS)
-    return server
 
 
 def have_it_serve(server: Server, run: Job) -> str:
@@ -62,5 +63,6 @@ def _what(run: Job) -> tuple[str, list[NamedAdapter]]:
         return adapters_of([run])
     if not is_there(run):
         message = f"vLLM cannot load the adapter of {run.id} beside its base: it is to be merged first."
-        raise LuthierError("Not merged yet", message, f"`luthier serve {run.id}` merges and serves it.")
+        hint = f"m on the Models screen merges it; `luthier serve {run.id}` merges and serves it."
+        raise LuthierError("Not merged yet", message, hint)
     return whole, []

@@ -9,11 +9,13 @@ from typing import Literal
 from jobs.errors import LuthierError
 from jobs.events import Follower
 from jobs.job import Job, submit
+from jobs.locks import holder
 from jobs.spec import Spec
 from models.certificate import order_for as certificate_of
 from models.merge.companions import read_object
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
+from models.merge.room import LOCK, check_room, free_bytes, partial_directory
 
 _DATED, _UNIQUE = len("20261122-1530-"), len("-7f3a")  # what a run's id has around its name
 _GPU_BYTES = 2 << 30  # what the arithmetic takes of a GPU, its libraries included
@@ -47,14 +49,22 @@ class MergeSettings:
         return ["base", "dequantised"] if self.into == "closer" else [self.into]
 
 
-def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
-    """Check what can be checked from headers, and start the job. LuthierError for what cannot be merged, or if `out` is taken.
+@dataclass(frozen=True)
+class Outlook:
+    """What a merge will take, in bytes: of the model that it leaves, of everything while it is made, and what is free there."""
 
-    `run` is the one that the adapter is of: if it is a run that is certified, it is certified anew once the merge is done.
-    """
+    model: int
+    at_once: int
+    free: int
+
+
+def check_merge(settings: MergeSettings) -> Outlook:
+    """Check what can be checked from headers. LuthierError for what cannot be merged, or has no room, or if `out` is taken."""
     out = Path(settings.out)
     if out.exists() and not settings.replace:
         raise LuthierError("There is something already", f"{out} exists.", "Give another name or --out, or --force to replace it.")
+    if holder(partial_directory(out) / LOCK) is not None:
+        raise LuthierError("Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it.")
     if settings.dtype is not None and settings.dtype not in DTYPES:
         raise LuthierError("No such type", f"{settings.dtype!r} is none of {', '.join(DTYPES)}.", "Leave it out to keep the base's.")
     bits = read_object(Path(settings.adapter) / "card.json").get("base_bits", 4)
@@ -66,11 +76,20 @@ def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
         raise LuthierError(
             "Nothing to measure on", f"There are no held-out turns{f' at {settings.samples}' if settings.samples else ''}.", hint
         )
-    for into in settings.ways:
-        plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype)
+    sizes = [
+        plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype).written_bytes for into in settings.ways
+    ]
+    check_room(out, sum(sizes))
+    return Outlook(max(sizes), sum(sizes), free_bytes(out))
+
+
+def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
+    """Check it, and start the job. `run` is the one that the adapter is of: if it is a run that is certified, it is certified anew once the
+    merge is done."""
+    check_merge(settings)
     slots = ["gpu"] if settings.device == "cuda" else []
     gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
-    name = settings.run[_DATED:-_UNIQUE] if settings.run else out.name
+    name = settings.run[_DATED:-_UNIQUE] if settings.run else Path(settings.out).name
     then = [certificate_of(run)] if run is not None and run.spec.then else []
     return submit(Spec("merge", f"merge-{name}", "models.merge_worker", asdict(settings), slots, gpu_bytes, then=then, grace_seconds=30.0))
 

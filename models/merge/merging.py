@@ -19,15 +19,8 @@ from models.hashing import file_hash, file_hashes
 from models.merge.companions import check_vocabulary, copy_companions, read_object, write_config, write_index, write_stops
 from models.merge.plan import MergePlan
 from models.merge.receipt import Receipt, Source, write
+from models.merge.room import LOCK, check_room, partial_directory
 from models.merge.stream import Stream, Written
-
-_LOCK = ".lock"
-_SPARE = 64 << 20  # bytes beside the weights: tokenizer and receipt
-
-
-def partial_directory(out: Path) -> Path:
-    """Where a merge into `out` is made. What a killed one left there, the next one clears away."""
-    return out.with_name(f".{out.name}.merging")
 
 
 def merge(
@@ -56,12 +49,12 @@ def merge(
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_directory(out)
     partial.mkdir(exist_ok=True)
-    lock = Lock(partial / _LOCK)
+    lock = Lock(partial / LOCK)
     if not lock.acquire():
         raise LuthierError("Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it.")
     try:
         _empty(partial)
-        _check_space(out.parent, plan.written_bytes)
+        check_room(out, plan.written_bytes)
         copy_companions(plan.base, plan.adapter.directory, partial)
         check_vocabulary(plan, partial)
         written = Stream(plan, partial, device, progress, stopping, workers).run()
@@ -71,8 +64,8 @@ def merge(
         _write_card(plan, partial, name or out.name, run)
         receipt = _receipt(plan, partial, written, stop_ids, device, run, started)
         write(partial, receipt)
-        flush_folder(partial, _LOCK)
-        (partial / _LOCK).unlink()
+        flush_folder(partial, LOCK)
+        (partial / LOCK).unlink()
         put_in_place(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,16 +78,8 @@ def merge(
 def _empty(partial: Path) -> None:
     """Clear away what a merge that was killed has left."""
     for path in partial.iterdir():
-        if path.name != _LOCK:
+        if path.name != LOCK:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _check_space(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size + _SPARE:
-        needed, there = (size + _SPARE) / 1e9, free / 1e9
-        message = f"The merged model takes {needed:.1f} GB, {folder} has {there:.1f} GB free."
-        raise LuthierError("Too little disk space", message, "Free some, or give a folder on another disk with --out.")
 
 
 def _write_card(plan: MergePlan, folder: Path, name: str, run: str | None) -> None:
@@ -106,7 +91,7 @@ def _write_card(plan: MergePlan, folder: Path, name: str, run: str | None) -> No
 
 
 def _receipt(plan: MergePlan, folder: Path, written: Written, stop_ids: list[int], device: str, run: str | None, started: float) -> Receipt:
-    beside = {name: found for name, found in file_hashes(folder).items() if name not in written.files and name != _LOCK}
+    beside = {name: found for name, found in file_hashes(folder).items() if name not in written.files and name != LOCK}
     base_beside = file_hashes(plan.base, "*.json", "*.jinja", "tokenizer.model")
     adapter = {name: file_hash(plan.adapter.directory / name) for name in ("adapter_config.json", "adapter_model.safetensors")}
     changes = [record.largest_change for record in written.tensors if record.largest_change is not None]

@@ -131,6 +131,19 @@ def test_one_that_does_not_sleep_is_named_with_its_reason(machine: Machine) -> N
     assert [event["kind"] for event in events(run)].count("asked_to_sleep") == 1
 
 
+def test_what_was_asked_meanwhile_is_not_taken_for_done(machine: Machine) -> None:
+    machine.has(79_000)
+    server = serving("gpu")
+    giving_way.ask(server, Wish("rest", "a-run"))
+    done = giving_way.wish_of(server)
+    assert done is not None
+    giving_way.ask(server, Wish("wake"))
+    giving_way.grant(server, done)
+    assert giving_way.wish_of(server) == Wish("wake")
+    giving_way.grant(server, Wish("wake"))
+    assert giving_way.wish_of(server) is None
+
+
 def test_a_new_attempt_begins_without_what_was_asked_of_the_last(machine: Machine) -> None:
     machine.has(79_000)
     server = serving("gpu")

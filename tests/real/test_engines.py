@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "d
 def unsloth(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Workers with Unsloth, on the same model and data."""
     if find_spec("unsloth") is None:
-        pytest.skip("unsloth is not installed: locks/unsloth-cpu.txt")
+        pytest.skip("unsloth is not installed: locks/dev-cpu.txt")
     made = Forks(tmp_path_factory.mktemp("unsloth"), "unsloth")
     made.model, made.data = forks.model, forks.data
     yield made

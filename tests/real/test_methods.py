@@ -70,8 +70,6 @@ def wide_base(forks: Forks) -> Path:
 def test_stopped_and_resumed_it_is_the_same_and_merged_it_is_what_was_trained(
     forks: Forks, plain_base: Path, wide_base: Path, name: str, tmp_path: Path
 ) -> None:
-    if "bits" in name:
-        pytest.importorskip("bitsandbytes")
     base = plain_base if "tokens" in METHODS[name] else wide_base if "bits" in name else forks.model
     settings = {**SHORT, "sections": METHODS[name], "model": base}
     calm, stopped = forks.make(**settings), forks.make(**settings)

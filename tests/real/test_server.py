@@ -19,6 +19,7 @@ import pytest
 
 from bench.load import judged, load, usage
 from jobs.errors import LuthierError
+from models.adapters import MustBeMerged
 from serve.client import (
     Delta,
     Finished,
@@ -211,8 +212,8 @@ def test_openai_client_gets_logprobs_several_answers_stops_and_seeds(server: Ser
     sampled = {**asked, "temperature": 1.5, "max_tokens": 20}
     first, again, other = (chats.create(**sampled, seed=seed).choices[0].message.content for seed in (7, 7, 8))
     assert first == again != other
-    usage = [chunk.usage for chunk in chats.create(**asked, stream=True, stream_options={"include_usage": True}) if chunk.usage]
-    assert usage[-1].completion_tokens <= 12
+    usage = [chunk.usage for chunk in chats.create(**asked, stream=True, stream_options={"include_usage": True})]
+    assert not any(usage[:-1]) and usage[-1].completion_tokens <= 12
 
 
 def test_openai_client_completes(server: Server) -> None:
@@ -305,18 +306,27 @@ def test_base_is_base_beside_tuned_models_in_every_slot(server: Server, random_a
             asyncio.run(unload_adapter(server.control_endpoint, name))
 
 
-def test_closing_the_stream_cancels_the_request(server: Server) -> None:
-    async def hang_up() -> None:
+def test_closing_the_stream_cancels_the_request_and_what_came_is_counted(server: Server) -> None:
+    async def hang_up() -> int:
+        pieces = 0
         stream = stream_chat(server.endpoint, "noisy", QUESTION, Sampling(temperature=1.0, max_tokens=3000))
         async for _ in stream:
-            break
+            pieces += 1
+            if pieces == 5:
+                break
         await stream.aclose()
+        return pieces
 
-    asyncio.run(hang_up())
+    logged(server, 0)
+    pieces = asyncio.run(hang_up())
     deadline = time.monotonic() + 5
     while running(server) > 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    (line,) = logged(server, 1)
+    prompt = asyncio.run(tokenize(server.endpoint, {"model": "noisy", "messages": QUESTION}))
+    assert line["broken_off"] and line["prompt_tokens"] == len(prompt)
+    assert pieces <= line["completion_tokens"] < 100
 
 
 def running(server: Server) -> float:
@@ -380,6 +390,19 @@ def test_adapters_that_do_not_fit_are_refused(server: Server, builtin_model: Pat
     with pytest.raises(LuthierError, match="No adapter found"):
         asyncio.run(load_adapter(server.control_endpoint, "absent", tmp_path / "absent"))
     assert "Paris" in asyncio.run(ask(server, "base"))[0]
+
+
+def test_dora_is_refused_by_vllm_and_before_by_luthier(server: Server, random_adapter: Path, tmp_path: Path) -> None:
+    """If a vLLM takes it one day, models.adapters need not refuse it any more."""
+    dora = tmp_path / "dora"
+    shutil.copytree(random_adapter, dora)
+    config = json.loads((dora / "adapter_config.json").read_text())
+    (dora / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    with pytest.raises(LuthierError, match="does not yet support DoRA"):
+        asyncio.run(load_adapter(server.control_endpoint, "dora", dora))
+    with pytest.raises(MustBeMerged, match="use_dora"):
+        attach(server, "dora", dora)
+    assert "dora" not in asyncio.run(list_models(server.endpoint))
 
 
 def test_second_server_needs_a_port_of_its_own(server: Server) -> None:

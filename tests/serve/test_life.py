@@ -235,9 +235,26 @@ def test_requests_are_logged_with_counts(start: Starter, content: bool) -> None:
     assert path.stat().st_mode & 0o077 == 0
     assert ("hello there" in path.read_text()) == content
     assert content or set(answered) == {
-        *("t", "kind", "route", "model", "status", "stream", "prompt_tokens", "completion_tokens", "first", "seconds")
+        *("t", "kind", "route", "model", "status", "stream", "prompt_tokens", "completion_tokens", "broken_off", "first", "seconds")
     }
     assert "hello there" not in server.job.log_path.read_text()
+
+
+def test_an_answer_that_its_reader_breaks_off_is_counted_as_far_as_it_came(start: Starter) -> None:
+    server = start()
+    path = server.job.directory / "requests.jsonl"
+
+    async def hang_up() -> None:
+        pieces = stream_chat(server.endpoint, "base", [{"role": "user", "content": "hello there"}], Sampling(max_tokens=2000))
+        for _ in range(5):
+            await anext(pieces)
+        await pieces.aclose()
+
+    asyncio.run(hang_up())
+    until(lambda: path.exists() and path.read_text().endswith("\n"), server.job)
+    line = json.loads(path.read_text())
+    assert (line["prompt_tokens"], line["broken_off"]) == (4, True)
+    assert 5 <= line["completion_tokens"] < 200
 
 
 def test_the_fake_is_found_as_the_real_one_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job
 from jobs.spec import Spec
-from jobs.state import Asleep, Running
+from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped
+from models.merge.launch import MergeSettings
 from serve.planning import ServeOptions
 from serve.servers import Server, running_servers
 from tests.jobs.acting import end_everything, in_state
@@ -78,6 +79,16 @@ def test_one_that_ends_before_it_is_ready_says_why(start: Starter, base: Path, m
         once_ready(found.job)
 
 
+@pytest.mark.parametrize("end", [Stopped(1.0), Lost(1.0), Done(1.0, {}), Failed(1.0, 1, "The server has ended", "", "")])
+def test_one_that_ends_as_it_becomes_ready_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, end: State) -> None:
+    states: list[State] = [Running(0.0), end]
+    monkeypatch.setattr("tui.quick_chat.running_servers", lambda: [])
+    monkeypatch.setattr(Job, "state", lambda job: states.pop(0))
+    with pytest.raises(LuthierError) as told:
+        once_ready(Job(Path("/nowhere")))
+    assert told.value.title == "The server has ended" and states == []
+
+
 def test_one_that_sleeps_is_woken_for_it(server: Server, base: Path) -> None:
     assert CliRunner().invoke(commands.server, ["sleep"]).exit_code == 0
     assert isinstance(server.job.state(), Asleep)
@@ -129,12 +140,14 @@ def test_without_a_terminal_train_says_how_to_answer(
     assert "holds the GPU that steps waits for." in told and "--server sleep|share|wait" in told
 
 
+@pytest.mark.parametrize("dora", [False, True])
 def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
-    start: Starter, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Starter, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dora: bool
 ) -> None:
+    """With DoRA, which vLLM takes no adapter of, there is no server before; the run is merged, and served by one of its own."""
     monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{CHECKOUT}:{CHECKOUT / 'tests' / 'fakes'}")
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(f"name = 'captain'\nmodel = '{base}'\ndata = ['data.jsonl']\n")
+    recipe.write_text(f"name = 'captain'\nmodel = '{base}'\ndata = ['data.jsonl']\n{'lora.dora = true' if dora else ''}\n")
     servers_before: list[str] = []
 
     def train_it(sweep: Sweep) -> list[Job]:
@@ -142,16 +155,26 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
         settings = {"conduct": "well", "sweep": {}, "model": str(base), "model_directory": str(base)}
         run = jobs.create(Spec("run", "captain", "fake_worker", settings=settings))
         write_adapter(run.directory / "adapter")
+        if dora:
+            (run.directory / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "use_dora": true}')
         jobs.start(run)
         return [run]
 
+    def merge_it(settings: MergeSettings, of: Job) -> Job:
+        shutil.copytree(settings.base, settings.out)
+        return jobs.submit(Spec("merge", "merge-captain", "fake_worker", settings={"conduct": "well"}))
+
+    monkeypatch.setattr("tui.commands.serve.start_merge", merge_it)
     monkeypatch.setattr("tui.commands.train.start_sweep", train_it)
     answer = CliRunner().invoke(train_command, [str(recipe), "--then", "chat"])
     try:
         assert answer.exit_code == 0, answer.output + repr(answer.exception)
         (server,) = running_servers()
-        assert servers_before == [server.job.id] and f"captain answers at {server.base_url}/v1" in " ".join(answer.output.split())
-        assert asyncio.run(say(server, "captain")).startswith("captain says")
+        assert servers_before == ([] if dora else [server.job.id])
+        assert server.plan.base.name == ("merged" if dora else "tiny")
+        assert f"captain answers at {server.base_url}/v1{' as base' if dora else ''}" in " ".join(answer.output.split())
+        name = "base" if dora else "captain"
+        assert asyncio.run(say(server, name)).startswith(f"{name} says")
     finally:
         for job in jobs.all_jobs("server"):
             end_everything(job)

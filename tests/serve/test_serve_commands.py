@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from jobs.spec import Spec
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.merge.launch import MergeSettings
 from serve import launch
+from serve.ports import free_port
 from tests.serve.conftest import write_adapter
 from tests.serve.test_life import Starter, start
 from trainer.launch import adapter_directory
 from tui.commands import serve as serve_command
 from tui.commands.adapters import server
+from tui.commands.compare import compare
 from tui.commands.serve import serve
 from tui.run_adapters import loadable
+from tui.serving import adapters_of, add_adapters
 
 pytestmark = pytest.mark.timeout(90)
 __all__ = ["start"]
@@ -99,6 +103,36 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(base: Path, monkeypa
     assert told("serve", other.id, "--plan")["base"] == str(other.directory / "model")
     with pytest.raises(LuthierError, match="has trained every weight"):
         adapter_directory(other)
+
+
+def test_an_adapter_with_dora_reaches_vllm_on_no_path(start: Starter, base: Path, tmp_path: Path) -> None:
+    """vLLM 0.26 and 0.32 refuse it at its first request; `luthier serve RUN` and the chat's key merge it or say so, see there."""
+    run = a_run(base, 20)
+    for folder in (run.directory / "adapter", run.directory / "checkpoints" / "step-000020"):
+        config = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    running = start()
+    (tmp_path / "questions.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n')
+    whole, checkpoint = loadable(running)
+    paths: dict[str, Callable[[], object]] = {
+        "the Serve screen and the chat's picker": lambda: launch.attach(running, whole.name, whole.path),
+        "a checkpoint there": lambda: launch.attach(running, checkpoint.name, checkpoint.path),
+        "the form, a server of its base runs": lambda: add_adapters(running, adapters_of([run])[1]),
+        "the form, none runs": lambda: launch.serve(base, adapters_of([run])[1], port=free_port("127.0.0.1")),
+        "load": lambda: raised(called("load", run.id)),
+        "serve RUN@STEP": lambda: raised(called("serve", f"{run.id}@20")),
+        "serve --adapter": lambda: raised(called("serve", "--model", str(base), "--adapter", f"x={whole.path}", "--port", "1234")),
+        "compare": lambda: raised(CliRunner().invoke(compare, [run.id, "--prompts", str(tmp_path / "questions.jsonl")])),
+    }
+    for path, take in paths.items():
+        with pytest.raises(MustBeMerged, match="use_dora") as refused:
+            take()
+        assert "`luthier serve RUN` merges" in refused.value.hint, path
+    assert all(model.kind == "base" for model in running.refreshed().models) and all_jobs("server") == [running.job]
+
+
+def raised(answer: Result) -> None:
+    raise answer.exception or AssertionError(answer.output)
 
 
 def test_an_answer_s_end_that_the_base_does_not_know_needs_a_merge(base: Path) -> None:

@@ -108,6 +108,19 @@ def test_an_answer_is_finished_first(server: Server) -> None:
     assert len(asyncio.run(talk()).split()) == 200
 
 
+def test_a_stop_while_answers_are_finished_lets_them_finish(server: Server) -> None:
+    async def talk() -> str:
+        long = asyncio.create_task(say(server, "base", 300))
+        await asyncio.sleep(0.4)
+        giving_way.ask(server.job, giving_way.Wish("rest"))
+        await asyncio.to_thread(wait_for, lambda: told(server))
+        assert jobs.stop(server.job)
+        return await long
+
+    assert len(asyncio.run(talk()).split()) == 300
+    assert jobs.wait(server.job, 25) and "asleep" not in kinds(server.job)
+
+
 def test_who_asks_a_server_that_somebody_put_to_sleep_waits_for_it_to_wake(server: Server) -> None:
     put_to_sleep(server.job)
     wait_for(lambda: has_gpu() == [])

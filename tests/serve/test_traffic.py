@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 
 from serve import traffic
 from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE, Gate, Passage, Traffic
+from serve.usage import Unasked
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 
 async def test_one_alone_waits_for_those_inside_and_goes_before_those_after() -> None:
@@ -84,8 +88,10 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "requests.jsonl"
 
 
-async def asked(pieces: list[bytes], answer: list[bytes], kind: bytes = b"application/json") -> tuple[bytes, list[Any]]:
-    """The body that the application received, and what was sent back."""
+async def asked(
+    pieces: list[bytes], answer: list[bytes], kind: bytes = b"application/json", broken: bool = False, route: str = CHAT, **serving: Any
+) -> tuple[bytes, list[Any]]:
+    """The body that the application received, and what was sent back. `broken`: the client goes before the end, as Starlette tells it."""
     incoming = [{"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1} for index, piece in enumerate(pieces)]
     received, sent = [], []
 
@@ -97,7 +103,9 @@ async def asked(pieces: list[bytes], answer: list[bytes], kind: bytes = b"applic
             more = message["more_body"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
         for index, chunk in enumerate(answer):
-            await send({"type": "http.response.body", "body": chunk, "more_body": index < len(answer) - 1})
+            await send({"type": "http.response.body", "body": chunk, "more_body": broken or index < len(answer) - 1})
+        if broken:
+            raise asyncio.CancelledError
 
     async def receive() -> Any:
         return incoming.pop(0)
@@ -105,16 +113,16 @@ async def asked(pieces: list[bytes], answer: list[bytes], kind: bytes = b"applic
     async def send(message: Any) -> None:
         sent.append(message)
 
-    state = SimpleNamespace(
-        openai_serving_models=SimpleNamespace(lora_requests={}), openai_serving_chat=SimpleNamespace(system_fingerprint="vllm-1")
-    )
-    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "app": SimpleNamespace(state=state)}
-    await Traffic(application)(scope, receive, send)
+    chat = SimpleNamespace(system_fingerprint="vllm-1", **serving)
+    state = SimpleNamespace(openai_serving_models=SimpleNamespace(lora_requests={}), openai_serving_chat=chat)
+    scope = {"type": "http", "method": "POST", "path": route, "app": SimpleNamespace(state=state)}
+    with pytest.raises(asyncio.CancelledError) if broken else contextlib.nullcontext():
+        await Traffic(application)(scope, receive, send)
     return b"".join(received), sent
 
 
 async def test_a_body_in_pieces_goes_on_as_it_came(log: Path) -> None:
-    asked_for = {"stream": True, "stream_options": {"include_usage": True}}
+    asked_for = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
     body = json.dumps({"model": "base", **asked_for, "messages": [{"role": "user", "content": '"usage": {"prompt_tokens": 99}'}]}).encode()
     answer = [b'data: {"choices": []}\n\n', b'data: {"usage":{"prompt_tokens":3,"total_tokens":9,"completion_tokens":6}}\n\n', b""]
     received, sent = await asked([body[:10], body[10:50], body[50:]], answer)
@@ -128,51 +136,148 @@ def event(choices: list[Any], **more: Any) -> bytes:
     return b"data: " + json.dumps({"id": "x", "choices": choices, **more}, separators=(",", ":")).encode() + b"\n\n"
 
 
-SAID = [
-    event([{"index": 0, "delta": {"content": text}, "finish_reason": None}])
-    for text in ("Ahoy", '{"choices":[],"usage":{"prompt_tokens":1}}', "\n\ndata: ")
-]
+TEXTS = ("Ahoy", '{"choices":[],"usage":{"prompt_tokens":1}}', "\n\ndata: ", ',"usage":{"completion_tokens":99}')
+SAID = [event([{"index": 0, "delta": {"content": text}, "finish_reason": None}]) for text in TEXTS]
 ENDED = {"index": 0, "delta": {"content": '"finish_reason":"x"'}, "finish_reason": "stop"}
 USAGE = event([], usage={"prompt_tokens": 3, "total_tokens": 9, "completion_tokens": 6}, system_fingerprint="vllm-1")
 DONE = b"data: [DONE]\n\n"
 
 
+def told(event: bytes, completion: int, prompt: int = 3) -> bytes:
+    """The event as vLLM sends it to who asks for continuous usage, in 0.32's form with a reasoning parser."""
+    chunk = json.loads(event[6:])
+    usage = {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
+    details = {"completion_tokens_details": {"reasoning_tokens": 0}}
+    return b"data: " + json.dumps({**chunk, "usage": {**usage, **details}}, separators=(",", ":")).encode() + b"\n\n"
+
+
+TOLD = [told(one, 1 + place) for place, one in enumerate(SAID)]
+
+
 @pytest.mark.parametrize(
-    "options", ["", '"stream_options": null, ', '"stream_options": {"include_usage": false, "continuous_usage_stats": true}, ']
+    "options",
+    [
+        *("", '"stream_options": null, ', '"stream_options": {}, '),
+        '"stream_options": {"include_usage": false, "continuous_usage_stats": true, "include_obfuscation": false}, ',
+    ],
 )
 @pytest.mark.parametrize("cut", [0, 1, 9, 40, 500])
 async def test_tokens_of_a_stream_are_counted_and_its_client_sees_nothing_of_it(log: Path, options: str, cut: int) -> None:
     """However the events are cut into messages, the client gets what vLLM sends to who asks for no usage."""
     body = b' {%b"stream": true, "model": "base", "seed": 12345678901234567890, "messages": []}\n' % options.encode()
-    whole = b"".join([*SAID, event([ENDED]), USAGE, DONE])
-    pieces = [whole[:cut], whole[cut : 3 * cut], whole[3 * cut :], b""] if cut else [*SAID, event([ENDED]), USAGE, DONE, b""]
+    all_of_it = [*TOLD, told(event([ENDED]), 6), USAGE, DONE]
+    whole = b"".join(all_of_it)
+    pieces = [whole[:cut], whole[cut : 3 * cut], whole[3 * cut :], b""] if cut else [*all_of_it, b""]
     received, sent = await asked([body], pieces, b"text/event-stream; charset=utf-8")
-    assert json.loads(received) == {**json.loads(body), "stream_options": {"include_usage": True}}
+    request = json.loads(body)
+    wanted = {**(request.get("stream_options") or {}), "include_usage": True, "continuous_usage_stats": True}
+    assert json.loads(received) == {**request, "stream_options": wanted}
     assert received.startswith(body.strip()[:-1])
-    told = b"".join(message.get("body", b"") for message in sent)
-    assert told == b"".join([*SAID, event([ENDED], system_fingerprint="vllm-1"), DONE])
+    shown = b"".join(message.get("body", b"") for message in sent)
+    assert shown == b"".join([*SAID, event([ENDED], system_fingerprint="vllm-1"), DONE])
     assert not sent[-1].get("more_body", False)
     if not cut:
         assert [message["body"] for message in sent[1:-1]] == [*SAID, event([ENDED], system_fingerprint="vllm-1"), DONE]  # none waits
         line = json.loads(log.read_text())
-        assert (line["prompt_tokens"], line["completion_tokens"]) == (3, 6)
+        assert (line["prompt_tokens"], line["completion_tokens"], line["broken_off"]) == (3, 6, False)
+
+
+def test_what_stands_behind_the_usage_stays() -> None:
+    asked_for, after = b'data: {"choices":[{"index":0}]', b',"prompt_token_ids":[1]}\n\n'
+    found = Unasked("vllm-1", ends=True).feed(asked_for + b',"usage":{"prompt_tokens":1,"of":{"them":2}}' + after, last=False)
+    assert found == asked_for + after
+
+
+async def test_who_wants_the_tokens_at_the_end_gets_them_there_only(log: Path) -> None:
+    body = b'{"model": "base", "stream": true, "stream_options": {"include_usage": true}}'
+    received, sent = await asked([body], [*TOLD, told(event([ENDED]), 6), USAGE, DONE, b""], b"text/event-stream")
+    assert json.loads(received)["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    assert [message["body"] for message in sent[1:-1]] == [*SAID, event([ENDED]), USAGE, DONE]
+    assert json.loads(log.read_text())["broken_off"] is False
+
+
+@pytest.mark.parametrize("options", ["", ', "stream_options": {"include_usage": true}'])
+async def test_an_answer_that_is_broken_off_is_counted_as_far_as_it_came(log: Path, options: str) -> None:
+    body = b'{"model": "base", "stream": true%b}' % options.encode()
+    _, sent = await asked([body], TOLD, b"text/event-stream", broken=True)
+    assert [message["body"] for message in sent[1:]] == SAID
+    line = json.loads(log.read_text())
+    assert (line["prompt_tokens"], line["completion_tokens"], line["broken_off"]) == (3, 4, True)
+
+
+async def test_the_answers_of_several_prompts_are_counted_together(log: Path) -> None:
+    """Two prompts of 3 and 5 tokens, two answers of each, of which one has not begun."""
+    came = [(0, 1, 3), (2, 1, 5), (0, 2, 3), (3, 7, 5)]
+    pieces = [told(event([{"index": index, "text": "x", "finish_reason": None}]), written, read) for index, written, read in came]
+    body = b'{"model": "base", "stream": true, "n": 2, "prompt": ["a", "b"]}'
+    await asked([body], pieces, b"text/event-stream", broken=True, route=COMPLETIONS)
+    line = json.loads(log.read_text())
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (8, 10)
+
+
+async def test_an_engine_that_dies_in_mid_answer_has_broken_it_off(log: Path) -> None:
+    """vLLM then ends the stream as others end."""
+    await asked([b'{"model": "base", "stream": true}'], [*TOLD, b'data: {"error":{"code":500}}\n\n', DONE, b""], b"text/event-stream")
+    line = json.loads(log.read_text())
+    assert (line["completion_tokens"], line["broken_off"]) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [(b'{"model": "base"}', b"application/json"), (b'{"model": "base", "stream": true}', b"text/event-stream")]
+)
+async def test_what_is_broken_off_before_anything_was_told_is_not_guessed(log: Path, body: bytes, kind: bytes) -> None:
+    await asked([body], [], kind, broken=True)
+    line = json.loads(log.read_text())
+    assert (line["prompt_tokens"], line["completion_tokens"], line["broken_off"]) == (None, None, True)
+
+
+@pytest.mark.parametrize(
+    ("longest", "each"),
+    [("", False), (', "max_tokens": 4097', False), (', "max_tokens": 4096', True), (', "max_completion_tokens": 9', True)],
+)
+@pytest.mark.parametrize("ends", [False, True])
+async def test_long_reasoned_answers_are_counted_at_their_end_only(log: Path, longest: str, each: bool, ends: bool) -> None:
+    """vLLM 0.32 would count the reasoning of the whole answer anew with each token."""
+    options = ', "stream_options": {"include_usage": true}' if ends else ""
+    body = b'{"model": "base", "stream": true%b}' % (longest + options).encode()
+    pieces = [*SAID, event([ENDED]), USAGE, DONE, b""]
+    received, _ = await asked([body], pieces, b"text/event-stream", _include_reasoning_tokens_details=True)
+    assert received == body if ends and not each else json.loads(received)["stream_options"]["continuous_usage_stats"] is each
+    line = json.loads(log.read_text())
+    assert (line["completion_tokens"], line["broken_off"]) == (6, False)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"model": "base", "stream": true, "stream_options": {"include_usage": true}}',
+        b'{"model": "base", "stream": true, "stream_options": {"include_usage": true, "continuous_usage_stats": true}}',
         b'{"model": "base", "stream": true, "stream_options": "x"}',
+        b'{"model": "base", "stream": true, "stream_options": {"include_usage": "yes"}}',
         b'{"model": "base", "stream": "true"}',
         b'{"model": "base"}',
         '{"model": "base", "stream": true}'.encode("utf-16"),
     ],
 )
 async def test_who_asks_himself_or_wants_no_stream_gets_all_as_it_is(log: Path, body: bytes) -> None:
-    answer = [*SAID, event([ENDED]), USAGE, DONE, b""]
+    answer = [*TOLD, event([ENDED]), USAGE, DONE, b""]
     received, sent = await asked([body], answer, b"text/event-stream")
     assert received == body
     assert [message.get("body") for message in sent[1:]] == answer
+    assert json.loads(log.read_text())["broken_off"] is False
+
+
+async def test_a_server_that_was_told_to_tell_everybody_does(log: Path) -> None:
+    """vLLM's own flag, --enable-force-include-usage."""
+    body, answer = b'{"model": "base", "stream": true}', [*TOLD, USAGE, DONE, b""]
+    received, sent = await asked([body], answer, b"text/event-stream", enable_force_include_usage=True)
+    assert (received, [message["body"] for message in sent[1:]]) == (body, answer)
+    assert json.loads(log.read_text())["completion_tokens"] == 6
+
+
+async def test_what_is_kept_of_an_answer_is_what_its_client_saw(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LOG_CONTENT_VARIABLE, "1")
+    _, sent = await asked([b'{"model": "base", "stream": true}'], [*TOLD, USAGE, DONE, b""], b"text/event-stream")
+    assert json.loads(log.read_text())["answer"] == b"".join(message["body"] for message in sent[1:]).decode()
 
 
 async def test_an_error_answer_to_a_counted_stream_goes_on_as_it_is(log: Path) -> None:

@@ -107,6 +107,21 @@ def test_full_fine_tuning_has_32_bits_and_gives_up_states_before_it_gives_up(eig
     assert chosen(eight, 120, full, engine="trl").chosen.optimizer == "adamw_8bit"
 
 
+def test_reasons_speak_of_what_was_chosen(eight: ModelShape) -> None:
+    """Where fewer states would fit without recomputing, and where padding makes larger batches slower though they fit."""
+    full = recipe(method="full", micro_batch=1)
+    between = next(choice for size in range(100, 260, 2) if (choice := chosen(eight, size, full, engine="trl")).chosen.optimizer == "adamw")
+    assert between.chosen.gradient_checkpointing == "standard"
+    (why,) = (reason for reason in between.reasons if "checkpointing" in reason)
+    assert "without it" in why and "are needed at least" in why
+    padded = chosen(eight, H200 / 1e9, lengths=Lengths(1000.0, 9000, 2500.0), padding_free=False)
+    sizes = auto.micro_batches(recipe(), recipe().train.global_batch, 1000.0)
+    assert padded.chosen.micro_batch < sizes[-1]
+    assert any("more would be no quicker" in reason for reason in padded.reasons)
+    tiny = chosen(eight, H200 / 1e9, recipe(micro_batch=0, global_batch=1), lengths=Lengths(30.0, 40))
+    assert any("about 30 tokens at once" in reason for reason in tiny.reasons)
+
+
 def test_trl_has_no_checkpointing_of_unsloth(eight: ModelShape) -> None:
     assert {one.gradient_checkpointing for one in chosen(eight, 80, engine="trl").tried} == {"none", "standard"}
 

@@ -105,6 +105,7 @@ def test_adapters_of_chosen_layers(eight: ModelShape) -> None:
     some = predict(eight, flat(2048, engine="trl", targets=("q_proj", "v_proj")))
     assert some.adapter == 4 * 16 * 32 * (4096 + 4096 + 4096 + 1024)
     assert some.activations < predict(eight, flat(2048, engine="trl")).activations
+    assert predict(eight, flat(2048, engine="trl", targets=("layers.1.self_attn.q_proj", "self_attn.v_proj"))) == some
 
 
 def test_a_mixture_of_experts_keeps_what_is_active(tmp_path: Path) -> None:
@@ -113,6 +114,14 @@ def test_a_mixture_of_experts_keeps_what_is_active(tmp_path: Path) -> None:
     config |= {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512}
     (folder / "config.json").write_bytes(msgspec.json.encode(config))
     assert shape_of(folder).inner == 1024
+
+
+def test_widths_that_differ_from_layer_to_layer(tmp_path: Path) -> None:
+    """As Gemma 3n says them, whose text has a config of its own."""
+    folder = llama(tmp_path / "model", "135m")
+    config = msgspec.json.decode((folder / "config.json").read_bytes())
+    (folder / "config.json").write_bytes(msgspec.json.encode({**config, "text_config": None, "intermediate_size": [512, 1536, 1024]}))
+    assert shape_of(folder).inner == 1536
 
 
 def test_a_model_of_another_kind_has_no_shape(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -150,7 +151,6 @@ class Served:
         path.write_text(json.dumps(told))
 
     def _job(self, run: Job) -> Job:
-        assert run.spec.name == "captain"
         return self.job
 
     def _once_ready(self, job: Job) -> Server:
@@ -179,6 +179,41 @@ async def test_one_key_leads_from_a_run_to_its_chat(made: dict[str, Job], monkey
         await until(pilot, lambda: screen.awaited is None and screen.session.panes[1].speaker is not None)
         assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == ["base", "captain"]
         assert app.focused is screen.prompt
+
+
+async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of the first may be ready long after the second's; or may never be."""
+    served = Served(made, monkeypatch)
+    at_once = served.job
+    slow = folders.make_job("slow", 30, age=20, kind="server")
+    names = {"first-try": slow, "captain": at_once}
+    gate = threading.Event()
+    left: list[str] = []
+
+    def once_ready(job: Job) -> Server:
+        if job.id == slow.id:
+            assert gate.wait(20)
+            left.append(job.id)
+            raise LuthierError("vLLM ended", "no room", "Stop something.")
+        return Server(job, "127.0.0.1", 8712, [])
+
+    monkeypatch.setattr(quick_chat, "server_job", lambda run: names[run.spec.name])
+    monkeypatch.setattr(quick_chat, "once_ready", once_ready)
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await app.chat_with(made["first-try"])
+        screen = app.screen
+        assert isinstance(screen, ChatScreen)
+        await until(pilot, lambda: screen.awaited is not None and screen.awaited.id == slow.id)
+        await app.chat_with(made["captain"])
+        await until(pilot, lambda: screen.session.panes[1].speaker is not None)
+        assert screen.awaited is None
+        gate.set()
+        await until(pilot, lambda: bool(left))
+        await pilot.pause(0.1)
+        assert not isinstance(app.screen, ErrorModal)  # no word of the other
+        assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == ["base", "captain"]
 
 
 async def test_while_its_server_starts_the_chat_says_how_far_it_is(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:

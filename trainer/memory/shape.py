@@ -54,14 +54,15 @@ class ModelShape:
         return max((linear.count for linear in self.linears), default=0)
 
     def adapted(self, targets: str | list[str]) -> list[Linear]:
-        """The matrices that LoRA is put on."""
-        return [linear for linear in self.linears if targets == "all-linear" or linear.name in targets]
+        """The matrices that LoRA is put on. A target that names a layer ("layers.1.mlp.up_proj") counts in every layer: rather too much."""
+        ends = {target.rpartition(".")[2] for target in targets} if not isinstance(targets, str) else set()
+        return [linear for linear in self.linears if targets == "all-linear" or linear.name in ends]
 
 
 def read_shape(directory: Path) -> ModelShape | None:
     """The shape of a model's folder; None for a model whose config does not tell it as most do (one without attention, say)."""
     whole = read_config(directory)
-    config = whole.get("text_config", whole)
+    config = whole.get("text_config") or whole
     hidden, layers, heads = (config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
     if not (hidden and layers and heads):
         return None
@@ -98,4 +99,6 @@ def _inner(config: dict[str, Any], hidden: int) -> int:
     active = config.get("num_experts_per_tok")
     if active and config.get("moe_intermediate_size"):
         return int(active) * int(config["moe_intermediate_size"]) + int(config.get("shared_expert_intermediate_size") or 0)
-    return int(config.get("intermediate_size") or 4 * hidden) * int(active or 1)
+    width = config.get("intermediate_size") or 4 * hidden
+    widest = max(width) if isinstance(width, list) else width  # Gemma 3n names that of each layer
+    return int(widest) * int(active or 1)

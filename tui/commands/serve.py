@@ -225,9 +225,14 @@ def _whole_model(runs: tuple[str, ...], *, alone: bool, merge: bool) -> str:
     if not is_there(run):
         if not merge:
             raise LuthierError("Not merged yet", f"{run.id} is merged before it is served.", f"`luthier serve {run.id}` does both.")
-        merging = start_merge(merge_settings(run), run)
-        follow_job(merging, f"Merging {run.spec.name}, which vLLM cannot serve as an adapter", lambda state: isinstance(state, Done))
+        merge_first(run)
     return name
+
+
+def merge_first(run: Job) -> None:
+    """Merge a run whose adapter vLLM does not take, with its progress."""
+    merging = start_merge(merge_settings(run), run)
+    follow_job(merging, f"Merging {run.spec.name}, which vLLM cannot serve as an adapter", lambda state: isinstance(state, Done))
 
 
 def _prepared(base: str) -> Path:

@@ -19,6 +19,7 @@ from jobs.state import Done, Queued
 from models import registry
 from models.builtin import BUILTIN
 from serve import launch as serving
+from serve.plan import BASE
 from trainer import launch
 from trainer.emit import Kind, emit
 from trainer.memory.cards import card, what_if
@@ -29,11 +30,12 @@ from trainer.sweep import load_sweep, start_sweep
 from tui import memory_text, one_gpu, run_plan
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
-from tui.commands.serve import wait_until_ready
+from tui.commands.serve import merge_first, wait_until_ready
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.figures import duration, size
 from tui.future_server import future_server, show_future_server
 from tui.memory_text import Line
+from tui.merging import is_there, whole_model
 from tui.one_gpu import CHOICES, Choice, open_question
 from tui.quick_chat import HOST, have_it_serve, once_ready, server_job
 from tui.server_plan import as_json as plan_as_json
@@ -111,9 +113,10 @@ def train(recipe: Path | None, again: str | None, follow: bool, server: Choice |
 
 
 def warm_server(recipe: Recipe) -> None:
-    """A server of the recipe's base model, running before the run begins: afterwards only the adapter is to be loaded."""
+    """A server of the recipe's base model, running before the run begins: afterwards only the adapter is to be loaded. None where what is
+    trained will be served as a model of its own."""
     base = registry.resolve(recipe.model).resolve()
-    if server_of(base, HOST) is None:
+    if server_of(base, HOST) is None and not consequences(recipe, base):
         wait_until_ready(serving.serve(recipe.model, [], options=serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))))
 
 
@@ -145,16 +148,18 @@ def _asks(run: Job) -> list[str]:
 
 
 def _talk_to(run: Job) -> None:
-    """Load the run's adapter into the server of its base; on a terminal, open the chat."""
+    """Have the run's model served, by the server of its base or merged by one of its own; on a terminal, open the chat."""
+    if whole_model(run) and not is_there(run):
+        merge_first(run)
     server = once_ready(server_job(run))
     name = have_it_serve(server, run)
-    talk.print(f"[green]✓[/] {name} answers at {server.base_url}/v1")
+    talk.print(f"[green]✓[/] {run.spec.name} answers at {server.base_url}/v1{'' if name == run.spec.name else f' as {name}'}")
     if sys.stdin.isatty() and sys.stdout.isatty():
         from tui.app import LuthierApp
 
         LuthierApp("chat", chat_with=run).run()
     else:
-        talk.print(f"  [dim]luthier chat base {name}[/]")
+        talk.print(f"  [dim]luthier chat {' '.join(dict.fromkeys([BASE, name]))}[/]")
 
 
 def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:

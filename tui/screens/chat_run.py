@@ -35,6 +35,7 @@ class SpeakerLoaded(Message):
 class RunServed(Message):
     """A server has the run's adapter under the name of `speaker`."""
 
+    run: Job
     server: ChatServer
     speaker: Speaker
 
@@ -43,23 +44,28 @@ class RunServed(Message):
 class ServerChosen(Message):
     """The server that is to have it; it may still be starting."""
 
+    run: Job
     job: Job
 
 
 @dataclass
 class NotServed(Message):
+    run: Job
     error: LuthierError
 
 
 class ChatRun(ChatBase):
-    """The server that is waited for is shown in the place of "no server"."""
+    """The server that is waited for is shown in the place of "no server". Of several runs that were to be talked to, the last one counts:
+    the server of another may still have been starting."""
 
     awaited: Job | None = None
     looking = False
+    _expected = ""
 
     def expect(self, run: Job) -> None:
         """Have the tuned model of this run speak beside its base, as soon as that can be."""
-        self.looking = True
+        self.looking, self._expected = True, run.id
+        self.awaited = None
         self.show_awaited()
         self.in_background(lambda: self._served(run), group="expect", exclusive=True)
 
@@ -68,26 +74,30 @@ class ChatRun(ChatBase):
 
         try:
             job = server_job(run)
-            self.post_message(ServerChosen(job))
+            self.post_message(ServerChosen(run, job))
             server = once_ready(job)
             name = have_it_serve(server, run)
-            return self._found(server, name)
+            return self._found(run, server, name)
         except LuthierError as error:
-            return NotServed(error)
+            return NotServed(run, error)
 
-    def _found(self, server: Server, name: str) -> Message:
+    def _found(self, run: Job, server: Server, name: str) -> Message:
         seen = server_of_job(server.job.id)
         speaker = None if seen is None else next((one for one in seen.speakers if one.model == name), None)
         if seen is None or speaker is None:
             raise LuthierError("The server is gone", f"{server.job.id} has ended.", "3 opens Serve: it says why.")
-        return RunServed(seen, speaker)
+        return RunServed(run, seen, speaker)
 
     def on_server_chosen(self, message: ServerChosen) -> None:
+        if message.run.id != self._expected:
+            return
         self.awaited = message.job
         self._find_server = partial(server_of_job, message.job.id)
         self.show_awaited()
 
     def on_not_served(self, message: NotServed) -> None:
+        if message.run.id != self._expected:
+            return
         self.awaited, self.looking = None, False
         self.show_awaited()
         self.app.show_failure(message.error)
@@ -102,6 +112,8 @@ class ChatRun(ChatBase):
 
     def on_run_served(self, message: RunServed) -> None:
         """Base and tuned model (or the one model that there is), in a new chat if others have talked in this one."""
+        if message.run.id != self._expected:
+            return
         self.awaited, self.looking = None, False
         wanted = list(dict.fromkeys([message.server.speakers[0], message.speaker]))
         if not self.session.empty and [pane.speaker for pane in self.session.panes] != wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -21,7 +22,7 @@ from tui.certificate_badge import badge, warning
 from tui.glyphs import glyphs
 from tui.joblist import JobRow
 from tui.screens.base import LuthierScreen
-from tui.screens.job_actions import show_certificate
+from tui.screens.job_actions import confirm_stop, show_certificate
 from tui.widgets.model_detail import ModelDetail, model_text, pairs_text
 from tui.widgets.row_table import Column, Row, RowTable
 
@@ -44,7 +45,7 @@ _MODULE_BUILTIN = "models.builtin_worker"
 
 @dataclass(frozen=True)
 class Arriving:
-    """An import: its job while it runs, else what it has left. `done` and `total` are bytes, 0 where unknown."""
+    """An import or a merge: its job while it runs, else what an import has left. `done` and `total` are bytes, 0 where unknown."""
 
     name: str
     source: str
@@ -124,7 +125,7 @@ class ModelsScreen(LuthierScreen):
             detail.show(model_text(entry, self._uses.get(entry.name, []), row.loss if row is not None else None, width))
         elif one is not None:
             far = f"{figures.size(one.done)}{f' of {figures.size(one.total)}' if one.total else ''}" if one.done or one.total else ""
-            then = "s on the Runs screen stops it" if one.job is not None else "i goes on with it, d deletes what is there"
+            then = "s stops it" if one.job is not None else "i goes on with it, d deletes what is there"
             pairs = [("from", one.source), ("now", one.phase), ("here", far), ("", then)]
             detail.show(pairs_text(one.name, "on its way", [pair for pair in pairs if pair[1]], width))
         else:
@@ -165,10 +166,12 @@ class ModelsScreen(LuthierScreen):
             "serve": ready and (of_run or (entry is not None and entry.kind != "tuned")),
             "new": ready,
             "certificate": entry is not None and bool(entry.run),
+            "merge": ready and entry is not None and entry.kind == "tuned",
             "export": ready,
             "push": ready,
             "remove": (ready and not of_run and entry is not None and entry.kind != "full")
             or (self.chosen_arriving is not None and self.chosen_arriving.left is not None),
+            "stop": self.chosen_arriving is not None and self.chosen_arriving.job is not None,
             "copy": entry is not None,
         }
         return possible.get(action, True)
@@ -205,6 +208,17 @@ class ModelsScreen(LuthierScreen):
         one = self.chosen_arriving
         form = ImportModal(one.source, one.name) if one is not None and one.left is not None else ImportModal()
         self.app.push_screen(form, self._told("It is being imported: the list shows how far it is."))
+
+    def action_merge(self) -> None:
+        from tui.widgets.merge_form import MergeModal
+
+        if (entry := self.chosen) is not None:
+            self.app.push_screen(MergeModal(entry), self._told(f"{entry.title} is being merged: the list shows how far it is."))
+
+    def action_stop(self) -> None:
+        one = self.chosen_arriving
+        if one is not None and one.job is not None:
+            confirm_stop(self, one.job.job)
 
     def action_export(self) -> None:
         from tui.widgets.model_forms import ExportModal
@@ -276,16 +290,30 @@ def _read(rows: list[JobRow]) -> ModelsRead:
     jobs = [row.job for row in rows]
     running = [row for row in rows if row.kind == "import" and row.alive]
     arriving = [_arriving(row) for row in running if "source" in row.job.spec.settings and "out" in row.job.spec.settings]
+    arriving += [_merging(row) for row in rows if row.kind == "merge" and row.alive]
     arriving += [Arriving(left.name, left.source, "broken off", left.bytes, 0, left=left) for left in unfinished()]
     preparing = any(row.job.spec.module == _MODULE_BUILTIN for row in running)
     return ModelsRead(entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing)
 
 
 def _arriving(row: JobRow) -> Arriving:
+    return Arriving(row.name, str(row.job.spec.settings["source"]), *_far(row), job=row)
+
+
+def _merging(row: JobRow) -> Arriving:
+    from models.registry import display_name
+
+    settings = row.job.spec.settings
+    adapter = row.name.removeprefix("merge-") if settings["run"] else Path(settings["adapter"]).name
+    return Arriving(row.name, f"{display_name(Path(settings['base']))} + {adapter}", *_far(row), job=row)
+
+
+def _far(row: JobRow) -> tuple[str, int, int]:
+    """What a job does, and the bytes that it has done, of how many."""
     phase = next((event for event in reversed(row.job.events()) if event["kind"] == "phase"), {})
     of_bytes = phase.get("unit") == "bytes"
     done, total = (int(phase["done"]), int(phase["total"])) if of_bytes else (0, 0)
-    return Arriving(row.name, str(row.job.spec.settings["source"]), str(phase.get("name", "starting")), done, total, job=row)
+    return str(phase.get("name", "starting")), done, total
 
 
 def _cells(entry: Entry, preparing: bool) -> list[Content]:

@@ -24,7 +24,7 @@ _HINTS = [
 ]
 
 
-class _ModelForm(FormModal):
+class ModelForm(FormModal):
     hints: ClassVar[list[KeyHint]] = _HINTS
 
     def begin(self, start: Callable[[], Job | None], saying: str) -> None:
@@ -38,7 +38,7 @@ class _ModelForm(FormModal):
         self.run_worker(work, thread=True, exclusive=True, group="start", exit_on_error=False)
 
 
-class ImportModal(_ModelForm):
+class ImportModal(ModelForm):
     """Dismissed with the job's id, or "" where a link was made and there is no job. `source` and `name` are filled in beforehand."""
 
     heading: ClassVar[str] = "Import a model"
@@ -72,7 +72,7 @@ class ImportModal(_ModelForm):
         self.begin(start, "Looking at it.")
 
 
-class ExportModal(_ModelForm):
+class ExportModal(ModelForm):
     heading: ClassVar[str] = "Export a model"
 
     def __init__(self, name: str, title: str) -> None:
@@ -102,7 +102,7 @@ class ExportModal(_ModelForm):
         self.begin(start, "Reading the model.")
 
 
-class PushModal(_ModelForm):
+class PushModal(ModelForm):
     heading: ClassVar[str] = "Push to the hub"
 
     def __init__(self, name: str, title: str, warning: Content | None = None) -> None:

@@ -174,16 +174,18 @@ def add_sleep(app: FastAPI, engine: Engine) -> None:
 async def stream(engine: Engine, body: dict[str, Any], tokens: list[str], usage: dict[str, int]) -> AsyncIterator[bytes]:
     began = time.monotonic()
     engine.read += usage["prompt_tokens"]
+    options = body.get("stream_options") or {}
     with engine.busy(body):
         for index, token in enumerate(tokens):
             finish = "length" if index == len(tokens) - 1 else None
-            yield event({"choices": [{"index": 0, "delta": {"content": f"{token} "}, "finish_reason": finish}]})
+            told = {"usage": {**usage, "completion_tokens": index + 1}} if options.get("continuous_usage_stats") else {}
+            yield event({"choices": [{"index": 0, "delta": {"content": f"{token} "}, "finish_reason": finish}], **told})
             if index == 0:
                 engine.first_token_seconds += time.monotonic() - began
                 engine.answered += 1
             engine.generated += 1
             await asyncio.sleep(max(0.0, began + (index + 1) / RATE - time.monotonic()))
-    if (body.get("stream_options") or {}).get("include_usage"):
+    if options.get("include_usage"):
         yield event({"choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"
 

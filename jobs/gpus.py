@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -18,12 +19,27 @@ class Gpu:
 
 
 def gpus() -> list[Gpu]:
-    """Every GPU that nvidia-smi lists; empty without a driver."""
+    """Every GPU that nvidia-smi lists, or those of them that CUDA_VISIBLE_DEVICES names; empty without a driver."""
     found = []
     for line in _query("--query-gpu=index,name,memory.total,memory.free"):
         index, name, total, free = (part.strip() for part in line.split(","))
         found.append(Gpu(int(index), name, int(total) << 20, int(free) << 20))
-    return found
+    allowed = _allowed()
+    return found if allowed is None else [gpu for gpu in found if gpu.index in allowed]
+
+
+def _allowed() -> set[int] | None:
+    """By CUDA_VISIBLE_DEVICES, as a cluster or a person who shares the machine sets it: indices, or beginnings of "GPU-..." identifiers."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return None
+    names = [name.strip() for name in named.split(",")]
+    allowed = {int(name) for name in names if name.isdigit()}
+    identifiers = tuple(name for name in names if name.startswith("GPU-"))
+    if identifiers:
+        lines = (line.split(",") for line in _query("--query-gpu=index,uuid,name"))
+        allowed |= {int(index) for index, identifier, _ in lines if identifier.strip().startswith(identifiers)}
+    return allowed
 
 
 def occupants(index: int) -> str:

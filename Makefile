@@ -73,8 +73,9 @@ caps: dev
 fast: dev
 	@echo "== fast tests" && $(BIN)/pytest --numprocesses 4 --dist loadgroup -m "not real and not gpu" --quiet
 
+# Two processes, a core for each of two: loading libraries and vLLM's start use one. In the order of collection: the longest group begins.
 real: dev
-	@echo "== real tests" && $(BIN)/pytest --timeout 1200 -m real --verbose --durations 10
+	@echo "== real tests" && $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --timeout 1200 -m real --verbose --durations 10
 
 # ---- locks
 

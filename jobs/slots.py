@@ -34,6 +34,8 @@ class SlotTaker:
         self.job = job
         self._machine: dict[str, Gpu] = {}
         self._users: dict[str, str] = {}
+        self._held: dict[str, list[tuple[int, bool]]] = {}
+        self._room: dict[str, Gpu] = {}
 
     def take(self) -> list[Lock] | Wait:
         """All slots of the job at once, or the reason why not yet. The first waiting job whose slots are all free takes them."""
@@ -43,6 +45,8 @@ class SlotTaker:
         self._look(giving_way.orders(self.job))
         with queue.locked():
             spec = giving_way.orders(self.job)  # it may have been edited
+            self._held = {}
+            self._room = {name: replace(gpu, free=gpu.free - self._claimed(name)) for name, gpu in self._machine.items()}
             ahead: list[Spec] = []
             for other in queue.before(self.job):
                 wanted = giving_way.orders(other)
@@ -72,12 +76,12 @@ class SlotTaker:
     def _free(self, spec: Spec, ahead: Sequence[Spec]) -> list[Lock] | str:
         """Locks of free slots that satisfy the spec, not yet taken, or what it waits for. `ahead` are the specs before it in the queue."""
         chosen: dict[str, Lock] = {}
-        machine = self._unclaimed() if spec.share_gpu else self._machine
+        machine = self._room if spec.share_gpu else self._machine
         by_room = sorted(machine, key=lambda name: -machine[name].free) if spec.share_gpu else list(machine)
         for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):  # named ones first
             reasons = []
             for name in (name for name in (by_room if wanted == "gpu" else [wanted]) if name not in chosen):
-                reason = _taken(name, spec, ahead) or self._too_little(name, machine, spec)
+                reason = self._taken(name, spec, ahead) or self._too_little(name, machine, spec)
                 if reason is None:
                     chosen[name] = Lock(_slot_path(name), shared=spec.share_gpu and name.startswith("gpu-"))
                     break
@@ -109,9 +113,27 @@ class SlotTaker:
         users = self._users.get(name, "jobs that are starting")
         return f"{spec.gpu_bytes / 1e9:.1f} GB on {name}: {free:.1f} GB are free beside {users}"
 
-    def _unclaimed(self) -> dict[str, Gpu]:
-        """The GPUs, without the memory that sharing jobs which are still starting have not taken yet but will."""
-        return {name: replace(gpu, free=gpu.free - _claimed(name)) for name, gpu in self._machine.items()}
+    def _holders(self, name: str) -> list[tuple[int, bool]]:
+        """Who has a slot, looked up once a turn: one that comes free meanwhile would be taken for those before this job and free for it."""
+        if name not in self._held:
+            self._held[name] = holders(_slot_path(name))
+        return self._held[name]
+
+    def _taken(self, name: str, spec: Spec, ahead: Sequence[Spec]) -> str | None:
+        """Who has the slot, or who is to have it to itself first; None if it can be had."""
+        found = self._holders(name)
+        if not found:
+            return None
+        if spec.share_gpu and name.startswith("gpu-") and all(shared for _, shared in found):
+            alone = next((other for other in ahead if not other.share_gpu and ("gpu" in other.slots or name in other.slots)), None)
+            return f"{alone.name}, before it in the queue, to have {name} to itself" if alone else None
+        names = " and ".join(_job_of(pid) for pid, _ in found)
+        return f"{names} on {'the CPU' if name == 'cpu' else name}"
+
+    def _claimed(self, name: str) -> int:
+        """What the sharing jobs on a GPU that have not made a step yet have not taken but will, in bytes."""
+        sharing = [_supervised(pid) for pid, shared in self._holders(name) if shared]
+        return sum(job.spec.gpu_bytes for job in sharing if job is not None and not isinstance(job.state(), Running))
 
 
 def slot_names(locks: Sequence[Lock]) -> list[str]:
@@ -131,24 +153,6 @@ def _slot_path(name: str) -> Path:
 def _owner(name: str) -> int | None:
     """The supervisor that has a slot to itself."""
     return next((pid for pid, shared in holders(_slot_path(name)) if not shared), None)
-
-
-def _taken(name: str, spec: Spec, ahead: Sequence[Spec]) -> str | None:
-    """Who has the slot, or who is to have it to itself first; None if it can be had."""
-    found = holders(_slot_path(name))
-    if not found:
-        return None
-    if spec.share_gpu and name.startswith("gpu-") and all(shared for _, shared in found):
-        alone = next((other for other in ahead if not other.share_gpu and ("gpu" in other.slots or name in other.slots)), None)
-        return f"{alone.name}, before it in the queue, to have {name} to itself" if alone else None
-    names = " and ".join(_job_of(pid) for pid, _ in found)
-    return f"{names} on {'the CPU' if name == 'cpu' else name}"
-
-
-def _claimed(name: str) -> int:
-    """What the sharing jobs on a GPU that have not made a step yet are still to take, in bytes."""
-    sharing = [_supervised(pid) for pid, shared in holders(_slot_path(name)) if shared]
-    return sum(job.spec.gpu_bytes for job in sharing if job is not None and not isinstance(job.state(), Running))
 
 
 def _supervised(supervisor: int) -> Job | None:

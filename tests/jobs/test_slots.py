@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import job as jobs
+from jobs import locks, queue, slots
 from jobs.job import Job
 from jobs.state import Done, Queued, Running
 from tests.jobs.acting import ended, in_state, spec, wait_for
@@ -100,6 +101,30 @@ def test_jobs_that_may_share_do_and_others_do_not(machine: Machine) -> None:
         jobs.stop(job)
     in_state(alone, Running)
     assert alone.short_id in wait_for(lambda: alone.short_id in waits_for(late) and waits_for(late))
+
+
+def test_a_gpu_that_comes_free_while_a_job_looks_goes_to_the_one_before_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.has(79_000)
+    first = started(share=True)
+    in_state(first, Running)
+    alone = started()
+    waits_for(alone)
+    late = jobs.create(spec("steps", slots=["gpu"], gpu_bytes=20 * GIB, share_gpu=True))
+    queue.enter(late)
+    looks: list[Path] = []
+
+    def looked(path: Path) -> list[tuple[int, bool]]:
+        found = locks.holders(path)
+        if not looks:
+            jobs.stop(first)
+            ended(first)
+        looks.append(path)
+        return found
+
+    monkeypatch.setattr(slots, "holders", looked)
+    taken = slots.SlotTaker(late).take()
+    assert taken == slots.Wait("steps, before it in the queue, to have gpu-0 to itself", 1)
+    in_state(alone, Running)
 
 
 def test_a_job_that_may_share_does_not_join_one_that_may_not(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""What the real tier shares: one home, the built-in model, one vLLM server for the whole session."""
+"""What the real tests of one process share: one home, the built-in model, one vLLM server, one demo."""
 
 from __future__ import annotations
 
@@ -106,10 +106,8 @@ def merged(random_adapter: Path, builtin_model: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest, random_adapter: Path) -> Iterator[Server]:
+def server(random_adapter: Path) -> Iterator[Server]:
     """A server of the built-in model and the random adapter `noisy`, started and stopped as a user would."""
-    if any("demo" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
-        request.getfixturevalue("demo")  # first: it would ask this server and start none of its own
     job = serve("builtin", [("noisy", random_adapter, None)], options=ServeOptions(tool_parser="hermes"))
     try:
         yield wait_until_running(job)

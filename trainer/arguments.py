@@ -10,6 +10,7 @@ from trainer import ranks
 from trainer.checkpoints import SAVING_FOLDER
 from trainer.plan import Plan
 from trainer.recipe import Recipe
+from trainer.sharding import sharding_arguments
 from trainer.tracking import reporting
 
 # transformers' names; what "auto" is, the plan has decided.
@@ -63,4 +64,5 @@ def _between_ranks(plan: Plan) -> dict[str, Any]:
         "ddp_find_unused_parameters": experts,
         "ddp_broadcast_buffers": False,
         **({"ddp_backend": "gloo"} if plan.device == "cpu" else {}),
+        **sharding_arguments(plan),
     }

@@ -53,6 +53,7 @@ class Plan:
     gpu_bytes: int = 0
     gpus: int = 1
     machines: int = 1
+    sharding: str = "none"
     base_bits: int = 16
     padding_free: bool = False
     attention: str = "sdpa"

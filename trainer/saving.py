@@ -25,6 +25,7 @@ from trainer.checkpoints import (
 )
 from trainer.recipe import Checkpoints
 from trainer.repair import Batch
+from trainer.sharding import local
 from trainer.telling import LossExploded
 
 
@@ -84,7 +85,8 @@ class CheckpointCallback(TrainerCallback):
             raise EvaluationStopped
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any) -> None:
-        if not all(bool(weights.isfinite().all()) for weights in model.parameters() if weights.requires_grad):
+        finite = all(bool(local(weights).isfinite().all()) for weights in model.parameters() if weights.requires_grad)
+        if ranks.any_of(not finite):
             raise LossExploded(f"The weights became NaN or infinite in step {state.global_step}.", state.global_step, state.global_step)
         self._saved_at = time.monotonic()
         if not ranks.first():

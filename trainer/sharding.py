@@ -28,7 +28,7 @@ def sharding_arguments(plan: Plan) -> dict[str, Any]:
         return {}
     return {
         "fsdp": True,
-        "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"},
+        "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": True},
         "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
     }
 
@@ -58,4 +58,6 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 def whole_weights(model: PeftModel | PreTrainedModel) -> dict[str, Any]:
     """What is trained, gathered in the first rank's memory; the others get nothing, and must ask all the same."""
     only_trained = isinstance(model, PeftModel)
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=only_trained))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=only_trained)
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - {name for name, _ in model.named_parameters()}
+    return {name: weights for name, weights in get_model_state_dict(model, options=options).items() if name not in tied}

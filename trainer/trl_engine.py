@@ -21,6 +21,10 @@ THRIFTIEST = "standard"
 
 
 def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
+    import os
+    if plan.sharding != "none":
+        os.environ["ACCELERATE_USE_FSDP"] = "true"
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"
     model = loading.load_model(plan, recipe, tokenizer)
     if plan.padding_free:
         use_attention_by_conversation(model if recipe.train.method == "full" else model.get_base_model())

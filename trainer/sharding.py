@@ -1,10 +1,11 @@
-"""A model of which each rank holds a share of every weight (FSDP2, torch's fully_shard), by transformers and accelerate. Heavy: for workers.
+"""A model of which each rank holds a share of every weight (FSDP2: torch's fully_shard), by transformers and accelerate. For workers.
 
 What is computed is gathered layer by layer, so that every forward pass is one of all ranks: they train, evaluate, answer and save together.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def sharding_arguments(plan: Plan) -> dict[str, Any]:
-    """What SFTConfig gets. Each micro-batch's gradients are shared out at once: kept until the last one they would be whole on each rank."""
+    """What SFTConfig gets. Each micro-batch's gradients are shared out at once: kept to the end of the step, they would be whole."""
     if plan.sharding == "none":
         return {}
     return {
@@ -31,6 +32,11 @@ def sharding_arguments(plan: Plan) -> dict[str, Any]:
         "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": True},
         "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
     }
+
+
+def read_weights_once() -> None:
+    """One rank of each machine reads them, and the first one's are sent to all: transformers is told so by what accelerate would set."""
+    os.environ["ACCELERATE_USE_FSDP"] = os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"
 
 
 def allow_on_the_cpu(arguments: TrainingArguments) -> None:
@@ -59,5 +65,6 @@ def whole_weights(model: PeftModel | PreTrainedModel) -> dict[str, Any]:
     """What is trained, gathered in the first rank's memory; the others get nothing, and must ask all the same."""
     only_trained = isinstance(model, PeftModel)
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=only_trained)
+    # Gathered, they are no longer one tensor that save_pretrained would know as such.
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - {name for name, _ in model.named_parameters()}
     return {name: weights for name, weights in get_model_state_dict(model, options=options).items() if name not in tied}

@@ -78,7 +78,13 @@ class Forks:
         recipe = load(path)
         plan = make_plan(recipe)
         share = plan.global_batch // ranks
-        plan = replace(plan, gpus=ranks, sharding=sharding, micro_batch=min(plan.micro_batch, share), accumulation=share // min(plan.micro_batch, share))
+        plan = replace(
+            plan,
+            gpus=ranks,
+            sharding=sharding,
+            micro_batch=min(plan.micro_batch, share),
+            accumulation=share // min(plan.micro_batch, share),
+        )
         job = create(planned_spec(recipe, plan))
         (job.directory / RECIPE_FILE).write_text(to_toml(recipe))
         return job

@@ -140,8 +140,8 @@ class Evaluator(TrainerCallback):
         self._began = self._told = time.monotonic()
 
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
-        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The first rank does it for all ranks, unless it needs
-        their shards of the model."""
+        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The first rank does it for all, unless
+        it needs the others' shards of the model."""
         found = ranks.from_first(self._asked(model, step, batch) if ranks.first() or is_sharded(model) else None)
         if found is None:
             raise EvaluationStopped

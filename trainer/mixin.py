@@ -218,6 +218,7 @@ class RunTrainer:
         weights = whole_weights(self.model)  # type: ignore[attr-defined]
         if ranks.first():
             self._save(output_dir, weights)
+        ranks.gathered(None)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter, or the model where all of it is trained, and the tokenizer if the run has one of its own. The arguments would be a

@@ -89,9 +89,13 @@ class CheckpointCallback(TrainerCallback):
         if ranks.any_of(not finite):
             raise LossExploded(f"The weights became NaN or infinite in step {state.global_step}.", state.global_step, state.global_step)
         self._saved_at = time.monotonic()
-        if not ranks.first():
+        if ranks.first():
+            self._seal(args, state)
+        else:
             self.last = Checkpoint(checkpoint_directory(self.context.directory, state.global_step), state.global_step)
-            return
+        ranks.gathered(None)  # what is large takes longer than a collective of the GPU would wait
+
+    def _seal(self, args: TrainingArguments, state: TrainerState) -> None:
         saved = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         memory = {"total": state.max_steps, "evaluation_due": self._evaluation_due, "batch": asdict(self._batch)}
         write_json(saved / MEMORY_FILE, memory | {callback.name: callback.state() for callback in self._remembering})

@@ -8,8 +8,10 @@ from typing import Any
 from models.registry import read_config
 from trainer import ranks
 from trainer.checkpoints import SAVING_FOLDER
+from trainer.methods import mixes_experts
 from trainer.plan import Plan
 from trainer.recipe import Recipe
+from trainer.sharding import sharding_arguments
 from trainer.tracking import reporting
 
 # transformers' names; what "auto" is, the plan has decided.
@@ -64,10 +66,9 @@ def _checkpointing(plan: Plan) -> dict[str, Any]:
 
 def _between_ranks(plan: Plan) -> dict[str, Any]:
     """Every rank uses each trained weight in each forward pass, but where experts are mixed: there it uses those that its tokens go to."""
-    config = read_config(Path(plan.model_directory))
-    experts = any("expert" in name for name in {**config, **config.get("text_config", {})})
     return {
-        "ddp_find_unused_parameters": experts,
+        "ddp_find_unused_parameters": mixes_experts(read_config(Path(plan.model_directory))),
         "ddp_broadcast_buffers": False,
         **({"ddp_backend": "gloo"} if plan.device == "cpu" else {}),
+        **sharding_arguments(plan),
     }

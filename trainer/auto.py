@@ -14,6 +14,7 @@ from typing import Any
 from trainer.memory.batches import Lengths
 from trainer.memory.predict import CONTEXT, Memory, Setting, predict
 from trainer.memory.shape import ModelShape
+from trainer.methods import base_bits
 from trainer.recipe import Recipe
 
 # Of the time of a step, measured with Unsloth on 8B shapes on one H200 (bench/gpu/RESULTS.md): 17,325 tok/s without recomputation and
@@ -61,7 +62,8 @@ class Choice:
 @dataclass(frozen=True)
 class Task:
     """What is to be planned: a recipe for a model's shape on one GPU of `card` bytes, `conversations` of each global batch on it.
-    `measured` tells how much more than predicted such a setting has taken before, and in which run."""
+    `measured` tells how much more than predicted such a setting has taken before, and in which run. `shards`: of how many GPUs each holds a
+    share of the model."""
 
     recipe: Recipe
     shape: ModelShape
@@ -72,11 +74,12 @@ class Task:
     padding_free: bool = True
     attention: str = "sdpa"
     measured: Callable[[Setting], tuple[float, str]] = lambda setting: (1.0, "")
+    shards: int = 1
 
     def setting(self, bits: int, checkpointing: str, optimizer: str, micro_batch: int) -> Setting:
         empty = Setting.of(self.recipe, self.engine, bits, checkpointing, optimizer, self.attention)
         tokens = self.lengths.largest(micro_batch, padding_free=self.padding_free)
-        return empty.holding(tokens, 1 if self.padding_free else micro_batch, micro_batch)
+        return replace(empty.holding(tokens, 1 if self.padding_free else micro_batch, micro_batch), shards=self.shards)
 
     def candidate(self, bits: int, checkpointing: str, optimizer: str, micro_batch: int) -> Candidate:
         setting = self.setting(bits, checkpointing, optimizer, micro_batch)
@@ -100,12 +103,12 @@ def choose(task: Task) -> Choice:
     """The fastest that fits; if nothing does, what takes the least."""
     combinations = [
         _best(task, bits, checkpointing, optimizer)
-        for bits in _bits(task.recipe)
-        for optimizer in _optimizers(task.recipe)
+        for bits in _bits(task)
+        for optimizer in _optimizers(task)
         for checkpointing in kinds(task.recipe, task.engine)
     ]
     fitting = [one for one in combinations if one.fits]
-    optimizers = _optimizers(task.recipe)
+    optimizers = _optimizers(task)
     chosen = min(
         fitting,
         key=lambda one: (-one.base_bits, optimizers.index(one.optimizer), one.cost, one.needs),
@@ -136,17 +139,21 @@ def micro_batches(recipe: Recipe, conversations: int, mean: float) -> list[int]:
     return divisors[: busy + 1]
 
 
-def _bits(recipe: Recipe) -> list[int]:
+def _bits(task: Task) -> list[int]:
     """Full fine-tuning is in 32 bits unless the recipe says 16."""
-    if recipe.train.base_bits != "auto":
-        return [recipe.train.base_bits]
-    return [32] if recipe.train.method == "full" else [16, 4]
+    train = task.recipe.train
+    if train.base_bits != "auto" or train.method == "full":
+        return [base_bits(task.recipe)]
+    return [16] if task.shards > 1 else [16, 4]
 
 
-def _optimizers(recipe: Recipe) -> list[str]:
-    if recipe.train.optimizer != "auto":
-        return [recipe.train.optimizer]
-    return ["adamw", "adamw_8bit", "paged_adamw_8bit"] if recipe.train.method == "full" else ["adamw", "adamw_8bit"]
+def _optimizers(task: Task) -> list[str]:
+    train = task.recipe.train
+    if train.optimizer != "auto":
+        return [train.optimizer]
+    if task.shards > 1:
+        return ["adamw"]
+    return ["adamw", "adamw_8bit", "paged_adamw_8bit"] if train.method == "full" else ["adamw", "adamw_8bit"]
 
 
 def _best(task: Task, bits: int, checkpointing: str, optimizer: str) -> Candidate:
@@ -168,7 +175,7 @@ def _reasons(task: Task, chosen: Candidate, combinations: list[Candidate]) -> li
     train, said = task.recipe.train, []
     if not chosen.fits:
         said.append(f"Nothing is predicted to fit: the thriftiest settings need {_gb(chosen.needs)} of {_gb(task.card)}.")
-    if train.base_bits == "auto" and train.method == "lora":
+    if train.base_bits == "auto" and train.method == "lora" and task.shards == 1:
         least = min(one.needs for one in combinations if one.base_bits == 16)
         wide = f"16-bit base: its {_gb(2 * (task.shape.inside + task.shape.outside))} of weights leave room."
         said.append(wide if chosen.base_bits == 16 else f"4-bit base: with 16 bits it needs {_gb(least)} at least, of {_gb(task.card)}.")

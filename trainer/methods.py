@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import LuthierError
 from models.merge.embeddings import is_input, is_output
+from models.registry import read_config
 from models.weights import tensor_shapes, weight_files
 from trainer.recipe import Recipe
 
@@ -28,6 +30,30 @@ def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
         return "has attention of its own"
     whole = {"embed_tokens", "lm_head"} & ({*recipe.lora.targets} if isinstance(recipe.lora.targets, list) else set())
     return f"trains {' and '.join(sorted(whole))} whole rather than by LoRA" if whole else ""
+
+
+def cannot_shard(recipe: Recipe, directory: Path) -> str:
+    """Why the model cannot be shared out over GPUs (FSDP2) as the recipe has it, as a clause; "" if it can."""
+    train, config = recipe.train, read_config(directory)
+    if recipe.engine == "unsloth" or train.gradient_checkpointing == "unsloth":
+        return "Unsloth does not shard, and the recipe names it"
+    if train.base_bits in (4, 8):
+        return "it has no shards of the weights that bitsandbytes packs into 4 or 8 bits"
+    if "bit" in train.optimizer:
+        return "bitsandbytes' optimizers do not know shards"
+    if train.method == "full" and train.base_bits == 16:
+        return "it holds what is trained in 32 bits, and the recipe says 16"
+    if recipe.lora.dora:
+        return "DoRA's magnitudes would be computed with in 16 bits"
+    if new_tokens(recipe, directory) and not any(map(is_output, linear_layers(directory))):
+        return "torch cannot shard new rows of an embedding that is the head, too"
+    if mixes_experts(config):
+        return "it is not proved for mixtures of experts"
+    return ""
+
+
+def mixes_experts(config: dict[str, Any]) -> bool:
+    return any("expert" in name for name in {**config, **config.get("text_config", {})})
 
 
 def base_bits(recipe: Recipe) -> int:

@@ -26,6 +26,7 @@ from trainer.flat import count_tokens
 from trainer.rank_batches import Fillable, RankBatches
 from trainer.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.saving import CheckpointCallback, EvaluationStopped
+from trainer.sharding import is_sharded, whole_weights
 from trainer.tokens import own_tokenizer
 
 SHARD_SIZE = "4GB"  # of a model's weight files; one at a time is in memory when the result is made of them
@@ -213,6 +214,16 @@ class RunTrainer:
         if ranks.first():
             for name, content in states:
                 (Path(output_dir) / name).write_bytes(content)
+
+    def save_model(self, output_dir: str | None = None, *arguments: Any, **named: Any) -> None:
+        """Of shards only what is trained is gathered; transformers would have the base, too."""
+        if not is_sharded(self.model):  # type: ignore[attr-defined]
+            super().save_model(output_dir, *arguments, **named)  # type: ignore[misc]
+            return
+        weights = whole_weights(self.model)  # type: ignore[attr-defined]
+        if ranks.first():
+            self._save(output_dir, weights)
+        ranks.gathered(None)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter, or the model where all of it is trained, and the tokenizer if the run has one of its own. The arguments would be a

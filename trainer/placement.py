@@ -39,9 +39,7 @@ def place(recipe: Recipe, found: list[Gpu]) -> Placement:
         raise LuthierError("Not enough GPUs", message, f'Lower gpus to {len(found)}, or write gpus = "all".')
     reasons = []
     if gpus > 1:
-        reasons.append(
-            f"{gpus} GPUs{' of each machine' if nodes > 1 else ''}, each with the whole model and its share of every batch (DDP)"
-        )
+        reasons.append(f"{gpus} GPUs{' of each machine' if nodes > 1 else ''}, each with its share of every batch")
     if nodes > 1:
         reasons.append(f"{nodes} machines, because PET_NNODES says so; this is number {machine()}")
     if recipe.share_gpu and gpus * nodes > 1:

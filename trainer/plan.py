@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class Plan:
     """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there. `gpus` of
-    each of `machines` are taken by the run (1 on the CPU, too), a rank each; `global_batch` is `micro_batch` times `accumulation` times the
+    each of `machines` are taken by the run (1 on the CPU, too), a rank each, with the whole model or by `sharding` "fsdp2" a share of each
+    weight; `global_batch` is `micro_batch` times `accumulation` times the
     ranks. `base_bits` are taken by each of the base weights (32 where all are trained); `reasons` say in words why the engine and what the
     recipe leaves to the plan were chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's
     parts at its peak on one GPU, where its largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-
@@ -53,6 +54,7 @@ class Plan:
     gpu_bytes: int = 0
     gpus: int = 1
     machines: int = 1
+    sharding: str = "none"
     base_bits: int = 16
     padding_free: bool = False
     attention: str = "sdpa"
@@ -111,6 +113,7 @@ def make_plan(recipe: Recipe) -> Plan:
         slots=[device] * placement.gpus,
         gpus=placement.gpus,
         machines=placement.machines,
+        sharding="none" if decided.shards == 1 else "fsdp2",
         gpu_bytes=_gpu_bytes(recipe, decided.engine, memory) if device == "gpu" else 0,
         base_bits=decided.base_bits,
         padding_free=decided.padding_free,
@@ -145,6 +148,11 @@ class _Decided:
     batch: repair.Batch
     reasons: list[str]
     choice: auto.Choice | None = None
+    shards: int = 1
+
+    @property
+    def fits(self) -> bool:
+        return self.choice is None or self.choice.chosen.fits
 
     def memory(self, batch: repair.Batch) -> tuple[Memory | None, int]:
         """Of that batch, and the tokens of its largest micro-batch."""
@@ -153,12 +161,39 @@ class _Decided:
             return None, tokens
         empty = Setting.of(self.recipe, self.engine, self.base_bits, batch.gradient_checkpointing, self.optimizer, self.attention)
         rows = 1 if self.padding_free else batch.micro_batch
-        return predict(self.shape, empty.holding(tokens, rows, batch.micro_batch)), tokens
+        return predict(self.shape, replace(empty.holding(tokens, rows, batch.micro_batch), shards=self.shards)), tokens
 
 
 def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement) -> _Decided:
+    """With the whole model on each GPU, unless the recipe wants shards of it, or only these fit. LuthierError if it cannot have them."""
+
+    def settled(shards: int, *why: str) -> _Decided:
+        return _settle(recipe, directory, data, device, replace(placement, reasons=[*placement.reasons, *why]), shards)
+
+    if placement.ranks == 1:
+        return settled(1, *(["nothing is sharded: there is one process"] if recipe.sharding == "fsdp2" else []))
+    cannot = methods.cannot_shard(recipe, directory)
+    if recipe.sharding == "fsdp2":
+        if cannot:
+            raise LuthierError("FSDP2 cannot do this", f'sharding = "fsdp2", but {cannot}.', "Leave sharding out, or that.")
+        return settled(placement.ranks, "a share of every weight on each GPU (FSDP2), because the recipe says so")
+    whole = settled(1, "the whole model on each GPU (DDP)")
+    if recipe.sharding == "none" or whole.choice is None or whole.fits:
+        return whole
+    if cannot:
+        return replace(whole, reasons=[*whole.reasons, f"No shards of the model on each GPU (FSDP2): {cannot}."])
+    least, card = (f"{size / 1e9:.1f} GB" for size in (whole.choice.chosen.needs, _card()))
+    why = f"a share of every weight on each GPU (FSDP2), because with the whole model it needs {least} at least, of {card}"
+    shared = settled(placement.ranks, why)
+    return shared if shared.fits else replace(whole, reasons=[*whole.reasons, "Nor do shards of the model on each GPU (FSDP2) fit."])
+
+
+def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement, shards: int) -> _Decided:
     config = registry.read_config(directory)
-    engine, why = engines.choose(recipe, directory, config, device, engines.installed())
+    if shards > 1:
+        engine, why = "trl", "TRL, because Unsloth does not shard a model"
+    else:
+        engine, why = engines.choose(recipe, directory, config, device, engines.installed())
     padding_free, layout = engines.flat(recipe, config, engine)
     methods.check(recipe, directory, engine, device)
     reasons = [*placement.reasons, why, layout]
@@ -171,15 +206,21 @@ def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
         checkpointing = "none" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
         optimizer = "adamw" if train.optimizer == "auto" else train.optimizer
         batch = repair.Batch(size, conversations // size, checkpointing)
-        return _Decided(recipe, shape, lengths, engine, methods.base_bits(recipe), padding_free, attention, optimizer, batch, reasons)
-    task = auto.Task(
-        recipe, shape, lengths, engine, max(gpu.total for gpu in gpus()), conversations, padding_free, attention, _measured(recipe)
-    )
+        bits = methods.base_bits(recipe)
+        return _Decided(recipe, shape, lengths, engine, bits, padding_free, attention, optimizer, batch, reasons, shards=shards)
+    task = auto.Task(recipe, shape, lengths, engine, _card(), conversations, padding_free, attention, shards=shards)
+    if shards == 1:  # a whole model is what was measured
+        task = replace(task, measured=_measured(recipe))
     choice = auto.choose(task)
     chosen = choice.chosen
     batch = repair.Batch(chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing)
     reasons = [*reasons, *choice.reasons]
-    return _Decided(recipe, shape, lengths, engine, chosen.base_bits, padding_free, attention, chosen.optimizer, batch, reasons, choice)
+    bits = chosen.base_bits
+    return _Decided(recipe, shape, lengths, engine, bits, padding_free, attention, chosen.optimizer, batch, reasons, choice, shards)
+
+
+def _card() -> int:
+    return max(gpu.total for gpu in gpus())
 
 
 def _check_batch(recipe: Recipe, conversations: int, placement: Placement) -> None:
@@ -209,7 +250,7 @@ def _gpu_bytes(recipe: Recipe, engine: str, memory: Memory | None) -> int:
     """Alone on a GPU a run can mend what does not fit by smaller batches; beside another one all that it takes must be free."""
     if memory is None:
         return CONTEXT
-    largest = int(0.95 * max(gpu.total for gpu in gpus()))
+    largest = int(0.95 * _card())
     return min(largest, auto.needed(memory.peak, engine) if recipe.share_gpu else memory.fixed + CONTEXT)
 
 

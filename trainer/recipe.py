@@ -29,6 +29,7 @@ BaseBits = Literal["auto", 16, 8, 4]
 Optimizer = Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
 Checkpointing = Literal["auto", "none", "standard", "unsloth"]
 Attention = Literal["auto", "sdpa", "flex", "flash"]
+Sharding = Literal["auto", "none", "fsdp2"]
 CHATML, CHATML_TOKENS = "chatml", ("<|im_start|>", "<|im_end|>")
 TEMPLATES = (CHATML, "alpaca", "vicuna")  # trainer/chat_templates
 
@@ -103,7 +104,8 @@ class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are relative to the recipe's own folder.
 
-    `gpus`: how many GPUs it runs on. `certify`: a certificate is made when the run is done.
+    `gpus`: how many GPUs it runs on. `sharding`: whether each of them has the whole model ("none") or a share of its weights. `certify`: a
+    certificate is made when the run is done.
     """
 
     data: Annotated[list[str | Source], msgspec.Meta(min_length=1)]
@@ -111,6 +113,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "run"
     engine: Engine = "auto"
     gpus: Positive | Literal["all"] = 1
+    sharding: Sharding = "auto"
     share_gpu: bool = False
     certify: bool = True
     train: Train = Train()

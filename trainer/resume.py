@@ -31,7 +31,7 @@ _ANY_VALUE = ("name", "checkpoints", "evaluation", "trackers", "share_gpu", "cer
 # What a checkpoint cannot be continued with: its tensors, its optimizer's state or its place in the data would no longer fit, or the plan
 # has decided on it.
 _NEEDS_NEW_RUN = (
-    *("model", "engine", "lora.r", "lora.targets", "lora.dora", "lora.plus_ratio", "tokens.add", "tokens.template"),
+    *("model", "engine", "sharding", "lora.r", "lora.targets", "lora.dora", "lora.plus_ratio", "tokens.add", "tokens.template"),
     *("train.method", "train.base_bits", "train.global_batch", "train.micro_batch", "train.optimizer"),
     *("train.attention", "train.padding_free", "train.gradient_checkpointing"),
 )

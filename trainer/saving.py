@@ -25,6 +25,7 @@ from trainer.checkpoints import (
 )
 from trainer.recipe import Checkpoints
 from trainer.repair import Batch
+from trainer.sharding import local
 from trainer.telling import LossExploded
 
 
@@ -84,12 +85,17 @@ class CheckpointCallback(TrainerCallback):
             raise EvaluationStopped
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any) -> None:
-        if not all(bool(weights.isfinite().all()) for weights in model.parameters() if weights.requires_grad):
+        finite = all(bool(local(weights).isfinite().all()) for weights in model.parameters() if weights.requires_grad)
+        if ranks.any_of(not finite):
             raise LossExploded(f"The weights became NaN or infinite in step {state.global_step}.", state.global_step, state.global_step)
         self._saved_at = time.monotonic()
-        if not ranks.first():
+        if ranks.first():
+            self._seal(args, state)
+        else:
             self.last = Checkpoint(checkpoint_directory(self.context.directory, state.global_step), state.global_step)
-            return
+        ranks.gathered(None)  # what is large takes longer than a collective of the GPU would wait
+
+    def _seal(self, args: TrainingArguments, state: TrainerState) -> None:
         saved = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         memory = {"total": state.max_steps, "evaluation_due": self._evaluation_due, "batch": asdict(self._batch)}
         write_json(saved / MEMORY_FILE, memory | {callback.name: callback.state() for callback in self._remembering})

@@ -20,6 +20,7 @@ from trainer.flat import GPU_MULTIPLE, FlatCollator, FlatTrainer
 from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
+from trainer.sharding import allow_on_the_cpu, keep_sums_exact
 from trainer.tables import Vocabulary, dataset
 from trainer.tracking import RecipeTelling, prepare_trackers
 from trainer.weighted import WeightCollator, WeightedTrainer
@@ -44,6 +45,7 @@ def build_trainer(
     weighted = bool(prepared.summary["weighted"])
     vocabulary = Vocabulary.of(model, tokenizer)
     arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted or whole_logits(model) else {}))
+    allow_on_the_cpu(arguments)
     prepare_trackers(recipe, folder)
     trainer = (_WeightedTrainer if weighted else _Trainer)(
         model=model,
@@ -55,6 +57,7 @@ def build_trainer(
         callbacks=callbacks,
     )
     float32_adapter(model)
+    keep_sums_exact(trainer)
     trainer.flat = plan.padding_free
     trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
     return trainer

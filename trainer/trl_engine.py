@@ -11,6 +11,7 @@ from trainer.attention import use_attention_by_conversation
 from trainer.flat import cumulative_lengths as borders
 from trainer.plan import Plan
 from trainer.recipe import Recipe
+from trainer.sharding import read_weights_once
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -21,6 +22,8 @@ THRIFTIEST = "standard"
 
 
 def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
+    if plan.sharding != "none":
+        read_weights_once()
     model = loading.load_model(plan, recipe, tokenizer)
     if plan.padding_free:
         use_attention_by_conversation(model if recipe.train.method == "full" else model.get_base_model())

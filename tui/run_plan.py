@@ -18,7 +18,7 @@ def data(plan: Plan) -> str:
 def engine(plan: Plan) -> str:
     where = "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
     where += f" of each of {plan.machines} machines" if plan.machines > 1 else ""
-    return f"{_ENGINES[plan.engine]} on {where}"
+    return f"{_ENGINES[plan.engine]} on {where}{', each with a share of the model (FSDP2)' if plan.sharding == 'fsdp2' else ''}"
 
 
 def settings(plan: Plan) -> str:

@@ -19,6 +19,8 @@ import torch
 from trl import SFTTrainer
 
 from trainer import calibration, checkpoints, loading, mixin, rank, result, saving
+from trainer.evaluation.generation import Generator
+from trainer.sharding import local
 
 
 def record(name: str) -> None:
@@ -251,6 +253,40 @@ def stop_ranks_in(step: int) -> None:
         return before(self, *arguments, **named)
 
     SFTTrainer.training_step = training_step
+
+
+def stop_in_answers(step: int) -> None:
+    """A stop is asked for in this step's answers, and this rank sees it before the others do."""
+    before, train = Generator.answers, SFTTrainer.training_step
+    at = [0]
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        at[0] = self.state.global_step + 1
+        return train(self, *arguments, **named)
+
+    def answers(self: Any, *arguments: Any, **named: Any) -> Any:
+        if at[0] == step:
+            rank.StopFile.is_set = lambda self: True  # type: ignore[method-assign]
+        try:
+            return before(self, *arguments, **named)
+        finally:
+            if at[0] == step:
+                os.kill(os.getppid(), signal.SIGTERM)
+
+    SFTTrainer.training_step, Generator.answers = training_step, answers  # type: ignore[method-assign]
+
+
+def spoil_weights(step: int) -> None:
+    """Before the checkpoint of this step is saved, a weight of this rank becomes NaN."""
+    save = mixin.RunTrainer._save_checkpoint
+
+    def spoiled(self: Any, *arguments: Any, **named: Any) -> None:
+        if self.state.global_step == step:
+            weights = next(one for one in self.model.parameters() if one.requires_grad)
+            local(weights.detach()).view(-1)[0] = float("nan")
+        save(self, *arguments, **named)
+
+    mixin.RunTrainer._save_checkpoint = spoiled  # type: ignore[method-assign]
 
 
 def watch_forward(name: str) -> None:

@@ -70,7 +70,7 @@ class Forks:
         self._answers, self._orders = self._process.stdout, self._process.stdin
         assert self._answers.readline() == "ready\n"
 
-    def make(self, sections: dict[str, str] | None = None, *, ranks: int = 1, **settings: Any) -> Job:
+    def make(self, sections: dict[str, str] | None = None, *, ranks: int = 1, sharding: str = "none", **settings: Any) -> Job:
         """A run's folder, as `luthier train` would write it. With several ranks it is as if the CPU were so many GPUs."""
         path = self.folder / "recipe.toml"
         values = {"engine": self._engine, "model": self.model, "data": self.data, **PLAIN, **SECTIONS, **(sections or {}), **settings}
@@ -78,7 +78,13 @@ class Forks:
         recipe = load(path)
         plan = make_plan(recipe)
         share = plan.global_batch // ranks
-        plan = replace(plan, gpus=ranks, micro_batch=min(plan.micro_batch, share), accumulation=share // min(plan.micro_batch, share))
+        plan = replace(
+            plan,
+            gpus=ranks,
+            sharding=sharding,
+            micro_batch=min(plan.micro_batch, share),
+            accumulation=share // min(plan.micro_batch, share),
+        )
         job = create(planned_spec(recipe, plan))
         (job.directory / RECIPE_FILE).write_text(to_toml(recipe))
         return job

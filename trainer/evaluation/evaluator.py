@@ -20,6 +20,7 @@ from trainer.evaluation.metrics import Scores, score
 from trainer.evaluation.prompts import Prompt, Prompter, answer_text, spread
 from trainer.evaluation.settings import Evaluation, Metric
 from trainer.saving import EvaluationStopped
+from trainer.sharding import is_sharded
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -139,8 +140,9 @@ class Evaluator(TrainerCallback):
         self._began = self._told = time.monotonic()
 
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
-        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The first rank does it for all ranks."""
-        found = ranks.from_first(self._asked(model, step, batch) if ranks.first() else None)
+        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The first rank does it for all, unless
+        it needs the others' shards of the model."""
+        found = ranks.from_first(self._asked(model, step, batch) if ranks.first() or is_sharded(model) else None)
         if found is None:
             raise EvaluationStopped
         self._scores, self._answers, self._answer_seconds = found

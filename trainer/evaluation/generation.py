@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, StoppingCriteriaList
 
+from trainer import ranks
 from trainer.saving import EvaluationStopped
+from trainer.sharding import is_sharded
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -61,15 +63,17 @@ class Generator:
         for row, prompt in enumerate(prompts):
             input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
-        whole = _base_model(model).generate(
+        together = is_sharded(model)  # a rank that is done computes on with the others, who need its shards
+        whole = (model if together else _base_model(model)).generate(
             input_ids=input_ids.to(device),
             attention_mask=mask.to(device),
             generation_config=GenerationConfig(
                 do_sample=False, max_new_tokens=self._longest, eos_token_id=self._stops, pad_token_id=self._stops[0], use_cache=True
             ),
             stopping_criteria=StoppingCriteriaList([interrupt]),
+            synced_gpus=together,
         )
-        if stopping():
+        if ranks.any_of(stopping()) if together else stopping():
             raise EvaluationStopped
         return [self._cut(row) for row in whole[:, width:].tolist()]
 

@@ -29,7 +29,8 @@ _FULL_LOGIT_BYTES = 12
 @dataclass(frozen=True)
 class Setting:
     """What decides a run's memory beside its model. `tokens` are those of the largest micro-batch as the model sees it, padding counted,
-    in `rows` rows (1 where padding-free); `conversations` how many it holds. `loss` "full": logits of all tokens at once."""
+    in `rows` rows (1 where padding-free); `conversations` how many it holds. `loss` "full": logits of all tokens at once. `shards`: over
+    how many GPUs weights, gradients and the optimizer's states are shared out (FSDP2)."""
 
     engine: str
     tokens: int
@@ -44,6 +45,7 @@ class Setting:
     checkpointing: str = "none"
     attention: str = "sdpa"
     loss: Literal["chunked", "full"] = "chunked"
+    shards: int = 1
 
     @classmethod
     def of(cls, recipe: Recipe, engine: str, bits: int, checkpointing: str, optimizer: str, attention: str) -> Setting:
@@ -127,14 +129,15 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
     layers = shape.layers if setting.checkpointing == "none" else 1
     between = {"none": 1, "standard": shape.layers + 1, "unsloth": 1}[setting.checkpointing] * shape.hidden
     activations = 2 * setting.tokens * (layers * kept.layer + between)
+    whole = _gathered(shape, setting) if setting.shards > 1 else _unpacked(shape, setting)
     return Memory(
-        weights=round(weights),
-        adapter=round(adapter),
-        gradients=round(one * trained),
-        optimizer=round(moments * trained),
+        weights=round(weights / setting.shards),
+        adapter=round(adapter / setting.shards),
+        gradients=round(one * trained / setting.shards),
+        optimizer=round(moments * trained / setting.shards),
         activations=round(activations),
         attention_mask=masks,
-        working=round(max(2 * setting.tokens * kept.working, _loss(shape, setting)) + _unpacked(shape, setting)),
+        working=round(max(2 * setting.tokens * kept.working, _loss(shape, setting)) + whole),
     )
 
 
@@ -186,6 +189,15 @@ def _loss(shape: ModelShape, setting: Setting) -> int:
     logits = shape.vocabulary * setting.tokens
     pieces = 4 * -(-logits * 16 // (4 * _UNSLOTH_CHUNK_BYTES)) if logits * 16 > _UNSLOTH_CHUNK_BYTES else 1
     return _UNSLOTH_LOGIT_BYTES * logits // max(1, pieces) + 2 * shape.hidden * setting.tokens
+
+
+def _gathered(shape: ModelShape, setting: Setting) -> float:
+    """What a rank has of the others' shards: the weights of the layer that is computed and of the next one, embeddings and head, in 16
+    bits. Where they are trained, also one layer's gradients, in 16 bits, and those of two on their way to their shards, in 32: counted in
+    the source of torch 2.13's fully_shard. The head is a layer of its own there."""
+    layer = shape.inside / shape.layers
+    gathered = 2 * (2 * layer + shape.outside)
+    return gathered + (10 * max(layer, shape.vocabulary * shape.hidden) if setting.method == "full" else 0)
 
 
 def _unpacked(shape: ModelShape, setting: Setting) -> int:

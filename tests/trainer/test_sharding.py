@@ -1,0 +1,124 @@
+"""When the plan shares a model out over GPUs (FSDP2), and what memory that takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobs.errors import LuthierError
+from jobs.gpus import Gpu
+from tests.trainer.shapes import llama, shape_of
+from trainer import plan, repair
+from trainer.memory.predict import Setting, predict
+from trainer.methods import cannot_shard
+from trainer.plan import Plan, make_plan
+from trainer.recipe import Recipe, Tokens
+
+GB = 10**9
+FULL = {"train": {"method": "full"}}  # of 8B: 128 GB with AdamW, 80 GB at the thriftiest
+Made = Callable[..., Plan]
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """The plan of an 8B model on so many GPUs of so many gigabytes, on a machine that has Unsloth, too."""
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PET_NNODES", raising=False)
+    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl", "unsloth"})
+    monkeypatch.setattr("trainer.methods.check_installed", lambda *packages: None)
+    rows = [[{"role": "user", "content": f"{number} why?"}, {"role": "assistant", "content": "because " * 100}] for number in range(60)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+
+    def plan_of(gpus: int, size: int, wanted: dict[str, Any], **config: Any) -> Plan:
+        folder = llama(tmp_path / "model")
+        (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | config))
+        for module in (plan, repair):
+            monkeypatch.setattr(module, "gpus", lambda: [Gpu(number, "card", size * GB, size * GB) for number in range(gpus)])
+        base = {"data": [str(tmp_path / "x.jsonl")], "model": str(folder), "gpus": gpus}
+        return make_plan(msgspec.convert(base | wanted, Recipe))
+
+    return plan_of
+
+
+def test_a_model_that_fits_on_no_gpu_is_shared_out(made: Made) -> None:
+    found = made(4, 80, FULL)
+    assert (found.sharding, found.engine, found.base_bits, found.optimizer) == ("fsdp2", "trl", 32, "adamw")
+    assert sum(found.memory.values()) < 80 * GB
+    assert found.micro_batch * found.accumulation * 4 == found.global_batch
+    said = "\n".join(found.reasons)
+    assert "a share of every weight on each GPU (FSDP2), because with the whole model it needs" in said and "of 80.0 GB" in said
+    assert "TRL, because Unsloth does not shard a model" in said
+    assert "DDP" not in said
+    assert Plan(**msgspec.json.decode(msgspec.json.encode(found.to_json()))) == found
+
+
+def test_a_model_that_fits_is_not(made: Made) -> None:
+    for gpus, size, wanted in ((4, 250, FULL), (4, 24, {}), (1, 80, FULL), (4, 80, FULL | {"sharding": "none"})):
+        assert made(gpus, size, wanted).sharding == "none"
+    assert "the whole model on each GPU (DDP)" in made(4, 24, {}).reasons
+    nothing = made(2, 16, FULL)
+    assert nothing.sharding == "none"
+    assert nothing.reasons[-1] == "Nor do shards of the model on each GPU (FSDP2) fit."
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ({"train": {"base_bits": 8}}, "4 or 8 bits"),
+        ({"train": {"method": "full", "optimizer": "paged_adamw_8bit"}}, "optimizers"),
+        ({"train": {"method": "full", "base_bits": 16}}, "in 32 bits"),
+        ({"lora": {"dora": True}, "train": {"base_bits": 16}}, "DoRA"),
+        ({"engine": "unsloth"}, "Unsloth does not shard"),
+        ({"train": {"gradient_checkpointing": "unsloth"}}, "Unsloth does not shard"),
+    ],
+)
+def test_what_cannot_be_sharded_is_said(made: Made, wanted: dict[str, Any], why: str) -> None:
+    found = made(4, 5, wanted)
+    assert found.sharding == "none"
+    assert "FSDP2" in found.reasons[-1] and why in found.reasons[-1]
+    with pytest.raises(LuthierError, match=why):
+        made(4, 5, wanted | {"sharding": "fsdp2"})
+
+
+def test_what_of_the_model_cannot_be_sharded_is_said(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(LuthierError, match="experts"):
+        made(2, 80, {"sharding": "fsdp2"}, num_local_experts=8)
+    recipe = Recipe(data=["x.jsonl"], tokens=Tokens(["<|new|>"]))
+    folder = llama(tmp_path / "model")
+    assert cannot_shard(recipe, folder) == ""
+    weights = folder / "model.safetensors"
+    shapes = json.loads(weights.read_bytes()[8:])
+    del shapes["lm_head.weight"]
+    header = json.dumps(shapes).encode()
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "the head, too" in cannot_shard(recipe, folder)
+    assert cannot_shard(msgspec.structs.replace(recipe, tokens=Tokens()), folder) == ""
+
+
+def test_a_recipe_may_insist(made: Made) -> None:
+    found = made(2, 80, {"sharding": "fsdp2"})
+    assert (found.sharding, found.engine, found.base_bits) == ("fsdp2", "trl", 16)
+    assert "a share of every weight on each GPU (FSDP2), because the recipe says so" in found.reasons
+    alone = made(1, 80, {"sharding": "fsdp2"})
+    assert alone.sharding == "none"
+    assert "nothing is sharded: there is one process" in alone.reasons
+
+
+def test_the_memory_of_a_shard(tmp_path: Path) -> None:
+    """What is shared out shrinks with the number of GPUs; activations do not, and what is gathered comes on top."""
+    shape = shape_of(llama(tmp_path / "8b"))
+    whole = replace(Setting("trl", 4000, method="full", bits=32), checkpointing="standard")
+    one, four = predict(shape, whole), predict(shape, replace(whole, shards=4))
+    for part in ("weights", "gradients", "optimizer"):
+        assert getattr(four, part) == pytest.approx(getattr(one, part) / 4)
+    assert four.activations == one.activations
+    layer, outside = shape.inside / shape.layers, shape.outside
+    lora = replace(whole, method="lora", bits=16)
+    more = predict(shape, replace(lora, shards=4)).working - predict(shape, lora).working
+    assert more == pytest.approx(2 * (2 * layer + outside))

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -91,14 +92,17 @@ def main() -> None:
         run = find(luthier("train", str(path), "--follow").split()[0], "run")
     with part("certificate"):
         certificate: dict[str, Any] = json.loads(luthier("certify", run.id, "--json"))
-    with part("serving"):
-        luthier("serve", run.id)
-    server = current_server()
     models = ["base", "journey"]
-    one_by_one = [asyncio.run(ask(server, model, options.tokens)) for model in models * 2][2:]  # the first two warm up
-    at_once = asyncio.run(together(server, models, options.tokens))
-    with part("stopping the server"):
-        luthier("stop", server.job.id)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("broken off"))
+    try:
+        with part("serving"):
+            luthier("serve", run.id)
+        server = current_server()
+        one_by_one = [asyncio.run(ask(server, model, options.tokens)) for model in models * 2][2:]  # the first two warm up
+        at_once = asyncio.run(together(server, models, options.tokens))
+    finally:  # or it holds the GPU
+        with part("stopping the server"):
+            luthier("server", "stop")
     time.sleep(3)
     (told,) = json.loads(luthier("chart", run.id, "--metric", "all", "--json"))
     speeds = [value for _, value in told["metrics"]["tokens_per_second"]]

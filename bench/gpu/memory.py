@@ -83,6 +83,7 @@ CASES = {
     "4-paged": Case("unsloth", "8b", 4, "unsloth", 8, optimizer="paged_adamw_8bit"),
     "1b-none": Case("unsloth", "1b", 16, "none", 8),
     "1b-offloaded": Case("unsloth", "1b", 16, "unsloth", 32),
+    "4-16x512": Case("unsloth", "8b", 4, "unsloth", 16, length=512, optimizer="adamw_8bit"),  # the tutorials' batch
     "trl-16-flat": Case("trl", "8b", 16, "none", 2),
     "trl-16-standard": Case("trl", "8b", 16, "standard", 8),
     "trl-16-padded": Case("trl", "8b", 16, "standard", 4, padding_free=False),

@@ -82,11 +82,13 @@ def cumulative_lengths(lengths: list[int]) -> dict[str, Any]:
 
 
 def count_tokens(batch: dict[str, Any]) -> torch.Tensor:
-    """Those of a flat batch's samples, on its device: one without a label, at the end, is a filler."""
+    """Those of a batch's samples, on its device, flat or padded. A sample without a label, the last one of a flat batch, is a filler."""
+    trained = batch["labels"].ne(UNTRAINED)
+    if "attention_mask" in batch:
+        return batch["attention_mask"].sum() * trained.any()
     number = batch["position_ids"].eq(0).cumsum(dim=-1)
     last = number.eq(number[:, -1:])
-    filled = last.logical_and(batch["labels"].ne(UNTRAINED)).any().logical_not()
-    return batch["input_ids"].numel() - last.sum() * filled
+    return batch["input_ids"].numel() - last.sum() * last.logical_and(trained).any().logical_not()
 
 
 class FlatTrainer:

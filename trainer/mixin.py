@@ -81,12 +81,7 @@ class RunTrainer:
     def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
         batches, trained = super().get_batch_samples(*arguments, **named)  # type: ignore[misc]
         for batch in batches:
-            if "attention_mask" in batch:
-                self._given = (
-                    self._given + batch["attention_mask"].sum() * batch["labels"].ne(-100).any()
-                )  # a filler of ranks counts nothing
-            else:
-                self._given = self._given + count_tokens(batch)
+            self._given = self._given + count_tokens(batch)
         return batches, trained
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:

@@ -55,7 +55,7 @@ def test_on_an_h200_nothing_is_recomputed_and_eight_conversations_are_enough(eig
 
 @pytest.mark.parametrize(
     ("gigabytes", "bits", "checkpointing"),
-    [(80, 16, "none"), (40, 16, "unsloth"), (24, 16, "unsloth"), (16, 4, "unsloth"), (10, 4, "unsloth")],
+    [(80, 16, "none"), (40, 16, "none"), (30, 16, "unsloth"), (24, 16, "unsloth"), (16, 4, "unsloth"), (10, 4, "unsloth")],
 )
 def test_smaller_cards_get_what_fits_them(eight: ModelShape, gigabytes: int, bits: int, checkpointing: str) -> None:
     """Checkpointing comes before fewer bits."""
@@ -201,10 +201,10 @@ def test_checkpointing_of_the_other_engine_is_refused(gpu_plan: Any) -> None:
 
 
 def test_costs_follow_what_was_measured() -> None:
-    """Tokens a second of 2, 4 and 8 conversations on an H200 (bench/gpu/RESULTS.md), against the best."""
+    """Tokens a second of 4 and 8 conversations on an H200 (bench/gpu/RESULTS.md: the median step), against the best."""
     shape = ModelShape("llama", 8, 8, 1, 8, 8, 8, (), 8)
-    for tokens, speed in ((2774, 7791), (5150, 10_637), (11_526, 14_305)):
+    for tokens, speed in ((5500, 15_035), (11_000, 16_200)):
         task = Task(recipe(), shape, Lengths(tokens, tokens), "unsloth", H200, 1)
         cost = task.candidate(16, "none", "adamw", 1).cost
-        assert 14_450 / cost == pytest.approx(speed, rel=0.03)
+        assert 16_550 / cost == pytest.approx(speed, rel=0.03)
     assert auto.kinds(recipe(), "unsloth")[0] == "none"

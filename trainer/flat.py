@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import torch
 from torch.utils.data import DataLoader, Sampler
@@ -61,18 +62,24 @@ class FlatCollator:
     multiple: int = 1
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        if filler := -sum(len(row["input_ids"]) for row in rows) % self.multiple:
-            rows = [*rows, {"input_ids": [0] * filler, "labels": [UNTRAINED] * filler, "weights": [0.0] * filler}]
         lengths = [len(row["input_ids"]) for row in rows]
+        filler = -sum(lengths) % self.multiple
+        lengths += [filler] if filler else []
+        labels = _joined(rows, "labels", filler, UNTRAINED)
+        labels[0, [0, *accumulate(lengths[:-1])]] = UNTRAINED
         batch = {
-            "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
-            "labels": torch.tensor([[label for row in rows for label in (UNTRAINED, *row["labels"][1:])]]),
-            "position_ids": torch.tensor([[position for length in lengths for position in range(length)]]),
+            "input_ids": _joined(rows, "input_ids", filler, 0),
+            "labels": labels,
+            "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
             **self.borders(lengths),
         }
         if "weights" in rows[0]:
-            batch["weights"] = torch.tensor([[weight for row in rows for weight in row["weights"]]], dtype=torch.float32)
+            batch["weights"] = _joined(rows, "weights", filler, 0.0).float()
         return batch
+
+
+def _joined(rows: list[dict[str, Any]], name: str, filler: int, filling: float) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([*(row[name] for row in rows), np.full(filler, filling)]))[None]
 
 
 def cumulative_lengths(lengths: list[int]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def dataset(path: Path, vocabulary: Vocabulary, *, weighted: bool) -> Dataset:
     if ranks.local() == 0:
         _write(path, vocabulary, weighted=weighted)
     ranks.gathered(None)
-    return Dataset.from_file(str(path.with_suffix(".arrow")))
+    return Dataset.from_file(str(path.with_suffix(".arrow"))).with_format("numpy")
 
 
 def _write(path: Path, vocabulary: Vocabulary, *, weighted: bool) -> None:

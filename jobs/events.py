@@ -11,6 +11,9 @@ from typing import Any
 
 Event = dict[str, Any]
 
+PROGRESS = ("step", "phase", "asleep", "waking", "awake")
+"""The kinds that say what a job does now."""
+
 
 class EventLog:
     """Appends to an events file. Several processes may append to the same one."""
@@ -90,10 +93,12 @@ class Follower:
 
 
 def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
-    """The newest events, back to the last `queued` (which begins an attempt) or about `max_bytes`, oldest first.
+    """The newest events, back to the last `queued` (which begins an attempt) or about `max_bytes`, further if none of these tells what the
+    job does; oldest first.
 
     Enough to tell a job's state: what decides it stands at the end, and `queued`, `started` at the beginning of a short file.
     """
+    telling = [f'"kind": "{kind}"'.encode() for kind in PROGRESS]
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -101,7 +106,9 @@ def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
             while True:
                 file.seek(size - length)
                 block = file.read(length)
-                if length >= min(size, max_bytes) or b'"kind": "queued"' in block:
+                if length == size or b'"kind": "queued"' in block:
+                    break
+                if length >= max_bytes and any(kind in block for kind in telling):
                     break
                 length = min(size, length * 4)
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from jobs.events import Event
+from jobs.events import PROGRESS, Event
 from jobs.spec import Kind
 
 
@@ -77,8 +77,6 @@ class Lost:
 State = Queued | Starting | Running | Asleep | Stopping | Done | Stopped | Failed | Lost
 Alive = Queued | Starting | Running | Asleep | Stopping
 
-_PROGRESS = ("step", "phase", "asleep", "waking", "awake")
-
 
 def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now: float, log_tail: Sequence[str] = ()) -> State:
     """The state of a job whose lock is `held` or not, from its last attempt's events.
@@ -94,7 +92,7 @@ def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now:
     stop = next((event for event in reversed(events) if event["kind"] == "stop_requested"), None)
     if stop is not None:
         return Stopping(since=stop["t"])
-    progress = next((event for event in reversed(events) if event["kind"] in _PROGRESS), None)
+    progress = next((event for event in reversed(events) if event["kind"] in PROGRESS), None)
     since = (started or progress or {"t": created})["t"]
     if progress is None and started is None:
         waits_for = next((str(event["waits_for"]) for event in reversed(events) if event["kind"] == "waiting"), "")

@@ -111,6 +111,16 @@ def test_the_last_attempt_of_a_long_file_is_read_from_its_end(tmp_path: Path) ->
     assert 1_000 < len(events) < 10_000
 
 
+def test_a_server_that_has_loaded_a_thousand_adapters_still_runs(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.append("queued")
+    log.append("phase", name="ready")
+    for number in range(1000):
+        log.append("adapter", name=f"adapter-{number}", path=f"/home/somebody/adapters/adapter-{number}", ok=True, message="")
+    assert log.path.stat().st_size > 100_000
+    assert isinstance(derive("server", True, last_attempt(log.path), 0.0, 1.0), Running)
+
+
 @given(st.lists(st.one_of(st.binary(max_size=60), st.just(b'{"t": 1, "kind": "step"}')), max_size=20), st.data())
 def test_a_follower_reads_every_whole_event_once_wherever_the_writes_are_cut(lines: list[bytes], data: st.DataObject) -> None:
     import tempfile

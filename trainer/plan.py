@@ -114,7 +114,7 @@ def make_plan(recipe: Recipe) -> Plan:
         gpus=placement.gpus,
         machines=placement.machines,
         sharding="none" if decided.shards == 1 else "fsdp2",
-        gpu_bytes=_gpu_bytes(recipe, decided.engine, memory) if device == "gpu" else 0,
+        gpu_bytes=_gpu_bytes(recipe, decided.engine, memory, placement.gpus) if device == "gpu" else 0,
         base_bits=decided.base_bits,
         padding_free=decided.padding_free,
         attention=decided.attention,
@@ -182,7 +182,7 @@ def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
         return whole
     if cannot:
         return replace(whole, reasons=[*whole.reasons, f"No shards of the model on each GPU (FSDP2): {cannot}."])
-    least, card = (f"{size / 1e9:.1f} GB" for size in (whole.choice.chosen.needs, _card()))
+    least, card = (f"{size / 1e9:.1f} GB" for size in (whole.choice.chosen.needs, _card(placement.gpus)))
     why = f"a share of every weight on each GPU (FSDP2), because with the whole model it needs {least} at least, of {card}"
     shared = settled(placement.ranks, why)
     return shared if shared.fits else replace(whole, reasons=[*whole.reasons, "Nor do shards of the model on each GPU (FSDP2) fit."])
@@ -208,7 +208,7 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
         batch = repair.Batch(size, conversations // size, checkpointing)
         bits = methods.base_bits(recipe)
         return _Decided(recipe, shape, lengths, engine, bits, padding_free, attention, optimizer, batch, reasons, shards=shards)
-    task = auto.Task(recipe, shape, lengths, engine, _card(), conversations, padding_free, attention, shards=shards)
+    task = auto.Task(recipe, shape, lengths, engine, _card(placement.gpus), conversations, padding_free, attention, shards=shards)
     if shards == 1:  # a whole model is what was measured
         task = replace(task, measured=_measured(recipe))
     choice = auto.choose(task)
@@ -219,8 +219,9 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
     return _Decided(recipe, shape, lengths, engine, bits, padding_free, attention, chosen.optimizer, batch, reasons, choice, shards)
 
 
-def _card() -> int:
-    return max(gpu.total for gpu in gpus())
+def _card(taken: int) -> int:
+    """The memory of the smallest of so many GPUs, if a run gets the largest ones."""
+    return sorted((gpu.total for gpu in gpus()), reverse=True)[taken - 1]
 
 
 def _check_batch(recipe: Recipe, conversations: int, placement: Placement) -> None:
@@ -246,11 +247,11 @@ def _measured(recipe: Recipe) -> Callable[[Setting], tuple[float, str]]:
     return lambda setting: remembered.recall(recipe.model, device, setting)
 
 
-def _gpu_bytes(recipe: Recipe, engine: str, memory: Memory | None) -> int:
+def _gpu_bytes(recipe: Recipe, engine: str, memory: Memory | None, taken: int) -> int:
     """Alone on a GPU a run can mend what does not fit by smaller batches; beside another one all that it takes must be free."""
     if memory is None:
         return CONTEXT
-    largest = int(0.95 * _card())
+    largest = int(0.95 * _card(taken))
     return min(largest, auto.needed(memory.peak, engine) if recipe.share_gpu else memory.fixed + CONTEXT)
 
 

@@ -27,7 +27,7 @@ Made = Callable[..., Plan]
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    """The plan of an 8B model on so many GPUs of so many gigabytes, on a machine that has Unsloth, too."""
+    """The plan of an 8B model on so many GPUs of so many gigabytes (the first one of `first`), on a machine that has Unsloth, too."""
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PET_NNODES", raising=False)
     monkeypatch.setattr("trainer.engines.installed", lambda: {"trl", "unsloth"})
@@ -35,11 +35,12 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     rows = [[{"role": "user", "content": f"{number} why?"}, {"role": "assistant", "content": "because " * 100}] for number in range(60)]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
 
-    def plan_of(gpus: int, size: int, wanted: dict[str, Any], **config: Any) -> Plan:
+    def plan_of(gpus: int, size: int, wanted: dict[str, Any], first: int = 0, **config: Any) -> Plan:
+        sizes = [(first or size) * GB, *[size * GB] * (gpus - 1)]
         folder = llama(tmp_path / "model")
         (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | config))
         for module in (plan, repair):
-            monkeypatch.setattr(module, "gpus", lambda: [Gpu(number, "card", size * GB, size * GB) for number in range(gpus)])
+            monkeypatch.setattr(module, "gpus", lambda: [Gpu(number, "card", size, size) for number, size in enumerate(sizes)])
         base = {"data": [str(tmp_path / "x.jsonl")], "model": str(folder), "gpus": gpus}
         return make_plan(msgspec.convert(base | wanted, Recipe))
 
@@ -56,6 +57,11 @@ def test_a_model_that_fits_on_no_gpu_is_shared_out(made: Made) -> None:
     assert "TRL, because Unsloth does not shard a model" in said
     assert "DDP" not in said
     assert Plan(**msgspec.json.decode(msgspec.json.encode(found.to_json()))) == found
+
+
+def test_the_smallest_of_its_gpus_counts(made: Made) -> None:
+    assert made(4, 80, FULL, first=250).sharding == "fsdp2"
+    assert made(2, 24, {}, first=80).memory == made(2, 24, {}).memory
 
 
 def test_a_model_that_fits_is_not(made: Made) -> None:

@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import tomlkit
@@ -20,6 +20,7 @@ from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
 from trainer.trackers import Trackers
 
+_LISTED = "docs/recipe.md lists them."
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Factor = Annotated[float, msgspec.Meta(ge=0)]
 Schedule = Literal["cosine", "linear", "constant"]
@@ -216,9 +217,22 @@ def _explained(message: str, where: str) -> LuthierError:
     missing = re.fullmatch(r"Object missing required field `(.+)`", what)
     if missing:
         return LuthierError("Missing key in the recipe", f"{where}: {missing[1]} is required.", f'Add {missing[1]} = ["file.jsonl"], say.')
+    choice = re.fullmatch(r"Invalid enum value (.+)", what)
+    if choice and (allowed := _values(section)):
+        said = choice[1].strip("'")
+        return LuthierError("Wrong value in the recipe", f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.", _LISTED)
     sweep = "A list of values makes a sweep, which `luthier plan` and `luthier train` take." if what.endswith("got `array`") else ""
     message = f"{where}: {section}: {what[:1].lower()}{what[1:]}."
-    return LuthierError("Wrong value in the recipe", message, sweep or "docs/recipe.md lists them.")
+    return LuthierError("Wrong value in the recipe", message, sweep or _LISTED)
+
+
+def _values(key: str) -> list[str]:
+    """What a key takes of which there are a few; none for others."""
+    hint: Any = Recipe
+    for part in key.split("."):
+        hint = get_type_hints(hint).get(part) if isinstance(hint, type) else None
+    values = [str(value) for one in (hint, *get_args(hint)) if get_origin(one) is Literal for value in get_args(one)]
+    return [*values, *(["a number"] if get_origin(hint) is not Literal else [])] if values else []
 
 
 def keys() -> dict[str, list[str]]:

@@ -29,6 +29,9 @@ BAD = [
     ('data = ["x"]\n[format]\nformat = "csv"', "format.format", ""),
     ('data = ["x"]\n[mask]\nturns = "some"', "mask.turns", ""),
     ("data = [", "Invalid value", "Strings need quotes"),
+    ('data = ["x"]\nsharding = "fsdp"', "sharding is one of auto, none, fsdp2; it says fsdp.", "docs/recipe.md"),
+    ('data = ["x"]\ngpus = "al"', "gpus is one of all, a number; it says al.", "docs/recipe.md"),
+    ('data = ["x"]\n[train]\nbase_bits = 5', "train.base_bits is one of auto, 16, 8, 4; it says 5.", "docs/recipe.md"),
 ]
 
 

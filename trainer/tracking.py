@@ -21,7 +21,12 @@ def reporting(recipe: Recipe, run: str) -> dict[str, Any]:
 
 
 def prepare_trackers(recipe: Recipe, folder: Path) -> None:
-    """Set what trackers read from the environment, where the user has not: where they write, and what the run in `folder` belongs to."""
+    """Set what trackers read from the environment, where the user has not: where they write, and what the run in `folder` belongs to.
+
+    Without trackers nothing is set: the libraries' threads read the environment, and one that reads while it is changed may crash.
+    """
+    if not recipe.trackers.report_to:
+        return
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     os.environ.setdefault("WANDB_PROJECT", recipe.trackers.project)
     os.environ.setdefault("WANDB_DIR", str(folder))

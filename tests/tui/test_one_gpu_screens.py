@@ -54,7 +54,7 @@ def asking(made: dict[str, Job]) -> Iterator[Job]:
 async def _serve(pilot: Pilot[None]) -> None:
     app = await ready(pilot)
     await until(pilot, lambda: isinstance(app.screen, ServeScreen) and app.screen.server is not None)
-    await until(pilot, lambda: "z wakes it" in screen_text(app))
+    await until(pilot, lambda: "z wakes it" in screen_text(app) and app.focused is not None)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])

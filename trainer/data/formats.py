@@ -330,7 +330,10 @@ def _alpaca(row: _Row) -> Converted:
     if isinstance(instruction, str) and isinstance(given, str) and given.strip():
         instruction = f"{instruction}\n\n{given}" if instruction.strip() else given
     messages = row.system()
-    for pair in decoded(row.get("history")) or []:
+    history = decoded(row.get("history")) or []
+    if not isinstance(history, list):
+        raise RowProblem("history", f"`{row.mapping.columns['history']}` is no list of pairs of question and answer")
+    for pair in history:
         if not isinstance(pair, list) or len(pair) != 2:
             raise RowProblem("history", f"`{row.mapping.columns['history']}` has an item that is no pair of question and answer")
         messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]

@@ -127,8 +127,11 @@ class ServeScreen(AdapterActions):
 
     def show(self) -> None:
         row = self.row
+        server = self.query_one("#server")
+        if row is not None and not server.display and self.focused is None:  # what was hidden could not have the keys
+            self.call_after_refresh(self.query_one(LogView).focus)
         self.query_one("#no-server").display = row is None
-        self.query_one("#server").display = row is not None
+        server.display = row is not None
         if row is None:
             self.query_one("#no-server", Static).update(
                 "No server runs.\n\n[$primary]n[/] starts one: a base model and any number of tuned ones,\n"

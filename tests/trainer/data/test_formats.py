@@ -206,6 +206,8 @@ def test_alpaca_joins_its_input() -> None:
     assert convert({"instruction": "Sum up.", "input": "Long.", "output": "Short."}).messages == turns("Sum up.\n\nLong.", "Short.")
     with pytest.raises(RowProblem, match="no pair"):
         convert({"instruction": "a", "output": "b", "history": [["x"]]})
+    with pytest.raises(RowProblem, match="no list of pairs"):
+        convert({"instruction": "a", "output": "b", "history": 1})
 
 
 def test_tools() -> None:

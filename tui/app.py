@@ -141,6 +141,8 @@ class LuthierApp(App[None], inherit_bindings=False):
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
     def on_jobs_read(self, message: JobsRead) -> None:
+        if not self.screen_stack:  # the app is closing
+            return
         self.rows = message.rows
         self.notices.jobs_read(message.rows)
         self._ask_about_servers(message.rows)

@@ -12,6 +12,7 @@ from jobs.errors import LuthierError
 from jobs.job import Job
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
+from tui.messages import JobsRead
 from tui.screens.run import RunScreen
 from tui.widgets.error_modal import ErrorModal
 
@@ -59,6 +60,13 @@ async def test_header_tells_what_runs(made: dict[str, Job]) -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         assert text_of(app, "#app-state") == "● 3 running   ◌ 1 waiting   ● serving captain-server"
+
+
+async def test_jobs_that_are_read_while_the_app_closes_end_nothing(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+    app.on_jobs_read(JobsRead(app.rows or []))
 
 
 async def test_quitting_with_jobs_alive_says_so_once(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:

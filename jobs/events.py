@@ -106,9 +106,8 @@ def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
             while True:
                 file.seek(size - length)
                 block = file.read(length)
-                if length == size or b'"kind": "queued"' in block:
-                    break
-                if length >= max_bytes and any(kind in block for kind in telling):
+                enough = length >= max_bytes and any(kind in block for kind in telling)
+                if length == size or enough or b'"kind": "queued"' in block:
                     break
                 length = min(size, length * 4)
     except FileNotFoundError:

@@ -32,12 +32,11 @@ class Plan:
     `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there. `gpus` of
     each of `machines` are taken by the run (1 on the CPU, too), a rank each, with the whole model or by `sharding` "fsdp2" a share of each
-    weight; `global_batch` is `micro_batch` times `accumulation` times the
-    ranks. `base_bits` are taken by each of the base weights (32 where all are trained); `reasons` say in words why the engine and what the
-    recipe leaves to the plan were chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's
-    parts at its peak on one GPU, where its largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-
-    batch smaller, `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the
-    run is one of."""
+    weight; `global_batch` is `micro_batch` times `accumulation` times the ranks. `base_bits` are taken by each of the base weights (32
+    where all are trained); `reasons` say in words why the engine and what the recipe leaves to the plan were chosen, `choices`
+    (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak on one GPU, where its largest
+    micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the evaluations
+    come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str

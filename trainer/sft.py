@@ -52,7 +52,7 @@ def build_trainer(
         args=arguments,
         train_dataset=dataset(prepared.train, vocabulary, weighted=weighted),
         eval_dataset=dataset(prepared.heldout, vocabulary, weighted=weighted) if prepared.summary["heldout"] else None,
-        data_collator=_collator(plan, borders) if plan.padding_free else WeightCollator(_pad_token(tokenizer)) if weighted else None,
+        data_collator=_collator(plan, borders, tokenizer, weighted=weighted),
         processing_class=tokenizer,
         callbacks=callbacks,
     )
@@ -63,12 +63,15 @@ def build_trainer(
     return trainer
 
 
-def _collator(plan: Plan, borders: Callable[[list[int]], dict[str, Any]]) -> FlatCollator:
-    return FlatCollator(borders, GPU_MULTIPLE if plan.device == "gpu" else 1)
-
-
-def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+def _collator(
+    plan: Plan, borders: Callable[[list[int]], dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *, weighted: bool
+) -> FlatCollator | WeightCollator | None:
+    """None: TRL's own."""
+    if plan.padding_free:
+        return FlatCollator(borders, GPU_MULTIPLE if plan.device == "gpu" else 1)
+    if not weighted:
+        return None
+    return WeightCollator(int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id))
 
 
 class _Trainer(RunTrainer, FlatTrainer, Answering, SFTTrainer):

@@ -1,7 +1,8 @@
 """The peak of a run's GPU memory, part by part, from what each engine keeps for the backward pass.
 
 What a layer keeps was counted in the engines' sources and agrees with the peaks measured on an H200 (bench/gpu/RESULTS.md; the table with
-predictions is in docs/plan.md). Only two numbers were fitted: what the backward pass of one layer needs besides (_Kept.working).
+predictions is in docs/plan.md). What the backward pass of one layer needs besides (_Kept.working) was fitted; what dropout and the adapter
+of a quantised base keep was corrected after a measurement of each.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
     layers = shape.layers if setting.checkpointing == "none" else 1
     between = {"none": 1, "standard": shape.layers + 1, "unsloth": 1}[setting.checkpointing] * shape.hidden
     activations = 2 * setting.tokens * (layers * kept.layer + between)
-    whole = _gathered(shape, setting) if setting.shards > 1 else _unpacked(shape, setting)
+    restored = _gathered(shape, setting) if setting.shards > 1 else _unpacked(shape, setting)
     return Memory(
         weights=round(weights / setting.shards),
         adapter=round(adapter / setting.shards),
@@ -137,7 +138,7 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
         optimizer=round(moments * trained / setting.shards),
         activations=round(activations),
         attention_mask=masks,
-        working=round(max(2 * setting.tokens * kept.working, _loss(shape, setting)) + whole),
+        working=round(max(2 * setting.tokens * kept.working, _loss(shape, setting)) + restored),
     )
 
 

@@ -67,6 +67,10 @@ class ChatBase(LuthierScreen):
         self._find_server = find_server
         self._stream = stream
 
+    def show_offered(self) -> None:
+        """Show the chat, or what is to be done or waited for first."""
+        raise NotImplementedError
+
     @property
     def server(self) -> ChatServer | None:
         return self.reachable.server

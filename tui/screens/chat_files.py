@@ -55,10 +55,6 @@ class ChatFiles(ChatBase):
         if held is not None:
             self.call_after_refresh(self.sides.active_pane.transcript.reveal, self.chosen_turn)
 
-    def show_offered(self) -> None:
-        """Show the chat, or what to do where there is none."""
-        raise NotImplementedError
-
     # Prompts from a file
 
     def action_replay(self) -> None:

@@ -106,10 +106,6 @@ class ChatRun(ChatBase):
         if self.is_mounted:
             self.show_offered()
 
-    def show_offered(self) -> None:
-        """The chat, or what is to be done or waited for first."""
-        raise NotImplementedError
-
     def on_run_served(self, message: RunServed) -> None:
         """Base and tuned model (or the one model that there is), in a new chat if others have talked in this one."""
         if message.run.id != self._expected:

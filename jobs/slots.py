@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs import giving_way, queue
+from jobs.errors import LuthierError
 from jobs.gpus import Gpu, gpus, occupants
 from jobs.home import home
 from jobs.job import Job
@@ -49,7 +50,10 @@ class SlotTaker:
             self._room = {name: replace(gpu, free=gpu.free - self._claimed(name)) for name, gpu in self._machine.items()}
             ahead: list[Spec] = []
             for other in queue.before(self.job):
-                wanted = giving_way.orders(other)
+                try:
+                    wanted = giving_way.orders(other)
+                except LuthierError:  # damaged since the queue was read
+                    continue
                 if isinstance(self._free(wanted, ahead), list):
                     return Wait(f"{other.short_id}, before it in the queue", len(ahead) + 1)
                 ahead.append(wanted)

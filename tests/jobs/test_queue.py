@@ -13,6 +13,7 @@ from jobs import job as jobs
 from jobs import queue
 from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.slots import SlotTaker
 from jobs.spec import Spec
 from jobs.state import Done, Lost, Queued, Running, Stopped
 from tests.jobs.acting import ended, in_state, kill_supervisor, spec, wait_for
@@ -117,6 +118,16 @@ def test_a_damaged_folder_does_not_hold_up_the_queue(home: Path) -> None:
     (a.directory / "spec.json").write_text("{")
     jobs.stop(first)
     assert isinstance(ended(b), Done)
+
+
+def test_nor_does_one_that_is_damaged_while_the_queue_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (jobs.create(spec("well", slots=["cpu"])) for _ in range(2))
+    (a.directory / "spec.json").write_text("{")
+    monkeypatch.setattr(queue, "before", lambda job: [a])
+    taken = SlotTaker(b).take()
+    assert isinstance(taken, list)
+    for lock in taken:
+        lock.release()
 
 
 _SHUFFLE = """

@@ -1,7 +1,8 @@
 """Two GPUs against one, through Luthier itself: the same rows a GPU, the 8B shapes of bench/gpu/speed.py with random weights.
 
     python -P bench/gpu/speed.py prepare SAMPLES.jsonl --tokenizer DIR   # makes the model, once
-    python -P bench/gpu/two_gpus.py CONVERSATIONS.jsonl                  # any file that `luthier train` takes, 32 rows a step or more
+    python -P bench/gpu/two_gpus.py CONVERSATIONS.jsonl                  # any file that `luthier train` takes
+    python -P bench/gpu/two_gpus.py CONVERSATIONS.jsonl --engine trl --sharding fsdp2     # a share of the weights on each GPU
 
 Useful tokens per second (no padding counted, after the steps that compile) of one GPU with ROWS a step and of two with twice as many; the
 ratio is wanted to be 1.9 or more. Then one GPU takes the two GPUs' global batch in two passes: its losses must be theirs. Status 1 if not.
@@ -26,6 +27,7 @@ model = "{model}"
 data = ["{data}"]
 engine = "{engine}"
 gpus = {gpus}
+sharding = "{sharding}"
 certify = false
 [train]
 epochs = 1
@@ -53,8 +55,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4, help="a GPU and step")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--gpus", type=int, default=2)
+    parser.add_argument("--sharding", default="none", choices=["none", "fsdp2"], help="of the run on several GPUs")
     options = parser.parse_args()
-    os.environ["LUTHIER_HOME"] = str(options.work / "home")
+    os.environ.setdefault("LUTHIER_HOME", str(options.work / "home"))
     sys.path.insert(0, str(Path(__file__).parents[2]))
     one = run(options, "one", 1, options.rows)
     many = run(options, "many", options.gpus, options.rows * options.gpus)
@@ -78,6 +81,7 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
     with options.conversations.open() as file:
         data.write_text("".join(islice(file, options.steps * global_batch)))
     values = {"name": name, "model": options.work / options.model, "data": data, "engine": options.engine, "gpus": gpus}
+    values["sharding"] = options.sharding if gpus > 1 else "none"
     path.write_text(_RECIPE.format(**values, global_batch=global_batch, rows=options.rows))
     job = launch.train(load(path))
     jobs.wait(job)

@@ -28,6 +28,15 @@ def gpus() -> list[Gpu]:
     return found if allowed is None else [gpu for gpu in found if gpu.index in allowed]
 
 
+def capability() -> tuple[int, int]:
+    """The lowest CUDA compute capability of those GPUs, (9, 0) is Hopper's; (0, 0) if it is not known."""
+    allowed = _allowed()
+    lines = [line.split(",") for line in _query("--query-gpu=index,name,compute_cap")]
+    found = [each.strip().split(".") for index, _, each in lines if allowed is None or int(index) in allowed]
+    numbers = [(int(parts[0]), int(parts[1])) for parts in found if len(parts) == 2 and all(map(str.isdigit, parts))]
+    return min(numbers) if numbers and len(numbers) == len(found) else (0, 0)
+
+
 def _allowed() -> set[int] | None:
     """By CUDA_VISIBLE_DEVICES, as a cluster or a person who shares the machine sets it: indices, or beginnings of "GPU-..." identifiers."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
-from jobs.gpus import gpus
+from jobs.gpus import capability, gpus
 from models import registry
 from trainer import auto, engines, methods, repair
 from trainer.data.outlook import Outlook, look
@@ -33,10 +33,10 @@ class Plan:
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there. `gpus` of
     each of `machines` are taken by the run (1 on the CPU, too), a rank each, with the whole model or by `sharding` "fsdp2" a share of each
     weight; `global_batch` is `micro_batch` times `accumulation` times the ranks. `base_bits` are taken by each of the base weights (32
-    where all are trained); `reasons` say in words why the engine and what the recipe leaves to the plan were chosen, `choices`
-    (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak on one GPU, where its largest
-    micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the evaluations
-    come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    where all are trained), `float8` says how they are multiplied with; `reasons` say in words why the engine and what the recipe leaves to
+    the plan were chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak
+    on one GPU, where its largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller,
+    `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -55,6 +55,7 @@ class Plan:
     machines: int = 1
     sharding: str = "none"
     base_bits: int = 16
+    float8: bool = False
     padding_free: bool = False
     attention: str = "sdpa"
     optimizer: str = "adamw"
@@ -115,6 +116,7 @@ def make_plan(recipe: Recipe) -> Plan:
         sharding="none" if decided.shards == 1 else "fsdp2",
         gpu_bytes=_gpu_bytes(recipe, decided.engine, memory, placement.gpus) if device == "gpu" else 0,
         base_bits=decided.base_bits,
+        float8=decided.float8,
         padding_free=decided.padding_free,
         attention=decided.attention,
         optimizer=decided.optimizer,
@@ -141,6 +143,7 @@ class _Decided:
     lengths: Lengths
     engine: str
     base_bits: int
+    float8: bool
     padding_free: bool
     attention: str
     optimizer: str
@@ -206,16 +209,19 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
         optimizer = "adamw" if train.optimizer == "auto" else train.optimizer
         batch = repair.Batch(size, conversations // size, checkpointing)
         bits = methods.base_bits(recipe)
-        return _Decided(recipe, shape, lengths, engine, bits, padding_free, attention, optimizer, batch, reasons, shards=shards)
+        float8, why = methods.float8(recipe, shape, bits, shards, capability() if device == "gpu" else None)
+        reasons += [why] if why else []
+        return _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, optimizer, batch, reasons, shards=shards)
     task = auto.Task(recipe, shape, lengths, engine, _card(placement.gpus), conversations, padding_free, attention, shards=shards)
     if shards == 1:  # a whole model is what was measured
         task = replace(task, measured=_measured(recipe))
     choice = auto.choose(task)
     chosen = choice.chosen
     batch = repair.Batch(chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing)
-    reasons = [*reasons, *choice.reasons]
     bits = chosen.base_bits
-    return _Decided(recipe, shape, lengths, engine, bits, padding_free, attention, chosen.optimizer, batch, reasons, choice, shards)
+    float8, why = methods.float8(recipe, shape, bits, shards, capability())
+    reasons = [*reasons, *choice.reasons, *([why] if why else [])]
+    return _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, chosen.optimizer, batch, reasons, choice, shards)
 
 
 def _card(taken: int) -> int:

@@ -32,7 +32,7 @@ _ANY_VALUE = ("name", "checkpoints", "evaluation", "trackers", "share_gpu", "cer
 # has decided on it.
 _NEEDS_NEW_RUN = (
     *("model", "engine", "sharding", "lora.r", "lora.targets", "lora.dora", "lora.plus_ratio", "tokens.add", "tokens.template"),
-    *("train.method", "train.base_bits", "train.global_batch", "train.micro_batch", "train.optimizer"),
+    *("train.method", "train.base_bits", "train.float8", "train.global_batch", "train.micro_batch", "train.optimizer"),
     *("train.attention", "train.padding_free", "train.gradient_checkpointing"),
 )
 _PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")

@@ -14,6 +14,7 @@ from jobs.worker import WorkerContext
 from trainer import calibration, ranks, repair
 from trainer.checkpoints import Checkpoint, complete_checkpoints
 from trainer.evaluation.evaluator import Evaluator, Questions
+from trainer.float8 import use_float8
 from trainer.launch import RECIPE_FILE
 from trainer.mixin import RandomState, free_memory
 from trainer.plan import Plan, step_count
@@ -145,6 +146,8 @@ class Training:
         try:
             self._context.phase("loading the model", seconds_left=2)
             model = self._engine.load_model(self._plan, self._recipe, self._tokenizer)
+            if self._plan.float8:
+                use_float8(model)
             trainer = self._trainer(model, steps, checkpoint)
             meter = calibration.meter_of(self._plan) if checkpoint is None else None
             if meter is not None:

@@ -25,7 +25,8 @@ def settings(plan: Plan) -> str:
     batches = "padding-free" if plan.padding_free else "padded"
     kind = plan.gradient_checkpointing
     recomputing = "no gradient checkpointing" if kind == "none" else f"{kind} gradient checkpointing"
-    return f"{plan.base_bits}-bit base, {batches}, {plan.attention} attention, {recomputing}, {plan.optimizer}"
+    base = f"{plan.base_bits}-bit base{' with float8 products' if plan.float8 else ''}"
+    return f"{base}, {batches}, {plan.attention} attention, {recomputing}, {plan.optimizer}"
 
 
 def batch(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""The loss curves of both engines on the same data and seed, and of a 4-bit against a 16-bit base: one picture and the differences.
+"""The loss curves of both engines on the same data and seed, of float8 products and of a 4-bit base: one picture and the differences.
 
     python -m bench.gpu.curves DATA [--model builtin] [--steps 60] [--out FOLDER] [--only trl unsloth]
 
@@ -24,6 +24,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "trl": {"engine": "trl"},
     "unsloth": {"engine": "unsloth"},
     "again": {"engine": "trl", "seed": 43},
+    "float8": {"engine": "unsloth", "float8": "true"},
     "qlora": {"engine": "unsloth", "base_bits": 4},
 }
 RECIPE = """
@@ -35,6 +36,7 @@ certify = false
 
 [train]
 base_bits = {base_bits}
+float8 = {float8}
 epochs = {epochs}
 learning_rate = 2e-4
 global_batch = {global_batch}
@@ -54,7 +56,7 @@ def trained(name: str, options: argparse.Namespace, folder: Path) -> str:
     """The id of a finished run of about `steps` steps."""
     path = folder / f"{name}.toml"
     told = {"name": name, "model": options.model, "data": options.data.absolute(), "global_batch": options.batch}
-    settings = {**told, "base_bits": 16, "seed": 42, **RUNS[name]}
+    settings = {**told, "base_bits": 16, "float8": "false", "seed": 42, **RUNS[name]}
     path.write_text(RECIPE.format(**settings, epochs=1.0))
     an_epoch = json.loads(luthier("plan", str(path), "--json"))["steps"]
     path.write_text(RECIPE.format(**settings, epochs=options.steps / an_epoch))

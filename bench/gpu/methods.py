@@ -35,6 +35,7 @@ METHODS: dict[str, dict[str, str]] = {
     "4 bits, DoRA": {"train": "base_bits = 4", "lora": "dora = true"},
     "4 bits, checkpointing": {"train": 'base_bits = 4\ngradient_checkpointing = "standard"'},
     "8 bits": {"train": "base_bits = 8"},
+    "float8": {"train": "float8 = true"},
     "8-bit AdamW": {"train": 'optimizer = "adamw_8bit"'},
     "checkpointing": {"train": 'gradient_checkpointing = "standard"'},
     "flex attention": {"train": 'attention = "flex"'},

@@ -71,14 +71,19 @@ SETTINGS = {
     "flat-rank64": Setting("unsloth", ((4, 2048),), rank=64),
 }
 
-_SAME = 'micro_batch = {rows}\npadding_free = true\nbase_bits = 16\ngradient_checkpointing = "none"\noptimizer = "adamw"\n'
+_SAME = 'micro_batch = {rows}\npadding_free = true\nbase_bits = 16\nfloat8 = false\ngradient_checkpointing = "none"\noptimizer = "adamw"\n'
 LUTHIER = {
-    "luthier-auto": Luthier("auto", bare="unsloth"),  # on a card of 80 GB or more auto comes to what `_SAME` says
+    "luthier-auto": Luthier("auto"),
     "luthier-auto-short": Luthier("auto", rows=16, length=512),
+    "luthier-bfloat16": Luthier("auto", train="float8 = false", bare="unsloth"),  # on 80 GB or more it comes to what `_SAME` says
+    "luthier-bfloat16-short": Luthier("auto", rows=16, length=512, train="float8 = false"),
     "luthier-unsloth-flat": Luthier("unsloth", train=_SAME, bare="unsloth"),
     "luthier-trl-flat": Luthier("trl", rows=4, train=_SAME, bare="trl"),
 }
-BARE = {"luthier-auto": ("unsloth-default", "trl-default", "tutorial"), "luthier-auto-short": ("tutorial",)}
+BARE = {
+    **dict.fromkeys(("luthier-auto", "luthier-bfloat16"), ("unsloth-default", "trl-default", "tutorial")),
+    **dict.fromkeys(("luthier-auto-short", "luthier-bfloat16-short"), ("tutorial",)),
+}
 RECIPE = """
 model = "{model}"
 data = ["{data}"]
@@ -328,7 +333,17 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
     wait(job)
     found = [event for line in job.events_path.read_bytes().splitlines() if (event := parse_line(line)) is not None]
     plan = next(event for event in found if event["kind"] == "plan")
-    keys = ("engine", "base_bits", "padding_free", "attention", "optimizer", "gradient_checkpointing", "micro_batch", "accumulation")
+    keys = (
+        "engine",
+        "base_bits",
+        "float8",
+        "padding_free",
+        "attention",
+        "optimizer",
+        "gradient_checkpointing",
+        "micro_batch",
+        "accumulation",
+    )
     told: dict[str, Any] = {
         "name": name,
         "model": model,
@@ -378,7 +393,9 @@ def main() -> None:
     parser.add_argument("--conversations", type=Path, help="the conversations that the samples were made of, for Luthier's own runs")
     parser.add_argument("--models", default="8b", help="those to prepare; the one that Luthier's runs train")
     parser.add_argument("--rows", type=int, help="conversations in a step of Luthier's runs, other than their own")
-    parser.add_argument("--luthier", help="which of Luthier's runs are compared; without luthier-auto the defaults of others are left out")
+    parser.add_argument(
+        "--luthier", help="which of Luthier's runs are compared; without luthier-auto and luthier-bfloat16 others' defaults are left out"
+    )
     parser.add_argument("--limit", type=float, default=180.0, help="seconds a setting may take")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

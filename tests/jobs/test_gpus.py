@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.gpus import gpus
+from jobs.gpus import capability, gpus
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,9 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     identified, told = (
         f"'0, {first}' '1, {second}'" for first, second in (("GPU-3a9c, H", "GPU-77de, H"), ("H, 80000, 79000", "H, 80000, 7"))
     )
-    program.write_text(f"#!/bin/sh\ncase \"$1\" in *uuid*) printf '%s\\n' {identified};; *) printf '%s\\n' {told};; esac\n")
+    capable = "'0, H, 9.0' '1, H, 8.6'"
+    cases = f"*uuid*) printf '%s\\n' {identified};; *compute_cap*) printf '%s\\n' {capable};; *) printf '%s\\n' {told};;"
+    program.write_text(f'#!/bin/sh\ncase "$1" in {cases} esac\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -30,3 +32,15 @@ def test_only_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch, named: str
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert [gpu.index for gpu in gpus()] == indices
+
+
+@pytest.mark.parametrize(("named", "lowest"), [(None, (8, 6)), ("0", (9, 0)), ("1", (8, 6)), ("", (0, 0))])
+def test_the_least_that_they_can(monkeypatch: pytest.MonkeyPatch, named: str | None, lowest: tuple[int, int]) -> None:
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert capability() == lowest
+
+
+def test_a_driver_that_does_not_say(tmp_path: Path) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '%s\\n' '0, H, 9.0' '1, K, [N/A]'\n")
+    assert capability() == (0, 0)

@@ -26,7 +26,7 @@ data = ["{data}"]
 certify = false
 [train]
 epochs = {epochs}
-learning_rate = 1e-2
+learning_rate = {learning_rate}
 global_batch = {global_batch}
 micro_batch = {micro_batch}
 padding_free = {padding_free}
@@ -49,7 +49,7 @@ every_steps = {every_steps}
 # 56 samples are trained on: 14 steps of 4 an epoch, and the last epoch is half of one.
 PLAIN: dict[str, Any] = {
     **{"epochs": 2.5, "global_batch": 4, "micro_batch": 2, "dropout": 0.1, "evaluations": 3, "every_steps": 2},
-    **{"heldout": 8, "padding_free": "true"},
+    **{"heldout": 8, "padding_free": "true", "learning_rate": 0.01},
 }
 SECTIONS = {"train": "", "lora": "", "tokens": ""}  # further lines of these
 REPAIRED: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "every_steps": 5}

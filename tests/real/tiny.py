@@ -87,7 +87,7 @@ def _weights(size: int, hidden: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(7)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
-        drawn: np.ndarray = random.normal(0.0, 0.15, (rows, columns)).astype(np.float32)
+        drawn: np.ndarray = random.normal(0.0, 0.15 * (32 / hidden) ** 0.5, (rows, columns)).astype(np.float32)
         return drawn
 
     found = {"model.embed_tokens.weight": matrix(size, hidden), "model.norm.weight": np.ones(hidden, np.float32)}

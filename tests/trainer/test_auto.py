@@ -20,6 +20,7 @@ from trainer.memory.predict import Setting
 from trainer.memory.shape import ModelShape
 from trainer.plan import Plan, make_plan
 from trainer.recipe import Recipe
+from tui import run_plan
 
 H200 = 143_771 << 20
 LONG = Lengths(1335.0, 2048, 500.0)
@@ -174,6 +175,14 @@ def test_the_plan_has_choices_reasons_and_memory(gpu_plan: Any) -> None:
     assert made.padding_free and made.reasons and sum(made.memory.values()) == first["peak"]
     assert 880 < made.tokens / made.micro_batch < 920  # 3,100 bytes a conversation
     assert Plan(**msgspec.json.decode(msgspec.json.encode(made.to_json()))) == made
+
+
+def test_on_hopper_the_products_are_in_float8(gpu_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "capability", lambda: (9, 0))
+    (made, _), (exact, _), (four, _) = gpu_plan(), gpu_plan(float8=False), gpu_plan(base_bits=4)
+    assert made.float8 and any(reason.startswith("Float8 products") for reason in made.reasons)
+    assert not exact.float8 and not four.float8
+    assert run_plan.settings(made) == run_plan.settings(exact).replace("16-bit base", "16-bit base with float8 products")
 
 
 def test_an_earlier_repair_still_counts(gpu_plan: Any) -> None:

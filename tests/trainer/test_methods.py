@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from jobs.errors import LuthierError
+from tests.trainer.shapes import llama, shape_of
 from trainer import methods
 from trainer.recipe import Lora, Recipe, Tokens, Train, load
 
@@ -108,3 +109,54 @@ def test_a_template_s_path_is_the_recipe_s(tmp_path: Path) -> None:
     assert load(path).tokens == Tokens(["<x>"], str(tmp_path / "chat.jinja"))
     path.write_text('data = ["x.jsonl"]\n[tokens]\ntemplate = "chatml"\n')
     assert load(path).tokens.wanted == ["<|im_start|>", "<|im_end|>"]
+
+
+# ---- float8
+
+
+@pytest.mark.parametrize(
+    ("train", "size", "capability", "chosen"),
+    [
+        ({}, "8b", (9, 0), True),
+        ({}, "135m", (9, 0), False),
+        ({}, "8b", (8, 9), False),  # not measured
+        ({}, "8b", (12, 0), False),
+        ({}, "8b", (0, 0), False),
+        ({}, "8b", None, False),
+        ({"float8": False}, "8b", (9, 0), False),
+        ({"float8": True}, "135m", (8, 9), True),
+        ({"float8": True}, "135m", None, True),
+    ],
+)
+def test_float8_where_it_was_measured_or_is_asked_for(
+    tmp_path: Path, train: dict[str, Any], size: str, capability: tuple[int, int] | None, chosen: bool
+) -> None:
+    shape = shape_of(llama(tmp_path / "model", size))
+    found, why = methods.float8(recipe(train), shape, 16, 1, capability)
+    assert found == chosen == bool(why)
+
+
+@pytest.mark.parametrize(
+    ("train", "lora", "bits", "shards", "capability", "why"),
+    [
+        ({"method": "full"}, {}, 32, 1, (9, 0), "none is frozen"),
+        ({"base_bits": 4}, {}, 4, 1, (9, 0), "the base has 4 bits"),
+        ({}, {"dora": True}, 16, 1, (9, 0), "DoRA computes with the norms"),
+        ({}, {}, 16, 2, (9, 0), "FSDP2 cannot cut"),
+        ({}, {}, 16, 1, (8, 6), r"compute capability 8\.6 has no float8"),
+        ({}, {}, 16, 1, (0, 0), "does not tell"),
+    ],
+)
+def test_what_cannot_be_in_float8_is_not_and_says_so_if_asked(
+    tmp_path: Path,
+    train: dict[str, Any],
+    lora: dict[str, Any],
+    bits: int,
+    shards: int,
+    capability: tuple[int, int],
+    why: str,
+) -> None:
+    shape = shape_of(llama(tmp_path / "model"))
+    assert methods.float8(recipe(train, lora), shape, bits, shards, capability) == (False, "")
+    with pytest.raises(LuthierError, match=why):
+        methods.float8(recipe({**train, "float8": True}, lora), shape, bits, shards, capability)

@@ -1,0 +1,186 @@
+"""Products with frozen weights in float8: how near they are in one product, in a model's gradients, in runs of both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobs.job import Job
+from tests.real.forks import Forks, events, outcome
+from tests.real.tiny import write_tiny_model
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+
+pytestmark = pytest.mark.real
+
+SETTINGS: dict[str, Any] = {
+    "epochs": 1,
+    "global_batch": 8,
+    "micro_batch": 4,
+    "dropout": 0.0,
+    "evaluations": 1,
+    "every_steps": 3,
+    "learning_rate": 1e-3,
+}
+FLOAT8 = {"train": "float8 = true"}
+
+
+def apart(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found.float() - wanted.float()).norm() / wanted.float().norm())
+
+
+def matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
+    """With rows of very different sizes, as a model's have."""
+    import torch
+
+    drawn = torch.Generator().manual_seed(seed)
+    sizes = torch.logspace(-3, 3, rows)[torch.randperm(rows, generator=drawn)]
+    return (torch.randn(rows, columns, generator=drawn) * sizes[:, None]).bfloat16()
+
+
+def test_a_row_is_quantised_by_its_own_largest_number() -> None:
+    import torch
+
+    from trainer.float8 import quantise
+
+    numbers = matrix(40, 64, 1)
+    numbers[3], numbers[4, 5], numbers[6, 7] = 0.0, float("inf"), float("nan")
+    widened = quantise(numbers).widened()
+    plain = [row for row in range(40) if row not in (3, 4, 6)]
+    errors = (widened - numbers).float().abs()[plain]
+    largest = numbers.float().abs().amax(1, keepdim=True)[plain]
+    # Half a step of three bits, or of the smallest numbers that e4m3 has; and bfloat16's own rounding.
+    assert bool((errors <= numbers.float().abs()[plain] * (2**-4 + 2**-8) + largest / 448 * 2**-10 * 1.01).all())
+    assert not widened[3].any()
+    assert widened[4].isnan().any() and widened[6].isnan().any(), "what is broken must be seen"
+    assert torch.equal(quantise(numbers[plain] * 1024).values.float(), quantise(numbers[plain]).values.float())
+
+
+def test_every_way_to_multiply_with_a_weight_is_a_product_in_float8() -> None:
+    """As PEFT, Unsloth's kernels and autograd write it, forward and backward."""
+    import torch
+    from torch.nn.functional import linear
+
+    from trainer.float8 import Float8Weight, quantise
+
+    weight, inputs, bias = matrix(256, 512, 2) / 100, matrix(48, 512, 3), torch.randn(256).bfloat16()
+    gradient = torch.randn(48, 256).bfloat16()
+    frozen = torch.nn.Parameter(Float8Weight.of(weight), requires_grad=False)
+    exact = quantise(inputs).widened().float() @ quantise(weight).widened().float().t()
+    back = quantise(gradient).widened().float() @ quantise(weight.t()).widened().float().t()
+    assert apart(inputs @ frozen.t(), exact) < 0.01
+    assert apart(exact, inputs.float() @ weight.float().t()) < 0.05
+    assert apart(linear(inputs.view(2, 24, 512), frozen, bias).view(48, 256), exact + bias.float()) < 0.01
+    into = torch.empty(48, 256).bfloat16()
+    assert torch.matmul(inputs, frozen.t(), out=into) is into
+    assert apart(into, exact) < 0.01
+    assert apart(torch.ones(48, 256).bfloat16().addmm_(inputs, frozen.t(), alpha=0.5), 1 + exact / 2) < 0.01
+    assert apart(gradient @ frozen, back) < 0.01
+    leaf = inputs.clone().requires_grad_()
+    linear(leaf, frozen).backward(gradient)
+    assert leaf.grad is not None
+    assert apart(leaf.grad, back) < 0.01
+    assert apart(frozen + 0, weight) < 0.04, "what is no product is computed in bfloat16"
+    with pytest.raises(TypeError, match="would be changed"):
+        frozen.data.mul_(2)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_a_models_loss_and_gradients_are_nearly_the_same(family: str) -> None:
+    """Nearer than those of QLoRA's 4 bits; the head, narrow layers and what is trained stay as they are."""
+    import torch
+
+    from trainer.float8 import Float8Weight, use_float8
+
+    def loss(model: PeftModel) -> torch.Tensor:
+        ids = torch.randint(0, 500, (4, 64), generator=torch.Generator().manual_seed(1))
+        found: torch.Tensor = model(input_ids=ids, labels=ids).loss
+        return found
+
+    def gradients(model: PeftModel) -> torch.Tensor:
+        model.zero_grad()
+        loss(model).backward()
+        return torch.cat([weight.grad.float().flatten() for weight in model.parameters() if weight.grad is not None])
+
+    model = adapted(family)
+    exact, wanted = float(loss(model)), gradients(model)
+    assert use_float8(model) == 2 * 5
+    changed = {name for name, weight in model.named_parameters() if isinstance(weight.data, Float8Weight)}
+    assert not [name for name in changed if "lora_" in name or "lm_head" in name or ".k_proj" in name or "embed" in name]
+    assert not [name for name, weight in model.named_parameters() if weight.requires_grad and "lora_" not in name]
+    assert float(loss(model)) == pytest.approx(exact, abs=0.01)
+    found = gradients(model)
+    assert float(torch.cosine_similarity(found, wanted, dim=0)) > 0.99
+    assert apart(found, wanted) < 0.12
+
+
+def adapted(family: str) -> PeftModel:
+    """A random model with an adapter that already changes it; keys and values are narrow."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 2}
+    config = AutoConfig.for_model(family, vocab_size=512, **sizes)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    tuned: PeftModel = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"))
+    return tuned
+
+
+@pytest.fixture(scope="module")
+def wide(forks: Forks) -> Path:
+    return write_tiny_model(forks.folder / "wide-enough", hidden=256)
+
+
+@pytest.fixture(scope="module")
+def unsloth(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    if find_spec("unsloth") is None:
+        pytest.skip("unsloth is not installed: locks/dev-cpu.txt")
+    made = Forks(tmp_path_factory.mktemp("unsloth-float8"), "unsloth")
+    made.data = forks.data
+    yield made
+    made.close()
+
+
+def run(engine: Forks, sections: dict[str, str], **settings: Any) -> Job:
+    job = engine.make(sections, **{**SETTINGS, **settings})
+    assert engine.work(job) == 0, (job.directory / "output.log").read_text()[-3000:]
+    return job
+
+
+def losses(job: Job, kind: str = "step") -> list[float]:
+    return [event["loss"] for event in events(job, kind)]
+
+
+def test_both_engines_learn_the_same_in_float8(forks: Forks, unsloth: Forks, wide: Path) -> None:
+    exact, ours, theirs = run(forks, {}, model=wide), run(forks, FLOAT8, model=wide), run(unsloth, FLOAT8, model=wide)
+    assert losses(ours) != losses(exact)
+    assert losses(ours)[-1] < losses(ours)[0] - 0.3
+    assert losses(ours) == [pytest.approx(loss, abs=0.05) for loss in losses(exact)]
+    assert losses(theirs) == [pytest.approx(loss, abs=0.05) for loss in losses(ours)]
+    assert losses(ours, "eval") == [pytest.approx(loss, abs=0.05) for loss in losses(exact, "eval")]
+    assert len(events(ours, "sample")) == len(events(exact, "sample")) > 0
+    plan = next(iter(events(ours, "plan")))
+    assert plan["float8"] and "Float8 products with the frozen weights, because the recipe says so." in plan["reasons"]
+
+
+def test_stopped_it_goes_on_exactly(forks: Forks, wide: Path) -> None:
+    sections = {"train": 'float8 = true\ngradient_checkpointing = "standard"'}
+    whole = run(forks, sections, model=wide, dropout=0.1)
+    stopped = forks.make(sections, **{**SETTINGS, "model": wide, "dropout": 0.1})
+    assert forks.work(stopped, ["stop_in", ["step", 4]]) == 0
+    assert forks.work(stopped) == 0
+    assert outcome(stopped) == outcome(whole)
+
+
+def test_two_ranks_are_the_same_experiment(forks: Forks, wide: Path) -> None:
+    """Each has quantised the weights itself; DDP leaves them alone."""
+    one, two = run(forks, FLOAT8, model=wide), run(forks, FLOAT8, model=wide, ranks=2, micro_batch=2)
+    assert losses(two) == [pytest.approx(loss, abs=0.01) for loss in losses(one)]

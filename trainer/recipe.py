@@ -234,8 +234,10 @@ def _values(key: str) -> list[str]:
     hint: Any = Recipe
     for part in key.split("."):
         hint = get_type_hints(hint).get(part) if isinstance(hint, type) else None
-    values = [str(value) for one in (hint, *get_args(hint)) if get_origin(one) is Literal for value in get_args(one)]
-    return [*values, *(["a number"] if get_origin(hint) is not Literal else [])] if values else []
+    kinds = [hint] if get_origin(hint) is Literal else [*get_args(hint)]
+    values = [str(value) for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    others = ["true, false" if kind is bool else "a list" if get_origin(kind) is list else "a number" for kind in kinds]
+    return values + [other for other, kind in zip(others, kinds, strict=True) if get_origin(kind) is not Literal] if values else []
 
 
 def keys() -> dict[str, list[str]]:

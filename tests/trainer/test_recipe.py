@@ -32,6 +32,8 @@ BAD = [
     ('data = ["x"]\nsharding = "fsdp"', "sharding is one of auto, none, fsdp2; it says fsdp.", "docs/recipe.md"),
     ('data = ["x"]\ngpus = "al"', "gpus is one of all, a number; it says al.", "docs/recipe.md"),
     ('data = ["x"]\n[train]\nbase_bits = 5', "train.base_bits is one of auto, 16, 8, 4; it says 5.", "docs/recipe.md"),
+    ('data = ["x"]\n[train]\nfloat8 = "no"', "train.float8 is one of auto, true, false; it says no.", "docs/recipe.md"),
+    ('data = ["x"]\n[lora]\ntargets = "q_proj"', "lora.targets is one of all-linear, a list; it says q_proj.", "docs/recipe.md"),
 ]
 
 

@@ -9,6 +9,7 @@ head and everything between the products stay as they are. For workers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -83,6 +84,10 @@ class Float8Weight(torch.Tensor):
             return computed.by(*arguments, **named)
         if function._schema.is_mutable and isinstance(arguments[0], cls):
             raise TypeError(f"a frozen weight in float8 would be changed by {function}")
+        if torch.is_inference_mode_enabled():  # what is made of products comes as it is only there
+            found = function.decompose(*arguments, **named)
+            if found is not NotImplemented:
+                return found
         return function(*tree_map(_widened, arguments), **tree_map(_widened, named))
 
 
@@ -130,11 +135,17 @@ def _add(total: torch.Tensor, left: torch.Tensor, right: Float8Weight, *, beta: 
 
 
 def _turned(weight: Float8Weight, *_: int) -> Float8Weight:
-    return Float8Weight(weight.columns, weight.rows)
+    return _view(weight.columns, weight.rows)
 
 
 def _same(weight: Float8Weight) -> Float8Weight:
-    return Float8Weight(weight.rows, weight.columns)
+    return _view(weight.rows, weight.columns)
+
+
+def _view(rows: Rows, columns: Rows) -> Float8Weight:
+    """As a view in inference mode is: of the kind of what it is a view of."""
+    with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
+        return Float8Weight(rows, columns)
 
 
 class _Computed(NamedTuple):

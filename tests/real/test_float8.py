@@ -91,6 +91,31 @@ def test_every_way_to_multiply_with_a_weight_is_a_product_in_float8() -> None:
         frozen.data.mul_(2)
 
 
+@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
+def test_a_token_at_a_time(mode: str) -> None:
+    """Unsloth generates in inference mode, where other operations come by than in training, and into parts of buffers."""
+    import torch
+    from torch.nn.functional import linear
+
+    from trainer.float8 import Float8Weight
+
+    weight, bias = matrix(256, 512, 4) / 100, torch.randn(256).bfloat16()
+    frozen = torch.nn.Parameter(Float8Weight.of(weight), requires_grad=False)
+    inputs = matrix(3, 512, 5).view(3, 1, 512)
+    with getattr(torch, mode)():
+        wanted = inputs @ frozen.t()
+        assert apart(wanted, inputs @ weight.t()) < 0.05
+        assert torch.equal(linear(inputs, frozen), wanted)
+        assert apart(linear(inputs, frozen, bias), wanted + bias) < 0.01
+        buffer = torch.zeros(3, 1, 300).bfloat16()
+        torch.matmul(inputs, frozen.t(), out=buffer[:, :, :256])
+        assert torch.equal(buffer[:, :, :256], wanted)
+        assert not buffer[:, :, 256:].any()
+    inputs.requires_grad_()
+    linear(inputs, frozen).sum().backward()  # training goes on with it
+    assert inputs.grad is not None
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_a_models_loss_and_gradients_are_nearly_the_same(family: str) -> None:
     """Nearer than those of QLoRA's 4 bits; the head, narrow layers and what is trained stay as they are."""

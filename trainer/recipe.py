@@ -68,10 +68,9 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`global_batch` conversations make one optimizer step, `micro_batch` of them at a time on each GPU (0: chosen by the plan).
 
     `method`: "lora" trains an adapter, "full" every weight. `base_bits`: what a weight of the base model takes; 4 is nf4 with double
-    quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8 (arXiv:2208.07339). `float8`: whether the products with
-    frozen 16-bit weights are computed in float8 (trainer.float8). `padding_free`: the conversations of a micro-batch behind
-    each other rather than padded to the longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto"
-    the plan chooses.
+    quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8 (arXiv:2208.07339). `float8`: whether products with frozen 16-bit weights are
+    computed in float8 (trainer.float8). `padding_free`: the conversations of a micro-batch behind each other rather than padded to the
+    longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto" the plan chooses.
     """
 
     method: Method = "lora"

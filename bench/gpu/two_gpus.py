@@ -35,6 +35,7 @@ warmup = 0.0
 global_batch = {global_batch}
 micro_batch = {rows}
 max_length = 2048
+float8 = {float8}
 [heldout]
 share = 0.0
 at_least = 0
@@ -82,6 +83,7 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
         data.write_text("".join(islice(file, options.steps * global_batch)))
     values = {"name": name, "model": options.work / options.model, "data": data, "engine": options.engine, "gpus": gpus}
     values["sharding"] = options.sharding if gpus > 1 else "none"
+    values["float8"] = '"auto"' if options.sharding == "none" else "false"  # FSDP2 has none
     path.write_text(_RECIPE.format(**values, global_batch=global_batch, rows=options.rows))
     job = launch.train(load(path))
     jobs.wait(job)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import trainer.unsloth_environment  # noqa: F401
 
 # isort: split
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +43,8 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
     )
     if torch.cuda.is_available():
         _lend_varlen_attention()
+    if plan.float8:  # it compiles whole layers of padded batches, and a compiler does not see such weights' products
+        os.environ["UNSLOTH_BLOCK_COMPILE"] = "0"
     lora = recipe.lora
     tuned: PeftModel = FastLanguageModel.get_peft_model(
         model,

@@ -55,7 +55,7 @@ _WORDS = (
 
 @dataclass(frozen=True)
 class Case:
-    """`conversations` at once, each about `length` tokens long."""
+    """`conversations` at once, each of at most `length` tokens: `words` says from which to which share of it as words."""
 
     engine: str
     model: str
@@ -69,6 +69,7 @@ class Case:
     dropout: float = 0.0
     dora: bool = False
     method: str = "lora"
+    words: tuple[float, float] = (0.7, 0.97)
 
 
 CASES = {
@@ -83,7 +84,7 @@ CASES = {
     "4-paged": Case("unsloth", "8b", 4, "unsloth", 8, optimizer="paged_adamw_8bit"),
     "1b-none": Case("unsloth", "1b", 16, "none", 8),
     "1b-offloaded": Case("unsloth", "1b", 16, "unsloth", 32),
-    "4-16x512": Case("unsloth", "8b", 4, "unsloth", 16, length=512, optimizer="adamw_8bit"),  # the tutorials' batch
+    "4-16x512": Case("unsloth", "8b", 4, "unsloth", 16, length=512, optimizer="adamw_8bit", words=(0.92, 0.93)),  # the tutorials' batch
     "trl-16-flat": Case("trl", "8b", 16, "none", 2),
     "trl-16-standard": Case("trl", "8b", 16, "standard", 8),
     "trl-16-padded": Case("trl", "8b", 16, "standard", 4, padding_free=False),
@@ -129,7 +130,7 @@ def write_data(path: Path, case: Case) -> Path:
     drawn = random.Random(7)
     with path.open("w") as file:
         for _ in range(8 * case.conversations):
-            words = drawn.choices(_WORDS, k=int(case.length * drawn.uniform(0.7, 0.97)))
+            words = drawn.choices(_WORDS, k=int(case.length * drawn.uniform(*case.words)))
             half = len(words) // 2
             messages = [{"role": "user", "content": " ".join(words[:half])}, {"role": "assistant", "content": " ".join(words[half:])}]
             file.write(json.dumps({"messages": messages}) + "\n")

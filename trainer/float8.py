@@ -105,8 +105,9 @@ def use_float8(model: PeftModel) -> int:
         if isinstance(module, nn.Linear) and module not in left and _is_wide(module.weight) and not module.weight.requires_grad:
             module.weight = nn.Parameter(Float8Weight.of(module.weight.data.to(device)), requires_grad=False)
             changed.append(f"{name}.weight")
-    # What is frozen, every rank has made of the same files.
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, changed)
+    # What is frozen, every rank has made of the same files. Unsloth has DDP leave out some buffers.
+    others = getattr(model, "_ddp_params_and_buffers_to_ignore", None) or []
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*others, *changed])
     return len(changed)
 
 

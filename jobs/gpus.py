@@ -28,8 +28,8 @@ def gpus() -> list[Gpu]:
     return found if allowed is None else [gpu for gpu in found if gpu.index in allowed]
 
 
-def capability() -> tuple[int, int]:
-    """The lowest CUDA compute capability of those GPUs, (9, 0) is Hopper's; (0, 0) if it is not known."""
+def compute_capability() -> tuple[int, int]:
+    """CUDA's, the lowest of those GPUs, (9, 0) is Hopper's; (0, 0) if it is not known."""
     allowed = _allowed()
     lines = [line.split(",") for line in _query("--query-gpu=index,name,compute_cap")]
     found = [each.strip().split(".") for index, _, each in lines if allowed is None or int(index) in allowed]

@@ -24,8 +24,8 @@ from trainer.methods import FLOAT8_CAPABILITY
 if TYPE_CHECKING:
     from peft import PeftModel
 
-DTYPE = torch.float8_e4m3fn
-LARGEST = torch.finfo(DTYPE).max
+_DTYPE = torch.float8_e4m3fn
+_LARGEST = torch.finfo(_DTYPE).max
 _LEAST = 1e-30  # that a row of zeros has a scale
 _NARROWEST = 256  # of a side: below, a product saves less than its input's quantising takes
 _MULTIPLE = 16  # of both sides: the kernels'
@@ -48,9 +48,13 @@ def quantise(matrix: torch.Tensor) -> Rows:
     if matrix.is_cuda:
         from trainer.float8_kernel import quantise_rows  # Triton is only where CUDA is
 
-        return Rows(*quantise_rows(matrix.contiguous(), DTYPE, _LEAST, LARGEST))
-    scales = matrix.abs().amax(1, keepdim=True).float().clamp(min=_LEAST) / LARGEST
-    return Rows((matrix.float() / scales).to(DTYPE), scales)
+        return Rows(*quantise_rows(matrix.contiguous(), _DTYPE, _LEAST, _LARGEST))
+    return quantise_by_torch(matrix)
+
+
+def quantise_by_torch(matrix: torch.Tensor) -> Rows:
+    scales = matrix.abs().amax(1, keepdim=True).float().clamp(min=_LEAST) / _LARGEST
+    return Rows((matrix.float() / scales).to(_DTYPE), scales)
 
 
 class Float8Weight(torch.Tensor):
@@ -99,10 +103,10 @@ def use_float8(model: PeftModel) -> int:
         name = torch.cuda.get_device_name(device)
         raise LuthierError("This GPU has no float8", f"The run was planned with it, and this is a {name}.", "Train anew on this GPU.")
     head = model.get_output_embeddings()
-    left = {*head.modules()} if head is not None else set()
+    kept = {*head.modules()} if head is not None else set()
     changed = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module not in left and _is_wide(module.weight) and not module.weight.requires_grad:
+        if isinstance(module, nn.Linear) and module not in kept and _is_wide(module.weight) and not module.weight.requires_grad:
             module.weight = nn.Parameter(Float8Weight.of(module.weight.data.to(device)), requires_grad=False)
             changed.append(f"{name}.weight")
     # What is frozen, every rank has made of the same files. Unsloth has DDP leave out some buffers.
@@ -117,9 +121,8 @@ def _is_wide(weight: torch.Tensor) -> bool:
 
 def _product(left: torch.Tensor, right: Float8Weight) -> torch.Tensor:
     """`left` (n, k) times `right` (k, m)."""
-    by, into = quantise(left), right.columns
-    row = ScalingType.RowWise
-    product = scaled_mm(by.values, into.values.t(), by.scales, row, into.scales.t(), row, output_dtype=torch.bfloat16, use_fast_accum=True)
+    (values, scales), (columns, column_scales), row = quantise(left), right.columns, ScalingType.RowWise
+    product = scaled_mm(values, columns.t(), scales, row, column_scales.t(), row, output_dtype=torch.bfloat16, use_fast_accum=True)
     return product.to(left.dtype)
 
 

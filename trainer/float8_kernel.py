@@ -6,7 +6,7 @@ import torch
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 
-_WIDE = 4096
+_WIDE = 4096  # columns: a wider row takes more warps
 
 
 def quantise_rows(matrix: torch.Tensor, dtype: torch.dtype, least: float, largest: float) -> tuple[torch.Tensor, torch.Tensor]:

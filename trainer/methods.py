@@ -43,6 +43,8 @@ def cannot_shard(recipe: Recipe, directory: Path) -> str:
         return "Unsloth does not shard, and the recipe names it"
     if train.base_bits in (4, 8):
         return "it has no shards of the weights that bitsandbytes packs into 4 or 8 bits"
+    if train.float8 is True:
+        return "it cannot cut weights that are in float8"
     if "bit" in train.optimizer:
         return "bitsandbytes' optimizers do not know shards"
     if train.method == "full" and train.base_bits == 16:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
-from jobs.gpus import capability, gpus
+from jobs.gpus import compute_capability, gpus
 from models import registry
 from trainer import auto, engines, methods, repair
 from trainer.data.outlook import Outlook, look
@@ -203,13 +203,14 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
     _check_batch(recipe, conversations, placement)
     train, shape, lengths = recipe.train, read_shape(directory), lengths_of(recipe, data)
     attention = "sdpa" if train.attention == "auto" else train.attention
+    capability = compute_capability() if device == "gpu" else None
     if device == "cpu" or shape is None:
         size = train.micro_batch or repair.largest_divisor(conversations, _USUAL_MICRO_BATCH)
         checkpointing = "none" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
         optimizer = "adamw" if train.optimizer == "auto" else train.optimizer
         batch = repair.Batch(size, conversations // size, checkpointing)
         bits = methods.base_bits(recipe)
-        float8, why = methods.float8(recipe, shape, bits, shards, capability() if device == "gpu" else None)
+        float8, why = methods.float8(recipe, shape, bits, shards, capability)
         reasons += [why] if why else []
         return _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, optimizer, batch, reasons, shards=shards)
     task = auto.Task(recipe, shape, lengths, engine, _card(placement.gpus), conversations, padding_free, attention, shards=shards)
@@ -219,7 +220,7 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
     chosen = choice.chosen
     batch = repair.Batch(chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing)
     bits = chosen.base_bits
-    float8, why = methods.float8(recipe, shape, bits, shards, capability())
+    float8, why = methods.float8(recipe, shape, bits, shards, capability)
     reasons = [*reasons, *choice.reasons, *([why] if why else [])]
     return _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, chosen.optimizer, batch, reasons, choice, shards)
 

@@ -20,7 +20,7 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from trainer.float8 import DTYPE, LARGEST, Float8Weight, quantise
+from trainer.float8 import Float8Weight, quantise, quantise_by_torch
 
 SHAPES = [(4096, 4096), (1024, 4096), (14336, 4096), (4096, 14336), (2048, 2048), (512, 2048), (8192, 2048), (2048, 8192)]
 
@@ -37,17 +37,12 @@ def milliseconds(work: Callable[..., object], *arguments: object, times: int = 3
     return round(float(start.elapsed_time(end)) / times, 4)
 
 
-def by_torch(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    scales = matrix.abs().amax(1, keepdim=True).float().clamp(min=1e-30) / LARGEST
-    return (matrix.float() / scales).to(DTYPE), scales
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=8192)
     options = parser.parse_args()
     print(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "tokens": options.tokens}), flush=True)
-    compiled = torch.compile(by_torch, dynamic=True)
+    compiled = torch.compile(quantise_by_torch, dynamic=True)
     for outputs, inputs in SHAPES:
         weight = torch.randn(outputs, inputs, device="cuda", dtype=torch.bfloat16) / inputs**0.5
         given = torch.randn(options.tokens, inputs, device="cuda", dtype=torch.bfloat16)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.gpus import capability, gpus
+from jobs.gpus import compute_capability, gpus
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +38,9 @@ def test_only_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch, named: str
 def test_the_least_that_they_can(monkeypatch: pytest.MonkeyPatch, named: str | None, lowest: tuple[int, int]) -> None:
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert capability() == lowest
+    assert compute_capability() == lowest
 
 
 def test_a_driver_that_does_not_say(tmp_path: Path) -> None:
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '%s\\n' '0, H, 9.0' '1, K, [N/A]'\n")
-    assert capability() == (0, 0)
+    assert compute_capability() == (0, 0)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -158,5 +159,16 @@ def captain_certificate(captain_run: Job) -> Job:
 def forks(luthier_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Runs the training worker on a tiny model within a second or two."""
     made = Forks(tmp_path_factory.mktemp("forks"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def unsloth(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Workers with Unsloth, on the same model and data."""
+    if find_spec("unsloth") is None:
+        pytest.skip("unsloth is not installed: locks/dev-cpu.txt")
+    made = Forks(tmp_path_factory.mktemp("unsloth"), "unsloth")
+    made.model, made.data = forks.model, forks.data
     yield made
     made.close()

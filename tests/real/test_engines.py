@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,6 @@ from tests.real.tiny import write_conversations
 pytestmark = pytest.mark.real
 
 SETTINGS: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "evaluations": 1}
-
-
-@pytest.fixture(scope="module")
-def unsloth(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Workers with Unsloth, on the same model and data."""
-    if find_spec("unsloth") is None:
-        pytest.skip("unsloth is not installed: locks/dev-cpu.txt")
-    made = Forks(tmp_path_factory.mktemp("unsloth"), "unsloth")
-    made.model, made.data = forks.model, forks.data
-    yield made
-    made.close()
 
 
 def run(engine: Forks, **settings: Any) -> Job:

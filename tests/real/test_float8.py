@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,16 +160,6 @@ def adapted(family: str) -> PeftModel:
 @pytest.fixture(scope="module")
 def wide(forks: Forks) -> Path:
     return write_tiny_model(forks.folder / "wide-enough", hidden=256)
-
-
-@pytest.fixture(scope="module")
-def unsloth(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    if find_spec("unsloth") is None:
-        pytest.skip("unsloth is not installed: locks/dev-cpu.txt")
-    made = Forks(tmp_path_factory.mktemp("unsloth-float8"), "unsloth")
-    made.data = forks.data
-    yield made
-    made.close()
 
 
 def run(engine: Forks, sections: dict[str, str], **settings: Any) -> Job:

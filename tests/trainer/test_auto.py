@@ -178,7 +178,7 @@ def test_the_plan_has_choices_reasons_and_memory(gpu_plan: Any) -> None:
 
 
 def test_on_hopper_the_products_are_in_float8(gpu_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "capability", lambda: (9, 0))
+    monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
     (made, _), (exact, _), (four, _) = gpu_plan(), gpu_plan(float8=False), gpu_plan(base_bits=4)
     assert made.float8 and any(reason.startswith("Float8 products") for reason in made.reasons)
     assert not exact.float8 and not four.float8

@@ -145,7 +145,7 @@ def _bits(task: Task) -> list[int]:
     train = task.recipe.train
     if train.base_bits != "auto" or train.method == "full":
         return [base_bits(task.recipe)]
-    return [16] if task.shards > 1 else [16, 4]
+    return [16] if task.shards > 1 or train.float8 is True else [16, 4]
 
 
 def _optimizers(task: Task) -> list[str]:
@@ -176,7 +176,7 @@ def _reasons(task: Task, chosen: Candidate, combinations: list[Candidate]) -> li
     train, said = task.recipe.train, []
     if not chosen.fits:
         said.append(f"Nothing is predicted to fit: the thriftiest settings need {_gb(chosen.needs)} of {_gb(task.card)}.")
-    if train.base_bits == "auto" and train.method == "lora" and task.shards == 1:
+    if len(_bits(task)) > 1:
         least = min(one.needs for one in combinations if one.base_bits == 16)
         wide = f"16-bit base: its {_gb(2 * (task.shape.inside + task.shape.outside))} of weights leave room."
         said.append(wide if chosen.base_bits == 16 else f"4-bit base: with 16 bits it needs {_gb(least)} at least, of {_gb(task.card)}.")

@@ -67,6 +67,12 @@ def test_smaller_cards_get_what_fits_them(eight: ModelShape, gigabytes: int, bit
     assert not quicker
 
 
+def test_float8_that_is_asked_for_keeps_16_bits(eight: ModelShape) -> None:
+    choice = chosen(eight, 10, recipe(float8=True))
+    assert choice.chosen.base_bits == 16 and not choice.chosen.fits
+    assert choice.reasons[0].startswith("Nothing is predicted to fit") and not any("base" in reason for reason in choice.reasons)
+
+
 def test_every_combination_was_tried_and_says_what_became_of_it(eight: ModelShape) -> None:
     choice = chosen(eight, 24)
     assert len(choice.tried) == 4

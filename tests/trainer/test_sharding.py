@@ -39,6 +39,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
         sizes = [(first or size) * GB, *[size * GB] * (gpus - 1)]
         folder = llama(tmp_path / "model")
         (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | config))
+        monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
         for module in (plan, repair):
             monkeypatch.setattr(module, "gpus", lambda: [Gpu(number, "card", size, size) for number, size in enumerate(sizes)])
         base = {"data": [str(tmp_path / "x.jsonl")], "model": str(folder), "gpus": gpus}
@@ -80,6 +81,7 @@ def test_a_model_that_fits_is_not(made: Made) -> None:
         ({"train": {"method": "full", "optimizer": "paged_adamw_8bit"}}, "optimizers"),
         ({"train": {"method": "full", "base_bits": 16}}, "in 32 bits"),
         ({"lora": {"dora": True}, "train": {"base_bits": 16}}, "DoRA"),
+        ({"train": {"float8": True}}, "in float8"),
         ({"engine": "unsloth"}, "Unsloth does not shard"),
         ({"train": {"gradient_checkpointing": "unsloth"}}, "Unsloth does not shard"),
     ],

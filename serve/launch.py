@@ -15,9 +15,11 @@ from jobs.spec import Spec
 from models.registry import display_name, resolve
 from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
 from serve.contents import fingerprint
-from serve.plan import DRAIN_SECONDS, STOP_SECONDS, vllm_module
-from serve.planning import NamedAdapter, ServeOptions, check_names, living_servers, make_plan, replicas, servable, template_of
+from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan, vllm_module
+from serve.planning import NamedAdapter, ServeOptions, check_names, living_servers, make_plan, servable, template_of
+from serve.ports import choosing
 from serve.servers import Server, look_again
+from serve.vllm_arguments import replicas
 
 __all__ = ["NamedAdapter", "ServeOptions", "attach", "detach", "make_plan", "pin", "serve", "unpin"]
 
@@ -37,28 +39,30 @@ def serve(
     """
     options = options or ServeOptions()
     directory = resolve(str(base)).resolve()
-    if port is None:
-        _refuse_twin(directory, host)
-    plan = make_plan(directory, base if isinstance(base, str) else display_name(directory), adapters, host, port, options)
     if options.python == sys.executable:
         vllm_module()
-    smallest = min((gpu.total for gpu in gpus()), default=0)
+    with choosing():
+        if port is None:
+            _refuse_twin(directory, host)
+        plan = make_plan(directory, base if isinstance(base, str) else display_name(directory), adapters, host, port, options)
+        return submit(_order(plan, options))
+
+
+def _order(plan: ServerPlan, options: ServeOptions) -> Spec:
     on_gpu = plan.device == "gpu"
-    return submit(
-        Spec(
-            kind="server",
-            name=plan.adapters[0].name if plan.adapters else plan.base_name,
-            module="serve.worker",
-            settings=plan.to_json(),
-            slots=([f"gpu-{options.gpu}"] if options.gpu is not None else ["gpu"] * plan.gpus * replicas(plan.extra_args))
-            if on_gpu
-            else [],
-            gpu_bytes=int(plan.gpu_memory * smallest) if on_gpu else 0,
-            share_gpu=on_gpu,  # a run that may share, and whose memory is free beside the server, need not wait for it
-            gives_way=plan.sleeps,
-            grace_seconds=DRAIN_SECONDS + STOP_SECONDS + 10.0,
-            python=options.python,
-        )
+    slots = [f"gpu-{options.gpu}"] if options.gpu is not None else ["gpu"] * plan.gpus * replicas(plan.extra_args)
+    smallest = min((gpu.total for gpu in gpus()), default=0)
+    return Spec(
+        kind="server",
+        name=plan.adapters[0].name if plan.adapters else plan.base_name,
+        module="serve.worker",
+        settings=plan.to_json(),
+        slots=slots if on_gpu else [],
+        gpu_bytes=int(plan.gpu_memory * smallest) if on_gpu else 0,
+        share_gpu=on_gpu,  # a run that may share, and whose memory is free beside the server, need not wait for it
+        gives_way=plan.sleeps,
+        grace_seconds=DRAIN_SECONDS + STOP_SECONDS + 10.0,
+        python=options.python,
     )
 
 

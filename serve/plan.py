@@ -19,44 +19,6 @@ Device = Literal["cpu", "gpu"]
 
 BASE = "base"  # the name under which every server serves its base model, whatever the model is called
 
-# The guard, the names and the place are Luthier's: an extra argument that changes one of them would open a door or lose the server.
-_OURS = (
-    "--api-key",
-    "--api-server-count",
-    "--chat-template",
-    "--config",
-    "--dtype",
-    "--enable-auto-tool-choice",
-    "--enable-lora",
-    "--enable-log-outputs",
-    "--enable-log-requests",
-    "--enable-sleep-mode",
-    "--gpu-memory-utilization",
-    "--grpc",
-    "--headless",
-    "--host",
-    "--kv-cache-memory-bytes",
-    "--log-config-file",
-    "--lora-modules",
-    "--max-cpu-loras",
-    "--max-lora-rank",
-    "--max-loras",
-    "--max-model-len",
-    "--middleware",
-    "--model",
-    "--model-tag",
-    "--port",
-    "--reasoning-parser",
-    "--root-path",
-    "--served-model-name",
-    "--ssl-ca-certs",
-    "--ssl-certfile",
-    "--ssl-keyfile",
-    "--tensor-parallel-size",
-    "--tool-call-parser",
-    "--uds",
-    "--worker-extension-cls",
-)
 DRAIN_SECONDS = 20.0  # how long a stop waits for the answers that are being written
 STOP_SECONDS = 15.0  # vLLM needs about 2; then it is killed
 REQUEST_LOG = "requests.jsonl"
@@ -158,18 +120,6 @@ def run_of(path: Path) -> str | None:
         return None
     parts = path.resolve().relative_to(jobs).parts
     return parts[0] if parts and JOB_ID.fullmatch(parts[0]) else None
-
-
-def check_extra_args(arguments: list[str]) -> None:
-    """LuthierError if an argument for vLLM is one that Luthier sets itself, in any spelling that vLLM's parser takes."""
-    for argument in arguments:
-        if not argument.startswith("--"):
-            continue
-        option = argument.partition("=")[0].replace("_", "-")
-        taken = next((ours for ours in _OURS if option == ours or (len(option) > 3 and ours.startswith(option))), None)
-        if taken is not None:
-            hint = "Leave it out: Luthier has options of its own for what it sets."
-            raise LuthierError("Not for vLLM's extra arguments", f"{argument!r} sets {taken}, which Luthier sets itself.", hint)
 
 
 def vllm_module() -> str:

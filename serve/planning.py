@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import re
 import sys
 from dataclasses import dataclass, field
@@ -21,8 +20,9 @@ from models.registry import context_length, display_name, read_config
 from models.stored_template import differs, stored_template
 from serve.gpu_share import gpu_share, needed
 from serve.parsers import NONE, parsers
-from serve.plan import BASE, Device, ServedAdapter, ServerPlan, check_extra_args, run_of
+from serve.plan import BASE, Device, ServedAdapter, ServerPlan, run_of
 from serve.ports import choose_port
+from serve.vllm_arguments import read_arguments, uses_ray
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _CPU_CONTEXT_LENGTH = 4096  # a longer one takes minutes to read in on a CPU
@@ -30,7 +30,7 @@ _ROOM_FOR_RANK = 16  # adapters up to this rank can be added later
 _ROOM_FOR_ADAPTERS = 4  # and as many as this can answer at once
 
 # With one of these, what the weights and the cache take cannot be told from the files.
-_OTHER_MEMORY = ("--quantization", "--cpu-offload-gb", "--kv-cache-dtype", "--pipeline-parallel-size", "-pp", "-q")
+_OTHER_MEMORY = {"quantization", "cpu_offload_gb", "kv_cache_dtype", "pipeline_parallel_size"}
 
 NamedAdapter = tuple[str, Path, str | None]
 
@@ -94,7 +94,7 @@ def look_ahead(
     base_name = next((candidate for candidate in (name, display_name(directory)) if NAME.fullmatch(candidate)), BASE)
     check_names([adapter_name for adapter_name, _, _ in adapters], {BASE, base_name})
     found, refused = _sorted(adapters, directory)
-    check_extra_args(options.extra_args)
+    read_arguments(options.extra_args)
     device = options.device or default_device()
     served = [ServedAdapter(adapter_name, adapter.directory, run or run_of(adapter.directory)) for adapter_name, adapter, run in found]
     ranks = [planned_rank, *(adapter.rank for _, adapter, _ in found)]
@@ -125,7 +125,7 @@ def look_ahead(
         tool_parser=_chosen(options.tool_parser, tools.name),
         reasoning_parser=_chosen(options.reasoning_parser, reasoning.name),
         log_content=options.log_content,
-        can_sleep=options.can_sleep and not re.search(r"[= ]ray\b", " ".join(options.extra_args)),
+        can_sleep=options.can_sleep and not uses_ray(options.extra_args),
         reasons={
             "adapters": f"{2 * max_loras} stay in memory; others are read again when they are asked",
             "max_lora_rank": _why_rank(rank, max(ranks)),
@@ -161,15 +161,6 @@ def living_servers() -> list[tuple[Job, ServerPlan]]:
     """The servers that run, start or wait for their turn."""
     living = (Queued, Starting, Running, Asleep)
     return [(job, ServerPlan.from_json(job.spec.settings)) for job in all_jobs("server") if isinstance(job.state(), living)]
-
-
-def replicas(arguments: list[str]) -> int:
-    """How many times `gpus` vLLM takes of this machine: copies (data parallelism), stages (pipeline parallelism; with Ray, elsewhere)."""
-    joined = " ".join(arguments).replace("_", "-")
-    stages = [] if re.search(r"[= ]ray\b", joined) else [("pipeline-parallel-size", "pp")]
-    ways = [("data-parallel-size", "dp"), *stages]
-    found = [re.search(rf"(?:--{long}|(?:^| )-{short})[= ](\d+)", joined) for long, short in ways]
-    return math.prod(int(one[1]) for one in found if one)
 
 
 def default_device() -> Device:
@@ -224,7 +215,7 @@ def _memory(
     found = _gpus_for(options)
     if not found:
         return options.gpu_memory, None, "no GPU can be seen from here: vLLM finds out"
-    if any(argument.replace("_", "-").startswith(_OTHER_MEMORY) for argument in options.extra_args):
+    if not _OTHER_MEMORY.isdisjoint(read_arguments(options.extra_args)):
         return options.gpu_memory, None, f"{options.gpu_memory:.0%} of the GPU; with these arguments vLLM alone knows what it needs"
     longest = context or context_length(read_config(base)) or _CPU_CONTEXT_LENGTH
     share = gpu_share(found, options.gpu_memory, needed(base, rank, max_loras), longest)

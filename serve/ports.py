@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.home import home
+from jobs.locks import Lock
 
 
 def choose_port(host: str, wanted: int | None, promised: Collection[int]) -> int:
@@ -20,20 +23,46 @@ def choose_port(host: str, wanted: int | None, promised: Collection[int]) -> int
     if wanted is not None:
         if not 1 <= wanted <= 65535:
             raise LuthierError("No such port", f"{wanted} is not between 1 and 65535.", "Leave --port out to have one chosen.")
-        if wanted in promised or not is_free(host, wanted):
+        if wanted in promised or not _is_vacant(host, wanted):
             raise port_taken(host, wanted)
         return wanted
     last = _last_port()
-    if last is not None and last not in promised and is_free(host, last):
+    if last is not None and last not in promised and _is_vacant(host, last):
         return last
     while (port := free_port(host)) in promised:
         continue
     return port
 
 
+def _is_vacant(host: str, port: int) -> bool:
+    """Whether a port is free, and no server that is starting, of whatever home, has reserved it."""
+    if not is_free(host, port):
+        return False
+    try:
+        with reserved(host, port):
+            return True
+    except LuthierError:
+        return False
+
+
+@contextlib.contextmanager
+def reserved(host: str, port: int) -> Iterator[None]:
+    """Hold a port before anything listens there: vLLM does so only once the model is loaded. The kernel lets go of it with the process.
+    LuthierError if somebody else holds it."""
+    with socket.socket(socket.AF_UNIX) as mark:
+        if sys.platform == "linux":  # a name without a file: it is this machine's, as the port is, and cannot be left behind
+            try:
+                mark.bind(f"\0luthier-port-{port}")
+            except OSError:
+                raise port_taken(host, port) from None
+        yield
+
+
 def port_taken(host: str, port: int) -> LuthierError:
     return LuthierError(
-        "The port is taken", f"Something else listens on {host}:{port}.", "Name another --port, or leave it out to have a free one chosen."
+        "The port is taken",
+        f"Something else listens on {host}:{port}, or is about to.",
+        "Name another --port, or leave it out to have a free one chosen.",
     )
 
 
@@ -47,6 +76,18 @@ def is_free(host: str, port: int) -> bool:
             raise
         return False
     return True
+
+
+@contextlib.contextmanager
+def choosing() -> Iterator[None]:
+    """One process of this home at a time chooses a port: the job of the one before promises it by then."""
+    home().mkdir(parents=True, exist_ok=True)
+    lock = Lock(home() / "ports.lock")
+    lock.acquire(wait=True)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remember_port(port: int) -> None:

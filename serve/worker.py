@@ -19,7 +19,7 @@ from serve.contents import fingerprint
 from serve.keys import control_key
 from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
-from serve.ports import port_taken, remember_port
+from serve.ports import port_taken, remember_port, reserved
 from serve.restarts import MOST_RESTARTS, Crash, Restarts
 from serve.servers import LOOK, ServedModel, base_url, write_server
 from serve.sleeper import Sleeper
@@ -226,6 +226,11 @@ class VllmServer:
 def main(context: WorkerContext) -> None:
     """Serve until stopped. A vLLM that ends while it serves is started again, a few times; one that does not come up is not."""
     plan = ServerPlan.from_json(context.settings)
+    with reserved(plan.host, plan.port):
+        _serve(context, plan)
+
+
+def _serve(context: WorkerContext, plan: ServerPlan) -> None:
     processes.adopt_orphans()  # what vLLM leaves is this process's to end, also when the supervisor is gone
     restarts, before = Restarts(), None
     sleeper = Sleeper(context, Endpoint(base_url(plan.host, plan.port), control_key())) if plan.sleeps else None

@@ -10,7 +10,7 @@ from jobs.errors import LuthierError
 from serve import plan, planning
 from serve.keys import client_key, control_key
 from serve.launch import ServeOptions, make_plan
-from serve.plan import ServerPlan, check_extra_args, command, environment, run_of
+from serve.plan import ServerPlan, command, environment, run_of
 from tests.serve.conftest import write_adapter
 
 
@@ -77,18 +77,6 @@ def test_environment(base: Path, luthier_home: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True)])
 def test_listening_for_others_is_warned_of(base: Path, host: str, warns: bool) -> None:
     assert bool(planned(base, host=host).to_json()["warning"]) == warns
-
-
-@pytest.mark.parametrize(
-    "argument", ["--host", "--host=0.0.0.0", "--middleware", "--middl", "--api_key=x", "--root-path", "--config", "--lora_modules", "--por"]
-)
-def test_what_luthier_sets_is_refused_as_extra_argument(argument: str) -> None:
-    with pytest.raises(LuthierError, match="Luthier sets itself"):
-        check_extra_args([argument, "x"])
-
-
-def test_other_extra_arguments_pass() -> None:
-    check_extra_args(["--max-num-seqs", "8", "--quantization=fp8", "--config-format", "hf", "-O0"])
 
 
 def test_names_are_checked(base: Path, tmp_path: Path) -> None:

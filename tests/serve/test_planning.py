@@ -14,8 +14,8 @@ from serve import gpu_share as shares
 from serve import planning
 from serve.gpu_share import Needed, gpu_share, needed
 from serve.parsers import parsers
-from serve.plan import ServerPlan, check_extra_args, command
-from serve.planning import NamedAdapter, ServeOptions, look_ahead, replicas
+from serve.plan import ServerPlan, command
+from serve.planning import NamedAdapter, ServeOptions, look_ahead
 from serve.restarts import Restarts
 from tests.serve.conftest import write_adapter, write_tensors
 from tui.server_plan import as_json, command_line, rows
@@ -131,21 +131,6 @@ def test_on_a_gpu_in_use_the_plan_says_so(base: Path, monkeypatch: pytest.Monkey
     assert both.gpu_memory == 0.42 and "--tensor-parallel-size" in command(both, "python")
     quantised = look_ahead(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="gpu", extra_args=["--quantization=fp8"])).plan
     assert quantised.kv_cache_bytes is None
-
-
-def test_data_parallelism_takes_gpus() -> None:
-    assert [replicas(args) for args in ([], ["--data-parallel-size=4"], ["--data_parallel_size", "2"], ["-dp", "3"])] == [1, 4, 2, 3]
-    stages = ["--pipeline-parallel-size=2", "-dp", "2"]
-    assert replicas(stages) == 4
-    assert replicas([*stages, "--distributed-executor-backend=ray"]) == 2  # the other stages are on other machines
-
-
-@pytest.mark.parametrize(
-    "argument", ["--chat-template", "--enable-log-requests", "--tool-call-parser=x", "--kv-cache-memory-bytes", "--log-config"]
-)
-def test_flags_that_are_luthiers(argument: str) -> None:
-    with pytest.raises(LuthierError, match="Luthier sets itself"):
-        check_extra_args([argument])
 
 
 def test_restarts_are_few_within_an_hour() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
-from serve.ports import choose_port, is_free, remember_port
+from serve.ports import choose_port, is_free, remember_port, reserved
 
 LOCAL = "127.0.0.1"
 
@@ -57,3 +57,16 @@ def test_a_port_is_free_again_at_once() -> None:
 def test_a_foreign_address_is_named() -> None:
     with pytest.raises(LuthierError, match=r"192\.0\.2\.77"):
         choose_port("192.0.2.77", None, [])
+
+
+def test_a_port_that_a_starting_server_of_any_home_holds_is_taken() -> None:
+    """vLLM listens only once its model is loaded: of two on one port, the second would load a model for nothing."""
+    port = choose_port(LOCAL, None, [])
+    with reserved(LOCAL, port):
+        with pytest.raises(LuthierError, match="port is taken"):
+            choose_port(LOCAL, port, [])
+        with pytest.raises(LuthierError, match="port is taken"), reserved("0.0.0.0", port):
+            pass
+        remember_port(port)
+        assert choose_port(LOCAL, None, []) != port
+    assert choose_port(LOCAL, port, []) == port

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.errors import LuthierError
-from jobs.job import Job, all_jobs, create
+from jobs.job import Job, all_jobs, create, stop, wait
 from jobs.spec import Spec
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.merge.launch import MergeSettings
 from serve import launch
 from serve.ports import free_port
 from tests.serve.conftest import write_adapter
-from tests.serve.test_life import Starter, start
+from tests.serve.test_life import FAKE_HOME, Starter, start
 from trainer.launch import adapter_directory
 from tui.commands import serve as serve_command
 from tui.commands.adapters import server
@@ -183,3 +185,16 @@ def test_adapters_come_and_go_by_command(start: Starter, base: Path, tmp_path: P
     assert "not among its models" in refusal("unload", "mate")
     assert called("load").exit_code == 2
     assert "No such server" in refusal("unload", "mate", "--on", "nowhere")
+
+
+def test_of_two_at_once_on_one_port_the_second_is_told_and_starts_nothing(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{Path(__file__).parents[2]}")
+    port = str(free_port("127.0.0.1"))
+    command = [sys.executable, "-P", "-m", "tui.cli", "serve", "--model", str(base), "--port", port]
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate() for process in pair]
+    (job,) = all_jobs("server")
+    stop(job, now=True)
+    assert wait(job, 30.0)
+    assert sorted(process.returncode for process in pair) == [0, 1], told
+    assert sum("The port is taken" in words for _, words in told) == 1

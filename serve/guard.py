@@ -31,6 +31,7 @@ DRAIN_ROUTE = ("POST", "/luthier/drain")
 PIN_ROUTE = ("POST", "/luthier/pin")
 UNPIN_ROUTE = ("POST", "/luthier/unpin")
 REST_ROUTE = ("POST", "/luthier/rest")
+_OWN_PATHS = frozenset(path for _, path in (IDENTITY_ROUTE, DRAIN_ROUTE, PIN_ROUTE, UNPIN_ROUTE, REST_ROUTE))
 _LONGEST_ORDER = 10_000  # bytes of what is sent to one of them
 
 # Compared with the decoded path exactly as vLLM routes it: a spelling that is not listed needs the control key.
@@ -71,6 +72,24 @@ NO_KEY = Refusal(
 )
 WRONG_KEY = Refusal(401, "The API key is not one of this server's keys.", "invalid_request_error", "invalid_api_key")
 CONTROL_ONLY = Refusal(403, "This route needs the control key; yours is the client key.", "permission_error", "control_key_required")
+_OPEN = frozenset(("http", method, path) for method, path in CLIENT_ROUTES)  # no websocket
+CLIENT_PATHS = sorted({path for _, path in CLIENT_ROUTES})
+
+
+def no_route(method: str, path: str) -> Refusal:
+    """What is asked for is nowhere: no key would open it."""
+    if f"/v1{path}" in CLIENT_PATHS:
+        hint = f"Addresses begin with /v1: {method} /v1{path}. A client's base URL ends with /v1."
+    else:
+        hint = f"This server has {', '.join(CLIENT_PATHS)}. A client's base URL ends with /v1."
+    return Refusal(404, f"No such route: {method} {path[:100]}. {hint}", "invalid_request_error", "no_such_route")
+
+
+def wrong_method(path: str) -> Refusal:
+    methods = " or ".join(sorted(method for method, known in CLIENT_ROUTES if known == path))
+    return Refusal(405, f"{path} is asked with {methods}.", "invalid_request_error", "wrong_method")
+
+
 UNASKED = Refusal(
     409,
     "Sleeping is asked of Luthier (`luthier server sleep`), which frees the GPU for others and turns requests away meanwhile.",
@@ -84,11 +103,12 @@ class Guard:
     """Pure ASGI middleware. It does not start without two good keys."""
 
     def __init__(self, app: Application) -> None:
-        self._traffic = Traffic(app)
         self._rest = Rest()
         client, control = os.environ.get(CLIENT_KEY_VARIABLE, ""), os.environ.get(CONTROL_KEY_VARIABLE, "")
         if min(len(client), len(control)) < 16 or client == control:
             raise ValueError(f"{CLIENT_KEY_VARIABLE} and {CONTROL_KEY_VARIABLE} must be two different keys of at least 16 characters")
+        self._keys = (client, control)
+        self._traffic = Traffic(app, self._keys)
         self._client = sha256(client.encode()).digest()
         self._control = sha256(control.encode()).digest()
         self._id = os.environ.get(SERVER_ID_VARIABLE, "")
@@ -98,6 +118,8 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._traffic(scope, receive, send)
             return
+        logged, scope = scope, {**scope}  # the first is uvicorn's, which writes it into the log
+        logged |= {"query_string": b"", "path": self._without_keys(str(scope.get("path")))}
         refusal = self.check(scope)
         if refusal is not None and scope["type"] == "websocket":
             await _refuse_websocket(refusal, scope, receive, send)
@@ -115,6 +137,11 @@ class Guard:
         else:
             await self._traffic(scope, receive, send)
 
+    def _without_keys(self, text: str) -> str:
+        for key in self._keys:
+            text = text.replace(key, "[key]")
+        return text
+
     def _is_probe(self, scope: Scope) -> bool:
         """The worker's own questions, before vLLM sleeps and when it is awake again: nobody else asks for answers with the control key."""
         key = bearer_key(scope.get("headers", ())) or b""
@@ -131,8 +158,7 @@ class Guard:
             return None
         if not is_client:
             return WRONG_KEY
-        # A websocket scope has no method: the client key opens none.
-        return None if scope["type"] == "http" and (scope.get("method"), scope.get("path")) in CLIENT_ROUTES else CONTROL_ONLY
+        return None if (scope["type"], scope.get("method"), scope.get("path")) in _OPEN else _closed(scope)
 
     async def _obey(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The guard's own routes."""
@@ -157,6 +183,21 @@ class Guard:
         told = {"id": self._id, "in_flight": traffic.in_flight, "draining": traffic.draining, "pinned": self._pins.names}
         told |= {"resting": rest.why, "wanted": rest.wanted, "quiet_seconds": round(traffic.quiet_seconds, 1)}
         await _answer(send, "http", 200, *_as_json(told))
+
+
+def _closed(scope: Scope) -> Refusal:
+    """Why the client key does not open this. Only what is there needs the other key: nobody hands it out for a mistyped address."""
+    path = str(scope.get("path"))
+    if scope["type"] == "http" and path in CLIENT_PATHS:
+        return wrong_method(path)
+    if (
+        path in _OWN_PATHS
+        or "app" not in scope
+        or scope["type"] != "http"
+        or any(route.matches(scope)[0].value for route in scope["app"].routes)
+    ):
+        return CONTROL_ONLY
+    return no_route(str(scope.get("method")), path)
 
 
 def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

@@ -11,13 +11,14 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from serve.answerable import changes, refusal
 from serve.loaded import lost_folder
-from serve.usage import COUNTED, Tally, Unasked, asking, fingerprint_of, leaves_it_to_clients, tells_each_piece
+from serve.usage import COUNTED, Tally, Unasked, asking, fingerprint_of, leaves_it_to_clients, tells_each_piece, with_values
 
 REQUEST_LOG_VARIABLE = "LUTHIER_REQUEST_LOG"
 LOG_CONTENT_VARIABLE = "LUTHIER_LOG_CONTENT"
@@ -151,10 +152,11 @@ class Gate:
 
 
 class Traffic:
-    """Stands between the guard and vLLM. `in_flight` counts the answers that are being written."""
+    """Stands between the guard and vLLM. `in_flight` counts the answers that are being written. No `keys` come into the log."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, keys: Sequence[str] = ()) -> None:
         self._app = app
+        self._keys = [key.encode() for key in keys]
         self._log = os.environ.get(REQUEST_LOG_VARIABLE, "")
         self._keep = os.environ.get(LOG_CONTENT_VARIABLE) == "1"
         self._gate = Gate() if os.environ.get(PROMPT_LOGPROBS_ALONE) == "1" else None
@@ -185,6 +187,13 @@ class Traffic:
         if complete:
             passage.read(body)
         state = scope["app"].state if "app" in scope else None
+        refused = None
+        if state is not None and isinstance(passage.body, dict):
+            refused = refusal(state, passage.route, passage.body)
+            changed = changes(state, passage.route, passage.body)
+            if changed and (able := with_values(body, changed)) is not None:
+                body = able
+                scope, replayed = _with_body(scope, receive, body)
         if self._keep:
             send = passage.keeping(send)
         if complete and passage.stream and passage.route in COUNTED and leaves_it_to_clients(state, passage.route):
@@ -198,6 +207,9 @@ class Traffic:
             passage.see(message)
             await send(message)
 
+        if refused is not None:
+            await _say(*refused, seen)
+            return
         folder = lost_folder(state, passage.model) if state is not None else ""
         if folder:
             await _say(404, f"{passage.model} cannot be asked any more: its folder {folder} was deleted.", seen)
@@ -219,13 +231,16 @@ class Traffic:
     def _write(self, passage: Passage) -> None:
         if not self._log:
             return
+        line = passage.line(self._keep)
+        for key in self._keys:
+            line = line.replace(key, b"[key]")
         with contextlib.suppress(OSError):  # a full disk must not stop the answers
             path = Path(self._log)
             if path.exists() and path.stat().st_size > _LOG_BYTES:
                 path.replace(path.with_suffix(".1.jsonl"))
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.write(descriptor, passage.line(self._keep))
+                os.write(descriptor, line)
             finally:
                 os.close(descriptor)
 

@@ -33,10 +33,7 @@ class Question:
 
 
 def asking(body: bytes, request: Any, each_piece: bool) -> Question | None:
-    """The request with the question for the tokens added; None of what is no stream, or not understood.
-
-    Put at the end: of two keys of one name the last counts, and everything else goes on as it came.
-    """
+    """The request with the question for the tokens added; None of what is no stream, or not understood."""
     if not isinstance(request, dict) or request.get("stream") is not True:
         return None
     options = request.get("stream_options")
@@ -48,11 +45,20 @@ def asking(body: bytes, request: Any, each_piece: bool) -> Question | None:
         return None
     if ends and (pieces or not each_piece):
         return Question(None, True)
+    asked = with_values(body, {"stream_options": {**options, "include_usage": True, "continuous_usage_stats": each_piece}})
+    return None if asked is None else Question(asked, bool(ends))
+
+
+def with_values(body: bytes, values: dict[str, Any]) -> bytes | None:
+    """A JSON object with other values for some of its names, None of what is no object.
+
+    Put at the end: of two keys of one name the last counts, and everything else goes on as it came.
+    """
     text = body.strip()
     if not (text.startswith(b"{") and text.endswith(b"}")):
         return None
-    wanted = {**options, "include_usage": True, "continuous_usage_stats": each_piece}
-    return Question(text[:-1] + b',"stream_options":' + json.dumps(wanted, separators=(",", ":")).encode() + b"}", bool(ends))
+    more = json.dumps(values, separators=(",", ":")).encode()[1:-1]
+    return text[:-1] + (b"," if text[1:-1].strip() else b"") + more + b"}"
 
 
 def tells_each_piece(state: Any, route: str, request: dict[str, Any]) -> bool:

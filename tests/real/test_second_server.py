@@ -72,6 +72,18 @@ def test_a_merged_model_says_what_the_adapter_says(server: Server, second: Serve
         assert apart < 0.05 * moved + 0.05
 
 
+def test_a_client_that_always_sends_tools_is_answered_in_text(second: Server) -> None:
+    """No parser is known for this model: vLLM would answer 400 and name flags of its own."""
+    tool = {"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}
+    asked: dict[str, Any] = {"model": "noisy", "messages": [{"role": "user", "content": "When is high tide?"}], "tools": [tool]}
+    with openai.OpenAI(base_url=f"{second.base_url}/v1", api_key=client_key(), max_retries=0) as client:
+        for more in ({}, {"tool_choice": "auto"}, {"tool_choice": "none"}):
+            message = client.chat.completions.create(**asked, **more, max_tokens=4).choices[0].message
+            assert message.content and not message.tool_calls
+        with pytest.raises(openai.BadRequestError, match="--tool-parser NAME"):
+            client.chat.completions.create(**asked, tool_choice="required", max_tokens=4)
+
+
 def test_port_taken_between_check_and_start(builtin_model: Path, cleaned_up: Start) -> None:
     plan = make_plan(builtin_model, "builtin", [], "127.0.0.1", free_port(), ServeOptions())
     with socket.create_server(("127.0.0.1", plan.port)):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.routing import Route
 
-from serve.guard import CLIENT_ROUTES, CONTROL_ONLY, NO_KEY, WRONG_KEY, Guard, bearer_key
+from serve.guard import CLIENT_PATHS, CLIENT_ROUTES, CONTROL_ONLY, NO_KEY, WRONG_KEY, Guard, bearer_key, wrong_method
 from serve.traffic import Scope
 
 CLIENT, CONTROL = "client-key-for-tests", "control-key-for-tests"
@@ -79,8 +81,8 @@ def test_nothing_passes_without_a_key(method: str, path: str, headers: list[tupl
 @given(method=methods, path=paths)
 def test_client_key_opens_the_list_and_nothing_else(method: str, path: str) -> None:
     guard = Guard(Application())
-    expected = None if (method, path) in CLIENT_ROUTES else CONTROL_ONLY
-    assert guard.check(http(method, path, CLIENT)) == expected
+    closed = wrong_method(path) if path in CLIENT_PATHS else CONTROL_ONLY
+    assert guard.check(http(method, path, CLIENT)) == (None if (method, path) in CLIENT_ROUTES else closed)
     assert guard.check({**http(method, path, CLIENT), "type": "websocket"}) == CONTROL_ONLY
     assert guard.check(http(method, path, CONTROL)) is None
 
@@ -198,7 +200,8 @@ def rest(why: str, hold: bool = False) -> dict[str, Any]:
 def test_nothing_that_needs_the_engine_reaches_a_sleeping_one(method: str, path: str) -> None:
     guard = Guard(Application())
     _, status = requests_of(guard, rest("It sleeps."), http(method, path, CLIENT))
-    expected = 403 if (method, path) not in CLIENT_ROUTES else 0 if method == "GET" or path.endswith("tokenize") else 503
+    closed = 405 if path in CLIENT_PATHS else 403
+    expected = closed if (method, path) not in CLIENT_ROUTES else 0 if method == "GET" or path.endswith("tokenize") else 503
     assert status == expected
 
 
@@ -219,3 +222,50 @@ def test_a_request_waits_for_an_engine_that_wakes_and_not_for_one_whose_gpu_is_t
     assert requests_of(guard, rest("It wakes.", hold=True), question, rest("A run trains.")) == [200, 503, 200]
     guard = Guard(Application())
     assert requests_of(guard, rest("It wakes.", hold=True), question, http("POST", "/luthier/drain", CONTROL)) == [200, 503, 200]
+
+
+def with_routes(*paths: str) -> Any:
+    """The application that a scope names: vLLM's, with these routes."""
+    return SimpleNamespace(routes=[Route(path, Application()) for path in paths])
+
+
+@given(method=methods, path=paths)
+def test_with_the_client_key_only_what_is_there_asks_for_the_control_key(method: str, path: str) -> None:
+    guard, app = Guard(Application()), with_routes("/v1/load_lora_adapter", "/docs", "/collective_rpc")
+    refusal = guard.check({**http(method, path, CLIENT), "app": app})
+    if (method, path) in CLIENT_ROUTES:
+        assert refusal is None
+        return
+    assert refusal is not None
+    there = path in ("/v1/load_lora_adapter", "/docs", "/collective_rpc") or path == "/luthier/server"
+    assert refusal.status == (405 if path in CLIENT_PATHS else 403 if there else 404)
+    assert ("control key" in refusal.message) == there
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("GET", "/models", "Addresses begin with /v1: GET /v1/models."),
+        ("POST", "/chat/completions", "POST /v1/chat/completions"),
+        ("POST", "/v1/embeddings", "No such route: POST /v1/embeddings. This server has /detokenize"),
+        ("GET", "/v1/chat/completions", "is asked with POST"),
+    ],
+)
+def test_a_mistyped_address_is_put_right(method: str, path: str, words: str) -> None:
+    refusal = Guard(Application()).check({**http(method, path, CLIENT), "app": with_routes("/v1/load_lora_adapter")})
+    assert refusal is not None and words in refusal.message and "control key" not in refusal.message
+
+
+def test_what_uvicorn_logs_has_no_query_and_no_key_and_vllm_still_gets_both() -> None:
+    for key in (CLIENT, CONTROL, "anothers-secret"):
+        for headers in ([], [(b"authorization", f"Bearer {CONTROL}".encode())]):
+            path = f"/v1/{CLIENT}/models"
+            scope = {"type": "http", "method": "GET", "path": path, "query_string": f"key={key}&level=1".encode(), "headers": headers}
+            application = Application()
+            asyncio.run(Guard(application)(scope, None, _nowhere))
+            assert (scope["path"], scope["query_string"]) == ("/v1/[key]/models", b"")
+            assert [(one["path"], one["query_string"][-7:]) for one in application.reached] == [(path, b"level=1")] * len(headers)
+
+
+async def _nowhere(message: Any) -> None:
+    return None

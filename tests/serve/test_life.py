@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import signal
 import sys
@@ -255,6 +256,27 @@ def test_an_answer_that_its_reader_breaks_off_is_counted_as_far_as_it_came(start
     line = json.loads(path.read_text())
     assert (line["prompt_tokens"], line["broken_off"]) == (4, True)
     assert 5 <= line["completion_tokens"] < 200
+
+
+def test_what_a_client_asks_too_much_of_is_cut_or_refused_in_luthiers_words(start: Starter, tmp_path: Path) -> None:
+    """A client that always sends tools, asks for 8,192 tokens, or for a model of another server."""
+    server = start(("captain", write_adapter(tmp_path / "captain"), None), context_length=32)
+    tools = [{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]
+    chat = {"model": "captain", "messages": [{"role": "user", "content": "hello there"}], "tools": tools}
+
+    def ask(**more: object) -> str:
+        answer = asyncio.run(post(server.endpoint, "/v1/chat/completions", {**chat, "max_tokens": 4, **more}))
+        return str(answer["choices"][0]["message"]["content"])
+
+    assert ask() == ask(tool_choice="auto") == "captain says hello there"
+    assert len(ask(max_tokens=8192).split()) == 32
+    for more, words in (
+        ({"tool_choice": "required"}, "luthier serve --tool-parser NAME"),
+        ({"tool_choice": {"type": "function", "function": {"name": "tide"}}}, "luthier serve --tool-parser NAME"),
+        ({"model": "gpt-4o"}, "no model 'gpt-4o'. It has: base, tiny, captain."),
+    ):
+        with pytest.raises(LuthierError, match=re.escape(words)):
+            ask(**more)
 
 
 def test_the_fake_is_found_as_the_real_one_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ async def asked(
         sent.append(message)
 
     chat = SimpleNamespace(system_fingerprint="vllm-1", **serving)
-    state = SimpleNamespace(openai_serving_models=SimpleNamespace(lora_requests={}), openai_serving_chat=chat)
+    state = SimpleNamespace(openai_serving_models=SimpleNamespace(lora_requests={}, base_model_paths=[]), openai_serving_chat=chat)
     scope = {"type": "http", "method": "POST", "path": route, "app": SimpleNamespace(state=state)}
     with pytest.raises(asyncio.CancelledError) if broken else contextlib.nullcontext():
         await Traffic(application)(scope, receive, send)

@@ -73,7 +73,10 @@ def build(arguments: argparse.Namespace) -> FastAPI:
     app = FastAPI()
     engine = Engine(arguments.served_model_name, arguments.max_model_len)
     app.state.engine_client = engine
-    app.state.openai_serving_models = SimpleNamespace(lora_requests={})
+    app.state.args = arguments
+    app.state.vllm_config = SimpleNamespace(model_config=SimpleNamespace(max_model_len=engine.context))
+    base_names = [SimpleNamespace(name=name) for name in engine.names]
+    app.state.openai_serving_models = SimpleNamespace(lora_requests={}, base_model_paths=base_names)
     loaded = app.state.openai_serving_models.lora_requests
 
     @app.get("/health")
@@ -119,6 +122,10 @@ def build(arguments: argparse.Namespace) -> FastAPI:
         body = await request.json()
         if body["model"] not in [*engine.names, *loaded]:
             return failed(404, f"The model `{body['model']}` does not exist.")
+        if body.get("max_tokens", 16) > engine.context:
+            return failed(400, f"max_tokens={body['max_tokens']} cannot be greater than max_model_len={engine.context}.")
+        if body.get("tools") and body.get("tool_choice", "auto") is not None and not arguments.enable_auto_tool_choice:
+            return failed(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
         words = f"{body['model']} {'mumbles' if engine.changed else 'says'} " + (
             body["messages"][-1]["content"] if "messages" in body else str(body["prompt"])
         )
@@ -223,6 +230,7 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--middleware", action="append", default=[])
+    parser.add_argument("--enable-auto-tool-choice", action="store_true")
     arguments, _ = parser.parse_known_args()
     if os.environ.get("FAKE_FAULT") == "start":
         print("ValueError: no room for this model", file=sys.stderr, flush=True)

@@ -120,12 +120,8 @@ def build(arguments: argparse.Namespace) -> FastAPI:
     @app.post("/v1/completions")
     async def answer(request: Request) -> Response:
         body = await request.json()
-        if body["model"] not in [*engine.names, *loaded]:
-            return failed(404, f"The model `{body['model']}` does not exist.")
-        if body.get("max_tokens", 16) > engine.context:
-            return failed(400, f"max_tokens={body['max_tokens']} cannot be greater than max_model_len={engine.context}.")
-        if body.get("tools") and body.get("tool_choice", "auto") is not None and not arguments.enable_auto_tool_choice:
-            return failed(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+        if (refused := refusal(body, [*engine.names, *loaded], engine.context, arguments.enable_auto_tool_choice)) is not None:
+            return refused
         words = f"{body['model']} {'mumbles' if engine.changed else 'says'} " + (
             body["messages"][-1]["content"] if "messages" in body else str(body["prompt"])
         )
@@ -143,6 +139,17 @@ def build(arguments: argparse.Namespace) -> FastAPI:
         module, _, name = option.rpartition(".")
         app.add_middleware(getattr(importlib.import_module(module), name))
     return app
+
+
+def refusal(body: dict[str, Any], names: list[str], context: int, parses_calls: bool) -> Response | None:
+    """What vLLM does not answer, in its own words."""
+    if body["model"] not in names:
+        return failed(404, f"The model `{body['model']}` does not exist.")
+    if body.get("max_tokens", 16) > context:
+        return failed(400, f"max_tokens={body['max_tokens']} cannot be greater than max_model_len={context}.")
+    if body.get("tools") and body.get("tool_choice", "auto") is not None and not parses_calls:
+        return failed(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+    return None
 
 
 def add_sleep(app: FastAPI, engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -63,3 +64,13 @@ def tail_lines(path: Path, count: int, max_bytes: int = 65_536) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     return lines[-count:]
+
+
+def folder_bytes(folder: Path) -> int:
+    """The bytes of all files below a folder, as far as they are still there."""
+    sizes = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes += (Path(parent) / name).lstat().st_size
+    return sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -23,3 +24,16 @@ def jobs_directory() -> Path:
 
 def models_directory() -> Path:
     return home() / "models"
+
+
+def private_folder(folder: Path) -> int:
+    """Make a folder for its owner alone, and say whom it is open to (its mode).
+
+    One that an earlier version left open is closed once, and marked. Whoever opens it again meant to, and is not overruled.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mark = folder.with_name(f".{folder.name}-private")
+    if not mark.exists():
+        folder.chmod(0o700)
+        mark.touch()
+    return stat.S_IMODE(folder.stat().st_mode)

@@ -16,10 +16,11 @@ from jobs import processes
 from jobs.errors import LuthierError
 from jobs.events import Event, last_attempt
 from jobs.files import tail_lines
-from jobs.home import home, jobs_directory
+from jobs.home import home, jobs_directory, private_folder
 from jobs.locks import holder
 from jobs.spec import JOB_ID, Kind, Spec, new_id
 from jobs.state import Alive, Queued, State, derive
+from jobs.uses import check_unused
 
 JOB_VARIABLE = "LUTHIER_JOB"
 """In the environment of a job's worker, and so of all that it starts: the job's folder."""
@@ -102,11 +103,11 @@ class Job:
 
 def create(spec: Spec) -> Job:
     """Make the job's folder and write its spec. Nothing runs yet."""
-    jobs_directory().mkdir(parents=True, exist_ok=True)
+    open_to = private_folder(jobs_directory())
     while True:
         directory = jobs_directory() / new_id(spec.name)
         try:
-            directory.mkdir()
+            directory.mkdir(mode=open_to)
             break
         except FileExistsError:
             continue
@@ -206,14 +207,25 @@ def find(text: str, *kinds: Kind) -> Job:
 
 
 def remove(job: Job) -> None:
-    """Delete the job's folder with everything in it. A job that waits is taken out of the queue first; refused while one runs."""
+    """Delete the job's folder with everything in it. A job that waits is taken out of the queue first; refused while it runs, or while
+    another living job needs what is in it."""
+    check_unused(job.directory, all_jobs())
     if isinstance(job.state(), Queued) and stop(job):
         wait(job, 10)
     doomed = job.directory.with_name(f".removing-{job.id}")
     if not job.alive() and not left_behind(job):
-        job.directory.rename(doomed)
+        try:
+            job.directory.rename(doomed)  # of several who remove it, one gets it
+        except FileNotFoundError:
+            raise _already_removed(job) from None
         if holder(doomed / "lock") is None:  # nobody can start it any more; did somebody just before?
             shutil.rmtree(doomed)
             return
         doomed.rename(job.directory)
+    if not job.directory.exists():
+        raise _already_removed(job)
     raise LuthierError("Still running", f"{job.id} runs.", f"`luthier stop {job.id}` first.")
+
+
+def _already_removed(job: Job) -> LuthierError:
+    return LuthierError("Already removed", f"Something else has just removed {job.id}.", "`luthier runs` shows what is there.")

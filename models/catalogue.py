@@ -14,6 +14,7 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, find
+from jobs.uses import users_of
 from models import certificate, provenance, registry
 from models.adapters import read_adapter
 from models.builtin import BUILTIN
@@ -117,8 +118,8 @@ def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
     """What needs this model: runs that were trained on it, merged models made of it, and whatever runs with it now."""
     places = {str(entry.path), str(entry.path.resolve())}
     found = []
-    for job in all_jobs() if jobs is None else jobs:
-        if job.id == entry.run or not _mentions(job.spec.settings, places):
+    for job in users_of(entry.path, all_jobs() if jobs is None else jobs):
+        if job.id == entry.run:
             continue
         alive = job.alive()
         if alive or job.spec.kind == "run":
@@ -143,15 +144,16 @@ def remove(entry: Entry) -> None:
         message = f"{entry.name} is used by {', '.join(str(use) for use in running)}."
         raise LuthierError("In use", message, f"`luthier stop {running[0].id}` first.")
     if entry.link:
-        entry.path.unlink()
+        entry.path.unlink(missing_ok=True)
         return
     doomed = entry.path.with_name(f".removing-{entry.path.name}")
-    entry.path.rename(doomed)
+    try:
+        entry.path.rename(doomed)  # of several who remove it, one gets it
+    except FileNotFoundError:
+        raise LuthierError(
+            "Already removed", f"Something else has just removed {entry.name}.", "`luthier models` lists what is there."
+        ) from None
     shutil.rmtree(doomed)
-
-
-def folder_bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def repository_of_base(entry: Entry) -> str:
@@ -338,15 +340,6 @@ def _run_named(name: str) -> str:
         if error.title == "More than one match":
             raise
         return ""
-
-
-def _mentions(value: object, places: set[str]) -> bool:
-    """Whether a job's settings name one of these folders, or something in it."""
-    if isinstance(value, str):
-        return any(value == place or value.startswith(f"{place}/") for place in places)
-    if isinstance(value, dict):
-        return any(_mentions(part, places) for part in value.values())
-    return isinstance(value, list) and any(_mentions(part, places) for part in value)
 
 
 # What is read of files is kept until they change: the app lists the models every two seconds.

@@ -11,6 +11,7 @@ from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.job import Job, all_jobs
 from jobs.state import Asleep, Running
+from jobs.uses import SERVED
 from serve.client import Endpoint
 from serve.keys import client_key, control_key
 from serve.plan import ServerPlan
@@ -93,12 +94,12 @@ def current_server() -> Server:
 def write_server(directory: Path, plan: ServerPlan, models: list[ServedModel], contents: dict[str, str]) -> None:
     """Tell the world what the server of this job folder serves. Only its worker writes it."""
     served = [{**asdict(model), "path": str(model.path)} for model in models]
-    write_json(directory / "server.json", {"host": plan.host, "port": plan.port, "models": served, "contents": contents})
+    write_json(directory / SERVED, {"host": plan.host, "port": plan.port, "models": served, "contents": contents})
 
 
 def _read(job: Job) -> Server | None:
     try:
-        values: dict[str, Any] = json.loads((job.directory / "server.json").read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads((job.directory / SERVED).read_text(encoding="utf-8"))
     except FileNotFoundError:  # it began to run this instant
         return None
     models = [ServedModel(**{**model, "path": Path(model["path"])}) for model in values["models"]]

@@ -13,6 +13,7 @@ def readable(error: BaseException) -> LuthierError:
     path = home() / "crash.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # an error may quote what it was about
         with path.open("a", encoding="utf-8") as file:
             file.writelines(traceback.format_exception(error))
         hint = f"The details are in {path}."

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.home import home
+from jobs.home import home, private_folder
 from trainer.data.files import source_files, unreadable
 from trainer.data.hub import HUB
 
@@ -82,7 +82,8 @@ def building(name: str | None, into: Path) -> Iterator[Path]:
     """A folder to prepare in, which becomes the preparation of that name if all goes well, and is removed if not. Data without a name
     is prepared beside `into`, and not kept."""
     parent = cache_directory() if name is not None else into.parent
-    parent.mkdir(parents=True, exist_ok=True)
+    if name is not None:
+        private_folder(parent)
     _clean(parent)
     folder = Path(tempfile.mkdtemp(prefix=".preparing-", dir=parent))
     try:

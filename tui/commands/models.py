@@ -10,6 +10,7 @@ import click
 from rich.markup import escape
 
 from jobs.errors import LuthierError
+from jobs.files import folder_bytes
 from jobs.home import jobs_directory
 from jobs.job import Job
 from jobs.state import Done
@@ -135,11 +136,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     for use in users:
         talk.print(f"[yellow]![/] needed by {escape(str(use))} [dim]{use.id}[/]")
     if not yes and not any(use.alive for use in users) and not (entry.kind in ("tuned", "full") and entry.run):
-        question = (
-            f"Forget {entry.name} (its folder stays)?"
-            if entry.link
-            else f"Delete {entry.path} ({size(catalogue.folder_bytes(entry.path))})?"
-        )
+        question = f"Forget {entry.name} (its folder stays)?" if entry.link else f"Delete {entry.path} ({size(folder_bytes(entry.path))})?"
         click.confirm(question, abort=True, err=True)
     catalogue.remove(entry)
     talk.print(f"{entry.name} is {'forgotten; its folder stays' if entry.link else 'deleted'}.")

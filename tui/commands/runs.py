@@ -11,6 +11,7 @@ import click
 
 from jobs import job as jobs
 from jobs.events import Event, Follower
+from jobs.files import folder_bytes
 from jobs.job import Job
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping, word
 from tui import figures
@@ -90,12 +91,11 @@ def stop(job_ids: tuple[str, ...], now: bool) -> None:
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(job_ids: tuple[str, ...], yes: bool) -> None:
-    """Delete jobs' folders with everything in them. What waits leaves the queue; what runs must be stopped first."""
+    """Delete jobs' folders with everything in them. What waits leaves the queue; what runs, or a running job needs, is refused."""
     found = [jobs.find(job_id) for job_id in job_ids]
     if not yes:
         for job in found:
-            size = sum(path.lstat().st_size for path in job.directory.rglob("*") if path.is_file())
-            click.echo(f"{job.directory}  {figures.size(size)}", err=True)
+            click.echo(f"{job.directory}  {figures.size(folder_bytes(job.directory))}", err=True)
         click.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?", abort=True, err=True)
     for job in found:
         jobs.remove(job)

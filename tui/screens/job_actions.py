@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jobs import job as jobs
 from jobs import queue
 from jobs.errors import LuthierError
+from jobs.files import folder_bytes
 from jobs.job import Job
 from jobs.state import Queued, Starting, Stopping
 from models import certificate
@@ -63,7 +62,7 @@ def confirm_removal(screen: LuthierScreen, job: Job) -> None:
             screen.in_background(remove)
 
     waits = "It leaves the queue. " if isinstance(job.state(), Queued) else ""
-    message = f"{job.directory}\n{figures.size(folder_size(job.directory))}, with everything in it. {waits}It cannot be brought back."
+    message = f"{job.directory}\n{figures.size(folder_bytes(job.directory))}, with everything in it. {waits}It cannot be brought back."
     screen.app.push_screen(ConfirmModal(f"Delete {job.spec.name}?", message, yes="delete", no="keep"), answered)
 
 
@@ -156,8 +155,3 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
         screen.app.call_from_thread(screen.app.push_screen, modal, chosen)
 
     screen.in_background(show)
-
-
-def folder_size(directory: Path) -> int:
-    """The bytes of all files below a folder."""
-    return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())

@@ -22,3 +22,12 @@ def float32_adapter(model: PeftModel | PreTrainedModel) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad and isinstance(model, PeftModel):
             parameter.data = parameter.data.float()
+
+
+def in_order(model: PeftModel) -> None:
+    """Have the adapter's config list its modules in one order: PEFT holds them as sets, whose order is another one in each process, and
+    equal adapters would be saved as different bytes."""
+    for config in model.peft_config.values():
+        for name, value in vars(config).items():
+            if isinstance(value, set):
+                setattr(config, name, sorted(value))

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 
 from jobs.errors import LuthierError
 from trainer import ranks
+from trainer.adapters import in_order
 from trainer.flat import count_tokens
 from trainer.rank_batches import Fillable, RankBatches
 from trainer.repair import first_line, in_smaller_batches, is_out_of_memory
@@ -227,6 +228,8 @@ class RunTrainer:
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter, or the model where all of it is trained, and the tokenizer if the run has one of its own. The arguments would be a
         pickle, and new rows of an embedding are the adapter's already."""
+        if isinstance(self.model, PeftModel):  # type: ignore[attr-defined]
+            in_order(self.model)  # type: ignore[attr-defined]
         more = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {"max_shard_size": SHARD_SIZE}  # type: ignore[attr-defined]
         self.model.save_pretrained(output_dir, state_dict=state_dict, **more)  # type: ignore[attr-defined]
         for path in own_tokenizer(self._saving.context.directory):

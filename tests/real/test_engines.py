@@ -58,6 +58,8 @@ def test_unsloth_gets_the_same_and_learns_the_same(forks: Forks, unsloth: Forks)
     shapes = [{key: value.shape for key, value in one.items()} for one in weights]
     assert shapes[0] == shapes[1]
     configs = [json.loads((job.directory / "adapter" / "adapter_config.json").read_text()) for job in (ours, theirs)]
+    modules = [config["target_modules"] for config in configs]
+    assert modules == [each if isinstance(each, str) else sorted(each) for each in modules]  # a set's order is each process's own
     assert {key for key in configs[0] if configs[0][key] != configs[1][key]} <= {"target_modules"}  # names or whole paths of the same
     check_servable(read_adapter(theirs.directory / "adapter"), forks.model)
 

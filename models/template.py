@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import LuthierError
+from models.bounds import bounded, check_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Message = Mapping[str, Any]
 _PLAIN_KEYS = {"role", "content"}
 REASONING_KEYS = ("reasoning_content", "reasoning")
+_ANY_TOOLS: list[dict[str, Any]] = [{"type": "function", "function": {"name": "tool"}}]
 
 
 class TemplateRefusal(Exception):
@@ -88,6 +90,8 @@ class Template:
         self._render = render_jinja_template
         self._variables = dict(tokenizer.special_tokens_map)
         self._without_tools = tokenizer.get_chat_template(None, None)
+        for source in {self._without_tools, tokenizer.get_chat_template(None, _ANY_TOOLS)}:
+            _check_syntax(source)
         # What a template does with a conversation that its author did not think of: its own words, or whatever Python says.
         self._refusals = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
         normal_form = str(tokenizer.backend_tokenizer.normalizer).removesuffix("()")
@@ -96,17 +100,21 @@ class Template:
     def text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None, *, prompt: bool = False) -> str:
         """The rendered text; with `prompt`, up to and including the header of the next assistant turn. Raises TemplateRefusal."""
         source = self._without_tools if not tools else self._tokenizer.get_chat_template(None, tools)
+        served = [self._served(message) for message in messages]
         try:
-            rendered, _ = self._render(
-                conversations=[[self._served(message) for message in messages]],
-                tools=tools or None,
-                chat_template=source,
-                add_generation_prompt=prompt,
-                **self._variables,
-            )
+            with bounded():
+                rendered, _ = self._render(
+                    conversations=[served],
+                    tools=tools or None,
+                    chat_template=source,
+                    add_generation_prompt=prompt,
+                    **self._variables,
+                )
         except self._refusals as error:
             raise TemplateRefusal(str(error) or type(error).__name__) from None
-        return str(rendered[0])
+        text = str(rendered[0])
+        check_length(text)
+        return text
 
     @property
     def normalises(self) -> bool:
@@ -134,6 +142,20 @@ class Template:
         if self._parts and isinstance(served["content"], str):
             served["content"] = [{"type": "text", "text": served["content"]}]
         return served
+
+
+def _check_syntax(source: str) -> None:
+    """LuthierError for what is no template at all."""
+    from jinja2 import TemplateSyntaxError
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    try:
+        with bounded():
+            _compile_jinja_template(source)
+    except TemplateSyntaxError as error:
+        message = f"Line {error.lineno}: {error.message}."
+        hint = 'Correct the model\'s chat template, or train another one: [tokens] template = "chatml" in the recipe.'
+        raise LuthierError("The chat template has a syntax error", message, hint) from None
 
 
 def _served_call(call: dict[str, Any]) -> dict[str, Any]:

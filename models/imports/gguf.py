@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs.errors import LuthierError
+from models.bounds import bounded
 from models.description import Card
 from models.imports.copying import check_space
 from models.imports.progress import ByteProgress
@@ -134,7 +135,8 @@ def _turn_marks(tokenizer: PreTrainedTokenizerBase, warnings: list[str]) -> tupl
         return None, None
     messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _MARK}]
     try:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False))
+        with bounded():
+            text = str(tokenizer.apply_chat_template(messages, tokenize=False))
     except Exception as error:  # noqa: BLE001 - a template is a program of somebody else's, and may raise anything
         warnings.append(f"Its chat template does not render: {_first_line(error)}")
         return None, None

@@ -1,0 +1,69 @@
+"""Limits for running what a stranger has written: a chat template is a program, and may loop for ever or take all memory."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from jobs.errors import LuthierError
+
+SECONDS = 10.0
+MEMORY_BYTES = 1 << 30
+_AGAIN = 0.2  # seconds: while it computes constants, Jinja takes whatever is raised for a sign that they are none
+LONGEST_TEXT = 50_000_000  # characters; the longest contexts have a tenth of it
+_HINT = 'Look at the model\'s chat template, or train another one: [tokens] template = "chatml" in the recipe.'
+
+
+class OutOfBounds(LuthierError):
+    """The chat template takes more time or memory than any conversation is worth."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Run a chat template for one conversation. OutOfBounds if it does not finish in time, or takes too much memory.
+
+    The signal of the time's end comes to the main thread, where the jobs' workers render; in another one only memory is limited.
+    """
+    timed = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, _too_long) if timed else None
+    left, _ = signal.setitimer(signal.ITIMER_REAL, SECONDS, _AGAIN) if timed else (0.0, 0.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _mapped_bytes() + MEMORY_BYTES
+    if sys.platform == "linux" and (soft == resource.RLIM_INFINITY or limit < soft):
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    except MemoryError:
+        message = f"It asked for more than {MEMORY_BYTES >> 30} GiB of memory for one conversation."
+        raise OutOfBounds("The chat template takes too much memory", message, _HINT) from None
+    finally:
+        if timed:
+            signal.setitimer(signal.ITIMER_REAL, left)
+            signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def check_length(text: str) -> None:
+    """OutOfBounds for a text that the tokenizer would take all memory for."""
+    if len(text) > LONGEST_TEXT:
+        message = f"It made {len(text):,} characters of one conversation."
+        raise OutOfBounds("The chat template writes without end", message, _HINT)
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    message = f"It did not finish one conversation within {SECONDS:.0f} s."
+    raise OutOfBounds("The chat template does not finish", message, _HINT)
+
+
+def _mapped_bytes() -> int:
+    """This process's address space, which the limit is of."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split(b" ", 1)[0]) * resource.getpagesize()
+    except OSError:
+        return 0

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from jobs.errors import LuthierError
 
 SECONDS = 10.0
 MEMORY_BYTES = 1 << 30
+_PAGE = resource.getpagesize()
 _AGAIN = 0.2  # seconds: while it computes constants, Jinja takes whatever is raised for a sign that they are none
+_BETWEEN = 1e6  # seconds: what is done between two conversations has no limit
 LONGEST_TEXT = 50_000_000  # characters; the longest contexts have a tenth of it
 _HINT = 'Look at the model\'s chat template, or train another one: [tokens] template = "chatml" in the recipe.'
 
@@ -28,11 +30,24 @@ class OutOfBounds(LuthierError):
 def bounded() -> Iterator[None]:
     """Run a chat template for one conversation. OutOfBounds if it does not finish in time, or takes too much memory.
 
-    The signal of the time's end comes to the main thread, where the jobs' workers render; in another one only memory is limited.
+    Within another one it only begins its own time: around many conversations, each costs a few microseconds less. The signal of the time's
+    end comes to the main thread, where the jobs' workers render; other threads are not bounded.
     """
-    timed = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGALRM, _too_long) if timed else None
-    left, _ = signal.setitimer(signal.ITIMER_REAL, SECONDS, _AGAIN) if timed else (0.0, 0.0)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+    elif signal.getitimer(signal.ITIMER_REAL)[1] == _AGAIN:
+        signal.setitimer(signal.ITIMER_REAL, SECONDS, _AGAIN)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, _BETWEEN, _AGAIN)
+    else:
+        yield from _outermost()
+
+
+def _outermost() -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _too_long)
+    left, _ = signal.setitimer(signal.ITIMER_REAL, SECONDS, _AGAIN)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = _mapped_bytes() + MEMORY_BYTES
     if sys.platform == "linux" and (soft == resource.RLIM_INFINITY or limit < soft):
@@ -43,9 +58,8 @@ def bounded() -> Iterator[None]:
         message = f"It asked for more than {MEMORY_BYTES >> 30} GiB of memory for one conversation."
         raise OutOfBounds("The chat template takes too much memory", message, _HINT) from None
     finally:
-        if timed:
-            signal.setitimer(signal.ITIMER_REAL, left)
-            signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, left)
+        signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
@@ -62,8 +76,11 @@ def _too_long(number: int, frame: FrameType | None) -> None:
 
 
 def _mapped_bytes() -> int:
-    """This process's address space, which the limit is of."""
+    """This process's address space, which the limit is of. Asked before each conversation, so without a file object."""
     try:
-        return int(Path("/proc/self/statm").read_bytes().split(b" ", 1)[0]) * resource.getpagesize()
-    except OSError:
+        descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return 0
+    pages = os.read(descriptor, 32).partition(b" ")[0]
+    os.close(descriptor)
+    return int(pages) * _PAGE

@@ -16,6 +16,7 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from models.bounds import bounded
 from models.conversations import Conversation
 from models.mask import Masker, MaskError, MaskOptions, Rendering, Span
 from models.preflight import TemplateReport
@@ -93,7 +94,8 @@ class Sampler:
         waiting: tuple[list[_Rendered], Future[list[Encoding]]] | None = None
         with ThreadPoolExecutor(max_workers=1) as pool:
             for first in range(0, len(conversations), _BATCH):
-                rendered = [self._rendered(conversation) for conversation in conversations[first : first + _BATCH]]
+                with bounded():
+                    rendered = [self._rendered(conversation) for conversation in conversations[first : first + _BATCH]]
                 texts = [rendering.text for one in rendered for rendering in one.renderings]
                 previous, waiting = waiting, (rendered, pool.submit(self._encode, texts, add_special_tokens=False))
                 if previous is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import signal
+import time
 
 import pytest
 
 from jobs.errors import LuthierError
 from models import bounds
-from models.template import Template
+from models.template import Template, TemplateRefusal
 from tests.models.corpus import tokenizer_for
 
 pytestmark = pytest.mark.xdist_group("transformers")
@@ -55,7 +56,7 @@ def test_what_is_ended_leaves_no_limit_and_no_alarm_behind(monkeypatch: pytest.M
     monkeypatch.setattr(bounds, "SECONDS", 0.3)
     before = (bounds.resource.getrlimit(bounds.resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM))
     for text in (LOOP, "{{ 'a' * 10 ** 11 }}", "{{ raise_exception('no') }}"):
-        with pytest.raises(Exception, match="."):
+        with pytest.raises((bounds.OutOfBounds, TemplateRefusal)):
             template(text).text(ASKED)
     assert (bounds.resource.getrlimit(bounds.resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM)) == before
     assert template("{{ messages[0]['content'] }}").text(ASKED) == "Hello"
@@ -67,3 +68,17 @@ def test_a_syntax_error_is_told_with_its_line(text: str) -> None:
         template(text)
     assert refused.value.title == "The chat template has a syntax error"
     assert refused.value.message.startswith(f"Line {3 if 'endif' in text else 1}: ")
+
+
+def test_each_conversation_of_many_has_its_own_time_and_what_is_between_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "SECONDS", 0.3)
+    quick, endless = template("{{ messages[0]['content'] }}"), template(LOOP)
+    with bounds.bounded():
+        for _ in range(3):
+            assert quick.text(ASKED) == "Hello"
+            time.sleep(0.4)
+        with pytest.raises(bounds.OutOfBounds):
+            endless.text(ASKED)
+        assert quick.text(ASKED) == "Hello"
+    with pytest.raises(bounds.OutOfBounds, match="more than 1 GiB"), bounds.bounded():
+        template("{{ 'a' * 10 ** 11 }}").text(ASKED)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
-from models.registry import read_config
+from models.description import read_card
+from models.registry import MERGED_FOLDER, MODEL_FOLDER, read_config
 from models.stops import stored_stops
 from models.weights import tensor_shapes
 
+WEIGHTS = "adapter_model.safetensors"
+# What stands in the names of tensors that other classes, libraries or versions have saved, and what PEFT writes there.
+_ADDED_TO_NAMES = (
+    (".language_model.", "."),
+    ("base_model.model.base_model.model.", "base_model.model."),
+    (".default.weight", ".weight"),
+    ("._orig_mod.", "."),
+    (".module.", "."),
+)
 # The ranks that vLLM's --max-lora-rank allows.
 _RANK_LIMITS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Initialisations that change the base weights, so that the saved adapter means nothing on the untouched base.
@@ -30,7 +41,7 @@ class Adapter:
 
 def read_adapter(directory: Path) -> Adapter:
     """Read adapter_config.json. LuthierError if the directory is no whole LoRA adapter."""
-    config_path, weights = directory / "adapter_config.json", directory / "adapter_model.safetensors"
+    config_path, weights = directory / "adapter_config.json", directory / WEIGHTS
     for path in (config_path, weights):
         if not path.is_file():
             raise LuthierError("Not an adapter", f"{directory} has no {path.name}.", "Give the folder that PEFT's save_pretrained wrote.")
@@ -97,21 +108,71 @@ def _new_stops(adapter: Path, base: Path) -> list[str]:
 
 def _check_shapes(adapter: Adapter, base_directory: Path) -> None:
     """Every lora_A must fit the base weight of its module: A is (r, in), the weight (out, in); B is (out, r)."""
-    base: dict[str, list[int]] = {}
-    for path in base_directory.glob("*.safetensors"):
-        base.update(tensor_shapes(path))
+    check_tensor_names(adapter, base_directory)
+    base = _base_shapes(base_directory)
     if not base:
         read_config(base_directory)
-    for name, shape in tensor_shapes(adapter.directory / "adapter_model.safetensors").items():
+    misfit = _misfit(tensor_shapes(adapter.directory / WEIGHTS), base)
+    if misfit:
+        raise LuthierError(
+            "The adapter belongs to another model",
+            f"{misfit}, in {base_directory}. The adapter was trained on {adapter.base or 'an unnamed model'}.",
+            "Serve it with the model it was trained on.",
+        )
+
+
+def check_tensor_names(adapter: Adapter, base_directory: Path) -> None:
+    """LuthierError if the adapter fits the model but for what another library or version has put into the names of its tensors."""
+    base, shapes = _base_shapes(base_directory), tensor_shapes(adapter.directory / WEIGHTS)
+    if not _misfit(shapes, base):
+        return
+    for added, proper in _ADDED_TO_NAMES:
+        renamed = {name.replace(added, proper, 1): shape for name, shape in shapes.items()}
+        if renamed.keys() != shapes.keys() and not _misfit(renamed, base):
+            words = added.removesuffix(proper).strip(".")
+            message = f"They fit the model in {base_directory}, all of them, without {words!r} in their names: {min(shapes)}."
+            hint = (
+                "Another library or version has saved it. Rename the tensors, or save it again with PEFT's save_pretrained from that model."
+            )
+            raise LuthierError("The adapter's tensors are named otherwise", message, hint)
+
+
+def other_base(adapter: Adapter, base_directory: Path) -> str:
+    """A note where the adapter says that it was trained on another model, whose shapes fit this one all the same; "" if it does not."""
+    if not adapter.base:
+        return ""
+    resolved = base_directory.resolve()
+    cached = [part.removeprefix("models--").replace("--", "/") for part in resolved.parts if part.startswith("models--")]
+    original = str(read_config(base_directory).get("_name_or_path") or "")
+    own = [str(base_directory), str(resolved), read_card(base_directory).repository, original, *cached]
+    if _bare_name(adapter.base) in {_bare_name(name) for name in own if name}:
+        return ""
+    return f"{adapter.directory} says that it was trained on {adapter.base}, not on {base_directory}: its shapes may fit by chance."
+
+
+def _bare_name(model: str) -> str:
+    """A model's name whoever publishes it, wherever it lies and however its weights are stored; a run's own model with its run."""
+    path = Path(model.rstrip("/"))
+    name = f"{path.parent.name}/{path.name}" if path.name in (MERGED_FOLDER, MODEL_FOLDER) else path.name
+    return re.sub(r"(-unsloth)?-bnb-4bit$", "", name.lower())
+
+
+def _base_shapes(directory: Path) -> dict[str, list[int]]:
+    return {name: shape for path in directory.glob("*.safetensors") for name, shape in tensor_shapes(path).items()}
+
+
+def _misfit(shapes: dict[str, list[int]], base: dict[str, list[int]]) -> str:
+    """The first of the adapter's tensors for which the base model has no place, in words; "" if there is none."""
+    for name, shape in shapes.items():
         module, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
         if part not in ("A.weight", "B.weight"):
+            if part.startswith(("A.", "B.")):
+                return f"no part of a LoRA layer is called {name}"
             continue
         weight = base.get(f"{module}.weight")
         side, of_adapter = (1, shape[-1]) if part.startswith("A") else (0, shape[0])
-        if weight is None or weight[side] != of_adapter:
-            has = f"has no {module}" if weight is None else f"has {weight[side]} there, the adapter {of_adapter}"
-            raise LuthierError(
-                "The adapter belongs to another model",
-                f"{module}: the model in {base_directory} {has}. The adapter was trained on {adapter.base or 'an unnamed model'}.",
-                "Serve it with the model it was trained on.",
-            )
+        if weight is None:
+            return f"the model has no {module}"
+        if weight[side] != of_adapter:
+            return f"{module}: the model has {weight[side]} there, the adapter {of_adapter}"
+    return ""

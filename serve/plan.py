@@ -43,7 +43,8 @@ class ServerPlan:
     """Everything that decides how vLLM is started. It holds no keys.
 
     `kv_cache_bytes` is given for a GPU that is partly in use: `gpu_memory` is then what is free of it. `chat_template` is a file where
-    training used another template than the base model's. `reasons` say, by the name of a field, why it is so.
+    training used another template than the base model's. `reasons` say, by the name of a field, why it is so; `notes`, by the name of an
+    adapter, what a person should know of it.
     """
 
     base: Path
@@ -68,6 +69,7 @@ class ServerPlan:
     reasoning_parser: str = ""
     log_content: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:

@@ -15,7 +15,7 @@ from jobs.gpus import Gpu, gpus
 from jobs.home import home
 from jobs.job import Job, all_jobs
 from jobs.state import Asleep, Queued, Running, Starting
-from models.adapters import Adapter, check_servable, lora_rank_limit, read_adapter
+from models.adapters import Adapter, check_servable, lora_rank_limit, other_base, read_adapter
 from models.registry import context_length, display_name, read_config
 from models.stored_template import differs, stored_template
 from serve.gpu_share import gpu_share, needed
@@ -136,6 +136,7 @@ def look_ahead(
             "tool_parser": tools.why if options.tool_parser is None else "asked for",
             "reasoning_parser": reasoning.why if options.reasoning_parser is None else "asked for",
         },
+        notes={adapter_name: note for adapter_name, adapter, _ in found if (note := other_base(adapter, directory))},
     )
     return Outlook(plan, refused)
 

@@ -10,6 +10,8 @@ from serve.planning import Outlook
 
 Row = tuple[str, str, str]
 """A name, what is chosen, and why."""
+NOTICED = ("not loaded", "note")
+"""The names of rows that are to be noticed."""
 
 
 def rows(outlook: Outlook) -> list[Row]:
@@ -21,6 +23,7 @@ def rows(outlook: Outlook) -> list[Row]:
             ("not loaded", refused.name, f"{refused.error.title}. {refused.error.message} {refused.error.hint}")
             for refused in outlook.refused
         ],
+        *[("note", name, note) for name, note in plan.notes.items()],
         ("ranks up to", str(plan.max_lora_rank), why["max_lora_rank"]),
         ("adapters", f"{plan.max_loras} at once", why["adapters"]),
         ("runs on", _device(plan), ""),

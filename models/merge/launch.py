@@ -11,6 +11,7 @@ from jobs.events import Follower
 from jobs.job import Job, submit
 from jobs.locks import holder
 from jobs.spec import Spec
+from models.adapters import other_base, read_adapter
 from models.certificate import order_for as certificate_of
 from models.merge.companions import read_object
 from models.merge.plan import DTYPES, plan_merge
@@ -51,11 +52,13 @@ class MergeSettings:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a merge will take, in bytes: of the model that it leaves, of everything while it is made, and what is free there."""
+    """What a merge will take, in bytes: of the model that it leaves, of everything while it is made, and what is free there. `note` is what
+    a person should know before."""
 
     model: int
     at_once: int
     free: int
+    note: str = ""
 
 
 def check_merge(settings: MergeSettings) -> Outlook:
@@ -80,7 +83,8 @@ def check_merge(settings: MergeSettings) -> Outlook:
         plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype).written_bytes for into in settings.ways
     ]
     check_room(out, sum(sizes))
-    return Outlook(max(sizes), sum(sizes), free_bytes(out))
+    note = other_base(read_adapter(Path(settings.adapter)), Path(settings.base))
+    return Outlook(max(sizes), sum(sizes), free_bytes(out), note)
 
 
 def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import LuthierError
-from models.adapters import Adapter, read_adapter
+from models.adapters import Adapter, check_tensor_names, read_adapter
 from models.merge.embeddings import is_output
 from models.merge.parts import FLOATS, ModuleParts, adapter_parts, refusal
 from models.merge.pieces import Piece
@@ -54,10 +54,14 @@ def plan_merge(base: Path, adapter_directory: Path, *, into: Into = "base", dtyp
     files = {path.name: tensor_entries(path) for path in weight_files(base)}
     tensors = {entry.name: entry for entries in files.values() for entry in entries}
     _check_quantisation(base, config, tensors)
-    modules = _find_modules(base, tensors, adapter_parts(adapter))
-    planner = Planner(adapter.config, config, tensors, modules, into, DTYPES[dtype] if dtype else None)
-    pieces = {name: [piece for entry in entries for piece in planner.pieces(entry)] for name, entries in files.items()}
-    planner.check_all_used(base)
+    try:
+        modules = _find_modules(base, tensors, adapter_parts(adapter))
+        planner = Planner(adapter.config, config, tensors, modules, into, DTYPES[dtype] if dtype else None)
+        pieces = {name: [piece for entry in entries for piece in planner.pieces(entry)] for name, entries in files.items()}
+        planner.check_all_used(base)
+    except LuthierError:
+        check_tensor_names(adapter, base)  # if it can say more of why
+        raise
     every = [piece for found in pieces.values() for piece in found]
     return MergePlan(base, adapter, into, dtype, pieces, config, planner.tied, planner.vocabulary(every))
 

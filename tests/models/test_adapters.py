@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import LuthierError
-from models.adapters import check_servable, lora_rank_limit, read_adapter
+from models.adapters import check_servable, lora_rank_limit, other_base, read_adapter
 from models.registry import list_models, prepare_builtin, resolve, valid_name
 from models.weights import tensor_shapes
 
@@ -65,6 +65,63 @@ def test_what_vllm_refuses_is_told_before(tmp_path: Path, base: Path, config: di
 def test_an_adapter_of_another_model_is_told(tmp_path: Path, base: Path, shape: dict[str, Any]) -> None:
     with pytest.raises(LuthierError, match="belongs to another model"):
         check_servable(read_adapter(adapter(tmp_path / "a", **shape)), base)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "module", "suffix", "words"),
+    [
+        ("base_model.model.", PROJECTION.replace("model.", "model.language_model.", 1), "", "'language_model'"),
+        ("base_model.model.base_model.model.", PROJECTION, "", "'base_model.model'"),
+        ("base_model.model.", PROJECTION, ".default", "'default'"),
+        ("base_model.model._orig_mod.", PROJECTION, "", "'_orig_mod'"),
+        ("base_model.model.module.", PROJECTION, "", "'module'"),
+    ],
+)
+def test_tensors_that_are_named_otherwise_are_no_other_model(
+    tmp_path: Path, base: Path, prefix: str, module: str, suffix: str, words: str
+) -> None:
+    folder = adapter(tmp_path / "a")
+    shapes = {f"{prefix}{module}.lora_A{suffix}.weight": [8, 32], f"{prefix}{module}.lora_B{suffix}.weight": [64, 8]}
+    write_weights(folder / "adapter_model.safetensors", shapes)
+    with pytest.raises(LuthierError, match=f"without {words} in their names") as refused:
+        check_servable(read_adapter(folder), base)
+    assert "another model" not in str(refused.value)
+    write_weights(folder / "adapter_model.safetensors", {name: [8, 48] for name in shapes})
+    with pytest.raises(LuthierError, match="another model"):
+        check_servable(read_adapter(folder), base)
+
+
+@pytest.mark.parametrize(
+    ("said", "noted"),
+    [
+        ("acme/Other-1B", True),
+        ("/elsewhere/other", True),
+        ("", False),
+        ("{base}", False),
+        ("/home/of/somebody/base", False),
+        ("acme/Base", False),
+        ("unsloth/base-unsloth-bnb-4bit", False),
+        ("acme/As-Published", False),
+        ("acme/From-The-Hub", False),
+        ("/home/jobs/20261122-1530-captain-7f3a/merged", True),
+    ],
+)
+def test_an_adapter_that_says_it_is_of_another_model_is_noted(tmp_path: Path, base: Path, said: str, noted: bool) -> None:
+    (base / "config.json").write_text(json.dumps({"_name_or_path": "acme/as-published"}))
+    (base / "card.json").write_text(json.dumps({"source": "hub:acme/from-the-hub"}))
+    said = said.replace("{base}", str(base))
+    found = read_adapter(adapter(tmp_path / "a", base_model_name_or_path=said))
+    check_servable(found, base)
+    assert bool(note := other_base(found, base)) == noted
+    assert not noted or (f"trained on {said}, not on {base}" in note)
+
+
+def test_a_runs_own_model_is_told_from_anothers(tmp_path: Path) -> None:
+    merged = tmp_path / "20261122-1530-captain-7f3a" / "merged"
+    merged.mkdir(parents=True)
+    (merged / "config.json").write_text("{}")
+    for said, noted in ((str(merged), False), (f"/old/{merged.parent.name}/merged", False), ("/old/other-run/merged", True)):
+        assert bool(other_base(read_adapter(adapter(tmp_path / "a", base_model_name_or_path=said)), merged)) == noted
 
 
 def test_folders_that_are_no_adapter(tmp_path: Path) -> None:

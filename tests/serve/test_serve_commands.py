@@ -198,3 +198,18 @@ def test_of_two_at_once_on_one_port_the_second_is_told_and_starts_nothing(base: 
     assert wait(job, 30.0)
     assert sorted(process.returncode for process in pair) == [0, 1], told
     assert sum("The port is taken" in words for _, words in told) == 1
+
+
+def test_an_adapter_that_says_it_is_of_another_base_is_noted_in_the_plan_and_when_it_is_loaded(
+    base: Path, start: Starter, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "other")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "acme/Other-1B"}))
+    chosen = ("--adapter", f"other={folder}")
+    words = f"says that it was trained on acme/Other-1B, not on {base}"
+    assert words in told("serve", "--model", str(base), *chosen, "--plan")["notes"]["other"]
+    assert "note" in called("serve", "--model", str(base), *chosen, "--plan").stdout
+    start()
+    for answer in (called("load", *chosen), called("serve", "--model", str(base), *chosen)):
+        assert answer.exit_code == 0 and words in " ".join(answer.stderr.split()), answer.output

@@ -55,6 +55,7 @@ def sound(made: dict[str, Job], bits: int = 16, **config: Any) -> Job:
     shutil.rmtree(models_directory() / "builtin")
     base = write_base(models_directory() / "builtin")
     (base / "tokenizer.json").write_text("{}")
+    (base / "card.json").write_text(json.dumps({"source": "hub:acme/base"}))  # as the adapter says
     run = made["captain"]
     shutil.rmtree(run.directory / "adapter")
     write_adapter(run.directory / "adapter", **config)
@@ -66,6 +67,14 @@ def sound(made: dict[str, Job], bits: int = 16, **config: Any) -> Job:
 def set_spec(job: Job, **values: Any) -> None:
     path = job.directory / "spec.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+async def test_an_adapter_that_says_it_is_of_another_base_is_noted(made: dict[str, Job]) -> None:
+    run = sound(made, base_model_name_or_path="acme/Other-1B")
+    async with LuthierApp("models").run_test(size=(140, 40)) as pilot:
+        form = await opened(pilot, run.id)
+        await until(pilot, lambda: bool(outlook(form)))
+        assert "says that it was trained on acme/Other-1B, not on" in outlook(form)
 
 
 async def opened(pilot: Pilot[None], name: str) -> MergeModal:

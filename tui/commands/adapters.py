@@ -15,6 +15,7 @@ from serve import launch, servers
 from serve.servers import Server
 from serve.sleep import check_sleeps, put_to_sleep, slots_of
 from serve.sleep import wake as wake_server
+from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, print_json, talk
 from tui.commands.serve import server, server_as_json
 from tui.run_adapters import adapters_named
@@ -42,6 +43,8 @@ def load(runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, a
     for entry in named:
         name, _, directory = entry.partition("=")
         adapters.append((name, Path(directory).expanduser().absolute(), None))
+    for _, path, _ in adapters:
+        say_other_base(path, running.plan.base)
     added = add_adapters(running, adapters)
     for name in added:
         talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")

@@ -15,6 +15,7 @@ from models.merge.companions import read_object
 from models.merge.launch import MergeSettings, start_merge
 from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
+from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.figures import duration
@@ -74,6 +75,7 @@ def merge(
             raise click.UsageError("--base, --adapter, and --out or --name go together.")
         settings = MergeSettings(base=str(resolve(base)), adapter=str(adapter.absolute()), **chosen)
     merging = start_merge(settings, job)
+    say_other_base(Path(settings.adapter), Path(settings.base))
     if detach:
         print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else click.echo(merging.id)
         return

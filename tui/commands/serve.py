@@ -23,14 +23,15 @@ from serve.plan import is_loopback, run_of
 from serve.planning import Outlook, living_servers, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
+from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
 from tui.merging import is_there, merge_settings, whole_model
 from tui.run_adapters import adapters_named
+from tui.server_plan import NOTICED, command_line, rows
 from tui.server_plan import as_json as plan_as_json
-from tui.server_plan import command_line, rows
 from tui.serving import add_adapters, server_of
 
 
@@ -100,6 +101,8 @@ def serve(
     directory = _prepared(base)
     _say_what_is_red(base, directory, adapters)
     running = running_or_starting(directory, host) if port is None else None
+    for _, path, _ in adapters:
+        say_other_base(path, directory)
     if running is not None:
         for name in add_adapters(running, adapters):
             talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
@@ -188,7 +191,7 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
         return
     table = plain_table("", "", "")
     for name, value, why in rows(outlook):
-        colour = "yellow" if name == "not loaded" else "bold"
+        colour = "yellow" if name in NOTICED else "bold"
         table.add_row(f"[dim]{name}[/]", f"[{colour}]{escape(value)}[/]", f"[dim]{escape(why)}[/]")
     out.print(table)
     out.print()

@@ -131,7 +131,8 @@ class MergeModal(ModelForm):
         both = f" While both are measured they take {figures.size(outlook.at_once)}." if outlook.at_once > outlook.model else ""
         then = " Then the run is certified anew." if message.certified else ""
         place = model_facts.homely(Path(message.settings.out))
-        text = f"Writes {figures.size(outlook.model)} to {place}; {figures.size(outlook.free)} are free.{both}{then}"
+        note = f" {outlook.note}" if outlook.note else ""
+        text = f"Writes {figures.size(outlook.model)} to {place}; {figures.size(outlook.free)} are free.{both}{then}{note}"
         self.query_one("#merge-outlook", Static).update(Content(text))
 
     def submit(self) -> None:

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from serve.planning import Outlook
-from tui.server_plan import Row, command_line, rows
+from tui.server_plan import NOTICED, Row, command_line, rows
 from tui.widgets.key_line import KeyHint, KeyLine
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
@@ -49,5 +49,5 @@ class PlanModal(ModalScreen[None]):
 
 def _line(row: Row) -> Content:
     name, value, why = row
-    colour = "$warning" if name == "not loaded" else "bold"
+    colour = "$warning" if name in NOTICED else "bold"
     return Content.assemble((f"{name:<14} ", "$foreground-muted"), (value, colour), (f"  {why}" if why else "", "$foreground-muted"))

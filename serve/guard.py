@@ -16,12 +16,13 @@ from typing import Any
 
 from serve.loaded import Pins
 from serve.rest import RETRY_SECONDS, SLEEP_PATH, Rest
-from serve.traffic import GENERATING, Application, Receive, Scope, Send, Traffic
+from serve.traffic import GENERATING, Application, Message, Receive, Scope, Send, Traffic
 
 CLIENT_KEY_VARIABLE = "LUTHIER_CLIENT_KEY"
 CONTROL_KEY_VARIABLE = "LUTHIER_CONTROL_KEY"
 SERVER_ID_VARIABLE = "LUTHIER_SERVER_ID"
 MOST_PINS_VARIABLE = "LUTHIER_MOST_PINS"
+ORIGINS_VARIABLE = "LUTHIER_ALLOWED_ORIGINS"
 
 # The guard's own routes (control key). The first tells which server this is: a port alone may by now belong to another one with the same
 # keys; and how many answers are being written. After `drain` nothing new is answered. `rest` says that vLLM sleeps, why, and whether it is
@@ -112,6 +113,7 @@ class Guard:
         self._client = sha256(client.encode()).digest()
         self._control = sha256(control.encode()).digest()
         self._id = os.environ.get(SERVER_ID_VARIABLE, "")
+        self._origins = frozenset(os.environ.get(ORIGINS_VARIABLE, "").encode().split())
         self._pins = Pins(int(os.environ.get(MOST_PINS_VARIABLE, "0")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +122,12 @@ class Guard:
             return
         logged, scope = scope, {**scope}  # the first is uvicorn's, which writes it into the log
         logged |= {"query_string": b"", "path": self._without_keys(str(scope.get("path")))}
+        origin = _header(scope, b"origin")
+        if scope["type"] == "http" and origin in self._origins:
+            if scope.get("method") == "OPTIONS" and scope.get("path") in CLIENT_PATHS:  # a browser asks without a key whether it may ask
+                await _answer(send, "http", 204, b"", _permission(scope, origin))
+                return
+            send = _readable_from(origin, send)
         refusal = self.check(scope)
         if refusal is not None and scope["type"] == "websocket":
             await _refuse_websocket(refusal, scope, receive, send)
@@ -207,6 +215,33 @@ def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         return None
     scheme, _, key = values[0].partition(b" ")
     return key.strip() or None if scheme.lower() == b"bearer" else None
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope.get("headers", ()) if key.lower() == name), b"")
+
+
+def _permission(scope: Scope, origin: bytes) -> list[tuple[bytes, bytes]]:
+    """What a page of an allowed origin may send."""
+    asked = _header(scope, b"access-control-request-headers")
+    allowed = [(b"origin", origin), (b"methods", b"GET, POST"), *([(b"headers", asked)] if asked else [])]
+    return [
+        *((b"access-control-allow-" + what, value) for what, value in allowed),
+        (b"access-control-max-age", b"600"),
+        (b"vary", b"origin"),
+    ]
+
+
+def _readable_from(origin: bytes, send: Send) -> Send:
+    """`send`, so that a page of this origin may read what is sent, refusals as well."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return sent
 
 
 async def _order_in(receive: Receive) -> dict[str, Any]:

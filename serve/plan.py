@@ -11,7 +11,7 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
 from jobs.spec import JOB_ID
-from serve.guard import CLIENT_KEY_VARIABLE, CONTROL_KEY_VARIABLE, MOST_PINS_VARIABLE, SERVER_ID_VARIABLE
+from serve.guard import CLIENT_KEY_VARIABLE, CONTROL_KEY_VARIABLE, MOST_PINS_VARIABLE, ORIGINS_VARIABLE, SERVER_ID_VARIABLE
 from serve.keys import client_key, control_key
 from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE
 
@@ -44,7 +44,7 @@ class ServerPlan:
 
     `kv_cache_bytes` is given for a GPU that is partly in use: `gpu_memory` is then what is free of it. `chat_template` is a file where
     training used another template than the base model's. `reasons` say, by the name of a field, why it is so; `notes`, by the name of an
-    adapter, what a person should know of it.
+    adapter, what a person should know of it. Web pages of `allowed_origins` may ask the server.
     """
 
     base: Path
@@ -70,6 +70,7 @@ class ServerPlan:
     log_content: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    allowed_origins: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -154,6 +155,8 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         arguments += ["--enable-sleep-mode"] if plan.sleeps else []
     if plan.chat_template is not None:
         arguments += ["--chat-template", str(plan.chat_template)]
+    if plan.allowed_origins:
+        arguments += ["--allowed-origins", "[]"]  # vLLM would allow all of them: the guard names those that are
     if plan.tool_parser:
         arguments += ["--enable-auto-tool-choice", "--tool-call-parser", plan.tool_parser]
     if plan.reasoning_parser:
@@ -187,6 +190,7 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         REQUEST_LOG_VARIABLE: str(jobs_directory() / server_id / REQUEST_LOG),
         LOG_CONTENT_VARIABLE: "1" if plan.log_content else "0",
         MOST_PINS_VARIABLE: str(plan.max_loras - 1),
+        ORIGINS_VARIABLE: " ".join(plan.allowed_origins),
         CLIENT_KEY_VARIABLE: client_key(),
         CONTROL_KEY_VARIABLE: control_key(),
         SERVER_ID_VARIABLE: server_id,

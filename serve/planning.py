@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -60,6 +61,7 @@ class ServeOptions:
     generation_config: str = "vllm"
     log_content: bool = False
     can_sleep: bool = True
+    allowed_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def look_ahead(
             "tool_parser": tools.why if options.tool_parser is None else "asked for",
             "reasoning_parser": reasoning.why if options.reasoning_parser is None else "asked for",
         },
+        allowed_origins=_checked_origins(options.allowed_origins),
         notes={adapter_name: note for adapter_name, adapter, _ in found if (note := other_base(adapter, directory))},
     )
     return Outlook(plan, refused)
@@ -236,6 +239,14 @@ def _default_context_length(directory: Path, device: Device) -> int | None:
     if device == "gpu":
         return None
     return min(context_length(read_config(directory)) or _CPU_CONTEXT_LENGTH, _CPU_CONTEXT_LENGTH)
+
+
+def _checked_origins(origins: Sequence[str]) -> list[str]:
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^\s/?#]+", origin):
+            hint = "Write it as the browser does: scheme, host and port, such as http://localhost:3000."
+            raise LuthierError("Not an origin", f"{origin!r} is no web page's origin.", hint)
+    return list(origins)
 
 
 def _chosen(asked: str | None, known: str) -> str:

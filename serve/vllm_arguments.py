@@ -17,7 +17,7 @@ from jobs.errors import LuthierError
 
 # The guard, the names, the place, the log and the plan are Luthier's: a flag for one of these would open a door or lose the server.
 _OURS = {
-    *("api_key", "api_server_count", "config", "headless", "middleware", "trust_request_chat_template", "root_path"),
+    *("api_key", "api_server_count", "config", "headless", "middleware", "trust_request_chat_template", "root_path", "allowed_origins"),
     *("host", "port", "uds", "grpc", "grpc_port", "data_parallel_supervisor_port", "data_parallel_multi_port_external_lb"),
     *("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_ciphers", "ssl_keyfile", "enable_ssl_refresh"),
     *("model", "model_tag", "tokenizer", "hf_config_path", "hf_token", "served_model_name", "chat_template", "generation_config"),

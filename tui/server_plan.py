@@ -37,6 +37,7 @@ def rows(outlook: Outlook) -> list[Row]:
         ("request log", "with content" if plan.log_content else "counts only", "requests.jsonl in the job's folder"),
         ("address", f"{plan.host}:{plan.port}", plan.warning),
     ]
+    told += [("web pages", " ".join(plan.allowed_origins), "may ask it from a browser, with the key")] if plan.allowed_origins else []
     return [*told, *([("for vLLM", " ".join(plan.extra_args), "passed on as it is")] if plan.extra_args else [])]
 
 

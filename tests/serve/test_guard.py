@@ -269,3 +269,29 @@ def test_what_uvicorn_logs_has_no_query_and_no_key_and_vllm_still_gets_both() ->
 
 async def _nowhere(message: Any) -> None:
     return None
+
+
+PAGE, OTHER = b"http://localhost:3000", b"http://evil.example"
+
+
+def from_page(scope: dict[str, Any], origin: bytes) -> dict[str, Any]:
+    asked = [(b"Origin", origin), (b"access-control-request-method", b"POST"), (b"access-control-request-headers", b"authorization")]
+    return {**scope, "headers": [*scope["headers"], *asked]}
+
+
+@given(method=methods, path=paths, origin=st.sampled_from([PAGE, OTHER]))
+def test_a_page_is_answered_without_a_key_only_whether_it_may_ask(method: str, path: str, origin: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUTHIER_ALLOWED_ORIGINS", f"https://chat.example {PAGE.decode()}")
+        reached, (start, body) = ask(from_page(http(method, path), origin))
+    permitted = origin == PAGE and method == "OPTIONS" and path in CLIENT_PATHS
+    assert not reached
+    assert (start["status"], body["body"] == b"") == ((204, True) if permitted else (401, False))
+    headers = dict(start["headers"])
+    assert headers.get(b"access-control-allow-origin") == (PAGE if origin == PAGE else None)
+    assert headers.get(b"access-control-allow-headers") == (b"authorization" if permitted else None)
+
+
+def test_no_page_may_ask_unless_it_was_allowed() -> None:
+    _, (start, _) = ask(from_page(http("OPTIONS", "/v1/chat/completions"), PAGE))
+    assert start["status"] == 401 and b"access-control-allow-origin" not in dict(start["headers"])

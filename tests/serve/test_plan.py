@@ -74,6 +74,16 @@ def test_environment(base: Path, luthier_home: Path, monkeypatch: pytest.MonkeyP
     assert "VLLM_API_KEY" not in variables
 
 
+def test_web_pages_ask_from_origins_that_were_named(base: Path) -> None:
+    made = planned(base, allowed_origins=("http://localhost:3000", "https://chat.example"))
+    assert option(command(made, "python"), "--allowed-origins") == "[]"
+    assert environment(made, "the-job")["LUTHIER_ALLOWED_ORIGINS"] == "http://localhost:3000 https://chat.example"
+    assert "--allowed-origins" not in command(planned(base), "python")
+    for wrong in ("*", "localhost:3000", "http://a b", "http://a/path", ""):
+        with pytest.raises(LuthierError, match="Not an origin"):
+            planned(base, allowed_origins=(wrong,))
+
+
 @pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True)])
 def test_listening_for_others_is_warned_of(base: Path, host: str, warns: bool) -> None:
     assert bool(planned(base, host=host).to_json()["warning"]) == warns

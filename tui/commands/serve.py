@@ -52,6 +52,7 @@ from tui.serving import add_adapters, server_of
 @click.option("--log-content", is_flag=True, help="Write what is said into the request log, too. It holds counts only otherwise.")
 @click.option("--no-sleep", is_flag=True, help="Hold the GPU for good: do not let runs have it meanwhile (vLLM's sleep mode stays off).")
 @click.option("--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach.")
+@click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="Let web pages of this origin ask: http://localhost:3000")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would be started, and start nothing.")
 @click.option("--vllm", "extra", multiple=True, metavar="ARG", help="Passed on to vLLM: --vllm=--max-num-seqs=8")
 @json_option
@@ -70,6 +71,7 @@ def serve(
     log_content: bool,
     no_sleep: bool,
     allow_remote: bool,
+    origins: tuple[str, ...],
     only_plan: bool,
     extra: tuple[str, ...],
     as_json: bool,
@@ -90,6 +92,7 @@ def serve(
         log_content=log_content,
         can_sleep=not no_sleep,
         extra_args=list(extra),
+        allowed_origins=origins,
     )
     base, adapters = _what(runs, model, named, merge=not only_plan)
     if only_plan:
@@ -100,23 +103,27 @@ def serve(
         raise LuthierError("Not for this machine alone", message, "Add --allow-remote if that is meant. The key stays necessary.")
     directory = _prepared(base)
     _say_what_is_red(base, directory, adapters)
-    running = running_or_starting(directory, host) if port is None else None
     for _, path, _ in adapters:
         say_other_base(path, directory)
+    running = running_or_starting(directory, host) if port is None else None
     if running is not None:
-        for name in add_adapters(running, adapters):
-            talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
-        if any((context_length, max_rank, tool_parser, reasoning_parser, log_content, extra, gpus > 1)):
-            talk.print(
-                f"[yellow]![/] {running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port."
-            )
-        _show_server(running.refreshed(), as_json)
+        for_new = any((context_length, max_rank, tool_parser, reasoning_parser, log_content, extra, origins, gpus > 1))
+        _show_server(_added_to(running, adapters, for_new), as_json)
         return
     job = launch.serve(base, adapters, host, port, options)
     warning = job.spec.settings.get("warning")
     if warning:
         talk.print(f"[yellow]![/] {warning}")
     _show_server(wait_until_ready(job), as_json)
+
+
+def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> Server:
+    """The server that runs already, with the adapters. `for_new`: something was chosen that only a new server can have."""
+    for name in add_adapters(running, adapters):
+        talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
+    if for_new:
+        talk.print(f"[yellow]![/] {running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port.")
+    return running.refreshed()
 
 
 def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -> None:

@@ -205,3 +205,17 @@ def test_any_bytes_are_refused_or_read(content: bytes, tmp_path_factory: pytest.
             tensor_entries(path)
         except LuthierError as error:
             assert "any.safetensors" in error.message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("model.layers", "model.language_model.layers", "'language_model'"),
+        (PREFIX, PREFIX + PREFIX, "'base_model.model'"),
+        ("lora_A.weight", "lora_A.default.weight", "'default'"),
+    ],
+)
+def test_tensors_that_are_named_otherwise_are_told_so(tmp_path: Path, old: str, new: str, words: str) -> None:
+    named = {name.replace(old, new, 1): shape for name, shape in lora().items()}
+    with pytest.raises(LuthierError, match=f"without {re.escape(words)} in their names"):
+        plan_merge(write_base(tmp_path / "base"), write_adapter(tmp_path / "adapter", named))

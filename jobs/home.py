@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -34,6 +35,7 @@ def private_folder(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     mark = folder.with_name(f".{folder.name}-private")
     if not mark.exists():
-        folder.chmod(0o700)
-        mark.touch()
+        with suppress(PermissionError):  # another user's, who shares it
+            folder.chmod(0o700)
+            mark.touch()
     return stat.S_IMODE(folder.stat().st_mode)

@@ -218,9 +218,14 @@ def remove(job: Job) -> None:
             job.directory.rename(doomed)  # of several who remove it, one gets it
         except FileNotFoundError:
             raise _already_removed(job) from None
-        if holder(doomed / "lock") is None:  # nobody can start it any more; did somebody just before?
-            shutil.rmtree(doomed)
-            return
+        try:
+            check_unused(job.directory, all_jobs())
+            if holder(doomed / "lock") is None:  # nobody can start or use it any more; did somebody just before?
+                shutil.rmtree(doomed)
+                return
+        except LuthierError:
+            doomed.rename(job.directory)
+            raise
         doomed.rename(job.directory)
     if not job.directory.exists():
         raise _already_removed(job)

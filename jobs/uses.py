@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import LuthierError
+from jobs.home import jobs_directory
 
 if TYPE_CHECKING:
     from jobs.job import Job
@@ -17,8 +18,10 @@ SERVED = "server.json"
 
 
 def users_of(folder: Path, jobs: Iterable[Job]) -> list[Job]:
-    """The jobs, living or not, that name the folder or something in it; a job's own folder also by the job's id."""
-    names = {str(folder), str(folder.resolve()), folder.name if (folder / "spec.json").is_file() else str(folder)}
+    """The jobs, living or not, that name the folder or something in it; what a job has made also as commands name it: "ID/merged"."""
+    names = {str(folder), str(folder.resolve())}
+    if folder.is_relative_to(jobs_directory()):
+        names.add(str(folder.relative_to(jobs_directory())))
     return [job for job in jobs if job.directory != folder and (_mentions(job.spec.settings, names) or _mentions(_served(job), names))]
 
 

@@ -55,6 +55,15 @@ def test_what_a_living_job_needs_is_not_removed(run: Job, kind: Kind, settings: 
     assert not run.directory.exists()
 
 
+def test_what_begins_to_use_it_meanwhile_keeps_it(run: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    user = jobs.create(Spec("certify", "user", "fake_worker", {"run": str(run.directory)}))
+    monkeypatch.setattr(jobs, "all_jobs", lambda: looks.append(1) or ([] if len(looks) == 1 else [user]))
+    with pytest.raises(LuthierError, match="In use"):
+        jobs.remove(run)
+    assert (run.directory / "adapter").is_dir()
+
+
 def test_a_job_of_a_like_name_is_no_user(run: Job) -> None:
     jobs.create(Spec("certify", "other", "fake_worker", {"run": f"{run.directory}-2"}))
     jobs.remove(run)

@@ -14,6 +14,7 @@ from jobs.events import Event, Follower
 from jobs.files import folder_bytes
 from jobs.job import Job
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping, word
+from jobs.uses import check_unused
 from tui import figures
 from tui.commands.events import event_line
 from tui.commands.output import examples, json_option, print_json, print_json_line, print_lines, talk
@@ -93,6 +94,8 @@ def stop(job_ids: tuple[str, ...], now: bool) -> None:
 def remove(job_ids: tuple[str, ...], yes: bool) -> None:
     """Delete jobs' folders with everything in them. What waits leaves the queue; what runs, or a running job needs, is refused."""
     found = [jobs.find(job_id) for job_id in job_ids]
+    for job in found:
+        check_unused(job.directory, jobs.all_jobs())
     if not yes:
         for job in found:
             click.echo(f"{job.directory}  {figures.size(folder_bytes(job.directory))}", err=True)

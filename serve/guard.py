@@ -121,7 +121,7 @@ class Guard:
             await self._traffic(scope, receive, send)
             return
         logged, scope = scope, {**scope}  # the first is uvicorn's, which writes it into the log
-        logged |= {"query_string": b"", "path": self._without_keys(str(scope.get("path")))}
+        logged.update(query_string=b"", path=self._without_keys(str(scope.get("path"))))
         origin = _header(scope, b"origin")
         if scope["type"] == "http" and origin in self._origins:
             if scope.get("method") == "OPTIONS" and scope.get("path") in CLIENT_PATHS:  # a browser asks without a key whether it may ask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 import signal
 import time
 
@@ -54,11 +55,11 @@ def test_one_that_writes_too_much_is_ended() -> None:
 
 def test_what_is_ended_leaves_no_limit_and_no_alarm_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "SECONDS", 0.3)
-    before = (bounds.resource.getrlimit(bounds.resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM))
+    before = (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM))
     for text in (LOOP, "{{ 'a' * 10 ** 11 }}", "{{ raise_exception('no') }}"):
         with pytest.raises((bounds.OutOfBounds, TemplateRefusal)):
             template(text).text(ASKED)
-    assert (bounds.resource.getrlimit(bounds.resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM)) == before
+    assert (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM)) == before
     assert template("{{ messages[0]['content'] }}").text(ASKED) == "Hello"
 
 

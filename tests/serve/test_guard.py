@@ -262,9 +262,13 @@ def test_what_uvicorn_logs_has_no_query_and_no_key_and_vllm_still_gets_both() ->
             path = f"/v1/{CLIENT}/models"
             scope = {"type": "http", "method": "GET", "path": path, "query_string": f"key={key}&level=1".encode(), "headers": headers}
             application = Application()
-            asyncio.run(Guard(application)(scope, None, _nowhere))
+            asyncio.run(Guard(application)(scope, _nothing, _nowhere))
             assert (scope["path"], scope["query_string"]) == ("/v1/[key]/models", b"")
             assert [(one["path"], one["query_string"][-7:]) for one in application.reached] == [(path, b"level=1")] * len(headers)
+
+
+async def _nothing() -> dict[str, Any]:
+    return {}
 
 
 async def _nowhere(message: Any) -> None:

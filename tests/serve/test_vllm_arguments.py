@@ -79,7 +79,7 @@ def test_values_are_read_as_vllm_reads_them() -> None:
 
 
 def test_copies_and_stages_take_gpus() -> None:
-    spelled = ([], ["--data-parallel-size=4"], ["--data_parallel_size", "2"], ["-dp", "3"], ["-dp=3"], ["-dpl=2"])
+    spelled: tuple[list[str], ...] = ([], ["--data-parallel-size=4"], ["--data_parallel_size", "2"], ["-dp", "3"], ["-dp=3"], ["-dpl=2"])
     assert [replicas(arguments) for arguments in spelled] == [1, 4, 2, 3, 3, 1]
     stages = ["--pipeline-parallel-size=2", "-dp", "2"]
     assert replicas(stages) == 4

@@ -71,7 +71,7 @@ class Engine:
 
 def build(arguments: argparse.Namespace) -> FastAPI:
     app = FastAPI()
-    engine = Engine(arguments.served_model_name, arguments.max_model_len)
+    engine = Engine(arguments.served_model_name, arguments.max_model_len or 8192)
     app.state.engine_client = engine
     app.state.args = arguments
     app.state.vllm_config = SimpleNamespace(model_config=SimpleNamespace(max_model_len=engine.context))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -46,7 +47,8 @@ def cleaned_up() -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def second(server: Server, merged: dict[str, Any], random_adapter: Path) -> Iterator[Server]:
     """Serves the merged model and, since it takes one as any model does, the adapter."""
-    job = serve("noisy-merged", [("noisy", random_adapter, None)], port=free_port())
+    options = ServeOptions(allowed_origins=("http://localhost:3000",))
+    job = serve("noisy-merged", [("noisy", random_adapter, None)], port=free_port(), options=options)
     try:
         yield wait_until_running(job)
     finally:
@@ -82,6 +84,23 @@ def test_a_client_that_always_sends_tools_is_answered_in_text(second: Server) ->
             assert message.content and not message.tool_calls
         with pytest.raises(openai.BadRequestError, match="--tool-parser NAME"):
             client.chat.completions.create(**asked, tool_choice="required", max_tokens=4)
+
+
+def test_a_web_page_asks_from_an_origin_that_was_named_and_from_no_other(second: Server) -> None:
+    def headers(method: str, path: str, origin: str, key: str = "") -> tuple[int, list[str]]:
+        connection = http.client.HTTPConnection(second.host, second.port, timeout=30)
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST", **({"Authorization": f"Bearer {key}"} if key else {})}
+        connection.request(method, path, headers=asked)
+        answer = connection.getresponse()
+        return answer.status, [value for name, value in answer.getheaders() if name.lower() == "access-control-allow-origin"]
+
+    page, other = "http://localhost:3000", "http://evil.example"
+    assert headers("OPTIONS", "/v1/chat/completions", page) == (204, [page])
+    assert headers("GET", "/v1/models", page, client_key()) == (200, [page])
+    assert headers("GET", "/v1/models", page) == (401, [page])
+    assert headers("OPTIONS", "/v1/load_lora_adapter", page) == (401, [page])
+    assert headers("OPTIONS", "/v1/chat/completions", other) == (401, [])
+    assert headers("GET", "/v1/models", other, client_key()) == (200, [])
 
 
 def test_port_taken_between_check_and_start(builtin_model: Path, cleaned_up: Start) -> None:

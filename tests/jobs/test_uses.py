@@ -56,9 +56,9 @@ def test_what_a_living_job_needs_is_not_removed(run: Job, kind: Kind, settings: 
 
 
 def test_what_begins_to_use_it_meanwhile_keeps_it(run: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
     user = jobs.create(Spec("certify", "user", "fake_worker", {"run": str(run.directory)}))
-    monkeypatch.setattr(jobs, "all_jobs", lambda: looks.append(1) or ([] if len(looks) == 1 else [user]))
+    looks: list[list[Job]] = [[user], []]
+    monkeypatch.setattr(jobs, "all_jobs", lambda: looks.pop() if len(looks) > 1 else looks[0])
     with pytest.raises(LuthierError, match="In use"):
         jobs.remove(run)
     assert (run.directory / "adapter").is_dir()

@@ -14,4 +14,4 @@ def say_other_base(adapter: Path, base: Path) -> None:
     with suppress(LuthierError):  # what is damaged is refused elsewhere, with its reason
         note = other_base(read_adapter(adapter), base)
         if note:
-            talk.print(f"! {note}", markup=False, style="yellow")
+            talk.print(f"! {note}", markup=False, style="yellow", soft_wrap=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +114,26 @@ def test_flat_and_padded_batches_are_the_same_experiment(forks: Forks, weighted:
     assert [loss for loss, _ in one.steps.values()] == [pytest.approx(loss, abs=0.02) for loss, _ in other.steps.values()]
     assert one.evaluations == {step: pytest.approx(loss, abs=0.02) for step, loss in other.evaluations.items()}
     assert [event["epoch"] for event in events(flat, "step")] == [event["epoch"] for event in events(padded, "step")]
+
+
+_SAVED = """
+import sys
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+from trainer.adapters import in_order
+sizes = dict(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+model = get_peft_model(LlamaForCausalLM(LlamaConfig(**sizes)), LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+in_order(model)
+model.save_pretrained(sys.argv[1])
+"""
+
+
+def test_equal_adapters_are_saved_as_equal_bytes_whatever_order_a_process_gives_its_sets(tmp_path: Path) -> None:
+    configs = set()
+    for seed in ("1", "2", "3"):
+        folder = tmp_path / seed
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        answer = subprocess.run([sys.executable, "-c", _SAVED, str(folder)], env=environment, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, answer.stderr[-2000:]
+        configs.add((folder / "adapter_config.json").read_bytes())
+    assert len(configs) == 1

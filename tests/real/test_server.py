@@ -177,6 +177,11 @@ def test_keys_stay_secret(server: Server) -> None:
     keys = (client_key().encode(), control_key().encode())
     for pid in worker_and_below(server.job):
         assert not any(key in Path(f"/proc/{pid}/cmdline").read_bytes() for key in keys)
+    for key in (client_key(), control_key()):
+        for good in (None, client_key(), control_key()):
+            request(server, "GET", f"/version?api_key={key}", key=good)
+            request(server, "GET", f"/{key}/v1/models", key=good)
+    assert "GET /version HTTP" in server.job.log_path.read_text()  # what is logged is the route alone
     for path in server.job.directory.iterdir():
         assert not any(key in path.read_bytes() for key in keys), path
 

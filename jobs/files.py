@@ -29,7 +29,15 @@ def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -
 
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", mode)
+    write_atomic(path, encoded(value, indent=2).decode() + "\n", mode)
+
+
+def encoded(value: Any, **options: Any) -> bytes:
+    """JSON as it reads best; where a name is of bytes that are no UTF-8 (Python keeps them as lone surrogates), with such escaped."""
+    try:
+        return json.dumps(value, ensure_ascii=False, **options).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True, **options).encode()
 
 
 def flush(path: Path) -> None:

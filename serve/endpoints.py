@@ -134,7 +134,7 @@ def _config() -> dict[str, Any]:
         return tomllib.loads(_path().read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LuthierError("Unreadable settings", f"{_path()}: {error}.", "Repair the file, or delete it.") from error
 
 

@@ -210,9 +210,7 @@ def folders() -> list[Job]:
     """What stands in the home's jobs folder, whether it can be read or not."""
     try:
         return [Job(directory) for directory in jobs_directory().iterdir() if not directory.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        if home().exists() and not home().is_dir():
-            raise
+    except FileNotFoundError:
         return []
 
 
@@ -232,6 +230,10 @@ class DamagedJob:
     @property
     def id(self) -> str:
         return self.job.id
+
+    @property
+    def error(self) -> Damaged:
+        return Damaged(self.job.directory, self.why, f"`luthier remove {self.id}` deletes it with everything in it.")
 
 
 def damaged_jobs() -> list[DamagedJob]:
@@ -260,11 +262,21 @@ def find(text: str, *kinds: Kind) -> Job:
         return partial[0]
     what = " or ".join(kinds) if kinds else "job"
     if not partial and (damaged := find_damaged(text)) is not None:
-        hint = f"`luthier remove {damaged.id}` deletes it with everything in it."
-        raise Damaged(damaged.job.directory, damaged.why, hint)
+        raise damaged.error
     if partial:
         raise LuthierError("More than one match", f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.", "Give more of it.")
     raise LuthierError(f"No such {what}", f"No {what} is named {text!r}.", "`luthier runs` and `luthier server status` list what is there.")
+
+
+def find_folder(text: str) -> Job:
+    """The job as `find` names it, or a damaged folder."""
+    try:
+        return find(text)
+    except Damaged:
+        damaged = find_damaged(text)
+        if damaged is None:
+            raise
+        return damaged.job
 
 
 def find_damaged(text: str) -> DamagedJob | None:

@@ -46,7 +46,8 @@ def in_words(error: OSError) -> LuthierError:
     path = Path(named)
     if not _in_home(path):
         return LuthierError(title, f"{path}: {why}.", _OTHERWISE)
-    verb = "read" if path.exists() and not os.access(path, os.R_OK) else "written"
+    verb = "read" if error.errno == errno.EACCES and path.exists() and not os.access(path, os.R_OK) else "written"
+    verb = "used" if error.errno in (errno.ENOTDIR, errno.EEXIST) else verb
     return LuthierError("Luthier's home cannot be used", f"{path} cannot be {verb}: {why}.", _ANOTHER_HOME)
 
 

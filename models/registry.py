@@ -13,9 +13,10 @@ from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
+from jobs.os_errors import in_words
 from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
-from models.description import read_card
+from models.description import card_damage, read_card
 from models.weights import tensor_shapes
 
 _BUILTIN_WORKER = "models.builtin_worker"
@@ -48,7 +49,8 @@ _CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A base model. `parameters` counts weights, `bytes` is its size on disk, `context_length` is in tokens; None where unknown."""
+    """A base model. `parameters` counts weights, `bytes` is its size on disk, `context_length` is in tokens; None where unknown. `damage`
+    says what of its files cannot be read; where that is not only its card, it is not ready."""
 
     name: str
     path: Path
@@ -58,6 +60,7 @@ class Model:
     bytes: int
     context_length: int | None
     note: str
+    damage: str = ""
 
 
 def list_models() -> list[Model]:
@@ -141,11 +144,12 @@ def describe(name: str, directory: Path) -> Model:
     try:
         config = read_config(directory)
         parameters = sum(math.prod(shape) for path in directory.glob("*.safetensors") for shape in tensor_shapes(path).values())
-    except LuthierError as error:
-        return Model(name, directory, False, "?", None, _size(directory), None, f"unreadable: {error}")
+    except (LuthierError, OSError) as error:
+        reason = error.message if isinstance(error, LuthierError) else in_words(error).message
+        return Model(name, directory, False, "?", None, _size(directory), None, "", f"damaged: {reason}")
     architecture = (config.get("architectures") or [config.get("model_type") or "?"])[0]
     note = read_card(directory).title
-    return Model(name, directory, True, architecture, parameters, _size(directory), context_length(config), note)
+    return Model(name, directory, True, architecture, parameters, _size(directory), context_length(config), note, card_damage(directory))
 
 
 def prepare_builtin() -> Job | None:
@@ -164,7 +168,10 @@ def _unprepared_builtin() -> Model:
 
 
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    try:
+        return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    except OSError:
+        return 0
 
 
 def valid_name(name: str) -> str:

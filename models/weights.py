@@ -54,7 +54,11 @@ class TensorEntry:
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
     """Names and shapes of a safetensors file's tensors, from its header alone. LuthierError if it is none."""
     try:
-        return {name: entry["shape"] for name, entry in _header(path)[0].items() if name != "__metadata__"}
+        shapes = {name: entry["shape"] for name, entry in _header(path)[0].items() if name != "__metadata__"}
+        odd = next((name for name, shape in shapes.items() if not foreign_json.fits(shape, list[int])), None)
+        if odd is not None:
+            raise ValueError(f"the shape of {odd} is no list of integers")
+        return shapes
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise _unreadable(path, str(error)) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.files import encoded
+from jobs.files import encoded, naming
 
 Event = dict[str, Any]
 
@@ -70,7 +70,8 @@ class EventLog:
         if self._torn:
             line = b"\n" + line
         try:
-            written = os.write(self._descriptor, line)
+            with naming(self.path):
+                written = os.write(self._descriptor, line)
         except OSError:
             self._torn = True
             raise
@@ -152,7 +153,7 @@ def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
                 enough = length >= max_bytes and any(kind in block for kind in telling)
                 if length == size or enough or length >= _LONGEST_LOOK or b'"kind": "queued"' in block:
                     break
-                length = min(size, length * 4)
+                length = min(size, length * 4, _LONGEST_LOOK)
             if length < size and length >= _LONGEST_LOOK:
                 file.seek(0)
                 head = file.read(_HEAD)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,21 @@ def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -
 
     Without `flush` it is quicker, and a power cut may leave an empty file.
     """
+    with naming(path):
+        _write_atomic(path, text, mode, flush)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """The system names no file when it refuses a write: an OSError says whose it was."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _write_atomic(path: Path, text: str, mode: int, flush: bool) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

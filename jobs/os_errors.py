@@ -11,6 +11,7 @@ from jobs.home import home
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FREE_SPACE = "Free some space (`luthier runs` shows what there is, `luthier remove ID` deletes a run) and start it again."
+_EDGES = '"\n'  # what stands around a name in a text that holds more
 _OTHERWISE = "Look at its permissions and at those of its folder, or name another place."
 _ANOTHER_HOME = "Set LUTHIER_HOME to a folder on a local disk that you can write to."
 
@@ -58,5 +59,8 @@ def _in_home(path: Path) -> bool:
 
 def unencodable(error: UnicodeEncodeError) -> LuthierError:
     """A name of bytes that are no UTF-8 (Python keeps them as lone surrogates), where only text can stand."""
-    name = os.fsencode(error.object).decode("utf-8", errors="backslashreplace") if isinstance(error.object, str) else str(error.object)
-    return LuthierError("The name is not UTF-8", f"{name[:300]} has bytes that are no text.", "Rename the file or the folder.")
+    text = error.object
+    start = max(text.rfind(mark, 0, error.start) for mark in _EDGES) + 1
+    end = min((place for mark in _EDGES if (place := text.find(mark, error.end)) >= 0), default=len(text))
+    name = text[start:end].encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
+    return LuthierError("The name is not UTF-8", f"{name} has bytes that are no text.", "Rename the file or the folder.")

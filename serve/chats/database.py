@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from jobs import os_errors
 from jobs.errors import LuthierError
 from jobs.home import home
 
@@ -223,6 +224,8 @@ def told(file: Path) -> Iterator[None]:
 
 def in_words(error: BaseException, file: Path) -> LuthierError:
     reason = str(error)
+    if isinstance(error, OSError) and "No space left" not in reason:
+        return os_errors.in_words(error)
     if "full" in reason or "No space left" in reason:
         return LuthierError("The disk is full", f"The chat cannot be written to {file}.", "Make room: it is tried again until it works.")
     if "locked" in reason:

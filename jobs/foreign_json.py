@@ -12,11 +12,11 @@ import math
 import os
 import stat
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from jobs.errors import LuthierError
 
@@ -89,7 +89,7 @@ def as_type(value: Any, kind: type[T], where: object) -> T:
     """An object as an instance of a dataclass, each of whose fields has the type that it declares. Damaged otherwise."""
     if not isinstance(value, dict):
         raise Damaged(where, f"it is {type_name(value)}, not an object")
-    hints = _hints(kind)
+    hints: dict[str, Any] = _hints(cast(Hashable, kind))
     unknown = next((name for name in value if name not in hints), None)
     if unknown is not None:
         raise Damaged(where, f"nothing is known of {unknown!r}")

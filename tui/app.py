@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import App
 from textual.binding import BindingType
 from textual.dom import DOMNode
+from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.theme import Theme
@@ -165,6 +166,13 @@ class LuthierApp(App[None], inherit_bindings=False):
         self.notices.end()
 
     # Failures
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """What a key or a click could not do is told, and the app goes on. Textual has no public way."""
+        try:
+            await super()._dispatch_message(message)
+        except (LuthierError, OSError) as error:
+            self.show_failure(error)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """The reading of the jobs failed. It is tried every two seconds, but the same failure is told once."""

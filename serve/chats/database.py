@@ -117,7 +117,7 @@ def connect(file: Path | None = None) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-        connection.row_factory = sqlite3.Row
+        _say_rows(connection)
         return connection
 
 
@@ -141,8 +141,14 @@ def reading(file: Path | None = None) -> Iterator[sqlite3.Connection]:
         if file.exists():
             _copy(file, connection)
         _migrate(connection, file)
-        connection.row_factory = sqlite3.Row
+        _say_rows(connection)
         yield connection
+
+
+def _say_rows(connection: sqlite3.Connection) -> None:
+    """Rows by name; a text that is no UTF-8 is read all the same, or it would take every other row with it."""
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda text: text.decode(errors="replace")
 
 
 def _copy(file: Path, into: sqlite3.Connection) -> None:

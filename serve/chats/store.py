@@ -15,7 +15,8 @@ from jobs.foreign_json import Damaged, check
 from models import foreign
 from serve.chats.database import opened, reading, transaction
 from serve.chats.journal import Journal, Statement
-from serve.chats.rows import AnswerRow, ChatRow, TurnRow, Verdict, VoteRow, row_as
+from serve.chats.rows import AnswerRow, ChatRow, TurnRow, VoteRow, row_as
+from serve.chats.rows import Verdict as Verdict
 from serve.chats.turns import (
     Answer,
     AnswerState,
@@ -337,7 +338,8 @@ def _read_state(name: str, detail: str, where: str) -> AnswerState:
             return Given()
         case "interrupted":
             return Interrupted(living=False)
-    raise Damaged(where, f"{name!r} is no state of an answer")
+        case _:
+            raise Damaged(where, f"{name!r} is no state of an answer")
 
 
 def mark_interrupted(connection: sqlite3.Connection) -> int:

@@ -204,9 +204,14 @@ def test_events_without_progress_are_looked_at_in_bounds(tmp_path: Path, monkeyp
     with path.open("wb") as file:
         file.write(b'{"t": 1, "kind": "queued", "attempt": 1}\n{"t": 2, "kind": "started", "pid": 1}\n')
         file.writelines(b'{"t": 3, "kind": "note", "text": "%s"}\n' % (b"x" * 1000) for _ in range(8000))
-    read = []
+    read: list[int] = []
     parse = job_events.parse_line
-    monkeypatch.setattr(job_events, "parse_line", lambda line: read.append(len(line)) or parse(line))
+
+    def counted(line: bytes) -> job_events.Event | None:
+        read.append(len(line))
+        return parse(line)
+
+    monkeypatch.setattr(job_events, "parse_line", counted)
     state = derive("run", True, last_attempt(path), 0.0, 10.0)
     assert state == Starting(since=2, phase="starting")
     assert sum(read) < 2_500_000 < path.stat().st_size

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jobs import foreign_json
 from jobs.files import encoded, naming
@@ -16,11 +16,16 @@ Event = dict[str, Any]
 PROGRESS = ("step", "phase", "asleep", "waking", "awake")
 """The kinds that say what a job does now."""
 
-_LATEST = 253_402_300_800  # the end of the year 9999: no clock shows a later time
+LATEST = 253_402_300_800  # the end of the year 9999: no clock shows a later time
 _LONGEST_LOOK = 1 << 20
 _HEAD = 8192
 
-_Figure = float | str | None  # a number that is not finite is written as its name
+_Figure = float | Literal["nan", "inf", "-inf"] | None  # a number that is not finite is written as its name
+_LEDGER = {
+    **dict.fromkeys(("rows", "tokens"), dict[str, int]),
+    **dict.fromkeys(("total_rows", "total_tokens"), int),
+    "reasons": dict[str, dict[str, int]],
+}
 _FIELDS: dict[str, dict[str, Any]] = {
     "queued": {"attempt": int},
     "waiting": {"waits_for": str, "servers": list[str]},
@@ -46,12 +51,22 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "restart": {"number": int, "most": int, "reason": str, "seconds": float},
     "slots_freed": {"slots": list[str]},
     "slots_taken": {"slots": list[str]},
-    "plan": {"steps": int},
+    "plan": {**dict.fromkeys(("steps", "global_batch", "micro_batch", "accumulation"), int), "epochs": float},
+    "data": {**dict.fromkeys(("tokens", "trained_tokens", "conversations", "train", "heldout", "longest"), int | None), "ledger": _LEDGER},
+    "template": {"checks": list[dict[str, Any]], "stop_ids": list[int]},
+    "calibrated": dict.fromkeys(("measured", "room", "predicted"), float | None),
     "error": {"title": str, "message": str, "hint": str | None},
     "exited": {"code": int, "stopped": bool, "swept": int},
 }
 """The types of what readers ask events of each kind for. A kind that is not here passes as it is."""
-_NEEDED = {"phase": ("name",), "waiting": ("waits_for",), "step": ("step",), "eval": ("step",), "early_stop": ("reason",)}
+_NEEDED = {
+    "phase": ("name",),
+    "waiting": ("waits_for",),
+    "step": ("step",),
+    "eval": ("step",),
+    "early_stop": ("reason",),
+    "resumed": ("step",),
+}
 
 
 class EventLog:
@@ -97,7 +112,7 @@ def parse_line(line: bytes) -> Event | None:
         foreign_json.check(event, _FIELDS.get(kind, {}), "an event")
     except (foreign_json.Damaged, KeyError):
         return None
-    whole = "t" in event and 0 <= event["t"] < _LATEST and all(name in event for name in _NEEDED.get(kind, ()))
+    whole = "t" in event and 0 <= event["t"] < LATEST and all(name in event for name in _NEEDED.get(kind, ()))
     return event if whole else None
 
 

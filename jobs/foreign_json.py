@@ -109,10 +109,13 @@ def check(values: Mapping[str, Any], types_by_name: Mapping[str, Any], where: ob
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value out of JSON has this type: str, int, float (an integer, too), bool, Any, Literal, list, dict or a union."""
+    """Whether a value out of JSON has this type: str, int, float (an integer, too), bool, Any, Literal, list, dict, a union, or of an
+    object the types of some names."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return True
+    if isinstance(kind, Mapping):
+        return isinstance(value, dict) and all(fits(value[name], inside) for name, inside in kind.items() if name in value)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if origin is Literal:
@@ -141,6 +144,8 @@ def _kind_name(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return " or ".join(_kind_name(one) for one in inner)
+    if isinstance(kind, Mapping):
+        return "an object with values of other types"
     if origin is Literal:
         return "one of " + ", ".join(map(repr, inner))
     if origin is list:

@@ -19,6 +19,8 @@ from serve.chats import search
 from tests.serve import chat_writing
 from tests.tui import folders
 from tui import cli
+from tui.app import LuthierApp
+from tui.widgets.error_modal import ErrorModal
 
 DATA = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}\n' * 40
 LUTHIER = (sys.executable, "-m", "tui.cli")
@@ -212,3 +214,25 @@ def test_a_name_of_that_kind_in_the_output(home: Path) -> None:
     (run.directory / "spec.json").write_text(json.dumps({**spec, "name": "mine \udce9"}))
     answer = subprocess.run([*LUTHIER, "runs", "--json"], capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout)[0]["name"] == "mine \udce9"
+
+
+@pytest.mark.parametrize("at", ["a file", "/proc/luthier"])
+async def test_the_app_over_a_home_that_cannot_be(at: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every screen opens; what cannot be done is told in words."""
+    (place / "file").write_text("no folder")
+    monkeypatch.setenv("LUTHIER_HOME", str(place / "file") if at == "a file" else at)
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        errors = []
+        for key in "12345":
+            await pilot.press(key)
+            await pilot.pause(0.1)
+            while isinstance(app.screen, ErrorModal):
+                errors.append(app.screen.error)
+                await pilot.press("escape")
+                await pilot.pause(0.05)
+        await pilot.press("1", "ctrl+t")
+        await pilot.pause()
+        assert app.is_running
+    assert all("Unexpected" not in error.title and "Errno" not in error.message for error in errors)
+    assert at == "/proc/luthier" or any("cannot be used" in str(error) for error in errors)

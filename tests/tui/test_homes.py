@@ -40,11 +40,13 @@ READING = (
     ("sweep",),
     ("endpoints",),
 )
+ENDPOINT = ("endpoints", "add", "other", "http://127.0.0.1:9/v1")
 WRITING = (
     ("data", "check", "data.jsonl", "--model", "small"),
     ("train", "recipe.toml"),
+    ("serve", "--model", "elsewhere"),
     ("models", "import", "elsewhere"),
-    ("endpoints", "add", "other", "http://127.0.0.1:9/v1"),
+    ENDPOINT,
 )
 
 
@@ -154,7 +156,7 @@ def colleagues_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_what_only_reads_needs_no_right_to_write(
     colleagues_home: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in (*READING, *WRITING[3:]):
+    for command in (*READING, ENDPOINT):
         luthier(monkeypatch, *command)  # imports what it needs: whoever comes later may not read the interpreter
     capsys.readouterr()
     (colleagues_home / "home" / "config.toml").unlink(missing_ok=True)
@@ -163,14 +165,14 @@ def test_what_only_reads_needs_no_right_to_write(
     room = colleagues_home / "room"
     room.mkdir()
     before = {path: path.stat().st_mtime_ns for path in (colleagues_home / "home").rglob("*")}
-    answers = dict(zip((*READING, WRITING[3]), in_a_child(colleagues_home / "home", room, (*READING, WRITING[3])), strict=True))
+    answers = dict(zip((*READING, ENDPOINT), in_a_child(colleagues_home / "home", room, (*READING, ENDPOINT)), strict=True))
     for command in READING:
         status, _, err = answers[command]
         assert status == 0, (command, err)
     assert "captain" in answers["runs",][1] and "small" in answers["models", "list"][1]
     assert "hello there" in answers["chats",][1] and "general" in answers["chats", "export", "last"][1]
     assert "hello" in answers["chats", "search", "hello"][1]
-    status, _, err = answers[WRITING[3]]
+    status, _, err = answers[ENDPOINT]
     assert status == 1 and "cannot be written" in err and "LUTHIER_HOME" in err
     assert {path: path.stat().st_mtime_ns for path in (colleagues_home / "home").rglob("*")} == before
 

@@ -245,10 +245,19 @@ def _answers(connection: sqlite3.Connection, chat_id: str) -> dict[str, Answer]:
     for row in rows:
         if row["turn"] in turns:
             answers[row["id"]] = answer_of(row, turns[row["turn"]])
-    for row in rows:
-        if row["id"] in answers:
-            answers[row["id"]].parent = answers.get(row["parent"])
+    join(answers, rows)
     return answers
+
+
+def join(answers: dict[str, Answer], rows: Iterable[sqlite3.Row]) -> None:
+    """Give each answer the one before it, unless that leads in a circle."""
+    for row in rows:
+        child, parent = answers.get(row["id"]), answers.get(row["parent"])
+        above = parent
+        while above is not None and above is not child:
+            above = above.parent
+        if child is not None and above is None:
+            child.parent = parent
 
 
 def whole_turns(rows: Iterable[sqlite3.Row]) -> dict[str, Turn]:

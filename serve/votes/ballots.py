@@ -12,7 +12,7 @@ from typing import Literal
 
 from jobs.foreign_json import Damaged
 from serve.chats.database import reading
-from serve.chats.store import Vote, vote_of, whole_answers, whole_turns
+from serve.chats.store import Vote, join, vote_of, whole_answers, whole_turns
 from serve.chats.turns import Answer
 
 Outcome = Literal["first", "second", "tie", "bad"]
@@ -70,9 +70,7 @@ def ballots(connection: sqlite3.Connection) -> list[Ballot]:
     wanted = {row["chat"] for row in votes}
     rows = [row for row in connection.execute("SELECT * FROM answers ORDER BY row") if row["chat"] in wanted]
     answers = whole_answers(rows, turns)
-    parents = {row["id"]: row["parent"] for row in rows if row["id"] in answers}
-    for answer_id, parent in parents.items():
-        answers[answer_id].parent = answers.get(parent or "")
+    join(answers, rows)
     found = []
     for row in votes:
         try:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from serve.chats.database import reading
-from serve.chats.store import whole_answers, whole_turns
+from serve.chats.store import join, whole_answers, whole_turns
 from serve.chats.turns import Answer
 from serve.client import ChatMessage
 from serve.votes.ballots import Ballot, ballots
@@ -108,9 +108,7 @@ def _corrections(connection: sqlite3.Connection) -> Iterator[tuple[Answer, Answe
         turns = whole_turns(connection.execute("SELECT * FROM turns WHERE chat = ?", (chat,)))
         rows = connection.execute("SELECT * FROM answers WHERE chat = ? ORDER BY row", (chat,)).fetchall()
         answers = whole_answers(rows, turns)
-        for row in rows:
-            if row["id"] in answers:
-                answers[row["id"]].parent = answers.get(row["parent"])
+        join(answers, rows)
         latest = {answer.corrects: answer for answer in answers.values() if answer.corrects}
         for original_id, corrected in latest.items():
             if original_id in answers and corrected.text.strip():

@@ -240,6 +240,12 @@ WRONG_PARTS = {
 }
 
 
+def test_answers_that_follow_each_other_in_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, odd = two_chats()
+    execute("UPDATE answers SET parent = id WHERE chat = ?", odd)
+    assert luthier(monkeypatch, "chats", "export", odd) == luthier(monkeypatch, "votes", "export") == 0
+
+
 def two_chats() -> tuple[str, str]:
     good, odd = chat_writing.new_chat(), chat_writing.new_chat()
     chat_writing.write(good, "hello there", ["general", "kenobi"])

@@ -37,7 +37,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "total": int,
         **dict.fromkeys(("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "epoch", "tokens"), _Figure),
     },
-    "eval": {"step": int, "epoch": _Figure, "loss": _Figure, "metrics": dict[str, Any] | None},
+    "eval": {"step": int, "epoch": _Figure, "loss": _Figure, "metrics": dict[str, _Figure] | None},
     "checkpoint": {"step": int, "path": str, "reason": str | None, "best": bool},
     "checkpoint_removed": {"step": int},
     "sample": {"step": int, "index": int, "prompt": str, "reference": str | None, "answer": str},

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,21 @@ def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -
 
     Without `flush` it is quicker, and a power cut may leave an empty file.
     """
+    with naming(path):
+        _write_atomic(path, text, mode, flush)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """The system names no file when it refuses a write: an OSError says whose it was."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _write_atomic(path: Path, text: str, mode: int, flush: bool) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -30,7 +47,15 @@ def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -
 
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", mode)
+    write_atomic(path, encoded(value, indent=2).decode() + "\n", mode)
+
+
+def encoded(value: Any, **options: Any) -> bytes:
+    """JSON as it reads best; where a name is of bytes that are no UTF-8 (Python keeps them as lone surrogates), with such escaped."""
+    try:
+        return json.dumps(value, ensure_ascii=False, **options).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True, **options).encode()
 
 
 def flush(path: Path) -> None:

@@ -12,13 +12,16 @@ import signal
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from jobs import processes
+from jobs import foreign_json, processes
 from jobs.files import write_atomic
+from jobs.foreign_json import Damaged
 from jobs.home import home, jobs_directory
 from jobs.job import Job
 from jobs.spec import BesideServer, Spec
+
+T = TypeVar("T")
 
 SETTING = "training_beside_server"
 """The key in config.toml that remembers what runs do about a server that holds their GPU: one of `BesideServer`."""
@@ -55,8 +58,7 @@ def ask(job: Job, wish: Wish) -> None:
 
 def wish_of(job: Job) -> Wish | None:
     """What is asked of the job now."""
-    values = _read(job.directory / "wish.json")
-    return None if values is None else Wish(**values)
+    return _read(job.directory / "wish.json", Wish)
 
 
 def grant(job: Job, wish: Wish) -> None:
@@ -75,8 +77,7 @@ def rest(job: Job, resting: Resting) -> None:
 
 def resting(job: Job) -> Resting | None:
     """How the job rests; None if it does not, or has its slots again."""
-    values = _read(job.directory / "resting.json")
-    return None if values is None else Resting(**values)
+    return _read(job.directory / "resting.json", Resting)
 
 
 def forget(job: Job) -> None:
@@ -104,13 +105,12 @@ def _forget_wish(job: Job) -> None:
 def _setting() -> Any:
     try:
         return tomllib.loads((home() / "config.toml").read_text(encoding="utf-8")).get(SETTING, "")
-    except (OSError, ValueError):  # none, or a damaged one, which must not keep a run from its turn
+    except (OSError, ValueError, RecursionError):  # none, or a damaged one, which must not keep a run from its turn
         return ""
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, kind: type[T]) -> T | None:
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return foreign_json.read_as(path, kind)
+    except (FileNotFoundError, Damaged):  # a job neither rests nor is asked to by what nobody can read
         return None
-    return values

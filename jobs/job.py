@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,7 @@ from jobs import processes
 from jobs.errors import LuthierError
 from jobs.events import Event, last_attempt
 from jobs.files import tail_lines
+from jobs.foreign_json import Damaged
 from jobs.home import home, jobs_directory, private_folder
 from jobs.locks import holder
 from jobs.spec import JOB_ID, Kind, Spec, new_id
@@ -26,6 +29,8 @@ JOB_VARIABLE = "LUTHIER_JOB"
 """In the environment of a job's worker, and so of all that it starts: the job's folder."""
 
 _MINUTE = len("20261122-1530")  # what an id tells of its time
+_YOUNG_SECONDS = 10.0
+_LONGEST_NAME = 60  # characters, which are 240 bytes at most: what stands before them has room in a name, too
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,24 @@ class Job:
         return Spec.read(self.directory)
 
     def readable(self) -> bool:
-        """Whether there is a spec that can be read: not while the job is removed."""
+        """Whether the job can be told of: not while it is removed, nor where its folder is damaged."""
+        return not self.damage()
+
+    def damage(self) -> str:
+        """Why the job cannot be told of, "" if it can: an odd name or spec, or something in the place of a file that everybody reads."""
+        if not JOB_ID.fullmatch(self.id):
+            return "its name is no job's id"
         try:
             _ = self.spec, self.created
-        except (LuthierError, FileNotFoundError):
-            return False
-        return True
+        except Damaged as error:
+            return f"{Path(str(error.where)).name}: {error.reason}"
+        except (LuthierError, OSError):
+            return "it has no spec.json"
+        return next((f"{path.name} {reason}" for path in self._read_by_all if (reason := _unreadable(path))), "")
+
+    @property
+    def _read_by_all(self) -> tuple[Path, ...]:
+        return self.directory / "lock", self.events_path, self.log_path, self.order_path
 
     @property
     def events_path(self) -> Path:
@@ -70,7 +87,7 @@ class Job:
         """The number in the queue, while it waits: lower starts first (see jobs.queue)."""
         try:
             return int(self.order_path.read_text())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+        except (OSError, ValueError):
             return None
 
     @cached_property
@@ -99,6 +116,19 @@ class Job:
 
     def alive(self) -> bool:
         return isinstance(self.state(), Alive)
+
+
+def _unreadable(path: Path) -> str:
+    """Why a file cannot be read; "" if it can, or is not there."""
+    try:
+        kind = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if not stat.S_ISREG(kind):
+        return "is no file"
+    return "" if os.access(path, os.R_OK) else "may not be read"
 
 
 def create(spec: Spec) -> Job:
@@ -177,16 +207,47 @@ def wait(job: Job, seconds: float | None = None) -> bool:
     return True
 
 
-def all_jobs(*kinds: Kind) -> list[Job]:
-    """The jobs of these kinds (of all, if none is named), newest first. Folders without a readable spec are left out."""
-    if not jobs_directory().is_dir():
+def folders() -> list[Job]:
+    """What stands in the home's jobs folder, whether it can be read or not."""
+    try:
+        return [Job(directory) for directory in jobs_directory().iterdir() if not directory.name.startswith(".")]
+    except FileNotFoundError:
         return []
-    found = []
-    for directory in jobs_directory().iterdir():
-        job = Job(directory)
-        if JOB_ID.fullmatch(directory.name) and job.readable() and (not kinds or job.spec.kind in kinds):
-            found.append(job)
+
+
+def all_jobs(*kinds: Kind) -> list[Job]:
+    """The jobs of these kinds (of all, if none is named), newest first. Damaged folders are left out: see `damaged_jobs`."""
+    found = [job for job in folders() if job.readable() and (not kinds or job.spec.kind in kinds)]
     return sorted(found, key=lambda job: (job.id[:_MINUTE], job.created), reverse=True)
+
+
+@dataclass(frozen=True)
+class DamagedJob:
+    """A folder that cannot be told of, and `why`."""
+
+    job: Job
+    why: str
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def error(self) -> Damaged:
+        return Damaged(self.job.directory, self.why, f"`luthier remove {self.id}` deletes it with everything in it.")
+
+
+def damaged_jobs() -> list[DamagedJob]:
+    """The folders that are no readable jobs, by name. One without a spec counts once it is old: it may be about to be written."""
+    found = []
+    for job in sorted(folders(), key=lambda job: job.id):
+        why = job.damage()
+        with suppress(OSError):  # it was removed while we looked
+            written = job.directory.stat().st_mtime
+            has_spec = (job.directory / "spec.json").exists()
+            if why and (has_spec or (JOB_ID.fullmatch(job.id) and time.time() - written > _YOUNG_SECONDS)):
+                found.append(DamagedJob(job, why))
+    return found
 
 
 def find(text: str, *kinds: Kind) -> Job:
@@ -201,19 +262,40 @@ def find(text: str, *kinds: Kind) -> Job:
     if len(partial) == 1:
         return partial[0]
     what = " or ".join(kinds) if kinds else "job"
+    if not partial and (damaged := find_damaged(text)) is not None:
+        raise damaged.error
     if partial:
         raise LuthierError("More than one match", f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.", "Give more of it.")
     raise LuthierError(f"No such {what}", f"No {what} is named {text!r}.", "`luthier runs` and `luthier server status` list what is there.")
+
+
+def find_folder(text: str) -> Job:
+    """The job as `find` names it, or a damaged folder."""
+    try:
+        return find(text)
+    except Damaged:
+        damaged = find_damaged(text)
+        if damaged is None:
+            raise
+        return damaged.job
+
+
+def find_damaged(text: str) -> DamagedJob | None:
+    """The damaged folder of this name, or the only one whose name has `text` in it."""
+    found = damaged_jobs()
+    fitting = [damaged for damaged in found if damaged.id == text] or [damaged for damaged in found if text and text in damaged.id]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def remove(job: Job) -> None:
     """Delete the job's folder with everything in it. A job that waits is taken out of the queue first; refused while it runs, or while
     another living job needs what is in it."""
     check_unused(job.directory, all_jobs())
-    if isinstance(job.state(), Queued) and stop(job):
+    whole = job.readable()
+    if whole and isinstance(job.state(), Queued) and stop(job):
         wait(job, 10)
-    doomed = job.directory.with_name(f".removing-{job.id}")
-    if not job.alive() and not left_behind(job):
+    doomed = job.directory.with_name(f".removing-{job.id[:_LONGEST_NAME]}")
+    if not (job.alive() if whole else job.supervisor()) and not left_behind(job):
         try:
             job.directory.rename(doomed)  # of several who remove it, one gets it
         except FileNotFoundError:
@@ -221,7 +303,7 @@ def remove(job: Job) -> None:
         try:
             check_unused(job.directory, all_jobs())
             if holder(doomed / "lock") is None:  # nobody can start or use it any more; did somebody just before?
-                shutil.rmtree(doomed)
+                doomed.unlink() if doomed.is_symlink() or doomed.is_file() else shutil.rmtree(doomed)
                 return
         except LuthierError:
             doomed.rename(job.directory)

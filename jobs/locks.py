@@ -57,7 +57,7 @@ def holder(path: Path) -> int | None:
 def holders(path: Path) -> list[tuple[int, bool]]:
     """Every pid that holds a lock on `path`, and whether it shares it. Never call it in a holder's own process."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the kernel tells those who may only read, too
     except FileNotFoundError:
         return []
     try:

@@ -15,10 +15,9 @@ from itertools import takewhile
 from jobs import giving_way, processes
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
-from jobs.home import home, jobs_directory
-from jobs.job import Job, all_jobs, start
+from jobs.home import home
+from jobs.job import Job, all_jobs, folders, start
 from jobs.locks import Lock
-from jobs.spec import JOB_ID
 from jobs.state import Lost
 
 # The kernel's lock does not keep two threads of one process apart, and one's release would be the other's.
@@ -59,7 +58,7 @@ def _line(own: str = "") -> list[Job]:
     A server that rests and wants its slots back goes behind the last run, or first if somebody wants it now.
     """
     found = _ordered(own)
-    resting = [(rests, job) for job in _folders() if (rests := giving_way.resting(job)) is not None and _lives(job, own)]
+    resting = [(rests, job) for job in folders() if (rests := giving_way.resting(job)) is not None and _lives(job, own)]
     now = [job for rests, job in resting if rests.wakes == "first"]
     later = [job for rests, job in resting if rests.wakes == "after runs"]
     behind = max((index + 1 for index, job in enumerate(found) if job.spec.kind == "run"), default=0)
@@ -153,13 +152,7 @@ def queue_again(left: Sequence[Job]) -> None:
 
 def _numbered() -> list[tuple[int, Job]]:
     """Every job that has a number, in no order: those that wait, and those that waited when the machine went down."""
-    return [(order, job) for job in _folders() if (order := job.order) is not None and job.readable()]
-
-
-def _folders() -> list[Job]:
-    if not jobs_directory().is_dir():
-        return []
-    return [Job(directory) for directory in jobs_directory().iterdir() if JOB_ID.fullmatch(directory.name)]
+    return [(order, job) for job in folders() if (order := job.order) is not None and job.readable()]
 
 
 def _put(job: Job, number: int) -> None:

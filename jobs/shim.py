@@ -13,10 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jobs import giving_way, processes, queue, slots
+from jobs import foreign_json, giving_way, os_errors, processes, queue, slots
 from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.home import home
@@ -214,12 +215,14 @@ class Supervisor:
         if not isinstance(state, Done):
             return
         for order in self.spec.then:
-            spec = Spec(**order)
-            settings = {key: str(self.job.directory) if value == "{job}" else value for key, value in spec.settings.items()}
             try:
-                submit(Spec(**{**order, "settings": settings, "beside_server": spec.beside_server or self.spec.beside_server}))
-            except (LuthierError, OSError) as error:
-                self.log.append("then_failed", name=spec.name, message=str(error))
+                spec = foreign_json.as_type(order, Spec, "what follows")
+                settings = {key: str(self.job.directory) if value == "{job}" else value for key, value in spec.settings.items()}
+                submit(replace(spec, settings=settings, beside_server=spec.beside_server or self.spec.beside_server))
+            except LuthierError as error:
+                self.log.append("then_failed", name=str(order.get("name", "")), message=str(error))
+            except OSError as error:
+                self.log.append("then_failed", name=str(order.get("name", "")), message=str(os_errors.in_words(error)))
 
 
 def _prepare_worker() -> None:
@@ -262,7 +265,8 @@ def main() -> NoReturn:
         supervisor = Supervisor(directory)
         supervisor.begin_attempt()
     except (LuthierError, OSError) as error:
-        os.write(writer, str(error).encode()[:4096])
+        reason = os_errors.in_words(error) if isinstance(error, OSError) else error
+        os.write(writer, str(reason).encode(errors="backslashreplace")[:4096])
         os._exit(1)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
 
 Kind = Literal["run", "merge", "certify", "server", "import", "export", "compare"]
 BesideServer = Literal["", "sleep", "share", "wait"]
 
 JOB_ID = re.compile(r"[0-9]{8}-[0-9]{4}-[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{4}")
+
+
+# The types of the settings that others than the job's own worker read.
+_SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("model", "model_directory", "base", "base_name", "source", "device", "warning"), str),
+    **dict.fromkeys(("run", "adapter", "out"), str | None),
+    "sources": list[str],
+    "context": int,
+    "context_length": int | None,
+    "sweep": dict[str, Any],
+}
+_SWEEP: dict[str, Any] = {"id": str, "name": str, "number": int, "of": int, "varies": dict[str, Any]}
+
+
+class Settings(dict[str, Any]):
+    """A job's settings as they were read. One that is asked for and not there is damage, not a fault of Luthier's."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Damaged("the job's settings", f"they have no {name}")
+
+
+def _check_settings(settings: dict[str, Any], where: Path) -> None:
+    foreign_json.check(settings, _SETTINGS, f"{where}, settings")
+    sweep = settings.get("sweep")
+    if sweep:
+        foreign_json.check({**dict.fromkeys(_SWEEP), **sweep}, _SWEEP, f"{where}, sweep")
 
 
 @dataclass(frozen=True)
@@ -59,11 +86,18 @@ class Spec:
     def read(cls, directory: Path) -> Spec:
         path = directory / "spec.json"
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            spec = foreign_json.read_as(path, cls)
+            _check_settings(spec.settings, path)
+            return replace(spec, settings=Settings(spec.settings))
         except FileNotFoundError:
             raise LuthierError("No such job", f"{directory.name} has no spec.json.", "`luthier runs` lists the jobs.") from None
-        except (ValueError, TypeError) as error:
-            raise LuthierError("Unreadable job", f"{path} is damaged: {error}.", f"Delete {directory}.") from error
+        except Damaged as error:
+            raise Damaged(path, _reason(error, path), f"`luthier remove {directory.name}` deletes {directory}.") from None
+
+
+def _reason(error: Damaged, path: Path) -> str:
+    inside = str(error.where).removeprefix(str(path)).strip(", ")
+    return f"{inside}: {error.reason}" if inside else error.reason
 
 
 def slug(name: str) -> str:

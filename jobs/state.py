@@ -95,11 +95,11 @@ def derive(kind: Kind, held: bool, events: Sequence[Event], created: float, now:
     progress = next((event for event in reversed(events) if event["kind"] in PROGRESS), None)
     since = (started or progress or {"t": created})["t"]
     if progress is None and started is None:
-        waits_for = next((str(event["waits_for"]) for event in reversed(events) if event["kind"] == "waiting"), "")
+        waits_for = next((event["waits_for"] for event in reversed(events) if event["kind"] == "waiting"), "")
         return Queued(since=(queued or {"t": created})["t"], waits_for=waits_for)
     step = next((event for event in reversed(events) if event["kind"] == "step"), None)
     if step is not None:
-        return Running(since=since, step=int(step.get("step", 0)), total=int(step.get("total", 0)))
+        return Running(since=since, step=step["step"], total=step.get("total", 0))
     if progress is not None and progress["kind"] in ("asleep", "waking"):
         return Asleep(since=progress["t"], why=str(progress.get("why", "")), waking=progress["kind"] == "waking")
     phase = str(progress.get("name", "")) if progress is not None else ""
@@ -115,21 +115,25 @@ def _ended(events: Sequence[Event], created: float, now: float, log_tail: Sequen
             return Queued(since=created)
         waited = bool(events) and all(event["kind"] in ("queued", "waiting", "asked_to_sleep") for event in events)
         return Lost(at=events[-1]["t"] if events else created, waited=waited)
-    at, code = exited["t"], int(exited.get("code", 0))
+    at, code = exited["t"], exited.get("code", 0)
     result = next((event for event in reversed(events) if event["kind"] == "result"), None)
     error = next((event for event in reversed(events) if event["kind"] == "error"), None)
     if code == 0 and result is not None:
         return Done(at=at, result={key: value for key, value in result.items() if key not in ("t", "kind")})
     if error is not None:
-        return Failed(at, code, str(error.get("title", "")), str(error.get("message", "")), str(error.get("hint", "")))
+        return Failed(at, code, error.get("title", ""), error.get("message", ""), error.get("hint") or "")
     if exited.get("stopped"):
         return Stopped(at=at)
     tail = "\n".join(log_tail)
     if code < 0:
-        return Failed(at, code, f"Killed by {signal.Signals(-code).name}", tail or "It left no log.", "The log may tell more.")
+        return Failed(at, code, f"Killed by {_signal_name(-code)}", tail or "It left no log.", "The log may tell more.")
     if code == 0:
         return Failed(at, code, "Ended without a result", tail or "It left no log.", "The log may tell more.")
     return Failed(at, code, f"Exit status {code}", tail or "It left no log.", "The log may tell more.")
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def word(state: State) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.home import jobs_directory
 
@@ -35,7 +35,7 @@ def check_unused(folder: Path, jobs: Iterable[Job]) -> None:
 
 def _served(job: Job) -> object:
     try:
-        return json.loads((job.directory / SERVED).read_text(encoding="utf-8")) if job.spec.kind == "server" else None
+        return foreign_json.read(job.directory / SERVED) if job.spec.kind == "server" else None
     except (OSError, ValueError):
         return None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from jobs import os_errors
 from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.job import Job
@@ -58,7 +59,12 @@ def run_worker(main: Callable[[WorkerContext], dict[str, Any] | None]) -> None:
 
 def as_error(error: Exception, directory: Path) -> LuthierError:
     """An error that nobody has put into words yet."""
-    return disk_full(error, directory) or _unexpected(error)
+    if isinstance(error, UnicodeEncodeError):
+        return os_errors.unencodable(error)
+    full = disk_full(error, directory)
+    if full is None and isinstance(error, OSError) and error.errno is not None:
+        return os_errors.in_words(error)
+    return full or _unexpected(error)
 
 
 def disk_full(error: Exception, directory: Path) -> LuthierError | None:

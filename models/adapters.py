@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.foreign_json import Damaged
 from models.description import read_card
 from models.registry import MERGED_FOLDER, MODEL_FOLDER, read_config
 from models.stops import stored_stops
@@ -28,6 +29,8 @@ _RANK_LIMITS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Initialisations that change the base weights, so that the saved adapter means nothing on the untouched base.
 _BASE_CHANGING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq")
 
+_CONFIG = {"r": int, "rank_pattern": dict[str, int] | None, "base_model_name_or_path": str | None, "peft_type": str | None}
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -46,10 +49,12 @@ def read_adapter(directory: Path) -> Adapter:
         if not path.is_file():
             raise LuthierError("Not an adapter", f"{directory} has no {path.name}.", "Give the folder that PEFT's save_pretrained wrote.")
     try:
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-        rank = max([int(config["r"]), *(int(rank) for rank in (config.get("rank_pattern") or {}).values())])
-    except (ValueError, KeyError, TypeError) as error:
-        raise LuthierError("Unreadable adapter", f"{config_path} is damaged: {error!r}.", "Save the adapter again.") from error
+        config = foreign_json.read_object(config_path, lenient=True)
+        foreign_json.check(config, _CONFIG, config_path)
+        rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    except (Damaged, KeyError) as error:
+        reason = error.reason if isinstance(error, Damaged) else f"it lacks {error}"
+        raise LuthierError("Unreadable adapter", f"{config_path} is damaged: {reason}.", "Save the adapter again.") from error
     if config.get("peft_type") != "LORA":
         raise LuthierError("No LoRA adapter", f"{config_path} says peft_type {config.get('peft_type')!r}.", "vLLM serves LoRA only.")
     return Adapter(directory, str(config.get("base_model_name_or_path") or ""), rank, config)
@@ -98,10 +103,9 @@ def _new_stops(adapter: Path, base: Path) -> list[str]:
     """What an adapter with a chat template of its own ends answers at, where a server of its base would go on."""
     if not (adapter / "tokenizer_config.json").is_file():
         return []
-    try:
-        trained = json.loads((adapter / "card.json").read_text(encoding="utf-8")).get("stop_ids", [])
-    except (OSError, ValueError):
-        return []
+    card = foreign_json.read_object(adapter / "card.json") if (adapter / "card.json").is_file() else {}
+    foreign_json.check(card, {"stop_ids": list[int]}, adapter / "card.json")
+    trained = card.get("stop_ids", [])
     unknown = sorted(set(trained) - stored_stops(base))
     return [f"answers that end with token {', '.join(map(str, unknown))}, which the base does not name as a stop"] if unknown else []
 

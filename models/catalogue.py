@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.errors import LuthierError
+from jobs.files import folder_bytes
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, find
 from jobs.uses import users_of
@@ -19,7 +20,7 @@ from models import certificate, provenance, registry
 from models.adapters import read_adapter
 from models.builtin import BUILTIN
 from models.certificate import NO_CERTIFICATE, Standing
-from models.description import Card, TemplateLabel, licence, read_card, short_hash, template_label
+from models.description import Card, TemplateLabel, card_damage, licence, read_card, short_hash, template_label
 from models.merge import receipt
 from models.registry import MERGED_FOLDER, MODEL_FOLDER
 from models.weights import tensor_shapes
@@ -34,7 +35,7 @@ class Entry:
 
     `parameters` counts weights (an adapter's own), `bytes` is the size on disk, `context_length` in tokens, None where unknown. `origin`
     is a sentence for a person, `repository` the hub's name of what it is. `base` is the base model's name, `base_path` its folder (None if
-    it is not here), `rank` the adapter's. `link`: the folder itself lies elsewhere.
+    it is not here), `rank` the adapter's. `link`: the folder itself lies elsewhere. `damage` says what of its files cannot be read.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Entry:
     link: bool = False
     standing: Standing = NO_CERTIFICATE
     warnings: tuple[str, ...] = ()
+    damage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -185,6 +187,7 @@ def _of_model(model: registry.Model) -> Entry:
         repository=card.repository,
         link=model.path.is_symlink(),
         warnings=tuple(card.warnings),
+        damage=model.damage,
     )
     if card.run and model.path.name == MODEL_FOLDER:
         return _of_full_run(entry, card)
@@ -220,15 +223,20 @@ def _of_full_run(entry: Entry, card: Card) -> Entry:
 
 
 def _of_run(job: Job) -> Entry | None:
-    """The adapter of a run; None while there is none, or where it is damaged: serving it says so."""
+    """The adapter of a run; None while there is none."""
     directory = job.directory / ADAPTER_FOLDER
+    if not (directory / "adapter_config.json").is_file():
+        return None
     try:
         entry = _of_adapter(directory, job.id)
-    except LuthierError:
-        return None
+    except LuthierError as error:
+        return replace(_damaged(directory, job.id, error), title=job.spec.name, run=job.id, origin=f"run {job.id}")
     name = str(job.spec.settings.get("model") or entry.base)
     base = Path(str(job.spec.settings.get("model_directory") or models_directory() / name))
-    recorded = provenance.read(job.directory) if (job.directory / provenance.HASHES_FILE).is_file() else None
+    try:
+        recorded = provenance.read(job.directory)
+    except LuthierError as error:
+        recorded, entry = None, replace(entry, damage=error.message)
     return replace(
         _with_base(entry, name, base, recorded.template if recorded else ""),
         title=job.spec.name,
@@ -247,7 +255,8 @@ def _imported_adapters() -> Iterator[Entry]:
             continue
         try:
             entry = _of_adapter(directory, directory.name)
-        except LuthierError:
+        except LuthierError as error:
+            yield replace(_damaged(directory, directory.name, error), link=directory.is_symlink())
             continue
         card = read_card(directory)
         base = bases.get(entry.base)
@@ -259,7 +268,14 @@ def _imported_adapters() -> Iterator[Entry]:
             link=directory.is_symlink(),
             licence=_licence(directory) or entry.licence,
             warnings=tuple(card.warnings),
+            damage=card_damage(directory),
         )
+
+
+def _damaged(directory: Path, name: str, error: LuthierError) -> Entry:
+    """An adapter that cannot be read: a row all the same."""
+    damage = f"damaged: {error.message}"
+    return Entry(name, name, "tuned", directory, False, "LoRA", None, folder_bytes(directory), None, None, "", "", damage=damage)
 
 
 def _of_adapter(directory: Path, name: str) -> Entry:
@@ -288,7 +304,7 @@ def _with_base(entry: Entry, name: str, base: Path, recorded_template: str) -> E
     template = entry.template or (_template(base) if here else None)
     if recorded_template and (template is None or template.hash != short_hash(recorded_template)):
         template = TemplateLabel("own" if template is None else f"not {template.family}", short_hash(recorded_template))
-    length = registry.context_length(registry.read_config(base)) if here else None
+    length = registry.describe(name, base).context_length if here else None
     return replace(
         entry,
         base=name,

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
 from jobs.job import Job
 from jobs.spec import Spec
+from models import foreign
 
 CERTIFICATE_FILE = "certificate.json"
 _WORKER = "serve.certificate.worker"
@@ -124,11 +124,11 @@ def read(run_directory: Path) -> Certificate | None:
     """The certificate of a run, None if it has none. LuthierError if it is damaged."""
     path = run_directory / CERTIFICATE_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Certificate)
+        return foreign.read(path, Certificate)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
-        raise LuthierError("Unreadable certificate", f"{path} is damaged: {error}.", "`luthier certify` makes a new one.") from error
+    except Damaged as error:
+        raise LuthierError("Unreadable certificate", f"{path} is damaged: {error.reason}.", "`luthier certify` makes a new one.") from error
 
 
 def standing(run_directory: Path) -> Standing:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.foreign_json import Damaged
 
 ROLES = ("system", "user", "assistant", "tool")
 _MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "weight"}
@@ -70,13 +71,10 @@ def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
 
 def _json(line: bytes, where: str) -> Any:
     try:
-        return json.loads(line)
-    except UnicodeDecodeError as error:
-        raise LuthierError("Not UTF-8", f"{where}, byte {error.start}: {error.reason}.", "Convert the file to UTF-8.") from None
-    except json.JSONDecodeError as error:
-        cut_off = not line.endswith(b"\n")
-        what = "the line ends in the middle of its JSON (was the file cut off?)" if cut_off else f"{error.msg} at column {error.colno}"
-        raise LuthierError("Broken JSON", f"{where}: {what}.", "Repair or delete that line.") from None
+        return foreign_json.decode(line, where, lenient=True)
+    except Damaged as error:
+        cut_off = "" if line.endswith(b"\n") else " Was the file cut off?"
+        raise LuthierError("Broken JSON", f"{error.message}{cut_off}", "Repair or delete that line.") from None
 
 
 def _messages(value: Any, where: str) -> list[dict[str, Any]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from jobs import foreign_json
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
+from models import foreign
 from models.builtin import BUILTIN
 from models.hashing import bytes_hash
 from models.provenance import template_text
@@ -85,9 +85,20 @@ class TemplateLabel:
 def read_card(directory: Path) -> Card:
     """The note in a model's folder; an empty one if there is none that can be read."""
     try:
-        return msgspec.json.decode((directory / CARD_FILE).read_bytes(), type=Card)
-    except (OSError, msgspec.DecodeError):
+        return foreign.read(directory / CARD_FILE, Card)
+    except (OSError, Damaged):
         return Card()
+
+
+def card_damage(directory: Path) -> str:
+    """Why the note in a model's folder cannot be read; "" if it can, or if there is none."""
+    try:
+        foreign.read(directory / CARD_FILE, Card)
+    except FileNotFoundError:
+        return ""
+    except Damaged as error:
+        return f"{CARD_FILE} is damaged: {error.reason}"
+    return ""
 
 
 def write_card(directory: Path, card: Card) -> None:
@@ -142,8 +153,8 @@ def front_matter(path: Path) -> dict[str, Any]:
 def _scalar(text: str) -> str:
     if text.startswith('"'):
         try:
-            return str(json.loads(text))
-        except ValueError:
+            return str(foreign_json.decode(text, "a model card"))
+        except Damaged:
             return text.strip('"')
     return text.strip("'")
 

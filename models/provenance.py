@@ -6,10 +6,11 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import msgspec
-
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
+from models import foreign
 from models.hashing import bytes_hash, file_hashes
 from models.weights import tensor_entries
 
@@ -59,11 +60,13 @@ def read(run_directory: Path) -> Hashes | None:
     """What the run recorded; None if it recorded nothing (runs of earlier versions)."""
     path = run_directory / HASHES_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Hashes)
+        return foreign.read(path, Hashes)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
-        raise LuthierError("Unreadable hashes", f"{path} is damaged: {error}.", "The run's files can no longer be vouched for.") from error
+    except Damaged as error:
+        raise LuthierError(
+            "Unreadable hashes", f"{path} is damaged: {error.reason}.", "The run's files can no longer be vouched for."
+        ) from error
 
 
 def changes(recorded: Hashes, base_directory: Path, result: Path) -> dict[str, list[str]]:
@@ -107,7 +110,7 @@ def template_text(directory: Path) -> str:
         return own.read_text(encoding="utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
         if (directory / name).is_file():
-            template = json.loads((directory / name).read_text(encoding="utf-8")).get("chat_template")
+            template = foreign_json.read_object(directory / name, lenient=True).get("chat_template")
             if template:
                 return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
     return ""

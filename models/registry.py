@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.foreign_json import Damaged
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
+from jobs.os_errors import in_words
 from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
+from models.description import card_damage, read_card
 from models.weights import tensor_shapes
 
 _BUILTIN_WORKER = "models.builtin_worker"
 MERGED_FOLDER = "merged"  # of a run: where its merged model is put unless told otherwise
 MODEL_FOLDER = "model"  # of a run that trained every weight: what it left
 
+_NUMBERS = (
+    "max_position_embeddings",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "vocab_size",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+)
+_CONFIG: dict[str, Any] = {
+    **dict.fromkeys(_NUMBERS, float | None),
+    "intermediate_size": float | list[float] | None,
+    "architectures": list[str] | None,
+    "model_type": str | None,
+    "text_config": dict[str, Any] | None,
+    "quantization_config": dict[str, Any] | None,
+    "eos_token_id": int | list[int] | None,
+}
+"""The types of what is asked of a model's config."""
+
 
 @dataclass(frozen=True)
 class Model:
-    """A base model. `parameters` counts weights, `bytes` is its size on disk, `context_length` is in tokens; None where unknown."""
+    """A base model. `parameters` counts weights, `bytes` is its size on disk, `context_length` is in tokens; None where unknown. `damage`
+    says what of its files cannot be read; where that is not only its card, it is not ready."""
 
     name: str
     path: Path
@@ -33,6 +60,7 @@ class Model:
     bytes: int
     context_length: int | None
     note: str
+    damage: str = ""
 
 
 def list_models() -> list[Model]:
@@ -84,22 +112,29 @@ def is_model_directory(directory: Path) -> bool:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """config.json of a model. LuthierError if it is missing or no JSON object."""
+    """config.json of a model. LuthierError if it is missing, no JSON object, or says something of another type than it should."""
     path = directory / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = foreign_json.read_object(path, lenient=True)
+        _check_config(config, path)
     except FileNotFoundError:
         raise LuthierError("Not a model", f"{directory} has no config.json.", "Give the folder that holds config.json.") from None
-    except ValueError as error:
-        raise LuthierError("Unreadable model", f"{path} is no JSON: {error}.", "Copy the model again.") from error
-    if not isinstance(config, dict):
-        raise LuthierError("Unreadable model", f"{path} holds no JSON object.", "Copy the model again.")
+    except Damaged as error:
+        raise LuthierError("Unreadable model", error.message, "Copy the model again.") from error
     return config
+
+
+def _check_config(config: dict[str, Any], where: object) -> None:
+    """Damaged if what Luthier asks a config for has another type. Numbers may be missing, or null."""
+    foreign_json.check(config, _CONFIG, where)
+    text = config.get("text_config")
+    if text is not None:
+        _check_config(text, f"{where}, text_config")
 
 
 def context_length(config: dict[str, Any]) -> int | None:
     """The longest sequence in tokens that the config allows."""
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config
     value = text.get("max_position_embeddings")
     return int(value) if value else None
 
@@ -109,11 +144,12 @@ def describe(name: str, directory: Path) -> Model:
     try:
         config = read_config(directory)
         parameters = sum(math.prod(shape) for path in directory.glob("*.safetensors") for shape in tensor_shapes(path).values())
-    except LuthierError as error:
-        return Model(name, directory, False, "?", None, _size(directory), None, f"unreadable: {error}")
-    architecture = str((config.get("architectures") or [config.get("model_type", "?")])[0])
-    note = str(json.loads((directory / "card.json").read_text()).get("title", "")) if (directory / "card.json").is_file() else ""
-    return Model(name, directory, True, architecture, parameters, _size(directory), context_length(config), note)
+    except (LuthierError, OSError) as error:
+        reason = error.message if isinstance(error, LuthierError) else in_words(error).message
+        return Model(name, directory, False, "?", None, _size(directory), None, "", f"damaged: {reason}")
+    architecture = (config.get("architectures") or [config.get("model_type") or "?"])[0]
+    note = read_card(directory).title
+    return Model(name, directory, True, architecture, parameters, _size(directory), context_length(config), note, card_damage(directory))
 
 
 def prepare_builtin() -> Job | None:
@@ -132,7 +168,10 @@ def _unprepared_builtin() -> Model:
 
 
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    try:
+        return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    except OSError:
+        return 0
 
 
 def valid_name(name: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from jobs import foreign_json
 
 _FILE, _SETTINGS = "chat_template.jinja", "tokenizer_config.json"
 
@@ -15,7 +16,7 @@ def stored_template(directory: Path) -> str | None:
     except OSError:
         pass
     try:
-        found = json.loads((directory / _SETTINGS).read_text(encoding="utf-8")).get("chat_template")
+        found = foreign_json.read_object(directory / _SETTINGS, lenient=True).get("chat_template")
     except (OSError, ValueError, AttributeError):
         return None
     if isinstance(found, list):

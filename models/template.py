@@ -6,13 +6,14 @@ that loop over parts. What is rendered here is rendered the same way, so that tr
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.foreign_json import Damaged
 from models.bounds import bounded, check_length
 
 if TYPE_CHECKING:
@@ -72,10 +73,9 @@ def _json_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LuthierError("Broken model file", f"{path}: {error}.", "Download the model again.") from None
-    return value if isinstance(value, dict) else {}
+        return foreign_json.read_object(path, lenient=True)
+    except Damaged as error:
+        raise LuthierError("Broken model file", error.message, "Download the model again.") from None
 
 
 class Template:
@@ -163,7 +163,7 @@ def _served_call(call: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments") or {}
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
-        except ValueError as error:
-            raise TemplateRefusal(f"the arguments of the call to {function.get('name')} are not JSON: {error}") from None
+            arguments = foreign_json.decode(arguments, f"the arguments of the call to {function.get('name')}", lenient=True)
+        except Damaged as error:
+            raise TemplateRefusal(f"{error.where} are not JSON: {error.reason}") from None
     return {**call, "function": {**function, "arguments": arguments}}

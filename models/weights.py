@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.foreign_json import Damaged
 
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 _BITS = {
@@ -53,7 +54,11 @@ class TensorEntry:
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
     """Names and shapes of a safetensors file's tensors, from its header alone. LuthierError if it is none."""
     try:
-        return {name: entry["shape"] for name, entry in _header(path)[0].items() if name != "__metadata__"}
+        shapes = {name: entry["shape"] for name, entry in _header(path)[0].items() if name != "__metadata__"}
+        odd = next((name for name, shape in shapes.items() if not foreign_json.fits(shape, list[int])), None)
+        if odd is not None:
+            raise ValueError(f"the shape of {odd} is no list of integers")
+        return shapes
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise _unreadable(path, str(error)) from error
 
@@ -103,9 +108,9 @@ def weight_files(directory: Path) -> list[Path]:
         return [single]
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LuthierError("Unreadable weights", f"{index} is damaged: {error!r}.", "Copy the model again.") from error
+            names = indexed_files(foreign_json.read_bytes(index), index)
+        except (OSError, Damaged) as error:
+            raise LuthierError("Unreadable weights", f"{error}", "Copy the model again.") from error
         missing = [name for name in names if not (directory / name).is_file()]
         if missing:
             raise LuthierError(
@@ -123,13 +128,20 @@ def weight_files(directory: Path) -> list[Path]:
     raise LuthierError("No weights", f"{directory} has {what}.", "Give the folder that save_pretrained wrote.")
 
 
+def indexed_files(index: bytes | str, where: object) -> list[str]:
+    """The files that the index of a model in several files names. Damaged if it is none."""
+    values = foreign_json.decode_object(index, where, lenient=True)
+    foreign_json.check({"weight_map": None, **values}, {"weight_map": dict[str, str]}, where)
+    return sorted(set(values["weight_map"].values()))
+
+
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """The parsed header, and where the data begins."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > _LONGEST_HEADER:
             raise ValueError("no header")
-        return json.loads(file.read(length)), 8 + length
+        return foreign_json.decode_object(file.read(length), path), 8 + length
 
 
 def _unreadable(path: Path, reason: str) -> LuthierError:

@@ -5,7 +5,6 @@ By hand over httpx, which loads at first use: the `openai` package takes 0.9 s t
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -15,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ async def list_cards(endpoint: Endpoint, seconds: float = 30.0) -> list[ModelCar
     """Every model of the endpoint with where it came from."""
     body = await _call(endpoint, "GET", f"{endpoint.prefix}/models", None, seconds)
     with _readable(endpoint, body):
-        return [
-            ModelCard(str(card["id"]), card.get("root") or "", card.get("parent"), card.get("max_model_len"))
-            for card in json.loads(body)["data"]
-        ]
+        cards = _object(body)["data"]
+        for card in cards:
+            foreign_json.check(card, {"id": str, "root": str | None, "parent": str | None, "max_model_len": int | None}, "a model")
+        return [ModelCard(card["id"], card.get("root") or "", card.get("parent"), card.get("max_model_len")) for card in cards]
 
 
 async def list_models(endpoint: Endpoint) -> list[str]:
@@ -127,7 +127,7 @@ async def server_id(endpoint: Endpoint, seconds: float = 5.0) -> str:
     """Which server of Luthier's answers there (the id of its job), by the control key."""
     body = await _call(endpoint, "GET", "/luthier/server", None, seconds)
     with _readable(endpoint, body):
-        return str(json.loads(body)["id"])
+        return str(_object(body)["id"])
 
 
 async def load_adapter(endpoint: Endpoint, name: str, path: Path) -> None:
@@ -154,7 +154,7 @@ async def wake_up(endpoint: Endpoint, seconds: float) -> None:
 async def _expect_sleeping(endpoint: Endpoint, expected: bool) -> None:
     body = await _call(endpoint, "GET", "/is_sleeping", None, 30.0)
     with _readable(endpoint, body):
-        sleeping = bool(json.loads(body)["is_sleeping"])
+        sleeping = bool(_object(body)["is_sleeping"])
     if sleeping != expected:
         message = f"vLLM says that it {'sleeps' if sleeping else 'is awake'} all the same."
         raise LuthierError("vLLM does not sleep" if expected else "vLLM does not wake up", message, "Its log tells more.")
@@ -164,8 +164,7 @@ async def post(endpoint: Endpoint, path: str, body: dict[str, Any], seconds: flo
     """The JSON object that a route answers to a JSON object."""
     answer = await _call(endpoint, "POST", path, body, seconds)
     with _readable(endpoint, answer):
-        value = json.loads(answer)
-        return {**value}
+        return _object(answer)
 
 
 async def server_state(endpoint: Endpoint, seconds: float = 5.0) -> dict[str, Any]:
@@ -173,8 +172,7 @@ async def server_state(endpoint: Endpoint, seconds: float = 5.0) -> dict[str, An
     sleeps, or empty), `wanted` (somebody has asked since), `quiet_seconds` since the last answer."""
     body = await _call(endpoint, "GET", "/luthier/server", None, seconds)
     with _readable(endpoint, body):
-        value = json.loads(body)
-        return {**value}
+        return _object(body)
 
 
 async def metrics_text(endpoint: Endpoint, seconds: float = 5.0) -> str:
@@ -240,7 +238,7 @@ async def prompt_log_probabilities(endpoint: Endpoint, model: str, token_ids: li
     body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
     answer = await _call(endpoint, "POST", f"{endpoint.prefix}/completions", body, _READ_SECONDS)
     with _readable(endpoint, answer):
-        entries = json.loads(answer)["choices"][0]["prompt_logprobs"]
+        entries = _object(answer)["choices"][0]["prompt_logprobs"]
         return [
             None if entry is None else (str(entry[str(token)]["decoded_token"]), float(entry[str(token)]["logprob"]))
             for token, entry in zip(token_ids, entries, strict=True)
@@ -251,7 +249,7 @@ async def tokenize(endpoint: Endpoint, request: dict[str, Any]) -> list[int]:
     """The ids of vLLM's own tokenising of `messages` (with the generation prompt) or of a `prompt`."""
     answer = await _call(endpoint, "POST", "/tokenize", request, 60.0)
     with _readable(endpoint, answer):
-        return [int(token) for token in json.loads(answer)["tokens"]]
+        return [int(token) for token in _object(answer)["tokens"]]
 
 
 _LONE = re.compile("[\ud800-\udfff]")
@@ -293,11 +291,15 @@ def _readable(endpoint: Endpoint, body: bytes) -> Iterator[None]:
     """What is no answer of such a server becomes a LuthierError: anything may listen on a port."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         start = body[:200].decode(errors="replace")
         raise LuthierError(
             "Not a server of models", f"{endpoint.base_url} answers {start!r}.", "Another program may listen there."
         ) from error
+
+
+def _object(body: bytes | str) -> dict[str, Any]:
+    return foreign_json.decode_object(body, "the answer", lenient=True)
 
 
 async def _call(endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> bytes:
@@ -358,7 +360,7 @@ async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator
             if data == b"[DONE]":
                 return
             with _readable(endpoint, data):
-                chunk = json.loads(data)
+                chunk = _object(data)
                 status = _status(chunk.get("error"))
                 event = _read_event(chunk)
             if status != 200:
@@ -398,10 +400,10 @@ def _refused(endpoint: Endpoint, status: int, body: bytes) -> LuthierError:
     if endpoint.key:
         text = text.replace(endpoint.key, "[key]")
     try:
-        error = json.loads(text)["error"]
+        error = _object(text)["error"]
         reason = str(error["message"] if isinstance(error, dict) else error)
         code = error.get("code") if isinstance(error, dict) else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError):
         reason, code = text.strip()[:500] or f"HTTP status {status}, and nothing more.", None
     limit = _LIMIT.search(reason)
     if status == 400 and limit is not None:

@@ -6,6 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from jobs import foreign_json
+from jobs.foreign_json import Damaged
+
 _SETS = ("target_modules", "modules_to_save", "exclude_modules")
 """What PEFT holds as sets: earlier versions saved them in any order."""
 
@@ -22,7 +25,7 @@ def _config(path: Path) -> bytes:
     """The config in one order; as it is where it is not one."""
     written = path.read_bytes()
     try:
-        config = json.loads(written)
+        config = foreign_json.decode_object(written, path, lenient=True)
         return json.dumps({**config, **{name: sorted(config[name]) for name in _SETS if isinstance(config.get(name), list)}}).encode()
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (Damaged, TypeError):
         return written

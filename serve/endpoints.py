@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.home import home
+from jobs.os_errors import in_words
 from serve.client import Endpoint
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -134,7 +135,9 @@ def _config() -> dict[str, Any]:
         return tomllib.loads(_path().read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise in_words(error) from error
+    except (ValueError, RecursionError) as error:
         raise LuthierError("Unreadable settings", f"{_path()}: {error}.", "Repair the file, or delete it.") from error
 
 

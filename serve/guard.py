@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from jobs import foreign_json
 from serve.loaded import Pins
 from serve.rest import RETRY_SECONDS, SLEEP_PATH, Rest
 from serve.traffic import GENERATING, Application, Message, Receive, Scope, Send, Traffic
@@ -251,8 +252,8 @@ async def _order_in(receive: Receive) -> dict[str, Any]:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
     try:
-        return {**json.loads(body)}
-    except (ValueError, TypeError):
+        return foreign_json.decode_object(body, "an order")
+    except foreign_json.Damaged:
         return {}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
 from jobs.spec import JOB_ID
+from models import foreign
 from serve.guard import CLIENT_KEY_VARIABLE, CONTROL_KEY_VARIABLE, MOST_PINS_VARIABLE, ORIGINS_VARIABLE, SERVER_ID_VARIABLE
 from serve.keys import client_key, control_key
 from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE
@@ -104,11 +105,7 @@ class ServerPlan:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ServerPlan:
-        known = {key: value for key, value in values.items() if key != "warning"}
-        adapters = [ServedAdapter(adapter["name"], Path(adapter["path"]), adapter["run"]) for adapter in values["adapters"]]
-        template = values.get("chat_template")
-        paths = {"base": Path(values["base"]), "chat_template": None if template is None else Path(template)}
-        return cls(**{**known, **paths, "adapters": adapters})
+        return foreign.convert(values, cls, "the server's settings")
 
 
 def is_loopback(host: str) -> bool:

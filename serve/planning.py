@@ -6,12 +6,14 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
+from jobs.foreign_json import Damaged
 from jobs.gpus import Gpu, gpus
 from jobs.home import home
 from jobs.job import Job, all_jobs
@@ -164,7 +166,12 @@ def check_names(names: list[str], taken: set[str]) -> None:
 def living_servers() -> list[tuple[Job, ServerPlan]]:
     """The servers that run, start or wait for their turn."""
     living = (Queued, Starting, Running, Asleep)
-    return [(job, ServerPlan.from_json(job.spec.settings)) for job in all_jobs("server") if isinstance(job.state(), living)]
+    found = []
+    for job in all_jobs("server"):
+        if isinstance(job.state(), living):
+            with suppress(Damaged):  # made by hand: it says so itself when it starts
+                found.append((job, ServerPlan.from_json(job.spec.settings)))
+    return found
 
 
 def default_device() -> Device:

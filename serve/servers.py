@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
 from jobs.job import Job, all_jobs
 from jobs.state import Asleep, Running
 from jobs.uses import SERVED
+from models import foreign
 from serve.client import Endpoint
 from serve.keys import client_key, control_key
 from serve.plan import ServerPlan
@@ -31,6 +35,15 @@ class ServedModel:
     pinned: bool = False
     missing: bool = False
     changed: bool = False
+
+
+class _Told(msgspec.Struct):
+    """`server.json`, as a server's worker writes it."""
+
+    host: str
+    port: int
+    models: list[ServedModel]
+    contents: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -79,8 +92,13 @@ def base_url(host: str, port: int) -> str:
 
 def running_servers() -> list[Server]:
     """The servers that answer, newest first; those that sleep, too: they wake, or say why not now."""
-    servers = (_read(job) for job in all_jobs("server") if isinstance(job.state(), Running | Asleep))
-    return [server for server in servers if server is not None]
+    found = []
+    for job in all_jobs("server"):
+        if isinstance(job.state(), Running | Asleep):
+            with suppress(Damaged):  # `luthier runs --all` shows it: nobody can talk to it without its server.json
+                server = _read(job)
+                found += [server] if server is not None else []
+    return found
 
 
 def current_server() -> Server:
@@ -99,8 +117,7 @@ def write_server(directory: Path, plan: ServerPlan, models: list[ServedModel], c
 
 def _read(job: Job) -> Server | None:
     try:
-        values: dict[str, Any] = json.loads((job.directory / SERVED).read_text(encoding="utf-8"))
+        told = foreign.read(job.directory / SERVED, _Told)
     except FileNotFoundError:  # it began to run this instant
         return None
-    models = [ServedModel(**{**model, "path": Path(model["path"])}) for model in values["models"]]
-    return Server(job, values["host"], values["port"], models, values.get("contents", {}))
+    return Server(job, told.host, told.port, told.models, told.contents)

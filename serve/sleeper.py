@@ -44,7 +44,7 @@ class Sleeper:
         self._context = context
         self._endpoint = endpoint
         self._job = context.job
-        self._slots: list[str] = next((event["slots"] for event in self._job.events() if event["kind"] == "started"), [])
+        self._slots: list[str] = next((event.get("slots", []) for event in self._job.events() if event["kind"] == "started"), [])
         self._wakes: Resting | None = None  # while it is asleep
         self._said: dict[str, str] = {}
         self._told: tuple[str, bool] = ("", False)

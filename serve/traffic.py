@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from serve.answerable import changes, refusal
 from serve.loaded import lost_folder
 from serve.usage import COUNTED, Tally, Unasked, asking, fingerprint_of, leaves_it_to_clients, tells_each_piece, with_values
@@ -57,11 +58,11 @@ class Passage:
     def read(self, body: bytes) -> None:
         """Take from the request what may be told of it."""
         try:
-            self.body = json.loads(body)
+            self.body = foreign_json.decode_object(body, "a request", lenient=True)
             self.model, self.stream = str(self.body.get("model") or "")[:_LONGEST_NAME], bool(self.body.get("stream"))
             answers = self.body.get("n")
             self.tokens.answers_a_prompt = answers if isinstance(answers, int) and answers > 0 else 1
-        except (ValueError, AttributeError, RecursionError):
+        except foreign_json.Damaged:
             self.body = None
 
     @property

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.decoding import decoders
+
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "numpy", "vllm", "openai", "httpx")
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(f"tui.commands.{path.stem}" for path in (ROOT / "tui" / "commands").glob("[a-z]*.py"))
@@ -29,3 +31,18 @@ def test_the_command_does_not_run_files_of_the_folder_it_is_called_in(tmp_path: 
     environment = {**os.environ, "LUTHIER_HOME": str(tmp_path / "home")}
     answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert (answer.returncode, answer.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("import json\njson.loads(text)", True),
+        ("from json import loads", True),
+        ("import msgspec\nread = msgspec.json.Decoder(int).decode", True),
+        ("import json\njson.dumps(1)", False),
+        ("from jobs import foreign_json\nforeign_json.read(path)", False),
+    ],
+)
+def test_decoding_apart_from_the_one_reader_is_seen(line: str, found: bool, tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(line)
+    assert bool(list(decoders(tmp_path / "x.py"))) == found

@@ -8,7 +8,6 @@ can be served, with the optimizer, the schedule, the random states and `luthier.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from jobs import foreign_json
 from jobs.files import flush, write_json
 
 COMPLETE = "COMPLETE"
@@ -43,15 +43,14 @@ class Checkpoint:
     @cached_property
     def memory(self) -> dict[str, Any]:
         """`luthier.json`: `total` steps, `batch` (trainer.repair.Batch), `evaluation_due`, and the callbacks' states by name."""
-        memory = json.loads((self.path / MEMORY_FILE).read_text(encoding="utf-8"))
-        return dict(memory)
+        return foreign_json.read_object(self.path / MEMORY_FILE, lenient=True)
 
     def intact(self) -> bool:
         """Whether every file is there as it was saved. Reads all of it."""
         try:
-            files = json.loads((self.path / COMPLETE).read_text(encoding="utf-8"))["files"]
+            files = foreign_json.read_object(self.path / COMPLETE)["files"]
             return bool(files) and all(_size_and_hash(self.path / name) == [size, hashed] for name, (size, hashed) in files.items())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
 

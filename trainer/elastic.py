@@ -7,7 +7,6 @@ newest checkpoint or not at all. A stop is a file that the ranks look at after e
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import elastic_launch
 from torch.distributed.run import config_from_args, parse_args
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
 from trainer import placement, rank, repair
@@ -99,7 +99,7 @@ def _repaired(context: WorkerContext, plan: Plan, error: ChildFailedError, told:
 
 def _told(folder: Path) -> list[dict[str, Any]]:
     """What ranks have left of their reasons, in the order of their numbers."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("failure-*.json")]
+    found = [foreign_json.read_object(path, lenient=True) for path in folder.glob("failure-*.json")]
     return sorted(found, key=lambda one: int(one["rank"]))
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from models.merge.embeddings import is_input, is_output
 from models.registry import read_config
@@ -107,7 +107,7 @@ def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
     if not recipe.tokens.wanted:
         return []
     try:
-        stored = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+        stored = foreign_json.read_object(directory / "tokenizer.json", lenient=True)
         known = {*stored["model"]["vocab"], *(token["content"] for token in stored.get("added_tokens", []))}
     except (OSError, ValueError, KeyError, TypeError):  # another kind of tokenizer, which the worker reads
         known = set()

@@ -182,6 +182,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LuthierError("The recipe is no TOML", f"{where}: {error}.", "Strings need quotes; a section begins with [train].") from None
+    except RecursionError:
+        raise LuthierError("The recipe is no TOML", f"{where}: it is nested too deeply.", "A recipe has sections and values.") from None
 
 
 def decode(values: dict[str, Any], where: str) -> Recipe:

@@ -6,21 +6,23 @@ tokens divided by their number, however they are split. Then gradient checkpoint
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
 from jobs.gpus import gpus
 from jobs.home import home
 from jobs.locks import Lock
 from jobs.worker import WorkerContext
+from models import foreign
 
 REPAIRS_FILE = "repairs.json"
 # What the libraries say: CUDA's allocator, the CUDA driver, cuBLAS, torch's allocator on the CPU.
@@ -88,6 +90,17 @@ def device_name() -> str:
     return f"cpu, {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB"
 
 
+@dataclass(frozen=True)
+class _Repair:
+    """What `repairs.json` says of one run: `ran_out` was too much for its shape, `batch` came next. `t` is in unix seconds."""
+
+    shape: Shape
+    ran_out: Batch
+    batch: Batch
+    run: str
+    t: float
+
+
 def tell(context: WorkerContext, step: int, reason: str, before: Batch, after: Batch) -> None:
     """The event of a repair."""
     what = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
@@ -97,27 +110,27 @@ def tell(context: WorkerContext, step: int, reason: str, before: Batch, after: B
 def remember(shape: Shape, ran_out: Batch, batch: Batch, run: str) -> None:
     """Write down that `ran_out` was too much for this shape and `batch` comes next. A smaller one of the same shape takes its place."""
     with _locked():
-        others = [entry for entry in _entries() if entry["shape"] != asdict(shape)]
-        entry = {"shape": asdict(shape), "ran_out": asdict(ran_out), "batch": asdict(batch), "run": run, "t": round(time.time())}
-        write_json(home() / REPAIRS_FILE, [*others, entry])
+        others = [entry for entry in _entries() if entry.shape != shape]
+        entry = _Repair(shape, ran_out, batch, run, round(time.time()))
+        write_json(home() / REPAIRS_FILE, [asdict(one) for one in (*others, entry)])
 
 
 def recall(shape: Shape, batch: Batch) -> tuple[Batch, str]:
     """The batch that the memory of earlier runs allows, and why in words ("" if nothing speaks against the one asked for)."""
     why = ""
     for entry in _entries():
-        known = Shape(**entry["shape"])
+        known = entry.shape
         same = (known.model, known.engine, known.device) == (shape.model, shape.engine, shape.device)
         if not same or known.max_length > shape.max_length or known.rank > shape.rank:
             continue
-        fits, ran_out = Batch(**entry["batch"]), Batch(**entry["ran_out"])
+        fits = entry.batch
         size = largest_divisor(batch.micro_batch * batch.accumulation, min(batch.micro_batch, fits.micro_batch))
         checkpointing = batch.gradient_checkpointing if fits.gradient_checkpointing == "none" else fits.gradient_checkpointing
         if (size, checkpointing) == (batch.micro_batch, batch.gradient_checkpointing):
             continue
         batch = Batch(size, batch.micro_batch * batch.accumulation // size, checkpointing)
         also = "" if fits.gradient_checkpointing == "none" else " and gradient checkpointing"
-        why = f"micro-batch {size}{also}, because run {entry['run']} ran out of memory at {ran_out.micro_batch}"
+        why = f"micro-batch {size}{also}, because run {entry.run} ran out of memory at {entry.ran_out.micro_batch}"
     return batch, why
 
 
@@ -148,12 +161,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _entries() -> list[dict[str, Any]]:
+def _entries() -> list[_Repair]:
+    """Those that can be read, each for itself."""
     try:
-        entries = json.loads((home() / REPAIRS_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        entries = foreign_json.read(home() / REPAIRS_FILE)
+    except (FileNotFoundError, Damaged):
         return []
-    return [entry for entry in entries if isinstance(entry, dict)]
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        with suppress(Damaged):
+            found.append(foreign.convert(entry, _Repair, REPAIRS_FILE))
+    return found
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.files import flush_folder, write_json
 from jobs.job import Job
 from models.registry import MODEL_FOLDER
@@ -61,8 +61,8 @@ def _origin(run: Job, plan: Plan, checkpoint: Checkpoint, which: str) -> dict[st
 
 def _write_config(base: Path, trained: Path, folder: Path) -> None:
     """The base's config; new tokens have made the vocabulary larger."""
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    now = json.loads((trained / "config.json").read_text(encoding="utf-8"))
+    config = foreign_json.read_object(base / "config.json", lenient=True)
+    now = foreign_json.read_object(trained / "config.json", lenient=True)
     for place, other in ((config, now), (config.get("text_config"), now.get("text_config"))):
         if isinstance(place, dict) and isinstance(other, dict) and "vocab_size" in place and "vocab_size" in other:
             place["vocab_size"] = other["vocab_size"]

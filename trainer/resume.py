@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.gpus import gpus
@@ -39,6 +40,9 @@ _PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "b
 _MODEL_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
 _WHOLE = 64 << 20  # bytes: files up to this size are hashed whole
 _BLOCK, _BLOCKS = 256 << 10, 64
+
+
+_PARTS = {**dict.fromkeys(("recipe", "data", "samples", "model", "versions"), dict[str, Any]), "template": str, "devices": list[str]}
 
 
 class Changed(LuthierError):
@@ -81,7 +85,9 @@ def write(run: Path, found: dict[str, Any]) -> None:
 
 
 def recorded(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / FINGERPRINT_FILE).read_text(encoding="utf-8")))
+    found = foreign_json.read_object(run / FINGERPRINT_FILE)
+    foreign_json.check({**dict.fromkeys(_PARTS), **found}, _PARTS, run / FINGERPRINT_FILE)
+    return found
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -140,7 +146,7 @@ def order(run: Path, *, forced: bool) -> None:
 
 def is_forced(run: Path) -> bool:
     path = run / ORDER_FILE
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["forced"])
+    return path.is_file() and foreign_json.read_object(path).get("forced") is True
 
 
 def _source_files(source: str) -> list[Path]:
@@ -181,7 +187,7 @@ def _template(model_directory: Path) -> str:
     config = model_directory / "tokenizer_config.json"
     if config.is_file():
         try:
-            whole.update(json.dumps(json.loads(config.read_text(encoding="utf-8")).get("chat_template")).encode())
+            whole.update(json.dumps(foreign_json.read_object(config, lenient=True).get("chat_template")).encode())
         except (ValueError, AttributeError):
             whole.update(config.read_bytes())
     return whole.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import re
@@ -153,13 +154,13 @@ def _check(axes: dict[str, list[Any]], where: str) -> None:
 
 def _with(values: Any, places: list[tuple[str | int, ...]], chosen: tuple[Any, ...]) -> Any:
     """A copy of a recipe's values with one value at each of the places."""
-    copy = msgspec.json.decode(msgspec.json.encode(values))
+    whole = copy.deepcopy(values)
     for place, value in zip(places, chosen, strict=True):
-        inner = copy
+        inner = whole
         for part in place[:-1]:
             inner = inner[part]
         inner[place[-1]] = value
-    return copy
+    return whole
 
 
 def _named(name: str, members: list[Member]) -> list[Member]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from datasets import Dataset
 
 from jobs.errors import LuthierError
+from models import foreign
 from models.samples import UNTRAINED
 from trainer import ranks
 
@@ -92,13 +93,11 @@ def _unknown_token(rows: list[_Line], vocabulary: Vocabulary) -> LuthierError:
 
 
 def _chunks(path: Path) -> Iterator[list[_Line]]:
-    decoder = msgspec.json.Decoder(_Line)
     rows: list[_Line] = []
-    with path.open("rb") as file:
-        for line in file:
-            rows.append(decoder.decode(line))
-            if len(rows) == _ROWS:
-                yield rows
-                rows = []
+    for line in foreign.Decoder(_Line).lines(path):
+        rows.append(line)
+        if len(rows) == _ROWS:
+            yield rows
+            rows = []
     if rows:
         yield rows

@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from jobs import foreign_json
 from models.merge.companions import INDEX
 from models.weights import tensor_entries, weight_files
 
@@ -25,5 +26,5 @@ def write_weights(trained: Path, base: Path, folder: Path) -> None:
         size += sum(tensor.nbytes for tensor in tensors.values())
         save_file(tensors, folder / path.name, metadata={"format": "pt"})
     if (trained / INDEX).is_file():
-        where = json.loads((trained / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        where = foreign_json.read_object(trained / INDEX)["weight_map"]
         (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=2), encoding="utf-8")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs import foreign_json
 from jobs.worker import WorkerContext, run_worker
 from models import provenance
 from models.registry import resolve
@@ -171,7 +171,7 @@ def _prepared(
     folder = context.directory / "data"
     train, heldout, ledger, summary = (folder / name for name in (TRAIN_FILE, HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE))
     if going_on and all(path.is_file() for path in (train, heldout, ledger, summary)):
-        return Prepared(train, heldout, ledger, json.loads(summary.read_text(encoding="utf-8")), cached=True)
+        return Prepared(train, heldout, ledger, foreign_json.read_object(summary), cached=True)
     return prepare(recipe.data_settings, tokenizer, report, folder, _DataProgress(context), context.stopping.is_set)
 
 

@@ -90,6 +90,7 @@ ACTIONS: list[Action] = [
     Action("runs.chat", "chat", "Talk to the tuned model beside its base: its server is started or found, and loads it.", "a", footer=True),
     Action("runs.delete", "delete", "Delete the job's folder with everything in it; what waits leaves the queue. Asks first.", "d,delete"),
     Action("runs.mark", "mark", "Mark up to four runs, or take the mark back. Enter draws marked runs over each other.", "space"),
+    Action("runs.copy", "copy path", "Copy the path of a folder that is damaged, to look at it there.", "c", footer=True),
     Action("runs.filter", "filter", "Show only the jobs whose name, kind or state has the text.", "slash", footer=True),
     Action("run.stop", "stop", "Stop this run. Asks first, and says what is kept.", "s", footer=True),
     Action("run.resume", "resume", "Have it go on from its last checkpoint, exactly, or say why not.", "R", footer=True),

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import App
 from textual.binding import BindingType
 from textual.dom import DOMNode
+from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
-from jobs.job import Job, find
+from jobs.job import DamagedJob, Job, damaged_jobs, find
 from tui import actions, joblist, themes
 from tui.actions import Action
 from tui.glyphs import use_ascii
@@ -91,6 +92,7 @@ class LuthierApp(App[None], inherit_bindings=False):
         self.start_screen = start_screen
         self._chat_with = chat_with
         self.notices = Notices(self)
+        self.damaged: list[DamagedJob] = []
         self._told_failure = ""
         self._asked: set[str] = set()
         self.set_class(ascii_only, "-ascii")
@@ -136,13 +138,14 @@ class LuthierApp(App[None], inherit_bindings=False):
         known = {row.id: row for row in self.rows or []}
 
         def read() -> None:
-            self.post_message(JobsRead(joblist.read_rows(known)))
+            self.post_message(JobsRead(joblist.read_rows(known), damaged_jobs()))
 
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
     def on_jobs_read(self, message: JobsRead) -> None:
         if not self.screen_stack:  # the app is closing
             return
+        self.damaged = message.damaged
         self.rows = message.rows
         self.notices.jobs_read(message.rows)
         self._ask_about_servers(message.rows)
@@ -163,6 +166,13 @@ class LuthierApp(App[None], inherit_bindings=False):
         self.notices.end()
 
     # Failures
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """What a key or a click could not do is told, and the app goes on. Textual has no public way."""
+        try:
+            await super()._dispatch_message(message)
+        except (LuthierError, OSError) as error:
+            self.show_failure(error)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """The reading of the jobs failed. It is tried every two seconds, but the same failure is told once."""

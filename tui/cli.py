@@ -6,12 +6,16 @@ Exit status: 0 done, 1 it could not be done (the reason is on stderr), 2 wrong u
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import signal
 import sys
+from typing import NoReturn
 
 import click
 
 from jobs.errors import LuthierError
+from jobs.os_errors import in_words, unencodable
 
 # Command -> where it is defined: a module is imported only when its command is called.
 _COMMANDS = {
@@ -62,6 +66,8 @@ class LazyGroup(click.Group):
 def luthier(context: click.Context) -> None:
     """Fine-tune chat models, serve them, and compare base and tuned side by side. Without a command: the app."""
     if context.invoked_subcommand is None:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
+            raise click.ClickException("The app needs a terminal; commands: luthier --help")
         from tui.app import LuthierApp
 
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup Textual would spin without its terminal
@@ -69,11 +75,16 @@ def luthier(context: click.Context) -> None:
 
 
 def main() -> None:
+    """The one place where an error becomes words and an exit status."""
+    for stream in (sys.stdout, sys.stderr):  # names of bytes that are no text are shown escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         luthier.main(standalone_mode=False)
+        sys.stdout.flush()  # a disk that is full is told now, not after Python's farewell
     except LuthierError as error:
         _say(error.title, error.message, error.hint)
-        sys.exit(1)
+        _leave(1)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -83,6 +94,23 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        refusal = in_words(error)
+        _say(refusal.title, refusal.message, refusal.hint)
+        _leave(1)
+    except UnicodeEncodeError as error:
+        refusal = unencodable(error)
+        _say(refusal.title, refusal.message, refusal.hint)
+        _leave(1)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit. What stdout could not take is given up: Python would try again and end with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(status)
 
 
 def _say(title: str, message: str, hint: str) -> None:

@@ -17,7 +17,7 @@ def read() -> dict[str, Any]:
 
     try:
         return tomllib.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.job import Job
 from tui import figures
 from tui.run_record import RunRecord
@@ -78,7 +79,7 @@ def _recipe(directory: Path) -> dict[str, Any]:
 def _fingerprint(directory: Path) -> list[tuple[str, dict[str, Any]]]:
     """What the worker wrote down before it trained, so that a resume can be held against it (trainer.resume)."""
     try:
-        read = json.loads((directory / "fingerprint.json").read_text(encoding="utf-8"))
+        read = foreign_json.read_object(directory / "fingerprint.json")
         return [
             ("data", {Path(path).name: _identity(identity) for path, identity in {**read["data"], **read["samples"]}.items()}),
             ("base model", {name: _identity(identity) for name, identity in read["model"].items()}),

@@ -1,4 +1,4 @@
-"""What becomes of an error that nobody foresaw: a file with the details, and words for a person."""
+"""What becomes of an error that nobody has put into words: the system's refusals are, others have their details in a file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import traceback
 
 from jobs.errors import LuthierError
 from jobs.home import home
+from jobs.os_errors import in_words, unencodable
 
 
 def readable(error: BaseException) -> LuthierError:
-    """An unexpected error as one that can be read. Its traceback goes to the home's crash.log."""
+    """An error as one that can be read. The traceback of an unexpected one goes to the home's crash.log."""
+    if isinstance(error, UnicodeEncodeError):
+        return unencodable(error)
+    if isinstance(error, OSError):
+        return in_words(error)
     path = home() / "crash.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

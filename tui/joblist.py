@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from jobs.errors import LuthierError
 from jobs.events import Event
 from jobs.job import Job, all_jobs
 from jobs.state import Alive, Asleep, Done, Lost, Queued, Running, Starting, State, Stopped, Stopping, word
@@ -72,7 +73,7 @@ def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
             continue
         try:
             rows.append(read_row(job))
-        except FileNotFoundError:  # it was removed while we looked
+        except (LuthierError, OSError):  # it was removed or damaged while we looked
             continue
     return _in_order(rows)
 
@@ -94,7 +95,7 @@ def read_row(job: Job) -> JobRow:
     state, events = job.look()
     steps = [event for event in events if event["kind"] == "step"]
     last: Event = steps[-1] if steps else {}
-    step, total = int(last.get("step", 0)), int(last.get("total", 0))
+    step, total = last.get("step", 0), last.get("total", 0)
     return JobRow(
         job=job,
         kind=job.spec.kind,

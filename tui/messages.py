@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
+from jobs.job import DamagedJob
 from tui.joblist import JobRow
 
 
@@ -14,6 +15,7 @@ class JobsRead(Message):
     """All jobs were read. Only the newest reading counts."""
 
     rows: list[JobRow]
+    damaged: list[DamagedJob]
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, JobsRead)

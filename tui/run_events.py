@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from jobs.events import parse_line
+from jobs.foreign_json import Damaged
+from models import foreign
 from tui.run_record import RunRecord, Step
 
 _BITE = 1 << 20
 _STEP = b'"kind": "step"'
-_decoder = msgspec.json.Decoder(Step)
+_decoder = foreign.Decoder(Step)
 
 
 class RunReader:
@@ -76,8 +76,8 @@ class RunReader:
         if not lines:
             return
         try:
-            self.record.add_steps(_decoder.decode_lines(b"\n".join(lines)))
-        except msgspec.DecodeError:  # one of them is torn or has fields of other types: each for itself
+            self.record.add_steps(_decoder.many(b"\n".join(lines)))
+        except Damaged:  # one of them is torn or has fields of other types: each for itself
             for line in lines:
                 event = parse_line(line)
                 if event is not None:

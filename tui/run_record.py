@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from jobs.events import Event
+from jobs.events import LATEST, Event
 from tui.charts.curve import Curve
 from tui.charts.metrics import EVAL_LOSS, METRICS, TASK_PREFIX, Metric, metric
 from tui.run_moments import Moment, moment_of
@@ -25,7 +25,7 @@ _figure_of = {key: attrgetter(key) for key in _TOLD_BY_STEP}
 class Step(msgspec.Struct, gc=False):
     """A `step` event. A figure that is no number is written as its name."""
 
-    t: float
+    t: Annotated[float, msgspec.Meta(ge=0, lt=LATEST)]
     step: int
     total: int = 0
     loss: float | str | None = None

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from jobs.errors import LuthierError
 from jobs.job import Job, find
+from models.adapters import read_adapter
 from models.catalogue import Entry, find_entry, repository_of_base
 from models.export.card import model_card
 from models.export.record import RECIPE_FILE, RECORD_FILE, Record, record_of, without_paths
 from models.imports import files
+from models.registry import read_config
 from models.weights import weight_files
 
 CARD = "README.md"
@@ -61,7 +63,7 @@ def _run_of(entry: Entry) -> Job | None:
 
 def _adapter_files(entry: Entry, record: Record) -> dict[str, Path | bytes]:
     """The adapter with the tokenizer and the template that it was trained with, its config naming the base as others know it."""
-    config = json.loads((entry.path / files.ADAPTER[0]).read_text(encoding="utf-8"))
+    config = read_adapter(entry.path).config
     config["base_model_name_or_path"] = repository_of_base(entry) or entry.base
     found: dict[str, Path | bytes] = {}
     for folder in (entry.base_path, entry.path):
@@ -85,7 +87,7 @@ def _model_files(folder: Path) -> dict[str, Path | bytes]:
     weights = [path.name for path in weight_files(folder)]
     names = [*files.companions(here), *([files.INDEX] if len(weights) > 1 else []), *weights]
     found: dict[str, Path | bytes] = {name: folder / name for name in names}
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
     if "_name_or_path" in config:  # where transformers once loaded it from
         del config["_name_or_path"]
         found["config.json"] = _json(config)

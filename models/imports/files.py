@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Collection
 
 from jobs.errors import LuthierError
+from jobs.foreign_json import Damaged
+from models.weights import indexed_files
 
 INDEX = "model.safetensors.index.json"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
@@ -53,11 +54,9 @@ def weights(names: Collection[str], index: str | None, where: str) -> list[str]:
             return [single]
     if index is not None:
         try:
-            listed = sorted(set(json.loads(index)["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LuthierError(
-                "Unreadable weights", f"{INDEX} of {where} is damaged: {error!r}.", "Take it up with its authors."
-            ) from error
+            listed = indexed_files(index, f"{INDEX} of {where}")
+        except Damaged as error:
+            raise LuthierError("Unreadable weights", error.message, "Take it up with its authors.") from error
         missing = [name for name in listed if name not in names or not _plain(name)]
         if missing:
             raise LuthierError("Weights are missing", f"{where} lacks {', '.join(missing[:3])}, which its index names.", "Is it whole?")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.foreign_json import Damaged
 from jobs.home import models_directory
 from jobs.job import Job, all_jobs, submit
 from jobs.locks import holder
@@ -109,8 +110,8 @@ def unfinished() -> list[Unfinished]:
         if not (path / IDENTITY).is_file() or holder(path / LOCK) is not None:
             continue
         try:
-            source = str(json.loads((path / IDENTITY).read_text(encoding="utf-8"))["source"])
-        except (ValueError, KeyError, TypeError):
+            source = str(foreign_json.read_object(path / IDENTITY)["source"])
+        except (OSError, Damaged, KeyError):
             source = "?"
         size = sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
         found.append(Unfinished(path.name[1 : -len(_SUFFIX)], path, source, size))

@@ -6,7 +6,6 @@ that base's errors, so that merging it into the 16-bit base can be nearer or far
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from models.grown import add_rows, new_tokens
 from models.merge.arithmetic import read_tensor
@@ -74,7 +74,8 @@ def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
     found, count = [], 0
     with path.open(encoding="utf-8") as file:
         for line in file:
-            row = json.loads(line)
+            row = foreign_json.decode_object(line, path)
+            foreign_json.check({"input_ids": None, "labels": None, **row}, {"input_ids": list[int], "labels": list[int]}, path)
             ids, labels = (torch.tensor(row[key][:_LONGEST]) for key in ("input_ids", "labels"))
             wanted = labels.roll(-1)
             wanted[-1] = _UNTRAINED

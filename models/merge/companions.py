@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
 from models.merge.pieces import Piece
 from models.merge.plan import MergePlan
 
@@ -44,7 +46,7 @@ def copy_companions(base: Path, own: Path, folder: Path) -> None:
 
 def write_config(plan: MergePlan, folder: Path) -> None:
     """The base's config with what the merge changed: tying, the size of the vocabulary, the type of the weights."""
-    config = json.loads(json.dumps(plan.config))
+    config = copy.deepcopy(plan.config)
     text = config.get("text_config")
     places = [config, text] if isinstance(text, dict) else [config]
     if plan.tied is not None:
@@ -107,14 +109,11 @@ def check_vocabulary(plan: MergePlan, folder: Path) -> None:
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object; empty if there is no such file. LuthierError if it holds something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return foreign_json.read_object(path, lenient=True)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise LuthierError("Unreadable model", f"{path} is no JSON: {error}.", "Copy the model again.") from error
-    if not isinstance(value, dict):
-        raise LuthierError("Unreadable model", f"{path} holds no JSON object.", "Copy the model again.")
-    return value
+    except Damaged as error:
+        raise LuthierError("Unreadable model", error.message, "Copy the model again.") from error
 
 
 def _embedding_rows(pieces: Iterable[Piece]) -> int | None:

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
+from models import foreign
 from models.hashing import file_hash
 
 RECEIPT_FILE = "merge.json"
@@ -82,12 +82,12 @@ def read(directory: Path) -> Receipt:
     """The receipt in a merged model's directory. LuthierError if there is none, or if it is damaged."""
     path = directory / RECEIPT_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Receipt)
+        return foreign.read(path, Receipt)
     except FileNotFoundError:
         hint = "`luthier merge` makes merged models and writes one."
         raise LuthierError("No receipt", f"{directory} has no {RECEIPT_FILE}.", hint) from None
-    except msgspec.DecodeError as error:
-        raise LuthierError("Unreadable receipt", f"{path} is damaged: {error}.", "Merge again.") from error
+    except Damaged as error:
+        raise LuthierError("Unreadable receipt", f"{path} is damaged: {error.reason}.", "Merge again.") from error
 
 
 def differences(directory: Path, receipt: Receipt) -> list[str]:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from jobs.events import EventLog
+from models import foreign
 from models.grown import new_tokens, write_grown
 from models.preflight import check_template
 from models.template import Template, TemplateRefusal, load_tokenizer, stop_token_ids
@@ -52,7 +52,7 @@ class Progress:
 
 
 def main(directory: Path) -> None:
-    orders = msgspec.json.decode((directory / ORDERS_FILE).read_bytes(), type=Orders)
+    orders = foreign.read(directory / ORDERS_FILE, Orders)
     progress = Progress(directory, 3 if orders.merged else 2, len(orders.samples))
     base_directory = _began_from(orders)
     tokenizer = load_tokenizer(base_directory)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from jobs.errors import LuthierError
+from models import foreign
 
 MOST_TURNS = 40
 MOST_TOKENS = 8_000
@@ -83,11 +84,8 @@ def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str
 
 
 def _samples(path: Path) -> Iterator[Sample]:
-    decode = msgspec.json.Decoder(_Line).decode
-    with path.open("rb") as file:
-        for raw in file:
-            line = decode(raw)
-            yield sample_of(line.input_ids, line.labels, line.turns, line.messages, line.tools)
+    for line in foreign.Decoder(_Line).lines(path):
+        yield sample_of(line.input_ids, line.labels, line.turns, line.messages, line.tools)
 
 
 def sample_of(

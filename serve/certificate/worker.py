@@ -15,15 +15,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.files import tail_lines
 from jobs.gpus import gpus
 from jobs.job import Job
 from jobs.worker import WorkerContext, run_worker
-from models import certificate, provenance
+from models import certificate, foreign, provenance
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
 from models.hashing import file_hashes
@@ -173,7 +171,7 @@ class Certifier:
             words = "\n".join(tail_lines(self.context.job.log_path, 8))
             message = f"The process that asks transformers ended with {child.returncode}.\n{words}"
             raise LuthierError("Transformers could not be asked", message, "The log has the details.")
-        return msgspec.json.decode((self.context.directory / REFERENCE_FILE).read_bytes(), type=Reference)
+        return foreign.read(self.context.directory / REFERENCE_FILE, Reference)
 
     def _trained(self) -> Path:
         """What training had: the adapter, or the checkpoint that a model was made of, while that is there."""

@@ -6,12 +6,16 @@ committed; `synchronous=NORMAL` means that a power cut may take back the last mo
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from jobs import os_errors
 from jobs.errors import LuthierError
 from jobs.home import home
 
@@ -113,7 +117,7 @@ def connect(file: Path | None = None) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-        connection.row_factory = sqlite3.Row
+        _say_rows(connection)
         return connection
 
 
@@ -122,6 +126,44 @@ def opened(file: Path | None = None) -> Iterator[sqlite3.Connection]:
     """A connection for a few statements; what SQLite refuses becomes a LuthierError."""
     with told(file or path()), closing(connect(file)) as connection:
         yield connection
+
+
+@contextmanager
+def reading(file: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """The same for who only reads. Where there are no chats, or where they may not be written (a colleague's home, an archive), it is
+    a copy in memory: what is written to it is gone afterwards."""
+    file = file or path()
+    if file.exists() and os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+        with opened(file) as connection:
+            yield connection
+        return
+    with told(file), closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        if file.exists():
+            _copy(file, connection)
+        _migrate(connection, file)
+        _say_rows(connection)
+        yield connection
+
+
+def _say_rows(connection: sqlite3.Connection) -> None:
+    """Rows by name; a text that is no UTF-8 is read all the same, or it would take every other row with it."""
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda text: text.decode(errors="replace")
+
+
+def _copy(file: Path, into: sqlite3.Connection) -> None:
+    """All of a database. SQLite reads beside a writer only where it may write, too, or where the writer's shared file is: where it refuses,
+    nobody writes, and the files can be copied as they lie."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as source:
+            source.backup(into)
+    except sqlite3.OperationalError:
+        with tempfile.TemporaryDirectory() as folder:
+            for part in (file, file.with_name(f"{file.name}-wal")):
+                if part.exists():
+                    shutil.copyfile(part, Path(folder) / part.name)
+            with closing(sqlite3.connect(Path(folder) / file.name)) as source:
+                source.backup(into)
 
 
 @contextmanager
@@ -188,6 +230,8 @@ def told(file: Path) -> Iterator[None]:
 
 def in_words(error: BaseException, file: Path) -> LuthierError:
     reason = str(error)
+    if isinstance(error, OSError) and "No space left" not in reason:
+        return os_errors.in_words(error)
     if "full" in reason or "No space left" in reason:
         return LuthierError("The disk is full", f"The chat cannot be written to {file}.", "Make room: it is tried again until it works.")
     if "locked" in reason:

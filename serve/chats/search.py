@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import LuthierError
-from serve.chats.database import opened, transaction
-from serve.chats.store import mark_interrupted
+from jobs.foreign_json import Damaged
+from models import foreign
+from serve.chats.database import reading, transaction
+from serve.chats.rows import ChatRow, row_as
+from serve.chats.store import mark_interrupted, settings_of
+from serve.chats.turns import Speaker
 
 _SHORTEST = 3  # characters: what an index of trigrams can look up
 _AROUND = 48
@@ -18,7 +21,8 @@ _AROUND = 48
 
 @dataclass(frozen=True)
 class Summary:
-    """A chat in a list. `turns` counts what was asked, `votes` those that stand; times are unix seconds."""
+    """A chat in a list. `turns` counts what was asked, `votes` those that stand; times are unix seconds. Of one whose row cannot be read
+    `damage` says why, and nothing else is known."""
 
     id: str
     title: str
@@ -28,6 +32,7 @@ class Summary:
     turns: int
     votes: int
     blind: bool
+    damage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "models": None if self.blind else list(self.models)}
@@ -42,18 +47,20 @@ class Hit:
     excerpt: str
 
 
+_BETWEEN = "\x1e"  # JSON escapes it, so that it stands in no speaker
+
 _SUMMARY = """
-    SELECT id, title, created, updated, blind,
+    SELECT id, title, created, updated, settings, blind, CAST(id AS TEXT) AS name,
         (SELECT count(*) FROM turns WHERE chat = chats.id) AS turns,
         (SELECT count(*) FROM votes WHERE chat = chats.id AND withdrawn IS NULL) AS votes,
-        (SELECT json_group_array(speaker) FROM (SELECT speaker FROM panes WHERE chat = chats.id ORDER BY position)) AS speakers
+        (SELECT group_concat(speaker, char(30)) FROM (SELECT speaker FROM panes WHERE chat = chats.id ORDER BY position)) AS speakers
     FROM chats
 """
 
 
 def chats(limit: int = 500) -> list[Summary]:
     """The chats, the one that was used last first."""
-    with opened() as connection:
+    with reading() as connection:
         mark_interrupted(connection)
         return [_summary(row) for row in connection.execute(f"{_SUMMARY} ORDER BY updated DESC LIMIT ?", (limit,))]
 
@@ -79,20 +86,31 @@ def search(text: str, limit: int = 200) -> list[Hit]:
     words = words_of(text)
     if not words:
         return []
-    with opened() as connection:
+    with reading() as connection:
         mark_interrupted(connection)
         rows = (
             _indexed(connection, words)
             if all(len(word) >= _SHORTEST for word in words) and _index(connection)
             else _scanned(connection, words)
         )
-        known = {row["id"]: _summary(row) for row in connection.execute(_SUMMARY)}
+        known = {row["name"]: _summary(row) for row in connection.execute(_SUMMARY)}
     hits: dict[tuple[str, str], Hit] = {}
     for chat, speaker, body in rows:
         if chat in known:
-            shown = "" if not speaker else "(hidden)" if known[chat].blind else json.loads(speaker)["model"]
+            shown = _who(speaker, known[chat])
             hits.setdefault((chat, shown), Hit(known[chat], shown, excerpt(body, words)))
     return sorted(hits.values(), key=lambda hit: -hit.chat.updated)[:limit]
+
+
+def _who(speaker: str, chat: Summary) -> str:
+    if not speaker:
+        return ""
+    if chat.blind:
+        return "(hidden)"
+    try:
+        return foreign.decode(speaker, Speaker, "a speaker").model
+    except Damaged:
+        return "(damaged)"
 
 
 def excerpt(body: str, words: list[str]) -> str:
@@ -105,9 +123,15 @@ def excerpt(body: str, words: list[str]) -> str:
 
 
 def _summary(row: sqlite3.Row) -> Summary:
-    speakers = [json.loads(speaker) for speaker in json.loads(row["speakers"])]
-    models = tuple(f"{one['model']} ({one['where']})" if one["where"] else str(one["model"]) for one in speakers)
-    return Summary(row["id"], row["title"], row["created"], row["updated"], models, row["turns"], row["votes"], bool(row["blind"]))
+    try:
+        read = row_as(ChatRow, row, "the chat")
+        settings_of(read.settings)
+        speakers = [foreign.decode(speaker, Speaker, "a speaker") for speaker in (row["speakers"] or "").split(_BETWEEN) if speaker]
+    except (Damaged, TypeError) as error:
+        damage = f"damaged: {error.reason}" if isinstance(error, Damaged) else "damaged: a speaker is no text"
+        return Summary(str(row["name"]), damage, 0.0, 0.0, (), 0, 0, False, damage)
+    models = tuple(speaker.label for speaker in speakers)
+    return Summary(read.id, read.title, read.created, read.updated, models, row["turns"], row["votes"], bool(read.blind))
 
 
 def _index(connection: sqlite3.Connection) -> bool:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from jobs.errors import LuthierError
-from serve.chats.database import opened, transaction
+from jobs.foreign_json import Damaged, check
+from models import foreign
+from serve.chats.database import opened, reading, transaction
 from serve.chats.journal import Journal, Statement
+from serve.chats.rows import AnswerRow, ChatRow, TurnRow, VoteRow, row_as
+from serve.chats.rows import Verdict as Verdict
 from serve.chats.turns import (
     Answer,
     AnswerState,
@@ -30,9 +35,7 @@ from serve.chats.turns import (
     new_chat_id,
 )
 from serve.chats.writers import is_living, own_writer, sweep
-from serve.client import Finished, Sampling, whole
-
-Verdict = Literal["better", "worse", "tie", "bad"]
+from serve.client import ChatMessage, Finished, whole
 
 _TITLE_LENGTH = 80
 
@@ -196,32 +199,42 @@ def _state_of(state: AnswerState) -> tuple[str, dict[str, Any]]:
 
 
 def load(chat_id: str) -> Chat:
-    """A chat as it stood. LuthierError if there is none of this id."""
-    with opened() as connection:
+    """A chat as it stood. LuthierError if there is none of this id, or if something of it cannot be read."""
+    with reading() as connection:
         mark_interrupted(connection)
         row = connection.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
         if row is None:
             raise LuthierError("No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them.")
-        answers = _answers(connection, chat_id)
-        chat = Chat(row["id"], [], settings_of(row["settings"]), bool(row["blind"]), created=row["created"])
-        for pane in connection.execute("SELECT * FROM panes WHERE chat = ? ORDER BY position", (chat_id,)):
-            conversation = Conversation(Speaker(**json.loads(pane["speaker"])))
-            conversation.answers = [answers[one] for one in json.loads(pane["shown"]) if one in answers]
-            conversation.head = answers.get(pane["head"])
-            chat.panes.append(conversation)
-        _put_left(connection, chat, answers)
-        for vote in connection.execute("SELECT * FROM votes WHERE chat = ? AND withdrawn IS NULL ORDER BY row", (chat_id,)):
-            chat.votes[vote["turn"]] = vote_of(vote)
-        return chat
+        try:
+            return _read_chat(connection, row_as(ChatRow, row, f"chat {chat_id}"))
+        except Damaged as error:
+            raise Damaged(error.where, error.reason, f"`luthier chats remove {chat_id}` deletes it.") from None
+
+
+def _read_chat(connection: sqlite3.Connection, row: ChatRow) -> Chat:
+    answers = _answers(connection, row.id)
+    chat = Chat(row.id, [], settings_of(row.settings), bool(row.blind), created=row.created)
+    for pane in connection.execute("SELECT * FROM panes WHERE chat = ? ORDER BY position", (row.id,)):
+        conversation = Conversation(foreign.decode(pane["speaker"], Speaker, "a pane's speaker"))
+        shown = foreign.decode(pane["shown"], list[str], "a pane's answers")
+        conversation.answers = [answers[one] for one in shown if one in answers]
+        conversation.head = answers.get(pane["head"])
+        chat.panes.append(conversation)
+    _put_left(connection, chat, answers)
+    for vote in connection.execute("SELECT * FROM votes WHERE chat = ? AND withdrawn IS NULL ORDER BY row", (row.id,)):
+        read = vote_of(vote)
+        chat.votes[read.turn] = read
+    return chat
 
 
 def _put_left(connection: sqlite3.Connection, chat: Chat, answers: dict[str, Answer]) -> None:
     """Each answer that is not shown goes to the pane in which it stood."""
     shown = {answer.id for pane in chat.panes for answer in pane.answers}
     for row in connection.execute("SELECT id, position FROM answers WHERE chat = ? ORDER BY row", (chat.id,)):
-        answer = answers.get(row["id"])
-        if answer is not None and answer.answered and answer.id not in shown and 0 <= row["position"] < len(chat.panes):
-            chat.panes[row["position"]].left.append(answer)
+        answer, position = answers.get(row["id"]), row["position"]
+        placed = isinstance(position, int) and 0 <= position < len(chat.panes)
+        if answer is not None and answer.answered and answer.id not in shown and placed:
+            chat.panes[position].left.append(answer)
 
 
 def _answers(connection: sqlite3.Connection, chat_id: str) -> dict[str, Answer]:
@@ -232,62 +245,110 @@ def _answers(connection: sqlite3.Connection, chat_id: str) -> dict[str, Answer]:
     for row in rows:
         if row["turn"] in turns:
             answers[row["id"]] = answer_of(row, turns[row["turn"]])
-    for row in rows:
-        if row["id"] in answers:
-            answers[row["id"]].parent = answers.get(row["parent"])
+    join(answers, rows)
     return answers
+
+
+def join(answers: dict[str, Answer], rows: Iterable[sqlite3.Row]) -> None:
+    """Give each answer the one before it, unless that leads in a circle."""
+    for row in rows:
+        child, parent = answers.get(row["id"]), answers.get(row["parent"])
+        above = parent
+        while above is not None and above is not child:
+            above = above.parent
+        if child is not None and above is None:
+            child.parent = parent
+
+
+def whole_turns(rows: Iterable[sqlite3.Row]) -> dict[str, Turn]:
+    """Those that can be read, by their ids."""
+    found: dict[str, Turn] = {}
+    for row in rows:
+        with suppress(Damaged):
+            found[row["id"]] = turn_of(row)
+    return found
+
+
+def whole_answers(rows: Iterable[sqlite3.Row], turns: dict[str, Turn]) -> dict[str, Answer]:
+    """Those to these turns that can be read, by their ids; without their parents."""
+    found: dict[str, Answer] = {}
+    for row in rows:
+        if row["turn"] in turns:
+            with suppress(Damaged):
+                found[row["id"]] = answer_of(row, turns[row["turn"]])
+    return found
 
 
 def answer_of(row: sqlite3.Row, turn: Turn) -> Answer:
     """An answer without its parent."""
+    read = row_as(AnswerRow, row, f"answer {row['id']}")
+    where = f"answer {read.id}"
     return Answer(
-        turn=replace(turn, settings=settings_of(row["settings"])),
-        speaker=Speaker(**json.loads(row["speaker"])),
+        turn=replace(turn, settings=settings_of(read.settings)),
+        speaker=foreign.decode(read.speaker, Speaker, where),
         parent=None,
-        state=_read_state(row["state"], json.loads(row["detail"])),
-        id=row["id"],
-        skipped=row["skipped"],
-        corrects=row["corrects"],
-        created=row["created"],
-        pieces=[row["text"]] if row["text"] else [],
-        reasoning=[row["reasoning"]] if row["reasoning"] else [],
-        calls=[ToolCall(**call) for call in json.loads(row["calls"])],
+        state=_read_state(read.state, read.detail, where),
+        id=read.id,
+        skipped=read.skipped,
+        corrects=read.corrects,
+        created=read.created,
+        pieces=[read.text] if read.text else [],
+        reasoning=[read.reasoning] if read.reasoning else [],
+        calls=foreign.decode(read.calls, list[ToolCall], where),
     )
 
 
 def turn_of(row: sqlite3.Row) -> Turn:
+    read = row_as(TurnRow, row, f"turn {row['id']}")
+    where = f"turn {read.id}"
     return Turn(
-        id=row["id"],
-        number=row["number"],
-        messages=tuple(json.loads(row["messages"])),
-        settings=settings_of(row["settings"]),
-        tools=tuple(json.loads(row["tools"])),
-        source=json.loads(row["source"]) if row["source"] else None,
-        edits=row["edits"],
-        created=row["created"],
+        id=read.id,
+        number=read.number,
+        messages=_messages(read.messages, where),
+        settings=settings_of(read.settings),
+        tools=tuple(foreign.decode(read.tools, list[dict[str, Any]], where)),
+        source=foreign.decode(read.source, dict[str, Any], where) if read.source else None,
+        edits=read.edits,
+        created=read.created,
     )
 
 
 def vote_of(row: sqlite3.Row) -> Vote:
-    answers = tuple(json.loads(row["answers"]))
-    return Vote(row["id"], row["turn"], answers, row["verdict"], row["choice"], bool(row["blind"]), row["reason"], row["created"])
+    read = row_as(VoteRow, row, f"vote {row['id']}")
+    answers = tuple(foreign.decode(read.answers, list[str], f"vote {read.id}"))
+    return Vote(read.id, read.turn, answers, read.verdict, read.choice, bool(read.blind), read.reason, read.created)
 
 
 def settings_of(text: str) -> ChatSettings:
-    values = json.loads(text)
-    return ChatSettings(values["system"], Sampling(**values["sampling"]))
+    return foreign.decode(text, ChatSettings, "a chat's settings")
 
 
-def _read_state(name: str, detail: dict[str, Any]) -> AnswerState:
-    read: dict[str, Callable[[], AnswerState]] = {
-        "writing": lambda: Interrupted(living=True),  # whoever wrote it and is gone has been marked
-        "complete": lambda: Complete(Finished(**detail)),
-        "stopped": lambda: Halted(detail["time_to_first_token"], detail["seconds"]),
-        "failed": lambda: Failed(LuthierError(detail["title"], detail["message"], detail["hint"])),
-        "given": lambda: Given(),
-        "interrupted": lambda: Interrupted(living=False),
-    }
-    return read[name]()
+def _messages(text: str, where: str) -> tuple[ChatMessage, ...]:
+    messages = foreign.decode(text, list[dict[str, Any]], where)
+    for message in messages:
+        check({"role": None, **message}, {"role": str, "content": str | None}, where)
+    if not messages:
+        raise Damaged(where, "it has no message")
+    return tuple(messages)
+
+
+def _read_state(name: str, detail: str, where: str) -> AnswerState:
+    match name:
+        case "writing":
+            return Interrupted(living=True)  # whoever wrote it and is gone has been marked
+        case "complete":
+            return Complete(foreign.decode(detail, Finished, where))
+        case "stopped":
+            return foreign.decode(detail, Halted, where)
+        case "failed":
+            told = foreign.decode(detail, dict[str, str], where)
+            return Failed(LuthierError(told.get("title", ""), told.get("message", ""), told.get("hint", "")))
+        case "given":
+            return Given()
+        case "interrupted":
+            return Interrupted(living=False)
+        case _:
+            raise Damaged(where, f"{name!r} is no state of an answer")
 
 
 def mark_interrupted(connection: sqlite3.Connection) -> int:
@@ -309,7 +370,7 @@ def remove(chat_id: str) -> None:
         with transaction(connection):
             if connection.execute("SELECT 1 FROM answers WHERE chat = ? AND state = 'writing'", (chat_id,)).fetchone():
                 raise LuthierError("The chat is in use", "An answer is being written to it.", "Stop the answer first.")
-            if not connection.execute("DELETE FROM chats WHERE id = ?", (chat_id,)).rowcount:
+            if not connection.execute("DELETE FROM chats WHERE CAST(id AS TEXT) = ?", (chat_id,)).rowcount:
                 raise LuthierError("No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them.")
             for table in ("panes", "turns", "answers", "votes"):
                 connection.execute(f"DELETE FROM {table} WHERE chat = ?", (chat_id,))

@@ -48,7 +48,7 @@ def sweep() -> None:
         try:
             if time.time() - file.stat().st_mtime > _YOUNG_SECONDS and not is_living(file.name):
                 file.unlink()
-        except FileNotFoundError:
+        except OSError:  # another process was quicker, or it is not ours to remove
             continue
 
 

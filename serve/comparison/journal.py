@@ -8,6 +8,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
+from jobs.foreign_json import Damaged
+
 Entry = dict[str, Any]
 
 
@@ -26,9 +29,9 @@ class Journal:
         block = path.read_bytes() if path.exists() else b""
         for line in block.splitlines():
             try:
-                entry = json.loads(line)
-                self.found[entry["key"]] = entry
-            except (ValueError, KeyError, TypeError):  # a line that a crash has torn
+                entry = foreign_json.decode_object(line, path, lenient=True)
+                self.found[str(entry["key"])] = entry
+            except (Damaged, KeyError):  # a line that a crash has torn
                 continue
         self._torn = bool(block) and not block.endswith(b"\n")
 

@@ -10,9 +10,11 @@ import sys
 
 from sacrebleu.metrics.chrf import CHRF
 
+from jobs import foreign_json
+
 
 def main() -> None:
-    asked = json.load(sys.stdin)
+    asked = foreign_json.decode_object(sys.stdin.read(), "standard input", lenient=True)
     metric = CHRF()
     scores = {
         model: [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from jobs import foreign_json
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry
 from serve.comparison.judge import Judged
@@ -95,7 +96,7 @@ def _scores(rows: Sequence[Row], models: Sequence[str]) -> tuple[dict[str, dict[
         return {"exact match": exact}, f"chrF is not computed: it took longer than {_METRIC_SECONDS:.0f} s."
     if answer.returncode != 0:
         return {"exact match": exact}, f"chrF is not computed: {(answer.stderr.strip().splitlines() or ['it ended early'])[-1]}"
-    return {"exact match": exact, "chrF": json.loads(answer.stdout)["scores"]}, ""
+    return {"exact match": exact, "chrF": foreign_json.decode_object(answer.stdout, "sacrebleu's answer", lenient=True)["scores"]}, ""
 
 
 def _metric(values: dict[str, list[float]], models: Sequence[str]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from serve.chats.database import opened
-from serve.chats.store import Vote, answer_of, turn_of, vote_of
+from jobs.foreign_json import Damaged
+from serve.chats.database import reading
+from serve.chats.store import Vote, join, vote_of, whole_answers, whole_turns
 from serve.chats.turns import Answer
 
 Outcome = Literal["first", "second", "tie", "bad"]
@@ -61,23 +62,21 @@ class Ballot:
 
 
 def ballots(connection: sqlite3.Connection) -> list[Ballot]:
-    """Every vote that stands, the oldest first."""
+    """Every vote that stands and can be read with its answers, the oldest first."""
     votes = connection.execute("SELECT * FROM votes WHERE withdrawn IS NULL ORDER BY row").fetchall()
     if not votes:
         return []
-    turns = {row["id"]: turn_of(row) for row in connection.execute("SELECT * FROM turns")}
-    answers: dict[str, Answer] = {}
-    parents: dict[str, str | None] = {}
+    turns = whole_turns(connection.execute("SELECT * FROM turns"))
     wanted = {row["chat"] for row in votes}
-    for row in connection.execute("SELECT * FROM answers ORDER BY row"):
-        if row["chat"] in wanted and row["turn"] in turns:
-            answers[row["id"]] = answer_of(row, turns[row["turn"]])
-            parents[row["id"]] = row["parent"]
-    for answer_id, parent in parents.items():
-        answers[answer_id].parent = answers.get(parent or "")
+    rows = [row for row in connection.execute("SELECT * FROM answers ORDER BY row") if row["chat"] in wanted]
+    answers = whole_answers(rows, turns)
+    join(answers, rows)
     found = []
     for row in votes:
-        vote = vote_of(row)
+        try:
+            vote = vote_of(row)
+        except Damaged:
+            continue
         judged = tuple(answers[one] for one in vote.answers if one in answers)
         if len(judged) == len(vote.answers):
             found.append(Ballot(vote, row["chat"], judged))
@@ -86,7 +85,7 @@ def ballots(connection: sqlite3.Connection) -> list[Ballot]:
 
 def comparisons() -> list[Comparison]:
     """What all votes say of each two models. A model is one run's: two runs of one name are told apart by their ids."""
-    with opened() as connection:
+    with reading() as connection:
         found = ballots(connection)
     names = _names([answer for ballot in found for answer in ballot.answers])
     result = []

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from serve.chats.database import opened
-from serve.chats.store import answer_of, turn_of
+from serve.chats.database import reading
+from serve.chats.store import join, whole_answers, whole_turns
 from serve.chats.turns import Answer
 from serve.client import ChatMessage
 from serve.votes.ballots import Ballot, ballots
@@ -36,7 +36,7 @@ class Exported:
 def collect(named: bool = True) -> Exported:
     """Everything that the votes and corrections of this home have to teach. Without `named`, only blind votes."""
     exported = Exported()
-    with opened() as connection:
+    with reading() as connection:
         for ballot in ballots(connection):
             if not named and not ballot.vote.blind:
                 exported.left_out["cast with the names in sight"] += 1
@@ -105,12 +105,10 @@ def _corrections(connection: sqlite3.Connection) -> Iterator[tuple[Answer, Answe
     newest = "SELECT max(row) FROM answers WHERE corrects IS NOT NULL GROUP BY corrects"
     chats = [row["chat"] for row in connection.execute(f"SELECT DISTINCT chat FROM answers WHERE row IN ({newest})")]
     for chat in chats:
-        turns = {row["id"]: turn_of(row) for row in connection.execute("SELECT * FROM turns WHERE chat = ?", (chat,))}
+        turns = whole_turns(connection.execute("SELECT * FROM turns WHERE chat = ?", (chat,)))
         rows = connection.execute("SELECT * FROM answers WHERE chat = ? ORDER BY row", (chat,)).fetchall()
-        answers = {row["id"]: answer_of(row, turns[row["turn"]]) for row in rows if row["turn"] in turns}
-        for row in rows:
-            if row["id"] in answers:
-                answers[row["id"]].parent = answers.get(row["parent"])
+        answers = whole_answers(rows, turns)
+        join(answers, rows)
         latest = {answer.corrects: answer for answer in answers.values() if answer.corrects}
         for original_id, corrected in latest.items():
             if original_id in answers and corrected.text.strip():

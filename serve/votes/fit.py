@@ -19,6 +19,8 @@ from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
+from jobs import foreign_json
+
 _ELO = 400 / math.log(10)  # so that 400 points are ten to one
 
 
@@ -80,7 +82,7 @@ def _logistic(value: float) -> float:
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
+    asked = foreign_json.decode_object(sys.stdin.read(), "standard input", lenient=True)
     answer: dict[str, Any] = {}
     if "length" in asked:
         answer["length"] = [length_effect(**one) for one in asked["length"]]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs import foreign_json
 from serve.votes.ballots import Comparison, comparisons
 from serve.votes.statistics import Duel, duels
 
@@ -140,5 +141,4 @@ def _fit(asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
         return {}, f"Not computed: it took longer than {_SECONDS:.0f} s."
     if answer.returncode != 0:
         return {}, f"Not computed: {answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else 'the fit ended early'}"
-    found: dict[str, Any] = json.loads(answer.stdout)
-    return found, ""
+    return foreign_json.decode_object(answer.stdout, "the answer of the fit", lenient=True), ""

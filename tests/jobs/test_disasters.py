@@ -241,7 +241,7 @@ def test_a_full_disk_is_told_and_what_waits_still_has_its_turn(home: Path) -> No
         job = jobs.submit(spec("fills the disk", slots=["cpu"]))
         state = ended(job)
         assert isinstance(state, Failed) and state.title == "The disk is full"
-        with pytest.raises(LuthierError, match="No space left"):
+        with pytest.raises(LuthierError, match="no space is left"):
             jobs.start(job)
         assert isinstance(job.state(), Failed)
         (job.directory / "checkpoint").unlink()

@@ -66,7 +66,7 @@ async def test_jobs_that_are_read_while_the_app_closes_end_nothing(made: dict[st
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
-    app.on_jobs_read(JobsRead(app.rows or []))
+    app.on_jobs_read(JobsRead(app.rows or [], []))
 
 
 async def test_quitting_with_jobs_alive_says_so_once(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.errors import LuthierError
+from jobs.os_errors import unencodable
 from trainer.data.files_json import json_rows
 from trainer.data.files_tables import csv_rows, parquet_rows
 from trainer.data.hub import HUB, hub_rows, parsed
@@ -86,9 +87,11 @@ def source_files(source: str) -> Files:
     path = Path(source).expanduser()
     try:
         if path.is_dir():
-            return _folder_files(path)
+            return _told_as_text(_folder_files(path))
         if path.is_file():
-            return Files([path], [])
+            return _told_as_text(Files([path], []))
+    except UnicodeEncodeError as error:  # a ledger names its files, and is a text
+        raise unencodable(error) from None
     except PermissionError as error:
         raise unreadable(Path(error.filename or path), error) from None
     except (OSError, ValueError) as error:
@@ -96,6 +99,13 @@ def source_files(source: str) -> Files:
     if path.exists():
         raise LuthierError("Not a data file", f"{path} is neither a file nor a folder.", "Save the data as a file first.")
     raise LuthierError("No such data", f"{path} is not there.", _NO_SUCH_HINT)
+
+
+def _told_as_text(files: Files) -> Files:
+    """UnicodeEncodeError for a name that is no text."""
+    for path in files.data:
+        str(path).encode()
+    return files
 
 
 _NO_SUCH_HINT = "Check `data` in the recipe: paths are relative to it, and a data set of the hub is written hub:owner/name."

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from jobs import foreign_json
 from trainer.data.formats_turns import DEEPEST, LIST_COLUMNS, is_deep, turn_keys
 from trainer.data.streams import LONGEST_ROW, TOO_LONG, Line, Piece, Reader, lines
 
@@ -97,8 +98,8 @@ def _goes_on(head: str, first_line: str, *, mostly_rows: bool) -> bool:
 
 def _is_value(line: str) -> bool:
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        foreign_json.decode(line, "a line", lenient=True)
+    except foreign_json.Damaged:
         return False
     return True
 

@@ -17,10 +17,11 @@ import msgspec
 
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
+from jobs.foreign_json import Damaged
 from jobs.job import Job, all_jobs, create
 from jobs.job import start as start_job
 from jobs.spec import Spec
-from models import registry
+from models import foreign, registry
 from trainer.data.files import check_source
 from trainer.data.ledger import Entry, Stop
 from trainer.launch import RECIPE_FILE
@@ -248,7 +249,7 @@ class Ledger:
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._combinations = array("H")
         self._rows = array("Q")
-        self._decoder = msgspec.json.Decoder(Entry)
+        self._decoder = foreign.Decoder(Entry)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -261,14 +262,14 @@ class Ledger:
         """Read on, in bounded time. True if there were new rows."""
         before = len(self)
         for line in self._lines.scan(max_seconds):
-            entry = self._decoder.decode(line)
+            entry = self._decoder.decode(line, self._lines.path)
             key = (entry.state, tuple(entry.reasons))
             self._combinations.append(self._numbers.setdefault(key, len(self._numbers)))
             self._rows.append(entry.row)
         return len(self) > before
 
     def entry(self, place: int) -> Entry:
-        return self._decoder.decode(self._lines.line(place))
+        return self._decoder.decode(self._lines.line(place), self._lines.path)
 
     def matching(self, text: str) -> Sequence[int]:
         """The places of the rows whose state and reasons have every word of `text`; a word of digits is a row's number."""
@@ -301,31 +302,29 @@ class Inspection:
 
     def sample(self, sample_id: str) -> StoredSample:
         part, _, place = sample_id.partition(":")
-        return msgspec.json.decode(self._parts[part].line(int(place)), type=StoredSample)
+        return foreign.decode(self._parts[part].line(int(place)), StoredSample, self._parts[part].path)
 
     def samples(self) -> Iterator[tuple[str, StoredSample]]:
         """Every sample with its id: those to train, then the held-out ones."""
         for part, lines in self._parts.items():
             if lines.path.is_file():
-                with lines.path.open("rb") as file:
-                    for place, line in enumerate(file):
-                        yield f"{part}:{place}", msgspec.json.decode(line, type=StoredSample)
+                for place, sample in enumerate(foreign.Decoder(StoredSample).lines(lines.path)):
+                    yield f"{part}:{place}", sample
 
     def row_text(self, entry: Entry) -> str | None:
         """How a row reads in its file; None for one that was not kept for looking at."""
         if self._row_texts is None:
-            lines = self._rows_path.read_bytes().splitlines() if self._rows_path.is_file() else []
-            found = [msgspec.json.decode(line, type=RowText) for line in lines]
+            found = foreign.Decoder(RowText).lines(self._rows_path) if self._rows_path.is_file() else []
             self._row_texts = {(row.file, row.row): row.text for row in found}
         return self._row_texts.get((entry.file, entry.row))
 
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return foreign.read(path, kind)
     except FileNotFoundError:
         raise LuthierError(
             "Nothing to look at", f"{path} is not there.", "Look at the data again: `n` in Data, or luthier data check."
         ) from None
-    except msgspec.DecodeError as error:
-        raise LuthierError("Not readable", f"{path}: {error}.", "Look at the data again: `n` in Data, or luthier data check.") from None
+    except Damaged as error:
+        raise LuthierError("Not readable", error.message, "Look at the data again: `n` in Data, or luthier data check.") from None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from jobs.errors import LuthierError
+from models import foreign
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
 from trainer.data.policies import POLICIES, Policies, choices
 
@@ -128,7 +129,4 @@ def summarise(entries: Iterable[Entry]) -> Summary:
 
 def read_ledger(path: Path) -> Iterator[Entry]:
     """The entries of a ledger, in the order of the rows."""
-    decoder = msgspec.json.Decoder(Entry)
-    with path.open("rb") as file:
-        for line in file:
-            yield decoder.decode(line)
+    yield from foreign.Decoder(Entry).lines(path)

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import msgspec
 import numpy as np
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from models.conversations import Conversation
@@ -119,7 +120,7 @@ def prepare(
 
 def read_prepared(folder: Path, *, cached: bool) -> Prepared:
     """What a preparation left. Raises Refused if it may not be trained on."""
-    summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    summary = foreign_json.read_object(folder / SUMMARY_FILE)
     prepared = Prepared(folder / TRAIN_FILE, folder / HELDOUT_FILE, folder / LEDGER_FILE, summary, cached)
     if "error" in summary:
         raise Refused(prepared)

@@ -14,6 +14,7 @@ import msgspec
 
 from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
+from models import foreign
 from models.registry import resolve
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
@@ -164,13 +165,13 @@ def histogram(lengths: Counter[int], context: int) -> Lengths:
 
 def _samples(path: Path) -> Iterator[StoredSample]:
     """The samples of a file, and beside it an index of its lines."""
-    decoder = msgspec.json.Decoder(StoredSample)
+    decoder = foreign.Decoder(StoredSample)
     starts, place = array("Q"), 0
     with path.open("rb") as file:
         for line in file:
             starts.append(place)
             place += len(line)
-            yield decoder.decode(line)
+            yield decoder.decode(line, path)
     write_index(path, starts)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from models.template import Template, TemplateRefusal
 
@@ -57,7 +57,7 @@ class Prompter:
         with path.open("rb") as file:
             for place in chosen:
                 file.seek(place)
-                sample = json.loads(file.readline())
+                sample = foreign_json.decode_object(file.readline(), path)
                 turn = sample["turns"][-1]
                 prompts.append(
                     self.prompt(sample["messages"][:turn], sample.get("tools"), answer_text(sample["messages"][turn]["content"]))
@@ -81,7 +81,7 @@ def _last_samples(path: Path) -> list[int]:
     place = 0
     with path.open("rb") as file:
         for line in file:
-            sample = json.loads(line)
+            sample = foreign_json.decode_object(line, path)
             if sample["turns"]:
                 source, turn = sample["source"], sample["turns"][-1]
                 order = (int(source.get("part", 0)), turn)

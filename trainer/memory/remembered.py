@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Any
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
+import msgspec
+
+from jobs import foreign_json
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
 from jobs.home import home
 from jobs.locks import Lock
+from models import foreign
 from trainer.memory.predict import Setting
 
 MEMORY_FILE = "memory.json"
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """What `memory.json` says of one run: bytes, for `tokens` at a time. `t` is in unix seconds."""
+
+    of: dict[str, Any]
+    predicted: Annotated[float, msgspec.Meta(gt=0)]
+    measured: Annotated[float, msgspec.Meta(gt=0)]
+    tokens: int
+    run: str
+    t: float
 
 
 def remember(model: str, device: str, setting: Setting, predicted: int, measured: int, run: str) -> None:
@@ -21,8 +39,9 @@ def remember(model: str, device: str, setting: Setting, predicted: int, measured
     lock.acquire(wait=True)
     try:
         key = _key(model, device, setting)
-        figures = {"predicted": predicted, "measured": measured, "tokens": setting.tokens, "run": run, "t": round(time.time())}
-        write_json(home() / MEMORY_FILE, [*(entry for entry in _entries() if entry["of"] != key), {"of": key, **figures}])
+        newest = _Measurement(key, predicted, measured, setting.tokens, run, round(time.time()))
+        others = [entry for entry in _entries() if entry.of != key]
+        write_json(home() / MEMORY_FILE, [asdict(entry) for entry in (*others, newest)])
     finally:
         lock.release()
 
@@ -30,7 +49,7 @@ def remember(model: str, device: str, setting: Setting, predicted: int, measured
 def recall(model: str, device: str, setting: Setting) -> tuple[float, str]:
     """Measured by predicted of the last such run, and its id; 1.0 and "" if there was none."""
     key = _key(model, device, setting)
-    return next(((entry["measured"] / entry["predicted"], str(entry["run"])) for entry in _entries() if entry["of"] == key), (1.0, ""))
+    return next(((entry.measured / entry.predicted, entry.run) for entry in _entries() if entry.of == key), (1.0, ""))
 
 
 def _key(model: str, device: str, setting: Setting) -> dict[str, Any]:
@@ -40,9 +59,14 @@ def _key(model: str, device: str, setting: Setting) -> dict[str, Any]:
     return {"model": model, "device": device, "padded": padded, **{name: getattr(setting, name) for name in same}}
 
 
-def _entries() -> list[dict[str, Any]]:
+def _entries() -> list[_Measurement]:
+    """Those that can be read, each for itself."""
     try:
-        entries = json.loads((home() / MEMORY_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        entries = foreign_json.read(home() / MEMORY_FILE)
+    except (FileNotFoundError, Damaged):
         return []
-    return [entry for entry in entries if isinstance(entry, dict)]
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        with suppress(Damaged):
+            found.append(foreign.convert(entry, _Measurement, MEMORY_FILE))
+    return found

@@ -26,7 +26,7 @@ def _step(event: Event) -> str:
         parts.append(f"loss {_short(event['loss'])}")
     if "learning_rate" in event:
         parts.append(f"lr {_short(event['learning_rate'])}")
-    if "tokens_per_second" in event:
+    if isinstance(event.get("tokens_per_second"), int | float):
         parts.append(f"{figures.count(event['tokens_per_second'])} tokens/s")
     return "  ".join(parts)
 

@@ -78,7 +78,7 @@ def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) ->
         table.add_row("[dim]certificate[/]", f"{badge(standing)}{f': {escape(standing.reason)}' if standing.reason else ''}")
     out.print(f"[bold]{escape(entry.title)}[/]  [dim]{entry.kind} model[/]")
     out.print(table)
-    for warning in entry.warnings:
+    for warning in (*entry.warnings, *([entry.damage] if entry.damage else [])):
         out.print(f"[yellow]![/] {escape(warning)}")
 
 
@@ -239,9 +239,10 @@ def _list(as_json: bool) -> None:
         table.add_row(*cells if wide else cells[:-2])
     out.print(table)
     for entry in entries:
-        if not entry.ready:
-            why = "is not prepared: `luthier models import builtin`" if entry.name == BUILTIN else f"is {escape(entry.note)}"
-            talk.print(f"[yellow]![/] {entry.name} {why}")
+        if entry.damage:
+            talk.print(f"[yellow]![/] {escape(entry.title)}: {escape(entry.damage)} [dim]{escape(str(entry.path))}[/]")
+        elif not entry.ready:
+            talk.print(f"[yellow]![/] {entry.name} is not prepared: `luthier models import builtin`")
     for part in left:
         talk.print(
             f"[yellow]![/] {part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source} --name {part.name}` goes on."
@@ -250,7 +251,8 @@ def _list(as_json: bool) -> None:
 
 def _cells(entry: Entry) -> list[str]:
     if not entry.ready:
-        return [entry.kind, entry.name, *[""] * 8]
+        state = "damaged" if entry.damage else ""
+        return [entry.kind, escape(entry.title), *[""] * 5, state, entry.run, ""]
     return [
         entry.kind,
         escape(entry.title if entry.kind in ("tuned", "full") else entry.name),

@@ -34,7 +34,7 @@ class JobMeter:
         if kind == "phase":
             self.phase, self._phase_began = str(event["name"]), event["t"]
             self._phase_left = float(event.get("seconds_left", 1.0))
-            self._bytes = (int(event["done"]), int(event["total"])) if event.get("unit") == "bytes" and event.get("total") else None
+            self._bytes = (int(event.get("done", 0)), int(event["total"])) if event.get("unit") == "bytes" and event.get("total") else None
             self.note = f"{size(self._bytes[0])} of {size(self._bytes[1])}" if self._bytes else ""
         elif kind == "waiting":
             self.phase = f"waiting for {event['waits_for']}"

@@ -12,7 +12,7 @@ import click
 from jobs import job as jobs
 from jobs.events import Event, Follower
 from jobs.files import folder_bytes
-from jobs.job import Job
+from jobs.job import DamagedJob, Job
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping, word
 from jobs.uses import check_unused
 from tui import figures
@@ -32,13 +32,13 @@ _POLL_SECONDS = 0.3
 @json_option
 def runs(every: bool, only_queue: bool, as_json: bool) -> None:
     """The runs: what each does, how far it is, what it waits for. Running ones first, then the queue, then what has ended."""
-    rows = read_rows({})
+    rows, damaged = read_rows({}), [] if only_queue else jobs.damaged_jobs()
     shown = [row for row in rows if row.position] if only_queue else [row for row in rows if every or row.kind == "run"]
     if as_json:
-        print_json([row_json(row) for row in shown])
+        print_json([*map(row_json, shown), *map(damaged_json, damaged)])
         return
-    if shown:
-        _show(shown, kinds=every or only_queue)
+    if shown or damaged:
+        _show(shown, damaged, kinds=every or only_queue)
     elif only_queue:
         talk.print("Nothing waits." + (" What runs: `luthier runs`." if any(row.alive for row in rows) else ""))
     else:
@@ -93,7 +93,7 @@ def stop(job_ids: tuple[str, ...], now: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(job_ids: tuple[str, ...], yes: bool) -> None:
     """Delete jobs' folders with everything in them. What waits leaves the queue; what runs, or a running job needs, is refused."""
-    found = [jobs.find(job_id) for job_id in job_ids]
+    found = [jobs.find_folder(job_id) for job_id in job_ids]
     for job in found:
         check_unused(job.directory, jobs.all_jobs())
     if not yes:
@@ -122,15 +122,17 @@ def stop_and_wait(job: Job, now: bool = False) -> None:
     talk.print(f"{job.id} has left the queue." if isinstance(state, Queued) else f"{job.id}: {word(job.state())}.")
 
 
-def _show(rows: list[JobRow], kinds: bool) -> None:
+def _show(rows: list[JobRow], damaged: list[DamagedJob], kinds: bool) -> None:
+    none = [""] * len(damaged)
+    states = [f"{getattr(glyphs(), word(row.state))} {word(row.state)}" for row in rows]
     columns = [
-        ("id", [row.id for row in rows]),
-        ("kind", [row.kind if kinds else "" for row in rows]),
-        ("state", [f"{getattr(glyphs(), word(row.state))} {word(row.state)}" for row in rows]),
-        ("", [_detail(row) for row in rows]),
-        (">loss", [figures.loss(row.loss) for row in rows]),
-        (">left", [figures.short_duration(row.seconds_left) if row.seconds_left is not None else "" for row in rows]),
-        (">age", [figures.short_duration(figures.now() - row.created) for row in rows]),
+        ("id", [*(row.id for row in rows), *(one.id for one in damaged)]),
+        ("kind", [*(row.kind if kinds else "" for row in rows), *none]),
+        ("state", [*states, *[f"{glyphs().failed} damaged"] * len(damaged)]),
+        ("", [*map(_detail, rows), *(one.why for one in damaged)]),
+        (">loss", [*(figures.loss(row.loss) for row in rows), *none]),
+        (">left", [*(figures.short_duration(row.seconds_left) if row.seconds_left is not None else "" for row in rows), *none]),
+        (">age", [*(figures.short_duration(figures.now() - row.created) for row in rows), *none]),
     ]
     print_lines(columns, shrinks="")
 
@@ -176,6 +178,10 @@ def row_json(row: JobRow) -> dict[str, Any]:
         "created": row.created,
         "directory": str(row.job.directory),
     }
+
+
+def damaged_json(damaged: DamagedJob) -> dict[str, Any]:
+    return {"id": damaged.id, "kind": None, "state": "damaged", "why": damaged.why, "directory": str(damaged.job.directory)}
 
 
 def _print_output(job: Job, follow: bool, count: int | None) -> None:

@@ -15,6 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
+from jobs.errors import LuthierError
 from tui import actions
 from tui.actions import Place
 from tui.app import LuthierApp
@@ -95,6 +96,13 @@ class LuthierScreen(Screen[None]):
                 self.post_message(message)
 
         self.run_worker(run, thread=True, group=group, exclusive=exclusive, exit_on_error=False)
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """As the app does it: a dialog's answer comes here."""
+        try:
+            await super()._dispatch_message(message)
+        except (LuthierError, OSError) as error:
+            self.app.show_failure(error)
 
     def on_jobs_changed(self, message: JobsChanged) -> None:
         if message.told:

@@ -134,7 +134,7 @@ class DataScreen(LuthierScreen):
                 case "phase":
                     self._phase, self._share = str(event["name"]), 0
                 case "step":
-                    self._share = round(100 * int(event["step"]) / max(1, int(event["total"])))
+                    self._share = round(100 * event["step"] / max(1, event.get("total", 0)))
                 case "exited":
                     self.app.read_jobs()
                 case _:

@@ -50,20 +50,20 @@ def confirm_stop(screen: LuthierScreen, job: Job) -> None:
     screen.app.push_screen(question, answered)
 
 
-def confirm_removal(screen: LuthierScreen, job: Job) -> None:
+def confirm_removal(screen: LuthierScreen, job: Job, name: str, *, waits: bool = False) -> None:
     """Ask, with the size and the path, then delete in the background."""
 
     def remove() -> JobRemoved:
         jobs.remove(job)
-        return JobRemoved(job.spec.name)
+        return JobRemoved(name)
 
     def answered(yes: bool | None) -> None:
         if yes:
             screen.in_background(remove)
 
-    waits = "It leaves the queue. " if isinstance(job.state(), Queued) else ""
-    message = f"{job.directory}\n{figures.size(folder_bytes(job.directory))}, with everything in it. {waits}It cannot be brought back."
-    screen.app.push_screen(ConfirmModal(f"Delete {job.spec.name}?", message, yes="delete", no="keep"), answered)
+    first = "It leaves the queue. " if waits else ""
+    message = f"{job.directory}\n{figures.size(folder_bytes(job.directory))}, with everything in it. {first}It cannot be brought back."
+    screen.app.push_screen(ConfirmModal(f"Delete {name}?", message, yes="delete", no="keep"), answered)
 
 
 def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:

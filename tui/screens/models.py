@@ -169,7 +169,7 @@ class ModelsScreen(LuthierScreen):
             "merge": ready and entry is not None and entry.kind == "tuned",
             "export": ready,
             "push": ready,
-            "remove": (ready and not of_run and entry is not None and entry.kind != "full")
+            "remove": (entry is not None and (ready or bool(entry.damage)) and not of_run and entry.kind != "full")
             or (self.chosen_arriving is not None and self.chosen_arriving.left is not None),
             "stop": self.chosen_arriving is not None and self.chosen_arriving.job is not None,
             "copy": entry is not None,
@@ -304,14 +304,14 @@ def _merging(row: JobRow) -> Arriving:
     from models.registry import display_name
 
     settings = row.job.spec.settings
-    adapter = row.name.removeprefix("merge-") if settings["run"] else Path(settings["adapter"]).name
-    return Arriving(row.name, f"{display_name(Path(settings['base']))} + {adapter}", *_far(row), job=row)
+    adapter = row.name.removeprefix("merge-") if settings.get("run") else Path(settings.get("adapter") or "?").name
+    return Arriving(row.name, f"{display_name(Path(settings.get('base', '?')))} + {adapter}", *_far(row), job=row)
 
 
 def _far(row: JobRow) -> tuple[str, int, int]:
     """What a job does, and the bytes that it has done, of how many."""
     phase = next((event for event in reversed(row.job.events()) if event["kind"] == "phase"), {})
-    of_bytes = phase.get("unit") == "bytes"
+    of_bytes = phase.get("unit") == "bytes" and "done" in phase and "total" in phase
     done, total = (int(phase["done"]), int(phase["total"])) if of_bytes else (0, 0)
     return str(phase.get("name", "starting")), done, total
 
@@ -321,8 +321,10 @@ def _cells(entry: Entry, preparing: bool) -> list[Content]:
     state = badge(entry.standing)
     if not entry.ready and preparing and entry.name == "builtin":
         state = Content.assemble((signs.starting, "$warning"), " preparing")
+    elif not entry.ready and entry.damage:
+        state = Content.assemble((signs.failed, "$error"), " damaged")
     elif not entry.ready:
-        state = Content.assemble((signs.queued, "$foreground-muted"), " not prepared" if entry.name == "builtin" else " unreadable")
+        state = Content.assemble((signs.queued, "$foreground-muted"), " not prepared")
     return [
         Content(f"  {entry.title}"),
         Content.styled(entry.base, "$foreground-muted"),

@@ -11,7 +11,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from jobs.state import Failed, Lost, Stopped
+from jobs.job import DamagedJob
+from jobs.state import Failed, Lost, Queued, Stopped
 from tui import actions, figures
 from tui.actions import Place
 from tui.glyphs import glyphs
@@ -36,7 +37,7 @@ COLUMNS = [
 ]
 
 
-_ABOUT_A_JOB = ("open", "mark", "stop", "serve", "chat", "delete", "filter", "resume", "edit", "move")
+_ABOUT_A_JOB = ("open", "mark", "stop", "serve", "chat", "delete", "filter", "resume", "edit", "move", "copy")
 
 
 class RunsScreen(LuthierScreen):
@@ -59,14 +60,16 @@ class RunsScreen(LuthierScreen):
     def jobs_changed(self, rows: list[JobRow]) -> None:
         text = self.query_one("#filter", Input).value
         shown = [row for row in rows if row.matches(text)]
+        damaged = [one for one in self.app.damaged if all(word in f"{one.id} damaged".lower() for word in text.lower().split())]
         table = self.query_one(RowTable)
         width = 20 if self.has_class("-wide") else 8
-        table.show([Row(row.id, _cells(row, width, self._mark(row.id))) for row in shown])
-        table.display = bool(shown)
+        whole = [Row(row.id, _cells(row, width, self._mark(row.id))) for row in shown]
+        table.show([*whole, *(Row(one.id, _damaged_cells(one)) for one in damaged)])
+        table.display = bool(shown or damaged)
         self._show_left_waiting(sum(row.left_waiting for row in rows))
         self.show_preview()
         empty = self.query_one("#empty", Static)
-        empty.display = not shown
+        empty.display = not table.display
         empty.update(_nothing(text if rows else None))
 
     def _show_left_waiting(self, count: int) -> None:
@@ -97,14 +100,23 @@ class RunsScreen(LuthierScreen):
         chosen = self.query_one(RowTable).highlighted_id if self.app.rows else None
         return next((row for row in self.app.rows or [] if row.id == chosen), None)
 
+    @property
+    def damaged(self) -> DamagedJob | None:
+        """The highlighted folder, if it is damaged."""
+        chosen = self.query_one(RowTable).highlighted_id
+        return next((one for one in self.app.damaged if one.id == chosen), None)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "requeue":
             return any(row.left_waiting for row in self.app.rows or [])
         if action not in _ABOUT_A_JOB:
             return True
+        if self.damaged is not None:
+            return action in ("open", "delete", "copy", "filter")
         row = self.row
-        if row is None:
-            return False
+        return row is not None and action != "copy" and self._possible_with(row, action, parameters)
+
+    def _possible_with(self, row: JobRow, action: str, parameters: tuple[object, ...]) -> bool:
         waits = row.position > 0
         match action:
             case "stop":
@@ -142,6 +154,8 @@ class RunsScreen(LuthierScreen):
     async def action_open(self) -> None:
         row = self.row
         if row is None:
+            if self.damaged is not None:
+                self.app.show_failure(self.damaged.error)
             return
         if row.kind == "server":
             await self.app.open_server()
@@ -195,7 +209,14 @@ class RunsScreen(LuthierScreen):
         from tui.screens.job_actions import confirm_removal
 
         if self.row is not None:
-            confirm_removal(self, self.row.job)
+            confirm_removal(self, self.row.job, self.row.name, waits=isinstance(self.row.state, Queued))
+        elif self.damaged is not None:
+            confirm_removal(self, self.damaged.job, self.damaged.id)
+
+    def action_copy(self) -> None:
+        if self.damaged is not None:
+            self.app.copy_to_clipboard(str(self.damaged.job.directory))
+            self.notify(f"Copied {self.damaged.job.directory}", markup=False)
 
     def action_resume(self) -> None:
         from tui.screens.job_actions import resume
@@ -266,6 +287,11 @@ def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
         Content(figures.short_duration(row.seconds_left) if row.seconds_left is not None else ""),
         Content.styled(figures.short_duration(figures.now() - row.created), "$foreground-muted"),
     ]
+
+
+def _damaged_cells(damaged: DamagedJob) -> list[Content]:
+    state = Content.assemble((glyphs().failed, "$error"), " damaged")
+    return [Content(damaged.id), Content(""), state, Content(damaged.why), *[Content("")] * 3]
 
 
 def _nothing(text: str | None) -> Content:

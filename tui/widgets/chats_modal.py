@@ -10,7 +10,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input
+from textual.worker import Worker, WorkerState
 
+from jobs.errors import LuthierError
 from serve.chats import search, store
 from serve.chats.search import Hit, Summary
 from tui import figures
@@ -70,7 +72,11 @@ class ChatsModal(PickModal[str, ChosenChat]):
             picks = [_hit(hit) for hit in search.search(asked)] if asked else [_summary(chat) for chat in search.chats()]
             self.post_message(ChatsFound(asked, picks))
 
-        self.run_worker(look, thread=True, exclusive=True, group="search")
+        self.run_worker(look, thread=True, exclusive=True, group="search", exit_on_error=False)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.app.show_failure(event.worker.error)  # type: ignore[attr-defined]  # LuthierApp, which would import this module in a circle
 
     def on_chats_found(self, message: ChatsFound) -> None:
         note = (
@@ -94,7 +100,10 @@ class ChatsModal(PickModal[str, ChosenChat]):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                store.remove(pick.value)
+                try:
+                    store.remove(pick.value)
+                except LuthierError as error:
+                    self.app.show_failure(error)  # type: ignore[attr-defined]
                 self._look()
 
         message = "With its answers and its votes. It cannot be brought back."

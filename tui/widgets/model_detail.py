@@ -46,7 +46,12 @@ def model_text(entry: Entry, users: Sequence[Use], loss: float | None, width: in
         lines += _wrapped("certificate", Content.assemble(badge(entry.standing), (reason, "$foreground-muted")), width)
     for title, value in pairs:
         lines += _wrapped(title, Content(value), width)
-    lines += [line for warning in entry.warnings for line in _wrapped("", Content.assemble(("! ", "$warning"), warning), width)]
+    lines += [
+        line
+        for warning in (entry.damage, *entry.warnings)
+        if warning
+        for line in _wrapped("", Content.assemble(("! ", "$warning"), warning), width)
+    ]
     return Content("\n").join(lines)
 
 

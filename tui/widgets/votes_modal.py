@@ -59,7 +59,7 @@ class VotesModal(ModalScreen[None]):
             self.post_message(ReportReady(report.quick_report(every), full=False))
             self.post_message(ReportReady(report.full_report(every), full=True))
 
-        self.run_worker(count, thread=True, exclusive=True, group="count")
+        self.run_worker(count, thread=True, exclusive=True, group="count", exit_on_error=False)
 
     def on_report_ready(self, message: ReportReady) -> None:
         lines = report_lines(message.report)

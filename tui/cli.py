@@ -72,23 +72,23 @@ def main() -> None:
     try:
         luthier.main(standalone_mode=False)
     except LuthierError as error:
-        _say(error.title, error.message, error.hint)
+        from tui.commands.output import say_failure
+
+        say_failure(error.title, error.message, error.hint)
         sys.exit(1)
     except click.ClickException as error:
-        error.show()
+        from tui.commands.output import say_usage
+
+        say_usage(error)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        from tui.commands.output import talk
+
+        talk.print("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-
-
-def _say(title: str, message: str, hint: str) -> None:
-    click.echo(f"{click.style('✗ ' + title, fg='red', bold=True)}  {message}", err=True)
-    if hint:
-        click.echo(f"  {click.style(hint, dim=True)}", err=True)
 
 
 if __name__ == "__main__":

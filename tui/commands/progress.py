@@ -11,7 +11,7 @@ from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, State, Stopped
-from tui.commands.output import talk
+from tui.commands.output import say_done, talk
 from tui.figures import duration, size
 
 _TICK_SECONDS = 0.2
@@ -70,10 +70,10 @@ class JobMeter:
 def bar() -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}", justify="left"),
+        TextColumn("{task.description}", justify="left", markup=False),
         BarColumn(bar_width=28),
         TaskProgressColumn(),
-        TextColumn("{task.fields[left]}", style="dim"),
+        TextColumn("{task.fields[left]}", style="dim", markup=False),
         console=talk,
         transient=True,
     )
@@ -101,7 +101,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
                 told = meter.phase
             progress.update(task, description=text, completed=meter.share(), left=f"about {duration(left)} left" if left else "")
             time.sleep(_TICK_SECONDS)
-    talk.print(f"[green]✓[/] {title} [dim]{duration(time.monotonic() - began)}[/]")
+    say_done(title, duration(time.monotonic() - began))
     return state
 
 

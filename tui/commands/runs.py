@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +14,7 @@ from jobs.job import Job
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping, word
 from tui import figures
 from tui.commands.events import event_line
-from tui.commands.output import examples, json_option, print_json, print_json_line, print_lines, talk
+from tui.commands.output import confirm, examples, json_option, print_json, print_json_line, print_lines, talk, write, write_log
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, read_rows, waiting_text
 
@@ -70,7 +69,7 @@ def log(job_id: str, follow: bool, count: int | None, as_events: bool, output: b
             if as_json or as_events:
                 print_json_line(event)
             else:
-                click.echo(event_line(event))
+                write(event_line(event))
         count = None
         if ended:
             return
@@ -95,8 +94,8 @@ def remove(job_ids: tuple[str, ...], yes: bool) -> None:
     if not yes:
         for job in found:
             size = sum(path.lstat().st_size for path in job.directory.rglob("*") if path.is_file())
-            click.echo(f"{job.directory}  {figures.size(size)}", err=True)
-        click.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?", abort=True, err=True)
+            talk.print(f"{job.directory}  {figures.size(size)}")
+        confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?")
     for job in found:
         jobs.remove(job)
 
@@ -186,10 +185,9 @@ def _print_output(job: Job, follow: bool, count: int | None) -> None:
         if job.log_path.is_file():
             with job.log_path.open("rb") as file:
                 file.seek(position)
-                while block := file.read(65_536):
-                    sys.stdout.buffer.write(block)
+                while line := file.readline(65_536):
+                    write_log(line)
                 position = file.tell()
-            sys.stdout.flush()
         if ended:
             return
         time.sleep(_POLL_SECONDS)

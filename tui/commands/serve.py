@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
@@ -23,10 +23,11 @@ from serve.plan import is_loopback, run_of
 from serve.planning import Outlook, living_servers, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import json_option, out, plain_table, print_json, say_aside, say_done, say_warning, styled, talk, write
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
+from tui.foreign_text import visible
 from tui.merging import is_there, merge_settings, whole_model
 from tui.run_adapters import adapters_named
 from tui.server_plan import as_json as plan_as_json
@@ -102,17 +103,15 @@ def serve(
     running = running_or_starting(directory, host) if port is None else None
     if running is not None:
         for name in add_adapters(running, adapters):
-            talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
+            say_done(f"{name} loaded into {running.job.id}")
         if any((context_length, max_rank, tool_parser, reasoning_parser, log_content, extra, gpus > 1)):
-            talk.print(
-                f"[yellow]![/] {running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port."
-            )
+            say_warning(f"{running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port.")
         _show_server(running.refreshed(), as_json)
         return
     job = launch.serve(base, adapters, host, port, options)
     warning = job.spec.settings.get("warning")
     if warning:
-        talk.print(f"[yellow]![/] {warning}")
+        say_warning(warning)
     _show_server(wait_until_ready(job), as_json)
 
 
@@ -189,10 +188,10 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
     table = plain_table("", "", "")
     for name, value, why in rows(outlook):
         colour = "yellow" if name == "not loaded" else "bold"
-        table.add_row(f"[dim]{name}[/]", f"[{colour}]{escape(value)}[/]", f"[dim]{escape(why)}[/]")
+        table.add_row(Text(name, "dim"), Text(visible(value), colour), styled("[dim]$why[/]", why=why))
     out.print(table)
     out.print()
-    click.echo(command_line(outlook.plan, sys.executable))
+    write(command_line(outlook.plan, sys.executable))
 
 
 def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool) -> tuple[str, list[NamedAdapter]]:
@@ -249,7 +248,7 @@ def _show_server(found: Server, as_json: bool) -> None:
     out.print(f"{found.base_url}/v1")
     talk.print(f"  models   {', '.join(entry.id for entry in found.models)}")
     talk.print(f"  API key  {home() / 'keys' / 'client'}")
-    talk.print(f"  [dim]chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}[/]")
+    say_aside(f"  chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}")
 
 
 def server_as_json(job: Job, found: Server | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.theme import Theme
 
-from tui.widgets.answer import FlowingText, visible
+from tui.widgets.answer import FlowingText, flowing
 
 # Every level of a quotation or list takes some cells of the row; deeper than the row is wide, it is shown as it came.
 _MOST_NESTING = 6
@@ -79,7 +79,7 @@ class _Markdown(markdown.Markdown):
 
 def markdown_rows(text: str, width: int, styles: Mapping[str, Style], code_theme: str) -> list[list[Segment]]:
     """Rows for a text of Markdown. `styles` are Rich's names (`markdown.h1`, ...), "none" being that of plain text."""
-    document = _Markdown(visible(text), code_theme)
+    document = _Markdown(flowing(text), code_theme)
     if width < _NARROWEST or document.nesting > _MOST_NESTING:
         plain = FlowingText(width)
         plain.append(text)

@@ -14,7 +14,9 @@ from tui.glyphs import glyphs
 # C0 without tab and line break, DEL, C1, the marks that override or isolate a direction, and halves of characters (of a file's name
 # that is no UTF-8, say), which no terminal can be sent.
 _BEYOND_ASCII = "\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_FOREIGN = re.compile(f"[\x00-\x08\x0b-\x1f{_BEYOND_ASCII}]")
+FOREIGN = f"\x00-\x08\x0b-\x1f{_BEYOND_ASCII}"
+"""All of these, for a class of a regular expression."""
+_FOREIGN = re.compile(f"[{FOREIGN}]")
 _RAW_IN_JSON = re.compile(f"[{_BEYOND_ASCII}]")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _JOINERS = "\u200d\ufe0f"

@@ -194,7 +194,7 @@ def prepare_model(recipe: Recipe) -> None:
 
 def show_plan(made: Plan) -> None:
     table = plain_table("", "")
-    rows = {
+    rows: dict[str, str | Text] = {
         "model": styled("$model [dim]$directory[/]", model=made.model, directory=made.model_directory),
         "data": run_plan.data(made),
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},

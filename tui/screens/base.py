@@ -98,7 +98,7 @@ class LuthierScreen(Screen[None]):
 
     def on_jobs_changed(self, message: JobsChanged) -> None:
         if message.told:
-            self.notify(message.told, markup=False)
+            self.notify(message.told)
         self.app.read_jobs()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import getters
 from textual.actions import parse
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
@@ -40,7 +41,7 @@ class LuthierScreen(Screen[None]):
         yield HeaderLine(self.place)
         yield from self.compose_body()
         yield Hints()
-        yield Static(f"needs {MINIMUM_WIDTH}x{MINIMUM_HEIGHT}", id="too-small")
+        yield Static(Content(f"needs {MINIMUM_WIDTH}x{MINIMUM_HEIGHT}"), id="too-small")
 
     def compose_body(self) -> Iterable[Widget]:
         raise NotImplementedError

@@ -141,5 +141,8 @@ class ChatRun(ChatBase):
                 now = f"waits for {waits_for or 'its turn'}"
             case _:
                 now = "loads the tuned model"
-        said = "[b]The server of $name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows the server."
-        return Content.from_markup(said, name=self.awaited.spec.name, now=now)
+        return Content.from_markup(
+            "[b]The server of $name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows the server.",
+            name=self.awaited.spec.name,
+            now=now,
+        )

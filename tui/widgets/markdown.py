@@ -69,6 +69,7 @@ class _Markdown(markdown.Markdown):
         self.parsed = parser.parse(text)
         for block in self.parsed:
             for token in block.children or []:
+                token.content = flowing(token.content)  # "&#x202e;" has become a character by now
                 if token.type == "softbreak":
                     token.type = "hardbreak"
 

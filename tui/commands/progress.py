@@ -13,6 +13,7 @@ from jobs.job import Job
 from jobs.state import Done, Failed, Lost, State, Stopped
 from tui.commands.output import say_done, talk
 from tui.figures import duration, size
+from tui.foreign_text import one_line
 
 _TICK_SECONDS = 0.2
 
@@ -84,7 +85,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
     follower, meter = Follower(job.events_path), JobMeter()
     began, told = time.monotonic(), ""
     with bar() as progress:
-        task = progress.add_task(title, total=1.0, left="")
+        task = progress.add_task(one_line(title), total=1.0, left="")
         while True:
             for event in follower.read():
                 meter.take(event)
@@ -95,7 +96,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
                 raise ended_badly(job, state)
             left = meter.seconds_left()
             note = f", {meter.note}" if meter.note else ""
-            text = f"{title}: {meter.phase}{note}"
+            text = one_line(f"{title}: {meter.phase}{note}")
             if not talk.is_terminal and meter.phase != told:  # a log file gets a line a phase
                 talk.print(f"  {text}")
                 told = meter.phase

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job
 from serve.chats.turns import Speaker
+from serve.planning import ServeOptions, look_ahead
 from tests.fakes.openai_server import FAKE_KEY, FakeServer
 from tests.serve.chat_writing import new_chat, write
 from tests.serve.test_votes import vote
+from tests.trainer import shapes
 from tests.tui import certificates, data_folders, folders, run_events
 
 FOREIGN = (
@@ -22,6 +25,7 @@ FOREIGN = (
 MARKS = ("\x1b]52;c;Zm9yZWlnbg==\x07", "\x1b]0;", "\x1b[77;7H", "\x1b[38;5;201m", "\N{COLLISION SYMBOL}")
 """Sequences of it that would pass for Luthier's own, had it any use for them."""
 FILE_NAME = FOREIGN.replace("/", "")
+RECIPE = f"{FILE_NAME}.toml"
 _HALF = "\udc9b"  # of a character: JSON can name it, and a file's name can hold the byte
 
 # Of the program's own words, and what leads to a file, by their keys: without these nothing would be shown at all.
@@ -30,20 +34,20 @@ _OWN_KEYS = {
         "kind",
         "module",
         "state",
+        "states",
         "status",
         "verdict",
-        "path",
-        "file",
-        "files",
-        "directory",
-        "model_directory",
-        "model",
-        "sources",
-        "host",
-        "run",
+        "code",
+        "what",
+        "unit",
+        "strategy",
+        "engine",
+        "dtype",
+        "peft_type",
+        "device",
     ),
-    *("peft_type", "adapter", "python", "conversations", "unit", "strategy", "samples", "id", "base_model_name_or_path", "what", "slots"),
-    *("dtype", "engine", "mapping", "format", "checkpoint", "code", "pieces", "parts", "states", "base", "text", "gradient_checkpointing"),
+    *("path", "file", "files", "directory", "model_directory", "model", "base", "base_model_name_or_path", "adapter", "sources", "device"),
+    *("id", "run", "host", "slots", "python", "conversations", "samples", "mapping", "format", "checkpoint", "parts", "gradient_checkpointing"),
 }
 
 
@@ -87,10 +91,23 @@ def keys(home: Path) -> None:
 
 
 def in_a_sweep(run: Job) -> None:
-    path = run.directory / "spec.json"
-    spec = json.loads(path.read_text(encoding="utf-8"))
-    spec["settings"]["sweep"] = {"id": "sweep-1", "name": "sweep", "number": 1, "varies": {"lora.target": "all"}}
-    path.write_text(json.dumps(spec))
+    settings = {**run.spec.settings, "sweep": {"id": "sweep-1", "name": "sweep", "number": 1, "varies": {"lora.target": "all"}}}
+    replace(run.spec, settings=settings).replace(run.directory)
+
+
+def planned(server: Job) -> None:
+    """What a server's own orders are: without them none can be planned beside it."""
+    outlook = look_ahead(models_directory() / "builtin", "builtin", [], "127.0.0.1", None, ServeOptions())
+    replace(server.spec, settings=outlook.plan.to_json()).replace(server.directory)
+
+
+def recipe(home: Path) -> None:
+    """One that can be planned, although its data and its model have foreign names."""
+    shapes.llama(models_directory() / "planned" / FILE_NAME)
+    turns = [{"role": "user", "content": f"Hm? {FOREIGN}"}, {"role": "assistant", "content": FOREIGN}]
+    (home / f"data{FILE_NAME}.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 40)
+    model, data = str(models_directory() / "planned" / FILE_NAME), f"data{FILE_NAME}.jsonl"
+    (home / RECIPE).write_text(f"model = {json.dumps(model)}\ndata = [{json.dumps(data)}]\n")
 
 
 def fill(home: Path, server: FakeServer) -> dict[str, Job]:
@@ -104,6 +121,7 @@ def fill(home: Path, server: FakeServer) -> dict[str, Job]:
     made = folders.all_states()
     run_events.eventful(made["pirate"])
     in_a_sweep(made["captain"])
+    planned(made["captain-server"])
     certificates.certified(made["captain"], "red")
     data_folders.finished()
     folders.write(made["captain"], folders.event("unheard of", 1.0, something="s"))
@@ -119,6 +137,5 @@ def fill(home: Path, server: FakeServer) -> dict[str, Job]:
     chats()
     endpoints(home)
     keys(home)
-    (home / f"data{FILE_NAME}.jsonl").write_text(f"{FOREIGN}\n")
-    (home / f"{FILE_NAME}.toml").write_text(f"model = {json.dumps(FOREIGN)}\n")
+    recipe(home)
     return made

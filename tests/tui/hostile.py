@@ -47,7 +47,20 @@ _OWN_KEYS = {
         "device",
     ),
     *("path", "file", "files", "directory", "model_directory", "model", "base", "base_model_name_or_path", "adapter", "sources", "device"),
-    *("id", "run", "host", "slots", "python", "conversations", "samples", "mapping", "format", "checkpoint", "parts", "gradient_checkpointing"),
+    *(
+        "id",
+        "run",
+        "host",
+        "slots",
+        "python",
+        "conversations",
+        "samples",
+        "mapping",
+        "format",
+        "checkpoint",
+        "parts",
+        "gradient_checkpointing",
+    ),
 }
 
 

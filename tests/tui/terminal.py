@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # What Rich, Textual and Luthier's notices send: styles, the cursor, modes, queries, a title, a notice, a clipboard, a hyperlink's end.
 _OWN = re.compile(
     r"\x1b\[[0-9;?=<>$ ]*[A-Za-z]"
-    r"|\x1b\](?:2;|9;|52;c;)[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*\x07"
+    r"|\x1b\](?:2;|9;|22;|52;c;)[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*\x07"
     r"|\x1bP[^\x00-\x1f\x7f-\x9f]*\x1b\\"
     r"|\x1b[78=>]|\x07$"
 )
 _FOREIGN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def sent(module: str, *arguments: str, home: Path, typed: bytes = b"", size: tuple[int, int] = (140, 40)) -> str:
+def sent(module: str, *arguments: str, home: Path, typed: bytes = b"", size: tuple[int, int] = (110, 30)) -> str:
     """What `python -m MODULE ARGUMENTS` sends to its terminal, decoded. `typed` waits there for whoever asks."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))

@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.table import Table
 from rich.text import Text
 
 from jobs.errors import LuthierError
@@ -27,13 +26,12 @@ from serve.compare import Answer, ask_all
 from serve.servers import Server
 from trainer import launch as training
 from trainer.recipe import load
-from tui.commands.output import json_option, out, print_json, say_done, styled, talk
+from tui.commands.output import CleanTable, json_option, out, print_json, say_done, styled, talk
 from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import wait_until_ready
 from tui.commands.train import prepare_model
 from tui.figures import duration
-from tui.foreign_text import visible
 from tui.serving import adapters_of, add_adapters, server_of
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"
@@ -128,13 +126,13 @@ def _show(run: Job, tuned: str, questions: list[list[dict[str, Any]]], answers: 
     if as_json:
         print_json({"run": run.id, "base_share": base_share, "tuned_share": tuned_share, "seconds": round(seconds, 1), "answers": told})
         return
-    table = Table(show_lines=True, border_style="dim", header_style="bold", expand=True)
+    table = CleanTable(show_lines=True, border_style="dim", header_style="bold", expand=True)
     for title, width in (("question", 2), ("base", 4), (tuned, 4)):
         table.add_column(title, ratio=width)
     for index, question in enumerate(questions):
         base, own = (next(a.text for a in answers if a.prompt == index and a.model == model) for model in ("base", tuned))
         sign = Text("● ", "green") if in_voice(own) else Text("○ ")
-        table.add_row(question[-1]["content"], base.strip(), Text.assemble(sign, visible(own.strip())))
+        table.add_row(question[-1]["content"], base.strip(), Text.assemble(sign, own.strip()))
     out.print(table)
     shares = styled("base [bold]$base[/], $name [bold]$tuned[/]", base=f"{base_share:.0%}", name=tuned, tuned=f"{tuned_share:.0%}")
     out.print(Text.assemble("In the captain's voice: ", shares, (f"  ({duration(seconds)} in all)", "dim")))

@@ -39,10 +39,7 @@ class CleanConsole(Console):
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        if isinstance(renderable, Text):
-            renderable = renderable.copy()
-            renderable.plain = visible(renderable.plain)
-        for segment in super().render(renderable, options):
+        for segment in super().render(_clean(renderable), options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     def status(self, status: RenderableType, **options: Any) -> Any:
@@ -50,7 +47,23 @@ class CleanConsole(Console):
         return super().status(Text(visible(status)) if isinstance(status, str) else status, **options)
 
 
-talk = CleanConsole(stderr=True)
+def _clean(renderable: Any) -> Any:
+    """With signs in a Text, which keeps its styles: no sign is longer than what it stands for."""
+    if not isinstance(renderable, Text):
+        return renderable
+    text = renderable.copy()
+    text.plain = visible(text.plain)
+    return text
+
+
+class CleanTable(Table):
+    """A table that makes room for signs."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*map(_clean, cells), **options)
+
+
+talk = CleanConsole(stderr=True, soft_wrap=not sys.stderr.isatty())
 out = CleanConsole(soft_wrap=not sys.stdout.isatty())
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -148,7 +161,7 @@ def few(names: Sequence[str], most: int = 12) -> str:
 
 def plain_table(*columns: str) -> Table:
     """A table without lines; a column whose name begins with ">" is aligned to the right. No text is cut short."""
-    table = Table(box=None, header_style="dim", pad_edge=False)
+    table = CleanTable(box=None, header_style="dim", pad_edge=False)
     for column in columns:
         table.add_column(
             column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=column in ("id", "address"), overflow="fold"

@@ -27,7 +27,6 @@ from tui.commands.output import json_option, out, plain_table, print_json, say_a
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
-from tui.foreign_text import visible
 from tui.merging import is_there, merge_settings, whole_model
 from tui.run_adapters import adapters_named
 from tui.server_plan import as_json as plan_as_json
@@ -188,7 +187,7 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
     table = plain_table("", "", "")
     for name, value, why in rows(outlook):
         colour = "yellow" if name == "not loaded" else "bold"
-        table.add_row(Text(name, "dim"), Text(visible(value), colour), styled("[dim]$why[/]", why=why))
+        table.add_row(Text(name, "dim"), Text(value, colour), styled("[dim]$why[/]", why=why))
     out.print(table)
     out.print()
     write(command_line(outlook.plan, sys.executable))

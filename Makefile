@@ -18,7 +18,7 @@ help:
 	@echo "make demo        fine-tune the built-in model, serve it, compare base and tuned"
 	@echo "make run         the app"
 	@echo "make test        checks, fast tests, then tests with real models"
-	@echo "make check       format, lint, types, layers, size caps, text on terminals"
+	@echo "make check       format, lint, types, layers, size caps, exits of text"
 	@echo "make fast        the fast tests                make real        the tests with real models"
 	@echo "make lock        renew locks/ from pyproject   make lock-check  prove that they resolve"
 	@echo "make clean       remove .venv and all caches (not LUTHIER_HOME)"

@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EXIT = "tui/commands/output.py"
 _WRITERS = {"print", "Console", "click.echo", "click.secho", "click.style", "click.confirm", "click.prompt", "click.progressbar"}
+_PRINTERS = {"print", "add_row", "status", "say_done", "say_warning", "say_aside"}
 _STREAMS = ("sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer", "sys.stderr.buffer")
 _MARKUP_MODULES = ("rich.markup", "textual.markup")
 # What Textual gets as a string and reads as markup. Text with a type of its own (Content, Rich's Text) is never read as such.
@@ -43,6 +44,17 @@ def _call(call: ast.Call, name: str) -> Iterator[str]:
         yield f"{name}:{call.lineno}: {function}() takes a literal, without interpolation; values follow by name"
     if any(word.arg == "markup" and not (isinstance(word.value, ast.Constant) and word.value.value is False) for word in call.keywords):
         yield f"{name}:{call.lineno}: markup is on: use styled() or Content.from_markup()"
+    if function.rpartition(".")[2] in _PRINTERS and any(map(_has_tags, call.args)):
+        yield f"{name}:{call.lineno}: {function}() prints [/] as it is: styled() reads it"
+
+
+def _has_tags(node: ast.AST) -> bool:
+    """Whether a string that is printed ends a style, outside what reads it."""
+    if isinstance(node, ast.Call):
+        return False
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and "[/" in node.value
+    return any(map(_has_tags, ast.iter_child_nodes(node)))
 
 
 def _is_literal(node: ast.expr) -> bool:

@@ -21,7 +21,7 @@ class CleanApp(App[None]):
     """An app that sends the terminal no control characters but Textual's own."""
 
     def __init__(self) -> None:
-        # Textual's content drops seven control characters and keeps the others, for the terminal to obey.
+        # Textual's content drops five control characters and keeps the others, for the terminal to obey.
         textual.content._strip_control_codes = _shown
         super().__init__()
 

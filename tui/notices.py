@@ -99,7 +99,8 @@ class Notices:
         if worth_a_call and not self.silent:
             text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else _summary(worth_a_call)
             self._app.bell()
-            self._write(f"\x1b]9;{one_line(text)}\x07")  # a desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal
+            # A desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal, which read one that begins with a figure as an order.
+            self._write(f"\x1b]9;{_NAME}: {one_line(text)}\x07")
 
     def _show_title(self, title: str) -> None:
         if title != self._title:

@@ -17,6 +17,8 @@ FORBIDDEN = {
     "a question past the exit": 'click.confirm(f"Delete {name}?")',
     "a console of its own": "talk = Console()",
     "print": "print(name)",
+    "tags that nobody reads": 'talk.print(f"[green]✓[/] {name}")',
+    "tags in a table": 'table.add_row("[dim]name[/]", name)',
     "a stream": "sys.stdout.buffer.write(block)",
     "an f-string in a widget": 'Static(f"[{name}]")',
     "an f-string in an update": 'line.update(f"{error.title}. {error.hint}")',

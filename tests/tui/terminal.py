@@ -24,7 +24,7 @@ _OWN = re.compile(
     r"|\x1bP[^\x00-\x1f\x7f-\x9f]*\x1b\\"
     r"|\x1b[78=>]|\x07$"
 )
-_FOREIGN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_FOREIGN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
 
 
 def sent(module: str, *arguments: str, home: Path, typed: bytes = b"", size: tuple[int, int] = (110, 30)) -> str:
@@ -47,7 +47,7 @@ def sent(module: str, *arguments: str, home: Path, typed: bytes = b"", size: tup
             received += block
     os.close(leader)
     process.wait()
-    return received.decode("utf-8")
+    return received.decode("utf-8", "surrogateescape")
 
 
 def foreign(text: str) -> Sequence[str]:

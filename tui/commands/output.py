@@ -127,9 +127,14 @@ def write(text: str, end: str = "\n") -> None:
     click.echo(visible(text) if sys.stdout.isatty() else _bytes(text), nl=False)
 
 
-def write_log(line: bytes) -> None:
-    """A line of a log on stdout. On a terminal it looks as in the log view."""
-    click.echo(printed_line(line.rstrip(b"\n")) if sys.stdout.isatty() else line, nl=sys.stdout.isatty() and line.endswith(b"\n"))
+def write_log(lines: Iterable[bytes]) -> None:
+    """Lines of a log on stdout, each with its end. On a terminal they look as in the log view."""
+    if not sys.stdout.isatty():
+        click.echo(b"".join(lines), nl=False)
+        return
+    for line in lines:
+        text = line.removesuffix(b"\n")
+        click.echo(printed_line(text), nl=text != line)
 
 
 def _bytes(text: str) -> bytes:

@@ -185,8 +185,8 @@ def _print_output(job: Job, follow: bool, count: int | None) -> None:
         if job.log_path.is_file():
             with job.log_path.open("rb") as file:
                 file.seek(position)
-                while line := file.readline(65_536):
-                    write_log(line)
+                while lines := file.readlines(65_536):
+                    write_log(lines)
                 position = file.tell()
         if ended:
             return

@@ -58,7 +58,7 @@ class ForeignLines(LineFilter):
 _FOREIGN_LINES = ForeignLines()
 
 
-def _shown(text: str, table: dict[int, None] | None = None) -> str:
+def _shown(text: str, _translate_table: dict[int, None] | None = None) -> str:
     """Called as Textual calls its own function, which has a table of what to drop."""
     return visible(text)
 

@@ -31,7 +31,7 @@ from tui.charts.metrics import METRICS
 from tui.chat_server import Reachable, newest_server
 from tui.commands.chart import read_tracks
 from tui.palette import Palette
-from tui.run_plots import Track
+from tui.run_track import Track
 from tui.screens.chat import ChatScreen
 from tui.screens.chat_files import ChatRead
 from tui.screens.data import DataScreen
@@ -148,7 +148,7 @@ def _below(kind: type[Screen[Any]]) -> Iterable[type[Screen[Any]]]:
         yield from _below(one)
 
 
-async def look(pilot: Pilot[None]) -> None:
+async def look(pilot: Pilot[Any]) -> None:
     """Go everywhere, and have each be painted."""
     app = pilot.app
     assert isinstance(app, LuthierApp)

@@ -10,10 +10,9 @@ from typing import Any
 
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job
-from serve.chats.turns import Speaker
 from serve.planning import ServeOptions, look_ahead
 from tests.fakes.openai_server import FAKE_KEY, FakeServer
-from tests.serve.chat_writing import new_chat, write
+from tests.serve.chat_writing import BASE, CAPTAIN, new_chat, write
 from tests.serve.test_votes import vote
 from tests.trainer import shapes
 from tests.tui import certificates, data_folders, folders, run_events
@@ -84,9 +83,7 @@ def poison(path: Path) -> None:
 
 def chats() -> None:
     """Chats whose models, questions and answers are foreign, with votes on them."""
-    speakers = [
-        Speaker(f"{name}{FOREIGN}", kind, run=f"{name}{FOREIGN}", path="/m") for name, kind in (("base", "base"), ("captain", "tuned"))
-    ]
+    speakers = [replace(speaker, model=f"{speaker.model}{FOREIGN}") for speaker in (BASE, CAPTAIN)]
     chat = new_chat(*speakers)
     answers = write(chat, f"Question {FOREIGN}", [f"Answer {FOREIGN}", f"Other &#x202e; {FOREIGN}"])
     vote(chat, answers, "better", 1)

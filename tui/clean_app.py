@@ -52,7 +52,12 @@ class ForeignLines(LineFilter):
     """
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        return [segment if segment.control else Segment(_painted(segment.text), segment.style) for segment in segments]
+        return [
+            Segment(_painted(segment.text), segment.style)
+            if _MEANT_FOR_THE_TERMINAL.search(segment.text) and not segment.control
+            else segment
+            for segment in segments
+        ]
 
 
 _FOREIGN_LINES = ForeignLines()

@@ -139,7 +139,8 @@ def screens() -> set[type[Screen[Any]]]:
     for package in (tui.screens, tui.widgets):
         for module in iter_modules(package.__path__):
             import_module(f"{package.__name__}.{module.name}")
-    return {kind for kind in _below(Screen) if kind.__module__.startswith("tui.") and not kind.__subclasses__()}
+    kinds = {kind for kind in _below(Screen) if kind.__module__.startswith("tui.")}
+    return {kind for kind in kinds if not kinds & set(kind.__subclasses__())}
 
 
 def _below(kind: type[Screen[Any]]) -> Iterable[type[Screen[Any]]]:

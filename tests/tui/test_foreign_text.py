@@ -128,11 +128,14 @@ def test_a_chat_with_brackets_in_it_can_be_listed_and_found() -> None:
         assert (result.exit_code, "[/INST]" in result.stdout) == (0, True)
 
 
-def test_a_run_with_brackets_in_its_name_can_be_followed_to_its_end(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("title", ["Training a[/]b", "Merging a[/]b"])
+def test_a_run_with_brackets_in_its_name_can_be_followed_to_its_end(
+    made: dict[str, Job], capsys: pytest.CaptureFixture[str], title: str
+) -> None:
     job = made["captain"]
     Spec("run", "a[/]b", "run.worker", settings={"model": "builtin"}).replace(job.directory)
-    follow_job(Job(job.directory), "Training a[/]b", lambda state: isinstance(state, Done))
-    assert "✓ Training a[/]b" in capsys.readouterr().err
+    follow_job(Job(job.directory), title, lambda state: isinstance(state, Done))
+    assert f"✓ {title}" in capsys.readouterr().err
 
 
 def test_a_file_with_brackets_in_its_name_is_called_by_it(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,14 +11,14 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE # where it is set, each of hundreds of processes would compile all of Luthier and of the tests again
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install dev demo run test check format lint types layers caps decoding fast real lock lock-check clean
+.PHONY: help install dev demo run test check format lint types layers caps decoding exits fast real lock lock-check clean
 
 help:
 	@echo "make install     .venv with everything ($(SET) set), ends with luthier doctor"
 	@echo "make demo        fine-tune the built-in model, serve it, compare base and tuned"
 	@echo "make run         the app"
 	@echo "make test        checks, fast tests, then tests with real models"
-	@echo "make check       format, lint, types, layers, size caps, who decodes JSON"
+	@echo "make check       format, lint, types, layers, size caps, one reader of JSON, exits of text"
 	@echo "make fast        the fast tests                make real        the tests with real models"
 	@echo "make lock        renew locks/ from pyproject   make lock-check  prove that they resolve"
 	@echo "make clean       remove .venv and all caches (not LUTHIER_HOME)"
@@ -51,7 +51,7 @@ run: install
 
 test: check fast real
 
-check: format lint types layers caps decoding
+check: format lint types layers caps decoding exits
 
 format: dev
 	@echo "== format" && $(BIN)/ruff format --check --quiet . || { echo "$(BIN)/ruff format . mends this"; exit 1; }
@@ -70,6 +70,9 @@ decoding: dev
 
 caps: dev
 	@echo "== size caps" && $(BIN)/python tools/size_caps.py
+
+exits: dev
+	@echo "== text on terminals" && $(BIN)/python tools/terminal_text.py
 
 # Four processes for two cores: the screens' tests mostly wait for the app to be idle. Of tests that load the same large library in
 # their process, one process runs all: marked as a group.

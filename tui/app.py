@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import App
 from textual.binding import BindingType
 from textual.dom import DOMNode
 from textual.message import Message
@@ -19,6 +18,7 @@ from jobs.errors import LuthierError
 from jobs.job import DamagedJob, Job, damaged_jobs, find
 from tui import actions, joblist, themes
 from tui.actions import Action
+from tui.clean_app import CleanApp
 from tui.glyphs import use_ascii
 from tui.joblist import JobRow
 from tui.messages import JobsRead
@@ -67,7 +67,7 @@ def _palette() -> type[Provider]:
     return ActionProvider
 
 
-class LuthierApp(App[None], inherit_bindings=False):
+class LuthierApp(CleanApp, inherit_bindings=False):
     """`start_screen` is "runs", "models", "serve", "chat" or "data";
 
     `chat_with` is a run to talk to at once. `ascii_only` is for terminals without Unicode.

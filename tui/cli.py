@@ -83,25 +83,31 @@ def main() -> None:
         luthier.main(standalone_mode=False)
         sys.stdout.flush()  # a disk that is full is told now, not after Python's farewell
     except LuthierError as error:
-        _say(error.title, error.message, error.hint)
-        _leave(1)
+        _refuse(error)
     except click.ClickException as error:
-        error.show()
+        from tui.commands.output import say_usage
+
+        say_usage(error)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        from tui.commands.output import talk
+
+        talk.print("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        refusal = in_words(error)
-        _say(refusal.title, refusal.message, refusal.hint)
-        _leave(1)
+        _refuse(in_words(error))
     except UnicodeEncodeError as error:
-        refusal = unencodable(error)
-        _say(refusal.title, refusal.message, refusal.hint)
-        _leave(1)
+        _refuse(unencodable(error))
+
+
+def _refuse(error: LuthierError) -> NoReturn:
+    from tui.commands.output import say_failure
+
+    say_failure(error.title, error.message, error.hint)
+    _leave(1)
 
 
 def _leave(status: int) -> NoReturn:
@@ -111,12 +117,6 @@ def _leave(status: int) -> NoReturn:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(status)
-
-
-def _say(title: str, message: str, hint: str) -> None:
-    click.echo(f"{click.style('✗ ' + title, fg='red', bold=True)}  {message}", err=True)
-    if hint:
-        click.echo(f"  {click.style(hint, dim=True)}", err=True)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import click
-from rich.markup import escape
+from rich.text import Text
 
 from serve.planning import Outlook, ServeOptions, look_ahead
-from tui.commands.output import out, plain_table
+from tui.commands.output import out, plain_table, styled, write
 from tui.server_plan import command_line, rows
 
 _TOLD = ("ranks up to", "memory", "context", "chat template", "tool calls", "reasoning")
@@ -24,11 +23,11 @@ def show_future_server(outlook: Outlook, alone: list[str]) -> None:
     """`alone` says why what is trained will be served as a model of its own, empty for an adapter beside its base."""
     table = plain_table("served", "", "")
     for why in alone:
-        table.add_row("[dim]result[/]", "as a model", f"[dim]{escape(why)}[/]")
+        table.add_row(Text("result", "dim"), "as a model", styled("[dim]$why[/]", why=why))
     if not alone:
-        table.add_row("[dim]adapter[/]", "hot-loaded", "[dim]plain LoRA: nothing has to be merged[/]")
+        table.add_row(Text("adapter", "dim"), "hot-loaded", Text("plain LoRA: nothing has to be merged", "dim"))
     for name, value, why in rows(outlook):
         if name in _TOLD:
-            table.add_row(f"[dim]{name}[/]", escape(value), f"[dim]{escape(why)}[/]")
+            table.add_row(Text(name, "dim"), value, styled("[dim]$why[/]", why=why))
     out.print(table)
-    click.echo(command_line(outlook.plan, sys.executable))
+    write(command_line(outlook.plan, sys.executable))

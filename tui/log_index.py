@@ -7,6 +7,8 @@ import time
 from array import array
 from pathlib import Path
 
+from tui.foreign_text import visible
+
 _BITE = 1 << 20
 _LONGEST = 4000
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -56,12 +58,13 @@ class LogIndex:
                     first = self._starts[number]
                     last = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._end
                     file.seek(max(first, last - _LONGEST))
-                    shown.append(_shown(file.read(max(0, min(last - first, _LONGEST)))))
+                    shown.append(printed_line(file.read(max(0, min(last - first, _LONGEST)))))
         except FileNotFoundError:  # the job was deleted while its log is looked at
             return [""] * (end - start)
         return shown
 
 
-def _shown(raw: bytes) -> str:
+def printed_line(raw: bytes) -> str:
+    """A line as it would stand on a terminal that it was printed to."""
     text = _ESCAPE.sub("", raw.decode("utf-8", errors="replace").rstrip("\r")).rsplit("\r", 1)[-1].expandtabs(4)
-    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+    return visible(text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.state import Done, Failed, Lost, Running, Starting, Stopped, Stopping, word
 from tui import config, figures
+from tui.foreign_text import one_line
 from tui.glyphs import glyphs
 from tui.joblist import INSPECTION, JobRow
 
@@ -91,19 +92,20 @@ class Notices:
             self._app.notify(_summary(unseen), severity="error" if bad else "information")
             return
         for row in unseen:
-            self._app.notify(end_text(row), severity="error" if isinstance(row.state, Failed | Lost) else "information", markup=False)
+            self._app.notify(end_text(row), severity="error" if isinstance(row.state, Failed | Lost) else "information")
 
     def _call(self, ended: list[JobRow]) -> None:
         worth_a_call = [row for row in ended if row.job.spec.module != INSPECTION]
         if worth_a_call and not self.silent:
             text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else _summary(worth_a_call)
             self._app.bell()
-            self._write(f"\x1b]9;{_plain(text)}\x07")  # a desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal
+            # A desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal, which read one that begins with a figure as an order.
+            self._write(f"\x1b]9;{_NAME}: {one_line(text)}\x07")
 
     def _show_title(self, title: str) -> None:
         if title != self._title:
             self._title = title
-            self._write(f"\x1b]2;{_plain(title)}\x07")
+            self._write(f"\x1b]2;{one_line(title)}\x07")
 
     def _write(self, sequence: str) -> None:
         driver = self._app._driver  # Textual has no public way
@@ -145,8 +147,3 @@ def _summary(rows: list[JobRow]) -> str:
     """Many ends in a sentence: "12 jobs have ended: 10 done, 2 failed."."""
     words = Counter(word(row.state) for row in rows)
     return f"{len(rows)} jobs have ended: {', '.join(f'{count} {how}' for how, count in words.most_common())}."
-
-
-def _plain(text: str) -> str:
-    """Nothing that a terminal would obey: names come from files."""
-    return "".join(character for character in text if character.isprintable())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,12 +15,11 @@ from rich.cells import cell_len
 
 from trainer.data.inspection import UNTRAINED, StoredSample, Vocabulary
 from trainer.data.ledger import Entry, describe
+from tui.foreign_text import spelled_out
 from tui.glyphs import glyphs
 
 Kind = Literal["untrained", "trained", "stop", "mark"]
 Run = tuple[str, Kind]
-
-_JOINERS = "\u200d\ufe0f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class Token:
     def shown(self) -> str:
         """The token alone, in quotes; a part of a character in hexadecimal."""
         try:
-            return f'"{visible(self.raw.decode())}"'
+            return f'"{spelled_out(self.raw.decode())}"'
         except UnicodeDecodeError:
             return f"<{self.raw.hex(' ')}>"
 
@@ -53,23 +51,6 @@ def tokens_of(sample: StoredSample, vocabulary: Vocabulary) -> list[Token]:
         kind: Kind = "untrained" if label == UNTRAINED else "stop" if number in stops else "trained"
         tokens.append(Token(number, decoder.decode(raw), raw, kind, 0.0 if label == UNTRAINED else weight))
     return tokens
-
-
-def visible(text: str, newline: str | None = None) -> str:
-    """Without anything that would move a terminal's cursor or turn its text around."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char in _JOINERS else _named(char, newline) for char in text)
-
-
-def _named(char: str, newline: str | None) -> str:
-    if char == "\n":
-        return glyphs().newline if newline is None else newline
-    if char == "\t":
-        return glyphs().tab
-    if unicodedata.category(char) == "Zs":
-        return " "
-    return f"<U+{ord(char):04X}>"
 
 
 def runs_of(tokens: Iterable[Token]) -> list[list[Run]]:
@@ -105,7 +86,7 @@ def lines_of(tokens: Sequence[Token], width: int, newlines: bool = True) -> list
             for place, part in enumerate(parts):
                 last = place == len(parts) - 1
                 if part:
-                    wrap.add(visible(part), kind)
+                    wrap.add(spelled_out(part), kind)
                 if not last:
                     wrap.add(glyphs().newline if newlines else " ", kind)
                     wrap.end_line()

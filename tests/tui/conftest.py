@@ -6,17 +6,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ["TEXTUAL_ANIMATIONS"] = "none"  # before textual is imported
 
 import pytest
-from textual.css.model import RuleSet
-from textual.css.stylesheet import Stylesheet
 
 from jobs.home import models_directory
 from jobs.job import Job
-from tests.tui import folders
+from tests.tui import folders, stylesheets
 from tui import figures, model_facts, themes
 from tui.app import LuthierApp
 from tui.screens import serve
@@ -24,18 +21,7 @@ from tui.screens import serve
 
 @pytest.fixture(autouse=True, scope="session")
 def css_is_parsed_once() -> Iterator[None]:
-    """Each app's own stylesheet would parse all CSS again: a pure function of the text, its place and the theme's variables."""
-    known: dict[object, list[RuleSet]] = {}
-    parse = Stylesheet._parse_rules
-
-    def parse_rules(sheet: Stylesheet, *source: Any, **options: Any) -> list[RuleSet]:
-        key = (frozenset(sheet._variables.items()), source, frozenset(options.items()))
-        if key not in known:
-            known[key] = parse(sheet, *source, **options)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stylesheet, "_parse_rules", parse_rules)
+    with stylesheets.parsed_once():
         yield
 
 

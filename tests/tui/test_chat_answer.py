@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
-from tui.widgets.answer import FlowingText, visible, wrap
+from tui.widgets.answer import FlowingText, flowing, wrap
 from tui.widgets.markdown import markdown_rows
 
 PIECES = ["a", "word ", "longerword ", "  ", "\n", "\n\n", "你", "好世界", "👩‍👩‍👧 ", "🙂", "é", "e\u0301", "x" * 30, "\t", "안녕 ", "-"]
@@ -33,7 +33,7 @@ def test_rows_do_not_depend_on_how_the_text_came() -> None:
             start += length
         assert piecewise.rows == at_once.rows
         assert all(cell_len(row.rstrip()) <= width for row in at_once.rows)
-        assert "".join(at_once.rows) == visible(text).replace("\n", "")
+        assert "".join(at_once.rows) == flowing(text).replace("\n", "")
 
 
 def test_only_the_last_row_is_wrapped_again() -> None:
@@ -58,7 +58,7 @@ def test_wrap(text: str, rows: list[str]) -> None:
 
 
 def test_an_answer_cannot_steer_the_terminal() -> None:
-    assert visible("a\x1b[31mb\x07\r\n\x9bc\u202ed") == "a␛[31mb␇\n\ufffdc\ufffdd"
+    assert flowing("a\x1b[31mb\x07\r\n\x9bc\u202ed") == "a␛[31mb␇\n\ufffdc\ufffdd"
     assert not any("\x1b" in row for row in rows_of("`\x1b]0;title\x07` **\x1b[2J**"))
 
 

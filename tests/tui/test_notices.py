@@ -78,7 +78,7 @@ async def test_what_ends_while_the_terminal_is_not_looked_at_rings_and_is_told_o
         end(made["pirate"], code=1)
         await look_again(pilot, app)
         assert (heard.bells, told(app), heard.title) == (1, [], "✗ pirate failed · Luthier")
-        assert "\x1b]9;pirate failed: Exit status 1.\x07" in heard.written
+        assert "\x1b]9;Luthier: pirate failed: Exit status 1.\x07" in heard.written
         app.app_focus = True
         await pilot.pause()
         assert told(app) == ["pirate failed: Exit status 1."]

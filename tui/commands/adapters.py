@@ -16,7 +16,7 @@ from serve.servers import Server
 from serve.sleep import check_sleeps, put_to_sleep, slots_of
 from serve.sleep import wake as wake_server
 from tui.commands.other_base import say_other_base
-from tui.commands.output import json_option, print_json, talk
+from tui.commands.output import json_option, print_json, say_done, talk
 from tui.commands.serve import server, server_as_json
 from tui.run_adapters import adapters_named
 from tui.serving import add_adapters
@@ -47,7 +47,7 @@ def load(runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, a
         say_other_base(path, running.plan.base)
     added = add_adapters(running, adapters)
     for name in added:
-        talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
+        say_done(f"{name} loaded into {running.job.id}")
     if not added:
         talk.print(f"{running.job.id} has them already.")
     _tell(running, as_json)
@@ -88,7 +88,7 @@ def sleep(server_id: str | None) -> None:
     check_sleeps(running.job)
     with talk.status(f"{running.job.id} finishes its answers and goes to sleep"):
         put_to_sleep(running.job)
-    talk.print(f"[green]✓[/] {running.job.id} sleeps. `luthier server wake` wakes it; so does whoever asks it something.")
+    say_done(f"{running.job.id} sleeps. `luthier server wake` wakes it; so does whoever asks it something.")
 
 
 @server.command()
@@ -102,13 +102,13 @@ def wake(server_id: str | None) -> None:
     if others:
         talk.print(f"{running.job.id} wakes when {' and '.join(job.id for job in others)} is done.")
     else:
-        talk.print(f"[green]✓[/] {running.job.id} is awake.")
+        say_done(f"{running.job.id} is awake.")
 
 
 def _change(change: Callable[[Server, str], None], name: str, done: str, server_id: str | None, as_json: bool) -> None:
     running = _running(server_id)
     change(running, name)
-    talk.print(f"[green]✓[/] {name} {done}")
+    say_done(f"{name} {done}")
     _tell(running, as_json)
 
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import click
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jobs.errors import LuthierError
 from jobs.job import Job, find
@@ -15,7 +15,7 @@ from jobs.state import Done
 from models import certificate
 from models.certificate import Certificate
 from tui.certificate_badge import bound, figure, sign, thousands
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import json_option, out, plain_table, print_json, say_aside, styled, talk
 from tui.commands.progress import follow_job
 from tui.figures import age, duration
 
@@ -51,8 +51,8 @@ def say_if_red(named: dict[str, Path]) -> None:
     for name, directory in named.items():
         found = certificate.standing(directory)
         if found.verdict == "red":
-            talk.print(f"[red]✗ {escape(name)} has a red certificate:[/] {escape(found.reason)}")
-            talk.print(f"  [dim]luthier certify {directory.name} --show[/]")
+            talk.print(styled("[red]✗ $name has a red certificate:[/] $reason", name=name, reason=found.reason))
+            say_aside(f"  luthier certify {directory.name} --show")
 
 
 def _make(run: Job) -> None:
@@ -70,17 +70,20 @@ def _print(made: Certificate, touched: list[str]) -> None:
     standing = certificate.Standing(made.verdict)
     glyph, _, word = sign(standing)
     sample = made.sample
-    out.print(f"[bold {_COLOURS[made.verdict]}]{glyph} {word}[/]  [bold]{made.run}[/]")
+    out.print(Text.assemble((f"{glyph} {word}", f"bold {_COLOURS[made.verdict]}"), "  ", (made.run, "bold")))
     told = f"{sample['turns']} turns, {thousands(sample['tokens'])} tokens of {sample['file']}"
-    out.print(f"[dim]made {age(made.made)} in {duration(made.seconds)} on {told}, {made.versions.get('device', '')}[/]\n")
+    out.print(f"made {age(made.made)} in {duration(made.seconds)} on {told}, {made.versions.get('device', '')}\n", style="dim")
     out.print(_models(made))
     out.print("")
     out.print(_checks(made))
     if touched:
-        out.print(f"\n[yellow]! outdated:[/] {escape(', '.join(touched[:4]))} changed since. `luthier certify {made.run}` makes it anew.")
+        files = ", ".join(touched[:4])
+        out.print(
+            styled("\n[yellow]! outdated:[/] $files changed since. `luthier certify $run` makes a new one.", files=files, run=made.run)
+        )
     for fault in made.faults:
         glyph, _, _ = sign(certificate.Standing(fault.verdict))
-        out.print(f"\n[{_COLOURS[fault.verdict]}]{glyph}[/] {escape(fault.sentence)}")
+        out.print(Text.assemble("\n", (glyph, _COLOURS[fault.verdict]), f" {fault.sentence}"))
 
 
 def _models(made: Certificate) -> Table:
@@ -96,5 +99,5 @@ def _checks(made: Certificate) -> Table:
     for check in made.checks:
         glyph, _, _ = sign(certificate.Standing(check.verdict))
         colour = _COLOURS[check.verdict]
-        table.add_row(f"[{colour}]{glyph}[/]", escape(check.name), figure(check), bound(check), f"[dim]{check.unit}[/]")
+        table.add_row(Text(glyph, colour), check.name, figure(check), bound(check), styled("[dim]$unit[/]", unit=check.unit))
     return table

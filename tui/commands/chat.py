@@ -16,7 +16,7 @@ from serve.chats.turns import Answer, ChatSettings, Complete, Conversation, Fail
 from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
 from serve.servers import Server, current_server
 from tui.commands.certify import say_if_red
-from tui.commands.output import json_option, out, print_json_line, talk
+from tui.commands.output import json_option, out, print_json_line, say_aside, talk, write
 
 
 @click.command()
@@ -43,7 +43,7 @@ def chat(
     names = _names(server, models)
     say_if_red({model.id: jobs_directory() / model.run for model in server.models if model.run is not None and model.id in names})
     settings = ChatSettings(system, Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed))
-    journal = Journal(lambda problem: talk.print(f"Not saved: {problem.message}", style="red", markup=False) if problem else None)
+    journal = Journal(lambda problem: talk.print(f"Not saved: {problem.message}", style="red") if problem else None)
     record = Record(journal)
     kinds: dict[str, SpeakerKind] = {model.id: "base" if model.kind == "base" else "tuned" for model in server.models}
     served = {model.id: model for model in server.models}
@@ -63,7 +63,7 @@ def _ask(server: Server, kept: Chat, pane: Conversation, turn: Turn, record: Rec
     answer = pane.begin(turn)
     record.begun(kept, [answer])
     if not as_json:
-        out.print(f"[bold]{answer.speaker.model}[/]")
+        out.print(answer.speaker.model, style="bold")
     try:
         finished = asyncio.run(_answer(server.endpoint, answer, record, quiet=as_json))
     except LuthierError as error:
@@ -77,7 +77,7 @@ def _ask(server: Server, kept: Chat, pane: Conversation, turn: Turn, record: Rec
     else:
         speed = finished.tokens_per_second
         note = f"first token {1000 * (finished.time_to_first_token or 0):.0f} ms · {finished.completion_tokens} tokens"
-        talk.print(f"[dim]{note}{f' · {speed:.0f} tok/s' if speed else ''} · {finished.reason}[/]\n")
+        say_aside(f"{note}{f' · {speed:.0f} tok/s' if speed else ''} · {finished.reason}\n")
 
 
 def _names(server: Server, wanted: tuple[str, ...]) -> list[str]:
@@ -95,7 +95,7 @@ def _questions() -> Iterator[str]:
     """Lines from the terminal (with a prompt) or from a pipe."""
     while True:
         if sys.stdin.isatty():
-            click.echo("> ", nl=False, err=True)
+            talk.print("> ", end="")
         line = sys.stdin.readline()
         if not line:
             return
@@ -111,11 +111,11 @@ async def _answer(endpoint: Endpoint, answer: Answer, record: Record, *, quiet: 
                 answer.add(piece)
                 record.grew(answer, piece.text, piece.reasoning)
                 if not quiet:
-                    click.echo(piece.text, nl=False)
+                    write(piece.text, end="")
             case Finished():
                 finished = piece
     if not quiet:
-        click.echo()
+        write("")
     if finished is None:
         raise LuthierError("The answer broke off", f"{answer.speaker.model} said no end.", "`luthier log -f` of the server tells more.")
     answer.state = Complete(finished)

@@ -9,7 +9,7 @@ import click
 from serve.chats import export as exporting
 from serve.chats import search as searching
 from serve.chats import store
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import confirm, json_option, out, plain_table, print_json, talk, write, write_json
 from tui.figures import age
 
 
@@ -64,7 +64,7 @@ def export(chat_id: str, path: Path | None, as_json: bool) -> None:
         exporting.export(chat, path.absolute())
         talk.print(f"Written to {path}.")
     else:
-        click.echo(exporting.jsonl(chat) if as_json else exporting.markdown(chat), nl=False)
+        write_json(exporting.jsonl(chat)) if as_json else write(exporting.markdown(chat), end="")
 
 
 @chats.command()
@@ -74,7 +74,7 @@ def remove(chat_id: str, yes: bool) -> None:
     """Delete a chat with its answers and votes."""
     found = searching.find(chat_id)
     if not yes:
-        click.confirm(f"Delete {found}, {_short(store.load(found).title)!r}, with its answers and votes?", abort=True, err=True)
+        confirm(f"Delete {found}, {_short(store.load(found).title)!r}, with its answers and votes?")
     store.remove(found)
     talk.print(f"{found} is deleted.")
 

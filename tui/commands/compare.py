@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from jobs.errors import LuthierError
 from jobs.files import write_atomic, write_json
@@ -28,7 +27,7 @@ from serve.launch import NamedAdapter
 from serve.plan import BASE
 from serve.servers import Server
 from tui.commands.lending import server_with
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import json_option, out, plain_table, print_json, say_done, say_warning, talk
 from tui.commands.progress import bar
 from tui.run_adapters import adapters_named
 
@@ -132,7 +131,7 @@ def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any
             progress.update(task, advance=1, left=f"{failed} failed" if failed else "")
 
         asyncio.run(work(told))
-    talk.print(f"[green]✓[/] {title} [dim]{total} times[/]")
+    say_done(title, f"{total} times")
 
 
 def _judged(judge: Judge, rows: list[Row], models: list[Contender], folder: Path, at_once: int) -> Judged:
@@ -143,7 +142,7 @@ def _judged(judge: Judge, rows: list[Row], models: list[Contender], folder: Path
     failures = [journal.found[key] for pair, turned in wanted if (key := judging.judgement_key(judge, pair, turned)) in journal.found]
     failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
     if failed:
-        talk.print(f"[yellow]![/] {len(failed)} verdicts failed: {escape(failed[0])}. The same command asks for them again.")
+        say_warning(f"{len(failed)} verdicts failed: {failed[0]}. The same command asks for them again.")
     return judging.outcomes(judge, pairs, journal)
 
 
@@ -170,10 +169,10 @@ def _show(folder: Path, found: dict[str, Any], as_json: bool) -> None:
         for title, table, note in tables(found):
             shown = plain_table(*table[0])
             for line in table[1:]:
-                shown.add_row(*(escape(cell) for cell in line))
-            out.print(f"[bold]{title}[/]")
+                shown.add_row(*line)
+            out.print(title, style="bold")
             out.print(shown)
-            out.print(f"[dim]{escape(note)}[/]\n" if note else "")
+            out.print(f"{note}\n" if note else "", style="dim")
         talk.print(f"The report: {folder}/report.md, report.html, report.json")
     if not any(about["answered"] for about in found["models"].values()):
         failure = next(about["first_failure"] for about in found["models"].values())

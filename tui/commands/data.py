@@ -23,8 +23,9 @@ from trainer.recipe import Recipe, load
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
+from tui.foreign_text import spelled_out
 from tui.glyphs import glyphs
-from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, visible, why
+from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
 
 if TYPE_CHECKING:
     from tui.token_text import Token
@@ -79,7 +80,7 @@ def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bo
             _print_tokens(tokens_of(sample, inspection.vocabulary), ids)
         if not samples:
             out.print(Text(why(entry)))
-            out.print(Text(visible(inspection.row_text(entry) or "")), style="dim")
+            out.print(Text(spelled_out(inspection.row_text(entry) or "")), style="dim")
 
 
 @data.command()
@@ -191,7 +192,9 @@ def show_summary(summary: Summary) -> None:
         problems = plain_table("reason", "state", ">rows", "first rows", "the first of them")
         for problem in summary.problems:
             first = ", ".join(_place(place, many_files) for place in problem.first)
-            problems.add_row(problem.code, problem.state, f"{problem.rows:,}", first, Text(visible(problem.detail), overflow="ellipsis"))
+            problems.add_row(
+                problem.code, problem.state, f"{problem.rows:,}", first, Text(spelled_out(problem.detail), overflow="ellipsis")
+            )
         out.print(problems)
         out.print()
     trained = f"{summary.trained_tokens:,} tokens of them are trained" if summary.tokens else "no token is trained"

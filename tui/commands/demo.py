@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 import msgspec
-from rich.table import Table
+from rich.text import Text
 
 from jobs.errors import LuthierError
 from jobs.files import write_json
@@ -26,7 +26,7 @@ from serve.compare import Answer, ask_all
 from serve.servers import Server
 from trainer import launch as training
 from trainer.recipe import load
-from tui.commands.output import json_option, out, print_json, talk
+from tui.commands.output import CleanTable, json_option, out, print_json, say_done, styled, talk
 from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import wait_until_ready
@@ -113,7 +113,7 @@ def _ask(server: Server, tuned: str, questions: list[list[dict[str, Any]]]) -> l
     failed = next((answer.error for answer in answers if answer.error is not None), None)
     if failed is not None:
         raise failed
-    talk.print(f"[green]✓[/] Asking both models [dim]{duration(time.monotonic() - began)}[/]")
+    say_done("Asking both models", duration(time.monotonic() - began))
     return answers
 
 
@@ -126,14 +126,17 @@ def _show(run: Job, tuned: str, questions: list[list[dict[str, Any]]], answers: 
     if as_json:
         print_json({"run": run.id, "base_share": base_share, "tuned_share": tuned_share, "seconds": round(seconds, 1), "answers": told})
         return
-    table = Table(show_lines=True, border_style="dim", header_style="bold", expand=True)
+    table = CleanTable(show_lines=True, border_style="dim", header_style="bold", expand=True)
     for title, width in (("question", 2), ("base", 4), (tuned, 4)):
         table.add_column(title, ratio=width)
     for index, question in enumerate(questions):
         base, own = (next(a.text for a in answers if a.prompt == index and a.model == model) for model in ("base", tuned))
-        table.add_row(question[-1]["content"], base.strip(), f"[green]●[/] {own.strip()}" if in_voice(own) else f"○ {own.strip()}")
+        sign = Text("● ", "green") if in_voice(own) else Text("○ ")
+        table.add_row(question[-1]["content"], base.strip(), Text.assemble(sign, own.strip()))
     out.print(table)
-    shares = f"base [bold]{base_share:.0%}[/], {tuned} [bold]{tuned_share:.0%}[/]"
-    out.print(f"In the captain's voice: {shares}  [dim]({duration(seconds)} in all)[/]")
-    talk.print(f"\n[dim]Talk to it yourself:[/] luthier serve {run.id}  [dim]then[/] luthier chat  [dim]or, in the app,[/] luthier")
-    talk.print(f"[dim]Prove that what is served is what was trained:[/] luthier certify {run.id}")
+    shares = styled("base [bold]$base[/], $name [bold]$tuned[/]", base=f"{base_share:.0%}", name=tuned, tuned=f"{tuned_share:.0%}")
+    out.print(Text.assemble("In the captain's voice: ", shares, (f"  ({duration(seconds)} in all)", "dim")))
+    talk.print(
+        styled("\n[dim]Talk to it yourself:[/] luthier serve $run  [dim]then[/] luthier chat  [dim]or, in the app,[/] luthier", run=run.id)
+    )
+    talk.print(styled("[dim]Prove that what is served is what was trained:[/] luthier certify $run", run=run.id))

@@ -67,4 +67,4 @@ def models(name: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        out.print("\n".join(found), markup=False)
+        out.print("\n".join(found))

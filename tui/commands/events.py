@@ -13,7 +13,7 @@ from tui import figures
 def event_line(event: Event) -> str:
     """Time, kind, and what the event says."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["t"]))
-    return f"{clock}  {event['kind']:<15} {_TEXTS.get(event['kind'], _fields)(event)}".rstrip()
+    return f"{clock}  {event['kind']:<15} {_TEXTS.get(event['kind'], _fields)(event)}".rstrip().replace("\n", " ")
 
 
 def _fields(event: Event) -> str:
@@ -47,7 +47,7 @@ def _ended(event: Event) -> str:
 
 
 def _error(event: Event) -> str:
-    return f"{event.get('title')}: {event.get('message')} {event.get('hint') or ''}".replace("\n", " ")
+    return f"{event.get('title')}: {event.get('message')} {event.get('hint') or ''}"
 
 
 def _started(event: Event) -> str:

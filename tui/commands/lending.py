@@ -11,7 +11,7 @@ from serve import launch
 from serve.launch import NamedAdapter
 from serve.servers import Server
 from tui.commands.certify import say_if_red
-from tui.commands.output import talk
+from tui.commands.output import say_aside, say_done
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import running_or_starting, wait_until_ready
 from tui.serving import add_adapters
@@ -26,7 +26,7 @@ def server_with(base: str, adapters: list[NamedAdapter], keep: bool) -> Iterator
     found = running_or_starting(resolve(base).resolve(), _HOST)
     if found is not None:
         for name in add_adapters(found, adapters):
-            talk.print(f"[green]✓[/] {name} loaded into {found.job.id}")
+            say_done(f"{name} loaded into {found.job.id}")
         yield found.refreshed()
         return
     started = launch.serve(base, adapters, _HOST)
@@ -34,6 +34,6 @@ def server_with(base: str, adapters: list[NamedAdapter], keep: bool) -> Iterator
         yield wait_until_ready(started, interruptible=not keep)
     finally:
         if keep:
-            talk.print(f"[dim]{started.id} goes on running. Stop it: luthier server stop {started.id}[/]")
+            say_aside(f"{started.id} goes on running. Stop it: luthier server stop {started.id}")
         else:
             stop_and_wait(started)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from rich.text import Text
 
 from jobs.home import models_directory
 from jobs.job import find
@@ -16,7 +17,7 @@ from models.merge.launch import MergeSettings, start_merge
 from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
 from tui.commands.other_base import say_other_base
-from tui.commands.output import json_option, plain_table, print_json, talk
+from tui.commands.output import json_option, plain_table, print_json, say_aside, talk, write
 from tui.commands.progress import follow_job
 from tui.figures import duration
 from tui.merging import merge_settings
@@ -77,7 +78,7 @@ def merge(
     merging = start_merge(settings, job)
     say_other_base(Path(settings.adapter), Path(settings.base))
     if detach:
-        print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else click.echo(merging.id)
+        print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else write(merging.id)
         return
     try:
         follow_job(merging, f"Merging {job.spec.name if job is not None else Path(settings.adapter).name}", _is_done)
@@ -91,8 +92,8 @@ def merge(
         return
     _show(made)
     if made.into == "base" and read_object(Path(settings.adapter) / "card.json").get("base_bits") == 4:
-        talk.print("[dim]It was trained beside 4-bit values of the base: --into closer --force measures which merge is nearer to that.[/]")
-    click.echo(settings.out)
+        say_aside("It was trained beside 4-bit values of the base: --into closer --force measures which merge is nearer to that.")
+    write(settings.out)
 
 
 def _is_done(state: object) -> bool:
@@ -104,12 +105,17 @@ def _show(made: receipt.Receipt) -> None:
     ways: dict[str, int] = {}
     for record in made.tensors:
         ways[record.made] = ways.get(record.made, 0) + 1
-    table.add_row("[dim]tensors[/]", ", ".join(f"{count} {way}" for way, count in sorted(ways.items())))
-    table.add_row("[dim]largest change[/]", f"{made.largest_change:.4g}")
-    table.add_row("[dim]answers end with[/]", ", ".join(str(token) for token in made.stop_token_ids) or "nothing known")
+    table.add_row(_dim("tensors"), ", ".join(f"{count} {way}" for way, count in sorted(ways.items())))
+    table.add_row(_dim("largest change"), f"{made.largest_change:.4g}")
+    table.add_row(_dim("answers end with"), ", ".join(str(token) for token in made.stop_token_ids) or "nothing known")
     if made.measured is not None:
         distances = ", ".join(f"{name} {found['kl']:.4f}" for name, found in made.measured["merges"].items())
-        table.add_row("[dim]distance[/]", f"{distances} [dim]nats a token from the trained model, over {made.measured['tokens']} tokens[/]")
-        table.add_row("[dim]merged into[/]", f"{made.into}, which is closer")
-    table.add_row("[dim]took[/]", duration(made.seconds))
+        unit = f"nats a token from the trained model, over {made.measured['tokens']} tokens"
+        table.add_row(_dim("distance"), Text.assemble(f"{distances} ", (unit, "dim")))
+        table.add_row(_dim("merged into"), f"{made.into}, which is closer")
+    table.add_row(_dim("took"), duration(made.seconds))
     talk.print(table)
+
+
+def _dim(text: str) -> Text:
+    return Text(text, "dim")

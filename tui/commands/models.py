@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from rich.markup import escape
 
 from jobs.errors import LuthierError
 from jobs.files import folder_bytes
@@ -19,7 +18,7 @@ from models.builtin import BUILTIN, builtin_directory
 from models.catalogue import Entry
 from tui.certificate_badge import badge
 from tui.commands.certify import say_if_red
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import confirm, json_option, out, plain_table, print_json, say_warning, styled, talk, write
 from tui.commands.progress import follow_job
 from tui.figures import count, size
 from tui.model_facts import facts
@@ -56,7 +55,7 @@ def path(name: str, as_json: bool) -> None:
         found = registry.resolve(name)
     except LuthierError:
         found = catalogue.find_entry(name).path
-    print_json({"path": str(found)}) if as_json else click.echo(found)
+    print_json({"path": str(found)}) if as_json else write(str(found))
 
 
 @models.command()
@@ -73,13 +72,13 @@ def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) ->
     standing = entry.standing
     table = plain_table("", "")
     for title, value in [("name", entry.name), *facts(entry, users)]:
-        table.add_row(f"[dim]{title}[/]", escape(value))
+        table.add_row(styled("[dim]$title[/]", title=title), value)
     if standing.verdict is not None:
-        table.add_row("[dim]certificate[/]", f"{badge(standing)}{f': {escape(standing.reason)}' if standing.reason else ''}")
-    out.print(f"[bold]{escape(entry.title)}[/]  [dim]{entry.kind} model[/]")
+        table.add_row(styled("[dim]certificate[/]"), f"{badge(standing)}{f': {standing.reason}' if standing.reason else ''}")
+    out.print(styled("[bold]$title[/]  [dim]$kind model[/]", title=entry.title, kind=entry.kind))
     out.print(table)
     for warning in (*entry.warnings, *([entry.damage] if entry.damage else [])):
-        out.print(f"[yellow]![/] {escape(warning)}")
+        out.print(styled("[yellow]![/] $warning", warning=warning))
 
 
 @models.command("import")
@@ -106,12 +105,12 @@ def import_command(source: str, name: str | None, link: bool, trust: str, detach
         return
     if link:
         linked = launch.link(source, name)
-        print_json({"path": str(linked), "name": linked.name}) if as_json else click.echo(linked)
+        print_json({"path": str(linked), "name": linked.name}) if as_json else write(str(linked))
         return
     job = launch.start_import(source, name, trust)
     result = None if detach else _wait(job, f"Importing {source if source.startswith('hub:') else Path(source).name}")
     for warning in (result or {}).get("warnings", []):
-        talk.print(f"[yellow]![/] {escape(warning)}")
+        say_warning(warning)
     _tell(job, as_json, detach, result)
 
 
@@ -126,7 +125,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     left = next((part for part in launch.unfinished() if part.name == name), None)
     if left is not None:
         if not yes:
-            click.confirm(f"Delete what is there of {name} ({size(left.bytes)}, from {left.source})?", abort=True, err=True)
+            confirm(f"Delete what is there of {name} ({size(left.bytes)}, from {left.source})?")
         launch.discard(left)
         if as_json:
             print_json({"removed": name, "path": str(left.path)})
@@ -134,10 +133,10 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     entry = catalogue.find_entry(name)
     users = catalogue.uses(entry)
     for use in users:
-        talk.print(f"[yellow]![/] needed by {escape(str(use))} [dim]{use.id}[/]")
+        say_warning(f"needed by {use}", use.id)
     if not yes and not any(use.alive for use in users) and not (entry.kind in ("tuned", "full") and entry.run):
         question = f"Forget {entry.name} (its folder stays)?" if entry.link else f"Delete {entry.path} ({size(folder_bytes(entry.path))})?"
-        click.confirm(question, abort=True, err=True)
+        confirm(question)
     catalogue.remove(entry)
     talk.print(f"{entry.name} is {'forgotten; its folder stays' if entry.link else 'deleted'}.")
     if as_json:
@@ -194,7 +193,7 @@ def push(
     job = launch.start_push(name, repository, what, private=not public, branch=branch, message=message)
     result = None if detach else _wait(job, f"Pushing {entry.title} to {repository}")
     if result is not None and not as_json:
-        click.echo(result["url"])
+        write(result["url"])
         return
     _tell(job, as_json, detach, result)
 
@@ -214,9 +213,9 @@ def _tell(job: Job | None, as_json: bool, detach: bool, result: dict[str, Any] |
     if as_json:
         print_json({**identity, **(result or {})})
     elif detach and job is not None:
-        click.echo(job.id)
+        write(job.id)
     else:
-        click.echo((result or {})["path"])
+        write((result or {})["path"])
 
 
 def _is_done(state: object) -> bool:
@@ -240,28 +239,27 @@ def _list(as_json: bool) -> None:
     out.print(table)
     for entry in entries:
         if entry.damage:
-            talk.print(f"[yellow]![/] {escape(entry.title)}: {escape(entry.damage)} [dim]{escape(str(entry.path))}[/]")
+            say_warning(f"{entry.title}: {entry.damage}", str(entry.path))
         elif not entry.ready:
-            talk.print(f"[yellow]![/] {entry.name} is not prepared: `luthier models import builtin`")
+            why = "is not prepared: `luthier models import builtin`" if entry.name == BUILTIN else f"is {entry.note}"
+            say_warning(f"{entry.name} {why}")
     for part in left:
-        talk.print(
-            f"[yellow]![/] {part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source} --name {part.name}` goes on."
-        )
+        say_warning(f"{part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source} --name {part.name}` goes on.")
 
 
 def _cells(entry: Entry) -> list[str]:
     if not entry.ready:
         state = "damaged" if entry.damage else ""
-        return [entry.kind, escape(entry.title), *[""] * 5, state, entry.run, ""]
+        return [entry.kind, entry.title, *[""] * 5, state, entry.run, ""]
     return [
         entry.kind,
-        escape(entry.title if entry.kind in ("tuned", "full") else entry.name),
-        escape(entry.base),
+        entry.title if entry.kind in ("tuned", "full") else entry.name,
+        entry.base,
         f"{count(entry.parameters)}{f' r{entry.rank}' if entry.rank else ''}",
         size(entry.bytes),
         f"{entry.context_length or '–'}",
         entry.template.family if entry.template is not None else "–",
         str(badge(entry.standing)),
         entry.run,
-        escape(entry.licence),
+        entry.licence,
     ]

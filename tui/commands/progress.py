@@ -11,8 +11,9 @@ from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, State, Stopped
-from tui.commands.output import talk
+from tui.commands.output import say_done, talk
 from tui.figures import duration, size
+from tui.foreign_text import one_line
 
 _TICK_SECONDS = 0.2
 
@@ -70,10 +71,10 @@ class JobMeter:
 def bar() -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}", justify="left"),
+        TextColumn("{task.description}", justify="left", markup=False),
         BarColumn(bar_width=28),
         TaskProgressColumn(),
-        TextColumn("{task.fields[left]}", style="dim"),
+        TextColumn("{task.fields[left]}", style="dim", markup=False),
         console=talk,
         transient=True,
     )
@@ -84,7 +85,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
     follower, meter = Follower(job.events_path), JobMeter()
     began, told = time.monotonic(), ""
     with bar() as progress:
-        task = progress.add_task(title, total=1.0, left="")
+        task = progress.add_task(one_line(title), total=1.0, left="")
         while True:
             for event in follower.read():
                 meter.take(event)
@@ -95,13 +96,13 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
                 raise ended_badly(job, state)
             left = meter.seconds_left()
             note = f", {meter.note}" if meter.note else ""
-            text = f"{title}: {meter.phase}{note}"
+            text = one_line(f"{title}: {meter.phase}{note}")
             if not talk.is_terminal and meter.phase != told:  # a log file gets a line a phase
                 talk.print(f"  {text}")
                 told = meter.phase
             progress.update(task, description=text, completed=meter.share(), left=f"about {duration(left)} left" if left else "")
             time.sleep(_TICK_SECONDS)
-    talk.print(f"[green]✓[/] {title} [dim]{duration(time.monotonic() - began)}[/]")
+    say_done(title, duration(time.monotonic() - began))
     return state
 
 

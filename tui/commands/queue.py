@@ -11,7 +11,7 @@ from jobs import job as jobs
 from jobs import queue
 from jobs.errors import LuthierError
 from jobs.state import Lost
-from tui.commands.output import examples, talk
+from tui.commands.output import confirm, examples, say_failure, talk, write
 from tui.joblist import ordinal
 
 _PLACES = ("first", "last", "up", "down", "before")
@@ -59,8 +59,8 @@ def edit(job_id: str, source: Path | None) -> None:
             except LuthierError as error:
                 if not sys.stdin.isatty() or error.title == "Not in the queue":
                     raise
-                talk.print(f"[red]✗ {error.title}[/]  {error.message}\n  [dim]{error.hint}[/]")
-                click.confirm("Edit again? Otherwise the recipe stays as it was.", default=True, abort=True, err=True)
+                say_failure(error.title, error.message, error.hint)
+                confirm("Edit again? Otherwise the recipe stays as it was.", default=True)
     talk.print(f"{job.id} follows its new recipe. `luthier runs --queue` shows the queue.")
 
 
@@ -82,4 +82,4 @@ def requeue(job_ids: tuple[str, ...]) -> None:
         return
     queue.queue_again(left)
     for job in left:
-        click.echo(job.id)
+        write(job.id)

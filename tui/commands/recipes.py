@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from trainer.presets import find_preset, presets
-from tui.commands.output import json_option, out, plain_table, print_json
+from tui.commands.output import json_option, out, plain_table, print_json, styled, write
 
 
 @click.command()
@@ -21,7 +21,7 @@ def recipes(name: str | None, model: str | None, data: tuple[str, ...], as_json:
         if as_json:
             print_json({"name": name, "purpose": preset.purpose, "text": text})
         else:
-            click.echo(text, nl=False)
+            write(text, end="")
         return
     if model or data:
         raise click.UsageError("--model and --data go into a recipe: give its NAME, too.")
@@ -30,5 +30,5 @@ def recipes(name: str | None, model: str | None, data: tuple[str, ...], as_json:
         return
     table = plain_table("name", "what for")
     for preset in presets():
-        table.add_row(preset.name, f"[dim]{preset.purpose}[/]")
+        table.add_row(preset.name, styled("[dim]$purpose[/]", purpose=preset.purpose))
     out.print(table)

@@ -8,7 +8,7 @@ from jobs.job import find
 from jobs.state import Done
 from trainer import launch
 from trainer.checkpoints import complete_checkpoints
-from tui.commands.output import json_option, print_json, talk
+from tui.commands.output import json_option, print_json, say_aside, talk, write
 from tui.commands.progress import follow_job
 
 
@@ -26,10 +26,10 @@ def resume(job_id: str, force: bool, follow: bool, as_json: bool) -> None:
     if as_json:
         print_json({"id": job.id, "step": step, "directory": str(job.directory)})
     else:
-        click.echo(job.id)
+        write(job.id)
     talk.print(f"It goes on from step {step}." if step else "It has no checkpoint: it begins again.")
     if not follow:
-        talk.print(f"[dim]Progress: luthier log -f {job.id}  ·  stop: luthier stop {job.id}[/]")
+        say_aside(f"Progress: luthier log -f {job.id}  ·  stop: luthier stop {job.id}")
         return
     try:
         follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +16,7 @@ from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from jobs.uses import check_unused
 from tui import figures
 from tui.commands.events import event_line
-from tui.commands.output import examples, json_option, print_json, print_json_line, print_lines, talk
+from tui.commands.output import confirm, examples, json_option, print_json, print_json_line, print_lines, talk, write, write_log
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, read_rows, waiting_text
 
@@ -72,7 +71,7 @@ def log(job_id: str, follow: bool, count: int | None, as_events: bool, output: b
             if as_json or as_events:
                 print_json_line(event)
             else:
-                click.echo(event_line(event))
+                write(event_line(event))
         count = None
         if ended:
             return
@@ -98,8 +97,8 @@ def remove(job_ids: tuple[str, ...], yes: bool) -> None:
         check_unused(job.directory, jobs.all_jobs())
     if not yes:
         for job in found:
-            click.echo(f"{job.directory}  {figures.size(folder_bytes(job.directory))}", err=True)
-        click.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?", abort=True, err=True)
+            talk.print(f"{job.directory}  {figures.size(folder_bytes(job.directory))}")
+        confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?")
     for job in found:
         jobs.remove(job)
 
@@ -195,10 +194,9 @@ def _print_output(job: Job, follow: bool, count: int | None) -> None:
         if job.log_path.is_file():
             with job.log_path.open("rb") as file:
                 file.seek(position)
-                while block := file.read(65_536):
-                    sys.stdout.buffer.write(block)
+                while lines := file.readlines(65_536):
+                    write_log(lines)
                 position = file.tell()
-            sys.stdout.flush()
         if ended:
             return
         time.sleep(_POLL_SECONDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
@@ -24,7 +24,7 @@ from serve.planning import Outlook, living_servers, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.other_base import say_other_base
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import json_option, out, plain_table, print_json, say_aside, say_warning, styled, talk, write
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
@@ -113,16 +113,16 @@ def serve(
     job = launch.serve(base, adapters, host, port, options)
     warning = job.spec.settings.get("warning")
     if warning:
-        talk.print(f"[yellow]![/] {warning}")
+        say_warning(warning)
     _show_server(wait_until_ready(job), as_json)
 
 
 def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> Server:
     """The server that runs already, with the adapters. `for_new`: something was chosen that only a new server can have."""
     for name in add_adapters(running, adapters):
-        talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")
+        say_done(f"{name} loaded into {running.job.id}")
     if for_new:
-        talk.print(f"[yellow]![/] {running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port.")
+        say_warning(f"{running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port.")
     return running.refreshed()
 
 
@@ -199,10 +199,10 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
     table = plain_table("", "", "")
     for name, value, why in rows(outlook):
         colour = "yellow" if name in NOTICED else "bold"
-        table.add_row(f"[dim]{name}[/]", f"[{colour}]{escape(value)}[/]", f"[dim]{escape(why)}[/]")
+        table.add_row(Text(name, "dim"), Text(value, colour), styled("[dim]$why[/]", why=why))
     out.print(table)
     out.print()
-    click.echo(command_line(outlook.plan, sys.executable))
+    write(command_line(outlook.plan, sys.executable))
 
 
 def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool) -> tuple[str, list[NamedAdapter]]:
@@ -259,7 +259,7 @@ def _show_server(found: Server, as_json: bool) -> None:
     out.print(f"{found.base_url}/v1")
     talk.print(f"  models   {', '.join(entry.id for entry in found.models)}")
     talk.print(f"  API key  {home() / 'keys' / 'client'}")
-    talk.print(f"  [dim]chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}[/]")
+    say_aside(f"  chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}")
 
 
 def server_as_json(job: Job, found: Server | None) -> dict[str, Any]:

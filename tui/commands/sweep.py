@@ -13,7 +13,7 @@ from jobs.state import Running, word
 from trainer.comparison import Row, compare, not_comparable, winner
 from trainer.plan import Plan
 from trainer.sweep import Sweep, find_sweep, short_value, sweeps
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import json_option, out, plain_table, print_json, styled, talk
 from tui.figures import age, duration
 from tui.figures import loss as loss_text
 from tui.glyphs import glyphs
@@ -40,7 +40,7 @@ def sweep(sweep_id: str | None, as_json: bool) -> None:
 def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
     """How many runs there are, and what they differ in: the values that vary, and what the plans make of them."""
     axes = " × ".join(f"{key} {', '.join(map(short_value, values))}" for key, values in sweep.axes.items())
-    out.print(f"[bold]A sweep of {len(sweep.members)} runs[/]: {axes}")
+    out.print(styled("[bold]A sweep of $count runs[/]: $axes", count=len(sweep.members), axes=axes))
     steps, batches = {plan.steps for plan in plans}, {plan.micro_batch for plan in plans}
     if len(steps) > 1 or len(batches) > 1:
         table = plain_table("run", ">steps", ">at a time")
@@ -48,7 +48,7 @@ def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
             table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.micro_batch))
         out.print(table)
     else:
-        out.print(f"[dim]{', '.join(member.recipe.name for member in sweep.members)}[/]", soft_wrap=False)
+        out.print(", ".join(member.recipe.name for member in sweep.members), style="dim", soft_wrap=False)
     out.print()
 
 
@@ -106,9 +106,9 @@ def _show(rows: list[Row]) -> None:
     out.print(table)
     why = not_comparable(rows)
     if why:
-        out.print(f"[dim]No best one is marked: {why}.[/]")
+        out.print(f"No best one is marked: {why}.", style="dim")
     elif best is not None:
-        out.print(f"[dim]{glyphs().best} best by {best.metric}: {best.job.id}[/]")
+        out.print(f"{glyphs().best} best by {best.metric}: {best.job.id}", style="dim")
 
 
 def _state(row: Row) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.text import Text
 
 from jobs.giving_way import SETTING
@@ -28,7 +27,7 @@ from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
 from tui import memory_text, one_gpu, run_plan
-from tui.commands.output import few, json_option, out, plain_table, print_json, talk
+from tui.commands.output import choose, few, json_option, out, plain_table, print_json, say_aside, say_done, styled, talk, write
 from tui.commands.progress import follow_job
 from tui.commands.serve import merge_first, wait_until_ready
 from tui.commands.sweep import show_sweep, sweep_json
@@ -55,7 +54,7 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
     runs and what varies. Nothing runs."""
     sweep = load_sweep(recipe)
     if kind is not None:
-        click.echo(emit(kind, sweep, recipe, machines), nl=False)
+        write(emit(kind, sweep, recipe, machines), end="")
         return
     plans = sweep.plans()
     first = plans[0]
@@ -107,9 +106,9 @@ def train(recipe: Path | None, again: str | None, follow: bool, server: Choice |
         if identifier:
             talk.print(f"  compare them: luthier sweep {identifier}")
     elif identifier:
-        talk.print(f"[dim]{len(started)} runs are queued. Compare them: luthier sweep {identifier}[/]")
+        say_aside(f"{len(started)} runs are queued. Compare them: luthier sweep {identifier}")
     else:
-        talk.print(f"[dim]It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop {started[0].id}[/]")
+        say_aside(f"It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop {started[0].id}")
 
 
 def warm_server(recipe: Recipe) -> None:
@@ -127,13 +126,13 @@ def settle(runs: list[Job], choice: Choice | None) -> None:
             with contextlib.suppress(NotWaiting):
                 one_gpu.answer(run, choice, remember=False)
         elif servers := _asks(run):
-            talk.print(f"[yellow]?[/] {one_gpu.question(run.spec.name, servers)}")
+            talk.print(styled("[yellow]?[/] $question", question=one_gpu.question(run.spec.name, servers)))
             if not sys.stdin.isatty():
                 talk.print(f"  It waits. luthier train --server sleep|share|wait says what to do, {SETTING} in config.toml for good.")
                 return
             for name, what in CHOICES.items():
-                talk.print(f"  [bold]{name}[/]  {what}")
-            one_gpu.answer(run, click.prompt("  Remembered for later runs", type=click.Choice(list(CHOICES)), err=True), remember=True)
+                talk.print(styled("  [bold]$name[/]  $what", name=name, what=what))
+            one_gpu.answer(run, choose("  Remembered for later runs", list(CHOICES)), remember=True)
 
 
 def _asks(run: Job) -> list[str]:
@@ -153,18 +152,18 @@ def _talk_to(run: Job) -> None:
         merge_first(run)
     server = once_ready(server_job(run))
     name = have_it_serve(server, run)
-    talk.print(f"[green]✓[/] {run.spec.name} answers at {server.base_url}/v1{'' if name == run.spec.name else f' as {name}'}")
+    say_done(f"{run.spec.name} answers at {server.base_url}/v1{'' if name == run.spec.name else f' as {name}'}")
     if sys.stdin.isatty() and sys.stdout.isatty():
         from tui.app import LuthierApp
 
         LuthierApp("chat", chat_with=run).run()
     else:
-        talk.print(f"  [dim]luthier chat {' '.join(dict.fromkeys([BASE, name]))}[/]")
+        say_aside(f"  luthier chat {' '.join(dict.fromkeys([BASE, name]))}")
 
 
 def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
     if not as_json:
-        click.echo("\n".join(job.id for job in started))
+        write("\n".join(job.id for job in started))
     elif sweep is None:
         print_json({"id": started[0].id, "directory": str(started[0].directory)})
     else:
@@ -195,8 +194,8 @@ def prepare_model(recipe: Recipe) -> None:
 
 def show_plan(made: Plan) -> None:
     table = plain_table("", "")
-    rows = {
-        "model": f"{made.model} [dim]{made.model_directory}[/]",
+    rows: dict[str, str | Text] = {
+        "model": styled("$model [dim]$directory[/]", model=made.model, directory=made.model_directory),
         "data": run_plan.data(made),
         **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
         "engine": run_plan.engine(made),
@@ -207,16 +206,16 @@ def show_plan(made: Plan) -> None:
         "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
     }
     for name, value in rows.items():
-        table.add_row(f"[dim]{name}[/]", value)
+        table.add_row(styled("[dim]$name[/]", name=name), value)
     out.print(table)
     _show("memory", memory_text.parts(made, card()))
     _show("why", memory_text.reasons(made))
     _show("tried", memory_text.choices(made))
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in made.policies:
-        choice = f"[bold]{policy['choice']}[/]" if policy["changed"] else policy["choice"]
+        choice = Text(policy["choice"], "bold" if policy["changed"] else "")
         about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] in ("repair", "split") else policy["meets"]
-        policies.add_row(policy["name"], choice, str(made.met.get(policy["name"], "")), f"[dim]{about}[/]")
+        policies.add_row(policy["name"], choice, str(made.met.get(policy["name"], "")), Text(about, "dim"))
     out.print(policies)
 
 
@@ -236,7 +235,7 @@ def _show(title: str, lines: list[Line]) -> None:
     """Lines under a title of their own; nothing if there are none."""
     if not lines:
         return
-    out.print(f"[dim]{title}[/]")
+    out.print(title, style="dim")
     for line in lines:
         out.print("  ", *(Text(text, _STYLES.get(role, "")) for text, role in line), sep="", soft_wrap=True)
     out.print()
@@ -246,4 +245,4 @@ def _format(found: dict[str, Any]) -> str:
     files = [Path(file).name for file in found["files"]]
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     unused = f"; not used: {few(found['unused'])}" if found["unused"] else ""
-    return escape(f"{', '.join(files[:3])}{more}: {found['reason']}{unused}")
+    return f"{', '.join(files[:3])}{more}: {found['reason']}{unused}"

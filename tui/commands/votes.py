@@ -10,7 +10,7 @@ from jobs.errors import LuthierError
 from serve.chats.export import write_new
 from serve.votes import export as exporting
 from serve.votes.report import full_report
-from tui.commands.output import json_option, out, print_json, talk
+from tui.commands.output import json_option, out, print_json, say_aside, talk, write_json
 from tui.vote_text import report_lines
 
 
@@ -29,7 +29,7 @@ def show(every: bool, as_json: bool) -> None:
         print_json(report.to_json())
     else:
         for line in report_lines(report):
-            out.print(line, markup=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
 
 
 @votes.command()
@@ -44,7 +44,7 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
     """
     found = exporting.collect(named=not blind_only)
     if pairs is None and corrected is None:
-        click.echo(exporting.to_jsonl(found.pairs), nl=False)
+        write_json(exporting.to_jsonl(found.pairs))
     for path, rows, what in ((pairs, found.pairs, "votes"), (corrected, found.corrected, "corrections")):
         if path is not None:
             if not rows:
@@ -57,4 +57,4 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
         return
     talk.print(f"{len(found.pairs)} preference pairs, {len(found.corrected)} corrected conversations.")
     for reason, count in found.left_out.most_common():
-        talk.print(f"  left out: {count} ({reason})", style="dim")
+        say_aside(f"  left out: {count} ({reason})")

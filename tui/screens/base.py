@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import getters
 from textual.actions import parse
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
@@ -41,7 +42,7 @@ class LuthierScreen(Screen[None]):
         yield HeaderLine(self.place)
         yield from self.compose_body()
         yield Hints()
-        yield Static(f"needs {MINIMUM_WIDTH}x{MINIMUM_HEIGHT}", id="too-small")
+        yield Static(Content(f"needs {MINIMUM_WIDTH}x{MINIMUM_HEIGHT}"), id="too-small")
 
     def compose_body(self) -> Iterable[Widget]:
         raise NotImplementedError
@@ -106,7 +107,7 @@ class LuthierScreen(Screen[None]):
 
     def on_jobs_changed(self, message: JobsChanged) -> None:
         if message.told:
-            self.notify(message.told, markup=False)
+            self.notify(message.told)
         self.app.read_jobs()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

@@ -27,12 +27,12 @@ from tui.screens.base import LuthierScreen
 from tui.widgets.chat_sides import ChatSides
 from tui.widgets.prompt_box import PromptBox
 
-NO_SERVER = """[b]No server is running[/]
+NO_SERVER = Content.from_markup("""[b]No server is running[/]
 
 Base and tuned models talk here, side by side, once one is.
 
 [$primary]3[/] opens Serve: start one there, and come back with [$primary]4[/].
-[$primary]/[/] opens the chats of before, [$primary]m[/] names a hosted endpoint."""
+[$primary]/[/] opens the chats of before, [$primary]m[/] names a hosted endpoint.""")
 
 
 @dataclass
@@ -177,8 +177,8 @@ class ChatBase(LuthierScreen):
         line = self.query_one("#unsaved", Static)
         line.display = problem is not None
         if problem is not None:
-            text = "Not saved: $title. $message What you see is kept in memory and written as soon as it can be."
-            line.update(Content.from_markup(text, title=problem.title, message=problem.message))
+            what_now = "What you see is kept in memory and written as soon as it can be."
+            line.update(Content(f"Not saved: {problem.title}. {problem.message} {what_now}"))
         else:
             self.notify("The chat is saved again.", timeout=4)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
+from textual.content import Content
 from textual.message import Message
 
 from jobs.errors import LuthierError
@@ -129,17 +129,20 @@ class ChatRun(ChatBase):
             self.session.add_pane(speaker)
         self.show_offered()
 
-    def nobody(self) -> str:
+    def nobody(self) -> Content:
         """What stands where nobody can be asked."""
         if self.awaited is None:
-            return NO_SERVER if self.looked and not self.looking else "Looking for a server…"
+            return NO_SERVER if self.looked and not self.looking else Content("Looking for a server…")
         state = self.awaited.state()
-        name = escape(self.awaited.spec.name)
         match state:
             case Starting(since=since, phase=phase):
-                now = f"{escape(phase)}, {figures.duration(figures.now() - since)} since it began"
+                now = f"{phase}, {figures.duration(figures.now() - since)} since it began"
             case Queued(waits_for=waits_for):
-                now = f"waits for {escape(waits_for or 'its turn')}"
+                now = f"waits for {waits_for or 'its turn'}"
             case _:
                 now = "loads the tuned model"
-        return f"[b]The server of {name}[/]\n\n{now}\n\nThe chat opens by itself. [$primary]3[/] shows the server."
+        return Content.from_markup(
+            "[b]The server of $name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows the server.",
+            name=self.awaited.spec.name,
+            now=now,
+        )

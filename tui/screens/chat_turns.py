@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from textual import on
+from textual.content import Content
 from textual.message import Message
 
 from serve import lens
@@ -99,7 +100,8 @@ class ChatTurns(ChatBase):
         assert answer is not None  # check_action offers it only then
         self.editing = answer.turn
         self.prompt.text = answer.turn.prompt
-        self.prompt.border_title = f"Turn {answer.turn.number} in other words: enter asks it again, esc leaves it"
+        title = f"Turn {answer.turn.number} in other words: enter asks it again, esc leaves it"
+        self.prompt.border_title = Content(title)
         self.prompt.move_cursor(self.prompt.document.end)
         self.prompt.focus()
 

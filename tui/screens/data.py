@@ -177,7 +177,7 @@ class DataScreen(LuthierScreen):
         table.show(ledger.matching(text))
         panel = self.query_one("#ledger-panel")
         matching = f"{len(table):,} of {self.inspection.summary.rows:,} rows".replace(",", " ")
-        panel.border_title = f"ledger   {matching}" if text else "ledger"
+        panel.border_title = Content(f"ledger   {matching}" if text else "ledger")
         self.query_one("#ledger-titles", Static).update(ledger_titles(table.size.width, _many_files(self.inspection)))
 
     @property
@@ -323,8 +323,9 @@ def _in_place_of_rows(state: State | None, phase: str, share: int) -> Content:
     """What stands where there are no rows yet."""
     match state:
         case None:
-            keys = "[$primary]n[/] looks at a file, a folder or a recipe   [$primary]?[/] tells more"
-            return Content.from_markup(f"No data has been looked at yet.\n\n{keys}")
+            return Content.from_markup(
+                "No data has been looked at yet.\n\n[$primary]n[/] looks at a file, a folder or a recipe   [$primary]?[/] tells more"
+            )
         case Failed(title=title, message=message, hint=hint):
             return Content.assemble((title, "bold $error"), f"\n{message}\n\n", (hint, "$foreground-muted"))
         case Stopped() | Lost():

@@ -76,8 +76,8 @@ class RunsScreen(LuthierScreen):
         line = self.query_one("#left-waiting", Static)
         line.display = count > 0
         what = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
-        again = f"[$primary]Q[/] queues {'it' if count == 1 else 'them'} again."
-        line.update(Content.from_markup(f"[$warning]{what} when the machine went down.[/] {again}"))
+        again = f" queues {'it' if count == 1 else 'them'} again."
+        line.update(Content.assemble((f"{what} when the machine went down.", "$warning"), " ", ("Q", "$primary"), again))
 
     def show_preview(self) -> None:
         """The highlighted run's curve below the list, where the screen is tall enough."""
@@ -298,10 +298,7 @@ def _nothing(text: str | None) -> Content:
     """What stands where no job is shown: because of the filter `text`, or because there is none."""
     if text is None:
         keys = {"n": "starts a run", "5": "looks at data first", "2": "shows the models", "?": "tells more"}
-        return Content.from_markup(
-            "Nothing has run here yet.\n\n"
-            + "   ".join(f"[$primary]{key}[/] {what}" for key, what in keys.items())
-            + "\n\n[$foreground-muted]Runs go on without this window, and wait for each other in a queue.\n"
-            "`luthier demo` shows it all in a few minutes.[/]"
-        )
+        about = "Runs go on without this window, and wait for each other in a queue.\n`luthier demo` shows it all in a few minutes."
+        offered = Content("   ").join(Content.assemble((key, "$primary"), f" {what}") for key, what in keys.items())
+        return Content.assemble("Nothing has run here yet.\n\n", offered, "\n\n", (about, "$foreground-muted"))
     return Content.from_markup("Nothing matches [$foreground]$text[/].\n\n[$primary]esc[/] shows all again", text=text)

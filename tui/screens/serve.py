@@ -149,7 +149,7 @@ class ServeScreen(AdapterActions):
             panel.display = self._answering
             self.query_one(LivePanel).turn_to(self.server.endpoint if self.server is not None and self._answering else None)
             if self._answering:
-                panel.border_title = self.language
+                panel.border_title = Content(self.language)
                 self.query_one("#snippet", Static).update(Content(self._snippet()))
         self.refresh_hints()
 

@@ -35,7 +35,7 @@ class AdapterPicker(PickModal[AdapterChoice, AdapterChoice]):
         self._title, self._choices, self._empty = title, choices, empty
 
     def on_mount(self) -> None:
-        self.query_one("#pick").border_title = self._title
+        self.query_one("#pick").border_title = Content(self._title)
         self.set_picks([_pick(choice) for choice in self._choices], "" if self._choices else self._empty)
 
     def take(self) -> None:

@@ -6,20 +6,16 @@ import re
 
 from rich.cells import cell_len, chop_cells
 
+from tui.foreign_text import visible
+
 # A word with the spaces around it. A line may break on either side of every wide (Chinese, Japanese, Korean) character.
 _WIDE = "\u1100-\u115f\u2e80-\u303e\u3041-\u4dbf\u4e00-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff01-\uff60"
 _WORDS = re.compile(rf"\s*(?:[{_WIDE}]|[^\s{_WIDE}]+)\s*|\s+")
 
-# A model's text must not steer the terminal: control characters are shown as their pictures, carriage returns are dropped.
-_VISIBLE = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t\r"}
-_VISIBLE |= {ord("\r"): "", ord("\t"): "    ", 0x7F: "\u2421"} | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
-# Invisible marks that reverse the direction of text would let an answer scramble the line it is drawn on.
-_VISIBLE |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 
-
-def visible(text: str) -> str:
-    """The text with nothing in it but line breaks and things that can be seen."""
-    return text.translate(_VISIBLE)
+def flowing(text: str) -> str:
+    """The text with nothing in it but line breaks and what can be seen; a tab is four spaces wherever it stands."""
+    return visible(text).replace("\t", "    ")
 
 
 def wrap(paragraph: str, width: int) -> list[str]:
@@ -54,7 +50,7 @@ class FlowingText:
     def append(self, text: str) -> int:
         """Add text at the end. Returns the first row that may have changed."""
         changed = len(self.rows) - 1
-        first, *others = (self.rows[-1] + visible(text)).split("\n")
+        first, *others = (self.rows[-1] + flowing(text)).split("\n")
         self.rows[-1:] = wrap(first, self.width)
         for paragraph in others:
             self.rows += wrap(paragraph, self.width)

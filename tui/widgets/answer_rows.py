@@ -15,7 +15,7 @@ from serve.chats.words import figures
 from tui.chat_marks import Mark, Marked
 from tui.chat_text import call_line, dotted_rows, key_of, thought_line
 from tui.glyphs import glyphs
-from tui.widgets.answer import FlowingText, visible, wrap
+from tui.widgets.answer import FlowingText, flowing, wrap
 from tui.widgets.markdown import markdown_rows
 from tui.widgets.thinking import Thinking, split_thinking
 
@@ -142,7 +142,7 @@ class AnswerRows:
 
     def _marked_rows(self, pieces: tuple[tuple[str, Mark], ...]) -> list[Strip]:
         """Plain text, wrapped as it streamed, each row cut where the marks change."""
-        spans = [(visible(text), mark) for text, mark in pieces]
+        spans = [(flowing(text), mark) for text, mark in pieces]
         marks = [mark for text, mark in spans for _ in text]
         rows, place = [], 0
         for paragraph in "".join(text for text, _ in spans).split("\n"):
@@ -207,7 +207,7 @@ class AnswerRows:
         return [self._strip(f"  {row}", "faint") for row in flowing.rows]
 
     def _paragraph(self, text: str, style: str) -> list[Strip]:
-        return [self._strip(row, style) for line in visible(text).splitlines() for row in wrap(line, self.width)]
+        return [self._strip(row, style) for line in flowing(text).splitlines() for row in wrap(line, self.width)]
 
     def _strip(self, text: str, style: str) -> Strip:
         return Strip([Segment(text, self._styles[style])])

@@ -68,7 +68,7 @@ class ChatPane(Vertical):
         if state != self._shown_state:
             self._shown_state = state
             self._only_edge = True
-            self.border_subtitle = state
+            self.border_subtitle = Content(state)
             self._only_edge = False
         self.set_class(not self.conversation.answers, "-empty")
         self.transcript.advance()

@@ -11,6 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid, Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, TextArea
 
@@ -78,7 +79,7 @@ class ChatSettingsModal(ModalScreen[ChatSettings]):
             with Grid(id="settings-fields"):
                 for field in _FIELDS:
                     value = getattr(sampling, field.name)
-                    yield Label(field.label)
+                    yield Label(Content(field.label))
                     yield Input("" if value is None else str(value), id=field.name, compact=True)
                     yield Label("", id=f"{field.name}-error", classes="field-error")
             with Horizontal(id="settings-buttons"):
@@ -95,7 +96,7 @@ class ChatSettingsModal(ModalScreen[ChatSettings]):
                 values[field.name] = field.read(self.query_one(f"#{field.name}", Input).value)
                 error.update("")
             except ValueError as wrong:
-                error.update(str(wrong))
+                error.update(Content(str(wrong)))
                 if len(values) == _FIELDS.index(field):  # the first that is wrong
                     self.query_one(f"#{field.name}", Input).focus()
         if len(values) < len(_FIELDS):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -49,7 +50,7 @@ class ExportModal(ModalScreen[None]):
             yield Field("file", "file", str(Path.cwd() / f"{name}-{slug(self._metric.title)}.svg"))
             with Horizontal(classes="field"):
                 yield Label("charts")
-                choices = [(f"{self._metric.title}, as it is seen", "one"), ("all, as they are seen", "all")]
+                choices = [(Text(f"{self._metric.title}, as it is seen"), "one"), (Text("all, as they are seen"), "all")]
                 yield Select(choices, value="one", allow_blank=False, compact=True)
             yield Static(".svg and .png are figures for papers and pages. .csv has every value of every step.", classes="hint")
             yield Static(id="form-error")

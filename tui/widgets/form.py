@@ -29,7 +29,7 @@ class Field(Vertical):
 
     def compose(self) -> ComposeResult:
         with Horizontal():
-            yield Label(self.title)
+            yield Label(Content(self.title))
             yield Input(self._value, placeholder=self._placeholder, compact=True)
         yield Static(classes="field-error")
 
@@ -61,7 +61,7 @@ class FormModal(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -form") as dialog:
-            dialog.border_title = self.heading
+            dialog.border_title = Content(self.heading)
             yield from self.compose_fields()
             yield Static(id="form-error")
             yield KeyLine(*self.hints)
@@ -88,9 +88,9 @@ class FormModal(ModalScreen[str | None]):
     def clear_errors(self) -> None:
         for field in self.query(Field):
             field.show_error("")
-        self.show_problem("")
+        self.show_problem(Content(""))
 
-    def show_problem(self, text: str | Content) -> None:
+    def show_problem(self, text: Content) -> None:
         self.query_one("#form-error", Static).update(text)
 
     @on(Input.Submitted)

@@ -30,9 +30,10 @@ class HeaderLine(Horizontal):
         self._shown: Content | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(f"[$primary]{glyphs().mark}[/] [b]Luthier[/]", id="app-name")
+        yield Static(Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name")
         for key, place, title in _TABS:
-            tab = Static(f"[@click=app.show('{place}')][$foreground-muted]{key}[/] {title}[/]", classes="tab")
+            text = Content.assemble((key, "$foreground-muted"), f" {title}").stylize(f"@click=app.show('{place}')")
+            tab = Static(text, classes="tab")
             tab.set_class(place == self.place, "-here")
             yield tab
         yield Static(id="app-state")
@@ -53,15 +54,19 @@ def _state_text(rows: list[JobRow], narrow: bool) -> Content:
     waiting = sum(row.position > 0 for row in rows)
     jobs = running_count(row for row in rows if row.kind != "server") - sum(row.position > 0 and row.kind != "server" for row in rows)
     if jobs:
-        parts.append(Content.from_markup(f"[$primary]{glyphs().running}[/] {jobs}{'' if narrow and waiting else ' running'}"))
+        parts.append(_signed(glyphs().running, "$primary", f"{jobs}{'' if narrow and waiting else ' running'}"))
     if waiting:
-        parts.append(Content.from_markup(f"[$foreground-muted]{glyphs().queued}[/] {waiting}{'' if narrow else ' waiting'}"))
+        parts.append(_signed(glyphs().queued, "$foreground-muted", f"{waiting}{'' if narrow else ' waiting'}"))
     if server is not None and isinstance(server.state, Running):
-        parts.append(Content.from_markup(f"[$success]{glyphs().running}[/] serving" + ("" if narrow else " $name"), name=server.name))
+        parts.append(_signed(glyphs().running, "$success", "serving" if narrow else f"serving {server.name}"))
     elif server is not None and isinstance(server.state, Asleep):
-        parts.append(Content.from_markup(f"[$secondary]{glyphs().asleep}[/] server asleep"))
+        parts.append(_signed(glyphs().asleep, "$secondary", "server asleep"))
     elif server is not None and isinstance(server.state, Starting):
-        parts.append(Content.from_markup(f"[$warning]{glyphs().starting}[/] server starting"))
+        parts.append(_signed(glyphs().starting, "$warning", "server starting"))
     if not parts:
         return Content.from_markup("[$foreground-muted]idle[/]")
     return Content("   ").join(parts)
+
+
+def _signed(sign: str, colour: str, text: str) -> Content:
+    return Content.assemble((sign, colour), f" {text}")

@@ -15,7 +15,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.theme import Theme
 
-from tui.widgets.answer import FlowingText, visible
+from tui.widgets.answer import FlowingText, flowing
 
 # Every level of a quotation or list takes some cells of the row; deeper than the row is wide, it is shown as it came.
 _MOST_NESTING = 6
@@ -69,6 +69,7 @@ class _Markdown(markdown.Markdown):
         self.parsed = parser.parse(text)
         for block in self.parsed:
             for token in block.children or []:
+                token.content = flowing(token.content)  # "&#x202e;" has become a character by now
                 if token.type == "softbreak":
                     token.type = "hardbreak"
 
@@ -79,7 +80,7 @@ class _Markdown(markdown.Markdown):
 
 def markdown_rows(text: str, width: int, styles: Mapping[str, Style], code_theme: str) -> list[list[Segment]]:
     """Rows for a text of Markdown. `styles` are Rich's names (`markdown.h1`, ...), "none" being that of plain text."""
-    document = _Markdown(visible(text), code_theme)
+    document = _Markdown(flowing(text), code_theme)
     if width < _NARROWEST or document.nesting > _MOST_NESTING:
         plain = FlowingText(width)
         plain.append(text)

@@ -69,7 +69,7 @@ class MergeModal(ModelForm):
 
     def _choice(self, key: str, title: str, options: list[tuple[str, Any]], value: object) -> Horizontal:
         select = Select(options, value=value, allow_blank=False, compact=True, id=f"merge-{key}")
-        return Horizontal(Label(title), select, classes="field")
+        return Horizontal(Label(Content(title)), select, classes="field")
 
     def _chosen(self) -> _Chosen:
         values = {select.id: select.value for select in self.query(Select)}

@@ -111,7 +111,7 @@ class NewRunModal(FormModal):
             if start:
                 self.action_submit()
 
-        self.show_problem("")
+        self.show_problem(Content(""))
         self.app.push_screen(RunPlanModal(recipe, made, of_sweep), answered)
 
     def _wanted(self) -> tuple[dict[str, object] | None, Path | None] | None:

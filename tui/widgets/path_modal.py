@@ -8,6 +8,7 @@ from pathlib import Path
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
@@ -26,10 +27,10 @@ class PathModal(ModalScreen[Path]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="path-form") as form:
-            form.border_title = self._title
+            form.border_title = Content(self._title)
             form.border_subtitle = "enter writes, esc leaves"
             yield Input(str(self._proposed), id="path", compact=True)
-            yield Label(self._hint, id="path-hint")
+            yield Label(Content(self._hint), id="path-hint")
             yield Label("", id="path-error", classes="field-error")
 
     @on(Input.Submitted)
@@ -38,6 +39,6 @@ class PathModal(ModalScreen[Path]):
         try:
             self._write(path)
         except LuthierError as error:
-            self.query_one("#path-error", Label).update(f"{error.title}. {error.hint}")
+            self.query_one("#path-error", Label).update(Content(f"{error.title}. {error.hint}"))
         else:
             self.dismiss(path)

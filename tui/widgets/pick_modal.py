@@ -57,7 +57,7 @@ class PickModal(ModalScreen[R], Generic[T, R]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="pick") as dialog:
-            dialog.border_title = self.heading
+            dialog.border_title = Content(self.heading)
             yield Input(placeholder=self.placeholder, compact=True)
             yield OptionList(compact=True)
             yield Static(id="pick-note")

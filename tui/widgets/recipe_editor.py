@@ -45,7 +45,7 @@ class RecipeEditor(ModalScreen[bool]):
     @on(TextArea.Changed)
     def text_changed(self) -> None:
         self._warned = False
-        self._say("")
+        self._say(Content(""))
 
     def action_save(self) -> None:
         text, job = self.text, self.job
@@ -82,5 +82,5 @@ class RecipeEditor(ModalScreen[bool]):
         elif event.state is WorkerState.ERROR and error is not None:
             self.app.show_failure(error)  # type: ignore[attr-defined]  # LuthierApp, which would import this module in a circle
 
-    def _say(self, text: str | Content) -> None:
+    def _say(self, text: Content) -> None:
         self.query_one("#form-error", Static).update(text)

@@ -138,7 +138,7 @@ class RunView(Vertical):
         ended = isinstance(self._state, Done | Stopped | Failed | Lost)
         title = f"at step {spaced(cursor)}" if cursor is not None else "at the end" if ended else "now"
         if panel.border_title != title:
-            panel.border_title = title
+            panel.border_title = Content(title)
         self.board.figures.show(run_figures(self.tracks[0], self._state, cursor))
 
     def _waiting(self) -> Content:

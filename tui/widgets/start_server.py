@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -75,7 +76,7 @@ class StartServerModal(FormModal):
     def compose_fields(self) -> ComposeResult:
         with Horizontal(classes="field"):
             yield Label("base model")
-            yield Select([(name, name) for name in self.models], value=self.base, allow_blank=False, compact=True)
+            yield Select([(Text(name), name) for name in self.models], value=self.base, allow_blank=False, compact=True)
         with Horizontal(classes="field", id="tuned-field"):
             yield Label("tuned models")
             yield CheckList(compact=True)

@@ -14,7 +14,7 @@ from tui.joblist import JobRow, waiting_text
 
 def state_content(of: State) -> Content:
     glyph, colour = _sign(of)
-    return Content.from_markup(f"[{colour}]$glyph[/] $word", glyph=glyph, word=state.word(of))
+    return Content.assemble((glyph, colour), f" {state.word(of)}")
 
 
 def _sign(of: State) -> tuple[str, str]:

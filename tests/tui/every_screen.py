@@ -1,0 +1,222 @@
+"""The app on a terminal, through every screen and dialog: `python -m tests.tui.every_screen`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+import tui.screens
+import tui.widgets
+from jobs import job as jobs
+from jobs.errors import LuthierError
+from jobs.job import Job
+from models import catalogue, certificate
+from serve.chats import search, store
+from serve.chats.turns import ChatSettings
+from serve.client import ContextExceeded
+from serve.planning import ServeOptions, look_ahead
+from tests.tui.hostile import FILE_NAME, FOREIGN, RECIPE
+from tests.tui.stylesheets import parsed_once
+from trainer.plan import make_plan
+from trainer.recipe import load
+from tui import joblist
+from tui.app import LuthierApp
+from tui.charts.metrics import METRICS
+from tui.chat_server import Reachable, newest_server
+from tui.commands.chart import read_tracks
+from tui.palette import Palette
+from tui.run_track import Track
+from tui.screens.chat import ChatScreen
+from tui.screens.chat_files import ChatRead
+from tui.screens.data import DataScreen
+from tui.screens.models import ModelsScreen
+from tui.screens.run import RunScreen
+from tui.screens.runs import RunsScreen
+from tui.screens.serve import ServeScreen
+from tui.widgets import adapter_picker, export_modal, model_forms, start_server
+from tui.widgets.certificate_modal import CertificateModal
+from tui.widgets.chat_settings import ChatSettingsModal
+from tui.widgets.chats_modal import ChatsModal
+from tui.widgets.confirm_modal import ConfirmModal
+from tui.widgets.context_modal import ContextModal
+from tui.widgets.correct_modal import CorrectModal
+from tui.widgets.data_forms import FormatModal, LookModal
+from tui.widgets.endpoint_form import EndpointForm
+from tui.widgets.error_modal import ErrorModal
+from tui.widgets.help_modal import HelpModal
+from tui.widgets.merge_form import MergeModal
+from tui.widgets.model_picker import ModelPicker
+from tui.widgets.new_run import NewRunModal
+from tui.widgets.overlay_modal import OverlayModal
+from tui.widgets.path_modal import PathModal
+from tui.widgets.plan_modal import PlanModal
+from tui.widgets.recipe_editor import RecipeEditor
+from tui.widgets.replay_form import ReplayModal
+from tui.widgets.run_panels import PANELS
+from tui.widgets.run_plan_modal import RunPlanModal
+from tui.widgets.server_question import ServerQuestion
+from tui.widgets.start_server import StartServerModal
+from tui.widgets.vote_modal import VoteModal
+from tui.widgets.votes_modal import VotesModal
+
+_CAPTAIN, _LEARNING = "20261118-0003-captain-00ff", "20261118-0007-pirate-00ff"
+_FAILED, _STARTING = "20261118-0004-too-large-00ff", "20261118-0008-parrot-00ff"
+PLACES = (RunsScreen, ModelsScreen, ServeScreen, ChatScreen, DataScreen, RunScreen)
+
+
+def run() -> Job:
+    return jobs.find(_CAPTAIN)
+
+
+def entry() -> catalogue.Entry:
+    return catalogue.find_entry(_CAPTAIN)
+
+
+def tracks() -> list[Track]:
+    return read_tracks((_LEARNING, _CAPTAIN))
+
+
+def choices() -> list[adapter_picker.AdapterChoice]:
+    return [adapter_picker.AdapterChoice(f"a{FOREIGN}", FOREIGN, Path(FILE_NAME))]
+
+
+def reachable() -> Reachable:
+    return Reachable(newest_server(), problem=FOREIGN)
+
+
+def outlook() -> Any:
+    entry = catalogue.find_entry(FILE_NAME)
+    return look_ahead(entry.path, f"m{FOREIGN}", [("captain", run().directory / "adapter", None)], "127.0.0.1", None, ServeOptions())
+
+
+def plan() -> RunPlanModal:
+    recipe = load(Path(RECIPE))
+    return RunPlanModal(recipe, make_plan(recipe), f"of a sweep {FOREIGN}")
+
+
+DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
+    Palette: lambda: Palette(id="--command-palette"),
+    adapter_picker.AdapterPicker: lambda: adapter_picker.AdapterPicker(FOREIGN, choices(), FOREIGN),
+    CertificateModal: lambda: CertificateModal(FOREIGN, certificate.read(run().directory), certificate.standing(run().directory)),
+    ChatSettingsModal: lambda: ChatSettingsModal(ChatSettings(FOREIGN)),
+    ChatsModal: ChatsModal,
+    ConfirmModal: lambda: ConfirmModal(FOREIGN, FOREIGN, FOREIGN, FOREIGN),
+    ContextModal: lambda: ContextModal(FOREIGN, ContextExceeded(FOREIGN, 10, 20), can_forget=True),
+    CorrectModal: lambda: CorrectModal(FOREIGN, FOREIGN, FOREIGN),
+    EndpointForm: EndpointForm,
+    ErrorModal: lambda: ErrorModal(LuthierError(FOREIGN, FOREIGN, FOREIGN), [FOREIGN]),
+    FormatModal: lambda: FormatModal(load(Path(RECIPE)), {"columns": {FOREIGN: FOREIGN}}),
+    HelpModal: lambda: HelpModal("chat"),
+    LookModal: lambda: LookModal(FILE_NAME, FOREIGN),
+    MergeModal: lambda: MergeModal(entry()),
+    ModelPicker: lambda: ModelPicker(reachable()),
+    NewRunModal: lambda: NewRunModal(FOREIGN),
+    OverlayModal: lambda: OverlayModal(FOREIGN, joblist.read_rows({}), []),
+    PathModal: lambda: PathModal(FOREIGN, Path(FILE_NAME), FOREIGN, lambda path: None),
+    PlanModal: lambda: PlanModal(outlook()),
+    RecipeEditor: lambda: RecipeEditor(run()),
+    ReplayModal: ReplayModal,
+    RunPlanModal: plan,
+    ServerQuestion: lambda: ServerQuestion(run(), [FOREIGN]),
+    StartServerModal: lambda: StartServerModal(["builtin", FILE_NAME], [start_server.TunedChoice(run(), FILE_NAME)], FILE_NAME),
+    VoteModal: lambda: VoteModal({"A": FOREIGN, "B": FOREIGN}, lambda judgement: None),
+    VotesModal: VotesModal,
+    export_modal.ExportModal: lambda: export_modal.ExportModal(tracks(), METRICS[0], RunScreen(run()).board.view),
+    model_forms.ExportModal: lambda: model_forms.ExportModal(FILE_NAME, FOREIGN),
+    model_forms.ImportModal: lambda: model_forms.ImportModal(FOREIGN, FOREIGN),
+    model_forms.PushModal: lambda: model_forms.PushModal(FILE_NAME, FOREIGN),
+}
+
+
+def screens() -> set[type[Screen[Any]]]:
+    """Every screen of Luthier's that is no other's beginning."""
+    for package in (tui.screens, tui.widgets):
+        for module in iter_modules(package.__path__):
+            import_module(f"{package.__name__}.{module.name}")
+    kinds = {kind for kind in _below(Screen) if kind.__module__.startswith("tui.")}
+    return {kind for kind in kinds if not kinds & set(kind.__subclasses__())}
+
+
+def _below(kind: type[Screen[Any]]) -> Iterable[type[Screen[Any]]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
+
+
+async def look(pilot: Pilot[Any]) -> None:
+    """Go everywhere, and have each be painted."""
+    app = pilot.app
+    assert isinstance(app, LuthierApp)
+    while app.rows is None:
+        await pilot.pause(0.02)
+    await visit(pilot, app)
+    app.push_screen(Screen())  # nothing to be painted again below each dialog
+    for make in DIALOGS.values():
+        dialog = make()
+        app.push_screen(dialog)
+        await painted(pilot)
+        if app.screen is dialog:
+            dialog.dismiss(None)
+            await pilot.pause()
+    app.notify(FOREIGN, title=FOREIGN)
+    app.show_failure(ValueError(FOREIGN))
+    app.copy_to_clipboard(FOREIGN)
+    await painted(pilot)
+    app.exit(message=None)
+
+
+async def painted(pilot: Pilot[None]) -> None:
+    while any(not worker.is_finished for worker in pilot.app.workers):
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+async def visit(pilot: Pilot[None], app: LuthierApp) -> None:
+    for name in (_FAILED, _STARTING, _CAPTAIN, _LEARNING):
+        app.open_run(jobs.find(name), [run()])
+        await painted(pilot)
+        if name != _LEARNING:
+            app.pop_screen()
+    for _ in PANELS:
+        await pilot.press("tab")
+        await painted(pilot)
+    app.pop_screen()
+    await painted(pilot)
+    for place in ("models", "serve", "data"):
+        await app.action_show(place)
+        await painted(pilot)
+        for key in ("end", "up", "enter"):
+            await pilot.press(key)
+            await painted(pilot)
+        while app.screen.is_modal:
+            app.pop_screen()
+    await chat(pilot, app)
+
+
+async def chat(pilot: Pilot[None], app: LuthierApp) -> None:
+    """A chat of before, and a question that is answered now."""
+    await app.action_show("chat")
+    await painted(pilot)
+    screen = app.screen
+    assert isinstance(screen, ChatScreen)
+    while screen.server is None:
+        await pilot.pause(0.02)
+    (kept,) = search.chats()
+    screen.post_message(ChatRead(store.load(kept.id), ["answer"]))
+    await painted(pilot)
+    screen.prompt.text = FOREIGN
+    screen.action_send()
+    while screen.session.answering:
+        await pilot.pause(0.02)
+    await painted(pilot)
+
+
+if __name__ == "__main__":
+    with parsed_once():
+        LuthierApp().run(auto_pilot=look)

@@ -31,7 +31,7 @@ _RESERVE_BYTES = 65_536
 _SWEEP_SECONDS = 2.0
 _POLL_SECONDS = 1.0
 _LONGEST_POLL_SECONDS = 10.0
-# How often a thread of libgomp (PyTorch's products) looks for work before it lets others have its core. Its default, billions of times where
+# How often a thread of libgomp (PyTorch's products) looks for work before it lets others have its core. Its default, without end where
 # there are no more threads than cores, keeps a core that another program needs: beside one busy program, training steps on two cores took
 # eight times as long with it, and no more than 1.6 times with this (bench/neighbour.py).
 _SPINS = "1000"

@@ -17,11 +17,14 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     """Dequantise, put the special tokens right, write under another name, rename."""
     started = time.monotonic()
     source, target = gguf_file(), builtin_directory()
-    context.phase("loading the libraries", seconds_left=28)
+    context.phase("loading the libraries", seconds_left=19)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    context.phase("dequantising the weights", seconds_left=21)
+    from models.imports.gguf_reading import parse_once
+
+    parse_once()
+    context.phase("dequantising the weights", seconds_left=12)
     quantization = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
         str(source.parent), gguf_file=source.name, quantization_config=quantization, dtype=torch.bfloat16

@@ -46,7 +46,7 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "logging_nan_inf_filter": False,
         "seed": recipe.train.seed,
         "data_seed": recipe.train.seed,
-        "bf16": True,
+        "bf16": plan.compute_dtype != "float32",
         "use_cpu": plan.device == "cpu",
         "dataloader_pin_memory": plan.device != "cpu",
         "max_length": None,

@@ -40,10 +40,11 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
 
 def loading_options(plan: Plan) -> dict[str, Any]:
     """What from_pretrained gets. A base that is trained itself has float32 weights unless the recipe says 16 bits: an update of less than
-    1/256 of a weight is lost in bfloat16."""
+    1/256 of a weight is lost in bfloat16. One that is multiplied with in float32 has them too, rather than be cast in each product."""
+    in_float32 = plan.base_bits == 32 or plan.compute_dtype == "float32"
     quantised = quantization(plan.base_bits)
     return {
-        "dtype": torch.float32 if plan.base_bits == 32 else torch.bfloat16,
+        "dtype": torch.float32 if in_float32 else torch.bfloat16,
         "attn_implementation": ATTENTION[plan.attention],
         "local_files_only": True,
         "use_safetensors": True,

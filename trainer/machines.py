@@ -13,7 +13,7 @@ from trainer.plan import Plan
 
 _CHUNK = 64 << 20
 _SETTINGS = (
-    *("engine", "sharding", "base_bits", "float8", "padding_free", "attention", "optimizer"),
+    *("engine", "sharding", "base_bits", "float8", "compute_dtype", "padding_free", "attention", "optimizer"),
     *("micro_batch", "accumulation", "gradient_checkpointing"),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 from jobs.errors import LuthierError
 from jobs.gpus import compute_capability, gpus
 from models import registry
-from trainer import auto, engines, methods, repair
+from trainer import auto, compute_dtype, engines, methods, repair
 from trainer.data.outlook import Outlook, look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
@@ -33,10 +33,11 @@ class Plan:
     of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there. `gpus` of
     each of `machines` are taken by the run (1 on the CPU, too), a rank each, with the whole model or by `sharding` "fsdp2" a share of each
     weight; `global_batch` is `micro_batch` times `accumulation` times the ranks. `base_bits` are taken by each of the base weights (32
-    where all are trained), `float8` says how they are multiplied with; `reasons` say in words why the engine and what the recipe leaves to
-    the plan were chosen, `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak
-    on one GPU, where its largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller,
-    `evaluation` what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    where all are trained), `float8` says how they are multiplied with, `compute_dtype` what is computed in ("auto" on a CPU until the run
+    has measured: trainer.compute_dtype); `reasons` say in words why the engine and what the recipe leaves to the plan were chosen,
+    `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak on one GPU, where its
+    largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
+    evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -56,6 +57,7 @@ class Plan:
     sharding: str = "none"
     base_bits: int = 16
     float8: bool = False
+    compute_dtype: str = "bfloat16"
     padding_free: bool = False
     attention: str = "sdpa"
     optimizer: str = "adamw"
@@ -98,7 +100,7 @@ def make_plan(recipe: Recipe) -> Plan:
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
     evaluation = outlook(recipe.evaluation, recipe.heldout, heldout, steps, per_epoch, directory, device, batch.micro_batch)
-    return Plan(
+    plan = Plan(
         model=recipe.model,
         model_directory=str(directory),
         device=device,
@@ -132,6 +134,7 @@ def make_plan(recipe: Recipe) -> Plan:
         met=data.met,
         evaluation=evaluation.to_json(),
     )
+    return compute_dtype.decided(plan, recipe)
 
 
 @dataclass(frozen=True)

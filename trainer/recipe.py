@@ -32,6 +32,7 @@ Checkpointing = Literal["auto", "none", "standard", "unsloth"]
 Attention = Literal["auto", "sdpa", "flex", "flash"]
 Sharding = Literal["auto", "none", "fsdp2"]
 Float8 = Literal["auto"] | bool
+ComputeDtype = Literal["auto", "bfloat16", "float32"]
 CHATML, CHATML_TOKENS = "chatml", ("<|im_start|>", "<|im_end|>")
 TEMPLATES = (CHATML, "alpaca", "vicuna")  # trainer/chat_templates
 
@@ -69,13 +70,15 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `method`: "lora" trains an adapter, "full" every weight. `base_bits`: what a weight of the base model takes; 4 is nf4 with double
     quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8 (arXiv:2208.07339). `float8`: whether products with frozen 16-bit weights are
-    computed in float8 (trainer.float8). `padding_free`: the conversations of a micro-batch behind each other rather than padded to the
-    longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto" the plan chooses.
+    computed in float8 (trainer.float8). `compute_dtype`: the number type that a CPU computes in. `padding_free`: the conversations of a
+    micro-batch behind each other rather than padded to the longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0:
+    none. What is "auto" the plan chooses.
     """
 
     method: Method = "lora"
     base_bits: BaseBits = "auto"
     float8: Float8 = "auto"
+    compute_dtype: ComputeDtype = "auto"
 
     epochs: Annotated[float, msgspec.Meta(gt=0)] = 3.0
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-4

@@ -34,7 +34,7 @@ _ANY_VALUE = ("name", "checkpoints", "evaluation", "trackers", "share_gpu", "cer
 _NEEDS_NEW_RUN = (
     *("model", "engine", "sharding", "lora.r", "lora.targets", "lora.dora", "lora.plus_ratio", "tokens.add", "tokens.template"),
     *("train.method", "train.base_bits", "train.float8", "train.global_batch", "train.micro_batch", "train.optimizer"),
-    *("train.attention", "train.padding_free", "train.gradient_checkpointing"),
+    *("train.compute_dtype", "train.attention", "train.padding_free", "train.gradient_checkpointing"),
 )
 _PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 _MODEL_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")

@@ -17,6 +17,7 @@ from trainer.arguments import sft_arguments
 from trainer.data.pipeline import Prepared
 from trainer.evaluation.trainer import Answering
 from trainer.flat import GPU_MULTIPLE, FlatCollator, FlatTrainer
+from trainer.head_loss import use_single_pass_loss
 from trainer.mixin import RunTrainer
 from trainer.plan import Plan, step_count
 from trainer.recipe import Recipe
@@ -46,6 +47,8 @@ def build_trainer(
     vocabulary = Vocabulary.of(model, tokenizer)
     arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted or whole_logits(model) else {}))
     allow_on_the_cpu(arguments)
+    if plan.device == "cpu":
+        use_single_pass_loss()
     prepare_trackers(recipe, folder)
     trainer = (_WeightedTrainer if weighted else _Trainer)(
         model=model,

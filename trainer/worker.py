@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from jobs import foreign_json
 from jobs.worker import WorkerContext, run_worker
 from models import provenance
 from models.registry import resolve
-from trainer import resume
+from trainer import compute_dtype, resume
 from trainer.checkpoints import Checkpoint, newest_intact, sweep
 from trainer.launch import frozen_recipe
 from trainer.plan import Plan
@@ -57,6 +58,7 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     if checkpoint is not None and plan.machines > 1:
         checkpoint = machines.on_each(checkpoint, context.directory)
     ranks.share_threads()
+    plan = _with_compute_dtype(context, plan, recipe, directory, going_on=checkpoint is not None)
     context.phase("preparing the data", seconds_left=3)
     if ranks.local() == 0:
         run_tokenizer(context.directory, directory, recipe.tokens)
@@ -71,7 +73,7 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
         machines.check_alike([prepared.train, prepared.heldout])
     context.event("data", **prepared.summary, cached=prepared.cached)
     if checkpoint is None and ranks.first():
-        _begin(context, recipe, directory)
+        _begin(context, plan, recipe, directory)
     if ranks.any_of(context.stopping.is_set()):
         return None
 
@@ -91,6 +93,22 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
         what, folder = "adapter", save_adapter(context.job, plan, chosen, which, report.stop_ids)
     provenance.record_result(context.directory, folder)
     return {what: str(folder), "from_step": chosen.step, "which": which, **training.figures()}
+
+
+def _with_compute_dtype(context: WorkerContext, plan: Plan, recipe: Recipe, directory: Path, *, going_on: bool) -> Plan:
+    """The plan with the number type that a CPU computes in; a run that goes on keeps its own."""
+    if plan.compute_dtype != compute_dtype.OPEN:
+        return plan
+    from models.product_speed import known_or_measured
+    from trainer import ranks
+
+    if going_on:
+        return replace(plan, compute_dtype=resume.recorded(context.directory)["compute_dtype"])
+    context.phase("measuring the CPU", seconds_left=2)
+    settled = compute_dtype.settled(plan, recipe, known_or_measured(directory)) if ranks.first() else plan
+    settled = ranks.from_first(settled)
+    context.event("plan", **settled.to_json())
+    return settled
 
 
 def _engine(plan: Plan) -> Engine:
@@ -113,11 +131,12 @@ def _newest(context: WorkerContext, recipe: Recipe, model_directory: Path) -> Ch
     return checkpoint
 
 
-def _begin(context: WorkerContext, recipe: Recipe, model_directory: Path) -> None:
+def _begin(context: WorkerContext, plan: Plan, recipe: Recipe, model_directory: Path) -> None:
     """Write down what the run depends on. An earlier attempt that left no checkpoint is begun again."""
     if resume.begun(context.directory):
         context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
-    _record(context, resume.fingerprint(context.directory, recipe, model_directory), model_directory)
+    fingerprint = resume.fingerprint(context.directory, recipe, model_directory)
+    _record(context, {**fingerprint, "compute_dtype": plan.compute_dtype}, model_directory)
 
 
 def _record(context: WorkerContext, fingerprint: dict[str, Any], model_directory: Path) -> None:
@@ -140,7 +159,7 @@ def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkp
     threads = min(before["threads"], len(os.sched_getaffinity(0)))
     torch.set_num_threads(threads)  # the order of a sum's terms, and with it its last bit, hangs on their number
     if changed:
-        _record(context, now, model_directory)
+        _record(context, {**now, "compute_dtype": before.get("compute_dtype", "bfloat16")}, model_directory)
     context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
 
 

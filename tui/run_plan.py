@@ -25,7 +25,8 @@ def settings(plan: Plan) -> str:
     batches = "padding-free" if plan.padding_free else "padded"
     kind = plan.gradient_checkpointing
     recomputing = "no gradient checkpointing" if kind == "none" else f"{kind} gradient checkpointing"
-    base = f"{plan.base_bits}-bit base{' with float8 products' if plan.float8 else ''}"
+    products = " with float8 products" if plan.float8 else " computed in float32" if plan.compute_dtype == "float32" else ""
+    base = f"{plan.base_bits}-bit base{products}"
     return f"{base}, {batches}, {plan.attention} attention, {recomputing}, {plan.optimizer}"
 
 

@@ -18,6 +18,7 @@ from jobs.errors import LuthierError
 from models.bounds import bounded
 from models.description import Card
 from models.imports.copying import check_space
+from models.imports.gguf_reading import parse_once
 from models.imports.progress import ByteProgress
 
 _PADDING = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<unk>")
@@ -78,6 +79,7 @@ def convert(path: Path, folder: Path, progress: ByteProgress) -> Card:
     check_space(folder, contents.parameters * _BYTES_PER_WEIGHT)
     _check_memory(contents)
     progress.begin("dequantising the weights", 0)
+    parse_once()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
         model = AutoModelForCausalLM.from_pretrained(

@@ -47,6 +47,8 @@ class Setting:
     attention: str = "sdpa"
     loss: Literal["chunked", "full"] = "chunked"
     shards: int = 1
+    compute_bytes: int = 2
+    """Of a number that is computed with: 4 where a CPU computes in float32."""
 
     @classmethod
     def of(cls, recipe: Recipe, engine: str, bits: int, checkpointing: str, optimizer: str, attention: str) -> Setting:
@@ -118,7 +120,8 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
     """The parts of the peak of a run on one GPU."""
     linears = shape.adapted(setting.targets if isinstance(setting.targets, str) else list(setting.targets))
     trained = setting.rank * sum(linear.inputs + linear.outputs for linear in linears)
-    weights = shape.inside * _BASE_BYTES[setting.bits] + shape.outside * (4 if setting.bits == 32 else 2)
+    wide = setting.bits == 32 or setting.compute_bytes == 4
+    weights = shape.inside * (4 if wide else _BASE_BYTES[setting.bits]) + shape.outside * (4 if wide else 2)
     if setting.method == "full":
         adapter, one = 0.0, 4.0 if setting.bits == 32 else 2.0
         trained = shape.inside + shape.outside
@@ -129,7 +132,7 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
     kept, masks = _kept(shape, setting), _masks(setting, shape.layers)
     layers = shape.layers if setting.checkpointing == "none" else 1
     between = {"none": 1, "standard": shape.layers + 1, "unsloth": 1}[setting.checkpointing] * shape.hidden
-    activations = 2 * setting.tokens * (layers * kept.layer + between)
+    activations = setting.compute_bytes * setting.tokens * (layers * kept.layer + between)
     restored = _gathered(shape, setting) if setting.shards > 1 else _unpacked(shape, setting)
     return Memory(
         weights=round(weights / setting.shards),
@@ -138,7 +141,7 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
         optimizer=round(moments * trained / setting.shards),
         activations=round(activations),
         attention_mask=masks,
-        working=round(max(2 * setting.tokens * kept.working, _loss(shape, setting)) + restored),
+        working=round(max(setting.compute_bytes * setting.tokens * kept.working, _loss(shape, setting)) + restored),
     )
 
 
@@ -204,5 +207,5 @@ def _gathered(shape: ModelShape, setting: Setting) -> float:
 def _unpacked(shape: ModelShape, setting: Setting) -> int:
     """A quantised matrix is unpacked to be multiplied with; those of full fine-tuning in 32 bits are cast, and kept so to the end."""
     if setting.method == "full" and setting.bits == 32:
-        return 2 * (shape.inside + shape.outside)
+        return 0 if setting.compute_bytes == 4 else 2 * (shape.inside + shape.outside)
     return 2 * shape.largest if setting.bits < 16 else 0

@@ -13,7 +13,11 @@ from typing import Any, Literal
 import msgspec
 
 from jobs.errors import LuthierError
-from trainer.data.formats_text import END, START, chatml_messages, learn_speakers, spoken_turns, transcript
+from trainer.data import formats_exports as exports
+from trainer.data.formats_markup import BY_NAME as MARKUPS
+from trainer.data.formats_markup import END, START, markup_of
+from trainer.data.formats_layouts import HINT, refused, unrecognised
+from trainer.data.formats_text import is_transcript, learn_speakers, spoken_turns, transcript
 from trainer.data.formats_turns import (
     KNOWN_KEYS,
     LIST_COLUMNS,
@@ -34,11 +38,13 @@ from trainer.data.formats_turns import (
 )
 
 Role = Literal["system", "user", "assistant", "tool"]
-FormatName = Literal[
-    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text", "preference", "transcript"
+FormatName = Literal[  # fmt: skip
+    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text", "preference", "transcript", "markup",
+    "export",
 ]
 # What each format is made of: the parts that it needs, then those that it may have. A part is found under any of the names below.
 PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "export": ((), ()),
     "preference": (("chosen",), ("rejected", "prompt", "system", "tools")),
     "messages": (("turns", "role", "content"), ("system", "tools")),
     "sharegpt": (("turns", "role", "content"), ("system", "tools")),
@@ -47,6 +53,7 @@ PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "question_answer": (("question", "answer"), ("system",)),
     "prompt_completion": (("prompt", "completion"), ("system", "tools")),
     "chatml_text": (("text",), ()),
+    "markup": (("text",), ()),
 }
 _NAMES = {
     "system": ("system", "system_prompt", "system_message"),
@@ -66,18 +73,24 @@ _TITLES = {
     "chatml_text": "ChatML as text",
     "preference": "preference pairs, of which the chosen answer is trained",
     "transcript": "a transcript",
+    "markup": "marked-up text",
+    "export": "an export or a log",
 }
-_HINT = "docs/data.md shows each format; the recipe's [format] section can name the format and its columns."
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The recipe's section [format]: what is left out is found out. `columns` maps our names of parts to the file's columns,
-    `roles` the file's words for roles to ours, `speakers` names to roles ("first" and "others" stand for whom nobody named)."""
+    `roles` the file's words for roles to ours, `speakers` names to roles ("first" and "others" stand for whom nobody named). `layout` names
+    the markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that follow each other stay rows of their own.
+    """
 
     format: FormatName = "auto"
     columns: dict[str, str] = {}
     roles: dict[str, Role] = {}
     speakers: dict[str, Role] = {}
+    layout: str = ""
+    encoding: str = ""
+    chain: bool = True
 
 
 @dataclass(frozen=True)
@@ -138,20 +151,24 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
     mapping = mapping or Mapping()
     _check_columns(mapping)
     if not rows:
-        raise LuthierError("Empty data", "There is no row to tell the format by.", _HINT)
+        raise LuthierError("Empty data", "There is no row to tell the format by.", HINT)
+    if mapping.format == "auto" and (error := refused(rows)) is not None:
+        raise error
     found = [_first_match(_Row(row, mapping)) for row in rows]
     votes = Counter((match[0], tuple(match[1].items())) for match in found if match is not None)
     if not votes:
-        raise _unknown(rows, mapping)
+        raise unrecognised(rows, _TITLES.get(mapping.format, ""))
     (name, items), number = votes.most_common(1)[0]
     needed = dict(items)
     columns = dict(needed)
     for match in found:
         if match is not None and match[:2] == (name, needed):
             columns = {**match[2], **columns}
-    whole = Mapping(name, {**columns, **mapping.columns}, mapping.roles, mapping.speakers)
+    whole = msgspec.structs.replace(mapping, format=name, columns={**columns, **mapping.columns})
     more = ", ".join(f"`{column}`" for part, column in columns.items() if part not in needed and part != "rejected")
-    reason = f"{_share(number, len(rows))} {_described(name, columns)}: {_TITLES[name]}{more and f', with {more}'}"
+    if name in ("markup", "export") and not whole.layout:
+        whole = msgspec.structs.replace(whole, layout=_layout(rows, whole))
+    reason = f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}{more and f', with {more}'}"
     if name == "transcript":
         samples = [turns for row in rows if (turns := _spoken(_Row(row, whole), learning=True))]
         speakers, why = (dict(mapping.speakers), "the recipe says who is who") if mapping.speakers else learn_speakers(samples)
@@ -159,6 +176,17 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
     used = {*whole.columns.values()}
     unused = dict.fromkeys(str(column) for row in rows for column in row if column not in used)
     return Format(name, reason, whole, (*unused, *_unused_keys(rows, whole)))
+
+
+def _layout(rows: Sequence[dict[str, Any]], mapping: Mapping) -> str:
+    """The name of the markup or the export that most rows are in."""
+    values = [_Row(row, mapping) for row in rows]
+    if mapping.format == "export":
+        layouts = [export.name for value in values if (export := _export_of(value)) is not None]
+    else:
+        texts = [text for value in values if isinstance(text := value.get("text"), str)]
+        layouts = [markup.name for text in texts if (markup := markup_of(text)) is not None]
+    return Counter(layouts).most_common(1)[0][0]
 
 
 def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
@@ -171,6 +199,9 @@ def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
 
 
 def _check_columns(mapping: Mapping) -> None:
+    layouts = sorted({*MARKUPS, *exports.BY_NAME})
+    if mapping.layout and mapping.layout not in layouts:
+        raise LuthierError("Unknown layout", f"format.layout is {mapping.layout!r}, which is none.", f"Known: {', '.join(layouts)}.")
     known = sorted({part for name, parts in PARTS.items() if mapping.format in ("auto", name) for part in (*parts[0], *parts[1])})
     for part in mapping.columns:
         if part not in known:
@@ -186,7 +217,9 @@ def _first_match(row: _Row) -> Match | None:
     """The row's format; lines like "name: text" stand in many an answer, so that they are the last to count."""
     names = list(PARTS) if row.mapping.format == "auto" else [row.mapping.format]
     found = next((match for name in names if (match := _match(name, row))), None)
-    return found or (_match_text("transcript", row, _is_transcript) if "transcript" in names else None)
+    if found is not None or "transcript" not in names:
+        return found
+    return _match_text("transcript", row, lambda text: is_transcript(text, row.mapping.speakers))
 
 
 def _match(name: FormatName, row: _Row) -> Match | None:
@@ -195,6 +228,11 @@ def _match(name: FormatName, row: _Row) -> Match | None:
         return _match_turns(name, row)
     if name == "chatml_text":
         return _match_text(name, row, lambda text: START in text and END in text)
+    if name == "markup":
+        given = MARKUPS.get(row.mapping.layout)
+        return _match_text(name, row, lambda text: markup_of(text) is not None if given is None else given.fits(text))
+    if name == "export":
+        return (name, {}, {}) if _export_of(row) is not None else None
     needed = {part: row.find(part) for part in PARTS[name][0]}
     optional = {part: row.find(part) for part in PARTS[name][1]}
     columns = [column for column in needed.values() if column is not None]
@@ -251,14 +289,13 @@ def _match_text(name: FormatName, row: _Row, fits: Callable[[str], bool]) -> Mat
     return None if column is None else (name, {"text": column}, {})
 
 
-def _is_transcript(text: str) -> bool:
-    turns = spoken_turns(text)
-    return len({speaker for speaker, _ in turns if speaker}) > 1 and bool(turns[0][0])
-
-
-def _described(name: FormatName, columns: Dict[str, str]) -> str:
+def _described(name: FormatName, columns: Dict[str, str], layout: str) -> str:
     if "turns" in columns:
         return f"`{columns['turns']}` whose items have `{columns['role']}` and `{columns['content']}`"
+    if name == "markup":
+        return f"`{columns['text']}` with turns as {MARKUPS[layout].title} marks them"
+    if name == "export":
+        return f"the columns of {exports.BY_NAME[layout].title}"
     if name == "chatml_text":
         return f"`{columns['text']}` with turns between {START} and {END}"
     if "text" in columns:
@@ -273,18 +310,6 @@ def _share(number: int, total: int) -> str:
 def _looks_like(value: dict[str, Any]) -> str:
     match = _first_match(_Row(value, Mapping()))
     return "" if match is None else f" (the row looks like {_TITLES[match[0]].partition(',')[0]})"
-
-
-def _unknown(rows: Sequence[dict[str, Any]], mapping: Mapping) -> LuthierError:
-    names = list(dict.fromkeys(column for row in rows for column in row))
-    columns = ", ".join(f"`{name[:40]}`" for name in names[:12]) or "no column"
-    if mapping.format != "auto":
-        message = f"No row looks like {_TITLES[mapping.format]}. The rows have {columns}."
-        return LuthierError("Not in the format asked for", message, _HINT)
-    if all(turn_keys(row) for row in rows):
-        message = f"Each row is one message ({columns}), not a conversation."
-        return LuthierError("Format not recognised", message, 'Put each conversation in one row: {"messages": [...]}.')
-    return LuthierError("Format not recognised", f"The rows have {columns}, which is none of the known formats.", _HINT)
 
 
 def _folded(name: str) -> str:
@@ -340,11 +365,28 @@ def _alpaca(row: _Row) -> Converted:
     return Converted([*messages, {"role": "user", "content": instruction}, {"role": "assistant", "content": row.need("output")}])
 
 
-def _chatml_text(row: _Row) -> Converted:
+def _marked_up(row: _Row) -> Converted:
+    """The file's markup decides, or the row's own where it has another."""
     text = row.need("text")
     if not isinstance(text, str):
         raise RowProblem("other_format", f"`{row.mapping.columns['text']}` is no text")
-    return Converted(chatml_messages(text, row.mapping.roles))
+    named = MARKUPS["chatml"] if row.mapping.format == "chatml_text" else MARKUPS.get(row.mapping.layout)
+    markup = named if named is not None and named.fits(text) else markup_of(text) or named
+    if markup is None:
+        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` has no known markup")
+    return markup.read(text, row.mapping.roles)
+
+
+def _export_of(row: _Row) -> exports.Export | None:
+    named = exports.BY_NAME.get(row.mapping.layout)
+    return named if named is not None and named.fits(row.value) else exports.export_of(row.value)
+
+
+def _export(row: _Row) -> Converted:
+    export = _export_of(row)
+    if export is None:
+        raise RowProblem("other_format", f"the row is not {exports.BY_NAME[row.mapping.layout].title}{_looks_like(row.value)}")
+    return export.read(row.value)
 
 
 def _preference(row: _Row) -> Converted:
@@ -385,7 +427,9 @@ _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {
     "alpaca": _alpaca,
     "prompt_completion": _prompt_completion,
     "question_answer": _question_answer,
-    "chatml_text": _chatml_text,
+    "chatml_text": _marked_up,
+    "markup": _marked_up,
+    "export": _export,
     "preference": _preference,
     "transcript": lambda row: transcript(_spoken(row), row.mapping.speakers),
 }

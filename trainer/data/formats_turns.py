@@ -67,6 +67,8 @@ PROBLEMS = {
     "unclosed_turn": "a turn is not closed",
     "no_user_turn": "nobody speaks as the user",
     "many_speakers": "more than two speakers, and none known",
+    "no_winner": "neither of two answers is the better one",
+    "broken_chain": "a row that it follows is missing, cannot be read, or follows it",
 }
 
 
@@ -83,6 +85,10 @@ class Converted(NamedTuple):
 REPAIRS = {
     "merged_speaker": "consecutive turns of one speaker were merged",
     "dropped_opening": "what came before the first user turn was dropped",
+    "template_text": "what the markup's template writes itself was left out",
+    "other_branches": "other answers than those of the branch taken were left out",
+    "left_out": "steps of tools, attachments and hidden context of the export were left out",
+    "chained": "its turns stand in the conversation of another row",
 }
 
 
@@ -142,9 +148,18 @@ def turn_keys(item: Any) -> tuple[str, str] | None:
 def turn_list(value: Any) -> list[Any] | None:
     """The items of a column of turns, groups of them flattened; None if it is no list."""
     value = decoded(value)
+    if isinstance(value, dict):
+        value = _items_of_lists(value)
     if not isinstance(value, list):
         return None
     return [item for group in value for item in (group if isinstance(group, list) else [group])]
+
+
+def _items_of_lists(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The objects of an object of lists of one length, as datasets writes a sequence of objects; None for any other object."""
+    if not value or not all(isinstance(items, list) for items in value.values()) or len({len(items) for items in value.values()}) != 1:
+        return None
+    return [dict(zip(value, items, strict=True)) for items in zip(*value.values(), strict=True)]
 
 
 def role_of(word: str, roles: Mapping[str, str], tool_names: Sequence[str] = ()) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.errors import LuthierError
+from trainer.data import encodings
 from trainer.data.files_json import json_rows
 from trainer.data.files_tables import csv_rows, parquet_rows
 from trainer.data.hub import HUB, hub_rows, parsed
@@ -57,19 +58,21 @@ class Files(NamedTuple):
     others: list[Path]
 
 
-def read_rows(source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[RawRow]:
+def read_rows(source: str, on_progress: Callable[[int], None] | None = None, encoding: str = "") -> Iterator[RawRow]:
     """Every row of a source, in order, damaged ones too. LuthierError for what cannot be read at all.
 
-    `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises ends the reading.
+    `encoding` is that of files that are no UTF-8. `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises ends the reading.
     """
     progress = on_progress or (lambda _: None)
+    if encoding:
+        encodings.check(encoding)
     if source.startswith(HUB):
         pieces = hub_rows(source, progress)
         yield from (RawRow(source, number, piece.value, piece.damage, piece.size) for number, piece in enumerate(pieces))
         return
     before = 0
     for path in source_files(source).data:
-        yield from _file_rows(path, lambda read, before=before: progress(before + read))  # type: ignore[misc]
+        yield from _file_rows(path, lambda read, before=before: progress(before + read), encoding)  # type: ignore[misc]
         before += _size(path)
 
 
@@ -149,9 +152,9 @@ def _kind_by_name(path: Path) -> str | None:
     return _KINDS.get(suffixes[-1]) if suffixes else None
 
 
-def _file_rows(path: Path, on_read: Callable[[int], None]) -> Iterator[RawRow]:
+def _file_rows(path: Path, on_read: Callable[[int], None], encoding: str) -> Iterator[RawRow]:
     try:
-        reader = Reader(path, on_read)
+        reader = Reader(path, on_read, encoding)
     except OSError as error:
         raise unreadable(path, error) from None
     with reader:
@@ -173,6 +176,8 @@ def _pieces(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Itera
         if begins not in ("{", "[", ""):
             raise LuthierError("Unknown kind of file", f"{path} is none that Luthier reads.", f"{_KNOWN}; the name's ending tells.")
         kind = "json"
+    if kind != "parquet" and reader.encoding == "utf-8" and encodings.is_other(reader.head):
+        raise encodings.refusal(path, reader.head)
     if kind == "parquet":
         return parquet_rows(reader, on_read)
     if kind in ("csv", "tsv"):

@@ -41,7 +41,7 @@ class Reader:
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
-        for file, rows in groupby(read_rows(source, on_progress), key=lambda row: row.file):
+        for file, rows in groupby(read_rows(source, on_progress, self._mapping.encoding), key=lambda row: row.file):
             yield from self._of_file(file, rows)
 
     def _of_file(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:

@@ -198,7 +198,7 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
 def _all_rows(recipe: Recipe, on_progress: Callable[[int], None]) -> Iterator[RawRow]:
     before = 0
     for source in recipe.sources:
-        yield from read_rows(source.path, lambda read, before=before: on_progress(before + read))  # type: ignore[misc]
+        yield from read_rows(source.path, lambda read, before=before: on_progress(before + read), recipe.format.encoding)  # type: ignore[misc]
         before += source_size(source.path)
 
 

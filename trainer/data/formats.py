@@ -16,6 +16,8 @@ from jobs.errors import LuthierError
 from trainer.data import formats_exports as exports
 from trainer.data.formats_markup import BY_NAME as MARKUPS
 from trainer.data.formats_markup import END, START, markup_of
+from trainer.data.formats_chains import CHAINED, chain_columns, message_columns
+from trainer.data.formats_chains import PARTS as CHAIN_PARTS
 from trainer.data.formats_layouts import HINT, refused, unrecognised
 from trainer.data.formats_text import is_transcript, learn_speakers, spoken_turns, transcript
 from trainer.data.formats_turns import (
@@ -40,7 +42,7 @@ from trainer.data.formats_turns import (
 Role = Literal["system", "user", "assistant", "tool"]
 FormatName = Literal[  # fmt: skip
     "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text", "preference", "transcript", "markup",
-    "export",
+    "export", "turns",
 ]
 # What each format is made of: the parts that it needs, then those that it may have. A part is found under any of the names below.
 PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -54,6 +56,7 @@ PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "prompt_completion": (("prompt", "completion"), ("system", "tools")),
     "chatml_text": (("text",), ()),
     "markup": (("text",), ()),
+    "turns": (("role", "content"), ()),
 }
 _NAMES = {
     "system": ("system", "system_prompt", "system_message"),
@@ -75,6 +78,7 @@ _TITLES = {
     "transcript": "a transcript",
     "markup": "marked-up text",
     "export": "an export or a log",
+    "turns": "messages, one a row",
 }
 
 
@@ -101,6 +105,11 @@ class Format:
     reason: str
     mapping: Mapping
     unused: tuple[str, ...] = ()
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether rows make conversations together, and not each its own."""
+        return self.name == "turns" or (self.mapping.chain and not {"parent", "conversation"}.isdisjoint(self.mapping.columns))
 
     def convert(self, value: dict[str, Any]) -> Converted:
         """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
@@ -154,6 +163,8 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
         raise LuthierError("Empty data", "There is no row to tell the format by.", HINT)
     if mapping.format == "auto" and (error := refused(rows)) is not None:
         raise error
+    if mapping.format in ("auto", "turns") and mapping.chain and (columns := message_columns(rows, mapping.columns)) is not None:
+        return _message_rows(rows, mapping, columns)
     found = [_first_match(_Row(row, mapping)) for row in rows]
     votes = Counter((match[0], tuple(match[1].items())) for match in found if match is not None)
     if not votes:
@@ -166,9 +177,12 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
             columns = {**match[2], **columns}
     whole = msgspec.structs.replace(mapping, format=name, columns={**columns, **mapping.columns})
     more = ", ".join(f"`{column}`" for part, column in columns.items() if part not in needed and part != "rejected")
+    links = chain_columns(rows, whole.columns) if name in CHAINED and mapping.chain else {}
+    whole = msgspec.structs.replace(whole, columns={**whole.columns, **links})
     if name in ("markup", "export") and not whole.layout:
         whole = msgspec.structs.replace(whole, layout=_layout(rows, whole))
     reason = f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}{more and f', with {more}'}"
+    reason = f"{reason}{_chain_reason(links)}"
     if name == "transcript":
         samples = [turns for row in rows if (turns := _spoken(_Row(row, whole), learning=True))]
         speakers, why = (dict(mapping.speakers), "the recipe says who is who") if mapping.speakers else learn_speakers(samples)
@@ -176,6 +190,25 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
     used = {*whole.columns.values()}
     unused = dict.fromkeys(str(column) for row in rows for column in row if column not in used)
     return Format(name, reason, whole, (*unused, *_unused_keys(rows, whole)))
+
+
+def _message_rows(rows: Sequence[dict[str, Any]], mapping: Mapping, columns: dict[str, str]) -> Format:
+    """The format of rows that are one message each and follow each other."""
+    whole = msgspec.structs.replace(mapping, format="turns", columns={**columns, **mapping.columns})
+    number = sum(columns["role"] in row and columns["content"] in row for row in rows)
+    has = f"`{columns['role']}` and `{columns['content']}`"
+    unused = dict.fromkeys(str(column) for row in rows for column in row if column not in {*whole.columns.values(), *KNOWN_KEYS})
+    reason = f"{_share(number, len(rows))} {has}: {_TITLES['turns']}{_chain_reason(columns) or '; the file is one conversation'}"
+    return Format("turns", reason, whole, tuple(unused))
+
+
+def _chain_reason(columns: Dict[str, str]) -> str:
+    if "parent" in columns:
+        return f"; rows follow each other by `{columns['parent']}` and `{columns['id']}`, and are one conversation as far as they do"
+    if "conversation" in columns:
+        order = f", in the order of `{columns['turn']}`" if "turn" in columns else ""
+        return f"; rows of one `{columns['conversation']}` are one conversation{order}"
+    return ""
 
 
 def _layout(rows: Sequence[dict[str, Any]], mapping: Mapping) -> str:
@@ -203,6 +236,7 @@ def _check_columns(mapping: Mapping) -> None:
     if mapping.layout and mapping.layout not in layouts:
         raise LuthierError("Unknown layout", f"format.layout is {mapping.layout!r}, which is none.", f"Known: {', '.join(layouts)}.")
     known = sorted({part for name, parts in PARTS.items() if mapping.format in ("auto", name) for part in (*parts[0], *parts[1])})
+    known = [*known, *(CHAIN_PARTS if mapping.format in ("auto", *CHAINED) else ())]
     for part in mapping.columns:
         if part not in known:
             close = difflib.get_close_matches(part, known, n=1)
@@ -228,6 +262,8 @@ def _match(name: FormatName, row: _Row) -> Match | None:
         return _match_turns(name, row)
     if name == "chatml_text":
         return _match_text(name, row, lambda text: START in text and END in text)
+    if name == "turns":
+        return None  # told from all rows of the sample, by `message_columns`
     if name == "markup":
         given = MARKUPS.get(row.mapping.layout)
         return _match_text(name, row, lambda text: markup_of(text) is not None if given is None else given.fits(text))
@@ -365,6 +401,14 @@ def _alpaca(row: _Row) -> Converted:
     return Converted([*messages, {"role": "user", "content": instruction}, {"role": "assistant", "content": row.need("output")}])
 
 
+def _turn(row: _Row) -> Converted:
+    keys = (row.mapping.columns["role"], row.mapping.columns["content"])
+    item = row.value
+    if isinstance(item.get(keys[0]), bool):  # SillyTavern's `is_user`
+        item = {**item, keys[0]: "user" if item[keys[0]] else "assistant"}
+    return Converted([message_of(item, keys, row.mapping.roles, (), 0)])
+
+
 def _marked_up(row: _Row) -> Converted:
     """The file's markup decides, or the row's own where it has another."""
     text = row.need("text")
@@ -430,6 +474,7 @@ _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {
     "chatml_text": _marked_up,
     "markup": _marked_up,
     "export": _export,
+    "turns": _turn,
     "preference": _preference,
     "transcript": lambda row: transcript(_spoken(row), row.mapping.speakers),
 }

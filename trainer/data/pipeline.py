@@ -25,7 +25,7 @@ from models.samples import UNTRAINED, Sample, Sampler
 from trainer.data import cache
 from trainer.data.duplicates import Fingerprints, Hashes, Numbers, Truths, exact_twins, near_twins, pieces
 from trainer.data.files import source_size
-from trainer.data.ledger import Entry, LedgerError, State, Stops, Summary, describe
+from trainer.data.ledger import STATES, Entry, LedgerError, State, Stops, Summary, describe
 from trainer.data.lengths import Cutter, Made
 from trainer.data.policies import SpecialTexts
 from trainer.data.reading import Reader, formats_seen
@@ -143,7 +143,8 @@ class _Teller:
 
 
 class _Read(msgspec.Struct, array_like=True):
-    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie."""
+    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie. `carrier`
+    is the row, counted over all sources, in whose conversation its turns stand, -1 if they stand in none but its own."""
 
     source: int
     file: str
@@ -152,6 +153,7 @@ class _Read(msgspec.Struct, array_like=True):
     place: int
     reasons: list[str]
     detail: str = ""
+    carrier: int = -1
 
     def note(self, detail: str) -> None:
         self.detail = f"{self.detail}; {detail}" if self.detail else detail
@@ -184,6 +186,7 @@ class Pipeline:
         # Of each conversation: where its messages begin, and which row of which file it is.
         self._places, self._rows, self._file_of = array("q"), array("q"), array("q")
         self._files: list[str] = []
+        self._is_chained = False
 
     def run(self, folder: Path) -> None:
         work = folder / "work"
@@ -209,7 +212,7 @@ class Pipeline:
         sizes = [source_size(source.path) for source in self._settings.sources]
         before, total = 0, sum(sizes) if all(sizes) else 0  # of the hub's data sets nobody knows the size
         with (work / "rows").open("wb") as rows, (work / "messages").open("wb") as spool, Fingerprints(work, sketches=sketched) as prints:
-            place = 0
+            place = ordinal = 0
             for number, source in enumerate(self._settings.sources):
 
                 def progress(done: int, before: int = before) -> None:
@@ -218,6 +221,10 @@ class Pipeline:
                 progress(0)
                 for row in self._reader.rows(source.path, progress):
                     read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail)
+                    if row.carrier is not None:
+                        read.carrier = ordinal - row.row + row.carrier
+                        self._is_chained = True
+                    ordinal += 1
                     if row.messages is not None:
                         read.conversation = len(self._places)
                         self._remember(place, row.file, row.row)
@@ -356,30 +363,44 @@ class Pipeline:
         read.note(f"message {error.turn}: {error.reason}")
         return _Outcome(read)
 
+    def _decided(self, work: Path, chosen: Chosen) -> Iterator[tuple[_Outcome, bool, int]]:
+        """Each row with whether it is held out, and how often its samples are seen in an epoch."""
+        decode = msgspec.json.Decoder(_Outcome).decode
+        mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
+        with (work / "outcomes").open("rb") as outcomes:
+            for line in outcomes:
+                outcome = decode(line)
+                is_heldout = bool(outcome.sizes) and outcome.read.conversation in chosen.heldout
+                copies = mixers[outcome.read.source].copies() if outcome.sizes and not is_heldout else int(is_heldout)
+                yield outcome, is_heldout, copies
+
+    def _states(self, work: Path, chosen: Chosen) -> bytearray:
+        """The state in which each row ends, by its place in STATES: rows that stand in another's conversation share its state."""
+        return bytearray(
+            STATES.index("dropped" if outcome.sizes and not copies else outcome.state) for outcome, _, copies in self._decided(work, chosen)
+        )
+
     def _write(self, work: Path, folder: Path, chosen: Chosen) -> None:
         """The samples into their files and the entries into the ledger, in the order of the rows; the totals must agree."""
-        decode, encode = msgspec.json.Decoder(_Outcome).decode, msgspec.json.Encoder().encode
-        mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
+        encode = msgspec.json.Encoder().encode
+        states = self._states(work, chosen) if self._is_chained else b""
         summary, stops, firsts = Summary(), Stops(self._policy), dict[str, str]()
         parts = {TRAIN_FILE: _Part("train"), HELDOUT_FILE: _Part("heldout")}
         size, read_so_far, rows = (work / "samples").stat().st_size, 0, 0
         with (
-            (work / "outcomes").open("rb") as outcomes,
             (work / "samples").open("rb") as samples,
             (folder / TRAIN_FILE).open("wb") as train,
             (folder / HELDOUT_FILE).open("wb") as heldout,
             (folder / LEDGER_FILE).open("wb") as ledger,
         ):
-            for raw in outcomes:
+            for outcome, is_heldout, copies in self._decided(work, chosen):
                 self._tell("writing the samples", read_so_far, size)
-                outcome = decode(raw)
+                if outcome.read.carrier >= 0:
+                    outcome.state = STATES[states[outcome.read.carrier]]
                 lines = [samples.read(of_sample) for of_sample in outcome.sizes]
                 read_so_far += sum(outcome.sizes)
-                if outcome.read.conversation in chosen.heldout and lines:
-                    entry = parts[HELDOUT_FILE].take(outcome, lines, heldout, 1)
-                else:
-                    copies = mixers[outcome.read.source].copies() if lines else 0
-                    entry = parts[TRAIN_FILE].take(outcome, lines, train, copies)
+                part, file = (HELDOUT_FILE, heldout) if is_heldout else (TRAIN_FILE, train)
+                entry = parts[part].take(outcome, lines, file, copies)
                 ledger.write(encode(entry) + b"\n")
                 summary.add(entry)
                 stops.add(entry.file, entry.row, entry.reasons, entry.detail)

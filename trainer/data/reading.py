@@ -4,15 +4,16 @@ what reading some kinds of file needs (pyarrow for Parquet and zstd)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import msgspec
 
 from jobs.errors import LuthierError
+from trainer.data.chains import chained
 from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise
-from trainer.data.formats_turns import Message, RowProblem
+from trainer.data.formats_turns import Converted, Message, RowProblem
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 
 _SAMPLE = 48  # rows from which a file's format is told
@@ -20,7 +21,8 @@ _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired."""
+    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired. `carrier` is the
+    row in whose conversation its turns stand, where that is another one."""
 
     file: str
     row: int
@@ -28,6 +30,7 @@ class Row(NamedTuple):
     tools: list[Message] | None
     reasons: tuple[str, ...]
     detail: str = ""
+    carrier: int | None = None
 
 
 class Reader:
@@ -38,6 +41,8 @@ class Reader:
         self._mapping = mapping
         self._policies = policies
         self._special = special
+        # Rows that follow each other are read to the end before the first is given, unless this says that it is enough.
+        self.enough: Callable[[], bool] = lambda: False
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
@@ -52,6 +57,9 @@ class Reader:
                 self.formats[file] = recognise(values, self._mapping)
             except LuthierError as error:
                 raise LuthierError(error.title, f"{file}: {error.message}", error.hint) from None
+        if values and self.formats[file].is_chained:
+            yield from self._chained(file, chain(first, rows))
+            return
         for row in first:
             yield self._settled(row)
         first.clear()
@@ -65,12 +73,24 @@ class Reader:
             converted = self.formats[row.file].convert(row.value)
         except RowProblem as problem:
             return Row(row.file, row.row, None, None, ("unreadable", problem.code), problem.detail)
+        return self._by_policy(row.file, row.row, converted)
+
+    def _by_policy(self, file: str, row: int, converted: Converted) -> Row:
         try:
             settled = settle(converted, self._policies, self._special)
         except Rejected as rejected:
-            return Row(row.file, row.row, None, None, (rejected.code,), rejected.detail)
+            return Row(file, row, None, None, (rejected.code,), rejected.detail)
         reasons = (*converted.repairs, *settled.repairs)
-        return Row(row.file, row.row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()))
+        return Row(file, row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()))
+
+    def _chained(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
+        for link in chained(rows, self.formats[file], self.enough):
+            if link.converted is not None:
+                yield self._by_policy(file, link.row, link.converted)
+            elif link.carrier is not None:
+                yield Row(file, link.row, None, None, ("chained",), link.detail, link.carrier)
+            else:
+                yield Row(file, link.row, None, None, ("unreadable", link.code) if link.code else ("damage",), link.detail)
 
 
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:

@@ -20,7 +20,8 @@ _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired."""
+    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired. `places`
+    are the messages' numbers in the row, none where they are as here."""
 
     file: str
     row: int
@@ -28,6 +29,7 @@ class Row(NamedTuple):
     tools: list[Message] | None
     reasons: tuple[str, ...]
     detail: str = ""
+    places: Sequence[int] = ()
 
 
 class Reader:
@@ -70,7 +72,7 @@ class Reader:
         except Rejected as rejected:
             return Row(row.file, row.row, None, None, (rejected.code,), rejected.detail)
         reasons = (*converted.repairs, *settled.repairs)
-        return Row(row.file, row.row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()))
+        return Row(row.file, row.row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()), settled.places)
 
 
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:

@@ -335,7 +335,8 @@ def _why_context(column: str, kind: Kind | None, samples: Sequence[Sampled]) -> 
     if kind == "context":
         if all(text in sample.asked or text == sample.answered.strip() for sample, text in texts) and len(texts) == len(held):
             return None
-        if not any(_is_prose(text) for _, text in texts) and not any(isinstance(value, list | dict) for _, value in held):
+        is_asked = "_".join(words_of(column)) in _CONTEXT_NAMES
+        if not is_asked and not any(_is_prose(text) for _, text in texts) and not any(isinstance(value, list | dict) for _, value in held):
             return None
         return f"`{column}` seems to hold what the answers rest on: {advice}"
     if not texts or any(not isinstance(value, str) for _, value in held):

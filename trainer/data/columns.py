@@ -56,7 +56,7 @@ _SOUNDS = frozenset(("audio", "speech", "sound", "waveform", "spectrogram"))
 _PLACEHOLDER = re.compile(
     r"<\|(?:image|video|audio|vision|img|media|sound)[a-z_0-9|]*\|?>"
     r"|(?<![`'\"\w])<(?:image|video|audio|img|picture|speech|sound|media)s?(?:[_-]?(?:\d+|placeholder|here|token))?>"
-    r"(?![`'\"\w]| (?:tag|element|html))",
+    r"(?![`'\"]| (?:tag|element|html))",
     re.IGNORECASE,
 )
 _MEDIA_PART = re.compile(r"(?:input_|output_)?(image|video|audio|document|file|photo|picture)(?:_url|_file|_path)?")
@@ -79,11 +79,11 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 Kind = Literal["verdict", "score", "context", "media"]
 
 
-class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A column that judges the answer. Good is what lies between `at_least` and `at_most`, or is one of `good`; without them, what a
-    verdict says by itself (true, 1, "good")."""
+    verdict says by itself (true, 1, "good"). Without a column it judges nothing."""
 
-    column: str
+    column: str = ""
     at_least: float | None = None
     at_most: float | None = None
     good: list[str | float | bool] = []
@@ -190,6 +190,8 @@ def side_columns(
             unread.append((column, why))
     filled = {column for sample in samples for column, value in sample.row.items() if value not in _EMPTY or kind_of(column) is None}
     columns = frozenset((*filled, *used, *ignore))
+    read = {column.partition(".")[0] for column in (*(judge.column for judge in judges), *contexts, *media, *dict(unread))}
+    unused = [column for column in unused if column not in read]
     unused += sorted({*ignore} - {*unused})
     return SideColumns(tuple(judges), tuple(contexts), tuple(media), tuple(unread), columns), unused
 
@@ -238,7 +240,8 @@ def kind_of(column: str) -> Kind | None:
 
 
 def _of_pair(column: str) -> bool:
-    return kind_of(column) == "score" or bool({*words_of(column)} & {"chosen", "rejected", "preferred"})
+    words = words_of(column)
+    return kind_of(column) == "score" or (len(words) > 1 and bool({*words} & {"chosen", "rejected"}))
 
 
 # Judgements

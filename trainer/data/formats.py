@@ -13,8 +13,17 @@ import msgspec
 
 from jobs.errors import LuthierError
 from trainer.data.answers import ranking_of
-from trainer.data.columns import NO_SIDE, Judgement, Sampled, SideColumns, at, side_columns
-from trainer.data.formats_columns import after_context, alpaca, item_keys, preference, prompt_completion, question_answer, turns
+from trainer.data.columns import NO_SIDE, Judgement, Sampled, SideColumns, at, kind_of, side_columns
+from trainer.data.formats_columns import (
+    after_context,
+    alpaca,
+    item_keys,
+    judges_itself,
+    preference,
+    prompt_completion,
+    question_answer,
+    turns,
+)
 from trainer.data.formats_text import END, START, chatml_messages, learn_speakers, spoken_turns, transcript
 from trainer.data.formats_turns import (
     KNOWN_KEYS,
@@ -39,8 +48,8 @@ FormatName = Literal[
 # What each format is made of: the parts that it needs, then those that it may have. A part is found under any of the names below.
 PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "preference": (("chosen",), ("rejected", "prompt", "history", "system", "tools")),
-    "messages": (("turns", "role", "content"), ("system", "tools")),
-    "sharegpt": (("turns", "role", "content"), ("system", "tools")),
+    "messages": (("turns", "role", "content"), ("rejected", "system", "tools")),
+    "sharegpt": (("turns", "role", "content"), ("rejected", "system", "tools")),
     "transcript": ((), ("turns", "role", "content", "text")),
     "alpaca": (("instruction", "output"), ("input", "history", "system")),
     "question_answer": (("question", "answer"), ("history", "system")),
@@ -69,7 +78,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, str] = {}
     roles: dict[str, Role] = {}
     speakers: dict[str, Role] = {}
-    judgement: Judgement | None = None
+    judgement: Judgement = Judgement()
     context: list[str] = []
     ignore: list[str] = []
 
@@ -150,14 +159,14 @@ def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
         used,
         reads_context=found.name in _OF_COLUMNS and any(isinstance(at(row, prompt), str) for row in rows),
         is_pair=found.name == "preference",
-        judgement=mapping.judgement,
+        judgement=mapping.judgement if mapping.judgement.column else None,
         context=mapping.context,
         ignore=mapping.ignore,
     )
     parts = [f"with {_listed(side.context)} in the prompt"] * bool(side.context)
     parts += [f"{_listed([judge.column for judge in side.judges])} says which answers are good"] * bool(side.judges)
     reason = ", ".join((found.reason, *parts))
-    judgement = side.judges[0] if len(side.judges) == 1 else None
+    judgement = side.judges[0] if len(side.judges) == 1 else mapping.judgement
     whole = msgspec.structs.replace(mapping, context=list(side.context), judgement=judgement)
     return Format(found.name, reason, whole, (*unused, *_unused_keys(rows, whole)), side)
 
@@ -180,7 +189,7 @@ def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
     """Keys of messages that nothing reads, but for those that look like misspelt ones: these are the policies' business."""
     turns, keys = mapping.columns.get("turns"), (mapping.columns.get("role", ""), mapping.columns.get("content", ""))
     items = [item for row in rows for item in turn_list(at(row, turns)) or [] if isinstance(item, dict)] if turns else []
-    found = dict.fromkeys(key for item in items for key in item if key not in keys)
+    found = dict.fromkeys(key for item in items for key in item if key not in keys and not (kind_of(key) and judges_itself(item, keys[0])))
     known = () if mapping.format == "transcript" else KNOWN_KEYS
     return [f"{turns}[].{key}" for key in found if key not in known and (not known or meant_key(key, keys) is None)]
 
@@ -196,9 +205,9 @@ def _check_columns(mapping: Mapping) -> None:
 
 def _check_side(mapping: Mapping, rows: Sequence[dict[str, Any]]) -> None:
     """The columns that [format] reads beside a conversation's own are there."""
-    named = [*mapping.context, *([mapping.judgement.column] if mapping.judgement else [])]
+    named = [*mapping.context, mapping.judgement.column]
     for column in named:
-        if rows and not any(column in row or at(row, column) is not None for row in rows):
+        if column and rows and not any(column in row or at(row, column) is not None for row in rows):
             names = list(dict.fromkeys(str(name) for row in rows for name in row))
             close = difflib.get_close_matches(column, names, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"The rows have {', '.join(names[:12])}."
@@ -252,7 +261,7 @@ def _match_turns(name: FormatName, row: _Row) -> Match | None:
             return None
         if name == "transcript" and not any(word.strip() for word in words):
             return None
-        optional = {} if name == "transcript" else {part: row.find(part) for part in ("system", "tools")}
+        optional = {} if name == "transcript" else {part: row.of_pair(part) for part in PARTS[name][1]}
         return name, {"turns": column, "role": keys[0], "content": keys[1]}, _present(optional, [column])
     return None
 

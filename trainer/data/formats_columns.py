@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.data.blocks import unblocked
+from trainer.data.columns import Judgement, kind_of, shortened
 from trainer.data.formats_text import spoken_turns, transcript
 from trainer.data.formats_turns import (
     Converted,
@@ -13,6 +14,7 @@ from trainer.data.formats_turns import (
     RowProblem,
     decoded,
     message_of,
+    role_of,
     tool_names,
     tools_of,
     turn_keys,
@@ -43,7 +45,32 @@ def _messages(items: list[Any], keys: tuple[str, str], row: Row, tools: list[dic
     names = tool_names(tools)
     for place, item in enumerate(items):
         row.unknown += unknown_keys(item, keys, place)
-    return [message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)]
+    messages = [message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)]
+    for place, (item, message) in enumerate(zip(items, messages, strict=True)):
+        if len(item) > 2 and message["role"] == "assistant":
+            _judge(item, keys, message, row, place)
+    return messages
+
+
+def judges_itself(item: Mapping[str, Any], role_key: str) -> bool:
+    """Whether an item's keys that are named like a judgement judge what it says: an answer's do."""
+    return role_of(str(item.get(role_key)), {}) == "assistant"
+
+
+def _judge(item: Mapping[str, Any], keys: tuple[str, str], message: Message, row: Row, place: int) -> None:
+    """An answer that its own keys mark as bad is not trained; a key that may judge it and cannot be read is for the policy on that."""
+    for key, value in item.items():
+        kind = kind_of(key) if key not in keys and value is not None else None
+        name = f"{row.mapping.columns.get('turns', 'messages')}[].{key}"
+        if kind not in ("verdict", "score") or name in row.mapping.ignore:
+            continue
+        verdict = Judgement(key).verdict(value) if kind == "verdict" or isinstance(value, bool) else None
+        if verdict is False:
+            message["weight"] = 0
+            row.repairs.append("rejected_turn")
+        elif verdict is None:
+            told = f"message {place} has `{key}` {shortened(value)}, which may judge it"
+            row.met.append(("unread", f'{told}: give bad answers the weight 0, or leave it aside: ignore = ["{name}"]'))
 
 
 def _said(value: Any, role: str, row: Row, tools: list[dict[str, Any]] | None) -> list[Message]:
@@ -82,6 +109,8 @@ def preference(row: Row) -> Converted:
     answer = _said(chosen, "assistant", row, tools)
     asked = [] if prompt is None else _said(prompt, "user", row, tools)
     whole = any(message["role"] == "user" for message in answer)
+    if row.get("rejected") == row.get("chosen"):
+        row.met.append(("rejected", "the chosen answer is the rejected one"))
     return _placed([*row.system(), *row.history()], [*([] if whole else asked), *answer], tools)
 
 

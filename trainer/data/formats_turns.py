@@ -84,6 +84,7 @@ class Converted(NamedTuple):
 
 
 REPAIRS = {
+    "rejected_turn": "an answer that the data marks as bad is not trained",
     "chosen_answer": "of several answers the one was taken that the data marks as best, or the first of those that are all right",
     "merged_speaker": "consecutive turns of one speaker were merged",
     "dropped_opening": "what came before the first user turn was dropped",

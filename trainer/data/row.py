@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 # The usual names of parts.
 _SEVERAL = ("outputs", "responses", "answers", "completions", "generations", "candidates")
 _COMPLETION = ("completion", "response", "output", "answer", "assistant", "reply", "target", *_SEVERAL)
+_CHOSEN = (
+    *("chosen", "chosen_response", "chosen_answer", "chosen_text", "chosen_messages", "preferred", "preferred_output"),
+    *(
+        "preferred_response",
+        "preferred_answer",
+        "accepted",
+        "accept",
+        "better",
+        "winning_response",
+        "positive",
+        "good_answer",
+        "best_answer",
+    ),
+)
+_REJECTED = (
+    *("rejected", "rejected_response", "rejected_answer", "rejected_text", "rejected_messages", "reject", "non_preferred_output"),
+    *("non_preferred", "dispreferred", "dispreferred_output", "dispreferred_response", "worse", "losing_response", "negative"),
+    *("bad_answer", "wrong_answer", "wrong_answers", "incorrect_answer", "incorrect_answers"),
+)
 _NAMES = {
     "system": ("system", "system_prompt", "system_message"),
     "tools": ("tools", "functions"),
@@ -23,8 +42,8 @@ _NAMES = {
     "question": ("question", "query"),
     "prompt": ("prompt", "query", "input", "user", "human", "source"),
     "completion": _COMPLETION,
-    "chosen": ("chosen", "chosen_response", "chosen_answer", "preferred_output", "preferred", "better", *_COMPLETION),
-    "rejected": ("rejected", "rejected_response", "rejected_answer", "non_preferred_output", "dispreferred", "worse"),
+    "chosen": (*_CHOSEN, *_COMPLETION),
+    "rejected": _REJECTED,
 }
 # What a pair of answers may follow: a question, or the conversation so far.
 _PAIR_PROMPTS = ("prompt", "input.messages", *TURN_COLUMNS, "question", "instruction", "query", "input", "user", "human", "source")

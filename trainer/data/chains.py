@@ -1,5 +1,5 @@
-"""Conversations from rows that follow each other. All rows are needed before the first can be given: they wait in a SQLite table on disk, so
-that memory holds a few numbers a row."""
+"""Conversations from rows that follow each other. All rows are needed before the first can be given: they wait in a SQLite table on
+disk, so that memory holds a few numbers a row."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _fill(table: sqlite3.Connection, rows: Iterator[RawRow], found: Format, enou
 
 
 class _Chains:
-    """Which row follows which: `_before` has the row before each, `_carrier` the last row of the first conversation that each is part of."""
+    """Which row follows which: `_before` has the row before each, `_carrier` the last row of the first conversation that has it."""
 
     def __init__(self, table: sqlite3.Connection, found: Format, *, is_whole: bool) -> None:
         self._table, self._is_whole = table, is_whole
@@ -123,7 +123,7 @@ class _Chains:
                         self._carrier[part] = row
 
     def _path(self, row: int) -> list[int]:
-        """The rows of the conversation that ends here, from the first; [] if one of them is not there, or they follow each other in a ring."""
+        """The rows of the conversation that ends here, from the first; [] if one is not there, or they follow each other in a ring."""
         path, seen = [row], {row}
         while (before := self._before[path[-1]]) >= 0:
             if before in seen:
@@ -166,10 +166,11 @@ class _Chains:
             size += len(body)
             if size > LONGEST_ROW:
                 return Link(row, code=_BROKEN, detail=f"its conversation of {len(path)} rows is longer than {LONGEST_ROW >> 20} MiB")
-            messages, tools, repairs, unknown = json.loads(body)
+            converted = Converted(*json.loads(body))
             if self._carrier[part] != row:
-                messages = [{**message, "weight": 0} if message.get("role") == "assistant" else message for message in messages]
-            parts.append(Converted(messages, tools, tuple(repairs), tuple(unknown)))
+                trained = [{**message, "weight": 0} if message.get("role") == "assistant" else message for message in converted.messages]
+                converted = converted._replace(messages=trained)
+            parts.append(converted)
         return Link(row, converted=_joined(parts))
 
 
@@ -187,4 +188,5 @@ def _joined(parts: Sequence[Converted]) -> Converted:
     tools = next((part.tools for part in parts if part.tools), None)
     repairs = dict.fromkeys(repair for part in parts for repair in part.repairs)
     unknown = dict.fromkeys(key for part in parts for key in part.unknown)
-    return Converted(messages, tools, tuple(repairs), tuple(unknown))
+    met = dict.fromkeys((policy, detail) for part in parts for policy, detail in part.met)
+    return Converted(messages, tools, tuple(repairs), tuple(unknown), tuple(met))

@@ -61,7 +61,8 @@ class Files(NamedTuple):
 def read_rows(source: str, on_progress: Callable[[int], None] | None = None, encoding: str = "") -> Iterator[RawRow]:
     """Every row of a source, in order, damaged ones too. LuthierError for what cannot be read at all.
 
-    `encoding` is that of files that are no UTF-8. `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises ends the reading.
+    `encoding` is that of files that are no UTF-8. `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises
+    ends the reading.
     """
     progress = on_progress or (lambda _: None)
     if encoding:

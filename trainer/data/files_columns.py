@@ -46,9 +46,8 @@ def _rows(value: dict[str, Any]) -> list[dict[str, Any]] | None:
         return [{name: column[number] for name, column in value.items()} for number in columns[0]]
     if _is_numbered(value) and all(isinstance(row, dict) for row in columns):  # index
         return columns
-    if len(value) > 1 and all(isinstance(column, list) for column in columns) and len({len(column) for column in columns}) == 1:  # to_dict
-        if all(_is_column(name, column) for name, column in value.items()):
-            return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    if len(value) > 1 and all(_is_column(name, column) for name, column in value.items()) and len(set(map(len, columns))) == 1:  # to_dict
+        return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     return None
 
 
@@ -62,8 +61,10 @@ def _is_numbered(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and all(key.isdecimal() for key in value)
 
 
-def _is_column(name: str, items: list[Any]) -> bool:
-    """Whether a list is a column of many rows, as against the turns, the tools or the history of one."""
+def _is_column(name: str, items: Any) -> bool:
+    """Whether a value is a column of many rows, as against the turns, the tools or the history of one."""
+    if not isinstance(items, list):
+        return False
     if name.lower() in TURN_COLUMNS:
         return all(isinstance(decoded(item), list) for item in items)
     return not any(turn_keys(item) or (isinstance(item, dict) and name.lower() in LIST_COLUMNS) for item in items)

@@ -7,18 +7,28 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 
 from jobs.errors import LuthierError
-from trainer.data import formats_exports as exports
-from trainer.data.formats_markup import BY_NAME as MARKUPS
-from trainer.data.formats_markup import END, START, markup_of
+from trainer.data.answers import ranking_of
+from trainer.data.columns import NO_SIDE, Judgement, Sampled, SideColumns, at, kind_of, side_columns
 from trainer.data.formats_chains import CHAINED, chain_columns, message_columns
 from trainer.data.formats_chains import PARTS as CHAIN_PARTS
+from trainer.data.formats_columns import (
+    after_context,
+    alpaca,
+    item_keys,
+    judges_itself,
+    preference,
+    prompt_completion,
+    question_answer,
+    turns,
+)
 from trainer.data.formats_layouts import HINT, refused, unrecognised
+from trainer.data.formats_markup import END, START
+from trainer.data.formats_readers import LAYOUTS, export_columns, export_of, exported, fits_markup, layout_of, layout_title, marked_up, turn
 from trainer.data.formats_text import is_transcript, learn_speakers, spoken_turns, transcript
 from trainer.data.formats_turns import (
     KNOWN_KEYS,
@@ -26,46 +36,33 @@ from trainer.data.formats_turns import (
     TURN_COLUMNS,
     WEIGHT_KEYS,
     Converted,
-    Message,
     RowProblem,
     decoded,
     is_role,
     meant_key,
-    message_of,
-    tool_names,
-    tools_of,
-    turn_keys,
     turn_list,
-    unknown_keys,
 )
+from trainer.data.row import Row as _Row
+from trainer.data.row import folded
 
 Role = Literal["system", "user", "assistant", "tool"]
-FormatName = Literal[  # fmt: skip
+FormatName = Literal[
     "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text", "preference", "transcript", "markup",
     "export", "turns",
-]
+]  # fmt: skip
 # What each format is made of: the parts that it needs, then those that it may have. A part is found under any of the names below.
 PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "export": ((), ()),
-    "preference": (("chosen",), ("rejected", "prompt", "system", "tools")),
-    "messages": (("turns", "role", "content"), ("system", "tools")),
-    "sharegpt": (("turns", "role", "content"), ("system", "tools")),
+    "preference": (("chosen",), ("rejected", "prompt", "history", "system", "tools")),
+    "messages": (("turns", "role", "content"), ("rejected", "system", "tools")),
+    "sharegpt": (("turns", "role", "content"), ("rejected", "system", "tools")),
     "transcript": ((), ("turns", "role", "content", "text")),
     "alpaca": (("instruction", "output"), ("input", "history", "system")),
-    "question_answer": (("question", "answer"), ("system",)),
-    "prompt_completion": (("prompt", "completion"), ("system", "tools")),
+    "question_answer": (("question", "answer"), ("history", "system")),
+    "prompt_completion": (("prompt", "completion"), ("history", "system", "tools")),
     "chatml_text": (("text",), ()),
     "markup": (("text",), ()),
     "turns": (("role", "content"), ()),
-}
-_NAMES = {
-    "system": ("system", "system_prompt", "system_message"),
-    "tools": ("tools", "functions"),
-    "output": ("output", "response", "answer"),
-    "answer": ("answer", "response", "output", "reply"),
-    "question": ("question", "query"),
-    "prompt": ("prompt", "query", "input", "user", "human", "source"),
-    "completion": ("completion", "response", "output", "answer", "assistant", "reply", "target"),
 }
 _TITLES = {
     "messages": "OpenAI messages",
@@ -84,14 +81,18 @@ _TITLES = {
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The recipe's section [format]: what is left out is found out. `columns` maps our names of parts to the file's columns,
-    `roles` the file's words for roles to ours, `speakers` names to roles ("first" and "others" stand for whom nobody named). `layout` names
-    the markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that follow each other stay rows of their own.
+    `roles` the file's words for roles to ours, `speakers` names to roles ("first" and "others" stand for whom nobody named).
+    `judgement` says which answers are good, `context` which columns join the prompt, `ignore` which are left aside. `layout` names the
+    markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that follow each other stay rows of their own.
     """
 
     format: FormatName = "auto"
     columns: dict[str, str] = {}
     roles: dict[str, Role] = {}
     speakers: dict[str, Role] = {}
+    judgement: Judgement = Judgement()
+    context: list[str] = []
+    ignore: list[str] = []
     layout: str = ""
     encoding: str = ""
     chain: bool = True
@@ -99,12 +100,14 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Format:
-    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are columns that nothing reads."""
+    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are columns that nothing reads; `side` says
+    what the others beside the conversation mean."""
 
     name: FormatName
     reason: str
     mapping: Mapping
     unused: tuple[str, ...] = ()
+    side: SideColumns = NO_SIDE
 
     @property
     def is_chained(self) -> bool:
@@ -114,57 +117,35 @@ class Format:
     def convert(self, value: dict[str, Any]) -> Converted:
         """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
         row = _Row(value, self.mapping)
-        converted = _CONVERTERS[self.name](row)
+        row.met += self.side.met(value)
+        try:
+            converted = _CONVERTERS[self.name](row)
+        except RowProblem as problem:
+            if problem.code != "other_format":
+                raise
+            raise RowProblem("other_format", f"{problem.detail}{_looks_like(value)}") from None
         if not converted.messages:
             raise RowProblem("no_turns", "the row has no turn")
-        return converted._replace(unknown=tuple(row.unknown)) if row.unknown else converted
-
-
-class _Row:
-    """A row, read through a mapping; columns are found whatever their capitals. `unknown` gathers what is odd in its messages' keys."""
-
-    def __init__(self, value: dict[str, Any], mapping: Mapping) -> None:
-        self.value, self.mapping = value, mapping
-        self.unknown: list[str] = []
-
-    @cached_property
-    def columns(self) -> dict[str, str]:
-        return {_folded(name): name for name in reversed(self.value)}
-
-    def find(self, part: str) -> str | None:
-        """The column that holds a part: as the mapping says, else by its usual names."""
-        given = self.mapping.columns.get(part)
-        if given is not None:
-            return given if given in self.value else self.columns.get(_folded(given))
-        return next((self.columns[name] for name in _NAMES.get(part, (part,)) if name in self.columns), None)
-
-    def get(self, part: str) -> Any:
-        """A part's value; None if the row has not the column that the mapping names."""
-        column = self.find(part) if part in self.mapping.columns else None
-        return None if column is None else self.value[column]
-
-    def need(self, part: str) -> Any:
-        value = self.get(part)
-        if value is None:
-            column = self.mapping.columns.get(part, part)
-            raise RowProblem("other_format", f"`{column}` is {'null' if column in self.value else 'missing'}{_looks_like(self.value)}")
-        return value
-
-    def system(self) -> list[Message]:
-        value = self.get("system")
-        return [] if value is None or value == "" else [{"role": "system", "content": value}]
+        messages, places = converted.messages, converted.places
+        if not row.is_asked and (context := row.context()):
+            messages = after_context(messages, context, row)
+        if not (row.unknown or row.met or row.repairs or messages is not converted.messages):
+            return converted
+        repairs = (*converted.repairs, *dict.fromkeys(row.repairs))
+        return Converted(messages, converted.tools, repairs, tuple(row.unknown), tuple(row.met), places)
 
 
 def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) -> Format:
     """The format that most of these rows are in; a few dozen are enough. LuthierError if they are in none, or not in the one asked for."""
     mapping = mapping or Mapping()
     _check_columns(mapping)
+    _check_side(mapping, rows)
     if not rows:
         raise LuthierError("Empty data", "There is no row to tell the format by.", HINT)
     if mapping.format == "auto" and (error := refused(rows)) is not None:
         raise error
-    if mapping.format in ("auto", "turns") and mapping.chain and (columns := message_columns(rows, mapping.columns)) is not None:
-        return _message_rows(rows, mapping, columns)
+    if mapping.format in ("auto", "turns") and mapping.chain and (message := message_columns(rows, mapping.columns)) is not None:
+        return _message_rows(rows, mapping, message)
     found = [_first_match(_Row(row, mapping)) for row in rows]
     votes = Counter((match[0], tuple(match[1].items())) for match in found if match is not None)
     if not votes:
@@ -176,30 +157,26 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
         if match is not None and match[:2] == (name, needed):
             columns = {**match[2], **columns}
     whole = msgspec.structs.replace(mapping, format=name, columns={**columns, **mapping.columns})
-    more = ", ".join(f"`{column}`" for part, column in columns.items() if part not in needed and part != "rejected")
     links = chain_columns(rows, whole.columns) if name in CHAINED and mapping.chain else {}
     whole = msgspec.structs.replace(whole, columns={**whole.columns, **links})
     if name in ("markup", "export") and not whole.layout:
-        whole = msgspec.structs.replace(whole, layout=_layout(rows, whole))
-    reason = f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}{more and f', with {more}'}"
-    reason = f"{reason}{_chain_reason(links)}"
+        whole = msgspec.structs.replace(whole, layout=layout_of([_Row(row, whole) for row in rows]))
+    more = ", ".join(f"`{column}`" for part, column in columns.items() if part not in needed and part != "rejected")
+    described = f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}"
+    reason = f"{described}{more and f', with {more}'}{_chain_reason(links)}"
     if name == "transcript":
         samples = [turns for row in rows if (turns := _spoken(_Row(row, whole), learning=True))]
         speakers, why = (dict(mapping.speakers), "the recipe says who is who") if mapping.speakers else learn_speakers(samples)
         whole, reason = msgspec.structs.replace(whole, speakers=speakers), f"{reason}; {why}"
-    used = {*whole.columns.values()}
-    unused = dict.fromkeys(str(column) for row in rows for column in row if column not in used)
-    return Format(name, reason, whole, (*unused, *_unused_keys(rows, whole)))
+    return _with_side(Format(name, reason, whole), rows)
 
 
 def _message_rows(rows: Sequence[dict[str, Any]], mapping: Mapping, columns: dict[str, str]) -> Format:
     """The format of rows that are one message each and follow each other."""
     whole = msgspec.structs.replace(mapping, format="turns", columns={**columns, **mapping.columns})
     number = sum(columns["role"] in row and columns["content"] in row for row in rows)
-    has = f"`{columns['role']}` and `{columns['content']}`"
-    unused = dict.fromkeys(str(column) for row in rows for column in row if column not in {*whole.columns.values(), *KNOWN_KEYS})
-    reason = f"{_share(number, len(rows))} {has}: {_TITLES['turns']}{_chain_reason(columns) or '; the file is one conversation'}"
-    return Format("turns", reason, whole, tuple(unused))
+    described = f"{_share(number, len(rows))} `{columns['role']}` and `{columns['content']}`: {_TITLES['turns']}"
+    return _with_side(Format("turns", f"{described}{_chain_reason(columns) or '; the file is one conversation'}", whole), rows)
 
 
 def _chain_reason(columns: Dict[str, str]) -> str:
@@ -211,37 +188,80 @@ def _chain_reason(columns: Dict[str, str]) -> str:
     return ""
 
 
-def _layout(rows: Sequence[dict[str, Any]], mapping: Mapping) -> str:
-    """The name of the markup or the export that most rows are in."""
-    values = [_Row(row, mapping) for row in rows]
-    if mapping.format == "export":
-        layouts = [export.name for value in values if (export := _export_of(value)) is not None]
-    else:
-        texts = [text for value in values if isinstance(text := value.get("text"), str)]
-        layouts = [markup.name for text in texts if (markup := markup_of(text)) is not None]
-    return Counter(layouts).most_common(1)[0][0]
+# Formats whose prompt is made of columns, so that context can join it.
+_OF_COLUMNS = ("alpaca", "question_answer", "prompt_completion", "preference")
+
+
+def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
+    """The format with the meaning of the columns that it does not use."""
+    mapping = found.mapping
+    used = {*mapping.columns.values()}
+    answers = [mapping.columns[part] for part in ("output", "answer", "completion", "chosen") if part in mapping.columns]
+    used |= {ranking for row in rows for column in answers if (ranking := ranking_of(row, column))}
+    used |= {column for row in rows for column in export_columns(mapping.layout, _Row(row, mapping))}
+    samples = [_sampled(found, row) for row in rows]
+    prompt = next((mapping.columns[part] for part in ("prompt", "question", "instruction") if part in mapping.columns), "")
+    side, unused = side_columns(
+        samples,
+        used,
+        reads_context=found.name in _OF_COLUMNS and any(isinstance(at(row, prompt), str) for row in rows),
+        is_pair=found.name == "preference",
+        judgement=mapping.judgement if mapping.judgement.column else None,
+        context=mapping.context,
+        ignore=mapping.ignore,
+    )
+    parts = [f"with {_listed(side.context)} in the prompt"] * bool(side.context)
+    parts += [f"{_listed([judge.column for judge in side.judges])} says which answers are good"] * bool(side.judges)
+    reason = ", ".join((found.reason, *parts))
+    judgement = side.judges[0] if len(side.judges) == 1 else mapping.judgement
+    whole = msgspec.structs.replace(mapping, context=list(side.context), judgement=judgement)
+    return Format(found.name, reason, whole, (*unused, *_unused_keys(rows, whole)), side)
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return " and ".join(f"`{column}`" for column in columns)
+
+
+def _sampled(found: Format, row: dict[str, Any]) -> Sampled:
+    try:
+        messages = found.convert(row).messages
+    except RowProblem:
+        messages = []
+    texts = [(message["role"] == "assistant", message["content"]) for message in messages if isinstance(message["content"], str)]
+    asked, answered = ("\n\n".join(text for is_answer, text in texts if is_answer == wanted) for wanted in (False, True))
+    return Sampled(row, asked, answered)
 
 
 def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
     """Keys of messages that nothing reads, but for those that look like misspelt ones: these are the policies' business."""
     turns, keys = mapping.columns.get("turns"), (mapping.columns.get("role", ""), mapping.columns.get("content", ""))
-    items = [item for row in rows for item in turn_list(row.get(turns)) or [] if isinstance(item, dict)] if turns else []
-    found = dict.fromkeys(key for item in items for key in item if key not in keys)
+    items = [item for row in rows for item in turn_list(at(row, turns)) or [] if isinstance(item, dict)] if turns else []
+    found = dict.fromkeys(key for item in items for key in item if key not in keys and not (kind_of(key) and judges_itself(item, keys[0])))
     known = () if mapping.format == "transcript" else KNOWN_KEYS
     return [f"{turns}[].{key}" for key in found if key not in known and (not known or meant_key(key, keys) is None)]
 
 
 def _check_columns(mapping: Mapping) -> None:
-    layouts = sorted({*MARKUPS, *exports.BY_NAME})
-    if mapping.layout and mapping.layout not in layouts:
-        raise LuthierError("Unknown layout", f"format.layout is {mapping.layout!r}, which is none.", f"Known: {', '.join(layouts)}.")
     known = sorted({part for name, parts in PARTS.items() if mapping.format in ("auto", name) for part in (*parts[0], *parts[1])})
     known = [*known, *(CHAIN_PARTS if mapping.format in ("auto", *CHAINED) else ())]
+    if mapping.layout and mapping.layout not in LAYOUTS:
+        raise LuthierError("Unknown layout", f"format.layout is {mapping.layout!r}, which is none.", f"Known: {', '.join(LAYOUTS)}.")
     for part in mapping.columns:
         if part not in known:
             close = difflib.get_close_matches(part, known, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
             raise LuthierError("Unknown part in the format", f"format.columns.{part} means nothing for {mapping.format}.", hint)
+
+
+def _check_side(mapping: Mapping, rows: Sequence[dict[str, Any]]) -> None:
+    """The columns that [format] reads beside a conversation's own are there."""
+    named = [*mapping.context, mapping.judgement.column]
+    for column in named:
+        if column and rows and not any(column in row or at(row, column) is not None for row in rows):
+            names = list(dict.fromkeys(str(name) for row in rows for name in row))
+            close = difflib.get_close_matches(column, names, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"The rows have {', '.join(names[:12])}."
+            raise LuthierError("No such column", f"[format] names `{column}`, which no row has.", hint)
 
 
 Match = tuple[FormatName, dict[str, str], dict[str, str]]
@@ -265,17 +285,20 @@ def _match(name: FormatName, row: _Row) -> Match | None:
     if name == "turns":
         return None  # told from all rows of the sample, by `message_columns`
     if name == "markup":
-        given = MARKUPS.get(row.mapping.layout)
-        return _match_text(name, row, lambda text: markup_of(text) is not None if given is None else given.fits(text))
+        return _match_text(name, row, fits_markup(row))
     if name == "export":
-        return (name, {}, {}) if _export_of(row) is not None else None
-    needed = {part: row.find(part) for part in PARTS[name][0]}
-    optional = {part: row.find(part) for part in PARTS[name][1]}
+        is_free = row.mapping.format == name or not row.mapping.columns
+        return (name, {}, {}) if is_free and export_of(row) is not None else None
+    find = row.of_pair if name == "preference" else row.find
+    needed = {part: find(part) for part in PARTS[name][0]}
+    optional = {part: find(part) for part in PARTS[name][1]}
     columns = [column for column in needed.values() if column is not None]
-    if len({*columns}) < len(needed) or any(row.value[column] is None for column in columns):
+    if len({*columns}) < len(needed) or any(at(row.value, column) is None for column in columns):
         return None
     if name == "preference" and optional["rejected"] is None and row.mapping.format == "auto":
         return None
+    if (history := optional.get("history")) and "history" not in row.mapping.columns and name != "alpaca":
+        optional["history"] = history if isinstance(decoded(row.value[history]), list) else None
     return name, {part: str(column) for part, column in needed.items()}, _present(optional, columns)
 
 
@@ -285,11 +308,11 @@ def _present(optional: Dict[str, str | None], taken: Sequence[str]) -> dict[str,
 
 def _match_turns(name: FormatName, row: _Row) -> Match | None:
     usual = [row.columns[column] for column in TURN_COLUMNS if column in row.columns]
-    others = [column for column in row.value if column not in usual and _folded(column) not in LIST_COLUMNS]
+    others = [column for column in row.value if column not in usual and folded(column) not in LIST_COLUMNS]
     given = row.mapping.columns.get("turns")
     for column in [*usual, *others] if given is None else [name for name in (row.find("turns"),) if name]:
-        items = turn_list(row.value[column]) or []
-        keys = _item_keys(items, row.mapping)
+        items = turn_list(at(row.value, column)) or []
+        keys = item_keys(items, row.mapping.columns)
         if keys is None:
             continue
         words = [item[keys[0]] for item in items if isinstance(item, dict) and isinstance(item.get(keys[0]), str)]
@@ -297,18 +320,8 @@ def _match_turns(name: FormatName, row: _Row) -> Match | None:
             return None
         if name == "transcript" and not any(word.strip() for word in words):
             return None
-        optional = {} if name == "transcript" else {part: row.find(part) for part in ("system", "tools")}
+        optional = {} if name == "transcript" else {part: row.of_pair(part) for part in PARTS[name][1]}
         return name, {"turns": column, "role": keys[0], "content": keys[1]}, _present(optional, [column])
-    return None
-
-
-def _item_keys(items: Sequence[Any], mapping: Mapping) -> tuple[str, str] | None:
-    role, content = mapping.columns.get("role"), mapping.columns.get("content")
-    for item in items[:8]:
-        if role and content and isinstance(item, dict) and role in item:
-            return role, content
-        if keys := turn_keys(item):
-            return role or keys[0], content or keys[1]
     return None
 
 
@@ -321,7 +334,7 @@ def _kind_of_turns(keys: tuple[str, str], words: Sequence[str], mapping: Mapping
 def _match_text(name: FormatName, row: _Row, fits: Callable[[str], bool]) -> Match | None:
     given = row.mapping.columns.get("text")
     columns = list(row.value) if given is None else [column for column in (row.find("text"),) if column]
-    column = next((column for column in columns if isinstance(row.value[column], str) and fits(row.value[column])), None)
+    column = next((column for column in columns if isinstance(at(row.value, column), str) and fits(at(row.value, column))), None)
     return None if column is None else (name, {"text": column}, {})
 
 
@@ -329,9 +342,9 @@ def _described(name: FormatName, columns: Dict[str, str], layout: str) -> str:
     if "turns" in columns:
         return f"`{columns['turns']}` whose items have `{columns['role']}` and `{columns['content']}`"
     if name == "markup":
-        return f"`{columns['text']}` with turns as {MARKUPS[layout].title} marks them"
+        return f"`{columns['text']}` with turns as {layout_title(layout)} marks them"
     if name == "export":
-        return f"the columns of {exports.BY_NAME[layout].title}"
+        return f"the columns of {layout_title(layout)}"
     if name == "chatml_text":
         return f"`{columns['text']}` with turns between {START} and {END}"
     if "text" in columns:
@@ -346,102 +359,6 @@ def _share(number: int, total: int) -> str:
 def _looks_like(value: dict[str, Any]) -> str:
     match = _first_match(_Row(value, Mapping()))
     return "" if match is None else f" (the row looks like {_TITLES[match[0]].partition(',')[0]})"
-
-
-def _folded(name: str) -> str:
-    return str(name).strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def _turns(row: _Row) -> Converted:
-    items = turn_list(row.need("turns"))
-    if items is None:
-        raise RowProblem("other_format", f"`{row.mapping.columns['turns']}` is no list of turns")
-    tools = tools_of(row.get("tools"))
-    keys = (row.mapping.columns["role"], row.mapping.columns["content"])
-    return Converted([*row.system(), *_messages(items, keys, row, tools)], tools)
-
-
-def _messages(items: list[Any], keys: tuple[str, str], row: _Row, tools: list[dict[str, Any]] | None) -> list[Message]:
-    names = tool_names(tools)
-    for place, item in enumerate(items):
-        row.unknown += unknown_keys(item, keys, place)
-    return [message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)]
-
-
-def _said(value: Any, role: str, row: _Row, tools: list[dict[str, Any]] | None) -> list[Message]:
-    """A text as one message, a list of messages as they are."""
-    items = decoded(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
-    keys = _item_keys(items, Mapping()) if isinstance(items, list) else None
-    return [{"role": role, "content": value}] if keys is None else _messages(items, keys, row, tools)
-
-
-def _prompt_completion(row: _Row) -> Converted:
-    tools = tools_of(row.get("tools"))
-    asked, answered = _said(row.need("prompt"), "user", row, tools), _said(row.need("completion"), "assistant", row, tools)
-    return Converted([*row.system(), *asked, *answered], tools)
-
-
-def _question_answer(row: _Row) -> Converted:
-    asked, answered = {"role": "user", "content": row.need("question")}, {"role": "assistant", "content": row.need("answer")}
-    return Converted([*row.system(), asked, answered])
-
-
-def _alpaca(row: _Row) -> Converted:
-    instruction, given = row.need("instruction"), row.get("input")
-    if isinstance(instruction, str) and isinstance(given, str) and given.strip():
-        instruction = f"{instruction}\n\n{given}" if instruction.strip() else given
-    messages = row.system()
-    history = decoded(row.get("history")) or []
-    if not isinstance(history, list):
-        raise RowProblem("history", f"`{row.mapping.columns['history']}` is no list of pairs of question and answer")
-    for pair in history:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise RowProblem("history", f"`{row.mapping.columns['history']}` has an item that is no pair of question and answer")
-        messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    return Converted([*messages, {"role": "user", "content": instruction}, {"role": "assistant", "content": row.need("output")}])
-
-
-def _turn(row: _Row) -> Converted:
-    keys = (row.mapping.columns["role"], row.mapping.columns["content"])
-    item = row.value
-    if isinstance(item.get(keys[0]), bool):  # SillyTavern's `is_user`
-        item = {**item, keys[0]: "user" if item[keys[0]] else "assistant"}
-    return Converted([message_of(item, keys, row.mapping.roles, (), 0)])
-
-
-def _marked_up(row: _Row) -> Converted:
-    """The file's markup decides, or the row's own where it has another."""
-    text = row.need("text")
-    if not isinstance(text, str):
-        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` is no text")
-    named = MARKUPS["chatml"] if row.mapping.format == "chatml_text" else MARKUPS.get(row.mapping.layout)
-    markup = named if named is not None and named.fits(text) else markup_of(text) or named
-    if markup is None:
-        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` has no known markup")
-    return markup.read(text, row.mapping.roles)
-
-
-def _export_of(row: _Row) -> exports.Export | None:
-    named = exports.BY_NAME.get(row.mapping.layout)
-    return named if named is not None and named.fits(row.value) else exports.export_of(row.value)
-
-
-def _export(row: _Row) -> Converted:
-    export = _export_of(row)
-    if export is None:
-        raise RowProblem("other_format", f"the row is not {exports.BY_NAME[row.mapping.layout].title}{_looks_like(row.value)}")
-    return export.read(row.value)
-
-
-def _preference(row: _Row) -> Converted:
-    """The chosen side; it may repeat the prompt, as a list of messages or as text ("Human: ... Assistant: ...")."""
-    tools, prompt, chosen = tools_of(row.get("tools")), row.get("prompt"), row.need("chosen")
-    if prompt is None and isinstance(chosen, str):
-        return transcript(spoken_turns(chosen, ("Human", "User", "Assistant", "System")), {})
-    answer = _said(chosen, "assistant", row, tools)
-    asked = [] if prompt is None else _said(prompt, "user", row, tools)
-    whole = any(message["role"] == "user" for message in answer)
-    return Converted([*row.system(), *([] if whole else asked), *answer], tools)
 
 
 def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
@@ -466,15 +383,15 @@ def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
 
 
 _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {
-    "messages": _turns,
-    "sharegpt": _turns,
-    "alpaca": _alpaca,
-    "prompt_completion": _prompt_completion,
-    "question_answer": _question_answer,
-    "chatml_text": _marked_up,
-    "markup": _marked_up,
-    "export": _export,
-    "turns": _turn,
-    "preference": _preference,
+    "messages": turns,
+    "sharegpt": turns,
+    "alpaca": alpaca,
+    "prompt_completion": prompt_completion,
+    "question_answer": question_answer,
+    "chatml_text": marked_up,
+    "markup": marked_up,
+    "export": exported,
+    "turns": turn,
+    "preference": preference,
     "transcript": lambda row: transcript(_spoken(row), row.mapping.speakers),
 }

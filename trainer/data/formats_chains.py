@@ -19,8 +19,8 @@ _PARENTS = (
     "reply_to", "reply_to_id", "in_reply_to",
 )  # fmt: skip
 _CONVERSATIONS = (
-    "conversation_id", "conv_id", "convo_id", "conversationid", "dialog_id", "dialogue_id", "session_id", "thread_id", "chat_id", "conversation_hash",
-    "message_tree_id", "tree_id", "conversation", "dialog", "dialogue", "thread", "session",
+    "conversation_id", "conv_id", "convo_id", "conversationid", "dialog_id", "dialogue_id", "session_id", "thread_id", "chat_id",
+    "conversation_hash", "message_tree_id", "tree_id", "conversation", "dialog", "dialogue", "thread", "session",
 )  # fmt: skip
 _NUMBERS = (
     "turn", "turn_id", "turn_number", "turn_index", "turn_idx", "turn_no", "message_index", "message_number", "message_id", "utterance_id",

@@ -13,12 +13,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Export:
-    """A layout that is read: `fits` tells a row of it, `read` gives its conversation."""
+    """A layout that is read: `fits` tells a row of it, `read` gives its conversation. `columns` are its own, beside which others may stand;
+    without them all are."""
 
     name: str
     title: str
     fits: Callable[[Row], bool]
     read: Callable[[Row], Converted]
+    columns: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def _logged(value: Row) -> Converted:
 
 
 # Two models side by side, and who won.
+_ARENA = ("conversation_a", "conversation_b", "winner")
 _SIDES = {"model_a": "conversation_a", "a": "conversation_a", "model_b": "conversation_b", "b": "conversation_b"}
 
 
@@ -183,6 +186,7 @@ def _arena(value: Row) -> Converted:
 
 # Questions and answers in pairs: lists of two, or objects with a key for each. A row with columns of its own for them has another layout.
 _PAIR_COLUMNS = (*TURN_COLUMNS, "history", "chat_history", "pairs", "data", "internal")
+_BESIDE_PAIRS = ("visible", "system", "system_prompt")
 _PAIR_KEYS = (
     ("human", "assistant"), ("user", "assistant"), ("user", "bot"), ("human", "bot"), ("user", "ai"), ("human", "ai"),
     ("question", "answer"), ("prompt", "response"), ("input", "output"), ("instruction", "output"), ("query", "response"),
@@ -261,9 +265,9 @@ EXPORTS: tuple[Export, ...] = (
     Export("claude", "an export of Claude", lambda row: isinstance(row.get("chat_messages"), list), _claude),
     Export("oasst_tree", "trees of OpenAssistant", lambda row: _has(row.get("prompt"), "text", "replies"), _oasst_tree),
     Export("openai_log", "requests to the OpenAI API with their responses", _is_logged, _logged),
-    Export("arena", "two conversations and a winner (LMSYS)", lambda row: _has(row, "conversation_a", "conversation_b", "winner"), _arena),
-    Export("pairs", "pairs of question and answer", lambda row: bool(_pairs(row)), _paired),
-    Export("texts", "texts by turns, of which the first is the user's", lambda row: bool(_texts(row)), _by_turns),
+    Export("arena", "two conversations and a winner (LMSYS)", lambda row: _has(row, *_ARENA), _arena, _ARENA),
+    Export("pairs", "pairs of question and answer", lambda row: bool(_pairs(row)), _paired, (*_PAIR_COLUMNS, *_BESIDE_PAIRS)),
+    Export("texts", "texts by turns, of which the first is the user's", lambda row: bool(_texts(row)), _by_turns, _TEXT_COLUMNS),
 )
 BY_NAME = {export.name: export for export in EXPORTS}
 

@@ -74,7 +74,10 @@ def _nearest(rows: Sequence[Row]) -> tuple[str, str]:
     texts = [(column, value) for row in rows for column, value in row.items() if isinstance(value, str)]
     for column, text in texts:
         if (markup := markup_of(text)) is not None:
-            return f"`{column}` is text marked up as {markup.title}.", f'[format] format = "markup", columns = {{text = "{column}"}} reads it.'
+            return (
+                f"`{column}` is text marked up as {markup.title}.",
+                f'[format] format = "markup", columns = {{text = "{column}"}} reads it.',
+            )
     for column, text in texts:
         if names := header_lines(text):
             return (
@@ -92,6 +95,6 @@ def _nearest(rows: Sequence[Row]) -> tuple[str, str]:
 
 
 _PLAIN = (
-    "Only conversations can be trained. Where names stand at the beginning of lines, say whose: [format] format = \"transcript\", "
+    'Only conversations can be trained. Where names stand at the beginning of lines, say whose: [format] format = "transcript", '
     'speakers = {Anna = "user", Bo = "assistant"}.'
 )

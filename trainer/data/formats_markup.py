@@ -211,50 +211,52 @@ _HASH_WORDS = _words(
 )
 _LINE_WORDS = _words("user human", "assistant ai bot gpt chatbot chatgpt model", system="system")
 
+_HASH_NAMES = "instruction|input|response|human|user|assistant|system|question|answer|prompt|query|output|gpt|ai|bot|chatgpt"
+_COHERE = r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>USER|CHATBOT|SYSTEM)_TOKEN\|>(?:<\|START_RESPONSE\|>)?"
+_HARMONY = r"<\|start\|>(?P<role>[\w.]+)(?: to=[\w.]+)?(?:<\|channel\|>(?P<channel>\w+)[^<]*)?(?:<\|constrain\|>\w+)?<\|message\|>"
+_VICUNA = r"(?:^|(?<=\s)|(?<=</s>))(?P<role>USER|ASSISTANT|GPT|SYSTEM):\s?"
+
+
+_ANY_CASE = re.IGNORECASE
 # Where a text fits several, the one whose header stands first in it is meant, and of those the first here.
 MARKUPS: tuple[Markup, ...] = (
     Markup("phi4", "Phi-4", re.compile(r"<\|im_start\|>(?P<role>[\w ]+)<\|im_sep\|>\n?"), (END,), closed=True),
     _ChatML("chatml", "ChatML", re.compile(r"<\|im_start\|>(?P<role>[^\n<|]*)\n")),
     Markup("kimi", "Kimi", re.compile(r"<\|im_(?P<role>user|assistant|system)\|>[^<]*<\|im_middle\|>"), (END,), closed=True),
     Markup(
-        "llama3", "Llama 3",
-        re.compile(r"<\|start_header_id\|>(?P<role>[^<|\n]+)<\|end_header_id\|>\s*"), ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"), closed=True,
+        "llama3", "Llama 3", re.compile(r"<\|start_header_id\|>(?P<role>[^<|\n]+)<\|end_header_id\|>\s*"),
+        ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"), closed=True,
     ),
-    Markup("llama4", "Llama 4", re.compile(r"<\|header_start\|>(?P<role>[^<|\n]+)<\|header_end\|>\s*"), ("<|eot|>", "<|eom|>"), closed=True),
+    Markup(
+        "llama4", "Llama 4", re.compile(r"<\|header_start\|>(?P<role>[^<|\n]+)<\|header_end\|>\s*"), ("<|eot|>", "<|eom|>"), closed=True
+    ),
     Markup("gemma", "Gemma", re.compile(r"<start_of_turn>(?P<role>\w+)\n?"), ("<end_of_turn>",), closed=True),
+    Markup("cohere", "Command R", re.compile(_COHERE), ("<|END_RESPONSE|>", "<|END_OF_TURN_TOKEN|>"), closed=True),
     Markup(
-        "cohere", "Command R",
-        re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>USER|CHATBOT|SYSTEM)_TOKEN\|>(?:<\|START_RESPONSE\|>)?"),
-        ("<|END_RESPONSE|>", "<|END_OF_TURN_TOKEN|>"), closed=True,
+        "granite", "Granite", re.compile(r"<\|start_of_role\|>(?P<role>\w+)(?:\s[^<]*)?<\|end_of_role\|>"),
+        ("<|end_of_text|>",), closed=True,
     ),
-    Markup(
-        "granite", "Granite", re.compile(r"<\|start_of_role\|>(?P<role>\w+)(?:\s[^<]*)?<\|end_of_role\|>"), ("<|end_of_text|>",), closed=True,
-    ),
-    _Harmony(
-        "harmony", "Harmony (gpt-oss)",
-        re.compile(
-            r"<\|start\|>(?P<role>[\w.]+)(?: to=[\w.]+)?(?:<\|channel\|>(?P<channel>\w+)[^<]*)?(?:<\|constrain\|>\w+)?<\|message\|>"
-        ),
-        ("<|end|>", "<|return|>", "<|call|>"), closed=True,
-    ),
+    _Harmony("harmony", "Harmony (gpt-oss)", re.compile(_HARMONY), ("<|end|>", "<|return|>", "<|call|>"), closed=True),
     Markup("deepseek", "DeepSeek", re.compile(r"<｜(?P<role>User|Assistant)｜>"), ("<｜end▁of▁sentence｜>",), preamble=True),
     Markup(
-        "roles", "role tokens (Zephyr, Phi-3, OpenAssistant, GLM)",
-        re.compile(rf"<\|(?P<role>{_ROLE_TOKENS})\|>\s?", re.IGNORECASE), ("<|end|>", "</s>", "<|endoftext|>"),
+        "roles", "role tokens (Zephyr, Phi-3, OpenAssistant, GLM)", re.compile(rf"<\|(?P<role>{_ROLE_TOKENS})\|>\s?", _ANY_CASE),
+        ("<|end|>", "</s>", "<|endoftext|>"),
     ),
     Markup("openchat", "OpenChat", re.compile(r"GPT4 Correct (?P<role>User|Assistant):\s?"), ("<|end_of_turn|>",)),
     _Brackets("inst", "Llama 2 and Mistral", re.compile(r"\[INST\](?P<role>)")),
-    Markup("baize", "bracketed roles (Baize, EXAONE)", re.compile(r"\[\|(?P<role>human|ai|user|assistant|system)\|\]\s?", re.IGNORECASE), ("[|endofturn|]",)),
-    Markup("angle", "roles in angle brackets", re.compile(r"^[ \t]*<(?P<role>human|user|bot|assistant|system)>:?[ \t]*", re.MULTILINE | re.IGNORECASE)),
     Markup(
-        "hash", "### headers (Alpaca, Guanaco)",
-        re.compile(r"###\s*(?P<role>Instruction|Input|Response|Human|User|Assistant|System|Question|Answer|Prompt|Query|Output|GPT|AI|Bot|ChatGPT)\s*:\s?", re.IGNORECASE),
+        "baize", "bracketed roles (Baize, EXAONE)", re.compile(r"\[\|(?P<role>human|ai|user|assistant|system)\|\]\s?", _ANY_CASE),
+        ("[|endofturn|]",),
+    ),
+    Markup(
+        "angle", "roles in angle brackets",
+        re.compile(r"^[ \t]*<(?P<role>human|user|bot|assistant|system)>:?[ \t]*", re.MULTILINE | _ANY_CASE),
+    ),
+    Markup(
+        "hash", "### headers (Alpaca, Guanaco)", re.compile(rf"###\s*(?P<role>{_HASH_NAMES})\s*:\s?", _ANY_CASE),
         preamble=True, words=_HASH_WORDS,
     ),
-    Markup(
-        "vicuna", "USER: and ASSISTANT: (Vicuna)",
-        re.compile(r"(?:^|(?<=\s)|(?<=</s>))(?P<role>USER|ASSISTANT|GPT|SYSTEM):\s?"), ("</s>",), preamble=True, words=_LINE_WORDS,
-    ),
+    Markup("vicuna", "USER: and ASSISTANT: (Vicuna)", re.compile(_VICUNA), ("</s>",), preamble=True, words=_LINE_WORDS),
 )  # fmt: skip
 BY_NAME = {markup.name: markup for markup in MARKUPS}
 

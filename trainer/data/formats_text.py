@@ -26,8 +26,44 @@ _ROLE_WORDS = {
     "system": "system",
 }
 _HEADERS = frozenset(
-    "subject,from,to,cc,bcc,date,sent,reply to,message id,return path,received,content type,mime version,title,author,by,category,tags,keywords,"
-    "source,url,link,published,updated,abstract,summary,description,language,location,address,phone,email,name,price,isbn,product".split(",")
+    [
+        "subject",
+        "from",
+        "to",
+        "cc",
+        "bcc",
+        "date",
+        "sent",
+        "reply to",
+        "message id",
+        "return path",
+        "received",
+        "content type",
+        "mime version",
+        "title",
+        "author",
+        "by",
+        "category",
+        "tags",
+        "keywords",
+        "source",
+        "url",
+        "link",
+        "published",
+        "updated",
+        "abstract",
+        "summary",
+        "description",
+        "language",
+        "location",
+        "address",
+        "phone",
+        "email",
+        "name",
+        "price",
+        "isbn",
+        "product",
+    ]
 )
 _MOST_HEADERS = 8
 

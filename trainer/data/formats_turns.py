@@ -74,15 +74,20 @@ PROBLEMS = {
 
 class Converted(NamedTuple):
     """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`; `unknown` says of which messages a key
-    means nothing that was meant to."""
+    means nothing that was meant to; `met` are policies that the row's columns meet, each with what it is about. `places` are the messages'
+    numbers in the row, -1 for one that a column made; empty where they are as here."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
     repairs: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    met: tuple[tuple[str, str], ...] = ()
+    places: tuple[int, ...] = ()
 
 
 REPAIRS = {
+    "rejected_turn": "an answer that the data marks as bad is not trained",
+    "chosen_answer": "of several answers the one was taken that the data marks as best, or the first of those that are all right",
     "merged_speaker": "consecutive turns of one speaker were merged",
     "dropped_opening": "what came before the first user turn was dropped",
     "template_text": "what the markup's template writes itself was left out",
@@ -261,7 +266,14 @@ def tools_of(value: Any) -> list[dict[str, Any]] | None:
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowProblem("tools", "a tool has no name")
-    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+    return [tool if "function" in tool else {"type": "function", "function": _parameters(tool)} for tool in tools]
+
+
+def _parameters(function: dict[str, Any]) -> dict[str, Any]:
+    """A tool as Anthropic declares it, in OpenAI's words."""
+    if "input_schema" not in function or "parameters" in function:
+        return function
+    return {("parameters" if key == "input_schema" else key): value for key, value in function.items()}
 
 
 def tool_names(tools: list[dict[str, Any]] | None) -> list[str]:

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from trainer.data.policies import SpecialTexts
 from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings
 from trainer.data.split import Chosen, Mixer, choose
+from trainer.data.traits import traits_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -143,8 +145,9 @@ class _Teller:
 
 
 class _Read(msgspec.Struct, array_like=True):
-    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie. `carrier`
-    is the row, counted over all sources, in whose conversation its turns stand, -1 if they stand in none but its own."""
+    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie; `places`
+    are the messages' numbers in the row, none where they are as here. `carrier` is the row, counted over all sources, in whose
+    conversation its turns stand, -1 if they stand in none but its own."""
 
     source: int
     file: str
@@ -153,6 +156,7 @@ class _Read(msgspec.Struct, array_like=True):
     place: int
     reasons: list[str]
     detail: str = ""
+    places: list[int] = []
     carrier: int = -1
 
     def note(self, detail: str) -> None:
@@ -181,6 +185,7 @@ class Pipeline:
         self._reader = Reader(settings.format, settings.policy, special)
         self._tell = tell
         self._unproved: MaskError | None = None
+        self._traits: Counter[str] = Counter()
         splits_long, last_only = self._policy.too_long == "split", settings.mask.turns == "last"
         self._cutter = Cutter(self._made, settings.max_length, self._policy.max_messages, last_only=last_only, splits_long=splits_long)
         # Of each conversation: where its messages begin, and which row of which file it is.
@@ -220,12 +225,13 @@ class Pipeline:
 
                 progress(0)
                 for row in self._reader.rows(source.path, progress):
-                    read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail)
+                    read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail, list(row.places))
                     if row.carrier is not None:
                         read.carrier = ordinal - row.row + row.carrier
                         self._is_chained = True
                     ordinal += 1
                     if row.messages is not None:
+                        self._traits.update(traits_of(row.messages, row.tools))
                         read.conversation = len(self._places)
                         self._remember(place, row.file, row.row)
                         prints.add(row.messages, row.tools)
@@ -328,11 +334,10 @@ class Pipeline:
     def _outcome(self, read: _Read, conversation: Conversation, whole: Made | None) -> tuple[_Outcome, list[bytes]]:
         """What becomes of a conversation and the lines of its samples. `whole` is None where it has too many messages to be rendered."""
         if isinstance(whole, MaskError):
-            return self._unmasked(read, whole), []
+            return self._unmasked(read, whole, whole.turn), []
         lengths = [len(sample.input_ids) for sample in whole or ()]
         if whole is not None and max(lengths) <= self._settings.max_length:
-            state: State = "repaired" if read.reasons else "kept"
-            return self._sampled(read, state, [_line(sample, conversation, {}) for sample in whole], whole)
+            return self._sampled(read, "kept", [_line(sample, conversation, {}) for sample in whole], whole)
         code = "many_turns" if whole is None else "too_long"
         read.reasons.append(code)
         read.note(f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens")
@@ -340,7 +345,7 @@ class Pipeline:
             return _Outcome(read, lost=sum(lengths)), []
         cut = self._cutter.cut(conversation, max(lengths, default=0))
         if cut.error is not None:
-            return self._unmasked(read, cut.error), []
+            return self._unmasked(read, cut.error, cut.turn), []
         read.reasons += [reason for reason in cut.reasons if reason not in read.reasons]
         if not cut.parts or (self._policy.too_long == "stop" and "too_long" in cut.reasons):
             return _Outcome(read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)), []
@@ -350,17 +355,26 @@ class Pipeline:
             for sample in part.samples
         ]
         outcome, lines = self._sampled(read, "split", lines, cut.samples)
-        outcome.lost = cut.lost
+        outcome.lost += cut.lost
         return outcome, lines
 
     def _sampled(self, read: _Read, state: State, lines: list[bytes], samples: list[Sample]) -> tuple[_Outcome, list[bytes]]:
+        """Samples as the row's outcome, unless they lack reasoning that the policy does not let go."""
         trained = sum(len(sample.labels) - sample.labels.count(UNTRAINED) for sample in samples)
-        return _Outcome(read, state, [len(line) for line in lines], [len(sample.input_ids) for sample in samples], trained), lines
+        lengths, left_out = [len(sample.input_ids) for sample in samples], sum(sample.left_out for sample in samples)
+        if left_out:
+            read.reasons.append("reasoning")
+            read.note(f"the template leaves out {left_out} tokens of reasoning")
+            if self._policy.reasoning != "repair":
+                return _Outcome(read, lost=sum(lengths) + left_out), []
+        state = "repaired" if read.reasons and state == "kept" else state
+        return _Outcome(read, state, [len(line) for line in lines], lengths, trained, left_out), lines
 
-    def _unmasked(self, read: _Read, error: MaskError) -> _Outcome:
+    def _unmasked(self, read: _Read, error: MaskError, turn: int) -> _Outcome:
         self._unproved = self._unproved or error
         read.reasons += ["mask", error.code]
-        read.note(f"message {error.turn}: {error.reason}")
+        number = read.places[turn] if turn < len(read.places) else turn
+        read.note(f"{f'message {number}' if number >= 0 else 'the system prompt'}: {error.reason}")
         return _Outcome(read)
 
     def _decided(self, work: Path, chosen: Chosen) -> Iterator[tuple[_Outcome, bool, int]]:
@@ -419,6 +433,7 @@ class Pipeline:
             **_figures(train_part, heldout_part),
             "leaks": {"moved": chosen.moved, "reported": chosen.reported},
             "formats": formats_seen(self._reader.formats),
+            "traits": dict(self._traits),
             "ledger": summary.to_json(),
             "stops": msgspec.to_builtins(list(stops)),
             **({} if error is None else {"error": error.to_json()}),

@@ -21,8 +21,9 @@ _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired. `carrier` is the
-    row in whose conversation its turns stand, where that is another one."""
+    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired. `places`
+    are the messages' numbers in the row, none where they are as here. `carrier` is the row in whose conversation its turns stand, where
+    that is another one."""
 
     file: str
     row: int
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     tools: list[Message] | None
     reasons: tuple[str, ...]
     detail: str = ""
+    places: Sequence[int] = ()
     carrier: int | None = None
 
 
@@ -81,14 +83,14 @@ class Reader:
         except Rejected as rejected:
             return Row(file, row, None, None, (rejected.code,), rejected.detail)
         reasons = (*converted.repairs, *settled.repairs)
-        return Row(file, row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()))
+        return Row(file, row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()), settled.places)
 
     def _chained(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
         for link in chained(rows, self.formats[file], self.enough):
             if link.converted is not None:
                 yield self._by_policy(file, link.row, link.converted)
             elif link.carrier is not None:
-                yield Row(file, link.row, None, None, ("chained",), link.detail, link.carrier)
+                yield Row(file, link.row, None, None, ("chained",), link.detail, carrier=link.carrier)
             else:
                 yield Row(file, link.row, None, None, ("unreadable", link.code) if link.code else ("damage",), link.detail)
 

@@ -8,7 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -37,9 +37,13 @@ from trainer.data.inspection import (
 )
 from trainer.data.ledger import STATES, Stop, read_ledger
 from trainer.data.pipeline import Cancelled, Refused, prepare
+from trainer.data.traits import concerning
 from trainer.data.vocabulary import vocabulary_of
 from trainer.launch import frozen_recipe
 from trainer.recipe import Recipe
+
+if TYPE_CHECKING:
+    from models.preflight import TemplateReport
 
 _KEPT_ROWS = 2000  # rows whose text is kept for looking at, and as many again that are not kept as they are
 _ROW_TEXT = 4000  # characters of each
@@ -94,13 +98,19 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         except Refused as refused:
             prepared, error = refused.prepared, Failure(**refused.to_json())
         summary = summarise(folder, recipe, prepared.summary, teller)
-        summary.checks = [TemplateCheck(check.name, check.status, check.detail) for check in report.checks]
+        summary.checks = _checks(report, prepared.summary["traits"])
         summary.error = error
         _keep_rows(recipe, folder, teller)
     except Cancelled:
         return None
     write_atomic(folder / OVERVIEW_FILE, msgspec.json.encode(summary).decode())
     return {"rows": summary.rows, "samples": summary.train + summary.heldout, "tokens": summary.tokens}
+
+
+def _checks(report: TemplateReport, traits: dict[str, int]) -> list[TemplateCheck]:
+    """The template's checks; of its warnings those that concern this data."""
+    details = [(check, concerning(check.name, check.detail, traits) if check.status == "warn" else check.detail) for check in report.checks]
+    return [TemplateCheck(check.name, check.status, detail) for check, detail in details if detail is not None]
 
 
 def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller) -> Summary:

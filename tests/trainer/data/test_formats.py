@@ -191,10 +191,10 @@ def test_reasons(row: Row, words: str) -> None:
 
 
 def test_most_rows_decide() -> None:
-    rows: list[Row] = [{"instruction": "a", "output": "b", "score": 1}] * 3 + [{"messages": turns("a", "b")}]
+    rows: list[Row] = [{"instruction": "a", "output": "b", "id": 1}] * 3 + [{"messages": turns("a", "b")}]
     found = recognise(rows)
     assert found.reason == "3 of 4 rows have `instruction` and `output`: Alpaca"
-    assert found.unused == ("score", "messages")
+    assert found.unused == ("id", "messages")
     with pytest.raises(RowProblem, match=r"`instruction` is missing \(the row looks like OpenAI messages\)") as problem:
         found.convert(rows[-1])
     assert problem.value.code == "other_format"

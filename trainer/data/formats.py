@@ -94,6 +94,10 @@ class Format:
     unused: tuple[str, ...] = ()
     side: SideColumns = NO_SIDE
 
+    @property
+    def title(self) -> str:
+        return _TITLES[self.name].partition(",")[0]
+
     def convert(self, value: dict[str, Any]) -> Converted:
         """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
         row = _Row(value, self.mapping)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,7 @@ _CONTEXTS = _words(
 _CONTEXT_NAMES = _words(
     "input inputs history source_text search_results options choices question query instruction prompt problem hypothesis table schema code"
 )
+_LESS_IS_BETTER = _words("rank ranks ranking toxicity downvotes dislikes")
 # What belongs to a prompt in a way that differs between data sets.
 _CHOICES = frozenset(("options", "choices"))
 _NO_CONTEXT = _words(
@@ -100,6 +101,14 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return (self.at_least is None or number >= self.at_least) and (self.at_most is None or number <= self.at_most)
 
 
+class Unread(NamedTuple):
+    """A column that cannot be left aside, why, and how it might judge the answer, if it does."""
+
+    column: str
+    why: str
+    judgement: Judgement | None = None
+
+
 @dataclass(frozen=True)
 class SideColumns:
     """What the columns beside a format's own mean, learned from a sample. `unread` says of a column why it cannot be left aside; `columns`
@@ -108,7 +117,7 @@ class SideColumns:
     judges: tuple[Judgement, ...] = ()
     context: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
-    unread: tuple[tuple[str, str], ...] = ()
+    unread: tuple[Unread, ...] = ()
     columns: frozenset[str] | None = None
 
     def met(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -122,7 +131,7 @@ class SideColumns:
             elif not verdict:
                 met.append(("rejected", f"`{judge.column}` is {shortened(value)}"))
         met += [("media", f"`{column}` has {a_medium(column)}") for column in self.media if at(row, column)]
-        met += [("unread", why) for column, why in self.unread if at(row, column) not in _EMPTY]
+        met += [("unread", unread.why) for unread in self.unread if at(row, unread.column) not in _EMPTY]
         if self.columns is not None and not row.keys() <= self.columns:
             met += self._late(row)
         return met
@@ -169,17 +178,17 @@ def side_columns(
     so that context can join it; `is_pair`: chosen and rejected are known. The last three are what the recipe says."""
     settled = {*used, *context, *ignore, *([judgement.column] if judgement else [])}
     judges: list[Judgement] = [judgement] if judgement else []
-    contexts, media, unread, unused = list(context), list[str](), list[tuple[str, str]](), list[str]()
+    contexts, media, unread, unused = list(context), list[str](), list[Unread](), list[str]()
     for column in _leftover(samples, settled):
         values = [value for sample in samples if (value := at(sample.row, column)) not in _EMPTY]
         kind = kind_of(column) if values else None
         if kind in ("verdict", "score") and (judgement is not None or (is_pair and _of_pair(column))):
             kind = None
         if kind in ("verdict", "score"):
-            if (why := _unreadable(column, kind, values)) is None:
+            if (unreadable := _unreadable(column, kind, values)) is None:
                 judges.append(Judgement(column))
             else:
-                unread.append((column, why))
+                unread.append(unreadable)
         elif kind == "media":
             media.append(column)
         elif context or (why := _why_context(column, kind, samples)) is None:
@@ -187,10 +196,12 @@ def side_columns(
         elif kind == "context" and reads_context and column not in _CHOICES and all(context_text(value) is not None for value in values):
             contexts.append(column)
         else:
-            unread.append((column, why))
+            unread.append(Unread(column, why))
     filled = {column for sample in samples for column, value in sample.row.items() if value not in _EMPTY or kind_of(column) is None}
     columns = frozenset((*filled, *used, *ignore))
-    read = {column.partition(".")[0] for column in (*(judge.column for judge in judges), *contexts, *media, *dict(unread))}
+    read = {
+        column.partition(".")[0] for column in (*(judge.column for judge in judges), *contexts, *media, *(one.column for one in unread))
+    }
     unused = [column for column in unused if column not in read]
     unused += sorted({*ignore} - {*unused})
     return SideColumns(tuple(judges), tuple(contexts), tuple(media), tuple(unread), columns), unused
@@ -284,7 +295,7 @@ def _spelled(value: Any) -> str:
     return str(number) if number is not None else re.sub(r"[\s-]+", "_", str(value).strip().lower())
 
 
-def _unreadable(column: str, kind: str, values: Sequence[Any]) -> str | None:
+def _unreadable(column: str, kind: str, values: Sequence[Any]) -> Unread | None:
     """Why a column's values are no verdicts, with what to say in the recipe; None if they are."""
     numbers = {number for value in values if (number := _number(value)) is not None}
     readable = all(_plain_verdict(value) is not None for value in values)
@@ -293,12 +304,17 @@ def _unreadable(column: str, kind: str, values: Sequence[Any]) -> str | None:
     ignored = f'or leave it aside: ignore = ["{column}"]'
     if len(numbers) == len({*map(str, values)}) and numbers:
         seen = f"runs from {min(numbers):g} to {max(numbers):g}" if len(numbers) > 1 else f"is {min(numbers):g}"
-        way = "at_most" if {*words_of(column)} & {"rank", "ranks", "ranking", "toxicity", "downvotes", "dislikes"} else "at_least"
-        example = f'judgement = {{ column = "{column}", {way} = {max(numbers) if way == "at_least" else min(numbers):g} }}'
-        return f"`{column}` {seen} in the first rows: say in [format] which answers are good, {example}, {ignored}"
-    shown = ", ".join(dict.fromkeys(shortened(value) for value in values[:4]))
-    example = f'judgement = {{ column = "{column}", good = ["..."] }}'
-    return f"`{column}` has {shown}, which may judge the answer: say in [format] which values are good, {example}, {ignored}"
+        if {*words_of(column)} & _LESS_IS_BETTER:
+            judgement, way = Judgement(column, at_most=min(numbers)), f"at_most = {min(numbers):g}"
+        else:
+            judgement, way = Judgement(column, at_least=max(numbers)), f"at_least = {max(numbers):g}"
+        says = f"{seen} in the first rows: say in [format] which answers are good"
+    else:
+        shown = list(dict.fromkeys(shortened(value) for value in values if isinstance(value, str | int | float)))
+        judgement, way = Judgement(column, good=[*shown[:1]]), f"good = {msgspec.json.encode(shown[:1]).decode()}"
+        told = ", ".join(shown[:4]) or "no plain values"
+        says = f"has {told}, which may judge the answer: say in [format] which values are good"
+    return Unread(column, f'`{column}` {says}, judgement = {{ column = "{column}", {way} }}, {ignored}', judgement)
 
 
 def shortened(value: Any) -> str:

@@ -114,6 +114,10 @@ class Format:
         """Whether rows make conversations together, and not each its own."""
         return self.name == "turns" or (self.mapping.chain and not {"parent", "conversation"}.isdisjoint(self.mapping.columns))
 
+    @property
+    def title(self) -> str:
+        return _TITLES[self.name].partition(",")[0]
+
     def convert(self, value: dict[str, Any]) -> Converted:
         """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
         row = _Row(value, self.mapping)

@@ -117,7 +117,8 @@ def test_a_score_without_a_threshold_stops_and_says_what_to_write(column: str, v
     rows = answers(*values, column=column)
     found = recognise(rows)
     assert "unread" in [settled(found, row) for row in rows]
-    [(named, why)] = found.side.unread
+    [(named, why, judgement)] = found.side.unread
+    assert judgement is not None and judgement.column == column
     assert named == column and f'ignore = ["{column}"]' in why and f'judgement = {{ column = "{column}"' in why
     ignored = recognise(rows, Mapping(ignore=[column]))
     assert [len(settled(ignored, row)) for row in rows] == [2, 2]

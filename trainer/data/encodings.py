@@ -55,16 +55,16 @@ def is_utf8(head: bytes) -> bool:
 
 
 def _utf16(head: bytes) -> str | None:
-    """UTF-16 without its mark: zeros in every other place only. `head` has some."""
+    """UTF-16 without its mark: zeros in every other place, where ASCII has them. `head` has some."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    if min(even, odd) * 20 > max(even, odd) or max(even, odd) < _FEWEST:
+    if 3 * min(even, odd) > max(even, odd) or max(even, odd) < _FEWEST:
         return None
     encoding = "utf-16-le" if odd > even else "utf-16-be"
     try:
-        codecs.getincrementaldecoder(encoding)().decode(head)
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         return None
-    return encoding
+    return None if _CONTROL.search(text.encode("utf-8", "replace")) else encoding
 
 
 def refusal(path: Path, head: bytes) -> LuthierError:

@@ -6,6 +6,7 @@ Not light: for workers and the command line's own processes, since Parquet and z
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -24,6 +25,13 @@ _KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "json", ".csv": "csv",
 # What a hub data set's folder has beside its data.
 _DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json"}
 _KNOWN = "JSON, JSON Lines, CSV, TSV and Parquet are, each plain, .gz or .zst"
+_SNIFFED = 4096
+# A date, a time and a name at the first line's beginning; phones write them in brackets or before a dash.
+_WHATSAPP = re.compile(
+    r"[\s\ufeff\u200e]*\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},?\s\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AP]\.?\s?M\.?)?(?:\]| -)\s[^:\n]+",
+    re.IGNORECASE,
+)
+_WHO = 'Decide whose words the assistant is to learn, and write each talk as a row of JSON Lines: {"messages": [...]}.'
 _OTHERS = {
     b"PK\x03\x04": ("a zip archive or a spreadsheet", "Unpack it, or save the sheet as CSV."),
     b"\xfd7zXZ": ("an xz archive", "Unpack it with xz -d."),
@@ -174,6 +182,8 @@ def _pieces(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Itera
     kind = "parquet" if reader.head.startswith(b"PAR1") else _kind_by_name(path)
     if kind is None:
         begins = reader.head.decode(reader.encoding, errors="replace").removeprefix("\ufeff").lstrip()[:1]
+        if _WHATSAPP.match(reader.head[:_SNIFFED].decode(reader.encoding, errors="replace")):
+            raise LuthierError("A layout that is not read", f"{path} is a chat of WhatsApp, among people.", _WHO)
         if begins not in ("{", "[", ""):
             raise LuthierError("Unknown kind of file", f"{path} is none that Luthier reads.", f"{_KNOWN}; the name's ending tells.")
         kind = "json"

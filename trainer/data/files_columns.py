@@ -11,6 +11,7 @@ from trainer.data.formats_turns import LIST_COLUMNS, TURN_COLUMNS, decoded, turn
 from trainer.data.streams import Piece
 
 TOO_LARGE = ': it begins as a table by columns does; write it by rows (pandas: to_json(path, orient="records", lines=True))'
+_PAIRS = ("history", "chat_history", "internal", "visible")  # of question and answer, in one row
 _BEGINS = re.compile(r'\s*\{\s*"[^"]*"\s*:\s*(?:\{\s*"\d+"\s*:|\[\s*["\[\d])')
 
 
@@ -64,6 +65,8 @@ def _is_numbered(value: Any) -> bool:
 def _is_column(name: str, items: Any) -> bool:
     """Whether a value is a column of many rows, as against the turns, the tools or the history of one."""
     if not isinstance(items, list):
+        return False
+    if name.lower() in _PAIRS and all(isinstance(item, list) and len(item) == 2 and not isinstance(item[0], list) for item in items):
         return False
     if name.lower() in TURN_COLUMNS:
         return all(isinstance(decoded(item), list) for item in items)

@@ -27,6 +27,7 @@ from trainer.data.formats_columns import (
     turns,
 )
 from trainer.data.formats_layouts import HINT, refused, unrecognised
+from trainer.data.formats_markup import BY_NAME as MARKUPS
 from trainer.data.formats_markup import END, START
 from trainer.data.formats_readers import LAYOUTS, export_columns, export_of, exported, fits_markup, layout_of, layout_title, marked_up, turn
 from trainer.data.formats_text import is_transcript, learn_speakers, spoken_turns, transcript
@@ -285,7 +286,7 @@ def _match(name: FormatName, row: _Row) -> Match | None:
     if name in ("messages", "sharegpt", "transcript"):
         return _match_turns(name, row)
     if name == "chatml_text":
-        return _match_text(name, row, lambda text: START in text and END in text)
+        return _match_text(name, row, MARKUPS["chatml"].fits)
     if name == "turns":
         return None  # told from all rows of the sample, by `message_columns`
     if name == "markup":

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.errors import LuthierError
-from trainer.data.formats_exports import refusal_of
+from trainer.data.formats_exports import export_of, refusal_of
 from trainer.data.formats_markup import markup_of
 from trainer.data.formats_text import header_lines
 from trainer.data.formats_turns import decoded, turn_keys
@@ -19,7 +19,7 @@ _MOST = 0.5
 
 def refused(rows: Sequence[Row]) -> LuthierError | None:
     """The error for rows of a layout that is known and not read; None if most are of none."""
-    refusals = [refusal for row in rows if (refusal := refusal_of(row)) is not None]
+    refusals = [refusal for row in rows if export_of(row) is None and (refusal := refusal_of(row)) is not None]
     if len(refusals) <= _MOST * len(rows):
         return None
     return LuthierError("A layout that is not read", f"The rows are {refusals[0].title}.", refusals[0].remedy)

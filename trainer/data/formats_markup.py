@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from trainer.data.formats_turns import Converted, Message, RowProblem, role_of
 
 START, END = "<|im_start|>", "<|im_end|>"
+_SEPARATOR = "<|im_sep|>"  # Phi-4 has it, ChatML not
 
 # Signs that begin or end a whole text, whatever its markup.
 _AROUND = re.compile(
@@ -115,7 +116,7 @@ class _ChatML(Markup):
     """Nothing stands outside of its signs, and the spaces between them are the text's own."""
 
     def fits(self, text: str) -> bool:
-        return START in text and END in text
+        return START in text and END in text and _SEPARATOR not in text
 
     def read(self, text: str, roles: Mapping[str, str]) -> Converted:
         outside, *turns = text.split(START)

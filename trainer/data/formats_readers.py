@@ -40,8 +40,10 @@ def marked_up(row: Row) -> Converted:
     text = row.need("text")
     if not isinstance(text, str):
         raise RowProblem("other_format", f"`{row.mapping.columns['text']}` is no text")
-    named = MARKUPS.get("chatml" if row.mapping.format == "chatml_text" else row.mapping.layout)
-    markup = named if named is not None and named.fits(text) else markup_of(text) or named
+    named = MARKUPS.get(row.mapping.layout)
+    if row.mapping.format == "chatml_text":
+        return MARKUPS["chatml"].read(text, row.mapping.roles)
+    markup = named if named is not None and named.fits(text) else markup_of(text)
     if markup is None:
         raise RowProblem("other_format", f"`{row.mapping.columns['text']}` has no known markup")
     return markup.read(text, row.mapping.roles)

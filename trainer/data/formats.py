@@ -308,15 +308,53 @@ def _looks_like(value: dict[str, Any]) -> str:
 
 
 def _unknown(rows: Sequence[dict[str, Any]], mapping: Mapping) -> LuthierError:
-    names = list(dict.fromkeys(column for row in rows for column in row))
-    columns = ", ".join(f"`{name[:40]}`" for name in names[:12]) or "no column"
+    names = list(dict.fromkeys(str(column) for row in rows for column in row))[:12]
+    columns = ", ".join(f"`{name[:40]}`" for name in names) or "no column"
     if mapping.format != "auto":
         message = f"No row looks like {_TITLES[mapping.format]}. The rows have {columns}."
         return LuthierError("Not in the format asked for", message, _HINT)
     if all(turn_keys(row) for row in rows):
         message = f"Each row is one message ({columns}), not a conversation."
         return LuthierError("Format not recognised", message, 'Put each conversation in one row: {"messages": [...]}.')
-    return LuthierError("Format not recognised", f"The rows have {columns}, which is none of the known formats.", _HINT)
+    held = "; ".join(f"`{name[:40]}` holds {_holding([row[name] for row in rows if name in row])}" for name in names)
+    message = f"The rows have {columns}, which is none of the known formats.{held and f' {held}.'}{_nearest(rows[0])}"
+    return LuthierError("Format not recognised", message, _HINT)
+
+
+def _nearest(value: dict[str, Any]) -> str:
+    """The format of which a row has the most parts."""
+    row, lacking = _Row(value, Mapping()), dict[FormatName, list[str]]()
+    for name, (needed, _) in PARTS.items():
+        missing = [part for part in needed if row.find(part) is None]
+        if 0 < len(missing) < len(needed):
+            lacking[name] = missing
+    if not lacking:
+        return ""
+    nearest = min(lacking, key=lambda name: len(lacking[name]))
+    needed = " and ".join(f"`{part}`" for part in lacking[nearest])
+    return f" The nearest is {_TITLES[nearest].partition(',')[0]}, which needs {needed} too."
+
+
+def _holding(values: Sequence[Any]) -> str:
+    """What a column holds, in a few words, by the first value that says something."""
+    value = next((decoded(value) for value in values if value not in (None, "", [], {})), None)
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "numbers"
+        case dict() if value and all(str(key).isdecimal() for key in value):
+            return "an object of numbered values"
+        case dict():
+            return f"an object with {', '.join(str(key)[:24] for key in list(value)[:4])}"
+        case [dict() as first, *_]:
+            return f"a list of objects with {', '.join(str(key)[:24] for key in list(first)[:4])}"
+        case [first, *_]:
+            return f"a list of {'texts' if isinstance(first, str) else 'lists' if isinstance(first, list) else 'numbers'}"
+        case _:
+            return "text"
 
 
 def _chatml_text(row: _Row) -> Converted:

@@ -154,7 +154,7 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
     found = [_first_match(_Row(row, mapping)) for row in rows]
     votes = Counter((match[0], tuple(match[1].items())) for match in found if match is not None)
     if not votes:
-        raise unrecognised(rows, _TITLES.get(mapping.format, ""))
+        raise unrecognised(rows, _nearest(rows[0]), _TITLES.get(mapping.format, ""))
     (name, items), number = votes.most_common(1)[0]
     needed = dict(items)
     columns = dict(needed)
@@ -364,6 +364,20 @@ def _share(number: int, total: int) -> str:
 def _looks_like(value: dict[str, Any]) -> str:
     match = _first_match(_Row(value, Mapping()))
     return "" if match is None else f" (the row looks like {_TITLES[match[0]].partition(',')[0]})"
+
+
+def _nearest(value: dict[str, Any]) -> str:
+    """The format of which a row has the most parts."""
+    row, lacking = _Row(value, Mapping()), dict[FormatName, list[str]]()
+    for name, (needed, _) in PARTS.items():
+        missing = [part for part in needed if row.find(part) is None]
+        if 0 < len(missing) < len(needed):
+            lacking[name] = missing
+    if not lacking:
+        return ""
+    nearest = min(lacking, key=lambda name: len(lacking[name]))
+    needed = " and ".join(f"`{part}`" for part in lacking[nearest])
+    return f"The nearest is {_TITLES[nearest].partition(',')[0]}, which needs {needed} too."
 
 
 def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:

@@ -25,51 +25,42 @@ def refused(rows: Sequence[Row]) -> LuthierError | None:
     return LuthierError("A layout that is not read", f"The rows are {refusals[0].title}.", refusals[0].remedy)
 
 
-def unrecognised(rows: Sequence[Row], title: str = "") -> LuthierError:
-    """The error for rows of no known format, or not of the one asked for, whose `title` is given."""
-    held = holdings(rows)
-    message = f"No row looks like {title}. The rows have {held}." if title else f"The rows have {held}, which is none of the known formats."
-    layout, remedy = _nearest(rows)
-    heading = "Not in the format asked for" if title else "Format not recognised"
-    return LuthierError(heading, f"{message}{layout and f' {layout}'}", remedy or HINT)
+def unrecognised(rows: Sequence[Row], nearest: str, asked: str) -> LuthierError:
+    """The error for rows of no known format, or not of the one asked for. `nearest` is a sentence on the format that has most parts."""
+    names = list(dict.fromkeys(str(column) for row in rows for column in row))[:_COLUMNS]
+    columns = ", ".join(f"`{name[:40]}`" for name in names) or "no column"
+    held = "; ".join(f"`{name[:40]}` holds {_holding([row[name] for row in rows if name in row])}" for name in names)
+    what = (
+        f"No row looks like {asked}. The rows have {columns}." if asked else f"The rows have {columns}, which is none of the known formats."
+    )
+    layout, remedy = _near_layout(rows)
+    message = " ".join(part for part in (what, held and f"{held}.", layout or nearest) if part)
+    return LuthierError("Not in the format asked for" if asked else "Format not recognised", message, remedy or HINT)
 
 
-def holdings(rows: Sequence[Row]) -> str:
-    """The columns with what stands in them."""
-    values: dict[str, list[Any]] = {}
-    for row in rows:
-        for column, value in row.items():
-            values.setdefault(column, []).append(value)
-    return ", ".join(f"`{column[:40]}` ({_kind(held)})" for column, held in list(values.items())[:_COLUMNS]) or "no column"
+def _holding(values: Sequence[Any]) -> str:
+    """What a column holds, in a few words, by the first value that says something."""
+    value = next((decoded(value) for value in values if value not in (None, "", [], {})), None)
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "numbers"
+        case dict() if value and all(str(key).isdecimal() for key in value):
+            return "an object of numbered values"
+        case dict():
+            return f"an object with {', '.join(str(key)[:24] for key in list(value)[:4])}"
+        case [dict() as first, *_]:
+            return f"a list of objects with {', '.join(str(key)[:24] for key in list(first)[:4])}"
+        case [first, *_]:
+            return f"a list of {'texts' if isinstance(first, str) else 'lists' if isinstance(first, list) else 'numbers'}"
+        case _:
+            return "text"
 
 
-def _kind(values: Sequence[Any]) -> str:
-    kinds = dict.fromkeys(_kind_of(value) for value in values if value is not None)
-    return " or ".join(list(kinds)[:3]) or "null"
-
-
-def _kind_of(value: Any) -> str:
-    value = decoded(value)
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "numbers"
-    if isinstance(value, dict):
-        return f"objects with {_named(value)}" if value else "empty objects"
-    first = value[0] if value else None
-    if isinstance(first, dict):
-        return f"lists of objects with {_named(first)}"
-    return f"lists of {_kind_of(first)}" if value else "empty lists"
-
-
-def _named(value: Row) -> str:
-    names = [f"`{str(name)[:30]}`" for name in value]
-    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
-
-
-def _nearest(rows: Sequence[Row]) -> tuple[str, str]:
+def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
     """Which layout the rows are nearest to, as a sentence, and the remedy; empty where nothing is near."""
     texts = [(column, value) for row in rows for column, value in row.items() if isinstance(value, str)]
     for column, text in texts:

@@ -32,6 +32,7 @@ LEDGER_FILE = "ledger.jsonl"
 OVERVIEW_FILE = "overview.json"
 VOCABULARY_FILE = "vocabulary.json"
 ROWS_FILE = "rows.jsonl"
+PROPOSALS_FILE = "proposals.json"
 UNTRAINED = -100
 
 T = TypeVar("T")
@@ -132,6 +133,24 @@ class StoredSample(msgspec.Struct, frozen=True):
     weights: list[float] | None = None
 
 
+class Example(msgspec.Struct, frozen=True):
+    """A row as a proposal reads it: its sample, or why there is none."""
+
+    row: int
+    sample: StoredSample | None = None
+    problem: str = ""
+
+
+class StoredProposal(msgspec.Struct, frozen=True):
+    """How the rows of a file might be read. `toml` is the recipe's section [format], `mapping` the same as values."""
+
+    file: str
+    title: str
+    toml: str
+    mapping: dict[str, Any]
+    examples: list[Example] = []
+
+
 class RowText(msgspec.Struct, frozen=True):
     """How a row reads in its file, cut off if it is long."""
 
@@ -172,6 +191,17 @@ def start(recipe: Recipe) -> Job:
         shutil.rmtree(job.directory, ignore_errors=True)
         raise
     return job
+
+
+def read_proposals(job: Job) -> list[StoredProposal]:
+    """How the rows might be read, best first; none where they are read already."""
+    path = job.directory / DATA_FOLDER / PROPOSALS_FILE
+    return msgspec.json.decode(path.read_bytes(), type=list[StoredProposal]) if path.is_file() else []
+
+
+def read_vocabulary(job: Job) -> Vocabulary:
+    """The tokens' texts, which are there also where the rows could not be read."""
+    return _read(job.directory / DATA_FOLDER / VOCABULARY_FILE, Vocabulary)
 
 
 def inspections() -> list[Job]:

@@ -3,7 +3,7 @@ what reading some kinds of file needs (pyarrow for Parquet and zstd)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_turns import Converted, Message, RowProblem
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
+from trainer.data.proposals import Proposal, propose
 
 _SAMPLE = 48  # rows from which a file's format is told
 _SAMPLE_BYTES = 32 * 1024 * 1024
@@ -58,7 +59,8 @@ class Reader:
             try:
                 self.formats[file] = recognise(values, self._mapping)
             except LuthierError as error:
-                raise LuthierError(error.title, f"{file}: {error.message}", error.hint) from None
+                hints = [f"{best.title}:\n{best.toml}" for best in propose(values, self._mapping, self._policies)[:1]]
+                raise LuthierError(error.title, f"{file}: {error.message}", "\n".join((*hints, error.hint))) from None
         if values and self.formats[file].is_chained:
             yield from self._chained(file, chain(first, rows))
             return
@@ -106,6 +108,16 @@ def _first(rows: Iterator[RawRow]) -> list[RawRow]:
         if whole >= _SAMPLE or size > _SAMPLE_BYTES:
             break
     return first
+
+
+def proposals(sources: Iterable[str], mapping: Mapping, policies: Policies) -> tuple[str, list[RawRow], list[Proposal]] | None:
+    """How the first file that needs it might be read, with its first rows; None if none does, or nothing would read it."""
+    for source in sources:
+        for file, rows in groupby(read_rows(source, encoding=mapping.encoding), key=lambda row: row.file):
+            first = [row for row in _first(rows) if row.value is not None]
+            if found := propose([row.value for row in first if row.value is not None], mapping, policies):
+                return file, first, found
+    return None
 
 
 def formats_seen(formats: dict[str, Format]) -> list[dict[str, Any]]:

@@ -367,7 +367,7 @@ def test_the_mapping_is_the_users() -> None:
 def test_what_is_no_conversation() -> None:
     with pytest.raises(LuthierError, match="Each row is one message, and no column says which belong together"):
         recognise([said("user", "a"), said("assistant", "b")])
-    with pytest.raises(LuthierError, match=r"The rows have `url` \(text\), `title` \(text\)"):
+    with pytest.raises(LuthierError, match="The rows have `url`, `title`"):
         recognise([{"url": "x", "title": "y"}])
     with pytest.raises(LuthierError, match="no row"):
         recognise([])

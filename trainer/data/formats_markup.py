@@ -215,7 +215,7 @@ _LINE_WORDS = _words("user human", "assistant ai bot gpt chatbot chatgpt model",
 _HASH_NAMES = "instruction|input|response|human|user|assistant|system|question|answer|prompt|query|output|gpt|ai|bot|chatgpt"
 _COHERE = r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>USER|CHATBOT|SYSTEM)_TOKEN\|>(?:<\|START_RESPONSE\|>)?"
 _HARMONY = r"<\|start\|>(?P<role>[\w.]+)(?: to=[\w.]+)?(?:<\|channel\|>(?P<channel>\w+)[^<]*)?(?:<\|constrain\|>\w+)?<\|message\|>"
-_VICUNA = r"(?:^|(?<=\s)|(?<=</s>))(?P<role>USER|ASSISTANT|GPT|SYSTEM):\s?"
+_VICUNA = r"(?:^|(?<=[\s>]))(?P<role>USER|ASSISTANT|GPT|SYSTEM):\s?"
 
 
 _ANY_CASE = re.IGNORECASE
@@ -251,7 +251,7 @@ MARKUPS: tuple[Markup, ...] = (
     ),
     Markup(
         "angle", "roles in angle brackets",
-        re.compile(r"^[ \t]*<(?P<role>human|user|bot|assistant|system)>:?[ \t]*", re.MULTILINE | _ANY_CASE),
+        re.compile(r"(?:^|(?<=>))[ \t]*<(?P<role>human|user|bot|assistant|system)>:?[ \t]*", re.MULTILINE | _ANY_CASE),
     ),
     Markup(
         "hash", "### headers (Alpaca, Guanaco)", re.compile(rf"###\s*(?P<role>{_HASH_NAMES})\s*:\s?", _ANY_CASE),

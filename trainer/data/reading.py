@@ -44,13 +44,17 @@ class Reader:
         self._mapping = mapping
         self._policies = policies
         self._special = special
-        # Rows that follow each other are read to the end before the first is given, unless this says that it is enough.
+        # Rows that follow each other are read to the end before the first is given, unless `enough` says so: then the source `is_cut`.
         self.enough: Callable[[], bool] = lambda: False
+        self.is_cut = False
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
+        self.is_cut = False
         for file, rows in groupby(read_rows(source, on_progress, self._mapping.encoding), key=lambda row: row.file):
             yield from self._of_file(file, rows)
+            if self.is_cut:
+                return
 
     def _of_file(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
         first = _first(rows)
@@ -88,7 +92,11 @@ class Reader:
         return Row(file, row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()), settled.places)
 
     def _chained(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
-        for link in chained(rows, self.formats[file], self.enough):
+        def enough() -> bool:
+            self.is_cut = self.enough()
+            return self.is_cut
+
+        for link in chained(rows, self.formats[file], enough):
             if link.converted is not None:
                 yield self._by_policy(file, link.row, link.converted)
             elif link.carrier is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import LuthierError
@@ -20,8 +21,11 @@ _ICONV = {
 }  # fmt: skip
 _TITLES = {
     "gb18030": "GBK or GB18030 (Chinese)", "big5": "Big5 (Chinese)", "cp932": "Shift JIS (Japanese)", "euc_jp": "EUC-JP (Japanese)",
-    "cp949": "EUC-KR (Korean)", "cp1252": "Windows-1252 or Latin-1 (Western European)", "cp1251": "Windows-1251 (Cyrillic)",
-    "koi8_r": "KOI8-R (Cyrillic)", "mac_roman": "Mac Roman", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16",
+    "cp949": "EUC-KR (Korean)", "cp1252": "Windows-1252 or Latin-1 (Western European)", "cp1250": "Windows-1250 (Central European)",
+    "cp1251": "Windows-1251 (Cyrillic)", "cp1253": "Windows-1253 (Greek)", "cp1254": "Windows-1254 (Turkish)",
+    "cp1255": "Windows-1255 (Hebrew)", "cp1256": "Windows-1256 (Arabic)", "koi8_r": "KOI8-R (Cyrillic)", "mac_roman": "Mac Roman",
+    "iso8859_2": "ISO 8859-2 (Central European)", "cp866": "DOS 866 (Cyrillic)", "cp437": "DOS 437", "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
 }  # fmt: skip
 _VALID = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _ASCII = re.compile(rb"[\x00-\x7f]+")
@@ -34,6 +38,7 @@ _PUNCTUATION = re.compile(rb"[\x85\x91-\x97]")
 # Fewer bytes that are no UTF-8, or fewer of the whole, are as likely flipped bits; Spanish has one accent in fifty letters.
 _FEWEST, _RAREST = 3, 0.005
 _EXAMPLE = 40
+_MOST = 3  # encodings that the error shows
 
 
 def is_other(head: bytes) -> bool:
@@ -68,21 +73,21 @@ def _utf16(head: bytes) -> str | None:
 
 
 def refusal(path: Path, head: bytes) -> LuthierError:
-    """The error for a file in another encoding: the first text that is not ASCII, as the likeliest encoding reads it."""
-    found = _VALID.sub(lambda match: b" " * len(match[0]), head)
-    high = _HIGH.search(found) or _HIGH.search(head)
+    """The error for a file in another encoding: the likely ones, and how each reads a line that shows the difference."""
+    rest = _VALID.sub(lambda match: b" " * len(match[0]), head)
+    high = _HIGH.search(rest) or _HIGH.search(head)
     place = high.start() if high is not None else 0
     first = f"{path} is no UTF-8: its bytes from {place} on, and many others, are not how UTF-8 writes text."
-    encoding = _likeliest(head, place)
-    if encoding is None:
+    readings = _readings(head, place)
+    if not readings:
         return LuthierError(_TITLE, first, f"Write it as UTF-8 with the program that made it, or {_setting('...')} reads it.")
-    start = 0 if encoding.startswith("utf-16") else head.rfind(b"\n", 0, place) + 1
-    example = head[start:][: 8 * _EXAMPLE].decode(encoding, errors="ignore").partition("\n")[0][:_EXAMPLE].strip()
-    name = _TITLES.get(encoding, encoding)
+    encoding = next(iter(readings))
+    lines = zip(*(text.splitlines() for text in readings.values()), strict=False)
+    shown = next((line for line in lines if not line[0].isascii() and len({*line}) == len(line)), tuple(readings.values()))
+    reads = [f"as {_TITLES.get(name, name)}: {excerpt!r}" for name, excerpt in zip(readings, _excerpts(shown), strict=True)]
     iconv = _ICONV.get(encoding, encoding.upper())
-    message = f"{first} It reads well as {name}: {example!r}."
     hint = f"Convert it: iconv -f {iconv} -t UTF-8 {path.name} > new{path.suffix}; or {_setting(encoding)} reads it as it is."
-    return LuthierError(_TITLE, message, hint)
+    return LuthierError(_TITLE, f"{first} It reads well {', and '.join(reads)}.", hint)
 
 
 _TITLE = "Another encoding than UTF-8"
@@ -92,9 +97,20 @@ def _setting(encoding: str) -> str:
     return f'[format] encoding = "{encoding}" in a recipe'
 
 
-def _likeliest(head: bytes, place: int) -> str | None:
+def _excerpts(lines: Sequence[str]) -> list[str]:
+    """Of one line in several readings the part where they differ; of one reading, where it leaves ASCII."""
+    signs = zip(*lines, strict=False)
+    at = next(
+        (place for place, (sign, *others) in enumerate(signs) if (any(sign != other for other in others) if others else sign > "~")), 0
+    )
+    return [line[max(0, at - _EXAMPLE // 2) : at + _EXAMPLE].strip() for line in lines]
+
+
+def _readings(head: bytes, place: int) -> dict[str, str]:
+    """The likely encodings, likeliest first, with the text around a place as each reads it; those that read the same once."""
     if b"\0" in head:
-        return _utf16(head)
+        encoding = _utf16(head)
+        return {} if encoding is None else {encoding: head[: 8 * _EXAMPLE].decode(encoding, errors="ignore")}
     from charset_normalizer import from_bytes  # only where a file cannot be read anyway
 
     start = head.rfind(b"\n", 0, max(0, place - _LOOKED_AT // 8)) + 1
@@ -103,16 +119,12 @@ def _likeliest(head: bytes, place: int) -> str | None:
     matches = from_bytes(part, cp_isolation=list(_CANDIDATES))
     best = matches.best()
     if best is None:
-        return None
-    text = str(best)
-    return next((name for name in _CANDIDATES if _decoded(part, name) == text), best.encoding)
-
-
-def _decoded(data: bytes, encoding: str) -> str | None:
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return None
+        return {}
+    alike = [match for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
+    texts = {name: str(match) for match in alike for name in (match.encoding, *match.could_be_from_charset) if name in _CANDIDATES}
+    ordered = sorted(texts, key=_CANDIDATES.index)
+    distinct = {texts[name]: name for name in reversed(ordered)}
+    return {name: text for text, name in sorted(distinct.items(), key=lambda item: _CANDIDATES.index(item[1]))[:_MOST]}
 
 
 def check(encoding: str) -> None:

@@ -86,7 +86,8 @@ def refusal(path: Path, head: bytes) -> LuthierError:
     shown = next((line for line in lines if not line[0].isascii() and len({*line}) == len(line)), tuple(readings.values()))
     reads = [f"as {_TITLES.get(name, name)}: {excerpt!r}" for name, excerpt in zip(readings, _excerpts(shown), strict=True)]
     iconv = _ICONV.get(encoding, encoding.upper())
-    hint = f"Convert it: iconv -f {iconv} -t UTF-8 {path.name} > new{path.suffix}; or {_setting(encoding)} reads it as it is."
+    which = "Convert it from the one that reads right" if len(readings) > 1 else "Convert it"
+    hint = f"{which}: iconv -f {iconv} -t UTF-8 {path.name} > new{path.suffix}; or {_setting(encoding)} reads it as it is."
     return LuthierError(_TITLE, f"{first} It reads well {', and '.join(reads)}.", hint)
 
 

@@ -376,8 +376,8 @@ def _nearest(value: dict[str, Any]) -> str:
     if not lacking:
         return ""
     nearest = min(lacking, key=lambda name: len(lacking[name]))
-    needed = " and ".join(f"`{part}`" for part in lacking[nearest])
-    return f"The nearest is {_TITLES[nearest].partition(',')[0]}, which needs {needed} too."
+    parts = " and ".join(f"`{part}`" for part in lacking[nearest])
+    return f"The nearest is {_TITLES[nearest].partition(',')[0]}, which needs {parts} too."
 
 
 def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:

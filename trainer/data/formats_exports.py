@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from trainer.data.formats_turns import TURN_COLUMNS, Converted, Message, RowProblem, decoded, message_of, role_of, tools_of, turn_keys
 
@@ -48,7 +48,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return value if isinstance(value, list) and value and all(isinstance(item, dict) for item in value) else []
 
 
-def _has(value: Any, *keys: str) -> bool:
+def _has(value: Any, *keys: str) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and all(key in value for key in keys)
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -26,8 +26,9 @@ from models.samples import UNTRAINED, Sample, Sampler
 from trainer.data import cache
 from trainer.data.duplicates import Fingerprints, Hashes, Numbers, Truths, exact_twins, near_twins, pieces
 from trainer.data.files import source_size
-from trainer.data.ledger import STATES, Entry, LedgerError, State, Stops, Summary, describe
+from trainer.data.ledger import STATES, LedgerError, State, Stops, Summary, describe
 from trainer.data.lengths import Cutter, Made
+from trainer.data.outcomes import Outcome, Part, Read, figures_of
 from trainer.data.policies import SpecialTexts
 from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings
@@ -144,36 +145,6 @@ class _Teller:
             self._on_progress(what, done, total)
 
 
-class _Read(msgspec.Struct, array_like=True):
-    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie; `places`
-    are the messages' numbers in the row, none where they are as here. `carrier` is the row, counted over all sources, in whose
-    conversation its turns stand, -1 if they stand in none but its own."""
-
-    source: int
-    file: str
-    row: int
-    conversation: int
-    place: int
-    reasons: list[str]
-    detail: str = ""
-    places: list[int] = []
-    carrier: int = -1
-
-    def note(self, detail: str) -> None:
-        self.detail = f"{self.detail}; {detail}" if self.detail else detail
-
-
-class _Outcome(msgspec.Struct, array_like=True):
-    """A row after rendering: `sizes` and `lengths` are the bytes and tokens of its samples' lines, which lie one after the other."""
-
-    read: _Read
-    state: State = "dropped"
-    sizes: list[int] = []
-    lengths: list[int] = []
-    trained: int = 0
-    lost: int = 0
-
-
 class Pipeline:
     """One preparation. `run` leaves the four files in a folder, also where a policy says stop: read_prepared then raises it. What `tell`
     raises ends it."""
@@ -225,7 +196,7 @@ class Pipeline:
 
                 progress(0)
                 for row in self._reader.rows(source.path, progress):
-                    read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail, list(row.places))
+                    read = Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail, list(row.places))
                     if row.carrier is not None:
                         read.carrier = ordinal - row.row + row.carrier
                         self._is_chained = True
@@ -281,7 +252,7 @@ class Pipeline:
                 wanted = [conversation for _, conversation in batch if conversation is not None]
                 made = iter(self._made([one for one in wanted if len(one.messages) <= self._policy.max_messages]))
                 for read, conversation in batch:
-                    outcome = _Outcome(read)
+                    outcome = Outcome(read)
                     lines: list[bytes] = []
                     if conversation is not None:
                         whole = next(made) if len(conversation.messages) <= self._policy.max_messages else None
@@ -292,8 +263,8 @@ class Pipeline:
                     outcomes.write(encode(outcome) + b"\n")
         return alive
 
-    def _conversations(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> Iterator[tuple[_Read, Conversation | None]]:
-        decode = msgspec.json.Decoder(_Read).decode
+    def _conversations(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> Iterator[tuple[Read, Conversation | None]]:
+        decode = msgspec.json.Decoder(Read).decode
         with (work / "rows").open("rb") as rows, (work / "messages").open("rb") as spool:
             for line in rows:
                 read = decode(line)
@@ -331,7 +302,7 @@ class Pipeline:
             raise LedgerError(f"{len(conversations)} conversations gave {len(made)} answers")
         return made
 
-    def _outcome(self, read: _Read, conversation: Conversation, whole: Made | None) -> tuple[_Outcome, list[bytes]]:
+    def _outcome(self, read: Read, conversation: Conversation, whole: Made | None) -> tuple[Outcome, list[bytes]]:
         """What becomes of a conversation and the lines of its samples. `whole` is None where it has too many messages to be rendered."""
         if isinstance(whole, MaskError):
             return self._unmasked(read, whole, whole.turn), []
@@ -342,13 +313,13 @@ class Pipeline:
         read.reasons.append(code)
         read.note(f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens")
         if getattr(self._policy, code) != "split":
-            return _Outcome(read, lost=sum(lengths)), []
+            return Outcome(read, lost=sum(lengths)), []
         cut = self._cutter.cut(conversation, max(lengths, default=0))
         if cut.error is not None:
             return self._unmasked(read, cut.error, cut.turn), []
         read.reasons += [reason for reason in cut.reasons if reason not in read.reasons]
         if not cut.parts or (self._policy.too_long == "stop" and "too_long" in cut.reasons):
-            return _Outcome(read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)), []
+            return Outcome(read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)), []
         lines = [
             _line(sample, part.conversation, {"part": number, "first_message": part.first})
             for number, part in enumerate(cut.parts)
@@ -358,7 +329,7 @@ class Pipeline:
         outcome.lost += cut.lost
         return outcome, lines
 
-    def _sampled(self, read: _Read, state: State, lines: list[bytes], samples: list[Sample]) -> tuple[_Outcome, list[bytes]]:
+    def _sampled(self, read: Read, state: State, lines: list[bytes], samples: list[Sample]) -> tuple[Outcome, list[bytes]]:
         """Samples as the row's outcome, unless they lack reasoning that the policy does not let go."""
         trained = sum(len(sample.labels) - sample.labels.count(UNTRAINED) for sample in samples)
         lengths, left_out = [len(sample.input_ids) for sample in samples], sum(sample.left_out for sample in samples)
@@ -366,20 +337,20 @@ class Pipeline:
             read.reasons.append("reasoning")
             read.note(f"the template leaves out {left_out} tokens of reasoning")
             if self._policy.reasoning != "repair":
-                return _Outcome(read, lost=sum(lengths) + left_out), []
+                return Outcome(read, lost=sum(lengths) + left_out), []
         state = "repaired" if read.reasons and state == "kept" else state
-        return _Outcome(read, state, [len(line) for line in lines], lengths, trained, left_out), lines
+        return Outcome(read, state, [len(line) for line in lines], lengths, trained, left_out), lines
 
-    def _unmasked(self, read: _Read, error: MaskError, turn: int) -> _Outcome:
+    def _unmasked(self, read: Read, error: MaskError, turn: int) -> Outcome:
         self._unproved = self._unproved or error
         read.reasons += ["mask", error.code]
         number = read.places[turn] if turn < len(read.places) else turn
         read.note(f"{f'message {number}' if number >= 0 else 'the system prompt'}: {error.reason}")
-        return _Outcome(read)
+        return Outcome(read)
 
-    def _decided(self, work: Path, chosen: Chosen) -> Iterator[tuple[_Outcome, bool, int]]:
+    def _decided(self, work: Path, chosen: Chosen) -> Iterator[tuple[Outcome, bool, int]]:
         """Each row with whether it is held out, and how often its samples are seen in an epoch."""
-        decode = msgspec.json.Decoder(_Outcome).decode
+        decode = msgspec.json.Decoder(Outcome).decode
         mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
         with (work / "outcomes").open("rb") as outcomes:
             for line in outcomes:
@@ -399,7 +370,7 @@ class Pipeline:
         encode = msgspec.json.Encoder().encode
         states = self._states(work, chosen) if self._is_chained else b""
         summary, stops, firsts = Summary(), Stops(self._policy), dict[str, str]()
-        parts = {TRAIN_FILE: _Part("train"), HELDOUT_FILE: _Part("heldout")}
+        parts = {TRAIN_FILE: Part("train"), HELDOUT_FILE: Part("heldout")}
         size, read_so_far, rows = (work / "samples").stat().st_size, 0, 0
         with (
             (work / "samples").open("rb") as samples,
@@ -430,7 +401,7 @@ class Pipeline:
         train_part, heldout_part = parts.values()
         error = stops.error(self._unproved) or (None if train_part.samples else _nothing(summary, firsts))
         figures = {
-            **_figures(train_part, heldout_part),
+            **figures_of(train_part, heldout_part),
             "leaks": {"moved": chosen.moved, "reported": chosen.reported},
             "formats": formats_seen(self._reader.formats),
             "traits": dict(self._traits),
@@ -439,45 +410,6 @@ class Pipeline:
             **({} if error is None else {"error": error.to_json()}),
         }
         write_json(folder / SUMMARY_FILE, figures)
-
-
-class _Part:
-    """One of the two sample files, as it is written."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.conversations = self.samples = self.tokens = self.trained = self.longest = 0
-        self.weighted = False
-
-    def take(self, outcome: _Outcome, lines: list[bytes], file: IO[bytes], copies: int) -> Entry:
-        """Write the lines as often as is wanted; the row's entry."""
-        read = outcome.read
-        if lines and not copies:
-            lost = outcome.lost + sum(outcome.lengths)
-            return Entry(read.file, read.row, "dropped", [*read.reasons, "mixing"], lost=lost, detail="its file's weight left it out")
-        ids = [f"{self.name}:{self.samples + number}" for number in range(copies * len(lines))]
-        for _ in range(copies):
-            file.writelines(lines)
-        tokens = copies * sum(outcome.lengths)
-        self.conversations += bool(lines)
-        self.samples += len(ids)
-        self.tokens += tokens
-        self.trained += copies * outcome.trained
-        self.longest = max(self.longest, *outcome.lengths, 0)
-        self.weighted = self.weighted or any(b'"weights":[' in line for line in lines)
-        return Entry(read.file, read.row, outcome.state, read.reasons, ids, tokens, outcome.lost, read.detail)
-
-
-def _figures(train: _Part, heldout: _Part) -> dict[str, Any]:
-    return {
-        "conversations": train.conversations + heldout.conversations,
-        "train": train.samples,
-        "heldout": heldout.samples,
-        "tokens": train.tokens + heldout.tokens,
-        "trained_tokens": train.trained,
-        "longest": max(train.longest, heldout.longest),
-        "weighted": train.weighted or heldout.weighted,
-    }
 
 
 def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> bytes:
@@ -490,9 +422,9 @@ def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> b
     return msgspec.json.encode(record) + b"\n"
 
 
-def _batches(read: Iterator[tuple[_Read, Conversation | None]]) -> Iterator[list[tuple[_Read, Conversation | None]]]:
+def _batches(read: Iterator[tuple[Read, Conversation | None]]) -> Iterator[list[tuple[Read, Conversation | None]]]:
     """Batches that are neither long nor heavy."""
-    batch: list[tuple[_Read, Conversation | None]] = []
+    batch: list[tuple[Read, Conversation | None]] = []
     size = 0
     for item in read:
         batch.append(item)

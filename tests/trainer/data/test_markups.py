@@ -19,7 +19,7 @@ Dialogue = list[Message]
 
 def _turned(header: Callable[[str], str], end: str, names: dict[str, str], before: str = "") -> Callable[[Dialogue], str]:
     """A writer of turns that each have a header and an end."""
-    return lambda chat: before + "".join(f"{header(names.get(m['role'], m['role']))}{m['content']}{end}" for m in chat)
+    return lambda chat: before + "".join(f"{header(names.get(m['role']) or m['role'])}{m['content']}{end}" for m in chat)
 
 
 def _llama2(chat: Dialogue) -> str:

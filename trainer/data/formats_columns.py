@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.data.blocks import unblocked
 from trainer.data.columns import Judgement, kind_of, shortened
-from trainer.data.formats_text import spoken_turns, transcript
+from trainer.data.formats_text import continued, spoken_turns, transcript
 from trainer.data.formats_turns import (
     Converted,
     Message,
@@ -83,7 +83,10 @@ def _said(value: Any, role: str, row: Row, tools: list[dict[str, Any]] | None) -
 
 def prompt_completion(row: Row) -> Converted:
     tools = tools_of(row.get("tools"))
-    asked, answered = _said(row.asked("prompt"), "user", row, tools), _said(row.answer("completion"), "assistant", row, tools)
+    prompt, completion = row.asked("prompt"), row.answer("completion")
+    if isinstance(prompt, str) and isinstance(completion, str) and (marked := continued(prompt, completion)) is not None:
+        return marked._replace(messages=[*row.system(), *row.history(), *marked.messages], tools=tools)
+    asked, answered = _said(prompt, "user", row, tools), _said(completion, "assistant", row, tools)
     return _placed([*row.system(), *row.history()], [*asked, *answered], tools)
 
 
@@ -106,6 +109,8 @@ def preference(row: Row) -> Converted:
     prompt = None if row.get("prompt") is None else row.asked("prompt")
     if prompt is None and isinstance(chosen, str):
         return transcript(spoken_turns(chosen, ("Human", "User", "Assistant", "System")), {})
+    if isinstance(prompt, str) and isinstance(chosen, str) and (marked := continued(prompt, chosen)) is not None:
+        return marked._replace(messages=[*row.system(), *row.history(), *marked.messages], tools=tools)
     answer = _said(chosen, "assistant", row, tools)
     asked = [] if prompt is None else _said(prompt, "user", row, tools)
     whole = any(message["role"] == "user" for message in answer)

@@ -148,25 +148,42 @@ def _oasst_tree(value: Row) -> Converted:
     return Converted(messages, None, ("other_branches",) * others)
 
 
-# Requests to the OpenAI API with what came back.
+# Requests to an API with what came back, as logs and traces keep them.
 def _request(value: Row) -> Row:
-    request = next((decoded(value[key]) for key in ("request", "body", "kwargs") if key in value), None)
-    request = request.get("body", request) if isinstance(request, dict) else request
-    return decoded(request) if isinstance(decoded(request), dict) else {}
+    request = next((decoded(value[key]) for key in ("request", "body", "kwargs", "input") if key in value), None)
+    request = decoded(request.get("body", request)) if isinstance(request, dict) else request
+    request = {"messages": request} if isinstance(request, list) else request
+    return request if isinstance(request, dict) else {}
 
 
-def _choices(value: Row) -> list[dict[str, Any]]:
-    response = decoded(value.get("response"))
-    response = decoded(response.get("body", response)) if isinstance(response, dict) else {}
-    return _objects(response.get("choices")) if isinstance(response, dict) else []
+def _asked(request: Row) -> list[Any]:
+    """The messages of a request."""
+    if isinstance(request.get("prompt"), str):
+        return [{"role": "user", "content": request["prompt"]}]
+    messages = _objects(request.get("messages"))
+    system = request.get("system")
+    return [{"role": "system", "content": system}, *messages] if messages and system else messages
+
+
+def _answers(value: Row) -> list[Any]:
+    """The messages of a response: of OpenAI's first choice, of Anthropic's, or as traces have them."""
+    response = decoded(value.get("response", value.get("output")))
+    response = decoded(response.get("body", response)) if isinstance(response, dict) else response
+    response = response.get("choices", response) if isinstance(response, dict) else response
+    if isinstance(response, str) and response:
+        return [{"role": "assistant", "content": response}]
+    first = (response[:1] if _has(response[0], "message") or _has(response[0], "text") else response) if _objects(response) else [response]
+    items = [item.get("message", item) if isinstance(item, dict) else item for item in first]
+    items = [{"role": "assistant", "content": item["text"]} if _has(item, "text") and "role" not in item else item for item in items]
+    return items if items and all(turn_keys(item) for item in items) else []
 
 
 def _logged(value: Row) -> Converted:
-    request, choices = _request(value), _choices(value)
-    answer = choices[0].get("message") if choices else None
-    if not _objects(request.get("messages")) or not isinstance(answer, dict):
+    request, answers = _request(value), _answers(value)
+    asked = _asked(request)
+    if not asked or not answers:
         raise RowProblem("other_format", "the row lacks the request's messages or an answer to them")
-    return Converted(_messages([*request["messages"], answer]), tools_of(request.get("tools")))
+    return Converted(_messages([*asked, *answers]), tools_of(request.get("tools")))
 
 
 # Two models side by side, and who won.
@@ -185,7 +202,7 @@ def _arena(value: Row) -> Converted:
 
 
 # Questions and answers in pairs: lists of two, or objects with a key for each. A row with columns of its own for them has another layout.
-_PAIR_COLUMNS = (*TURN_COLUMNS, "history", "chat_history", "pairs", "data", "internal")
+_PAIR_COLUMNS = (*TURN_COLUMNS, "history", "chat_history", "chatbot", "pairs", "data", "internal")
 _BESIDE_PAIRS = ("visible", "system", "system_prompt")
 _PAIR_KEYS = (
     ("human", "assistant"), ("user", "assistant"), ("user", "bot"), ("human", "bot"), ("user", "ai"), ("human", "ai"),
@@ -230,6 +247,12 @@ def _paired(value: Row) -> Converted:
     return Converted(messages)
 
 
+def _history(value: Row) -> list[Any]:
+    """Messages under a name that elsewhere means the turns before a question."""
+    items = _objects(value.get("history"))
+    return items if not _ASKED & value.keys() and items and all(turn_keys(item) for item in items) else []
+
+
 # Texts by turns: who begins is the user.
 _TEXT_COLUMNS = (*TURN_COLUMNS, "utterances", "data")
 
@@ -257,16 +280,22 @@ def _is_tree(row: Row) -> bool:
 
 
 def _is_logged(row: Row) -> bool:
-    return bool(_objects(_request(row).get("messages")) and _choices(row))
+    names = {str(name).lower() for name in row}
+    if any("reject" in name or "prefer" in name for name in names) or ("input" in names and "output" not in names):
+        return False  # a pair of answers
+    return bool(_asked(_request(row)) and _answers(row))
 
 
 EXPORTS: tuple[Export, ...] = (
     Export("chatgpt", "an export of ChatGPT", _is_tree, _chatgpt),
     Export("claude", "an export of Claude", lambda row: isinstance(row.get("chat_messages"), list), _claude),
     Export("oasst_tree", "trees of OpenAssistant", lambda row: _has(row.get("prompt"), "text", "replies"), _oasst_tree),
-    Export("openai_log", "requests to the OpenAI API with their responses", _is_logged, _logged),
+    Export("openai_log", "requests to an API with their responses", _is_logged, _logged),
     Export("arena", "two conversations and a winner (LMSYS)", lambda row: _has(row, *_ARENA), _arena, _ARENA),
     Export("pairs", "pairs of question and answer", lambda row: bool(_pairs(row)), _paired, (*_PAIR_COLUMNS, *_BESIDE_PAIRS)),
+    Export(
+        "history", "messages in `history`", lambda row: bool(_history(row)), lambda row: Converted(_messages(_history(row))), ("history",)
+    ),
     Export("texts", "texts by turns, of which the first is the user's", lambda row: bool(_texts(row)), _by_turns, _TEXT_COLUMNS),
 )
 BY_NAME = {export.name: export for export in EXPORTS}
@@ -281,7 +310,14 @@ def _has_items(*keys: str) -> Callable[[Row], bool]:
 
 
 def _is_request(row: Row) -> bool:
-    return bool(_objects(_request(row).get("messages"))) and not _choices(row)
+    return bool(_objects(_request(row).get("messages"))) and not _answers(row) and "input" not in row
+
+
+def _has_choices(row: Row) -> bool:
+    """Whether a row holds what the API answers, or a response has that inside."""
+    response = decoded(row.get("response", row))
+    body = decoded(response.get("body", response)) if isinstance(response, dict) else None
+    return isinstance(body, dict) and any(_has(choice, "message") or _has(choice, "text") for choice in _objects(body.get("choices")))
 
 
 def _is_batch(row: Row) -> bool:
@@ -294,6 +330,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("a chat of Telegram, among people", _has_items("date", "from_id"), _SAY.format("")),
     Refusal("an export of all chats of Telegram", lambda row: _has(row.get("chats"), "list"), "Export one chat alone, as JSON."),
     Refusal("a channel of Discord, among people", lambda row: _has(row, "guild", "channel", "messages"), _WHO),
+    Refusal("messages of Discord, among people", lambda row: _has(row, "AuthorID", "Author", "Content"), _WHO),
     Refusal("messages of Slack, among people", lambda row: row.get("type") == "message" and _has(row, "ts", "text"), _WHO),
     Refusal(
         "a chat of Messenger or Instagram, among people",
@@ -308,7 +345,7 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal(
         "answers of the OpenAI API without the requests",
-        lambda row: bool(_choices(row) or _objects(row.get("choices"))),
+        _has_choices,
         "The questions are in the batch's input: join both by custom_id, as rows of `request` and `response`.",
     ),
     Refusal(

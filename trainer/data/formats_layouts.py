@@ -8,7 +8,7 @@ from typing import Any
 from jobs.errors import LuthierError
 from trainer.data.formats_exports import export_of, refusal_of
 from trainer.data.formats_markup import markup_of
-from trainer.data.formats_text import header_lines
+from trainer.data.formats_text import header_lines, leading_names
 from trainer.data.formats_turns import decoded, turn_keys
 
 Row = Mapping[str, Any]
@@ -74,6 +74,13 @@ def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
             return (
                 f"`{column}` begins with header lines ({', '.join(names[:4])}), as mails and articles do: nobody answers in it.",
                 "Only conversations can be trained: write each as a question and the answer to it (docs/data.md).",
+            )
+    for column, text in texts:
+        if len(names := leading_names(text)) > 1:
+            return (
+                f"`{column}` begins with lines of {', '.join(names[:4])}, of whom nobody speaks twice.",
+                "If they speak, say as whom: [format] "
+                f'format = "transcript", speakers = {{"{names[0]}" = "user", "{names[1]}" = "assistant"}}.',
             )
     if any(turn_keys(row) for row in rows):
         return (

@@ -108,7 +108,7 @@ def without_edges(body: str) -> str:
     return stripped
 
 
-_END = re.compile(rf"(?:{_AROUND.pattern})$")
+_END = re.compile(rf"(?:{_AROUND.pattern}|###)$")
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,15 @@ class _Harmony(Markup):
         return Converted(messages, None, repairs)
 
 
+@dataclass(frozen=True)
+class _InLine(Markup):
+    """Roles in the midst of lines. Where they begin lines, the text is a transcript, in which such words may stand inside a line."""
+
+    def fits(self, text: str) -> bool:
+        at_lines = {self.role(header["role"], {}) for line in text.split("\n") if (header := self.header.match(line.strip()))}
+        return super().fits(text) and not {"user", "assistant"} <= at_lines
+
+
 def _words(user: str, assistant: str, **others: str) -> dict[str, str]:
     return {**dict.fromkeys(user.split(), "user"), **dict.fromkeys(assistant.split(), "assistant"), **others}
 
@@ -216,8 +225,8 @@ _HASH_NAMES = "instruction|input|response|human|user|assistant|system|question|a
 _COHERE = r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>USER|CHATBOT|SYSTEM)_TOKEN\|>(?:<\|START_RESPONSE\|>)?"
 _HARMONY = r"<\|start\|>(?P<role>[\w.]+)(?: to=[\w.]+)?(?:<\|channel\|>(?P<channel>\w+)[^<]*)?(?:<\|constrain\|>\w+)?<\|message\|>"
 _VICUNA = r"(?:^|(?<=[\s>]))(?P<role>USER|ASSISTANT|GPT|SYSTEM):\s?"
-
-
+_BOLD = r"^[ \t]*\*\*(?P<role>human|user|bot|ai|assistant|system)(?::\*\*|\*\*:)\s?"
+_IN_LINE = r"(?:^|(?<=[\s>]))(?P<role>User|Human|Assistant|AI|Bot|GPT|System):\s?"
 _ANY_CASE = re.IGNORECASE
 # Where a text fits several, the one whose header stands first in it is meant, and of those the first here.
 MARKUPS: tuple[Markup, ...] = (
@@ -252,14 +261,44 @@ MARKUPS: tuple[Markup, ...] = (
     Markup(
         "angle", "roles in angle brackets",
         re.compile(r"(?:^|(?<=>))[ \t]*<(?P<role>human|user|bot|assistant|system)>:?[ \t]*", re.MULTILINE | _ANY_CASE),
+        ("</human>", "</user>", "</bot>", "</assistant>", "</system>"),
     ),
     Markup(
-        "hash", "### headers (Alpaca, Guanaco)", re.compile(rf"###\s*(?P<role>{_HASH_NAMES})\s*:\s?", _ANY_CASE),
+        "hash", "### headers (Alpaca, Guanaco)", re.compile(rf"###\s*(?P<role>{_HASH_NAMES})[ \t]*(?::\s?|\n)", _ANY_CASE),
         preamble=True, words=_HASH_WORDS,
     ),
+    Markup("bold", "roles in bold", re.compile(_BOLD, re.MULTILINE | _ANY_CASE), preamble=True, words=_LINE_WORDS),
     Markup("vicuna", "USER: and ASSISTANT: (Vicuna)", re.compile(_VICUNA), ("</s>",), preamble=True, words=_LINE_WORDS),
+    _InLine("words", "User: and Assistant: in one line", re.compile(_IN_LINE)),
 )  # fmt: skip
 BY_NAME = {markup.name: markup for markup in MARKUPS}
+
+
+# One of these stands in a text that has a markup, and one of those at the end of a prompt in it: most prompts are told by them quickly.
+_SIGNS = ("<|", "<start_of_turn>", "<｜", "[INST]", "[|", "###", "ASSISTANT:", "GPT4 Correct", "<bot>", "<assistant>")
+_PROMPT_ENDS = (":", ">", "]", "assistant", "model", "response", "answer", "output")
+
+
+def continued_markup(prompt: str, answer: str) -> Converted | None:
+    """The conversation of a prompt that ends where a markup has the assistant go on, and the answer; None for any other prompt."""
+    if not prompt[-40:].rstrip().casefold().endswith(_PROMPT_ENDS) or not any(sign in prompt for sign in _SIGNS):
+        return None
+    text = f"{prompt.rstrip()} {answer}"
+    markup = markup_of(text)
+    if markup is None:
+        return None
+    last = list(markup.header.finditer(prompt))[-1:]
+    ends = prompt.rstrip().endswith("[/INST]") or any(
+        markup.role(header["role"], {}) == "assistant" and not prompt[header.end() :].strip() for header in last
+    )
+    if not ends:
+        return None
+    try:
+        return markup.read(f"{prompt}{answer}", {})
+    except RowProblem as problem:
+        if problem.code != "unclosed_turn":
+            raise
+        return markup.read(f"{prompt}{answer}{markup.ends[0] if markup.ends else END}", {})
 
 
 def markup_of(text: str) -> Markup | None:

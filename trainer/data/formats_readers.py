@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from trainer.data import formats_exports as exports
+from trainer.data.blocks import unblocked
 from trainer.data.formats_markup import BY_NAME as MARKUPS
 from trainer.data.formats_markup import markup_of
 from trainer.data.formats_turns import Converted, RowProblem, message_of
@@ -67,7 +68,8 @@ def exported(row: Row) -> Converted:
     export = export_of(row)
     if export is None:
         raise RowProblem("other_format", f"the row is not {layout_title(row.mapping.layout)}")
-    return export.read(row.value)
+    converted = export.read(row.value)
+    return converted._replace(messages=unblocked(converted.messages)[0])
 
 
 def turn(row: Row) -> Converted:

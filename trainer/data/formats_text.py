@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from trainer.data.formats_markup import without_edges
+from trainer.data.formats_markup import continued_markup, without_edges
 from trainer.data.formats_turns import Converted, RowProblem, is_role, role_of
 
 FIRST, OTHERS = "first", "others"
@@ -66,6 +66,7 @@ _HEADERS = frozenset(
     ]
 )
 _MOST_HEADERS = 8
+_ASSISTANT_NEXT = re.compile(r"(?:^|\n)[ \t]*(?:assistant|ai|bot|gpt|a|answer)[ \t]*:\s*$", re.IGNORECASE)
 
 
 def spoken_turns(text: str, names: Iterable[str] = ()) -> list[Turn]:
@@ -131,14 +132,31 @@ def is_transcript(text: str, speakers: Mapping[str, str]) -> bool:
     return len(spoken) > len({*spoken}) or any(name in _ROLE_WORDS for name in spoken) or bool(_TIMED_LINE.match(text))
 
 
-def header_lines(text: str) -> list[str]:
-    """The names of the header lines with which a mail or an article begins; [] if it does not."""
+def continued(prompt: str, answer: str) -> Converted | None:
+    """The conversation of a prompt that ends where the assistant is to speak, in a markup or in lines of roles, and the answer; None for
+    any other prompt."""
+    if (marked := continued_markup(prompt, answer)) is not None or not _ASSISTANT_NEXT.search(prompt[-40:]):
+        return marked
+    turns = spoken_turns(f"{prompt.rstrip()} {answer.strip()}")
+    names = [name for name, _ in turns]
+    is_talk = all(word_role(name) for name in names) and word_role(names[0]) != "assistant" and len({*names}) > 1
+    return transcript(turns, {}) if is_talk else None
+
+
+def leading_names(text: str) -> list[str]:
+    """The names of the lines "Name: ..." with which a text begins."""
     names = []
     for line in text.lstrip().split("\n", _MOST_HEADERS)[:_MOST_HEADERS]:
         match = _SPEAKER_LINE.match(line)
         if match is None:
             break
         names.append(match[1].strip())
+    return names
+
+
+def header_lines(text: str) -> list[str]:
+    """The names of the header lines with which a mail or an article begins; [] if it does not."""
+    names = leading_names(text)
     known = [name for name in names if name.casefold().replace("-", " ") in _HEADERS]
     return known if len(known) > 1 or len(known) == len(names) == 1 else []
 

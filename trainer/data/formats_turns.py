@@ -28,7 +28,7 @@ ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "participant", "char
 CONTENT_KEYS = ("content", "value", "text", "message", "utterance", "body")
 TURN_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "chat", "transcript")
 # Columns of a row that hold lists: a list under one of these names is part of a row, not a list of rows.
-LIST_COLUMNS = {*TURN_COLUMNS, "chosen", "rejected", "prompt", "completion", "history", "tools", "functions", "participants"}
+LIST_COLUMNS = {*TURN_COLUMNS, "chosen", "rejected", "prompt", "completion", "history", "tools", "functions", "participants", "worldinfo"}
 
 DEEPEST = 200  # levels of lists and objects that a row may have: what reads them calls itself, and Python allows 1000 calls
 

@@ -14,6 +14,7 @@ import tomlkit
 from jobs.errors import LuthierError
 from trainer.data.columns import at, kind_of, words_of
 from trainer.data.formats import Format, Mapping, recognise
+from trainer.data.formats_layouts import refused
 from trainer.data.formats_turns import Converted, RowProblem, decoded, is_role, turn_keys, turn_list
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 
@@ -60,6 +61,8 @@ def propose(rows: Sequence[dict[str, Any]], mapping: Mapping, policies: Policies
     try:
         found = recognise(rows, mapping)
     except LuthierError:
+        if refused(rows) is not None:
+            return []
         candidates = [*_nested(rows), *_odd_turns(rows), *_pairs(rows)]
         mapping = msgspec.structs.replace(mapping, format="auto", columns={})
     else:

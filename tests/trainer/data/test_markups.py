@@ -62,7 +62,9 @@ WRITERS: dict[str, Callable[[Dialogue], str]] = {
     "baize": _turned(lambda role: f"[|{role}|]", "\n", {}),
     "angle": _turned(lambda role: f"<{role}>: ", "\n", {}),
     "hash": _preambled("### Human: ", "### Assistant: ", "\n"),
+    "bold": _preambled("**User:** ", "\n\n**Assistant:** ", "\n\n", "\n\n"),
     "vicuna": _preambled("USER: ", " ASSISTANT: ", "</s>"),
+    "words": lambda chat: " ".join(f"{m['role'].capitalize()}: {m['content']}" for m in chat),
 }
 NO_SYSTEM = ("gemma", "openchat")
 # Words and signs, none of which a markup has.
@@ -139,6 +141,42 @@ def test_the_recipe_decides_what_marks_a_turn() -> None:
         recognise([row], Mapping(layout="vicuna2"))
     with pytest.raises(LuthierError, match=r"marked up as ### headers.*\n.*format = \"markup\""):
         recognise([row], Mapping("transcript", {"text": "log"}))
+
+
+PROMPTS = [
+    ("### Human: Hi\n### Assistant:", " Ho"),
+    ("<s>[INST] Hi [/INST]", "Ho</s>"),
+    ("Below is an instruction that describes a task.\n\n### Instruction:\nHi\n\n### Response:", "Ho"),
+    ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "Ho<|im_end|>"),
+    ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "Ho"),
+    ("<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n", "Ho"),
+    ("USER: Hi ASSISTANT:", " Ho</s>"),
+    ("\n\nHuman: Hi\n\nAssistant:", " Ho"),
+    ("Q: Hi\nA:", " Ho"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "answer"), PROMPTS)
+def test_a_marked_up_prompt_goes_on_with_its_answer(prompt: str, answer: str) -> None:
+    """The marks would be trained as the user's own words else, inside those of the model's template."""
+    for row in ({"prompt": prompt, "completion": answer}, {"prompt": prompt, "chosen": answer, "rejected": "no"}):
+        messages = recognise([row]).convert(row).messages
+        assert messages == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "What does ### Human: mean?",
+        "Explain [INST] and [/INST] to me",
+        "Fill in the answer:",
+        "**User:** and **Assistant:**",
+        "Note: mind the A:",
+    ],
+)
+def test_a_prompt_about_marks_stays_as_it_is(prompt: str) -> None:
+    row = {"prompt": prompt, "completion": "Well."}
+    assert recognise([row]).convert(row).messages[0] == {"role": "user", "content": prompt}
 
 
 NO_TALK = [

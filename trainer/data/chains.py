@@ -89,6 +89,9 @@ class _Chains:
 
     def _by_parent(self) -> None:
         self._table.execute("CREATE INDEX by_id ON rows(id)")
+        # A first row may name itself, or row 0 where numbers begin at 1.
+        self._table.execute("UPDATE rows SET parent = NULL WHERE parent = id")
+        self._table.execute("UPDATE rows SET parent = NULL WHERE parent = '0' AND NOT EXISTS (SELECT 1 FROM rows one WHERE one.id = '0')")
         before = "(SELECT min(one.row) FROM rows one WHERE one.id = rows.parent AND one.body IS NOT NULL)"
         if not self._table.execute(f"SELECT 1 FROM rows WHERE parent IS NOT NULL AND {before} IS NOT NULL LIMIT 1").fetchone():
             return  # the column names rows of something else

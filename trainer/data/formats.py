@@ -14,7 +14,7 @@ import msgspec
 from jobs.errors import LuthierError
 from trainer.data.answers import ranking_of
 from trainer.data.columns import NO_SIDE, Judgement, Sampled, SideColumns, at, kind_of, side_columns
-from trainer.data.formats_chains import CHAINED, chain_columns, message_columns
+from trainer.data.formats_chains import CHAINED, OASST, chain_columns, message_columns
 from trainer.data.formats_chains import PARTS as CHAIN_PARTS
 from trainer.data.formats_columns import (
     after_context,
@@ -149,7 +149,11 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
         raise LuthierError("Empty data", "There is no row to tell the format by.", HINT)
     if mapping.format == "auto" and (error := refused(rows)) is not None:
         raise error
-    if mapping.format in ("auto", "turns") and mapping.chain and (message := message_columns(rows, mapping.columns)) is not None:
+    if (
+        mapping.format in ("auto", "turns")
+        and mapping.chain
+        and (message := message_columns(rows, mapping.columns, mapping.roles)) is not None
+    ):
         return _message_rows(rows, mapping, message)
     found = [_first_match(_Row(row, mapping)) for row in rows]
     votes = Counter((match[0], tuple(match[1].items())) for match in found if match is not None)
@@ -178,10 +182,13 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
 
 def _message_rows(rows: Sequence[dict[str, Any]], mapping: Mapping, columns: dict[str, str]) -> Format:
     """The format of rows that are one message each and follow each other."""
-    whole = msgspec.structs.replace(mapping, format="turns", columns={**columns, **mapping.columns})
+    oasst = [name for name in OASST if name in rows[0]] if "message_tree_id" in rows[0] else []
+    ignore = [*dict.fromkeys((*mapping.ignore, *oasst))]
+    whole = msgspec.structs.replace(mapping, format="turns", columns={**columns, **mapping.columns}, ignore=ignore)
     number = sum(columns["role"] in row and columns["content"] in row for row in rows)
     described = f"{_share(number, len(rows))} `{columns['role']}` and `{columns['content']}`: {_TITLES['turns']}"
-    return _with_side(Format("turns", f"{described}{_chain_reason(columns) or '; the file is one conversation'}", whole), rows)
+    reason = f"{described}{_chain_reason(columns) or '; the file is one conversation'}"
+    return _with_side(Format("turns", f"{reason}{'; what OpenAssistant says of them is left aside' if oasst else ''}", whole), rows)
 
 
 def _chain_reason(columns: Dict[str, str]) -> str:

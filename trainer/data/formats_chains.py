@@ -30,18 +30,20 @@ _TIMES = ("timestamp", "created_at", "create_time", "created", "created_date", "
 # How tables write that there is none.
 _NONE = {"", "nan", "none", "null", "-1", "na", "<na>"}
 _FLOAT = re.compile(r"-?\d+\.0+")
+# What OpenAssistant's messages say of themselves: its trees are reviewed, and rank only sorts the answers to one question.
+OASST = ("rank", "labels", "review_result", "review_count", "detoxify", "emojis", "deleted", "synthetic", "tree_state", "model_name")
 # SillyTavern: a message a row, the file a conversation.
 _TAVERN = ("is_user", "mes")
 
 
-def message_columns(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, str] | None:
+def message_columns(rows: Sequence[Row], columns: Mapping[str, str], roles: Mapping[str, str]) -> dict[str, str] | None:
     """The columns of rows that are one message each, those of their order included; None if most are none or nothing orders them."""
     given = {part: columns[part] for part in ("role", "content") if part in columns}
     if len(given) == 2:
         return {**given, **chain_columns(rows, columns)}
     if sum(all(name in row for name in _TAVERN) for row in rows) * 2 > len(rows):
         return {"role": _TAVERN[0], "content": _TAVERN[1]}
-    keys = [keys for row in rows if (keys := turn_keys(row)) and isinstance(row[keys[1]], str | list | None) and is_role(row[keys[0]])]
+    keys = [keys for row in rows if (keys := turn_keys(row)) and (row[keys[0]] in roles or is_role(row[keys[0]]))]
     links = chain_columns(rows, columns)
     if 2 * len(keys) <= len(rows) or not links:
         return None

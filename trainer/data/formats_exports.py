@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from trainer.data.formats_text import FIRST, OTHERS, transcript
 from trainer.data.formats_turns import TURN_COLUMNS, Converted, Message, RowProblem, decoded, message_of, role_of, tools_of, turn_keys
 
 Row = Mapping[str, Any]
@@ -34,7 +35,7 @@ class Refusal:
 
 def export_of(value: Row) -> Export | None:
     """The export that a row comes from."""
-    return next((export for export in EXPORTS if export.fits(value)), None)
+    return None if _is_bench(value) else next((export for export in EXPORTS if export.fits(value)), None)
 
 
 def refusal_of(value: Row) -> Refusal | None:
@@ -73,10 +74,18 @@ def _chatgpt(value: Row) -> Converted:
         if _is_talk(nodes[name]):
             parts = message["content"].get("parts") or []
             texts = all(isinstance(part, str) for part in parts)
-            messages.append({"role": role_of(message["author"]["role"], {}), "content": "\n".join(parts) if texts else parts})
+            content = "\n".join(parts) if texts else [_part(part) for part in parts]
+            messages.append({"role": role_of(message["author"]["role"], {}), "content": content})
         elif _has(message, "author") and message["author"].get("role") in ("tool", "assistant"):
             repairs.append("left_out")
     return Converted(messages, None, tuple(dict.fromkeys(repairs)))
+
+
+def _part(part: Any) -> dict[str, Any]:
+    """A part of a message beside others: text, or what `image_asset_pointer` and its like point to."""
+    if isinstance(part, dict):
+        return {"type": str(part.get("content_type", "image")).partition("_")[0]}
+    return {"type": "text", "text": str(part)}
 
 
 def _last_node(nodes: dict[str, Any]) -> str | None:
@@ -271,6 +280,9 @@ def _by_turns(value: Row) -> Converted:
     texts = _texts(value)
     if not texts:
         raise RowProblem("other_format", "the row has no list of texts")
+    speakers = decoded(value.get("speakers"))
+    if isinstance(speakers, list) and len(speakers) == len(texts):
+        return transcript([(str(name), text) for name, text in zip(speakers, texts, strict=True)], {FIRST: "user", OTHERS: "assistant"})
     return Converted([{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)])
 
 
@@ -296,7 +308,9 @@ EXPORTS: tuple[Export, ...] = (
     Export(
         "history", "messages in `history`", lambda row: bool(_history(row)), lambda row: Converted(_messages(_history(row))), ("history",)
     ),
-    Export("texts", "texts by turns, of which the first is the user's", lambda row: bool(_texts(row)), _by_turns, _TEXT_COLUMNS),
+    Export(
+        "texts", "texts by turns, of which the first is the user's", lambda row: bool(_texts(row)), _by_turns, (*_TEXT_COLUMNS, "speakers")
+    ),
 )
 BY_NAME = {export.name: export for export in EXPORTS}
 
@@ -320,6 +334,10 @@ def _has_choices(row: Row) -> bool:
     return isinstance(body, dict) and any(_has(choice, "message") or _has(choice, "text") for choice in _objects(body.get("choices")))
 
 
+def _is_bench(row: Row) -> bool:
+    return _has(row, "question_id", "turns") and bool(_texts(row))
+
+
 def _is_batch(row: Row) -> bool:
     """Whether each column holds a list, all of one length."""
     lists = [column for column in row.values() if isinstance(column, list) and column and isinstance(column[0], str)]
@@ -330,6 +348,11 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("a chat of Telegram, among people", _has_items("date", "from_id"), _SAY.format("")),
     Refusal("an export of all chats of Telegram", lambda row: _has(row.get("chats"), "list"), "Export one chat alone, as JSON."),
     Refusal("a channel of Discord, among people", lambda row: _has(row, "guild", "channel", "messages"), _WHO),
+    Refusal(
+        "questions of MT-Bench, without answers",
+        _is_bench,
+        "Only answers can be trained: these are for asking a trained model.",
+    ),
     Refusal("messages of Discord, among people", lambda row: _has(row, "AuthorID", "Author", "Content"), _WHO),
     Refusal("messages of Slack, among people", lambda row: row.get("type") == "message" and _has(row, "ts", "text"), _WHO),
     Refusal(

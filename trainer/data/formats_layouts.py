@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.errors import LuthierError
+from trainer.data.formats_chains import chain_columns
 from trainer.data.formats_exports import export_of, refusal_of
 from trainer.data.formats_markup import markup_of
 from trainer.data.formats_text import header_lines, leading_names
@@ -82,7 +83,14 @@ def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
                 "If they speak, say as whom: [format] "
                 f'format = "transcript", speakers = {{"{names[0]}" = "user", "{names[1]}" = "assistant"}}.',
             )
-    if any(turn_keys(row) for row in rows):
+    words = dict.fromkeys(row[keys[0]] for row in rows if (keys := turn_keys(row)))
+    if len(words) > 1 and chain_columns(rows, {}):
+        names = list(words)[:3]
+        return (
+            f"Each row is one message, of {', '.join(names)}, and nothing says who of them is the assistant.",
+            f'Say it: [format] format = "turns", roles = {{"{names[0]}" = "user", "{names[1]}" = "assistant"}}.',
+        )
+    if words:
         return (
             "Each row is one message, and no column says which belong together.",
             'Put each conversation in one row: {"messages": [...]}, or give the rows a conversation_id and a turn number.',

@@ -19,7 +19,9 @@ CALL = "call"
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "person", "prompter", "customer", "questioner", "student"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "ai", "model", "claude", "llm"), "assistant"),
+    **dict.fromkeys(
+        ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "ai", "model", "claude", "llm", "agent"), "assistant"
+    ),
     **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
     **dict.fromkeys(("function_response", "tool_response", "function_result", "tool_result"), "tool"),
     **dict.fromkeys(("function_call", "tool_call"), CALL),

@@ -13,6 +13,7 @@ from jobs.errors import LuthierError
 from trainer.data.chains import chained
 from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise
+from trainer.data.formats_layouts import HINT
 from trainer.data.formats_turns import Converted, Message, RowProblem
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 from trainer.data.proposals import Proposal, propose
@@ -63,7 +64,8 @@ class Reader:
             try:
                 self.formats[file] = recognise(values, self._mapping)
             except LuthierError as error:
-                hints = [f"{best.title}:\n{best.toml}" for best in propose(values, self._mapping, self._policies)[:1]]
+                proposed = propose(values, self._mapping, self._policies)[:1] if error.hint == HINT else []  # else it knows the remedy
+                hints = [f"{best.title}:\n{best.toml}" for best in proposed]
                 raise LuthierError(error.title, f"{file}: {error.message}", "\n".join((*hints, error.hint))) from None
         if values and self.formats[file].is_chained:
             yield from self._chained(file, chain(first, rows))

@@ -354,7 +354,7 @@ def _described(name: FormatName, columns: Dict[str, str], layout: str) -> str:
     if "turns" in columns:
         return f"`{columns['turns']}` whose items have `{columns['role']}` and `{columns['content']}`"
     if name == "markup":
-        return f"`{columns['text']}` with turns as {layout_title(layout)} marks them"
+        return f"`{columns['text']}` with turns in the markup of {layout_title(layout)}"
     if name == "export":
         return f"the columns of {layout_title(layout)}"
     if name == "chatml_text":

@@ -275,13 +275,13 @@ BY_NAME = {markup.name: markup for markup in MARKUPS}
 
 
 # One of these stands in a text that has a markup, and one of those at the end of a prompt in it: most prompts are told by them quickly.
-_SIGNS = ("<|", "<start_of_turn>", "<｜", "[INST]", "[|", "###", "ASSISTANT:", "GPT4 Correct", "<bot>", "<assistant>")
+_SIGNS = re.compile(r"<[|｜]|<start_of_turn>|\[INST\]|\[\||###|ASSISTANT:|GPT4 Correct|<bot>|<assistant>")
 _PROMPT_ENDS = (":", ">", "]", "assistant", "model", "response", "answer", "output")
 
 
 def continued_markup(prompt: str, answer: str) -> Converted | None:
     """The conversation of a prompt that ends where a markup has the assistant go on, and the answer; None for any other prompt."""
-    if not prompt[-40:].rstrip().casefold().endswith(_PROMPT_ENDS) or not any(sign in prompt for sign in _SIGNS):
+    if not prompt[-40:].rstrip().casefold().endswith(_PROMPT_ENDS) or not _SIGNS.search(prompt):
         return None
     text = f"{prompt.rstrip()} {answer}"
     markup = markup_of(text)

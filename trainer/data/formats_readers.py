@@ -68,7 +68,10 @@ def exported(row: Row) -> Converted:
     export = export_of(row)
     if export is None:
         raise RowProblem("other_format", f"the row is not {layout_title(row.mapping.layout)}")
-    converted = export.read(row.value)
+    try:
+        converted = export.read(row.value)
+    except (TypeError, AttributeError, KeyError, IndexError):  # of another shape somewhere inside than the program writes
+        raise RowProblem("other_format", f"the row begins as {export.title}, and is broken inside") from None
     return converted._replace(messages=unblocked(converted.messages)[0])
 
 

@@ -39,6 +39,8 @@ _TAVERN = ("is_user", "mes")
 def message_columns(rows: Sequence[Row], columns: Mapping[str, str], roles: Mapping[str, str]) -> dict[str, str] | None:
     """The columns of rows that are one message each, those of their order included; None if most are none or nothing orders them."""
     given = {part: columns[part] for part in ("role", "content") if part in columns}
+    if "turns" in columns:  # the recipe says that a row has many
+        return None
     if len(given) == 2:
         return {**given, **chain_columns(rows, columns)}
     if sum(all(name in row for name in _TAVERN) for row in rows) * 2 > len(rows):

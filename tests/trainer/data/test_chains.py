@@ -126,6 +126,8 @@ def test_rows_that_number_nothing_stay_alone() -> None:
     assert not recognise(whole).is_chained
     assert not recognise([{"question": "a", "answer": "b", "session_id": n, "id": n} for n in (1, 2, 3)]).is_chained
     assert not recognise([pair(1, None), pair(2, 1)], Mapping(chain=False)).is_chained
+    many = [{"log": [{"who": "Ann", "says": "a"}, {"who": "Bo", "says": "b"}], "id": 1, "parent_id": 2}]
+    assert not recognise(many, Mapping(columns={"turns": "log", "role": "who", "content": "says"})).is_chained
 
 
 def test_the_recipe_names_the_columns(tmp_path: Path) -> None:

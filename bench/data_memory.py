@@ -9,6 +9,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainer.data.reading import Reader
 
 TURN = "So then I told him that the lute has too many strings, and he said: 𝄞 is only one. " * 4
 KINDS = (
@@ -20,7 +24,9 @@ KINDS = (
     "CSV",
     "Parquet",
     "JSON array in one line, wrapped",
+    "JSON Lines, rows that are chained",
 )
+CHAINED = "chained.jsonl"
 
 
 def row(number: int) -> dict[str, object]:
@@ -37,6 +43,8 @@ def write(kind: str, folder: Path, size: int) -> Path:
         kind, "jsonl.gz" if "gzip" in kind else "jsonl.zst" if "zstd" in kind else "json"
     )
     path = folder / f"rows.{ending}"
+    if "chained" in kind:
+        return write_chained(folder / CHAINED, size)
     per_row = len(json.dumps(row(0)["conversations"], ensure_ascii=False).encode()) * 5 // 2
     count = size // per_row
     if kind == "Parquet":
@@ -67,6 +75,19 @@ def write(kind: str, folder: Path, size: int) -> Path:
     return path
 
 
+def write_chained(path: Path, size: int) -> Path:
+    """Turns of conversations of four, each a row that follows another; the last ones stand first."""
+    count = size // len(f"{TURN}{TURN}" + " " * 80)
+    with path.open("w", encoding="utf-8") as file:
+        for number in reversed(range(count)):
+            asked, answered = (f"{number} {TURN}" for _ in range(2))
+            parent = f"m{number - 1}" if number % 4 else None
+            file.write(
+                json.dumps({"instruction": asked, "output": answered, "id": f"m{number}", "parent_id": parent}, ensure_ascii=False) + "\n"
+            )
+    return path
+
+
 def peak_megabytes() -> float:
     """Of this program: getrusage would count what the process that started it had."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -76,7 +97,13 @@ def peak_megabytes() -> float:
 def read(path: Path) -> None:
     """In the measured process: read all rows, say how many, how quickly and at what peak."""
     from trainer.data.files import read_rows
+    from trainer.data.formats import Mapping
+    from trainer.data.policies import Policies, SpecialTexts
+    from trainer.data.reading import Reader
 
+    if path.name == CHAINED:
+        read_chained(Reader(Mapping(), Policies(), SpecialTexts()), path)
+        return
     before = peak_megabytes()
     started = time.perf_counter()
     rows = size = 0
@@ -84,6 +111,16 @@ def read(path: Path) -> None:
         rows, size = rows + 1, size + raw.size
     seconds = time.perf_counter() - started
     sys.stdout.write(json.dumps({"rows": rows, "size": size, "seconds": seconds, "before": before, "peak": peak_megabytes()}))
+
+
+def read_chained(reader: Reader, path: Path) -> None:
+    """The same of rows that make conversations together: all are read before the first is given."""
+    before = peak_megabytes()
+    started = time.perf_counter()
+    rows = sum(1 for _ in reader.rows(str(path)))
+    seconds = time.perf_counter() - started
+    told = {"rows": rows, "size": path.stat().st_size, "seconds": seconds, "before": before, "peak": peak_megabytes()}
+    sys.stdout.write(json.dumps(told))
 
 
 def main() -> None:

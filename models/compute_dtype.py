@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import msgspec
-
 from jobs.files import write_json
+from jobs.foreign_json import Damaged
 from jobs.home import home
 from jobs.locks import Lock
+from models import foreign
 from models.weights import tensor_shapes, weight_files
 
 SPEEDS_FILE = "compute-dtypes.json"
@@ -81,6 +81,6 @@ def _cpu_name() -> str:
 
 def _speeds() -> dict[str, DtypeSpeed]:
     try:
-        return msgspec.json.decode((home() / SPEEDS_FILE).read_bytes(), type=dict[str, DtypeSpeed])
-    except (FileNotFoundError, ValueError):
+        return foreign.read(home() / SPEEDS_FILE, dict[str, DtypeSpeed])
+    except (FileNotFoundError, Damaged):
         return {}

@@ -63,11 +63,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Rendering:
-    """One text to train on, and the turns that are trained in it. `warnings` are codes."""
+    """One text to train on, and the turns that are trained in it. `warnings` are codes; `left_out` has by turn the reasoning that
+    the template leaves out."""
 
     text: str
     spans: tuple[Span, ...]
     warnings: tuple[str, ...] = ()
+    left_out: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,12 @@ class Masker:
         texts = [self._text(conversation, len(conversation.messages) - 1)]
         spans: list[list[Span]] = [[]]
         warnings: set[str] = set()
+        left_out: dict[int, str] = {}
         for turn in reversed(wanted):
             start, own, end = self._turn(conversation, turn, warnings)
-            self._check_text(conversation, turn, own[start:end], own, warnings)
+            if reasoning := self._check_text(conversation, turn, own[start:end], own):
+                left_out[turn] = reasoning
+                warnings.add("reasoning_dropped")
             nearest_first = range(len(texts) - 1, -1, -1)
             place = next((place for place in nearest_first if texts[place].startswith(own[:end])), None)
             if place is None:
@@ -180,7 +185,11 @@ class Masker:
             spans[place].append(Span(turn, start, end))
         found = tuple(sorted(warnings))
         pairs = zip(texts, spans, strict=True)
-        return [Rendering(text, tuple(reversed(of_text)), found) for text, of_text in pairs if of_text][::-1]
+        return [
+            Rendering(text, tuple(reversed(of_text)), found, tuple((s.turn, left_out[s.turn]) for s in of_text if s.turn in left_out))
+            for text, of_text in pairs
+            if of_text
+        ][::-1]
 
     def alone(self, conversation: Conversation, turn: int) -> tuple[str, str]:
         """The context of a turn and its trained text, for a turn whose first character shares a token with its prompt."""
@@ -241,8 +250,8 @@ class Masker:
             return None
         return added[: len(added) - len(added.lstrip()) + len(stop)]
 
-    def _check_text(self, conversation: Conversation, turn: int, trained: str, own: str, warnings: set[str]) -> None:
-        """The trained text is this answer, all of it, and of other messages nothing."""
+    def _check_text(self, conversation: Conversation, turn: int, trained: str, own: str) -> str:
+        """The trained text is this answer, all of it, and of other messages nothing. Returns the reasoning that it lacks."""
         message = conversation.messages[turn]
         content = message["content"]
         reasoning = next((message[key] for key in REASONING_KEYS if message.get(key)), "")
@@ -250,17 +259,17 @@ class Masker:
         inline = answer != content.strip()
         if inline and not reasoning:
             reasoning = content.rpartition("</think>")[0].rpartition("<think>")[2]
-        if reasoning and reasoning.strip() not in trained:
-            warnings.add("reasoning_dropped")
+        left_out = reasoning if reasoning.strip() not in trained else ""
         calls = message.get("tool_calls") or []
         if not reasoning and not calls and not inline and self.facts.frames:
             if not any(frame.holds(trained, answer) for frame in self.facts.frames):
                 reason = f"the trained text is not the answer and its known frame, but {trained!r}."
                 raise MaskError("text_changed", conversation, turn, reason, own)
-            return
+            return left_out
         missing = [part for part in (answer, *(call["function"]["name"] for call in calls)) if part not in trained]
         if missing:
             raise MaskError("text_dropped", conversation, turn, f"the template leaves out {missing[0]!r}.", own)
+        return left_out
 
     def _plain(self, conversation: Conversation, joined: str) -> bool:
         """System or not, then user and assistant in turn, every message with text and with nothing that the template looks for."""

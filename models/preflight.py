@@ -303,12 +303,14 @@ class _Preflight:
         try:
             renderings = Masker(self.template, self.facts).per_turn(_TOOL_USE, [1, 3])
         except MaskError as error:
-            self._note("tools", "warn", f"Conversations with tool calls: {error.reason}")
+            reason = "the template leaves the calls out." if error.code == "text_dropped" else error.reason
+            self._note("tools", "warn", f"Conversations with tool calls: {reason}")
             return
         texts = "".join(rendering.text for rendering in renderings)
-        missing = [what for what in ("Tells the weather.", "Qrainy", "Sonborg") if what not in texts]
+        parts = {"Tells the weather.": "what the tools do", "Qrainy": "the tools' results", "Sonborg": "the arguments of calls"}
+        missing = [part for text, part in parts.items() if text not in texts]
         if missing:
-            self._note("tools", "warn", f"The template leaves out {missing[0]!r} of a conversation with tools.")
+            self._note("tools", "warn", f"The template leaves {missing[0]} out of a conversation with tools.")
         else:
             self._note("tools", "ok", "Tools, tool calls and their results are rendered.")
 

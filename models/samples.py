@@ -35,7 +35,8 @@ _BATCH = 64  # conversations tokenised at once: enough for all cores, few enough
 class Sample:
     """One text as token ids. `labels` equals `input_ids` where trained and is -100 elsewhere; `turns` are the message indices trained.
 
-    `weights` has one figure a token where some trained message has a weight other than 1, else it is None.
+    `weights` has one figure a token where some trained message has a weight other than 1, else it is None. `left_out` are the tokens of
+    reasoning that the template leaves out.
     """
 
     conversation: Conversation
@@ -44,6 +45,7 @@ class Sample:
     labels: list[int]
     weights: list[float] | None = None
     warnings: tuple[str, ...] = ()
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         record = {"source": self.conversation.source, "turns": self.turns, "input_ids": self.input_ids, "labels": self.labels}
@@ -156,7 +158,9 @@ class Sampler:
             weights = [0.0] * len(input_ids)
             for value, (first, last) in zip(values, ranges, strict=True):
                 weights[first:last] = [value] * (last - first)
-        return Sample(conversation, turns, input_ids, labels, weights, rendering.warnings)
+        texts = [text for turn, text in rendering.left_out if turn in turns]
+        left_out = sum(len(encoding.ids) for encoding in self._backend.encode_batch(texts, add_special_tokens=False)) if texts else 0
+        return Sample(conversation, turns, input_ids, labels, weights, rendering.warnings, left_out)
 
     def _range(self, conversation: Conversation, rendering: Rendering, tokens: _Tokens, span: Span) -> tuple[int, int]:
         """The token range of one trained turn, verified."""

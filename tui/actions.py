@@ -196,6 +196,7 @@ ACTIONS: list[Action] = [
         footer=True,
     ),
     Action("data.format", "format", "Read the rows in another way than was recognised.", "f", footer=True),
+    Action("data.propose", "proposals", "How rows that cannot be read might be: what to say in a recipe, with examples.", "p", footer=True),
     Action("data.stop", "stop", "Stop looking at the data.", "s", footer=True),
     Action("data.error", "error", "Why the data could not be looked at, or may not be trained on.", "e", footer=True),
     Action("data.next_sample", "next sample", "The next sample of a row that became several.", "right_square_bracket", call="turn(1)"),

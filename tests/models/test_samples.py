@@ -193,3 +193,17 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     tokenizer.save_pretrained(str(tmp_path))
     with pytest.raises(LuthierError, match="has none"):
         load_tokenizer(tmp_path)
+
+
+def test_reasoning_that_the_template_leaves_out_is_counted() -> None:
+    told = conversation(("user", "a"), ("assistant", "first"), ("user", "b"), ("assistant", "second"))
+    told.messages[1]["reasoning_content"] = "Thought through."
+    tokens = len(tokenizer_for("chatml", template=CHATML)("Thought through.", add_special_tokens=False)["input_ids"])
+    [sample] = mask(told)
+    assert isinstance(sample, Sample) and sample.left_out == tokens
+    shows = CHATML.replace("m['content'] +", "m.get('reasoning_content', '') + m['content'] +")
+    [sample] = mask(told, template=shows)
+    assert isinstance(sample, Sample) and sample.left_out == 0
+    told.messages[1]["weight"] = 0
+    [sample] = mask(told)
+    assert isinstance(sample, Sample) and sample.left_out == 0

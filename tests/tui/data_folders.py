@@ -12,7 +12,7 @@ from typing import Any
 from jobs.job import Job
 from jobs.spec import Spec
 from tests.tui.folders import begin, event, make_job, write
-from trainer.data.inspection import DATA_FOLDER, LEDGER_FILE, MODULE, OVERVIEW_FILE, ROWS_FILE, VOCABULARY_FILE
+from trainer.data.inspection import DATA_FOLDER, LEDGER_FILE, MODULE, OVERVIEW_FILE, PROPOSALS_FILE, ROWS_FILE, VOCABULARY_FILE
 from trainer.launch import RECIPE_FILE
 from trainer.recipe import Recipe, to_toml
 
@@ -179,3 +179,25 @@ def summary(entries: list[dict[str, Any]], samples: list[dict[str, Any]]) -> dic
 
 def lines(path: Path, records: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def unknown() -> Job:
+    """A look that failed since no format was recognised, with two ways to read the rows."""
+    job = running()
+    folder = job.directory / DATA_FOLDER
+    folder.mkdir()
+    words = Words()
+    examples = [{"row": row, "sample": sample(words, row, 1)} for row in range(3)]
+    nested = {"columns": {"turns": "data.conversation"}}
+    proposals = [
+        {"title": "12 of 12 rows would be read as ShareGPT if `data.conversation` were the turns", "mapping": nested, "examples": examples},
+        {"title": "9 of 12 rows would be trained if `score` were left aside", "mapping": {"ignore": ["score"]}, "examples": examples[:1]},
+    ]
+    tomls = ('[format]\ncolumns = {turns = "data.conversation"}', '[format]\nignore = ["score"]')
+    whole = [{**proposal, "file": SOURCE, "toml": toml} for proposal, toml in zip(proposals, tomls, strict=True)]
+    (folder / PROPOSALS_FILE).write_text(json.dumps(whole))
+    (folder / VOCABULARY_FILE).write_text(json.dumps(words.vocabulary()))
+    message = f"{SOURCE}: The rows have `data`, which is none of the known formats. `data` holds an object with conversation."
+    write(job, event("error", 25, title="Format not recognised", message=message, hint="docs/data.md shows each format."))
+    write(job, event("exited", 24, code=1, stopped=False, swept=0))
+    return job

@@ -270,6 +270,42 @@ async def test_the_format_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> 
     assert mapping.speakers == {"Captain": "assistant", "others": "user"}
 
 
+async def test_rows_of_an_unknown_layout_are_read_as_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Recipe] = []
+
+    def start(recipe: Recipe) -> Job:
+        started.append(recipe)
+        return data_folders.finished(number=21)
+
+    monkeypatch.setattr("trainer.data.inspection.start", start)
+    data_folders.unknown()
+    app = LuthierApp("data")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "Format not recognised" in screen_text(app))
+        assert "p shows how the rows might be read" in screen_text(app)
+        await pilot.press("p")
+        await until(pilot, lambda: "Aye, that was Neil Armstrong" in screen_text(app))
+        text = screen_text(app)
+        assert "12 of 12 rows would be read as ShareGPT" in text and 'columns = {turns = "data.conversation"}' in text
+        assert "▸" in text and "■" in text and "row 0" in text
+        await pilot.press("down")
+        await until(pilot, lambda: 'ignore = ["score"]' in screen_text(app))
+        await pilot.press("c")
+        assert app.clipboard == '[format]\nignore = ["score"]'
+        await pilot.press("up", "enter")
+        await shown(pilot)
+    assert started[0].format.columns == {"turns": "data.conversation"}
+
+
+async def test_a_look_without_proposals_offers_none() -> None:
+    data_folders.finished()
+    app = LuthierApp("data")
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await shown(pilot)
+        assert screen.check_action("propose", ()) is False
+
+
 def test_paths_are_completed(tmp_path: Path) -> None:
     (tmp_path / "pirates.jsonl").touch()
     (tmp_path / "parrots").mkdir()

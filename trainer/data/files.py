@@ -6,6 +6,7 @@ Not light: for workers and the command line's own processes, since Parquet and z
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from jobs.errors import LuthierError
 from jobs.os_errors import unencodable
+from trainer.data import encodings
 from trainer.data.files_json import json_rows
 from trainer.data.files_tables import csv_rows, parquet_rows
 from trainer.data.hub import HUB, hub_rows, parsed
@@ -24,6 +26,13 @@ _KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "json", ".csv": "csv",
 # What a hub data set's folder has beside its data.
 _DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json"}
 _KNOWN = "JSON, JSON Lines, CSV, TSV and Parquet are, each plain, .gz or .zst"
+_SNIFFED = 4096
+# A date, a time and a name at the first line's beginning; phones write them in brackets or before a dash.
+_WHATSAPP = re.compile(
+    r"[\s\ufeff\u200e]*\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},?\s\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AP]\.?\s?M\.?)?(?:\]| -)\s[^:\n]+",
+    re.IGNORECASE,
+)
+_WHO = 'Decide whose words the assistant is to learn, and write each talk as a row of JSON Lines: {"messages": [...]}.'
 _OTHERS = {
     b"PK\x03\x04": ("a zip archive or a spreadsheet", "Unpack it, or save the sheet as CSV."),
     b"\xfd7zXZ": ("an xz archive", "Unpack it with xz -d."),
@@ -58,19 +67,22 @@ class Files(NamedTuple):
     others: list[Path]
 
 
-def read_rows(source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[RawRow]:
+def read_rows(source: str, on_progress: Callable[[int], None] | None = None, encoding: str = "") -> Iterator[RawRow]:
     """Every row of a source, in order, damaged ones too. LuthierError for what cannot be read at all.
 
-    `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises ends the reading.
+    `encoding` is that of files that are no UTF-8. `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises
+    ends the reading.
     """
     progress = on_progress or (lambda _: None)
+    if encoding:
+        encodings.check(encoding)
     if source.startswith(HUB):
         pieces = hub_rows(source, progress)
         yield from (RawRow(source, number, piece.value, piece.damage, piece.size) for number, piece in enumerate(pieces))
         return
     before = 0
     for path in source_files(source).data:
-        yield from _file_rows(path, lambda read, before=before: progress(before + read))  # type: ignore[misc]
+        yield from _file_rows(path, lambda read, before=before: progress(before + read), encoding)  # type: ignore[misc]
         before += _size(path)
 
 
@@ -159,9 +171,9 @@ def _kind_by_name(path: Path) -> str | None:
     return _KINDS.get(suffixes[-1]) if suffixes else None
 
 
-def _file_rows(path: Path, on_read: Callable[[int], None]) -> Iterator[RawRow]:
+def _file_rows(path: Path, on_read: Callable[[int], None], encoding: str) -> Iterator[RawRow]:
     try:
-        reader = Reader(path, on_read)
+        reader = Reader(path, on_read, encoding)
     except OSError as error:
         raise unreadable(path, error) from None
     with reader:
@@ -180,9 +192,13 @@ def _pieces(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Itera
     kind = "parquet" if reader.head.startswith(b"PAR1") else _kind_by_name(path)
     if kind is None:
         begins = reader.head.decode(reader.encoding, errors="replace").removeprefix("\ufeff").lstrip()[:1]
+        if _WHATSAPP.match(reader.head[:_SNIFFED].decode(reader.encoding, errors="replace")):
+            raise LuthierError("A layout that is not read", f"{path} is a chat of WhatsApp, among people.", _WHO)
         if begins not in ("{", "[", ""):
             raise LuthierError("Unknown kind of file", f"{path} is none that Luthier reads.", f"{_KNOWN}; the name's ending tells.")
         kind = "json"
+    if kind != "parquet" and reader.encoding == "utf-8" and encodings.is_other(reader.head):
+        raise encodings.refusal(path, reader.head)
     if kind == "parquet":
         return parquet_rows(reader, on_read)
     if kind in ("csv", "tsv"):

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobs import foreign_json
+from trainer.data.files_columns import TOO_LARGE, begins_as_table, by_rows
 from trainer.data.formats_turns import DEEPEST, LIST_COLUMNS, is_deep, turn_keys
-from trainer.data.streams import LONGEST_ROW, TOO_LONG, Line, Piece, Reader, lines
+from trainer.data.streams import CHUNK, LONGEST_ROW, TOO_LONG, Line, Piece, Reader, lines
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _KEY = re.compile(r'[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
@@ -62,7 +63,7 @@ class Decoder:
 
 def json_rows(reader: Reader, *, by_line: bool) -> Iterator[Piece]:
     """The rows of a JSON text. `by_line` says that the file's name promises one value a line; what it holds decides."""
-    yield from _line_rows(reader) if _is_by_line(reader, by_line) else _Document(reader).rows()
+    yield from by_rows(_line_rows(reader) if _is_by_line(reader, by_line) else _Document(reader).rows())
 
 
 def _is_by_line(reader: Reader, promised: bool) -> bool:
@@ -207,7 +208,8 @@ class _Document:
                     self.at = end
                     return value, taken
             if len(self.text) - self.at > LONGEST_ROW:
-                raise _Broken(f"the row at byte {self._place()} is {TOO_LONG}")
+                layout = TOO_LARGE if begins_as_table(self.text[self.at : self.at + CHUNK]) else ""
+                raise _Broken(f"the row at byte {self._place()} is {TOO_LONG}{layout}")
             self._grow()
 
     def _rows_start(self) -> int | None:

@@ -7,55 +7,63 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 
 from jobs.errors import LuthierError
-from trainer.data.formats_text import END, START, chatml_messages, learn_speakers, spoken_turns, transcript
+from trainer.data.answers import ranking_of
+from trainer.data.columns import NO_SIDE, Judgement, Sampled, SideColumns, at, kind_of, side_columns
+from trainer.data.formats_chains import CHAINED, OASST, chain_columns, message_columns
+from trainer.data.formats_chains import PARTS as CHAIN_PARTS
+from trainer.data.formats_columns import (
+    after_context,
+    alpaca,
+    item_keys,
+    judges_itself,
+    preference,
+    prompt_completion,
+    question_answer,
+    turns,
+)
+from trainer.data.formats_layouts import HINT, refused, unrecognised
+from trainer.data.formats_markup import BY_NAME as MARKUPS
+from trainer.data.formats_markup import END, START
+from trainer.data.formats_readers import LAYOUTS, export_columns, export_of, exported, fits_markup, layout_of, layout_title, marked_up, turn
+from trainer.data.formats_text import is_transcript, learn_speakers, spoken_turns, transcript
 from trainer.data.formats_turns import (
     KNOWN_KEYS,
     LIST_COLUMNS,
     TURN_COLUMNS,
     WEIGHT_KEYS,
     Converted,
-    Message,
     RowProblem,
     decoded,
     is_role,
     meant_key,
-    message_of,
-    tool_names,
-    tools_of,
-    turn_keys,
     turn_list,
-    unknown_keys,
 )
+from trainer.data.row import Row as _Row
+from trainer.data.row import folded
 
 Role = Literal["system", "user", "assistant", "tool"]
 FormatName = Literal[
-    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text", "preference", "transcript"
-]
+    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text", "preference", "transcript", "markup",
+    "export", "turns",
+]  # fmt: skip
 # What each format is made of: the parts that it needs, then those that it may have. A part is found under any of the names below.
 PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "preference": (("chosen",), ("rejected", "prompt", "system", "tools")),
-    "messages": (("turns", "role", "content"), ("system", "tools")),
-    "sharegpt": (("turns", "role", "content"), ("system", "tools")),
+    "export": ((), ()),
+    "preference": (("chosen",), ("rejected", "prompt", "history", "system", "tools")),
+    "messages": (("turns", "role", "content"), ("rejected", "system", "tools")),
+    "sharegpt": (("turns", "role", "content"), ("rejected", "system", "tools")),
     "transcript": ((), ("turns", "role", "content", "text")),
     "alpaca": (("instruction", "output"), ("input", "history", "system")),
-    "question_answer": (("question", "answer"), ("system",)),
-    "prompt_completion": (("prompt", "completion"), ("system", "tools")),
+    "question_answer": (("question", "answer"), ("history", "system")),
+    "prompt_completion": (("prompt", "completion"), ("history", "system", "tools")),
     "chatml_text": (("text",), ()),
-}
-_NAMES = {
-    "system": ("system", "system_prompt", "system_message"),
-    "tools": ("tools", "functions"),
-    "output": ("output", "response", "answer"),
-    "answer": ("answer", "response", "output", "reply"),
-    "question": ("question", "query"),
-    "prompt": ("prompt", "query", "input", "user", "human", "source"),
-    "completion": ("completion", "response", "output", "answer", "assistant", "reply", "target"),
+    "markup": (("text",), ()),
+    "turns": (("role", "content"), ()),
 }
 _TITLES = {
     "messages": "OpenAI messages",
@@ -66,117 +74,206 @@ _TITLES = {
     "chatml_text": "ChatML as text",
     "preference": "preference pairs, of which the chosen answer is trained",
     "transcript": "a transcript",
+    "markup": "marked-up text",
+    "export": "an export or a log",
+    "turns": "messages, one a row",
 }
-_HINT = "docs/data.md shows each format; the recipe's [format] section can name the format and its columns."
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The recipe's section [format]: what is left out is found out. `columns` maps our names of parts to the file's columns,
-    `roles` the file's words for roles to ours, `speakers` names to roles ("first" and "others" stand for whom nobody named)."""
+    `roles` the file's words for roles to ours, `speakers` names to roles ("first" and "others" stand for whom nobody named).
+    `judgement` says which answers are good, `context` which columns join the prompt, `ignore` which are left aside. `layout` names the
+    markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that follow each other stay rows of their own.
+    """
 
     format: FormatName = "auto"
     columns: dict[str, str] = {}
     roles: dict[str, Role] = {}
     speakers: dict[str, Role] = {}
+    judgement: Judgement = Judgement()
+    context: list[str] = []
+    ignore: list[str] = []
+    layout: str = ""
+    encoding: str = ""
+    chain: bool = True
 
 
 @dataclass(frozen=True)
 class Format:
-    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are columns that nothing reads."""
+    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are columns that nothing reads; `side` says
+    what the others beside the conversation mean."""
 
     name: FormatName
     reason: str
     mapping: Mapping
     unused: tuple[str, ...] = ()
+    side: SideColumns = NO_SIDE
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether rows make conversations together, and not each its own."""
+        return self.name == "turns" or (self.mapping.chain and not {"parent", "conversation"}.isdisjoint(self.mapping.columns))
+
+    @property
+    def title(self) -> str:
+        return _TITLES[self.name].partition(",")[0]
 
     def convert(self, value: dict[str, Any]) -> Converted:
         """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
         row = _Row(value, self.mapping)
-        converted = _CONVERTERS[self.name](row)
+        row.met += self.side.met(value)
+        try:
+            converted = _CONVERTERS[self.name](row)
+        except RowProblem as problem:
+            if problem.code != "other_format":
+                raise
+            raise RowProblem("other_format", f"{problem.detail}{_looks_like(value)}") from None
         if not converted.messages:
             raise RowProblem("no_turns", "the row has no turn")
-        return converted._replace(unknown=tuple(row.unknown)) if row.unknown else converted
-
-
-class _Row:
-    """A row, read through a mapping; columns are found whatever their capitals. `unknown` gathers what is odd in its messages' keys."""
-
-    def __init__(self, value: dict[str, Any], mapping: Mapping) -> None:
-        self.value, self.mapping = value, mapping
-        self.unknown: list[str] = []
-
-    @cached_property
-    def columns(self) -> dict[str, str]:
-        return {_folded(name): name for name in reversed(self.value)}
-
-    def find(self, part: str) -> str | None:
-        """The column that holds a part: as the mapping says, else by its usual names."""
-        given = self.mapping.columns.get(part)
-        if given is not None:
-            return given if given in self.value else self.columns.get(_folded(given))
-        return next((self.columns[name] for name in _NAMES.get(part, (part,)) if name in self.columns), None)
-
-    def get(self, part: str) -> Any:
-        """A part's value; None if the row has not the column that the mapping names."""
-        column = self.find(part) if part in self.mapping.columns else None
-        return None if column is None else self.value[column]
-
-    def need(self, part: str) -> Any:
-        value = self.get(part)
-        if value is None:
-            column = self.mapping.columns.get(part, part)
-            raise RowProblem("other_format", f"`{column}` is {'null' if column in self.value else 'missing'}{_looks_like(self.value)}")
-        return value
-
-    def system(self) -> list[Message]:
-        value = self.get("system")
-        return [] if value is None or value == "" else [{"role": "system", "content": value}]
+        messages, places = converted.messages, converted.places
+        if not row.is_asked and (context := row.context()):
+            messages = after_context(messages, context, row)
+        if not (row.unknown or row.met or row.repairs or messages is not converted.messages):
+            return converted
+        repairs = (*converted.repairs, *dict.fromkeys(row.repairs))
+        return Converted(messages, converted.tools, repairs, tuple(row.unknown), tuple(row.met), places)
 
 
 def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) -> Format:
     """The format that most of these rows are in; a few dozen are enough. LuthierError if they are in none, or not in the one asked for."""
     mapping = mapping or Mapping()
     _check_columns(mapping)
+    _check_side(mapping, rows)
     if not rows:
-        raise LuthierError("Empty data", "There is no row to tell the format by.", _HINT)
+        raise LuthierError("Empty data", "There is no row to tell the format by.", HINT)
+    if mapping.format == "auto" and (error := refused(rows)) is not None:
+        raise error
+    if (
+        mapping.format in ("auto", "turns")
+        and mapping.chain
+        and (message := message_columns(rows, mapping.columns, mapping.roles)) is not None
+    ):
+        return _message_rows(rows, mapping, message)
     found = [_first_match(_Row(row, mapping)) for row in rows]
     votes = Counter((match[0], tuple(match[1].items())) for match in found if match is not None)
     if not votes:
-        raise _unknown(rows, mapping)
+        raise unrecognised(rows, _nearest(rows[0]), _TITLES.get(mapping.format, ""))
     (name, items), number = votes.most_common(1)[0]
     needed = dict(items)
     columns = dict(needed)
     for match in found:
         if match is not None and match[:2] == (name, needed):
             columns = {**match[2], **columns}
-    whole = Mapping(name, {**columns, **mapping.columns}, mapping.roles, mapping.speakers)
+    whole = msgspec.structs.replace(mapping, format=name, columns={**columns, **mapping.columns})
+    links = chain_columns(rows, whole.columns) if name in CHAINED and mapping.chain else {}
+    whole = msgspec.structs.replace(whole, columns={**whole.columns, **links})
+    if name in ("markup", "export") and not whole.layout:
+        whole = msgspec.structs.replace(whole, layout=layout_of([_Row(row, whole) for row in rows]))
     more = ", ".join(f"`{column}`" for part, column in columns.items() if part not in needed and part != "rejected")
-    reason = f"{_share(number, len(rows))} {_described(name, columns)}: {_TITLES[name]}{more and f', with {more}'}"
+    described = f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}"
+    reason = f"{described}{more and f', with {more}'}{_chain_reason(links)}"
     if name == "transcript":
         samples = [turns for row in rows if (turns := _spoken(_Row(row, whole), learning=True))]
         speakers, why = (dict(mapping.speakers), "the recipe says who is who") if mapping.speakers else learn_speakers(samples)
         whole, reason = msgspec.structs.replace(whole, speakers=speakers), f"{reason}; {why}"
-    used = {*whole.columns.values()}
-    unused = dict.fromkeys(str(column) for row in rows for column in row if column not in used)
-    return Format(name, reason, whole, (*unused, *_unused_keys(rows, whole)))
+    return _with_side(Format(name, reason, whole), rows)
+
+
+def _message_rows(rows: Sequence[dict[str, Any]], mapping: Mapping, columns: dict[str, str]) -> Format:
+    """The format of rows that are one message each and follow each other."""
+    oasst = [name for name in OASST if name in rows[0]] if "message_tree_id" in rows[0] else []
+    ignore = [*dict.fromkeys((*mapping.ignore, *oasst))]
+    whole = msgspec.structs.replace(mapping, format="turns", columns={**columns, **mapping.columns}, ignore=ignore)
+    number = sum(columns["role"] in row and columns["content"] in row for row in rows)
+    described = f"{_share(number, len(rows))} `{columns['role']}` and `{columns['content']}`: {_TITLES['turns']}"
+    reason = f"{described}{_chain_reason(columns) or '; the file is one conversation'}"
+    return _with_side(Format("turns", f"{reason}{'; what OpenAssistant says of them is left aside' if oasst else ''}", whole), rows)
+
+
+def _chain_reason(columns: Dict[str, str]) -> str:
+    if "parent" in columns:
+        return f"; rows follow each other by `{columns['parent']}` and `{columns['id']}`, and are one conversation as far as they do"
+    if "conversation" in columns:
+        order = f", in the order of `{columns['turn']}`" if "turn" in columns else ""
+        return f"; rows of one `{columns['conversation']}` are one conversation{order}"
+    return ""
+
+
+# Formats whose prompt is made of columns, so that context can join it.
+_OF_COLUMNS = ("alpaca", "question_answer", "prompt_completion", "preference")
+
+
+def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
+    """The format with the meaning of the columns that it does not use."""
+    mapping = found.mapping
+    used = {*mapping.columns.values()}
+    answers = [mapping.columns[part] for part in ("output", "answer", "completion", "chosen") if part in mapping.columns]
+    used |= {ranking for row in rows for column in answers if (ranking := ranking_of(row, column))}
+    used |= {column for row in rows for column in export_columns(mapping.layout, _Row(row, mapping))}
+    samples = [_sampled(found, row) for row in rows]
+    prompt = next((mapping.columns[part] for part in ("prompt", "question", "instruction") if part in mapping.columns), "")
+    side, unused = side_columns(
+        samples,
+        used,
+        reads_context=found.name in _OF_COLUMNS and any(isinstance(at(row, prompt), str) for row in rows),
+        is_pair=found.name == "preference",
+        judgement=mapping.judgement if mapping.judgement.column else None,
+        context=mapping.context,
+        ignore=mapping.ignore,
+    )
+    parts = [f"with {_listed(side.context)} in the prompt"] * bool(side.context)
+    parts += [f"{_listed([judge.column for judge in side.judges])} says which answers are good"] * bool(side.judges)
+    reason = ", ".join((found.reason, *parts))
+    judgement = side.judges[0] if len(side.judges) == 1 else mapping.judgement
+    whole = msgspec.structs.replace(mapping, context=list(side.context), judgement=judgement)
+    return Format(found.name, reason, whole, (*unused, *_unused_keys(rows, whole)), side)
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return " and ".join(f"`{column}`" for column in columns)
+
+
+def _sampled(found: Format, row: dict[str, Any]) -> Sampled:
+    try:
+        messages = found.convert(row).messages
+    except RowProblem:
+        messages = []
+    texts = [(message["role"] == "assistant", message["content"]) for message in messages if isinstance(message["content"], str)]
+    asked, answered = ("\n\n".join(text for is_answer, text in texts if is_answer == wanted) for wanted in (False, True))
+    return Sampled(row, asked, answered)
 
 
 def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
     """Keys of messages that nothing reads, but for those that look like misspelt ones: these are the policies' business."""
     turns, keys = mapping.columns.get("turns"), (mapping.columns.get("role", ""), mapping.columns.get("content", ""))
-    items = [item for row in rows for item in turn_list(row.get(turns)) or [] if isinstance(item, dict)] if turns else []
-    found = dict.fromkeys(key for item in items for key in item if key not in keys)
+    items = [item for row in rows for item in turn_list(at(row, turns)) or [] if isinstance(item, dict)] if turns else []
+    found = dict.fromkeys(key for item in items for key in item if key not in keys and not (kind_of(key) and judges_itself(item, keys[0])))
     known = () if mapping.format == "transcript" else KNOWN_KEYS
     return [f"{turns}[].{key}" for key in found if key not in known and (not known or meant_key(key, keys) is None)]
 
 
 def _check_columns(mapping: Mapping) -> None:
     known = sorted({part for name, parts in PARTS.items() if mapping.format in ("auto", name) for part in (*parts[0], *parts[1])})
+    known = [*known, *(CHAIN_PARTS if mapping.format in ("auto", *CHAINED) else ())]
+    if mapping.layout and mapping.layout not in LAYOUTS:
+        raise LuthierError("Unknown layout", f"format.layout is {mapping.layout!r}, which is none.", f"Known: {', '.join(LAYOUTS)}.")
     for part in mapping.columns:
         if part not in known:
             close = difflib.get_close_matches(part, known, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
             raise LuthierError("Unknown part in the format", f"format.columns.{part} means nothing for {mapping.format}.", hint)
+
+
+def _check_side(mapping: Mapping, rows: Sequence[dict[str, Any]]) -> None:
+    """The columns that [format] reads beside a conversation's own are there."""
+    named = [*mapping.context, mapping.judgement.column]
+    for column in named:
+        if column and rows and not any(column in row or at(row, column) is not None for row in rows):
+            names = list(dict.fromkeys(str(name) for row in rows for name in row))
+            close = difflib.get_close_matches(column, names, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"The rows have {', '.join(names[:12])}."
+            raise LuthierError("No such column", f"[format] names `{column}`, which no row has.", hint)
 
 
 Match = tuple[FormatName, dict[str, str], dict[str, str]]
@@ -186,7 +283,9 @@ def _first_match(row: _Row) -> Match | None:
     """The row's format; lines like "name: text" stand in many an answer, so that they are the last to count."""
     names = list(PARTS) if row.mapping.format == "auto" else [row.mapping.format]
     found = next((match for name in names if (match := _match(name, row))), None)
-    return found or (_match_text("transcript", row, _is_transcript) if "transcript" in names else None)
+    if found is not None or "transcript" not in names:
+        return found
+    return _match_text("transcript", row, lambda text: is_transcript(text, row.mapping.speakers))
 
 
 def _match(name: FormatName, row: _Row) -> Match | None:
@@ -194,14 +293,24 @@ def _match(name: FormatName, row: _Row) -> Match | None:
     if name in ("messages", "sharegpt", "transcript"):
         return _match_turns(name, row)
     if name == "chatml_text":
-        return _match_text(name, row, lambda text: START in text and END in text)
-    needed = {part: row.find(part) for part in PARTS[name][0]}
-    optional = {part: row.find(part) for part in PARTS[name][1]}
+        return _match_text(name, row, MARKUPS["chatml"].fits)
+    if name == "turns":
+        return None  # told from all rows of the sample, by `message_columns`
+    if name == "markup":
+        return _match_text(name, row, fits_markup(row))
+    if name == "export":
+        is_free = row.mapping.format == name or not row.mapping.columns
+        return (name, {}, {}) if is_free and export_of(row) is not None else None
+    find = row.of_pair if name == "preference" else row.find
+    needed = {part: find(part) for part in PARTS[name][0]}
+    optional = {part: find(part) for part in PARTS[name][1]}
     columns = [column for column in needed.values() if column is not None]
-    if len({*columns}) < len(needed) or any(row.value[column] is None for column in columns):
+    if len({*columns}) < len(needed) or any(at(row.value, column) is None for column in columns):
         return None
     if name == "preference" and optional["rejected"] is None and row.mapping.format == "auto":
         return None
+    if (history := optional.get("history")) and "history" not in row.mapping.columns and name != "alpaca":
+        optional["history"] = history if isinstance(decoded(row.value[history]), list) else None
     return name, {part: str(column) for part, column in needed.items()}, _present(optional, columns)
 
 
@@ -211,11 +320,11 @@ def _present(optional: Dict[str, str | None], taken: Sequence[str]) -> dict[str,
 
 def _match_turns(name: FormatName, row: _Row) -> Match | None:
     usual = [row.columns[column] for column in TURN_COLUMNS if column in row.columns]
-    others = [column for column in row.value if column not in usual and _folded(column) not in LIST_COLUMNS]
+    others = [column for column in row.value if column not in usual and folded(column) not in LIST_COLUMNS]
     given = row.mapping.columns.get("turns")
     for column in [*usual, *others] if given is None else [name for name in (row.find("turns"),) if name]:
-        items = turn_list(row.value[column]) or []
-        keys = _item_keys(items, row.mapping)
+        items = turn_list(at(row.value, column)) or []
+        keys = item_keys(items, row.mapping.columns)
         if keys is None:
             continue
         words = [item[keys[0]] for item in items if isinstance(item, dict) and isinstance(item.get(keys[0]), str)]
@@ -223,18 +332,8 @@ def _match_turns(name: FormatName, row: _Row) -> Match | None:
             return None
         if name == "transcript" and not any(word.strip() for word in words):
             return None
-        optional = {} if name == "transcript" else {part: row.find(part) for part in ("system", "tools")}
+        optional = {} if name == "transcript" else {part: row.of_pair(part) for part in PARTS[name][1]}
         return name, {"turns": column, "role": keys[0], "content": keys[1]}, _present(optional, [column])
-    return None
-
-
-def _item_keys(items: Sequence[Any], mapping: Mapping) -> tuple[str, str] | None:
-    role, content = mapping.columns.get("role"), mapping.columns.get("content")
-    for item in items[:8]:
-        if role and content and isinstance(item, dict) and role in item:
-            return role, content
-        if keys := turn_keys(item):
-            return role or keys[0], content or keys[1]
     return None
 
 
@@ -247,18 +346,17 @@ def _kind_of_turns(keys: tuple[str, str], words: Sequence[str], mapping: Mapping
 def _match_text(name: FormatName, row: _Row, fits: Callable[[str], bool]) -> Match | None:
     given = row.mapping.columns.get("text")
     columns = list(row.value) if given is None else [column for column in (row.find("text"),) if column]
-    column = next((column for column in columns if isinstance(row.value[column], str) and fits(row.value[column])), None)
+    column = next((column for column in columns if isinstance(at(row.value, column), str) and fits(at(row.value, column))), None)
     return None if column is None else (name, {"text": column}, {})
 
 
-def _is_transcript(text: str) -> bool:
-    turns = spoken_turns(text)
-    return len({speaker for speaker, _ in turns if speaker}) > 1 and bool(turns[0][0])
-
-
-def _described(name: FormatName, columns: Dict[str, str]) -> str:
+def _described(name: FormatName, columns: Dict[str, str], layout: str) -> str:
     if "turns" in columns:
         return f"`{columns['turns']}` whose items have `{columns['role']}` and `{columns['content']}`"
+    if name == "markup":
+        return f"`{columns['text']}` with turns in the markup of {layout_title(layout)}"
+    if name == "export":
+        return f"the columns of {layout_title(layout)}"
     if name == "chatml_text":
         return f"`{columns['text']}` with turns between {START} and {END}"
     if "text" in columns:
@@ -275,87 +373,18 @@ def _looks_like(value: dict[str, Any]) -> str:
     return "" if match is None else f" (the row looks like {_TITLES[match[0]].partition(',')[0]})"
 
 
-def _unknown(rows: Sequence[dict[str, Any]], mapping: Mapping) -> LuthierError:
-    names = list(dict.fromkeys(column for row in rows for column in row))
-    columns = ", ".join(f"`{name[:40]}`" for name in names[:12]) or "no column"
-    if mapping.format != "auto":
-        message = f"No row looks like {_TITLES[mapping.format]}. The rows have {columns}."
-        return LuthierError("Not in the format asked for", message, _HINT)
-    if all(turn_keys(row) for row in rows):
-        message = f"Each row is one message ({columns}), not a conversation."
-        return LuthierError("Format not recognised", message, 'Put each conversation in one row: {"messages": [...]}.')
-    return LuthierError("Format not recognised", f"The rows have {columns}, which is none of the known formats.", _HINT)
-
-
-def _folded(name: str) -> str:
-    return str(name).strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def _turns(row: _Row) -> Converted:
-    items = turn_list(row.need("turns"))
-    if items is None:
-        raise RowProblem("other_format", f"`{row.mapping.columns['turns']}` is no list of turns")
-    tools = tools_of(row.get("tools"))
-    keys = (row.mapping.columns["role"], row.mapping.columns["content"])
-    return Converted([*row.system(), *_messages(items, keys, row, tools)], tools)
-
-
-def _messages(items: list[Any], keys: tuple[str, str], row: _Row, tools: list[dict[str, Any]] | None) -> list[Message]:
-    names = tool_names(tools)
-    for place, item in enumerate(items):
-        row.unknown += unknown_keys(item, keys, place)
-    return [message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)]
-
-
-def _said(value: Any, role: str, row: _Row, tools: list[dict[str, Any]] | None) -> list[Message]:
-    """A text as one message, a list of messages as they are."""
-    items = decoded(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
-    keys = _item_keys(items, Mapping()) if isinstance(items, list) else None
-    return [{"role": role, "content": value}] if keys is None else _messages(items, keys, row, tools)
-
-
-def _prompt_completion(row: _Row) -> Converted:
-    tools = tools_of(row.get("tools"))
-    asked, answered = _said(row.need("prompt"), "user", row, tools), _said(row.need("completion"), "assistant", row, tools)
-    return Converted([*row.system(), *asked, *answered], tools)
-
-
-def _question_answer(row: _Row) -> Converted:
-    asked, answered = {"role": "user", "content": row.need("question")}, {"role": "assistant", "content": row.need("answer")}
-    return Converted([*row.system(), asked, answered])
-
-
-def _alpaca(row: _Row) -> Converted:
-    instruction, given = row.need("instruction"), row.get("input")
-    if isinstance(instruction, str) and isinstance(given, str) and given.strip():
-        instruction = f"{instruction}\n\n{given}" if instruction.strip() else given
-    messages = row.system()
-    history = decoded(row.get("history")) or []
-    if not isinstance(history, list):
-        raise RowProblem("history", f"`{row.mapping.columns['history']}` is no list of pairs of question and answer")
-    for pair in history:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise RowProblem("history", f"`{row.mapping.columns['history']}` has an item that is no pair of question and answer")
-        messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    return Converted([*messages, {"role": "user", "content": instruction}, {"role": "assistant", "content": row.need("output")}])
-
-
-def _chatml_text(row: _Row) -> Converted:
-    text = row.need("text")
-    if not isinstance(text, str):
-        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` is no text")
-    return Converted(chatml_messages(text, row.mapping.roles))
-
-
-def _preference(row: _Row) -> Converted:
-    """The chosen side; it may repeat the prompt, as a list of messages or as text ("Human: ... Assistant: ...")."""
-    tools, prompt, chosen = tools_of(row.get("tools")), row.get("prompt"), row.need("chosen")
-    if prompt is None and isinstance(chosen, str):
-        return transcript(spoken_turns(chosen, ("Human", "User", "Assistant", "System")), {})
-    answer = _said(chosen, "assistant", row, tools)
-    asked = [] if prompt is None else _said(prompt, "user", row, tools)
-    whole = any(message["role"] == "user" for message in answer)
-    return Converted([*row.system(), *([] if whole else asked), *answer], tools)
+def _nearest(value: dict[str, Any]) -> str:
+    """The format of which a row has the most parts."""
+    row, lacking = _Row(value, Mapping()), dict[FormatName, list[str]]()
+    for name, (needed, _) in PARTS.items():
+        missing = [part for part in needed if row.find(part) is None]
+        if 0 < len(missing) < len(needed):
+            lacking[name] = missing
+    if not lacking:
+        return ""
+    nearest = min(lacking, key=lambda name: len(lacking[name]))
+    parts = " and ".join(f"`{part}`" for part in lacking[nearest])
+    return f"The nearest is {_TITLES[nearest].partition(',')[0]}, which needs {parts} too."
 
 
 def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
@@ -380,12 +409,15 @@ def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
 
 
 _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {
-    "messages": _turns,
-    "sharegpt": _turns,
-    "alpaca": _alpaca,
-    "prompt_completion": _prompt_completion,
-    "question_answer": _question_answer,
-    "chatml_text": _chatml_text,
-    "preference": _preference,
+    "messages": turns,
+    "sharegpt": turns,
+    "alpaca": alpaca,
+    "prompt_completion": prompt_completion,
+    "question_answer": question_answer,
+    "chatml_text": marked_up,
+    "markup": marked_up,
+    "export": exported,
+    "turns": turn,
+    "preference": preference,
     "transcript": lambda row: transcript(_spoken(row), row.mapping.speakers),
 }

@@ -1,4 +1,4 @@
-"""Conversations written as text: ChatML in one column, and transcripts of free speaker names."""
+"""Transcripts: conversations of free speaker names, as lines of text or as items."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from trainer.data.formats_turns import Converted, Message, RowProblem, is_role, role_of
+from trainer.data.formats_markup import continued_markup, without_edges
+from trainer.data.formats_turns import Converted, RowProblem, is_role, role_of
 
-START, END = "<|im_start|>", "<|im_end|>"
 FIRST, OTHERS = "first", "others"
 
 Turn = tuple[str, str]
@@ -17,47 +17,148 @@ Turn = tuple[str, str]
 # "Name: text", after a time in brackets if there is one.
 _TIME = r"(?:[\[(]?\d{1,2}(?::\d{2}){1,2}[\])]?[ \t]*)?"
 _SPEAKER_LINE = re.compile(rf"^[ \t]*{_TIME}([^\W\d_][^:\n<>{{}}\[\]\"/]{{0,39}}?)[ \t]*:(?=\s|$)", re.MULTILINE)
+_TIMED_LINE = re.compile(r"\s*[\[(]?\d{1,2}(?::\d{2}){1,2}[\])]?[ \t]*[^\W\d_]")
 _USUAL = 0.8
-
-
-def chatml_messages(text: str, roles: Mapping[str, str]) -> list[Message]:
-    """The turns between <|im_start|> and <|im_end|>; text outside of them is an error, since nobody says it."""
-    outside, *turns = text.split(START)
-    if outside.strip():
-        raise RowProblem("outside_turns", f"{outside.strip()[:40]!r} stands before the first turn")
-    messages = []
-    for place, turn in enumerate(turns):
-        body, end, after = turn.partition(END)
-        if not end:
-            raise RowProblem("unclosed_turn", f"turn {place} has no {END}")
-        if after.replace("<|endoftext|>", "").strip():
-            raise RowProblem("outside_turns", f"{after.strip()[:40]!r} stands after turn {place}")
-        word, newline, content = body.partition("\n")
-        if not newline:
-            raise RowProblem("not_a_message", f"turn {place} has no line that says who speaks")
-        messages.append({"role": role_of(word.strip(), roles), "content": content})
-    return messages
+# Names in a text that say a role, beyond those of the roles themselves: pairs of question and answer, and the common models' talk.
+_ROLE_WORDS = {
+    **dict.fromkeys(("user", "human", "prompter", "q", "question", "instruct", "instruction"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "ai", "a", "answer", "response", "falcon", "claude"), "assistant"),
+    "system": "system",
+}
+_HEADERS = frozenset(
+    [
+        "subject",
+        "from",
+        "to",
+        "cc",
+        "bcc",
+        "date",
+        "sent",
+        "reply to",
+        "message id",
+        "return path",
+        "received",
+        "content type",
+        "mime version",
+        "title",
+        "author",
+        "by",
+        "category",
+        "tags",
+        "keywords",
+        "source",
+        "url",
+        "link",
+        "published",
+        "updated",
+        "abstract",
+        "summary",
+        "description",
+        "language",
+        "location",
+        "address",
+        "phone",
+        "email",
+        "name",
+        "price",
+        "isbn",
+        "product",
+    ]
+)
+_MOST_HEADERS = 8
+_ASSISTANT_NEXT = re.compile(r"(?:^|\n)[ \t]*(?:assistant|ai|bot|gpt|a|answer)[ \t]*:\s*$", re.IGNORECASE)
 
 
 def spoken_turns(text: str, names: Iterable[str] = ()) -> list[Turn]:
-    """Who says what in lines like "Anna: hello". Without `names`, a speaker is who begins the text or speaks twice.
+    """Who says what in lines like "Anna: hello". Without `names`, a speaker is who begins the text or speaks twice; where both a user and
+    an assistant speak under the name of their role, nobody else does.
 
     Lines without a speaker go on with the turn before; text before the first speaker has the speaker "".
     """
-    found = [(match[1].strip(), match.start(), match.end()) for match in _SPEAKER_LINE.finditer(text)]
     known = {name.casefold() for name in names}
-    if not known:
-        counts = Counter(name.casefold() for name, _, _ in found)
-        known = {name for name, number in counts.items() if number > 1 or is_role(name)}
-        if found and not text[: found[0][1]].strip():
-            known.add(found[0][0].casefold())
-            # Two lines, a question and its answer: nobody speaks twice, yet the second name is no accident.
-            known.update(name.casefold() for name, _, _ in found[1:2])
-    found = [speaker for speaker in found if speaker[0].casefold() in known]
+    found = [(match[1].strip(), match.start(), match.end()) for match in _SPEAKER_LINE.finditer(text)]
+    if known:
+        found = [speaker for speaker in found if speaker[0].casefold() in known]
+        if len({name.casefold() for name, _, _ in found}) < 2:
+            found = _named_anywhere(text, known)
+    else:
+        known = _speakers(text, found)
+        found = [speaker for speaker in found if speaker[0].casefold() in known]
     ends = [*(start for _, start, _ in found), len(text)][1:]
-    turns = [(name, text[begin:end].strip()) for (name, _, begin), end in zip(found, ends, strict=True)]
-    before = text[: found[0][1]].strip() if found else text.strip()
+    turns = [(name, without_edges(text[begin:end])) for (name, _, begin), end in zip(found, ends, strict=True)]
+    before = without_edges(text[: found[0][1]] if found else text)
     return [("", before), *turns] if before else turns
+
+
+def _named_anywhere(text: str, names: set[str]) -> list[tuple[str, int, int]]:
+    """Speakers that the recipe names, also in the midst of a line and behind signs: "### USER: hi ASSISTANT: hello"."""
+    either = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    found = re.finditer(rf"(?:^|(?<=[\s>\]|.!?])|(?<=#))(?:#+[ \t]*)?({either})[ \t]*:", text, re.IGNORECASE)
+    return [(match[1], match.start(), match.end()) for match in found]
+
+
+def _speakers(text: str, found: Sequence[tuple[str, int, int]]) -> set[str]:
+    """The names that speak in a text, folded."""
+    counts = Counter(name.casefold() for name, _, _ in found)
+    roles = {name: word_role(name) for name in counts}
+    if {"user", "assistant"} <= {roles[name] for name in counts if name in _ROLE_WORDS}:
+        return {name for name, role in roles.items() if role}
+    known = {name for name, number in counts.items() if number > 1 or roles[name]}
+    if found and not text[: found[0][1]].strip():
+        known.add(found[0][0].casefold())
+        # Two lines, a question and its answer: nobody speaks twice, yet the second name is no accident.
+        known.update(name.casefold() for name, _, _ in found[1:2])
+    return known
+
+
+def word_role(name: str) -> str:
+    """The role that a speaker's name says; "" for any other name."""
+    folded = name.casefold().strip()
+    return _ROLE_WORDS.get(folded) or (role_of(name, {}) if is_role(name) else "")
+
+
+def is_transcript(text: str, speakers: Mapping[str, str]) -> bool:
+    """Whether a text is a talk of at least two: of those whom the recipe names, of roles, or of names of whom one speaks again or each line
+    has a time. Header lines, as of mails and articles, are none."""
+    names = [name for name in speakers if name not in (FIRST, OTHERS)]
+    turns = spoken_turns(text, names if OTHERS not in speakers else ())
+    spoken = [name.casefold() for name, _ in turns if name]
+    if len({*spoken}) < 2 or not (turns[0][0] or names):
+        return False
+    if names and any(name.casefold() in spoken for name in names):
+        return True
+    if header_lines(text):
+        return False
+    return len(spoken) > len({*spoken}) or any(name in _ROLE_WORDS for name in spoken) or bool(_TIMED_LINE.match(text))
+
+
+def continued(prompt: str, answer: str) -> Converted | None:
+    """The conversation of a prompt that ends where the assistant is to speak, in a markup or in lines of roles, and the answer; None for
+    any other prompt."""
+    if (marked := continued_markup(prompt, answer)) is not None or not _ASSISTANT_NEXT.search(prompt[-40:]):
+        return marked
+    turns = spoken_turns(f"{prompt.rstrip()} {answer.strip()}")
+    names = [name for name, _ in turns]
+    is_talk = all(word_role(name) for name in names) and word_role(names[0]) != "assistant" and len({*names}) > 1
+    return transcript(turns, {}) if is_talk else None
+
+
+def leading_names(text: str) -> list[str]:
+    """The names of the lines "Name: ..." with which a text begins."""
+    names = []
+    for line in text.lstrip().split("\n", _MOST_HEADERS)[:_MOST_HEADERS]:
+        match = _SPEAKER_LINE.match(line)
+        if match is None:
+            break
+        names.append(match[1].strip())
+    return names
+
+
+def header_lines(text: str) -> list[str]:
+    """The names of the header lines with which a mail or an article begins; [] if it does not."""
+    names = leading_names(text)
+    known = [name for name in names if name.casefold().replace("-", " ") in _HEADERS]
+    return known if len(known) > 1 or len(known) == len(names) == 1 else []
 
 
 def learn_speakers(rows: Sequence[Sequence[Turn]]) -> tuple[dict[str, str], str]:
@@ -65,13 +166,13 @@ def learn_speakers(rows: Sequence[Sequence[Turn]]) -> tuple[dict[str, str], str]
     by_row = [list(dict.fromkeys(name for name, _ in turns if name)) for turns in rows]
     by_row = [names for names in by_row if names]
     names = Counter(name for row in by_row for name in row)
-    if names and all(is_role(name) for name in names):
+    if names and all(word_role(name) for name in names):
         return {}, "the speakers are named as roles"
     begins = Counter(row[0] for row in by_row)
     usual = [name for name, number in names.items() if number >= _USUAL * len(by_row)]
     if len(by_row) > 1 and usual:
         # Between two who always speak, the one who begins is asked less of: it is the user.
-        assistant = max(usual, key=lambda name: (role_of(name, {}) == "assistant", -begins[name], names[name]))
+        assistant = max(usual, key=lambda name: (word_role(name) == "assistant", -begins[name], names[name]))
         reason = f"{assistant} speaks in {names[assistant]} of {len(by_row)} rows and is the assistant, everyone else the user"
         return {assistant: "assistant", OTHERS: "user"}, reason
     return {FIRST: "user", OTHERS: "assistant"}, "who speaks first is the user, the other the assistant"
@@ -104,4 +205,4 @@ def _role(name: str, names: Sequence[str], speakers: Mapping[str, str]) -> str:
         return role_of(name, {})
     if name == names[0] and FIRST in folded:
         return folded[FIRST]
-    return folded.get(OTHERS, name)
+    return folded.get(OTHERS) or word_role(name) or name

@@ -19,7 +19,9 @@ CALL = "call"
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "person", "prompter", "customer", "questioner", "student"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "ai", "model", "claude", "llm"), "assistant"),
+    **dict.fromkeys(
+        ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "ai", "model", "claude", "llm", "agent"), "assistant"
+    ),
     **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
     **dict.fromkeys(("function_response", "tool_response", "function_result", "tool_result"), "tool"),
     **dict.fromkeys(("function_call", "tool_call"), CALL),
@@ -28,7 +30,7 @@ ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "participant", "char
 CONTENT_KEYS = ("content", "value", "text", "message", "utterance", "body")
 TURN_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "chat", "transcript")
 # Columns of a row that hold lists: a list under one of these names is part of a row, not a list of rows.
-LIST_COLUMNS = {*TURN_COLUMNS, "chosen", "rejected", "prompt", "completion", "history", "tools", "functions"}
+LIST_COLUMNS = {*TURN_COLUMNS, "chosen", "rejected", "prompt", "completion", "history", "tools", "functions", "participants", "worldinfo"}
 
 DEEPEST = 200  # levels of lists and objects that a row may have: what reads them calls itself, and Python allows 1000 calls
 
@@ -67,22 +69,33 @@ PROBLEMS = {
     "unclosed_turn": "a turn is not closed",
     "no_user_turn": "nobody speaks as the user",
     "many_speakers": "more than two speakers, and none known",
+    "no_winner": "neither of two answers is the better one",
+    "broken_chain": "a row that it follows is missing, cannot be read, or follows it",
 }
 
 
 class Converted(NamedTuple):
     """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`; `unknown` says of which messages a key
-    means nothing that was meant to."""
+    means nothing that was meant to; `met` are policies that the row's columns meet, each with what it is about. `places` are the messages'
+    numbers in the row, -1 for one that a column made; empty where they are as here."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
     repairs: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    met: tuple[tuple[str, str], ...] = ()
+    places: tuple[int, ...] = ()
 
 
 REPAIRS = {
+    "rejected_turn": "an answer that the data marks as bad is not trained",
+    "chosen_answer": "of several answers the one was taken that the data marks as best, or the first of those that are all right",
     "merged_speaker": "consecutive turns of one speaker were merged",
     "dropped_opening": "what came before the first user turn was dropped",
+    "template_text": "what the markup's template writes itself was left out",
+    "other_branches": "other answers than those of the branch taken were left out",
+    "left_out": "steps of tools, attachments and hidden context of the export were left out",
+    "chained": "its turns stand in the conversation of another row",
 }
 
 
@@ -142,9 +155,18 @@ def turn_keys(item: Any) -> tuple[str, str] | None:
 def turn_list(value: Any) -> list[Any] | None:
     """The items of a column of turns, groups of them flattened; None if it is no list."""
     value = decoded(value)
+    if isinstance(value, dict):
+        value = _items_of_lists(value)
     if not isinstance(value, list):
         return None
     return [item for group in value for item in (group if isinstance(group, list) else [group])]
+
+
+def _items_of_lists(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The objects of an object of lists of one length, as datasets writes a sequence of objects; None for any other object."""
+    if not value or not all(isinstance(items, list) for items in value.values()) or len({len(items) for items in value.values()}) != 1:
+        return None
+    return [dict(zip(value, items, strict=True)) for items in zip(*value.values(), strict=True)]
 
 
 def role_of(word: str, roles: Mapping[str, str], tool_names: Sequence[str] = ()) -> str:
@@ -246,7 +268,14 @@ def tools_of(value: Any) -> list[dict[str, Any]] | None:
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowProblem("tools", "a tool has no name")
-    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+    return [tool if "function" in tool else {"type": "function", "function": _parameters(tool)} for tool in tools]
+
+
+def _parameters(function: dict[str, Any]) -> dict[str, Any]:
+    """A tool as Anthropic declares it, in OpenAI's words."""
+    if "input_schema" not in function or "parameters" in function:
+        return function
+    return {("parameters" if key == "input_schema" else key): value for key, value in function.items()}
 
 
 def tool_names(tools: list[dict[str, Any]] | None) -> list[str]:

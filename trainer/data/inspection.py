@@ -33,6 +33,7 @@ LEDGER_FILE = "ledger.jsonl"
 OVERVIEW_FILE = "overview.json"
 VOCABULARY_FILE = "vocabulary.json"
 ROWS_FILE = "rows.jsonl"
+PROPOSALS_FILE = "proposals.json"
 UNTRAINED = -100
 
 T = TypeVar("T")
@@ -133,6 +134,24 @@ class StoredSample(msgspec.Struct, frozen=True):
     weights: list[float] | None = None
 
 
+class Example(msgspec.Struct, frozen=True):
+    """A row as a proposal reads it: its sample, or why there is none."""
+
+    row: int
+    sample: StoredSample | None = None
+    problem: str = ""
+
+
+class StoredProposal(msgspec.Struct, frozen=True):
+    """How the rows of a file might be read. `toml` is the recipe's section [format], `mapping` the same as values."""
+
+    file: str
+    title: str
+    toml: str
+    mapping: dict[str, Any]
+    examples: list[Example] = []
+
+
 class RowText(msgspec.Struct, frozen=True):
     """How a row reads in its file, cut off if it is long."""
 
@@ -173,6 +192,17 @@ def start(recipe: Recipe) -> Job:
         shutil.rmtree(job.directory, ignore_errors=True)
         raise
     return job
+
+
+def read_proposals(job: Job) -> list[StoredProposal]:
+    """How the rows might be read, best first; none where they are read already."""
+    path = job.directory / DATA_FOLDER / PROPOSALS_FILE
+    return foreign.read(path, list[StoredProposal]) if path.is_file() else []
+
+
+def read_vocabulary(job: Job) -> Vocabulary:
+    """The tokens' texts, which are there also where the rows could not be read."""
+    return _read(job.directory / DATA_FOLDER / VOCABULARY_FILE, Vocabulary)
 
 
 def inspections() -> list[Job]:

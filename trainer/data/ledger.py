@@ -109,7 +109,8 @@ class Stops:
             more = f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}" if stop.rows > 1 else ""
             told.append(f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says stop, here{more}).")
         others = [f'{stop.policy} = "{next(choice for choice in choices(stop.policy) if choice != "stop")}"' for stop in self]
-        hint = f"Mend the data, or say otherwise in a recipe's section [policy]: {', '.join(others)}."
+        ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
+        hint = "\n".join((f"Mend the data, or say otherwise in a recipe's section [policy]: {', '.join(others)}.", *ways))
         if unproved is None or "mask" not in self._found:
             return LuthierError("Stopped by a policy", "\n".join(told), hint)
         title = unproved.title if len(self._found) == 1 else "Stopped by a policy"

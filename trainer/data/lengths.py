@@ -28,12 +28,13 @@ class Part:
 @dataclass(frozen=True)
 class Cut:
     """`lost` are the tokens of what was left out, `error` is what masking a part ended with. `reasons` are "too_long" where a part was, and
-    "long_turn" where an exchange fits nowhere."""
+    "long_turn" where an exchange fits nowhere. `turn` is the error's message in the whole conversation."""
 
     parts: list[Part]
     lost: int = 0
     reasons: tuple[str, ...] = ()
     error: MaskError | None = None
+    turn: int = 0
 
     @property
     def samples(self) -> list[Sample]:
@@ -74,7 +75,8 @@ class Cutter:
                 if isinstance(samples, MaskError):
                     if samples.code == "nothing_trained":
                         continue
-                    return Cut([], lost, error=samples)
+                    inside = samples.turn >= len(system)
+                    return Cut([], lost, error=samples, turn=samples.turn + (firsts[begin] - len(system) if inside else 0))
                 longest = max((len(sample.input_ids) for sample in samples), default=0)
                 if longest <= self._max_length:
                     parts.append(Part(_part(conversation, system, groups[begin:end]), firsts[begin], samples))

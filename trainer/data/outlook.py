@@ -77,6 +77,7 @@ class _Look:
         self._until = time.monotonic() + max(seconds, 0.2)
         self._read = self._done = 0
         self._over = False
+        reader.enough = self._enough
         for row in reader.rows(source.path, self._progress):
             if self._over:
                 break
@@ -95,10 +96,14 @@ class _Look:
                 hashes.add(digest)
             self.conversations += 1
             self.tokens.append(_tokens(row.messages))
-        self.exact = not self._over
-        if self._over:
+        self.exact = not (self._over or reader.is_cut)
+        if not self.exact:
             factor = max(1.0, source_size(source.path) / self._done)
             self.rows, self.conversations = self.rows * factor, self.conversations * factor
+
+    def _enough(self) -> bool:
+        """Whether to be content with what was read of rows that follow each other, of which none is given before."""
+        return self._done > 0 and time.monotonic() > self._until
 
     def _progress(self, read: int) -> None:
         """Files are read in blocks: when the next one is, the rows so far are those of the blocks before."""

@@ -9,10 +9,11 @@ import os
 import shutil
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -26,12 +27,14 @@ from models.samples import UNTRAINED, Sample, Sampler
 from trainer.data import cache
 from trainer.data.duplicates import Fingerprints, Hashes, Numbers, Truths, exact_twins, near_twins, pieces
 from trainer.data.files import source_size
-from trainer.data.ledger import Entry, LedgerError, State, Stops, Summary, describe
+from trainer.data.ledger import STATES, LedgerError, State, Stops, Summary, describe
 from trainer.data.lengths import Cutter, Made
+from trainer.data.outcomes import Outcome, Part, Read, figures_of
 from trainer.data.policies import SpecialTexts
 from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings
 from trainer.data.split import Chosen, Mixer, choose
+from trainer.data.traits import traits_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -143,32 +146,6 @@ class _Teller:
             self._on_progress(what, done, total)
 
 
-class _Read(msgspec.Struct, array_like=True):
-    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie."""
-
-    source: int
-    file: str
-    row: int
-    conversation: int
-    place: int
-    reasons: list[str]
-    detail: str = ""
-
-    def note(self, detail: str) -> None:
-        self.detail = f"{self.detail}; {detail}" if self.detail else detail
-
-
-class _Outcome(msgspec.Struct, array_like=True):
-    """A row after rendering: `sizes` and `lengths` are the bytes and tokens of its samples' lines, which lie one after the other."""
-
-    read: _Read
-    state: State = "dropped"
-    sizes: list[int] = []
-    lengths: list[int] = []
-    trained: int = 0
-    lost: int = 0
-
-
 class Pipeline:
     """One preparation. `run` leaves the four files in a folder, also where a policy says stop: read_prepared then raises it. What `tell`
     raises ends it."""
@@ -180,11 +157,13 @@ class Pipeline:
         self._reader = Reader(settings.format, settings.policy, special)
         self._tell = tell
         self._unproved: MaskError | None = None
+        self._traits: Counter[str] = Counter()
         splits_long, last_only = self._policy.too_long == "split", settings.mask.turns == "last"
         self._cutter = Cutter(self._made, settings.max_length, self._policy.max_messages, last_only=last_only, splits_long=splits_long)
         # Of each conversation: where its messages begin, and which row of which file it is.
         self._places, self._rows, self._file_of = array("q"), array("q"), array("q")
         self._files: list[str] = []
+        self._is_chained = False
 
     def run(self, folder: Path) -> None:
         work = folder / "work"
@@ -210,7 +189,7 @@ class Pipeline:
         sizes = [source_size(source.path) for source in self._settings.sources]
         before, total = 0, sum(sizes) if all(sizes) else 0  # of the hub's data sets nobody knows the size
         with (work / "rows").open("wb") as rows, (work / "messages").open("wb") as spool, Fingerprints(work, sketches=sketched) as prints:
-            place = 0
+            place = ordinal = 0
             for number, source in enumerate(self._settings.sources):
 
                 def progress(done: int, before: int = before) -> None:
@@ -218,8 +197,13 @@ class Pipeline:
 
                 progress(0)
                 for row in self._reader.rows(source.path, progress):
-                    read = _Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail)
+                    read = Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail, list(row.places))
+                    if row.carrier is not None:
+                        read.carrier = ordinal - row.row + row.carrier
+                        self._is_chained = True
+                    ordinal += 1
                     if row.messages is not None:
+                        self._traits.update(traits_of(row.messages, row.tools))
                         read.conversation = len(self._places)
                         self._remember(place, row.file, row.row)
                         prints.add(row.messages, row.tools)
@@ -269,7 +253,7 @@ class Pipeline:
                 wanted = [conversation for _, conversation in batch if conversation is not None]
                 made = iter(self._made([one for one in wanted if len(one.messages) <= self._policy.max_messages]))
                 for read, conversation in batch:
-                    outcome = _Outcome(read)
+                    outcome = Outcome(read)
                     lines: list[bytes] = []
                     if conversation is not None:
                         whole = next(made) if len(conversation.messages) <= self._policy.max_messages else None
@@ -280,8 +264,8 @@ class Pipeline:
                     outcomes.write(encode(outcome) + b"\n")
         return alive
 
-    def _conversations(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> Iterator[tuple[_Read, Conversation | None]]:
-        decode = msgspec.json.Decoder(_Read).decode
+    def _conversations(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> Iterator[tuple[Read, Conversation | None]]:
+        decode = msgspec.json.Decoder(Read).decode
         with (work / "rows").open("rb") as rows, (work / "messages").open("rb") as spool:
             for line in rows:
                 read = decode(line)
@@ -319,68 +303,90 @@ class Pipeline:
             raise LedgerError(f"{len(conversations)} conversations gave {len(made)} answers")
         return made
 
-    def _outcome(self, read: _Read, conversation: Conversation, whole: Made | None) -> tuple[_Outcome, list[bytes]]:
+    def _outcome(self, read: Read, conversation: Conversation, whole: Made | None) -> tuple[Outcome, list[bytes]]:
         """What becomes of a conversation and the lines of its samples. `whole` is None where it has too many messages to be rendered."""
         if isinstance(whole, MaskError):
-            return self._unmasked(read, whole), []
+            return self._unmasked(read, whole, whole.turn), []
         lengths = [len(sample.input_ids) for sample in whole or ()]
         if whole is not None and max(lengths) <= self._settings.max_length:
-            state: State = "repaired" if read.reasons else "kept"
-            return self._sampled(read, state, [_line(sample, conversation, {}) for sample in whole], whole)
+            return self._sampled(read, "kept", [_line(sample, conversation, {}) for sample in whole], whole)
         code = "many_turns" if whole is None else "too_long"
         read.reasons.append(code)
         read.note(f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens")
         if getattr(self._policy, code) != "split":
-            return _Outcome(read, lost=sum(lengths)), []
+            return Outcome(read, lost=sum(lengths)), []
         cut = self._cutter.cut(conversation, max(lengths, default=0))
         if cut.error is not None:
-            return self._unmasked(read, cut.error), []
+            return self._unmasked(read, cut.error, cut.turn), []
         read.reasons += [reason for reason in cut.reasons if reason not in read.reasons]
         if not cut.parts or (self._policy.too_long == "stop" and "too_long" in cut.reasons):
-            return _Outcome(read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)), []
+            return Outcome(read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)), []
         lines = [
             _line(sample, part.conversation, {"part": number, "first_message": part.first})
             for number, part in enumerate(cut.parts)
             for sample in part.samples
         ]
         outcome, lines = self._sampled(read, "split", lines, cut.samples)
-        outcome.lost = cut.lost
+        outcome.lost += cut.lost
         return outcome, lines
 
-    def _sampled(self, read: _Read, state: State, lines: list[bytes], samples: list[Sample]) -> tuple[_Outcome, list[bytes]]:
+    def _sampled(self, read: Read, state: State, lines: list[bytes], samples: list[Sample]) -> tuple[Outcome, list[bytes]]:
+        """Samples as the row's outcome, unless they lack reasoning that the policy does not let go."""
         trained = sum(len(sample.labels) - sample.labels.count(UNTRAINED) for sample in samples)
-        return _Outcome(read, state, [len(line) for line in lines], [len(sample.input_ids) for sample in samples], trained), lines
+        lengths, left_out = [len(sample.input_ids) for sample in samples], sum(sample.left_out for sample in samples)
+        if left_out:
+            read.reasons.append("reasoning")
+            read.note(f"the template leaves out {left_out} tokens of reasoning")
+            if self._policy.reasoning != "repair":
+                return Outcome(read, lost=sum(lengths) + left_out), []
+        state = "repaired" if read.reasons and state == "kept" else state
+        return Outcome(read, state, [len(line) for line in lines], lengths, trained, left_out), lines
 
-    def _unmasked(self, read: _Read, error: MaskError) -> _Outcome:
+    def _unmasked(self, read: Read, error: MaskError, turn: int) -> Outcome:
         self._unproved = self._unproved or error
         read.reasons += ["mask", error.code]
-        read.note(f"message {error.turn}: {error.reason}")
-        return _Outcome(read)
+        number = read.places[turn] if turn < len(read.places) else turn
+        read.note(f"{f'message {number}' if number >= 0 else 'the system prompt'}: {error.reason}")
+        return Outcome(read)
+
+    def _decided(self, work: Path, chosen: Chosen) -> Iterator[tuple[Outcome, bool, int]]:
+        """Each row with whether it is held out, and how often its samples are seen in an epoch."""
+        decode = msgspec.json.Decoder(Outcome).decode
+        mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
+        with (work / "outcomes").open("rb") as outcomes:
+            for line in outcomes:
+                outcome = decode(line)
+                is_heldout = bool(outcome.sizes) and outcome.read.conversation in chosen.heldout
+                copies = mixers[outcome.read.source].copies() if outcome.sizes and not is_heldout else int(is_heldout)
+                yield outcome, is_heldout, copies
+
+    def _states(self, work: Path, chosen: Chosen) -> bytearray:
+        """The state in which each row ends, by its place in STATES: rows that stand in another's conversation share its state."""
+        return bytearray(
+            STATES.index("dropped" if outcome.sizes and not copies else outcome.state) for outcome, _, copies in self._decided(work, chosen)
+        )
 
     def _write(self, work: Path, folder: Path, chosen: Chosen) -> None:
         """The samples into their files and the entries into the ledger, in the order of the rows; the totals must agree."""
-        decode, encode = msgspec.json.Decoder(_Outcome).decode, msgspec.json.Encoder().encode
-        mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
+        encode = msgspec.json.Encoder().encode
+        states = self._states(work, chosen) if self._is_chained else b""
         summary, stops, firsts = Summary(), Stops(self._policy), dict[str, str]()
-        parts = {TRAIN_FILE: _Part("train"), HELDOUT_FILE: _Part("heldout")}
+        parts = {TRAIN_FILE: Part("train"), HELDOUT_FILE: Part("heldout")}
         size, read_so_far, rows = (work / "samples").stat().st_size, 0, 0
         with (
-            (work / "outcomes").open("rb") as outcomes,
             (work / "samples").open("rb") as samples,
             (folder / TRAIN_FILE).open("wb") as train,
             (folder / HELDOUT_FILE).open("wb") as heldout,
             (folder / LEDGER_FILE).open("wb") as ledger,
         ):
-            for raw in outcomes:
+            for outcome, is_heldout, copies in self._decided(work, chosen):
                 self._tell("writing the samples", read_so_far, size)
-                outcome = decode(raw)
+                if outcome.read.carrier >= 0:
+                    outcome.state = STATES[states[outcome.read.carrier]]
                 lines = [samples.read(of_sample) for of_sample in outcome.sizes]
                 read_so_far += sum(outcome.sizes)
-                if outcome.read.conversation in chosen.heldout and lines:
-                    entry = parts[HELDOUT_FILE].take(outcome, lines, heldout, 1)
-                else:
-                    copies = mixers[outcome.read.source].copies() if lines else 0
-                    entry = parts[TRAIN_FILE].take(outcome, lines, train, copies)
+                part, file = (HELDOUT_FILE, heldout) if is_heldout else (TRAIN_FILE, train)
+                entry = parts[part].take(outcome, lines, file, copies)
                 ledger.write(encode(entry) + b"\n")
                 summary.add(entry)
                 stops.add(entry.file, entry.row, entry.reasons, entry.detail)
@@ -396,53 +402,15 @@ class Pipeline:
         train_part, heldout_part = parts.values()
         error = stops.error(self._unproved) or (None if train_part.samples else _nothing(summary, firsts))
         figures = {
-            **_figures(train_part, heldout_part),
+            **figures_of(train_part, heldout_part),
             "leaks": {"moved": chosen.moved, "reported": chosen.reported},
             "formats": formats_seen(self._reader.formats),
+            "traits": dict(self._traits),
             "ledger": summary.to_json(),
             "stops": msgspec.to_builtins(list(stops)),
             **({} if error is None else {"error": error.to_json()}),
         }
         write_json(folder / SUMMARY_FILE, figures)
-
-
-class _Part:
-    """One of the two sample files, as it is written."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.conversations = self.samples = self.tokens = self.trained = self.longest = 0
-        self.weighted = False
-
-    def take(self, outcome: _Outcome, lines: list[bytes], file: IO[bytes], copies: int) -> Entry:
-        """Write the lines as often as is wanted; the row's entry."""
-        read = outcome.read
-        if lines and not copies:
-            lost = outcome.lost + sum(outcome.lengths)
-            return Entry(read.file, read.row, "dropped", [*read.reasons, "mixing"], lost=lost, detail="its file's weight left it out")
-        ids = [f"{self.name}:{self.samples + number}" for number in range(copies * len(lines))]
-        for _ in range(copies):
-            file.writelines(lines)
-        tokens = copies * sum(outcome.lengths)
-        self.conversations += bool(lines)
-        self.samples += len(ids)
-        self.tokens += tokens
-        self.trained += copies * outcome.trained
-        self.longest = max(self.longest, *outcome.lengths, 0)
-        self.weighted = self.weighted or any(b'"weights":[' in line for line in lines)
-        return Entry(read.file, read.row, outcome.state, read.reasons, ids, tokens, outcome.lost, read.detail)
-
-
-def _figures(train: _Part, heldout: _Part) -> dict[str, Any]:
-    return {
-        "conversations": train.conversations + heldout.conversations,
-        "train": train.samples,
-        "heldout": heldout.samples,
-        "tokens": train.tokens + heldout.tokens,
-        "trained_tokens": train.trained,
-        "longest": max(train.longest, heldout.longest),
-        "weighted": train.weighted or heldout.weighted,
-    }
 
 
 def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> bytes:
@@ -455,9 +423,9 @@ def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> b
     return msgspec.json.encode(record) + b"\n"
 
 
-def _batches(read: Iterator[tuple[_Read, Conversation | None]]) -> Iterator[list[tuple[_Read, Conversation | None]]]:
+def _batches(read: Iterator[tuple[Read, Conversation | None]]) -> Iterator[list[tuple[Read, Conversation | None]]]:
     """Batches that are neither long nor heavy."""
-    batch: list[tuple[_Read, Conversation | None]] = []
+    batch: list[tuple[Read, Conversation | None]] = []
     size = 0
     for item in read:
         batch.append(item)

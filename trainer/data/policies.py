@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
 from models.conversations import ROLES
+from trainer.data.columns import media_in
 from trainer.data.formats_turns import Converted, Message
 
 Choice = Literal["repair", "drop", "stop"]
@@ -25,6 +27,11 @@ class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     damage: DropOrStop = "stop"
     unreadable: DropOrStop = "drop"
     unknown_key: Choice = "drop"
+    rejected: DropOrStop = "drop"
+    unread: DropOrStop = "stop"
+    alternatives: Choice = "stop"
+    media: KeepDropOrStop = "drop"
+    reasoning: Choice = "repair"
     content: Choice = "repair"
     unknown_role: Choice = "drop"
     late_system: Choice = "repair"
@@ -44,10 +51,12 @@ class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policy(NamedTuple):
-    """`meets` is the oddity, `repair` what "repair" or "split" does to it, empty where there is no such choice."""
+    """`meets` is the oddity, `repair` what "repair" or "split" does to it, empty where there is no such choice. `hint` is what else can be
+    done than choose otherwise."""
 
     meets: str
     repair: str = ""
+    hint: str = ""
 
 
 # The one table of policies: the plan shows it, with the recipe's choices; their names are the reason codes of the ledger.
@@ -55,7 +64,15 @@ POLICIES: dict[str, Policy] = {
     "damage": Policy("a row that is broken, or a file that is cut off"),
     "unreadable": Policy("a row that makes no conversation in the file's format"),
     "unknown_key": Policy("a key of a message that was meant to have an effect and has none (misspelt, say)", "the key is left out"),
-    "content": Policy("content that is no text", "text parts are joined, numbers written out; pictures and the like cannot be"),
+    "rejected": Policy("an answer that the data marks as bad"),
+    "unread": Policy(
+        "a column that seems to judge the answer, or to hold what it rests on, and that is not read",
+        hint="[format] judgement, context or ignore says what the column means (docs/data.md, Columns beside a conversation).",
+    ),
+    "alternatives": Policy("several answers to one question, none marked as the best", "the first is taken"),
+    "media": Policy("a picture, a sound or a video, which text cannot stand for"),
+    "reasoning": Policy("reasoning that the chat template leaves out", "the answer is trained without it, and it counts as lost"),
+    "content": Policy("content that is no text", "text parts are joined, numbers written out; other kinds of part cannot be"),
     "unknown_role": Policy("a role other than system, user, assistant and tool", "the message is left out"),
     "late_system": Policy("a system message after the beginning", "it joins the system prompt"),
     "empty_turn": Policy("a turn without text", "it is left out, with the question or answer that belongs to it"),
@@ -101,10 +118,12 @@ class Rejected(Exception):
 
 
 class Settled(NamedTuple):
-    """A conversation as it is trained on. `repairs` says by policy what was repaired, where it was met first."""
+    """A conversation as it is trained on. `repairs` says by policy what was repaired, where it was met first; `places` are the messages'
+    numbers in the row, -1 for one that a column made; none where they are as here."""
 
     messages: list[Message]
     repairs: dict[str, str]
+    places: list[int]
 
 
 class SpecialTexts:
@@ -140,9 +159,12 @@ THINKING = ("<think>", "</think>")
 
 def settle(converted: Converted, policies: Policies, special: SpecialTexts) -> Settled:
     """A row's conversation by the policies. Raises Rejected."""
-    settling = _Settling(converted.messages, policies)
+    settling = _Settling(converted, policies)
+    for code, detail in converted.met:
+        settling.meet(code, detail)
     if converted.unknown:
         settling.meet("unknown_key", "; ".join(converted.unknown))
+    settling.media()
     if not _is_plain(converted.messages):
         for step in (
             settling.content,
@@ -157,7 +179,7 @@ def settle(converted: Converted, policies: Policies, special: SpecialTexts) -> S
     settling.special_text(special, converted.tools)
     if not any(message["role"] == "assistant" and message.get("weight", 1) != 0 for message in settling.messages):
         raise Rejected("untrained", "no message of the assistant has a weight above 0")
-    return Settled(settling.messages, settling.repairs)
+    return Settled(settling.messages, settling.repairs, settling.places())
 
 
 def _is_plain(messages: list[Message]) -> bool:
@@ -171,37 +193,78 @@ def _is_plain(messages: list[Message]) -> bool:
 
 
 class _Settling:
-    def __init__(self, messages: list[Message], policies: Policies) -> None:
-        self.messages = messages
+    """`_numbers` has the messages' numbers in the row, by identity; `_numbered` keeps them alive, so that no identity is used twice."""
+
+    def __init__(self, converted: Converted, policies: Policies) -> None:
+        self.messages = converted.messages
         self.repairs: dict[str, str] = {}
         self._policies = policies
+        self._numbered = list(self.messages)
+        self._places = converted.places
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        places = self._places or range(len(self._numbered))
+        return {id(message): number for message, number in zip(self._numbered, places, strict=True)}
+
+    def places(self) -> list[int]:
+        """The messages' numbers in the row; none where they are as here."""
+        return [self.number(message) for message in self.messages] if self._places or self.repairs else []
+
+    def number(self, message: Message) -> int:
+        return self._numbers[id(message)]
+
+    def _where(self, message: Message) -> str:
+        number = self.number(message)
+        return f"message {number}" if number >= 0 else "the system prompt"
+
+    def _renumbered(self, message: Message, earlier: Message) -> Message:
+        """A message that stands in the place of an earlier one, under its number."""
+        self._numbers[id(message)] = self.number(earlier)
+        self._numbered.append(message)
+        return message
 
     def meet(self, code: str, detail: str) -> None:
-        """Go on with the repair if that is the policy's choice."""
-        if getattr(self._policies, code) != "repair":
+        """Go on if that is the policy's choice."""
+        choice = getattr(self._policies, code)
+        if choice in ("drop", "stop"):
             raise Rejected(code, detail)
-        self.repairs.setdefault(code, detail)
+        if choice == "repair":
+            self.repairs.setdefault(code, detail)
+
+    def media(self) -> None:
+        for message in self.messages:
+            content = message["content"]
+            if (not isinstance(content, str) or "<" in content) and (medium := media_in(content)):
+                self.meet("media", f"{self._where(message)} has {medium}")
 
     def content(self) -> None:
         settled = []
-        for place, message in enumerate(self.messages):
+        for message in self.messages:
             content = message["content"]
             if content is None:
-                message = {**message, "content": ""}
+                message = self._renumbered({**message, "content": ""}, message)
             elif not isinstance(content, str):
-                detail = f"message {place} has content that is no text but {type(content).__name__}"
-                self.meet("content", detail)
-                text = _text_of(content)
-                if text is None:
-                    raise Rejected("content", f"{detail}, from which no text can be made")
-                message = {**message, "content": text}
+                message = self._renumbered({**message, "content": self._text(message, content)}, message)
             settled.append(message)
         self.messages = settled
 
+    def _text(self, message: Message, content: Any) -> str:
+        if message["role"] == "assistant" and _are_texts(content):
+            detail = f"{self._where(message)} has {len(content)} answers, and nothing says which is the best"
+            self.meet("alternatives", detail)
+            return str(content[0])
+        detail = f"{self._where(message)} has content that is no text but {_kind_of(content)}"
+        self.meet("content", detail)
+        text = _text_of(content)
+        if text is None:
+            raise Rejected("media" if media_in(content) else "content", f"{detail}, from which no text can be made")
+        return text
+
     def unknown_role(self) -> None:
-        unknown = next(((place, message["role"]) for place, message in enumerate(self.messages) if message["role"] not in ROLES), None)
+        unknown = next((message for message in self.messages if message["role"] not in ROLES), None)
         if unknown is not None:
-            self.meet("unknown_role", f"message {unknown[0]} has the role {str(unknown[1])[:40]!r}")
+            self.meet("unknown_role", f"{self._where(unknown)} has the role {str(unknown['role'])[:40]!r}")
             self.messages = [message for message in self.messages if message["role"] in ROLES]
 
     def late_system(self) -> None:
@@ -211,12 +274,14 @@ class _Settling:
             self.meet("late_system", "a system message stands after the beginning")
             rest = [message for message in self.messages[begin:] if message["role"] != "system"]
             joined = "\n\n".join(message["content"] for message in (*self.messages[:begin], *late) if message["content"].strip())
-            self.messages = [{"role": "system", "content": joined}, *rest]
+            first = self.messages[0] if begin else late[0]
+            self.messages = [self._renumbered({"role": "system", "content": joined}, first), *rest]
 
     def empty_turn(self) -> None:
-        if not any(_is_empty(message) for message in self.messages):
+        empty = next((message for message in self.messages if _is_empty(message)), None)
+        if empty is None:
             return
-        self.meet("empty_turn", f"message {next(place for place, message in enumerate(self.messages) if _is_empty(message))} has no text")
+        self.meet("empty_turn", f"{self._where(empty)} has no text")
         # Of several messages in a row, the others say enough.
         filled: list[Message] = []
         for _, run in groupby(self.messages, key=lambda message: message["role"]):
@@ -243,16 +308,16 @@ class _Settling:
 
     def consecutive(self) -> None:
         settled: list[Message] = []
-        for place, message in enumerate(self.messages):
+        for message in self.messages:
             if not settled or message["role"] == "tool" or settled[-1]["role"] != message["role"]:
                 settled.append(message)
                 continue
-            detail = f"message {place} is another one of the {message['role']}"
+            detail = f"{self._where(message)} is another one of the {message['role']}"
             self.meet("consecutive", detail)
             earlier = settled[-1]
             if "tool_calls" in earlier or "tool_calls" in message or earlier.get("weight", 1) != message.get("weight", 1):
                 raise Rejected("consecutive", f"{detail}, and calls of tools or different weights keep them apart")
-            settled[-1] = _joined(earlier, message)
+            settled[-1] = self._renumbered(_joined(earlier, message), earlier)
         self.messages = settled
 
     def user_last(self) -> None:
@@ -268,9 +333,9 @@ class _Settling:
             found = special.found(message)
             if found is None:
                 continue
-            detail = f"message {place} holds the control token {found}"
+            detail = f"{self._where(message)} holds the control token {found}"
             self.meet("special_text", detail)
-            repaired = special.broken_up(message)
+            repaired = self._renumbered(special.broken_up(message), message)
             if special.found(repaired) is not None:
                 raise Rejected("special_text", detail)
             self.messages = [*self.messages[:place], repaired, *self.messages[place + 1 :]]
@@ -309,13 +374,31 @@ def _joined(earlier: Message, later: Message) -> Message:
     return joined
 
 
+# Parts of content that are text: in chat, and in OpenAI's responses.
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
+
+def _are_texts(content: Any) -> bool:
+    """Whether a list holds whole answers: several texts that are not one and the same."""
+    return isinstance(content, list) and all(isinstance(item, str) for item in content) and len({*content}) > 1
+
+
+def _kind_of(content: Any) -> str:
+    """What content is that is no text, as the data calls it."""
+    parts = content if isinstance(content, list) else [content]
+    kinds = [str(part["type"]) for part in parts if isinstance(part, dict) and part.get("type") not in (None, *_TEXT_PARTS)]
+    if kinds:
+        return f"{type(content).__name__} with a part of the type `{kinds[0][:40]}`"
+    return type(content).__name__
+
+
 def _text_of(content: Any) -> str | None:
     """Text from parts as OpenAI has them, from a number, or from an object with a text; None if there is none to be had."""
     if isinstance(content, str):
         return content
     if isinstance(content, bool | int | float):
         return json.dumps(content)
-    if isinstance(content, dict) and content.get("type", "text") == "text":
+    if isinstance(content, dict) and content.get("type", "text") in _TEXT_PARTS:
         return content["text"] if isinstance(content.get("text"), str) else None
     if isinstance(content, list):
         parts = [part if isinstance(part, str) else _text_of(part) if isinstance(part, dict) else None for part in content]

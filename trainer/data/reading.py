@@ -3,24 +3,29 @@ what reading some kinds of file needs (pyarrow for Parquet and zstd)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import msgspec
 
 from jobs.errors import LuthierError
+from trainer.data.chains import chained
 from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise
-from trainer.data.formats_turns import Message, RowProblem
+from trainer.data.formats_layouts import HINT
+from trainer.data.formats_turns import Converted, Message, RowProblem
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
+from trainer.data.proposals import Proposal, propose
 
 _SAMPLE = 48  # rows from which a file's format is told
 _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired."""
+    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired. `places`
+    are the messages' numbers in the row, none where they are as here. `carrier` is the row in whose conversation its turns stand, where
+    that is another one."""
 
     file: str
     row: int
@@ -28,6 +33,8 @@ class Row(NamedTuple):
     tools: list[Message] | None
     reasons: tuple[str, ...]
     detail: str = ""
+    places: Sequence[int] = ()
+    carrier: int | None = None
 
 
 class Reader:
@@ -38,11 +45,17 @@ class Reader:
         self._mapping = mapping
         self._policies = policies
         self._special = special
+        # Rows that follow each other are read to the end before the first is given, unless `enough` says so: then the source `is_cut`.
+        self.enough: Callable[[], bool] = lambda: False
+        self.is_cut = False
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
-        for file, rows in groupby(read_rows(source, on_progress), key=lambda row: row.file):
+        self.is_cut = False
+        for file, rows in groupby(read_rows(source, on_progress, self._mapping.encoding), key=lambda row: row.file):
             yield from self._of_file(file, rows)
+            if self.is_cut:
+                return
 
     def _of_file(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
         first = _first(rows)
@@ -51,7 +64,12 @@ class Reader:
             try:
                 self.formats[file] = recognise(values, self._mapping)
             except LuthierError as error:
-                raise LuthierError(error.title, f"{file}: {error.message}", error.hint) from None
+                proposed = propose(values, self._mapping, self._policies)[:1] if error.hint == HINT else []  # else it knows the remedy
+                hints = [f"{best.title}:\n{best.toml}" for best in proposed]
+                raise LuthierError(error.title, f"{file}: {error.message}", "\n".join((*hints, error.hint))) from None
+        if values and self.formats[file].is_chained:
+            yield from self._chained(file, chain(first, rows))
+            return
         for row in first:
             yield self._settled(row)
         first.clear()
@@ -65,12 +83,28 @@ class Reader:
             converted = self.formats[row.file].convert(row.value)
         except RowProblem as problem:
             return Row(row.file, row.row, None, None, ("unreadable", problem.code), problem.detail)
+        return self._by_policy(row.file, row.row, converted)
+
+    def _by_policy(self, file: str, row: int, converted: Converted) -> Row:
         try:
             settled = settle(converted, self._policies, self._special)
         except Rejected as rejected:
-            return Row(row.file, row.row, None, None, (rejected.code,), rejected.detail)
+            return Row(file, row, None, None, (rejected.code,), rejected.detail)
         reasons = (*converted.repairs, *settled.repairs)
-        return Row(row.file, row.row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()))
+        return Row(file, row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()), settled.places)
+
+    def _chained(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
+        def enough() -> bool:
+            self.is_cut = self.enough()
+            return self.is_cut
+
+        for link in chained(rows, self.formats[file], enough):
+            if link.converted is not None:
+                yield self._by_policy(file, link.row, link.converted)
+            elif link.carrier is not None:
+                yield Row(file, link.row, None, None, ("chained",), link.detail, carrier=link.carrier)
+            else:
+                yield Row(file, link.row, None, None, ("unreadable", link.code) if link.code else ("damage",), link.detail)
 
 
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:
@@ -84,6 +118,16 @@ def _first(rows: Iterator[RawRow]) -> list[RawRow]:
         if whole >= _SAMPLE or size > _SAMPLE_BYTES:
             break
     return first
+
+
+def proposals(sources: Iterable[str], mapping: Mapping, policies: Policies) -> tuple[str, list[RawRow], list[Proposal]] | None:
+    """How the first file that needs it might be read, with its first rows; None if none does, or nothing would read it."""
+    for source in sources:
+        for file, rows in groupby(read_rows(source, encoding=mapping.encoding), key=lambda row: row.file):
+            first = [row for row in _first(rows) if row.value is not None]
+            if found := propose([row.value for row in first if row.value is not None], mapping, policies):
+                return file, first, found
+    return None
 
 
 def formats_seen(formats: dict[str, Format]) -> list[dict[str, Any]]:

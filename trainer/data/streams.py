@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from trainer.data import encodings
+
 CHUNK = 1 << 20
 # 16 MiB of text are some 4 million tokens: a longer row is a file of another kind, and reading it would need memory without bound.
 LONGEST_ROW = 16 << 20
@@ -49,9 +51,12 @@ class Line(NamedTuple):
 
 
 class Reader:
-    """Reads a file in chunks. After the last one, `failure` says whether it ended too early, and why."""
+    """Reads a file in chunks. After the last one, `failure` says whether it ended too early, and why.
 
-    def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
+    `encoding` is that of a file that has no mark and is no UTF-8.
+    """
+
+    def __init__(self, path: Path, on_read: Callable[[int], None], encoding: str = "") -> None:
         self._path, self._on_read = path, on_read
         self.file = path.open("rb")
         self.failure: str | None = None
@@ -63,7 +68,7 @@ class Reader:
         self._salvaging = False
         self.head = self._bytes()
         self._first: bytes | None = self.head
-        self._decode, self.encoding = self._decoder()
+        self._decode, self.encoding = self._decoder(encoding)
 
     def __enter__(self) -> Reader:
         return self
@@ -118,7 +123,7 @@ class Reader:
             left -= len(self._source.read(min(left, CHUNK)))
         self._salvaging = True
 
-    def _decoder(self) -> tuple[Callable[[bytes], bytes], str]:
+    def _decoder(self, other: str) -> tuple[Callable[[bytes], bytes], str]:
         """From the file's encoding to UTF-8. A file without a mark whose every other byte is zero is UTF-16 too."""
         head = self.head[:4]
         encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "")
@@ -129,6 +134,8 @@ class Reader:
             encoding = "utf-16-le"
         elif len(head) >= 2 and head[0] == 0 and head[1]:
             encoding = "utf-16-be"
+        elif other and not encodings.is_utf8(self.head):
+            encoding = other
         if encoding in ("", "utf-8"):
             return (lambda data: data), "utf-8"
         incremental = codecs.getincrementaldecoder(encoding)("strict")

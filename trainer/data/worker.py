@@ -8,13 +8,15 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
 from models import foreign
+from models.conversations import Conversation
 from models.registry import resolve
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
@@ -22,15 +24,18 @@ from trainer.data.inspection import (
     DATA_FOLDER,
     LEDGER_FILE,
     OVERVIEW_FILE,
+    PROPOSALS_FILE,
     ROWS_FILE,
     UNTRAINED,
     VOCABULARY_FILE,
     Amount,
+    Example,
     Failure,
     FoundFormat,
     Lengths,
     Problem,
     RowText,
+    StoredProposal,
     StoredSample,
     Summary,
     TemplateCheck,
@@ -38,9 +43,16 @@ from trainer.data.inspection import (
 )
 from trainer.data.ledger import STATES, Stop, read_ledger
 from trainer.data.pipeline import Cancelled, Refused, prepare
+from trainer.data.reading import proposals
+from trainer.data.traits import concerning
 from trainer.data.vocabulary import vocabulary_of
 from trainer.launch import frozen_recipe
 from trainer.recipe import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from models.preflight import TemplateReport
 
 _KEPT_ROWS = 2000  # rows whose text is kept for looking at, and as many again that are not kept as they are
 _ROW_TEXT = 4000  # characters of each
@@ -94,14 +106,52 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             prepared = prepare(recipe.data_settings, tokenizer, report, folder, teller, context.stopping.is_set)
         except Refused as refused:
             prepared, error = refused.prepared, Failure(**refused.to_json())
+            _keep_proposals(recipe, folder, tokenizer, report)
+        except LuthierError:
+            _keep_proposals(recipe, folder, tokenizer, report)
+            raise
         summary = summarise(folder, recipe, prepared.summary, teller)
-        summary.checks = [TemplateCheck(check.name, check.status, check.detail) for check in report.checks]
+        summary.checks = _checks(report, prepared.summary["traits"])
         summary.error = error
         _keep_rows(recipe, folder, teller)
     except Cancelled:
         return None
     write_atomic(folder / OVERVIEW_FILE, msgspec.json.encode(summary).decode())
     return {"rows": summary.rows, "samples": summary.train + summary.heldout, "tokens": summary.tokens}
+
+
+def _keep_proposals(recipe: Recipe, folder: Path, tokenizer: PreTrainedTokenizerBase, report: TemplateReport) -> None:
+    """How the rows might be read otherwise, with the samples that the first of them would become."""
+    from models.mask import MaskError, MaskOptions
+    from models.samples import Sampler
+
+    try:
+        found = proposals([source.path for source in recipe.sources], recipe.format, recipe.policy)
+    except LuthierError:  # the file itself cannot be read: that is the error to show
+        return
+    if found is None:
+        return
+    file, rows, proposed = found
+    sampler = Sampler(tokenizer, report, MaskOptions(recipe.mask.turns))
+    kept = []
+    for proposal in proposed:
+        examples = []
+        for place, converted in proposal.examples:
+            conversation = Conversation(converted.messages, file, rows[place].row, converted.tools)
+            sample = next(iter(sampler.samples([conversation])))
+            if isinstance(sample, MaskError):
+                examples.append(Example(rows[place].row, problem=f"message {sample.turn}: {sample.reason}"))
+            else:
+                stored = StoredSample(conversation.source, sample.turns, sample.input_ids, sample.labels, sample.weights)
+                examples.append(Example(rows[place].row, stored))
+        kept.append(StoredProposal(file, proposal.title, proposal.toml, msgspec.to_builtins(proposal.mapping), examples))
+    write_atomic(folder / PROPOSALS_FILE, msgspec.json.encode(kept).decode())
+
+
+def _checks(report: TemplateReport, traits: dict[str, int]) -> list[TemplateCheck]:
+    """The template's checks; of its warnings those that concern this data."""
+    details = [(check, concerning(check.name, check.detail, traits) if check.status == "warn" else check.detail) for check in report.checks]
+    return [TemplateCheck(check.name, check.status, detail) for check, detail in details if detail is not None]
 
 
 def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller) -> Summary:
@@ -199,7 +249,7 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
 def _all_rows(recipe: Recipe, on_progress: Callable[[int], None]) -> Iterator[RawRow]:
     before = 0
     for source in recipe.sources:
-        yield from read_rows(source.path, lambda read, before=before: on_progress(before + read))  # type: ignore[misc]
+        yield from read_rows(source.path, lambda read, before=before: on_progress(before + read), recipe.format.encoding)  # type: ignore[misc]
         before += source_size(source.path)
 
 

@@ -17,7 +17,16 @@ from jobs.state import Done
 from models.builtin import BUILTIN
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
-from trainer.data.inspection import Inspection, StoredSample, Summary, start
+from trainer.data.inspection import (
+    Inspection,
+    StoredProposal,
+    StoredSample,
+    Summary,
+    Vocabulary,
+    read_proposals,
+    read_vocabulary,
+    start,
+)
 from trainer.data.ledger import Entry
 from trainer.recipe import Recipe, load
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
@@ -47,11 +56,13 @@ def data() -> None:
 @json_option
 def check(source: str, model: str | None, as_json: bool) -> None:
     """What becomes of each row. Exits with 1 where a policy says stop, or nothing is left to train on."""
-    with _inspected(source, model) as inspection:
+    with _inspected(source, model, proposes=not as_json) as inspection:
+        proposals = read_proposals(inspection.job)
         if as_json:
-            print_json(_summary_json(inspection.summary))
+            print_json({**_summary_json(inspection.summary), "proposals": [_proposal_json(proposal) for proposal in proposals]})
         else:
             show_summary(inspection.summary)
+            show_proposals(proposals, inspection.vocabulary)
         refuse(inspection.summary)
 
 
@@ -102,13 +113,19 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
 
 
 @contextmanager
-def _inspected(source: str, model: str | None) -> Iterator[Inspection]:
-    """Look at the data in a job that goes when it has been read. Ctrl-C stops it."""
+def _inspected(source: str, model: str | None, *, proposes: bool = False) -> Iterator[Inspection]:
+    """Look at the data in a job that goes when it has been read. Ctrl-C stops it. `proposes`: rows that cannot be read are shown as they
+    might be."""
     recipe = recipe_of(source, model)
     prepare_model(recipe)
     job = start(recipe)
     try:
-        follow_job(job, f"Looking at {job.spec.name}", lambda state: isinstance(state, Done))
+        try:
+            follow_job(job, f"Looking at {job.spec.name}", lambda state: isinstance(state, Done))
+        except LuthierError:
+            if proposes and (proposals := read_proposals(job)):
+                show_proposals(proposals, read_vocabulary(job))
+            raise
         yield Inspection(job)
     finally:
         _end(job)
@@ -213,6 +230,30 @@ def show_summary(summary: Summary) -> None:
             out.print(Text.assemble((f"{check_.status}  ", colour), (f"{check_.name}: ", "bold"), check_.detail))
 
 
+def show_proposals(proposals: list[StoredProposal], vocabulary: Vocabulary) -> None:
+    """Sections [format] to paste into a recipe, each with rows as it would read them and what of them would be trained."""
+    for proposal in proposals:
+        out.print(Text(proposal.title, style="bold"))
+        out.print(Text(proposal.toml, style="green"), soft_wrap=True)
+        for example in proposal.examples:
+            out.print(Text(f"row {example.row}{f': {example.problem}' if example.problem else ''}", style="dim"))
+            if example.sample is not None:
+                _print_lines(tokens_of(example.sample, vocabulary))
+        out.print()
+
+
+def _proposal_json(proposal: StoredProposal) -> dict[str, Any]:
+    import msgspec
+
+    built: dict[str, Any] = msgspec.to_builtins(proposal)
+    return built
+
+
+def _print_lines(found: list[Token]) -> None:
+    for line in lines_of(found, out.width):
+        out.print(Text.assemble(*((text, _STYLES[kind]) for text, kind in line)), soft_wrap=True)
+
+
 def _place(place: dict[str, Any], with_file: bool) -> str:
     return f"{Path(str(place['file'])).name}:{place['row']}" if with_file else str(place["row"])
 
@@ -225,8 +266,7 @@ def _print_tokens(found: list[Token], ids: bool) -> None:
             table.add_row(str(place), str(token.id), sign_and_word(token.kind), weight, Text(token.shown, _STYLES[token.kind]))
         out.print(table)
         return
-    for line in lines_of(found, out.width):
-        out.print(Text.assemble(*((text, _STYLES[kind]) for text, kind in line)), soft_wrap=True)
+    _print_lines(found)
     trained = sum(token.kind != "untrained" for token in found)
     out.print()
     signs = "   ".join(f"{sign} {words}" for sign, words in legend())

@@ -24,7 +24,7 @@ from serve.planning import Outlook, living_servers, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.other_base import say_other_base
-from tui.commands.output import json_option, out, plain_table, print_json, say_aside, say_warning, styled, talk, write
+from tui.commands.output import json_option, out, plain_table, print_json, say_aside, say_done, say_warning, styled, talk, write
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age

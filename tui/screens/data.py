@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +21,7 @@ from jobs.events import Follower
 from jobs.files import tail_lines
 from jobs.job import Job, find
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
-from trainer.data.inspection import Inspection
+from trainer.data.inspection import Inspection, StoredProposal, read_proposals, read_vocabulary
 from trainer.data.ledger import Entry
 from trainer.launch import frozen_recipe
 from tui import actions
@@ -59,6 +59,7 @@ class DataScreen(LuthierScreen):
         self.state: State | None = None
         self.inspection: Inspection | None = None
         self._follower: Follower | None = None
+        self.proposals: list[StoredProposal] = []
         self._phase, self._share = "", 0
         self._has_ended = False
         self._timer: Timer | None = None
@@ -111,7 +112,7 @@ class DataScreen(LuthierScreen):
         """Show this look, from its beginning."""
         self.job, self.inspection, self._follower = job, None, Follower(job.events_path)
         self._phase, self._share = "waiting", 0
-        self._has_ended = False
+        self._has_ended, self.proposals = False, []
         self.remove_class("-reading", "-overview")
         self.state_changed(job.state())
 
@@ -121,6 +122,8 @@ class DataScreen(LuthierScreen):
         if isinstance(state, Done) and job is not None and not self._has_ended:
             self._has_ended = True
             self.in_background(lambda: _read(job), group="inspection", exclusive=True)
+        if isinstance(state, Failed) and job is not None and not self._has_ended:
+            self._has_ended, self.proposals = True, read_proposals(job)
         self.advance()
         self.show_nothing()
         self.refresh_hints()
@@ -145,6 +148,7 @@ class DataScreen(LuthierScreen):
         if self.job is None or message.inspection.job.id != self.job.id:
             return
         inspection = self.inspection = message.inspection
+        self.proposals = read_proposals(inspection.job)
         self.query_one(DataOverview).show(inspection.summary)
         self.query_one(LedgerTable).open(inspection.ledger, _many_files(inspection))
         self.show_nothing()
@@ -165,7 +169,7 @@ class DataScreen(LuthierScreen):
             text = f"{found[0].name}: {found[0].reason}{more}" if found else ""
             self.query_one("#data-format", Static).update(Content(text))
         else:
-            self.query_one("#no-data", Static).update(_in_place_of_rows(self.state, self._phase, self._share))
+            self.query_one("#no-data", Static).update(_in_place_of_rows(self.state, self._phase, self._share, self.proposals))
 
     @on(Input.Changed, "#data-filter")
     def show_rows(self) -> None:
@@ -201,6 +205,8 @@ class DataScreen(LuthierScreen):
                 return samples > 0
             case "turn":
                 return samples > 1
+            case "propose":
+                return bool(self.proposals) and not self.has_class("-reading")
             case "stop":
                 return isinstance(self.state, Alive)
             case "error":
@@ -226,6 +232,12 @@ class DataScreen(LuthierScreen):
         if self.inspection is not None:
             found = self.inspection.summary.formats
             self.app.push_screen(FormatModal(frozen_recipe(self.inspection.job), found[0].mapping if found else {}), self._started)
+
+    def action_propose(self) -> None:
+        from tui.widgets.proposals_modal import ProposalsModal
+
+        if self.job is not None and self.proposals:
+            self.app.push_screen(ProposalsModal(frozen_recipe(self.job), self.proposals, read_vocabulary(self.job)), self._started)
 
     def _started(self, job_id: str | None) -> None:
         if job_id is not None:
@@ -319,7 +331,7 @@ def _title(job: Job | None, state: State | None, inspection: Inspection | None) 
     return Content("   ").join([*parts, Content.styled(model, "$foreground-muted")])
 
 
-def _in_place_of_rows(state: State | None, phase: str, share: int) -> Content:
+def _in_place_of_rows(state: State | None, phase: str, share: int, proposals: Sequence[StoredProposal]) -> Content:
     """What stands where there are no rows yet."""
     match state:
         case None:
@@ -327,7 +339,10 @@ def _in_place_of_rows(state: State | None, phase: str, share: int) -> Content:
                 "No data has been looked at yet.\n\n[$primary]n[/] looks at a file, a folder or a recipe   [$primary]?[/] tells more"
             )
         case Failed(title=title, message=message, hint=hint):
-            return Content.assemble((title, "bold $error"), f"\n{message}\n\n", (hint, "$foreground-muted"))
+            refusal = Content.assemble((title, "bold $error"), f"\n{message}\n\n", (hint, "$foreground-muted"))
+            if not proposals:
+                return refusal
+            return refusal + Content.from_markup("\n\n[$primary]p[/] shows how the rows might be read")
         case Stopped() | Lost():
             return Content.from_markup("It was stopped before it had looked at everything.\n\n[$primary]n[/] looks again")
         case Done():

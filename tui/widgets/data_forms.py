@@ -151,7 +151,7 @@ class FormatModal(FormModal):
             from trainer.data.formats import Mapping
             from trainer.data.inspection import start
 
-            mapping: Mapping = msgspec.convert(values, Mapping)
+            mapping: Mapping = msgspec.convert({**msgspec.to_builtins(self._recipe.format), **values}, Mapping)
             self.post_message(JobStarted(start(msgspec.structs.replace(self._recipe, format=mapping)).id))
 
         self.show_problem(Content.styled("Starting to look.", "$foreground-muted"))

@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
+from tests.trainer.data.layout_table import layouts
 from trainer.data.formats import PARTS, Format, Mapping, recognise
 from trainer.data.formats_turns import PROBLEMS, REPAIRS, Converted, Message, RowProblem, decoded
 
@@ -149,6 +150,55 @@ COLUMNS = st.sampled_from(
 )
 
 
+JUNK = (
+    st.none() | st.booleans() | st.integers(0, 3) | TEXT | st.sampled_from([[], {}, [None], [[]], {"a": None}, [{}], "[]", "{}", ["a", 1]])
+)
+
+
+def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where in a value something could stand instead."""
+    pairs: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(inner for key, item in pairs for inner in paths_in(item, (*path, key)))]
+
+
+def exports() -> list[Row]:
+    """The rows of the layouts that are exports, chains and tables of messages."""
+    found: list[Row] = []
+    for layout in layouts().values():
+        text = layout.rows.strip()
+        try:
+            values = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+        except ValueError:
+            continue
+        found += [value for value in values if isinstance(value, dict) and not layout.format.columns]
+    return found
+
+
+@settings(max_examples=1500, deadline=None)
+@given(row=st.sampled_from(exports()), junk=JUNK, data=st.data())
+def test_wounded_rows(row: Row, junk: Any, data: st.DataObject) -> None:
+    """A broken export is a row's problem or refused by name, never an error of the program."""
+    wounded: Any = {"row": json.loads(json.dumps(row))}
+    *way, last = data.draw(st.sampled_from(paths_in(wounded)[2:]))
+    place = wounded
+    for key in way:
+        place = place[key]
+    place[last] = junk
+    for rows in ([wounded["row"]], [row, wounded["row"]]):
+        try:
+            found = recognise(rows)
+        except LuthierError as error:
+            assert error.hint
+            continue
+        try:
+            messages = found.convert(rows[-1]).messages
+        except RowProblem as problem:
+            assert problem.code in PROBLEMS and problem.detail
+            continue
+        assert messages
+        assert all(isinstance(message["role"], str) and "content" in message for message in messages)
+
+
 @settings(max_examples=500, deadline=None)
 @given(rows=st.lists(st.dictionaries(COLUMNS, JSON, max_size=4), max_size=3), more=st.dictionaries(COLUMNS, JSON, max_size=4))
 def test_hostile_rows(rows: list[Row], more: Row) -> None:
@@ -191,10 +241,10 @@ def test_reasons(row: Row, words: str) -> None:
 
 
 def test_most_rows_decide() -> None:
-    rows: list[Row] = [{"instruction": "a", "output": "b", "score": 1}] * 3 + [{"messages": turns("a", "b")}]
+    rows: list[Row] = [{"instruction": "a", "output": "b", "id": 1}] * 3 + [{"messages": turns("a", "b")}]
     found = recognise(rows)
     assert found.reason == "3 of 4 rows have `instruction` and `output`: Alpaca"
-    assert found.unused == ("score", "messages")
+    assert found.unused == ("id", "messages")
     with pytest.raises(RowProblem, match=r"`instruction` is missing \(the row looks like OpenAI messages\)") as problem:
         found.convert(rows[-1])
     assert problem.value.code == "other_format"
@@ -365,7 +415,7 @@ def test_the_mapping_is_the_users() -> None:
 
 
 def test_what_is_no_conversation() -> None:
-    with pytest.raises(LuthierError, match=r"Each row is one message \(`role`, `content`\)"):
+    with pytest.raises(LuthierError, match="Each row is one message, and no column says which belong together"):
         recognise([said("user", "a"), said("assistant", "b")])
     with pytest.raises(LuthierError, match="The rows have `url`, `title`"):
         recognise([{"url": "x", "title": "y"}])

@@ -1,0 +1,106 @@
+"""What an error says of rows in no known format: what their columns hold, which layout is nearest, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.errors import LuthierError
+from trainer.data.formats_chains import chain_columns
+from trainer.data.formats_exports import export_of, refusal_of
+from trainer.data.formats_markup import markup_of
+from trainer.data.formats_text import header_lines, leading_names
+from trainer.data.formats_turns import decoded, turn_keys
+
+Row = Mapping[str, Any]
+HINT = "docs/data.md shows each format; the recipe's [format] section can name the format and its columns."
+_COLUMNS = 12  # of which the error speaks
+_MOST = 0.5
+
+
+def refused(rows: Sequence[Row]) -> LuthierError | None:
+    """The error for rows of a layout that is known and not read; None if most are of none."""
+    refusals = [refusal for row in rows if export_of(row) is None and (refusal := refusal_of(row)) is not None]
+    if len(refusals) <= _MOST * len(rows):
+        return None
+    return LuthierError("A layout that is not read", f"The rows are {refusals[0].title}.", refusals[0].remedy)
+
+
+def unrecognised(rows: Sequence[Row], nearest: str, asked: str) -> LuthierError:
+    """The error for rows of no known format, or not of the one asked for. `nearest` is a sentence on the format that has most parts."""
+    names = list(dict.fromkeys(str(column) for row in rows for column in row))[:_COLUMNS]
+    columns = ", ".join(f"`{name[:40]}`" for name in names) or "no column"
+    held = "; ".join(f"`{name[:40]}` holds {_holding([row[name] for row in rows if name in row])}" for name in names)
+    what = (
+        f"No row looks like {asked}. The rows have {columns}." if asked else f"The rows have {columns}, which is none of the known formats."
+    )
+    layout, remedy = _near_layout(rows)
+    message = " ".join(part for part in (what, held and f"{held}.", layout or nearest) if part)
+    return LuthierError("Not in the format asked for" if asked else "Format not recognised", message, remedy or HINT)
+
+
+def _holding(values: Sequence[Any]) -> str:
+    """What a column holds, in a few words, by the first value that says something."""
+    value = next((decoded(value) for value in values if value not in (None, "", [], {})), None)
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "numbers"
+        case dict() if value and all(str(key).isdecimal() for key in value):
+            return "an object of numbered values"
+        case dict():
+            return f"an object with {', '.join(str(key)[:24] for key in list(value)[:4])}"
+        case [dict() as first, *_]:
+            return f"a list of objects with {', '.join(str(key)[:24] for key in list(first)[:4])}"
+        case [first, *_]:
+            return f"a list of {'texts' if isinstance(first, str) else 'lists' if isinstance(first, list) else 'numbers'}"
+        case _:
+            return "text"
+
+
+def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
+    """Which layout the rows are nearest to, as a sentence, and the remedy; empty where nothing is near."""
+    texts = [(column, value) for row in rows for column, value in row.items() if isinstance(value, str)]
+    for column, text in texts:
+        if (markup := markup_of(text)) is not None:
+            return (
+                f"`{column}` is text marked up as {markup.title}.",
+                f'[format] format = "markup", columns = {{text = "{column}"}} reads it.',
+            )
+    for column, text in texts:
+        if names := header_lines(text):
+            return (
+                f"`{column}` begins with header lines ({', '.join(names[:4])}), as mails and articles do: nobody answers in it.",
+                "Only conversations can be trained: write each as a question and the answer to it (docs/data.md).",
+            )
+    for column, text in texts:
+        if len(names := leading_names(text)) > 1:
+            return (
+                f"`{column}` begins with lines of {', '.join(names[:4])}, of whom nobody speaks twice.",
+                "If they speak, say as whom: [format] "
+                f'format = "transcript", speakers = {{"{names[0]}" = "user", "{names[1]}" = "assistant"}}.',
+            )
+    words = dict.fromkeys(row[keys[0]] for row in rows if (keys := turn_keys(row)))
+    if len(words) > 1 and chain_columns(rows, {}):
+        names = list(words)[:3]
+        return (
+            f"Each row is one message, of {', '.join(names)}, and nothing says who of them is the assistant.",
+            f'Say it: [format] format = "turns", roles = {{"{names[0]}" = "user", "{names[1]}" = "assistant"}}.',
+        )
+    if words:
+        return (
+            "Each row is one message, and no column says which belong together.",
+            'Put each conversation in one row: {"messages": [...]}, or give the rows a conversation_id and a turn number.',
+        )
+    if texts and all(len(row) == 1 for row in rows):
+        return "Plain text: nobody is seen to speak in it.", _PLAIN
+    return "", ""
+
+
+_PLAIN = (
+    'Only conversations can be trained. Where names stand at the beginning of lines, say whose: [format] format = "transcript", '
+    'speakers = {Anna = "user", Bo = "assistant"}.'
+)

@@ -1,0 +1,84 @@
+"""Rows of marked-up text, of exports and of one message each as conversations, a function a format. Light."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from trainer.data import formats_exports as exports
+from trainer.data.blocks import unblocked
+from trainer.data.formats_markup import BY_NAME as MARKUPS
+from trainer.data.formats_markup import markup_of
+from trainer.data.formats_turns import Converted, RowProblem, message_of
+from trainer.data.row import Row
+
+LAYOUTS = sorted({*MARKUPS, *exports.BY_NAME})
+
+
+def layout_of(rows: Sequence[Row]) -> str:
+    """The name of the markup or the export that most rows are in."""
+    if rows[0].mapping.format == "export":
+        layouts = [export.name for row in rows if (export := export_of(row)) is not None]
+    else:
+        texts = [text for row in rows if isinstance(text := row.get("text"), str)]
+        layouts = [markup.name for text in texts if (markup := markup_of(text)) is not None]
+    return Counter(layouts).most_common(1)[0][0]
+
+
+def layout_title(name: str) -> str:
+    layout = MARKUPS.get(name) or exports.BY_NAME[name]
+    return layout.title
+
+
+def fits_markup(row: Row) -> Callable[[str], bool]:
+    """Tells text in the markup that the recipe names, or in any."""
+    named = MARKUPS.get(row.mapping.layout)
+    return (lambda text: markup_of(text) is not None) if named is None else named.fits
+
+
+def marked_up(row: Row) -> Converted:
+    """The file's markup decides, or the row's own where it has another."""
+    text = row.need("text")
+    if not isinstance(text, str):
+        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` is no text")
+    named = MARKUPS.get(row.mapping.layout)
+    if row.mapping.format == "chatml_text":
+        return MARKUPS["chatml"].read(text, row.mapping.roles)
+    markup = named if named is not None and named.fits(text) else markup_of(text)
+    if markup is None:
+        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` has no known markup")
+    return markup.read(text, row.mapping.roles)
+
+
+def export_of(row: Row) -> exports.Export | None:
+    """The export that a row comes from: the one that the recipe names, if it fits, or any."""
+    named = exports.BY_NAME.get(row.mapping.layout)
+    return named if named is not None and named.fits(row.value) else exports.export_of(row.value)
+
+
+def export_columns(layout: str, row: Row) -> set[str]:
+    """The columns of a row that belong to the export's own."""
+    export = exports.BY_NAME.get(layout)
+    if export is None:
+        return set()
+    return {*row.value} if export.columns is None else {*export.columns}
+
+
+def exported(row: Row) -> Converted:
+    export = export_of(row)
+    if export is None:
+        raise RowProblem("other_format", f"the row is not {layout_title(row.mapping.layout)}")
+    try:
+        converted = export.read(row.value)
+    except (TypeError, AttributeError, KeyError, IndexError):  # of another shape somewhere inside than the program writes
+        raise RowProblem("other_format", f"the row begins as {export.title}, and is broken inside") from None
+    return converted._replace(messages=unblocked(converted.messages)[0])
+
+
+def turn(row: Row) -> Converted:
+    """The one message that a row is."""
+    keys = (row.mapping.columns["role"], row.mapping.columns["content"])
+    item = row.value
+    if isinstance(item.get(keys[0]), bool):  # SillyTavern's `is_user`
+        item = {**item, keys[0]: "user" if item[keys[0]] else "assistant"}
+    return Converted([message_of(item, keys, row.mapping.roles, (), 0)])

@@ -120,6 +120,10 @@ class SideColumns:
     unread: tuple[Unread, ...] = ()
     columns: frozenset[str] | None = None
 
+    def is_quiet(self, row: Mapping[str, Any]) -> bool:
+        """Whether no column of a row can meet a policy: most rows have none beside their conversation."""
+        return not (self.judges or self.media or self.unread) and (self.columns is None or row.keys() <= self.columns)
+
     def met(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The policies that a row's side columns meet, each with what it is about."""
         met: list[tuple[str, str]] = []

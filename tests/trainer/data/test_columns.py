@@ -59,7 +59,8 @@ def test_verdicts(column: str, good: list[Any], bad: list[Any]) -> None:
     judge = Judgement(column)
     assert [judge.verdict(value) for value in good] == [True] * len(good)
     assert [judge.verdict(value) for value in bad] == [False] * len(bad)
-    assert [judge.verdict(value) for value in (None, "sports", 2, [1], {})] == [None] * 5
+    unreadable: list[Any] = [None, "sports", 2, [1], {}]
+    assert [judge.verdict(value) for value in unreadable] == [None] * len(unreadable)
 
 
 def test_a_recipe_says_what_is_good() -> None:
@@ -305,6 +306,7 @@ CASES: dict[str, tuple[int, str, str]] = {  # rows that are trained, the reason 
     "24-lf-dpo.jsonl": (12, "", ""),
     "24b-lf-dpo-multi.jsonl": (12, "", ""),
     "12-anthropic.jsonl": (12, "", ""),
+    "29-thinking-two-ways.jsonl": (12, "", ""),
     "33-system-column.jsonl": (0, "content", "message 1 has content that is no text but dict"),
 }
 

@@ -18,6 +18,7 @@ from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_turns import Message, RowProblem
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 from trainer.data.reading import Reader
+from trainer.recipe import Recipe, parse, to_toml
 
 Row = dict[str, Any]
 ANSWER = "The angle between two objects."
@@ -177,6 +178,12 @@ def test_a_column_that_a_recipe_names_and_no_row_has_is_an_error() -> None:
     for mapping in (Mapping(context=["contxt"]), Mapping(judgement=Judgement("scroe", at_least=1))):
         with pytest.raises(LuthierError, match=r"no row has(.|\n)*Did you mean (context|score)"):
             recognise([{"context": "A passage.", "score": 1, "prompt": "a", "completion": "b"}], mapping)
+
+
+def test_a_frozen_recipe_keeps_what_its_format_says() -> None:
+    for mapping in (Mapping(), Mapping(judgement=Judgement("score", at_least=4), context=["documents"], ignore=["rating"])):
+        recipe = Recipe(data=["x.jsonl"], format=mapping)
+        assert parse(to_toml(recipe), "recipe.toml") == recipe
 
 
 # Properties

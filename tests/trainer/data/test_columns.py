@@ -113,7 +113,7 @@ def test_bad_answers_are_left_out_under_any_name(column: str, bad: Any) -> None:
     assert f"`{column}` says which answers are good" in found.reason
 
 
-@pytest.mark.parametrize("values", [(5, 1), (0.9, 0.1), (1, 1), ("A", "B"), ([1], [2]), ("Well done, friend.", "Poor."), (3, None)])
+@pytest.mark.parametrize("values", [(5, 1), (0.9, 0.1), (1, 1), ("A", "B"), ("Well done, friend.", "Poor."), (3, None)])
 @pytest.mark.parametrize("column", ["score", "rating", "reward", "quality"])
 def test_a_score_without_a_threshold_stops_and_says_what_to_write(column: str, values: tuple[Any, Any]) -> None:
     rows = answers(*values, column=column)
@@ -124,6 +124,13 @@ def test_a_score_without_a_threshold_stops_and_says_what_to_write(column: str, v
     assert named == column and f'ignore = ["{column}"]' in why and f'judgement = {{ column = "{column}"' in why
     ignored = recognise(rows, Mapping(ignore=[column]))
     assert [len(settled(ignored, row)) for row in rows] == [2, 2]
+
+
+def test_verdicts_on_the_steps_of_an_answer_are_none_on_the_answer() -> None:
+    row = {"prompt": "a", "completions": ["b", "c"], "labels": [True, False]}
+    found = recognise([row])
+    assert settled(found, row) == "unread"
+    assert found.side.unread[0].judgement is None and 'ignore = ["labels"]' in found.side.unread[0].why
 
 
 def test_a_judgement_that_comes_late_is_not_left_aside() -> None:

@@ -40,9 +40,8 @@ def one_answer(row: Mapping[str, Any], column: str, value: Any, ranking: str | N
         return Answer("")
     if len({str(answer).strip() for answer in answers}) == 1:
         return Answer(answers[0])
-    numbers = row.get(ranking) if ranking is not None else None
-    if ranking is not None and _are_numbers(numbers, len(answers)):
-        return Answer(answers[_best(numbers, ranking)], True)
+    if ranking is not None and _are_numbers(row.get(ranking), len(answers)):
+        return Answer(answers[_best(row[ranking], ranking)], True)
     return _judged(column, value, answers)
 
 

@@ -12,6 +12,8 @@ _BLOCKS = ("thinking", "redacted_thinking", "tool_use", "tool_result")
 
 def unblocked(messages: list[Message]) -> tuple[list[Message], list[int]]:
     """The messages, those of blocks taken apart, and for each which of the given ones it comes from."""
+    if not any(type(message["content"]) is list for message in messages):
+        return messages, list(range(len(messages)))
     made: list[Message] = []
     places: list[int] = []
     names: dict[str, str] = {}

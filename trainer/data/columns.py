@@ -120,6 +120,10 @@ class SideColumns:
     unread: tuple[Unread, ...] = ()
     columns: frozenset[str] | None = None
 
+    def is_quiet(self, row: Mapping[str, Any]) -> bool:
+        """Whether no column of a row can meet a policy: most rows have none beside their conversation."""
+        return not (self.judges or self.media or self.unread) and (self.columns is None or row.keys() <= self.columns)
+
     def met(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The policies that a row's side columns meet, each with what it is about."""
         met: list[tuple[str, str]] = []
@@ -311,9 +315,10 @@ def _unreadable(column: str, kind: str, values: Sequence[Any]) -> Unread | None:
         says = f"{seen} in the first rows: say in [format] which answers are good"
     else:
         shown = list(dict.fromkeys(shortened(value) for value in values if isinstance(value, str | int | float)))
+        if not shown:
+            return Unread(column, f"`{column}` may judge the answer, and holds no plain values: map another column, {ignored}")
         judgement, way = Judgement(column, good=[*shown[:1]]), f"good = {msgspec.json.encode(shown[:1]).decode()}"
-        told = ", ".join(shown[:4]) or "no plain values"
-        says = f"has {told}, which may judge the answer: say in [format] which values are good"
+        says = f"has {', '.join(shown[:4])}, which may judge the answer: say in [format] which values are good"
     return Unread(column, f'`{column}` {says}, judgement = {{ column = "{column}", {way} }}, {ignored}', judgement)
 
 

@@ -122,7 +122,8 @@ class Format:
     def convert(self, value: dict[str, Any]) -> Converted:
         """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
         row = _Row(value, self.mapping)
-        row.met += self.side.met(value)
+        if not self.side.is_quiet(value):
+            row.met += self.side.met(value)
         try:
             converted = _CONVERTERS[self.name](row)
         except RowProblem as problem:
@@ -132,7 +133,7 @@ class Format:
         if not converted.messages:
             raise RowProblem("no_turns", "the row has no turn")
         messages, places = converted.messages, converted.places
-        if not row.is_asked and (context := row.context()):
+        if self.mapping.context and not row.is_asked and (context := row.context()):
             messages = after_context(messages, context, row)
         if not (row.unknown or row.met or row.repairs or messages is not converted.messages):
             return converted

@@ -46,9 +46,9 @@ def _messages(items: list[Any], keys: tuple[str, str], row: Row, tools: list[dic
     for place, item in enumerate(items):
         row.unknown += unknown_keys(item, keys, place)
     messages = [message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)]
-    for place, (item, message) in enumerate(zip(items, messages, strict=True)):
-        if len(item) > 2 and message["role"] == "assistant":
-            _judge(item, keys, message, row, place)
+    for place, item in enumerate(items):
+        if len(item) > 2 and messages[place]["role"] == "assistant":
+            _judge(item, keys, messages[place], row, place)
     return messages
 
 

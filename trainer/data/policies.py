@@ -233,9 +233,9 @@ class _Settling:
             self.repairs.setdefault(code, detail)
 
     def media(self) -> None:
-        for message in self.messages:
-            content = message["content"]
-            if (not isinstance(content, str) or "<" in content) and (medium := media_in(content)):
+        suspects = [message for message in self.messages if type(message["content"]) is not str or "<" in message["content"]]
+        for message in suspects:
+            if medium := media_in(message["content"]):
                 self.meet("media", f"{self._where(message)} has {medium}")
 
     def content(self) -> None:

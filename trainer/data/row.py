@@ -68,6 +68,8 @@ class Row:
     def find(self, part: str) -> str | None:
         """The column that holds a part: as the mapping says, else by its usual names."""
         given = self.mapping.columns.get(part)
+        if given in self.value:
+            return given
         names = _NAMES.get(part, (part,)) if given is None else (given,)
         return next((column for name in names if (column := self._column(name)) is not None), None)
 
@@ -88,7 +90,9 @@ class Row:
 
     def get(self, part: str) -> Any:
         """A part's value; None if the row has not the column that the mapping names."""
-        column = self.find(part) if part in self.mapping.columns else None
+        if part not in self.mapping.columns:
+            return None
+        column = self.find(part)
         return None if column is None else at(self.value, column)
 
     def need(self, part: str) -> Any:
@@ -100,8 +104,11 @@ class Row:
 
     def answer(self, part: str) -> Any:
         """A part's one answer, of however many there are."""
+        value = self.need(part)
+        if isinstance(value, str):
+            return value
         column = self.find(part) or part
-        found = one_answer(self.value, column, self.need(part), ranking_of(self.value, column))
+        found = one_answer(self.value, column, value, ranking_of(self.value, column))
         self.met += [found.met] if found.met else []
         self.repairs += ["chosen_answer"] * found.is_chosen
         return found.value
@@ -112,7 +119,7 @@ class Row:
 
     def context(self) -> dict[str, str]:
         """The texts that belong to the prompt, by column."""
-        texts = {}
+        texts: dict[str, str] = {}
         for column in self.mapping.context:
             value = at(self.value, column)
             text = context_text(value)
@@ -125,7 +132,7 @@ class Row:
     def asked(self, part: str) -> Any:
         """What is asked, in a column; context joins a text in the order of the columns."""
         value = self.need(part)
-        if not isinstance(value, str) or value.lstrip().startswith("[") or not self.mapping.context:
+        if not self.mapping.context or not isinstance(value, str) or value.lstrip().startswith("["):
             return value
         self.is_asked = True
         pieces = {**self.context(), str(self.find(part)): value}
@@ -135,6 +142,8 @@ class Row:
 
     def history(self) -> list[Message]:
         """Earlier turns, as pairs of question and answer."""
+        if "history" not in self.mapping.columns:
+            return []
         history = decoded(self.get("history")) or []
         column = self.mapping.columns.get("history")
         if not isinstance(history, list):

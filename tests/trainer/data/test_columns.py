@@ -18,6 +18,7 @@ from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_turns import Message, RowProblem
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 from trainer.data.reading import Reader
+from trainer.recipe import Recipe, parse, to_toml
 
 Row = dict[str, Any]
 ANSWER = "The angle between two objects."
@@ -59,7 +60,8 @@ def test_verdicts(column: str, good: list[Any], bad: list[Any]) -> None:
     judge = Judgement(column)
     assert [judge.verdict(value) for value in good] == [True] * len(good)
     assert [judge.verdict(value) for value in bad] == [False] * len(bad)
-    assert [judge.verdict(value) for value in (None, "sports", 2, [1], {})] == [None] * 5
+    unreadable: list[Any] = [None, "sports", 2, [1], {}]
+    assert [judge.verdict(value) for value in unreadable] == [None] * len(unreadable)
 
 
 def test_a_recipe_says_what_is_good() -> None:
@@ -111,7 +113,7 @@ def test_bad_answers_are_left_out_under_any_name(column: str, bad: Any) -> None:
     assert f"`{column}` says which answers are good" in found.reason
 
 
-@pytest.mark.parametrize("values", [(5, 1), (0.9, 0.1), (1, 1), ("A", "B"), ([1], [2]), ("Well done, friend.", "Poor."), (3, None)])
+@pytest.mark.parametrize("values", [(5, 1), (0.9, 0.1), (1, 1), ("A", "B"), ("Well done, friend.", "Poor."), (3, None)])
 @pytest.mark.parametrize("column", ["score", "rating", "reward", "quality"])
 def test_a_score_without_a_threshold_stops_and_says_what_to_write(column: str, values: tuple[Any, Any]) -> None:
     rows = answers(*values, column=column)
@@ -122,6 +124,13 @@ def test_a_score_without_a_threshold_stops_and_says_what_to_write(column: str, v
     assert named == column and f'ignore = ["{column}"]' in why and f'judgement = {{ column = "{column}"' in why
     ignored = recognise(rows, Mapping(ignore=[column]))
     assert [len(settled(ignored, row)) for row in rows] == [2, 2]
+
+
+def test_verdicts_on_the_steps_of_an_answer_are_none_on_the_answer() -> None:
+    row = {"prompt": "a", "completions": ["b", "c"], "labels": [True, False]}
+    found = recognise([row])
+    assert settled(found, row) == "unread"
+    assert found.side.unread[0].judgement is None and 'ignore = ["labels"]' in found.side.unread[0].why
 
 
 def test_a_judgement_that_comes_late_is_not_left_aside() -> None:
@@ -176,6 +185,12 @@ def test_a_column_that_a_recipe_names_and_no_row_has_is_an_error() -> None:
     for mapping in (Mapping(context=["contxt"]), Mapping(judgement=Judgement("scroe", at_least=1))):
         with pytest.raises(LuthierError, match=r"no row has(.|\n)*Did you mean (context|score)"):
             recognise([{"context": "A passage.", "score": 1, "prompt": "a", "completion": "b"}], mapping)
+
+
+def test_a_frozen_recipe_keeps_what_its_format_says() -> None:
+    for mapping in (Mapping(), Mapping(judgement=Judgement("score", at_least=4), context=["documents"], ignore=["rating"])):
+        recipe = Recipe(data=["x.jsonl"], format=mapping)
+        assert parse(to_toml(recipe), "recipe.toml") == recipe
 
 
 # Properties
@@ -305,6 +320,7 @@ CASES: dict[str, tuple[int, str, str]] = {  # rows that are trained, the reason 
     "24-lf-dpo.jsonl": (12, "", ""),
     "24b-lf-dpo-multi.jsonl": (12, "", ""),
     "12-anthropic.jsonl": (12, "", ""),
+    "29-thinking-two-ways.jsonl": (12, "", ""),
     "33-system-column.jsonl": (0, "content", "message 1 has content that is no text but dict"),
 }
 

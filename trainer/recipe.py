@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -78,7 +79,7 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     float8: Float8 = "auto"
 
     epochs: Annotated[float, msgspec.Meta(gt=0)] = 3.0
-    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-4
+    learning_rate: Literal["auto"] | Annotated[float, msgspec.Meta(gt=0)] = "auto"
     schedule: Schedule = "cosine"
     warmup: Share = 0.05
     weight_decay: Factor = 0.0
@@ -195,6 +196,16 @@ def decode(values: dict[str, Any], where: str) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """The recipe with every value written out."""
     return tomlkit.dumps(msgspec.to_builtins(recipe))
+
+
+def short_value(value: Any) -> str:
+    """2e-4 rather than 0.0002; other values as a recipe has them."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if value and (abs(value) <= 0.01 or abs(value) >= 1e6):
+        exponent = math.floor(math.log10(abs(value)))
+        return f"{float(f'{value / 10**exponent:.6g}'):g}e{exponent}"
+    return f"{value:g}"
 
 
 def _in_folder(entry: str | Source, folder: Path) -> str | Source:

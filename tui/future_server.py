@@ -9,6 +9,7 @@ import click
 from rich.markup import escape
 
 from serve.planning import Outlook, ServeOptions, look_ahead
+from trainer.plan import Plan
 from tui.commands.output import out, plain_table
 from tui.server_plan import command_line, rows
 
@@ -18,6 +19,18 @@ _TOLD = ("ranks up to", "memory", "context", "chat template", "tool calls", "rea
 def future_server(model: str, directory: Path, rank: int) -> Outlook:
     """The server of this base model with room for an adapter of this rank, which is 0 where the recipe makes none that vLLM loads."""
     return look_ahead(directory.resolve(), model, [], "127.0.0.1", None, ServeOptions(), planned_rank=rank)
+
+
+def beyond_server(plan: Plan, outlook: Outlook) -> list[str]:
+    """Whether the longest conversation is longer than what the server takes, though the model could take more, as a warning."""
+    context = outlook.plan.context_length
+    longest = min(plan.longest, plan.max_length)
+    if context is None or longest <= context or (plan.positions is not None and plan.positions <= context):
+        return []
+    return [
+        f"The longest sample has about {longest:,} tokens, but `luthier serve` gives {context:,} on this machine: "
+        f"--context-length {longest + 512} serves them all."
+    ]
 
 
 def show_future_server(outlook: Outlook, alone: list[str]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
-from models.registry import resolve
+from models.registry import context_length, read_config, resolve
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
@@ -39,6 +39,7 @@ from trainer.data.ledger import STATES, Stop, read_ledger
 from trainer.data.pipeline import Cancelled, Refused, prepare
 from trainer.data.vocabulary import vocabulary_of
 from trainer.launch import frozen_recipe
+from trainer.limits import samples_beyond_positions
 from trainer.recipe import Recipe
 
 _KEPT_ROWS = 2000  # rows whose text is kept for looking at, and as many again that are not kept as they are
@@ -93,8 +94,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             prepared = prepare(recipe.data_settings, tokenizer, report, folder, teller, context.stopping.is_set)
         except Refused as refused:
             prepared, error = refused.prepared, Failure(**refused.to_json())
-        summary = summarise(folder, recipe, prepared.summary, teller)
-        summary.checks = [TemplateCheck(check.name, check.status, check.detail) for check in report.checks]
+        summary = summarise(folder, recipe, prepared.summary, teller, context_length(read_config(directory)))
+        summary.checks += [TemplateCheck(check.name, check.status, check.detail) for check in report.checks]
         summary.error = error
         _keep_rows(recipe, folder, teller)
     except Cancelled:
@@ -103,8 +104,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     return {"rows": summary.rows, "samples": summary.train + summary.heldout, "tokens": summary.tokens}
 
 
-def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller) -> Summary:
-    """Add up the ledger and the samples of a folder, in one pass over each. `figures` are those of the pipeline's own summary."""
+def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller, positions: int | None = None) -> Summary:
+    """Add up the ledger and the samples of a folder, in one pass over each. `figures` are those of the pipeline's own summary,
+    `positions` the model's."""
     states: dict[str, Amount] = {state: Amount() for state in STATES}
     problems: dict[tuple[str, str], Problem] = {}
     teller("summing up", 0, 0)
@@ -127,6 +129,7 @@ def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Tel
             lengths[len(sample.input_ids)] += 1
             trained += len(sample.labels) - sample.labels.count(UNTRAINED)
     sources = [source.path for source in recipe.sources]
+    beyond = samples_beyond_positions(positions, lengths)
     return Summary(
         sources=sources,
         model=recipe.model,
@@ -142,6 +145,7 @@ def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Tel
         trained_tokens=trained,
         leaks=figures["leaks"],
         stops=msgspec.convert(figures["stops"], list[Stop]),
+        checks=[TemplateCheck("length", "warn", beyond)] if beyond else [],
         others=[str(path) for source in sources if not source.startswith(HUB) for path in source_files(source).others],
     )
 

@@ -13,6 +13,8 @@ import msgspec
 import tomlkit
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
+from models.hub_names import is_url
 from trainer.data.formats import Mapping
 from trainer.data.hub import HUB
 from trainer.data.policies import Policies
@@ -167,7 +169,7 @@ def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
     """A recipe read from `path`, with its paths made absolute and, unless it is `named`, the file's name."""
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
-    model = str(_absolute(recipe.model, folder)) if "/" in recipe.model or recipe.model.startswith(("~", ".")) else recipe.model
+    model = str(_absolute(recipe.model, folder)) if _is_path(recipe.model, folder) else recipe.model
     template = recipe.tokens.template
     tokens = recipe.tokens if template in ("", *TEMPLATES) else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
     return msgspec.structs.replace(recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem)
@@ -211,11 +213,16 @@ def short_value(value: Any) -> str:
 def _in_folder(entry: str | Source, folder: Path) -> str | Source:
     if isinstance(entry, Source):
         return msgspec.structs.replace(entry, path=_in_folder(entry.path, folder))
-    return entry if entry.startswith(HUB) else str(_absolute(entry, folder))
+    return entry if entry.startswith(HUB) or is_url(entry) else str(_absolute(entry, folder))
+
+
+def _is_path(model: str, folder: Path) -> bool:
+    """Whether a model is given as a path: as one that is relative without a dot only if it is there ("RUN/merged" is a name)."""
+    return model.startswith(("~", ".", "/")) or ("/" in model and not is_url(model) and (folder / model).exists())
 
 
 def _absolute(entry: str, folder: Path) -> Path:
-    path = Path(entry).expanduser()
+    path = expanded(entry)
     return path if path.is_absolute() else folder / path
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.job import find
 from jobs.slots import taken_by
 from models import registry
@@ -41,7 +41,7 @@ def load(runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, a
         raise LuthierError("Another base model", message, "Start a server of that base: luthier serve RUN")
     for entry in named:
         name, _, directory = entry.partition("=")
-        adapters.append((name, Path(directory).expanduser().absolute(), None))
+        adapters.append((name, expanded(directory).absolute(), None))
     added = add_adapters(running, adapters)
     for name in added:
         talk.print(f"[green]✓[/] {name} loaded into {running.job.id}")

@@ -12,9 +12,11 @@ import click
 from rich.text import Text
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
+from models.hub_names import is_url
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
 from trainer.data.inspection import Inspection, StoredSample, Summary, start
@@ -126,7 +128,7 @@ def recipe_of(source: str, model: str | None) -> Recipe:
     if source.endswith(".toml"):
         recipe = load(Path(source))
         return recipe if model is None else msgspec.structs.replace(recipe, model=model)
-    where = source if source.startswith(HUB) else str(Path(source).expanduser().absolute())
+    where = source if source.startswith(HUB) or is_url(source) else str(expanded(source).absolute())
     check_source(where)
     return Recipe(data=[where], model=model or BUILTIN)
 

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
+from jobs.files import expanded
 from tui.widgets.form import Field, FormModal, JobStarted
 from tui.widgets.key_line import KeyHint
 
@@ -121,7 +122,7 @@ class NewRunModal(FormModal):
         if not self.field("recipe").value or self.preset is not None:
             values = self._values()
             return None if values is None else (values, None)
-        path = Path(self.field("recipe").value).expanduser()
+        path = expanded(self.field("recipe").value)
         if path.is_file():
             return None, path
         self.field("recipe").show_error("no such file, and no known recipe")
@@ -132,7 +133,7 @@ class NewRunModal(FormModal):
 
     def _values(self) -> dict[str, object] | None:
         """The fields as a recipe's text would have them, or None with errors beside the fields."""
-        data = Path(self.field("data").value).expanduser().absolute()
+        data = expanded(self.field("data").value).absolute()
         if not self.field("data").value or not data.is_file():
             self.field("data").show_error("no such file" if self.field("data").value else "needed: JSON Lines with messages")
         if not self.field("model").value:

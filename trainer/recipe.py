@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
@@ -22,6 +21,7 @@ from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
 from trainer.trackers import Trackers
+from trainer.unknown_keys import check_keys, check_kind, other_recipe
 
 _LISTED = "docs/recipe.md lists them."
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -157,10 +157,17 @@ def load(path: Path) -> Recipe:
 
 
 def read_text(path: Path) -> str:
+    check_kind(path)
     try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return path.read_text(encoding="utf-8-sig")
+    except IsADirectoryError:
+        inside = ", ".join(sorted(found.name for found in path.glob("*.toml"))[:3])
+        hint = f"In it: {inside}." if inside else "`luthier data check` looks at a folder of data."
+        raise LuthierError("A folder, no recipe", f"{path} is a folder.", hint) from None
+    except (FileNotFoundError, NotADirectoryError):
         raise LuthierError("No such recipe", f"{path} is not there.", "examples/captain/recipe.toml is one to start from.") from None
+    except OSError as error:
+        raise LuthierError("The recipe cannot be read", f"{path}: {error.strerror}.", "Check its permissions.") from None
     except UnicodeDecodeError as error:
         raise LuthierError("The recipe is not UTF-8", f"{path}, byte {error.start}.", "Save it as UTF-8.") from None
 
@@ -184,11 +191,31 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise LuthierError("The recipe is no TOML", f"{where}: {error}.", "Strings need quotes; a section begins with [train].") from None
+        raise other_recipe(text, Path(where), keys()) or _no_toml(text, error, where) from None
+
+
+def _no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierError:
+    """With the line, and a hint that fits what people write."""
+    found = re.search(r"at line (\d+)", str(error))
+    number = int(found[1]) if found else len(text.splitlines())
+    line = next(iter(text.splitlines()[number - 1 : number]), "").strip()
+    hint = "Strings need quotes; a section begins with [train]."
+    if re.search(r"=\s*(True|False|None|null)\b", line):
+        hint = "TOML writes true and false; what is not set is left out."
+    elif re.fullmatch(r"[\w-]+:.*", line):
+        hint = "TOML writes key = value, not key: value."
+    elif "\\" in line:
+        hint = "A backslash needs single quotes around the text: 'C:\\data', say."
+    elif "Cannot overwrite" in str(error) or "Cannot declare" in str(error):
+        hint = "This key or section stands twice: leave one of them."
+    reason = re.sub(r" \(at .*\)", "", str(error))
+    shown = f" That line is: {line[:120]}" if line else ""
+    return LuthierError("The recipe is no TOML", f"{where}, line {number}: {reason}.{shown}", hint)
 
 
 def decode(values: dict[str, Any], where: str) -> Recipe:
     """A recipe of what its TOML text holds."""
+    check_keys(values, keys(), where)
     try:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
@@ -227,13 +254,9 @@ def _absolute(entry: str, folder: Path) -> Path:
 
 
 def _explained(message: str, where: str) -> LuthierError:
-    """msgspec's message in a user's words: "Object contains unknown field `x` - at `$.train`" and the like."""
+    """msgspec's message in a user's words: "Expected `int`, got `str` - at `$.train`" and the like."""
     what, _, at = message.partition(" - at `")
     section = at.rstrip("`").removeprefix("$").lstrip(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)
-    if unknown:
-        key = f"{section}.{unknown[1]}" if section else unknown[1]
-        return LuthierError("Unknown key in the recipe", f"{where}: {key} means nothing.", _nearest(unknown[1], section))
     missing = re.fullmatch(r"Object missing required field `(.+)`", what)
     if missing:
         return LuthierError("Missing key in the recipe", f"{where}: {missing[1]} is required.", f'Add {missing[1]} = ["file.jsonl"], say.')
@@ -241,6 +264,8 @@ def _explained(message: str, where: str) -> LuthierError:
     if choice and (allowed := _values(section)):
         said = choice[1].strip("'")
         return LuthierError("Wrong value in the recipe", f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.", _LISTED)
+    if section == "data" and what.endswith("got `str`"):
+        return LuthierError("Wrong value in the recipe", f"{where}: data is a list.", 'Write data = ["file.jsonl"], with brackets.')
     sweep = "A list of values makes a sweep, which `luthier plan` and `luthier train` take." if what.endswith("got `array`") else ""
     message = f"{where}: {section}: {what[:1].lower()}{what[1:]}."
     return LuthierError("Wrong value in the recipe", message, sweep or _LISTED)
@@ -264,15 +289,3 @@ def keys() -> dict[str, list[str]]:
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             sections[name] = [*hint.__struct_fields__]
     return sections
-
-
-def _nearest(key: str, section: str) -> str:
-    known = keys()
-    here = known.get(re.sub(r"\[\d+\]$", "", section), [])
-    elsewhere = [name for name, fields in known.items() if key in fields]
-    if elsewhere:
-        return f"{key} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
-    close = difflib.get_close_matches(key, here, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {f'{section}.' if section else ''}{close[0]}?"
-    return f"Known here: {', '.join(here)}."

@@ -172,17 +172,28 @@ class _Preflight:
                 text = self.template.text(probe.messages)
                 prompt = self.template.text(probe.messages[:-1], prompt=True)
             except TemplateRefusal as error:
-                self._note(role, "warn" if role == "system" else "fail", f"The template refuses: {error}")
+                self._refused(role, str(error))
                 continue
             missing = [word for word in wanted if word not in text]
             unprompted = [word for word in wanted[:-1] if word not in prompt]
             if missing or unprompted:
                 where = "training's render" if missing else "the server's prompt"
                 status: Status = "warn" if role == "system" else "fail"
-                self.facts = replace(self.facts, drops_system="Qsystem be kind." in missing)
+                if "Qsystem be kind." in missing:
+                    self.facts = replace(self.facts, no_system="it leaves it out")
                 self._note(role, status, f"{where} leaves out {(missing or unprompted)[0]!r}.")
             else:
                 self._note(role, "ok", "Every message's text is in training's render and in the server's prompt.")
+
+    def _refused(self, role: str, said: str) -> None:
+        """One that refuses the users' turns too has said nothing of system messages."""
+        if role != "system":
+            self._note(role, "fail", f"The template refuses: {said}")
+            return
+        if not any(check.status == "fail" for check in self.checks):
+            self.facts = replace(self.facts, no_system=f"it refuses one, saying {said.rstrip('.')!r}")
+        detail = f"The template has no system role and refuses a system message: {said} policy.system_prompt says what becomes of those."
+        self._note(role, "warn", detail)
 
     def _check_prompt(self) -> None:
         """The server's prompt is how training begins a turn, but for a thinking scaffold, which is then remembered."""

@@ -31,13 +31,14 @@ class Row(NamedTuple):
 
 
 class Reader:
-    """Reads sources one after the other. `formats` are those of the files seen so far, by file."""
+    """Reads sources one after the other. `formats` are those of the files seen so far, by file; `no_system` is as settle has it."""
 
-    def __init__(self, mapping: Mapping, policies: Policies, special: SpecialTexts) -> None:
+    def __init__(self, mapping: Mapping, policies: Policies, special: SpecialTexts, no_system: str = "") -> None:
         self.formats: dict[str, Format] = {}
         self._mapping = mapping
         self._policies = policies
         self._special = special
+        self._no_system = no_system
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
@@ -66,7 +67,7 @@ class Reader:
         except RowProblem as problem:
             return Row(row.file, row.row, None, None, ("unreadable", problem.code), problem.detail)
         try:
-            settled = settle(converted, self._policies, self._special)
+            settled = settle(converted, self._policies, self._special, self._no_system)
         except Rejected as rejected:
             return Row(row.file, row.row, None, None, (rejected.code,), rejected.detail)
         reasons = (*converted.repairs, *settled.repairs)

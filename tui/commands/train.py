@@ -221,7 +221,7 @@ def show_plan(made: Plan) -> None:
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in made.policies:
         choice = f"[bold]{policy['choice']}[/]" if policy["changed"] else policy["choice"]
-        about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] in ("repair", "split") else policy["meets"]
+        about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] not in ("keep", "drop", "stop") else policy["meets"]
         policies.add_row(policy["name"], choice, str(made.met.get(policy["name"], "")), f"[dim]{about}[/]")
     out.print(policies)
 

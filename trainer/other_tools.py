@@ -214,9 +214,9 @@ _OPTIMIZERS = {
     **dict.fromkeys(("paged_adamw", "paged_adamw_32bit"), "paged_adamw_32bit"),
     "paged_adamw_8bit": "paged_adamw_8bit",
 }
-_ATTENTION = {
+_ATTENTION: dict[Any, str | None] = {
     **dict.fromkeys(("flash_attention_2", "fa2", "flash", True), "flash"),
-    **dict.fromkeys(("sdpa", "flex_attention", "auto", False, None), None),
+    **dict.fromkeys(("auto", False, None), None),
     "sdpa": "sdpa",
     "flex_attention": "flex",
 }

@@ -255,8 +255,8 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
     bits = chosen.base_bits
     float8, why = methods.float8(recipe, shape, bits, shards, capability)
     reasons = [*reasons, *choice.reasons, *([why] if why else [])]
-    optimizer = chosen.optimizer
-    decided = _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, optimizer, batch, reasons, choice, shards)
+    states = chosen.optimizer
+    decided = _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, states, batch, reasons, choice, shards)
     return replace(decided, card=task.card)
 
 

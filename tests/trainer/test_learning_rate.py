@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import queue
 from jobs.job import Job
 from tests.trainer.shapes import llama
 from trainer import edit, launch
@@ -18,9 +19,9 @@ from trainer.sweep import load_sweep
 SMALL, EIGHT, SEVENTY = 135_000_000, 8_000_000_000, 70_000_000_000
 
 
-def recipe(rate: float | None = None, method: str = "lora", **lora: object) -> Recipe:
+def recipe(rate: float | None = None, method: str = "lora") -> Recipe:
     train = Train(method=method) if rate is None else Train(method=method, learning_rate=rate)  # type: ignore[arg-type]
-    return Recipe(data=["x"], train=train, lora=Lora(**lora))  # type: ignore[arg-type]
+    return Recipe(data=["x"], train=train)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_full_fine_tuning_takes_a_tenth_of_loras_rate_and_large_models_less(meth
     ],
 )
 def test_the_rank_does_not_matter_but_a_stronger_adapter_and_lora_plus_do(lora: dict[str, object], rate: float) -> None:
-    assert learning_rate(recipe(**lora), EIGHT).value == pytest.approx(rate)
+    assert learning_rate(Recipe(data=["x"], lora=Lora(**lora)), EIGHT).value == pytest.approx(rate)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_a_waiting_run_whose_recipe_is_edited_gets_the_rate_of_its_new_method(ba
         def __enter__(self) -> None: ...
         def __exit__(self, *error: object) -> None: ...
 
-    monkeypatch.setattr(edit.queue, "kept_waiting", Waiting)
+    monkeypatch.setattr(queue, "kept_waiting", Waiting)
     job = launch.train(load_sweep(written(base, "")).members[0].recipe)
     edit.replace_recipe(job, written(base, '[train]\nmethod = "full"\n'))
     assert launch.frozen_recipe(job).train.learning_rate == pytest.approx(5e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import tomllib
@@ -165,11 +166,22 @@ def read_text(path: Path) -> str:
         hint = f"In it: {inside}." if inside else "`luthier data check` looks at a folder of data."
         raise LuthierError("A folder, no recipe", f"{path} is a folder.", hint) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise LuthierError("No such recipe", f"{path} is not there.", "examples/captain/recipe.toml is one to start from.") from None
+        raise _no_such_recipe(path) from None
     except OSError as error:
         raise LuthierError("The recipe cannot be read", f"{path}: {error.strerror}.", "Check its permissions.") from None
     except UnicodeDecodeError as error:
         raise LuthierError("The recipe is not UTF-8", f"{path}, byte {error.start}.", "Save it as UTF-8.") from None
+
+
+def _no_such_recipe(path: Path) -> LuthierError:
+    """With the file beside it that is named nearly so, or the known recipe of that name (trainer.presets)."""
+    if (Path(__file__).parent / "recipes" / f"{path.stem}.toml").is_file():
+        hint = f"Luthier knows a recipe of that name: `luthier recipes {path.stem} > {path.stem}.toml` writes it down."
+        return LuthierError("No such recipe", f"{path} is not there.", hint)
+    beside = [found.name for found in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
+    hint = f"Did you mean {path.parent / close[0]}?" if close else "examples/captain/recipe.toml is one to start from."
+    return LuthierError("No such recipe", f"{path} is not there.", hint)
 
 
 def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:

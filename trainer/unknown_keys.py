@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobs.errors import LuthierError
+from models.hub_names import HUB
 from trainer import other_tools
 from trainer.other_tools import SETTINGS, SHARED, Untranslatable
 
@@ -48,11 +49,12 @@ def check_keys(values: dict[str, Any], known: Keys, where: str) -> None:
 
 
 def check_kind(path: Path) -> None:
-    """LuthierError for a file that is no recipe by its name: data, a script, a recipe of another tool."""
-    ending = path.suffix.lower()
-    if ending in _DATA:
-        hint = f"A recipe names its data. Write these two lines into {path.stem.partition('.')[0]}.toml and give that:\n"
-        raise LuthierError("Data, not a recipe", f"{path} holds data.", f'{hint}model = "builtin"\ndata = ["{path.name}"]')
+    """LuthierError for what is no recipe by its name: data, a script."""
+    ending, source = path.suffix.lower(), str(path)
+    if ending in _DATA or source.startswith(HUB):
+        hint = f"A recipe names its data. Write these two lines into {path.stem.partition('.')[0]}.toml beside it and give that:\n"
+        named = source if source.startswith(HUB) else path.name
+        raise LuthierError("Data, not a recipe", f"{source} holds data.", f'{hint}model = "builtin"\ndata = ["{named}"]')
     if ending in (".py", ".ipynb", ".sh"):
         raise LuthierError("A script, not a recipe", f"{path} is a program.", "examples/captain/recipe.toml is a recipe to start from.")
 

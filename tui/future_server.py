@@ -9,7 +9,6 @@ import click
 from rich.markup import escape
 
 from serve.planning import Outlook, ServeOptions, look_ahead
-from trainer.plan import Plan
 from tui.commands.output import out, plain_table
 from tui.server_plan import command_line, rows
 
@@ -21,15 +20,15 @@ def future_server(model: str, directory: Path, rank: int) -> Outlook:
     return look_ahead(directory.resolve(), model, [], "127.0.0.1", None, ServeOptions(), planned_rank=rank)
 
 
-def beyond_server(plan: Plan, outlook: Outlook) -> list[str]:
-    """Whether the longest conversation is longer than what the server takes, though the model could take more, as a warning."""
+def beyond_server(longest: int, positions: int | None, outlook: Outlook) -> list[str]:
+    """Whether the longest sample is longer than what the server takes, though the model could take more, as a warning."""
     context = outlook.plan.context_length
-    longest = min(plan.longest, plan.max_length)
-    if context is None or longest <= context or (plan.positions is not None and plan.positions <= context):
+    if context is None or longest <= context or (positions is not None and positions <= context):
         return []
+    most = longest if positions is None else min(longest, positions)
     return [
-        f"The longest sample has about {longest:,} tokens, but `luthier serve` gives {context:,} on this machine: "
-        f"--context-length {longest + 512} serves them all."
+        f"The longest sample has about {longest:,} tokens, but `luthier serve` takes {context:,} on this machine: "
+        f"--context-length {most} lets it take {most:,}."
     ]
 
 

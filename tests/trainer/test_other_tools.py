@@ -239,6 +239,22 @@ def test_what_is_no_recipe_is_told_with_the_line_and_what_to_write(tmp_path: Pat
     assert message in f"{caught.value.message}" and hint in caught.value.hint
 
 
+def test_a_recipe_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "captain.toml").write_text('data = ["x.jsonl"]\n')
+    for name, hint in (
+        ("captian.toml", f"Did you mean {tmp_path / 'captain.toml'}?"),
+        ("captain", f"Did you mean {tmp_path / 'captain.toml'}?"),
+        ("llama-3-8b-alpaca", "luthier recipes llama-3-8b-alpaca > llama-3-8b-alpaca.toml"),
+        ("qwertz.toml", "examples/captain/recipe.toml"),
+    ):
+        with pytest.raises(LuthierError, match="is not there") as caught:
+            load(tmp_path / name)
+        assert hint in caught.value.hint
+    with pytest.raises(LuthierError, match="holds data") as caught:
+        load(Path("hub:tatsu-lab/alpaca"))
+    assert 'data = ["hub:tatsu-lab/alpaca"]' in caught.value.hint
+
+
 def test_a_recipe_with_a_mark_of_byte_order_is_read_and_a_folder_names_its_recipes(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfdata = ["x.jsonl"]\n')
     assert load(tmp_path / "a.toml").name == "a"

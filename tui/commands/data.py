@@ -17,6 +17,7 @@ from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
 from models.hub_names import is_url
+from models.registry import context_length, is_model_directory, read_config
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
 from trainer.data.inspection import Inspection, StoredSample, Summary, start
@@ -25,6 +26,7 @@ from trainer.recipe import Recipe, load
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
+from tui.future_server import beyond_server, future_server
 from tui.glyphs import glyphs
 from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, visible, why
 
@@ -53,6 +55,7 @@ def check(source: str, model: str | None, as_json: bool) -> None:
             print_json(_summary_json(inspection.summary))
         else:
             show_summary(inspection.summary)
+            _show_beyond_server(inspection)
         refuse(inspection.summary)
 
 
@@ -210,6 +213,15 @@ def show_summary(summary: Summary) -> None:
         if check_.status != "ok":
             colour = "red" if check_.status == "fail" else "yellow"
             out.print(Text.assemble((f"{check_.status}  ", colour), (f"{check_.name}: ", "bold"), check_.detail))
+
+
+def _show_beyond_server(inspection: Inspection) -> None:
+    summary, directory = inspection.summary, Path(inspection.job.spec.settings["model_directory"])
+    if not is_model_directory(directory):  # removed meanwhile
+        return
+    positions = context_length(read_config(directory))
+    for warning in beyond_server(summary.lengths.longest, positions, future_server(summary.model, directory, 0)):
+        out.print(Text.assemble(("warn  ", "yellow"), ("serving: ", "bold"), warning))
 
 
 def _place(place: dict[str, Any], with_file: bool) -> str:

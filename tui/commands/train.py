@@ -63,7 +63,10 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
     recipe_of_first, directory = sweep.members[0].recipe, Path(first.model_directory)
     alone = consequences(recipe_of_first, directory)
     served = future_server(first.model, directory, 0 if alone else recipe_of_first.lora.r)
-    warnings = [*(warning for each in plans for warning in each.warnings), *beyond_server(first, served)]
+    warnings = [
+        *(warning for each in plans for warning in each.warnings),
+        *beyond_server(min(first.longest, first.max_length), first.positions, served),
+    ]
     first = replace(first, warnings=[*dict.fromkeys(warnings)])
     cards = what_if(recipe_of_first, first) if with_memory else None
     if as_json:

@@ -179,9 +179,10 @@ class _Preflight:
             if missing or unprompted:
                 where = "training's render" if missing else "the server's prompt"
                 status: Status = "warn" if role == "system" else "fail"
-                if "Qsystem be kind." in missing:
-                    self.facts = replace(self.facts, no_system="it leaves it out")
-                self._note(role, status, f"{where} leaves out {(missing or unprompted)[0]!r}.")
+                if missing[:1] == ["Qsystem be kind."]:
+                    self._no_system("it leaves it out")
+                else:
+                    self._note(role, status, f"{where} leaves out {(missing or unprompted)[0]!r}.")
             else:
                 self._note(role, "ok", "Every message's text is in training's render and in the server's prompt.")
 
@@ -190,10 +191,17 @@ class _Preflight:
         if role != "system":
             self._note(role, "fail", f"The template refuses: {said}")
             return
-        if not any(check.status == "fail" for check in self.checks):
-            self.facts = replace(self.facts, no_system=f"it refuses one, saying {said.rstrip('.')!r}")
-        detail = f"The template has no system role and refuses a system message: {said} policy.system_prompt says what becomes of those."
-        self._note(role, "warn", detail)
+        if any(check.status == "fail" for check in self.checks):
+            self._note(role, "warn", f"The template refuses: {said}")
+        else:
+            self._no_system(f"it refuses one, saying {said.rstrip('.')!r}")
+
+    def _no_system(self, found: str) -> None:
+        self.facts = replace(self.facts, no_system=found)
+        detail = (
+            f"The template has no place for a system prompt, and so the server has none: {found}. In training policy.system_prompt decides."
+        )
+        self._note("system", "warn", detail)
 
     def _check_prompt(self) -> None:
         """The server's prompt is how training begins a turn, but for a thinking scaffold, which is then remembered."""

@@ -90,19 +90,19 @@ def _as(key: str, convert: Callable[[Any], Any]) -> Callable[[Any, Mapping[str, 
     return lambda value, beside: {key: convert(value)}
 
 
-def _number(value: Any) -> float:
-    """Also of text: YAML takes 2e-4 for one."""
+def number(value: Any) -> float:
+    """Also of text: YAML takes 2e-4 for one. Raises TypeError and ValueError."""
     if isinstance(value, bool):
         raise TypeError(value)
-    number = float(value)
-    return int(number) if isinstance(value, int) else number
+    found = float(value)
+    return int(found) if re.fullmatch(r"-?\d+", str(value).strip()) else found
 
 
 def _whole(value: Any) -> int:
-    number = _number(value)
-    if number != int(number):
+    found = number(value)
+    if found != int(found):
         raise ValueError(value)
-    return int(number)
+    return int(found)
 
 
 def _one_of(key: str, choices: dict[Any, Any]) -> Callable[[Any, Mapping[str, Any]], Values]:
@@ -162,7 +162,7 @@ def _factory_data(value: Any, beside: Mapping[str, Any]) -> Values:
 
 
 def _held_out(value: Any, beside: Mapping[str, Any]) -> Values:
-    share = _number(value)
+    share = number(value)
     if share == 0:
         return {"heldout.share": 0.0, "heldout.at_least": 0}
     return {"heldout.share": share} if share < 1 else {"heldout.at_least": int(share), "heldout.at_most": int(share)}
@@ -237,11 +237,13 @@ _ALL_BATCHES = "evaluations take the micro-batch of training."
 
 # What has the same name in other tools as here, with the value translated.
 SHARED: dict[str, Callable[[Any, Mapping[str, Any]], Values]] = {
-    "learning_rate": _as("train.learning_rate", _number),
-    "weight_decay": _as("train.weight_decay", _number),
+    "learning_rate": _as("train.learning_rate", number),
+    "weight_decay": _as("train.weight_decay", number),
     "seed": _as("train.seed", _whole),
-    "epochs": _as("train.epochs", _number),
+    "epochs": _as("train.epochs", number),
     "max_length": _as("train.max_length", _whole),
+    "schedule": _one_of("train.schedule", _SCHEDULES),
+    "attention": _one_of("train.attention", _ATTENTION),
     "optimizer": _one_of("train.optimizer", _OPTIMIZERS),
     "gradient_checkpointing": _checkpointing,
     "r": _as("lora.r", _whole),
@@ -299,22 +301,22 @@ SETTINGS: dict[str, Setting] = {
     "packing": Setting(TRL, "train.padding_free", lambda value, _: {}, _PACKED),
     "neat_packing": Setting(FACTORY, "train.padding_free", lambda value, _: {}, _PACKED),
     # duration
-    **_same(TRL, "train.epochs", _number, "num_train_epochs"),
-    **_same(AXOLOTL, "train.epochs", _number, "num_epochs"),
+    **_same(TRL, "train.epochs", number, "num_train_epochs"),
+    **_same(AXOLOTL, "train.epochs", number, "num_epochs"),
     **_none(TRL, _STEPS, "max_steps"),
     **_none(TORCHTUNE, _STEPS, "max_steps_per_epoch"),
     # optimisation
-    **_same(TORCHTUNE, "train.learning_rate", _number, "lr"),
+    **_same(TORCHTUNE, "train.learning_rate", number, "lr"),
     "lr_scheduler_type": Setting(TRL, "train.schedule", _one_of("train.schedule", _SCHEDULES)),
     "lr_scheduler": Setting(AXOLOTL, "train.schedule", _one_of("train.schedule", _SCHEDULES)),
-    **_same(TRL, "train.warmup", _number, "warmup_ratio"),
+    **_same(TRL, "train.warmup", number, "warmup_ratio"),
     **_none(TRL, "train.warmup is a share of all steps: warmup = 0.05, say.", "warmup_steps", "num_warmup_steps"),
-    **_same(TRL, "train.max_gradient_norm", _number, "max_grad_norm"),
-    **_same(AXOLOTL, "train.max_gradient_norm", _number, "gradient_clipping"),
-    **_same(TORCHTUNE, "train.max_gradient_norm", _number, "clip_grad_norm"),
+    **_same(TRL, "train.max_gradient_norm", number, "max_grad_norm"),
+    **_same(AXOLOTL, "train.max_gradient_norm", number, "gradient_clipping"),
+    **_same(TORCHTUNE, "train.max_gradient_norm", number, "clip_grad_norm"),
     "optim": Setting(TRL, "train.optimizer", _one_of("train.optimizer", _OPTIMIZERS)),
-    **_same(TRL, "train.neftune_alpha", _number, "neftune_noise_alpha"),
-    **_same(AXOLOTL, "train.neftune_alpha", _number, "noisy_embedding_alpha"),
+    **_same(TRL, "train.neftune_alpha", number, "neftune_noise_alpha"),
+    **_same(AXOLOTL, "train.neftune_alpha", number, "noisy_embedding_alpha"),
     **_same(UNSLOTH, "train.seed", _whole, "random_state"),
     **_same(TRL, "train.seed", _whole, "data_seed"),
     **_none(TRL, "AdamW's betas and epsilon are torch's.", "adam_beta1", "adam_beta2", "adam_epsilon"),
@@ -332,7 +334,7 @@ SETTINGS: dict[str, Setting] = {
     **_same(FACTORY, "lora.r", _whole, "lora_rank"),
     **_same(TORCHTUNE, "lora.r", _whole, "rank"),
     **_same(PEFT, "lora.alpha", _whole, "lora_alpha"),
-    **_same(PEFT, "lora.dropout", _number, "lora_dropout"),
+    **_same(PEFT, "lora.dropout", number, "lora_dropout"),
     "target_modules": Setting(PEFT, "lora.targets", _targets),
     "lora_target_modules": Setting(AXOLOTL, "lora.targets", _targets),
     "lora_target": Setting(FACTORY, "lora.targets", _targets),
@@ -340,7 +342,7 @@ SETTINGS: dict[str, Setting] = {
     "use_rslora": Setting(PEFT, "lora.rslora", _as("lora.rslora", bool)),
     "use_dora": Setting(PEFT, "lora.dora", _as("lora.dora", bool)),
     "peft_use_dora": Setting(AXOLOTL, "lora.dora", _as("lora.dora", bool)),
-    **_same(FACTORY, "lora.plus_ratio", _number, "loraplus_lr_ratio"),
+    **_same(FACTORY, "lora.plus_ratio", number, "loraplus_lr_ratio"),
     **_none(PEFT, _NO_MODULES, "modules_to_save", "lora_modules_to_save", "additional_target"),
     **_none(PEFT, _BY_ITSELF, "task_type", "bias", "fan_in_fan_out", "inference_mode", "peft_type", "init_lora_weights", "loftq_config"),
     "attn_implementation": Setting(TRANSFORMERS, "train.attention", _one_of("train.attention", _ATTENTION)),

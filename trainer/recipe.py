@@ -22,7 +22,7 @@ from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
 from trainer.trackers import Trackers
-from trainer.unknown_keys import check_keys, check_kind, other_recipe
+from trainer.unknown_keys import check_keys, check_kind, instead, other_recipe
 
 _LISTED = "docs/recipe.md lists them."
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -231,7 +231,7 @@ def decode(values: dict[str, Any], where: str) -> Recipe:
     try:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), where) from None
+        raise _explained(str(error), where, values) from None
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -265,22 +265,31 @@ def _absolute(entry: str, folder: Path) -> Path:
     return path if path.is_absolute() else folder / path
 
 
-def _explained(message: str, where: str) -> LuthierError:
+def _explained(message: str, where: str, values: dict[str, Any]) -> LuthierError:
     """msgspec's message in a user's words: "Expected `int`, got `str` - at `$.train`" and the like."""
     what, _, at = message.partition(" - at `")
     section = at.rstrip("`").removeprefix("$").lstrip(".")
     missing = re.fullmatch(r"Object missing required field `(.+)`", what)
     if missing:
         return LuthierError("Missing key in the recipe", f"{where}: {missing[1]} is required.", f'Add {missing[1]} = ["file.jsonl"], say.')
+    line = instead(section, _at(section, values))
+    hint = f"Write {line}." if line else _LISTED
     choice = re.fullmatch(r"Invalid enum value (.+)", what)
     if choice and (allowed := _values(section)):
         said = choice[1].strip("'")
-        return LuthierError("Wrong value in the recipe", f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.", _LISTED)
+        return LuthierError("Wrong value in the recipe", f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.", hint)
     if section == "data" and what.endswith("got `str`"):
         return LuthierError("Wrong value in the recipe", f"{where}: data is a list.", 'Write data = ["file.jsonl"], with brackets.')
     sweep = "A list of values makes a sweep, which `luthier plan` and `luthier train` take." if what.endswith("got `array`") else ""
     message = f"{where}: {section}: {what[:1].lower()}{what[1:]}."
-    return LuthierError("Wrong value in the recipe", message, sweep or _LISTED)
+    return LuthierError("Wrong value in the recipe", message, sweep or hint)
+
+
+def _at(key: str, values: Any) -> Any:
+    """The value at "train.epochs"; None where there is none."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
 
 
 def _values(key: str) -> list[str]:

@@ -59,6 +59,17 @@ def check_kind(path: Path) -> None:
         raise LuthierError("A script, not a recipe", f"{path} is a program.", "examples/captain/recipe.toml is a recipe to start from.")
 
 
+def instead(key: str, value: Any) -> str:
+    """What to write for a value that a key of ours does not take, as a TOML line: another tool's word for it, or a number in quotes; "" if
+    nothing is known."""
+    name = key.rpartition(".")[2]
+    try:
+        meant = SHARED[name](value, {}).get(key) if name in SHARED else other_tools.number(value)
+    except (Untranslatable, TypeError, ValueError, KeyError):
+        return ""
+    return "" if meant is None or meant == value else f"{name} = {other_tools.toml_value(meant)}"
+
+
 def other_recipe(text: str, path: Path, known: Keys) -> LuthierError | None:
     """What to say of a recipe in YAML or JSON, with its translation; None if the text is neither."""
     try:
@@ -85,8 +96,9 @@ def _unknown(values: dict[str, Any], known: Keys) -> Iterator[Unknown]:
     for name, value in values.items():
         if name not in known[""]:
             yield Unknown("", name, value, values)
-            inside = value if isinstance(value, dict) and name not in SETTINGS else {}
-            yield from (Unknown(name, inner, one, {**values, **value}) for inner, one in inside.items() if inner in SETTINGS)
+            inside = value if isinstance(value, dict) and any(inner in SETTINGS for inner in value) else {}
+            theirs = {inner: one for inner, one in inside.items() if inner in SETTINGS or inner in SHARED}
+            yield from (Unknown(name, inner, one, {**values, **value}) for inner, one in theirs.items())
         elif name in known and isinstance(value, dict):
             yield from (Unknown(name, inner, one, {**values, **value}) for inner, one in value.items() if inner not in known[name])
         elif name == "data" and isinstance(value, list):

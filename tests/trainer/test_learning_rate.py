@@ -102,6 +102,7 @@ def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value
     assert any(reason.startswith("Learning rate 5e-4: usual for LoRA") for reason in plan.reasons)
     job = launch.train(left_open)
     assert launch.frozen_recipe(job).train.learning_rate == 5e-4
+    assert (job.directory / launch.RECIPE_FILE).read_text().startswith("# Learning rate 5e-4: usual for LoRA")
     again = launch.train(launch.frozen_recipe(job))
     assert launch.frozen_recipe(again).train.learning_rate == 5e-4
 

@@ -64,7 +64,7 @@ def test_a_setting_of_another_tool_is_told_with_our_key_and_the_line_to_paste(te
 def test_all_of_one_file_stand_in_one_error_with_the_recipe_to_paste() -> None:
     error = told(
         "lora_r = 8\nepochs = 2\n[train]\nper_device_train_batch_size = 2\ngradient_accumulation_steps = 4\nmax_steps = 60\n"
-        "learnig_rate = 1e-4\n[training]\nsave_steps = 50\n"
+        "learnig_rate = 1e-4\n[training]\nsave_steps = 50\nweight_decay = 0.01\n"
     )
     for key in ("lora_r", "train.max_steps", "train.learnig_rate", "training", "save_steps", "epochs"):
         assert key in error.message
@@ -72,10 +72,29 @@ def test_all_of_one_file_stand_in_one_error_with_the_recipe_to_paste() -> None:
         assert part in error.hint
     pasted = parse_toml(error.hint.partition("In a recipe:\n")[2], "pasted")
     assert pasted == {
-        "train": {"epochs": 2, "global_batch": 8, "micro_batch": 2},
+        "train": {"epochs": 2, "global_batch": 8, "micro_batch": 2, "weight_decay": 0.01},
         "lora": {"r": 8},
         "checkpoints": {"every_steps": 50},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[train]\ngradient_checkpointing = true", 'Write gradient_checkpointing = "standard".'),
+        ('[train]\nlearning_rate = "2e-4"', "Write learning_rate = 0.0002."),
+        ('[train]\noptimizer = "adamw_torch"', 'Write optimizer = "adamw".'),
+        ('[train]\nschedule = "constant_with_warmup"', 'Write schedule = "constant".'),
+        ('[train]\nattention = "flash_attention_2"', 'Write attention = "flash".'),
+        ('[train]\nepochs = "3"', "Write epochs = 3."),
+        ('[heldout]\nshare = "0.1"', "Write share = 0.1."),
+        ('[trackers]\nreport_to = "none"', "Write report_to = []."),
+        ('[train]\nschedule = "sine"', "docs/recipe.md lists them."),
+        ("[train]\nepochs = true", "docs/recipe.md lists them."),
+    ],
+)
+def test_a_value_of_another_tool_in_a_key_of_ours_is_told_with_the_line_to_write(text: str, hint: str) -> None:
+    assert told(text).hint == hint
 
 
 @pytest.mark.parametrize("key", ["save_step", "max_stepz", "zzz", "grad_accum", "foo_bar", "x", "n_layers", "bits"])

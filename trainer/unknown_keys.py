@@ -19,7 +19,7 @@ Keys = dict[str, list[str]]
 """A recipe's keys by section; "" is the top level, "data" the tables of [[data]]."""
 # Below it, what is near is no longer what was meant: "save_steps" is no misspelt "base_bits".
 _CUTOFF = 0.75
-_DATA = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".arrow", ".txt", ".md", ".xlsx")
+_DATA = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".arrow", ".xlsx")
 _LEAST_TRANSLATED = 2  # settings by which a file is taken for another tool's
 
 

@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 
+def expanded(text: str | Path) -> Path:
+    """With "~" as the user's home; as it stands where there is no such home ("~nobody"), so that it is a path that is not there."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -> None:
     """Write under another name, flush to disk, rename. A reader sees the old file or the new one, never half of it.
 

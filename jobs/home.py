@@ -8,12 +8,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from jobs.files import expanded
+
 
 def home() -> Path:
     """`$LUTHIER_HOME`, else the platform's user data directory."""
     override = os.environ.get("LUTHIER_HOME")
     if override:
-        return Path(override).expanduser().absolute()
+        return expanded(override).absolute()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "luthier"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "luthier"

@@ -96,7 +96,7 @@ class TemplateFacts:
     gap: str = ""  # what the template puts between the prompt and the answer's own text, likewise
     closing: str = ""  # from the answer's end through its stop token, likewise
     watched: tuple[str, ...] = ()  # words in content that the template acts on
-    drops_system: bool = False  # system messages do not reach the text
+    no_system: str = ""  # what the template does to a system message that does not reach the text ("it leaves it out"), else empty
 
 
 class Masker:
@@ -117,9 +117,10 @@ class Masker:
         self._refuse_special_text(normalised, joined)
         wanted = options.wanted(normalised)
         first = normalised.messages[0]
-        if self.facts.drops_system and first["role"] == "system" and first["content"].strip():
+        if self.facts.no_system and first["role"] == "system" and first["content"].strip():
             hint = "Put it into the user's first message."
-            raise MaskError("system_dropped", conversation, 0, "the chat template leaves the system message out.", first["content"], hint)
+            reason = f"the chat template has no place for a system prompt: {self.facts.no_system}."
+            raise MaskError("no_system_role", conversation, 0, reason, first["content"], hint)
         if options.turns == "everything":
             return [Rendering(self._text(normalised, len(normalised.messages) - 1), ())]
         if not wanted:

@@ -172,17 +172,36 @@ class _Preflight:
                 text = self.template.text(probe.messages)
                 prompt = self.template.text(probe.messages[:-1], prompt=True)
             except TemplateRefusal as error:
-                self._note(role, "warn" if role == "system" else "fail", f"The template refuses: {error}")
+                self._refused(role, str(error))
                 continue
             missing = [word for word in wanted if word not in text]
             unprompted = [word for word in wanted[:-1] if word not in prompt]
             if missing or unprompted:
                 where = "training's render" if missing else "the server's prompt"
                 status: Status = "warn" if role == "system" else "fail"
-                self.facts = replace(self.facts, drops_system="Qsystem be kind." in missing)
-                self._note(role, status, f"{where} leaves out {(missing or unprompted)[0]!r}.")
+                if missing[:1] == ["Qsystem be kind."]:
+                    self._no_system("it leaves it out")
+                else:
+                    self._note(role, status, f"{where} leaves out {(missing or unprompted)[0]!r}.")
             else:
                 self._note(role, "ok", "Every message's text is in training's render and in the server's prompt.")
+
+    def _refused(self, role: str, said: str) -> None:
+        """One that refuses the users' turns too has said nothing of system messages."""
+        if role != "system":
+            self._note(role, "fail", f"The template refuses: {said}")
+            return
+        if any(check.status == "fail" for check in self.checks):
+            self._note(role, "warn", f"The template refuses: {said}")
+        else:
+            self._no_system(f"it refuses one, saying {said.rstrip('.')!r}")
+
+    def _no_system(self, found: str) -> None:
+        self.facts = replace(self.facts, no_system=found)
+        detail = (
+            f"The template has no place for a system prompt, and so the server has none: {found}. In training policy.system_prompt decides."
+        )
+        self._note("system", "warn", detail)
 
     def _check_prompt(self) -> None:
         """The server's prompt is how training begins a turn, but for a thinking scaffold, which is then remembered."""

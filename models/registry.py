@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.foreign_json import Damaged
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
@@ -17,6 +19,7 @@ from jobs.os_errors import in_words
 from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
 from models.description import card_damage, read_card
+from models.hub_names import HUB, hub_name, hub_name_of_path, is_url
 from models.weights import tensor_shapes
 
 _BUILTIN_WORKER = "models.builtin_worker"
@@ -90,16 +93,56 @@ def resolve(name: str) -> Path:
     if JOB_ID.fullmatch(run) and part in (MERGED_FOLDER, MODEL_FOLDER):
         named = jobs_directory() / run / part
     elif "/" in name or name.startswith("."):
-        named = Path(name).expanduser()
-    directory = named.absolute() if named.is_dir() else Path(name).expanduser().absolute()
+        named = expanded(name)
+    directory = named.absolute() if named.is_dir() else expanded(name).absolute()
     if not directory.is_dir():
-        names = ", ".join(model.name for model in list_models())
-        raise LuthierError("No such model", f"{name!r} is neither a folder nor one of: {names}.", "Give a folder or one of these names.")
+        raise _no_such_model(name, directory)
+    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+        raise _adapter(directory)
     for pattern, what in (("config.json", "config.json"), ("*.safetensors", "weights (*.safetensors)"), ("tokenizer*.json", "tokenizer")):
         if not any(directory.glob(pattern)):
             hint = "Luthier reads models as from_pretrained does, from safetensors only (pickled weights can run code)."
             raise LuthierError("Not a whole model", f"{directory} has no {what}.", hint)
     return directory
+
+
+def _no_such_model(name: str, path: Path) -> LuthierError:
+    """What a user has named instead of a model: a repository of the hub, an address, a file, a run."""
+    title, names = "No such model", ", ".join(model.name for model in list_models())
+    repository = hub_name(name) or ("" if is_url(name) else hub_name_of_path(path))
+    if repository:
+        local = repository.partition("/")[2]
+        if is_model_directory(models_directory() / local):
+            return LuthierError(title, f"{repository} is a name of the hub. Here it is {local!r}.", f'Write model = "{local}".')
+        message = f"{repository} is a name of the hub: a run takes models that lie here, and no folder has that name."
+        return LuthierError(title, message, f'First `luthier models import {HUB}{repository}`, then model = "{local}".')
+    if is_url(name):
+        return LuthierError(title, f"{name} is an address; a model is a folder or a name here.", "Download it, then give its folder.")
+    if path.suffix.lower() == ".gguf" and path.is_file():
+        return LuthierError("A GGUF file, no folder", f"{path} is one file.", f"`luthier models import {path}` makes a model of it first.")
+    if path.is_file():
+        return LuthierError("A file, no model", f"{path} is a file.", f"A model is the folder with config.json: {path.parent}, say.")
+    if JOB_ID.fullmatch(name) and (jobs_directory() / name).is_dir():
+        merged = f'of an adapter `luthier merge {name}` makes "{name}/{MERGED_FOLDER}"'
+        hint = f'A run that trained every weight left "{name}/{MODEL_FOLDER}"; {merged}.'
+        return LuthierError(title, f"{name} is a run, not a model.", hint)
+    close = difflib.get_close_matches(name, [model.name for model in list_models()], n=1, cutoff=0.6)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    hint = f"{meant}Give a folder or one of these names; `luthier models import {HUB}owner/name` fetches another one."
+    return LuthierError(title, f"{name!r} is neither a folder nor one of: {names}.", hint)
+
+
+def _adapter(directory: Path) -> LuthierError:
+    try:
+        base = foreign_json.read_object(directory / "adapter_config.json", lenient=True).get("base_model_name_or_path")
+    except (OSError, Damaged):
+        base = None
+    of = f" of {base}" if base else ""
+    hint = (
+        f"Name its base model instead, or make one model of both first: `luthier merge --base BASE --adapter {directory} --out FOLDER`. "
+        f"To serve it: `luthier serve --model BASE --adapter NAME={directory}`."
+    )
+    return LuthierError("An adapter, no model", f"{directory} holds an adapter{of}: the weights that it changes are not in it.", hint)
 
 
 def display_name(directory: Path) -> str:

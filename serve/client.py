@@ -212,9 +212,20 @@ async def stream_chat(
                     yield item
             return
         except LuthierError as error:
+            if _refuses_system(messages, error):
+                hint = (
+                    "This model's chat template has no system role: write the system prompt before the first question, and leave it empty."
+                )
+                raise LuthierError("The model takes no system prompt", error.message, hint) from None
             if not endpoint.hosted or "max_tokens" not in body or "max_completion_tokens" not in error.message:
                 raise
             body["max_completion_tokens"] = body.pop("max_tokens")  # OpenAI's newer models refuse the older name, before anything streams
+
+
+def _refuses_system(messages: list[ChatMessage], error: LuthierError) -> bool:
+    """Whether a template refuses its conversation for the system message: such ones say so, or that the user must come first."""
+    begins = bool(messages) and messages[0]["role"] == "system"
+    return begins and re.search(r"system (role|message)|roles must alternate", error.message, re.IGNORECASE) is not None
 
 
 async def _streamed(endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[Delta | Finished, None]:

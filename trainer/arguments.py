@@ -28,7 +28,7 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
     return {
         "output_dir": str(folder / "checkpoints" / SAVING_FOLDER),
         "num_train_epochs": recipe.train.epochs,
-        "learning_rate": recipe.train.learning_rate,
+        "learning_rate": plan.rate(recipe),
         "lr_scheduler_type": recipe.train.schedule,
         "warmup_steps": round(recipe.train.warmup * steps),
         "optim": _OPTIMIZERS[plan.optimizer],

@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 
 from jobs import queue
-from jobs.files import write_atomic
 from jobs.job import Job
-from trainer.launch import RECIPE_FILE, run_spec
-from trainer.recipe import Recipe, load, to_toml
+from trainer.launch import RECIPE_FILE, freeze, run_spec
+from trainer.recipe import Recipe, load
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def replace_recipe(job: Job, path: Path) -> None:
     recipe = load(path)
     spec = run_spec(recipe, _bond(job, recipe))
     with queue.kept_waiting(job):
-        write_atomic(job.directory / RECIPE_FILE, to_toml(recipe))
+        freeze(job, recipe, spec)
         spec.replace(job.directory)
 
 

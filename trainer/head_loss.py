@@ -43,7 +43,7 @@ def head_loss(
     targets = labels[..., 1:].reshape(-1)
     trained = targets != UNTRAINED
     hidden = hidden_states[..., :-1, :].flatten(0, -2)[trained]
-    summed, correct, entropy = _HeadLoss.apply(hidden, lm_head_weight.to(hidden.dtype), targets[trained])  # type: ignore[no-untyped-call]
+    summed, correct, entropy = _HeadLoss.apply(hidden, lm_head_weight.to(hidden.dtype), targets[trained])
     count = trained.sum()
     return summed / (count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch), correct, entropy, count
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.job import Job, create, start
@@ -14,6 +16,7 @@ from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry
 from trainer.checkpoints import complete_checkpoints
+from trainer.learning_rate import LEARNING_RATE
 from trainer.placement import machine
 from trainer.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
@@ -32,12 +35,19 @@ def submit_run(recipe: Recipe, spec: Spec) -> Job:
     """Freeze the recipe into a new job folder and start the job's supervisor."""
     job = create(spec)
     try:
-        write_atomic(job.directory / RECIPE_FILE, to_toml(recipe))
+        freeze(job, recipe, spec)
         start(job)
     except BaseException:
         shutil.rmtree(job.directory, ignore_errors=True)
         raise
     return job
+
+
+def freeze(job: Job, recipe: Recipe, spec: Spec) -> None:
+    """Write the recipe into the job's folder with every value written out, also the learning rate that its plan has chosen, and why."""
+    why = [f"# {reason}\n" for reason in spec.settings["reasons"] if reason.startswith(LEARNING_RATE)]
+    train = msgspec.structs.replace(recipe.train, learning_rate=spec.settings["learning_rate"])
+    write_atomic(job.directory / RECIPE_FILE, "".join(why) + to_toml(msgspec.structs.replace(recipe, train=train)))
 
 
 def resume(job: Job, force: bool = False) -> Job:

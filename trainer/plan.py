@@ -10,11 +10,13 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.gpus import compute_capability, gpus
+from jobs.memory import main_memory
 from models import registry
-from trainer import auto, compute_dtype, engines, methods, repair
+from trainer import auto, compute_dtype, engines, limits, methods, repair
 from trainer.data.outlook import Outlook, look
 from trainer.data.policies import table
 from trainer.evaluation.cost import outlook
+from trainer.learning_rate import LearningRate, learning_rate
 from trainer.memory import remembered
 from trainer.memory.batches import Lengths
 from trainer.memory.predict import CONTEXT, Memory, Setting, predict
@@ -36,8 +38,10 @@ class Plan:
     where all are trained), `float8` says how they are multiplied with, `compute_dtype` what is computed in ("auto" on a CPU until the run
     has measured: trainer.compute_dtype); `reasons` say in words why the engine and what the recipe leaves to the plan were chosen,
     `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak on one GPU, where its
-    largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller, `evaluation` what the
-    evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller. `longest` is the longest
+    conversation seen, in tokens estimated from its text; samples are cut at `max_length`, and the model has `positions`, None if it does
+    not say. `warnings` are what a user should know before the run. `evaluation` is what the evaluations come to
+    (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -51,6 +55,7 @@ class Plan:
     epochs: float
     steps: int
     slots: list[str]
+    learning_rate: float = 0.0
     gpu_bytes: int = 0
     gpus: int = 1
     machines: int = 1
@@ -63,9 +68,13 @@ class Plan:
     optimizer: str = "adamw"
     gradient_checkpointing: str = "none"
     reasons: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
+    longest: int = 0
+    max_length: int = 0
+    positions: int | None = None
     repaired: str = ""
     exact: bool = True
     formats: list[dict[str, Any]] = field(default_factory=list)
@@ -84,6 +93,10 @@ class Plan:
     def shape(self, recipe: Recipe) -> repair.Shape:
         return _shape(self.model, self.engine, recipe)
 
+    def rate(self, recipe: Recipe) -> float:
+        """The learning rate: the frozen recipe's, which may have been edited since, or the plan's where that leaves it open."""
+        return self.learning_rate if recipe.train.learning_rate == "auto" else recipe.train.learning_rate
+
 
 def make_plan(recipe: Recipe) -> Plan:
     """Check the model and the first rows of the data, and work the rest out. LuthierError at the first thing that is wrong."""
@@ -97,6 +110,8 @@ def make_plan(recipe: Recipe) -> Plan:
     decided = _decide(recipe, directory, data, device, placement)
     batch, repaired = repair.recall(_shape(recipe.model, decided.engine, recipe), decided.batch)
     memory, tokens = decided.memory(batch)
+    rate = learning_rate(recipe, None if decided.shape is None else decided.shape.parameters)
+    positions = registry.context_length(registry.read_config(directory))
     steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
     evaluation = outlook(recipe.evaluation, recipe.heldout, heldout, steps, per_epoch, directory, device, batch.micro_batch)
@@ -113,6 +128,7 @@ def make_plan(recipe: Recipe) -> Plan:
         epochs=recipe.train.epochs,
         steps=steps,
         slots=[device] * placement.gpus,
+        learning_rate=rate.value,
         gpus=placement.gpus,
         machines=placement.machines,
         sharding="none" if decided.shards == 1 else "fsdp2",
@@ -123,10 +139,14 @@ def make_plan(recipe: Recipe) -> Plan:
         attention=decided.attention,
         optimizer=decided.optimizer,
         gradient_checkpointing=batch.gradient_checkpointing,
-        reasons=decided.reasons,
+        reasons=[*([rate.reason] if rate.reason else []), *decided.reasons],
+        warnings=_warnings(recipe, positions, data, decided, batch, rate),
         choices=[] if decided.choice is None else [one.to_json() for one in decided.choice.tried],
         memory={} if memory is None else memory.parts(),
         tokens=tokens,
+        longest=max(data.tokens, default=0),
+        max_length=recipe.train.max_length,
+        positions=positions,
         repaired=repaired,
         exact=data.exact,
         formats=data.formats,
@@ -137,9 +157,21 @@ def make_plan(recipe: Recipe) -> Plan:
     return compute_dtype.decided(plan, recipe)
 
 
+def _warnings(
+    recipe: Recipe, positions: int | None, data: Outlook, decided: _Decided, batch: repair.Batch, rate: LearningRate
+) -> list[str]:
+    found = [rate.warning, limits.beyond_positions(recipe, positions, data.tokens, exact=data.exact)]
+    if not decided.card:
+        found.append(limits.beyond_main_memory(recipe, main_memory(), batch, lambda other: decided.memory(other)[0]))
+    elif decided.choice is not None and not decided.fits:
+        found.append(limits.beyond_card(recipe, decided.choice.chosen.needs, decided.card))
+    return [warning for warning in found if warning]
+
+
 @dataclass(frozen=True)
 class _Decided:
-    """What the recipe left open. `shape` is None where the model's config does not tell it, `choice` where there is no GPU."""
+    """What the recipe left open. `shape` is None where the model's config does not tell it, `choice` where there is no GPU; `card` is the
+    memory of the GPU, 0 without a choice."""
 
     recipe: Recipe
     shape: ModelShape | None
@@ -154,6 +186,7 @@ class _Decided:
     reasons: list[str]
     choice: auto.Choice | None = None
     shards: int = 1
+    card: int = 0
 
     @property
     def fits(self) -> bool:
@@ -225,7 +258,9 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
     bits = chosen.base_bits
     float8, why = methods.float8(recipe, shape, bits, shards, capability)
     reasons = [*reasons, *choice.reasons, *([why] if why else [])]
-    return _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, chosen.optimizer, batch, reasons, choice, shards)
+    states = chosen.optimizer
+    decided = _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, states, batch, reasons, choice, shards)
+    return replace(decided, card=task.card)
 
 
 def _card(taken: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -12,6 +13,8 @@ import msgspec
 import tomlkit
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
+from models.hub_names import is_url
 from trainer.data.formats import Mapping
 from trainer.data.hub import HUB
 from trainer.data.policies import Policies
@@ -19,6 +22,7 @@ from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
 from trainer.trackers import Trackers
+from trainer.unknown_keys import check_keys, check_kind, instead, other_recipe
 
 _LISTED = "docs/recipe.md lists them."
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -81,7 +85,7 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compute_dtype: ComputeDtype = "auto"
 
     epochs: Annotated[float, msgspec.Meta(gt=0)] = 3.0
-    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-4
+    learning_rate: Literal["auto"] | Annotated[float, msgspec.Meta(gt=0)] = "auto"
     schedule: Schedule = "cosine"
     warmup: Share = 0.05
     weight_decay: Factor = 0.0
@@ -157,19 +161,37 @@ def load(path: Path) -> Recipe:
 
 
 def read_text(path: Path) -> str:
+    check_kind(path)
     try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise LuthierError("No such recipe", f"{path} is not there.", "examples/captain/recipe.toml is one to start from.") from None
+        return path.read_text(encoding="utf-8-sig")
+    except IsADirectoryError:
+        inside = ", ".join(sorted(found.name for found in path.glob("*.toml"))[:3])
+        hint = f"In it: {inside}." if inside else "`luthier data check` looks at a folder of data."
+        raise LuthierError("A folder, no recipe", f"{path} is a folder.", hint) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_such_recipe(path) from None
+    except OSError as error:
+        raise LuthierError("The recipe cannot be read", f"{path}: {error.strerror}.", "Check its permissions.") from None
     except UnicodeDecodeError as error:
         raise LuthierError("The recipe is not UTF-8", f"{path}, byte {error.start}.", "Save it as UTF-8.") from None
+
+
+def _no_such_recipe(path: Path) -> LuthierError:
+    """With the file beside it that is named nearly so, or the known recipe of that name (trainer.presets)."""
+    if (Path(__file__).parent / "recipes" / f"{path.stem}.toml").is_file():
+        hint = f"Luthier knows a recipe of that name: `luthier recipes {path.stem} > {path.stem}.toml` writes it down."
+        return LuthierError("No such recipe", f"{path} is not there.", hint)
+    beside = [found.name for found in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
+    hint = f"Did you mean {path.parent / close[0]}?" if close else "examples/captain/recipe.toml is one to start from."
+    return LuthierError("No such recipe", f"{path} is not there.", hint)
 
 
 def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
     """A recipe read from `path`, with its paths made absolute and, unless it is `named`, the file's name."""
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
-    model = str(_absolute(recipe.model, folder)) if "/" in recipe.model or recipe.model.startswith(("~", ".")) else recipe.model
+    model = str(_absolute(recipe.model, folder)) if _is_path(recipe.model, folder) else recipe.model
     template = recipe.tokens.template
     tokens = recipe.tokens if template in ("", *TEMPLATES) else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
     return msgspec.structs.replace(recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem)
@@ -184,17 +206,37 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise LuthierError("The recipe is no TOML", f"{where}: {error}.", "Strings need quotes; a section begins with [train].") from None
+        raise other_recipe(text, Path(where), keys()) or _no_toml(text, error, where) from None
     except RecursionError:
         raise LuthierError("The recipe is no TOML", f"{where}: it is nested too deeply.", "A recipe has sections and values.") from None
 
 
+def _no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierError:
+    """With the line, and a hint that fits what people write."""
+    found = re.search(r"at line (\d+)", str(error))
+    number = int(found[1]) if found else len(text.splitlines())
+    line = next(iter(text.splitlines()[number - 1 : number]), "").strip()
+    hint = "Strings need quotes; a section begins with [train]."
+    if re.search(r"=\s*(True|False|None|null)\b", line):
+        hint = "TOML writes true and false; what is not set is left out."
+    elif re.fullmatch(r"[\w-]+:.*", line):
+        hint = "TOML writes key = value, not key: value."
+    elif "\\" in line:
+        hint = "A backslash needs single quotes around the text: 'C:\\data', say."
+    elif "Cannot overwrite" in str(error) or "Cannot declare" in str(error):
+        hint = "This key or section stands twice: leave one of them."
+    reason = re.sub(r" \(at .*\)", "", str(error))
+    shown = f" That line is: {line[:120]}" if line else ""
+    return LuthierError("The recipe is no TOML", f"{where}, line {number}: {reason}.{shown}", hint)
+
+
 def decode(values: dict[str, Any], where: str) -> Recipe:
     """A recipe of what its TOML text holds."""
+    check_keys(values, keys(), where)
     try:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), where) from None
+        raise _explained(str(error), where, values) from None
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -202,35 +244,57 @@ def to_toml(recipe: Recipe) -> str:
     return tomlkit.dumps(msgspec.to_builtins(recipe))
 
 
+def short_value(value: Any) -> str:
+    """2e-4 rather than 0.0002; other values as a recipe has them."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if value and (abs(value) <= 0.01 or abs(value) >= 1e6):
+        exponent = math.floor(math.log10(abs(value)))
+        return f"{float(f'{value / 10**exponent:.6g}'):g}e{exponent}"
+    return f"{value:g}"
+
+
 def _in_folder(entry: str | Source, folder: Path) -> str | Source:
     if isinstance(entry, Source):
         return msgspec.structs.replace(entry, path=_in_folder(entry.path, folder))
-    return entry if entry.startswith(HUB) else str(_absolute(entry, folder))
+    return entry if entry.startswith(HUB) or is_url(entry) else str(_absolute(entry, folder))
+
+
+def _is_path(model: str, folder: Path) -> bool:
+    """Whether a model is given as a path: as one that is relative without a dot only if it is there ("RUN/merged" is a name)."""
+    return model.startswith(("~", ".", "/")) or ("/" in model and not is_url(model) and (folder / model).exists())
 
 
 def _absolute(entry: str, folder: Path) -> Path:
-    path = Path(entry).expanduser()
+    path = expanded(entry)
     return path if path.is_absolute() else folder / path
 
 
-def _explained(message: str, where: str) -> LuthierError:
-    """msgspec's message in a user's words: "Object contains unknown field `x` - at `$.train`" and the like."""
+def _explained(message: str, where: str, values: dict[str, Any]) -> LuthierError:
+    """msgspec's message in a user's words: "Expected `int`, got `str` - at `$.train`" and the like."""
     what, _, at = message.partition(" - at `")
     section = at.rstrip("`").removeprefix("$").lstrip(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)
-    if unknown:
-        key = f"{section}.{unknown[1]}" if section else unknown[1]
-        return LuthierError("Unknown key in the recipe", f"{where}: {key} means nothing.", _nearest(unknown[1], section))
     missing = re.fullmatch(r"Object missing required field `(.+)`", what)
     if missing:
         return LuthierError("Missing key in the recipe", f"{where}: {missing[1]} is required.", f'Add {missing[1]} = ["file.jsonl"], say.')
+    line = instead(section, _at(section, values))
+    hint = f"Write {line}." if line else _LISTED
     choice = re.fullmatch(r"Invalid enum value (.+)", what)
     if choice and (allowed := _values(section)):
         said = choice[1].strip("'")
-        return LuthierError("Wrong value in the recipe", f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.", _LISTED)
+        return LuthierError("Wrong value in the recipe", f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.", hint)
+    if section == "data" and what.endswith("got `str`"):
+        return LuthierError("Wrong value in the recipe", f"{where}: data is a list.", 'Write data = ["file.jsonl"], with brackets.')
     sweep = "A list of values makes a sweep, which `luthier plan` and `luthier train` take." if what.endswith("got `array`") else ""
     message = f"{where}: {section}: {what[:1].lower()}{what[1:]}."
-    return LuthierError("Wrong value in the recipe", message, sweep or _LISTED)
+    return LuthierError("Wrong value in the recipe", message, sweep or hint)
+
+
+def _at(key: str, values: Any) -> Any:
+    """The value at "train.epochs"; None where there is none."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
 
 
 def _values(key: str) -> list[str]:
@@ -251,15 +315,3 @@ def keys() -> dict[str, list[str]]:
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             sections[name] = [*hint.__struct_fields__]
     return sections
-
-
-def _nearest(key: str, section: str) -> str:
-    known = keys()
-    here = known.get(re.sub(r"\[\d+\]$", "", section), [])
-    elsewhere = [name for name, fields in known.items() if key in fields]
-    if elsewhere:
-        return f"{key} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
-    close = difflib.get_close_matches(key, here, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {f'{section}.' if section else ''}{close[0]}?"
-    return f"Known here: {', '.join(here)}."

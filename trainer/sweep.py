@@ -19,7 +19,7 @@ from jobs.job import Job, all_jobs
 from jobs.spec import new_id
 from trainer.launch import run_spec, submit_run
 from trainer.plan import Plan, make_plan
-from trainer.recipe import Recipe, decode, parse_toml, placed, read_text
+from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_value
 
 _MOST_RUNS = 200
 _LONGEST_NAME = 60
@@ -104,16 +104,6 @@ def find_sweep(text: str) -> tuple[str, list[Job]]:
     if partial:
         raise LuthierError("More than one match", f"{text!r} is part of {', '.join(partial[:5])}.", "Give more of it.")
     raise LuthierError("No such sweep", f"No sweep is named {text!r}.", "`luthier sweep` lists what there is.")
-
-
-def short_value(value: Any) -> str:
-    """2e-4 rather than 0.0002; other values as a recipe has them."""
-    if isinstance(value, bool) or not isinstance(value, float):
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    if value and (abs(value) <= 0.01 or abs(value) >= 1e6):
-        exponent = math.floor(math.log10(abs(value)))
-        return f"{float(f'{value / 10**exponent:.6g}'):g}e{exponent}"
-    return f"{value:g}"
 
 
 def _axes(value: Any, kind: inspect.Type, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:

@@ -244,7 +244,7 @@ class Training:
             if checkpoint not in good and checkpoint.step >= error.onset - 1:
                 self.saving.remove(checkpoint)
         recipe, run = self._context.directory / RECIPE_FILE, self._context.job.id
-        lower = f"Lower train.learning_rate (now {self._recipe.train.learning_rate:g})"
+        lower = f"Lower train.learning_rate (now {self._plan.rate(self._recipe):g})"
         if not good:
             return LuthierError("The loss exploded", f"{error.reason} No checkpoint is older than that.", f"{lower}, and train again.")
         last = good[-1]

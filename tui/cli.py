@@ -10,9 +10,11 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.exceptions import NoSuchCommand
 
 from jobs.errors import LuthierError
 from jobs.os_errors import in_words, unencodable
@@ -58,6 +60,20 @@ class LazyGroup(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """A name that is none is told with the nearest one, or with what takes a file."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            name = error.command_name
+            if name.endswith(".toml"):
+                raise click.UsageError(
+                    f"{name!r} is no command. luthier train {name} trains it, luthier plan {name} plans it.", ctx
+                ) from None
+            if Path(name).exists():
+                raise click.UsageError(f"{name!r} is no command. luthier data check {name} looks at data.", ctx) from None
+            raise NoSuchCommand(name, possibilities=_COMMANDS, ctx=ctx) from None
 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

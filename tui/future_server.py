@@ -19,6 +19,18 @@ def future_server(model: str, directory: Path, rank: int) -> Outlook:
     return look_ahead(directory.resolve(), model, [], "127.0.0.1", None, ServeOptions(), planned_rank=rank)
 
 
+def beyond_server(longest: int, positions: int | None, outlook: Outlook) -> list[str]:
+    """Whether the longest sample is longer than what the server takes, though the model could take more, as a warning."""
+    context = outlook.plan.context_length
+    if context is None or longest <= context or (positions is not None and positions <= context):
+        return []
+    most = longest if positions is None else min(longest, positions)
+    return [
+        f"The longest sample has about {longest:,} tokens, but `luthier serve` takes {context:,} on this machine: "
+        f"--context-length {most} lets it take {most:,}."
+    ]
+
+
 def show_future_server(outlook: Outlook, alone: list[str]) -> None:
     """`alone` says why what is trained will be served as a model of its own, empty for an adapter beside its base."""
     table = plain_table("served", "", "")

@@ -74,6 +74,11 @@ def reasons(plan: Plan) -> list[Line]:
     return [[(f"{reason[:1].upper()}{reason[1:].rstrip('.')}.", "")] for reason in why]
 
 
+def warnings(plan: Plan) -> list[Line]:
+    """What a user should know before the run."""
+    return [[("! ", "amber"), (warning, "")] for warning in plan.warnings]
+
+
 def cards(recipe: Recipe, table: Table) -> list[Line]:
     """What would fit where: the largest micro-batch by card, then what a card must have by batch and context length."""
     if not table.rows:

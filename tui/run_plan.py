@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainer.plan import Plan
+from trainer.recipe import short_value
 from tui.figures import duration
 
 _ENGINES = {"trl": "TRL", "unsloth": "Unsloth"}
@@ -36,7 +37,8 @@ def batch(plan: Plan) -> str:
 
 
 def length(plan: Plan) -> str:
-    return f"{plan.epochs:g} epochs, {plan.steps:,} steps" if plan.steps else f"{plan.epochs:g} epochs"
+    steps = f", {plan.steps:,} steps" if plan.steps else ""
+    return f"{plan.epochs:g} epochs{steps}, learning rate {short_value(plan.learning_rate)}"
 
 
 def evaluation(plan: Plan) -> str:

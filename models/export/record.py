@@ -17,7 +17,7 @@ from models.catalogue import Entry, Kind, repository_of_base
 from models.certificate import Certificate
 from models.description import read_card
 from models.hashing import file_hash
-from models.imports.source import HUB
+from models.hub_names import HUB
 from models.merge import receipt
 
 RECORD_FILE = "luthier.json"

@@ -13,5 +13,5 @@ import gguf
 
 def parse_once() -> None:
     """From now on, in this process. The file must not change meanwhile."""
-    gguf.GGUFReader = cache(gguf.GGUFReader)
-    gguf.get_tensor_name_map = cache(gguf.get_tensor_name_map)
+    for name in ("GGUFReader", "get_tensor_name_map"):
+        setattr(gguf, name, cache(getattr(gguf, name)))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
+from models.hub_names import HUB, hub_name
 from models.registry import valid_name
 
-HUB = "hub:"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _REVISION = re.compile(r"[\w][\w./-]{0,199}")
 
@@ -58,7 +59,7 @@ def parse_source(text: str) -> Source:
         if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
             raise LuthierError("Not a revision", f"{revision!r} is no branch, tag or commit.", "hub:owner/name@main, say.")
         return Hub(repository, revision)
-    path = Path(text).expanduser().absolute()
+    path = expanded(text).absolute()
     if path.is_dir():
         return Folder(path)
     if path.is_file():
@@ -66,10 +67,10 @@ def parse_source(text: str) -> Source:
             if file.read(4) == b"GGUF":
                 return Gguf(path)
         raise LuthierError("Not a model", f"{path} is neither a folder nor a GGUF file.", "Give the folder that holds config.json.")
-    hint = (
-        f"On the hub? Then it is written {HUB}{text}." if _REPOSITORY.fullmatch(text) else "Give a folder, a GGUF file or hub:owner/name."
-    )
-    raise LuthierError("No such model", f"{path} is not there.", hint)
+    repository = hub_name(text)
+    if repository:
+        raise LuthierError("No such model", f"{text} is not here.", f"On the hub? Then it is written {HUB}{repository}.")
+    raise LuthierError("No such model", f"{path} is not there.", "Give a folder, a GGUF file or hub:owner/name.")
 
 
 def check_repository(name: str) -> str:

@@ -78,6 +78,7 @@ class FakeServer:
         self.calls: list[tuple[str, str]] = []
         self.context_words = 100_000
         self.refuses = ""
+        self.without_system = ""  # what the template says to a system message, where it has no such role
         self.likelihood: Callable[[str, str], float] = lambda model, word: -2.0
         self._vocabulary: list[str] = []
         self.requests: list[dict[str, Any]] = []
@@ -176,6 +177,8 @@ class FakeServer:
             return "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
         if self.refuses in body:
             return f"Unsupported parameter: '{self.refuses}'. Use 'max_completion_tokens' instead."
+        if self.without_system and body["messages"][0]["role"] == "system":
+            return self.without_system
         used = _length(body["messages"])
         if used <= self.context_words:
             return None

@@ -13,7 +13,7 @@ def _table(code: str, *shapes: str, **more: str) -> dict[str, str]:
 _NO_TOOL_ROLE = _table("template_refuses", *_TOOLS)  # raises an exception at the role tool, or (DeepSeek's) at arguments that are an object
 _CALLS_IGNORED = _table("text_dropped", *_TOOLS)  # renders the conversation without the tool calls
 _ALTERNATING = _table("template_refuses", *_TOOLS, *_ROLES)  # "Conversation roles must alternate"
-_NO_SYSTEM = _table("template_refuses", "system", *_TOOLS, *_ROLES)
+_NO_SYSTEM = _table("template_refuses", *_TOOLS, *_ROLES, system="no_system_role")
 # An assistant's turn is shown otherwise once the same side goes on, so that what the server would have rendered for the second is lost.
 _REOPENED = _table("prompt_not_kept", "consecutive assistants")
 REFUSED: dict[str, dict[str, str]] = {
@@ -24,7 +24,7 @@ REFUSED: dict[str, dict[str, str]] = {
     **dict.fromkeys(("gemma", "mistral_v1"), _NO_SYSTEM),
     **dict.fromkeys(("diffusion_gemma", "gemma4", "minicpmv45", "qwen3"), _REOPENED),
     "glm4moe": _table("unclosed", "consecutive assistants"),  # only the header of a user's or a tool's message is a stop token
-    "mistral_system_last": _table("template_refuses", *_TOOLS, system="system_dropped"),  # it stands before the last user message only
+    "mistral_system_last": _table("template_refuses", *_TOOLS, system="no_system_role"),  # it stands before the last user message only
     "tulu": _table("text_dropped", *_TOOLS, consecutive_assistants="prompt_not_kept"),
 }
 _OPEN, _EMPTY = ("<think>\n",), ("<think>\n\n</think>\n\n",)

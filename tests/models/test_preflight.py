@@ -65,6 +65,23 @@ def test_what_is_wrong_with_a_template_has_a_name(check: str, status: str, templ
     assert found.strategy == ("once" if check in ("BOS once", "date", "system") else "per_turn")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mistral_v1", "it refuses one, saying 'Conversation roles must alternate"),
+        ("gemma", "it refuses one, saying 'System role not supported'"),
+        ("mistral_system_last", "it leaves it out"),
+        ("chatml", ""),
+        ("llama2", ""),
+    ],
+)
+def test_a_template_without_a_place_for_a_system_prompt_is_found_out(name: str, said: str) -> None:
+    tokenizer = tokenizer_for(name)
+    found = probe_template(tokenizer, stop_ids(name, tokenizer), None)
+    assert found.facts.no_system.startswith(said) if said else not found.facts.no_system
+    assert not found.failed
+
+
 def test_a_stop_token_that_no_file_lists_is_learned_and_told() -> None:
     found = report(stops={"<|endoftext|>"})
     assert statuses(found)["stop token is listed"] == "warn"

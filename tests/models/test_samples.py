@@ -153,7 +153,7 @@ def test_an_answer_to_nothing_is_refused() -> None:
 
 def test_a_system_message_that_the_template_leaves_out_is_refused() -> None:
     told = conversation(("system", "be kind"), ("user", "a"), ("assistant", "b"))
-    assert refusal(told, CHATML.replace("for m in messages", "for m in messages if m['role'] != 'system'")).code == "system_dropped"
+    assert refusal(told, CHATML.replace("for m in messages", "for m in messages if m['role'] != 'system'")).code == "no_system_role"
 
 
 def test_a_conversation_with_nothing_to_train_is_refused() -> None:

@@ -135,6 +135,18 @@ async def test_a_context_that_is_too_long_says_how_long(server: FakeServer) -> N
     assert (error.value.limit, error.value.used) == (4096, 5000)
 
 
+@pytest.mark.parametrize("said", ["System role not supported", "Conversation roles must alternate user/assistant/user/assistant/..."])
+async def test_a_template_that_refuses_the_system_prompt_is_told_with_what_to_do(server: FakeServer, said: str) -> None:
+    server.without_system = said
+    assert (await ask(server))[0]
+    told = [{"role": "system", "content": "be kind"}, *HELLO]
+    with pytest.raises(LuthierError, match=said.split()[-1].rstrip(".")[:8]) as error:
+        async for _ in stream_chat(server.endpoint, "base", told):
+            pass
+    assert error.value.title == "The model takes no system prompt"
+    assert "before the first question" in error.value.hint
+
+
 async def test_reasoning_and_tool_calls_come_in_pieces(server: FakeServer) -> None:
     server.thoughts = "let me see"
     server.calls = [("look", '{"where": "aft"}'), ("steer", "{}")]

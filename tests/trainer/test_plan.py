@@ -16,6 +16,7 @@ from trainer.data import outlook
 from trainer.data.policies import Policies
 from trainer.data.settings import Source
 from trainer.data.split import Heldout
+from trainer.evaluation.settings import Evaluation
 from trainer.plan import Plan, make_plan, step_count
 from trainer.recipe import Recipe, Train
 from trainer.repair import largest_divisor
@@ -77,6 +78,16 @@ def test_of_much_data_the_plan_is_an_estimate(tmp_path: Path, model: Path, monke
 def test_a_data_set_of_the_hub_is_left_to_the_run(model: Path) -> None:
     plan = make_plan(Recipe(data=["hub:owner/name"], model=str(model)))
     assert (plan.exact, plan.conversations, plan.steps) == (False, 0, 0)
+
+
+@pytest.mark.parametrize("settings", [Evaluation(patience=2), Evaluation(metrics=["chrf"])])
+def test_what_needs_held_out_conversations_is_refused_where_there_will_be_none(tmp_path: Path, model: Path, settings: Evaluation) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(row(1)) + "\n")
+    for heldout in (Heldout(), Heldout(share=0.0, at_least=0, at_most=0)):
+        with pytest.raises(LuthierError, match="needs them") as caught:
+            make_plan(Recipe(data=[str(path)], model=str(model), evaluation=settings, heldout=heldout))
+        assert "leave" in caught.value.hint
 
 
 def test_batches_that_do_not_divide_are_refused(data: Path, model: Path) -> None:

@@ -17,8 +17,8 @@ from jobs.job import Job, all_jobs
 from trainer import launch
 from trainer.comparison import compare, not_comparable, winner
 from trainer.launch import frozen_recipe
-from trainer.recipe import load
-from trainer.sweep import Sweep, find_sweep, load_sweep, short_value, start_sweep, sweeps
+from trainer.recipe import load, short_value
+from trainer.sweep import Sweep, find_sweep, load_sweep, start_sweep, sweeps
 from tui.commands.sweep import sweep as sweep_command
 from tui.commands.train import plan as plan_command
 
@@ -93,9 +93,9 @@ def test_long_names_are_numbered(folder: Path) -> None:
     ("text", "message"),
     [
         ("[train]\nlearnig_rate = [1e-4, 2e-4]", "train.learnig_rate means nothing"),
-        ('[train]\nlearning_rate = [1e-4, "x"]', "train.learning_rate: expected `float`, got `str`"),
+        ('[train]\nlearning_rate = [1e-4, "x"]', "train.learning_rate is one of auto, a number; it says x"),
         ("[train]\nlearning_rate = [1e-4, -1]", "train.learning_rate: expected `float` > 0.0"),
-        ("[train]\nlearning_rate = [[1e-4], [2e-4]]", "train.learning_rate: expected `float`, got `array`"),
+        ("[train]\nlearning_rate = [[1e-4], [2e-4]]", "train.learning_rate: expected `float | str`, got `array`"),
         ("[train]\nlearning_rate = []", "train.learning_rate has an empty list"),
         ("[lora]\nr = [8, 16, 8]", "lora.r has a value twice"),
         (f"[train]\nseed = {[*range(30)]}\n[lora]\nr = {[*range(1, 31)]}", "900 combinations"),

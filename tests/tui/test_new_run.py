@@ -87,7 +87,7 @@ async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(home: Path, s
         await pilot.press("right")  # takes what is suggested
         await until(pilot, lambda: form.field("recipe").value == "vicuna-7b-8bit")
         await until(pilot, lambda: form.field("r").value == "8")
-        assert (form.field("model").value, form.field("rate").value) == ("Llama-2-7b-hf", "2e-05")
+        assert (form.field("model").value, form.field("rate").value) == ("Llama-2-7b-hf", "2e-5")
         assert not form.field("epochs").disabled
         fill(form, model="builtin", data=str(data), epochs="1")
         await pilot.press("enter")

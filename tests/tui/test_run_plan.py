@@ -94,6 +94,27 @@ def test_the_card_at_hand_is_one_of_them(recipe: Path) -> None:
     assert found["choices"][0]["verdict"] == "chosen" and found["reasons"]
 
 
+def test_what_speaks_against_the_plan_is_said_before_the_start(recipe: Path, machine: list[Gpu], home: Path) -> None:
+    assert "before you start" not in told(recipe)
+    machine.clear()
+    line = {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "and " * 5000}]}
+    (home / "data.jsonl").write_text(json.dumps(line))
+    recipe.write_text('model = "llama-8b"\ndata = ["data.jsonl"]\n[train]\nlearning_rate = 1.0\nmax_length = 8192\n')
+    shown = " ".join(told(recipe).split())
+    assert "before you start ! train.learning_rate = 1 is above what LoRA of a model of 8.0 billion parameters usually takes" in shown
+    assert "`luthier serve` takes 4,096 on this machine" in shown
+    warnings = json.loads(told(recipe, "--json"))["warnings"]
+    assert any("learning_rate" in warning for warning in warnings) and any("luthier serve" in warning for warning in warnings)
+
+
+async def test_the_dialog_says_so_too(recipe: Path) -> None:
+    recipe.write_text('model = "llama-8b"\ndata = ["data.jsonl"]\n[train]\nlearning_rate = 1.0\n')
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await open_plan(pilot, recipe)
+        assert "before you start" in screen_text(app) and "train.learning_rate = 1 is above" in screen_text(app)
+
+
 def test_a_model_that_does_not_tell_its_shape_has_no_table(recipe: Path) -> None:
     folders.base_model(models_directory() / "odd")
     recipe.write_text('model = "odd"\ndata = ["data.jsonl"]\n')

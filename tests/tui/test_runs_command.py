@@ -24,6 +24,12 @@ from tui.commands import queue as queue_commands
 from tui.commands import runs as commands
 from tui.commands.events import event_line
 
+PLAN = {
+    **{"kind": "plan", "engine": "trl", "device": "cpu", "gpus": 1, "conversations": 100, "heldout": 16, "epochs": 3.0, "steps": 18},
+    **{"global_batch": 16, "micro_batch": 8, "learning_rate": 5e-4, "memory": {"weights": 1_200_000_000}},
+    **{"reasons": ["long " * 200], "policies": [{"name": "damage"}] * 17},
+}
+
 
 def run(command: click.Command, *arguments: str, answer: str = "") -> Result:
     return CliRunner().invoke(command, arguments, input=answer, catch_exceptions=True)
@@ -128,6 +134,23 @@ def test_what_the_worker_printed(made: dict[str, Job]) -> None:
         ({"kind": "error", "title": "Told", "message": "a\nb", "hint": "c"}, "Told: a b c"),
         ({"kind": "exited", "code": -9, "stopped": True, "swept": 2}, "status -9, stopped, 2 processes swept"),
         ({"kind": "new", "some": 0.123456, "other": "x"}, "some=0.1235 other=x"),
+        ({"kind": "new", "many": list(range(100)), "text": "x" * 90}, f"many=(100 entries) text={'x' * 59}…"),
+        (
+            {"kind": "template", "checks": [{"name": "tools", "status": "warn"}, {"name": "stop", "status": "ok"}]},
+            "1 of 2 checks passed; look at tools",
+        ),
+        (
+            {"kind": "data", "train": 84, "heldout": 16, "tokens": 4200, "longest": 90, "ledger": {"rows": {"kept": 99, "dropped": 1}}},
+            "84 samples to train, 16 held out, 4,200 tokens, longest 90, rows 1 dropped",
+        ),
+        (
+            PLAN,
+            "trl on CPU: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8 at a time, learning rate 5e-4, 1.2 GB predicted",
+        ),
+        (
+            {**PLAN, "learning_rate": 0.0, "memory": {}, "gpus": 2, "device": "gpu"},
+            "trl on 2 GPUs: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8 at a time",
+        ),
     ],
 )
 def test_events_in_words(event: dict[str, Any], text: str) -> None:

@@ -40,6 +40,7 @@ _CONTEXTS = _words(
 _CONTEXT_NAMES = _words(
     "input inputs history source_text search_results options choices question query instruction prompt problem hypothesis table schema code"
 )
+_FEWEST_NUMBERED = 32  # rows
 _LESS_IS_BETTER = _words("rank ranks ranking toxicity downvotes dislikes")
 # What belongs to a prompt in a way that differs between data sets.
 _CHOICES = frozenset(("options", "choices"))
@@ -186,7 +187,7 @@ def side_columns(
     for column in _leftover(samples, settled):
         values = [value for sample in samples if (value := at(sample.row, column)) not in _EMPTY]
         kind = kind_of(column) if values else None
-        if kind in ("verdict", "score") and (judgement is not None or (is_pair and _of_pair(column))):
+        if kind in ("verdict", "score") and (judgement is not None or (is_pair and _of_pair(column)) or _numbers_rows(values)):
             kind = None
         if kind in ("verdict", "score"):
             if (unreadable := _unreadable(column, kind, values)) is None:
@@ -209,6 +210,15 @@ def side_columns(
     unused = [column for column in unused if column not in read]
     unused += sorted({*ignore} - {*unused})
     return SideColumns(tuple(judges), tuple(contexts), tuple(media), tuple(unread), columns), unused
+
+
+def _numbers_rows(values: Sequence[Any]) -> bool:
+    """Whether many values count up by one: they number the rows, whatever the column is called."""
+    try:
+        numbers = [int(value) for value in values if not isinstance(value, bool | float)]
+    except (TypeError, ValueError):
+        return False
+    return len(numbers) == len(values) >= _FEWEST_NUMBERED and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _leftover(samples: Sequence[Sampled], settled: set[str]) -> list[str]:

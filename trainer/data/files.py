@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.os_errors import unencodable
+from models.hub_names import hub_name, hub_name_of_path, is_url
 from trainer.data import encodings
 from trainer.data.files_json import json_rows
 from trainer.data.files_tables import csv_rows, parquet_rows
@@ -96,7 +98,9 @@ def check_source(source: str) -> None:
 
 def source_files(source: str) -> Files:
     """The files of a source: itself, or all below a folder, sorted by path, hidden ones left out. LuthierError if there is none."""
-    path = Path(source).expanduser()
+    if is_url(source):
+        raise _address(source)
+    path = expanded(source)
     try:
         if path.is_dir():
             return _told_as_text(_folder_files(path))
@@ -110,6 +114,9 @@ def source_files(source: str) -> Files:
         raise LuthierError("No such data", f"{source!r} is not a path ({error}).", _NO_SUCH_HINT) from None
     if path.exists():
         raise LuthierError("Not a data file", f"{path} is neither a file nor a folder.", "Save the data as a file first.")
+    if repository := hub_name_of_path(path):
+        hint = f'A data set of the hub is written "{HUB}{repository}".'
+        raise LuthierError("No such data", f"{path} is not there, and {repository} reads like a name of the hub.", hint)
     raise LuthierError("No such data", f"{path} is not there.", _NO_SUCH_HINT)
 
 
@@ -118,6 +125,12 @@ def _told_as_text(files: Files) -> Files:
     for path in files.data:
         str(path).encode()
     return files
+
+
+def _address(source: str) -> LuthierError:
+    repository = hub_name(source)
+    hint = f'A data set of the hub is written "{HUB}{repository}".' if repository else "Download it, and give the file."
+    return LuthierError("An address, no file", f"{source} is not fetched: data lies in files, or on the hub.", hint)
 
 
 _NO_SUCH_HINT = "Check `data` in the recipe: paths are relative to it, and a data set of the hub is written hub:owner/name."

@@ -108,13 +108,19 @@ class Stops:
         for stop in self:
             more = f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}" if stop.rows > 1 else ""
             told.append(f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says stop, here{more}).")
-        others = [f'{stop.policy} = "{next(choice for choice in choices(stop.policy) if choice != "stop")}"' for stop in self]
+        others = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
         ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
         hint = "\n".join((f"Mend the data, or say otherwise in a recipe's section [policy]: {', '.join(others)}.", *ways))
         if unproved is None or "mask" not in self._found:
             return LuthierError("Stopped by a policy", "\n".join(told), hint)
         title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
         return LuthierError(title, "\n".join(told), f"{hint}\n{unproved.hint}")
+
+
+def _instead(policy: str) -> str:
+    """What to choose in the place of stop: what keeps the row, if anything does."""
+    others = [choice for choice in choices(policy) if choice not in ("stop", "drop")] or ["drop"]
+    return " or ".join(f'"{choice}"' for choice in others)
 
 
 class LedgerError(AssertionError):

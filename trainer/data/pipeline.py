@@ -113,7 +113,8 @@ def prepare(
         return read_prepared(folder, cached=True)
     sampler = Sampler(tokenizer, report, MaskOptions(settings.mask.turns))
     with cache.building(name, folder) as building:
-        Pipeline(settings, sampler, SpecialTexts(report.facts.special_texts), tell).run(building)
+        special, no_system = SpecialTexts(report.facts.special_texts), report.facts.no_system
+        Pipeline(settings, sampler, special, tell, no_system).run(building)
         if cache.stamp(sources) != stamp:
             raise LuthierError("The data has changed meanwhile", "It was written to while it was read.", "Begin again once it is complete.")
         if name is not None:
@@ -150,11 +151,11 @@ class Pipeline:
     """One preparation. `run` leaves the four files in a folder, also where a policy says stop: read_prepared then raises it. What `tell`
     raises ends it."""
 
-    def __init__(self, settings: DataSettings, sampler: SampleMaker, special: SpecialTexts, tell: Progress) -> None:
+    def __init__(self, settings: DataSettings, sampler: SampleMaker, special: SpecialTexts, tell: Progress, no_system: str = "") -> None:
         self._settings = settings
         self._policy = settings.policy
         self._sampler = sampler
-        self._reader = Reader(settings.format, settings.policy, special)
+        self._reader = Reader(settings.format, settings.policy, special, no_system)
         self._tell = tell
         self._unproved: MaskError | None = None
         self._traits: Counter[str] = Counter()

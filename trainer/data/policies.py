@@ -19,6 +19,7 @@ Choice = Literal["repair", "drop", "stop"]
 DropOrStop = Literal["drop", "stop"]
 SplitDropOrStop = Literal["split", "drop", "stop"]
 KeepDropOrStop = Literal["keep", "drop", "stop"]
+MergeOrLeaveOut = Literal["merge", "leave_out", "drop", "stop"]
 
 
 class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +40,7 @@ class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assistant_first: Choice = "repair"
     consecutive: Choice = "repair"
     user_last: Choice = "repair"
+    system_prompt: MergeOrLeaveOut = "stop"
     special_text: Choice = "drop"
     untrained: DropOrStop = "drop"
     many_turns: SplitDropOrStop = "split"
@@ -51,8 +53,8 @@ class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policy(NamedTuple):
-    """`meets` is the oddity, `repair` what "repair" or "split" does to it, empty where there is no such choice. `hint` is what else can be
-    done than choose otherwise."""
+    """`meets` is the oddity, `repair` what any choice but to keep, drop or stop does to it, empty where there is none. `hint` is what else
+    can be done than choose otherwise."""
 
     meets: str
     repair: str = ""
@@ -79,6 +81,9 @@ POLICIES: dict[str, Policy] = {
     "assistant_first": Policy("the assistant speaks before the user", "what comes before the user's first turn is left out"),
     "consecutive": Policy("consecutive messages of one role", "they become one, with an empty line between them"),
     "user_last": Policy("the last turn waits for an answer", "what comes after the last answer is left out"),
+    "system_prompt": Policy(
+        "a system prompt for which the chat template has no place", "it joins the user's first question, or is left out"
+    ),
     "special_text": Policy("text that holds one of the model's control tokens", "a space after its first character makes it text"),
     "untrained": Policy("no answer that may be trained"),
     "many_turns": Policy("more than policy.max_messages messages", "split at turn boundaries"),
@@ -157,8 +162,9 @@ class SpecialTexts:
 THINKING = ("<think>", "</think>")
 
 
-def settle(converted: Converted, policies: Policies, special: SpecialTexts) -> Settled:
-    """A row's conversation by the policies. Raises Rejected."""
+def settle(converted: Converted, policies: Policies, special: SpecialTexts, no_system: str = "") -> Settled:
+    """A row's conversation by the policies. `no_system`: what the chat template does to a system prompt that it has no place for. Raises
+    Rejected."""
     settling = _Settling(converted, policies)
     for code, detail in converted.met:
         settling.meet(code, detail)
@@ -176,6 +182,8 @@ def settle(converted: Converted, policies: Policies, special: SpecialTexts) -> S
             settling.user_last,
         ):
             step()
+    if no_system:
+        settling.system_prompt(no_system)
     settling.special_text(special, converted.tools)
     if not any(message["role"] == "assistant" and message.get("weight", 1) != 0 for message in settling.messages):
         raise Rejected("untrained", "no message of the assistant has a weight above 0")
@@ -327,6 +335,24 @@ class _Settling:
                 self.messages = self.messages[:-1]
             if not self.messages:
                 raise Rejected("untrained", "there is no answer")
+
+    def system_prompt(self, no_system: str) -> None:
+        begin = self._begin()
+        texts = [message["content"] for message in self.messages[:begin] if message["content"].strip()]
+        if not texts:
+            return
+        detail = f"it has a system prompt, and the chat template has no place for one: {no_system}"
+        choice = self._policies.system_prompt
+        if choice not in ("merge", "leave_out"):
+            raise Rejected("system_prompt", detail)
+        self.repairs.setdefault("system_prompt", detail)
+        rest = self.messages[begin:]
+        if choice == "merge":
+            if not rest or rest[0]["role"] != "user":
+                raise Rejected("system_prompt", f"{detail}; nor does it begin with a question")
+            question = {**rest[0], "content": "\n\n".join([*texts, rest[0]["content"]])}
+            rest = [self._renumbered(question, rest[0]), *rest[1:]]
+        self.messages = rest
 
     def special_text(self, special: SpecialTexts, tools: list[Message] | None) -> None:
         for place, message in enumerate(self.messages):

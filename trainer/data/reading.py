@@ -38,9 +38,9 @@ class Row(NamedTuple):
 
 
 class Reader:
-    """Reads sources one after the other. `formats` are those of the files seen so far, by file."""
+    """Reads sources one after the other. `formats` are those of the files seen so far, by file; `no_system` is as settle has it."""
 
-    def __init__(self, mapping: Mapping, policies: Policies, special: SpecialTexts) -> None:
+    def __init__(self, mapping: Mapping, policies: Policies, special: SpecialTexts, no_system: str = "") -> None:
         self.formats: dict[str, Format] = {}
         self._mapping = mapping
         self._policies = policies
@@ -48,6 +48,7 @@ class Reader:
         # Rows that follow each other are read to the end before the first is given, unless `enough` says so: then the source `is_cut`.
         self.enough: Callable[[], bool] = lambda: False
         self.is_cut = False
+        self._no_system = no_system
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
@@ -87,7 +88,7 @@ class Reader:
 
     def _by_policy(self, file: str, row: int, converted: Converted) -> Row:
         try:
-            settled = settle(converted, self._policies, self._special)
+            settled = settle(converted, self._policies, self._special, self._no_system)
         except Rejected as rejected:
             return Row(file, row, None, None, (rejected.code,), rejected.detail)
         reasons = (*converted.repairs, *settled.repairs)

@@ -17,7 +17,7 @@ from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
 from models import foreign
 from models.conversations import Conversation
-from models.registry import resolve
+from models.registry import context_length, read_config, resolve
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
@@ -47,6 +47,7 @@ from trainer.data.reading import proposals
 from trainer.data.traits import concerning
 from trainer.data.vocabulary import vocabulary_of
 from trainer.launch import frozen_recipe
+from trainer.limits import samples_beyond_positions
 from trainer.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         except LuthierError:
             _keep_proposals(recipe, folder, tokenizer, report)
             raise
-        summary = summarise(folder, recipe, prepared.summary, teller)
-        summary.checks = _checks(report, prepared.summary["traits"])
+        summary = summarise(folder, recipe, prepared.summary, teller, context_length(read_config(directory)))
+        summary.checks += _checks(report, prepared.summary["traits"])
         summary.error = error
         _keep_rows(recipe, folder, teller)
     except Cancelled:
@@ -154,8 +155,9 @@ def _checks(report: TemplateReport, traits: dict[str, int]) -> list[TemplateChec
     return [TemplateCheck(check.name, check.status, detail) for check, detail in details if detail is not None]
 
 
-def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller) -> Summary:
-    """Add up the ledger and the samples of a folder, in one pass over each. `figures` are those of the pipeline's own summary."""
+def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller, positions: int | None = None) -> Summary:
+    """Add up the ledger and the samples of a folder, in one pass over each. `figures` are those of the pipeline's own summary,
+    `positions` the model's."""
     states: dict[str, Amount] = {state: Amount() for state in STATES}
     problems: dict[tuple[str, str], Problem] = {}
     teller("summing up", 0, 0)
@@ -178,6 +180,7 @@ def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Tel
             lengths[len(sample.input_ids)] += 1
             trained += len(sample.labels) - sample.labels.count(UNTRAINED)
     sources = [source.path for source in recipe.sources]
+    beyond = samples_beyond_positions(positions, lengths)
     return Summary(
         sources=sources,
         model=recipe.model,
@@ -193,6 +196,7 @@ def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Tel
         trained_tokens=trained,
         leaks=figures["leaks"],
         stops=msgspec.convert(figures["stops"], list[Stop]),
+        checks=[TemplateCheck("length", "warn", beyond)] if beyond else [],
         others=[str(path) for source in sources if not source.startswith(HUB) for path in source_files(source).others],
     )
 

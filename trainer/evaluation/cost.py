@@ -43,6 +43,9 @@ def outlook(
     if needs and heldout.count(1_000_000) == 0:
         message = f"evaluation.{needs} needs them, and [heldout] keeps none."
         raise LuthierError("No held-out conversations", message, f"Raise heldout.share and heldout.at_most, or leave {needs} out.")
+    if needs and steps and not held_out:
+        message = f"evaluation.{needs} needs them, and of so few conversations none is held out: at most a quarter ever is."
+        raise LuthierError("No held-out conversations", message, f"Add data, or leave {needs} out.")
     evaluations = len(settings.steps(steps, steps_per_epoch)) if steps and (held_out or settings.prompts) else 0
     scored = min(settings.conversations, held_out) if settings.metrics else 0
     samples = len(settings.prompts) if settings.prompts else 0 if scored else min(settings.samples, held_out)

@@ -59,6 +59,9 @@ class Questions:
         self.scored: list[Prompt] = found if self.metrics else []
         self.samples: list[Prompt] = prompter.of_user(settings.prompts) if settings.prompts else spread(found, settings.samples)
         self.any = heldout is not None or bool(self.samples)
+        if settings.patience and heldout is None:
+            message = "evaluation.patience waits for a better loss on held-out conversations, and there is none."
+            raise LuthierError("No held-out conversations", message, "Raise heldout.share or heldout.at_least, or leave patience out.")
         self._check_metrics()
 
     def ask(self, model: PeftModel, batch: int, told: Callable[[int, int], None], stopping: Callable[[], bool]) -> dict[Prompt, Answer]:

@@ -49,6 +49,11 @@ class ModelShape:
         return sum(linear.count for linear in self.linears)
 
     @property
+    def parameters(self) -> int:
+        """All weights."""
+        return self.inside + self.outside
+
+    @property
     def largest(self) -> int:
         """The weights of the largest matrix."""
         return max((linear.count for linear in self.linears), default=0)

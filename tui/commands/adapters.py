@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.job import find
 from jobs.slots import taken_by
 from models import registry
@@ -42,7 +42,7 @@ def load(runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, a
         raise LuthierError("Another base model", message, "Start a server of that base: luthier serve RUN")
     for entry in named:
         name, _, directory = entry.partition("=")
-        adapters.append((name, Path(directory).expanduser().absolute(), None))
+        adapters.append((name, expanded(directory).absolute(), None))
     for _, path, _ in adapters:
         say_other_base(path, running.plan.base)
     added = add_adapters(running, adapters)

@@ -12,9 +12,12 @@ import click
 from rich.text import Text
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
+from models.hub_names import is_url
+from models.registry import context_length, is_model_directory, read_config
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
@@ -33,6 +36,7 @@ from tui.commands.output import few, json_option, out, plain_table, print_json, 
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
 from tui.foreign_text import spelled_out
+from tui.future_server import beyond_server, future_server
 from tui.glyphs import glyphs
 from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
 
@@ -63,6 +67,7 @@ def check(source: str, model: str | None, as_json: bool) -> None:
         else:
             show_summary(inspection.summary)
             show_proposals(proposals, inspection.vocabulary)
+            _show_beyond_server(inspection)
         refuse(inspection.summary)
 
 
@@ -144,7 +149,7 @@ def recipe_of(source: str, model: str | None) -> Recipe:
     if source.endswith(".toml"):
         recipe = load(Path(source))
         return recipe if model is None else msgspec.structs.replace(recipe, model=model)
-    where = source if source.startswith(HUB) else str(Path(source).expanduser().absolute())
+    where = source if source.startswith(HUB) or is_url(source) else str(expanded(source).absolute())
     check_source(where)
     return Recipe(data=[where], model=model or BUILTIN)
 
@@ -252,6 +257,15 @@ def _proposal_json(proposal: StoredProposal) -> dict[str, Any]:
 def _print_lines(found: list[Token]) -> None:
     for line in lines_of(found, out.width):
         out.print(Text.assemble(*((text, _STYLES[kind]) for text, kind in line)), soft_wrap=True)
+
+
+def _show_beyond_server(inspection: Inspection) -> None:
+    summary, directory = inspection.summary, Path(inspection.job.spec.settings["model_directory"])
+    if not is_model_directory(directory):  # removed meanwhile
+        return
+    positions = context_length(read_config(directory))
+    for warning in beyond_server(summary.lengths.longest, positions, future_server(summary.model, directory, 0)):
+        out.print(Text.assemble(("warn  ", "yellow"), ("serving: ", "bold"), warning))
 
 
 def _place(place: dict[str, Any], with_file: bool) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.events import Event
+from trainer.recipe import short_value
 from tui import figures
 
 
@@ -17,7 +18,43 @@ def event_line(event: Event) -> str:
 
 
 def _fields(event: Event) -> str:
-    return " ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in ("t", "kind"))
+    """Of a kind without a text of its own; what is long is cut or counted."""
+    return " ".join(f"{key}={_brief(value)}" for key, value in event.items() if key not in ("t", "kind"))
+
+
+def _brief(value: Any) -> str:
+    text = _cut(_short(value))
+    if isinstance(value, dict | list) and text.endswith("…"):
+        return f"({len(value)} entries)"
+    return text
+
+
+def _plan(event: Event) -> str:
+    held = f" ({event['heldout']:,} held out)" if event.get("heldout") else ""
+    about = "" if event.get("exact", True) else "about "
+    data = f"{about}{event['conversations']:,} conversations{held}" if event.get("conversations") else "data counted by the run"
+    length = f"{event.get('epochs'):g} epochs" + (f", {event['steps']:,} steps" if event.get("steps") else "")
+    batch = f"{event.get('global_batch')} a step, {event.get('micro_batch')} at a time"
+    rate = f"learning rate {short_value(event['learning_rate'])}" if event.get("learning_rate") else ""
+    memory = figures.size(sum(event["memory"].values())) if event.get("memory") else ""
+    device = str(event.get("device", "")).upper()
+    where = device if event.get("gpus", 1) == 1 else f"{event['gpus']} {device}s"
+    parts = [f"{event.get('engine')} on {where}: {data}", length, batch, rate, memory and f"{memory} predicted"]
+    return ", ".join(part for part in parts if part)
+
+
+def _data(event: Event) -> str:
+    kept = f"{event.get('train', 0):,} samples to train, {event.get('heldout', 0):,} held out"
+    rows = (event.get("ledger") or {}).get("rows") or {}
+    others = ", ".join(f"{rows[state]:,} {state}" for state in ("repaired", "split", "dropped") if rows.get(state))
+    parts = [kept, f"{event.get('tokens', 0):,} tokens", f"longest {event.get('longest', 0):,}", others and f"rows {others}"]
+    return ", ".join(part for part in parts if part) + (" (prepared before)" if event.get("cached") else "")
+
+
+def _template(event: Event) -> str:
+    checks = event.get("checks") or []
+    others = [check["name"] for check in checks if check["status"] != "ok"]
+    return f"{len(checks) - len(others)} of {len(checks)} checks passed" + (f"; look at {', '.join(others)}" if others else "")
 
 
 def _step(event: Event) -> str:
@@ -83,6 +120,9 @@ def _short(value: Any) -> str:
 
 
 _TEXTS: dict[str, Callable[[Event], str]] = {
+    "plan": _plan,
+    "data": _data,
+    "template": _template,
     "step": _step,
     "eval": _evaluated,
     "checkpoint": _checkpoint,

@@ -11,6 +11,7 @@ import click
 from rich.text import Text
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.home import home, jobs_directory
 from jobs.job import Job, all_jobs, find
 from jobs.state import Done, Running, word
@@ -219,7 +220,7 @@ def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, m
         name, equals, directory = entry.partition("=")
         if not equals or not directory:
             raise click.UsageError(f"--adapter {entry}: write it as NAME=DIR.")
-        adapters.append((name, Path(directory).expanduser().absolute(), None))
+        adapters.append((name, expanded(directory).absolute(), None))
     return base or BUILTIN, adapters
 
 

@@ -12,7 +12,8 @@ from jobs.job import Job
 from jobs.state import Running, word
 from trainer.comparison import Row, compare, not_comparable, winner
 from trainer.plan import Plan
-from trainer.sweep import Sweep, find_sweep, short_value, sweeps
+from trainer.recipe import short_value
+from trainer.sweep import Sweep, find_sweep, sweeps
 from tui.commands.output import json_option, out, plain_table, print_json, styled, talk
 from tui.figures import age, duration
 from tui.figures import loss as loss_text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,25 @@ from trainer.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
 from tui import memory_text, one_gpu, run_plan
-from tui.commands.output import choose, few, json_option, out, plain_table, print_json, say_aside, say_done, styled, talk, write
+from tui.commands.output import (
+    choose,
+    few,
+    json_option,
+    out,
+    plain_table,
+    print_json,
+    say_aside,
+    say_done,
+    say_warning,
+    styled,
+    talk,
+    write,
+)
 from tui.commands.progress import follow_job
 from tui.commands.serve import merge_first, wait_until_ready
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.figures import duration, size
-from tui.future_server import future_server, show_future_server
+from tui.future_server import beyond_server, future_server, show_future_server
 from tui.memory_text import Line
 from tui.merging import is_there, whole_model
 from tui.one_gpu import CHOICES, Choice, open_question
@@ -61,6 +75,11 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
     recipe_of_first, directory = sweep.members[0].recipe, Path(first.model_directory)
     alone = consequences(recipe_of_first, directory)
     served = future_server(first.model, directory, 0 if alone else recipe_of_first.lora.r)
+    warnings = [
+        *(warning for each in plans for warning in each.warnings),
+        *beyond_server(min(first.longest, first.max_length), first.positions, served),
+    ]
+    first = replace(first, warnings=[*dict.fromkeys(warnings)])
     cards = what_if(recipe_of_first, first) if with_memory else None
     if as_json:
         fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
@@ -95,6 +114,8 @@ def train(recipe: Path | None, again: str | None, follow: bool, server: Choice |
     if then:
         warm_server(recipes[0])
     started = [launch.train(recipes[0])] if sweep is None else start_sweep(sweep)
+    for warning in dict.fromkeys(warning for run in started for warning in run.spec.settings.get("warnings", [])):
+        say_warning(warning)
     settle(started, server or ("sleep" if then else None))
     identifier = started[0].spec.settings["sweep"].get("id")
     _tell_started(started, identifier, as_json)
@@ -208,13 +229,14 @@ def show_plan(made: Plan) -> None:
     for name, value in rows.items():
         table.add_row(styled("[dim]$name[/]", name=name), value)
     out.print(table)
+    _show("before you start", memory_text.warnings(made))
     _show("memory", memory_text.parts(made, card()))
     _show("why", memory_text.reasons(made))
     _show("tried", memory_text.choices(made))
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in made.policies:
         choice = Text(policy["choice"], "bold" if policy["changed"] else "")
-        about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] in ("repair", "split") else policy["meets"]
+        about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] not in ("keep", "drop", "stop") else policy["meets"]
         policies.add_row(policy["name"], choice, str(made.met.get(policy["name"], "")), Text(about, "dim"))
     out.print(policies)
 

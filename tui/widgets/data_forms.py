@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.suggester import Suggester, SuggestFromList
 from textual.widgets import Input
 
+from jobs.files import expanded
 from tui.widgets.form import Field, FormModal, JobStarted
 from tui.widgets.key_line import KeyHint
 
@@ -27,7 +28,7 @@ class PathSuggester(Suggester):
 
     async def get_suggestion(self, value: str) -> str | None:
         folder, _, begun = value.rpartition("/")
-        where = Path(f"{folder}/" if "/" in value else ".").expanduser()
+        where = expanded(f"{folder}/" if "/" in value else ".")
         try:
             found = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(where) if entry.name.startswith(begun))
         except OSError:
@@ -65,7 +66,7 @@ class LookModal(FormModal):
         source = self.field("source").value
         if not source:
             self.field("source").show_error("needed: a file or a folder of conversations")
-        elif not source.startswith("hub:") and not Path(source).expanduser().exists():
+        elif not source.startswith("hub:") and not expanded(source).exists():
             self.field("source").show_error("no such file or folder")
         if not self.field("model").value:
             self.field("model").show_error("needed: a name or a folder")
@@ -89,7 +90,7 @@ def recipe_for(source: str, model: str, context: int = 0) -> Recipe:
 
     from trainer.recipe import Recipe, load
 
-    where = source if source.startswith("hub:") else str(Path(source).expanduser().absolute())
+    where = source if source.startswith("hub:") else str(expanded(source).absolute())
     recipe = load(Path(where)) if where.endswith(".toml") else Recipe(data=[where])
     train = msgspec.structs.replace(recipe.train, max_length=context or recipe.train.max_length)
     return msgspec.structs.replace(recipe, model=model or recipe.model, train=train)

@@ -19,6 +19,7 @@ from textual.widgets import Input, Label, Select, Static
 from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.spec import slug
 from tui.chart_export import export
 from tui.charts.metrics import Metric
@@ -58,7 +59,7 @@ class ExportModal(ModalScreen[None]):
 
     @on(Input.Submitted)
     def action_write(self) -> None:
-        path = Path(self.query_one(Field).value).expanduser().absolute()
+        path = expanded(self.query_one(Field).value).absolute()
         one = self.query_one(Select).value == "one"
         record = self._tracks[0].record
         metrics = [self._metric] if one else [metric for metric in record.metrics() if record.curves.get(metric.key)]

@@ -11,6 +11,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Label, Select
 
+from jobs.files import expanded
 from tui.widgets.form import Field, FormModal, JobStarted
 from tui.widgets.key_line import KeyHint
 
@@ -96,7 +97,7 @@ class ExportModal(ModelForm):
         def start() -> Job:
             from models.export.launch import start_export, start_gguf
 
-            path = Path(out).expanduser().absolute()
+            path = expanded(out).absolute()
             return start_gguf(self.model, path.with_suffix(".gguf"), kind) if kind else start_export(self.model, path)
 
         self.begin(start, "Reading the model.")

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
+from jobs.files import expanded
 from tui.widgets.form import Field, FormModal, JobStarted
 from tui.widgets.key_line import KeyHint
 
@@ -48,7 +49,7 @@ class NewRunModal(FormModal):
         yield Field("data", "data", placeholder="conversations.jsonl")
         yield Field("name", "name", placeholder="the data file's name")
         yield Field("epochs", "epochs", value="3")
-        yield Field("rate", "learning rate", value="2e-4")
+        yield Field("rate", "learning rate", value="auto")
         yield Field("r", "LoRA rank", value="16")
 
     def on_mount(self) -> None:
@@ -62,6 +63,8 @@ class NewRunModal(FormModal):
     @on(Input.Changed, "#field-recipe Input")
     def recipe_changed(self, event: Input.Changed) -> None:
         """A file says all the rest; a known recipe fills it in, and leaves it open."""
+        from trainer.recipe import short_value
+
         preset = self.preset
         for field in self.query(Field):
             field.disabled = field.key != "recipe" and bool(event.value.strip()) and preset is None
@@ -70,7 +73,7 @@ class NewRunModal(FormModal):
         values = preset.values()
         filled = {
             "epochs": f"{values['train']['epochs']:g}",
-            "rate": f"{values['train']['learning_rate']:g}",
+            "rate": short_value(values["train"].get("learning_rate", "auto")),
             "r": str(values["lora"]["r"]),
         }
         if self.model == _BUILTIN:
@@ -119,7 +122,7 @@ class NewRunModal(FormModal):
         if not self.field("recipe").value or self.preset is not None:
             values = self._values()
             return None if values is None else (values, None)
-        path = Path(self.field("recipe").value).expanduser()
+        path = expanded(self.field("recipe").value)
         if path.is_file():
             return None, path
         self.field("recipe").show_error("no such file, and no known recipe")
@@ -130,13 +133,15 @@ class NewRunModal(FormModal):
 
     def _values(self) -> dict[str, object] | None:
         """The fields as a recipe's text would have them, or None with errors beside the fields."""
-        data = Path(self.field("data").value).expanduser().absolute()
+        data = expanded(self.field("data").value).absolute()
         if not self.field("data").value or not data.is_file():
             self.field("data").show_error("no such file" if self.field("data").value else "needed: JSON Lines with messages")
         if not self.field("model").value:
             self.field("model").show_error("needed: a name or a folder")
         epochs = self.number_in("epochs", least=0.01)
-        rate = self.number_in("rate", least=1e-9)
+        rate: str | float | None = "auto"
+        if self.field("rate").value.strip() != "auto":
+            rate = self.number_in("rate", least=1e-9)
         rank = self.number_in("r", least=1, whole=True)
         if self.query(".field.-wrong") or epochs is None or rate is None or rank is None:
             return None
@@ -157,7 +162,10 @@ class NewRunModal(FormModal):
 
             sweep = None if path is None else load_sweep(path)
             if sweep is None or not sweep.axes:
-                self.post_message(JobStarted(train(_recipe(values or {}) if sweep is None else sweep.members[0].recipe).id))
+                run = train(_recipe(values or {}) if sweep is None else sweep.members[0].recipe)
+                for warning in run.spec.settings.get("warnings", []):
+                    self.app.call_from_thread(self.app.notify, warning, severity="warning", timeout=20, markup=False)
+                self.post_message(JobStarted(run.id))
                 return
             started = start_sweep(sweep)
             self.app.call_from_thread(

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 
 
 class PathModal(ModalScreen[Path]):
@@ -35,7 +36,7 @@ class PathModal(ModalScreen[Path]):
 
     @on(Input.Submitted)
     def take(self, event: Input.Submitted) -> None:
-        path = Path(event.value.strip()).expanduser().absolute()
+        path = expanded(event.value.strip()).absolute()
         try:
             self._write(path)
         except LuthierError as error:

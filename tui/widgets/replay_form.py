@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from jobs.errors import LuthierError
+from jobs.files import expanded
 from jobs.job import all_jobs
 from serve.replay import HELDOUT, read_scripts
 from tui.chat_replay import Replay
@@ -58,7 +59,7 @@ class ReplayModal(PickModal[Path, Replay]):
     def take(self) -> None:
         typed = self.query_one(Input).value.strip()
         if typed and ("/" in typed or "." in typed or not self.highlighted):
-            path = Path(typed).expanduser().absolute()
+            path = expanded(typed).absolute()
             self._read(path, path.name)
         elif self.highlighted is not None:
             path = self.highlighted.value

@@ -79,6 +79,7 @@ def prepared(
     sampler: StubSampler | None = None,
     on_progress: Progress = lambda what, done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
+    no_system: str = "",
 ) -> Run:
     """Raises Refused, after which the folder has everything all the same."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ def prepared(
             raise Cancelled
         on_progress(what, done, total)
 
-    Pipeline(wanted, sampler or StubSampler(wanted.mask.turns), SPECIAL, tell).run(folder)
+    Pipeline(wanted, sampler or StubSampler(wanted.mask.turns), SPECIAL, tell, no_system).run(folder)
     read_prepared(folder, cached=False)
     return Run(folder)
 

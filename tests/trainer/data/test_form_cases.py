@@ -80,6 +80,7 @@ def test_gbk_is_named_and_can_be_read() -> None:
     ("name", "trained", "rows"),
     [
         ("05-python-repr.csv", 12, 12),
+        ("16-mixed-types.jsonl", 355, 363),
         ("21-nested.parquet", 12, 12),
         ("17b-last-comma.json", 2, 2),
         ("17c-nan.jsonl", 12, 12),

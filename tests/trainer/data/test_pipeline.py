@@ -399,3 +399,18 @@ def test_message_weights_reach_the_samples(tmp_path: Path) -> None:
     run = prepared(tmp_path / "out", settings(write(tmp_path / "data.jsonl", [row])))
     assert run.summary["weighted"]
     assert run.train[0]["weights"] == [0, 0, 0, 0, 0.5, 0.5, 0.5, 0, 0, 0, 0, 1, 1]
+
+
+def test_system_prompts_that_the_template_lacks_stop_with_their_number_or_are_repaired_row_by_row(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "ask"}, {"role": "assistant", "content": "say"}]
+    rows = [{"messages": [{"role": "system", "content": f"be {number}"}, *turns]} for number in range(3)] + [{"messages": turns}]
+    data = write(tmp_path / "data.jsonl", rows)
+    with pytest.raises(Refused) as caught:
+        prepared(tmp_path / "stop", settings(data), no_system="it refuses one")
+    assert "row 0: it has a system prompt, and the chat template has no place for one: it refuses one" in caught.value.message
+    assert "here and at 2 more rows" in caught.value.message
+    assert 'system_prompt = "merge" or "leave_out"' in caught.value.hint
+    merged = prepared(tmp_path / "merge", settings(data, policy=Policies(system_prompt="merge")), no_system="it refuses one")
+    assert [entry.state for entry in merged.ledger] == ["repaired"] * 3 + ["kept"]
+    assert all(entry.reasons == ["system_prompt"] for entry in merged.ledger[:3])
+    assert merged.train[0]["messages"][0] == {"role": "user", "content": "be 0\n\nask"}

@@ -94,6 +94,28 @@ def test_nothing_to_train_on_has_no_repair() -> None:
     assert caught.value.code == "untrained"
 
 
+REFUSES = "it refuses one, saying 'roles must alternate'"
+
+
+@pytest.mark.parametrize(
+    ("choice", "left"),
+    [("merge", [("user", "be\n\nask"), ("assistant", "say")]), ("leave_out", [("user", "ask"), ("assistant", "say")])],
+)
+def test_a_system_prompt_that_the_template_lacks_is_merged_or_left_out_as_a_repair(choice: str, left: list[tuple[str, str]]) -> None:
+    policies = msgspec.structs.replace(Policies(), system_prompt=choice)
+    settled = settle(Converted([S, U, A]), policies, SPECIAL, REFUSES)
+    assert [(told["role"], told["content"]) for told in settled.messages] == left
+    assert REFUSES in settled.repairs["system_prompt"]
+    assert settle(Converted([U, A]), policies, SPECIAL, REFUSES)[:2] == ([U, A], {})
+    assert settle(Converted([S, U, A]), policies, SPECIAL)[:2] == ([S, U, A], {})
+
+
+def test_by_default_such_a_system_prompt_stops() -> None:
+    with pytest.raises(Rejected, match="no place for one: it refuses one") as caught:
+        settle(Converted([S, U, A]), Policies(), SPECIAL, REFUSES)
+    assert caught.value.code == "system_prompt"
+
+
 def test_tools_with_control_tokens_cannot_be_repaired() -> None:
     tools = [{"type": "function", "function": {"name": "f", "description": "ends with <|im_end|>"}}]
     with pytest.raises(Rejected, match="tools hold"):
@@ -106,7 +128,7 @@ def test_the_table_shows_every_policy_its_choice_and_what_it_does() -> None:
     assert {*shown} == {*Policies.__struct_fields__} - {"max_messages", "near_similarity"}
     assert all(row["choice"] in row["choices"] and row["meets"] for row in shown.values())
     assert [name for name, row in shown.items() if row["changed"]] == ["mask"]
-    assert all(bool(row["repair"]) == bool({"repair", "split"} & {*row["choices"]}) for row in shown.values())
+    assert all(bool(row["repair"]) == bool({"repair", "split", "merge"} & {*row["choices"]}) for row in shown.values())
 
 
 CONTENTS = st.one_of(

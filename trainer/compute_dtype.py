@@ -40,7 +40,7 @@ def decided(plan: Plan, recipe: Recipe) -> Plan:
 
 def settled(plan: Plan, recipe: Recipe, speed: DtypeSpeed) -> Plan:
     """The plan with the type that this CPU multiplies faster, if its memory suffices."""
-    plan = replace(plan, compute_dtype="bfloat16", reasons=[reason for reason in plan.reasons if reason != _TO_BE_MEASURED])
+    plan = _in_bfloat16(plan)
     if not speed.favours_float32:
         return replace(plan, reasons=[*plan.reasons, f"Computes in bfloat16: {speed.in_words()}."])
     in_float32 = _in_float32(plan, recipe, f"Computes in float32: {speed.in_words()}.")
@@ -49,6 +49,17 @@ def settled(plan: Plan, recipe: Recipe, speed: DtypeSpeed) -> Plan:
         why = f"Computes in bfloat16, although {speed.in_words()}: float32 needs {_gb(needed)} of the {_gb(there)} here."
         return replace(plan, reasons=[*plan.reasons, why])
     return in_float32
+
+
+def resumed(plan: Plan, recipe: Recipe, dtype: str) -> Plan:
+    """The plan of a run that began in this type."""
+    plan = _in_bfloat16(plan)
+    reason = f"Computes in {dtype}, as it did before."
+    return _in_float32(plan, recipe, reason) if dtype == "float32" else replace(plan, reasons=[*plan.reasons, reason])
+
+
+def _in_bfloat16(plan: Plan) -> Plan:
+    return replace(plan, compute_dtype="bfloat16", reasons=[reason for reason in plan.reasons if reason != _TO_BE_MEASURED])
 
 
 def _only_bfloat16(plan: Plan) -> str:

@@ -58,7 +58,7 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     if checkpoint is not None and plan.machines > 1:
         checkpoint = machines.on_each(checkpoint, context.directory)
     ranks.share_threads()
-    plan = _with_compute_dtype(context, plan, recipe, directory, going_on=checkpoint is not None)
+    plan = _with_compute_dtype(context, plan, recipe, directory)
     context.phase("preparing the data", seconds_left=3)
     if ranks.local() == 0:
         run_tokenizer(context.directory, directory, recipe.tokens)
@@ -95,17 +95,19 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     return {what: str(folder), "from_step": chosen.step, "which": which, **training.figures()}
 
 
-def _with_compute_dtype(context: WorkerContext, plan: Plan, recipe: Recipe, directory: Path, *, going_on: bool) -> Plan:
-    """The plan with the number type that a CPU computes in; a run that goes on keeps its own."""
+def _with_compute_dtype(context: WorkerContext, plan: Plan, recipe: Recipe, directory: Path) -> Plan:
+    """The plan with the number type that a CPU computes in; a run that has begun before keeps its own."""
     if plan.compute_dtype != compute_dtype.OPEN:
         return plan
     from models.product_speed import known_or_measured
     from trainer import ranks
 
-    if going_on:
-        return replace(plan, compute_dtype=resume.recorded(context.directory)["compute_dtype"])
-    context.phase("measuring the CPU", seconds_left=2)
-    settled = compute_dtype.settled(plan, recipe, known_or_measured(directory)) if ranks.first() else plan
+    settled = plan
+    if ranks.first() and resume.begun(context.directory):
+        settled = compute_dtype.resumed(plan, recipe, resume.recorded(context.directory)["compute_dtype"])
+    elif ranks.first():
+        context.phase("measuring the CPU", seconds_left=2)
+        settled = compute_dtype.settled(plan, recipe, known_or_measured(directory))
     settled = ranks.from_first(settled)
     context.event("plan", **settled.to_json())
     return settled

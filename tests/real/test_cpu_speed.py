@@ -34,7 +34,7 @@ def test_the_head_loss_is_trls(dtype: str, counted: int | None, trained: int) ->
         value, *rest = loss(hidden, weight, 256, labels=labels, num_items_in_batch=counted)
         value.backward()
         answers.append([value.detach(), *rest, hidden.grad])
-    exactness = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 2e-2, "atol": 1e-5}
+    exactness = {"rtol": 1e-4, "atol": 1e-6} if dtype == "float32" else {"rtol": 2e-2, "atol": 1e-4}
     for theirs, ours in zip(*answers, strict=True):
         torch.testing.assert_close(ours.float(), theirs.float(), **exactness)
 
@@ -75,11 +75,11 @@ def test_a_run_keeps_the_type_that_it_began_with(forks: Forks) -> None:
     assert whole.spec.settings["compute_dtype"] == killed.spec.settings["compute_dtype"] == "auto"
     remember(model, DtypeSpeed(bfloat16=2.0, float32=1.0))
     assert forks.work(whole) == 0
-    assert forks.work(killed, ["kill_in_save", ["before COMPLETE", 2]]) == KILLED
+    assert forks.work(killed, ["kill_in_save", ["before COMPLETE", 3]]) == KILLED
     remember(model, DtypeSpeed(bfloat16=1.0, float32=2.0))
     assert forks.work(killed) == 0
     assert outcome(killed) == outcome(whole)
-    assert [plan["compute_dtype"] for plan in events(whole, "plan")] == ["auto", "float32"]
+    assert [plan["compute_dtype"] for plan in events(killed, "plan")] == ["auto", "float32"] * 2
     assert recorded(killed.directory)["compute_dtype"] == "float32"
     theirs, ours = outcome(in_bfloat16), outcome(whole)
     assert ours.order == theirs.order

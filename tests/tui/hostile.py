@@ -101,7 +101,7 @@ def keys(home: Path) -> None:
 
 
 def in_a_sweep(run: Job) -> None:
-    settings = {**run.spec.settings, "sweep": {"id": "sweep-1", "name": "sweep", "number": 1, "varies": {"lora.target": "all"}}}
+    settings = {**run.spec.settings, "sweep": {"id": "sweep-1", "name": "sweep", "number": 1, "of": 1, "varies": {"lora.target": "all"}}}
     replace(run.spec, settings=settings).replace(run.directory)
 
 

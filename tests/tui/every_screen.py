@@ -23,6 +23,7 @@ from serve.client import ContextExceeded
 from serve.planning import ServeOptions, look_ahead
 from tests.tui.hostile import FILE_NAME, FOREIGN, RECIPE
 from tests.tui.stylesheets import parsed_once
+from trainer.data.inspection import StoredProposal, Vocabulary
 from trainer.plan import make_plan
 from trainer.recipe import load
 from tui import joblist
@@ -56,6 +57,7 @@ from tui.widgets.new_run import NewRunModal
 from tui.widgets.overlay_modal import OverlayModal
 from tui.widgets.path_modal import PathModal
 from tui.widgets.plan_modal import PlanModal
+from tui.widgets.proposals_modal import ProposalsModal
 from tui.widgets.recipe_editor import RecipeEditor
 from tui.widgets.replay_form import ReplayModal
 from tui.widgets.run_panels import PANELS
@@ -120,6 +122,7 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     OverlayModal: lambda: OverlayModal(FOREIGN, joblist.read_rows({}), []),
     PathModal: lambda: PathModal(FOREIGN, Path(FILE_NAME), FOREIGN, lambda path: None),
     PlanModal: lambda: PlanModal(outlook()),
+    ProposalsModal: lambda: ProposalsModal(load(Path(RECIPE)), [StoredProposal(FILE_NAME, FOREIGN, FOREIGN, {})], Vocabulary([], [])),
     RecipeEditor: lambda: RecipeEditor(run()),
     ReplayModal: ReplayModal,
     RunPlanModal: plan,

@@ -224,11 +224,12 @@ def test_a_prompts_log_probabilities_are_asked_alone_on_a_cpu(start: Starter) ->
 @pytest.mark.parametrize("content", [False, True])
 def test_requests_are_logged_with_counts(start: Starter, content: bool) -> None:
     server = start(log_content=content)
+    path = server.job.directory / "requests.jsonl"
     asyncio.run(say(server, "base", 7))
+    until(lambda: path.exists() and len(path.read_text().splitlines()) == 1, server.job)  # it is written after the answer
     with pytest.raises(LuthierError):
         asyncio.run(say(server, "a secret model"))
-    path = server.job.directory / "requests.jsonl"
-    until(lambda: path.exists() and len(path.read_text().splitlines()) == 2, server.job)
+    until(lambda: len(path.read_text().splitlines()) == 2, server.job)
     answered, refused = (json.loads(line) for line in path.read_text().splitlines())
     assert (answered["model"], answered["status"], answered["prompt_tokens"], answered["completion_tokens"]) == ("base", 200, 4, 7)
     assert 0 < answered["first"] < answered["seconds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from serve.compare import Answer, ask_all
 from serve.servers import Server
 from trainer import launch as training
 from trainer.recipe import load
-from tui.commands.output import CleanTable, json_option, out, print_json, say_done, styled, talk
+from tui.commands.output import CleanTable, json_option, out, print_json, say_aside, say_done, say_warning, styled, talk
 from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import wait_until_ready
@@ -46,6 +47,7 @@ def demo(keep: bool, as_json: bool) -> None:
     if not _EXAMPLE.is_dir():
         raise LuthierError("The sample data is missing", f"{_EXAMPLE} is not there.", "Run the demo from a clone of the repository.")
     began = time.monotonic()
+    _say_what_it_takes()
     recipe = msgspec.structs.replace(load(_EXAMPLE / "recipe.toml"), certify=False)  # its vLLM would run beside the demo's own
     prepare_model(recipe)
     run = training.train(recipe)
@@ -54,6 +56,16 @@ def demo(keep: bool, as_json: bool) -> None:
     with _served(run, keep) as (server, tuned):
         answers = _ask(server, tuned, questions)
     _show(run, tuned, questions, answers, time.monotonic() - began, as_json)
+
+
+def _say_what_it_takes() -> None:
+    say_aside(
+        "The demo prepares the built-in model, trains it for 30 steps, starts a server and asks 20 questions of base and tuned.\n"
+        "On two CPU cores with nothing else to do this takes about three minutes."
+    )
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    if load > cores / 2:
+        say_warning(f"Other programs keep this machine busy (load {load:.1f} on {cores} cores): it will take longer.")
 
 
 def in_voice(answer: str) -> bool:

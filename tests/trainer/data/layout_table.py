@@ -97,7 +97,7 @@ def _becomes(layout: Layout, reading: Reading) -> str:
     trained = len(reading.rows) - dropped.total()
     stops = [code for code in dropped if getattr(layout.policy, code, "") == "stop"]
     parts = [f"{trained} trained"] * bool(trained)
-    parts += [f"{number} {'stops the run' if code in stops else 'dropped'} (`{code}`)" for code, number in dropped.items()]
+    parts += [f"{f'the run stops at {number}' if code in stops else f'{number} dropped'} (`{code}`)" for code, number in dropped.items()]
     return f"{', '.join(parts)}{layout.note and f'; {layout.note}'}"
 
 

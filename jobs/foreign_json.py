@@ -39,7 +39,8 @@ def decode(data: bytes | str, where: object, *, lenient: bool = False) -> Any:
     """The value. Damaged for NaN, Infinity, 1e400 and a name that an object has twice, too; `lenient` takes these as Python's own
     reader does: other libraries write them into the files of models."""
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8-sig" if lenient else "utf-8")
+        encoding = "utf-8-sig" if lenient else "utf-8"
+        text = data if isinstance(data, str) else data.decode(encoding)
         return json.loads(text) if lenient else json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise Damaged(where, f"it is not UTF-8 (byte {error.start})") from None

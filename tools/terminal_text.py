@@ -127,8 +127,11 @@ def _read(scope: ast.AST, strings: set[str]) -> Iterator[int]:
 def _is_read(call: ast.Call) -> bool:
     if any(word.arg == "markup" for word in call.keywords):  # off, or a violation by itself
         return False
-    name = call.func.id if isinstance(call.func, ast.Name) else call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    return name in _WIDGETS | {"update"}
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name in _WIDGETS | {"update"}
+        case _:
+            return False
 
 
 def _choices(select: ast.Call) -> list[ast.expr]:

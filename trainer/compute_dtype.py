@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import LuthierError
 from jobs.memory import main_memory
 from models.compute_dtype import DtypeSpeed, recall
-from trainer.memory.predict import Memory, Setting, predict
+from trainer.memory.predict import Setting, predict
 from trainer.memory.shape import read_shape
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from trainer.recipe import Recipe
 
 OPEN = "auto"
+BEFORE_IT_WAS_CHOSEN = "bfloat16"
+"""What runs of earlier versions computed in: their fingerprints do not say."""
 _TO_BE_MEASURED = "Computes in bfloat16 or float32: the run measures first which one this CPU multiplies faster."
 _SHARE = 0.8  # of the main memory that a float32 model may take at most
 
@@ -31,7 +33,7 @@ def decided(plan: Plan, recipe: Recipe) -> Plan:
     if asked == "bfloat16" or only_bfloat16:
         return plan
     if asked == "float32":
-        return _in_float32(plan, recipe, "Computes in float32, because the recipe says so.")
+        return _computing_in("float32", plan, recipe, "Computes in float32, because the recipe says so.")
     speed = recall(Path(plan.model_directory)) if read_shape(Path(plan.model_directory)) else None
     if speed is None:
         return replace(plan, compute_dtype=OPEN, reasons=[*plan.reasons, _TO_BE_MEASURED])
@@ -40,26 +42,20 @@ def decided(plan: Plan, recipe: Recipe) -> Plan:
 
 def settled(plan: Plan, recipe: Recipe, speed: DtypeSpeed) -> Plan:
     """The plan with the type that this CPU multiplies faster, if its memory suffices."""
-    plan = _in_bfloat16(plan)
+    measured = speed.in_words()
     if not speed.favours_float32:
-        return replace(plan, reasons=[*plan.reasons, f"Computes in bfloat16: {speed.in_words()}."])
-    in_float32 = _in_float32(plan, recipe, f"Computes in float32: {speed.in_words()}.")
+        return _computing_in("bfloat16", plan, recipe, f"Computes in bfloat16: {measured}.")
+    in_float32 = _computing_in("float32", plan, recipe, f"Computes in float32: {measured}.")
     needed, there = sum(in_float32.memory.values()), main_memory()
-    if needed > _SHARE * there:
-        why = f"Computes in bfloat16, although {speed.in_words()}: float32 needs {_gb(needed)} of the {_gb(there)} here."
-        return replace(plan, reasons=[*plan.reasons, why])
-    return in_float32
+    if needed <= _SHARE * there:
+        return in_float32
+    why = f"Computes in bfloat16, although {measured}: float32 needs {_gb(needed)} of the {_gb(there)} here."
+    return _computing_in("bfloat16", plan, recipe, why)
 
 
 def resumed(plan: Plan, recipe: Recipe, dtype: str) -> Plan:
-    """The plan of a run that began in this type."""
-    plan = _in_bfloat16(plan)
-    reason = f"Computes in {dtype}, as it did before."
-    return _in_float32(plan, recipe, reason) if dtype == "float32" else replace(plan, reasons=[*plan.reasons, reason])
-
-
-def _in_bfloat16(plan: Plan) -> Plan:
-    return replace(plan, compute_dtype="bfloat16", reasons=[reason for reason in plan.reasons if reason != _TO_BE_MEASURED])
+    """The plan of a run that began in this type, whatever has been measured since."""
+    return _computing_in(dtype, plan, recipe, f"Computes in {dtype}, as it did before.")
 
 
 def _only_bfloat16(plan: Plan) -> str:
@@ -73,20 +69,20 @@ def _only_bfloat16(plan: Plan) -> str:
     return ""
 
 
-def _in_float32(plan: Plan, recipe: Recipe, reason: str) -> Plan:
-    memory = _memory(plan, recipe)
-    parts = {} if memory is None else memory.parts()
-    return replace(plan, compute_dtype="float32", memory=parts, reasons=[*plan.reasons, reason])
+def _computing_in(dtype: str, plan: Plan, recipe: Recipe, reason: str) -> Plan:
+    reasons = [other for other in plan.reasons if not other.startswith("Computes in ")]
+    return replace(plan, compute_dtype=dtype, memory=_memory(dtype, plan, recipe), reasons=[*reasons, reason])
 
 
-def _memory(plan: Plan, recipe: Recipe) -> Memory | None:
-    """The predicted memory of a run that computes in float32."""
+def _memory(dtype: str, plan: Plan, recipe: Recipe) -> dict[str, int]:
+    """The predicted bytes of the run's parts, empty where the model's shape is not known."""
     shape = read_shape(Path(plan.model_directory))
     if shape is None:
-        return None
-    empty = Setting.of(recipe, plan.engine, plan.base_bits, plan.gradient_checkpointing, plan.optimizer, plan.attention)
-    rows = 1 if plan.padding_free else plan.micro_batch
-    return predict(shape, replace(empty.holding(plan.tokens, rows, plan.micro_batch), compute_bytes=4))
+        return {}
+    setting = Setting.of(recipe, plan.engine, plan.base_bits, plan.gradient_checkpointing, plan.optimizer, plan.attention)
+    setting = setting.holding(plan.tokens, 1 if plan.padding_free else plan.micro_batch, plan.micro_batch)
+    shards = plan.ranks if plan.sharding == "fsdp2" else 1
+    return predict(shape, replace(setting, shards=shards, compute_bytes=4 if dtype == "float32" else 2)).parts()
 
 
 def _gb(size: int) -> str:

@@ -19,7 +19,8 @@ def beyond_positions(recipe: Recipe, positions: int | None, tokens: Sequence[int
         return ""
     beyond = sum(count > positions for count in tokens)
     seen = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
-    longer = f", and about {beyond:,} of {seen} {'is' if beyond == 1 else 'are'} longer than that by their text" if beyond else ""
+    verb = "is" if beyond == 1 else "are"
+    longer = f", and about {beyond:,} of {seen} {verb} longer than that by their text" if beyond else ""
     return (
         f"train.max_length is {longest:,}, but the model has {positions:,} positions (max_position_embeddings){longer}. What lies beyond "
         f"cannot be served: set max_length = {positions}, and longer conversations are split at turn boundaries. `luthier data check` "

@@ -96,20 +96,25 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
 
 def _with_compute_dtype(context: WorkerContext, plan: Plan, recipe: Recipe, directory: Path) -> Plan:
     """The plan with the number type that a CPU computes in; a run that has begun before keeps its own."""
-    if plan.compute_dtype != compute_dtype.OPEN:
+    if plan.device != "cpu":
         return plan
     from models.product_speed import known_or_measured
     from trainer import ranks
 
     settled = plan
     if ranks.first() and resume.begun(context.directory):
-        settled = compute_dtype.resumed(plan, recipe, resume.recorded(context.directory)["compute_dtype"])
-    elif ranks.first():
+        settled = compute_dtype.resumed(plan, recipe, _recorded_dtype(resume.recorded(context.directory)))
+    elif ranks.first() and plan.compute_dtype == compute_dtype.OPEN:
         context.phase("measuring the CPU", seconds_left=2)
         settled = compute_dtype.settled(plan, recipe, known_or_measured(directory))
     settled = ranks.from_first(settled)
-    context.event("plan", **settled.to_json())
+    if settled != plan:
+        context.event("plan", **settled.to_json())
     return settled
+
+
+def _recorded_dtype(fingerprint: dict[str, Any]) -> str:
+    return str(fingerprint.get("compute_dtype", compute_dtype.BEFORE_IT_WAS_CHOSEN))
 
 
 def _engine(plan: Plan) -> Engine:
@@ -160,7 +165,7 @@ def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkp
     threads = min(before["threads"], len(os.sched_getaffinity(0)))
     torch.set_num_threads(threads)  # the order of a sum's terms, and with it its last bit, hangs on their number
     if changed:
-        _record(context, {**now, "compute_dtype": before.get("compute_dtype", "bfloat16")}, model_directory)
+        _record(context, {**now, "compute_dtype": _recorded_dtype(before)}, model_directory)
     context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
 
 

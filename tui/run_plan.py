@@ -26,8 +26,11 @@ def settings(plan: Plan) -> str:
     batches = "padding-free" if plan.padding_free else "padded"
     kind = plan.gradient_checkpointing
     recomputing = "no gradient checkpointing" if kind == "none" else f"{kind} gradient checkpointing"
-    products = " with float8 products" if plan.float8 else " computed in float32" if plan.compute_dtype == "float32" else ""
-    base = f"{plan.base_bits}-bit base{products}"
+    base = f"{plan.base_bits}-bit base"
+    if plan.float8:
+        base += " with float8 products"
+    elif plan.compute_dtype == "float32":
+        base += " computed in float32"
     return f"{base}, {batches}, {plan.attention} attention, {recomputing}, {plan.optimizer}"
 
 

@@ -89,6 +89,16 @@ def test_what_is_bound_to_bfloat16_says_so(recipe: Recipe, train: dict[str, obje
         make_plan(asking(recipe, **train, compute_dtype="float32"))
 
 
+def test_a_run_that_began_keeps_its_type_though_it_was_planned_again(recipe: Recipe) -> None:
+    """Its recipe was edited while it waited to go on, and the plan has learned of a measurement since."""
+    speeds.remember(Path(recipe.model), FAST_FLOAT32)
+    planned = make_plan(recipe)
+    resumed = compute_dtype.resumed(planned, recipe, "bfloat16")
+    assert (planned.compute_dtype, resumed.compute_dtype) == ("float32", "bfloat16")
+    assert resumed.memory == make_plan(asking(recipe, compute_dtype="bfloat16")).memory
+    assert [reason for reason in resumed.reasons if "Computes in" in reason] == ["Computes in bfloat16, as it did before."]
+
+
 def test_runs_of_earlier_versions_go_on_in_bfloat16(recipe: Recipe) -> None:
     settings = make_plan(recipe).to_json()
     del settings["compute_dtype"]

@@ -333,13 +333,8 @@ def _unreadable(column: str, kind: str, values: Sequence[Any]) -> Unread | None:
 
 
 def shortened(value: Any) -> str:
-    text = (
-        "null"
-        if value is None
-        else msgspec.json.encode(value, enc_hook=str).decode()
-        if isinstance(value, bool | int | float)
-        else str(value)
-    )
+    is_literal = value is None or isinstance(value, bool | int | float)
+    text = msgspec.json.encode(value).decode() if is_literal else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

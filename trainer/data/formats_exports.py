@@ -181,7 +181,9 @@ def _answers(value: Row) -> list[Any]:
     response = response.get("choices", response) if isinstance(response, dict) else response
     if isinstance(response, str) and response:
         return [{"role": "assistant", "content": response}]
-    first = (response[:1] if _has(response[0], "message") or _has(response[0], "text") else response) if _objects(response) else [response]
+    first = response if _objects(response) else [response]
+    if _has(first[0], "message") or _has(first[0], "text"):
+        first = first[:1]  # choices
     items = [item.get("message", item) if isinstance(item, dict) else item for item in first]
     items = [{"role": "assistant", "content": item["text"]} if _has(item, "text") and "role" not in item else item for item in items]
     return items if items and all(turn_keys(item) for item in items) else []

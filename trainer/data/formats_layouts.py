@@ -55,8 +55,12 @@ def _holding(values: Sequence[Any]) -> str:
             return f"an object with {', '.join(str(key)[:24] for key in list(value)[:4])}"
         case [dict() as first, *_]:
             return f"a list of objects with {', '.join(str(key)[:24] for key in list(first)[:4])}"
-        case [first, *_]:
-            return f"a list of {'texts' if isinstance(first, str) else 'lists' if isinstance(first, list) else 'numbers'}"
+        case [str(), *_]:
+            return "a list of texts"
+        case [list(), *_]:
+            return "a list of lists"
+        case [_, *_]:
+            return "a list of numbers"
         case _:
             return "text"
 

@@ -157,7 +157,8 @@ JUNK = (
 
 def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where in a value something could stand instead."""
-    pairs: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = dict(enumerate(value)) if isinstance(value, list) else value
+    pairs: Any = items.items() if isinstance(items, dict) else ()
     return [path, *(inner for key, item in pairs for inner in paths_in(item, (*path, key)))]
 
 

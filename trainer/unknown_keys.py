@@ -34,17 +34,17 @@ class Unknown(NamedTuple):
         return f"{self.section}.{self.name}" if self.section else self.name
 
 
-def check_keys(values: dict[str, Any], known: Keys, where: str) -> None:
+def check_keys(values: dict[str, Any], recipe_keys: Keys, where: str) -> None:
     """LuthierError names all that mean nothing, each with what was meant."""
-    unknown = [*_unknown(values, known)]
+    unknown = [*_unknown(values, recipe_keys)]
     if not unknown:
         return
     if len(unknown) == 1:
         only = unknown[0]
-        raise LuthierError("Unknown key in the recipe", f"{where}: {only.key} means nothing.", _meant(only, known))
-    hints = "\n".join(_meant(each, known, named=True) for each in unknown)
+        raise LuthierError("Unknown key in the recipe", f"{where}: {only.key} means nothing.", _meant(only, recipe_keys))
+    hints = "\n".join(_meant(each, recipe_keys, named=True) for each in unknown)
     message = f"{where}: {len(unknown)} keys mean nothing: {', '.join(each.key for each in unknown)}."
-    paste = _recipe_of(unknown, known)
+    paste = _recipe_of(unknown, recipe_keys)
     raise LuthierError("Unknown keys in the recipe", message, f"{hints}\n\nIn a recipe:\n{paste}" if paste else hints)
 
 
@@ -70,7 +70,7 @@ def instead(key: str, value: Any) -> str:
     return "" if meant is None or meant == value else f"{name} = {other_tools.toml_value(meant)}"
 
 
-def other_recipe(text: str, path: Path, known: Keys) -> LuthierError | None:
+def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | None:
     """What to say of a recipe in YAML or JSON, with its translation; None if the text is neither."""
     try:
         is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
@@ -83,72 +83,74 @@ def other_recipe(text: str, path: Path, known: Keys) -> LuthierError | None:
     if not isinstance(values, dict) or not values or not all(isinstance(key, str) for key in values):
         return None
     kind = "JSON" if text.lstrip().startswith("{") else "YAML"
-    found = [*_settings(values, known)]
-    tools = [SETTINGS[each.name].tool for each in found if each.name in SETTINGS]
+    settings = [*_settings(values, recipe_keys)]
+    tools = [SETTINGS[each.name].tool for each in settings if each.name in SETTINGS]
     if len(tools) < _LEAST_TRANSLATED:
         return LuthierError("The recipe is no TOML", f"{path} is {kind}.", "A recipe is TOML: key = value, and [train] begins a section.")
     tool = max(dict.fromkeys(tools), key=tools.count)
-    left = [f"# {sentence}" for each in found if (sentence := _left_out(each))]
-    hint = "\n".join(["As a recipe (TOML), with what has no counterpart as comments:", _recipe_of(found, known), *left])
+    left = [f"# {sentence}" for each in settings if (sentence := _left_out(each))]
+    hint = "\n".join(["As a recipe (TOML), with what has no counterpart as comments:", _recipe_of(settings, recipe_keys), *left])
     return LuthierError("A recipe of another tool", f"{path} is {kind} with settings of {tool}.", hint)
 
 
-def _unknown(values: dict[str, Any], known: Keys) -> Iterator[Unknown]:
+def _unknown(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
     for name, value in values.items():
-        if name not in known[""]:
+        if name not in recipe_keys[""]:
             yield Unknown("", name, value, values)
-            inside = value if isinstance(value, dict) and any(inner in SETTINGS for inner in value) else {}
-            theirs = {inner: one for inner, one in inside.items() if inner in SETTINGS or inner in SHARED}
-            yield from (Unknown(name, inner, one, {**values, **value}) for inner, one in theirs.items())
-        elif name in known and isinstance(value, dict):
-            yield from (Unknown(name, inner, one, {**values, **value}) for inner, one in value.items() if inner not in known[name])
+            inside = value if isinstance(value, dict) and any(key in SETTINGS for key in value) else {}
+            theirs = {key: setting for key, setting in inside.items() if key in SETTINGS or key in SHARED}
+            yield from (Unknown(name, key, setting, {**values, **value}) for key, setting in theirs.items())
+        elif name in recipe_keys and isinstance(value, dict):
+            yield from (Unknown(name, key, setting, {**values, **value}) for key, setting in value.items() if key not in recipe_keys[name])
         elif name == "data" and isinstance(value, list):
             for number, entry in enumerate(value):
                 if isinstance(entry, dict):
-                    yield from (Unknown(f"data[{number}]", inner, one, entry) for inner, one in entry.items() if inner not in known[name])
+                    yield from (
+                        Unknown(f"data[{number}]", key, setting, entry) for key, setting in entry.items() if key not in recipe_keys[name]
+                    )
 
 
-def _meant(unknown: Unknown, known: Keys, *, named: bool = False) -> str:
+def _meant(unknown: Unknown, recipe_keys: Keys, *, named: bool = False) -> str:
     """What was meant, as a sentence. `named`: among several, so that it names the key."""
     name, section = unknown.name, unknown.section.partition("[")[0]
     if name in SETTINGS:
         return other_tools.explained(name, unknown.value, unknown.beside)
-    elsewhere = [each for each, names in known.items() if name in names and each != "data"]
+    elsewhere = [each for each, names in recipe_keys.items() if name in names and each != "data"]
     if elsewhere:
         return f"{name} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
     begin = f"{unknown.key}: did" if named else "Did"
-    here = difflib.get_close_matches(name, known.get(section, []), n=1, cutoff=_CUTOFF)
+    here = difflib.get_close_matches(name, recipe_keys.get(section, []), n=1, cutoff=_CUTOFF)
     if here:
         return f"{begin} you mean {f'{unknown.section}.' if section else ''}{here[0]}?"
-    others = {one: each for each, names in known.items() if each != "data" for one in names}
+    others = {key: section for section, keys in recipe_keys.items() if section != "data" for key in keys}
     close = difflib.get_close_matches(name, others, n=1, cutoff=_CUTOFF)
     if close:
         return f"{begin} you mean {f'{others[close[0]]}.' if others[close[0]] else ''}{close[0]}?"
-    return f"{f'{unknown.key}: known' if named else 'Known'} here: {', '.join(known.get(section, []))}."
+    return f"{f'{unknown.key}: known' if named else 'Known'} here: {', '.join(recipe_keys.get(section, []))}."
 
 
-def _settings(values: dict[str, Any], known: Keys) -> Iterator[Unknown]:
+def _settings(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
     """Another tool's settings, wherever they are nested; those that have our names, too."""
     for name, value in values.items():
         if name not in SETTINGS and isinstance(value, dict):
-            yield from _settings(value, known)
-        elif name in SETTINGS or any(name in names for section, names in known.items() if section in ("train", "lora", "trackers")):
+            yield from _settings(value, recipe_keys)
+        elif name in SETTINGS or any(name in names for section, names in recipe_keys.items() if section in ("train", "lora", "trackers")):
             yield Unknown("", name, value, values)
 
 
-def _recipe_of(unknown: list[Unknown], known: Keys) -> str:
+def _recipe_of(unknown: list[Unknown], recipe_keys: Keys) -> str:
     """The recipe's lines for what can be translated or stands in the wrong place."""
     values: other_tools.Values = {}
     for each in unknown:
         try:
-            values |= _translated(each, known)
+            values |= _translated(each, recipe_keys)
         except Untranslatable:
             continue
     order = ("name", "model", "data", "gpus")
     return other_tools.as_recipe({**{key: values[key] for key in order if key in values}, **values})
 
 
-def _translated(unknown: Unknown, known: Keys) -> other_tools.Values:
+def _translated(unknown: Unknown, recipe_keys: Keys) -> other_tools.Values:
     """Raises Untranslatable."""
     if unknown.name in SETTINGS:
         return other_tools.translated(unknown.name, unknown.value, unknown.beside)
@@ -157,7 +159,7 @@ def _translated(unknown: Unknown, known: Keys) -> other_tools.Values:
             return SHARED[unknown.name](unknown.value, unknown.beside)
     except (TypeError, ValueError, KeyError):
         raise Untranslatable(f"{unknown.value!r} has no counterpart here") from None
-    section = next((each for each, names in known.items() if unknown.name in names and each != "data"), None)
+    section = next((each for each, names in recipe_keys.items() if unknown.name in names and each != "data"), None)
     return {} if section is None else {f"{section}.{unknown.name}".lstrip("."): unknown.value}
 
 

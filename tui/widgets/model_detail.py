@@ -52,6 +52,9 @@ def model_text(entry: Entry, users: Sequence[Use], loss: float | None, width: in
         if warning
         for line in _wrapped("", Content.assemble(("! ", "$warning"), warning), width)
     ]
+    if entry.damage and not entry.run:  # what a run left goes with the run
+        keys = Content.from_markup("[$primary]c[/] copies the path of its folder, [$primary]d[/] deletes it.")
+        lines += _wrapped("", keys, width)
     return Content("\n").join(lines)
 
 

@@ -41,8 +41,9 @@ class ProposalsModal(FormModal):
     heading: ClassVar[str] = "How the rows might be read"
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("down", "up down", "another"),
-        KeyHint("enter", "enter", "read them so"),
-        KeyHint("c", "c", "copy for a recipe"),
+        KeyHint("enter", "enter", "read so"),
+        KeyHint("c", "c", "copy"),
+        KeyHint("pagedown", "pgdn", "more rows"),
         KeyHint("escape", "esc", "leave"),
     ]
 
@@ -69,13 +70,15 @@ class ProposalsModal(FormModal):
 
     @on(OptionList.OptionHighlighted)
     def show_chosen(self) -> None:
-        self.query_one("#proposal-toml", Static).update(Content.styled(f"\n{self.chosen.toml}\n", "$success"))
+        self.query_one("#proposal-toml", Static).update(Content.styled(f"\n{self.chosen.toml}", "$success"))
         self.query_one("#proposal-rows", Static).update(Content("\n").join(self._rows()))
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
     def _rows(self) -> list[Content]:
-        lines = []
+        lines: list[Content] = []
         for example in self.chosen.examples:
+            if lines:
+                lines.append(Content())
             problem = f": {example.problem}" if example.problem else ""
             lines.append(Content.styled(f"row {example.row}{problem}", "$foreground-muted"))
             if example.sample is not None:

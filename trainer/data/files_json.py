@@ -85,15 +85,28 @@ def _is_by_line(reader: Reader, promised: bool) -> bool:
 
 
 def _goes_on(head: str, first_line: str, *, mostly_rows: bool) -> bool:
-    """Whether the value that the first line begins goes on over the next ones; one that breaks off must not stand among whole rows."""
+    """Whether the value that the first line begins goes on over the next ones. Among whole rows one must not break off, and what follows
+    it must be values, too."""
     begin = head.index(first_line)
     second_line = _SPACE.match(head, begin + len(first_line)).end()  # type: ignore[union-attr]
     try:
-        json.JSONDecoder().raw_decode(head, begin + len(first_line) - len(first_line.lstrip()))
+        _, end = json.JSONDecoder().raw_decode(head, begin + len(first_line) - len(first_line.lstrip()))
     except json.JSONDecodeError as error:
         return not mostly_rows and error.pos > second_line
     except (ValueError, RecursionError):
         return False
+    return not mostly_rows or _are_values(head, end)
+
+
+def _are_values(head: str, at: int) -> bool:
+    """Whether only whole values follow, of which the look may cut the last one."""
+    while (at := _SPACE.match(head, at).end()) < len(head):  # type: ignore[union-attr]
+        try:
+            _, at = json.JSONDecoder().raw_decode(head, at)
+        except json.JSONDecodeError as error:
+            return _is_cut(error, head)
+        except (ValueError, RecursionError):
+            return False
     return True
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
@@ -229,6 +229,7 @@ def _are_values(text: str) -> bool:
     return True
 
 
+@example(["{", "}", "garbage", '{"x": 1}', '{"x": 1}', '{"x": 1}'])
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from([*GARBAGE, *['{"x": 1}'] * 4]), min_size=2, max_size=12).filter(lambda lines: '{"x": 1}' in lines))
 def test_lines_stay_lines_however_many_are_broken(folder: Path, lines: list[str]) -> None:

@@ -1,9 +1,11 @@
 """What streaming into two panes costs: `python -m bench.chat`, from the checkout.
 
-The app runs on a 140x40 pseudo-terminal against the fake server, which is a process of its own. Both panes get 600 tokens at 100 tokens/s,
-and what comes is written to chats.db all the while. Printed, as JSON: the share of one core that the app took while it streamed (user and
-system time from /proc), the time from the request to the first token's receipt with a server that answers at once, in the app and in a bare
-client that asks two answers at once just before, and from that receipt to the token's bytes on the terminal (one clock: Linux).
+The app runs on a 140x40 pseudo-terminal against the fake server, which is a process of its own.
+Both panes get 600 tokens at 100 tokens/s, and what comes is written to chats.db all the while.
+Printed, as JSON: the share of one core that the app took while it streamed (user and system time
+from /proc), the time from the request to the first token's receipt with a server that answers at
+once, in the app and in a bare client that asks two answers at once just before, and from that
+receipt to the token's bytes on the terminal (one clock: Linux).
 """
 
 from __future__ import annotations
@@ -39,14 +41,19 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def run_app(url: str, record: Path) -> None:
-    """The app itself, in the child: like the real one, but with the fake endpoint and a record of when first tokens came."""
+    """The app itself, in the child: like the real one, but with the fake endpoint and a record of
+    when first tokens came."""
     from serve.chats.turns import Speaker
     from tui.app import LuthierApp
     from tui.chat_server import ChatServer
     from tui.screens.chat import ChatScreen
 
     async def recorded(
-        endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling, tools: Sequence[dict[str, object]] = ()
+        endpoint: Endpoint,
+        model: str,
+        messages: list[ChatMessage],
+        sampling: Sampling,
+        tools: Sequence[dict[str, object]] = (),
     ) -> AsyncIterator[Delta | Finished]:
         waiting = True
         async for item in stream_chat(endpoint, model, messages, sampling, tools):
@@ -56,10 +63,21 @@ def run_app(url: str, record: Path) -> None:
                     file.write(json.dumps({"model": model, "received": time.monotonic()}) + "\n")
             if isinstance(item, Finished):
                 with record.open("a") as file:
-                    file.write(json.dumps({"model": model, "first_token": item.time_to_first_token, "finished": time.monotonic()}) + "\n")
+                    file.write(
+                        json.dumps(
+                            {
+                                "model": model,
+                                "first_token": item.time_to_first_token,
+                                "finished": time.monotonic(),
+                            }
+                        )
+                        + "\n"
+                    )
             yield item
 
-    server = ChatServer(Endpoint(url, FAKE_KEY), (Speaker("base"), Speaker("captain", "tuned")), 8192)
+    server = ChatServer(
+        Endpoint(url, FAKE_KEY), (Speaker("base"), Speaker("captain", "tuned")), 8192
+    )
     LuthierApp.MODES["chat"] = lambda: ChatScreen(lambda: server, recorded)
     LuthierApp(start_screen="chat").run()
 
@@ -71,7 +89,10 @@ class Terminal:
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LUTHIER_HOME": home}
-            os.execv(sys.executable, [sys.executable, "-m", "bench.chat", "--app", url, "--record", str(record)])
+            os.execv(
+                sys.executable,
+                [sys.executable, "-m", "bench.chat", "--app", url, "--record", str(record)],
+            )
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
         self.painted = b""
 
@@ -102,7 +123,8 @@ class Terminal:
 
 
 async def bare(url: str) -> list[float]:
-    """Milliseconds to the first token of two answers at once, with nothing around them but httpx."""
+    """Milliseconds to the first token of two answers at once, with nothing around them but
+    httpx."""
     body = {"messages": [{"role": "user", "content": "go"}], "stream": True, "max_tokens": TOKENS}
     tls = httpx.create_ssl_context(verify=False)
 
@@ -111,7 +133,9 @@ async def bare(url: str) -> list[float]:
         headers = {"Authorization": f"Bearer {FAKE_KEY}"}
         async with (
             httpx.AsyncClient(headers=headers, verify=tls, trust_env=False) as client,
-            client.stream("POST", f"{url}/v1/chat/completions", json={"model": model, **body}) as response,
+            client.stream(
+                "POST", f"{url}/v1/chat/completions", json={"model": model, **body}
+            ) as response,
         ):
             async for block in response.aiter_bytes():
                 if b'"content"' in block:
@@ -138,12 +162,22 @@ def one_turn(terminal: Terminal, record: Path) -> dict[str, Any]:
     return {
         "cpu_share": (terminal.cpu_seconds() - before) / seconds,
         "to_receipt_ms": [1000 * line["first_token"] for line in lines if "finished" in line],
-        "to_paint_ms": [1000 * (paint - receipt) for paint, receipt in zip(painted, received, strict=True)],
+        "to_paint_ms": [
+            1000 * (paint - receipt) for paint, receipt in zip(painted, received, strict=True)
+        ],
     }
 
 
 def measure(turns: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.fakes.openai_server", "--rate", str(RATE), "--words", str(TOKENS)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fakes.openai_server",
+        "--rate",
+        str(RATE),
+        "--words",
+        str(TOKENS),
+    ]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -171,10 +205,19 @@ def measure(turns: int) -> dict[str, Any]:
     return {
         "cpu_share_streaming": [round(result["cpu_share"], 3) for result in results],
         "cpu_share_idle": round(idle, 3),
-        "first_token_to_receipt_ms": {"median": round(statistics.median(receipts), 1), "worst": round(max(receipts), 1)},
-        "bare_client_ms": {"median": round(statistics.median(bares), 1), "worst": round(max(bares), 1)},
+        "first_token_to_receipt_ms": {
+            "median": round(statistics.median(receipts), 1),
+            "worst": round(max(receipts), 1),
+        },
+        "bare_client_ms": {
+            "median": round(statistics.median(bares), 1),
+            "worst": round(max(bares), 1),
+        },
         "added_to_receipt_ms": round(statistics.median(receipts) - statistics.median(bares), 1),
-        "receipt_to_paint_ms": {"median": round(statistics.median(paints), 1), "worst": round(max(paints), 1)},
+        "receipt_to_paint_ms": {
+            "median": round(statistics.median(paints), 1),
+            "worst": round(max(paints), 1),
+        },
     }
 
 

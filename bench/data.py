@@ -1,11 +1,14 @@
-"""Preparing conversations (render, tokenise, mask, verify) against merely tokenising the same text, and against TRL's assistant mask.
+"""Preparing conversations (render, tokenise, mask, verify) against merely tokenising the same text,
+and against TRL's assistant mask.
 
-    pip download --no-deps chitchat-dataset==0.9.0 && python bench/data.py chitchat_dataset-0.9.0-py3-none-any.whl --model MODEL_DIRECTORY
+    pip download --no-deps chitchat-dataset==0.9.0
+    python bench/data.py chitchat_dataset-0.9.0-py3-none-any.whl --model MODEL_DIRECTORY
 
-The data are real conversations: chitchat-dataset (BYU, MIT licence), read out of its wheel. Short: every two-sided one, as it is. Long: the
-same ones joined to the length of ShareGPT's, with messages as long as there. Each round takes the two sides one after the other; a ratio is
-of the medians of all rounds, by the clock on the wall. TRL's preparation is measured on the first 1,000 conversations. Exits with 1 where a
-limit is exceeded, or where TRL's labels are not the same.
+The data are real conversations: chitchat-dataset (BYU, MIT licence), read out of its wheel. Short:
+every two-sided one, as it is. Long: the same ones joined to the length of ShareGPT's, with messages
+as long as there. Each round takes the two sides one after the other; a ratio is of the medians of
+all rounds, by the clock on the wall. TRL's preparation is measured on the first 1,000
+conversations. Exits with 1 where a limit is exceeded, or where TRL's labels are not the same.
 """
 
 from __future__ import annotations
@@ -32,10 +35,11 @@ BESIDE_TRL = 1000  # conversations: TRL takes one at a time
 LONG_CHARACTERS = 7000  # of a conversation: about 1,800 tokens
 LONG_MESSAGE = 400  # of a message, at least
 CHATML_MARKED = (
-    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}"
-    "{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}"
-    "{% endgeneration %}{{ '\n' }}{% else %}{{ m['content'] + '<|im_end|>' + '\n' }}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}{{"
+    " '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging"
+    " Face<|im_end|>\n' }}{% endif %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] =="
+    " 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n'"
+    " }}{% else %}{{ m['content'] + '<|im_end|>' + '\n' }}{% endif %}{% endfor %}"
 )
 
 
@@ -45,7 +49,12 @@ def short_conversations(wheel: Path) -> list[list[dict[str, Any]]]:
         raw = json.loads(archive.read("chitchat_dataset/dataset.json"))
     found = []
     for record in raw.values():
-        said = [(message["sender"], message["text"]) for turn in record["messages"] for message in turn if message["text"].strip()]
+        said = [
+            (message["sender"], message["text"])
+            for turn in record["messages"]
+            for message in turn
+            if message["text"].strip()
+        ]
         messages: list[dict[str, Any]] = []
         for sender, text in said:
             role = "user" if sender == said[0][0] else "assistant"
@@ -59,7 +68,8 @@ def short_conversations(wheel: Path) -> list[list[dict[str, Any]]]:
 
 
 def long_conversations(short: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
-    """The messages of both sides gathered until they are as long as ShareGPT's, and conversations likewise."""
+    """The messages of both sides gathered until they are as long as ShareGPT's, and conversations
+    likewise."""
     found: list[list[dict[str, Any]]] = []
     current: list[dict[str, Any]] = []
     sides = {"user": "", "assistant": ""}
@@ -94,12 +104,15 @@ def compare(name: str, conversations: list[Conversation], model: Path, rounds: i
     tokens = sum(len(sample.input_ids) for sample in masked)
     turns = sum(len(sample.turns) for sample in masked)
     print(
-        f"{name}: {len(conversations)} conversations, {len(masked)} samples, {turns} trained turns, {tokens} tokens "
-        f"({tokens / len(masked):.0f} a sample), {len(found) - len(masked)} errors, strategy {report.strategy}"
+        f"{name}: {len(conversations)} conversations, {len(masked)} samples, {turns} trained turns,"
+        f" {tokens} tokens ({tokens / len(masked):.0f} a sample), {len(found) - len(masked)}"
+        f" errors, strategy {report.strategy}"
     )
     pairs = []
     for _ in range(rounds):
-        plain = timed(lambda: tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True))
+        plain = timed(
+            lambda: tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        )
         ours = timed(lambda: samples(conversations, tokenizer, report))
         pairs.append((plain, ours))
     exceeded = []
@@ -113,21 +126,37 @@ def compare(name: str, conversations: list[Conversation], model: Path, rounds: i
             f"(single rounds {ratios[0]:.2f} to {ratios[-1]:.2f}), limit {LIMITS[name]}"
         )
         if clock == "wall" and ratio > LIMITS[name]:
-            exceeded.append(f"{name}: preparing takes {ratio:.3f} of the time of tokenising, more than {LIMITS[name]}")
+            exceeded.append(
+                f"{name}: preparing takes {ratio:.3f} of the time of tokenising, more than"
+                f" {LIMITS[name]}"
+            )
     return exceeded + against_trl(name, conversations[:BESIDE_TRL], tokenizer, report, rounds)
 
 
-def against_trl(name: str, conversations: list[Conversation], tokenizer: Any, report: Any, rounds: int) -> list[str]:
-    """TRL with assistant_only_loss: the two maps of SFTTrainer._prepare_dataset (1.14.2), by a template with generation markers."""
+def against_trl(
+    name: str, conversations: list[Conversation], tokenizer: Any, report: Any, rounds: int
+) -> list[str]:
+    """TRL with assistant_only_loss: the two maps of SFTTrainer._prepare_dataset (1.14.2), by a
+    template with generation markers."""
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-    rows = Dataset.from_list([{"messages": conversation.messages} for conversation in conversations])
-    options = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True, "chat_template": CHATML_MARKED}
+    rows = Dataset.from_list(
+        [{"messages": conversation.messages} for conversation in conversations]
+    )
+    options = {
+        "tokenize": True,
+        "return_dict": True,
+        "return_assistant_tokens_mask": True,
+        "chat_template": CHATML_MARKED,
+    }
 
     def tokenised(example: dict[str, Any]) -> dict[str, Any]:
         processed = tokenizer.apply_chat_template(example["messages"], **options)
-        return {"input_ids": processed["input_ids"], "assistant_masks": processed["assistant_masks"]}
+        return {
+            "input_ids": processed["input_ids"],
+            "assistant_masks": processed["assistant_masks"],
+        }
 
     def labelled(example: dict[str, Any]) -> dict[str, Any]:
         pairs = zip(example["input_ids"], example["assistant_masks"], strict=True)
@@ -137,25 +166,43 @@ def against_trl(name: str, conversations: list[Conversation], tokenizer: Any, re
         masked = rows.map(tokenised, load_from_cache_file=False, remove_columns=["messages"])
         return masked.map(labelled, load_from_cache_file=False, remove_columns=["assistant_masks"])
 
-    found = [sample for sample in samples(conversations, tokenizer, report) if isinstance(sample, Sample)]
+    found = [
+        sample for sample in samples(conversations, tokenizer, report) if isinstance(sample, Sample)
+    ]
     same = sum(row["labels"] == sample.labels for row, sample in zip(trl(), found, strict=True))
     rounds_of = []
     for _ in range(rounds):
         masking = timed(lambda: [tokenised({"messages": one.messages}) for one in conversations])
-        rounds_of.append((timed(trl), masking, timed(lambda: samples(conversations, tokenizer, report))))
+        rounds_of.append(
+            (timed(trl), masking, timed(lambda: samples(conversations, tokenizer, report)))
+        )
     exceeded = []
     for clock, index in (("wall", 0), ("cpu", 1)):
-        theirs, mask, own = (statistics.median(one[part][index] for one in rounds_of) for part in range(3))
+        theirs, mask, own = (
+            statistics.median(one[part][index] for one in rounds_of) for part in range(3)
+        )
         whole = theirs / own
-        print(f"  TRL on {len(conversations)}, {clock}: its preparation takes {whole:.2f} times as long, its mask alone {mask / own:.2f}")
+        print(
+            f"  TRL on {len(conversations)}, {clock}: its preparation takes {whole:.2f} times as"
+            f" long, its mask alone {mask / own:.2f}"
+        )
         if clock == "wall" and whole < QUICKER_THAN_TRL:
-            exceeded.append(f"{name}: TRL's preparation takes {whole:.2f} times as long, less than {QUICKER_THAN_TRL}")
+            exceeded.append(
+                f"{name}: TRL's preparation takes {whole:.2f} times as long, less than"
+                f" {QUICKER_THAN_TRL}"
+            )
     print(f"  the same labels in {same} of {len(found)}")
-    return exceeded if same == len(found) else [*exceeded, f"{name}: TRL's labels differ in {len(found) - same} conversations"]
+    return (
+        exceeded
+        if same == len(found)
+        else [*exceeded, f"{name}: TRL's labels differ in {len(found) - same} conversations"]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=7)
@@ -164,7 +211,9 @@ def main() -> None:
     short = short_conversations(arguments.wheel)
     exceeded = []
     for name, data in (("short", short), ("long", long_conversations(short))):
-        conversations = [Conversation(messages, name, row) for row, messages in enumerate(data[: arguments.only])]
+        conversations = [
+            Conversation(messages, name, row) for row, messages in enumerate(data[: arguments.only])
+        ]
         exceeded += compare(name, conversations, arguments.model, arguments.rounds)
     for words in exceeded:
         print(f"above the limit: {words}", file=sys.stderr)

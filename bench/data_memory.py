@@ -1,4 +1,5 @@
-"""Peak memory of reading large files: `python bench/data_memory.py [MB]`. Each file is read by a process of its own."""
+"""Peak memory of reading large files: `python bench/data_memory.py [MB]`. Each file is read by a
+process of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +31,10 @@ CHAINED = "chained.jsonl"
 
 
 def row(number: int) -> dict[str, object]:
-    says = [{"from": ("human", "gpt")[turn % 2], "value": f"{number}.{turn} {TURN}"} for turn in range(2 + number % 7)]
+    says = [
+        {"from": ("human", "gpt")[turn % 2], "value": f"{number}.{turn} {TURN}"}
+        for turn in range(2 + number % 7)
+    ]
     return {"id": number, "conversations": says}
 
 
@@ -48,7 +52,10 @@ def write(kind: str, folder: Path, size: int) -> Path:
     per_row = len(json.dumps(row(0)["conversations"], ensure_ascii=False).encode()) * 5 // 2
     count = size // per_row
     if kind == "Parquet":
-        rows = (pa.Table.from_pylist([row(number + offset) for offset in range(512)]) for number in range(0, count, 512))
+        rows = (
+            pa.Table.from_pylist([row(number + offset) for offset in range(512)])
+            for number in range(0, count, 512)
+        )
         first = next(rows)
         with pq.ParquetWriter(path, first.schema, compression="none") as writer:
             writer.write_table(first)
@@ -62,7 +69,13 @@ def write(kind: str, folder: Path, size: int) -> Path:
     )
     wrapped, array = "wrapped" in kind, "array" in kind
     with opened as file:
-        file.write(b'{"version": 1, "data": ' if wrapped else b"question,answer\n" if kind == "CSV" else b"")
+        file.write(
+            b'{"version": 1, "data": '
+            if wrapped
+            else b"question,answer\n"
+            if kind == "CSV"
+            else b""
+        )
         for number in range(count):
             value = row(number)
             if kind == "CSV":
@@ -76,14 +89,24 @@ def write(kind: str, folder: Path, size: int) -> Path:
 
 
 def write_chained(path: Path, size: int) -> Path:
-    """Turns of conversations of four, each a row that follows another; the last ones stand first."""
+    """Turns of conversations of four, each a row that follows another; the last ones stand
+    first."""
     count = size // len(f"{TURN}{TURN}" + " " * 80)
     with path.open("w", encoding="utf-8") as file:
         for number in reversed(range(count)):
             asked, answered = (f"{number} {TURN}" for _ in range(2))
             parent = f"m{number - 1}" if number % 4 else None
             file.write(
-                json.dumps({"instruction": asked, "output": answered, "id": f"m{number}", "parent_id": parent}, ensure_ascii=False) + "\n"
+                json.dumps(
+                    {
+                        "instruction": asked,
+                        "output": answered,
+                        "id": f"m{number}",
+                        "parent_id": parent,
+                    },
+                    ensure_ascii=False,
+                )
+                + "\n"
             )
     return path
 
@@ -110,7 +133,17 @@ def read(path: Path) -> None:
     for raw in read_rows(str(path)):
         rows, size = rows + 1, size + raw.size
     seconds = time.perf_counter() - started
-    sys.stdout.write(json.dumps({"rows": rows, "size": size, "seconds": seconds, "before": before, "peak": peak_megabytes()}))
+    sys.stdout.write(
+        json.dumps(
+            {
+                "rows": rows,
+                "size": size,
+                "seconds": seconds,
+                "before": before,
+                "peak": peak_megabytes(),
+            }
+        )
+    )
 
 
 def read_chained(reader: Reader, path: Path) -> None:
@@ -119,7 +152,13 @@ def read_chained(reader: Reader, path: Path) -> None:
     started = time.perf_counter()
     rows = sum(1 for _ in reader.rows(str(path)))
     seconds = time.perf_counter() - started
-    told = {"rows": rows, "size": path.stat().st_size, "seconds": seconds, "before": before, "peak": peak_megabytes()}
+    told = {
+        "rows": rows,
+        "size": path.stat().st_size,
+        "seconds": seconds,
+        "before": before,
+        "peak": peak_megabytes(),
+    }
     sys.stdout.write(json.dumps(told))
 
 
@@ -131,17 +170,23 @@ def main() -> None:
     if arguments.read:
         read(arguments.read)
         return
-    print(f"{'':34}{'on disk':>10}{'rows':>10}{'seconds':>9}{'MB/s':>7}{'at start':>10}{'peak RSS':>10}")
+    print(
+        f"{'':34}{'on disk':>10}{'rows':>10}{'seconds':>9}{'MB/s':>7}"
+        f"{'at start':>10}{'peak RSS':>10}"
+    )
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
             path = write(kind, Path(folder), arguments.megabytes << 20)
             command = [sys.executable, __file__, "--read", str(path)]
-            told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            told = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            )
             disk = path.stat().st_size / (1 << 20)
             speed = told["size"] / (1 << 20) / told["seconds"]
             start, peak = f"{told['before']:.0f} MB", f"{told['peak']:.0f} MB"
             print(
-                f"{kind:34}{disk:>7.0f} MB{told['rows']:>10}{told['seconds']:>9.1f}{speed:>7.0f}{start:>10}{peak:>10}",
+                f"{kind:34}{disk:>7.0f}"
+                f" MB{told['rows']:>10}{told['seconds']:>9.1f}{speed:>7.0f}{start:>10}{peak:>10}",
                 flush=True,
             )
 

@@ -1,7 +1,8 @@
-"""Memory and speed of the data pipeline's own part (reading, policies, duplicates near and exact, split, ledger) as the input grows.
+"""Memory and speed of the data pipeline's own part (reading, policies, duplicates near and exact,
+split, ledger) as the input grows.
 
-`python bench/data_pipeline_memory.py [MB ...]` prints a line a size; each runs in a process of its own. Samples come from a stub, so that
-the figures are the pipeline's and not the tokenizer's.
+`python bench/data_pipeline_memory.py [MB ...]` prints a line a size; each runs in a process of its
+own. Samples come from a stub, so that the figures are the pipeline's and not the tokenizer's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ SIZES = (50, 500)
 
 
 def write(path: Path, megabytes: int) -> None:
-    """Conversations of about 2 kB, every tenth of which nearly repeats an earlier one, and every twentieth repeats it exactly."""
+    """Conversations of about 2 kB, every tenth of which nearly repeats an earlier one, and every
+    twentieth repeats it exactly."""
     chance = random.Random(1)
     words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(20_000)]
     earlier: list[str] = []
@@ -34,7 +36,10 @@ def write(path: Path, megabytes: int) -> None:
                 said = " ".join(chance.choices(words, k=280))
                 if len(earlier) < 1000:
                     earlier.append(said)
-            messages = [{"role": "user", "content": "Tell me."}, {"role": "assistant", "content": said}]
+            messages = [
+                {"role": "user", "content": "Tell me."},
+                {"role": "assistant", "content": said},
+            ]
             file.write(json.dumps({"messages": messages}) + "\n")
             row += 1
 
@@ -73,7 +78,10 @@ def measure(path: Path) -> None:
                 "rows": ledger["total_rows"],
                 "dropped": ledger["reasons"].get("dropped", {}),
                 "seconds": round(ended - began, 1),
-                "by_step": {name: round(begins[place + 1] - start, 1) for place, (name, start) in enumerate(steps.items())},
+                "by_step": {
+                    name: round(begins[place + 1] - start, 1)
+                    for place, (name, start) in enumerate(steps.items())
+                },
                 "imports_mb": base // 1024,
                 "peak_mb": peak // 1024,
             }

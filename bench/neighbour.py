@@ -2,11 +2,12 @@
 
     python bench/neighbour.py [ROUNDS] [--libgomp]
 
-Each demo runs in a home of its own, in which the built-in model is prepared before, so that only training, serving and asking count. The
-neighbour is a process that computes without a pause. Printed are each demo's seconds by its parts, and the ratio of the medians.
-`--libgomp` leaves libgomp's threads spinning for as long as they do by themselves, as a comparison. The exit status is 1 if a quiet demo
-took more than 240 s, or one with a neighbour more than 1.7 times as long. Other programs on the machine make both meaningless: the load
-before each demo is printed.
+Each demo runs in a home of its own, in which the built-in model is prepared before, so that only
+training, serving and asking count. The neighbour is a process that computes without a pause.
+Printed are each demo's seconds by its parts, and the ratio of the medians. `--libgomp` leaves
+libgomp's threads spinning for as long as they do by themselves, as a comparison. The exit status is
+1 if a quiet demo took more than 240 s, or one with a neighbour more than 1.7 times as long. Other
+programs on the machine make both meaningless: the load before each demo is printed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ BUSY = [sys.executable, "-c", "while True: pass"]
 def luthier(home: Path, *arguments: str, libgomp: bool = False) -> str:
     own = {"GOMP_SPINCOUNT": "infinite"} if libgomp else {}
     environment = {**os.environ, **own, "LUTHIER_HOME": str(home), "PYTHONPATH": str(CHECKOUT)}
-    answer = subprocess.run([*LUTHIER, *arguments], env=environment, capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [*LUTHIER, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
     if answer.returncode:
         sys.exit(f"luthier {' '.join(arguments)}: {answer.stderr}")
     return answer.stdout
@@ -68,12 +71,17 @@ def demo(prepared: Path, *, busy: bool, libgomp: bool) -> dict[str, float]:
         seconds = {"in all": time.monotonic() - began, **phases(home)}
         parts = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
         kind = "one busy core" if busy else "quiet"
-        print(f"{kind:14s} {parts}; in the voice {result['tuned_share']:.0%}; load before {load:.1f}", flush=True)
+        print(
+            f"{kind:14s} {parts}; in the voice {result['tuned_share']:.0%}; load before {load:.1f}",
+            flush=True,
+        )
         return seconds
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rounds", nargs="?", type=int, default=1)
     parser.add_argument("--libgomp", action="store_true")
     options = parser.parse_args()

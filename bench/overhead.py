@@ -2,12 +2,14 @@
 
     python bench/overhead.py [ROUNDS] [--model DIR] [--data FILE] [--steps N]
 
-Each round trains the same samples twice, in processes of their own, in turns: by Luthier's worker in a job folder, with its events,
-checkpoints and watches; and by a script that has nothing but TRL's SFTTrainer, with the same arguments, model, adapter and samples. Both
-tell when each of their steps ended; the first three, which warm up, do not count. Printed are steps a second, their ratio by round, and
-the share of the step time that is spent inside Luthier's own callbacks, measured in the run itself, which the machine's noise does not
-reach. Saving and evaluating is work that a bare script would do too, and is left out. The exit status is 1 if that share is above 1 %, or
-if the median ratio is below 0.99 by more than the rounds differ among themselves.
+Each round trains the same samples twice, in processes of their own, in turns: by Luthier's worker
+in a job folder, with its events, checkpoints and watches; and by a script that has nothing but
+TRL's SFTTrainer, with the same arguments, model, adapter and samples. Both tell when each of their
+steps ended; the first three, which warm up, do not count. Printed are steps a second, their ratio
+by round, and the share of the step time that is spent inside Luthier's own callbacks, measured in
+the run itself, which the machine's noise does not reach. Saving and evaluating is work that a bare
+script would do too, and is left out. The exit status is 1 if that share is above 1 %, or if the
+median ratio is below 0.99 by more than the rounds differ among themselves.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ times = 0
 
 
 def luthier(job: Path) -> None:
-    """Run the worker of a job, with a stopwatch around every call of Luthier's callbacks but saving."""
+    """Run the worker of a job, with a stopwatch around every call of Luthier's callbacks but
+    saving."""
     spent = [0.0]
     from jobs.job import Job
     from jobs.worker import WorkerContext
@@ -85,12 +88,21 @@ def bare(job: Path) -> None:
 
     plan, recipe = Job(job).spec.settings, frozen_recipe(Job(job))
     rows = [json.loads(line) for line in (job / "data" / "train.jsonl").read_text().splitlines()]
-    samples = Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows])
+    samples = Dataset.from_list(
+        [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]
+    )
     directory, ends = plan["model_directory"], []
     set_seed(recipe.train.seed)
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.bfloat16, attn_implementation="sdpa"
+    )
     model.config.use_cache = False
-    lora = LoraConfig(r=recipe.lora.r, lora_alpha=recipe.lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    lora = LoraConfig(
+        r=recipe.lora.r,
+        lora_alpha=recipe.lora.alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         def on_log(self, *arguments: Any, **named: Any) -> None:
@@ -124,14 +136,21 @@ def bare(job: Path) -> None:
         processing_class=AutoTokenizer.from_pretrained(directory),
         callbacks=[Clock()],
     ).train()
-    (job / "told.json").write_text(json.dumps({"ends": ends[:-1], "callbacks": 0.0}))  # the last log is the summary
+    # the last log is the summary
+    (job / "told.json").write_text(json.dumps({"ends": ends[:-1], "callbacks": 0.0}))
 
 
 def one(what: str, job: Path) -> tuple[float, float]:
     """Steps a second, and the share of the step time inside Luthier's callbacks."""
     with (job / "output.log").open("ab") as output:
         command = [sys.executable, __file__, "--only", what, str(job)]
-        subprocess.run(command, check=True, stdout=output, stderr=output, env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
+        subprocess.run(
+            command,
+            check=True,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        )
     told = json.loads((job / "told.json").read_text())
     ends = told["ends"]
     seconds = (ends[-1] - ends[WARM]) / (len(ends) - 1 - WARM)
@@ -144,7 +163,9 @@ def make_job(arguments: argparse.Namespace, home: Path) -> Path:
     from trainer.recipe import load, to_toml
 
     path = home / "overhead.toml"
-    path.write_text(RECIPE.format(model=arguments.model, data=arguments.data, epochs=arguments.steps / 15))
+    path.write_text(
+        RECIPE.format(model=arguments.model, data=arguments.data, epochs=arguments.steps / 15)
+    )
     recipe = load(path)
     job = create(run_spec(recipe))
     (job.directory / RECIPE_FILE).write_text(to_toml(recipe))
@@ -152,7 +173,9 @@ def make_job(arguments: argparse.Namespace, home: Path) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rounds", nargs="?", type=int, default=3)
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--data", default=str(CHECKOUT / "examples" / "captain" / "train.jsonl"))
@@ -178,9 +201,15 @@ def main() -> int:
         other, _ = one("bare", job)
         ratios.append(pace / other)
         shares.append(share)
-        print(f"round {number + 1}: {pace:.3f} steps/s under Luthier, {other:.3f} bare: ratio {pace / other:.3f}; callbacks {share:.3%}")
+        print(
+            f"round {number + 1}: {pace:.3f} steps/s under Luthier, {other:.3f} bare: ratio"
+            f" {pace / other:.3f}; callbacks {share:.3%}"
+        )
     middle, spread = statistics.median(ratios), max(ratios) - min(ratios)
-    print(f"median ratio {middle:.3f} (they differ by {spread:.3f}); callbacks take {max(shares):.3%} of the step time, limit {LIMIT:.0%}")
+    print(
+        f"median ratio {middle:.3f} (they differ by {spread:.3f}); callbacks take {max(shares):.3%}"
+        f" of the step time, limit {LIMIT:.0%}"
+    )
     return 1 if max(shares) > LIMIT or middle < 1.0 - LIMIT - spread else 0
 
 

@@ -1,7 +1,8 @@
-"""The README's picture: `python -m bench.picture [--url URL --key-file FILE --models BASE TUNED] [--out docs/chat.svg]`.
+"""The README's picture: `python -m bench.picture [--url URL --key-file FILE --models BASE TUNED]
+[--out docs/chat.svg]`.
 
-Runs the real app without a terminal, asks two questions of two models, waits for the answers and saves what the screen shows. Without a URL
-it takes the newest of Luthier's own servers.
+Runs the real app without a terminal, asks two questions of two models, waits for the answers and
+saves what the screen shows. Without a URL it takes the newest of Luthier's own servers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ async def wait(condition: Callable[[], bool], what: str) -> None:
 
 
 async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -> None:
-    await wait(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, "server")
+    await wait(
+        lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None,
+        "server",
+    )
     screen = pilot.app.screen
     assert isinstance(screen, ChatScreen)
     screen.use_settings(settings)
@@ -54,7 +58,9 @@ async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -
     await pilot.pause()
 
 
-async def picture(server: ChatServer, prompts: list[str], settings: ChatSettings, theme: str, out: Path) -> None:
+async def picture(
+    server: ChatServer, prompts: list[str], settings: ChatSettings, theme: str, out: Path
+) -> None:
     LuthierApp.MODES["chat"] = lambda: ChatScreen(lambda: server)
     app = LuthierApp(start_screen="chat")
     async with app.run_test(size=SIZE) as pilot:
@@ -66,9 +72,16 @@ async def picture(server: ChatServer, prompts: list[str], settings: ChatSettings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The README's picture, from a real server.")
-    parser.add_argument("--url", help="base URL, without /v1 (default: the newest of Luthier's servers)")
+    parser.add_argument(
+        "--url", help="base URL, without /v1 (default: the newest of Luthier's servers)"
+    )
     parser.add_argument("--key-file", type=Path, help="file with the client key")
-    parser.add_argument("--models", nargs=2, metavar=("BASE", "TUNED"), help="the two models (default: the server's own order)")
+    parser.add_argument(
+        "--models",
+        nargs=2,
+        metavar=("BASE", "TUNED"),
+        help="the two models (default: the server's own order)",
+    )
     parser.add_argument("--prompt", action="append", help="once for each prompt")
     parser.add_argument("--system", default="")
     parser.add_argument("--temperature", type=float, default=0.7)
@@ -81,18 +94,39 @@ def main() -> None:
         if not (arguments.key_file and arguments.models):
             parser.error("--url needs --key-file and --models")
         base, tuned = arguments.models
-        server = ChatServer(Endpoint(arguments.url, arguments.key_file.read_text().strip()), (Speaker(base), Speaker(tuned, "tuned")))
+        server = ChatServer(
+            Endpoint(arguments.url, arguments.key_file.read_text().strip()),
+            (Speaker(base), Speaker(tuned, "tuned")),
+        )
     else:
         found = newest_server()
         if found is None:
             sys.exit("no server of Luthier's is running")
         known = {speaker.model: speaker for speaker in found.speakers}
-        chosen = tuple(known[name] for name in arguments.models) if arguments.models else found.default_speakers()
+        chosen = (
+            tuple(known[name] for name in arguments.models)
+            if arguments.models
+            else found.default_speakers()
+        )
         server = ChatServer(found.endpoint, chosen, found.context_length)
-    settings = ChatSettings(arguments.system, Sampling(arguments.temperature, 0.95, arguments.max_tokens, arguments.seed))
+    settings = ChatSettings(
+        arguments.system,
+        Sampling(arguments.temperature, 0.95, arguments.max_tokens, arguments.seed),
+    )
     # A home of its own, so that neither saved colours nor running jobs show.
-    with tempfile.TemporaryDirectory() as home, patch.dict("os.environ", {"LUTHIER_HOME": home, "TEXTUAL_ANIMATIONS": "none"}):
-        asyncio.run(picture(server, arguments.prompt or PROMPTS, settings, arguments.theme, arguments.out.absolute()))
+    with (
+        tempfile.TemporaryDirectory() as home,
+        patch.dict("os.environ", {"LUTHIER_HOME": home, "TEXTUAL_ANIMATIONS": "none"}),
+    ):
+        asyncio.run(
+            picture(
+                server,
+                arguments.prompt or PROMPTS,
+                settings,
+                arguments.theme,
+                arguments.out.absolute(),
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""What a run of 100,000 steps costs to look at: `python -m bench.run_screen [--steps N] [--seconds S] [--rate R]`, from the checkout.
+"""What a run of 100,000 steps costs to look at: `python -m bench.run_screen [--steps N] [--seconds
+S] [--rate R]`, from the checkout.
 
-The app runs on a 140x40 pseudo-terminal; this process plays the terminal and, in a thread, the run, which goes on at R steps a second while
-it is followed. Measured are the time from the key that opens the run until its last step stands on the terminal, and the share of one core
-that the app takes while it follows (user and system time from /proc, the list of jobs behind it included). The same is told of an app that
-looks at the list of runs only. The exit status is 1 if opening takes a second or more, or following 2 % of a core or more.
+The app runs on a 140x40 pseudo-terminal; this process plays the terminal and, in a thread, the run,
+which goes on at R steps a second while it is followed. Measured are the time from the key that
+opens the run until its last step stands on the terminal, and the share of one core that the app
+takes while it follows (user and system time from /proc, the list of jobs behind it included). The
+same is told of an app that looks at the list of runs only. The exit status is 1 if opening takes a
+second or more, or following 2 % of a core or more.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ FOLLOWS_FOR = 0.02  # of a core
 SIZE = (40, 140)
 TICKS = os.sysconf("SC_CLK_TCK")
 NAME = "20261118-0007-long-00ff"
-HOLD = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+HOLD = (
+    "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX);"
+    " print('held', flush=True); sys.stdin.read()"
+)
 
 
 def step_event(step: int, total: int, at: float) -> dict[str, Any]:
@@ -55,25 +61,61 @@ def step_event(step: int, total: int, at: float) -> dict[str, Any]:
 
 
 def make_run(home: Path, steps: int, total: int) -> Path:
-    """The folder of a run that lives: its past, an evaluation and a checkpoint every 500 steps, and a log."""
+    """The folder of a run that lives: its past, an evaluation and a checkpoint every 500 steps, and
+    a log."""
     folder = home / "jobs" / NAME
     folder.mkdir(parents=True)
-    spec = {"kind": "run", "name": "long", "module": "trainer.worker", "settings": {"model": "builtin"}}
+    spec = {
+        "kind": "run",
+        "name": "long",
+        "module": "trainer.worker",
+        "settings": {"model": "builtin"},
+    }
     (folder / "spec.json").write_text(json.dumps(spec))
     began = time.time() - steps
     with (folder / "events.jsonl").open("w") as file:
         for event in (
             {"t": began, "kind": "queued", "attempt": 1},
-            {"t": began, "kind": "started", "pid": 4_000_000, "shim": 4_000_001, "argv": [], "slots": []},
+            {
+                "t": began,
+                "kind": "started",
+                "pid": 4_000_000,
+                "shim": 4_000_001,
+                "argv": [],
+                "slots": [],
+            },
             {"t": began, "kind": "plan", "steps": total, "epochs": 3, "global_batch": 16},
         ):
             file.write(json.dumps(event) + "\n")
         for step in range(1, steps + 1):
             file.write(json.dumps(step_event(step, total, began + step)) + "\n")
             if step % 500 == 0:
-                file.write(json.dumps({"t": began + step, "kind": "eval", "step": step, "loss": 1 + 2 * math.exp(-step / 15_000)}) + "\n")
-                file.write(json.dumps({"t": began + step, "kind": "checkpoint", "step": step, "path": "", "reason": "regular"}) + "\n")
-    (folder / "output.log").write_text("".join(f"step {step} of {total}\n" for step in range(1, steps + 1)))
+                file.write(
+                    json.dumps(
+                        {
+                            "t": began + step,
+                            "kind": "eval",
+                            "step": step,
+                            "loss": 1 + 2 * math.exp(-step / 15_000),
+                        }
+                    )
+                    + "\n"
+                )
+                file.write(
+                    json.dumps(
+                        {
+                            "t": began + step,
+                            "kind": "checkpoint",
+                            "step": step,
+                            "path": "",
+                            "reason": "regular",
+                        }
+                    )
+                    + "\n"
+                )
+    (folder / "output.log").write_text(
+        "".join(f"step {step} of {total}\n" for step in range(1, steps + 1))
+    )
     return folder
 
 
@@ -86,7 +128,10 @@ class Run(threading.Thread):
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        with (self._folder / "events.jsonl").open("a", buffering=1) as events, (self._folder / "output.log").open("a", buffering=1) as log:
+        with (
+            (self._folder / "events.jsonl").open("a", buffering=1) as events,
+            (self._folder / "output.log").open("a", buffering=1) as log,
+        ):
             while not self.stopped.wait(1 / self._rate):
                 self._step += 1
                 events.write(json.dumps(step_event(self._step, self._total, time.time())) + "\n")
@@ -99,7 +144,11 @@ class Terminal:
     def __init__(self, home: Path) -> None:
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
-            os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LUTHIER_HOME": str(home)}
+            os.environ |= {
+                "TERM": "xterm-256color",
+                "COLORTERM": "truecolor",
+                "LUTHIER_HOME": str(home),
+            }
             os.execv(sys.executable, [sys.executable, "-m", "tui.cli"])
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
         self.painted = b""
@@ -141,7 +190,11 @@ def measure(steps: int, seconds: float, rate: float, rounds: int) -> dict[str, A
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         folder = make_run(home, steps, total)
-        holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(folder / "lock")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         assert holder.stdout is not None and holder.stdin is not None
         holder.stdout.readline()
         run, terminal = Run(folder, steps, total, rate), Terminal(home)
@@ -184,12 +237,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What a long run costs to look at.")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--rate", type=float, default=2.0, help="steps a second while it is followed")
+    parser.add_argument(
+        "--rate", type=float, default=2.0, help="steps a second while it is followed"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often it is opened")
     arguments = parser.parse_args()
     result = measure(arguments.steps, arguments.seconds, arguments.rate, arguments.rounds)
     print(json.dumps(result, indent=2))
-    sys.exit(max(result["opened_in_seconds"]) >= OPENS_IN or result["share_of_a_core_following"] >= FOLLOWS_FOR)
+    sys.exit(
+        max(result["opened_in_seconds"]) >= OPENS_IN
+        or result["share_of_a_core_following"] >= FOLLOWS_FOR
+    )
 
 
 if __name__ == "__main__":

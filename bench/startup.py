@@ -2,8 +2,9 @@
 
     python bench/startup.py [ROUNDS]
 
-Each round starts both apps in processes of their own, in turns. A process tells the time from its start, imports included, to the end of
-the first refresh of the first screen. The ratio of the medians is held against the limit; the exit status is 1 above it.
+Each round starts both apps in processes of their own, in turns. A process tells the time from its
+start, imports included, to the end of the first refresh of the first screen. The ratio of the
+medians is held against the limit; the exit status is 1 above it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 LIMIT = 1.3
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-# Both say when they have painted, and leave. The clock starts in the parent, just before the process does.
+# Both say when they have painted, and leave. The clock starts in the parent, just before the
+# process does.
 FIRST_PAINT = """
 import os, sys, time
 def on_ready(app):
@@ -63,11 +65,19 @@ Bare().run(headless=True, size=(120, 40))
 
 def first_paint(program: str, home: str) -> float:
     """Milliseconds from the start of a process to the first paint of its app."""
-    environment = {**os.environ, "LUTHIER_HOME": home, "PYTHONPATH": str(CHECKOUT), "TEXTUAL_ANIMATIONS": "none"}
-    environment["PYTHONPYCACHEPREFIX"] = str(Path(home) / "bytecode")  # of both alike, wherever the shell would have it
+    environment = {
+        **os.environ,
+        "LUTHIER_HOME": home,
+        "PYTHONPATH": str(CHECKOUT),
+        "TEXTUAL_ANIMATIONS": "none",
+    }
+    # of both alike, wherever the shell would have it
+    environment["PYTHONPYCACHEPREFIX"] = str(Path(home) / "bytecode")
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", FIRST_PAINT + program, str(time.monotonic_ns())]
-    answer = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        command, env=environment, cwd=home, capture_output=True, text=True, check=True
+    )
     return float(answer.stdout)
 
 
@@ -81,7 +91,10 @@ def main() -> None:
             luthier.append(first_paint(LUTHIER, home))
             bare.append(first_paint(BARE, home))
     ratio = statistics.median(luthier) / statistics.median(bare)
-    print(f"first paint, medians of {rounds}: luthier {statistics.median(luthier):.0f} ms, bare {statistics.median(bare):.0f} ms")
+    print(
+        f"first paint, medians of {rounds}: luthier {statistics.median(luthier):.0f} ms, bare"
+        f" {statistics.median(bare):.0f} ms"
+    )
     print(f"ratio {ratio:.2f} (limit {LIMIT})")
     sys.exit(ratio > LIMIT)
 

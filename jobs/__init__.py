@@ -1,1 +1,2 @@
-"""Work that outlives a window: job folders, events, states and the supervisor of each job. Standard library only."""
+"""Work that outlives a window: job folders, events, states and the supervisor of each job. Standard
+library only."""

@@ -20,7 +20,8 @@ LATEST = 253_402_300_800  # the end of the year 9999: no clock shows a later tim
 _LONGEST_LOOK = 1 << 20
 _HEAD = 8192
 
-_Figure = float | Literal["nan", "inf", "-inf"] | None  # a number that is not finite is written as its name
+# a number that is not finite is written as its name
+_Figure = float | Literal["nan", "inf", "-inf"] | None
 _LEDGER = {
     **dict.fromkeys(("rows", "tokens"), dict[str, int]),
     **dict.fromkeys(("total_rows", "total_tokens"), int),
@@ -35,7 +36,18 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "step": {
         "step": int,
         "total": int,
-        **dict.fromkeys(("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "epoch", "tokens"), _Figure),
+        **dict.fromkeys(
+            (
+                "loss",
+                "learning_rate",
+                "grad_norm",
+                "tokens_per_second",
+                "memory_bytes",
+                "epoch",
+                "tokens",
+            ),
+            _Figure,
+        ),
     },
     "eval": {"step": int, "epoch": _Figure, "loss": _Figure, "metrics": dict[str, _Figure] | None},
     "checkpoint": {"step": int, "path": str, "reason": str | None, "best": bool},
@@ -51,14 +63,23 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "restart": {"number": int, "most": int, "reason": str, "seconds": float},
     "slots_freed": {"slots": list[str]},
     "slots_taken": {"slots": list[str]},
-    "plan": {**dict.fromkeys(("steps", "global_batch", "micro_batch", "accumulation"), int), "epochs": float},
-    "data": {**dict.fromkeys(("tokens", "trained_tokens", "conversations", "train", "heldout", "longest"), int | None), "ledger": _LEDGER},
+    "plan": {
+        **dict.fromkeys(("steps", "global_batch", "micro_batch", "accumulation"), int),
+        "epochs": float,
+    },
+    "data": {
+        **dict.fromkeys(
+            ("tokens", "trained_tokens", "conversations", "train", "heldout", "longest"), int | None
+        ),
+        "ledger": _LEDGER,
+    },
     "template": {"checks": list[dict[str, Any]], "stop_ids": list[int]},
     "calibrated": dict.fromkeys(("measured", "room", "predicted"), float | None),
     "error": {"title": str, "message": str, "hint": str | None},
     "exited": {"code": int, "stopped": bool, "swept": int},
 }
-"""The types of what readers ask events of each kind for. A kind that is not here passes as it is."""
+"""The types of what readers ask events of each kind for. A kind that is not here passes as it
+is."""
 _NEEDED = {
     "phase": ("name",),
     "waiting": ("waits_for",),
@@ -79,8 +100,13 @@ class EventLog:
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def append(self, kind: str, **fields: Any) -> None:
-        """Append one event in one write. OSError if the disk is full; the torn line is ended by the next append."""
-        event = {"t": round(time.time(), 3), "kind": kind, **{key: _finite(value) for key, value in fields.items()}}
+        """Append one event in one write. OSError if the disk is full; the torn line is ended by the
+        next append."""
+        event = {
+            "t": round(time.time(), 3),
+            "kind": kind,
+            **{key: _finite(value) for key, value in fields.items()},
+        }
         line = encoded(event, allow_nan=False) + b"\n"
         if self._torn:
             line = b"\n" + line
@@ -92,7 +118,11 @@ class EventLog:
             raise
         self._torn = written < len(line)
         if self._torn:
-            raise OSError(28, f"only {written} of {len(line)} bytes of an event could be written", str(self.path))
+            raise OSError(
+                28,
+                f"only {written} of {len(line)} bytes of an event could be written",
+                str(self.path),
+            )
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -104,7 +134,8 @@ def _finite(value: Any) -> Any:
 
 
 def parse_line(line: bytes) -> Event | None:
-    """The event in a whole line, or None if it is none: torn by a crash, not ours, or with fields of other types than its kind has."""
+    """The event in a whole line, or None if it is none: torn by a crash, not ours, or with fields
+    of other types than its kind has."""
     try:
         event = foreign_json.decode_object(line, "an event")
         foreign_json.check(event, {"t": float, "kind": str}, "an event")
@@ -112,7 +143,11 @@ def parse_line(line: bytes) -> Event | None:
         foreign_json.check(event, _FIELDS.get(kind, {}), "an event")
     except (foreign_json.Damaged, KeyError):
         return None
-    whole = "t" in event and 0 <= event["t"] < LATEST and all(name in event for name in _NEEDED.get(kind, ()))
+    whole = (
+        "t" in event
+        and 0 <= event["t"] < LATEST
+        and all(name in event for name in _NEEDED.get(kind, ()))
+    )
     return event if whole else None
 
 
@@ -125,7 +160,8 @@ class Follower:
         self._offset = 0
 
     def read(self, max_records: int = 2000, max_seconds: float = 0.05) -> list[Event]:
-        """The next events, oldest first. Empty when there is nothing new; a torn last line is left for later."""
+        """The next events, oldest first. Empty when there is nothing new; a torn last line is left
+        for later."""
         deadline = time.monotonic() + max_seconds
         events: list[Event] = []
         try:
@@ -150,11 +186,11 @@ class Follower:
 
 
 def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
-    """The newest events, back to the last `queued` (which begins an attempt) or about `max_bytes`, further if none of these tells what the
-    job does, but never more than a megabyte; oldest first.
+    """The newest events, back to the last `queued` (which begins an attempt) or about `max_bytes`,
+    further if none of these tells what the job does, but never more than a megabyte; oldest first.
 
-    Enough to tell a job's state: what decides it stands at the end, and `queued`, `started` at the beginning of the file. That of a long
-    file is read where the end tells of neither.
+    Enough to tell a job's state: what decides it stands at the end, and `queued`, `started` at the
+    beginning of the file. That of a long file is read where the end tells of neither.
     """
     telling = [f'"kind": "{kind}"'.encode() for kind in PROGRESS]
     head = b""
@@ -166,7 +202,12 @@ def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
                 file.seek(size - length)
                 block = file.read(length)
                 enough = length >= max_bytes and any(kind in block for kind in telling)
-                if length == size or enough or length >= _LONGEST_LOOK or b'"kind": "queued"' in block:
+                if (
+                    length == size
+                    or enough
+                    or length >= _LONGEST_LOOK
+                    or b'"kind": "queued"' in block
+                ):
                     break
                 length = min(size, length * 4, _LONGEST_LOOK)
             if length < size and length >= _LONGEST_LOOK:
@@ -179,7 +220,9 @@ def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
     starts = [index for index, event in enumerate(events) if event["kind"] == "queued"]
     if starts:
         return events[starts[-1] :]
-    return [event for event in _events(head.split(b"\n")[:-1]) if event["kind"] in ("queued", "started")] + events
+    return [
+        event for event in _events(head.split(b"\n")[:-1]) if event["kind"] in ("queued", "started")
+    ] + events
 
 
 def _events(lines: list[bytes]) -> list[Event]:

@@ -13,7 +13,8 @@ from typing import Any
 
 
 def expanded(text: str | Path) -> Path:
-    """With "~" as the user's home; as it stands where there is no such home ("~nobody"), so that it is a path that is not there."""
+    """With "~" as the user's home; as it stands where there is no such home ("~nobody"), so that it
+    is a path that is not there."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -21,7 +22,8 @@ def expanded(text: str | Path) -> Path:
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o644, flush: bool = True) -> None:
-    """Write under another name, flush to disk, rename. A reader sees the old file or the new one, never half of it.
+    """Write under another name, flush to disk, rename. A reader sees the old file or the new one,
+    never half of it.
 
     Without `flush` it is quicker, and a power cut may leave an empty file.
     """
@@ -59,7 +61,8 @@ def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
 
 
 def encoded(value: Any, **options: Any) -> bytes:
-    """JSON as it reads best; where a name is of bytes that are no UTF-8 (Python keeps them as lone surrogates), with such escaped."""
+    """JSON as it reads best; where a name is of bytes that are no UTF-8 (Python keeps them as lone
+    surrogates), with such escaped."""
     try:
         return json.dumps(value, ensure_ascii=False, **options).encode()
     except UnicodeEncodeError:
@@ -83,7 +86,8 @@ def flush_folder(folder: Path, lock: str) -> None:
 
 
 def tail_lines(path: Path, count: int, max_bytes: int = 65_536) -> list[str]:
-    """The last lines of a text file; empty if there is no such file. Progress bars that return to the line's start count as one line."""
+    """The last lines of a text file; empty if there is no such file. Progress bars that return to
+    the line's start count as one line."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -1,8 +1,8 @@
 """The one reader of JSON that another process, another person or a model may have written.
 
-Whatever is wrong with it (no UTF-8, no JSON, nested too deeply, a value of another type, a number without an end) is one error,
-`Damaged`, which names the file and says why. `models.foreign` reads msgspec's types in the same way. `tools/decoding.py` keeps all
-other code from decoding.
+Whatever is wrong with it (no UTF-8, no JSON, nested too deeply, a value of another type, a number
+without an end) is one error, `Damaged`, which names the file and says why. `models.foreign` reads
+msgspec's types in the same way. `tools/decoding.py` keeps all other code from decoding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    NoReturn,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from jobs.errors import LuthierError
 
@@ -24,7 +34,15 @@ T = TypeVar("T")
 
 TOO_DEEP = "it is nested too deeply"
 _LARGEST_INTEGER = 1 << 63
-_NAMES = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "an integer", float: "a number", type(None): "null"}
+_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    type(None): "null",
+}
 
 
 class Damaged(LuthierError, ValueError):
@@ -36,18 +54,27 @@ class Damaged(LuthierError, ValueError):
 
 
 def decode(data: bytes | str, where: object, *, lenient: bool = False) -> Any:
-    """The value. Damaged for NaN, Infinity, 1e400 and a name that an object has twice, too; `lenient` takes these as Python's own
-    reader does: other libraries write them into the files of models."""
+    """The value. Damaged for NaN, Infinity, 1e400 and a name that an object has twice, too;
+    `lenient` takes these as Python's own reader does: other libraries write them into the files of
+    models."""
     try:
         encoding = "utf-8-sig" if lenient else "utf-8"
         text = data if isinstance(data, str) else data.decode(encoding)
-        return json.loads(text) if lenient else json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
+        return (
+            json.loads(text)
+            if lenient
+            else json.loads(
+                text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once
+            )
+        )
     except UnicodeDecodeError as error:
         raise Damaged(where, f"it is not UTF-8 (byte {error.start})") from None
     except RecursionError:
         raise Damaged(where, TOO_DEEP) from None
     except json.JSONDecodeError as error:
-        raise Damaged(where, f"it is no JSON ({error.msg} in line {error.lineno}, column {error.colno})") from None
+        raise Damaged(
+            where, f"it is no JSON ({error.msg} in line {error.lineno}, column {error.colno})"
+        ) from None
     except ValueError as error:
         raise Damaged(where, f"it is no JSON ({error})") from None
 
@@ -60,9 +87,11 @@ def decode_object(data: bytes | str, where: object, *, lenient: bool = False) ->
 
 
 def read_bytes(path: Path) -> bytes:
-    """The contents of a file. FileNotFoundError where there is none; Damaged for what is no file, or may not be read."""
+    """The contents of a file. FileNotFoundError where there is none; Damaged for what is no file,
+    or may not be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would be waited for
+        # a pipe would be waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Damaged(path, "it is no file")
@@ -87,7 +116,8 @@ def read_as(path: Path, kind: type[T]) -> T:
 
 
 def as_type(value: Any, kind: type[T], where: object) -> T:
-    """An object as an instance of a dataclass, each of whose fields has the type that it declares. Damaged otherwise."""
+    """An object as an instance of a dataclass, each of whose fields has the type that it declares.
+    Damaged otherwise."""
     if not isinstance(value, dict):
         raise Damaged(where, f"it is {type_name(value)}, not an object")
     hints: dict[str, Any] = _hints(cast(Hashable, kind))
@@ -103,20 +133,23 @@ def as_type(value: Any, kind: type[T], where: object) -> T:
 
 
 def check(values: Mapping[str, Any], types_by_name: Mapping[str, Any], where: object) -> None:
-    """Damaged if one of the values has another type than its name stands for. What is not there is not asked for."""
+    """Damaged if one of the values has another type than its name stands for. What is not there is
+    not asked for."""
     for name, kind in types_by_name.items():
         if name in values and not fits(values[name], kind):
             raise Damaged(where, f"{name} is {type_name(values[name])}, not {_kind_name(kind)}")
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value out of JSON has this type: str, int, float (an integer, too), bool, Any, Literal, list, dict, a union, or of an
-    object the types of some names."""
+    """Whether a value out of JSON has this type: str, int, float (an integer, too), bool, Any,
+    Literal, list, dict, a union, or of an object the types of some names."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return True
     if isinstance(kind, Mapping):
-        return isinstance(value, dict) and all(fits(value[name], inside) for name, inside in kind.items() if name in value)
+        return isinstance(value, dict) and all(
+            fits(value[name], inside) for name, inside in kind.items() if name in value
+        )
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if origin is Literal:
@@ -150,7 +183,11 @@ def _kind_name(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(repr, inner))
     if origin is list:
-        return f"a list of {_kind_name(inner[0]).removeprefix('an ').removeprefix('a ')}s" if inner[0] is not Any else "a list"
+        return (
+            f"a list of {_kind_name(inner[0]).removeprefix('an ').removeprefix('a ')}s"
+            if inner[0] is not Any
+            else "a list"
+        )
     return _NAMES.get(origin or kind, "an object")
 
 
@@ -175,5 +212,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+        raise ValueError(
+            f"{next(name for name in names if names.count(name) > 1)!r} is there twice"
+        )
     return values

@@ -1,8 +1,11 @@
-"""Giving way: a job lets go of its slots for a while and takes them again later (a server that sleeps while a run trains).
+"""Giving way: a job lets go of its slots for a while and takes them again later (a server that
+sleeps while a run trains).
 
-Two files in its folder tell of it. `wish.json` is what somebody asks of it: that it rest, or that it wake. `resting.json` is its own word:
-while that is there, its supervisor holds no slots for it, and stands in the queue as the file says. The supervisor removes it when it has
-the slots again. Both supervisors and workers of one folder may die at any moment: the next attempt begins without either file.
+Two files in its folder tell of it. `wish.json` is what somebody asks of it: that it rest, or that
+it wake. `resting.json` is its own word: while that is there, its supervisor holds no slots for it,
+and stands in the queue as the file says. The supervisor removes it when it has the slots again.
+Both supervisors and workers of one folder may die at any moment: the next attempt begins without
+either file.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from jobs.spec import BesideServer, Spec
 T = TypeVar("T")
 
 SETTING = "training_beside_server"
-"""The key in config.toml that remembers what runs do about a server that holds their GPU: one of `BesideServer`."""
+"""The key in config.toml that remembers what runs do about a server that holds their GPU: one of
+`BesideServer`."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a job, `by` another one (its id) or, where that is empty, a person. `refused`: why it does not do so."""
+    """What is asked of a job, `by` another one (its id) or, where that is empty, a person.
+    `refused`: why it does not do so."""
 
     what: Literal["rest", "wake"]
     by: str = ""
@@ -38,8 +43,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Resting:
-    """What a job that rests had and will have again: `slots`, and what must be free on each GPU for that. `wakes` says when: not by itself;
-    once no run waits for the slots; or before everybody who waits, since somebody wants it now. `by`: the job for which it rests."""
+    """What a job that rests had and will have again: `slots`, and what must be free on each GPU for
+    that. `wakes` says when: not by itself; once no run waits for the slots; or before everybody who
+    waits, since somebody wants it now. `by`: the job for which it rests."""
 
     slots: list[str]
     gpu_bytes: int
@@ -47,9 +53,15 @@ class Resting:
     by: str = ""
 
     def must_wait(self) -> bool:
-        """Whether the job for which it rests still waits, for somebody else to give way, too: until then the slots stay free for it."""
+        """Whether the job for which it rests still waits, for somebody else to give way, too: until
+        then the slots stay free for it."""
         asker = Job(jobs_directory() / self.by)
-        return self.wakes == "after runs" and bool(self.by) and asker.order is not None and asker.supervisor() is not None
+        return (
+            self.wakes == "after runs"
+            and bool(self.by)
+            and asker.order is not None
+            and asker.supervisor() is not None
+        )
 
 
 def ask(job: Job, wish: Wish) -> None:
@@ -68,7 +80,8 @@ def grant(job: Job, wish: Wish) -> None:
 
 
 def rest(job: Job, resting: Resting) -> None:
-    """Have the supervisor let go of the slots, or stand in the queue for them. For the worker, under `queue.locked`."""
+    """Have the supervisor let go of the slots, or stand in the queue for them. For the worker,
+    under `queue.locked`."""
     write_atomic(job.directory / "resting.json", json.dumps(asdict(resting)), flush=False)
     supervisor = job.supervisor()
     if supervisor is not None:
@@ -93,7 +106,8 @@ def orders(job: Job) -> Spec:
 
 
 def beside_server(spec: Spec) -> BesideServer:
-    """What a job does about a server that holds its GPU: what its orders say, else the setting, else it asks."""
+    """What a job does about a server that holds its GPU: what its orders say, else the setting,
+    else it asks."""
     choice = spec.beside_server or _setting()
     return choice if choice in get_args(BesideServer) else ""
 
@@ -105,12 +119,14 @@ def _forget_wish(job: Job) -> None:
 def _setting() -> Any:
     try:
         return tomllib.loads((home() / "config.toml").read_text(encoding="utf-8")).get(SETTING, "")
-    except (OSError, ValueError, RecursionError):  # none, or a damaged one, which must not keep a run from its turn
+    # none, or a damaged one, which must not keep a run from its turn
+    except (OSError, ValueError, RecursionError):
         return ""
 
 
 def _read(path: Path, kind: type[T]) -> T | None:
     try:
         return foreign_json.read_as(path, kind)
-    except (FileNotFoundError, Damaged):  # a job neither rests nor is asked to by what nobody can read
+    # a job neither rests nor is asked to by what nobody can read
+    except (FileNotFoundError, Damaged):
         return None

@@ -19,7 +19,8 @@ class Gpu:
 
 
 def gpus() -> list[Gpu]:
-    """Every GPU that nvidia-smi lists, or those of them that CUDA_VISIBLE_DEVICES names; empty without a driver."""
+    """Every GPU that nvidia-smi lists, or those of them that CUDA_VISIBLE_DEVICES names; empty
+    without a driver."""
     found = []
     for line in _query("--query-gpu=index,name,memory.total,memory.free"):
         index, name, total, free = (part.strip() for part in line.split(","))
@@ -32,13 +33,22 @@ def compute_capability() -> tuple[int, int]:
     """CUDA's, the lowest of those GPUs, (9, 0) is Hopper's; (0, 0) if it is not known."""
     allowed = _allowed()
     lines = [line.split(",") for line in _query("--query-gpu=index,name,compute_cap")]
-    found = [each.strip().split(".") for index, _, each in lines if allowed is None or int(index) in allowed]
-    numbers = [(int(parts[0]), int(parts[1])) for parts in found if len(parts) == 2 and all(map(str.isdigit, parts))]
+    found = [
+        each.strip().split(".")
+        for index, _, each in lines
+        if allowed is None or int(index) in allowed
+    ]
+    numbers = [
+        (int(parts[0]), int(parts[1]))
+        for parts in found
+        if len(parts) == 2 and all(map(str.isdigit, parts))
+    ]
     return min(numbers) if numbers and len(numbers) == len(found) else (0, 0)
 
 
 def _allowed() -> set[int] | None:
-    """By CUDA_VISIBLE_DEVICES, as a cluster or a person who shares the machine sets it: indices, or beginnings of "GPU-..." identifiers."""
+    """By CUDA_VISIBLE_DEVICES, as a cluster or a person who shares the machine sets it: indices, or
+    beginnings of "GPU-..." identifiers."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return None
@@ -47,12 +57,17 @@ def _allowed() -> set[int] | None:
     identifiers = tuple(name for name in names if name.startswith("GPU-"))
     if identifiers:
         lines = (line.split(",") for line in _query("--query-gpu=index,uuid,name"))
-        allowed |= {int(index) for index, identifier, _ in lines if identifier.strip().startswith(identifiers)}
+        allowed |= {
+            int(index)
+            for index, identifier, _ in lines
+            if identifier.strip().startswith(identifiers)
+        }
     return allowed
 
 
 def occupants(index: int) -> str:
-    """Who uses a GPU: "python (pid 812, 20.1 GB)", several joined by commas, or "processes of other users"."""
+    """Who uses a GPU: "python (pid 812, 20.1 GB)", several joined by commas, or "processes of other
+    users"."""
     names = []
     for line in _query("--query-compute-apps=pid,process_name,used_memory", f"--id={index}"):
         pid, name, used = (part.strip() for part in line.split(","))
@@ -70,4 +85,8 @@ def _query(*arguments: str) -> list[str]:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except subprocess.TimeoutExpired:
         return []
-    return [line for line in answer.stdout.splitlines() if line.count(",") >= 2] if answer.returncode == 0 else []
+    return (
+        [line for line in answer.stdout.splitlines() if line.count(",") >= 2]
+        if answer.returncode == 0
+        else []
+    )

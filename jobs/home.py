@@ -32,7 +32,8 @@ def models_directory() -> Path:
 def private_folder(folder: Path) -> int:
     """Make a folder for its owner alone, and say whom it is open to (its mode).
 
-    One that an earlier version left open is closed once, and marked. Whoever opens it again meant to, and is not overruled.
+    One that an earlier version left open is closed once, and marked. Whoever opens it again meant
+    to, and is not overruled.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     mark = folder.with_name(f".{folder.name}-private")

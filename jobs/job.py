@@ -30,7 +30,8 @@ JOB_VARIABLE = "LUTHIER_JOB"
 
 _MINUTE = len("20261122-1530")  # what an id tells of its time
 _YOUNG_SECONDS = 10.0
-_LONGEST_NAME = 60  # characters, which are 240 bytes at most: what stands before them has room in a name, too
+# characters, which are 240 bytes at most: what stands before them has room in a name, too
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class Job:
         return Spec.read(self.directory)
 
     def readable(self) -> bool:
-        """Whether the job can be told of: not while it is removed, nor where its folder is damaged."""
+        """Whether the job can be told of: not while it is removed, nor where its folder is
+        damaged."""
         return not self.damage()
 
     def damage(self) -> str:
-        """Why the job cannot be told of, "" if it can: an odd name or spec, or something in the place of a file that everybody reads."""
+        """Why the job cannot be told of, "" if it can: an odd name or spec, or something in the
+        place of a file that everybody reads."""
         if not JOB_ID.fullmatch(self.id):
             return "its name is no job's id"
         try:
@@ -59,7 +62,14 @@ class Job:
             return f"{Path(str(error.where)).name}: {error.reason}"
         except (LuthierError, OSError):
             return "it has no spec.json"
-        return next((f"{path.name} {reason}" for path in self._read_by_all if (reason := _unreadable(path))), "")
+        return next(
+            (
+                f"{path.name} {reason}"
+                for path in self._read_by_all
+                if (reason := _unreadable(path))
+            ),
+            "",
+        )
 
     @property
     def _read_by_all(self) -> tuple[Path, ...]:
@@ -95,7 +105,8 @@ class Job:
         return (self.directory / "spec.json").stat().st_mtime
 
     def supervisor(self) -> int | None:
-        """The pid of the living supervisor. Not to be asked by the supervisor itself (see jobs.locks.holder)."""
+        """The pid of the living supervisor. Not to be asked by the supervisor itself (see
+        jobs.locks.holder)."""
         return holder(self.directory / "lock")
 
     def events(self) -> list[Event]:
@@ -107,7 +118,8 @@ class Job:
 
     def look(self) -> tuple[State, list[Event]]:
         """The state and the events that it was told from."""
-        held = self.supervisor() is not None  # before the events: a job that ends in between is then seen as still ending
+        # before the events: a job that ends in between is then seen as still ending
+        held = self.supervisor() is not None
         events = self.events()
         if not held and events and events[-1]["kind"] != "exited":
             events = self.events()  # it ended between the two looks
@@ -150,29 +162,51 @@ def create(spec: Spec) -> Job:
 
 
 def start(job: Job) -> None:
-    """Start the job's supervisor, which outlives this process. Returns once it holds the job's lock."""
+    """Start the job's supervisor, which outlives this process. Returns once it holds the job's
+    lock."""
     Spec.read(job.directory)
     if job.supervisor() is not None:
-        raise LuthierError("Already running", f"{job.id} has a supervisor.", f"`luthier stop {job.id}` stops it.")
+        raise LuthierError(
+            "Already running", f"{job.id} has a supervisor.", f"`luthier stop {job.id}` stops it."
+        )
     orphans = left_behind(job)
     if orphans:
         raise LuthierError(
             "Its last worker still lives",
-            f"The supervisor of {job.id} is gone, but what it started is still ending: pid {', '.join(map(str, orphans))}.",
+            f"The supervisor of {job.id} is gone, but what it started is still ending: pid"
+            f" {', '.join(map(str, orphans))}.",
             f"Wait until it has saved its work, or end it: luthier stop {job.id}",
         )
-    environment = {key: value for key, value in os.environ.items() if key != JOB_VARIABLE} | {"LUTHIER_HOME": str(home())}
+    environment = {key: value for key, value in os.environ.items() if key != JOB_VARIABLE} | {
+        "LUTHIER_HOME": str(home())
+    }
     command = [sys.executable, "-P", "-m", "jobs.shim", str(job.directory)]
     answer = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, env=environment, cwd="/", check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        env=environment,
+        cwd="/",
+        check=False,
     )
     if answer.returncode != 0:
-        raise LuthierError("The job did not start", answer.stderr.strip() or "Its supervisor ended.", f"See {job.directory}.")
+        raise LuthierError(
+            "The job did not start",
+            answer.stderr.strip() or "Its supervisor ended.",
+            f"See {job.directory}.",
+        )
 
 
 def left_behind(job: Job) -> list[int]:
-    """Processes that the job started and that live although its supervisor is gone (it was killed)."""
-    return [] if job.supervisor() is not None else processes.with_environment(f"{JOB_VARIABLE}={job.directory}")
+    """Processes that the job started and that live although its supervisor is gone (it was
+    killed)."""
+    return (
+        []
+        if job.supervisor() is not None
+        else processes.with_environment(f"{JOB_VARIABLE}={job.directory}")
+    )
 
 
 def submit(spec: Spec) -> Job:
@@ -183,7 +217,8 @@ def submit(spec: Spec) -> Job:
 
 
 def stop(job: Job, now: bool = False) -> bool:
-    """Ask the supervisor to stop the job: with care, or `now`; a second stop is also at once. False if it does not run.
+    """Ask the supervisor to stop the job: with care, or `now`; a second stop is also at once. False
+    if it does not run.
 
     Without a supervisor, what it left behind is ended instead, in the same way.
     """
@@ -210,13 +245,18 @@ def wait(job: Job, seconds: float | None = None) -> bool:
 def folders() -> list[Job]:
     """What stands in the home's jobs folder, whether it can be read or not."""
     try:
-        return [Job(directory) for directory in jobs_directory().iterdir() if not directory.name.startswith(".")]
+        return [
+            Job(directory)
+            for directory in jobs_directory().iterdir()
+            if not directory.name.startswith(".")
+        ]
     except FileNotFoundError:
         return []
 
 
 def all_jobs(*kinds: Kind) -> list[Job]:
-    """The jobs of these kinds (of all, if none is named), newest first. Damaged folders are left out: see `damaged_jobs`."""
+    """The jobs of these kinds (of all, if none is named), newest first. Damaged folders are left
+    out: see `damaged_jobs`."""
     found = [job for job in folders() if job.readable() and (not kinds or job.spec.kind in kinds)]
     return sorted(found, key=lambda job: (job.id[:_MINUTE], job.created), reverse=True)
 
@@ -234,24 +274,32 @@ class DamagedJob:
 
     @property
     def error(self) -> Damaged:
-        return Damaged(self.job.directory, self.why, f"`luthier remove {self.id}` deletes it with everything in it.")
+        return Damaged(
+            self.job.directory,
+            self.why,
+            f"`luthier remove {self.id}` deletes it with everything in it.",
+        )
 
 
 def damaged_jobs() -> list[DamagedJob]:
-    """The folders that are no readable jobs, by name. One without a spec counts once it is old: it may be about to be written."""
+    """The folders that are no readable jobs, by name. One without a spec counts once it is old: it
+    may be about to be written."""
     found = []
     for job in sorted(folders(), key=lambda job: job.id):
         why = job.damage()
         with suppress(OSError):  # it was removed while we looked
             written = job.directory.stat().st_mtime
             has_spec = (job.directory / "spec.json").exists()
-            if why and (has_spec or (JOB_ID.fullmatch(job.id) and time.time() - written > _YOUNG_SECONDS)):
+            if why and (
+                has_spec or (JOB_ID.fullmatch(job.id) and time.time() - written > _YOUNG_SECONDS)
+            ):
                 found.append(DamagedJob(job, why))
     return found
 
 
 def find(text: str, *kinds: Kind) -> Job:
-    """The job with this id, or the only one whose id contains `text`, or the newest of that name."""
+    """The job with this id, or the only one whose id contains `text`, or the newest of that
+    name."""
     candidates = all_jobs(*kinds)
     exact = [job for job in candidates if job.id == text]
     named = [job for job in candidates if job.spec.name == text]
@@ -265,8 +313,16 @@ def find(text: str, *kinds: Kind) -> Job:
     if not partial and (damaged := find_damaged(text)) is not None:
         raise damaged.error
     if partial:
-        raise LuthierError("More than one match", f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.", "Give more of it.")
-    raise LuthierError(f"No such {what}", f"No {what} is named {text!r}.", "`luthier runs` and `luthier server status` list what is there.")
+        raise LuthierError(
+            "More than one match",
+            f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.",
+            "Give more of it.",
+        )
+    raise LuthierError(
+        f"No such {what}",
+        f"No {what} is named {text!r}.",
+        "`luthier runs` and `luthier server status` list what is there.",
+    )
 
 
 def find_folder(text: str) -> Job:
@@ -283,13 +339,15 @@ def find_folder(text: str) -> Job:
 def find_damaged(text: str) -> DamagedJob | None:
     """The damaged folder of this name, or the only one whose name has `text` in it."""
     found = damaged_jobs()
-    fitting = [damaged for damaged in found if damaged.id == text] or [damaged for damaged in found if text and text in damaged.id]
+    fitting = [damaged for damaged in found if damaged.id == text] or [
+        damaged for damaged in found if text and text in damaged.id
+    ]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def remove(job: Job) -> None:
-    """Delete the job's folder with everything in it. A job that waits is taken out of the queue first; refused while it runs, or while
-    another living job needs what is in it."""
+    """Delete the job's folder with everything in it. A job that waits is taken out of the queue
+    first; refused while it runs, or while another living job needs what is in it."""
     check_unused(job.directory, all_jobs())
     whole = job.readable()
     if whole and isinstance(job.state(), Queued) and stop(job):
@@ -302,8 +360,13 @@ def remove(job: Job) -> None:
             raise _already_removed(job) from None
         try:
             check_unused(job.directory, all_jobs())
-            if holder(doomed / "lock") is None:  # nobody can start or use it any more; did somebody just before?
-                doomed.unlink() if doomed.is_symlink() or doomed.is_file() else shutil.rmtree(doomed)
+            # nobody can start or use it any more; did somebody just before?
+            if holder(doomed / "lock") is None:
+                (
+                    doomed.unlink()
+                    if doomed.is_symlink() or doomed.is_file()
+                    else shutil.rmtree(doomed)
+                )
                 return
         except LuthierError:
             doomed.rename(job.directory)
@@ -315,4 +378,8 @@ def remove(job: Job) -> None:
 
 
 def _already_removed(job: Job) -> LuthierError:
-    return LuthierError("Already removed", f"Something else has just removed {job.id}.", "`luthier runs` shows what is there.")
+    return LuthierError(
+        "Already removed",
+        f"Something else has just removed {job.id}.",
+        "`luthier runs` shows what is there.",
+    )

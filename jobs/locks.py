@@ -1,7 +1,8 @@
 """POSIX record locks.
 
-`lockf`, not `flock`: a forked child does not keep the lock of its dead parent, and the kernel names the holder's pid.
-The price: closing any descriptor of the file in the holder drops the lock, so a holder opens its file once.
+`lockf`, not `flock`: a forked child does not keep the lock of its dead parent, and the kernel names
+the holder's pid. The price: closing any descriptor of the file in the holder drops the lock, so a
+holder opens its file once.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ _FLOCK = "hhqqi4x"
 class Lock:
     """An exclusive lock on a file, held until `release` or the end of the process.
 
-    A `shared` one locks only the byte whose offset is this process's pid: any number of those stand beside each other, each with its
-    holder's name, but not beside a lock on the whole file.
+    A `shared` one locks only the byte whose offset is this process's pid: any number of those stand
+    beside each other, each with its holder's name, but not beside a lock on the whole file.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
@@ -49,15 +50,18 @@ class Lock:
 
 
 def holder(path: Path) -> int | None:
-    """The pid that holds the lock on `path`, or None. Never call it in the holder's own process: it would drop the lock."""
+    """The pid that holds the lock on `path`, or None. Never call it in the holder's own process: it
+    would drop the lock."""
     found = holders(path)
     return found[0][0] if found else None
 
 
 def holders(path: Path) -> list[tuple[int, bool]]:
-    """Every pid that holds a lock on `path`, and whether it shares it. Never call it in a holder's own process."""
+    """Every pid that holds a lock on `path`, and whether it shares it. Never call it in a holder's
+    own process."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the kernel tells those who may only read, too
+        # the kernel tells those who may only read, too
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return []
     try:
@@ -67,7 +71,8 @@ def holders(path: Path) -> list[tuple[int, bool]]:
 
 
 def _holders_between(descriptor: int, start: int, length: int) -> list[tuple[int, bool]]:
-    """Locks on these bytes (`length` 0: to the end): the kernel names one at a time, in no order, so ask again on either side of it."""
+    """Locks on these bytes (`length` 0: to the end): the kernel names one at a time, in no order,
+    so ask again on either side of it."""
     query = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
     kind, _, at, size, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, query))
     if kind == fcntl.F_UNLCK:

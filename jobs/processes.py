@@ -34,7 +34,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def with_environment(entry: str) -> list[int]:
-    """Every living process of this user whose environment has "NAME=value"; what a process starts has it too, wherever it moves."""
+    """Every living process of this user whose environment has "NAME=value"; what a process starts
+    has it too, wherever it moves."""
     wanted = b"\0" + entry.encode() + b"\0"
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
@@ -47,7 +48,8 @@ def with_environment(entry: str) -> list[int]:
 
 
 def is_running(pid: int, mark: str) -> bool:
-    """Whether `pid` lives and has `mark` in its command line: a pid alone may belong to another process by now."""
+    """Whether `pid` lives and has `mark` in its command line: a pid alone may belong to another
+    process by now."""
     try:
         return mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

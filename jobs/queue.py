@@ -1,7 +1,8 @@
 """The queue: the jobs that wait for their slots, in the order in which they were queued or put.
 
-A waiting job has a number in its folder's `order` file; the lowest goes first. Its supervisor writes it, and removes it when it has its
-slots, both under `queue.lock`: whoever holds that lock knows who waits, and that nobody starts meanwhile.
+A waiting job has a number in its folder's `order` file; the lowest goes first. Its supervisor
+writes it, and removes it when it has its slots, both under `queue.lock`: whoever holds that lock
+knows who waits, and that nobody starts meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from jobs.job import Job, all_jobs, folders, start
 from jobs.locks import Lock
 from jobs.state import Lost
 
-# The kernel's lock does not keep two threads of one process apart, and one's release would be the other's.
+# The kernel's lock does not keep two threads of one process apart, and one's release would be the
+# other's.
 _threads = threading.Lock()
 
 
@@ -30,7 +32,8 @@ class NotWaiting(LuthierError):
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Nobody joins, leaves or changes the queue but this thread. Hold it for moments, and take no other lock meanwhile."""
+    """Nobody joins, leaves or changes the queue but this thread. Hold it for moments, and take no
+    other lock meanwhile."""
     home().mkdir(parents=True, exist_ok=True)
     lock = Lock(home() / "queue.lock")
     with _threads:
@@ -42,7 +45,8 @@ def locked() -> Iterator[None]:
 
 
 def waiting(besides: Job | None = None) -> list[Job]:
-    """The jobs that wait, the next one first. A supervisor leaves its own job out: asking for its lock would drop it."""
+    """The jobs that wait, the next one first. A supervisor leaves its own job out: asking for its
+    lock would drop it."""
     own = besides.id if besides else ""
     return [job for job in _line(own) if job.id != own]
 
@@ -55,13 +59,20 @@ def before(job: Job) -> list[Job]:
 def _line(own: str = "") -> list[Job]:
     """Everybody who waits, `own` (an id) counted without asking whether it lives.
 
-    A server that rests and wants its slots back goes behind the last run, or first if somebody wants it now.
+    A server that rests and wants its slots back goes behind the last run, or first if somebody
+    wants it now.
     """
     found = _ordered(own)
-    resting = [(rests, job) for job in folders() if (rests := giving_way.resting(job)) is not None and _lives(job, own)]
+    resting = [
+        (rests, job)
+        for job in folders()
+        if (rests := giving_way.resting(job)) is not None and _lives(job, own)
+    ]
     now = [job for rests, job in resting if rests.wakes == "first"]
     later = [job for rests, job in resting if rests.wakes == "after runs"]
-    behind = max((index + 1 for index, job in enumerate(found) if job.spec.kind == "run"), default=0)
+    behind = max(
+        (index + 1 for index, job in enumerate(found) if job.spec.kind == "run"), default=0
+    )
     return [*now, *found[:behind], *later, *found[behind:]]
 
 
@@ -88,7 +99,8 @@ def leave(job: Job) -> None:
 
 
 def move(job: Job, place: str, other: Job | None = None) -> int:
-    """Put a waiting job "first", "last", "up" or "down" by one, or "before" another waiting one. Its place then, from 1 on."""
+    """Put a waiting job "first", "last", "up" or "down" by one, or "before" another waiting one.
+    Its place then, from 1 on."""
     with locked():
         line = _ordered()
         at = _place_of(job, line)
@@ -104,7 +116,11 @@ def move(job: Job, place: str, other: Job | None = None) -> int:
                 to = min(len(rest), at + 1)
             case "before" if other is not None:
                 if other.id == job.id:
-                    raise LuthierError("Before itself", f"{job.id} cannot stand before itself.", "Name another waiting job.")
+                    raise LuthierError(
+                        "Before itself",
+                        f"{job.id} cannot stand before itself.",
+                        "Name another waiting job.",
+                    )
                 to = _place_of(other, rest)
             case _:
                 raise ValueError(place)
@@ -123,7 +139,8 @@ def position(job: Job) -> int:
 
 @contextmanager
 def kept_waiting(job: Job) -> Iterator[None]:
-    """In this block the job does not start, so that its orders can be replaced. LuthierError if it has started, or does not wait."""
+    """In this block the job does not start, so that its orders can be replaced. LuthierError if it
+    has started, or does not wait."""
     with locked():
         _place_of(job, waiting())
         yield
@@ -131,7 +148,8 @@ def kept_waiting(job: Job) -> Iterator[None]:
 
 
 def wake(line: Sequence[Job]) -> None:
-    """Have the supervisors of waiting jobs look at the queue now; they look by themselves, but seldom from its end."""
+    """Have the supervisors of waiting jobs look at the queue now; they look by themselves, but
+    seldom from its end."""
     for job in line:
         pid = job.supervisor()
         if pid is not None:
@@ -139,7 +157,8 @@ def wake(line: Sequence[Job]) -> None:
 
 
 def left_waiting() -> list[Job]:
-    """The jobs that waited when their supervisors ended without a word (a reboot), in the order of their queue."""
+    """The jobs that waited when their supervisors ended without a word (a reboot), in the order of
+    their queue."""
     lost = [job for job in all_jobs() if isinstance(state := job.state(), Lost) and state.waited]
     return sorted(lost, key=lambda job: (job.order or float("inf"), job.created))
 
@@ -151,8 +170,11 @@ def queue_again(left: Sequence[Job]) -> None:
 
 
 def _numbered() -> list[tuple[int, Job]]:
-    """Every job that has a number, in no order: those that wait, and those that waited when the machine went down."""
-    return [(order, job) for job in folders() if (order := job.order) is not None and job.readable()]
+    """Every job that has a number, in no order: those that wait, and those that waited when the
+    machine went down."""
+    return [
+        (order, job) for job in folders() if (order := job.order) is not None and job.readable()
+    ]
 
 
 def _put(job: Job, number: int) -> None:
@@ -163,5 +185,7 @@ def _place_of(job: Job, line: list[Job]) -> int:
     place = next((index for index, one in enumerate(line) if one.id == job.id), None)
     if place is None:
         hint = "`luthier runs --queue` shows what waits."
-        raise NotWaiting("Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint)
+        raise NotWaiting(
+            "Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint
+        )
     return place

@@ -1,7 +1,7 @@
 """The supervisor of one job: `python -P -m jobs.shim JOB_DIRECTORY`.
 
-Like podman's conmon: the smallest process that outlives the window, holds the job's lock, waits for its slots, starts its worker,
-passes a stop on, records how it ended and leaves no process behind.
+Like podman's conmon: the smallest process that outlives the window, holds the job's lock, waits for
+its slots, starts its worker, passes a stop on, records how it ended and leaves no process behind.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from jobs.spec import Spec
 from jobs.state import Done, derive
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)  # SIGHUP: look at the queue again, or at a worker that gives way
+# SIGHUP: look at the queue again, or at a worker that gives way
+_SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)
 _RESERVE_BYTES = 65_536
 _SWEEP_SECONDS = 2.0
 _POLL_SECONDS = 1.0
 _LONGEST_POLL_SECONDS = 10.0
-# How often a thread of libgomp (PyTorch's products) looks for work before it lets others have its core. Its default, without end where
-# there are no more threads than cores, keeps a core that another program needs: beside one busy program, training steps on two cores took
-# eight times as long with it, and no more than 1.6 times with this (bench/neighbour.py).
+# How often a thread of libgomp (PyTorch's products) looks for work before it lets others have its
+# core. Its default, without end where there are no more threads than cores, keeps a core that
+# another program needs: beside one busy program, training steps on two cores took eight times as
+# long with it, and no more than 1.6 times with this (bench/neighbour.py).
 _SPINS = "1000"
 
 
@@ -70,12 +72,19 @@ class Supervisor:
             self.stopped = True
         except OSError as error:
             code = 127
-            self._append("error", title="The worker did not start", message=str(error), hint=f"The interpreter is {self.spec.python}.")
+            self._append(
+                "error",
+                title="The worker did not start",
+                message=str(error),
+                hint=f"The interpreter is {self.spec.python}.",
+            )
         swept = self._sweep()
         self._append("exited", code=code, stopped=self.stopped, swept=swept)
         self._reserve.unlink(missing_ok=True)
         giving_way.forget(self.job)
-        self._start_next()  # what follows stands in the queue before the slots are free: nobody who goes behind it slips in
+        # what follows stands in the queue before the slots are free: nobody who goes behind it
+        # slips in
+        self._start_next()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -99,11 +108,14 @@ class Supervisor:
     def _wait_for_slots(self) -> list[Lock]:
         told: dict[str, Any] = {}
         while isinstance(taken := self._taker.take(), slots.Wait):
-            with contextlib.suppress(OSError):  # a disk that is full now may not be when the job's turn comes
+            # a disk that is full now may not be when the job's turn comes
+            with contextlib.suppress(OSError):
                 if (tell := self._what_it_waits_for(taken)) != told:
                     self.log.append("waiting", **tell)
                     told = tell
-            info = signal.sigtimedwait(_SIGNALS, min(_POLL_SECONDS * max(1, taken.ahead), _LONGEST_POLL_SECONDS))
+            info = signal.sigtimedwait(
+                _SIGNALS, min(_POLL_SECONDS * max(1, taken.ahead), _LONGEST_POLL_SECONDS)
+            )
             if info is not None and info.si_signo in _STOPS:
                 queue.leave(self.job)
                 self._append("stop_requested")
@@ -112,17 +124,24 @@ class Supervisor:
         return taken
 
     def _what_it_waits_for(self, wait: slots.Wait) -> dict[str, Any]:
-        """In words; with `servers`, their ids, where a person is to say what to do about servers that hold the GPU.
+        """In words; with `servers`, their ids, where a person is to say what to do about servers
+        that hold the GPU.
 
-        Where that is said already, they are asked to sleep, once each: it takes the wish away when it sleeps, and keeps one it refuses.
+        Where that is said already, they are asked to sleep, once each: it takes the wish away when
+        it sleeps, and keeps one it refuses.
         """
         spec = Spec.read(self.job.directory)
         if not wait.in_the_way or spec.kind == "server":
             return {"waits_for": wait.waits_for}
         choice = giving_way.beside_server(spec)
-        open_question = spec.kind == "run" and (not choice or (choice == "share" and not spec.share_gpu))
+        open_question = spec.kind == "run" and (
+            not choice or (choice == "share" and not spec.share_gpu)
+        )
         if choice != "sleep":
-            return {"waits_for": wait.waits_for, **({"servers": [job.id for job in wait.in_the_way]} if open_question else {})}
+            return {
+                "waits_for": wait.waits_for,
+                **({"servers": [job.id for job in wait.in_the_way]} if open_question else {}),
+            }
         words = []
         for server in wait.in_the_way:
             wish = giving_way.wish_of(server)
@@ -130,7 +149,11 @@ class Supervisor:
                 giving_way.ask(server, giving_way.Wish("rest", by=self.job.id))
                 self.log.append("asked_to_sleep", server=server.id)
             refused = wish.refused if wish is not None else ""
-            words.append(f"{server.short_id}, which does not sleep: {refused}" if refused else f"{server.short_id} to go to sleep")
+            words.append(
+                f"{server.short_id}, which does not sleep: {refused}"
+                if refused
+                else f"{server.short_id} to go to sleep"
+            )
         return {"waits_for": "; ".join(words)}
 
     def _start(self, slot_names: list[str]) -> int:
@@ -139,12 +162,14 @@ class Supervisor:
         gpus = ",".join(name.removeprefix("gpu-") for name in slot_names if name.startswith("gpu-"))
         environment = {
             **os.environ,
-            "PYTHONSAFEPATH": "1",  # also for what the worker spawns: the user's own trainer.py is never imported
+            # also for what the worker spawns: the user's own trainer.py is never imported
+            "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
             "DO_NOT_TRACK": "1",
             "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", _SPINS),
             JOB_VARIABLE: str(self.job.directory),
-            # nvidia-smi, which names the slots, counts GPUs as the bus does; CUDA by itself puts the fastest first.
+            # nvidia-smi, which names the slots, counts GPUs as the bus does; CUDA by itself puts
+            # the fastest first.
             **({"CUDA_VISIBLE_DEVICES": gpus, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpus else {}),
         }
         with self.job.log_path.open("ab") as output:
@@ -167,7 +192,11 @@ class Supervisor:
         deadline: float | None = None
         while True:
             wants_back = self._give_way()
-            timeout = (_POLL_SECONDS if wants_back else 3600.0) if deadline is None else max(0.0, deadline - time.monotonic())
+            timeout = (
+                (_POLL_SECONDS if wants_back else 3600.0)
+                if deadline is None
+                else max(0.0, deadline - time.monotonic())
+            )
             info = signal.sigtimedwait(_SIGNALS, timeout)
             code = _reap(child)
             if code is not None:
@@ -176,7 +205,9 @@ class Supervisor:
                 at_once = self.stopped or info.si_signo == signal.SIGQUIT
                 if not self.stopped:
                     self.stopped = True
-                    self._append("stop_requested", grace_seconds=0.0 if at_once else self.spec.grace_seconds)
+                    self._append(
+                        "stop_requested", grace_seconds=0.0 if at_once else self.spec.grace_seconds
+                    )
                     processes.send_signal(child, signal.SIGTERM)
                 deadline = time.monotonic() + (0.0 if at_once else self.spec.grace_seconds)
             if deadline is not None and time.monotonic() >= deadline:
@@ -184,7 +215,8 @@ class Supervisor:
                 deadline = None
 
     def _give_way(self) -> bool:
-        """Let go of the slots of a worker that rests, and take them for it again. Whether it waits for them."""
+        """Let go of the slots of a worker that rests, and take them for it again. Whether it waits
+        for them."""
         resting = giving_way.resting(self.job) if self.spec.gives_way and not self.stopped else None
         if resting is None:
             return False
@@ -201,11 +233,14 @@ class Supervisor:
         return False
 
     def _sweep(self) -> int:
-        """End what the worker left running, also what moved to a session of its own. How many processes that were."""
+        """End what the worker left running, also what moved to a session of its own. How many
+        processes that were."""
         seen: set[int] = set()
         started = time.monotonic()
         while left := processes.descendants(os.getpid()):
-            number = signal.SIGTERM if time.monotonic() - started < _SWEEP_SECONDS else signal.SIGKILL
+            number = (
+                signal.SIGTERM if time.monotonic() - started < _SWEEP_SECONDS else signal.SIGKILL
+            )
             for pid in left:
                 if pid not in seen or number is signal.SIGKILL:
                     processes.send_signal(pid, number)
@@ -222,12 +257,25 @@ class Supervisor:
         for order in self.spec.then:
             try:
                 spec = foreign_json.as_type(order, Spec, "what follows")
-                settings = {key: str(self.job.directory) if value == "{job}" else value for key, value in spec.settings.items()}
-                submit(replace(spec, settings=settings, beside_server=spec.beside_server or self.spec.beside_server))
+                settings = {
+                    key: str(self.job.directory) if value == "{job}" else value
+                    for key, value in spec.settings.items()
+                }
+                submit(
+                    replace(
+                        spec,
+                        settings=settings,
+                        beside_server=spec.beside_server or self.spec.beside_server,
+                    )
+                )
             except LuthierError as error:
                 self.log.append("then_failed", name=str(order.get("name", "")), message=str(error))
             except OSError as error:
-                self.log.append("then_failed", name=str(order.get("name", "")), message=str(os_errors.in_words(error)))
+                self.log.append(
+                    "then_failed",
+                    name=str(order.get("name", "")),
+                    message=str(os_errors.in_words(error)),
+                )
 
 
 def _prepare_worker() -> None:

@@ -1,6 +1,8 @@
-"""Slots: what a job must have to itself. A slot is a lock file; the supervisor of the job that has it holds the lock.
+"""Slots: what a job must have to itself. A slot is a lock file; the supervisor of the job that has
+it holds the lock.
 
-A GPU may be shared by jobs whose specs all say so: each holds a lock of its own on the slot's file, and its planned memory must be free.
+A GPU may be shared by jobs whose specs all say so: each holds a lock of its own on the slot's file,
+and its planned memory must be free.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from jobs.state import Running
 
 @dataclass(frozen=True)
 class Wait:
-    """Why a job does not start yet, and how many waiting jobs stand before it. `in_the_way` are jobs that could give way to it at once."""
+    """Why a job does not start yet, and how many waiting jobs stand before it. `in_the_way` are
+    jobs that could give way to it at once."""
 
     waits_for: str
     ahead: int
@@ -39,7 +42,8 @@ class SlotTaker:
         self._room: dict[str, Gpu] = {}
 
     def take(self) -> list[Lock] | Wait:
-        """All slots of the job at once, or the reason why not yet. The first waiting job whose slots are all free takes them."""
+        """All slots of the job at once, or the reason why not yet. The first waiting job whose
+        slots are all free takes them."""
         if not self.job.spec.slots:
             return []
         (home() / "slots").mkdir(parents=True, exist_ok=True)
@@ -47,7 +51,10 @@ class SlotTaker:
         with queue.locked():
             spec = giving_way.orders(self.job)  # it may have been edited
             self._held = {}
-            self._room = {name: replace(gpu, free=gpu.free - self._claimed(name)) for name, gpu in self._machine.items()}
+            self._room = {
+                name: replace(gpu, free=gpu.free - self._claimed(name))
+                for name, gpu in self._machine.items()
+            }
             ahead: list[Spec] = []
             for other in queue.before(self.job):
                 try:
@@ -66,7 +73,8 @@ class SlotTaker:
             return free
 
     def _look(self, spec: Spec) -> None:
-        """See which GPUs there are and what is free on them, before the queue is locked: it may take seconds.
+        """See which GPUs there are and what is free on them, before the queue is locked: it may
+        take seconds.
 
         While jobs have all of them to themselves, nothing is asked.
         """
@@ -78,16 +86,25 @@ class SlotTaker:
             self._users = {f"gpu-{gpu.index}": occupants(gpu.index) for gpu in full}
 
     def _free(self, spec: Spec, ahead: Sequence[Spec]) -> list[Lock] | str:
-        """Locks of free slots that satisfy the spec, not yet taken, or what it waits for. `ahead` are the specs before it in the queue."""
+        """Locks of free slots that satisfy the spec, not yet taken, or what it waits for. `ahead`
+        are the specs before it in the queue."""
         chosen: dict[str, Lock] = {}
         machine = self._room if spec.share_gpu else self._machine
-        by_room = sorted(machine, key=lambda name: -machine[name].free) if spec.share_gpu else list(machine)
+        by_room = (
+            sorted(machine, key=lambda name: -machine[name].free)
+            if spec.share_gpu
+            else list(machine)
+        )
         for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):  # named ones first
             reasons = []
-            for name in (name for name in (by_room if wanted == "gpu" else [wanted]) if name not in chosen):
+            for name in (
+                name for name in (by_room if wanted == "gpu" else [wanted]) if name not in chosen
+            ):
                 reason = self._taken(name, spec, ahead) or self._too_little(name, machine, spec)
                 if reason is None:
-                    chosen[name] = Lock(_slot_path(name), shared=spec.share_gpu and name.startswith("gpu-"))
+                    chosen[name] = Lock(
+                        _slot_path(name), shared=spec.share_gpu and name.startswith("gpu-")
+                    )
                     break
                 reasons.append(reason)
             else:
@@ -95,11 +112,16 @@ class SlotTaker:
         return list(chosen.values())
 
     def _in_the_way(self, spec: Spec) -> tuple[Job, ...]:
-        """The jobs that would have to give way for all slots of the spec to be free; none if others hold them, too."""
+        """The jobs that would have to give way for all slots of the spec to be free; none if others
+        hold them, too."""
         found: dict[str, Job] = {}
         chosen: set[str] = set()
         for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):
-            for name in (name for name in (self._machine if wanted == "gpu" else [wanted]) if name not in chosen):
+            for name in (
+                name
+                for name in (self._machine if wanted == "gpu" else [wanted])
+                if name not in chosen
+            ):
                 held_by = taken_by([name])
                 if all(job.spec.gives_way for job in held_by):
                     chosen.add(name)
@@ -118,7 +140,8 @@ class SlotTaker:
         return f"{spec.gpu_bytes / 1e9:.1f} GB on {name}: {free:.1f} GB are free beside {users}"
 
     def _holders(self, name: str) -> list[tuple[int, bool]]:
-        """Who has a slot, looked up once a turn: one that comes free meanwhile would be taken for those before this job and free for it."""
+        """Who has a slot, looked up once a turn: one that comes free meanwhile would be taken for
+        those before this job and free for it."""
         if name not in self._held:
             self._held[name] = holders(_slot_path(name))
         return self._held[name]
@@ -129,15 +152,29 @@ class SlotTaker:
         if not found:
             return None
         if spec.share_gpu and name.startswith("gpu-") and all(shared for _, shared in found):
-            alone = next((other for other in ahead if not other.share_gpu and ("gpu" in other.slots or name in other.slots)), None)
-            return f"{alone.name}, before it in the queue, to have {name} to itself" if alone else None
+            alone = next(
+                (
+                    other
+                    for other in ahead
+                    if not other.share_gpu and ("gpu" in other.slots or name in other.slots)
+                ),
+                None,
+            )
+            return (
+                f"{alone.name}, before it in the queue, to have {name} to itself" if alone else None
+            )
         names = " and ".join(_job_of(pid) for pid, _ in found)
         return f"{names} on {'the CPU' if name == 'cpu' else name}"
 
     def _claimed(self, name: str) -> int:
-        """What the sharing jobs on a GPU that have not made a step yet have not taken but will, in bytes."""
+        """What the sharing jobs on a GPU that have not made a step yet have not taken but will, in
+        bytes."""
         sharing = [_supervised(pid) for pid, shared in self._holders(name) if shared]
-        return sum(job.spec.gpu_bytes for job in sharing if job is not None and not isinstance(job.state(), Running))
+        return sum(
+            job.spec.gpu_bytes
+            for job in sharing
+            if job is not None and not isinstance(job.state(), Running)
+        )
 
 
 def slot_names(locks: Sequence[Lock]) -> list[str]:

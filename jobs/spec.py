@@ -24,18 +24,27 @@ JOB_ID = re.compile(r"[0-9]{8}-[0-9]{4}-[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{4}")
 
 # The types of the settings that others than the job's own worker read.
 _SETTINGS: dict[str, Any] = {
-    **dict.fromkeys(("model", "model_directory", "base", "base_name", "source", "device", "warning"), str),
+    **dict.fromkeys(
+        ("model", "model_directory", "base", "base_name", "source", "device", "warning"), str
+    ),
     **dict.fromkeys(("run", "adapter", "out"), str | None),
     "sources": list[str],
     "context": int,
     "context_length": int | None,
     "sweep": dict[str, Any],
 }
-_SWEEP: dict[str, Any] = {"id": str, "name": str, "number": int, "of": int, "varies": dict[str, Any]}
+_SWEEP: dict[str, Any] = {
+    "id": str,
+    "name": str,
+    "number": int,
+    "of": int,
+    "varies": dict[str, Any],
+}
 
 
 class Settings(dict[str, Any]):
-    """A job's settings as they were read. One that is asked for and not there is damage, not a fault of Luthier's."""
+    """A job's settings as they were read. One that is asked for and not there is damage, not a
+    fault of Luthier's."""
 
     def __missing__(self, name: str) -> Any:
         raise Damaged("the job's settings", f"they have no {name}")
@@ -52,11 +61,13 @@ def _check_settings(settings: dict[str, Any], where: Path) -> None:
 class Spec:
     """One job's orders.
 
-    `module` is run as `python -P -m MODULE JOB_DIRECTORY` by `python`. `slots` are what must be free first: "cpu", "gpu" (any one),
-    "gpu-0" (that one), each at most once a job but for "gpu". `then` are jobs that the supervisor starts when this one is done; in
-    their `settings` the text "{job}" stands for this job's folder. `grace_seconds` is how long a stop may take before SIGKILL.
-    A job with `share_gpu` takes its GPU beside others that have it too, if `gpu_bytes` are free there. One that `gives_way` can let go of
-    its slots for a while (jobs.giving_way); `beside_server` says what a job does about such a one in its way: nothing said is the setting.
+    `module` is run as `python -P -m MODULE JOB_DIRECTORY` by `python`. `slots` are what must be
+    free first: "cpu", "gpu" (any one), "gpu-0" (that one), each at most once a job but for "gpu".
+    `then` are jobs that the supervisor starts when this one is done; in their `settings` the text
+    "{job}" stands for this job's folder. `grace_seconds` is how long a stop may take before
+    SIGKILL. A job with `share_gpu` takes its GPU beside others that have it too, if `gpu_bytes` are
+    free there. One that `gives_way` can let go of its slots for a while (jobs.giving_way);
+    `beside_server` says what a job does about such a one in its way: nothing said is the setting.
     """
 
     kind: Kind
@@ -76,7 +87,8 @@ class Spec:
         write_json(directory / "spec.json", asdict(self))
 
     def replace(self, directory: Path) -> None:
-        """Write these orders in place of the job's old ones. The file keeps its time, which is that of the job."""
+        """Write these orders in place of the job's old ones. The file keeps its time, which is that
+        of the job."""
         path = directory / "spec.json"
         times = path.stat()
         self.write(directory)
@@ -90,9 +102,17 @@ class Spec:
             _check_settings(spec.settings, path)
             return replace(spec, settings=Settings(spec.settings))
         except FileNotFoundError:
-            raise LuthierError("No such job", f"{directory.name} has no spec.json.", "`luthier runs` lists the jobs.") from None
+            raise LuthierError(
+                "No such job",
+                f"{directory.name} has no spec.json.",
+                "`luthier runs` lists the jobs.",
+            ) from None
         except Damaged as error:
-            raise Damaged(path, _reason(error, path), f"`luthier remove {directory.name}` deletes {directory}.") from None
+            raise Damaged(
+                path,
+                _reason(error, path),
+                f"`luthier remove {directory.name}` deletes {directory}.",
+            ) from None
 
 
 def _reason(error: Damaged, path: Path) -> str:
@@ -101,7 +121,8 @@ def _reason(error: Damaged, path: Path) -> str:
 
 
 def slug(name: str) -> str:
-    """The part of a job id that a person chose: lower case letters, digits and hyphens, at most 40."""
+    """The part of a job id that a person chose: lower case letters, digits and hyphens, at most
+    40."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "job"
 
 

@@ -1,4 +1,5 @@
-"""Which jobs need a folder: those whose orders name it, and servers that have loaded something of it since."""
+"""Which jobs need a folder: those whose orders name it, and servers that have loaded something of
+it since."""
 
 from __future__ import annotations
 
@@ -18,11 +19,17 @@ SERVED = "server.json"
 
 
 def users_of(folder: Path, jobs: Iterable[Job]) -> list[Job]:
-    """The jobs, living or not, that name the folder or something in it; what a job has made also as commands name it: "ID/merged"."""
+    """The jobs, living or not, that name the folder or something in it; what a job has made also as
+    commands name it: "ID/merged"."""
     names = {str(folder), str(folder.resolve())}
     if folder.is_relative_to(jobs_directory()):
         names.add(str(folder.relative_to(jobs_directory())))
-    return [job for job in jobs if job.directory != folder and (_mentions(job.spec.settings, names) or _mentions(_served(job), names))]
+    return [
+        job
+        for job in jobs
+        if job.directory != folder
+        and (_mentions(job.spec.settings, names) or _mentions(_served(job), names))
+    ]
 
 
 def check_unused(folder: Path, jobs: Iterable[Job]) -> None:
@@ -30,7 +37,9 @@ def check_unused(folder: Path, jobs: Iterable[Job]) -> None:
     living = [job for job in users_of(folder, jobs) if job.alive()]
     if living:
         names = ", ".join(f"{job.spec.name} ({job.spec.kind}, {job.id})" for job in living)
-        raise LuthierError("In use", f"{folder.name} is used by {names}.", f"`luthier stop {living[0].id}` first.")
+        raise LuthierError(
+            "In use", f"{folder.name} is used by {names}.", f"`luthier stop {living[0].id}` first."
+        )
 
 
 def _served(job: Job) -> object:

@@ -1,4 +1,5 @@
-"""What every worker does alike: read its spec, tell its phases, stop with care, and end with a result or an error that can be read."""
+"""What every worker does alike: read its spec, tell its phases, stop with care, and end with a
+result or an error that can be read."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class WorkerContext:
 
 
 def run_worker(main: Callable[[WorkerContext], dict[str, Any] | None]) -> None:
-    """Run a worker's `main` and exit. What it returns becomes the `result` event; None means that it was stopped before it had one."""
+    """Run a worker's `main` and exit. What it returns becomes the `result` event; None means that
+    it was stopped before it had one."""
     context = WorkerContext(Job(Path(sys.argv[1])))
 
     def request_stop(number: int, frame: FrameType | None) -> None:
@@ -68,19 +70,25 @@ def as_error(error: Exception, directory: Path) -> LuthierError:
 
 
 def disk_full(error: Exception, directory: Path) -> LuthierError | None:
-    """The error in words if a full disk is behind it; safetensors and others wrap the system's error in one of their own."""
+    """The error in words if a full disk is behind it; safetensors and others wrap the system's
+    error in one of their own."""
     if os.strerror(errno.ENOSPC) not in str(error):
         return None
     where = (error.filename if isinstance(error, OSError) else None) or directory
     return LuthierError(
         "The disk is full",
         f"Writing {where} failed: no space is left on the device.",
-        "Free some space (`luthier runs` shows what there is, `luthier remove ID` deletes a run) and start it again.",
+        "Free some space (`luthier runs` shows what there is, `luthier remove ID` deletes a run)"
+        " and start it again.",
     )
 
 
 def _unexpected(error: Exception) -> LuthierError:
-    return LuthierError(f"Unexpected {type(error).__name__}", str(error) or "It says nothing more.", "The log has the details.")
+    return LuthierError(
+        f"Unexpected {type(error).__name__}",
+        str(error) or "It says nothing more.",
+        "The log has the details.",
+    )
 
 
 def _fail(context: WorkerContext, error: LuthierError) -> None:
@@ -89,7 +97,8 @@ def _fail(context: WorkerContext, error: LuthierError) -> None:
         try:
             context.event("error", **error.to_json())
         except OSError:
-            (context.directory / ".reserve").unlink(missing_ok=True)  # the supervisor keeps it for a full disk
+            # the supervisor keeps it for a full disk
+            (context.directory / ".reserve").unlink(missing_ok=True)
             context.event("error", **error.to_json())
         if not isinstance(sys.exception(), LuthierError):
             traceback.print_exc()
@@ -99,7 +108,8 @@ def _fail(context: WorkerContext, error: LuthierError) -> None:
 
 
 def _exit(code: int) -> None:
-    """Exit without the interpreter's farewell: the libraries' background threads sometimes hang or crash in it."""
+    """Exit without the interpreter's farewell: the libraries' background threads sometimes hang or
+    crash in it."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

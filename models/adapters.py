@@ -16,7 +16,8 @@ from models.stops import stored_stops
 from models.weights import tensor_shapes
 
 WEIGHTS = "adapter_model.safetensors"
-# What stands in the names of tensors that other classes, libraries or versions have saved, and what PEFT writes there.
+# What stands in the names of tensors that other classes, libraries or versions have saved, and what
+# PEFT writes there.
 _ADDED_TO_NAMES = (
     (".language_model.", "."),
     ("base_model.model.base_model.model.", "base_model.model."),
@@ -26,10 +27,16 @@ _ADDED_TO_NAMES = (
 )
 # The ranks that vLLM's --max-lora-rank allows.
 _RANK_LIMITS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-# Initialisations that change the base weights, so that the saved adapter means nothing on the untouched base.
+# Initialisations that change the base weights, so that the saved adapter means nothing on the
+# untouched base.
 _BASE_CHANGING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq")
 
-_CONFIG = {"r": int, "rank_pattern": dict[str, int] | None, "base_model_name_or_path": str | None, "peft_type": str | None}
+_CONFIG = {
+    "r": int,
+    "rank_pattern": dict[str, int] | None,
+    "base_model_name_or_path": str | None,
+    "peft_type": str | None,
+}
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,26 @@ def read_adapter(directory: Path) -> Adapter:
     config_path, weights = directory / "adapter_config.json", directory / WEIGHTS
     for path in (config_path, weights):
         if not path.is_file():
-            raise LuthierError("Not an adapter", f"{directory} has no {path.name}.", "Give the folder that PEFT's save_pretrained wrote.")
+            raise LuthierError(
+                "Not an adapter",
+                f"{directory} has no {path.name}.",
+                "Give the folder that PEFT's save_pretrained wrote.",
+            )
     try:
         config = foreign_json.read_object(config_path, lenient=True)
         foreign_json.check(config, _CONFIG, config_path)
         rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
     except (Damaged, KeyError) as error:
         reason = error.reason if isinstance(error, Damaged) else f"it lacks {error}"
-        raise LuthierError("Unreadable adapter", f"{config_path} is damaged: {reason}.", "Save the adapter again.") from error
+        raise LuthierError(
+            "Unreadable adapter", f"{config_path} is damaged: {reason}.", "Save the adapter again."
+        ) from error
     if config.get("peft_type") != "LORA":
-        raise LuthierError("No LoRA adapter", f"{config_path} says peft_type {config.get('peft_type')!r}.", "vLLM serves LoRA only.")
+        raise LuthierError(
+            "No LoRA adapter",
+            f"{config_path} says peft_type {config.get('peft_type')!r}.",
+            "vLLM serves LoRA only.",
+        )
     return Adapter(directory, str(config.get("base_model_name_or_path") or ""), rank, config)
 
 
@@ -65,7 +82,11 @@ def lora_rank_limit(rank: int) -> int:
     for limit in _RANK_LIMITS:
         if rank <= limit:
             return limit
-    raise LuthierError("Rank too high", f"vLLM serves LoRA up to rank {_RANK_LIMITS[-1]}, this has {rank}.", "Merge it before serving.")
+    raise LuthierError(
+        "Rank too high",
+        f"vLLM serves LoRA up to rank {_RANK_LIMITS[-1]}, this has {rank}.",
+        "Merge it before serving.",
+    )
 
 
 class MustBeMerged(LuthierError):
@@ -73,14 +94,16 @@ class MustBeMerged(LuthierError):
 
 
 def check_servable(adapter: Adapter, base_directory: Path) -> None:
-    """LuthierError if vLLM would refuse the adapter or if it belongs to a model of another shape."""
+    """LuthierError if vLLM would refuse the adapter or if it belongs to a model of another
+    shape."""
     reasons = _refusals(adapter.config) + _new_stops(adapter.directory, base_directory)
     if reasons:
         message = f"vLLM takes plain LoRA only; {adapter.directory} has {', '.join(reasons)}."
         raise MustBeMerged(
             "This adapter must be merged first",
             message,
-            "`luthier serve RUN` merges a run and serves the merged model; `luthier merge` merges any.",
+            "`luthier serve RUN` merges a run and serves the merged model; `luthier merge` merges"
+            " any.",
         )
     lora_rank_limit(adapter.rank)
     _check_shapes(adapter, base_directory)
@@ -89,7 +112,15 @@ def check_servable(adapter: Adapter, base_directory: Path) -> None:
 def _refusals(config: dict[str, Any]) -> list[str]:
     """What vLLM's peft_helper refuses (facts: vLLM 0.32, section 3 of the stack notes)."""
     reasons = [
-        key for key in ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "layer_replication") if config.get(key)
+        key
+        for key in (
+            "use_dora",
+            "modules_to_save",
+            "trainable_token_indices",
+            "lora_bias",
+            "layer_replication",
+        )
+        if config.get(key)
     ]
     if config.get("bias", "none") != "none":
         reasons.append(f"bias={config['bias']!r}")
@@ -100,18 +131,29 @@ def _refusals(config: dict[str, Any]) -> list[str]:
 
 
 def _new_stops(adapter: Path, base: Path) -> list[str]:
-    """What an adapter with a chat template of its own ends answers at, where a server of its base would go on."""
+    """What an adapter with a chat template of its own ends answers at, where a server of its base
+    would go on."""
     if not (adapter / "tokenizer_config.json").is_file():
         return []
-    card = foreign_json.read_object(adapter / "card.json") if (adapter / "card.json").is_file() else {}
+    card = (
+        foreign_json.read_object(adapter / "card.json") if (adapter / "card.json").is_file() else {}
+    )
     foreign_json.check(card, {"stop_ids": list[int]}, adapter / "card.json")
     trained = card.get("stop_ids", [])
     unknown = sorted(set(trained) - stored_stops(base))
-    return [f"answers that end with token {', '.join(map(str, unknown))}, which the base does not name as a stop"] if unknown else []
+    return (
+        [
+            f"answers that end with token {', '.join(map(str, unknown))}, which the base does not"
+            " name as a stop"
+        ]
+        if unknown
+        else []
+    )
 
 
 def _check_shapes(adapter: Adapter, base_directory: Path) -> None:
-    """Every lora_A must fit the base weight of its module: A is (r, in), the weight (out, in); B is (out, r)."""
+    """Every lora_A must fit the base weight of its module: A is (r, in), the weight (out, in); B is
+    (out, r)."""
     check_tensor_names(adapter, base_directory)
     base = _base_shapes(base_directory)
     if not base:
@@ -120,13 +162,15 @@ def _check_shapes(adapter: Adapter, base_directory: Path) -> None:
     if misfit:
         raise LuthierError(
             "The adapter belongs to another model",
-            f"{misfit}, in {base_directory}. The adapter was trained on {adapter.base or 'an unnamed model'}.",
+            f"{misfit}, in {base_directory}. The adapter was trained on"
+            f" {adapter.base or 'an unnamed model'}.",
             "Serve it with the model it was trained on.",
         )
 
 
 def check_tensor_names(adapter: Adapter, base_directory: Path) -> None:
-    """LuthierError if the adapter fits the model but for what another library or version has put into the names of its tensors."""
+    """LuthierError if the adapter fits the model but for what another library or version has put
+    into the names of its tensors."""
     base, shapes = _base_shapes(base_directory), tensor_shapes(adapter.directory / WEIGHTS)
     if not _misfit(shapes, base):
         return
@@ -134,39 +178,67 @@ def check_tensor_names(adapter: Adapter, base_directory: Path) -> None:
         renamed = {name.replace(added, proper, 1): shape for name, shape in shapes.items()}
         if renamed.keys() != shapes.keys() and not _misfit(renamed, base):
             words = added.removesuffix(proper).strip(".")
-            message = f"They fit the model in {base_directory}, all of them, without {words!r} in their names: {min(shapes)}."
+            message = (
+                f"They fit the model in {base_directory}, all of them, without {words!r} in their"
+                f" names: {min(shapes)}."
+            )
             hint = (
-                "Another library or version has saved it. Rename the tensors, or save it again with PEFT's save_pretrained from that model."
+                "Another library or version has saved it. Rename the tensors, or save it again with"
+                " PEFT's save_pretrained from that model."
             )
             raise LuthierError("The adapter's tensors are named otherwise", message, hint)
 
 
 def other_base(adapter: Adapter, base_directory: Path) -> str:
-    """A note where the adapter says that it was trained on another model, whose shapes fit this one all the same; "" if it does not."""
+    """A note where the adapter says that it was trained on another model, whose shapes fit this one
+    all the same; "" if it does not."""
     if not adapter.base:
         return ""
     resolved = base_directory.resolve()
-    cached = [part.removeprefix("models--").replace("--", "/") for part in resolved.parts if part.startswith("models--")]
+    cached = [
+        part.removeprefix("models--").replace("--", "/")
+        for part in resolved.parts
+        if part.startswith("models--")
+    ]
     original = str(read_config(base_directory).get("_name_or_path") or "")
-    own = [str(base_directory), str(resolved), read_card(base_directory).repository, original, *cached]
+    own = [
+        str(base_directory),
+        str(resolved),
+        read_card(base_directory).repository,
+        original,
+        *cached,
+    ]
     if _bare_name(adapter.base) in {_bare_name(name) for name in own if name}:
         return ""
-    return f"{adapter.directory} says that it was trained on {adapter.base}, not on {base_directory}: its shapes may fit by chance."
+    return (
+        f"{adapter.directory} says that it was trained on {adapter.base}, not on {base_directory}:"
+        " its shapes may fit by chance."
+    )
 
 
 def _bare_name(model: str) -> str:
-    """A model's name whoever publishes it, wherever it lies and however its weights are stored; a run's own model with its run."""
+    """A model's name whoever publishes it, wherever it lies and however its weights are stored; a
+    run's own model with its run."""
     path = Path(model.rstrip("/"))
-    name = f"{path.parent.name}/{path.name}" if path.name in (MERGED_FOLDER, MODEL_FOLDER) else path.name
+    name = (
+        f"{path.parent.name}/{path.name}"
+        if path.name in (MERGED_FOLDER, MODEL_FOLDER)
+        else path.name
+    )
     return re.sub(r"(-unsloth)?-bnb-4bit$", "", name.lower())
 
 
 def _base_shapes(directory: Path) -> dict[str, list[int]]:
-    return {name: shape for path in directory.glob("*.safetensors") for name, shape in tensor_shapes(path).items()}
+    return {
+        name: shape
+        for path in directory.glob("*.safetensors")
+        for name, shape in tensor_shapes(path).items()
+    }
 
 
 def _misfit(shapes: dict[str, list[int]], base: dict[str, list[int]]) -> str:
-    """The first of the adapter's tensors for which the base model has no place, in words; "" if there is none."""
+    """The first of the adapter's tensors for which the base model has no place, in words; "" if
+    there is none."""
     for name, shape in shapes.items():
         module, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
         if part not in ("A.weight", "B.weight"):

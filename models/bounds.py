@@ -1,4 +1,5 @@
-"""Limits for running what a stranger has written: a chat template is a program, and may loop for ever or take all memory."""
+"""Limits for running what a stranger has written: a chat template is a program, and may loop for
+ever or take all memory."""
 
 from __future__ import annotations
 
@@ -16,10 +17,14 @@ from jobs.errors import LuthierError
 SECONDS = 10.0
 MEMORY_BYTES = 1 << 30
 _PAGE = resource.getpagesize()
-_AGAIN = 0.2  # seconds: while it computes constants, Jinja takes whatever is raised for a sign that they are none
+# seconds: while it computes constants, Jinja takes whatever is raised for a sign that they are none
+_AGAIN = 0.2
 _BETWEEN = 1e6  # seconds: what is done between two conversations has no limit
 LONGEST_TEXT = 50_000_000  # characters; the longest contexts have a tenth of it
-_HINT = 'Look at the model\'s chat template, or train another one: [tokens] template = "chatml" in the recipe.'
+_HINT = (
+    'Look at the model\'s chat template, or train another one: [tokens] template = "chatml" in the'
+    " recipe."
+)
 
 
 class OutOfBounds(LuthierError):
@@ -28,10 +33,12 @@ class OutOfBounds(LuthierError):
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Run a chat template for one conversation. OutOfBounds if it does not finish in time, or takes too much memory.
+    """Run a chat template for one conversation. OutOfBounds if it does not finish in time, or takes
+    too much memory.
 
-    Within another one it only begins its own time: around many conversations, each costs a few microseconds less. The signal of the time's
-    end comes to the main thread, where the jobs' workers render; other threads are not bounded.
+    Within another one it only begins its own time: around many conversations, each costs a few
+    microseconds less. The signal of the time's end comes to the main thread, where the jobs'
+    workers render; other threads are not bounded.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -76,7 +83,8 @@ def _too_long(number: int, frame: FrameType | None) -> None:
 
 
 def _mapped_bytes() -> int:
-    """This process's address space, which the limit is of. Asked before each conversation, so without a file object."""
+    """This process's address space, which the limit is of. Asked before each conversation, so
+    without a file object."""
     try:
         descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

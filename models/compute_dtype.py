@@ -1,7 +1,9 @@
-"""The number type in which a CPU multiplies a model's weights faster, and what was measured of it before. Light.
+"""The number type in which a CPU multiplies a model's weights faster, and what was measured of it
+before. Light.
 
-It depends on the CPU's instructions. One with AVX-512 BF16 multiplied bfloat16 four times as fast as float32; one with AVX-512 alone took
-1.4 to 1.9 times as long. Luthier therefore measures it (models.product_speed), once for each model's shapes.
+It depends on the CPU's instructions. One with AVX-512 BF16 multiplied bfloat16 four times as fast
+as float32; one with AVX-512 alone took 1.4 to 1.9 times as long. Luthier therefore measures it
+(models.product_speed), once for each model's shapes.
 """
 
 from __future__ import annotations
@@ -37,14 +39,22 @@ class DtypeSpeed:
 
     def in_words(self) -> str:
         """Which type is the quicker one, as a clause."""
-        quicker, slower = ("float32", "bfloat16") if self.float32 < self.bfloat16 else ("bfloat16", "float32")
+        quicker, slower = (
+            ("float32", "bfloat16") if self.float32 < self.bfloat16 else ("bfloat16", "float32")
+        )
         ratio = max(self.float32, self.bfloat16) / min(self.float32, self.bfloat16)
-        return f"this CPU multiplies in {quicker} {ratio:.1f} times as fast as in {slower}, as measured"
+        return (
+            f"this CPU multiplies in {quicker} {ratio:.1f} times as fast as in {slower}, as"
+            " measured"
+        )
 
 
 def matrix_shapes(directory: Path) -> list[tuple[int, int]]:
-    """The different shapes (rows, columns) of the model's weight matrices, from the headers of its files."""
-    shapes = {tuple(shape) for path in weight_files(directory) for shape in tensor_shapes(path).values()}
+    """The different shapes (rows, columns) of the model's weight matrices, from the headers of its
+    files."""
+    shapes = {
+        tuple(shape) for path in weight_files(directory) for shape in tensor_shapes(path).values()
+    }
     return sorted((shape[0], shape[1]) for shape in shapes if len(shape) == 2 and min(shape) > 1)
 
 
@@ -68,12 +78,22 @@ def _key(directory: Path) -> str:
     """What the speed depends on. ONEDNN_MAX_CPU_ISA takes instructions from torch's products."""
     shapes = " ".join(f"{rows}x{columns}" for rows, columns in matrix_shapes(directory))
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-    return " | ".join([_cpu_name(), str(len(os.sched_getaffinity(0))), isa, importlib.metadata.version("torch"), shapes])
+    return " | ".join(
+        [
+            _cpu_name(),
+            str(len(os.sched_getaffinity(0))),
+            isa,
+            importlib.metadata.version("torch"),
+            shapes,
+        ]
+    )
 
 
 def _cpu_name() -> str:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return os.uname().machine

@@ -13,7 +13,10 @@ from jobs.foreign_json import Damaged
 
 ROLES = ("system", "user", "assistant", "tool")
 _MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "weight"}
-_HINT = 'A row is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}, ...]}, one a line.'
+_HINT = (
+    'A row is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content":'
+    ' "..."}, ...]}, one a line.'
+)
 
 
 @dataclass(frozen=True)
@@ -31,15 +34,24 @@ class Conversation:
 
     def trained_turns(self) -> list[int]:
         """Indices of the assistant messages whose weight is not 0."""
-        return [index for index, message in enumerate(self.messages) if message["role"] == "assistant" and message.get("weight", 1) != 0]
+        return [
+            index
+            for index, message in enumerate(self.messages)
+            if message["role"] == "assistant" and message.get("weight", 1) != 0
+        ]
 
 
 def read_prompts(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """The messages of a JSON Lines file of prompts: conversations whose last message waits for an answer."""
+    """The messages of a JSON Lines file of prompts: conversations whose last message waits for an
+    answer."""
     for line, where in _lines(path):
         messages = _messages(_json(line, where), where)
         if messages[-1]["role"] not in ("user", "tool"):
-            raise LuthierError("Not a prompt", f"{where} ends with a message of the {messages[-1]['role']}.", "Leave the answer out.")
+            raise LuthierError(
+                "Not a prompt",
+                f"{where} ends with a message of the {messages[-1]['role']}.",
+                "Leave the answer out.",
+            )
         yield messages
 
 
@@ -64,7 +76,9 @@ def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
     except (FileNotFoundError, IsADirectoryError):
         raise LuthierError("No such file", f"{path} is not there.", "Check the path.") from None
     except PermissionError:
-        raise LuthierError("File not readable", f"{path} may not be read.", "Change its permissions.") from None
+        raise LuthierError(
+            "File not readable", f"{path} may not be read.", "Change its permissions."
+        ) from None
     if not found:
         raise LuthierError("Empty file", f"{path} has no row.", _HINT)
 
@@ -74,7 +88,9 @@ def _json(line: bytes, where: str) -> Any:
         return foreign_json.decode(line, where, lenient=True)
     except Damaged as error:
         cut_off = "" if line.endswith(b"\n") else " Was the file cut off?"
-        raise LuthierError("Broken JSON", f"{error.message}{cut_off}", "Repair or delete that line.") from None
+        raise LuthierError(
+            "Broken JSON", f"{error.message}{cut_off}", "Repair or delete that line."
+        ) from None
 
 
 def _messages(value: Any, where: str) -> list[dict[str, Any]]:
@@ -88,11 +104,25 @@ def _messages(value: Any, where: str) -> list[dict[str, Any]]:
 
 def _check_message(message: Any, where: str) -> None:
     if not isinstance(message, dict):
-        raise LuthierError("Not a message", f"{where} is {type(message).__name__}, not an object.", _HINT)
+        raise LuthierError(
+            "Not a message", f"{where} is {type(message).__name__}, not an object.", _HINT
+        )
     if message.get("role") not in ROLES:
-        raise LuthierError("Unknown role", f"{where} has the role {message.get('role')!r}.", f"Roles are {', '.join(ROLES)}.")
+        raise LuthierError(
+            "Unknown role",
+            f"{where} has the role {message.get('role')!r}.",
+            f"Roles are {', '.join(ROLES)}.",
+        )
     if not isinstance(message.get("content"), str):
-        raise LuthierError("Content is not text", f"{where} has {type(message.get('content')).__name__} as content.", _HINT)
+        raise LuthierError(
+            "Content is not text",
+            f"{where} has {type(message.get('content')).__name__} as content.",
+            _HINT,
+        )
     unknown = set(message) - _MESSAGE_KEYS
     if unknown:
-        raise LuthierError("Unknown key", f"{where} has {', '.join(sorted(unknown))}.", f"Known: {', '.join(sorted(_MESSAGE_KEYS))}.")
+        raise LuthierError(
+            "Unknown key",
+            f"{where} has {', '.join(sorted(unknown))}.",
+            f"Known: {', '.join(sorted(_MESSAGE_KEYS))}.",
+        )

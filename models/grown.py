@@ -1,4 +1,5 @@
-"""The model that a training with new tokens began from: the base with a row more in its embeddings for each of them. Heavy: for workers."""
+"""The model that a training with new tokens began from: the base with a row more in its embeddings
+for each of them. Heavy: for workers."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def new_tokens(base: Path, result: Path) -> list[int]:
-    """The tokens that a run has given to its base, by what it left (an adapter or a model): those that it trained rows for."""
+    """The tokens that a run has given to its base, by what it left (an adapter or a model): those
+    that it trained rows for."""
     if (result / "adapter_config.json").is_file():
         listed = read_object(result / "adapter_config.json").get("trainable_token_indices") or []
         return sorted(next(iter(listed.values())) if isinstance(listed, dict) else listed)
@@ -28,7 +30,8 @@ def new_tokens(base: Path, result: Path) -> list[int]:
 
 
 def add_rows(model: PreTrainedModel, tokens: list[int]) -> None:
-    """Have both embeddings of a model begin new tokens at the mean of those that it knows. Rows of a padded vocabulary are taken first."""
+    """Have both embeddings of a model begin new tokens at the mean of those that it knows. Rows of
+    a padded vocabulary are taken first."""
     if max(tokens) >= model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(max(tokens) + 1, mean_resizing=False)
     with torch.no_grad():
@@ -36,14 +39,18 @@ def add_rows(model: PreTrainedModel, tokens: list[int]) -> None:
             _begin(layer.weight, tokens)
 
 
-def write_grown(base: Path, result: Path, tokens: list[int], stop_ids: list[int], folder: Path) -> Path:
-    """That model in a new folder, with the tokenizer of `result`. Weight files without an embedding are links to the base's."""
+def write_grown(
+    base: Path, result: Path, tokens: list[int], stop_ids: list[int], folder: Path
+) -> Path:
+    """That model in a new folder, with the tokenizer of `result`. Weight files without an embedding
+    are links to the base's."""
     folder.mkdir()
     copy_companions(base, result, folder)
     for path in weight_files(base):
         if tokens and any(_embedding(name, shape) for name, shape in tensor_shapes(path).items()):
             with safe_open(path, framework="pt") as file:
-                tensors = {name: _grown(name, file.get_tensor(name), tokens) for name in file.keys()}  # noqa: SIM118 - no mapping
+                names = file.keys()  # no mapping: it cannot be iterated
+                tensors = {name: _grown(name, file.get_tensor(name), tokens) for name in names}
             save_file(tensors, folder / path.name, metadata={"format": "pt"})
         else:
             (folder / path.name).symlink_to(path)

@@ -1,6 +1,8 @@
-"""The one hash of the project for weights and files: xxh3-128, about as quick as memory (30 GB/s on a core; blake3 7, sha256 2).
+"""The one hash of the project for weights and files: xxh3-128, about as quick as memory (30 GB/s on
+a core; blake3 7, sha256 2).
 
-It finds every accident: a cut, swapped or damaged file. It is no defence against somebody who makes two files alike on purpose.
+It finds every accident: a cut, swapped or damaged file. It is no defence against somebody who makes
+two files alike on purpose.
 """
 
 from __future__ import annotations
@@ -36,6 +38,12 @@ def file_hash(path: Path) -> str:
 
 
 def file_hashes(directory: Path, *patterns: str) -> dict[str, str]:
-    """The hashes of a directory's own files that match one of the glob `patterns` (all, if none is given), by name, sorted."""
-    names = {path.name for pattern in patterns or ("*",) for path in directory.glob(pattern) if path.is_file()}
+    """The hashes of a directory's own files that match one of the glob `patterns` (all, if none is
+    given), by name, sorted."""
+    names = {
+        path.name
+        for pattern in patterns or ("*",)
+        for path in directory.glob(pattern)
+        if path.is_file()
+    }
     return {name: file_hash(directory / name) for name in sorted(names)}

@@ -1,4 +1,5 @@
-"""The hub, through its own client: who we are there, calls that are tried again, and its errors in words. Not light: for workers."""
+"""The hub, through its own client: who we are there, calls that are tried again, and its errors in
+words. Not light: for workers."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _AGAIN = {408, 429, 500, 502, 503, 504}
 _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN"
 _T = TypeVar("_T")
 
-# What a call of the hub's client may raise: HfHubHTTPError is one of httpx's errors, the rest are its own.
+# What a call of the hub's client may raise: HfHubHTTPError is one of httpx's errors, the rest are
+# its own.
 HUB_ERRORS = (httpx.HTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled)
 
 
@@ -37,17 +39,25 @@ def endpoint() -> str:
 
 def headers() -> dict[str, str]:
     """For a download: the token, and no compression, so that ranges count the file's own bytes."""
-    return dict(utils.build_hf_headers(library_name="luthier", headers={"Accept-Encoding": "identity"}))  # type: ignore[attr-defined]
+    return dict(
+        utils.build_hf_headers(library_name="luthier", headers={"Accept-Encoding": "identity"})  # type: ignore[attr-defined]
+    )
 
 
 def api() -> HfApi:
-    """The client, with the token from the usual place: HF_TOKEN, or what `hf auth login` has left."""
+    """The client, with the token from the usual place: HF_TOKEN, or what `hf auth login` has
+    left."""
     utils.disable_progress_bars()  # type: ignore[attr-defined]
     return HfApi(endpoint=endpoint(), library_name="luthier")
 
 
-def again(call: Callable[[], _T], wait: Callable[[float], None], went_on: Callable[[], bool] = lambda: False) -> _T:
-    """Call; after a failure that may pass (a cut connection, a server's error, too many requests) wait and call again, five times.
+def again(
+    call: Callable[[], _T],
+    wait: Callable[[float], None],
+    went_on: Callable[[], bool] = lambda: False,
+) -> _T:
+    """Call; after a failure that may pass (a cut connection, a server's error, too many requests)
+    wait and call again, five times.
 
     `went_on` says that the last try has brought something: the count then begins anew.
     """
@@ -73,53 +83,117 @@ def _may_pass(error: httpx.HTTPError) -> bool:
 def in_words(error: Exception, repository: str, doing: str = "reading") -> LuthierError:
     """An error of the hub as the user needs it. `doing` is "reading" or "writing"."""
     page = f"{endpoint()}/{repository}"
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    status = (
+        error.response.status_code
+        if isinstance(error, HfHubHTTPError) and error.response is not None
+        else None
+    )
     said = str(error)
     if isinstance(error, OfflineModeIsEnabled):
-        return LuthierError("The hub is switched off", "HF_HUB_OFFLINE is set: nothing is asked of the network.", "Unset it.")
+        return LuthierError(
+            "The hub is switched off",
+            "HF_HUB_OFFLINE is set: nothing is asked of the network.",
+            "Unset it.",
+        )
     if isinstance(error, LocalTokenNotFoundError):
-        return LuthierError("Not logged in", "The hub wants to know who you are, and there is no token here.", f"{_LOG_IN}.")
+        return LuthierError(
+            "Not logged in",
+            "The hub wants to know who you are, and there is no token here.",
+            f"{_LOG_IN}.",
+        )
     if isinstance(error, GatedRepoError):
         return _gated(repository, page, awaiting="awaiting a review" in said)
     if status == 401 and ("Invalid" in said or "credentials" in said or doing == "writing"):
         return _bad_token(said)
     if isinstance(error, RevisionNotFoundError):
-        return LuthierError("No such revision", f"{repository} has no such branch, tag or commit.", f"{page}/tree/main shows what it has.")
+        return LuthierError(
+            "No such revision",
+            f"{repository} has no such branch, tag or commit.",
+            f"{page}/tree/main shows what it has.",
+        )
     if isinstance(error, RepositoryNotFoundError) or (status == 401 and doing == "reading"):
-        private = "It may be misspelt, or private" if get_token() is None else "It may be misspelt, or private to others"
-        return LuthierError("No such repository", f"The hub has no {repository} that we may see.", f"{private}. {_LOG_IN} to see your own.")
+        private = (
+            "It may be misspelt, or private"
+            if get_token() is None
+            else "It may be misspelt, or private to others"
+        )
+        return LuthierError(
+            "No such repository",
+            f"The hub has no {repository} that we may see.",
+            f"{private}. {_LOG_IN} to see your own.",
+        )
     if isinstance(error, RemoteEntryNotFoundError):
-        return LuthierError("A file is missing", f"{repository}: {_first_line(error)}", "It may have changed meanwhile: start again.")
+        return LuthierError(
+            "A file is missing",
+            f"{repository}: {_first_line(error)}",
+            "It may have changed meanwhile: start again.",
+        )
     if status == 403:
-        hint = "Give the token the right to write (https://huggingface.co/settings/tokens), or choose an owner/name that is yours."
-        return LuthierError("Not allowed", f"The token may not {'write to' if doing == 'writing' else 'read'} {repository}.", hint)
+        hint = (
+            "Give the token the right to write (https://huggingface.co/settings/tokens), or choose"
+            " an owner/name that is yours."
+        )
+        return LuthierError(
+            "Not allowed",
+            f"The token may not {'write to' if doing == 'writing' else 'read'} {repository}.",
+            hint,
+        )
     if status == 429:
-        return LuthierError("Too many requests", f"The hub asks for patience: {_first_line(error)}", "Start it again in some minutes.")
+        return LuthierError(
+            "Too many requests",
+            f"The hub asks for patience: {_first_line(error)}",
+            "Start it again in some minutes.",
+        )
     if status is not None and status >= 500:
-        hint = "https://status.huggingface.co tells more. Start it again later: it goes on where it was."
+        hint = (
+            "https://status.huggingface.co tells more. Start it again later: it goes on where it"
+            " was."
+        )
         return LuthierError("The hub has trouble", f"It answered {status}, again and again.", hint)
     if isinstance(error, httpx.TransportError):
         hint = "Check the network, and HTTPS_PROXY. Start it again: it goes on where it was."
-        return LuthierError("The hub cannot be reached", f"{endpoint()}: {_first_line(error)}", hint)
-    return LuthierError("The hub refuses", f"{repository}: {_first_line(error)}", "The log has the details.")
+        return LuthierError(
+            "The hub cannot be reached", f"{endpoint()}: {_first_line(error)}", hint
+        )
+    return LuthierError(
+        "The hub refuses", f"{repository}: {_first_line(error)}", "The log has the details."
+    )
 
 
 def _gated(repository: str, page: str, *, awaiting: bool) -> LuthierError:
     if awaiting:
         return LuthierError(
-            "Access not granted yet", f"The authors of {repository} have not answered your request.", f"{page} tells of it."
+            "Access not granted yet",
+            f"The authors of {repository} have not answered your request.",
+            f"{page} tells of it.",
         )
     message = f"{repository} is open to those who have accepted its terms."
-    here = f"{_LOG_IN} here" if get_token() is None else "The token here must be of that account, with the right to read gated repositories"
-    return LuthierError("A gated model", message, f"Open {page} in a browser, log in and accept them. {here}, then start it again.")
+    here = (
+        f"{_LOG_IN} here"
+        if get_token() is None
+        else "The token here must be of that account, with the right to read gated repositories"
+    )
+    return LuthierError(
+        "A gated model",
+        message,
+        f"Open {page} in a browser, log in and accept them. {here}, then start it again.",
+    )
 
 
 def _bad_token(said: str) -> LuthierError:
     where = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the file that `hf auth login` wrote"
     if get_token() is None:
-        return LuthierError("Not logged in", "The hub wants to know who you are, and there is no token here.", f"{_LOG_IN}.")
+        return LuthierError(
+            "Not logged in",
+            "The hub wants to know who you are, and there is no token here.",
+            f"{_LOG_IN}.",
+        )
     hint = "Make a new one at https://huggingface.co/settings/tokens, then `hf auth login`."
-    return LuthierError("The hub does not accept the token", f"It is the one from {where}. It may be expired or mistyped.", hint)
+    return LuthierError(
+        "The hub does not accept the token",
+        f"It is the one from {where}. It may be expired or mistyped.",
+        hint,
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,8 @@ _PASTED = re.compile(
 )
 # Paths of files, which no repository is called after.
 _FILE = re.compile(
-    r"\.(jsonl?|ndjson|csv|tsv|parquet|txt|md|gz|gzip|zstd?|zip|tar|xlsx?|arrow|db|ya?ml|toml|gguf|safetensors|bin|pth?)\Z", re.I
+    r"\.(jsonl?|ndjson|csv|tsv|parquet|txt|md|gz|gzip|zstd?|zip|tar|xlsx?|arrow|db|ya?ml|toml|gguf|safetensors|bin|pth?)\Z",
+    re.I,
 )
 
 
@@ -22,7 +23,8 @@ def is_url(text: str) -> bool:
 
 
 def hub_name(text: str) -> str:
-    """The owner/name that `text` stands for: an address of the hub, hub:owner/name, or the bare name; "" if it stands for none."""
+    """The owner/name that `text` stands for: an address of the hub, hub:owner/name, or the bare
+    name; "" if it stands for none."""
     pasted = _PASTED.fullmatch(text.strip())
     if pasted:
         return pasted["name"]
@@ -31,5 +33,6 @@ def hub_name(text: str) -> str:
 
 
 def hub_name_of_path(path: Path) -> str:
-    """The same for a bare name that was taken for a path: its last two parts, if there is no folder of the first one's name."""
+    """The same for a bare name that was taken for a path: its last two parts, if there is no folder
+    of the first one's name."""
     return "" if path.parent.exists() else hub_name("/".join(path.parts[-2:]))

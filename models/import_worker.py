@@ -23,7 +23,8 @@ from models.weights import tensor_entries, weight_files
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Bring the model here under another name, look whether it is whole, rename. None if it was stopped first."""
+    """Bring the model here under another name, look whether it is whole, rename. None if it was
+    stopped first."""
     started = time.monotonic()
     settings = ImportSettings(**context.settings)
     out = check_free(settings.name)
@@ -31,7 +32,11 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     partial.mkdir(parents=True, exist_ok=True)
     lock = Lock(partial / LOCK)
     if not lock.acquire():
-        raise LuthierError("Being imported", f"Another job imports {settings.name}.", "`luthier runs --all` shows it.")
+        raise LuthierError(
+            "Being imported",
+            f"Another job imports {settings.name}.",
+            "`luthier runs --all` shows it.",
+        )
     source = parse_source(settings.source)
     try:
         card = _bring(context, source, partial, settings)
@@ -64,7 +69,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     }
 
 
-def _bring(context: WorkerContext, source: Folder | Gguf | Hub, partial: Path, settings: ImportSettings) -> Card:
+def _bring(
+    context: WorkerContext, source: Folder | Gguf | Hub, partial: Path, settings: ImportSettings
+) -> Card:
     progress = ByteProgress(context)
     if isinstance(source, Folder):
         _begin(partial, settings.source, "")
@@ -88,13 +95,23 @@ def _bring(context: WorkerContext, source: Folder | Gguf | Hub, partial: Path, s
         from models.imports.pickled import to_safetensors
 
         to_safetensors(partial)
-        card = replace(card, warnings=[*card.warnings, f"Converted from pickled weights, because {source.repository} is trusted."])
+        card = replace(
+            card,
+            warnings=[
+                *card.warnings,
+                f"Converted from pickled weights, because {source.repository} is trusted.",
+            ],
+        )
     return card
 
 
 def _has_weights(partial: Path) -> bool:
     """Whether bytes have come that are worth keeping."""
-    return any(path.stat().st_size for pattern in (".*.part", "*.safetensors") for path in partial.glob(pattern))
+    return any(
+        path.stat().st_size
+        for pattern in (".*.part", "*.safetensors")
+        for path in partial.glob(pattern)
+    )
 
 
 def _begin(partial: Path, source: str, commit: str) -> None:

@@ -1,9 +1,12 @@
-"""Where the trained text of a conversation lies: character spans in rendered text, before any token is looked at.
+"""Where the trained text of a conversation lies: character spans in rendered text, before any token
+is looked at.
 
-What is trained: for each assistant turn exactly what a server would have to generate after its own generation prompt to say that turn, up
-to and including the first stop token. `per_turn` is that definition, word for word: it renders the server's prompt for each turn. `once`
-is quick: it renders the whole conversation with marks around the answers. The preflight allows it for templates on which both agree, and
-here only for plain conversations, whose text holds nothing that the template looks for; everything else goes the slow way.
+What is trained: for each assistant turn exactly what a server would have to generate after its own
+generation prompt to say that turn, up to and including the first stop token. `per_turn` is that
+definition, word for word: it renders the server's prompt for each turn. `once` is quick: it renders
+the whole conversation with marks around the answers. The preflight allows it for templates on which
+both agree, and here only for plain conversations, whose text holds nothing that the template looks
+for; everything else goes the slow way.
 """
 
 from __future__ import annotations
@@ -17,18 +20,32 @@ from jobs.errors import LuthierError
 from models.conversations import Conversation
 from models.template import REASONING_KEYS, Template, TemplateRefusal
 
-MARK = "\ue0f7"  # private use: no template and hardly any text holds it, and conversations that do go the slow way
+# private use: no template and hardly any text holds it, and conversations that do go the slow way
+MARK = "\ue0f7"
 NO_PROMPT_HINT = "Give that message the weight 0, or put the user's first."
 _PLAIN_KEYS = {"role", "content", "weight"}
 
 
 class MaskError(LuthierError):
-    """A conversation whose trained tokens cannot be proved. `code` is what policies choose by; `turn` is a message index."""
+    """A conversation whose trained tokens cannot be proved. `code` is what policies choose by;
+    `turn` is a message index."""
 
-    def __init__(self, code: str, conversation: Conversation, turn: int, reason: str, rendered: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        code: str,
+        conversation: Conversation,
+        turn: int,
+        reason: str,
+        rendered: str,
+        hint: str = "",
+    ) -> None:
         message = f"{conversation.file}, row {conversation.row}, message {turn}: {reason}"
         shown = rendered if len(rendered) <= 2000 else f"{rendered[:900]} ... {rendered[-900:]}"
-        super().__init__("The loss mask cannot be proved", message, "\n".join(part for part in (hint, f"As rendered: {shown!r}") if part))
+        super().__init__(
+            "The loss mask cannot be proved",
+            message,
+            "\n".join(part for part in (hint, f"As rendered: {shown!r}") if part),
+        )
         self.code = code
         self.file = conversation.file
         self.row = conversation.row
@@ -38,12 +55,19 @@ class MaskError(LuthierError):
 
     def to_json(self) -> dict[str, Any]:
         where = {"file": self.file, "row": self.row, "turn": self.turn}
-        return {**super().to_json(), "code": self.code, **where, "reason": self.reason, "rendered": self.rendered}
+        return {
+            **super().to_json(),
+            "code": self.code,
+            **where,
+            "reason": self.reason,
+            "rendered": self.rendered,
+        }
 
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """Which turns are trained. "everything" trains every token that is rendered, and reads no weights."""
+    """Which turns are trained. "everything" trains every token that is rendered, and reads no
+    weights."""
 
     turns: Literal["all", "last", "everything"] = "all"
 
@@ -63,8 +87,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Rendering:
-    """One text to train on, and the turns that are trained in it. `warnings` are codes; `left_out` has by turn the reasoning that
-    the template leaves out."""
+    """One text to train on, and the turns that are trained in it. `warnings` are codes; `left_out`
+    has by turn the reasoning that the template leaves out."""
 
     text: str
     spans: tuple[Span, ...]
@@ -74,14 +98,19 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Frame:
-    """What stands around an answer in its trained text: before it (an empty thinking block, a channel) and after it (the stop token)."""
+    """What stands around an answer in its trained text: before it (an empty thinking block, a
+    channel) and after it (the stop token)."""
 
     lead: str
     trail: str
 
     def holds(self, trained: str, answer: str) -> bool:
         inner = trained[len(self.lead) : len(trained) - len(self.trail)]
-        return trained.startswith(self.lead) and trained.endswith(self.trail) and inner.strip() == answer
+        return (
+            trained.startswith(self.lead)
+            and trained.endswith(self.trail)
+            and inner.strip() == answer
+        )
 
 
 @dataclass(frozen=True)
@@ -90,13 +119,17 @@ class TemplateFacts:
 
     stop_texts: tuple[str, ...]
     special_texts: tuple[str, ...]
-    scaffolds: tuple[str, ...] = ()  # ends of generation prompts that the template leaves out of the turns it renders
-    frames: tuple[Frame, ...] = ()  # of plain answers; none while the preflight is still learning them
+    # ends of generation prompts that the template leaves out of the turns it renders
+    scaffolds: tuple[str, ...] = ()
+    # of plain answers; none while the preflight is still learning them
+    frames: tuple[Frame, ...] = ()
     header: str = ""  # the generation prompt where marks are proved, else empty
     gap: str = ""  # what the template puts between the prompt and the answer's own text, likewise
     closing: str = ""  # from the answer's end through its stop token, likewise
     watched: tuple[str, ...] = ()  # words in content that the template acts on
-    no_system: str = ""  # what the template does to a system message that does not reach the text ("it leaves it out"), else empty
+    # what the template does to a system message that does not reach the text ("it leaves it out"),
+    # else empty
+    no_system: str = ""
 
 
 class Masker:
@@ -124,10 +157,19 @@ class Masker:
         if options.turns == "everything":
             return [Rendering(self._text(normalised, len(normalised.messages) - 1), ())]
         if not wanted:
-            raise MaskError("nothing_trained", conversation, 0, "no assistant message of a weight above 0.", "")
+            raise MaskError(
+                "nothing_trained", conversation, 0, "no assistant message of a weight above 0.", ""
+            )
         if wanted[0] == 0:
             reason = "the first message is the assistant's: there is no prompt that it answers."
-            raise MaskError("no_prompt", conversation, 0, reason, normalised.messages[0]["content"], NO_PROMPT_HINT)
+            raise MaskError(
+                "no_prompt",
+                conversation,
+                0,
+                reason,
+                normalised.messages[0]["content"],
+                NO_PROMPT_HINT,
+            )
         if self.facts.header and self._plain(normalised, joined):
             rendering = self.once(normalised, set(wanted))
             if rendering is not None:
@@ -135,7 +177,8 @@ class Masker:
         return self.per_turn(normalised, wanted)
 
     def once(self, conversation: Conversation, wanted: set[int]) -> Rendering | None:
-        """By one render with marks around the answers. None if anything is not as the preflight saw it."""
+        """By one render with marks around the answers. None if anything is not as the preflight saw
+        it."""
         header, gap, closing = self.facts.header, self.facts.gap, self.facts.closing
         marked, answers = [], []
         for index, message in enumerate(conversation.messages):
@@ -167,7 +210,8 @@ class Masker:
         return Rendering("".join(pieces), tuple(spans))
 
     def per_turn(self, conversation: Conversation, wanted: Sequence[int]) -> list[Rendering]:
-        """By the definition. Turns that a longer rendering shows otherwise than their own do get a rendering of their own."""
+        """By the definition. Turns that a longer rendering shows otherwise than their own do get a
+        rendering of their own."""
         texts = [self._text(conversation, len(conversation.messages) - 1)]
         spans: list[list[Span]] = [[]]
         warnings: set[str] = set()
@@ -178,7 +222,9 @@ class Masker:
                 left_out[turn] = reasoning
                 warnings.add("reasoning_dropped")
             nearest_first = range(len(texts) - 1, -1, -1)
-            place = next((place for place in nearest_first if texts[place].startswith(own[:end])), None)
+            place = next(
+                (place for place in nearest_first if texts[place].startswith(own[:end])), None
+            )
             if place is None:
                 place = len(texts)
                 texts.append(own)
@@ -187,26 +233,49 @@ class Masker:
         found = tuple(sorted(warnings))
         pairs = zip(texts, spans, strict=True)
         return [
-            Rendering(text, tuple(reversed(of_text)), found, tuple((s.turn, left_out[s.turn]) for s in of_text if s.turn in left_out))
+            Rendering(
+                text,
+                tuple(reversed(of_text)),
+                found,
+                tuple((s.turn, left_out[s.turn]) for s in of_text if s.turn in left_out),
+            )
             for text, of_text in pairs
             if of_text
         ][::-1]
 
     def alone(self, conversation: Conversation, turn: int) -> tuple[str, str]:
-        """The context of a turn and its trained text, for a turn whose first character shares a token with its prompt."""
+        """The context of a turn and its trained text, for a turn whose first character shares a
+        token with its prompt."""
         start, own, end = self._turn(self._normalised(conversation), turn, set())
         return own[:start], own[start:end]
 
-    def _turn(self, conversation: Conversation, turn: int, warnings: set[str]) -> tuple[int, str, int]:
-        """Where the turn's trained text starts, the rendering that ends with the turn, and where the trained text ends."""
+    def _turn(
+        self, conversation: Conversation, turn: int, warnings: set[str]
+    ) -> tuple[int, str, int]:
+        """Where the turn's trained text starts, the rendering that ends with the turn, and where
+        the trained text ends."""
         own = self._text(conversation, turn)
         prompt = self._text(conversation, turn - 1, prompt=True)
         start = len(prompt)
         if not own.startswith(prompt):
-            scaffold = next((end for end in self.facts.scaffolds if prompt.endswith(end) and own.startswith(prompt[: -len(end)])), None)
+            scaffold = next(
+                (
+                    end
+                    for end in self.facts.scaffolds
+                    if prompt.endswith(end) and own.startswith(prompt[: -len(end)])
+                ),
+                None,
+            )
             if scaffold is None:
                 reason = "what the server renders as its prompt is not how this turn begins."
-                raise MaskError("prompt_not_kept", conversation, turn, reason, own, f"The prompt: {prompt[-300:]!r}")
+                raise MaskError(
+                    "prompt_not_kept",
+                    conversation,
+                    turn,
+                    reason,
+                    own,
+                    f"The prompt: {prompt[-300:]!r}",
+                )
             start -= len(scaffold)
             warnings.add("prompt_scaffold_lost")
         end = self._closed(own, start)
@@ -219,40 +288,63 @@ class Masker:
         end = None
         rest = text.rstrip()
         while True:
-            stop = next((stop for stop in self.facts.stop_texts if rest.endswith(stop) and len(rest) - len(stop) >= start), None)
+            stop = next(
+                (
+                    stop
+                    for stop in self.facts.stop_texts
+                    if rest.endswith(stop) and len(rest) - len(stop) >= start
+                ),
+                None,
+            )
             if stop is None:
                 return end
             end = len(rest)
             rest = rest[: -len(stop)].rstrip()
 
-    def _closed_by_next(self, conversation: Conversation, turn: int, own: str, start: int) -> tuple[str, int]:
-        """For templates (GLM's) in which only the header of the next message is a stop token; an assumed one follows the last turn."""
+    def _closed_by_next(
+        self, conversation: Conversation, turn: int, own: str, start: int
+    ) -> tuple[str, int]:
+        """For templates (GLM's) in which only the header of the next message is a stop token; an
+        assumed one follows the last turn."""
         messages = conversation.messages
         message = messages[turn]
         following = messages[turn + 1] if turn + 1 < len(messages) else _assumed_next(message)
         body = own.rstrip() if own[start:].strip() else own
         closing = self._added_by(conversation, turn, [*messages[: turn + 1], following], body)
-        if closing is None:  # the next message makes the template drop reasoning: see how it closes the turn where there is none
+        # the next message makes the template drop reasoning: see how it closes the turn where there
+        # is none
+        if closing is None:
             bare = {key: value for key, value in message.items() if key not in REASONING_KEYS}
             bare["content"] = message["content"].rpartition("</think>")[2].strip()
             alike = [{"role": "user", "content": "Go on."}, bare]
-            closing = self._added_by(conversation, turn, [*alike, following], self._render(conversation, turn, alike).rstrip())
+            closing = self._added_by(
+                conversation,
+                turn,
+                [*alike, following],
+                self._render(conversation, turn, alike).rstrip(),
+            )
         if closing is None:
             reason = f"no stop token ({', '.join(self.facts.stop_texts)}) closes this turn."
             raise MaskError("unclosed", conversation, turn, reason, own)
         return body + closing, len(body) + len(closing)
 
-    def _added_by(self, conversation: Conversation, turn: int, messages: list[dict[str, Any]], body: str) -> str | None:
-        """What the last message adds to `body` up to and including a stop token; None if anything else comes first."""
+    def _added_by(
+        self, conversation: Conversation, turn: int, messages: list[dict[str, Any]], body: str
+    ) -> str | None:
+        """What the last message adds to `body` up to and including a stop token; None if anything
+        else comes first."""
         longer = self._render(conversation, turn, messages)
         added = longer[len(body) :]
-        stop = next((stop for stop in self.facts.stop_texts if added.lstrip().startswith(stop)), None)
+        stop = next(
+            (stop for stop in self.facts.stop_texts if added.lstrip().startswith(stop)), None
+        )
         if stop is None or not longer.startswith(body):
             return None
         return added[: len(added) - len(added.lstrip()) + len(stop)]
 
     def _check_text(self, conversation: Conversation, turn: int, trained: str, own: str) -> str:
-        """The trained text is this answer, all of it, and of other messages nothing. Returns the reasoning that it lacks."""
+        """The trained text is this answer, all of it, and of other messages nothing. Returns the
+        reasoning that it lacks."""
         message = conversation.messages[turn]
         content = message["content"]
         reasoning = next((message[key] for key in REASONING_KEYS if message.get(key)), "")
@@ -267,15 +359,24 @@ class Masker:
                 reason = f"the trained text is not the answer and its known frame, but {trained!r}."
                 raise MaskError("text_changed", conversation, turn, reason, own)
             return left_out
-        missing = [part for part in (answer, *(call["function"]["name"] for call in calls)) if part not in trained]
+        missing = [
+            part
+            for part in (answer, *(call["function"]["name"] for call in calls))
+            if part not in trained
+        ]
         if missing:
-            raise MaskError("text_dropped", conversation, turn, f"the template leaves out {missing[0]!r}.", own)
+            raise MaskError(
+                "text_dropped", conversation, turn, f"the template leaves out {missing[0]!r}.", own
+            )
         return left_out
 
     def _plain(self, conversation: Conversation, joined: str) -> bool:
-        """System or not, then user and assistant in turn, every message with text and with nothing that the template looks for."""
+        """System or not, then user and assistant in turn, every message with text and with nothing
+        that the template looks for."""
         messages = conversation.messages
-        if conversation.tools or any(len(message) != 2 and not message.keys() <= _PLAIN_KEYS for message in messages):
+        if conversation.tools or any(
+            len(message) != 2 and not message.keys() <= _PLAIN_KEYS for message in messages
+        ):
             return False
         roles = [message["role"] for message in messages]
         begin = int(roles[0] == "system")
@@ -283,40 +384,67 @@ class Masker:
             return False
         if not all(message["content"].strip() for message in messages):
             return False
-        return not (any(initial in joined for initial in self._watched_initials) and self._watched.search(joined))
+        return not (
+            any(initial in joined for initial in self._watched_initials)
+            and self._watched.search(joined)
+        )
 
     def _refuse_special_text(self, conversation: Conversation, joined: str) -> None:
-        """A control token typed as text would become one: the model would see a turn that nobody wrote."""
+        """A control token typed as text would become one: the model would see a turn that nobody
+        wrote."""
         extra = max(map(len, conversation.messages)) > 2
         if not extra and not any(initial in joined for initial in self._special_initials):
             return
         for turn, message in enumerate(conversation.messages):
             allowed = ("<think>", "</think>") if message["role"] == "assistant" else ()
             for text in _strings({key: value for key, value in message.items() if key != "role"}):
-                found = next((match[0] for match in self._special.finditer(text) if match[0] not in allowed), None)
+                found = next(
+                    (match[0] for match in self._special.finditer(text) if match[0] not in allowed),
+                    None,
+                )
                 if found is not None:
                     reason = f"its text holds the control token {found}."
-                    raise MaskError("special_token_text", conversation, turn, reason, text, "Write it another way, or drop that row.")
+                    raise MaskError(
+                        "special_token_text",
+                        conversation,
+                        turn,
+                        reason,
+                        text,
+                        "Write it another way, or drop that row.",
+                    )
 
     def _normalised(self, conversation: Conversation) -> Conversation:
         if not self.template.normalises:
             return conversation
-        messages = [{**message, "content": self.template.normalised(message["content"])} for message in conversation.messages]
+        messages = [
+            {**message, "content": self.template.normalised(message["content"])}
+            for message in conversation.messages
+        ]
         return Conversation(messages, conversation.file, conversation.row, conversation.tools)
 
     def _text(self, conversation: Conversation, last: int, *, prompt: bool = False) -> str:
         return self._render(conversation, last, conversation.messages[: last + 1], prompt=prompt)
 
-    def _render(self, conversation: Conversation, turn: int, messages: Sequence[dict[str, Any]], *, prompt: bool = False) -> str:
+    def _render(
+        self,
+        conversation: Conversation,
+        turn: int,
+        messages: Sequence[dict[str, Any]],
+        *,
+        prompt: bool = False,
+    ) -> str:
         try:
             return self.template.text(messages, conversation.tools, prompt=prompt)
         except TemplateRefusal as error:
             text = str(messages[turn]["content"])
-            raise MaskError("template_refuses", conversation, turn, f"the chat template refuses: {error}", text) from None
+            raise MaskError(
+                "template_refuses", conversation, turn, f"the chat template refuses: {error}", text
+            ) from None
 
 
 def _start(before: str, header: str, lead: str) -> int | None:
-    """Where `header` ends in `before`, the text up to an answer that follows `lead`, whitespace that templates may trim."""
+    """Where `header` ends in `before`, the text up to an answer that follows `lead`, whitespace
+    that templates may trim."""
     if lead and before.endswith(header + lead):
         return len(before) - len(lead)
     return len(before) if before.endswith(header) else None
@@ -334,11 +462,18 @@ def _assumed_next(message: dict[str, Any]) -> dict[str, Any]:
     if not calls:
         return {"role": "user", "content": "Go on."}
     name = calls[0]["function"]["name"]
-    return {"role": "tool", "content": "Done.", "name": name, "tool_call_id": calls[0].get("id", "call_0")}
+    return {
+        "role": "tool",
+        "content": "Done.",
+        "name": name,
+        "tool_call_id": calls[0].get("id", "call_0"),
+    }
 
 
 def _any_of(texts: Sequence[str]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)) or r"(?!)")
+    return re.compile(
+        "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)) or r"(?!)"
+    )
 
 
 def _strings(value: Any) -> list[str]:

@@ -23,26 +23,51 @@ _TEMPLATE_SECONDS = 10.0
 def main(context: WorkerContext) -> dict[str, Any] | None:
     """Plan, merge, tell. None if it was stopped: then nothing is left of it."""
     settings = MergeSettings(**context.settings)
-    plans = {into: plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype) for into in settings.ways}
+    plans = {
+        into: plan_merge(
+            Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype
+        )
+        for into in settings.ways
+    }
     size = sum(plan.written_bytes for plan in plans.values())
     context.phase("loading the libraries", seconds_left=_LIBRARIES_SECONDS + size / 5e8)
     from models.merge.stream import Stopped
 
     try:
-        made = _merge_closer(context, settings, plans) if settings.into == "closer" else _merge(context, settings, plans[settings.into])
+        made = (
+            _merge_closer(context, settings, plans)
+            if settings.into == "closer"
+            else _merge(context, settings, plans[settings.into])
+        )
     except Stopped:
         return None
     if made is None:
         return None
-    keys = ("into", "changed", "copied", "largest_change", "tied", "stop_token_ids", "measured", "seconds")
-    return {"path": settings.out, "bytes": size // len(plans), **{key: getattr(made, key) for key in keys}}
+    keys = (
+        "into",
+        "changed",
+        "copied",
+        "largest_change",
+        "tied",
+        "stop_token_ids",
+        "measured",
+        "seconds",
+    )
+    return {
+        "path": settings.out,
+        "bytes": size // len(plans),
+        **{key: getattr(made, key) for key in keys},
+    }
 
 
-def _merge(context: WorkerContext, settings: MergeSettings, plan: MergePlan, name: str | None = None) -> Receipt:
+def _merge(
+    context: WorkerContext, settings: MergeSettings, plan: MergePlan, name: str | None = None
+) -> Receipt:
     from models.merge.merging import merge
 
     def stops(folder: Path) -> list[int]:
-        """What training ended answers with: the run's record, else what the chat template closes a turn with."""
+        """What training ended answers with: the run's record, else what the chat template closes a
+        turn with."""
         if settings.stop_ids is not None:
             return settings.stop_ids
         context.phase("reading the chat template", seconds_left=_TEMPLATE_SECONDS)
@@ -61,21 +86,30 @@ def _merge(context: WorkerContext, settings: MergeSettings, plan: MergePlan, nam
     )
 
 
-def _merge_closer(context: WorkerContext, settings: MergeSettings, plans: dict[Into, MergePlan]) -> Receipt | None:
-    """Make both merges, measure, and keep the one that is closer to the trained model. None if it was stopped."""
+def _merge_closer(
+    context: WorkerContext, settings: MergeSettings, plans: dict[Into, MergePlan]
+) -> Receipt | None:
+    """Make both merges, measure, and keep the one that is closer to the trained model. None if it
+    was stopped."""
     assert settings.samples is not None
     out = Path(settings.out)
     places = {into: out.with_name(f".{out.name}.into-{into}") for into in plans}
     try:
         made = {
-            into: _merge(context, replace(settings, out=str(places[into]), replace=True), plan, out.name) for into, plan in plans.items()
+            into: _merge(
+                context, replace(settings, out=str(places[into]), replace=True), plan, out.name
+            )
+            for into, plan in plans.items()
         }
         context.phase("measuring which is closer to the trained model", seconds_left=60.0)
         from models.merge.closer import compare
         from models.merge.merging import put_in_place
 
         found = compare(
-            plans["dequantised"], {str(into): place for into, place in places.items()}, Path(settings.samples), context.stopping.is_set
+            plans["dequantised"],
+            {str(into): place for into, place in places.items()},
+            Path(settings.samples),
+            context.stopping.is_set,
         )
         if found is None:
             return None
@@ -83,7 +117,11 @@ def _merge_closer(context: WorkerContext, settings: MergeSettings, plans: dict[I
         receipt = replace(made[chosen], measured=found.to_json())
         write(places[chosen], receipt)
         if out.exists() and not settings.replace:
-            raise LuthierError("There is something already", f"{out} exists.", "Give another --out, or --force to replace it.")
+            raise LuthierError(
+                "There is something already",
+                f"{out} exists.",
+                "Give another --out, or --force to replace it.",
+            )
         put_in_place(places[chosen], out)
         return receipt
     finally:
@@ -92,7 +130,8 @@ def _merge_closer(context: WorkerContext, settings: MergeSettings, plans: dict[I
 
 
 def template_stops(folder: Path) -> list[int]:
-    """The tokens that end an answer by a model's own chat template; none if it has no template, or one that cannot be probed."""
+    """The tokens that end an answer by a model's own chat template; none if it has no template, or
+    one that cannot be probed."""
     from models.preflight import check_template
     from models.template import load_tokenizer
 
@@ -116,7 +155,9 @@ class _Progress:
         if now - self._told >= _TELL_SECONDS and done:
             self._told = now
             left = (now - self._began) * (self._total - done) / done
-            self._context.phase("merging", done=done, total=self._total, unit="bytes", seconds_left=round(left, 1))
+            self._context.phase(
+                "merging", done=done, total=self._total, unit="bytes", seconds_left=round(left, 1)
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Measures which number type this CPU multiplies a model's weights in more quickly. Heavy: for workers."""
+"""Measures which number type this CPU multiplies a model's weights in more quickly. Heavy: for
+workers."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from models.compute_dtype import DtypeSpeed, matrix_shapes, recall, remember
 # Rows of the inputs: as many as a small batch of conversations has.
 _ROWS = 256
 _PASSES = 3
-_LARGEST = 16 << 20  # weights of a matrix; of a larger one, an embedding above all, a part is measured
+# weights of a matrix; of a larger one, an embedding above all, a part is measured
+_LARGEST = 16 << 20
 
 
 def known_or_measured(directory: Path) -> DtypeSpeed:
@@ -25,8 +27,8 @@ def known_or_measured(directory: Path) -> DtypeSpeed:
 
 
 def measure(directory: Path) -> DtypeSpeed:
-    """Multiply matrices of each shape that the model in `directory` has, forward and backward, in both types by turns: another program on
-    the machine then slows both."""
+    """Multiply matrices of each shape that the model in `directory` has, forward and backward, in
+    both types by turns: another program on the machine then slows both."""
     seconds = dict.fromkeys((torch.bfloat16, torch.float32), 0.0)
     for rows, columns in matrix_shapes(directory):
         part = min(rows, max(1, _LARGEST // columns))
@@ -41,9 +43,13 @@ def measure(directory: Path) -> DtypeSpeed:
 
 @torch.no_grad()
 def _product_seconds(rows: int, columns: int, dtype: torch.dtype) -> float:
-    """Of a layer's forward product and the backward one for its input, the second time that they are computed."""
+    """Of a layer's forward product and the backward one for its input, the second time that they
+    are computed."""
     weight = torch.ones(rows, columns, dtype=dtype)
-    inputs, gradients = torch.ones(_ROWS, columns, dtype=dtype), torch.ones(_ROWS, rows, dtype=dtype)
+    inputs, gradients = (
+        torch.ones(_ROWS, columns, dtype=dtype),
+        torch.ones(_ROWS, rows, dtype=dtype),
+    )
     began = 0.0
     for _ in range(2):
         began = time.perf_counter()

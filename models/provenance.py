@@ -1,4 +1,5 @@
-"""What a run was made of, by hash: recorded while it trains (`hashes.json`), compared when its model is certified."""
+"""What a run was made of, by hash: recorded while it trains (`hashes.json`), compared when its
+model is certified."""
 
 from __future__ import annotations
 
@@ -20,7 +21,14 @@ HASHES_FILE = "hashes.json"
 BASE_PARTS = {
     "base weights": ("*.safetensors", "*.safetensors.index.json"),
     "base configuration": ("config.json", "generation_config.json"),
-    "tokenizer": ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
+    "tokenizer": (
+        "tokenizer*",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab*",
+        "merges.txt",
+        "*.model",
+    ),
 }
 ADAPTER, MODEL = "adapter", "model"  # what a run makes
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model*")
@@ -29,8 +37,9 @@ _MODEL_FILES = tuple(pattern for patterns in BASE_PARTS.values() for pattern in 
 
 @dataclass(frozen=True)
 class Hashes:
-    """`base` has the file hashes of each part by name; `template` is of the text of the chat template, wherever it stands. `adapter` are
-    those of what the run made, also where it is a whole model."""
+    """`base` has the file hashes of each part by name; `template` is of the text of the chat
+    template, wherever it stands. `adapter` are those of what the run made, also where it is a whole
+    model."""
 
     directory: str
     base: dict[str, dict[str, str]]
@@ -47,7 +56,10 @@ def record_result(run_directory: Path, result: Path) -> None:
     """Add what the run has made: an adapter, or a whole model."""
     hashes = read(run_directory)
     if hashes is not None:
-        _write(run_directory, Hashes(hashes.directory, hashes.base, hashes.template, _result_hashes(result)))
+        _write(
+            run_directory,
+            Hashes(hashes.directory, hashes.base, hashes.template, _result_hashes(result)),
+        )
 
 
 def base_hashes(directory: Path) -> Hashes:
@@ -65,19 +77,26 @@ def read(run_directory: Path) -> Hashes | None:
         return None
     except Damaged as error:
         raise LuthierError(
-            "Unreadable hashes", f"{path} is damaged: {error.reason}.", "The run's files can no longer be vouched for."
+            "Unreadable hashes",
+            f"{path} is damaged: {error.reason}.",
+            "The run's files can no longer be vouched for.",
         ) from error
 
 
 def changes(recorded: Hashes, base_directory: Path, result: Path) -> dict[str, list[str]]:
-    """For each part of the model what differs from the record, a phrase each; empty lists where every byte is the same. `result` is the
-    run's adapter or model."""
+    """For each part of the model what differs from the record, a phrase each; empty lists where
+    every byte is the same. `result` is the run's adapter or model."""
     now = base_hashes(base_directory)
-    found = {part: file_changes(files, now.base[part], base_directory) for part, files in recorded.base.items()}
+    found = {
+        part: file_changes(files, now.base[part], base_directory)
+        for part, files in recorded.base.items()
+    }
     found["chat template"] = [] if now.template == recorded.template else ["its text is another"]
     made = _result_hashes(result)
     found[ADAPTER if _is_adapter(result) else MODEL] = (
-        file_changes(recorded.adapter, made, result) if recorded.adapter else ["no hash of it was recorded"]
+        file_changes(recorded.adapter, made, result)
+        if recorded.adapter
+        else ["no hash of it was recorded"]
     )
     return found
 
@@ -90,7 +109,9 @@ def file_changes(recorded: dict[str, str], now: dict[str, str], directory: Path)
             found.append(f"{name} is missing")
         elif now[name] != expected:
             damage = weight_damage(directory / name) if name.endswith(".safetensors") else ""
-            found.append(f"{name} is cut off or damaged: {damage}" if damage else f"{name} has other bytes")
+            found.append(
+                f"{name} is cut off or damaged: {damage}" if damage else f"{name} has other bytes"
+            )
     return [*found, *(f"{name} is new" for name in now if name not in recorded)]
 
 
@@ -104,7 +125,8 @@ def weight_damage(path: Path) -> str:
 
 
 def template_text(directory: Path) -> str:
-    """The text of a model's chat template, as it stands in its own file or in tokenizer_config.json; "" if it has none."""
+    """The text of a model's chat template, as it stands in its own file or in
+    tokenizer_config.json; "" if it has none."""
     own = directory / "chat_template.jinja"
     if own.is_file():
         return own.read_text(encoding="utf-8")
@@ -112,7 +134,9 @@ def template_text(directory: Path) -> str:
         if (directory / name).is_file():
             template = foreign_json.read_object(directory / name, lenient=True).get("chat_template")
             if template:
-                return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+                return (
+                    template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+                )
     return ""
 
 

@@ -15,7 +15,8 @@ _LOOK_SECONDS = 0.2
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Pack, upload, commit. None if it was stopped: what the hub has by then is used by the next attempt, nobody sees it before."""
+    """Pack, upload, commit. None if it was stopped: what the hub has by then is used by the next
+    attempt, nobody sees it before."""
     started = time.monotonic()
     settings = PushSettings(**context.settings)
     context.phase("loading the libraries", seconds_left=3)
@@ -40,7 +41,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
             ended.append(error)
 
-    # In a thread of its own: the client has no way to break off an upload, the end of the process has.
+    # In a thread of its own: the client has no way to break off an upload, the end of the process
+    # has.
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     while thread.is_alive():
@@ -52,7 +54,12 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         return None
     if isinstance(outcome, BaseException):
         raise outcome
-    return {**vars(outcome), "files": len(parcel.files), "bytes": parcel.size, "seconds": round(time.monotonic() - started, 1)}
+    return {
+        **vars(outcome),
+        "files": len(parcel.files),
+        "bytes": parcel.size,
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 if __name__ == "__main__":

@@ -52,8 +52,9 @@ _CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A base model. `parameters` counts weights, `bytes` is its size on disk, `context_length` is in tokens; None where unknown. `damage`
-    says what of its files cannot be read; where that is not only its card, it is not ready."""
+    """A base model. `parameters` counts weights, `bytes` is its size on disk, `context_length` is
+    in tokens; None where unknown. `damage` says what of its files cannot be read; where that is not
+    only its card, it is not ready."""
 
     name: str
     path: Path
@@ -67,25 +68,45 @@ class Model:
 
 
 def list_models() -> list[Model]:
-    """The built-in model first, then what lies in the home's models folder, by name, then the models of runs, newest first."""
-    found = [describe(BUILTIN, builtin_directory()) if is_model_directory(builtin_directory()) else _unprepared_builtin()]
+    """The built-in model first, then what lies in the home's models folder, by name, then the
+    models of runs, newest first."""
+    found = [
+        (
+            describe(BUILTIN, builtin_directory())
+            if is_model_directory(builtin_directory())
+            else _unprepared_builtin()
+        )
+    ]
     if models_directory().is_dir():
         for directory in sorted(models_directory().iterdir()):
-            if directory.name != BUILTIN and not directory.name.startswith(".") and is_model_directory(directory):
+            if (
+                directory.name != BUILTIN
+                and not directory.name.startswith(".")
+                and is_model_directory(directory)
+            ):
                 found.append(describe(directory.name, directory))
-    whole = [job.directory / name for job in all_jobs("run") for name in (MODEL_FOLDER, MERGED_FOLDER)]
-    return found + [describe(f"{path.parent.name}/{path.name}", path) for path in whole if is_model_directory(path)]
+    whole = [
+        job.directory / name for job in all_jobs("run") for name in (MODEL_FOLDER, MERGED_FOLDER)
+    ]
+    return found + [
+        describe(f"{path.parent.name}/{path.name}", path)
+        for path in whole
+        if is_model_directory(path)
+    ]
 
 
 def resolve(name: str) -> Path:
-    """The directory of a model named "builtin", of one in the home's models folder, of a run's ("RUN/merged", "RUN/model"), or at a path.
+    """The directory of a model named "builtin", of one in the home's models folder, of a run's
+    ("RUN/merged", "RUN/model"), or at a path.
 
     LuthierError if there is none, or if it lacks a config, safetensors weights or a tokenizer.
     """
     if name == BUILTIN:
         if not is_model_directory(builtin_directory()):
             raise LuthierError(
-                "The built-in model is not prepared", "It is made once, in half a minute.", "`luthier models import builtin`"
+                "The built-in model is not prepared",
+                "It is made once, in half a minute.",
+                "`luthier models import builtin`",
             )
         return builtin_directory()
     named = models_directory() / name
@@ -99,55 +120,103 @@ def resolve(name: str) -> Path:
         raise _no_such_model(name, directory)
     if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
         raise _adapter(directory)
-    for pattern, what in (("config.json", "config.json"), ("*.safetensors", "weights (*.safetensors)"), ("tokenizer*.json", "tokenizer")):
+    for pattern, what in (
+        ("config.json", "config.json"),
+        ("*.safetensors", "weights (*.safetensors)"),
+        ("tokenizer*.json", "tokenizer"),
+    ):
         if not any(directory.glob(pattern)):
-            hint = "Luthier reads models as from_pretrained does, from safetensors only (pickled weights can run code)."
+            hint = (
+                "Luthier reads models as from_pretrained does, from safetensors only (pickled"
+                " weights can run code)."
+            )
             raise LuthierError("Not a whole model", f"{directory} has no {what}.", hint)
     return directory
 
 
 def _no_such_model(name: str, path: Path) -> LuthierError:
-    """What a user has named instead of a model: a repository of the hub, an address, a file, a run."""
+    """What a user has named instead of a model: a repository of the hub, an address, a file, a
+    run."""
     title, names = "No such model", ", ".join(model.name for model in list_models())
     repository = hub_name(name) or ("" if is_url(name) else hub_name_of_path(path))
     if repository:
         local = repository.partition("/")[2]
         if is_model_directory(models_directory() / local):
-            return LuthierError(title, f"{repository} is a name of the hub. Here it is {local!r}.", f'Write model = "{local}".')
-        message = f"{repository} is a name of the hub: a run takes models that lie here, and no folder has that name."
-        return LuthierError(title, message, f'First `luthier models import {HUB}{repository}`, then model = "{local}".')
+            return LuthierError(
+                title,
+                f"{repository} is a name of the hub. Here it is {local!r}.",
+                f'Write model = "{local}".',
+            )
+        message = (
+            f"{repository} is a name of the hub: a run takes models that lie here, and no folder"
+            " has that name."
+        )
+        return LuthierError(
+            title,
+            message,
+            f'First `luthier models import {HUB}{repository}`, then model = "{local}".',
+        )
     if is_url(name):
-        return LuthierError(title, f"{name} is an address; a model is a folder or a name here.", "Download it, then give its folder.")
+        return LuthierError(
+            title,
+            f"{name} is an address; a model is a folder or a name here.",
+            "Download it, then give its folder.",
+        )
     if path.suffix.lower() == ".gguf" and path.is_file():
-        return LuthierError("A GGUF file, no folder", f"{path} is one file.", f"`luthier models import {path}` makes a model of it first.")
+        return LuthierError(
+            "A GGUF file, no folder",
+            f"{path} is one file.",
+            f"`luthier models import {path}` makes a model of it first.",
+        )
     if path.is_file():
-        return LuthierError("A file, no model", f"{path} is a file.", f"A model is the folder with config.json: {path.parent}, say.")
+        return LuthierError(
+            "A file, no model",
+            f"{path} is a file.",
+            f"A model is the folder with config.json: {path.parent}, say.",
+        )
     if JOB_ID.fullmatch(name) and (jobs_directory() / name).is_dir():
         merged = f'of an adapter `luthier merge {name}` makes "{name}/{MERGED_FOLDER}"'
         hint = f'A run that trained every weight left "{name}/{MODEL_FOLDER}"; {merged}.'
         return LuthierError(title, f"{name} is a run, not a model.", hint)
-    close = difflib.get_close_matches(name, [model.name for model in list_models()], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(
+        name, [model.name for model in list_models()], n=1, cutoff=0.6
+    )
     meant = f"Did you mean {close[0]}? " if close else ""
-    hint = f"{meant}Give a folder or one of these names; `luthier models import {HUB}owner/name` fetches another one."
+    hint = (
+        f"{meant}Give a folder or one of these names; `luthier models import {HUB}owner/name`"
+        " fetches another one."
+    )
     return LuthierError(title, f"{name!r} is neither a folder nor one of: {names}.", hint)
 
 
 def _adapter(directory: Path) -> LuthierError:
     try:
-        base = foreign_json.read_object(directory / "adapter_config.json", lenient=True).get("base_model_name_or_path")
+        base = foreign_json.read_object(directory / "adapter_config.json", lenient=True).get(
+            "base_model_name_or_path"
+        )
     except (OSError, Damaged):
         base = None
     of = f" of {base}" if base else ""
     hint = (
-        f"Name its base model instead, or make one model of both first: `luthier merge --base BASE --adapter {directory} --out FOLDER`. "
-        f"To serve it: `luthier serve --model BASE --adapter NAME={directory}`."
+        "Name its base model instead, or make one model of both first: `luthier merge --base BASE"
+        f" --adapter {directory} --out FOLDER`. To serve it: `luthier serve --model BASE --adapter"
+        f" NAME={directory}`."
     )
-    return LuthierError("An adapter, no model", f"{directory} holds an adapter{of}: the weights that it changes are not in it.", hint)
+    return LuthierError(
+        "An adapter, no model",
+        f"{directory} holds an adapter{of}: the weights that it changes are not in it.",
+        hint,
+    )
 
 
 def display_name(directory: Path) -> str:
-    """A model's short name: its folder's; of a run's own model the run's with "-merged" or "-model"."""
-    return f"{directory.parent.name}-{directory.name}" if directory.parent.parent == jobs_directory() else directory.name
+    """A model's short name: its folder's; of a run's own model the run's with "-merged" or
+    "-model"."""
+    return (
+        f"{directory.parent.name}-{directory.name}"
+        if directory.parent.parent == jobs_directory()
+        else directory.name
+    )
 
 
 def is_model_directory(directory: Path) -> bool:
@@ -155,20 +224,26 @@ def is_model_directory(directory: Path) -> bool:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """config.json of a model. LuthierError if it is missing, no JSON object, or says something of another type than it should."""
+    """config.json of a model. LuthierError if it is missing, no JSON object, or says something of
+    another type than it should."""
     path = directory / "config.json"
     try:
         config = foreign_json.read_object(path, lenient=True)
         _check_config(config, path)
     except FileNotFoundError:
-        raise LuthierError("Not a model", f"{directory} has no config.json.", "Give the folder that holds config.json.") from None
+        raise LuthierError(
+            "Not a model",
+            f"{directory} has no config.json.",
+            "Give the folder that holds config.json.",
+        ) from None
     except Damaged as error:
         raise LuthierError("Unreadable model", error.message, "Copy the model again.") from error
     return config
 
 
 def _check_config(config: dict[str, Any], where: object) -> None:
-    """Damaged if what Luthier asks a config for has another type. Numbers may be missing, or null."""
+    """Damaged if what Luthier asks a config for has another type. Numbers may be missing, or
+    null."""
     foreign_json.check(config, _CONFIG, where)
     text = config.get("text_config")
     if text is not None:
@@ -186,17 +261,34 @@ def describe(name: str, directory: Path) -> Model:
     """What a model's own files say of it; only headers are read, no weights."""
     try:
         config = read_config(directory)
-        parameters = sum(math.prod(shape) for path in directory.glob("*.safetensors") for shape in tensor_shapes(path).values())
+        parameters = sum(
+            math.prod(shape)
+            for path in directory.glob("*.safetensors")
+            for shape in tensor_shapes(path).values()
+        )
     except (LuthierError, OSError) as error:
         reason = error.message if isinstance(error, LuthierError) else in_words(error).message
-        return Model(name, directory, False, "?", None, _size(directory), None, "", f"damaged: {reason}")
+        return Model(
+            name, directory, False, "?", None, _size(directory), None, "", f"damaged: {reason}"
+        )
     architecture = (config.get("architectures") or [config.get("model_type") or "?"])[0]
     note = read_card(directory).title
-    return Model(name, directory, True, architecture, parameters, _size(directory), context_length(config), note, card_damage(directory))
+    return Model(
+        name,
+        directory,
+        True,
+        architecture,
+        parameters,
+        _size(directory),
+        context_length(config),
+        note,
+        card_damage(directory),
+    )
 
 
 def prepare_builtin() -> Job | None:
-    """The job that prepares the built-in model, a running one if there is one; None if the model is ready."""
+    """The job that prepares the built-in model, a running one if there is one; None if the model is
+    ready."""
     if is_model_directory(builtin_directory()):
         return None
     for job in all_jobs("import"):
@@ -207,7 +299,16 @@ def prepare_builtin() -> Job | None:
 
 
 def _unprepared_builtin() -> Model:
-    return Model(BUILTIN, builtin_directory(), False, "LlamaForCausalLM", None, 0, None, "SmolLM2-135M-Instruct, not prepared yet")
+    return Model(
+        BUILTIN,
+        builtin_directory(),
+        False,
+        "LlamaForCausalLM",
+        None,
+        0,
+        None,
+        "SmolLM2-135M-Instruct, not prepared yet",
+    )
 
 
 def _size(directory: Path) -> int:
@@ -220,5 +321,9 @@ def _size(directory: Path) -> int:
 def valid_name(name: str) -> str:
     """`name` if it can name a model's folder. LuthierError if it could lead elsewhere."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise LuthierError("Not a name", f"{name!r} cannot name a model.", "Use letters, digits, dots, hyphens and underscores.")
+        raise LuthierError(
+            "Not a name",
+            f"{name!r} cannot name a model.",
+            "Use letters, digits, dots, hyphens and underscores.",
+        )
     return name

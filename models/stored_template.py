@@ -10,7 +10,8 @@ _FILE, _SETTINGS = "chat_template.jinja", "tokenizer_config.json"
 
 
 def stored_template(directory: Path) -> str | None:
-    """The template in chat_template.jinja or in tokenizer_config.json (of several the one named default); None if there is none."""
+    """The template in chat_template.jinja or in tokenizer_config.json (of several the one named
+    default); None if there is none."""
     try:
         return (directory / _FILE).read_text(encoding="utf-8")
     except OSError:
@@ -20,7 +21,14 @@ def stored_template(directory: Path) -> str | None:
     except (OSError, ValueError, AttributeError):
         return None
     if isinstance(found, list):
-        found = next((entry.get("template") for entry in found if isinstance(entry, dict) and entry.get("name") == "default"), None)
+        found = next(
+            (
+                entry.get("template")
+                for entry in found
+                if isinstance(entry, dict) and entry.get("name") == "default"
+            ),
+            None,
+        )
     return found if isinstance(found, str) else None
 
 

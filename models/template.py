@@ -1,7 +1,8 @@
 """A model's chat template and tokenizer, applied as vLLM's server applies them.
 
-vLLM parses the arguments of tool calls into objects, gives reasoning under both of its names, and wraps content into parts for templates
-that loop over parts. What is rendered here is rendered the same way, so that training sees what serving will show.
+vLLM parses the arguments of tool calls into objects, gives reasoning under both of its names, and
+wraps content into parts for templates that loop over parts. What is rendered here is rendered the
+same way, so that training sees what serving will show.
 """
 
 from __future__ import annotations
@@ -26,15 +27,22 @@ _ANY_TOOLS: list[dict[str, Any]] = [{"type": "function", "function": {"name": "t
 
 
 class TemplateRefusal(Exception):
-    """The chat template cannot render these messages; the server would answer with the same error."""
+    """The chat template cannot render these messages; the server would answer with the same
+    error."""
 
 
 def load_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. LuthierError if it cannot be read, has no chat template or is a slow one (its tokens carry no offsets)."""
+    """The model's tokenizer. LuthierError if it cannot be read, has no chat template or is a slow
+    one (its tokens carry no offsets)."""
     tokenizer = read_tokenizer(model_directory)
     if not tokenizer.chat_template:
-        hint = 'Choose an instruct model, or train a template: [tokens] template = "chatml" in the recipe.'
-        raise LuthierError("No chat template", f"The tokenizer in {model_directory} has none.", hint)
+        hint = (
+            'Choose an instruct model, or train a template: [tokens] template = "chatml" in the'
+            " recipe."
+        )
+        raise LuthierError(
+            "No chat template", f"The tokenizer in {model_directory} has none.", hint
+        )
     return tokenizer
 
 
@@ -46,19 +54,32 @@ def read_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(str(model_directory), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise LuthierError("Tokenizer not readable", f"{model_directory}: {reason}", "Download its tokenizer.json again.") from None
+        raise LuthierError(
+            "Tokenizer not readable",
+            f"{model_directory}: {reason}",
+            "Download its tokenizer.json again.",
+        ) from None
     if not tokenizer.is_fast:
-        raise LuthierError("Slow tokenizer", f"The tokenizer in {model_directory} gives no offsets.", "Add its tokenizer.json.")
+        raise LuthierError(
+            "Slow tokenizer",
+            f"The tokenizer in {model_directory} gives no offsets.",
+            "Add its tokenizer.json.",
+        )
     return tokenizer
 
 
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase, model_directory: Path) -> set[int]:
-    """The tokens that end an answer on a server: the tokenizer's eos and those of generation_config.json."""
+    """The tokens that end an answer on a server: the tokenizer's eos and those of
+    generation_config.json."""
     stops: set[int] = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
     listed = _json_file(model_directory / "generation_config.json").get("eos_token_id")
     stops.update(listed if isinstance(listed, list) else [] if listed is None else [listed])
     if not stops:
-        raise LuthierError("No stop token", f"{model_directory} names no eos token.", "Set eos_token in its tokenizer_config.json.")
+        raise LuthierError(
+            "No stop token",
+            f"{model_directory} names no eos token.",
+            "Set eos_token in its tokenizer_config.json.",
+        )
     return stops
 
 
@@ -75,11 +96,14 @@ def _json_file(path: Path) -> dict[str, Any]:
     try:
         return foreign_json.read_object(path, lenient=True)
     except Damaged as error:
-        raise LuthierError("Broken model file", error.message, "Download the model again.") from None
+        raise LuthierError(
+            "Broken model file", error.message, "Download the model again."
+        ) from None
 
 
 class Template:
-    """Renders messages. `parts`: content goes in as a list of text parts, for templates that read nothing else."""
+    """Renders messages. `parts`: content goes in as a list of text parts, for templates that read
+    nothing else."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, parts: bool) -> None:
         from jinja2 import TemplateError
@@ -92,14 +116,31 @@ class Template:
         self._without_tools = tokenizer.get_chat_template(None, None)
         for source in {self._without_tools, tokenizer.get_chat_template(None, _ANY_TOOLS)}:
             _check_syntax(source)
-        # What a template does with a conversation that its author did not think of: its own words, or whatever Python says.
-        self._refusals = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+        # What a template does with a conversation that its author did not think of: its own words,
+        # or whatever Python says.
+        self._refusals = (
+            TemplateError,
+            TypeError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            IndexError,
+        )
         normal_form = str(tokenizer.backend_tokenizer.normalizer).removesuffix("()")
         self._normal_form = normal_form if normal_form in ("NFC", "NFKC", "NFD", "NFKD") else None
 
-    def text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None, *, prompt: bool = False) -> str:
-        """The rendered text; with `prompt`, up to and including the header of the next assistant turn. Raises TemplateRefusal."""
-        source = self._without_tools if not tools else self._tokenizer.get_chat_template(None, tools)
+    def text(
+        self,
+        messages: Sequence[Message],
+        tools: list[dict[str, Any]] | None = None,
+        *,
+        prompt: bool = False,
+    ) -> str:
+        """The rendered text; with `prompt`, up to and including the header of the next assistant
+        turn. Raises TemplateRefusal."""
+        source = (
+            self._without_tools if not tools else self._tokenizer.get_chat_template(None, tools)
+        )
         served = [self._served(message) for message in messages]
         try:
             with bounded():
@@ -121,7 +162,8 @@ class Template:
         return self._normal_form is not None
 
     def normalised(self, text: str) -> str:
-        """`text` as the tokenizer will see it: some (Qwen's) compose accents first, and a mask must be of the text that is trained."""
+        """`text` as the tokenizer will see it: some (Qwen's) compose accents first, and a mask must
+        be of the text that is trained."""
         if self._normal_form is None or text.isascii():
             return text
         return unicodedata.normalize(self._normal_form, text)  # type: ignore[arg-type]
@@ -154,7 +196,10 @@ def _check_syntax(source: str) -> None:
             _compile_jinja_template(source)
     except TemplateSyntaxError as error:
         message = f"Line {error.lineno}: {error.message}."
-        hint = 'Correct the model\'s chat template, or train another one: [tokens] template = "chatml" in the recipe.'
+        hint = (
+            'Correct the model\'s chat template, or train another one: [tokens] template = "chatml"'
+            " in the recipe."
+        )
         raise LuthierError("The chat template has a syntax error", message, hint) from None
 
 
@@ -163,7 +208,9 @@ def _served_call(call: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments") or {}
     if isinstance(arguments, str):
         try:
-            arguments = foreign_json.decode(arguments, f"the arguments of the call to {function.get('name')}", lenient=True)
+            arguments = foreign_json.decode(
+                arguments, f"the arguments of the call to {function.get('name')}", lenient=True
+            )
         except Damaged as error:
             raise TemplateRefusal(f"{error.where} are not JSON: {error.reason}") from None
     return {**call, "function": {**function, "arguments": arguments}}

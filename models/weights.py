@@ -14,7 +14,9 @@ from jobs.foreign_json import Damaged
 
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 _BITS = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(
+        ("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8
+    ),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
@@ -24,7 +26,8 @@ _INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor in a safetensors file. `dtype` is the format's name ("BF16"); `offset` (from the file's start) and `size` are bytes."""
+    """One tensor in a safetensors file. `dtype` is the format's name ("BF16"); `offset` (from the
+    file's start) and `size` are bytes."""
 
     name: str
     file: Path
@@ -52,10 +55,18 @@ class TensorEntry:
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes of a safetensors file's tensors, from its header alone. LuthierError if it is none."""
+    """Names and shapes of a safetensors file's tensors, from its header alone. LuthierError if it
+    is none."""
     try:
-        shapes = {name: entry["shape"] for name, entry in _header(path)[0].items() if name != "__metadata__"}
-        odd = next((name for name, shape in shapes.items() if not foreign_json.fits(shape, list[int])), None)
+        shapes = {
+            name: entry["shape"]
+            for name, entry in _header(path)[0].items()
+            if name != "__metadata__"
+        }
+        odd = next(
+            (name for name, shape in shapes.items() if not foreign_json.fits(shape, list[int])),
+            None,
+        )
         if odd is not None:
             raise ValueError(f"the shape of {odd} is no list of integers")
         return shapes
@@ -64,7 +75,8 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
 
 
 def tensor_entries(path: Path) -> list[TensorEntry]:
-    """A safetensors file's tensors in the order of their bytes. LuthierError if it is none, or if it is cut or has gaps."""
+    """A safetensors file's tensors in the order of their bytes. LuthierError if it is none, or if
+    it is cut or has gaps."""
     try:
         header, start = _header(path)
         entries = []
@@ -72,7 +84,9 @@ def tensor_entries(path: Path) -> list[TensorEntry]:
             if name != "__metadata__":
                 first, last = entry["data_offsets"]
                 shape = tuple(int(side) for side in entry["shape"])
-                entries.append(TensorEntry(name, path, entry["dtype"], shape, start + first, last - first))
+                entries.append(
+                    TensorEntry(name, path, entry["dtype"], shape, start + first, last - first)
+                )
         size = path.stat().st_size
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise _unreadable(path, str(error)) from error
@@ -80,7 +94,9 @@ def tensor_entries(path: Path) -> list[TensorEntry]:
     position = start
     for entry in entries:
         bits = _BITS.get(entry.dtype)
-        if entry.offset != position or (bits is not None and entry.size * 8 != math.prod(entry.shape) * bits):
+        if entry.offset != position or (
+            bits is not None and entry.size * 8 != math.prod(entry.shape) * bits
+        ):
             raise _unreadable(path, f"the header's place of {entry.name} is wrong")
         position += entry.size
     if position != size:
@@ -89,17 +105,21 @@ def tensor_entries(path: Path) -> list[TensorEntry]:
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes a safetensors file lacks of what its header tells; 0 if it is whole. LuthierError if it has no header."""
+    """How many bytes a safetensors file lacks of what its header tells; 0 if it is whole.
+    LuthierError if it has no header."""
     try:
         header, start = _header(path)
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        ends = [
+            entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
+        ]
         return max(0, start + max(ends, default=0) - path.stat().st_size)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise _unreadable(path, str(error)) from error
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """A model's safetensors files as from_pretrained chooses them: model.safetensors, else those of the index, else the only one.
+    """A model's safetensors files as from_pretrained chooses them: model.safetensors, else those of
+    the index, else the only one.
 
     LuthierError if there are none, or if one that the index names is missing.
     """
@@ -114,18 +134,31 @@ def weight_files(directory: Path) -> list[Path]:
         missing = [name for name in names if not (directory / name).is_file()]
         if missing:
             raise LuthierError(
-                "Weights are missing", f"{directory} lacks {', '.join(missing[:3])}, which its index names.", "Copy them too."
+                "Weights are missing",
+                f"{directory} lacks {', '.join(missing[:3])}, which its index names.",
+                "Copy them too.",
             )
         return [directory / name for name in names]
     others = sorted(directory.glob("*.safetensors"))
     if len(others) == 1:
         return others
-    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
+    pickled = sorted(
+        path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern)
+    )
     if pickled and not others:
-        hint = "Convert them first, with `from_pretrained(...)` and `save_pretrained(...)`, if you trust where they come from."
-        raise LuthierError("Pickled weights", f"{directory} has {pickled[0]} and no safetensors: pickles can run code.", hint)
+        hint = (
+            "Convert them first, with `from_pretrained(...)` and `save_pretrained(...)`, if you"
+            " trust where they come from."
+        )
+        raise LuthierError(
+            "Pickled weights",
+            f"{directory} has {pickled[0]} and no safetensors: pickles can run code.",
+            hint,
+        )
     what = "several safetensors files and no index" if others else "no safetensors weights"
-    raise LuthierError("No weights", f"{directory} has {what}.", "Give the folder that save_pretrained wrote.")
+    raise LuthierError(
+        "No weights", f"{directory} has {what}.", "Give the folder that save_pretrained wrote."
+    )
 
 
 def indexed_files(index: bytes | str, where: object) -> list[str]:
@@ -145,4 +178,8 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _unreadable(path: Path, reason: str) -> LuthierError:
-    return LuthierError("Unreadable weights", f"{path} is no whole safetensors file: {reason}.", "Copy or save it again.")
+    return LuthierError(
+        "Unreadable weights",
+        f"{path} is no whole safetensors file: {reason}.",
+        "Copy or save it again.",
+    )

@@ -1,7 +1,9 @@
-"""What of a request this server cannot do as it was asked: changed to what it can, or refused in words that its reader can act on.
+"""What of a request this server cannot do as it was asked: changed to what it can, or refused in
+words that its reader can act on.
 
-Runs inside vLLM's process, behind the guard: standard library only. vLLM's own words name flags that Luthier's user has never seen, or
-leave out the adapters. `state` is the application's, as vLLM sets it.
+Runs inside vLLM's process, behind the guard: standard library only. vLLM's own words name flags
+that Luthier's user has never seen, or leave out the adapters. `state` is the application's, as vLLM
+sets it.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ _LENGTHS = {
     "/v1/responses": ("max_output_tokens",),
 }
 _NO_PARSER = (
-    "This server has no parser of tool calls, so none can be required: what the model calls arrives as text. "
-    "Start it with a parser (`luthier serve --tool-parser NAME`), or leave tool_choice out."
+    "This server has no parser of tool calls, so none can be required: what the model calls arrives"
+    " as text. Start it with a parser (`luthier serve --tool-parser NAME`), or leave tool_choice"
+    " out."
 )
 
 
@@ -33,15 +36,21 @@ def refusal(state: Any, route: str, request: dict[str, Any]) -> tuple[int, str] 
 
 
 def changes(state: Any, route: str, request: dict[str, Any]) -> dict[str, Any]:
-    """What vLLM is asked instead, by name: an answer no longer than the context, and tools that a model without a parser sees in its prompt
-    and calls in its text. With the choice left open vLLM takes both; "auto", which it fills in, it refuses."""
+    """What vLLM is asked instead, by name: an answer no longer than the context, and tools that a
+    model without a parser sees in its prompt and calls in its text. With the choice left open vLLM
+    takes both; "auto", which it fills in, it refuses."""
     changed: dict[str, Any] = {}
     longest = _context_length(state)
     for name in _LENGTHS[route]:
         length = request.get(name)
         if longest is not None and isinstance(length, int) and length > longest:
             changed[name] = longest  # vLLM itself takes the prompt's tokens off
-    if route == _CHAT and _calls_are_text(state) and request.get("tools") and request.get("tool_choice", "auto") == "auto":
+    if (
+        route == _CHAT
+        and _calls_are_text(state)
+        and request.get("tools")
+        and request.get("tool_choice", "auto") == "auto"
+    ):
         changed["tool_choice"] = None
     return changed
 
@@ -53,11 +62,16 @@ def model_names(state: Any) -> list[str]:
 
 
 def _context_length(state: Any) -> int | None:
-    length = getattr(getattr(getattr(state, "vllm_config", None), "model_config", None), "max_model_len", None)
+    length = getattr(
+        getattr(getattr(state, "vllm_config", None), "model_config", None), "max_model_len", None
+    )
     return length if isinstance(length, int) else None
 
 
 def _calls_are_text(state: Any) -> bool:
-    """Whether vLLM was started without a parser of tool calls. Harmony's models (gpt-oss) need none."""
+    """Whether vLLM was started without a parser of tool calls. Harmony's models (gpt-oss) need
+    none."""
     enabled = getattr(getattr(state, "args", None), "enable_auto_tool_choice", True)
-    return not enabled and not getattr(getattr(state, "online_renderer", None), "use_harmony", False)
+    return not enabled and not getattr(
+        getattr(state, "online_renderer", None), "use_harmony", False
+    )

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 ChatMessage = dict[str, Any]
 
-# A first token can take minutes on a CPU; a server that is gone is noticed by its closed connection.
+# A first token can take minutes on a CPU; a server that is gone is noticed by its closed
+# connection.
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 600.0
 _LONGEST_EVENT = 16_000_000  # bytes
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server and the key to it. `base_url` is without `prefix`; a `hosted` one is somebody else's: the system's proxies apply."""
+    """A server and the key to it. `base_url` is without `prefix`; a `hosted` one is somebody
+    else's: the system's proxies apply."""
 
     base_url: str
     key: str
@@ -52,8 +54,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model as /v1/models lists it: adapters have a `parent`, and `root` is the folder it was loaded from. `context_length` is in tokens,
-    None where the server does not say."""
+    """A model as /v1/models lists it: adapters have a `parent`, and `root` is the folder it was
+    loaded from. `context_length` is in tokens, None where the server does not say."""
 
     id: str
     root: str
@@ -63,7 +65,8 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class CallPiece:
-    """A piece of a tool call. Pieces with the same `index` make one; the first brings the id and the name."""
+    """A piece of a tool call. Pieces with the same `index` make one; the first brings the id and
+    the name."""
 
     index: int
     id: str
@@ -81,7 +84,8 @@ class Delta:
 
 
 class ContextExceeded(LuthierError):
-    """The conversation is longer than the model can read. `used` is 0 where the server does not say how long it is."""
+    """The conversation is longer than the model can read. `used` is 0 where the server does not say
+    how long it is."""
 
     def __init__(self, reason: str, limit: int, used: int) -> None:
         hint = "Leave the oldest turns out, or begin a new chat."
@@ -103,7 +107,11 @@ class Finished:
     @property
     def tokens_per_second(self) -> float | None:
         """The speed after the first token; None for an answer too short to have one."""
-        if self.time_to_first_token is None or self.completion_tokens < 2 or self.seconds <= self.time_to_first_token:
+        if (
+            self.time_to_first_token is None
+            or self.completion_tokens < 2
+            or self.seconds <= self.time_to_first_token
+        ):
             return None
         return (self.completion_tokens - 1) / (self.seconds - self.time_to_first_token)
 
@@ -114,8 +122,17 @@ async def list_cards(endpoint: Endpoint, seconds: float = 30.0) -> list[ModelCar
     with _readable(endpoint, body):
         cards = _object(body)["data"]
         for card in cards:
-            foreign_json.check(card, {"id": str, "root": str | None, "parent": str | None, "max_model_len": int | None}, "a model")
-        return [ModelCard(card["id"], card.get("root") or "", card.get("parent"), card.get("max_model_len")) for card in cards]
+            foreign_json.check(
+                card,
+                {"id": str, "root": str | None, "parent": str | None, "max_model_len": int | None},
+                "a model",
+            )
+        return [
+            ModelCard(
+                card["id"], card.get("root") or "", card.get("parent"), card.get("max_model_len")
+            )
+            for card in cards
+        ]
 
 
 async def list_models(endpoint: Endpoint) -> list[str]:
@@ -131,8 +148,15 @@ async def server_id(endpoint: Endpoint, seconds: float = 5.0) -> str:
 
 
 async def load_adapter(endpoint: Endpoint, name: str, path: Path) -> None:
-    """Load an adapter into a running server, by the control key. LuthierError with vLLM's own reason if it refuses."""
-    await _call(endpoint, "POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}, _READ_SECONDS)
+    """Load an adapter into a running server, by the control key. LuthierError with vLLM's own
+    reason if it refuses."""
+    await _call(
+        endpoint,
+        "POST",
+        "/v1/load_lora_adapter",
+        {"lora_name": name, "lora_path": str(path)},
+        _READ_SECONDS,
+    )
 
 
 async def unload_adapter(endpoint: Endpoint, name: str) -> None:
@@ -141,7 +165,8 @@ async def unload_adapter(endpoint: Endpoint, name: str) -> None:
 
 
 async def sleep(endpoint: Endpoint, seconds: float) -> None:
-    """Have vLLM move its weights to main memory and free the GPU, by the control key. LuthierError if it says that it does not sleep."""
+    """Have vLLM move its weights to main memory and free the GPU, by the control key. LuthierError
+    if it says that it does not sleep."""
     await _call(endpoint, "POST", "/sleep?level=1", None, seconds)
     await _expect_sleeping(endpoint, True)
 
@@ -157,10 +182,16 @@ async def _expect_sleeping(endpoint: Endpoint, expected: bool) -> None:
         sleeping = bool(_object(body)["is_sleeping"])
     if sleeping != expected:
         message = f"vLLM says that it {'sleeps' if sleeping else 'is awake'} all the same."
-        raise LuthierError("vLLM does not sleep" if expected else "vLLM does not wake up", message, "Its log tells more.")
+        raise LuthierError(
+            "vLLM does not sleep" if expected else "vLLM does not wake up",
+            message,
+            "Its log tells more.",
+        )
 
 
-async def post(endpoint: Endpoint, path: str, body: dict[str, Any], seconds: float = _READ_SECONDS) -> dict[str, Any]:
+async def post(
+    endpoint: Endpoint, path: str, body: dict[str, Any], seconds: float = _READ_SECONDS
+) -> dict[str, Any]:
     """The JSON object that a route answers to a JSON object."""
     answer = await _call(endpoint, "POST", path, body, seconds)
     with _readable(endpoint, answer):
@@ -168,8 +199,9 @@ async def post(endpoint: Endpoint, path: str, body: dict[str, Any], seconds: flo
 
 
 async def server_state(endpoint: Endpoint, seconds: float = 5.0) -> dict[str, Any]:
-    """What the guard tells, by the control key: `id`, `in_flight` (answers being written), `draining`, `pinned` names, `resting` (why it
-    sleeps, or empty), `wanted` (somebody has asked since), `quiet_seconds` since the last answer."""
+    """What the guard tells, by the control key: `id`, `in_flight` (answers being written),
+    `draining`, `pinned` names, `resting` (why it sleeps, or empty), `wanted` (somebody has asked
+    since), `quiet_seconds` since the last answer."""
     body = await _call(endpoint, "GET", "/luthier/server", None, seconds)
     with _readable(endpoint, body):
         return _object(body)
@@ -188,7 +220,8 @@ async def stream_chat(
     tools: Sequence[dict[str, Any]] = (),
     response_format: dict[str, Any] | None = None,
 ) -> AsyncGenerator[Delta | Finished, None]:
-    """Ask a model: the answer's pieces as they come, then how it ended. Closing the generator cancels the request on the server.
+    """Ask a model: the answer's pieces as they come, then how it ended. Closing the generator
+    cancels the request on the server.
 
     The time to the first token counts whatever comes first: text, reasoning or a tool call.
     """
@@ -207,32 +240,50 @@ async def stream_chat(
     }
     while True:
         try:
-            async with aclosing(_streamed(endpoint, body)) as stream:  # whoever closes this one ends the request at once
+            # whoever closes this one ends the request at once
+            async with aclosing(_streamed(endpoint, body)) as stream:
                 async for item in stream:
                     yield item
             return
         except LuthierError as error:
             if _refuses_system(messages, error):
                 hint = (
-                    "This model's chat template has no system role: write the system prompt before the first question, and leave it empty."
+                    "This model's chat template has no system role: write the system prompt before"
+                    " the first question, and leave it empty."
                 )
-                raise LuthierError("The model takes no system prompt", error.message, hint) from None
-            if not endpoint.hosted or "max_tokens" not in body or "max_completion_tokens" not in error.message:
+                raise LuthierError(
+                    "The model takes no system prompt", error.message, hint
+                ) from None
+            if (
+                not endpoint.hosted
+                or "max_tokens" not in body
+                or "max_completion_tokens" not in error.message
+            ):
                 raise
-            body["max_completion_tokens"] = body.pop("max_tokens")  # OpenAI's newer models refuse the older name, before anything streams
+            # OpenAI's newer models refuse the older name, before anything streams
+            body["max_completion_tokens"] = body.pop("max_tokens")
 
 
 def _refuses_system(messages: list[ChatMessage], error: LuthierError) -> bool:
-    """Whether a template refuses its conversation for the system message: such ones say so, or that the user must come first."""
+    """Whether a template refuses its conversation for the system message: such ones say so, or that
+    the user must come first."""
     begins = bool(messages) and messages[0]["role"] == "system"
-    return begins and re.search(r"system (role|message)|roles must alternate", error.message, re.IGNORECASE) is not None
+    return (
+        begins
+        and re.search(r"system (role|message)|roles must alternate", error.message, re.IGNORECASE)
+        is not None
+    )
 
 
-async def _streamed(endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[Delta | Finished, None]:
+async def _streamed(
+    endpoint: Endpoint, body: dict[str, Any]
+) -> AsyncGenerator[Delta | Finished, None]:
     started = time.monotonic()
     first: float | None = None
     reason, usage = "", (0, 0)
-    async with _request(endpoint, "POST", f"{endpoint.prefix}/chat/completions", body, _READ_SECONDS) as response:
+    async with _request(
+        endpoint, "POST", f"{endpoint.prefix}/chat/completions", body, _READ_SECONDS
+    ) as response:
         async for event in _events(endpoint, response):
             usage, reason = event.usage or usage, event.reason or reason
             if event.delta is not None:
@@ -241,23 +292,37 @@ async def _streamed(endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[
     yield Finished(reason, usage[0], usage[1], first, time.monotonic() - started)
 
 
-async def prompt_log_probabilities(endpoint: Endpoint, model: str, token_ids: list[int]) -> list[tuple[str, float] | None]:
-    """Each token's text and the logarithm of the probability that the model gives it after those before it; None for the first.
+async def prompt_log_probabilities(
+    endpoint: Endpoint, model: str, token_ids: list[int]
+) -> list[tuple[str, float] | None]:
+    """Each token's text and the logarithm of the probability that the model gives it after those
+    before it; None for the first.
 
     vLLM's own extension of completions (`prompt_logprobs`): one token is generated and thrown away.
     """
-    body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+    body = {
+        "model": model,
+        "prompt": token_ids,
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "prompt_logprobs": 0,
+    }
     answer = await _call(endpoint, "POST", f"{endpoint.prefix}/completions", body, _READ_SECONDS)
     with _readable(endpoint, answer):
         entries = _object(answer)["choices"][0]["prompt_logprobs"]
         return [
-            None if entry is None else (str(entry[str(token)]["decoded_token"]), float(entry[str(token)]["logprob"]))
+            (
+                None
+                if entry is None
+                else (str(entry[str(token)]["decoded_token"]), float(entry[str(token)]["logprob"]))
+            )
             for token, entry in zip(token_ids, entries, strict=True)
         ]
 
 
 async def tokenize(endpoint: Endpoint, request: dict[str, Any]) -> list[int]:
-    """The ids of vLLM's own tokenising of `messages` (with the generation prompt) or of a `prompt`."""
+    """The ids of vLLM's own tokenising of `messages` (with the generation prompt) or of a
+    `prompt`."""
     answer = await _call(endpoint, "POST", "/tokenize", request, 60.0)
     with _readable(endpoint, answer):
         return [int(token) for token in _object(answer)["tokens"]]
@@ -267,13 +332,15 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 
 def whole(text: str) -> str:
-    """The text without halves of characters, which JSON may escape but no file and no terminal takes."""
+    """The text without halves of characters, which JSON may escape but no file and no terminal
+    takes."""
     return text if text.isascii() else _LONE.sub("\ufffd", text)
 
 
 @dataclass(frozen=True)
 class _Event:
-    """What an event of the stream brings: a piece, why the answer ended, tokens of prompt and answer; each if it is told."""
+    """What an event of the stream brings: a piece, why the answer ended, tokens of prompt and
+    answer; each if it is told."""
 
     delta: Delta | None
     reason: str
@@ -282,7 +349,11 @@ class _Event:
 
 def _read_event(chunk: dict[str, Any]) -> _Event:
     used = chunk.get("usage")
-    usage = (int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)) if used else None
+    usage = (
+        (int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0))
+        if used
+        else None
+    )
     text, reasoning, reason = "", "", ""
     calls: list[CallPiece] = []
     for choice in chunk.get("choices") or []:
@@ -291,10 +362,17 @@ def _read_event(chunk: dict[str, Any]) -> _Event:
         reasoning += whole(delta.get("reasoning") or delta.get("reasoning_content") or "")
         for call in delta.get("tool_calls") or []:
             function = call.get("function") or {}
-            name, arguments = whole(function.get("name") or ""), whole(function.get("arguments") or "")
-            calls.append(CallPiece(int(call.get("index") or 0), call.get("id") or "", name, arguments))
+            name, arguments = (
+                whole(function.get("name") or ""),
+                whole(function.get("arguments") or ""),
+            )
+            calls.append(
+                CallPiece(int(call.get("index") or 0), call.get("id") or "", name, arguments)
+            )
         reason = choice.get("finish_reason") or reason
-    return _Event(Delta(text, reasoning, tuple(calls)) if text or reasoning or calls else None, reason, usage)
+    return _Event(
+        Delta(text, reasoning, tuple(calls)) if text or reasoning or calls else None, reason, usage
+    )
 
 
 @contextmanager
@@ -305,7 +383,9 @@ def _readable(endpoint: Endpoint, body: bytes) -> Iterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         start = body[:200].decode(errors="replace")
         raise LuthierError(
-            "Not a server of models", f"{endpoint.base_url} answers {start!r}.", "Another program may listen there."
+            "Not a server of models",
+            f"{endpoint.base_url} answers {start!r}.",
+            "Another program may listen there.",
         ) from error
 
 
@@ -313,14 +393,17 @@ def _object(body: bytes | str) -> dict[str, Any]:
     return foreign_json.decode_object(body, "the answer", lenient=True)
 
 
-async def _call(endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> bytes:
+async def _call(
+    endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, seconds: float
+) -> bytes:
     async with _request(endpoint, method, path, body, seconds) as response:
         return await response.aread()
 
 
 @cache
 def _tls(encrypted: bool) -> ssl.SSLContext:
-    """Made once: loading the certificates costs more than a token, and httpx wants a context without encryption, too."""
+    """Made once: loading the certificates costs more than a token, and httpx wants a context
+    without encryption, too."""
     import httpx
 
     return httpx.create_ssl_context(verify=encrypted)
@@ -330,16 +413,23 @@ def _tls(encrypted: bool) -> ssl.SSLContext:
 async def _request(
     endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, seconds: float
 ) -> AsyncIterator[httpx.Response]:
-    """Send a request and hand out its response. Everything that goes wrong, also while it is read, becomes a LuthierError."""
+    """Send a request and hand out its response. Everything that goes wrong, also while it is read,
+    becomes a LuthierError."""
     import httpx
 
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
     # Proxies are not for servers of our own.
-    verify, url, proxies = _tls(endpoint.base_url.startswith("https:")), endpoint.base_url, endpoint.hosted
+    verify, url, proxies = (
+        _tls(endpoint.base_url.startswith("https:")),
+        endpoint.base_url,
+        endpoint.hosted,
+    )
     try:
         async with (
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, verify=verify, trust_env=proxies) as client,
+            httpx.AsyncClient(
+                base_url=url, headers=headers, timeout=timeout, verify=verify, trust_env=proxies
+            ) as client,
             client.stream(method, path, json=body) as response,
         ):
             if response.status_code != 200:
@@ -347,19 +437,29 @@ async def _request(
             yield response
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         message = f"Nothing answers at {endpoint.base_url} ({str(error) or 'no connection'})."
-        raise LuthierError("The server does not answer", message, "`luthier server status` tells whether it runs.") from error
+        raise LuthierError(
+            "The server does not answer", message, "`luthier server status` tells whether it runs."
+        ) from error
     except httpx.TimeoutException as error:
         message = f"{endpoint.base_url} said nothing for {seconds:.0f} s."
-        raise LuthierError("The server takes too long", message, "It may be busy or stuck: its log tells.") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:  # the last of them: bytes that are not what their header says
-        message = f"The connection to {endpoint.base_url} was lost: {str(error) or type(error).__name__}."
-        raise LuthierError("The answer broke off", message, "The server may have stopped: `luthier server status`.") from error
+        raise LuthierError(
+            "The server takes too long", message, "It may be busy or stuck: its log tells."
+        ) from error
+    # the last of them: bytes that are not what their header says
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        message = (
+            f"The connection to {endpoint.base_url} was lost: {str(error) or type(error).__name__}."
+        )
+        raise LuthierError(
+            "The answer broke off", message, "The server may have stopped: `luthier server status`."
+        ) from error
 
 
 async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator[_Event]:
     """What the JSON objects of an event stream bring, up to [DONE].
 
-    Lines end at a newline only: httpx's own line splitting also cuts at U+2028 and others, which may stand inside a JSON string.
+    Lines end at a newline only: httpx's own line splitting also cuts at U+2028 and others, which
+    may stand inside a JSON string.
     """
     rest = b""
     async for block in response.aiter_bytes():
@@ -379,12 +479,19 @@ async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator
             yield event
         if len(rest) > _LONGEST_EVENT:
             message = f"{endpoint.base_url} sends lines without an end."
-            raise LuthierError("Not a server of models", message, "Another program may listen there.")
-    raise LuthierError("The answer broke off", "The server ended the stream in the middle.", "Its log tells why: `luthier log -f`.")
+            raise LuthierError(
+                "Not a server of models", message, "Another program may listen there."
+            )
+    raise LuthierError(
+        "The answer broke off",
+        "The server ended the stream in the middle.",
+        "Its log tells why: `luthier log -f`.",
+    )
 
 
 def _status(error: Any) -> int:
-    """The HTTP status of an error that comes inside a stream: vLLM says it as `code`, others put a word there."""
+    """The HTTP status of an error that comes inside a stream: vLLM says it as `code`, others put a
+    word there."""
     if error is None:
         return 200
     code = error.get("code") if isinstance(error, dict) else None
@@ -392,17 +499,37 @@ def _status(error: Any) -> int:
 
 
 _TITLES: dict[object, tuple[str, str]] = {
-    400: ("The server cannot do this", "Ask for fewer tokens, or shorten the conversation, if it is about length."),
-    401: ("The server does not accept the key", "Servers started by another Luthier home have other keys."),
+    400: (
+        "The server cannot do this",
+        "Ask for fewer tokens, or shorten the conversation, if it is about length.",
+    ),
+    401: (
+        "The server does not accept the key",
+        "Servers started by another Luthier home have other keys.",
+    ),
     403: ("The key does not open this", "Loading adapters needs the control key."),
-    404: ("The server has no such model", "It may have been unloaded: look at the list of models again."),
+    404: (
+        "The server has no such model",
+        "It may have been unloaded: look at the list of models again.",
+    ),
     409: ("The server does not do this", "`luthier server status` tells what it serves."),
-    "server_asleep": ("The server is asleep", "`luthier server status` tells more; `luthier server wake` wakes it as soon as that can be."),
-    503: ("The server is stopping", "It finishes its answers and takes no new requests. `luthier server status` tells more."),
+    "server_asleep": (
+        "The server is asleep",
+        (
+            "`luthier server status` tells more; `luthier server wake` wakes it as soon as that"
+            " can be."
+        ),
+    ),
+    503: (
+        "The server is stopping",
+        "It finishes its answers and takes no new requests. `luthier server status` tells more.",
+    ),
 }
 
 
-_LIMIT = re.compile(r"maximum context length is (\d+) tokens(?:.*?\b(\d+) (?:input )?tokens)?", re.DOTALL)
+_LIMIT = re.compile(
+    r"maximum context length is (\d+) tokens(?:.*?\b(\d+) (?:input )?tokens)?", re.DOTALL
+)
 
 
 def _refused(endpoint: Endpoint, status: int, body: bytes) -> LuthierError:

@@ -12,7 +12,8 @@ from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, strea
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model said to one prompt. Either `finished` or `error` is set; `text` is as far as it came."""
+    """What one model said to one prompt. Either `finished` or `error` is set; `text` is as far as
+    it came."""
 
     prompt: int
     model: str
@@ -29,7 +30,8 @@ async def ask_all(
     on_answer: Callable[[Answer], None] | None = None,
     at_once: int = 8,
 ) -> list[Answer]:
-    """Ask each model each prompt. The answers come back by prompt, then by model; `on_answer` hears of each as it is complete.
+    """Ask each model each prompt. The answers come back by prompt, then by model; `on_answer` hears
+    of each as it is complete.
 
     A question that fails is an answer with an error: the others go on.
     """
@@ -43,11 +45,17 @@ async def ask_all(
         return answer
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ask_one(index, model)) for index in range(len(prompts)) for model in models]
+        tasks = [
+            group.create_task(ask_one(index, model))
+            for index in range(len(prompts))
+            for model in models
+        ]
     return [task.result() for task in tasks]
 
 
-async def _ask(endpoint: Endpoint, index: int, model: str, messages: list[ChatMessage], sampling: Sampling) -> Answer:
+async def _ask(
+    endpoint: Endpoint, index: int, model: str, messages: list[ChatMessage], sampling: Sampling
+) -> Answer:
     text: list[str] = []
     finished: Finished | None = None
     try:

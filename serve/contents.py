@@ -26,6 +26,15 @@ def _config(path: Path) -> bytes:
     written = path.read_bytes()
     try:
         config = foreign_json.decode_object(written, path, lenient=True)
-        return json.dumps({**config, **{name: sorted(config[name]) for name in _SETS if isinstance(config.get(name), list)}}).encode()
+        return json.dumps(
+            {
+                **config,
+                **{
+                    name: sorted(config[name])
+                    for name in _SETS
+                    if isinstance(config.get(name), list)
+                },
+            }
+        ).encode()
     except (Damaged, TypeError):
         return written

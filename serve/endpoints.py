@@ -1,7 +1,7 @@
 """Other people's OpenAI-compatible endpoints, so that a hosted model can be compared too.
 
-`config.toml` names each with its address and where its key is: a variable of the environment, or a file that only its owner reads. The key
-itself stands nowhere of Luthier's.
+`config.toml` names each with its address and where its key is: a variable of the environment, or a
+file that only its owner reads. The key itself stands nowhere of Luthier's.
 
     [endpoints.openai]
     url = "https://api.openai.com/v1"
@@ -30,7 +30,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class HostedEndpoint:
-    """What config.toml says of one endpoint. At most one of `key_env` and `key_file` is set; a server without keys has neither."""
+    """What config.toml says of one endpoint. At most one of `key_env` and `key_file` is set; a
+    server without keys has neither."""
 
     name: str
     url: str
@@ -42,7 +43,12 @@ class HostedEndpoint:
         """What a person should know; empty if there is nothing."""
         parts = urlsplit(self.url)
         far = parts.scheme == "http" and parts.hostname not in _LOOPBACK
-        return f"{self.url} is not encrypted: the key and everything that is said can be read on the way." if far else ""
+        return (
+            f"{self.url} is not encrypted: the key and everything that is said can be read on the"
+            " way."
+            if far
+            else ""
+        )
 
     def open(self) -> Endpoint:
         """The endpoint with its key, read now. LuthierError if there is none."""
@@ -57,13 +63,21 @@ class HostedEndpoint:
             key = os.environ.get(self.key_env, "").strip()
             if not key:
                 hint = f"export {self.key_env}=... before you start Luthier."
-                raise LuthierError("The key is not set", f"The variable {self.key_env} of {self.name} is empty or missing.", hint)
+                raise LuthierError(
+                    "The key is not set",
+                    f"The variable {self.key_env} of {self.name} is empty or missing.",
+                    hint,
+                )
         elif self.key_file:
             key = self._read_key(Path(self.key_file).expanduser())
         else:
             return ""
         if not key.isascii() or not key.isprintable() or " " in key:
-            raise LuthierError("Unusable API key", f"What {self.key_env or self.key_file} holds is no key.", "A key is one word.")
+            raise LuthierError(
+                "Unusable API key",
+                f"What {self.key_env or self.key_file} holds is no key.",
+                "A key is one word.",
+            )
         return key
 
     def _read_key(self, path: Path) -> str:
@@ -74,14 +88,20 @@ class HostedEndpoint:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a text"
-            raise LuthierError("The key cannot be read", f"{path}: {reason}.", f"The key of {self.name} lies there.") from error
+            raise LuthierError(
+                "The key cannot be read",
+                f"{path}: {reason}.",
+                f"The key of {self.name} lies there.",
+            ) from error
 
 
 def hosted_endpoints() -> list[HostedEndpoint]:
     """Those that config.toml names. LuthierError if what stands there cannot be used."""
     sections = _config().get("endpoints", {})
     if not isinstance(sections, dict):
-        raise LuthierError("Unreadable settings", f"{_path()}: endpoints is no table.", "See docs/compare.md.")
+        raise LuthierError(
+            "Unreadable settings", f"{_path()}: endpoints is no table.", "See docs/compare.md."
+        )
     return [_checked(name, values) for name, values in sections.items()]
 
 
@@ -91,7 +111,11 @@ def add(endpoint: HostedEndpoint) -> None:
 
     values = {key: value for key, value in vars(endpoint).items() if key != "name" and value}
     _checked(endpoint.name, values)
-    document = tomlkit.parse(_path().read_text(encoding="utf-8")) if _path().is_file() else tomlkit.document()
+    document = (
+        tomlkit.parse(_path().read_text(encoding="utf-8"))
+        if _path().is_file()
+        else tomlkit.document()
+    )
     sections = document.setdefault("endpoints", tomlkit.table(is_super_table=True))
     sections[endpoint.name] = values
     _path().parent.mkdir(parents=True, exist_ok=True)
@@ -101,10 +125,18 @@ def add(endpoint: HostedEndpoint) -> None:
 def remove(name: str) -> None:
     import tomlkit
 
-    document = tomlkit.parse(_path().read_text(encoding="utf-8")) if _path().is_file() else tomlkit.document()
+    document = (
+        tomlkit.parse(_path().read_text(encoding="utf-8"))
+        if _path().is_file()
+        else tomlkit.document()
+    )
     sections: Any = document.get("endpoints", {})
     if name not in sections:
-        raise LuthierError("No such endpoint", f"config.toml names no endpoint {name!r}.", "`luthier endpoints` lists them.")
+        raise LuthierError(
+            "No such endpoint",
+            f"config.toml names no endpoint {name!r}.",
+            "`luthier endpoints` lists them.",
+        )
     del sections[name]
     write_atomic(_path(), tomlkit.dumps(document))
 
@@ -116,12 +148,22 @@ def _checked(name: str, values: Any) -> HostedEndpoint:
         return LuthierError("Not an endpoint", f"{name}: {message}", hint)
 
     if not _NAME.fullmatch(name):
-        raise wrong("the name is not made of small letters, digits, dots, hyphens and underscores.", "Call it openai, say.")
+        raise wrong(
+            "the name is not made of small letters, digits, dots, hyphens and underscores.",
+            "Call it openai, say.",
+        )
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise wrong("it is no table of texts.", 'It has url = "https://..." and key_env or key_file.')
+        raise wrong(
+            "it is no table of texts.", 'It has url = "https://..." and key_env or key_file.'
+        )
     if unknown := [key for key in values if key not in ("url", "key_env", "key_file")]:
-        raise wrong(f"{unknown[0]} means nothing.", "Known: url, key_env, key_file. A key itself never stands in the settings.")
-    endpoint = HostedEndpoint(name, values.get("url", ""), values.get("key_env", ""), values.get("key_file", ""))
+        raise wrong(
+            f"{unknown[0]} means nothing.",
+            "Known: url, key_env, key_file. A key itself never stands in the settings.",
+        )
+    endpoint = HostedEndpoint(
+        name, values.get("url", ""), values.get("key_env", ""), values.get("key_file", "")
+    )
     parts = urlsplit(endpoint.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise wrong(f"{endpoint.url!r} is no address.", "It looks like https://api.openai.com/v1.")
@@ -138,7 +180,9 @@ def _config() -> dict[str, Any]:
     except OSError as error:
         raise in_words(error) from error
     except (ValueError, RecursionError) as error:
-        raise LuthierError("Unreadable settings", f"{_path()}: {error}.", "Repair the file, or delete it.") from error
+        raise LuthierError(
+            "Unreadable settings", f"{_path()}: {error}.", "Repair the file, or delete it."
+        ) from error
 
 
 def _path() -> Path:

@@ -1,7 +1,9 @@
-"""How much of a GPU a server takes: its share where the GPU is free, what is left where somebody else uses it.
+"""How much of a GPU a server takes: its share where the GPU is free, what is left where somebody
+else uses it.
 
-vLLM refuses to start if less is free than `--gpu-memory-utilization` of the whole, also where `--kv-cache-memory-bytes` fixes the cache. On
-a GPU that is partly in use both are given: the share that is free, and the cache that is left of it beside weights and working memory.
+vLLM refuses to start if less is free than `--gpu-memory-utilization` of the whole, also where
+`--kv-cache-memory-bytes` fixes the cache. On a GPU that is partly in use both are given: the share
+that is free, and the cache that is left of it beside weights and working memory.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _BYTES_PER_WEIGHT = 2  # bfloat16 or float16
 
 @dataclass(frozen=True)
 class GpuShare:
-    """`utilization` of each GPU's memory; `kv_cache_bytes` for each GPU, None where vLLM may measure it itself."""
+    """`utilization` of each GPU's memory; `kv_cache_bytes` for each GPU, None where vLLM may
+    measure it itself."""
 
     utilization: float
     kv_cache_bytes: int | None
@@ -32,19 +35,30 @@ class GpuShare:
 
 
 def gpu_share(found: Sequence[Gpu], wanted: float, needed: Needed, context: int) -> GpuShare:
-    """The share of each of these GPUs. LuthierError if a model with one conversation of `context` tokens does not fit into what is free."""
+    """The share of each of these GPUs. LuthierError if a model with one conversation of `context`
+    tokens does not fit into what is free."""
     tightest = min(found, key=lambda gpu: gpu.free / gpu.total)
     fixed = needed.fixed_bytes // len(found) + _WORKING_BYTES
     one = needed.cache_bytes_per_token * context // len(found)
     partly = tightest.free < wanted * tightest.total + _SPARE_BYTES
-    share = math.floor(100 * (tightest.free - _SPARE_BYTES) / tightest.total) / 100 if partly else wanted
+    share = (
+        math.floor(100 * (tightest.free - _SPARE_BYTES) / tightest.total) / 100
+        if partly
+        else wanted
+    )
     room = int(share * tightest.total) - fixed
     if room < one:
         raise _no_room(tightest, share, fixed, one, context, partly)
     if not partly:
-        return GpuShare(wanted, None, f"{wanted:.0%} of {_gigabytes(tightest.total)}; vLLM measures what is left for conversations")
+        return GpuShare(
+            wanted,
+            None,
+            f"{wanted:.0%} of {_gigabytes(tightest.total)}; vLLM measures what is left for"
+            " conversations",
+        )
     why = (
-        f"{_gigabytes(tightest.free)} of {_gigabytes(tightest.total)} are free on GPU {tightest.index} ({occupants(tightest.index)} use it)"
+        f"{_gigabytes(tightest.free)} of {_gigabytes(tightest.total)} are free on GPU"
+        f" {tightest.index} ({occupants(tightest.index)} use it)"
     )
     return GpuShare(share, room, why)
 
@@ -63,33 +77,51 @@ class Needed:
 
 
 def needed(base: Path, rank: int, adapters: int) -> Needed:
-    """Told by the headers of the weights and the config. An adapter takes rank x (inputs + outputs) for each linear layer."""
-    shapes = [shape for path in base.glob("*.safetensors") for shape in tensor_shapes(path).values()]
+    """Told by the headers of the weights and the config. An adapter takes rank x (inputs + outputs)
+    for each linear layer."""
+    shapes = [
+        shape for path in base.glob("*.safetensors") for shape in tensor_shapes(path).values()
+    ]
     weights = sum(math.prod(shape) for shape in shapes)
     vocabulary = max((shape[0] for shape in shapes), default=0)
     linear = sum(sum(shape) for shape in shapes if len(shape) == 2 and shape[0] != vocabulary)
     config = read_config(base)
     quantised = config.get("quantization_config") is not None
-    weight_bytes = sum(path.stat().st_size for path in base.glob("*.safetensors")) if quantised else _BYTES_PER_WEIGHT * weights
-    return Needed(weight_bytes, _BYTES_PER_WEIGHT * rank * linear * adapters, _cache_bytes_per_token(config))
+    weight_bytes = (
+        sum(path.stat().st_size for path in base.glob("*.safetensors"))
+        if quantised
+        else _BYTES_PER_WEIGHT * weights
+    )
+    return Needed(
+        weight_bytes, _BYTES_PER_WEIGHT * rank * linear * adapters, _cache_bytes_per_token(config)
+    )
 
 
 def _cache_bytes_per_token(config: dict[str, Any]) -> int:
     """Keys and values of every layer; 0 where the config does not tell."""
     text = config.get("text_config", config)
-    layers, heads = int(text.get("num_hidden_layers") or 0), int(text.get("num_attention_heads") or 1)
+    layers, heads = (
+        int(text.get("num_hidden_layers") or 0),
+        int(text.get("num_attention_heads") or 1),
+    )
     kept = int(text.get("num_key_value_heads") or heads)
     size = int(text.get("head_dim") or int(text.get("hidden_size") or 0) // heads)
     return 2 * layers * kept * size * _BYTES_PER_WEIGHT
 
 
-def _no_room(gpu: Gpu, share: float, fixed: int, one: int, context: int, partly: bool) -> LuthierError:
+def _no_room(
+    gpu: Gpu, share: float, fixed: int, one: int, context: int, partly: bool
+) -> LuthierError:
     used = f"; {occupants(gpu.index)} use the rest" if partly else ""
     message = (
-        f"GPU {gpu.index} has {_gigabytes(gpu.free)} of {_gigabytes(gpu.total)} free{used}. It would take {max(0.0, share):.0%}:"
-        f" weights, adapters and working memory need {_gigabytes(fixed)}, one conversation of {context:,} tokens {_gigabytes(one)}."
+        f"GPU {gpu.index} has {_gigabytes(gpu.free)} of {_gigabytes(gpu.total)} free{used}. It"
+        f" would take {max(0.0, share):.0%}: weights, adapters and working memory need"
+        f" {_gigabytes(fixed)}, one conversation of {context:,} tokens {_gigabytes(one)}."
     )
-    hint = "A shorter --context-length, --gpus 2, or --vllm=--quantization=fp8 needs less; or wait until the GPU is free."
+    hint = (
+        "A shorter --context-length, --gpus 2, or --vllm=--quantization=fp8 needs less; or wait"
+        " until the GPU is free."
+    )
     return LuthierError("Not enough GPU memory", message, hint)
 
 

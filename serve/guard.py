@@ -1,7 +1,8 @@
 """The door of a server: no handler of vLLM is reached without a key, on HTTP or WebSocket.
 
-vLLM loads `Guard` by `--middleware serve.guard.Guard`. It runs inside vLLM's process: standard library only. The two keys come
-from the environment. The client key opens `CLIENT_ROUTES`, everything else needs the control key. What may pass goes through `Traffic`.
+vLLM loads `Guard` by `--middleware serve.guard.Guard`. It runs inside vLLM's process: standard
+library only. The two keys come from the environment. The client key opens `CLIENT_ROUTES`,
+everything else needs the control key. What may pass goes through `Traffic`.
 """
 
 from __future__ import annotations
@@ -25,18 +26,22 @@ SERVER_ID_VARIABLE = "LUTHIER_SERVER_ID"
 MOST_PINS_VARIABLE = "LUTHIER_MOST_PINS"
 ORIGINS_VARIABLE = "LUTHIER_ALLOWED_ORIGINS"
 
-# The guard's own routes (control key). The first tells which server this is: a port alone may by now belong to another one with the same
-# keys; and how many answers are being written. After `drain` nothing new is answered. `rest` says that vLLM sleeps, why, and whether it is
-# about to wake.
+# The guard's own routes (control key). The first tells which server this is: a port alone may by
+# now belong to another one with the same keys; and how many answers are being written. After
+# `drain` nothing new is answered. `rest` says that vLLM sleeps, why, and whether it is about to
+# wake.
 IDENTITY_ROUTE = ("GET", "/luthier/server")
 DRAIN_ROUTE = ("POST", "/luthier/drain")
 PIN_ROUTE = ("POST", "/luthier/pin")
 UNPIN_ROUTE = ("POST", "/luthier/unpin")
 REST_ROUTE = ("POST", "/luthier/rest")
-_OWN_PATHS = frozenset(path for _, path in (IDENTITY_ROUTE, DRAIN_ROUTE, PIN_ROUTE, UNPIN_ROUTE, REST_ROUTE))
+_OWN_PATHS = frozenset(
+    path for _, path in (IDENTITY_ROUTE, DRAIN_ROUTE, PIN_ROUTE, UNPIN_ROUTE, REST_ROUTE)
+)
 _LONGEST_ORDER = 10_000  # bytes of what is sent to one of them
 
-# Compared with the decoded path exactly as vLLM routes it: a spelling that is not listed needs the control key.
+# Compared with the decoded path exactly as vLLM routes it: a spelling that is not listed needs the
+# control key.
 CLIENT_ROUTES = frozenset(
     {
         ("GET", "/health"),
@@ -70,10 +75,20 @@ class Refusal:
 
 
 NO_KEY = Refusal(
-    401, "This server asks for an API key: send the header `Authorization: Bearer KEY`.", "invalid_request_error", "missing_api_key"
+    401,
+    "This server asks for an API key: send the header `Authorization: Bearer KEY`.",
+    "invalid_request_error",
+    "missing_api_key",
 )
-WRONG_KEY = Refusal(401, "The API key is not one of this server's keys.", "invalid_request_error", "invalid_api_key")
-CONTROL_ONLY = Refusal(403, "This route needs the control key; yours is the client key.", "permission_error", "control_key_required")
+WRONG_KEY = Refusal(
+    401, "The API key is not one of this server's keys.", "invalid_request_error", "invalid_api_key"
+)
+CONTROL_ONLY = Refusal(
+    403,
+    "This route needs the control key; yours is the client key.",
+    "permission_error",
+    "control_key_required",
+)
 _OPEN = frozenset(("http", method, path) for method, path in CLIENT_ROUTES)  # no websocket
 CLIENT_PATHS = sorted({path for _, path in CLIENT_ROUTES})
 
@@ -84,7 +99,12 @@ def no_route(method: str, path: str) -> Refusal:
         hint = f"Addresses begin with /v1: {method} /v1{path}. A client's base URL ends with /v1."
     else:
         hint = f"This server has {', '.join(CLIENT_PATHS)}. A client's base URL ends with /v1."
-    return Refusal(404, f"No such route: {method} {path[:100]}. {hint}", "invalid_request_error", "no_such_route")
+    return Refusal(
+        404,
+        f"No such route: {method} {path[:100]}. {hint}",
+        "invalid_request_error",
+        "no_such_route",
+    )
 
 
 def wrong_method(path: str) -> Refusal:
@@ -94,11 +114,17 @@ def wrong_method(path: str) -> Refusal:
 
 UNASKED = Refusal(
     409,
-    "Sleeping is asked of Luthier (`luthier server sleep`), which frees the GPU for others and turns requests away meanwhile.",
+    "Sleeping is asked of Luthier (`luthier server sleep`), which frees the GPU for others and"
+    " turns requests away meanwhile.",
     "invalid_request_error",
     "sleep_by_luthier",
 )
-STOPPING = Refusal(503, "This server is stopping: it finishes its answers and takes no new requests.", "server_error", "server_stopping")
+STOPPING = Refusal(
+    503,
+    "This server is stopping: it finishes its answers and takes no new requests.",
+    "server_error",
+    "server_stopping",
+)
 
 
 class Guard:
@@ -106,9 +132,15 @@ class Guard:
 
     def __init__(self, app: Application) -> None:
         self._rest = Rest()
-        client, control = os.environ.get(CLIENT_KEY_VARIABLE, ""), os.environ.get(CONTROL_KEY_VARIABLE, "")
+        client, control = (
+            os.environ.get(CLIENT_KEY_VARIABLE, ""),
+            os.environ.get(CONTROL_KEY_VARIABLE, ""),
+        )
         if min(len(client), len(control)) < 16 or client == control:
-            raise ValueError(f"{CLIENT_KEY_VARIABLE} and {CONTROL_KEY_VARIABLE} must be two different keys of at least 16 characters")
+            raise ValueError(
+                f"{CLIENT_KEY_VARIABLE} and {CONTROL_KEY_VARIABLE} must be two different keys of at"
+                " least 16 characters"
+            )
         self._keys = (client, control)
         self._traffic = Traffic(app, self._keys)
         self._client = sha256(client.encode()).digest()
@@ -125,7 +157,8 @@ class Guard:
         logged.update(query_string=b"", path=self._without_keys(str(scope.get("path"))))
         origin = _header(scope, b"origin")
         if scope["type"] == "http" and origin in self._origins:
-            if scope.get("method") == "OPTIONS" and scope.get("path") in CLIENT_PATHS:  # a browser asks without a key whether it may ask
+            # a browser asks without a key whether it may ask
+            if scope.get("method") == "OPTIONS" and scope.get("path") in CLIENT_PATHS:
                 await _answer(send, "http", 204, b"", _permission(scope, origin))
                 return
             send = _readable_from(origin, send)
@@ -140,9 +173,19 @@ class Guard:
             await _answer(send, "http", STOPPING.status, STOPPING.body(), STOPPING.headers())
         elif scope.get("path") == SLEEP_PATH and not self._rest.why:
             await _answer(send, "http", UNASKED.status, UNASKED.body(), UNASKED.headers())
-        elif self._rest.concerns(scope.get("method"), scope.get("path")) and not self._is_probe(scope) and (why := await self._rest.over()):
+        elif (
+            self._rest.concerns(scope.get("method"), scope.get("path"))
+            and not self._is_probe(scope)
+            and (why := await self._rest.over())
+        ):
             asleep = Refusal(503, why, "server_error", "server_asleep")
-            await _answer(send, "http", 503, asleep.body(), [*asleep.headers(), (b"retry-after", str(RETRY_SECONDS).encode())])
+            await _answer(
+                send,
+                "http",
+                503,
+                asleep.body(),
+                [*asleep.headers(), (b"retry-after", str(RETRY_SECONDS).encode())],
+            )
         else:
             await self._traffic(scope, receive, send)
 
@@ -152,29 +195,41 @@ class Guard:
         return text
 
     def _is_probe(self, scope: Scope) -> bool:
-        """The worker's own questions, before vLLM sleeps and when it is awake again: nobody else asks for answers with the control key."""
+        """The worker's own questions, before vLLM sleeps and when it is awake again: nobody else
+        asks for answers with the control key."""
         key = bearer_key(scope.get("headers", ())) or b""
-        return scope.get("path") in GENERATING and hmac.compare_digest(sha256(key).digest(), self._control)
+        return scope.get("path") in GENERATING and hmac.compare_digest(
+            sha256(key).digest(), self._control
+        )
 
     def check(self, scope: Scope) -> Refusal | None:
         """None if the request may pass."""
         key = bearer_key(scope.get("headers", ()))
         if key is None:
             return NO_KEY
-        digest = sha256(key).digest()  # digests have one length, so that the comparison takes one time
-        is_client, is_control = hmac.compare_digest(digest, self._client), hmac.compare_digest(digest, self._control)
+        # digests have one length, so that the comparison takes one time
+        digest = sha256(key).digest()
+        is_client, is_control = (
+            hmac.compare_digest(digest, self._client),
+            hmac.compare_digest(digest, self._control),
+        )
         if is_control:
             return None
         if not is_client:
             return WRONG_KEY
-        return None if (scope["type"], scope.get("method"), scope.get("path")) in _OPEN else _closed(scope)
+        return (
+            None
+            if (scope["type"], scope.get("method"), scope.get("path")) in _OPEN
+            else _closed(scope)
+        )
 
     async def _obey(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The guard's own routes."""
         route, problem = (scope.get("method"), scope.get("path")), ""
         if route == DRAIN_ROUTE:
             self._traffic.draining = True
-            await self._rest.change({"why": self._rest.why and STOPPING.message})  # nobody is held any more
+            # nobody is held any more
+            await self._rest.change({"why": self._rest.why and STOPPING.message})
         elif route == REST_ROUTE:
             await self._rest.change(await _order_in(receive))
         elif route in (PIN_ROUTE, UNPIN_ROUTE):
@@ -183,19 +238,33 @@ class Guard:
             problem = await self._rest.over() if self._rest.why else ""
             problem = problem or await change(scope["app"].state, name)
         elif route != IDENTITY_ROUTE:
-            await _answer(send, "http", 404, *_as_json({"error": {"message": "No such route.", "code": 404}}))
+            await _answer(
+                send, "http", 404, *_as_json({"error": {"message": "No such route.", "code": 404}})
+            )
             return
         if problem:
-            await _answer(send, "http", 409, *_as_json({"error": {"message": problem, "code": 409}}))
+            await _answer(
+                send, "http", 409, *_as_json({"error": {"message": problem, "code": 409}})
+            )
             return
         traffic, rest = self._traffic, self._rest
-        told = {"id": self._id, "in_flight": traffic.in_flight, "draining": traffic.draining, "pinned": self._pins.names}
-        told |= {"resting": rest.why, "wanted": rest.wanted, "quiet_seconds": round(traffic.quiet_seconds, 1)}
+        told = {
+            "id": self._id,
+            "in_flight": traffic.in_flight,
+            "draining": traffic.draining,
+            "pinned": self._pins.names,
+        }
+        told |= {
+            "resting": rest.why,
+            "wanted": rest.wanted,
+            "quiet_seconds": round(traffic.quiet_seconds, 1),
+        }
         await _answer(send, "http", 200, *_as_json(told))
 
 
 def _closed(scope: Scope) -> Refusal:
-    """Why the client key does not open this. Only what is there needs the other key: nobody hands it out for a mistyped address."""
+    """Why the client key does not open this. Only what is there needs the other key: nobody hands
+    it out for a mistyped address."""
     path = str(scope.get("path"))
     if scope["type"] == "http" and path in CLIENT_PATHS:
         return wrong_method(path)
@@ -210,7 +279,8 @@ def _closed(scope: Scope) -> Refusal:
 
 
 def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The key of the only Authorization header, if it is a bearer token. Two such headers count as none."""
+    """The key of the only Authorization header, if it is a bearer token. Two such headers count as
+    none."""
     values = [value for name, value in headers if name.lower() == b"authorization"]
     if len(values) != 1:
         return None
@@ -225,7 +295,11 @@ def _header(scope: Scope, name: bytes) -> bytes:
 def _permission(scope: Scope, origin: bytes) -> list[tuple[bytes, bytes]]:
     """What a page of an allowed origin may send."""
     asked = _header(scope, b"access-control-request-headers")
-    allowed = [(b"origin", origin), (b"methods", b"GET, POST"), *([(b"headers", asked)] if asked else [])]
+    allowed = [
+        (b"origin", origin),
+        (b"methods", b"GET, POST"),
+        *([(b"headers", asked)] if asked else []),
+    ]
     return [
         *((b"access-control-allow-" + what, value) for what, value in allowed),
         (b"access-control-max-age", b"600"),
@@ -262,7 +336,8 @@ def _as_json(value: Any) -> tuple[bytes, list[tuple[bytes, bytes]]]:
 
 
 async def _refuse_websocket(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer the handshake with the refusal's status where the server can, else close (which it turns into a 403)."""
+    """Answer the handshake with the refusal's status where the server can, else close (which it
+    turns into a 403)."""
     await receive()  # websocket.connect
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
@@ -270,7 +345,11 @@ async def _refuse_websocket(refusal: Refusal, scope: Scope, receive: Receive, se
     await _answer(send, "websocket.http", refusal.status, refusal.body(), refusal.headers())
 
 
-async def _answer(send: Send, protocol: str, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+async def _answer(
+    send: Send, protocol: str, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
     length = (b"content-length", str(len(body)).encode())
-    await send({"type": f"{protocol}.response.start", "status": status, "headers": [*headers, length]})
+    await send(
+        {"type": f"{protocol}.response.start", "status": status, "headers": [*headers, length]}
+    )
     await send({"type": f"{protocol}.response.body", "body": body})

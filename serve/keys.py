@@ -1,4 +1,5 @@
-"""The two API keys of this home: made once, kept in files that only their owner reads, the same for every server."""
+"""The two API keys of this home: made once, kept in files that only their owner reads, the same for
+every server."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def _key(name: str) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write a new key under another name, then link it: of two processes at once, one wins and both read the same key."""
+    """Write a new key under another name, then link it: of two processes at once, one wins and both
+    read the same key."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.chmod(0o700)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")

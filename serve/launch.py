@@ -1,4 +1,5 @@
-"""Starting a server, and changing what one serves that runs. Everything that can be wrong is found before anything starts."""
+"""Starting a server, and changing what one serves that runs. Everything that can be wrong is found
+before anything starts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,15 @@ from models.registry import display_name, resolve
 from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
 from serve.contents import fingerprint
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan, vllm_module
-from serve.planning import NamedAdapter, ServeOptions, check_names, living_servers, make_plan, servable, template_of
+from serve.planning import (
+    NamedAdapter,
+    ServeOptions,
+    check_names,
+    living_servers,
+    make_plan,
+    servable,
+    template_of,
+)
 from serve.ports import choosing
 from serve.servers import Server, look_again
 from serve.vllm_arguments import replicas
@@ -33,9 +42,11 @@ def serve(
     port: int | None = None,
     options: ServeOptions | None = None,
 ) -> Job:
-    """Start a server of a base model and adapters, given as (name, folder, id of the run or None). It is ready when its job is Running.
+    """Start a server of a base model and adapters, given as (name, folder, id of the run or None).
+    It is ready when its job is Running.
 
-    A second server of the same model and host starts only on a port that is named; `attach` adds adapters to the first.
+    A second server of the same model and host starts only on a port that is named; `attach` adds
+    adapters to the first.
     """
     options = options or ServeOptions()
     directory = resolve(str(base)).resolve()
@@ -44,13 +55,24 @@ def serve(
     with choosing():
         if port is None:
             _refuse_twin(directory, host)
-        plan = make_plan(directory, base if isinstance(base, str) else display_name(directory), adapters, host, port, options)
+        plan = make_plan(
+            directory,
+            base if isinstance(base, str) else display_name(directory),
+            adapters,
+            host,
+            port,
+            options,
+        )
         return submit(_order(plan, options))
 
 
 def _order(plan: ServerPlan, options: ServeOptions) -> Spec:
     on_gpu = plan.device == "gpu"
-    slots = [f"gpu-{options.gpu}"] if options.gpu is not None else ["gpu"] * plan.gpus * replicas(plan.extra_args)
+    slots = (
+        [f"gpu-{options.gpu}"]
+        if options.gpu is not None
+        else ["gpu"] * plan.gpus * replicas(plan.extra_args)
+    )
     smallest = min((gpu.total for gpu in gpus()), default=0)
     return Spec(
         kind="server",
@@ -59,7 +81,8 @@ def _order(plan: ServerPlan, options: ServeOptions) -> Spec:
         settings=plan.to_json(),
         slots=slots if on_gpu else [],
         gpu_bytes=int(plan.gpu_memory * smallest) if on_gpu else 0,
-        share_gpu=on_gpu,  # a run that may share, and whose memory is free beside the server, need not wait for it
+        # a run that may share, and whose memory is free beside the server, need not wait for it
+        share_gpu=on_gpu,
         gives_way=plan.sleeps,
         grace_seconds=DRAIN_SECONDS + STOP_SECONDS + 10.0,
         python=options.python,
@@ -67,8 +90,9 @@ def _order(plan: ServerPlan, options: ServeOptions) -> Spec:
 
 
 def attach(server: Server, name: str, path: Path) -> str:
-    """Load an adapter into a running server, and wait until `servers` tells of it. The name that it is served under: `name`, with a part of
-    its hash where this server has had another content under that name, whose cached prompts would answer for it.
+    """Load an adapter into a running server, and wait until `servers` tells of it. The name that it
+    is served under: `name`, with a part of its hash where this server has had another content under
+    that name, whose cached prompts would answer for it.
 
     LuthierError with the reason if it cannot be served.
     """
@@ -76,13 +100,27 @@ def attach(server: Server, name: str, path: Path) -> str:
     adapter = servable(path, plan.base)
     check_names([name], set(asyncio.run(list_models(server.endpoint))))
     if adapter.rank > plan.max_lora_rank:
-        message = f"{name} has rank {adapter.rank}, this server was started for ranks up to {plan.max_lora_rank}."
-        raise LuthierError("Rank too high for this server", message, f"Stop {server.job.id} and start it again with this adapter.")
+        message = (
+            f"{name} has rank {adapter.rank}, this server was started for ranks up to"
+            f" {plan.max_lora_rank}."
+        )
+        raise LuthierError(
+            "Rank too high for this server",
+            message,
+            f"Stop {server.job.id} and start it again with this adapter.",
+        )
     template = template_of(adapter, plan.base)
     served = None if plan.chat_template is None else plan.chat_template.read_text(encoding="utf-8")
     if (template or "").rstrip() != (served or "").rstrip():
-        message = f"{name} was trained with another chat template than the one that {server.job.id} applies."
-        raise LuthierError("Another chat template", message, "Serve it on a --port of its own: a server has one template.")
+        message = (
+            f"{name} was trained with another chat template than the one that {server.job.id}"
+            " applies."
+        )
+        raise LuthierError(
+            "Another chat template",
+            message,
+            "Serve it on a --port of its own: a server has one template.",
+        )
     content = fingerprint(adapter.directory)
     if server.refreshed().contents.get(name, content) != content:
         name = f"{name[:55]}.{content[:8]}"
@@ -102,16 +140,21 @@ def detach(server: Server, name: str) -> None:
 
 
 def pin(server: Server, name: str) -> None:
-    """Have vLLM keep an adapter in memory whatever else is asked for. LuthierError if one place would not stay free for the others."""
+    """Have vLLM keep an adapter in memory whatever else is asked for. LuthierError if one place
+    would not stay free for the others."""
     _check_adapter(server, name)
     asyncio.run(post(server.control_endpoint, "/luthier/pin", {"name": name}))
-    _wait_until_told(server, lambda now: any(model.id == name and model.pinned for model in now.models))
+    _wait_until_told(
+        server, lambda now: any(model.id == name and model.pinned for model in now.models)
+    )
 
 
 def unpin(server: Server, name: str) -> None:
     _check_adapter(server, name)
     asyncio.run(post(server.control_endpoint, "/luthier/unpin", {"name": name}))
-    _wait_until_told(server, lambda now: any(model.id == name and not model.pinned for model in now.models))
+    _wait_until_told(
+        server, lambda now: any(model.id == name and not model.pinned for model in now.models)
+    )
 
 
 def _check_adapter(server: Server, name: str) -> None:
@@ -121,7 +164,9 @@ def _check_adapter(server: Server, name: str) -> None:
     if found is None or found.parent is None:
         what = "is the base model, which stays." if found else "is not among its models."
         names = ", ".join(card.id for card in cards if card.parent is not None) or "none"
-        raise LuthierError("No such adapter", f"{name!r} {what}", f"{server.job.id} has these adapters: {names}.")
+        raise LuthierError(
+            "No such adapter", f"{name!r} {what}", f"{server.job.id} has these adapters: {names}."
+        )
 
 
 def _wait_until_told(server: Server, told: Callable[[Server], bool]) -> None:
@@ -135,4 +180,8 @@ def _refuse_twin(base: Path, host: str) -> None:
     for job, plan in living_servers():
         if plan.base == base and plan.host == host:
             message = f"{job.id} serves {plan.base_name} on port {plan.port}."
-            raise LuthierError("Already served", message, "Add the adapter to it, or name a --port for a second server.")
+            raise LuthierError(
+                "Already served",
+                message,
+                "Add the adapter to it, or name a --port for a second server.",
+            )

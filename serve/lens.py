@@ -1,7 +1,9 @@
-"""The lens: how much likelier each token of an answer is to one model than to another, after the same conversation.
+"""The lens: how much likelier each token of an answer is to one model than to another, after the
+same conversation.
 
-Both models read the prompt and the answer (teacher forcing); vLLM tells the log-probability that each gives to every token. Nothing is
-generated. It takes two models of one vLLM server, which share their tokenizer; other servers do not tell these figures.
+Both models read the prompt and the answer (teacher forcing); vLLM tells the log-probability that
+each gives to every token. Nothing is generated. It takes two models of one vLLM server, which share
+their tokenizer; other servers do not tell these figures.
 """
 
 from __future__ import annotations
@@ -14,23 +16,37 @@ from serve.client import ChatMessage, Endpoint, prompt_log_probabilities, tokeni
 
 @dataclass(frozen=True)
 class Shift:
-    """A piece of the answer, one token or several that only together are text. `difference` is the tuned model's log-probability less the
-    base model's, in nats: 0.69 is twice as likely."""
+    """A piece of the answer, one token or several that only together are text. `difference` is the
+    tuned model's log-probability less the base model's, in nats: 0.69 is twice as likely."""
 
     text: str
     difference: float
 
 
-async def shifts(endpoint: Endpoint, base: str, tuned: str, context: list[ChatMessage], answer: str) -> list[Shift]:
-    """The pieces of `answer`, which together are all of it. LuthierError if the server cannot tell."""
+async def shifts(
+    endpoint: Endpoint, base: str, tuned: str, context: list[ChatMessage], answer: str
+) -> list[Shift]:
+    """The pieces of `answer`, which together are all of it. LuthierError if the server cannot
+    tell."""
     if not answer:
         return []
-    asked = await tokenize(endpoint, {"model": base, "messages": context, "add_generation_prompt": True})
+    asked = await tokenize(
+        endpoint, {"model": base, "messages": context, "add_generation_prompt": True}
+    )
     said = await tokenize(endpoint, {"model": base, "prompt": answer, "add_special_tokens": False})
-    seen = [await prompt_log_probabilities(endpoint, model, [*asked, *said]) for model in (base, tuned)]  # vLLM does it best alone
-    of_base, of_tuned = ([entry for entry in entries[len(asked) :] if entry is not None] for entries in seen)
+    # vLLM does it best alone
+    seen = [
+        await prompt_log_probabilities(endpoint, model, [*asked, *said]) for model in (base, tuned)
+    ]
+    of_base, of_tuned = (
+        [entry for entry in entries[len(asked) :] if entry is not None] for entries in seen
+    )
     if not len(of_base) == len(of_tuned) == len(said):
-        raise LuthierError("No lens here", "The server does not tell the probabilities of a prompt.", "Luthier's own servers do.")
+        raise LuthierError(
+            "No lens here",
+            "The server does not tell the probabilities of a prompt.",
+            "Luthier's own servers do.",
+        )
     texts = [text for text, _ in of_base]
     differences = [there - here for (_, here), (_, there) in zip(of_base, of_tuned, strict=True)]
     return aligned(answer, texts, differences)
@@ -40,7 +56,8 @@ _LONGEST_GAP = 8  # characters that a token which is no text by itself can stand
 
 
 def aligned(answer: str, tokens: list[str], differences: list[float]) -> list[Shift]:
-    """Lay the tokens over the answer. Tokens that are only parts of a character share a piece and the sum of their differences."""
+    """Lay the tokens over the answer. Tokens that are only parts of a character share a piece and
+    the sum of their differences."""
     pieces: list[Shift] = []
     place, waiting, skipped = 0, 0.0, 0
     for token, difference in zip(tokens, differences, strict=True):

@@ -1,7 +1,9 @@
-"""The adapters that vLLM has loaded, asked of vLLM itself. Runs inside its process, behind the guard: standard library only.
+"""The adapters that vLLM has loaded, asked of vLLM itself. Runs inside its process, behind the
+guard: standard library only.
 
-vLLM moves the adapter that was asked longest ago out of the engine when another one needs its place, and reads it again when it is asked.
-It can pin one, but has no route that does. And if the folder is gone by then, the engine dies: such a request must not reach it.
+vLLM moves the adapter that was asked longest ago out of the engine when another one needs its
+place, and reads it again when it is asked. It can pin one, but has no route that does. And if the
+folder is gone by then, the engine dies: such a request must not reach it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from typing import Any
 
 
 def lost_folder(state: Any, model: str) -> str:
-    """The folder of a loaded adapter, if its weights are gone; else empty. `state` is the application's, as vLLM sets it."""
+    """The folder of a loaded adapter, if its weights are gone; else empty. `state` is the
+    application's, as vLLM sets it."""
     adapter = state.openai_serving_models.lora_requests.get(model)
     if adapter is None or Path(adapter.lora_path, "adapter_model.safetensors").exists():
         return ""
@@ -33,8 +36,12 @@ class Pins:
         self.names = [one for one in self.names if one in state.openai_serving_models.lora_requests]
         if name in self.names:
             return ""
-        if len(self.names) >= self.most:  # with none left to move out, the next adapter would end the engine
-            return f"{len(self.names)} adapters are pinned, and one place must stay free for the others."
+        # with none left to move out, the next adapter would end the engine
+        if len(self.names) >= self.most:
+            return (
+                f"{len(self.names)} adapters are pinned, and one place must stay free for the"
+                " others."
+            )
         await state.engine_client.add_lora(adapter)
         if not await state.engine_client.pin_lora(adapter.lora_int_id):
             return f"vLLM does not pin {name!r}."

@@ -11,7 +11,8 @@ from jobs.files import tail_lines
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the start. `seconds_left` is how long the rest of it takes from here on two CPU cores."""
+    """A part of the start. `seconds_left` is how long the rest of it takes from here on two CPU
+    cores."""
 
     name: str
     seconds_left: float
@@ -35,7 +36,8 @@ _SECOND_HAND = (
     "Worker failed with error",
 )
 _PREFIX = re.compile(r"\(\w+ pid=\d+\) (INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[\w.]+:\d+\] ?")
-# Lines that tell nothing of why: the bodies of tracebacks, the list of routes, what a C++ library says of its own end.
+# Lines that tell nothing of why: the bodies of tracebacks, the list of routes, what a C++ library
+# says of its own end.
 _TELLS_NOTHING = (" ", "Traceback ", "Route: ", "nanobind:", "See https://nanobind")
 _LOG_BYTES = 4_000_000
 
@@ -49,7 +51,8 @@ class Phases:
         self._next = 0
 
     def read(self) -> list[Phase]:
-        """The phases that began since the last call. A line still being written is left for later."""
+        """The phases that began since the last call. A line still being written is left for
+        later."""
         with self._log.open("rb") as file:
             file.seek(self._offset)
             block = file.read()
@@ -67,7 +70,8 @@ class Phases:
 
 
 def root_cause(log: Path, offset: int) -> str | None:
-    """The error that ended vLLM: of the errors in the log since `offset` that are not second-hand, the last."""
+    """The error that ended vLLM: of the errors in the log since `offset` that are not second-hand,
+    the last."""
     with log.open("rb") as file:
         file.seek(max(offset, log.stat().st_size - _LOG_BYTES))
         lines = file.read().decode("utf-8", errors="replace").splitlines()

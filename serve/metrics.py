@@ -1,7 +1,8 @@
-"""What a server's /metrics says of the last second: who waits, how quick it is, how full its cache is.
+"""What a server's /metrics says of the last second: who waits, how quick it is, how full its cache
+is.
 
-vLLM counts since its start; rates and delays are differences between two looks. Names are those of vLLM 0.32; what one of them lacks is not
-told.
+vLLM counts since its start; rates and delays are differences between two looks. Names are those of
+vLLM 0.32; what one of them lacks is not told.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _WANTED = frozenset(
 
 @dataclass(frozen=True)
 class Look:
-    """One answer of /metrics: sums over all engines and models by name; of histograms, the counts up to each bound in seconds."""
+    """One answer of /metrics: sums over all engines and models by name; of histograms, the counts
+    up to each bound in seconds."""
 
     at: float
     values: dict[str, float]
@@ -43,7 +45,8 @@ class Look:
 
 @dataclass(frozen=True)
 class Delay:
-    """In seconds. `high` is a bound that 95 % keep, as far as the histogram's buckets tell; None where even the last bucket was passed."""
+    """In seconds. `high` is a bound that 95 % keep, as far as the histogram's buckets tell; None
+    where even the last bucket was passed."""
 
     mean: float
     high: float | None
@@ -51,9 +54,11 @@ class Delay:
 
 @dataclass(frozen=True)
 class Live:
-    """The server at work. Tokens are per second; `cache` is a share of 1. Delays are None where nothing was answered in between.
+    """The server at work. Tokens are per second; `cache` is a share of 1. Delays are None where
+    nothing was answered in between.
 
-    `adapters` are the tuned models that vLLM answers with now: the one thing that it tells by model.
+    `adapters` are the tuned models that vLLM answers with now: the one thing that it tells by
+    model.
     """
 
     running: int
@@ -75,7 +80,11 @@ def look(text: str, at: float) -> Look:
         found = _LINE.match(line)
         if found is None or found[1] not in _WANTED:
             continue
-        name, labels, value = found[1].removeprefix("vllm:"), dict(_LABEL.findall(found[2] or "")), float(found[3])
+        name, labels, value = (
+            found[1].removeprefix("vllm:"),
+            dict(_LABEL.findall(found[2] or "")),
+            float(found[3]),
+        )
         if name == "lora_requests_info":  # its value is when it was said
             if value >= newest:
                 newest, adapters = value, labels.get("running_lora_adapters", "")
@@ -85,16 +94,25 @@ def look(text: str, at: float) -> Look:
             values[name] += value
             engines.add(labels.get("engine", "0"))
     names = tuple(sorted({name for name in adapters.split(",") if name}))
-    return Look(at, dict(values), {name: dict(counts) for name, counts in buckets.items()}, names, max(1, len(engines)))
+    return Look(
+        at,
+        dict(values),
+        {name: dict(counts) for name, counts in buckets.items()},
+        names,
+        max(1, len(engines)),
+    )
 
 
 def between(before: Look, now: Look) -> Live | None:
-    """What happened between two looks. None if the server was started anew in between, or if no time has passed."""
+    """What happened between two looks. None if the server was started anew in between, or if no
+    time has passed."""
     seconds = now.at - before.at
     totals = ("prompt_tokens_total", "generation_tokens_total")
     if seconds <= 0 or any(now.values.get(name, 0) < before.values.get(name, 0) for name in totals):
         return None
-    tokens_in, tokens_out = ((now.values.get(name, 0) - before.values.get(name, 0)) / seconds for name in totals)
+    tokens_in, tokens_out = (
+        (now.values.get(name, 0) - before.values.get(name, 0)) / seconds for name in totals
+    )
     return Live(
         running=int(now.values.get("num_requests_running", 0)),
         waiting=int(now.values.get("num_requests_waiting", 0)),
@@ -113,6 +131,9 @@ def _delay(name: str, before: Look, now: Look, share: float = 0.95) -> Delay | N
         return None
     total = now.values.get(f"{name}_sum", 0) - before.values.get(f"{name}_sum", 0)
     earlier = before.buckets.get(name, {})
-    grown = sorted((bound, counted - earlier.get(bound, 0)) for bound, counted in now.buckets.get(name, {}).items())
+    grown = sorted(
+        (bound, counted - earlier.get(bound, 0))
+        for bound, counted in now.buckets.get(name, {}).items()
+    )
     high = next((bound for bound, counted in grown if counted >= share * count), None)
     return Delay(total / count, None if high is None or high == float("inf") else high)

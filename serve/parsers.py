@@ -1,6 +1,8 @@
-"""Which of vLLM's parsers fits a model: those that take tool calls and reasoning out of what it writes.
+"""Which of vLLM's parsers fits a model: those that take tool calls and reasoning out of what it
+writes.
 
-Told by the chat template: a model writes its calls the way its template shows them earlier ones. Names are those of vLLM 0.32.
+Told by the chat template: a model writes its calls the way its template shows them earlier ones.
+Names are those of vLLM 0.32.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class Parser:
     why: str
 
 
-# (parser, model types (none named: any), what the template must have). The first that fits is taken.
+# (parser, model types (none named: any), what the template must have). The first that fits is
+# taken.
 _TOOLS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("openai", ("gpt_oss",), ()),
     ("deepseek_v31", ("deepseek_v3",), ("<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>", "thinking")),
@@ -33,7 +36,11 @@ _TOOLS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("qwen3_coder", (), ("<tool_call>", "<function=", "<parameter=")),
     ("minimax_m2", ("minimax_m2",), ("<minimax:tool_call>",)),
     ("kimi_k2", (), ("<|tool_calls_section_begin|>",)),
-    ("hermes", ("qwen2", "qwen3", "qwen3_moe", "llama", "mistral", "smollm3", "olmo2"), ("<tool_call>", "</tool_call>")),
+    (
+        "hermes",
+        ("qwen2", "qwen3", "qwen3_moe", "llama", "mistral", "smollm3", "olmo2"),
+        ("<tool_call>", "</tool_call>"),
+    ),
     ("mistral", ("mistral", "mixtral", "mistral3"), ("[TOOL_CALLS]",)),
     ("llama4_pythonic", ("llama4", "llama4_text"), ("tools",)),
     ("llama3_json", ("llama",), ("<|start_header_id|>", "ipython", "parameters")),
@@ -58,15 +65,24 @@ def parsers(base: Path) -> tuple[Parser, Parser]:
     """For tool calls and for reasoning, as far as the model's family is known."""
     template = stored_template(base) or ""
     kind = str(_config(base).get("model_type", ""))
-    return _first(_TOOLS, kind, template, "tool calls"), _first(_REASONING, kind, template, "reasoning")
+    return _first(_TOOLS, kind, template, "tool calls"), _first(
+        _REASONING, kind, template, "reasoning"
+    )
 
 
-def _first(table: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...], kind: str, template: str, what: str) -> Parser:
+def _first(
+    table: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...],
+    kind: str,
+    template: str,
+    what: str,
+) -> Parser:
     for name, kinds, marks in table:
         if (not kinds or kind in kinds) and all(mark in template for mark in marks):
             shown = f"its template has {marks[0]}" if marks else "vLLM has one for this family"
             return Parser(name, f"model type {kind or 'unknown'}, {shown}")
-    return Parser("", f"no parser of {what} is known for model type {kind or 'unknown'} with this template")
+    return Parser(
+        "", f"no parser of {what} is known for model type {kind or 'unknown'} with this template"
+    )
 
 
 def _config(base: Path) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What a server is to be: the model, its adapters, where it listens, and the vLLM command line and environment that follow from it."""
+"""What a server is to be: the model, its adapters, where it listens, and the vLLM command line and
+environment that follow from it."""
 
 from __future__ import annotations
 
@@ -12,13 +13,20 @@ from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
 from jobs.spec import JOB_ID
 from models import foreign
-from serve.guard import CLIENT_KEY_VARIABLE, CONTROL_KEY_VARIABLE, MOST_PINS_VARIABLE, ORIGINS_VARIABLE, SERVER_ID_VARIABLE
+from serve.guard import (
+    CLIENT_KEY_VARIABLE,
+    CONTROL_KEY_VARIABLE,
+    MOST_PINS_VARIABLE,
+    ORIGINS_VARIABLE,
+    SERVER_ID_VARIABLE,
+)
 from serve.keys import client_key, control_key
 from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE
 
 Device = Literal["cpu", "gpu"]
 
-BASE = "base"  # the name under which every server serves its base model, whatever the model is called
+# the name under which every server serves its base model, whatever the model is called
+BASE = "base"
 
 DRAIN_SECONDS = 20.0  # how long a stop waits for the answers that are being written
 STOP_SECONDS = 15.0  # vLLM needs about 2; then it is killed
@@ -26,13 +34,19 @@ REQUEST_LOG = "requests.jsonl"
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # A third key; and what would have vLLM write into its log what people say.
-_NOT_INHERITED = ("VLLM_API_KEY", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE", "VLLM_LOGGING_CONFIG_PATH", "VLLM_SERVER_DEV_MODE")
+_NOT_INHERITED = (
+    "VLLM_API_KEY",
+    "VLLM_DEBUG_LOG_API_SERVER_RESPONSE",
+    "VLLM_LOGGING_CONFIG_PATH",
+    "VLLM_SERVER_DEV_MODE",
+)
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"
 
 
 @dataclass(frozen=True)
 class ServedAdapter:
-    """An adapter and the name it is served under. `run` is the id of the run that made it, if one did."""
+    """An adapter and the name it is served under. `run` is the id of the run that made it, if one
+    did."""
 
     name: str
     path: Path
@@ -43,9 +57,10 @@ class ServedAdapter:
 class ServerPlan:
     """Everything that decides how vLLM is started. It holds no keys.
 
-    `kv_cache_bytes` is given for a GPU that is partly in use: `gpu_memory` is then what is free of it. `chat_template` is a file where
-    training used another template than the base model's. `reasons` say, by the name of a field, why it is so; `notes`, by the name of an
-    adapter, what a person should know of it. Web pages of `allowed_origins` may ask the server.
+    `kv_cache_bytes` is given for a GPU that is partly in use: `gpu_memory` is then what is free of
+    it. `chat_template` is a file where training used another template than the base model's.
+    `reasons` say, by the name of a field, why it is so; `notes`, by the name of an adapter, what a
+    person should know of it. Web pages of `allowed_origins` may ask the server.
     """
 
     base: Path
@@ -87,7 +102,10 @@ class ServerPlan:
     def why_sleepless(self) -> str:
         """Why it cannot sleep; empty if it can."""
         if self.device == "cpu":  # vLLM answers 200 there, and all later requests hang
-            return "vLLM's sleep mode is for GPUs: on a CPU it would free nothing, and the server would not answer any more."
+            return (
+                "vLLM's sleep mode is for GPUs: on a CPU it would free nothing, and the server"
+                " would not answer any more."
+            )
         return "" if self.can_sleep else "It was started with --no-sleep."
 
     @property
@@ -95,12 +113,17 @@ class ServerPlan:
         """What a person should know before the server starts; empty if there is nothing."""
         if is_loopback(self.host):
             return ""
-        return f"Listening on {self.host}: other machines can reach this server, without TLS. Whoever has the client key can use it."
+        return (
+            f"Listening on {self.host}: other machines can reach this server, without TLS. Whoever"
+            " has the client key can use it."
+        )
 
     def to_json(self) -> dict[str, Any]:
         values = {**asdict(self), "base": str(self.base), "warning": self.warning}
         values["chat_template"] = None if self.chat_template is None else str(self.chat_template)
-        values["adapters"] = [{**asdict(adapter), "path": str(adapter.path)} for adapter in self.adapters]
+        values["adapters"] = [
+            {**asdict(adapter), "path": str(adapter.path)} for adapter in self.adapters
+        ]
         return values
 
     @classmethod
@@ -132,13 +155,34 @@ def vllm_module() -> str:
             "`make install` installs it; `luthier doctor` tells what is missing.",
         )
     entry = Path(spec.origin).parent / "entrypoints" / "launchers" / "api_server" / "entry.py"
-    return "vllm.entrypoints.launchers.api_server.entry" if entry.is_file() else "vllm.entrypoints.openai.api_server"
+    return (
+        "vllm.entrypoints.launchers.api_server.entry"
+        if entry.is_file()
+        else "vllm.entrypoints.openai.api_server"
+    )
 
 
 def command(plan: ServerPlan, python: str) -> list[str]:
-    """vLLM's command line. Adapters are not in it: they are loaded once the server runs, so that a bad one can say why."""
-    arguments = [python, "-P", "-m", vllm_module(), "--model", str(plan.base), "--served-model-name", *plan.names]
-    arguments += ["--host", plan.host, "--port", str(plan.port), "--middleware", "serve.guard.Guard"]
+    """vLLM's command line. Adapters are not in it: they are loaded once the server runs, so that a
+    bad one can say why."""
+    arguments = [
+        python,
+        "-P",
+        "-m",
+        vllm_module(),
+        "--model",
+        str(plan.base),
+        "--served-model-name",
+        *plan.names,
+    ]
+    arguments += [
+        "--host",
+        plan.host,
+        "--port",
+        str(plan.port),
+        "--middleware",
+        "serve.guard.Guard",
+    ]
     arguments += ["--dtype", plan.dtype, "--generation-config", plan.generation_config]
     arguments += ["--enable-lora", "--max-lora-rank", str(plan.max_lora_rank)]
     arguments += ["--max-loras", str(plan.max_loras), "--max-cpu-loras", str(2 * plan.max_loras)]
@@ -147,13 +191,18 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         arguments += ["--max-model-len", str(plan.context_length)]
     if plan.device == "gpu":
         arguments += ["--gpu-memory-utilization", str(plan.gpu_memory)]
-        arguments += ["--kv-cache-memory-bytes", str(plan.kv_cache_bytes)] if plan.kv_cache_bytes is not None else []
+        arguments += (
+            ["--kv-cache-memory-bytes", str(plan.kv_cache_bytes)]
+            if plan.kv_cache_bytes is not None
+            else []
+        )
         arguments += ["--tensor-parallel-size", str(plan.gpus)] if plan.gpus > 1 else []
         arguments += ["--enable-sleep-mode"] if plan.sleeps else []
     if plan.chat_template is not None:
         arguments += ["--chat-template", str(plan.chat_template)]
     if plan.allowed_origins:
-        arguments += ["--allowed-origins", "[]"]  # vLLM would allow all of them: the guard names those that are
+        # vLLM would allow all of them: the guard names those that are
+        arguments += ["--allowed-origins", "[]"]
     if plan.tool_parser:
         arguments += ["--enable-auto-tool-choice", "--tool-call-parser", plan.tool_parser]
     if plan.reasoning_parser:
@@ -162,7 +211,8 @@ def command(plan: ServerPlan, python: str) -> list[str]:
 
 
 def kernel_caches() -> dict[str, str]:
-    """Where kernels that are compiled once are kept for the next start: most of a first start on a GPU is spent compiling."""
+    """Where kernels that are compiled once are kept for the next start: most of a first start on a
+    GPU is spent compiling."""
     cache = home() / "cache"
     return {
         "VLLM_CACHE_ROOT": str(cache / "vllm"),
@@ -176,7 +226,11 @@ def kernel_caches() -> dict[str, str]:
 def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
     """vLLM's environment: this process's, the keys, no telemetry, no downloads, no plugins."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    cpu = {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_cache_gb), PROMPT_LOGPROBS_ALONE: "1"} if plan.device == "cpu" else {}
+    cpu = (
+        {"VLLM_CPU_KVCACHE_SPACE": str(plan.kv_cache_gb), PROMPT_LOGPROBS_ALONE: "1"}
+        if plan.device == "cpu"
+        else {}
+    )
     # Its own routes to sleep and wake, among others that only the control key opens (serve.guard).
     sleep = {"VLLM_SERVER_DEV_MODE": "1"} if plan.sleeps else {}
     return {

@@ -1,4 +1,5 @@
-"""Planning a server: everything that can be wrong is found, and everything that is chosen is told, before anything starts."""
+"""Planning a server: everything that can be wrong is found, and everything that is chosen is told,
+before anything starts."""
 
 from __future__ import annotations
 
@@ -42,9 +43,9 @@ NamedAdapter = tuple[str, Path, str | None]
 class ServeOptions:
     """What a user may choose beside the model; None and "auto" leave it to the plan.
 
-    `gpus` is how many GPUs share the model, `gpu` the number of the one to use. `gpu_memory` is the share of each GPU's memory that vLLM
-    takes, `kv_cache_gb` what it takes on a CPU for the conversations. `python` is the interpreter that has vLLM. A parser named "none" is
-    none.
+    `gpus` is how many GPUs share the model, `gpu` the number of the one to use. `gpu_memory` is the
+    share of each GPU's memory that vLLM takes, `kv_cache_gb` what it takes on a CPU for the
+    conversations. `python` is the interpreter that has vLLM. A parser named "none" is none.
     """
 
     device: Device | None = None
@@ -83,8 +84,16 @@ class Outlook:
     refused: list[Refused]
 
 
-def make_plan(directory: Path, name: str, adapters: list[NamedAdapter], host: str, port: int | None, options: ServeOptions) -> ServerPlan:
-    """The plan of a server, checked: names, adapters, extra arguments, port. LuthierError at the first adapter that cannot be served."""
+def make_plan(
+    directory: Path,
+    name: str,
+    adapters: list[NamedAdapter],
+    host: str,
+    port: int | None,
+    options: ServeOptions,
+) -> ServerPlan:
+    """The plan of a server, checked: names, adapters, extra arguments, port. LuthierError at the
+    first adapter that cannot be served."""
     outlook = look_ahead(directory, name, adapters, host, port, options)
     if outlook.refused:
         raise outlook.refused[0].error
@@ -92,15 +101,28 @@ def make_plan(directory: Path, name: str, adapters: list[NamedAdapter], host: st
 
 
 def look_ahead(
-    directory: Path, name: str, adapters: list[NamedAdapter], host: str, port: int | None, options: ServeOptions, planned_rank: int = 0
+    directory: Path,
+    name: str,
+    adapters: list[NamedAdapter],
+    host: str,
+    port: int | None,
+    options: ServeOptions,
+    planned_rank: int = 0,
 ) -> Outlook:
-    """The same, with the adapters that cannot be served told beside it. `planned_rank` is that of an adapter yet to be trained."""
-    base_name = next((candidate for candidate in (name, display_name(directory)) if NAME.fullmatch(candidate)), BASE)
+    """The same, with the adapters that cannot be served told beside it. `planned_rank` is that of
+    an adapter yet to be trained."""
+    base_name = next(
+        (candidate for candidate in (name, display_name(directory)) if NAME.fullmatch(candidate)),
+        BASE,
+    )
     check_names([adapter_name for adapter_name, _, _ in adapters], {BASE, base_name})
     found, refused = _sorted(adapters, directory)
     read_arguments(options.extra_args)
     device = options.device or default_device()
-    served = [ServedAdapter(adapter_name, adapter.directory, run or run_of(adapter.directory)) for adapter_name, adapter, run in found]
+    served = [
+        ServedAdapter(adapter_name, adapter.directory, run or run_of(adapter.directory))
+        for adapter_name, adapter, run in found
+    ]
     ranks = [planned_rank, *(adapter.rank for _, adapter, _ in found)]
     rank = lora_rank_limit(options.max_lora_rank or max(_ROOM_FOR_RANK, *ranks))
     max_loras = options.max_loras or max(_ROOM_FOR_ADAPTERS, len(adapters))
@@ -131,17 +153,27 @@ def look_ahead(
         log_content=options.log_content,
         can_sleep=options.can_sleep and not uses_ray(options.extra_args),
         reasons={
-            "adapters": f"{2 * max_loras} stay in memory; others are read again when they are asked",
+            "adapters": (
+                f"{2 * max_loras} stay in memory; others are read again when they are asked"
+            ),
             "max_lora_rank": _why_rank(rank, max(ranks)),
             "memory": memory,
             "context_length": _why_context(context, options.context_length is not None, device),
-            "chat_template": "the adapters were trained with another one than the base model's" if template else "the base model's",
+            "chat_template": (
+                "the adapters were trained with another one than the base model's"
+                if template
+                else "the base model's"
+            ),
             "generation_config": _why_sampling(options.generation_config),
             "tool_parser": tools.why if options.tool_parser is None else "asked for",
             "reasoning_parser": reasoning.why if options.reasoning_parser is None else "asked for",
         },
         allowed_origins=_checked_origins(options.allowed_origins),
-        notes={adapter_name: note for adapter_name, adapter, _ in found if (note := other_base(adapter, directory))},
+        notes={
+            adapter_name: note
+            for adapter_name, adapter, _ in found
+            if (note := other_base(adapter, directory))
+        },
     )
     return Outlook(plan, refused)
 
@@ -156,10 +188,17 @@ def servable(path: Path, base: Path) -> Adapter:
 def check_names(names: list[str], taken: set[str]) -> None:
     for name in names:
         if not NAME.fullmatch(name):
-            message = f"{name!r} is not made of letters, digits, dots, hyphens, underscores and @, at most 64."
+            message = (
+                f"{name!r} is not made of letters, digits, dots, hyphens, underscores and @, at"
+                " most 64."
+            )
             raise LuthierError("Not a name for a model", message, "Give the adapter another name.")
         if name in taken:
-            raise LuthierError("The name is taken", f"Another model of this server is called {name!r}.", "Give the adapter another name.")
+            raise LuthierError(
+                "The name is taken",
+                f"Another model of this server is called {name!r}.",
+                "Give the adapter another name.",
+            )
         taken = {*taken, name}
 
 
@@ -184,12 +223,15 @@ def default_device() -> Device:
 
 
 def template_of(adapter: Adapter, base: Path) -> str | None:
-    """The chat template that an adapter was trained with, if it is another one than the base model's."""
+    """The chat template that an adapter was trained with, if it is another one than the base
+    model's."""
     own = stored_template(adapter.directory)
     return own if differs(own, stored_template(base)) else None
 
 
-def _sorted(adapters: list[NamedAdapter], base: Path) -> tuple[list[tuple[str, Adapter, str | None]], list[Refused]]:
+def _sorted(
+    adapters: list[NamedAdapter], base: Path
+) -> tuple[list[tuple[str, Adapter, str | None]], list[Refused]]:
     found, refused = [], []
     for name, path, run in adapters:
         try:
@@ -200,17 +242,30 @@ def _sorted(adapters: list[NamedAdapter], base: Path) -> tuple[list[tuple[str, A
 
 
 def _template(adapters: list[Adapter], base: Path) -> Path | None:
-    """A file with the template that all these adapters were trained with; None where it is the base model's own."""
+    """A file with the template that all these adapters were trained with; None where it is the base
+    model's own."""
     own = {adapter.directory: template_of(adapter, base) for adapter in adapters}
     texts = set(own.values())
     if not texts - {None}:
         return None
     if len(texts) > 1:
-        message = ", ".join(f"{directory} {'another one' if text else 'that of the base model'}" for directory, text in own.items())
+        message = ", ".join(
+            f"{directory} {'another one' if text else 'that of the base model'}"
+            for directory, text in own.items()
+        )
         hint = "A server has one template: serve them one by one, each with a --port of its own."
-        raise LuthierError("Different chat templates", f"These adapters were trained with different ones: {message}.", hint)
+        raise LuthierError(
+            "Different chat templates",
+            f"These adapters were trained with different ones: {message}.",
+            hint,
+        )
     text = str(texts.pop())
-    path = home() / "cache" / "templates" / f"{blake2b(text.encode(), digest_size=8).hexdigest()}.jinja"
+    path = (
+        home()
+        / "cache"
+        / "templates"
+        / f"{blake2b(text.encode(), digest_size=8).hexdigest()}.jinja"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         write_atomic(path, text)
@@ -218,16 +273,32 @@ def _template(adapters: list[Adapter], base: Path) -> Path | None:
 
 
 def _memory(
-    base: Path, device: Device, options: ServeOptions, rank: int, max_loras: int, context: int | None
+    base: Path,
+    device: Device,
+    options: ServeOptions,
+    rank: int,
+    max_loras: int,
+    context: int | None,
 ) -> tuple[float, int | None, str]:
     """The share of a GPU, the bytes of its cache where they must be given, and why."""
     if device == "cpu":
-        return options.gpu_memory, None, f"{options.kv_cache_gb} GiB of main memory for the conversations, beside the weights"
+        return (
+            options.gpu_memory,
+            None,
+            f"{options.kv_cache_gb} GiB of main memory for the conversations, beside the weights",
+        )
     found = _gpus_for(options)
     if not found:
         return options.gpu_memory, None, "no GPU can be seen from here: vLLM finds out"
     if not _OTHER_MEMORY.isdisjoint(read_arguments(options.extra_args)):
-        return options.gpu_memory, None, f"{options.gpu_memory:.0%} of the GPU; with these arguments vLLM alone knows what it needs"
+        return (
+            options.gpu_memory,
+            None,
+            (
+                f"{options.gpu_memory:.0%} of the GPU; with these arguments vLLM alone knows what"
+                " it needs"
+            ),
+        )
     longest = context or context_length(read_config(base)) or _CPU_CONTEXT_LENGTH
     share = gpu_share(found, options.gpu_memory, needed(base, rank, max_loras), longest)
     return share.utilization, share.kv_cache_bytes, share.why
@@ -251,7 +322,10 @@ def _default_context_length(directory: Path, device: Device) -> int | None:
 def _checked_origins(origins: Sequence[str]) -> list[str]:
     for origin in origins:
         if not re.fullmatch(r"https?://[^\s/?#]+", origin):
-            hint = "Write it as the browser does: scheme, host and port, such as http://localhost:3000."
+            hint = (
+                "Write it as the browser does: scheme, host and port, such as"
+                " http://localhost:3000."
+            )
             raise LuthierError("Not an origin", f"{origin!r} is no web page's origin.", hint)
     return list(origins)
 
@@ -263,13 +337,21 @@ def _chosen(asked: str | None, known: str) -> str:
 def _why_rank(limit: int, highest: int) -> str:
     if highest == 0:
         return f"room for adapters up to rank {limit} later"
-    return f"the highest rank is {highest}" + ("" if highest == limit else f"; vLLM's next limit is {limit}")
+    return f"the highest rank is {highest}" + (
+        "" if highest == limit else f"; vLLM's next limit is {limit}"
+    )
 
 
 def _why_context(context: int | None, asked: bool, device: Device) -> str:
     if asked:
         return "asked for"
-    return "what the model can" if context is None else "a CPU takes minutes to read in more" if device == "cpu" else "what fits"
+    return (
+        "what the model can"
+        if context is None
+        else "a CPU takes minutes to read in more"
+        if device == "cpu"
+        else "what fits"
+    )
 
 
 def _why_sampling(source: str) -> str:

@@ -16,13 +16,18 @@ from jobs.locks import Lock
 
 
 def choose_port(host: str, wanted: int | None, promised: Collection[int]) -> int:
-    """A port to listen on. `promised` are those of servers that are only starting, which the kernel does not show yet.
+    """A port to listen on. `promised` are those of servers that are only starting, which the kernel
+    does not show yet.
 
     LuthierError if the wanted one is taken or if this machine cannot listen on the host.
     """
     if wanted is not None:
         if not 1 <= wanted <= 65535:
-            raise LuthierError("No such port", f"{wanted} is not between 1 and 65535.", "Leave --port out to have one chosen.")
+            raise LuthierError(
+                "No such port",
+                f"{wanted} is not between 1 and 65535.",
+                "Leave --port out to have one chosen.",
+            )
         if wanted in promised or not _is_vacant(host, wanted):
             raise port_taken(host, wanted)
         return wanted
@@ -47,10 +52,11 @@ def _is_vacant(host: str, port: int) -> bool:
 
 @contextlib.contextmanager
 def reserved(host: str, port: int) -> Iterator[None]:
-    """Hold a port before anything listens there: vLLM does so only once the model is loaded. The kernel lets go of it with the process.
-    LuthierError if somebody else holds it."""
+    """Hold a port before anything listens there: vLLM does so only once the model is loaded. The
+    kernel lets go of it with the process. LuthierError if somebody else holds it."""
     with socket.socket(socket.AF_UNIX) as mark:
-        if sys.platform == "linux":  # a name without a file: it is this machine's, as the port is, and cannot be left behind
+        # a name without a file: it is this machine's, as the port is, and cannot be left behind
+        if sys.platform == "linux":
             try:
                 mark.bind(f"\0luthier-port-{port}")
             except OSError:
@@ -67,7 +73,8 @@ def port_taken(host: str, port: int) -> LuthierError:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now. It must listen to know: binding alone succeeds beside a server that is starting."""
+    """Whether a server could listen there now. It must listen to know: binding alone succeeds
+    beside a server that is starting."""
     try:
         with _bound(host, port) as probe:
             probe.listen(1)
@@ -80,7 +87,8 @@ def is_free(host: str, port: int) -> bool:
 
 @contextlib.contextmanager
 def choosing() -> Iterator[None]:
-    """One process of this home at a time chooses a port: the job of the one before promises it by then."""
+    """One process of this home at a time chooses a port: the job of the one before promises it by
+    then."""
     home().mkdir(parents=True, exist_ok=True)
     lock = Lock(home() / "ports.lock")
     lock.acquire(wait=True)
@@ -125,6 +133,8 @@ def _bound(host: str, port: int) -> socket.socket:
             raise
         reason = error.strerror or str(error)
         raise LuthierError(
-            "Cannot listen there", f"{host}:{port}: {reason}.", "127.0.0.1 is this machine only, 0.0.0.0 every address of it."
+            "Cannot listen there",
+            f"{host}:{port}: {reason}.",
+            "127.0.0.1 is this machine only, 0.0.0.0 every address of it.",
         ) from error
     return probe

@@ -1,4 +1,5 @@
-"""Prompts that were written before: a file of them, or conversations whose user turns are asked again beside the answers that they have."""
+"""Prompts that were written before: a file of them, or conversations whose user turns are asked
+again beside the answers that they have."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ HELDOUT = Path("data") / "heldout.jsonl"
 
 @dataclass(frozen=True)
 class ScriptTurn:
-    """The messages to send next, of which the last is the prompt. `system` None leaves the chat's own system prompt."""
+    """The messages to send next, of which the last is the prompt. `system` None leaves the chat's
+    own system prompt."""
 
     messages: tuple[ChatMessage, ...]
     reference: str | None = None
@@ -35,10 +37,12 @@ Script = tuple[ScriptTurn, ...]
 
 
 def read_scripts(path: Path) -> list[Script]:
-    """A script for each conversation: JSON Lines with `messages`, or a text with a prompt on each line."""
+    """A script for each conversation: JSON Lines with `messages`, or a text with a prompt on each
+    line."""
     if path.suffix in (".txt", ".md", ""):
         return _from_text(path)
-    scripts: dict[str, Script] = {}  # a conversation may have several samples, which differ only in what they train
+    # a conversation may have several samples, which differ only in what they train
+    scripts: dict[str, Script] = {}
     for conversation in read_conversations(path):
         tools = tuple(conversation.tools or ())
         script = _script(conversation.messages, tools, conversation.source)
@@ -46,7 +50,11 @@ def read_scripts(path: Path) -> list[Script]:
             scripts.setdefault(json.dumps(conversation.messages, sort_keys=True), script)
     if not scripts:
         message = f"No conversation in {path} has a user's turn."
-        raise LuthierError("Nothing to ask", message, 'A line is {"messages": [{"role": "user", "content": "..."}]}.')
+        raise LuthierError(
+            "Nothing to ask",
+            message,
+            'A line is {"messages": [{"role": "user", "content": "..."}]}.',
+        )
     return list(scripts.values())
 
 
@@ -54,9 +62,14 @@ def has_references(scripts: list[Script]) -> bool:
     return any(turn.reference is not None for script in scripts for turn in script)
 
 
-def _script(messages: list[ChatMessage], tools: tuple[dict[str, Any], ...], source: dict[str, Any]) -> Script:
-    """Each assistant message ends a turn; messages of the user that nobody answered are the last turn."""
-    system = next((str(message["content"]) for message in messages if message["role"] == "system"), None)
+def _script(
+    messages: list[ChatMessage], tools: tuple[dict[str, Any], ...], source: dict[str, Any]
+) -> Script:
+    """Each assistant message ends a turn; messages of the user that nobody answered are the last
+    turn."""
+    system = next(
+        (str(message["content"]) for message in messages if message["role"] == "system"), None
+    )
     turns: list[ScriptTurn] = []
     asked: list[ChatMessage] = []
     for message in messages:
@@ -74,10 +87,21 @@ def _from_text(path: Path) -> list[Script]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise LuthierError("File not readable", f"{path}: {error.strerror}.", "Check the path.") from None
+        raise LuthierError(
+            "File not readable", f"{path}: {error.strerror}.", "Check the path."
+        ) from None
     except UnicodeDecodeError as error:
-        raise LuthierError("Not UTF-8", f"{path}, byte {error.start}.", "Convert the file to UTF-8.") from None
+        raise LuthierError(
+            "Not UTF-8", f"{path}, byte {error.start}.", "Convert the file to UTF-8."
+        ) from None
     prompts = [(row, line.strip()) for row, line in enumerate(lines) if line.strip()]
     if not prompts:
         raise LuthierError("Empty file", f"{path} has no prompt.", "Write one on each line.")
-    return [(ScriptTurn(({"role": "user", "content": prompt},), source={"file": str(path), "row": row}),) for row, prompt in prompts]
+    return [
+        (
+            ScriptTurn(
+                ({"role": "user", "content": prompt},), source={"file": str(path), "row": row}
+            ),
+        )
+        for row, prompt in prompts
+    ]

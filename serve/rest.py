@@ -1,6 +1,8 @@
-"""What the guard does while vLLM sleeps: the memory of the engine is not there, and a request that reached it would hang or end it.
+"""What the guard does while vLLM sleeps: the memory of the engine is not there, and a request that
+reached it would hang or end it.
 
-Runs inside vLLM's process: standard library only. The server's worker says when it sleeps and why (serve.sleeper).
+Runs inside vLLM's process: standard library only. The server's worker says when it sleeps and why
+(serve.sleeper).
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 class Rest:
-    """`why` is empty while vLLM is awake. `hold`: it will be in a moment, so that requests wait for it instead of being refused. `wanted`:
-    somebody has asked for an answer since it went to sleep."""
+    """`why` is empty while vLLM is awake. `hold`: it will be in a moment, so that requests wait for
+    it instead of being refused. `wanted`: somebody has asked for an answer since it went to
+    sleep."""
 
     def __init__(self) -> None:
         self.why = ""

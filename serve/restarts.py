@@ -29,7 +29,8 @@ class Restarts:
         return len(self.crashes)
 
     def pause(self, now: float) -> float | None:
-        """Another crash: how many seconds to wait before the next start, or None if it has crashed too often."""
+        """Another crash: how many seconds to wait before the next start, or None if it has crashed
+        too often."""
         self.crashes = [at for at in self.crashes if now - at < PERIOD_SECONDS]
         if len(self.crashes) == MOST_RESTARTS:
             return None

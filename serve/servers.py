@@ -25,8 +25,8 @@ LOOK = "look"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One name of the endpoint. `run` is the id of the run that made the adapter, if one did. A `missing` one has lost its folder; that of
-    a `changed` one has another adapter by now."""
+    """One name of the endpoint. `run` is the id of the run that made the adapter, if one did. A
+    `missing` one has lost its folder; that of a `changed` one has another adapter by now."""
 
     id: str
     kind: Literal["base", "adapter"]
@@ -48,7 +48,8 @@ class _Told(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. Its keys are those of the home. `contents` has what it has served so far: the hash of each adapter by its name."""
+    """A running server. Its keys are those of the home. `contents` has what it has served so far:
+    the hash of each adapter by its name."""
 
     job: Job
     host: str
@@ -85,17 +86,20 @@ def look_again(server: Server) -> None:
 
 
 def base_url(host: str, port: int) -> str:
-    """The address for a client on this machine: a server that listens everywhere is asked on loopback."""
+    """The address for a client on this machine: a server that listens everywhere is asked on
+    loopback."""
     name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def running_servers() -> list[Server]:
-    """The servers that answer, newest first; those that sleep, too: they wake, or say why not now."""
+    """The servers that answer, newest first; those that sleep, too: they wake, or say why not
+    now."""
     found = []
     for job in all_jobs("server"):
         if isinstance(job.state(), Running | Asleep):
-            with suppress(Damaged):  # `luthier runs --all` shows it: nobody can talk to it without its server.json
+            # `luthier runs --all` shows it: nobody can talk to it without its server.json
+            with suppress(Damaged):
                 server = _read(job)
                 found += [server] if server is not None else []
     return found
@@ -105,14 +109,23 @@ def current_server() -> Server:
     """The newest running server. LuthierError if there is none."""
     servers = running_servers()
     if not servers:
-        raise LuthierError("No server runs", "There is no model to talk to.", "Start one: `luthier serve RUN`, or v on the Runs screen.")
+        raise LuthierError(
+            "No server runs",
+            "There is no model to talk to.",
+            "Start one: `luthier serve RUN`, or v on the Runs screen.",
+        )
     return servers[0]
 
 
-def write_server(directory: Path, plan: ServerPlan, models: list[ServedModel], contents: dict[str, str]) -> None:
+def write_server(
+    directory: Path, plan: ServerPlan, models: list[ServedModel], contents: dict[str, str]
+) -> None:
     """Tell the world what the server of this job folder serves. Only its worker writes it."""
     served = [{**asdict(model), "path": str(model.path)} for model in models]
-    write_json(directory / SERVED, {"host": plan.host, "port": plan.port, "models": served, "contents": contents})
+    write_json(
+        directory / SERVED,
+        {"host": plan.host, "port": plan.port, "models": served, "contents": contents},
+    )
 
 
 def _read(job: Job) -> Server | None:

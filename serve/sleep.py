@@ -19,7 +19,11 @@ def check_sleeps(job: Job) -> None:
     """LuthierError if this server cannot sleep."""
     why = ServerPlan.from_json(job.spec.settings).why_sleepless
     if why:
-        raise LuthierError("This server does not sleep", why, f"`luthier server stop {job.id}` frees what it takes.")
+        raise LuthierError(
+            "This server does not sleep",
+            why,
+            f"`luthier server stop {job.id}` frees what it takes.",
+        )
 
 
 def slots_of(job: Job) -> list[str]:
@@ -29,16 +33,20 @@ def slots_of(job: Job) -> list[str]:
 
 
 def put_to_sleep(job: Job) -> None:
-    """Have a server free its GPU, until somebody wants it. Returns once it sleeps. LuthierError with the reason if it does not."""
+    """Have a server free its GPU, until somebody wants it. Returns once it sleeps. LuthierError
+    with the reason if it does not."""
     check_sleeps(job)
     if not isinstance(job.state(), Running | Asleep):
-        raise LuthierError("Not ready", f"{job.id} is {word(job.state())}.", "It can sleep once it serves.")
+        raise LuthierError(
+            "Not ready", f"{job.id} is {word(job.state())}.", "It can sleep once it serves."
+        )
     giving_way.ask(job, Wish("rest"))
     _wait(job, lambda state: isinstance(state, Asleep) and not state.waking)
 
 
 def wake(job: Job, wait: bool = True) -> None:
-    """Have a server take its GPU again before everybody who waits for it; a job that uses it now is let finish."""
+    """Have a server take its GPU again before everybody who waits for it; a job that uses it now is
+    let finish."""
     check_sleeps(job)
     if isinstance(job.state(), Asleep):
         giving_way.ask(job, Wish("wake"))
@@ -54,5 +62,9 @@ def _wait(job: Job, there: Callable[[State], bool]) -> None:
             giving_way.grant(job, wish)
             raise LuthierError("The server does not sleep", wish.refused, "Its log tells more.")
         if not isinstance(state, Running | Asleep) or time.monotonic() > deadline:
-            raise LuthierError("The server did not do that", f"{job.id} is {word(state)}.", f"`luthier log {job.id}` tells more.")
+            raise LuthierError(
+                "The server did not do that",
+                f"{job.id} is {word(state)}.",
+                f"`luthier log {job.id}` tells more.",
+            )
         time.sleep(0.1)

@@ -1,9 +1,12 @@
-"""A server's sleep: vLLM frees the GPU while a run trains, and has it again afterwards. The worker's side.
+"""A server's sleep: vLLM frees the GPU while a run trains, and has it again afterwards. The
+worker's side.
 
-A server is awake, asleep, or waking. It is asked to sleep by a job that waits for its GPU or by a person (jobs.giving_way); it finishes its
-answers first. Asleep, its slots are free for others. It wants them back when the job that asked is done, or as soon as somebody asks it for
-an answer; then its supervisor takes them again when its turn comes, and vLLM wakes. Whether it then says what it said before is tried: a
-wake that corrupts the adapters without a word has been seen (vllm issue 53888).
+A server is awake, asleep, or waking. It is asked to sleep by a job that waits for its GPU or by a
+person (jobs.giving_way); it finishes its answers first. Asleep, its slots are free for others. It
+wants them back when the job that asked is done, or as soon as somebody asks it for an answer; then
+its supervisor takes them again when its turn comes, and vLLM wakes. Whether it then says what it
+said before is tried: a wake that corrupts the adapters without a word has been seen (vllm issue
+53888).
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ FINISH_SECONDS = 60.0
 """How long answers that are being written may take; then they are cut off."""
 
 QUIET_SECONDS = 60.0
-"""A server that somebody has woken up, or that a job of another kind than a run asks, goes to sleep once it was not used for so long."""
+"""A server that somebody has woken up, or that a job of another kind than a run asks, goes to sleep
+once it was not used for so long."""
 
 _LOOK_SECONDS = 1.0
 _HOLDING_SECONDS = 0.1  # while somebody may wait for it
@@ -44,11 +48,15 @@ class Sleeper:
         self._context = context
         self._endpoint = endpoint
         self._job = context.job
-        self._slots: list[str] = next((event.get("slots", []) for event in self._job.events() if event["kind"] == "started"), [])
+        self._slots: list[str] = next(
+            (event.get("slots", []) for event in self._job.events() if event["kind"] == "started"),
+            [],
+        )
         self._wakes: Resting | None = None  # while it is asleep
         self._said: dict[str, str] = {}
         self._told: tuple[str, bool] = ("", False)
-        self._patient = False  # somebody has woken it up: it does not go to sleep in the middle of a talk
+        # somebody has woken it up: it does not go to sleep in the middle of a talk
+        self._patient = False
         self._next_look = 0.0
 
     @property
@@ -56,8 +64,10 @@ class Sleeper:
         return self._wakes is not None
 
     def advance(self) -> None:
-        """Do what is to be done now. It may take a while. `Crash` if vLLM does not wake up as it was."""
-        if self._wakes is not None and giving_way.resting(self._job) is None:  # the supervisor has its slots again
+        """Do what is to be done now. It may take a while. `Crash` if vLLM does not wake up as it
+        was."""
+        # the supervisor has its slots again
+        if self._wakes is not None and giving_way.resting(self._job) is None:
             self._wake()
         if time.monotonic() < self._next_look:
             return
@@ -101,7 +111,8 @@ class Sleeper:
         self._tell(f"The server goes to sleep: {_why(asker)}.", hold=False)
         try:
             self._finish_answers()
-            if self._context.stopping.is_set():  # a stop has its own patience with answers, and nothing to sleep for
+            # a stop has its own patience with answers, and nothing to sleep for
+            if self._context.stopping.is_set():
                 return
             self._said = self._probe()
             before = self._free()
@@ -116,9 +127,12 @@ class Sleeper:
         self._rest("after runs" if asker is not None else "no")
         giving_way.grant(self._job, wish)
         try:
-            self._look_asleep(None, self._wakes)  # whoever is told that it sleeps may ask it at once, and is held
+            # whoever is told that it sleeps may ask it at once, and is held
+            self._look_asleep(None, self._wakes)
         finally:
-            self._context.event("asleep", by=wish.by, why=_why(asker), seconds=took, freed_bytes=freed)
+            self._context.event(
+                "asleep", by=wish.by, why=_why(asker), seconds=took, freed_bytes=freed
+            )
 
     def _stay_awake(self, wish: Wish, error: LuthierError) -> None:
         """It cannot sleep. Whoever asked is told; if it lies down after all, it is woken."""
@@ -133,7 +147,11 @@ class Sleeper:
 
     def _finish_answers(self) -> None:
         deadline = time.monotonic() + FINISH_SECONDS
-        while self._state()["in_flight"] and time.monotonic() < deadline and not self._context.stopping.is_set():
+        while (
+            self._state()["in_flight"]
+            and time.monotonic() < deadline
+            and not self._context.stopping.is_set()
+        ):
             time.sleep(0.2)
 
     # Asleep
@@ -147,7 +165,10 @@ class Sleeper:
         others = [job for job in slots.taken_by(self._slots) if job.id != self._job.id]
         if others:
             names = " and ".join(f"{job.short_id} ({job.spec.kind})" for job in others)
-            self._tell(f"The server sleeps while {names} uses the GPU. It wakes when that is done.", hold=False)
+            self._tell(
+                f"The server sleeps while {names} uses the GPU. It wakes when that is done.",
+                hold=False,
+            )
         else:
             self._tell("The server sleeps. It wakes now.", hold=True)
 
@@ -165,7 +186,10 @@ class Sleeper:
         self._wakes = None
         changed = [name for name, text in self._said.items() if name in said and said[name] != text]
         if changed:
-            message = f"After its sleep {', '.join(changed)} says something else than before: vLLM has not restored it."
+            message = (
+                f"After its sleep {', '.join(changed)} says something else than before: vLLM has"
+                " not restored it."
+            )
             raise Crash("vLLM woke up changed", message, "It is started anew.")
         self._tell("", hold=False)
         self._context.event("awake", seconds=round(time.monotonic() - began, 2))
@@ -192,8 +216,14 @@ class Sleeper:
 
         async def ask() -> dict[str, str]:
             names = (await list_models(self._endpoint))[:_MOST_PROBED]
-            answers = [await post(self._endpoint, "/v1/completions", {**_PROBE, "model": name}, 60.0) for name in names]
-            return {name: str(answer["choices"][0].get("text")) for name, answer in zip(names, answers, strict=True)}
+            answers = [
+                await post(self._endpoint, "/v1/completions", {**_PROBE, "model": name}, 60.0)
+                for name in names
+            ]
+            return {
+                name: str(answer["choices"][0].get("text"))
+                for name, answer in zip(names, answers, strict=True)
+            }
 
         return asyncio.run(ask())
 
@@ -213,4 +243,8 @@ def _still_wanted(wish: Wish) -> bool:
 
 
 def _why(asker: Job | None) -> str:
-    return "it was asked to" if asker is None else f"{asker.short_id} ({asker.spec.kind}) needs the GPU"
+    return (
+        "it was asked to"
+        if asker is None
+        else f"{asker.short_id} ({asker.spec.kind}) needs the GPU"
+    )

@@ -1,7 +1,9 @@
-"""What passes the guard: counted, written down without content, and held back where vLLM must be spared.
+"""What passes the guard: counted, written down without content, and held back where vLLM must be
+spared.
 
-Runs inside vLLM's process, behind the guard: standard library only. Each answered request is one line of `requests.jsonl`: when, which
-model, how many tokens, how long. What was said is in it only where LUTHIER_LOG_CONTENT asks for it.
+Runs inside vLLM's process, behind the guard: standard library only. Each answered request is one
+line of `requests.jsonl`: when, which model, how many tokens, how long. What was said is in it only
+where LUTHIER_LOG_CONTENT asks for it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ from typing import Any
 from jobs import foreign_json
 from serve.answerable import changes, refusal
 from serve.loaded import lost_folder
-from serve.usage import COUNTED, Tally, Unasked, asking, fingerprint_of, leaves_it_to_clients, tells_each_piece, with_values
+from serve.usage import (
+    COUNTED,
+    Tally,
+    Unasked,
+    asking,
+    fingerprint_of,
+    leaves_it_to_clients,
+    tells_each_piece,
+    with_values,
+)
 
 REQUEST_LOG_VARIABLE = "LUTHIER_REQUEST_LOG"
 LOG_CONTENT_VARIABLE = "LUTHIER_LOG_CONTENT"
@@ -41,7 +52,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass
 class Passage:
-    """A request on its way. Times are in seconds; the tokens are those of the answer as far as it came, None where nothing told them."""
+    """A request on its way. Times are in seconds; the tokens are those of the answer as far as it
+    came, None where nothing told them."""
 
     route: str
     began: float = field(default_factory=time.monotonic)
@@ -59,15 +71,21 @@ class Passage:
         """Take from the request what may be told of it."""
         try:
             self.body = foreign_json.decode_object(body, "a request", lenient=True)
-            self.model, self.stream = str(self.body.get("model") or "")[:_LONGEST_NAME], bool(self.body.get("stream"))
+            self.model, self.stream = (
+                str(self.body.get("model") or "")[:_LONGEST_NAME],
+                bool(self.body.get("stream")),
+            )
             answers = self.body.get("n")
-            self.tokens.answers_a_prompt = answers if isinstance(answers, int) and answers > 0 else 1
+            self.tokens.answers_a_prompt = (
+                answers if isinstance(answers, int) and answers > 0 else 1
+            )
         except foreign_json.Damaged:
             self.body = None
 
     @property
     def broken_off(self) -> bool:
-        """Whether it did not come to its end. An engine that dies ends its streams, too, but without their tokens."""
+        """Whether it did not come to its end. An engine that dies ends its streams, too, but
+        without their tokens."""
         return not self.ended or (self.status == 200 and self.told_at_end and not self.tokens.final)
 
     def see(self, message: Message) -> None:
@@ -98,7 +116,8 @@ class Passage:
             "t": round(time.time(), 3),
             "kind": "request",
             "route": self.route,
-            "model": self.model if self.status == 200 else "",  # a name that is none may be anything
+            # a name that is none may be anything
+            "model": self.model if self.status == 200 else "",
             "status": self.status,
             "stream": self.stream,
             "prompt_tokens": self.tokens.prompt,
@@ -107,12 +126,17 @@ class Passage:
             "first": None if self.first is None else round(self.first, 4),
             "seconds": round(time.monotonic() - self.began, 4),
         }
-        content = {"request": self.body, "answer": self.answer.decode(errors="replace")} if keep else {}
-        return json.dumps({**told, **content}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        content = (
+            {"request": self.body, "answer": self.answer.decode(errors="replace")} if keep else {}
+        )
+        return (
+            json.dumps({**told, **content}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        )
 
 
 class Gate:
-    """Lets many through together, or one alone. Who waits to be alone goes before who comes later."""
+    """Lets many through together, or one alone. Who waits to be alone goes before who comes
+    later."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
@@ -153,7 +177,8 @@ class Gate:
 
 
 class Traffic:
-    """Stands between the guard and vLLM. `in_flight` counts the answers that are being written. No `keys` come into the log."""
+    """Stands between the guard and vLLM. `in_flight` counts the answers that are being written. No
+    `keys` come into the log."""
 
     def __init__(self, app: Application, keys: Sequence[str] = ()) -> None:
         self._app = app
@@ -166,7 +191,11 @@ class Traffic:
         self._last = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope.get("method") != "POST" or scope.get("path") not in GENERATING:
+        if (
+            scope["type"] != "http"
+            or scope.get("method") != "POST"
+            or scope.get("path") not in GENERATING
+        ):
             await self._app(scope, receive, send)
             return
         passage = Passage(scope["path"])
@@ -197,12 +226,21 @@ class Traffic:
                 scope, replayed = _with_body(scope, receive, body)
         if self._keep:
             send = passage.keeping(send)
-        if complete and passage.stream and passage.route in COUNTED and leaves_it_to_clients(state, passage.route):
-            question = asking(body, passage.body, tells_each_piece(state, passage.route, passage.body))
+        if (
+            complete
+            and passage.stream
+            and passage.route in COUNTED
+            and leaves_it_to_clients(state, passage.route)
+        ):
+            question = asking(
+                body, passage.body, tells_each_piece(state, passage.route, passage.body)
+            )
             passage.told_at_end = question is not None
             if question is not None and question.body is not None:
                 scope, replayed = _with_body(scope, receive, question.body)
-                send = _uncounted(send, Unasked(fingerprint_of(state, passage.route), question.ends))
+                send = _uncounted(
+                    send, Unasked(fingerprint_of(state, passage.route), question.ends)
+                )
 
         async def seen(message: Message) -> None:
             passage.see(message)
@@ -213,16 +251,28 @@ class Traffic:
             return
         folder = lost_folder(state, passage.model) if state is not None else ""
         if folder:
-            await _say(404, f"{passage.model} cannot be asked any more: its folder {folder} was deleted.", seen)
+            await _say(
+                404,
+                f"{passage.model} cannot be asked any more: its folder {folder} was deleted.",
+                seen,
+            )
             return
         if self._gate is None:
             await self._app(scope, replayed, seen)
             return
-        # vLLM's engine for CPUs dies of a prompt's log-probabilities beside any other sequence: with LoRA on, 0.32 applies the adapters'
-        # indices, one a sequence, to the rows of the whole prompt. Who asks for them is let in alone, with one sequence.
-        asks = isinstance(passage.body, dict) and (passage.body.get("prompt_logprobs") is not None or bool(passage.body.get("echo")))
+        # vLLM's engine for CPUs dies of a prompt's log-probabilities beside any other sequence:
+        # with LoRA on, 0.32 applies the adapters' indices, one a sequence, to the rows of the whole
+        # prompt. Who asks for them is let in alone, with one sequence.
+        asks = isinstance(passage.body, dict) and (
+            passage.body.get("prompt_logprobs") is not None or bool(passage.body.get("echo"))
+        )
         if asks and _sequences(passage.body) > 1:
-            await _say(400, "On a CPU, the log-probabilities of a prompt can be asked for one prompt and one answer at a time.", seen)
+            await _say(
+                400,
+                "On a CPU, the log-probabilities of a prompt can be asked for one prompt and one"
+                " answer at a time.",
+                seen,
+            )
         elif not complete and len(body) > _LONGEST_BODY:
             await _say(413, f"On a CPU, a request has at most {_LONGEST_BODY:,} bytes.", seen)
         else:
@@ -247,7 +297,8 @@ class Traffic:
 
 
 def _sequences(body: dict[str, Any]) -> float:
-    """How many sequences the engine would have at once; infinitely many where that cannot be told."""
+    """How many sequences the engine would have at once; infinitely many where that cannot be
+    told."""
     counts = [body.get(name) or 1 for name in ("n", "best_of")]
     prompts = body.get("prompt")
     listed = isinstance(prompts, list) and any(isinstance(one, list | str) for one in prompts)
@@ -257,7 +308,16 @@ def _sequences(body: dict[str, Any]) -> float:
 
 
 async def _say(status: int, message: str, send: Send) -> None:
-    body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": status}}).encode()
+    body = json.dumps(
+        {
+            "error": {
+                "message": message,
+                "type": "invalid_request_error",
+                "param": None,
+                "code": status,
+            }
+        }
+    ).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -265,7 +325,10 @@ async def _say(status: int, message: str, send: Send) -> None:
 
 def _with_body(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
     """The request with another body."""
-    headers = [(name, str(len(body)).encode() if name.lower() == b"content-length" else value) for name, value in scope.get("headers", ())]
+    headers = [
+        (name, str(len(body)).encode() if name.lower() == b"content-length" else value)
+        for name, value in scope.get("headers", ())
+    ]
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:
@@ -275,13 +338,18 @@ def _with_body(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Rece
 
 
 def _uncounted(send: Send, unasked: Unasked) -> Send:
-    """`send` without what `unasked` takes out of an event stream; errors and other answers go on as they are."""
+    """`send` without what `unasked` takes out of an event stream; errors and other answers go on as
+    they are."""
     stream = False
 
     async def sent(message: Message) -> None:
         nonlocal stream
         if message["type"] == "http.response.start":
-            kinds = [value for name, value in message.get("headers", ()) if name.lower() == b"content-type"]
+            kinds = [
+                value
+                for name, value in message.get("headers", ())
+                if name.lower() == b"content-type"
+            ]
             stream = any(kind.startswith(b"text/event-stream") for kind in kinds)
         elif stream and message["type"] == "http.response.body":
             more = message.get("more_body", False)

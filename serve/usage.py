@@ -1,4 +1,5 @@
-"""How many tokens an answer has, also one that is broken off: vLLM is asked to tell with each piece; the client sees what it asked for.
+"""How many tokens an answer has, also one that is broken off: vLLM is asked to tell with each
+piece; the client sees what it asked for.
 
 Runs inside vLLM's process, behind the guard: standard library only.
 """
@@ -10,8 +11,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-COUNTED = {"/v1/chat/completions": "openai_serving_chat", "/v1/completions": "openai_serving_completion"}
-"""The routes whose streams tell their tokens on request only, and what serves each in the state of vLLM's application."""
+COUNTED = {
+    "/v1/chat/completions": "openai_serving_chat",
+    "/v1/completions": "openai_serving_completion",
+}
+"""The routes whose streams tell their tokens on request only, and what serves each in the state of
+vLLM's application."""
 
 LONGEST_REASONED = 4096  # tokens; see `tells_each_piece`
 
@@ -25,15 +30,17 @@ _NO_CHOICE = re.compile(rb'"choices":\s*\[\s*\]')
 
 @dataclass(frozen=True)
 class Question:
-    """A stream at whose end vLLM tells the tokens. `body`: what it is asked in place of the client's own request, None where that asks for
-    as much. `ends`: the client wants them at the end, as OpenAI's servers tell them."""
+    """A stream at whose end vLLM tells the tokens. `body`: what it is asked in place of the
+    client's own request, None where that asks for as much. `ends`: the client wants them at the
+    end, as OpenAI's servers tell them."""
 
     body: bytes | None
     ends: bool
 
 
 def asking(body: bytes, request: Any, each_piece: bool) -> Question | None:
-    """The request with the question for the tokens added; None of what is no stream, or not understood."""
+    """The request with the question for the tokens added; None of what is no stream, or not
+    understood."""
     if not isinstance(request, dict) or request.get("stream") is not True:
         return None
     options = request.get("stream_options")
@@ -45,7 +52,16 @@ def asking(body: bytes, request: Any, each_piece: bool) -> Question | None:
         return None
     if ends and (pieces or not each_piece):
         return Question(None, True)
-    asked = with_values(body, {"stream_options": {**options, "include_usage": True, "continuous_usage_stats": each_piece}})
+    asked = with_values(
+        body,
+        {
+            "stream_options": {
+                **options,
+                "include_usage": True,
+                "continuous_usage_stats": each_piece,
+            }
+        },
+    )
     return None if asked is None else Question(asked, bool(ends))
 
 
@@ -62,16 +78,20 @@ def with_values(body: bytes, values: dict[str, Any]) -> bytes | None:
 
 
 def tells_each_piece(state: Any, route: str, request: dict[str, Any]) -> bool:
-    """Whether vLLM may be asked for the tokens with each piece. With a reasoning parser, 0.32 then reads the whole answer again for each,
-    to count its reasoning: of a long one that is too dear (1 ms a token after 32,000 of them)."""
-    if not getattr(getattr(state, COUNTED[route], None), "_include_reasoning_tokens_details", False):
+    """Whether vLLM may be asked for the tokens with each piece. With a reasoning parser, 0.32 then
+    reads the whole answer again for each, to count its reasoning: of a long one that is too dear (1
+    ms a token after 32,000 of them)."""
+    if not getattr(
+        getattr(state, COUNTED[route], None), "_include_reasoning_tokens_details", False
+    ):
         return True
     longest = request.get("max_completion_tokens") or request.get("max_tokens")
     return isinstance(longest, int) and longest <= LONGEST_REASONED
 
 
 def leaves_it_to_clients(state: Any, route: str) -> bool:
-    """Whether who asks decides what is told: vLLM's flag --enable-force-include-usage tells everybody everything."""
+    """Whether who asks decides what is told: vLLM's flag --enable-force-include-usage tells
+    everybody everything."""
     return not getattr(getattr(state, COUNTED[route], None), "enable_force_include_usage", False)
 
 
@@ -82,7 +102,8 @@ def fingerprint_of(state: Any, route: str) -> str | None:
 
 @dataclass
 class Tally:
-    """The tokens of a request, of each of its answers as far as it came. None as long as nothing has told them."""
+    """The tokens of a request, of each of its answers as far as it came. None as long as nothing
+    has told them."""
 
     answers_a_prompt: int = 1
     prompt: int | None = None
@@ -93,34 +114,55 @@ class Tally:
     def see(self, block: bytes, stream: bool) -> None:
         for event in block.split(b"\n\n") if stream else (block,):
             start = event.rfind(b'"usage":')
-            counts = {name: int(count) for name, count in _COUNT.findall(event, start)} if start >= 0 else {}
+            counts = (
+                {name: int(count) for name, count in _COUNT.findall(event, start)}
+                if start >= 0
+                else {}
+            )
             if not counts:
                 continue
-            prompt, completion = (counts.get(one, counts.get(other)) for one, other in ((b"prompt", b"input"), (b"completion", b"output")))
+            prompt, completion = (
+                counts.get(one, counts.get(other))
+                for one, other in ((b"prompt", b"input"), (b"completion", b"output"))
+            )
             choice = _CHOICE.search(event) if stream else None
             if choice is not None:
                 self._answers[int(choice[1])] = (prompt or 0, completion or 0)
-                prompts = {index // self.answers_a_prompt: read for index, (read, _) in self._answers.items()}
-                prompt, completion = sum(prompts.values()), sum(written for _, written in self._answers.values())
+                prompts = {
+                    index // self.answers_a_prompt: read
+                    for index, (read, _) in self._answers.items()
+                }
+                prompt, completion = (
+                    sum(prompts.values()),
+                    sum(written for _, written in self._answers.values()),
+                )
             self.prompt, self.completion, self.final = prompt, completion, choice is None
 
 
 class Unasked:
-    """Takes the answers to that question out of an event stream: those that the client has not asked for itself.
+    """Takes the answers to that question out of an event stream: those that the client has not
+    asked for itself.
 
-    Where it wants none at its end, vLLM's fingerprint stood in the event that is taken out: it is put back where it stands otherwise, into
-    the event that says why an answer ended.
+    Where it wants none at its end, vLLM's fingerprint stood in the event that is taken out: it is
+    put back where it stands otherwise, into the event that says why an answer ended.
     """
 
     def __init__(self, fingerprint: str | None, ends: bool) -> None:
-        self._fingerprint = b"" if fingerprint is None or ends else b',"system_fingerprint":' + json.dumps(fingerprint).encode()
+        self._fingerprint = (
+            b""
+            if fingerprint is None or ends
+            else b',"system_fingerprint":' + json.dumps(fingerprint).encode()
+        )
         self._ends = ends
         self._rest = b""
 
     def feed(self, block: bytes, last: bool) -> bytes:
-        """What of it goes to the client. vLLM sends whole events; should one be cut, its beginning waits for the rest."""
+        """What of it goes to the client. vLLM sends whole events; should one be cut, its beginning
+        waits for the rest."""
         *events, self._rest = (self._rest + block).split(b"\n\n")
-        kept = b"".join(event + b"\n\n" for event in map(self._as_asked, events) if event is not None)
+        kept = b"".join(
+            event + b"\n\n" for event in map(self._as_asked, events) if event is not None
+        )
         if last:
             kept, self._rest = kept + self._rest, b""
         return kept

@@ -1,7 +1,9 @@
-"""What Luthier mends in vLLM, in each of its processes: vLLM calls `register` there, by the entry point in pyproject.toml.
+"""What Luthier mends in vLLM, in each of its processes: vLLM calls `register` there, by the entry
+point in pyproject.toml.
 
-vLLM 0.32 on a CPU marks the base model's tokens with the adapter index -1 and then takes weights[-1], the adapter in the last slot. A base
-answer that is computed beside a tuned one would be the tuned model's as soon as every slot is taken.
+vLLM 0.32 on a CPU marks the base model's tokens with the adapter index -1 and then takes
+weights[-1], the adapter in the last slot. A base answer that is computed beside a tuned one would
+be the tuned model's as soon as every slot is taken.
 """
 
 from __future__ import annotations
@@ -28,10 +30,20 @@ def register() -> None:
 
 
 def spare_base_tokens(operation: Callable[..., None]) -> Callable[..., None]:
-    """The operation with zeros for inputs (tokens, width) whose adapter index (tokens,) is negative: no adapter adds anything to them."""
+    """The operation with zeros for inputs (tokens, width) whose adapter index (tokens,) is
+    negative: no adapter adds anything to them."""
 
-    def spared(inputs: Any, weights: Any, output: Any, indices: Any, *rest: Any, **more: Any) -> None:
-        operation(inputs.masked_fill((indices < 0).unsqueeze(1), 0), weights, output, indices, *rest, **more)
+    def spared(
+        inputs: Any, weights: Any, output: Any, indices: Any, *rest: Any, **more: Any
+    ) -> None:
+        operation(
+            inputs.masked_fill((indices < 0).unsqueeze(1), 0),
+            weights,
+            output,
+            indices,
+            *rest,
+            **more,
+        )
 
     spared.spares_base_tokens = True  # type: ignore[attr-defined]
     return spared

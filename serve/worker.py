@@ -1,4 +1,5 @@
-"""A server as a job: `python -P -m serve.worker JOB_DIRECTORY` starts vLLM, loads the adapters, tells what it serves and watches it."""
+"""A server as a job: `python -P -m serve.worker JOB_DIRECTORY` starts vLLM, loads the adapters,
+tells what it serves and watches it."""
 
 from __future__ import annotations
 
@@ -14,11 +15,28 @@ from pathlib import Path
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
-from serve.client import Endpoint, ModelCard, list_cards, load_adapter, post, server_id, server_state, unload_adapter
+from serve.client import (
+    Endpoint,
+    ModelCard,
+    list_cards,
+    load_adapter,
+    post,
+    server_id,
+    server_state,
+    unload_adapter,
+)
 from serve.contents import fingerprint
 from serve.keys import control_key
 from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
-from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, command, environment, run_of
+from serve.plan import (
+    DRAIN_SECONDS,
+    STOP_SECONDS,
+    ServedAdapter,
+    ServerPlan,
+    command,
+    environment,
+    run_of,
+)
 from serve.ports import port_taken, remember_port, reserved
 from serve.restarts import MOST_RESTARTS, Crash, Restarts
 from serve.servers import LOOK, ServedModel, base_url, write_server
@@ -26,10 +44,12 @@ from serve.sleeper import Sleeper
 
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 1.0
-_STOP_STARTING_SECONDS = 2.0  # a vLLM that is starting has nothing to lose, and may not listen for long
+# a vLLM that is starting has nothing to lose, and may not listen for long
+_STOP_STARTING_SECONDS = 2.0
 _SWEEP_SECONDS = 1.0
 _DRAIN_ORDER_SECONDS = 5.0
-_GPU_START_FACTOR = 4.5  # kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
+# kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
+_GPU_START_FACTOR = 4.5
 
 
 class VllmServer:
@@ -52,7 +72,8 @@ class VllmServer:
         )
 
     def wait_until_up(self) -> bool:
-        """Tell the phases until vLLM answers. False if a stop came first, LuthierError if vLLM ends."""
+        """Tell the phases until vLLM answers. False if a stop came first, LuthierError if vLLM
+        ends."""
         phases = Phases(self.context.job.log_path, self._log_mark)
         while not self.context.stopping.wait(_POLL_SECONDS):
             for phase in phases.read():
@@ -67,18 +88,30 @@ class VllmServer:
         self.context.phase(phase.name, seconds_left=phase.seconds_left * slower)
 
     def load(self, adapter: ServedAdapter) -> None:
-        """Load an adapter of the plan. One that vLLM refuses fails the server: it was asked for by name."""
+        """Load an adapter of the plan. One that vLLM refuses fails the server: it was asked for by
+        name."""
         self.context.phase(f"loading adapter {adapter.name}")
         try:
             asyncio.run(load_adapter(self.endpoint, adapter.name, adapter.path))
         except LuthierError as error:
             self._check_alive(f"while it loaded adapter {adapter.name}")
-            self.context.event("adapter", name=adapter.name, path=str(adapter.path), ok=False, message=error.message)
-            raise LuthierError(f"vLLM refuses adapter {adapter.name}", error.message, "The log has the details.") from error
-        self.context.event("adapter", name=adapter.name, path=str(adapter.path), ok=True, message="")
+            self.context.event(
+                "adapter",
+                name=adapter.name,
+                path=str(adapter.path),
+                ok=False,
+                message=error.message,
+            )
+            raise LuthierError(
+                f"vLLM refuses adapter {adapter.name}", error.message, "The log has the details."
+            ) from error
+        self.context.event(
+            "adapter", name=adapter.name, path=str(adapter.path), ok=True, message=""
+        )
 
     def load_again(self, models: list[ServedModel]) -> None:
-        """The adapters of a server that crashed; one that has become unservable meanwhile is told, as an event, and left out."""
+        """The adapters of a server that crashed; one that has become unservable meanwhile is told,
+        as an event, and left out."""
         for model in models:
             if model.kind == "base":
                 continue
@@ -91,18 +124,22 @@ class VllmServer:
                     self.pin(model.id)
 
     def watch(self, sleeper: Sleeper | None) -> None:
-        """Keep server.json true until a stop comes, and let vLLM sleep and wake. LuthierError if vLLM ends."""
+        """Keep server.json true until a stop comes, and let vLLM sleep and wake. LuthierError if
+        vLLM ends."""
         next_look = 0.0
         while not self.context.stopping.wait(_POLL_SECONDS):
             self._check_alive("while it served")
             if sleeper is not None:
                 self._advance(sleeper)
             asked = self.context.directory / LOOK
-            if (time.monotonic() < next_look and not asked.exists()) or (sleeper is not None and sleeper.asleep):
+            if (time.monotonic() < next_look and not asked.exists()) or (
+                sleeper is not None and sleeper.asleep
+            ):
                 continue
             asked.unlink(missing_ok=True)
             next_look = time.monotonic() + _RECONCILE_SECONDS
-            with contextlib.suppress(LuthierError):  # busy, or just ended, which the next look at the child tells
+            # busy, or just ended, which the next look at the child tells
+            with contextlib.suppress(LuthierError):
                 self.reconcile()
 
     def _advance(self, sleeper: Sleeper) -> None:
@@ -114,10 +151,12 @@ class VllmServer:
             self._check_alive("while it slept" if sleeper.asleep else "while it served")
 
     def reconcile(self) -> None:
-        """Write down what vLLM says it serves, if that has changed: anybody with the control key may load, unload and pin adapters.
+        """Write down what vLLM says it serves, if that has changed: anybody with the control key
+        may load, unload and pin adapters.
 
-        One whose folder is gone is unloaded. The guard lets nobody ask it: the engine would die of reading it again. So is one whose folder
-        was written anew: vLLM may read it again at any time, and would answer from what the old one had cached under its name.
+        One whose folder is gone is unloaded. The guard lets nobody ask it: the engine would die of
+        reading it again. So is one whose folder was written anew: vLLM may read it again at any
+        time, and would answer from what the old one had cached under its name.
         """
         cards = asyncio.run(list_cards(self.endpoint, seconds=10.0))
         pinned = asyncio.run(server_state(self.endpoint)).get("pinned", [])
@@ -131,20 +170,31 @@ class VllmServer:
             if model.missing:
                 self._unload(model, f"Its folder was deleted, so it was unloaded: {model.path}")
             elif model.changed:
-                message = f"Its folder has another content now, so it was unloaded: {model.path}. Load it again: it gets a name of its own."
+                message = (
+                    f"Its folder has another content now, so it was unloaded: {model.path}. Load it"
+                    " again: it gets a name of its own."
+                )
                 self._unload(model, message)
             elif model.kind == "adapter" and (before is None or before.path != model.path):
                 with contextlib.suppress(OSError):
                     self.contents[model.id] = fingerprint(model.path)
                 if self.served:
-                    self.context.event("adapter", name=model.id, path=str(model.path), ok=True, message="loaded into the running server")
+                    self.context.event(
+                        "adapter",
+                        name=model.id,
+                        path=str(model.path),
+                        ok=True,
+                        message="loaded into the running server",
+                    )
         write_server(self.context.directory, self.plan, models, self.contents)
         self.served = models
 
     def _unload(self, model: ServedModel, message: str) -> None:
         with contextlib.suppress(LuthierError):
             asyncio.run(unload_adapter(self.endpoint, model.id))
-        self.context.event("adapter", name=model.id, path=str(model.path), ok=False, message=message)
+        self.context.event(
+            "adapter", name=model.id, path=str(model.path), ok=False, message=message
+        )
 
     def pin(self, name: str) -> None:
         with contextlib.suppress(LuthierError):  # it answers all the same
@@ -153,17 +203,21 @@ class VllmServer:
     def drain(self) -> None:
         """Take no more requests, and let those that are being answered finish, for a while."""
         try:
-            left = asyncio.run(asyncio.wait_for(post(self.endpoint, "/luthier/drain", {}), _DRAIN_ORDER_SECONDS))["in_flight"]
+            left = asyncio.run(
+                asyncio.wait_for(post(self.endpoint, "/luthier/drain", {}), _DRAIN_ORDER_SECONDS)
+            )["in_flight"]
             deadline = time.monotonic() + DRAIN_SECONDS
             while left and time.monotonic() < deadline and self._child.poll() is None:
                 self.context.phase(f"finishing {left} answer{'s' if left > 1 else ''}")
                 time.sleep(0.5)
                 left = asyncio.run(server_state(self.endpoint))["in_flight"]
-        except (LuthierError, TimeoutError):  # it does not answer any more: there is nothing to wait for
+        # it does not answer any more: there is nothing to wait for
+        except (LuthierError, TimeoutError):
             return
 
     def stop(self) -> None:
-        """End vLLM with care, then without, and whatever it leaves: its engine holds the memory, and survives it."""
+        """End vLLM with care, then without, and whatever it leaves: its engine holds the memory,
+        and survives it."""
         if self.served and self._child.poll() is None:
             self.drain()
         self._child.terminate()
@@ -197,7 +251,11 @@ class VllmServer:
         cause, words = root_cause(log, self._log_mark), "\n".join(last_words(log))
         if cause is not None and "ddress already in use" in cause:
             raise port_taken(self.plan.host, self.plan.port)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        how = (
+            f"was killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit status {code}"
+        )
         message = "\n".join(part for part in (f"vLLM {how} {when}.", cause, words) if part)
         kind = Crash if self.served else LuthierError
         raise kind("vLLM ended", message, "The log has everything that vLLM said.")
@@ -205,35 +263,59 @@ class VllmServer:
     def _model(self, card: ModelCard, pinned: list[str]) -> ServedModel:
         if card.parent is None:
             return ServedModel(card.id, "base", self.plan.base)
-        planned = next((adapter for adapter in self.plan.adapters if (adapter.name, str(adapter.path)) == (card.id, card.root)), None)
-        run = planned.run if planned is not None and planned.run is not None else run_of(Path(card.root))
+        planned = next(
+            (
+                adapter
+                for adapter in self.plan.adapters
+                if (adapter.name, str(adapter.path)) == (card.id, card.root)
+            ),
+            None,
+        )
+        run = (
+            planned.run
+            if planned is not None and planned.run is not None
+            else run_of(Path(card.root))
+        )
         missing = not (Path(card.root) / "adapter_model.safetensors").is_file()
         changed = not missing and self._is_changed(card.id, Path(card.root))
-        return ServedModel(card.id, "adapter", Path(card.root), run, card.id in pinned, missing, changed)
+        return ServedModel(
+            card.id, "adapter", Path(card.root), run, card.id in pinned, missing, changed
+        )
 
     def _is_changed(self, name: str, path: Path) -> bool:
-        """Whether the folder that an adapter was loaded from holds another one by now; read only where it was written to."""
+        """Whether the folder that an adapter was loaded from holds another one by now; read only
+        where it was written to."""
         with contextlib.suppress(OSError):
             stat = (path / "adapter_model.safetensors").stat()
             written = (stat.st_mtime_ns, stat.st_ino)
             was_served = any((model.id, model.path) == (name, path) for model in self.served)
-            if was_served and written != self._written.get(name) and fingerprint(path) != self.contents.get(name):
+            if (
+                was_served
+                and written != self._written.get(name)
+                and fingerprint(path) != self.contents.get(name)
+            ):
                 return True
             self._written[name] = written
         return False
 
 
 def main(context: WorkerContext) -> None:
-    """Serve until stopped. A vLLM that ends while it serves is started again, a few times; one that does not come up is not."""
+    """Serve until stopped. A vLLM that ends while it serves is started again, a few times; one that
+    does not come up is not."""
     plan = ServerPlan.from_json(context.settings)
     with reserved(plan.host, plan.port):
         _serve(context, plan)
 
 
 def _serve(context: WorkerContext, plan: ServerPlan) -> None:
-    processes.adopt_orphans()  # what vLLM leaves is this process's to end, also when the supervisor is gone
+    # what vLLM leaves is this process's to end, also when the supervisor is gone
+    processes.adopt_orphans()
     restarts, before = Restarts(), None
-    sleeper = Sleeper(context, Endpoint(base_url(plan.host, plan.port), control_key())) if plan.sleeps else None
+    sleeper = (
+        Sleeper(context, Endpoint(base_url(plan.host, plan.port), control_key()))
+        if plan.sleeps
+        else None
+    )
     while True:
         server = VllmServer(context, plan)
         try:
@@ -243,11 +325,22 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
         except Crash as crash:
             pause = restarts.pause(time.monotonic())
             if pause is None:
-                message = f"{crash.message}\nIt was started again {MOST_RESTARTS} times within an hour."
+                message = (
+                    f"{crash.message}\nIt was started again {MOST_RESTARTS} times within an hour."
+                )
                 raise LuthierError("vLLM ended again and again", message, crash.hint) from crash
             reason = crash.message.split("\n", 2)
-            context.event("restart", number=restarts.count, most=MOST_RESTARTS, reason=" ".join(reason[:2]), seconds=pause)
-            context.phase(f"starting again in {pause:.0f} s, after a crash ({restarts.count} of {MOST_RESTARTS})")
+            context.event(
+                "restart",
+                number=restarts.count,
+                most=MOST_RESTARTS,
+                reason=" ".join(reason[:2]),
+                seconds=pause,
+            )
+            context.phase(
+                f"starting again in {pause:.0f} s, after a crash ({restarts.count} of"
+                f" {MOST_RESTARTS})"
+            )
             before = server
         finally:
             server.stop()
@@ -256,7 +349,8 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
 
 
 def _brought_up(server: VllmServer, before: VllmServer | None) -> bool:
-    """Whether it serves: what the plan says, or what the one `before` it served when it crashed. False if a stop came first."""
+    """Whether it serves: what the plan says, or what the one `before` it served when it crashed.
+    False if a stop came first."""
     server.tell(FIRST_PHASE)
     if not server.wait_until_up():
         return False

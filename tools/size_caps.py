@@ -1,4 +1,5 @@
-"""The size caps: a file holds one idea. Prints what is over them; no comment in the code can silence it."""
+"""The size caps: a file holds one idea. Prints what is over them; no comment in the code can
+silence it."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MAX_FILE_LINES = 500
+MAX_FILE_LINES = 600
 MAX_CLASS_METHODS = 30
-MAX_FUNCTION_LINES = 60
+MAX_FUNCTION_LINES = 80
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jobs", "models", "trainer", "serve", "tui", "tools", "bench")
@@ -26,13 +27,21 @@ def violations(path: Path, name: str, inside: bool) -> Iterator[str]:
         return
     for node in ast.walk(ast.parse(source, filename=str(path))):
         if isinstance(node, ast.ClassDef):
-            methods = sum(isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) for item in node.body)
+            methods = sum(
+                isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) for item in node.body
+            )
             if methods > MAX_CLASS_METHODS:
-                yield f"{name}:{node.lineno}: class {node.name} has {methods} methods (at most {MAX_CLASS_METHODS}, private ones too)"
+                yield (
+                    f"{name}:{node.lineno}: class {node.name} has {methods} methods (at most"
+                    f" {MAX_CLASS_METHODS}, private ones too)"
+                )
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
-                yield f"{name}:{node.lineno}: {node.name}() has {length} lines (at most {MAX_FUNCTION_LINES})"
+                yield (
+                    f"{name}:{node.lineno}: {node.name}() has {length} lines (at most"
+                    f" {MAX_FUNCTION_LINES})"
+                )
 
 
 def main(root: Path = ROOT) -> int:

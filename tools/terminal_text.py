@@ -1,7 +1,9 @@
-"""What reaches a terminal: text leaves the program by its exits alone, and markup is read from literals of ours alone.
+"""What reaches a terminal: text leaves the program by its exits alone, and markup is read from
+literals of ours alone.
 
-Prints what breaks that. Rich and Textual read square brackets in many a string as markup: a name in it, such as `a[/]b`, would vanish or
-end the program. Names go in as values: `styled("[dim]$name[/]", name=name)`, `Content.from_markup("[b]$name[/]", name=name)`.
+Prints what breaks that. Rich and Textual read square brackets in many a string as markup: a name in
+it, such as `a[/]b`, would vanish or end the program. Names go in as values:
+`styled("[dim]$name[/]", name=name)`, `Content.from_markup("[b]$name[/]", name=name)`.
 """
 
 from __future__ import annotations
@@ -13,12 +15,32 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT = "tui/commands/output.py"
-_WRITERS = {"print", "Console", "click.echo", "click.secho", "click.style", "click.confirm", "click.prompt", "click.progressbar"}
+_WRITERS = {
+    "print",
+    "Console",
+    "click.echo",
+    "click.secho",
+    "click.style",
+    "click.confirm",
+    "click.prompt",
+    "click.progressbar",
+}
 _PRINTERS = {"print", "add_row", "status", "say_done", "say_warning", "say_aside"}
 _STREAMS = ("sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer", "sys.stderr.buffer")
 _MARKUP_MODULES = ("rich.markup", "textual.markup")
-# What Textual gets as a string and reads as markup. Text with a type of its own (Content, Rich's Text) is never read as such.
-_WIDGETS = {"Static", "Label", "Button", "Checkbox", "RadioButton", "Option", "Selection", "Collapsible", "TabPane"}
+# What Textual gets as a string and reads as markup. Text with a type of its own (Content, Rich's
+# Text) is never read as such.
+_WIDGETS = {
+    "Static",
+    "Label",
+    "Button",
+    "Checkbox",
+    "RadioButton",
+    "Option",
+    "Selection",
+    "Collapsible",
+    "TabPane",
+}
 _TITLES = {"border_title", "border_subtitle", "tooltip"}
 
 
@@ -26,12 +48,17 @@ def violations(source: str, name: str) -> Iterator[str]:
     tree = ast.parse(source, filename=name)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in _MARKUP_MODULES and name != EXIT:
-            yield f"{name}:{node.lineno}: imports {node.module}: values go into markup as values, nothing is escaped"
+            yield (
+                f"{name}:{node.lineno}: imports {node.module}: values go into markup as values,"
+                " nothing is escaped"
+            )
         if isinstance(node, ast.Call) and name != EXIT:
             yield from _call(node, name)
     for scope, strings in _scopes(tree, set()):
         yield from (
-            f"{name}:{line}: a string that is no literal would be read as markup: wrap it in Content(...)" for line in _read(scope, strings)
+            f"{name}:{line}: a string that is no literal would be read as markup: wrap it in"
+            " Content(...)"
+            for line in _read(scope, strings)
         )
 
 
@@ -39,10 +66,22 @@ def _call(call: ast.Call, name: str) -> Iterator[str]:
     function = ast.unparse(call.func)
     elsewhere = any(word.arg == "file" for word in call.keywords)
     if (function in _WRITERS and not elsewhere) or function.startswith(_STREAMS):
-        yield f"{name}:{call.lineno}: {function}() writes to the terminal: {EXIT} does, and cleans what it writes"
-    if (function == "styled" or function.endswith(".from_markup")) and not (call.args and _is_literal(call.args[0])):
-        yield f"{name}:{call.lineno}: {function}() takes a literal, without interpolation; values follow by name"
-    if any(word.arg == "markup" and not (isinstance(word.value, ast.Constant) and word.value.value is False) for word in call.keywords):
+        yield (
+            f"{name}:{call.lineno}: {function}() writes to the terminal: {EXIT} does, and cleans"
+            " what it writes"
+        )
+    if (function == "styled" or function.endswith(".from_markup")) and not (
+        call.args and _is_literal(call.args[0])
+    ):
+        yield (
+            f"{name}:{call.lineno}: {function}() takes a literal, without interpolation; values"
+            " follow by name"
+        )
+    if any(
+        word.arg == "markup"
+        and not (isinstance(word.value, ast.Constant) and word.value.value is False)
+        for word in call.keywords
+    ):
         yield f"{name}:{call.lineno}: markup is on: use styled() or Content.from_markup()"
     if function.rpartition(".")[2] in _PRINTERS and any(map(_has_tags, call.args)):
         yield f"{name}:{call.lineno}: {function}() prints [/] as it is: styled() reads it"
@@ -64,7 +103,8 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def _scopes(node: ast.AST, strings: set[str]) -> Iterator[tuple[ast.AST, set[str]]]:
-    """Each function and the module, with the names and attributes in it that are known to be strings."""
+    """Each function and the module, with the names and attributes in it that are known to be
+    strings."""
     known = strings | _strings_of(node)
     if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
         yield node, known
@@ -82,7 +122,11 @@ def _strings_of(node: ast.AST) -> set[str]:
                 found |= {ast.unparse(target) for target in statement.targets}
     if isinstance(node, ast.ClassDef):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
-        found = {f"self.{ast.unparse(field.target)}" for field in fields if _says_string(field.annotation)}
+        found = {
+            f"self.{ast.unparse(field.target)}"
+            for field in fields
+            if _says_string(field.annotation)
+        }
         for method in node.body:
             if isinstance(method, ast.FunctionDef) and method.name == "__init__":
                 found |= {text for text in _strings_of(method) if text.startswith("self.")}
@@ -90,7 +134,11 @@ def _strings_of(node: ast.AST) -> set[str]:
 
 
 def _says_string(annotation: ast.expr | None) -> bool:
-    return annotation is not None and ast.unparse(annotation) in ("str", "str | None", "ClassVar[str]")
+    return annotation is not None and ast.unparse(annotation) in (
+        "str",
+        "str | None",
+        "ClassVar[str]",
+    )
 
 
 def _is_string(node: ast.expr, strings: set[str]) -> bool:
@@ -106,7 +154,9 @@ def _is_string(node: ast.expr, strings: set[str]) -> bool:
             return _is_string(node.body, strings) or _is_string(node.orelse, strings)
         case ast.Call(func=ast.Name(id="str" | "repr" | "visible" | "one_line")):
             return True
-        case ast.Call(func=ast.Attribute(value=value, attr="format" | "join" | "strip" | "replace")):
+        case ast.Call(
+            func=ast.Attribute(value=value, attr="format" | "join" | "strip" | "replace")
+        ):
             return isinstance(value, ast.Constant) or _is_string(value, strings)
         case _:
             return False
@@ -116,11 +166,17 @@ def _read(scope: ast.AST, strings: set[str]) -> Iterator[int]:
     """The lines on which Textual is given a string as markup, of this function alone."""
     for node in _own(scope):
         match node:
-            case ast.Assign(targets=[ast.Attribute(attr=attribute)], value=title) if attribute in _TITLES and _is_string(title, strings):
+            case ast.Assign(targets=[ast.Attribute(attr=attribute)], value=title) if (
+                attribute in _TITLES and _is_string(title, strings)
+            ):
                 yield node.lineno
-            case ast.Call() if _is_read(node) and any(_is_string(text, strings) for text in node.args[:1]):
+            case ast.Call() if _is_read(node) and any(
+                _is_string(text, strings) for text in node.args[:1]
+            ):
                 yield node.lineno
-            case ast.Call(func=ast.Name(id="Select")) if any(isinstance(text, ast.JoinedStr | ast.Name) for text in _choices(node)):
+            case ast.Call(func=ast.Name(id="Select")) if any(
+                isinstance(text, ast.JoinedStr | ast.Name) for text in _choices(node)
+            ):
                 yield node.lineno
 
 
@@ -137,7 +193,12 @@ def _is_read(call: ast.Call) -> bool:
 def _choices(select: ast.Call) -> list[ast.expr]:
     """The words of a Select's choices, where they are listed in its call."""
     lists = [found for found in select.args if isinstance(found, ast.List | ast.ListComp)]
-    pairs = [node for found in lists for node in ast.walk(found) if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load)]
+    pairs = [
+        node
+        for found in lists
+        for node in ast.walk(found)
+        if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load)
+    ]
     return [pair.elts[0] for pair in pairs]
 
 

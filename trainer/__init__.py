@@ -1,1 +1,2 @@
-"""Fine-tuning: the recipe, the plan, and the worker that trains. The front is light; torch loads only in the worker."""
+"""Fine-tuning: the recipe, the plan, and the worker that trains. The front is light; torch loads
+only in the worker."""

@@ -59,13 +59,15 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
 
 
 def _checkpointing(plan: Plan) -> dict[str, Any]:
-    """bitsandbytes 0.50's 8-bit product keeps its input where only a reentrant checkpoint, whose first pass builds no graph, forgets it:
-    an 8B model took 33 GB rather than 14 (bench/gpu/RESULTS.md)."""
+    """bitsandbytes 0.50's 8-bit product keeps its input where only a reentrant checkpoint, whose
+    first pass builds no graph, forgets it: an 8B model took 33 GB rather than 14
+    (bench/gpu/RESULTS.md)."""
     return {"gradient_checkpointing_kwargs": {"use_reentrant": True}} if plan.base_bits == 8 else {}
 
 
 def _between_ranks(plan: Plan) -> dict[str, Any]:
-    """Every rank uses each trained weight in each forward pass, but where experts are mixed: there it uses those that its tokens go to."""
+    """Every rank uses each trained weight in each forward pass, but where experts are mixed: there
+    it uses those that its tokens go to."""
     return {
         "ddp_find_unused_parameters": mixes_experts(read_config(Path(plan.model_directory))),
         "ddp_broadcast_buffers": False,

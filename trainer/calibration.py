@@ -1,6 +1,8 @@
-"""The largest micro-batch of a run, computed and forgotten before anything is trained: what memory it really takes.
+"""The largest micro-batch of a run, computed and forgotten before anything is trained: what memory
+it really takes.
 
-What does not fit is then repaired at once rather than in the midst of the run, and what was measured corrects the next plan.
+What does not fit is then repaired at once rather than in the midst of the run, and what was
+measured corrects the next plan.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from trainer.mixin import unchanged_random_state
 from trainer.plan import Plan
 from trainer.recipe import Recipe
 
-_PASSES = 2  # the second one has the first one's gradients beside it, as every micro-batch of a step but the first has
+# the second one has the first one's gradients beside it, as every micro-batch of a step but the
+# first has
+_PASSES = 2
 _METRICS = ("_metrics", "_total_train_tokens")  # what TRL's compute_loss counts
 
 
@@ -61,17 +65,23 @@ def meter_of(plan: Plan) -> Meter | None:
 
 
 class Calibration(TrainerCallback):
-    """Measures when a training begins. Raises MemoryError, or what the device raises, if the largest micro-batch does not fit."""
+    """Measures when a training begins. Raises MemoryError, or what the device raises, if the
+    largest micro-batch does not fit."""
 
-    def __init__(self, context: WorkerContext, plan: Plan, recipe: Recipe, trainer: Any, meter: Meter) -> None:
+    def __init__(
+        self, context: WorkerContext, plan: Plan, recipe: Recipe, trainer: Any, meter: Meter
+    ) -> None:
         self._context = context
         self._plan = plan
         self._recipe = recipe
         self._trainer = trainer
         self._meter = meter
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if args.world_size > 1:  # one rank that runs out while the others wait for it would hang them all
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # one rank that runs out while the others wait for it would hang them all
+        if args.world_size > 1:
             return
         self._context.phase("measuring the memory")
         with unchanged_random_state(), _unchanged_metrics(self._trainer):
@@ -84,7 +94,8 @@ class Calibration(TrainerCallback):
         """Among the micro-batches of the first epoch; and its tokens."""
         dataset = loader.dataset
         lengths = pc.list_value_length(dataset.data.column("input_ids")).to_pylist()
-        order = copy.deepcopy(loader.batch_sampler, {id(dataset): dataset})  # the real one counts its epochs
+        # the real one counts its epochs
+        order = copy.deepcopy(loader.batch_sampler, {id(dataset): dataset})
         return largest(order, lengths, padding_free=self._plan.padding_free)
 
     def _compute(self, loader: Any, numbers: list[int]) -> int:
@@ -94,7 +105,9 @@ class Calibration(TrainerCallback):
         self._meter.start()
         try:
             for _ in range(_PASSES):
-                inputs = trainer._prepare_inputs(loader.collate_fn([loader.dataset[number] for number in numbers]))
+                inputs = trainer._prepare_inputs(
+                    loader.collate_fn([loader.dataset[number] for number in numbers])
+                )
                 with trainer.compute_loss_context_manager():
                     loss = trainer.compute_loss(model, inputs)
                 trainer.accelerator.backward(loss)
@@ -106,20 +119,44 @@ class Calibration(TrainerCallback):
 
     def _judge(self, setting: Setting, peak: int) -> None:
         predicted = self._predict(setting)
-        measured = peak + (0 if predicted is None else predicted.optimizer)  # its states come with the first step
+        # its states come with the first step
+        measured = peak + (0 if predicted is None else predicted.optimizer)
         room = self._meter.room()
-        told = {"predicted": 0 if predicted is None else predicted.peak, "measured": measured, "room": room}
-        self._context.event("calibrated", micro_batch=self._plan.micro_batch, tokens=setting.tokens, **told)
+        told = {
+            "predicted": 0 if predicted is None else predicted.peak,
+            "measured": measured,
+            "room": room,
+        }
+        self._context.event(
+            "calibrated", micro_batch=self._plan.micro_batch, tokens=setting.tokens, **told
+        )
         if predicted is not None:
-            remembered.remember(self._plan.model, repair.device_name(), setting, predicted.peak, measured, self._context.job.id)
+            remembered.remember(
+                self._plan.model,
+                repair.device_name(),
+                setting,
+                predicted.peak,
+                measured,
+                self._context.job.id,
+            )
         if measured > room:
-            raise MemoryError(f"the largest micro-batch takes {measured / 1e9:.1f} GB of {room / 1e9:.1f} GB")
+            raise MemoryError(
+                f"the largest micro-batch takes {measured / 1e9:.1f} GB of {room / 1e9:.1f} GB"
+            )
 
     def _setting(self, loader: Any, conversations: int, tokens: int) -> Setting:
         plan = self._plan
-        empty = Setting.of(self._recipe, plan.engine, plan.base_bits, plan.gradient_checkpointing, plan.optimizer, plan.attention)
+        empty = Setting.of(
+            self._recipe,
+            plan.engine,
+            plan.base_bits,
+            plan.gradient_checkpointing,
+            plan.optimizer,
+            plan.attention,
+        )
         held = empty.holding(tokens, 1 if plan.padding_free else conversations, conversations)
-        return replace(held, loss="full") if "weights" in loader.dataset.column_names else held  # trainer.weighted needs all logits
+        # trainer.weighted needs all logits
+        return replace(held, loss="full") if "weights" in loader.dataset.column_names else held
 
     def _predict(self, setting: Setting) -> Memory | None:
         shape = read_shape(Path(self._plan.model_directory))
@@ -128,7 +165,9 @@ class Calibration(TrainerCallback):
 
 @contextmanager
 def _unchanged_metrics(trainer: Any) -> Iterator[None]:
-    kept = {name: copy.deepcopy(getattr(trainer, name)) for name in _METRICS if hasattr(trainer, name)}
+    kept = {
+        name: copy.deepcopy(getattr(trainer, name)) for name in _METRICS if hasattr(trainer, name)
+    }
     try:
         yield
     finally:

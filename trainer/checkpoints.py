@@ -1,8 +1,10 @@
 """Checkpoints that are whole or absent. Light: no trainer in here.
 
-A checkpoint is saved under `checkpoints/.saving`, flushed to the disk and renamed to `checkpoints/step-000100`; COMPLETE is written last
-and lists each file's size and hash. Whatever lacks it, or does not agree with it, is never resumed from. The folder is a PEFT adapter that
-can be served, with the optimizer, the schedule, the random states and `luthier.json` beside it: what Luthier itself must know to go on.
+A checkpoint is saved under `checkpoints/.saving`, flushed to the disk and renamed to
+`checkpoints/step-000100`; COMPLETE is written last and lists each file's size and hash. Whatever
+lacks it, or does not agree with it, is never resumed from. The folder is a PEFT adapter that can be
+served, with the optimizer, the schedule, the random states and `luthier.json` beside it: what
+Luthier itself must know to go on.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ MEMORY_FILE = "luthier.json"
 
 @runtime_checkable
 class Remembering(Protocol):
-    """A callback with a state that a resumed run must have: counters, patience. `state` gives JSON, and is asked when a checkpoint is
-    saved, after the evaluation of that step; `restore` is called before training goes on. `name` is its key in `luthier.json`."""
+    """A callback with a state that a resumed run must have: counters, patience. `state` gives JSON,
+    and is asked when a checkpoint is saved, after the evaluation of that step; `restore` is called
+    before training goes on. `name` is its key in `luthier.json`."""
 
     name: str
 
@@ -42,14 +45,18 @@ class Checkpoint:
 
     @cached_property
     def memory(self) -> dict[str, Any]:
-        """`luthier.json`: `total` steps, `batch` (trainer.repair.Batch), `evaluation_due`, and the callbacks' states by name."""
+        """`luthier.json`: `total` steps, `batch` (trainer.repair.Batch), `evaluation_due`, and the
+        callbacks' states by name."""
         return foreign_json.read_object(self.path / MEMORY_FILE, lenient=True)
 
     def intact(self) -> bool:
         """Whether every file is there as it was saved. Reads all of it."""
         try:
             files = foreign_json.read_object(self.path / COMPLETE)["files"]
-            return bool(files) and all(_size_and_hash(self.path / name) == [size, hashed] for name, (size, hashed) in files.items())
+            return bool(files) and all(
+                _size_and_hash(self.path / name) == [size, hashed]
+                for name, (size, hashed) in files.items()
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
@@ -64,17 +71,28 @@ def checkpoint_directory(run: Path, step: int) -> Path:
 
 def complete_checkpoints(run: Path) -> list[Checkpoint]:
     """Those with a COMPLETE, oldest first."""
-    found = [(path.name.removeprefix("step-"), path) for path in checkpoints_folder(run).glob("step-*") if (path / COMPLETE).is_file()]
-    return sorted((Checkpoint(path, int(step)) for step, path in found if step.isdigit()), key=lambda checkpoint: checkpoint.step)
+    found = [
+        (path.name.removeprefix("step-"), path)
+        for path in checkpoints_folder(run).glob("step-*")
+        if (path / COMPLETE).is_file()
+    ]
+    return sorted(
+        (Checkpoint(path, int(step)) for step, path in found if step.isdigit()),
+        key=lambda checkpoint: checkpoint.step,
+    )
 
 
 def newest_intact(run: Path) -> Checkpoint | None:
     """What a run goes on from."""
-    return next((checkpoint for checkpoint in reversed(complete_checkpoints(run)) if checkpoint.intact()), None)
+    return next(
+        (checkpoint for checkpoint in reversed(complete_checkpoints(run)) if checkpoint.intact()),
+        None,
+    )
 
 
 def seal(saved: Path, run: Path, step: int) -> Checkpoint:
-    """Make a checkpoint of what was saved. One of the same step that is there already makes room."""
+    """Make a checkpoint of what was saved. One of the same step that is there already makes
+    room."""
     target = checkpoint_directory(run, step)
     files = {str(path.relative_to(saved)): _size_and_hash(path) for path in _files(saved)}
     for path in _files(saved):

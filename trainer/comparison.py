@@ -13,15 +13,16 @@ from trainer.evaluation.history import Found, read_history
 from trainer.evaluation.settings import Value, higher_is_better
 from trainer.launch import frozen_recipe
 
-# What changes the held-out conversations or the tokens that they are: losses of runs that differ in it do not compare.
+# What changes the held-out conversations or the tokens that they are: losses of runs that differ in
+# it do not compare.
 _HELD_OUT = ("data", "heldout", "format", "policy", "mask")
 _HELD_OUT_KEYS = ("train.max_length", "train.seed")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `loss` is that of its last step; `best` its best evaluation so far by the recipe's `metric`, `last` its last one; `seconds`
-    what training took, or has taken so far."""
+    """One run. `loss` is that of its last step; `best` its best evaluation so far by the recipe's
+    `metric`, `last` its last one; `seconds` what training took, or has taken so far."""
 
     job: Job
     varies: dict[str, Any]
@@ -44,7 +45,8 @@ def compare(jobs: Sequence[Job]) -> list[Row]:
 
 
 def winner(rows: Sequence[Row]) -> Row | None:
-    """The run with the best value; None where nothing was measured, or where it was not the same thing."""
+    """The run with the best value; None where nothing was measured, or where it was not the same
+    thing."""
     measured = [row for row in rows if row.value is not None]
     if not measured or len({row.metric for row in measured}) > 1 or not_comparable(rows):
         return None
@@ -55,7 +57,9 @@ def winner(rows: Sequence[Row]) -> Row | None:
 def not_comparable(rows: Sequence[Row]) -> str:
     """Why the losses of these runs do not compare; "" if they do."""
     keys = [
-        key for key in (rows[0].varies if rows else ()) if key in _HELD_OUT_KEYS or key.partition(".")[0].partition("[")[0] in _HELD_OUT
+        key
+        for key in (rows[0].varies if rows else ())
+        if key in _HELD_OUT_KEYS or key.partition(".")[0].partition("[")[0] in _HELD_OUT
     ]
     if keys:
         return f"{' and '.join(keys)} changes which conversations are held out"
@@ -68,15 +72,30 @@ def _row(job: Job) -> Row:
     found, state = history.all(), job.state()
     events = job.events()
     loss, seconds = _newest(events, "loss"), _elapsed(events, state)
-    early_stop = next((str(event["reason"]) for event in reversed(events) if event["kind"] == "early_stop"), "")
+    early_stop = next(
+        (str(event["reason"]) for event in reversed(events) if event["kind"] == "early_stop"), ""
+    )
     if isinstance(state, Done):
         loss, seconds = state.result.get("loss"), state.result.get("seconds")
     varies = dict(job.spec.settings.get("sweep", {}).get("varies", {}))
-    return Row(job, varies, state, settings.metric, loss, history.best(), found[-1] if found else None, seconds, early_stop)
+    return Row(
+        job,
+        varies,
+        state,
+        settings.metric,
+        loss,
+        history.best(),
+        found[-1] if found else None,
+        seconds,
+        early_stop,
+    )
 
 
 def _newest(events: Sequence[Event], name: str) -> float | None:
-    value = next((event[name] for event in reversed(events) if event["kind"] == "step" and name in event), None)
+    value = next(
+        (event[name] for event in reversed(events) if event["kind"] == "step" and name in event),
+        None,
+    )
     return None if value is None else float(value)
 
 

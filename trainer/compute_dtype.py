@@ -1,4 +1,5 @@
-"""What a run on a CPU computes in: bfloat16, or float32 where this CPU is quicker in it and has the memory. Light."""
+"""What a run on a CPU computes in: bfloat16, or float32 where this CPU is quicker in it and has the
+memory. Light."""
 
 from __future__ import annotations
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 OPEN = "auto"
 BEFORE_IT_WAS_CHOSEN = "bfloat16"
 """What runs of earlier versions computed in: their fingerprints do not say."""
-_TO_BE_MEASURED = "Computes in bfloat16 or float32: the run measures first which one this CPU multiplies faster."
+_TO_BE_MEASURED = (
+    "Computes in bfloat16 or float32: the run measures first which one this CPU multiplies faster."
+)
 _SHARE = 0.8  # of the main memory that a float32 model may take at most
 
 
 def decided(plan: Plan, recipe: Recipe) -> Plan:
-    """The plan with what the recipe, or an earlier measurement of this CPU, says. LuthierError for a type that cannot be had."""
+    """The plan with what the recipe, or an earlier measurement of this CPU, says. LuthierError for
+    a type that cannot be had."""
     asked = recipe.train.compute_dtype
     only_bfloat16 = _only_bfloat16(plan)
     if asked == "float32" and only_bfloat16:
@@ -33,7 +37,9 @@ def decided(plan: Plan, recipe: Recipe) -> Plan:
     if asked == "bfloat16" or only_bfloat16:
         return plan
     if asked == "float32":
-        return _computing_in("float32", plan, recipe, "Computes in float32, because the recipe says so.")
+        return _computing_in(
+            "float32", plan, recipe, "Computes in float32, because the recipe says so."
+        )
     speed = recall(Path(plan.model_directory)) if read_shape(Path(plan.model_directory)) else None
     if speed is None:
         return replace(plan, compute_dtype=OPEN, reasons=[*plan.reasons, _TO_BE_MEASURED])
@@ -49,7 +55,10 @@ def settled(plan: Plan, recipe: Recipe, speed: DtypeSpeed) -> Plan:
     needed, there = sum(in_float32.memory.values()), main_memory()
     if needed <= _SHARE * there:
         return in_float32
-    why = f"Computes in bfloat16, although {measured}: float32 needs {_gb(needed)} of the {_gb(there)} here."
+    why = (
+        f"Computes in bfloat16, although {measured}: float32 needs {_gb(needed)} of the"
+        f" {_gb(there)} here."
+    )
     return _computing_in("bfloat16", plan, recipe, why)
 
 
@@ -71,7 +80,9 @@ def _only_bfloat16(plan: Plan) -> str:
 
 def _computing_in(dtype: str, plan: Plan, recipe: Recipe, reason: str) -> Plan:
     reasons = [other for other in plan.reasons if not other.startswith("Computes in ")]
-    return replace(plan, compute_dtype=dtype, memory=_memory(dtype, plan, recipe), reasons=[*reasons, reason])
+    return replace(
+        plan, compute_dtype=dtype, memory=_memory(dtype, plan, recipe), reasons=[*reasons, reason]
+    )
 
 
 def _memory(dtype: str, plan: Plan, recipe: Recipe) -> dict[str, int]:
@@ -79,10 +90,21 @@ def _memory(dtype: str, plan: Plan, recipe: Recipe) -> dict[str, int]:
     shape = read_shape(Path(plan.model_directory))
     if shape is None:
         return {}
-    setting = Setting.of(recipe, plan.engine, plan.base_bits, plan.gradient_checkpointing, plan.optimizer, plan.attention)
-    setting = setting.holding(plan.tokens, 1 if plan.padding_free else plan.micro_batch, plan.micro_batch)
+    setting = Setting.of(
+        recipe,
+        plan.engine,
+        plan.base_bits,
+        plan.gradient_checkpointing,
+        plan.optimizer,
+        plan.attention,
+    )
+    setting = setting.holding(
+        plan.tokens, 1 if plan.padding_free else plan.micro_batch, plan.micro_batch
+    )
     shards = plan.ranks if plan.sharding == "fsdp2" else 1
-    return predict(shape, replace(setting, shards=shards, compute_bytes=4 if dtype == "float32" else 2)).parts()
+    return predict(
+        shape, replace(setting, shards=shards, compute_bytes=4 if dtype == "float32" else 2)
+    ).parts()
 
 
 def _gb(size: int) -> str:

@@ -19,7 +19,8 @@ from trainer.recipe import Recipe, load
 
 @contextmanager
 def draft(job: Job) -> Iterator[Path]:
-    """A copy of the run's recipe to write in, beside it, so that its paths mean the same. It goes at the end."""
+    """A copy of the run's recipe to write in, beside it, so that its paths mean the same. It goes
+    at the end."""
     descriptor, name = tempfile.mkstemp(prefix="recipe-", suffix=".toml", dir=job.directory)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write((job.directory / RECIPE_FILE).read_text(encoding="utf-8"))
@@ -30,9 +31,11 @@ def draft(job: Job) -> Iterator[Path]:
 
 
 def replace_recipe(job: Job, path: Path) -> None:
-    """Have a waiting run follow the recipe at `path`. It is read and planned first, like that of a new run; the place in the queue stays.
+    """Have a waiting run follow the recipe at `path`. It is read and planned first, like that of a
+    new run; the place in the queue stays.
 
-    LuthierError if the recipe is wrong, or if the run has started meanwhile: then nothing has changed.
+    LuthierError if the recipe is wrong, or if the run has started meanwhile: then nothing has
+    changed.
     """
     recipe = load(path)
     spec = run_spec(recipe, _bond(job, recipe))
@@ -42,7 +45,8 @@ def replace_recipe(job: Job, path: Path) -> None:
 
 
 def _bond(job: Job, recipe: Recipe) -> dict[str, Any]:
-    """What binds the run to the others of its sweep (trainer.sweep), with the values that it has now."""
+    """What binds the run to the others of its sweep (trainer.sweep), with the values that it has
+    now."""
     bond: dict[str, Any] = job.spec.settings.get("sweep") or {}
     if not bond:
         return {}

@@ -1,9 +1,10 @@
-"""Products with a model's frozen weights in float8 (e4m3): on Hopper about 1.6 times as fast as in bfloat16, with less than half the error
-of a 4-bit base (bench/gpu/float8.py).
+"""Products with a model's frozen weights in float8 (e4m3): on Hopper about 1.6 times as fast as in
+bfloat16, with less than half the error of a 4-bit base (bench/gpu/float8.py).
 
-Both factors have a scale a row, the one along which is summed (Micikevicius et al. 2022, arXiv:2209.05433; torchao's "rowwise" recipe). The
-backward pass sums along the other side of a weight, so each is held twice, as many bytes as in bfloat16. Adapters, norms, embeddings, the
-head and everything between the products stay as they are. For workers.
+Both factors have a scale a row, the one along which is summed (Micikevicius et al. 2022,
+arXiv:2209.05433; torchao's "rowwise" recipe). The backward pass sums along the other side of a
+weight, so each is held twice, as many bytes as in bfloat16. Adapters, norms, embeddings, the head
+and everything between the products stay as they are. For workers.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ def quantise_by_torch(matrix: torch.Tensor) -> Rows:
 
 
 class Float8Weight(torch.Tensor):
-    """A frozen weight (outputs, inputs) that says it is bfloat16, and multiplies in float8: what is computed with it, by PEFT, Unsloth or
-    autograd, comes to `__torch_dispatch__` as a product of matrices. Anything but a product is computed with it in bfloat16."""
+    """A frozen weight (outputs, inputs) that says it is bfloat16, and multiplies in float8: what is
+    computed with it, by PEFT, Unsloth or autograd, comes to `__torch_dispatch__` as a product of
+    matrices. Anything but a product is computed with it in bfloat16."""
 
     rows: Rows
     columns: Rows
@@ -67,7 +69,9 @@ class Float8Weight(torch.Tensor):
     @staticmethod
     def __new__(cls, rows: Rows, columns: Rows) -> Float8Weight:
         shape = (rows.values.shape[0], columns.values.shape[0])
-        found: Float8Weight = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=torch.bfloat16, device=rows.values.device)
+        found: Float8Weight = torch.Tensor._make_wrapper_subclass(
+            cls, shape, dtype=torch.bfloat16, device=rows.values.device
+        )
         return found
 
     def __init__(self, rows: Rows, columns: Rows) -> None:
@@ -81,7 +85,13 @@ class Float8Weight(torch.Tensor):
         return f"Float8Weight{tuple(self.shape)}"
 
     @classmethod
-    def __torch_dispatch__(cls, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        cls,
+        function: Any,
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        named: dict[str, Any] | None = None,
+    ) -> Any:
         named = named or {}
         computed = _COMPUTED.get(function)
         if computed is not None and isinstance(arguments[computed.weight], cls):
@@ -96,18 +106,34 @@ class Float8Weight(torch.Tensor):
 
 
 def use_float8(model: PeftModel) -> int:
-    """Put the frozen weights of the model's linear layers into float8, but not the head's and narrow ones, on this process's GPU if there
-    is one. How many they are. LuthierError on a GPU that has no float8."""
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    """Put the frozen weights of the model's linear layers into float8, but not the head's and
+    narrow ones, on this process's GPU if there is one. How many they are. LuthierError on a GPU
+    that has no float8."""
+    device = (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
         name = torch.cuda.get_device_name(device)
-        raise LuthierError("This GPU has no float8", f"The run was planned with it, and this is a {name}.", "Train anew on this GPU.")
+        raise LuthierError(
+            "This GPU has no float8",
+            f"The run was planned with it, and this is a {name}.",
+            "Train anew on this GPU.",
+        )
     head = model.get_output_embeddings()
     kept = {*head.modules()} if head is not None else set()
     changed = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module not in kept and _is_wide(module.weight) and not module.weight.requires_grad:
-            module.weight = nn.Parameter(Float8Weight.of(module.weight.data.to(device)), requires_grad=False)
+        if (
+            isinstance(module, nn.Linear)
+            and module not in kept
+            and _is_wide(module.weight)
+            and not module.weight.requires_grad
+        ):
+            module.weight = nn.Parameter(
+                Float8Weight.of(module.weight.data.to(device)), requires_grad=False
+            )
             changed.append(f"{name}.weight")
     # What is frozen, every rank has made of the same files. Unsloth has DDP leave out some buffers.
     others = getattr(model, "_ddp_params_and_buffers_to_ignore", None) or []
@@ -116,13 +142,28 @@ def use_float8(model: PeftModel) -> int:
 
 
 def _is_wide(weight: torch.Tensor) -> bool:
-    return weight.dtype == torch.bfloat16 and all(side >= _NARROWEST and side % _MULTIPLE == 0 for side in weight.shape)
+    return weight.dtype == torch.bfloat16 and all(
+        side >= _NARROWEST and side % _MULTIPLE == 0 for side in weight.shape
+    )
 
 
 def _product(left: torch.Tensor, right: Float8Weight) -> torch.Tensor:
     """`left` (n, k) times `right` (k, m)."""
-    (values, scales), (columns, column_scales), row = quantise(left), right.columns, ScalingType.RowWise
-    product = scaled_mm(values, columns.t(), scales, row, column_scales.t(), row, output_dtype=torch.bfloat16, use_fast_accum=True)
+    (values, scales), (columns, column_scales), row = (
+        quantise(left),
+        right.columns,
+        ScalingType.RowWise,
+    )
+    product = scaled_mm(
+        values,
+        columns.t(),
+        scales,
+        row,
+        column_scales.t(),
+        row,
+        output_dtype=torch.bfloat16,
+        use_fast_accum=True,
+    )
     return product.to(left.dtype)
 
 
@@ -130,11 +171,25 @@ def _product_into(left: torch.Tensor, right: Float8Weight, *, out: torch.Tensor)
     return out.copy_(_product(left, right))
 
 
-def _sum(bias: torch.Tensor, left: torch.Tensor, right: Float8Weight, *, beta: float = 1, alpha: float = 1) -> torch.Tensor:
+def _sum(
+    bias: torch.Tensor,
+    left: torch.Tensor,
+    right: Float8Weight,
+    *,
+    beta: float = 1,
+    alpha: float = 1,
+) -> torch.Tensor:
     return beta * bias + alpha * _product(left, right)
 
 
-def _add(total: torch.Tensor, left: torch.Tensor, right: Float8Weight, *, beta: float = 1, alpha: float = 1) -> torch.Tensor:
+def _add(
+    total: torch.Tensor,
+    left: torch.Tensor,
+    right: Float8Weight,
+    *,
+    beta: float = 1,
+    alpha: float = 1,
+) -> torch.Tensor:
     return (total if beta == 1 else total.mul_(beta)).add_(_product(left, right), alpha=alpha)
 
 

@@ -27,7 +27,8 @@ ADAPTER_FOLDER = "adapter"
 
 
 def train(recipe: Recipe) -> Job:
-    """Plan the run, freeze its recipe into a new job folder and start its supervisor. Everything that can be checked is, first."""
+    """Plan the run, freeze its recipe into a new job folder and start its supervisor. Everything
+    that can be checked is, first."""
     return submit_run(recipe, run_spec(recipe))
 
 
@@ -44,31 +45,49 @@ def submit_run(recipe: Recipe, spec: Spec) -> Job:
 
 
 def freeze(job: Job, recipe: Recipe, spec: Spec) -> None:
-    """Write the recipe into the job's folder with every value written out, also the learning rate that its plan has chosen, and why."""
-    why = [f"# {reason}\n" for reason in spec.settings["reasons"] if reason.startswith(LEARNING_RATE)]
+    """Write the recipe into the job's folder with every value written out, also the learning rate
+    that its plan has chosen, and why."""
+    why = [
+        f"# {reason}\n" for reason in spec.settings["reasons"] if reason.startswith(LEARNING_RATE)
+    ]
     train = msgspec.structs.replace(recipe.train, learning_rate=spec.settings["learning_rate"])
-    write_atomic(job.directory / RECIPE_FILE, "".join(why) + to_toml(msgspec.structs.replace(recipe, train=train)))
+    write_atomic(
+        job.directory / RECIPE_FILE,
+        "".join(why) + to_toml(msgspec.structs.replace(recipe, train=train)),
+    )
 
 
 def resume(job: Job, force: bool = False) -> Job:
-    """Have an interrupted run go on from its newest checkpoint, exactly as if nothing had been; without one it begins again.
+    """Have an interrupted run go on from its newest checkpoint, exactly as if nothing had been;
+    without one it begins again.
 
-    LuthierError if it runs, if it is done, or if something that matters has changed (with `force` it goes on, and records that).
+    LuthierError if it runs, if it is done, or if something that matters has changed (with `force`
+    it goes on, and records that).
     """
     state = job.state()
     if job.spec.kind != "run":
         raise LuthierError(
-            "Not a run", f"{job.id} is a job of kind {job.spec.kind}; only training can go on.", "`luthier runs` lists runs."
+            "Not a run",
+            f"{job.id} is a job of kind {job.spec.kind}; only training can go on.",
+            "`luthier runs` lists runs.",
         )
     if isinstance(state, Alive):
-        raise LuthierError("Already running", f"{job.id} is {word(state)}.", f"`luthier log -f {job.id}` follows it.")
+        raise LuthierError(
+            "Already running",
+            f"{job.id} is {word(state)}.",
+            f"`luthier log -f {job.id}` follows it.",
+        )
     if isinstance(state, Done):
-        hint = f"`luthier serve {job.id}` serves what it made; `luthier train --again {job.id}` trains anew."
+        hint = (
+            f"`luthier serve {job.id}` serves what it made; `luthier train --again {job.id}` trains"
+            " anew."
+        )
         raise LuthierError("Nothing is left to do", f"{job.id} is done.", hint)
     recipe = frozen_recipe(job)
     directory = registry.resolve(job.spec.settings["model_directory"])
     if begun(job.directory) and complete_checkpoints(job.directory):
-        here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()  # else the worker compares its own libraries
+        # else the worker compares its own libraries
+        here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()
         before = recorded(job.directory)
         now = fingerprint(job.directory, recipe, directory, None if here else before["versions"])
         check_possible(job.id, before, now)
@@ -81,14 +100,23 @@ def resume(job: Job, force: bool = False) -> Job:
 
 
 def run_spec(recipe: Recipe, sweep: dict[str, Any] | None = None) -> Spec:
-    """Plan the run: the orders of its job; `sweep` binds it to others (trainer.sweep). LuthierError at the first thing that is wrong."""
+    """Plan the run: the orders of its job; `sweep` binds it to others (trainer.sweep). LuthierError
+    at the first thing that is wrong."""
     return planned_spec(recipe, make_plan(recipe), sweep)
 
 
 def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None) -> Spec:
     """The orders of a run's job. The certificate is made on one GPU, where the result is."""
     certified = recipe.certify and machine() == 0
-    then = [certificate.order(recipe.name, "{job}", plan.model, Path(plan.model_directory), plan.slots[:1])] if certified else []
+    then = (
+        [
+            certificate.order(
+                recipe.name, "{job}", plan.model, Path(plan.model_directory), plan.slots[:1]
+            )
+        ]
+        if certified
+        else []
+    )
     return Spec(
         kind="run",
         name=recipe.name,
@@ -111,8 +139,19 @@ def adapter_directory(job: Job) -> Path:
     """The adapter that a run left. LuthierError if it has none."""
     directory = job.directory / ADAPTER_FOLDER
     if registry.is_model_directory(job.directory / registry.MODEL_FOLDER):
-        message = f"{job.id} has trained every weight: what it left is a model, {job.id}/{registry.MODEL_FOLDER}."
-        raise LuthierError("A model, no adapter", message, f"`luthier serve {job.id}` serves it as it is; there is nothing to merge.")
+        message = (
+            f"{job.id} has trained every weight: what it left is a model,"
+            f" {job.id}/{registry.MODEL_FOLDER}."
+        )
+        raise LuthierError(
+            "A model, no adapter",
+            message,
+            f"`luthier serve {job.id}` serves it as it is; there is nothing to merge.",
+        )
     if not (directory / "adapter_config.json").is_file():
-        raise LuthierError("No adapter yet", f"{job.id} has left none.", f"`luthier runs` tells its state, `luthier log {job.id}` why.")
+        raise LuthierError(
+            "No adapter yet",
+            f"{job.id} has left none.",
+            f"`luthier runs` tells its state, `luthier log {job.id}` why.",
+        )
     return directory

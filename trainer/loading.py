@@ -1,4 +1,5 @@
-"""The base model with what is trained on it, as the recipe's method wants it, by transformers and PEFT."""
+"""The base model with what is trained on it, as the recipe's method wants it, by transformers and
+PEFT."""
 
 from __future__ import annotations
 
@@ -18,19 +19,25 @@ from trainer.tokens import new_token_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# None of these names lets transformers fetch a kernel from the hub in place of a package that is missing.
+# None of these names lets transformers fetch a kernel from the hub in place of a package that is
+# missing.
 ATTENTION = {"sdpa": "sdpa", "flex": "flex_attention", "flash": "flash_attention_2"}
 
 
-def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
-    """The base model with a fresh adapter, or to be trained itself; seeded. `tokenizer` is the run's (trainer.tokens)."""
+def load_model(
+    plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+) -> PeftModel | PreTrainedModel:
+    """The base model with a fresh adapter, or to be trained itself; seeded. `tokenizer` is the
+    run's (trainer.tokens)."""
     check_installed(plan.base_bits, plan.optimizer, plan.attention)
     set_seed(recipe.train.seed)
     model = AutoModelForCausalLM.from_pretrained(plan.model_directory, **loading_options(plan))
     model.config.use_cache = False
     if plan.base_bits == 4 and plan.device == "cpu":
         _keep_unpacked(model)
-    added = new_token_ids(tokenizer, Path(plan.model_directory)) if recipe.tokens != Tokens() else []
+    added = (
+        new_token_ids(tokenizer, Path(plan.model_directory)) if recipe.tokens != Tokens() else []
+    )
     if added:
         add_rows(model, added)
     if recipe.train.method == "full":
@@ -39,8 +46,9 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
 
 
 def loading_options(plan: Plan) -> dict[str, Any]:
-    """What from_pretrained gets. A base that is trained itself has float32 weights unless the recipe says 16 bits: an update of less than
-    1/256 of a weight is lost in bfloat16. One that is multiplied with in float32 has them too, rather than be cast in each product."""
+    """What from_pretrained gets. A base that is trained itself has float32 weights unless the
+    recipe says 16 bits: an update of less than 1/256 of a weight is lost in bfloat16. One that is
+    multiplied with in float32 has them too, rather than be cast in each product."""
     in_float32 = plan.base_bits == 32 or plan.compute_dtype == "float32"
     quantised = quantization(plan.base_bits)
     return {
@@ -49,15 +57,21 @@ def loading_options(plan: Plan) -> dict[str, Any]:
         "local_files_only": True,
         "use_safetensors": True,
         **({} if quantised is None else {"quantization_config": quantised}),
-        **({} if quantised is None or plan.device == "cpu" else {"device_map": {"": torch.cuda.current_device()}}),
+        **(
+            {}
+            if quantised is None or plan.device == "cpu"
+            else {"device_map": {"": torch.cuda.current_device()}}
+        ),
     }
 
 
 def quantization(bits: int) -> BitsAndBytesConfig | None:
-    """How bitsandbytes stores the base: QLoRA's nf4 with its constants quantised too, LLM.int8, or not at all.
+    """How bitsandbytes stores the base: QLoRA's nf4 with its constants quantised too, LLM.int8, or
+    not at all.
 
-    PEFT's prepare_model_for_kbit_training is not called: what it does beyond get_peft_model is to copy norms, embeddings and head into
-    float32, 2 GB more for a model of 8B, which autocast takes back to bfloat16 wherever they are multiplied."""
+    PEFT's prepare_model_for_kbit_training is not called: what it does beyond get_peft_model is to
+    copy norms, embeddings and head into float32, 2 GB more for a model of 8B, which autocast takes
+    back to bfloat16 wherever they are multiplied."""
     if bits == 4:
         return BitsAndBytesConfig(
             load_in_4bit=True,
@@ -69,7 +83,8 @@ def quantization(bits: int) -> BitsAndBytesConfig | None:
 
 
 def lora_config(recipe: Recipe, new_rows: dict[str, list[int]] | None = None) -> LoraConfig:
-    """What PEFT is to put on the base model. `new_rows`: by the name of an embedding the rows that are trained with it."""
+    """What PEFT is to put on the base model. `new_rows`: by the name of an embedding the rows that
+    are trained with it."""
     lora = recipe.lora
     return LoraConfig(
         r=lora.r,
@@ -84,16 +99,22 @@ def lora_config(recipe: Recipe, new_rows: dict[str, list[int]] | None = None) ->
 
 
 def _places(model: PreTrainedModel, tokens: list[int]) -> dict[str, list[int]]:
-    """New tokens by the names of the embeddings that need them: PEFT gives the second of a tied pair the rows of the first."""
+    """New tokens by the names of the embeddings that need them: PEFT gives the second of a tied
+    pair the rows of the first."""
     if not tokens:
         return {}
     inside, outside = model.get_input_embeddings(), model.get_output_embeddings()
     wanted = [inside] if outside.weight is inside.weight else [inside, outside]
-    return {name: tokens for name, module in model.named_modules() if any(module is one for one in wanted)}
+    return {
+        name: tokens
+        for name, module in model.named_modules()
+        if any(module is one for one in wanted)
+    }
 
 
 def _keep_unpacked(model: PreTrainedModel) -> None:
-    """An evaluation would have bitsandbytes pack 4-bit weights for the CPU's AVX-512, which the next training step cannot read."""
+    """An evaluation would have bitsandbytes pack 4-bit weights for the CPU's AVX-512, which the
+    next training step cannot read."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

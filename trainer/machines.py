@@ -1,4 +1,5 @@
-"""What ranks on several machines must have alike, whose folders are their own: settings, samples, the checkpoint to go on from."""
+"""What ranks on several machines must have alike, whose folders are their own: settings, samples,
+the checkpoint to go on from."""
 
 from __future__ import annotations
 
@@ -13,13 +14,23 @@ from trainer.plan import Plan
 
 _CHUNK = 64 << 20
 _SETTINGS = (
-    *("engine", "sharding", "base_bits", "float8", "compute_dtype", "padding_free", "attention", "optimizer"),
+    *(
+        "engine",
+        "sharding",
+        "base_bits",
+        "float8",
+        "compute_dtype",
+        "padding_free",
+        "attention",
+        "optimizer",
+    ),
     *("micro_batch", "accumulation", "gradient_checkpointing"),
 )
 
 
 def agreed(plan: Plan) -> Plan:
-    """The plan with what the first rank's says of how to compute: what each machine has learned of memory is its own."""
+    """The plan with what the first rank's says of how to compute: what each machine has learned of
+    memory is its own."""
     return replace(plan, **ranks.from_first({name: getattr(plan, name) for name in _SETTINGS}))
 
 
@@ -29,14 +40,23 @@ def check_alike(files: list[Path]) -> None:
     other = next((number for number, hashed in enumerate(hashes) if hashed != hashes[0]), None)
     if other is not None:
         message = f"The samples that rank {other} has made are not those of rank 0."
-        raise LuthierError("The machines have different data", message, "Recipe, data, model and Luthier must be the same on each.")
+        raise LuthierError(
+            "The machines have different data",
+            message,
+            "Recipe, data, model and Luthier must be the same on each.",
+        )
 
 
 def on_each(checkpoint: Checkpoint, run: Path) -> Checkpoint:
-    """The first rank's checkpoint, sent to the machines that do not have it: below the folder that the run has there."""
+    """The first rank's checkpoint, sent to the machines that do not have it: below the folder that
+    the run has there."""
     own = checkpoint_directory(run, checkpoint.step)
     writes = ranks.local() == 0 and not ranks.first()
-    names = sorted(path.name for path in checkpoint.path.iterdir() if path.name != COMPLETE) if ranks.first() else []
+    names = (
+        sorted(path.name for path in checkpoint.path.iterdir() if path.name != COMPLETE)
+        if ranks.first()
+        else []
+    )
     for name in ranks.from_first([*names, COMPLETE]):
         if writes:
             own.mkdir(parents=True, exist_ok=True)

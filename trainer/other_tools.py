@@ -1,7 +1,9 @@
-"""The settings of other tools, in a recipe's terms: theirs to ours, with the value translated, or why there is none. Light.
+"""The settings of other tools, in a recipe's terms: theirs to ours, with the value translated, or
+why there is none. Light.
 
-The names are those of transformers' TrainingArguments and TRL's SFTConfig, PEFT's LoraConfig, axolotl, LLaMA-Factory, Unsloth and
-torchtune. A name that several share is said to be the one's in which it is best known.
+The names are those of transformers' TrainingArguments and TRL's SFTConfig, PEFT's LoraConfig,
+axolotl, LLaMA-Factory, Unsloth and torchtune. A name that several share is said to be the one's in
+which it is best known.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ AXOLOTL, FACTORY, UNSLOTH, TORCHTUNE = "axolotl", "LLaMA-Factory", "Unsloth", "t
 
 
 class Setting(NamedTuple):
-    """`ours` is the key that it is here, "" where there is none. `translate` makes our values of theirs, with all that stands beside it;
-    nothing where the default does the same. `why` is what there is to know, a whole sentence."""
+    """`ours` is the key that it is here, "" where there is none. `translate` makes our values of
+    theirs, with all that stands beside it; nothing where the default does the same. `why` is what
+    there is to know, a whole sentence."""
 
     tool: str
     ours: str = ""
@@ -56,7 +59,9 @@ def explained(name: str, value: Any, beside: Mapping[str, Any]) -> str:
         return f"{said} is {setting.ours} here, but {error}{why}."
     if not values:
         return f"{said} is {setting.ours} here: leave it out, the default does the same{why}."
-    lines = ", ".join(f"{key.rpartition('.')[2]} = {toml_value(one)}" for key, one in values.items())
+    lines = ", ".join(
+        f"{key.rpartition('.')[2]} = {toml_value(one)}" for key, one in values.items()
+    )
     return f"{said} is {setting.ours} here: {lines}{why}."
 
 
@@ -111,7 +116,8 @@ def _one_of(key: str, choices: dict[Any, Any]) -> Callable[[Any, Mapping[str, An
     def translate(value: Any, beside: Mapping[str, Any]) -> Values:
         found = value.lower() if isinstance(value, str) else value
         if found not in choices:
-            raise Untranslatable(f"it takes {', '.join(dict.fromkeys(toml_value(one) for one in choices.values() if one is not None))}")
+            values = (toml_value(choice) for choice in choices.values() if choice is not None)
+            raise Untranslatable(f"it takes {', '.join(dict.fromkeys(values))}")
         return {} if choices[found] is None else {key: choices[found]}
 
     return translate
@@ -126,7 +132,9 @@ def _micro_batch(value: Any, beside: Mapping[str, Any]) -> Values:
 def _accumulation(value: Any, beside: Mapping[str, Any]) -> Values:
     size = next((beside[name] for name in _MICRO_BATCHES if name in beside), None)
     if size is None:
-        raise Untranslatable("that is the product of this, the conversations at a time and the GPUs")
+        raise Untranslatable(
+            "that is the product of this, the conversations at a time and the GPUs"
+        )
     return {"train.global_batch": _whole(size) * _whole(value)}
 
 
@@ -157,7 +165,10 @@ def _factory_data(value: Any, beside: Mapping[str, Any]) -> Values:
     """A path or a name of the hub; LLaMA-Factory's own names stand in its dataset_info.json."""
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else [*value]
     if not all(isinstance(name, str) and ("/" in name or "." in name) for name in names):
-        raise Untranslatable(f'{value!r} is a name of its own: give the files that it stands for, as in data = ["train.jsonl"]')
+        raise Untranslatable(
+            f"{value!r} is a name of its own: give the files that it stands for, as in data ="
+            ' ["train.jsonl"]'
+        )
     return _data(names, beside)
 
 
@@ -165,7 +176,11 @@ def _held_out(value: Any, beside: Mapping[str, Any]) -> Values:
     share = number(value)
     if share == 0:
         return {"heldout.share": 0.0, "heldout.at_least": 0}
-    return {"heldout.share": share} if share < 1 else {"heldout.at_least": int(share), "heldout.at_most": int(share)}
+    return (
+        {"heldout.share": share}
+        if share < 1
+        else {"heldout.at_least": int(share), "heldout.at_most": int(share)}
+    )
 
 
 def _steps_or_epoch(key: str, off: Values) -> Callable[[Any, Mapping[str, Any]], Values]:
@@ -199,17 +214,34 @@ def _project(value: Any, beside: Mapping[str, Any]) -> Values:
 
 
 def _checkpointing(value: Any, beside: Mapping[str, Any]) -> Values:
-    return {"train.gradient_checkpointing": {"unsloth": "unsloth", True: "standard", False: "none"}[value]}
+    return {
+        "train.gradient_checkpointing": {"unsloth": "unsloth", True: "standard", False: "none"}[
+            value
+        ]
+    }
 
 
 def _whole_text(value: Any, beside: Mapping[str, Any]) -> Values:
     return {"mask.turns": "everything"} if value else {}
 
 
-_MICRO_BATCHES = ("per_device_train_batch_size", "micro_batch_size", "batch_size", "train_batch_size")
-_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant", "constant_with_warmup": "constant"}
+_MICRO_BATCHES = (
+    "per_device_train_batch_size",
+    "micro_batch_size",
+    "batch_size",
+    "train_batch_size",
+)
+_SCHEDULES = {
+    "cosine": "cosine",
+    "linear": "linear",
+    "constant": "constant",
+    "constant_with_warmup": "constant",
+}
 _OPTIMIZERS = {
-    **dict.fromkeys(("adamw", "adam", "adamw_hf", "adamw_torch", "adamw_torch_fused", "adamw_apex_fused"), "adamw"),
+    **dict.fromkeys(
+        ("adamw", "adam", "adamw_hf", "adamw_torch", "adamw_torch_fused", "adamw_apex_fused"),
+        "adamw",
+    ),
     **dict.fromkeys(("adamw_8bit", "adamw_bnb_8bit"), "adamw_8bit"),
     **dict.fromkeys(("paged_adamw", "paged_adamw_32bit"), "paged_adamw_32bit"),
     "paged_adamw_8bit": "paged_adamw_8bit",
@@ -224,8 +256,8 @@ _METHODS = {"lora": "lora", "full": "full", "qlora": "lora"}
 _PRECISION = "Luthier computes in bfloat16 and keeps what is trained in float32."
 _PACKED = "padding_free does without padding, and no conversation sees another one."
 _STEPS = (
-    "a run's length is train.epochs. An epoch has as many steps as there are conversations for each train.global_batch; "
-    "`luthier plan` shows how many steps an epoch count makes."
+    "a run's length is train.epochs. An epoch has as many steps as there are conversations for each"
+    " train.global_batch; `luthier plan` shows how many steps an epoch count makes."
 )
 _IMPORTED = "first `luthier models import hub:owner/name`, which fetches it under that name"
 _OWN_FOLDER = "each run has a folder of its own in $LUTHIER_HOME/jobs; `name` names it."
@@ -251,7 +283,9 @@ SHARED: dict[str, Callable[[Any, Mapping[str, Any]], Values]] = {
 }
 
 
-def _same(tool: str, ours: str, convert: Callable[[Any], Any], *names: str, why: str = "") -> dict[str, Setting]:
+def _same(
+    tool: str, ours: str, convert: Callable[[Any], Any], *names: str, why: str = ""
+) -> dict[str, Setting]:
     return {name: Setting(tool, ours, _as(ours, convert), why) for name in names}
 
 
@@ -270,15 +304,33 @@ SETTINGS: dict[str, Setting] = {
     "dataset": Setting(FACTORY, "data", _factory_data),
     **{
         name: Setting(TRL, "data", _data)
-        for name in ("dataset_name", "dataset_path", "train_file", "train_files", "data_files", "data_path")
+        for name in (
+            "dataset_name",
+            "dataset_path",
+            "train_file",
+            "train_files",
+            "data_files",
+            "data_path",
+        )
     },
-    "test_datasets": Setting(AXOLOTL, why="held-out conversations are taken from `data`: [heldout] says how many."),
+    "test_datasets": Setting(
+        AXOLOTL, why="held-out conversations are taken from `data`: [heldout] says how many."
+    ),
     "val_set_size": Setting(AXOLOTL, "heldout.share", _held_out),
     "val_size": Setting(FACTORY, "heldout.share", _held_out),
     "test_size": Setting("scikit-learn", "heldout.share", _held_out),
     **_none(FACTORY, "`data` names the files themselves.", "dataset_dir"),
-    **_none(TRL, "the format is told from the rows; [format] overrides that (docs/data.md).", "dataset_text_field", "formatting_func"),
-    **_none(FACTORY, "the model's own chat template is used; [tokens] template sets another one.", "template"),
+    **_none(
+        TRL,
+        "the format is told from the rows; [format] overrides that (docs/data.md).",
+        "dataset_text_field",
+        "formatting_func",
+    ),
+    **_none(
+        FACTORY,
+        "the model's own chat template is used; [tokens] template sets another one.",
+        "template",
+    ),
     "chat_template": Setting(
         AXOLOTL,
         "tokens.template",
@@ -296,7 +348,10 @@ SETTINGS: dict[str, Setting] = {
     "batch_size": Setting(TORCHTUNE, "train.micro_batch", _micro_batch, _COUNTED),
     "gradient_accumulation_steps": Setting(TRL, "a factor of train.global_batch", _accumulation),
     **_none(TRL, _ALL_BATCHES, "per_device_eval_batch_size", "eval_batch_size"),
-    **{name: Setting(AXOLOTL, "train.padding_free", lambda value, _: {}, _PACKED) for name in ("sample_packing", "eval_sample_packing")},
+    **{
+        name: Setting(AXOLOTL, "train.padding_free", lambda value, _: {}, _PACKED)
+        for name in ("sample_packing", "eval_sample_packing")
+    },
     "pad_to_sequence_len": Setting(AXOLOTL, "train.padding_free", lambda value, _: {}, _PACKED),
     "packing": Setting(TRL, "train.padding_free", lambda value, _: {}, _PACKED),
     "neat_packing": Setting(FACTORY, "train.padding_free", lambda value, _: {}, _PACKED),
@@ -310,7 +365,12 @@ SETTINGS: dict[str, Setting] = {
     "lr_scheduler_type": Setting(TRL, "train.schedule", _one_of("train.schedule", _SCHEDULES)),
     "lr_scheduler": Setting(AXOLOTL, "train.schedule", _one_of("train.schedule", _SCHEDULES)),
     **_same(TRL, "train.warmup", number, "warmup_ratio"),
-    **_none(TRL, "train.warmup is a share of all steps: warmup = 0.05, say.", "warmup_steps", "num_warmup_steps"),
+    **_none(
+        TRL,
+        "train.warmup is a share of all steps: warmup = 0.05, say.",
+        "warmup_steps",
+        "num_warmup_steps",
+    ),
     **_same(TRL, "train.max_gradient_norm", number, "max_grad_norm"),
     **_same(AXOLOTL, "train.max_gradient_norm", number, "gradient_clipping"),
     **_same(TORCHTUNE, "train.max_gradient_norm", number, "clip_grad_norm"),
@@ -319,17 +379,36 @@ SETTINGS: dict[str, Setting] = {
     **_same(AXOLOTL, "train.neftune_alpha", number, "noisy_embedding_alpha"),
     **_same(UNSLOTH, "train.seed", _whole, "random_state"),
     **_same(TRL, "train.seed", _whole, "data_seed"),
-    **_none(TRL, "AdamW's betas and epsilon are torch's.", "adam_beta1", "adam_beta2", "adam_epsilon"),
-    **_none(TRL, _PRECISION, "bf16", "fp16", "tf32", "torch_dtype", "dtype", "precision", "half_precision_backend", "pure_bf16"),
+    **_none(
+        TRL, "AdamW's betas and epsilon are torch's.", "adam_beta1", "adam_beta2", "adam_epsilon"
+    ),
+    **_none(
+        TRL,
+        _PRECISION,
+        "bf16",
+        "fp16",
+        "tf32",
+        "torch_dtype",
+        "dtype",
+        "precision",
+        "half_precision_backend",
+        "pure_bf16",
+    ),
     # method and adapter
     "finetuning_type": Setting(FACTORY, "train.method", _one_of("train.method", _METHODS)),
-    "full_finetuning": Setting(UNSLOTH, "train.method", lambda value, _: {"train.method": "full"} if value else {}),
+    "full_finetuning": Setting(
+        UNSLOTH, "train.method", lambda value, _: {"train.method": "full"} if value else {}
+    ),
     "adapter": Setting(AXOLOTL, "train.method", _adapter),
-    "use_peft": Setting(TRL, "train.method", lambda value, _: {"train.method": "lora" if value else "full"}),
+    "use_peft": Setting(
+        TRL, "train.method", lambda value, _: {"train.method": "lora" if value else "full"}
+    ),
     "load_in_4bit": Setting(UNSLOTH, "train.base_bits", _bits(4)),
     "load_in_8bit": Setting(UNSLOTH, "train.base_bits", _bits(8)),
     "load_in_16bit": Setting(UNSLOTH, "train.base_bits", _bits(16)),
-    "quantization_bit": Setting(FACTORY, "train.base_bits", _one_of("train.base_bits", {4: 4, 8: 8, 16: 16})),
+    "quantization_bit": Setting(
+        FACTORY, "train.base_bits", _one_of("train.base_bits", {4: 4, 8: 8, 16: 16})
+    ),
     **_same(PEFT, "lora.r", _whole, "lora_r"),
     **_same(FACTORY, "lora.r", _whole, "lora_rank"),
     **_same(TORCHTUNE, "lora.r", _whole, "rank"),
@@ -344,8 +423,20 @@ SETTINGS: dict[str, Setting] = {
     "peft_use_dora": Setting(AXOLOTL, "lora.dora", _as("lora.dora", bool)),
     **_same(FACTORY, "lora.plus_ratio", number, "loraplus_lr_ratio"),
     **_none(PEFT, _NO_MODULES, "modules_to_save", "lora_modules_to_save", "additional_target"),
-    **_none(PEFT, _BY_ITSELF, "task_type", "bias", "fan_in_fan_out", "inference_mode", "peft_type", "init_lora_weights", "loftq_config"),
-    "attn_implementation": Setting(TRANSFORMERS, "train.attention", _one_of("train.attention", _ATTENTION)),
+    **_none(
+        PEFT,
+        _BY_ITSELF,
+        "task_type",
+        "bias",
+        "fan_in_fan_out",
+        "inference_mode",
+        "peft_type",
+        "init_lora_weights",
+        "loftq_config",
+    ),
+    "attn_implementation": Setting(
+        TRANSFORMERS, "train.attention", _one_of("train.attention", _ATTENTION)
+    ),
     "flash_attention": Setting(AXOLOTL, "train.attention", _one_of("train.attention", _ATTENTION)),
     "flash_attn": Setting(FACTORY, "train.attention", _one_of("train.attention", _ATTENTION)),
     "use_gradient_checkpointing": Setting(UNSLOTH, "train.gradient_checkpointing", _checkpointing),
@@ -353,43 +444,114 @@ SETTINGS: dict[str, Setting] = {
     # the loss
     "train_on_inputs": Setting(AXOLOTL, "mask.turns", _whole_text),
     "train_on_prompt": Setting(FACTORY, "mask.turns", _whole_text),
-    "mask_history": Setting(FACTORY, "mask.turns", lambda value, _: {"mask.turns": "last"} if value else {}),
-    "assistant_only_loss": Setting(TRL, "mask.turns", lambda value, _: {} if value else {"mask.turns": "everything"}),
-    "completion_only_loss": Setting(TRL, "mask.turns", lambda value, _: {} if value else {"mask.turns": "everything"}),
+    "mask_history": Setting(
+        FACTORY, "mask.turns", lambda value, _: {"mask.turns": "last"} if value else {}
+    ),
+    "assistant_only_loss": Setting(
+        TRL, "mask.turns", lambda value, _: {} if value else {"mask.turns": "everything"}
+    ),
+    "completion_only_loss": Setting(
+        TRL, "mask.turns", lambda value, _: {} if value else {"mask.turns": "everything"}
+    ),
     # checkpoints and evaluation
     **_same(TRL, "checkpoints.every_steps", _whole, "save_steps"),
     **_same(TRL, "checkpoints.keep", _whole, "save_total_limit"),
-    **_none(TRL, "checkpoints come at each evaluation, every ten minutes and at the end; [checkpoints] says otherwise.", "save_strategy"),
-    **_none(AXOLOTL, "checkpoints come at each evaluation; [evaluation] times says how many.", "saves_per_epoch"),
+    **_none(
+        TRL,
+        "checkpoints come at each evaluation, every ten minutes and at the end; [checkpoints] says"
+        " otherwise.",
+        "save_strategy",
+    ),
+    **_none(
+        AXOLOTL,
+        "checkpoints come at each evaluation; [evaluation] times says how many.",
+        "saves_per_epoch",
+    ),
     **_same(TRL, "evaluation.every", _whole, "eval_steps"),
     **{
-        name: Setting(TRL, "evaluation.every", _steps_or_epoch("evaluation.every", {"evaluation.times": 0}))
+        name: Setting(
+            TRL, "evaluation.every", _steps_or_epoch("evaluation.every", {"evaluation.times": 0})
+        )
         for name in ("eval_strategy", "evaluation_strategy")
     },
     **_none(AXOLOTL, "[evaluation] times says how often in the whole run.", "evals_per_epoch"),
-    "load_best_model_at_end": Setting(TRL, "checkpoints.result", lambda value, _: {"checkpoints.result": "best" if value else "last"}),
+    "load_best_model_at_end": Setting(
+        TRL,
+        "checkpoints.result",
+        lambda value, _: {"checkpoints.result": "best" if value else "last"},
+    ),
     **_same(TRL, "evaluation.patience", _whole, "early_stopping_patience"),
-    "metric_for_best_model": Setting(TRL, "evaluation.metric", _one_of("evaluation.metric", {"loss": "loss", "eval_loss": "loss"})),
-    **_none(TRL, "a metric is better the way it is: lower for loss, higher for the others.", "greater_is_better"),
-    **_none(TRL, "`luthier resume ID` goes on from a run's newest checkpoint.", "resume_from_checkpoint", "auto_resume_from_checkpoints"),
+    "metric_for_best_model": Setting(
+        TRL,
+        "evaluation.metric",
+        _one_of("evaluation.metric", {"loss": "loss", "eval_loss": "loss"}),
+    ),
+    **_none(
+        TRL,
+        "a metric is better the way it is: lower for loss, higher for the others.",
+        "greater_is_better",
+    ),
+    **_none(
+        TRL,
+        "`luthier resume ID` goes on from a run's newest checkpoint.",
+        "resume_from_checkpoint",
+        "auto_resume_from_checkpoints",
+    ),
     # the run
     **_same(TRL, "name", str, "run_name"),
     **_none(TRL, _OWN_FOLDER, "output_dir", "overwrite_output_dir", "logging_dir"),
-    **_none(AXOLOTL, "prepared data is kept by Luthier itself.", "dataset_prepared_path", "last_run_prepared_path"),
-    **_none(TRL, "every step is logged.", "logging_steps", "logging_first_step", "logging_strategy"),
+    **_none(
+        AXOLOTL,
+        "prepared data is kept by Luthier itself.",
+        "dataset_prepared_path",
+        "last_run_prepared_path",
+    ),
+    **_none(
+        TRL, "every step is logged.", "logging_steps", "logging_first_step", "logging_strategy"
+    ),
     **_none(FACTORY, "`luthier chart` draws the loss.", "plot_loss"),
     "wandb_project": Setting(AXOLOTL, "trackers.project", _project),
     **_none(
-        AXOLOTL, "a tracker hears the job's id as the run's name; [trackers] has the rest.", "wandb_name", "wandb_run_id", "wandb_entity"
+        AXOLOTL,
+        "a tracker hears the job's id as the run's name; [trackers] has the rest.",
+        "wandb_name",
+        "wandb_run_id",
+        "wandb_entity",
     ),
     **_none(
-        TRL, "`luthier models push` publishes a result.", "push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo"
+        TRL,
+        "`luthier models push` publishes a result.",
+        "push_to_hub",
+        "hub_model_id",
+        "hub_strategy",
+        "hub_token",
+        "hub_private_repo",
     ),
     **_same(TRANSFORMERS, "gpus", _whole, "num_gpus", "n_gpu", "nproc_per_node", "num_processes"),
-    **_none(TRL, 'sharding = "fsdp2" shares a model out over the GPUs; without it the plan decides.', "deepspeed", "fsdp", "fsdp_config"),
-    **_none(FACTORY, "Luthier trains on conversations, which is supervised fine-tuning.", "stage", "do_train", "do_eval"),
-    **_none(TRANSFORMERS, "it is off: a model that brings code of its own cannot be trained here.", "trust_remote_code"),
-    **_none(FACTORY, 'an entry of `data` takes a weight: {path = "a.jsonl", weight = 0.1} sees a tenth of it.', "max_samples"),
+    **_none(
+        TRL,
+        'sharding = "fsdp2" shares a model out over the GPUs; without it the plan decides.',
+        "deepspeed",
+        "fsdp",
+        "fsdp_config",
+    ),
+    **_none(
+        FACTORY,
+        "Luthier trains on conversations, which is supervised fine-tuning.",
+        "stage",
+        "do_train",
+        "do_eval",
+    ),
+    **_none(
+        TRANSFORMERS,
+        "it is off: a model that brings code of its own cannot be trained here.",
+        "trust_remote_code",
+    ),
+    **_none(
+        FACTORY,
+        'an entry of `data` takes a weight: {path = "a.jsonl", weight = 0.1} sees a tenth of it.',
+        "max_samples",
+    ),
     **_none(
         TRL,
         _BY_ITSELF,

@@ -30,18 +30,23 @@ _USUAL_MICRO_BATCH = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of training. These three are estimates where
-    `exact` is False, and 0 where nothing can be told before the run. `formats` say what the files are in and why, `policies` what becomes
-    of odd rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for the run to start there. `gpus` of
-    each of `machines` are taken by the run (1 on the CPU, too), a rank each, with the whole model or by `sharding` "fsdp2" a share of each
-    weight; `global_batch` is `micro_batch` times `accumulation` times the ranks. `base_bits` are taken by each of the base weights (32
-    where all are trained), `float8` says how they are multiplied with, `compute_dtype` what is computed in ("auto" on a CPU until the run
-    has measured: trainer.compute_dtype); `reasons` say in words why the engine and what the recipe leaves to the plan were chosen,
-    `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's parts at its peak on one GPU, where its
-    largest micro-batch has about `tokens`. `repaired` says which earlier run has made the micro-batch smaller. `longest` is the longest
-    conversation seen, in tokens estimated from its text; samples are cut at `max_length`, and the model has `positions`, None if it does
-    not say. `warnings` are what a user should know before the run. `evaluation` is what the evaluations come to
-    (trainer.evaluation.cost.Outlook), `sweep` what varies in the sweep that the run is one of."""
+    """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of
+    training. These three are estimates where `exact` is False, and 0 where nothing can be told
+    before the run. `formats` say what the files are in and why, `policies` what becomes of odd
+    rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for
+    the run to start there. `gpus` of each of `machines` are taken by the run (1 on the CPU, too), a
+    rank each, with the whole model or by `sharding` "fsdp2" a share of each weight; `global_batch`
+    is `micro_batch` times `accumulation` times the ranks. `base_bits` are taken by each of the base
+    weights (32 where all are trained), `float8` says how they are multiplied with, `compute_dtype`
+    what is computed in ("auto" on a CPU until the run has measured: trainer.compute_dtype);
+    `reasons` say in words why the engine and what the recipe leaves to the plan were chosen,
+    `choices` (trainer.auto.Candidate) what was tried. `memory` has the predicted bytes of the run's
+    parts at its peak on one GPU, where its largest micro-batch has about `tokens`. `repaired` says
+    which earlier run has made the micro-batch smaller. `longest` is the longest conversation seen,
+    in tokens estimated from its text; samples are cut at `max_length`, and the model has
+    `positions`, None if it does not say. `warnings` are what a user should know before the run.
+    `evaluation` is what the evaluations come to (trainer.evaluation.cost.Outlook), `sweep` what
+    varies in the sweep that the run is one of."""
 
     model: str
     model_directory: str
@@ -94,12 +99,18 @@ class Plan:
         return _shape(self.model, self.engine, recipe)
 
     def rate(self, recipe: Recipe) -> float:
-        """The learning rate: the frozen recipe's, which may have been edited since, or the plan's where that leaves it open."""
-        return self.learning_rate if recipe.train.learning_rate == "auto" else recipe.train.learning_rate
+        """The learning rate: the frozen recipe's, which may have been edited since, or the plan's
+        where that leaves it open."""
+        return (
+            self.learning_rate
+            if recipe.train.learning_rate == "auto"
+            else recipe.train.learning_rate
+        )
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """Check the model and the first rows of the data, and work the rest out. LuthierError at the first thing that is wrong."""
+    """Check the model and the first rows of the data, and work the rest out. LuthierError at the
+    first thing that is wrong."""
     directory = registry.resolve(recipe.model)
     recipe.trackers.check()
     data = look(recipe.data_settings)
@@ -112,9 +123,22 @@ def make_plan(recipe: Recipe) -> Plan:
     memory, tokens = decided.memory(batch)
     rate = learning_rate(recipe, None if decided.shape is None else decided.shape.parameters)
     positions = registry.context_length(registry.read_config(directory))
-    steps = step_count(trained, recipe.train.global_batch, recipe.train.epochs) if data.conversations else 0
+    steps = (
+        step_count(trained, recipe.train.global_batch, recipe.train.epochs)
+        if data.conversations
+        else 0
+    )
     per_epoch = step_count(trained, recipe.train.global_batch, 1.0)
-    evaluation = outlook(recipe.evaluation, recipe.heldout, heldout, steps, per_epoch, directory, device, batch.micro_batch)
+    evaluation = outlook(
+        recipe.evaluation,
+        recipe.heldout,
+        heldout,
+        steps,
+        per_epoch,
+        directory,
+        device,
+        batch.micro_batch,
+    )
     plan = Plan(
         model=recipe.model,
         model_directory=str(directory),
@@ -132,7 +156,9 @@ def make_plan(recipe: Recipe) -> Plan:
         gpus=placement.gpus,
         machines=placement.machines,
         sharding="none" if decided.shards == 1 else "fsdp2",
-        gpu_bytes=_gpu_bytes(recipe, decided.engine, memory, placement.gpus) if device == "gpu" else 0,
+        gpu_bytes=(
+            _gpu_bytes(recipe, decided.engine, memory, placement.gpus) if device == "gpu" else 0
+        ),
         base_bits=decided.base_bits,
         float8=decided.float8,
         padding_free=decided.padding_free,
@@ -158,11 +184,23 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def _warnings(
-    recipe: Recipe, positions: int | None, data: Outlook, decided: _Decided, batch: repair.Batch, rate: LearningRate
+    recipe: Recipe,
+    positions: int | None,
+    data: Outlook,
+    decided: _Decided,
+    batch: repair.Batch,
+    rate: LearningRate,
 ) -> list[str]:
-    found = [rate.warning, limits.beyond_positions(recipe, positions, data.tokens, exact=data.exact)]
+    found = [
+        rate.warning,
+        limits.beyond_positions(recipe, positions, data.tokens, exact=data.exact),
+    ]
     if not decided.card:
-        found.append(limits.beyond_main_memory(recipe, main_memory(), batch, lambda other: decided.memory(other)[0]))
+        found.append(
+            limits.beyond_main_memory(
+                recipe, main_memory(), batch, lambda other: decided.memory(other)[0]
+            )
+        )
     elif decided.choice is not None and not decided.fits:
         found.append(limits.beyond_card(recipe, decided.choice.chosen.needs, decided.card))
     return [warning for warning in found if warning]
@@ -170,8 +208,8 @@ def _warnings(
 
 @dataclass(frozen=True)
 class _Decided:
-    """What the recipe left open. `shape` is None where the model's config does not tell it, `choice` where there is no GPU; `card` is the
-    memory of the GPU, 0 without a choice."""
+    """What the recipe left open. `shape` is None where the model's config does not tell it,
+    `choice` where there is no GPU; `card` is the memory of the GPU, 0 without a choice."""
 
     recipe: Recipe
     shape: ModelShape | None
@@ -197,36 +235,84 @@ class _Decided:
         tokens = self.lengths.largest(batch.micro_batch, padding_free=self.padding_free)
         if self.shape is None:
             return None, tokens
-        empty = Setting.of(self.recipe, self.engine, self.base_bits, batch.gradient_checkpointing, self.optimizer, self.attention)
+        empty = Setting.of(
+            self.recipe,
+            self.engine,
+            self.base_bits,
+            batch.gradient_checkpointing,
+            self.optimizer,
+            self.attention,
+        )
         rows = 1 if self.padding_free else batch.micro_batch
-        return predict(self.shape, replace(empty.holding(tokens, rows, batch.micro_batch), shards=self.shards)), tokens
+        return (
+            predict(
+                self.shape,
+                replace(empty.holding(tokens, rows, batch.micro_batch), shards=self.shards),
+            ),
+            tokens,
+        )
 
 
-def _decide(recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement) -> _Decided:
-    """With the whole model on each GPU, unless the recipe wants shards of it, or only these fit. LuthierError if it cannot have them."""
+def _decide(
+    recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement
+) -> _Decided:
+    """With the whole model on each GPU, unless the recipe wants shards of it, or only these fit.
+    LuthierError if it cannot have them."""
 
     def settled(shards: int, *why: str) -> _Decided:
-        return _settle(recipe, directory, data, device, replace(placement, reasons=[*placement.reasons, *why]), shards)
+        return _settle(
+            recipe,
+            directory,
+            data,
+            device,
+            replace(placement, reasons=[*placement.reasons, *why]),
+            shards,
+        )
 
     if placement.ranks == 1:
-        return settled(1, *(["nothing is sharded: there is one process"] if recipe.sharding == "fsdp2" else []))
+        return settled(
+            1, *(["nothing is sharded: there is one process"] if recipe.sharding == "fsdp2" else [])
+        )
     cannot = methods.cannot_shard(recipe, directory)
     if recipe.sharding == "fsdp2":
         if cannot:
-            raise LuthierError("FSDP2 cannot do this", f'sharding = "fsdp2", but {cannot}.', "Leave sharding out, or that.")
-        return settled(placement.ranks, "a share of every weight on each GPU (FSDP2), because the recipe says so")
+            raise LuthierError(
+                "FSDP2 cannot do this",
+                f'sharding = "fsdp2", but {cannot}.',
+                "Leave sharding out, or that.",
+            )
+        return settled(
+            placement.ranks,
+            "a share of every weight on each GPU (FSDP2), because the recipe says so",
+        )
     whole = settled(1, "the whole model on each GPU (DDP)")
     if recipe.sharding == "none" or whole.choice is None or whole.fits:
         return whole
     if cannot:
-        return replace(whole, reasons=[*whole.reasons, f"No shards of the model on each GPU (FSDP2): {cannot}."])
-    least, card = (f"{size / 1e9:.1f} GB" for size in (whole.choice.chosen.needs, _card(placement.gpus)))
-    why = f"a share of every weight on each GPU (FSDP2), because with the whole model it needs {least} at least, of {card}"
+        return replace(
+            whole,
+            reasons=[*whole.reasons, f"No shards of the model on each GPU (FSDP2): {cannot}."],
+        )
+    least, card = (
+        f"{size / 1e9:.1f} GB" for size in (whole.choice.chosen.needs, _card(placement.gpus))
+    )
+    why = (
+        "a share of every weight on each GPU (FSDP2), because with the whole model it needs"
+        f" {least} at least, of {card}"
+    )
     shared = settled(placement.ranks, why)
-    return shared if shared.fits else replace(whole, reasons=[*whole.reasons, "Nor do shards of the model on each GPU (FSDP2) fit."])
+    return (
+        shared
+        if shared.fits
+        else replace(
+            whole, reasons=[*whole.reasons, "Nor do shards of the model on each GPU (FSDP2) fit."]
+        )
+    )
 
 
-def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement, shards: int) -> _Decided:
+def _settle(
+    recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement, shards: int
+) -> _Decided:
     config = registry.read_config(directory)
     if shards > 1:
         engine, why = "trl", "TRL, because Unsloth does not shard a model"
@@ -242,24 +328,65 @@ def _settle(recipe: Recipe, directory: Path, data: Outlook, device: str, placeme
     capability = compute_capability() if device == "gpu" else None
     if device == "cpu" or shape is None:
         size = train.micro_batch or repair.largest_divisor(conversations, _USUAL_MICRO_BATCH)
-        checkpointing = "none" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
+        checkpointing = (
+            "none" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
+        )
         optimizer = "adamw" if train.optimizer == "auto" else train.optimizer
         batch = repair.Batch(size, conversations // size, checkpointing)
         bits = methods.base_bits(recipe)
         float8, why = methods.float8(recipe, shape, bits, shards, capability)
         reasons += [why] if why else []
-        return _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, optimizer, batch, reasons, shards=shards)
-    task = auto.Task(recipe, shape, lengths, engine, _card(placement.gpus), conversations, padding_free, attention, shards=shards)
+        return _Decided(
+            recipe,
+            shape,
+            lengths,
+            engine,
+            bits,
+            float8,
+            padding_free,
+            attention,
+            optimizer,
+            batch,
+            reasons,
+            shards=shards,
+        )
+    task = auto.Task(
+        recipe,
+        shape,
+        lengths,
+        engine,
+        _card(placement.gpus),
+        conversations,
+        padding_free,
+        attention,
+        shards=shards,
+    )
     if shards == 1:  # a whole model is what was measured
         task = replace(task, measured=_measured(recipe))
     choice = auto.choose(task)
     chosen = choice.chosen
-    batch = repair.Batch(chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing)
+    batch = repair.Batch(
+        chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing
+    )
     bits = chosen.base_bits
     float8, why = methods.float8(recipe, shape, bits, shards, capability)
     reasons = [*reasons, *choice.reasons, *([why] if why else [])]
     states = chosen.optimizer
-    decided = _Decided(recipe, shape, lengths, engine, bits, float8, padding_free, attention, states, batch, reasons, choice, shards)
+    decided = _Decided(
+        recipe,
+        shape,
+        lengths,
+        engine,
+        bits,
+        float8,
+        padding_free,
+        attention,
+        states,
+        batch,
+        reasons,
+        choice,
+        shards,
+    )
     return replace(decided, card=task.card)
 
 
@@ -271,12 +398,18 @@ def _card(taken: int) -> int:
 def _check_batch(recipe: Recipe, conversations: int, placement: Placement) -> None:
     if recipe.train.micro_batch and conversations % recipe.train.micro_batch:
         shared = f", which {placement.ranks} GPUs share," if placement.ranks > 1 else ""
-        message = f"train.global_batch {recipe.train.global_batch}{shared} is no multiple of train.micro_batch {recipe.train.micro_batch}."
-        raise LuthierError("Batches do not add up", message, "Leave micro_batch out, or choose a divisor.")
+        message = (
+            f"train.global_batch {recipe.train.global_batch}{shared} is no multiple of"
+            f" train.micro_batch {recipe.train.micro_batch}."
+        )
+        raise LuthierError(
+            "Batches do not add up", message, "Leave micro_batch out, or choose a divisor."
+        )
 
 
 def lengths_of(recipe: Recipe, data: Outlook) -> Lengths:
-    """The lengths that samples will have, by what was seen of the data; what is too long is cut. Where nothing was seen, the longest."""
+    """The lengths that samples will have, by what was seen of the data; what is too long is cut.
+    Where nothing was seen, the longest."""
     longest = recipe.train.max_length
     tokens = [min(count, longest) for count in data.tokens]
     if not tokens:
@@ -292,11 +425,14 @@ def _measured(recipe: Recipe) -> Callable[[Setting], tuple[float, str]]:
 
 
 def _gpu_bytes(recipe: Recipe, engine: str, memory: Memory | None, taken: int) -> int:
-    """Alone on a GPU a run can mend what does not fit by smaller batches; beside another one all that it takes must be free."""
+    """Alone on a GPU a run can mend what does not fit by smaller batches; beside another one all
+    that it takes must be free."""
     if memory is None:
         return CONTEXT
     largest = int(0.95 * _card(taken))
-    return min(largest, auto.needed(memory.peak, engine) if recipe.share_gpu else memory.fixed + CONTEXT)
+    return min(
+        largest, auto.needed(memory.peak, engine) if recipe.share_gpu else memory.fixed + CONTEXT
+    )
 
 
 def step_count(conversations: int, global_batch: int, epochs: float) -> int:

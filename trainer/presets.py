@@ -54,4 +54,6 @@ def find_preset(name: str) -> Preset:
     if name in known:
         return known[name]
     close = difflib.get_close_matches(name, known, n=2, cutoff=0.4) or known
-    raise LuthierError("No such starting point", f"None is named {name!r}.", f"Did you mean {' or '.join(close)}?")
+    raise LuthierError(
+        "No such starting point", f"None is named {name!r}.", f"Did you mean {' or '.join(close)}?"
+    )

@@ -1,4 +1,5 @@
-"""One rank of a run on several GPUs: trainer.elastic starts one for each. Only torch is imported at the top, for Unsloth comes second."""
+"""One rank of a run on several GPUs: trainer.elastic starts one for each. Only torch is imported at
+the top, for Unsloth comes second."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _PEERS_FIRST_SECONDS = 1.5
 
 
 class StopFile(threading.Event):
-    """Set once the launcher has written the file. A signal cannot tell it: SIGTERM is how torchrun ends ranks that have lost a peer."""
+    """Set once the launcher has written the file. A signal cannot tell it: SIGTERM is how torchrun
+    ends ranks that have lost a peer."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -50,8 +52,8 @@ class RankContext(WorkerContext):
 
 
 def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The rank's part of the run, with another batch than the plan's if that was repaired. What the first rank returns is the result; None
-    means that it was stopped before it had one."""
+    """The rank's part of the run, with another batch than the plan's if that was repaired. What the
+    first rank returns is the result; None means that it was stopped before it had one."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.end_with_parent()

@@ -1,4 +1,5 @@
-"""The same conversations in each optimizer step, however many ranks share it. Heavy: for workers."""
+"""The same conversations in each optimizer step, however many ranks share it. Heavy: for
+workers."""
 
 from __future__ import annotations
 
@@ -16,11 +17,13 @@ _FILLER_TOKENS = 2  # the fewest that have a prediction
 
 
 class RankBatches(Sampler[list[int]]):
-    """Micro-batches of the sampler's rows, in its order, `rounds` a rank and optimizer step. accelerate deals them to the ranks in turn.
+    """Micro-batches of the sampler's rows, in its order, `rounds` a rank and optimizer step.
+    accelerate deals them to the ranks in turn.
 
-    The rows left at the end make a step of their own, as they do with one process: they are dealt out evenly, and a rank for which none is
-    left computes a filler, which trains nothing. accelerate itself would repeat rows from the beginning. It takes micro-batches of any
-    size from a batch sampler that has no `batch_size`.
+    The rows left at the end make a step of their own, as they do with one process: they are dealt
+    out evenly, and a rank for which none is left computes a filler, which trains nothing.
+    accelerate itself would repeat rows from the beginning. It takes micro-batches of any size from
+    a batch sampler that has no `batch_size`.
     """
 
     def __init__(self, sampler: Sampler[int], micro_batch: int, rounds: int, ranks: int) -> None:
@@ -66,7 +69,9 @@ class Fillable:
         return len(self._rows)
 
     def __getitems__(self, numbers: list[int]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = [_filler(self._rows[0])] if numbers == [_FILLER] else self._rows.__getitems__(numbers)
+        rows: list[dict[str, Any]] = (
+            [_filler(self._rows[0])] if numbers == [_FILLER] else self._rows.__getitems__(numbers)
+        )
         return rows
 
 

@@ -1,7 +1,9 @@
-"""This process among the ranks of its run, and what they tell each other. A process of its own is the only rank. Heavy: for workers.
+"""This process among the ranks of its run, and what they tell each other. A process of its own is
+the only rank. Heavy: for workers.
 
-What is told here goes over gloo, beside the gradients: a rank may wait for minutes, while the first one prepares the data or asks its
-questions, without a collective of the GPU that runs into its time limit.
+What is told here goes over gloo, beside the gradients: a rank may wait for minutes, while the first
+one prepares the data or asks its questions, without a collective of the GPU that runs into its time
+limit.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ _talk: Any = None
 
 
 def join(device: str) -> None:
-    """Meet the other ranks, as torchrun's variables say where. On a GPU this rank has the one of its local number from now on."""
+    """Meet the other ranks, as torchrun's variables say where. On a GPU this rank has the one of
+    its local number from now on."""
     global _talk
     if device == "cpu":
-        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # accelerate's own "cpu:0" is no place that torch.load knows
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # also in a fork of a process that has more
+        # accelerate's own "cpu:0" is no place that torch.load knows
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+        # also in a fork of a process that has more
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         distributed.init_process_group("gloo")
     else:
         torch.cuda.set_device(local())

@@ -42,10 +42,12 @@ TEMPLATES = (CHATML, "alpaca", "vicuna")  # trainer/chat_templates
 
 
 class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """LoRA (Hu et al. 2021, arXiv:2106.09685) on the layers whose names end like one of `targets`, or on every linear layer but the head.
+    """LoRA (Hu et al. 2021, arXiv:2106.09685) on the layers whose names end like one of `targets`,
+    or on every linear layer but the head.
 
-    Scaling is alpha / r, with `rslora` alpha / sqrt(r) (arXiv:2312.03732). `dora`: weight-decomposed (arXiv:2402.09353). `plus_ratio`: the
-    learning rate of B over that of A (LoRA+, arXiv:2402.12354); 0: the same.
+    Scaling is alpha / r, with `rslora` alpha / sqrt(r) (arXiv:2312.03732). `dora`:
+    weight-decomposed (arXiv:2402.09353). `plus_ratio`: the learning rate of B over that of A
+    (LoRA+, arXiv:2402.12354); 0: the same.
     """
 
     r: Annotated[int, msgspec.Meta(ge=1, le=512)] = 16
@@ -58,7 +60,8 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens that the base model lacks, and the chat template that uses them: one of TEMPLATES, a file, or "" for the model's own."""
+    """Tokens that the base model lacks, and the chat template that uses them: one of TEMPLATES, a
+    file, or "" for the model's own."""
 
     add: list[str] = []
     template: str = ""
@@ -70,13 +73,16 @@ class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`global_batch` conversations make one optimizer step, `micro_batch` of them at a time on each GPU (0: chosen by the plan).
+    """`global_batch` conversations make one optimizer step, `micro_batch` of them at a time on each
+    GPU (0: chosen by the plan).
 
-    `method`: "lora" trains an adapter, "full" every weight. `base_bits`: what a weight of the base model takes; 4 is nf4 with double
-    quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8 (arXiv:2208.07339). `float8`: whether products with frozen 16-bit weights are
-    computed in float8 (trainer.float8). `compute_dtype`: the number type that a CPU computes in. `padding_free`: the conversations of a
-    micro-batch behind each other rather than padded to the longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0:
-    none. What is "auto" the plan chooses.
+    `method`: "lora" trains an adapter, "full" every weight. `base_bits`: what a weight of the base
+    model takes; 4 is nf4 with double quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8
+    (arXiv:2208.07339). `float8`: whether products with frozen 16-bit weights are computed in float8
+    (trainer.float8). `compute_dtype`: the number type that a CPU computes in. `padding_free`: the
+    conversations of a micro-batch behind each other rather than padded to the longest one.
+    `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto" the plan
+    chooses.
     """
 
     method: Method = "lora"
@@ -102,8 +108,9 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One at each evaluation, at the end, and whenever `every_steps` or `every_minutes` have gone by (0: not for that reason). The best and
-    the last `keep` stay. `result` says which one becomes the adapter; "auto": the best if early stopping is on, else the last."""
+    """One at each evaluation, at the end, and whenever `every_steps` or `every_minutes` have gone
+    by (0: not for that reason). The best and the last `keep` stay. `result` says which one becomes
+    the adapter; "auto": the best if early stopping is on, else the last."""
 
     every_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
     every_minutes: Annotated[float, msgspec.Meta(ge=0)] = 10.0
@@ -112,10 +119,11 @@ class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are relative to the recipe's own folder.
+    """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are
+    relative to the recipe's own folder.
 
-    `gpus`: how many GPUs it runs on. `sharding`: whether each of them has the whole model ("none") or a share of its weights. `certify`: a
-    certificate is made when the run is done.
+    `gpus`: how many GPUs it runs on. `sharding`: whether each of them has the whole model ("none")
+    or a share of its weights. `certify`: a certificate is made when the run is done.
     """
 
     data: Annotated[list[str | Source], msgspec.Meta(min_length=1)]
@@ -155,7 +163,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> Recipe:
-    """Read a recipe file; its paths come back absolute. LuthierError names the file, the key and the nearest valid one."""
+    """Read a recipe file; its paths come back absolute. LuthierError names the file, the key and
+    the nearest valid one."""
     text = read_text(path)
     return placed(parse(text, str(path)), path, named="name" in tomlkit.parse(text))
 
@@ -171,30 +180,49 @@ def read_text(path: Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         raise _no_such_recipe(path) from None
     except OSError as error:
-        raise LuthierError("The recipe cannot be read", f"{path}: {error.strerror}.", "Check its permissions.") from None
+        raise LuthierError(
+            "The recipe cannot be read", f"{path}: {error.strerror}.", "Check its permissions."
+        ) from None
     except UnicodeDecodeError as error:
-        raise LuthierError("The recipe is not UTF-8", f"{path}, byte {error.start}.", "Save it as UTF-8.") from None
+        raise LuthierError(
+            "The recipe is not UTF-8", f"{path}, byte {error.start}.", "Save it as UTF-8."
+        ) from None
 
 
 def _no_such_recipe(path: Path) -> LuthierError:
-    """With the file beside it that is named nearly so, or the known recipe of that name (trainer.presets)."""
+    """With the file beside it that is named nearly so, or the known recipe of that name
+    (trainer.presets)."""
     if (Path(__file__).parent / "recipes" / f"{path.stem}.toml").is_file():
-        hint = f"Luthier knows a recipe of that name: `luthier recipes {path.stem} > {path.stem}.toml` writes it down."
+        hint = (
+            f"Luthier knows a recipe of that name: `luthier recipes {path.stem} > {path.stem}.toml`"
+            " writes it down."
+        )
         return LuthierError("No such recipe", f"{path} is not there.", hint)
     beside = [found.name for found in path.parent.glob("*.toml")] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
-    hint = f"Did you mean {path.parent / close[0]}?" if close else "examples/captain/recipe.toml is one to start from."
+    hint = (
+        f"Did you mean {path.parent / close[0]}?"
+        if close
+        else "examples/captain/recipe.toml is one to start from."
+    )
     return LuthierError("No such recipe", f"{path} is not there.", hint)
 
 
 def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
-    """A recipe read from `path`, with its paths made absolute and, unless it is `named`, the file's name."""
+    """A recipe read from `path`, with its paths made absolute and, unless it is `named`, the file's
+    name."""
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if _is_path(recipe.model, folder) else recipe.model
     template = recipe.tokens.template
-    tokens = recipe.tokens if template in ("", *TEMPLATES) else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
-    return msgspec.structs.replace(recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem)
+    tokens = (
+        recipe.tokens
+        if template in ("", *TEMPLATES)
+        else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
+    )
+    return msgspec.structs.replace(
+        recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem
+    )
 
 
 def parse(text: str, where: str) -> Recipe:
@@ -208,7 +236,11 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise other_recipe(text, Path(where), keys()) or _no_toml(text, error, where) from None
     except RecursionError:
-        raise LuthierError("The recipe is no TOML", f"{where}: it is nested too deeply.", "A recipe has sections and values.") from None
+        raise LuthierError(
+            "The recipe is no TOML",
+            f"{where}: it is nested too deeply.",
+            "A recipe has sections and values.",
+        ) from None
 
 
 def _no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierError:
@@ -261,8 +293,11 @@ def _in_folder(entry: str | Source, folder: Path) -> str | Source:
 
 
 def _is_path(model: str, folder: Path) -> bool:
-    """Whether a model is given as a path: as one that is relative without a dot only if it is there ("RUN/merged" is a name)."""
-    return model.startswith(("~", ".", "/")) or ("/" in model and not is_url(model) and (folder / model).exists())
+    """Whether a model is given as a path: as one that is relative without a dot only if it is there
+    ("RUN/merged" is a name)."""
+    return model.startswith(("~", ".", "/")) or (
+        "/" in model and not is_url(model) and (folder / model).exists()
+    )
 
 
 def _absolute(entry: str, folder: Path) -> Path:
@@ -271,21 +306,38 @@ def _absolute(entry: str, folder: Path) -> Path:
 
 
 def _explained(message: str, where: str, values: dict[str, Any]) -> LuthierError:
-    """msgspec's message in a user's words: "Expected `int`, got `str` - at `$.train`" and the like."""
+    """msgspec's message in a user's words: "Expected `int`, got `str` - at `$.train`" and the
+    like."""
     what, _, at = message.partition(" - at `")
     section = at.rstrip("`").removeprefix("$").lstrip(".")
     missing = re.fullmatch(r"Object missing required field `(.+)`", what)
     if missing:
-        return LuthierError("Missing key in the recipe", f"{where}: {missing[1]} is required.", f'Add {missing[1]} = ["file.jsonl"], say.')
+        return LuthierError(
+            "Missing key in the recipe",
+            f"{where}: {missing[1]} is required.",
+            f'Add {missing[1]} = ["file.jsonl"], say.',
+        )
     line = instead(section, _at(section, values))
     hint = f"Write {line}." if line else _LISTED
     choice = re.fullmatch(r"Invalid enum value (.+)", what)
     if choice and (allowed := _values(section)):
         said = choice[1].strip("'")
-        return LuthierError("Wrong value in the recipe", f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.", hint)
+        return LuthierError(
+            "Wrong value in the recipe",
+            f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.",
+            hint,
+        )
     if section == "data" and what.endswith("got `str`"):
-        return LuthierError("Wrong value in the recipe", f"{where}: data is a list.", 'Write data = ["file.jsonl"], with brackets.')
-    sweep = "A list of values makes a sweep, which `luthier plan` and `luthier train` take." if what.endswith("got `array`") else ""
+        return LuthierError(
+            "Wrong value in the recipe",
+            f"{where}: data is a list.",
+            'Write data = ["file.jsonl"], with brackets.',
+        )
+    sweep = (
+        "A list of values makes a sweep, which `luthier plan` and `luthier train` take."
+        if what.endswith("got `array`")
+        else ""
+    )
     message = f"{where}: {section}: {what[:1].lower()}{what[1:]}."
     return LuthierError("Wrong value in the recipe", message, sweep or hint)
 
@@ -303,14 +355,31 @@ def _values(key: str) -> list[str]:
     for part in key.split("."):
         hint = get_type_hints(hint).get(part) if isinstance(hint, type) else None
     kinds = [hint] if get_origin(hint) is Literal else [*get_args(hint)]
-    values = [str(value) for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
-    others = ["true, false" if kind is bool else "a list" if get_origin(kind) is list else "a number" for kind in kinds]
-    return values + [other for other, kind in zip(others, kinds, strict=True) if get_origin(kind) is not Literal] if values else []
+    values = [
+        str(value) for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)
+    ]
+    others = [
+        "true, false" if kind is bool else "a list" if get_origin(kind) is list else "a number"
+        for kind in kinds
+    ]
+    return (
+        values
+        + [
+            other
+            for other, kind in zip(others, kinds, strict=True)
+            if get_origin(kind) is not Literal
+        ]
+        if values
+        else []
+    )
 
 
 def keys() -> dict[str, list[str]]:
     """The recipe's keys by section; "" is the top level."""
-    sections: dict[str, list[str]] = {"": [*Recipe.__struct_fields__], "data": [*Source.__struct_fields__]}
+    sections: dict[str, list[str]] = {
+        "": [*Recipe.__struct_fields__],
+        "data": [*Source.__struct_fields__],
+    }
     for name, hint in get_type_hints(Recipe).items():
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             sections[name] = [*hint.__struct_fields__]

@@ -1,7 +1,9 @@
-"""Running out of memory, repaired without changing the experiment, and remembered for the next run of that shape. Light.
+"""Running out of memory, repaired without changing the experiment, and remembered for the next run
+of that shape. Light.
 
-The micro-batch is halved and the accumulation doubled, so that the global batch stays what it is: the loss of a step is a sum over its
-tokens divided by their number, however they are split. Then gradient checkpointing. Then nothing is left but an error.
+The micro-batch is halved and the accumulation doubled, so that the global batch stays what it is:
+the loss of a step is a sum over its tokens divided by their number, however they are split. Then
+gradient checkpointing. Then nothing is left but an error.
 """
 
 from __future__ import annotations
@@ -27,31 +29,41 @@ from models import foreign
 REPAIRS_FILE = "repairs.json"
 # What the libraries say: CUDA's allocator, the CUDA driver, cuBLAS, torch's allocator on the CPU.
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|DefaultCPUAllocator: (?:not enough|can't allocate) memory|unable to allocate", re.IGNORECASE
+    r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|DefaultCPUAllocator: (?:not enough|can't allocate)"
+    r" memory|unable to allocate",
+    re.IGNORECASE,
 )
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """How a global batch is computed: `micro_batch` conversations at a time on each GPU, `accumulation` times. `gradient_checkpointing` is
-    "none" or the name of a kind."""
+    """How a global batch is computed: `micro_batch` conversations at a time on each GPU,
+    `accumulation` times. `gradient_checkpointing` is "none" or the name of a kind."""
 
     micro_batch: int
     accumulation: int
     gradient_checkpointing: str = "none"
 
     def smaller(self, checkpointing: str) -> Batch | None:
-        """The next that takes less memory for the same global batch; None if there is none. `checkpointing`: the engine's thriftiest."""
+        """The next that takes less memory for the same global batch; None if there is none.
+        `checkpointing`: the engine's thriftiest."""
         if self.micro_batch > 1:
             size = largest_divisor(self.micro_batch * self.accumulation, self.micro_batch // 2)
-            return replace(self, micro_batch=size, accumulation=self.micro_batch * self.accumulation // size)
-        return None if self.gradient_checkpointing == checkpointing else replace(self, gradient_checkpointing=checkpointing)
+            return replace(
+                self, micro_batch=size, accumulation=self.micro_batch * self.accumulation // size
+            )
+        return (
+            None
+            if self.gradient_checkpointing == checkpointing
+            else replace(self, gradient_checkpointing=checkpointing)
+        )
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides how much memory a micro-batch takes: a run that is at least as long and as wide takes at least as much."""
+    """What decides how much memory a micro-batch takes: a run that is at least as long and as wide
+    takes at least as much."""
 
     model: str
     engine: str
@@ -61,7 +73,8 @@ class Shape:
 
 
 class OutOfMemory(Exception):
-    """A rank's memory ran out in the step after `step`, with `batch`; `smaller` comes next, if anything does."""
+    """A rank's memory ran out in the step after `step`, with `batch`; `smaller` comes next, if
+    anything does."""
 
     def __init__(self, step: int, reason: str, batch: Batch, smaller: Batch | None) -> None:
         super().__init__(reason)
@@ -69,7 +82,12 @@ class OutOfMemory(Exception):
 
     def to_json(self) -> dict[str, Any]:
         smaller = None if self.smaller is None else asdict(self.smaller)
-        return {"step": self.step, "reason": self.reason, "batch": asdict(self.batch), "smaller": smaller}
+        return {
+            "step": self.step,
+            "reason": self.reason,
+            "batch": asdict(self.batch),
+            "smaller": smaller,
+        }
 
 
 def largest_divisor(number: int, limit: int) -> int:
@@ -78,8 +96,13 @@ def largest_divisor(number: int, limit: int) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was what was lacking, on the GPU or on the CPU."""
-    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch's, without importing it
-    return named or isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error))))
+    # torch's, without importing it
+    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return (
+        named
+        or isinstance(error, MemoryError)
+        or (isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error))))
+    )
 
 
 def device_name() -> str:
@@ -92,7 +115,8 @@ def device_name() -> str:
 
 @dataclass(frozen=True)
 class _Repair:
-    """What `repairs.json` says of one run: `ran_out` was too much for its shape, `batch` came next. `t` is in unix seconds."""
+    """What `repairs.json` says of one run: `ran_out` was too much for its shape, `batch` came next.
+    `t` is in unix seconds."""
 
     shape: Shape
     ran_out: Batch
@@ -108,7 +132,8 @@ def tell(context: WorkerContext, step: int, reason: str, before: Batch, after: B
 
 
 def remember(shape: Shape, ran_out: Batch, batch: Batch, run: str) -> None:
-    """Write down that `ran_out` was too much for this shape and `batch` comes next. A smaller one of the same shape takes its place."""
+    """Write down that `ran_out` was too much for this shape and `batch` comes next. A smaller one
+    of the same shape takes its place."""
     with _locked():
         others = [entry for entry in _entries() if entry.shape != shape]
         entry = _Repair(shape, ran_out, batch, run, round(time.time()))
@@ -116,26 +141,46 @@ def remember(shape: Shape, ran_out: Batch, batch: Batch, run: str) -> None:
 
 
 def recall(shape: Shape, batch: Batch) -> tuple[Batch, str]:
-    """The batch that the memory of earlier runs allows, and why in words ("" if nothing speaks against the one asked for)."""
+    """The batch that the memory of earlier runs allows, and why in words ("" if nothing speaks
+    against the one asked for)."""
     why = ""
     for entry in _entries():
         known = entry.shape
-        same = (known.model, known.engine, known.device) == (shape.model, shape.engine, shape.device)
+        same = (known.model, known.engine, known.device) == (
+            shape.model,
+            shape.engine,
+            shape.device,
+        )
         if not same or known.max_length > shape.max_length or known.rank > shape.rank:
             continue
         fits = entry.batch
-        size = largest_divisor(batch.micro_batch * batch.accumulation, min(batch.micro_batch, fits.micro_batch))
-        checkpointing = batch.gradient_checkpointing if fits.gradient_checkpointing == "none" else fits.gradient_checkpointing
+        size = largest_divisor(
+            batch.micro_batch * batch.accumulation, min(batch.micro_batch, fits.micro_batch)
+        )
+        checkpointing = (
+            batch.gradient_checkpointing
+            if fits.gradient_checkpointing == "none"
+            else fits.gradient_checkpointing
+        )
         if (size, checkpointing) == (batch.micro_batch, batch.gradient_checkpointing):
             continue
         batch = Batch(size, batch.micro_batch * batch.accumulation // size, checkpointing)
         also = "" if fits.gradient_checkpointing == "none" else " and gradient checkpointing"
-        why = f"micro-batch {size}{also}, because run {entry.run} ran out of memory at {entry.ran_out.micro_batch}"
+        why = (
+            f"micro-batch {size}{also}, because run {entry.run} ran out of memory at"
+            f" {entry.ran_out.micro_batch}"
+        )
     return batch, why
 
 
-def in_smaller_batches(work: Callable[[int], Answer], size: int, tell: Callable[[int, str], None], free: Callable[[], None]) -> Answer:
-    """`work(size)`, with half the size each time that it runs out of memory. `tell` hears the new size and the reason."""
+def in_smaller_batches(
+    work: Callable[[int], Answer],
+    size: int,
+    tell: Callable[[int, str], None],
+    free: Callable[[], None],
+) -> Answer:
+    """`work(size)`, with half the size each time that it runs out of memory. `tell` hears the new
+    size and the reason."""
     while True:
         try:
             return work(size)
@@ -149,11 +194,13 @@ def in_smaller_batches(work: Callable[[int], Answer], size: int, tell: Callable[
 
 
 def nothing_left(reason: str, max_length: int, rank: int) -> LuthierError:
-    """The error when a single conversation at a time, with gradient checkpointing, is still too much."""
+    """The error when a single conversation at a time, with gradient checkpointing, is still too
+    much."""
     return LuthierError(
         "Out of memory",
         f"One conversation at a time with gradient checkpointing is still too much: {reason}",
-        f"Lower train.max_length (now {max_length}) or lora.r (now {rank}), choose a smaller model, or free memory that others use.",
+        f"Lower train.max_length (now {max_length}) or lora.r (now {rank}), choose a smaller model,"
+        " or free memory that others use.",
     )
 
 

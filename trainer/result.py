@@ -1,4 +1,5 @@
-"""What a run leaves: an adapter, or, where every weight was trained, a model. Both are whole or absent."""
+"""What a run leaves: an adapter, or, where every weight was trained, a model. Both are whole or
+absent."""
 
 from __future__ import annotations
 
@@ -19,22 +20,35 @@ from trainer.tokens import own_tokenizer
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 
 
-def save_adapter(run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]) -> Path:
-    """The checkpoint's adapter, in PEFT's layout, with the run's own tokenizer if it has one. Its card says what a merge must know: the
-    bits of the base that it was trained on, and what answers end with."""
+def save_adapter(
+    run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]
+) -> Path:
+    """The checkpoint's adapter, in PEFT's layout, with the run's own tokenizer if it has one. Its
+    card says what a merge must know: the bits of the base that it was trained on, and what answers
+    end with."""
 
     def write(folder: Path) -> None:
         files = [checkpoint.path / name for name in _ADAPTER_FILES]
         for path in [*files, *own_tokenizer(run.directory)]:
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-        write_json(folder / "card.json", {**_origin(run, plan, checkpoint, which), "base_bits": plan.base_bits, "stop_ids": list(stop_ids)})
+        write_json(
+            folder / "card.json",
+            {
+                **_origin(run, plan, checkpoint, which),
+                "base_bits": plan.base_bits,
+                "stop_ids": list(stop_ids),
+            },
+        )
 
     return _whole(run.directory / ADAPTER_FOLDER, write)
 
 
-def save_model(run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]) -> Path:
-    """The checkpoint's model, in the base's own types, with what else a server needs of the base or of the run."""
+def save_model(
+    run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]
+) -> Path:
+    """The checkpoint's model, in the base's own types, with what else a server needs of the base or
+    of the run."""
     from models.merge.companions import copy_companions, read_object, write_stops
     from trainer.whole_model import write_weights
 
@@ -48,7 +62,12 @@ def save_model(run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_id
         card = read_object(base / "card.json")
         title = f"{card.get('title') or base.name}, trained by {run.id}"
         licence = {"license": card["license"]} if "license" in card else {}
-        told = {"name": run.spec.name, "title": title, "source": "trained", **_origin(run, plan, checkpoint, which)}
+        told = {
+            "name": run.spec.name,
+            "title": title,
+            "source": "trained",
+            **_origin(run, plan, checkpoint, which),
+        }
         write_json(folder / "card.json", {**told, "base": plan.model_directory, **licence})
 
     return _whole(run.directory / MODEL_FOLDER, write)
@@ -64,7 +83,12 @@ def _write_config(base: Path, trained: Path, folder: Path) -> None:
     config = foreign_json.read_object(base / "config.json", lenient=True)
     now = foreign_json.read_object(trained / "config.json", lenient=True)
     for place, other in ((config, now), (config.get("text_config"), now.get("text_config"))):
-        if isinstance(place, dict) and isinstance(other, dict) and "vocab_size" in place and "vocab_size" in other:
+        if (
+            isinstance(place, dict)
+            and isinstance(other, dict)
+            and "vocab_size" in place
+            and "vocab_size" in other
+        ):
             place["vocab_size"] = other["vocab_size"]
     write_json(folder / "config.json", config)
 

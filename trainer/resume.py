@@ -1,8 +1,10 @@
-"""Whether an interrupted run can go on exactly: what it depended on when it began, and what of that has changed. Light.
+"""Whether an interrupted run can go on exactly: what it depended on when it began, and what of that
+has changed. Light.
 
-The first attempt writes `fingerprint.json` into the run's folder before it trains. A later one compares: its recipe, the files of its data,
-the samples made of them, the base model's files, the versions of the libraries, the device. It goes on if all of that is the same, or if
-somebody insists; what has changed is then part of the run's record.
+The first attempt writes `fingerprint.json` into the run's folder before it trains. A later one
+compares: its recipe, the files of its data, the samples made of them, the base model's files, the
+versions of the libraries, the device. It goes on if all of that is the same, or if somebody
+insists; what has changed is then part of the run's record.
 """
 
 from __future__ import annotations
@@ -29,20 +31,53 @@ ORDER_FILE = "resume.json"
 
 # Sections of the recipe that change nothing of what is trained.
 _ANY_VALUE = ("name", "checkpoints", "evaluation", "trackers", "share_gpu", "certify")
-# What a checkpoint cannot be continued with: its tensors, its optimizer's state or its place in the data would no longer fit, or the plan
-# has decided on it.
+# What a checkpoint cannot be continued with: its tensors, its optimizer's state or its place in the
+# data would no longer fit, or the plan has decided on it.
 _NEEDS_NEW_RUN = (
-    *("model", "engine", "sharding", "lora.r", "lora.targets", "lora.dora", "lora.plus_ratio", "tokens.add", "tokens.template"),
-    *("train.method", "train.base_bits", "train.float8", "train.global_batch", "train.micro_batch", "train.optimizer"),
-    *("train.compute_dtype", "train.attention", "train.padding_free", "train.gradient_checkpointing"),
+    *(
+        "model",
+        "engine",
+        "sharding",
+        "lora.r",
+        "lora.targets",
+        "lora.dora",
+        "lora.plus_ratio",
+        "tokens.add",
+        "tokens.template",
+    ),
+    *(
+        "train.method",
+        "train.base_bits",
+        "train.float8",
+        "train.global_batch",
+        "train.micro_batch",
+        "train.optimizer",
+    ),
+    *(
+        "train.compute_dtype",
+        "train.attention",
+        "train.padding_free",
+        "train.gradient_checkpointing",
+    ),
 )
 _PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
-_MODEL_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
+_MODEL_FILES = (
+    "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "*.jinja",
+    "special_tokens_map.json",
+)
 _WHOLE = 64 << 20  # bytes: files up to this size are hashed whole
 _BLOCK, _BLOCKS = 256 << 10, 64
 
 
-_PARTS = {**dict.fromkeys(("recipe", "data", "samples", "model", "versions"), dict[str, Any]), "template": str, "devices": list[str]}
+_PARTS = {
+    **dict.fromkeys(("recipe", "data", "samples", "model", "versions"), dict[str, Any]),
+    "template": str,
+    "devices": list[str],
+}
 
 
 class Changed(LuthierError):
@@ -54,14 +89,33 @@ def begun(run: Path) -> bool:
     return (run / FINGERPRINT_FILE).is_file()
 
 
-def fingerprint(run: Path, recipe: Recipe, model_directory: Path, versions: dict[str, str] | None = None) -> dict[str, Any]:
-    """What the run depends on, as it is now. `versions` are those of this interpreter, unless given."""
-    data = [path for source in recipe.sources if not source.path.startswith(HUB) for path in _source_files(source.path)]
-    model = sorted({path for pattern in _MODEL_FILES for path in model_directory.glob(pattern) if path.is_file()})
+def fingerprint(
+    run: Path, recipe: Recipe, model_directory: Path, versions: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """What the run depends on, as it is now. `versions` are those of this interpreter, unless
+    given."""
+    data = [
+        path
+        for source in recipe.sources
+        if not source.path.startswith(HUB)
+        for path in _source_files(source.path)
+    ]
+    model = sorted(
+        {
+            path
+            for pattern in _MODEL_FILES
+            for path in model_directory.glob(pattern)
+            if path.is_file()
+        }
+    )
     return {
         "recipe": _flat(msgspec.to_builtins(recipe)),
         "data": {str(path): _identity(path) for path in data},
-        "samples": {path.name: _identity(path) for path in sorted((run / "data").glob("*.jsonl")) if path.name != "ledger.jsonl"},
+        "samples": {
+            path.name: _identity(path)
+            for path in sorted((run / "data").glob("*.jsonl"))
+            if path.name != "ledger.jsonl"
+        },
         "model": {path.name: _identity(path) for path in model},
         "template": _template(model_directory),
         "versions": installed_versions() if versions is None else versions,
@@ -70,7 +124,8 @@ def fingerprint(run: Path, recipe: Recipe, model_directory: Path, versions: dict
 
 
 def installed_versions() -> dict[str, str]:
-    """The libraries that the trained weights depend on, "" where one is missing; of Unsloth only in the worker of a run that it trains."""
+    """The libraries that the trained weights depend on, "" where one is missing; of Unsloth only in
+    the worker of a run that it trains."""
     found = {}
     for name in (*_PACKAGES, *(("unsloth", "unsloth_zoo") if "unsloth" in sys.modules else ())):
         try:
@@ -91,9 +146,11 @@ def recorded(run: Path) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What has changed, each in words. Data files that are gone do not count: the run has the samples that were made of them."""
+    """What has changed, each in words. Data files that are gone do not count: the run has the
+    samples that were made of them."""
     found = [
-        f"recipe: {key} was {_short(before['recipe'].get(key))}, now {_short(now['recipe'].get(key))}"
+        f"recipe: {key} was {_short(before['recipe'].get(key))}, now"
+        f" {_short(now['recipe'].get(key))}"
         for key in sorted(before["recipe"].keys() | now["recipe"].keys())
         if before["recipe"].get(key) != now["recipe"].get(key)
     ]
@@ -102,13 +159,20 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             found.append(f"data: {path} is new")
         elif before["data"][path] != identity:
             found.append(f"data: {path} has changed")
-    found += [f"samples: data/{name} {how}" for name, how in _changes(before["samples"], now["samples"])]
+    found += [
+        f"samples: data/{name} {how}" for name, how in _changes(before["samples"], now["samples"])
+    ]
     if before["template"] != now["template"]:
         found.append("chat template: it has changed")
     for name, how in _changes(before["model"], now["model"]):
-        only_template = before["template"] != now["template"] and name in ("tokenizer_config.json", "chat_template.jinja")
+        only_template = before["template"] != now["template"] and name in (
+            "tokenizer_config.json",
+            "chat_template.jinja",
+        )
         if not only_template:
-            found.append(f"{'tokenizer' if name.startswith('tokenizer') else 'base model'}: {name} {how}")
+            found.append(
+                f"{'tokenizer' if name.startswith('tokenizer') else 'base model'}: {name} {how}"
+            )
     found += [  # what was not there when it began, it does not need
         f"{name}: was {before['versions'][name]}, now {version or 'absent'}"
         for name, version in now["versions"].items()
@@ -123,19 +187,31 @@ def check_possible(run: str, before: dict[str, Any], now: dict[str, Any]) -> Non
     """LuthierError for a change that no force can go on with."""
     changed = [key for key in _NEEDS_NEW_RUN if before["recipe"].get(key) != now["recipe"].get(key)]
     if changed:
-        message = f"Since {run} began, its recipe has other values for {', '.join(changed)}, which its checkpoints do not fit."
-        raise LuthierError("This needs a new run", message, f"Set them back, or `luthier train --again {run}` begins anew.")
+        message = (
+            f"Since {run} began, its recipe has other values for {', '.join(changed)}, which its"
+            " checkpoints do not fit."
+        )
+        raise LuthierError(
+            "This needs a new run",
+            message,
+            f"Set them back, or `luthier train --again {run}` begins anew.",
+        )
     if now["devices"] == ["cpu"] and before["devices"] != ["cpu"]:
-        message = f"{run} was planned for a GPU ({', '.join(before['devices'])}), and nvidia-smi lists none here."
-        raise LuthierError("No GPU", message, f"`luthier train --again {run}` plans it for this machine.")
+        message = (
+            f"{run} was planned for a GPU ({', '.join(before['devices'])}), and nvidia-smi lists"
+            " none here."
+        )
+        raise LuthierError(
+            "No GPU", message, f"`luthier train --again {run}` plans it for this machine."
+        )
 
 
 def refusal(run: str, found: list[str]) -> Changed:
     return Changed(
         "It cannot go on exactly",
         f"Since {run} began, this has changed: {'; '.join(found)}.",
-        f"`luthier resume {run} --force` goes on all the same, with the samples it has made, and records this; "
-        f"`luthier train --again {run}` begins anew.",
+        f"`luthier resume {run} --force` goes on all the same, with the samples it has made, and"
+        f" records this; `luthier train --again {run}` begins anew.",
     )
 
 
@@ -159,7 +235,11 @@ def _source_files(source: str) -> list[Path]:
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str]]:
     gone = [(name, "is gone") for name in before if name not in now]
     new = [(name, "is new") for name in now if name not in before]
-    return [*gone, *new, *((name, "has changed") for name in now if name in before and before[name] != now[name])]
+    return [
+        *gone,
+        *new,
+        *((name, "has changed") for name in now if name in before and before[name] != now[name]),
+    ]
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -180,21 +260,27 @@ def _short(value: Any) -> str:
 
 
 def _template(model_directory: Path) -> str:
-    """The hash of the chat template, which is a file of its own or a value in the tokenizer's config."""
+    """The hash of the chat template, which is a file of its own or a value in the tokenizer's
+    config."""
     whole = hashlib.blake2b(digest_size=16)
     for path in sorted(model_directory.glob("*.jinja")):
         whole.update(path.read_bytes())
     config = model_directory / "tokenizer_config.json"
     if config.is_file():
         try:
-            whole.update(json.dumps(foreign_json.read_object(config, lenient=True).get("chat_template")).encode())
+            whole.update(
+                json.dumps(
+                    foreign_json.read_object(config, lenient=True).get("chat_template")
+                ).encode()
+            )
         except (ValueError, AttributeError):
             whole.update(config.read_bytes())
     return whole.hexdigest()
 
 
 def _identity(path: Path) -> list[Any]:
-    """Size and hash. Of a large file its beginning, its end and blocks in between: a changed weight file differs in all of them."""
+    """Size and hash. Of a large file its beginning, its end and blocks in between: a changed weight
+    file differs in all of them."""
     whole = hashlib.blake2b(digest_size=16)
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -34,9 +34,11 @@ class EvaluationStopped(Exception):
 
 
 class CheckpointCallback(TrainerCallback):
-    """Saves a checkpoint at every evaluation, at the end, when a stop is asked for, and as often as the recipe says. It comes last, after
-    the callbacks that ask for evaluations. `callbacks` are all of them: what those that are Remembering know goes into the checkpoint.
-    `best` gives the step of the best evaluation so far. While `suspicious` says that the loss may be exploding, none is removed."""
+    """Saves a checkpoint at every evaluation, at the end, when a stop is asked for, and as often as
+    the recipe says. It comes last, after the callbacks that ask for evaluations. `callbacks` are
+    all of them: what those that are Remembering know goes into the checkpoint. `best` gives the
+    step of the best evaluation so far. While `suspicious` says that the loss may be exploding, none
+    is removed."""
 
     def __init__(
         self,
@@ -54,7 +56,9 @@ class CheckpointCallback(TrainerCallback):
         self._batch = batch
         self._best = best
         self._suspicious = suspicious
-        self._remembering = [callback for callback in callbacks if isinstance(callback, Remembering)]
+        self._remembering = [
+            callback for callback in callbacks if isinstance(callback, Remembering)
+        ]
         self._reason = "regular"
         self._saved_at = time.monotonic()
         self._evaluation_due = False
@@ -66,12 +70,17 @@ class CheckpointCallback(TrainerCallback):
             if callback.name in checkpoint.memory:
                 callback.restore(checkpoint.memory[callback.name])
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._saved_at = time.monotonic()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._evaluation_due = False
-        stopping, due = ranks.totals([self.context.stopping.is_set(), self._due(state.global_step)])  # all ranks do the same
+        # all ranks do the same
+        stopping, due = ranks.totals([self.context.stopping.is_set(), self._due(state.global_step)])
         if stopping and state.global_step < state.max_steps:
             self._evaluation_due = control.should_evaluate
             self._stop(control)
@@ -80,30 +89,64 @@ class CheckpointCallback(TrainerCallback):
         elif due:
             self._save(control, "regular")
 
-    def on_prediction_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if ranks.any_of(self.context.stopping.is_set()) and state.global_step < state.max_steps:
             raise EvaluationStopped
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any) -> None:
-        finite = all(bool(local(weights).isfinite().all()) for weights in model.parameters() if weights.requires_grad)
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        finite = all(
+            bool(local(weights).isfinite().all())
+            for weights in model.parameters()
+            if weights.requires_grad
+        )
         if ranks.any_of(not finite):
-            raise LossExploded(f"The weights became NaN or infinite in step {state.global_step}.", state.global_step, state.global_step)
+            raise LossExploded(
+                f"The weights became NaN or infinite in step {state.global_step}.",
+                state.global_step,
+                state.global_step,
+            )
         self._saved_at = time.monotonic()
         if ranks.first():
             self._seal(args, state)
         else:
-            self.last = Checkpoint(checkpoint_directory(self.context.directory, state.global_step), state.global_step)
+            self.last = Checkpoint(
+                checkpoint_directory(self.context.directory, state.global_step), state.global_step
+            )
         ranks.gathered(None)  # what is large takes longer than a collective of the GPU would wait
 
     def _seal(self, args: TrainingArguments, state: TrainerState) -> None:
         saved = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        memory = {"total": state.max_steps, "evaluation_due": self._evaluation_due, "batch": asdict(self._batch)}
-        write_json(saved / MEMORY_FILE, memory | {callback.name: callback.state() for callback in self._remembering})
+        memory = {
+            "total": state.max_steps,
+            "evaluation_due": self._evaluation_due,
+            "batch": asdict(self._batch),
+        }
+        write_json(
+            saved / MEMORY_FILE,
+            memory | {callback.name: callback.state() for callback in self._remembering},
+        )
         self.last = seal(saved, self.context.directory, state.global_step)
         best = self._best()
-        self.context.event("checkpoint", step=self.last.step, path=str(self.last.path), reason=self._reason, best=self.last.step == best)
+        self.context.event(
+            "checkpoint",
+            step=self.last.step,
+            path=str(self.last.path),
+            reason=self._reason,
+            best=self.last.step == best,
+        )
         if not self._suspicious():
-            for checkpoint in superfluous(complete_checkpoints(self.context.directory), self._choice.keep, best):
+            for checkpoint in superfluous(
+                complete_checkpoints(self.context.directory), self._choice.keep, best
+            ):
                 self.remove(checkpoint)
 
     def save_now(self, trainer: Any, reason: str) -> Checkpoint:
@@ -125,7 +168,10 @@ class CheckpointCallback(TrainerCallback):
 
     def _due(self, step: int) -> bool:
         minutes, steps = self._choice.every_minutes, self._choice.every_steps
-        return bool((steps and step % steps == 0) or (minutes and time.monotonic() - self._saved_at >= 60.0 * minutes))
+        return bool(
+            (steps and step % steps == 0)
+            or (minutes and time.monotonic() - self._saved_at >= 60.0 * minutes)
+        )
 
     def _save(self, control: TrainerControl, reason: str) -> None:
         self._reason = reason

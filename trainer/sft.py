@@ -1,6 +1,8 @@
-"""TRL's SFTTrainer as Luthier's runs need it, for either engine: under Unsloth it is Unsloth's version of it.
+"""TRL's SFTTrainer as Luthier's runs need it, for either engine: under Unsloth it is Unsloth's
+version of it.
 
-It gets token ids and labels that Luthier has made and verified; its own templating, masking, packing and truncation are switched off.
+It gets token ids and labels that Luthier has made and verified; its own templating, masking,
+packing and truncation are switched off.
 """
 
 from __future__ import annotations
@@ -40,12 +42,16 @@ def build_trainer(
     callbacks: list[TrainerCallback],
     borders: Callable[[list[int]], dict[str, Any]],
 ) -> SFTTrainer:
-    """A trainer that logs each step, and evaluates and saves when the callbacks say so. Its `evaluator` is yet to be set. `borders` make of
-    the lengths in a flat batch what the engine's attention keeps conversations apart by."""
+    """A trainer that logs each step, and evaluates and saves when the callbacks say so. Its
+    `evaluator` is yet to be set. `borders` make of the lengths in a flat batch what the engine's
+    attention keeps conversations apart by."""
     steps = step_count(prepared.summary["train"], plan.global_batch, recipe.train.epochs)
     weighted = bool(prepared.summary["weighted"])
     vocabulary = Vocabulary.of(model, tokenizer)
-    arguments = SFTConfig(**sft_arguments(plan, recipe, folder, steps), **({"loss_type": "nll"} if weighted or whole_logits(model) else {}))
+    arguments = SFTConfig(
+        **sft_arguments(plan, recipe, folder, steps),
+        **({"loss_type": "nll"} if weighted or whole_logits(model) else {}),
+    )
     allow_on_the_cpu(arguments)
     if plan.device == "cpu":
         use_single_pass_loss()
@@ -54,7 +60,9 @@ def build_trainer(
         model=model,
         args=arguments,
         train_dataset=dataset(prepared.train, vocabulary, weighted=weighted),
-        eval_dataset=dataset(prepared.heldout, vocabulary, weighted=weighted) if prepared.summary["heldout"] else None,
+        eval_dataset=dataset(prepared.heldout, vocabulary, weighted=weighted)
+        if prepared.summary["heldout"]
+        else None,
         data_collator=_collator(plan, borders, tokenizer, weighted=weighted),
         processing_class=tokenizer,
         callbacks=callbacks,
@@ -67,14 +75,20 @@ def build_trainer(
 
 
 def _collator(
-    plan: Plan, borders: Callable[[list[int]], dict[str, Any]], tokenizer: PreTrainedTokenizerBase, *, weighted: bool
+    plan: Plan,
+    borders: Callable[[list[int]], dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    weighted: bool,
 ) -> FlatCollator | WeightCollator | None:
     """None: TRL's own."""
     if plan.padding_free:
         return FlatCollator(borders, GPU_MULTIPLE if plan.device == "gpu" else 1)
     if not weighted:
         return None
-    return WeightCollator(int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id))
+    return WeightCollator(
+        int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+    )
 
 
 class _Trainer(RunTrainer, FlatTrainer, Answering, SFTTrainer):

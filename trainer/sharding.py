@@ -1,6 +1,8 @@
-"""A model of which each rank holds a share of every weight (FSDP2: torch's fully_shard), by transformers and accelerate. For workers.
+"""A model of which each rank holds a share of every weight (FSDP2: torch's fully_shard), by
+transformers and accelerate. For workers.
 
-What is computed is gathered layer by layer, so that every forward pass is one of all ranks: they train, evaluate, answer and save together.
+What is computed is gathered layer by layer, so that every forward pass is one of all ranks: they
+train, evaluate, answer and save together.
 """
 
 from __future__ import annotations
@@ -24,18 +26,24 @@ if TYPE_CHECKING:
 
 
 def sharding_arguments(plan: Plan) -> dict[str, Any]:
-    """What SFTConfig gets. Each micro-batch's gradients are shared out at once: kept to the end of the step, they would be whole."""
+    """What SFTConfig gets. Each micro-batch's gradients are shared out at once: kept to the end of
+    the step, they would be whole."""
     if plan.sharding == "none":
         return {}
     return {
         "fsdp": True,
-        "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": True},
+        "fsdp_config": {
+            "version": 2,
+            "state_dict_type": "FULL_STATE_DICT",
+            "cpu_ram_efficient_loading": True,
+        },
         "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
     }
 
 
 def read_weights_once() -> None:
-    """One rank of each machine reads them, and the first one's are sent to all: transformers is told so by what accelerate would set."""
+    """One rank of each machine reads them, and the first one's are sent to all: transformers is
+    told so by what accelerate would set."""
     os.environ["ACCELERATE_USE_FSDP"] = os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"
 
 
@@ -46,10 +54,13 @@ def allow_on_the_cpu(arguments: TrainingArguments) -> None:
 
 
 def keep_sums_exact(trainer: SFTTrainer) -> None:
-    """Compute in 16 bits, but sum gradients over the ranks, and leave the loss, in 32: accelerate would have all of it in 16."""
+    """Compute in 16 bits, but sum gradients over the ranks, and leave the loss, in 32: accelerate
+    would have all of it in 16."""
     plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
     if plugin is not None:
-        plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32
+        )
 
 
 def is_sharded(model: Any) -> bool:
@@ -62,9 +73,18 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def whole_weights(model: PeftModel | PreTrainedModel) -> dict[str, Any]:
-    """What is trained, gathered in the first rank's memory; the others get nothing, and must ask all the same."""
+    """What is trained, gathered in the first rank's memory; the others get nothing, and must ask
+    all the same."""
     only_trained = isinstance(model, PeftModel)
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=only_trained)
+    options = StateDictOptions(
+        full_state_dict=True, cpu_offload=True, ignore_frozen_params=only_trained
+    )
     # Gathered, they are no longer one tensor that save_pretrained would know as such.
-    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - {name for name, _ in model.named_parameters()}
-    return {name: weights for name, weights in get_model_state_dict(model, options=options).items() if name not in tied}
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - {
+        name for name, _ in model.named_parameters()
+    }
+    return {
+        name: weights
+        for name, weights in get_model_state_dict(model, options=options).items()
+        if name not in tied
+    }

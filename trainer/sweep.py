@@ -38,7 +38,8 @@ _SHORT = {
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a sweep: its whole recipe, and the values by which it differs from the others, by key ("train.learning_rate")."""
+    """One run of a sweep: its whole recipe, and the values by which it differs from the others, by
+    key ("train.learning_rate")."""
 
     recipe: Recipe
     varies: dict[str, Any]
@@ -46,7 +47,8 @@ class Member:
 
 @dataclass(frozen=True)
 class Sweep:
-    """`axes` has the values of each key that varies; none of a recipe that is one run. `members` are all combinations."""
+    """`axes` has the values of each key that varies; none of a recipe that is one run. `members`
+    are all combinations."""
 
     name: str
     axes: dict[str, list[Any]]
@@ -57,7 +59,8 @@ class Sweep:
 
 
 def load_sweep(path: Path) -> Sweep:
-    """Read a recipe file that may have lists of values. LuthierError as by trainer.recipe.load, for each combination."""
+    """Read a recipe file that may have lists of values. LuthierError as by trainer.recipe.load, for
+    each combination."""
     values = parse_toml(read_text(path), str(path))
     found = list(_axes(values, inspect.type_info(Recipe), ()))
     axes = {_key(place): options for place, options in found}
@@ -65,20 +68,33 @@ def load_sweep(path: Path) -> Sweep:
     members = []
     for chosen in itertools.product(*axes.values()):
         varies = dict(zip(axes, chosen, strict=True))
-        recipe = placed(decode(_with(values, [place for place, _ in found], chosen), str(path)), path, named="name" in values)
+        recipe = placed(
+            decode(_with(values, [place for place, _ in found], chosen), str(path)),
+            path,
+            named="name" in values,
+        )
         members.append(Member(recipe, varies))
     name = members[0].recipe.name
     return Sweep(name, axes, _named(name, members) if axes else members)
 
 
 def start_sweep(sweep: Sweep) -> list[Job]:
-    """Queue all runs, in order. Everything that can be checked is, for all of them, before the first one starts."""
+    """Queue all runs, in order. Everything that can be checked is, for all of them, before the
+    first one starts."""
     identifier = new_id(f"{sweep.name[:30]}-sweep")
     specs = []
     for number, member in enumerate(sweep.members, start=1):
-        bond = {"id": identifier, "name": sweep.name, "number": number, "of": len(sweep.members), "varies": member.varies}
+        bond = {
+            "id": identifier,
+            "name": sweep.name,
+            "number": number,
+            "of": len(sweep.members),
+            "varies": member.varies,
+        }
         specs.append(run_spec(member.recipe, bond if sweep.axes else None))
-    return [submit_run(member.recipe, spec) for member, spec in zip(sweep.members, specs, strict=True)]
+    return [
+        submit_run(member.recipe, spec) for member, spec in zip(sweep.members, specs, strict=True)
+    ]
 
 
 def sweeps() -> dict[str, list[Job]]:
@@ -88,11 +104,15 @@ def sweeps() -> dict[str, list[Job]]:
         bond = job.spec.settings.get("sweep")
         if bond:
             found.setdefault(str(bond["id"]), []).append(job)
-    return {name: sorted(found[name], key=lambda job: int(job.spec.settings["sweep"]["number"])) for name in sorted(found, reverse=True)}
+    return {
+        name: sorted(found[name], key=lambda job: int(job.spec.settings["sweep"]["number"]))
+        for name in sorted(found, reverse=True)
+    }
 
 
 def find_sweep(text: str) -> tuple[str, list[Job]]:
-    """The sweep with this id, or the newest of that name, or the only one whose id contains `text`."""
+    """The sweep with this id, or the newest of that name, or the only one whose id contains
+    `text`."""
     known = sweeps()
     if text in known:
         return text, known[text]
@@ -102,12 +122,21 @@ def find_sweep(text: str) -> tuple[str, list[Job]]:
         name = (named or partial)[0]
         return name, known[name]
     if partial:
-        raise LuthierError("More than one match", f"{text!r} is part of {', '.join(partial[:5])}.", "Give more of it.")
-    raise LuthierError("No such sweep", f"No sweep is named {text!r}.", "`luthier sweep` lists what there is.")
+        raise LuthierError(
+            "More than one match",
+            f"{text!r} is part of {', '.join(partial[:5])}.",
+            "Give more of it.",
+        )
+    raise LuthierError(
+        "No such sweep", f"No sweep is named {text!r}.", "`luthier sweep` lists what there is."
+    )
 
 
-def _axes(value: Any, kind: inspect.Type, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
-    """The places at which `value` has a list and the recipe one value. What fits nowhere is left to the decoder, which tells of it."""
+def _axes(
+    value: Any, kind: inspect.Type, place: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
+    """The places at which `value` has a list and the recipe one value. What fits nowhere is left to
+    the decoder, which tells of it."""
     kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     if isinstance(value, dict):
         for struct in (one for one in kinds if isinstance(one, inspect.StructType)):
@@ -125,21 +154,40 @@ def _axes(value: Any, kind: inspect.Type, place: tuple[str | int, ...]) -> Itera
 
 
 def _key(place: tuple[str | int, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+    return "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in place
+    ).removeprefix(".")
 
 
 def _check(axes: dict[str, list[Any]], where: str) -> None:
     title = "No sweep"
     if "name" in axes:
-        raise LuthierError(title, f"{where}: name has a list.", "The runs of a sweep get their names from what varies.")
+        raise LuthierError(
+            title,
+            f"{where}: name has a list.",
+            "The runs of a sweep get their names from what varies.",
+        )
     for key, options in axes.items():
         if not options:
-            raise LuthierError(title, f"{where}: {key} has an empty list.", "Give it a value, or several.")
-        if any(one == other and type(one) is type(other) for one, other in itertools.combinations(options, 2)):
-            raise LuthierError(title, f"{where}: {key} has a value twice.", "Each combination is run once; vary train.seed to repeat one.")
+            raise LuthierError(
+                title, f"{where}: {key} has an empty list.", "Give it a value, or several."
+            )
+        if any(
+            one == other and type(one) is type(other)
+            for one, other in itertools.combinations(options, 2)
+        ):
+            raise LuthierError(
+                title,
+                f"{where}: {key} has a value twice.",
+                "Each combination is run once; vary train.seed to repeat one.",
+            )
     runs = math.prod(len(options) for options in axes.values())
     if runs > _MOST_RUNS:
-        raise LuthierError(title, f"{where}: its lists make {runs:,} combinations.", f"At most {_MOST_RUNS} runs make a sweep.")
+        raise LuthierError(
+            title,
+            f"{where}: its lists make {runs:,} combinations.",
+            f"At most {_MOST_RUNS} runs make a sweep.",
+        )
 
 
 def _with(values: Any, places: list[tuple[str | int, ...]], chosen: tuple[Any, ...]) -> Any:
@@ -154,12 +202,22 @@ def _with(values: Any, places: list[tuple[str | int, ...]], chosen: tuple[Any, .
 
 
 def _named(name: str, members: list[Member]) -> list[Member]:
-    """The members with names that say what varies; numbered where that is too long or not unique."""
-    names = ["-".join([name, *(_label(key, value) for key, value in member.varies.items())]) for member in members]
+    """The members with names that say what varies; numbered where that is too long or not
+    unique."""
+    names = [
+        "-".join([name, *(_label(key, value) for key, value in member.varies.items())])
+        for member in members
+    ]
     if len({*names}) < len(names) or max(map(len, names)) > _LONGEST_NAME:
         width = len(str(len(members)))
-        names = [f"{name[: _LONGEST_NAME - width - 1]}-{number:0{width}}" for number in range(1, len(members) + 1)]
-    return [replace(member, recipe=msgspec.structs.replace(member.recipe, name=own)) for own, member in zip(names, members, strict=True)]
+        names = [
+            f"{name[: _LONGEST_NAME - width - 1]}-{number:0{width}}"
+            for number in range(1, len(members) + 1)
+        ]
+    return [
+        replace(member, recipe=msgspec.structs.replace(member.recipe, name=own))
+        for own, member in zip(names, members, strict=True)
+    ]
 
 
 def _label(key: str, value: Any) -> str:

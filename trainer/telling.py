@@ -25,8 +25,8 @@ class LossExploded(Exception):
 
 
 class EventCallback(TrainerCallback):
-    """Writes `step` events. `step`, `tokens` and `seconds` (of training) count over every attempt of the run; `loss` and `eval_loss` are
-    the last ones seen. Raises LossExploded."""
+    """Writes `step` events. `step`, `tokens` and `seconds` (of training) count over every attempt
+    of the run; `loss` and `eval_loss` are the last ones seen. Raises LossExploded."""
 
     name = "telling"
 
@@ -63,22 +63,34 @@ class EventCallback(TrainerCallback):
         self.loss, self.eval_loss = state["loss"], state["eval_loss"]
         self.watch.restore(state["watch"])
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._began = time.monotonic()
 
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._step_began = time.monotonic()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._step_seconds = time.monotonic() - self._step_began
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         if not logs or "loss" not in logs:
             return
         self.loss, gradient_norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
-        tokens = self._tokens_before + int(logs.get("num_tokens", 0))  # TRL counts those of this process
+        # TRL counts those of this process
+        tokens = self._tokens_before + int(logs.get("num_tokens", 0))
         self.context.event(
             "step",
             step=state.global_step,
@@ -97,13 +109,19 @@ class EventCallback(TrainerCallback):
             raise LossExploded(reason, state.global_step, self.watch.onset or state.global_step)
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
     ) -> None:
         self.eval_loss = metrics.get("eval_loss", self.eval_loss)
 
 
 def memory_bytes() -> int:
-    """The most that tensors have taken on the GPU so far; without one, what the process has in memory now."""
+    """The most that tensors have taken on the GPU so far; without one, what the process has in
+    memory now."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return int(torch.cuda.max_memory_allocated())
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE

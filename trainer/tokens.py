@@ -1,4 +1,5 @@
-"""The tokenizer of a run: the base model's, with the tokens and the chat template that the recipe adds. Made once, in the run's folder."""
+"""The tokenizer of a run: the base model's, with the tokens and the chat template that the recipe
+adds. Made once, in the run's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _TEMPLATES_FOLDER = Path(__file__).parent / "chat_templates"
 
 
 def run_tokenizer(run: Path, base: Path, tokens: Tokens) -> PreTrainedTokenizerBase:
-    """What a run's data, mask, evaluations and result have in common. One that an earlier attempt has made stays as it is."""
+    """What a run's data, mask, evaluations and result have in common. One that an earlier attempt
+    has made stays as it is."""
     if not tokens.add and not tokens.template:
         return load_tokenizer(base)
     folder = run / TOKENIZER_FOLDER
@@ -33,7 +35,8 @@ def run_tokenizer(run: Path, base: Path, tokens: Tokens) -> PreTrainedTokenizerB
 
 
 def own_tokenizer(run: Path) -> list[Path]:
-    """The files of a run's own tokenizer, which belong to whatever it trains; none where it is the base model's."""
+    """The files of a run's own tokenizer, which belong to whatever it trains; none where it is the
+    base model's."""
     return sorted((run / TOKENIZER_FOLDER).glob("*"))
 
 

@@ -1,4 +1,5 @@
-"""The recipe's section [trackers]: which experiment trackers hear of a run. None unless it names them. Light."""
+"""The recipe's section [trackers]: which experiment trackers hear of a run. None unless it names
+them. Light."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _MODULES: dict[Tracker, tuple[str, ...]] = {
 
 
 class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`report_to` as transformers has it. `project` is what wandb and trackio call a project and mlflow an experiment."""
+    """`report_to` as transformers has it. `project` is what wandb and trackio call a project and
+    mlflow an experiment."""
 
     report_to: list[Tracker] = []
     project: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "luthier"
@@ -35,17 +37,30 @@ class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         missing = [name for name in self.report_to if not installed_version(name)]
         if missing:
             packages = " ".join(missing)
-            what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed, which trackers.report_to names."
-            hint = f"`{sys.executable} -m pip install {packages}` installs it; or take it out of the recipe."
+            what = (
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed,"
+                " which trackers.report_to names."
+            )
+            hint = (
+                f"`{sys.executable} -m pip install {packages}` installs it; or take it out of the"
+                " recipe."
+            )
             raise LuthierError("A tracker is missing", what, hint)
         if "wandb" in self.report_to and not _wandb_may_run():
             what = "wandb has no key, and a run that works on its own cannot ask for one."
-            raise LuthierError("wandb is not logged in", what, "Run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline.")
+            raise LuthierError(
+                "wandb is not logged in",
+                what,
+                "Run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline.",
+            )
 
 
 def _wandb_may_run() -> bool:
     """Whether it has a key, in the environment or in ~/.netrc, or needs none."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE", "online") not in ("online", "shared"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE", "online") not in (
+        "online",
+        "shared",
+    ):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:

@@ -1,4 +1,5 @@
-"""Experiment trackers as transformers has them (`report_to`), with the run's name and its frozen recipe. Heavy: for workers."""
+"""Experiment trackers as transformers has them (`report_to`), with the run's name and its frozen
+recipe. Heavy: for workers."""
 
 from __future__ import annotations
 
@@ -8,7 +9,12 @@ from typing import Any
 
 import msgspec
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations import MLflowCallback, TensorBoardCallback, TrackioCallback, WandbCallback
+from transformers.integrations import (
+    MLflowCallback,
+    TensorBoardCallback,
+    TrackioCallback,
+    WandbCallback,
+)
 
 from jobs.home import home
 from trainer.recipe import Recipe, to_toml
@@ -17,13 +23,19 @@ from trainer.recipe import Recipe, to_toml
 def reporting(recipe: Recipe, run: str) -> dict[str, Any]:
     """The arguments that name the trackers and the run."""
     named = recipe.trackers.report_to
-    return {"report_to": list(named), "run_name": run, "project": recipe.trackers.project} if named else {"report_to": "none"}
+    return (
+        {"report_to": list(named), "run_name": run, "project": recipe.trackers.project}
+        if named
+        else {"report_to": "none"}
+    )
 
 
 def prepare_trackers(recipe: Recipe, folder: Path) -> None:
-    """Set what trackers read from the environment, where the user has not: where they write, and what the run in `folder` belongs to.
+    """Set what trackers read from the environment, where the user has not: where they write, and
+    what the run in `folder` belongs to.
 
-    Without trackers nothing is set: the libraries' threads read the environment, and one that reads while it is changed may crash.
+    Without trackers nothing is set: the libraries' threads read the environment, and one that reads
+    while it is changed may crash.
     """
     if not recipe.trackers.report_to:
         return
@@ -38,13 +50,16 @@ def prepare_trackers(recipe: Recipe, folder: Path) -> None:
 
 
 class RecipeTelling(TrainerCallback):
-    """Gives the frozen recipe to the trackers, once their own callbacks have set them up: it comes after them."""
+    """Gives the frozen recipe to the trackers, once their own callbacks have set them up: it comes
+    after them."""
 
     def __init__(self, recipe: Recipe, callbacks: list[TrainerCallback]) -> None:
         self._recipe = recipe
         self._callbacks = callbacks
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         text, values = to_toml(self._recipe), msgspec.to_builtins(self._recipe)
         for callback in self._callbacks:
             if isinstance(callback, TensorBoardCallback):

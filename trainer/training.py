@@ -1,5 +1,5 @@
-"""A run from its newest checkpoint to its end, by whichever engine. Running out of memory is repaired on the way: a repair is a resume in
-the same process, with smaller micro-batches."""
+"""A run from its newest checkpoint to its end, by whichever engine. Running out of memory is
+repaired on the way: a repair is a resume in the same process, with smaller micro-batches."""
 
 from __future__ import annotations
 
@@ -31,39 +31,50 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """A module that can load a model (trainer.trl_engine, trainer.unsloth_engine). THRIFTIEST is the kind of gradient checkpointing that
-    takes the least memory."""
+    """A module that can load a model (trainer.trl_engine, trainer.unsloth_engine). THRIFTIEST is
+    the kind of gradient checkpointing that takes the least memory."""
 
     THRIFTIEST: str
 
-    def load_model(self, plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
+    def load_model(
+        self, plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+    ) -> PeftModel | PreTrainedModel:
         """Seeded. `tokenizer` is the run's: it may have tokens that the base model has not."""
         ...
 
     def borders(self, lengths: list[int]) -> dict[str, Any]:
-        """What the model's attention keeps the conversations of a flat batch apart by, given their lengths in tokens."""
+        """What the model's attention keeps the conversations of a flat batch apart by, given their
+        lengths in tokens."""
         ...
 
 
 class StepWatch(TrainerCallback):
-    """Where a step is, for a repair: the random state after the last completed one, and whether the weights are just being changed."""
+    """Where a step is, for a repair: the random state after the last completed one, and whether the
+    weights are just being changed."""
 
     def __init__(self) -> None:
         self.random: RandomState | None = None
         self.changing_weights = False
 
-    def on_pre_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.changing_weights = True
 
-    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.changing_weights = False
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.random = RandomState()
 
 
 class Training:
-    """`telling`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen, what was found, what was saved."""
+    """`telling`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen,
+    what was found, what was saved."""
 
     telling: EventCallback
     evaluator: Evaluator
@@ -88,8 +99,9 @@ class Training:
         self._questions = questions
 
     def run(self, checkpoint: Checkpoint | None, batch: repair.Batch | None = None) -> bool:
-        """Train on from the checkpoint, or from the beginning, with another batch than its if one is given. False if it was stopped before
-        the end. LuthierError if it cannot go on; with several ranks OutOfMemory, which their launcher repairs."""
+        """Train on from the checkpoint, or from the beginning, with another batch than its if one
+        is given. False if it was stopped before the end. LuthierError if it cannot go on; with
+        several ranks OutOfMemory, which their launcher repairs."""
         if checkpoint is not None:
             batch = batch or repair.Batch(**checkpoint.memory["batch"])
         if batch is not None:
@@ -106,7 +118,9 @@ class Training:
             if (0 if checkpoint is None else checkpoint.step) < step:
                 path = "" if checkpoint is None else str(checkpoint.path)
                 back = 0 if checkpoint is None else checkpoint.step
-                self._context.event("resumed", step=back, checkpoint=path, forced=False, differences=[])
+                self._context.event(
+                    "resumed", step=back, checkpoint=path, forced=False, differences=[]
+                )
 
     def result(self) -> tuple[Checkpoint, str]:
         """The checkpoint that becomes the adapter, and which that is: "last" or "best"."""
@@ -115,7 +129,9 @@ class Training:
         if wanted == "last" or (wanted == "auto" and not self._recipe.evaluation.patience):
             return checkpoints[-1], "last"
         found = self.evaluator.history.best({one.step for one in checkpoints})
-        best = next((one for one in checkpoints if found is not None and one.step == found.step), None)
+        best = next(
+            (one for one in checkpoints if found is not None and one.step == found.step), None
+        )
         return (best, "best") if best is not None else (checkpoints[-1], "last")
 
     def figures(self) -> dict[str, Any]:
@@ -127,13 +143,19 @@ class Training:
             "eval_loss": telling.eval_loss,
             "tokens": telling.tokens,
             "seconds": round(telling.seconds, 1),
-            **({} if best is None else {"best_step": best.step, "best_loss": best.loss, "metrics": best.metrics}),
+            **(
+                {}
+                if best is None
+                else {"best_step": best.step, "best_loss": best.loss, "metrics": best.metrics}
+            ),
             **({"early_stop": self.evaluator.early_stop} if self.evaluator.early_stop else {}),
         }
 
     def _finished(self, checkpoint: Checkpoint) -> bool:
         """Whether nothing but the adapter is missing: an earlier attempt ended just before."""
-        steps = step_count(self._prepared.summary["train"], self._plan.global_batch, self._recipe.train.epochs)
+        steps = step_count(
+            self._prepared.summary["train"], self._plan.global_batch, self._recipe.train.epochs
+        )
         self.telling, self.evaluator = EventCallback(self._context), self._evaluator()
         self.telling.restore(checkpoint.memory[self.telling.name])
         self.evaluator.restore(checkpoint.memory[self.evaluator.name])
@@ -151,11 +173,15 @@ class Training:
             trainer = self._trainer(model, steps, checkpoint)
             meter = calibration.meter_of(self._plan) if checkpoint is None else None
             if meter is not None:
-                trainer.add_callback(calibration.Calibration(self._context, self._plan, self._recipe, trainer, meter))
+                trainer.add_callback(
+                    calibration.Calibration(self._context, self._plan, self._recipe, trainer, meter)
+                )
             self._context.phase("training")
             if ranks.number():  # else every rank would drop the same of its own conversations
                 torch.manual_seed(self._recipe.train.seed + ranks.number())
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+            trainer.train(
+                resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path)
+            )
         except EvaluationStopped:
             return False
         except LossExploded as error:
@@ -171,21 +197,43 @@ class Training:
         if trainer is None:
             hint = "Choose a smaller model, or free memory that others use."
             raise LuthierError("Out of memory", f"The model itself does not fit: {reason}", hint)
-        if ranks.count() > 1:  # the others wait for this one's gradients, and cannot save what they have
-            raise repair.OutOfMemory(int(trainer.state.global_step), reason, self._batch, self._batch.smaller(self._engine.THRIFTIEST))
+        # the others wait for this one's gradients, and cannot save what they have
+        if ranks.count() > 1:
+            raise repair.OutOfMemory(
+                int(trainer.state.global_step),
+                reason,
+                self._batch,
+                self._batch.smaller(self._engine.THRIFTIEST),
+            )
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
-    def _trainer(self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None) -> Any:
+    def _trainer(
+        self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None
+    ) -> Any:
         self.telling = EventCallback(self._context)
         self.evaluator = self._evaluator()
         callbacks: list[TrainerCallback] = [self.telling, steps, self.evaluator]
         watch = self.telling.watch
         self.saving = CheckpointCallback(
-            self._context, self._recipe.checkpoints, self._batch, callbacks, self.best_step, lambda: watch.onset is not None
+            self._context,
+            self._recipe.checkpoints,
+            self._batch,
+            callbacks,
+            self.best_step,
+            lambda: watch.onset is not None,
         )
         callbacks.append(self.saving)
         folder, borders = self._context.directory, self._engine.borders
-        trainer = build_trainer(self._plan, self._recipe, model, self._tokenizer, self._prepared, folder, callbacks, borders)
+        trainer = build_trainer(
+            self._plan,
+            self._recipe,
+            model,
+            self._tokenizer,
+            self._prepared,
+            folder,
+            callbacks,
+            borders,
+        )
         trainer.evaluator = self.evaluator
         trainer.plus_ratio = self._recipe.lora.plus_ratio
         trainer.args.eval_on_start = self.evaluator.wanted
@@ -207,13 +255,18 @@ class Training:
 
     @property
     def _batch(self) -> repair.Batch:
-        return repair.Batch(self._plan.micro_batch, self._plan.accumulation, self._plan.gradient_checkpointing)
+        return repair.Batch(
+            self._plan.micro_batch, self._plan.accumulation, self._plan.gradient_checkpointing
+        )
 
     def _take(self, batch: repair.Batch) -> None:
         self._plan = replace(self._plan, **asdict(batch))
 
-    def _out_of_memory(self, trainer: Any, steps: StepWatch, checkpoint: Checkpoint | None, reason: str) -> _OutOfMemory:
-        """Save the last completed step, if no checkpoint has it; if it ran out while the weights changed, they are lost."""
+    def _out_of_memory(
+        self, trainer: Any, steps: StepWatch, checkpoint: Checkpoint | None, reason: str
+    ) -> _OutOfMemory:
+        """Save the last completed step, if no checkpoint has it; if it ran out while the weights
+        changed, they are lost."""
         step = int(trainer.state.global_step)
         last = self.saving.last or checkpoint
         if steps.changing_weights or step == 0:
@@ -239,20 +292,29 @@ class Training:
     def _exploded(self, error: LossExploded) -> LuthierError:
         """Drop the checkpoints that were saved meanwhile, and name the last good one."""
         saved = complete_checkpoints(self._context.directory)
-        good = [one for one in saved if one.step < error.onset - 1] or [one for one in saved if one.step < error.onset]
+        good = [one for one in saved if one.step < error.onset - 1] or [
+            one for one in saved if one.step < error.onset
+        ]
         for checkpoint in saved:
             if checkpoint not in good and checkpoint.step >= error.onset - 1:
                 self.saving.remove(checkpoint)
         recipe, run = self._context.directory / RECIPE_FILE, self._context.job.id
         lower = f"Lower train.learning_rate (now {self._plan.rate(self._recipe):g})"
         if not good:
-            return LuthierError("The loss exploded", f"{error.reason} No checkpoint is older than that.", f"{lower}, and train again.")
+            return LuthierError(
+                "The loss exploded",
+                f"{error.reason} No checkpoint is older than that.",
+                f"{lower}, and train again.",
+            )
         last = good[-1]
-        self._context.event("checkpoint", step=last.step, path=str(last.path), reason="last good", best=False)
+        self._context.event(
+            "checkpoint", step=last.step, path=str(last.path), reason="last good", best=False
+        )
         return LuthierError(
             "The loss exploded",
             f"{error.reason} The last good checkpoint is that of step {last.step}: {last.path}",
-            f"{lower} in {recipe}: `luthier resume {run} --force` then goes on from step {last.step}.",
+            f"{lower} in {recipe}: `luthier resume {run} --force` then goes on from step"
+            f" {last.step}.",
         )
 
 

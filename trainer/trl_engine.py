@@ -21,10 +21,14 @@ __all__ = ["THRIFTIEST", "borders", "load_model"]
 THRIFTIEST = "standard"
 
 
-def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel | PreTrainedModel:
+def load_model(
+    plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+) -> PeftModel | PreTrainedModel:
     if plan.sharding != "none":
         read_weights_once()
     model = loading.load_model(plan, recipe, tokenizer)
     if plan.padding_free:
-        use_attention_by_conversation(model if recipe.train.method == "full" else model.get_base_model())
+        use_attention_by_conversation(
+            model if recipe.train.method == "full" else model.get_base_model()
+        )
     return model

@@ -1,4 +1,5 @@
-"""What a recipe says that means nothing, and what was meant: a key of another place, of another tool, or a misspelt one. Light."""
+"""What a recipe says that means nothing, and what was meant: a key of another place, of another
+tool, or a misspelt one. Light."""
 
 from __future__ import annotations
 
@@ -41,27 +42,48 @@ def check_keys(values: dict[str, Any], recipe_keys: Keys, where: str) -> None:
         return
     if len(unknown) == 1:
         only = unknown[0]
-        raise LuthierError("Unknown key in the recipe", f"{where}: {only.key} means nothing.", _meant(only, recipe_keys))
+        raise LuthierError(
+            "Unknown key in the recipe",
+            f"{where}: {only.key} means nothing.",
+            _meant(only, recipe_keys),
+        )
     hints = "\n".join(_meant(each, recipe_keys, named=True) for each in unknown)
-    message = f"{where}: {len(unknown)} keys mean nothing: {', '.join(each.key for each in unknown)}."
+    message = (
+        f"{where}: {len(unknown)} keys mean nothing: {', '.join(each.key for each in unknown)}."
+    )
     paste = _recipe_of(unknown, recipe_keys)
-    raise LuthierError("Unknown keys in the recipe", message, f"{hints}\n\nIn a recipe:\n{paste}" if paste else hints)
+    raise LuthierError(
+        "Unknown keys in the recipe",
+        message,
+        f"{hints}\n\nIn a recipe:\n{paste}" if paste else hints,
+    )
 
 
 def check_kind(path: Path) -> None:
     """LuthierError for what is no recipe by its name: data, a script."""
     ending, source = path.suffix.lower(), str(path)
     if ending in _DATA or source.startswith(HUB):
-        hint = f"A recipe names its data. Write these two lines into {path.stem.partition('.')[0]}.toml beside it and give that:\n"
+        hint = (
+            "A recipe names its data. Write these two lines into"
+            f" {path.stem.partition('.')[0]}.toml beside it and give that:\n"
+        )
         named = source if source.startswith(HUB) else path.name
-        raise LuthierError("Data, not a recipe", f"{source} holds data.", f'{hint}model = "builtin"\ndata = ["{named}"]')
+        raise LuthierError(
+            "Data, not a recipe",
+            f"{source} holds data.",
+            f'{hint}model = "builtin"\ndata = ["{named}"]',
+        )
     if ending in (".py", ".ipynb", ".sh"):
-        raise LuthierError("A script, not a recipe", f"{path} is a program.", "examples/captain/recipe.toml is a recipe to start from.")
+        raise LuthierError(
+            "A script, not a recipe",
+            f"{path} is a program.",
+            "examples/captain/recipe.toml is a recipe to start from.",
+        )
 
 
 def instead(key: str, value: Any) -> str:
-    """What to write for a value that a key of ours does not take, as a TOML line: another tool's word for it, or a number in quotes; "" if
-    nothing is known."""
+    """What to write for a value that a key of ours does not take, as a TOML line: another tool's
+    word for it, or a number in quotes; "" if nothing is known."""
     name = key.rpartition(".")[2]
     try:
         meant = SHARED[name](value, {}).get(key) if name in SHARED else other_tools.number(value)
@@ -71,7 +93,8 @@ def instead(key: str, value: Any) -> str:
 
 
 def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | None:
-    """What to say of a recipe in YAML or JSON, with its translation; None if the text is neither."""
+    """What to say of a recipe in YAML or JSON, with its translation; None if the text is
+    neither."""
     try:
         is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
         values = foreign_json.decode(text, path) if is_json else msgspec.yaml.decode(text)
@@ -80,33 +103,61 @@ def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | Non
     if isinstance(values, list) and path.suffix.lower() == ".json":
         hint = f'A recipe names its data: data = ["{path.name}"].'
         return LuthierError("Data, not a recipe", f"{path} holds a list, which is data.", hint)
-    if not isinstance(values, dict) or not values or not all(isinstance(key, str) for key in values):
+    if (
+        not isinstance(values, dict)
+        or not values
+        or not all(isinstance(key, str) for key in values)
+    ):
         return None
     kind = "JSON" if text.lstrip().startswith("{") else "YAML"
     settings = [*_settings(values, recipe_keys)]
     tools = [SETTINGS[each.name].tool for each in settings if each.name in SETTINGS]
     if len(tools) < _LEAST_TRANSLATED:
-        return LuthierError("The recipe is no TOML", f"{path} is {kind}.", "A recipe is TOML: key = value, and [train] begins a section.")
+        return LuthierError(
+            "The recipe is no TOML",
+            f"{path} is {kind}.",
+            "A recipe is TOML: key = value, and [train] begins a section.",
+        )
     tool = max(dict.fromkeys(tools), key=tools.count)
     left = [f"# {sentence}" for each in settings if (sentence := _left_out(each))]
-    hint = "\n".join(["As a recipe (TOML), with what has no counterpart as comments:", _recipe_of(settings, recipe_keys), *left])
-    return LuthierError("A recipe of another tool", f"{path} is {kind} with settings of {tool}.", hint)
+    hint = "\n".join(
+        [
+            "As a recipe (TOML), with what has no counterpart as comments:",
+            _recipe_of(settings, recipe_keys),
+            *left,
+        ]
+    )
+    return LuthierError(
+        "A recipe of another tool", f"{path} is {kind} with settings of {tool}.", hint
+    )
 
 
 def _unknown(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
     for name, value in values.items():
         if name not in recipe_keys[""]:
             yield Unknown("", name, value, values)
-            inside = value if isinstance(value, dict) and any(key in SETTINGS for key in value) else {}
-            theirs = {key: setting for key, setting in inside.items() if key in SETTINGS or key in SHARED}
-            yield from (Unknown(name, key, setting, {**values, **value}) for key, setting in theirs.items())
+            inside = (
+                value if isinstance(value, dict) and any(key in SETTINGS for key in value) else {}
+            )
+            theirs = {
+                key: setting for key, setting in inside.items() if key in SETTINGS or key in SHARED
+            }
+            yield from (
+                Unknown(name, key, setting, {**values, **value}) for key, setting in theirs.items()
+            )
         elif name in recipe_keys and isinstance(value, dict):
-            yield from (Unknown(name, key, setting, {**values, **value}) for key, setting in value.items() if key not in recipe_keys[name])
+            yield from (
+                Unknown(name, key, setting, {**values, **value})
+                for key, setting in value.items()
+                if key not in recipe_keys[name]
+            )
         elif name == "data" and isinstance(value, list):
             for number, entry in enumerate(value):
                 if isinstance(entry, dict):
                     yield from (
-                        Unknown(f"data[{number}]", key, setting, entry) for key, setting in entry.items() if key not in recipe_keys[name]
+                        Unknown(f"data[{number}]", key, setting, entry)
+                        for key, setting in entry.items()
+                        if key not in recipe_keys[name]
                     )
 
 
@@ -117,16 +168,23 @@ def _meant(unknown: Unknown, recipe_keys: Keys, *, named: bool = False) -> str:
         return other_tools.explained(name, unknown.value, unknown.beside)
     elsewhere = [each for each, names in recipe_keys.items() if name in names and each != "data"]
     if elsewhere:
-        return f"{name} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
+        return (
+            f"{name} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
+        )
     begin = f"{unknown.key}: did" if named else "Did"
     here = difflib.get_close_matches(name, recipe_keys.get(section, []), n=1, cutoff=_CUTOFF)
     if here:
         return f"{begin} you mean {f'{unknown.section}.' if section else ''}{here[0]}?"
-    others = {key: section for section, keys in recipe_keys.items() if section != "data" for key in keys}
+    others = {
+        key: section for section, keys in recipe_keys.items() if section != "data" for key in keys
+    }
     close = difflib.get_close_matches(name, others, n=1, cutoff=_CUTOFF)
     if close:
         return f"{begin} you mean {f'{others[close[0]]}.' if others[close[0]] else ''}{close[0]}?"
-    return f"{f'{unknown.key}: known' if named else 'Known'} here: {', '.join(recipe_keys.get(section, []))}."
+    return (
+        f"{f'{unknown.key}: known' if named else 'Known'} here:"
+        f" {', '.join(recipe_keys.get(section, []))}."
+    )
 
 
 def _settings(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
@@ -134,7 +192,11 @@ def _settings(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
     for name, value in values.items():
         if name not in SETTINGS and isinstance(value, dict):
             yield from _settings(value, recipe_keys)
-        elif name in SETTINGS or any(name in names for section, names in recipe_keys.items() if section in ("train", "lora", "trackers")):
+        elif name in SETTINGS or any(
+            name in names
+            for section, names in recipe_keys.items()
+            if section in ("train", "lora", "trackers")
+        ):
             yield Unknown("", name, value, values)
 
 
@@ -159,7 +221,10 @@ def _translated(unknown: Unknown, recipe_keys: Keys) -> other_tools.Values:
             return SHARED[unknown.name](unknown.value, unknown.beside)
     except (TypeError, ValueError, KeyError):
         raise Untranslatable(f"{unknown.value!r} has no counterpart here") from None
-    section = next((each for each, names in recipe_keys.items() if unknown.name in names and each != "data"), None)
+    section = next(
+        (each for each, names in recipe_keys.items() if unknown.name in names and each != "data"),
+        None,
+    )
     return {} if section is None else {f"{section}.{unknown.name}".lstrip("."): unknown.value}
 
 
@@ -168,7 +233,10 @@ def _left_out(unknown: Unknown) -> str:
     if unknown.name not in SETTINGS:
         return ""
     try:
-        if other_tools.translated(unknown.name, unknown.value, unknown.beside) or SETTINGS[unknown.name].ours:
+        if (
+            other_tools.translated(unknown.name, unknown.value, unknown.beside)
+            or SETTINGS[unknown.name].ours
+        ):
             return ""
     except Untranslatable:
         pass

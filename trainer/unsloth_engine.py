@@ -1,5 +1,6 @@
-"""The Unsloth engine: Unsloth's model and kernels, LoRA with PEFT, TRL's SFTTrainer in Unsloth's version. One run a process, and nothing
-that loads transformers may be imported before this module."""
+"""The Unsloth engine: Unsloth's model and kernels, LoRA with PEFT, TRL's SFTTrainer in Unsloth's
+version. One run a process, and nothing that loads transformers may be imported before this
+module."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _CHECKPOINTING: dict[str, Any] = {"none": False, "standard": True, "unsloth": "u
 
 
 def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
-    """The base model with a fresh adapter, seeded. Runs with new tokens are not Unsloth's: `tokenizer` is the base model's."""
+    """The base model with a fresh adapter, seeded. Runs with new tokens are not Unsloth's:
+    `tokenizer` is the base model's."""
     checkpointing = _CHECKPOINTING[plan.gradient_checkpointing]
     seed = recipe.train.seed
     model, _ = FastLanguageModel.from_pretrained(
@@ -43,7 +45,8 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
     )
     if torch.cuda.is_available():
         _lend_varlen_attention()
-    if plan.float8:  # it compiles whole layers of padded batches, and a compiler does not see such weights' products
+    # it compiles whole layers of padded batches, and a compiler does not see such weights' products
+    if plan.float8:
         os.environ["UNSLOTH_BLOCK_COMPILE"] = "0"
     lora = recipe.lora
     tuned: PeftModel = FastLanguageModel.get_peft_model(
@@ -66,14 +69,19 @@ def borders(lengths: list[int]) -> dict[str, Any]:
 
 
 def _longest(plan: Plan, recipe: Recipe) -> int:
-    """Samples, or prompts with their answers. Beyond the model's own positions Unsloth would stretch them, which is another model."""
-    positions = AutoConfig.from_pretrained(plan.model_directory, local_files_only=True).get_text_config().max_position_embeddings
+    """Samples, or prompts with their answers. Beyond the model's own positions Unsloth would
+    stretch them, which is another model."""
+    positions = (
+        AutoConfig.from_pretrained(plan.model_directory, local_files_only=True)
+        .get_text_config()
+        .max_position_embeddings
+    )
     return int(min(recipe.train.max_length + recipe.evaluation.answer_tokens, positions))
 
 
 def _lend_varlen_attention() -> None:
-    """Before torch 2.12 varlen attention has no grouped heads, and Unsloth goes segment by segment instead, which takes 15 % of a step for
-    slicing. It then gets our function, which has them."""
+    """Before torch 2.12 varlen attention has no grouped heads, and Unsloth goes segment by segment
+    instead, which takes 15 % of a step for slicing. It then gets our function, which has them."""
     from unsloth.utils import attention_dispatch
 
     if getattr(attention_dispatch, "_TORCH_VARLEN_ATTN", attention) is None:

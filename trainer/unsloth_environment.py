@@ -1,5 +1,6 @@
-"""Imports Unsloth, which patches torch, transformers, peft and trl and must therefore come before them. It reads this from the environment
-when it is imported: no usage statistics, and its compiled kernels in Luthier's home."""
+"""Imports Unsloth, which patches torch, transformers, peft and trl and must therefore come before
+them. It reads this from the environment when it is imported: no usage statistics, and its compiled
+kernels in Luthier's home."""
 
 from __future__ import annotations
 

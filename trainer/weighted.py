@@ -1,6 +1,7 @@
 """Messages of different weights: each token's loss counts as much as its message's weight says.
 
-TRL's fast loss knows no weights, so that this one is taken only where the data has some: it makes all logits, and takes longer.
+TRL's fast loss knows no weights, so that this one is taken only where the data has some: it makes
+all logits, and takes longer.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class WeightCollator(DataCollatorForLanguageModeling):
 
 
 class WeightedTrainer(SFTTrainer):
-    """The sum of weight times cross-entropy over the number of trained tokens: 0.5 counts half of what 1 does."""
+    """The sum of weight times cross-entropy over the number of trained tokens: 0.5 counts half of
+    what 1 does."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, compute_loss_func=self._loss, **named)
@@ -38,20 +40,36 @@ class WeightedTrainer(SFTTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns: list[str] | None = ["input_ids", "labels", "weights"]
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
+    ) -> Any:
         self._weights = inputs.pop("weights")
         return super().compute_loss(model, inputs, *arguments, **named)
 
-    def _loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+    def _loss(
+        self,
+        outputs: Any,
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
         assert self._weights is not None
         return weighted_loss(outputs.logits, labels, self._weights, num_items_in_batch)
 
 
 def weighted_loss(
-    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, trained: torch.Tensor | int | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    trained: torch.Tensor | int | None = None,
 ) -> torch.Tensor:
     """`trained` is the number of trained tokens of the whole step; None: of this batch."""
     wanted = labels[:, 1:]
-    losses = cross_entropy(logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=UNTRAINED, reduction="none")
-    number = wanted.ne(UNTRAINED).sum() if trained is None else torch.as_tensor(trained, device=losses.device)
+    losses = cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=UNTRAINED, reduction="none"
+    )
+    number = (
+        wanted.ne(UNTRAINED).sum()
+        if trained is None
+        else torch.as_tensor(trained, device=losses.device)
+    )
     return (losses * weights[:, 1:].to(losses.device)).sum() / number.clamp(min=1)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """The run, in this process or in the ranks that the plan says. None if it was stopped first: then a checkpoint holds what there is."""
+    """The run, in this process or in the ranks that the plan says. None if it was stopped first:
+    then a checkpoint holds what there is."""
     plan = Plan(**context.settings)
     context.event("plan", **plan.to_json())
     if plan.ranks == 1:
@@ -40,8 +41,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
 
 
 def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict[str, Any] | None:
-    """Prepare the data, train, save what it has made; go on where an earlier attempt stopped, with another batch if one is given. Each
-    rank comes here; all but the first one return nothing that matters, and tell nothing."""
+    """Prepare the data, train, save what it has made; go on where an earlier attempt stopped, with
+    another batch if one is given. Each rank comes here; all but the first one return nothing that
+    matters, and tell nothing."""
     recipe = frozen_recipe(context.job)
     context.phase("loading the libraries", seconds_left=9)
     from trainer import machines, ranks
@@ -94,8 +96,11 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     return {what: str(folder), "from_step": chosen.step, "which": which, **training.figures()}
 
 
-def _with_compute_dtype(context: WorkerContext, plan: Plan, recipe: Recipe, directory: Path) -> Plan:
-    """The plan with the number type that a CPU computes in; a run that has begun before keeps its own."""
+def _with_compute_dtype(
+    context: WorkerContext, plan: Plan, recipe: Recipe, directory: Path
+) -> Plan:
+    """The plan with the number type that a CPU computes in; a run that has begun before keeps its
+    own."""
     if plan.device != "cpu":
         return plan
     from models.product_speed import known_or_measured
@@ -103,7 +108,9 @@ def _with_compute_dtype(context: WorkerContext, plan: Plan, recipe: Recipe, dire
 
     settled = plan
     if ranks.first() and resume.begun(context.directory):
-        settled = compute_dtype.resumed(plan, recipe, _recorded_dtype(resume.recorded(context.directory)))
+        settled = compute_dtype.resumed(
+            plan, recipe, _recorded_dtype(resume.recorded(context.directory))
+        )
     elif ranks.first() and plan.compute_dtype == compute_dtype.OPEN:
         context.phase("measuring the CPU", seconds_left=2)
         settled = compute_dtype.settled(plan, recipe, known_or_measured(directory))
@@ -138,7 +145,8 @@ def _newest(context: WorkerContext, recipe: Recipe, model_directory: Path) -> Ch
 
 
 def _begin(context: WorkerContext, plan: Plan, recipe: Recipe, model_directory: Path) -> None:
-    """Write down what the run depends on. An earlier attempt that left no checkpoint is begun again."""
+    """Write down what the run depends on. An earlier attempt that left no checkpoint is begun
+    again."""
     if resume.begun(context.directory):
         context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
     fingerprint = resume.fingerprint(context.directory, recipe, model_directory)
@@ -152,7 +160,9 @@ def _record(context: WorkerContext, fingerprint: dict[str, Any], model_directory
     resume.write(context.directory, {**fingerprint, "threads": torch.get_num_threads()})
 
 
-def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkpoint: Checkpoint) -> None:
+def _go_on(
+    context: WorkerContext, recipe: Recipe, model_directory: Path, checkpoint: Checkpoint
+) -> None:
     """Compare with what the run began with. LuthierError if that has changed and nobody insists."""
     import torch
 
@@ -163,16 +173,29 @@ def _go_on(context: WorkerContext, recipe: Recipe, model_directory: Path, checkp
     if changed and not resume.is_forced(context.directory):
         raise resume.refusal(context.job.id, changed)
     threads = min(before["threads"], len(os.sched_getaffinity(0)))
-    torch.set_num_threads(threads)  # the order of a sum's terms, and with it its last bit, hangs on their number
+    # the order of a sum's terms, and with it its last bit, hangs on their number
+    torch.set_num_threads(threads)
     if changed:
         _record(context, {**now, "compute_dtype": _recorded_dtype(before)}, model_directory)
-    context.event("resumed", step=checkpoint.step, checkpoint=str(checkpoint.path), forced=bool(changed), differences=changed)
+    context.event(
+        "resumed",
+        step=checkpoint.step,
+        checkpoint=str(checkpoint.path),
+        forced=bool(changed),
+        differences=changed,
+    )
 
 
 def _prepared_by_one(
-    context: WorkerContext, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, report: TemplateReport, *, going_on: bool
+    context: WorkerContext,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    report: TemplateReport,
+    *,
+    going_on: bool,
 ) -> Prepared | None:
-    """The run's samples, which one rank of each machine prepares while the others wait. None if a stop came meanwhile."""
+    """The run's samples, which one rank of each machine prepares while the others wait. None if a
+    stop came meanwhile."""
     from trainer import ranks
     from trainer.data.pipeline import Cancelled
 
@@ -188,16 +211,37 @@ def _prepared_by_one(
 
 
 def _prepared(
-    context: WorkerContext, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, report: TemplateReport, *, going_on: bool
+    context: WorkerContext,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    report: TemplateReport,
+    *,
+    going_on: bool,
 ) -> Prepared:
     """The run's samples; a run that goes on keeps those it has. Raises Cancelled."""
-    from trainer.data.pipeline import HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE, TRAIN_FILE, Prepared, prepare
+    from trainer.data.pipeline import (
+        HELDOUT_FILE,
+        LEDGER_FILE,
+        SUMMARY_FILE,
+        TRAIN_FILE,
+        Prepared,
+        prepare,
+    )
 
     folder = context.directory / "data"
-    train, heldout, ledger, summary = (folder / name for name in (TRAIN_FILE, HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE))
+    train, heldout, ledger, summary = (
+        folder / name for name in (TRAIN_FILE, HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE)
+    )
     if going_on and all(path.is_file() for path in (train, heldout, ledger, summary)):
         return Prepared(train, heldout, ledger, foreign_json.read_object(summary), cached=True)
-    return prepare(recipe.data_settings, tokenizer, report, folder, _DataProgress(context), context.stopping.is_set)
+    return prepare(
+        recipe.data_settings,
+        tokenizer,
+        report,
+        folder,
+        _DataProgress(context),
+        context.stopping.is_set,
+    )
 
 
 class _DataProgress:

@@ -76,17 +76,26 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     TITLE = "Luthier"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "screens/runs.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {"models": _models, "serve": _serve, "chat": _chat, "data": _data}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
+        "models": _models,
+        "serve": _serve,
+        "chat": _chat,
+        "data": _data,
+    }
     DEFAULT_MODE = "runs"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     HORIZONTAL_BREAKPOINTS = _HORIZONTAL
     VERTICAL_BREAKPOINTS = _VERTICAL
     POLL_SECONDS: ClassVar[float] = 2.0
 
-    rows: reactive[list[JobRow] | None] = reactive(None, repaint=False, init=False, always_update=True)
+    rows: reactive[list[JobRow] | None] = reactive(
+        None, repaint=False, init=False, always_update=True
+    )
     """Every job, newest first; None until they have been read once."""
 
-    def __init__(self, start_screen: str = "runs", ascii_only: bool = False, chat_with: Job | None = None) -> None:
+    def __init__(
+        self, start_screen: str = "runs", ascii_only: bool = False, chat_with: Job | None = None
+    ) -> None:
         use_ascii(ascii_only)
         super().__init__()
         self.start_screen = start_screen
@@ -101,7 +110,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self.theme = themes.saved_theme(self.available_themes)
 
     def get_default_screen(self) -> Screen[None]:
-        """The runs, opened the short way: as one of `MODES` they would have all CSS parsed twice more before the first paint."""
+        """The runs, opened the short way: as one of `MODES` they would have all CSS parsed twice
+        more before the first paint."""
         return _runs()
 
     @property
@@ -112,7 +122,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     def register_theme(self, theme: Theme) -> None:
         super().register_theme(theme)
         # Textual asks for the themes with every line that it draws.
-        self._themes = {name: known for name, known in super().available_themes.items() if not known.ansi}
+        self._themes = {
+            name: known for name, known in super().available_themes.items() if not known.ansi
+        }
 
     def on_mount(self) -> None:
         self.notices.begin()
@@ -128,7 +140,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     def _remember_theme(self, theme: Theme) -> None:
         try:
             themes.save_theme(theme)
-        except (OSError, ValueError) as error:  # a settings file that cannot be written, or that is no TOML
+        # a settings file that cannot be written, or that is no TOML
+        except (OSError, ValueError) as error:
             self.notify(f"The theme was not saved: {error}", severity="warning")
 
     # Jobs
@@ -151,7 +164,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._ask_about_servers(message.rows)
 
     def _ask_about_servers(self, rows: list[JobRow]) -> None:
-        """Ask what a run is to do about the servers that hold its GPU: once, and never over another dialog."""
+        """Ask what a run is to do about the servers that hold its GPU: once, and never over another
+        dialog."""
         asking = next((row for row in rows if row.asks and row.id not in self._asked), None)
         if asking is not None and not self.screen.is_modal:
             from tui.widgets.server_question import ServerQuestion
@@ -168,21 +182,28 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     # Failures
 
     async def _dispatch_message(self, message: Message) -> None:
-        """What a key or a click could not do is told, and the app goes on. Textual has no public way."""
+        """What a key or a click could not do is told, and the app goes on. Textual has no public
+        way."""
         try:
             await super()._dispatch_message(message)
         except (LuthierError, OSError) as error:
             self.show_failure(error)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """The reading of the jobs failed. It is tried every two seconds, but the same failure is told once."""
+        """The reading of the jobs failed. It is tried every two seconds, but the same failure is
+        told once."""
         error = event.worker.error
-        if event.state is WorkerState.ERROR and error is not None and str(error) != self._told_failure:
+        if (
+            event.state is WorkerState.ERROR
+            and error is not None
+            and str(error) != self._told_failure
+        ):
             self._told_failure = str(error)
             self.show_failure(error)
 
     def show_failure(self, error: BaseException, log_lines: list[str] | None = None) -> None:
-        """Show what went wrong, whoever raised it: the one way in which the app tells of a failure."""
+        """Show what went wrong, whoever raised it: the one way in which the app tells of a
+        failure."""
         from tui.failures import readable
         from tui.widgets.error_modal import ErrorModal
 
@@ -268,11 +289,17 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         from tui.screens.base import LuthierScreen
         from tui.widgets.confirm_modal import ConfirmModal
 
-        screens = [screen for stack in self._screen_stacks.values() for screen in stack if isinstance(screen, LuthierScreen)]
+        screens = [
+            screen
+            for stack in self._screen_stacks.values()
+            for screen in stack
+            if isinstance(screen, LuthierScreen)
+        ]
         unsaved = " ".join(filter(None, (screen.unsaved() for screen in screens)))
         if unsaved and not isinstance(self.screen, ConfirmModal):
             self.push_screen(
-                ConfirmModal("Leave all the same?", unsaved, yes="leave", no="stay"), lambda yes: self._leave() if yes else None
+                ConfirmModal("Leave all the same?", unsaved, yes="leave", no="stay"),
+                lambda yes: self._leave() if yes else None,
             )
         else:
             self._leave()
@@ -280,7 +307,12 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     def _leave(self) -> None:
         alive = joblist.running_count(self.rows or [])
         if alive:
-            self.exit(message=f"{alive} job{'s keep' if alive > 1 else ' keeps'} running. `luthier runs` lists them.")
+            self.exit(
+                message=(
+                    f"{alive} job{'s keep' if alive > 1 else ' keeps'} running. `luthier runs`"
+                    " lists them."
+                )
+            )
         else:
             self.exit()
 

@@ -1,4 +1,5 @@
-"""A certificate in a word: what stands beside a tuned model wherever it is named. Glyph, word and colour, never colour alone."""
+"""A certificate in a word: what stands beside a tuned model wherever it is named. Glyph, word and
+colour, never colour alone."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from tui.glyphs import glyphs
 
 
 def badge(standing: Standing) -> Content:
-    """ "✓ green", "! amber", "✗ red"; "outdated" for one whose files have changed since, nothing where there is none."""
+    """ "✓ green", "! amber", "✗ red"; "outdated" for one whose files have changed since, nothing
+    where there is none."""
     if standing.verdict is None:
         return Content("")
     glyph, colour, word = sign(standing)
@@ -35,17 +37,24 @@ def warning(name: str, standing: Standing) -> Content | None:
     """What must be said before a model with a red certificate is talked to; None for all others."""
     if standing.verdict != "red":
         return None
-    return Content.assemble((f"{glyphs().failed} {name} has a red certificate.", "bold $error"), " ", standing.reason)
+    return Content.assemble(
+        (f"{glyphs().failed} {name} has a red certificate.", "bold $error"), " ", standing.reason
+    )
 
 
 def figure(check: Check) -> str:
-    """A check's figure as a person reads it: counts whole, shares in percent, measures with four places."""
+    """A check's figure as a person reads it: counts whole, shares in percent, measures with four
+    places."""
     return _number(check, check.figure)
 
 
 def bound(check: Check) -> str:
     """Where green ends: "at most 0.0861"."""
-    return "" if check.threshold is None else f"{'at least' if check.at_least else 'at most'} {_number(check, check.threshold)}"
+    return (
+        ""
+        if check.threshold is None
+        else f"{'at least' if check.at_least else 'at most'} {_number(check, check.threshold)}"
+    )
 
 
 def _number(check: Check, value: float | None) -> str:

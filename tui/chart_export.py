@@ -1,4 +1,5 @@
-"""Charts as files: every value as CSV, or figures as SVG and PNG. The ending of the name says which."""
+"""Charts as files: every value as CSV, or figures as SVG and PNG. The ending of the name says
+which."""
 
 from __future__ import annotations
 
@@ -19,16 +20,34 @@ from tui.run_record import RunRecord
 from tui.run_track import Track, names
 
 FORMATS = (".csv", ".svg", ".png")
-_COLUMNS = ("epoch", "tokens", "loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "eval_loss")
+_COLUMNS = (
+    "epoch",
+    "tokens",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens_per_second",
+    "memory_bytes",
+    "eval_loss",
+)
 
 
 def export(path: Path, tracks: Sequence[Track], metrics: Sequence[Metric], view: View) -> None:
-    """Write the file. Figures show the view's stretch of these metrics; CSV has every value of every step. LuthierError if it cannot be."""
+    """Write the file. Figures show the view's stretch of these metrics; CSV has every value of
+    every step. LuthierError if it cannot be."""
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise LuthierError("Unknown kind of file", f"{path.name} ends in none of {', '.join(FORMATS)}.", "The ending says what is written.")
+        raise LuthierError(
+            "Unknown kind of file",
+            f"{path.name} ends in none of {', '.join(FORMATS)}.",
+            "The ending says what is written.",
+        )
     if not any(track.record.has_points for track in tracks):
-        raise LuthierError("Nothing to draw yet", "No step was told.", "The first step of the run draws the first point.")
+        raise LuthierError(
+            "Nothing to draw yet",
+            "No step was told.",
+            "The first step of the run draws the first point.",
+        )
     try:
         if ending == ".csv":
             path.write_text(table(tracks), encoding="utf-8", newline="")
@@ -39,12 +58,18 @@ def export(path: Path, tracks: Sequence[Track], metrics: Sequence[Metric], view:
 
             path.write_bytes(png(figure(*_parts(tracks, metrics, view))))
     except OSError as error:
-        raise LuthierError("It was not written", f"{path}: {error.strerror or error}.", "Choose another place.") from error
+        raise LuthierError(
+            "It was not written", f"{path}: {error.strerror or error}.", "Choose another place."
+        ) from error
 
 
-def _parts(tracks: Sequence[Track], metrics: Sequence[Metric], view: View) -> tuple[list[Panel], list[Entry]]:
+def _parts(
+    tracks: Sequence[Track], metrics: Sequence[Metric], view: View
+) -> tuple[list[Panel], list[Entry]]:
     panels = [Panel(metric.title, plot_of(tracks, metric, view, None)) for metric in metrics]
-    entries = [Entry(name, track.slot) for track, name in zip(tracks, names(list(tracks)), strict=True)]
+    entries = [
+        Entry(name, track.slot) for track, name in zip(tracks, names(list(tracks)), strict=True)
+    ]
     if len(tracks) == 1 and LOSS in metrics and tracks[0].record.curves.get(EVAL_LOSS.key):
         entries.append(Entry("evaluations", evaluations=True))
     return panels, entries
@@ -57,7 +82,8 @@ def view_of(tracks: Sequence[Track], logarithmic: bool, window: int) -> View:
 
 
 def table(tracks: Sequence[Track]) -> str:
-    """One line a step of each run, times in unix seconds; a figure that was not told at a step is left empty."""
+    """One line a step of each run, times in unix seconds; a figure that was not told at a step is
+    left empty."""
     tasks = sorted({key for track in tracks for key in track.record.curves if key not in _COLUMNS})
     buffer = io.StringIO()
     writer = csv.writer(buffer)

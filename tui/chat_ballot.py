@@ -25,13 +25,17 @@ def ballot_of(session: ChatSession) -> Ballot | None:
     answers = tuple(
         (LETTERS[place], pane.last)
         for place, pane in enumerate(session.panes)
-        if pane in session.contestants and pane.last is not None and pane.last.turn.id == turn.id and _comparable(pane.last)
+        if pane in session.contestants
+        and pane.last is not None
+        and pane.last.turn.id == turn.id
+        and _comparable(pane.last)
     )
     return Ballot(turn, answers) if len(answers) > 1 else None
 
 
 def cast(session: ChatSession, ballot: Ballot, verdict: Verdict, letter: str | None) -> Vote:
-    """Write a judgement down. `letter` names the answer that is better, or worse, than all others."""
+    """Write a judgement down. `letter` names the answer that is better, or worse, than all
+    others."""
     answers = dict(ballot.answers)
     ids = tuple(answer.id for answer in answers.values())
     choice = answers[letter].id if letter is not None else None

@@ -1,4 +1,5 @@
-"""What can be drawn over an answer instead of Markdown: the lens, and the words that other answers have not."""
+"""What can be drawn over an answer instead of Markdown: the lens, and the words that other answers
+have not."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from typing import Literal
 
 from serve.lens import Shift
 
-Mark = Literal["plain", "faint", "likelier", "much-likelier", "unlikelier", "much-unlikelier", "own"]
+Mark = Literal[
+    "plain", "faint", "likelier", "much-likelier", "unlikelier", "much-unlikelier", "own"
+]
 
 _SOME, _MUCH = 0.4, 1.6  # nats: one and a half times, five times as likely
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -18,7 +21,8 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Marked:
-    """An answer in pieces, which together are all of it, and a legend that is drawn with the same marks."""
+    """An answer in pieces, which together are all of it, and a legend that is drawn with the same
+    marks."""
 
     pieces: tuple[tuple[str, Mark], ...]
     legend: tuple[tuple[str, Mark], ...]
@@ -60,11 +64,16 @@ def own_words(text: str, other: str, name: str) -> Marked:
     mine, theirs = words_of(text), words_of(other)
     pieces: list[tuple[str, Mark]] = []
     own = 0
-    for kind, start, end, _, _ in difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+    for kind, start, end, _, _ in difflib.SequenceMatcher(
+        None, mine, theirs, autojunk=False
+    ).get_opcodes():
         if kind == "insert":
             continue
         mark: Mark = "plain" if kind == "equal" else "own"
         own += 0 if kind == "equal" else sum(not word.isspace() for word in mine[start:end])
         pieces.append(("".join(mine[start:end]), mark))
     total = sum(not word.isspace() for word in mine)
-    return Marked(tuple(pieces), ((f"{own} of {total} words", "own"), (f" are not in the answer of {name}", "faint")))
+    return Marked(
+        tuple(pieces),
+        ((f"{own} of {total} words", "own"), (f" are not in the answer of {name}", "faint")),
+    )

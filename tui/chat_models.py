@@ -1,4 +1,5 @@
-"""Who could speak in a pane: models that are served, runs and checkpoints that the server can load, models of hosted endpoints."""
+"""Who could speak in a pane: models that are served, runs and checkpoints that the server can load,
+models of hosted endpoints."""
 
 from __future__ import annotations
 
@@ -39,19 +40,28 @@ def offers(known: Reachable) -> list[Offer]:
 def hosted_offers(endpoint: HostedEndpoint) -> list[Offer]:
     """The models that an endpoint lists. LuthierError if it does not answer."""
     cards = asyncio.run(list_cards(endpoint.open(), _ASK_SECONDS))
-    return [Offer(Speaker(card.id, "hosted", endpoint.name), endpoint.url) for card in sorted(cards, key=lambda card: card.id)]
+    return [
+        Offer(Speaker(card.id, "hosted", endpoint.name), endpoint.url)
+        for card in sorted(cards, key=lambda card: card.id)
+    ]
 
 
 def load(offer: Offer, server: ChatServer) -> Speaker:
     """Have the server load an adapter; whoever it is served as speaks."""
     assert offer.load is not None
-    return replace(offer.speaker, model=launch.attach(_running(server), offer.speaker.model, offer.load))
+    return replace(
+        offer.speaker, model=launch.attach(_running(server), offer.speaker.model, offer.load)
+    )
 
 
 def _running(server: ChatServer) -> Server:
     found = next((one for one in running_servers() if one.job.id == server.job_id), None)
     if found is None:
-        raise LuthierError("The server is gone", f"{server.job_id} does not run any more.", "3 opens Serve: start one there.")
+        raise LuthierError(
+            "The server is gone",
+            f"{server.job_id} does not run any more.",
+            "3 opens Serve: start one there.",
+        )
     return found
 
 

@@ -9,7 +9,8 @@ from serve.replay import Script, ScriptTurn
 
 @dataclass
 class Replay:
-    """`place` is the conversation that is next or at work, `turn` its turn that is next. `name` says where they come from."""
+    """`place` is the conversation that is next or at work, `turn` its turn that is next. `name`
+    says where they come from."""
 
     name: str
     scripts: list[Script]
@@ -32,7 +33,9 @@ class Replay:
         if self.next_turn is None:
             return f"{len(self.scripts)} of {len(self.scripts)} done"
         turns = len(self.scripts[self.place])
-        return f"{self.place + 1} of {len(self.scripts)}" + (f", turn {self.turn + 1} of {turns}" if turns > 1 else "")
+        return f"{self.place + 1} of {len(self.scripts)}" + (
+            f", turn {self.turn + 1} of {turns}" if turns > 1 else ""
+        )
 
     def take(self, prompt: str) -> ScriptTurn:
         """The next turn, in the words that the prompt box has now, and on to the one after it."""

@@ -1,4 +1,5 @@
-"""What the chat screen can talk to: the newest of Luthier's servers with its models, and the hosted endpoints of config.toml."""
+"""What the chat screen can talk to: the newest of Luthier's servers with its models, and the hosted
+endpoints of config.toml."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _ASK_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ChatServer:
-    """A server and who speaks on it, the base model first. `context_length` is in tokens, None where it is not known; `standings` are the
-    certificates of the tuned models by their names."""
+    """A server and who speaks on it, the base model first. `context_length` is in tokens, None
+    where it is not known; `standings` are the certificates of the tuned models by their names."""
 
     endpoint: Endpoint
     speakers: tuple[Speaker, ...]
@@ -41,7 +42,8 @@ class ChatServer:
 
 @dataclass(frozen=True)
 class Reachable:
-    """Everything that can be asked now. `problem` says what in the settings keeps hosted endpoints away."""
+    """Everything that can be asked now. `problem` says what in the settings keeps hosted endpoints
+    away."""
 
     server: ChatServer | None = None
     hosted: tuple[HostedEndpoint, ...] = ()
@@ -51,24 +53,51 @@ class Reachable:
         return self.server is not None or bool(self.hosted)
 
     def asked_as(self, speaker: Speaker) -> tuple[Endpoint, str]:
-        """Where a speaker is asked, and under which name. LuthierError if it cannot be reached now."""
+        """Where a speaker is asked, and under which name. LuthierError if it cannot be reached
+        now."""
         if speaker.where:
             hosted = next((one for one in self.hosted if one.name == speaker.where), None)
             if hosted is None:
                 message = f"config.toml names no endpoint {speaker.where!r}."
-                raise LuthierError("No such endpoint", message, f"`luthier endpoints add {speaker.where} URL` names it.")
+                raise LuthierError(
+                    "No such endpoint",
+                    message,
+                    f"`luthier endpoints add {speaker.where} URL` names it.",
+                )
             return hosted.open(), speaker.model
         if self.server is None:
-            raise LuthierError("No server is running", f"{speaker.model} has nobody who serves it.", "3 opens Serve: start one there.")
-        # An older chat may name a model that is served under another name by now, or whose name another one has.
-        served = next((one for one in self.server.speakers if one.path == speaker.path and (one.path or one.model == speaker.model)), None)
+            raise LuthierError(
+                "No server is running",
+                f"{speaker.model} has nobody who serves it.",
+                "3 opens Serve: start one there.",
+            )
+        # An older chat may name a model that is served under another name by now, or whose name
+        # another one has.
+        served = next(
+            (
+                one
+                for one in self.server.speakers
+                if one.path == speaker.path and (one.path or one.model == speaker.model)
+            ),
+            None,
+        )
         if served is None:
-            message = f"The running server has no {speaker.model}" + (f" of {speaker.run}." if speaker.run else ".")
-            raise LuthierError("The model is not served now", message, "Choose another model for this pane, or have the server load it.")
+            message = f"The running server has no {speaker.model}" + (
+                f" of {speaker.run}." if speaker.run else "."
+            )
+            raise LuthierError(
+                "The model is not served now",
+                message,
+                "Choose another model for this pane, or have the server load it.",
+            )
         return self.server.endpoint, served.model
 
     def context_length(self, speaker: Speaker | None) -> int | None:
-        return self.server.context_length if self.server is not None and speaker is not None and not speaker.where else None
+        return (
+            self.server.context_length
+            if self.server is not None and speaker is not None and not speaker.where
+            else None
+        )
 
     def standing(self, speaker: Speaker | None) -> Standing:
         """What may be said of a speaker's certificate."""
@@ -84,11 +113,15 @@ def newest_server() -> ChatServer | None:
 
 def server_of_job(job_id: str) -> ChatServer | None:
     """The server of this job; if it does not run any more, the newest."""
-    return next((_as_seen(server) for server in running_servers() if server.job.id == job_id), None) or newest_server()
+    return (
+        next((_as_seen(server) for server in running_servers() if server.job.id == job_id), None)
+        or newest_server()
+    )
 
 
 def _as_seen(server: Server) -> ChatServer:
-    bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}  # one name each: the first
+    # one name each: the first
+    bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}
     tuned = [model for model in server.models if model.kind == "adapter"]
     speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
     length = server.job.spec.settings.get("context_length")
@@ -96,7 +129,8 @@ def _as_seen(server: Server) -> ChatServer:
 
 
 def reachable(server: ChatServer | None, known: Reachable) -> Reachable:
-    """What can be asked, with the context length that a server tells where its plan left it open (asked once)."""
+    """What can be asked, with the context length that a server tells where its plan left it open
+    (asked once)."""
     problem = ""
     hosted: tuple[HostedEndpoint, ...] = ()
     try:
@@ -105,7 +139,11 @@ def reachable(server: ChatServer | None, known: Reachable) -> Reachable:
         problem = f"{error.title}: {error.message}"
     if server is not None and server.context_length is None and server.job_id:
         before = known.server
-        length = before.context_length if before is not None and before.job_id == server.job_id else _asked_length(server)
+        length = (
+            before.context_length
+            if before is not None and before.job_id == server.job_id
+            else _asked_length(server)
+        )
         server = replace(server, context_length=length)
     return Reachable(server, hosted, problem)
 
@@ -119,5 +157,11 @@ def _asked_length(server: ChatServer) -> int | None:
 
 
 def _speaker(model: ServedModel) -> Speaker:
-    kind: SpeakerKind = "base" if model.kind == "base" else "checkpoint" if "checkpoints" in model.path.parts else "tuned"
+    kind: SpeakerKind = (
+        "base"
+        if model.kind == "base"
+        else "checkpoint"
+        if "checkpoints" in model.path.parts
+        else "tuned"
+    )
     return Speaker(model.id, kind, run=model.run, path=str(model.path))

@@ -1,4 +1,5 @@
-"""The chat on the screen: its panes are asked the same things, and everything that happens is written down. Knows nothing of the screen."""
+"""The chat on the screen: its panes are asked the same things, and everything that happens is
+written down. Knows nothing of the screen."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ from serve.chats.turns import (
 from serve.client import ChatMessage, ContextExceeded, Delta, Endpoint, Finished, Sampling
 from serve.replay import ScriptTurn
 
-Streamer = Callable[[Endpoint, str, list[ChatMessage], Sampling, Sequence[dict[str, object]]], AsyncIterator[Delta | Finished]]
+Streamer = Callable[
+    [Endpoint, str, list[ChatMessage], Sampling, Sequence[dict[str, object]]],
+    AsyncIterator[Delta | Finished],
+]
 
 MOST_PANES = 4
 LETTERS = "ABCD"
@@ -34,7 +38,11 @@ LETTERS = "ABCD"
 class ChatSession:
     """`blind_mode` has each new chat begin with its models shuffled and unnamed."""
 
-    def __init__(self, record: Record, draw_seed: Callable[[], int] = lambda: random.SystemRandom().randrange(2**31)) -> None:
+    def __init__(
+        self,
+        record: Record,
+        draw_seed: Callable[[], int] = lambda: random.SystemRandom().randrange(2**31),
+    ) -> None:
         self.record = record
         self.chat = Chat(panes=[Conversation(), Conversation()])
         self.blind_mode = False
@@ -87,7 +95,8 @@ class ChatSession:
         return self.send_turn(ScriptTurn(({"role": "user", "content": prompt},)))
 
     def send_turn(self, script: ScriptTurn) -> list[Conversation]:
-        """Ask all models a turn that was read from a file; a reference answer stands in its pane at once."""
+        """Ask all models a turn that was read from a file; a reference answer stands in its pane at
+        once."""
         if self.empty and self.chat.blind:
             self._deal()
         settings = self._seeded(None)
@@ -98,29 +107,48 @@ class ChatSession:
         return self._begin(turn, self.contestants, script.reference)
 
     def edit(self, turn: Turn, prompt: str) -> list[Conversation]:
-        """Ask a turn again in other words. What came after it is left behind, and stays in the database."""
+        """Ask a turn again in other words. What came after it is left behind, and stays in the
+        database."""
         number = turn.number
         last = {**turn.messages[-1], "content": prompt}
-        edited = Turn(new_id(), number, (*turn.messages[:-1], last), self._seeded(turn.settings), turn.tools, turn.source, edits=turn.id)
+        edited = Turn(
+            new_id(),
+            number,
+            (*turn.messages[:-1], last),
+            self._seeded(turn.settings),
+            turn.tools,
+            turn.source,
+            edits=turn.id,
+        )
         later = {other.id for other in self.chat.turns if other.number >= number}
         for pane in self.panes:
             pane.keep_before(later)
         return self._begin(edited, self.contestants, None)
 
-    def _begin(self, turn: Turn, panes: list[Conversation], reference: str | None) -> list[Conversation]:
+    def _begin(
+        self, turn: Turn, panes: list[Conversation], reference: str | None
+    ) -> list[Conversation]:
         answers = [pane.begin(turn) for pane in panes]
         if reference is not None:
-            answers += [pane.give(turn, reference) for pane in self.panes if pane.speaker == REFERENCE]
+            answers += [
+                pane.give(turn, reference) for pane in self.panes if pane.speaker == REFERENCE
+            ]
         self.record.begun(self.chat, answers)
         return panes
 
     def retry(self, panes: Iterable[Conversation]) -> list[Conversation]:
-        """Ask the last question of these panes again, with the settings of now. Returns those that had one.
+        """Ask the last question of these panes again, with the settings of now. Returns those that
+        had one.
 
-        An answer that was complete gets a new seed, or it would come out the same; the same new one in every pane. One that failed or
-        was stopped keeps its seed, so that it still compares with the others.
+        An answer that was complete gets a new seed, or it would come out the same; the same new one
+        in every pane. One that failed or was stopped keeps its seed, so that it still compares with
+        the others.
         """
-        asked = [pane for pane in panes if pane.last is not None and not isinstance(pane.last.state, Given)]
+        asked = [
+            pane
+            for pane in panes
+            if pane.last is not None and not isinstance(pane.last.state, Given)
+        ]
         complete = any(isinstance(pane.answers[-1].state, Complete) for pane in asked)
         seeds: dict[str, Turn] = {}
         answers = []
@@ -131,7 +159,9 @@ class ChatSession:
             turn = seeds.get(old.turn.id)
             if turn is None:
                 system = old.turn.settings.system if old.turn.source else self.settings.system
-                settings = replace(self._seeded(None if complete else old.turn.settings), system=system)
+                settings = replace(
+                    self._seeded(None if complete else old.turn.settings), system=system
+                )
                 turn = seeds[old.turn.id] = replace(old.turn, settings=settings)
             answers.append(pane.begin(turn))
         self.record.begun(self.chat, answers)
@@ -151,7 +181,8 @@ class ChatSession:
                 self.record.ended(pane.last)
 
     def continue_from(self, answer: Answer) -> None:
-        """Have every pane go on from this answer: the next prompt finds the same conversation everywhere."""
+        """Have every pane go on from this answer: the next prompt finds the same conversation
+        everywhere."""
         for pane in self.panes:
             pane.head = answer
         self.record.layout(self.chat)
@@ -159,14 +190,20 @@ class ChatSession:
     def correct(self, pane: Conversation, answer: Answer, text: str) -> None:
         """A person's own words in the place of an answer; the conversation goes on from them."""
         corrected = Answer(
-            answer.turn, answer.speaker, answer.parent, Given(), skipped=answer.skipped, corrects=answer.corrects or answer.id
+            answer.turn,
+            answer.speaker,
+            answer.parent,
+            Given(),
+            skipped=answer.skipped,
+            corrects=answer.corrects or answer.id,
         )
         corrected.pieces = [text]
         pane.replace(answer, corrected)
         self.record.begun(self.chat, [corrected])
 
     def show_version(self, pane: Conversation, answer: Answer) -> None:
-        """Show an answer of before in its place. Where its turn was asked in other words since, the other panes go back with it."""
+        """Show an answer of before in its place. Where its turn was asked in other words since, the
+        other panes go back with it."""
         pane.show(answer)
         for other in self.panes:
             if all(one.turn.id != answer.turn.id for one in other.answers):
@@ -176,22 +213,33 @@ class ChatSession:
         self.record.layout(self.chat)
 
     def forget_oldest(self, pane: Conversation) -> int:
-        """Leave out as many of the oldest turns of a pane as its model has no room for, from the next question on: how many."""
+        """Leave out as many of the oldest turns of a pane as its model has no room for, from the
+        next question on: how many."""
         failed = pane.last
         assert failed is not None and isinstance(failed.state, Failed)
         earlier = failed.chain[:-1][failed.skipped :]
         error = failed.state.error
         excess = 0
         if isinstance(error, ContextExceeded) and error.used:
-            excess = error.used - error.limit + min(failed.turn.settings.sampling.max_tokens, error.limit // 4)
-        count = next((n for n, answer in enumerate(earlier, 1) if _tokens_so_far(answer) >= excess), len(earlier))
-        pane.skip_next = min(len(earlier), max(1, count)) + (failed.skipped - (failed.parent.skipped if failed.parent else 0))
+            excess = (
+                error.used
+                - error.limit
+                + min(failed.turn.settings.sampling.max_tokens, error.limit // 4)
+            )
+        count = next(
+            (n for n, answer in enumerate(earlier, 1) if _tokens_so_far(answer) >= excess),
+            len(earlier),
+        )
+        pane.skip_next = min(len(earlier), max(1, count)) + (
+            failed.skipped - (failed.parent.skipped if failed.parent else 0)
+        )
         return min(len(earlier), max(1, count))
 
     # Chats and panes
 
     def clear(self) -> None:
-        """A new chat with the same models and settings. From one that is still empty: back to the one before."""
+        """A new chat with the same models and settings. From one that is still empty: back to the
+        one before."""
         if not self.empty:
             self._earlier = self.chat
             self.begin_chat()
@@ -235,7 +283,8 @@ class ChatSession:
             self.chat.blind = True
 
     def show_names(self) -> None:
-        """The names of this chat are told: its next votes are not blind. A new chat hides them again while `blind_mode` is on."""
+        """The names of this chat are told: its next votes are not blind. A new chat hides them
+        again while `blind_mode` is on."""
         if self.empty:
             self.blind_mode = False
         self.chat.blind = False
@@ -249,13 +298,23 @@ class ChatSession:
 
 
 def _tokens_so_far(answer: Answer) -> int:
-    """The tokens from the conversation's beginning to the end of this answer, where the server told."""
-    return answer.state.figures.prompt_tokens + answer.state.figures.completion_tokens if isinstance(answer.state, Complete) else 0
+    """The tokens from the conversation's beginning to the end of this answer, where the server
+    told."""
+    return (
+        answer.state.figures.prompt_tokens + answer.state.figures.completion_tokens
+        if isinstance(answer.state, Complete)
+        else 0
+    )
 
 
-async def receive(answer: Answer, stream: AsyncIterator[Delta | Finished], record: Record, on_first: Callable[[], object]) -> None:
-    """Let what comes flow into its answer, and write it down. Being cancelled, which happens within `stream` and so ends the request too,
-    keeps what came."""
+async def receive(
+    answer: Answer,
+    stream: AsyncIterator[Delta | Finished],
+    record: Record,
+    on_first: Callable[[], object],
+) -> None:
+    """Let what comes flow into its answer, and write it down. Being cancelled, which happens within
+    `stream` and so ends the request too, keeps what came."""
     try:
         async for item in stream:
             match item:

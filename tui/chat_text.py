@@ -24,7 +24,9 @@ def dotted_rows(parts: list[str], width: int) -> list[str]:
 
 def key_of(action_id: str) -> str:
     """The key that does it, as it is shown."""
-    return next(action.key_names[0] for action in actions.actions_of("chat") if action.id == action_id)
+    return next(
+        action.key_names[0] for action in actions.actions_of("chat") if action.id == action_id
+    )
 
 
 def settings_line(settings: ChatSettings) -> str:

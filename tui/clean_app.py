@@ -1,4 +1,5 @@
-"""The app's side of `tui.foreign_text`: whatever Textual draws comes through here, whichever widget it is of."""
+"""The app's side of `tui.foreign_text`: whatever Textual draws comes through here, whichever widget
+it is of."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class CleanApp(App[None]):
     """An app that sends the terminal no control characters but Textual's own."""
 
     def __init__(self) -> None:
-        # Textual's content drops five control characters and keeps the others, for the terminal to obey.
+        # Textual's content drops five control characters and keeps the others, for the terminal to
+        # obey.
         textual.content._strip_control_codes = _shown
         super().__init__()
 
@@ -37,7 +39,8 @@ class CleanApp(App[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """A toast. Its brackets are text whoever asks for it: where nobody has said anything, Textual's widgets ask for markup."""
+        """A toast. Its brackets are text whoever asks for it: where nobody has said anything,
+        Textual's widgets ask for markup."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def copy_to_clipboard(self, text: str) -> None:
@@ -48,7 +51,8 @@ class CleanApp(App[None]):
 class ForeignLines(LineFilter):
     """The last look at what is painted, for what a widget draws without Textual's content.
 
-    A line is measured by then, in which control characters have no width: they go, since a sign would need a cell.
+    A line is measured by then, in which control characters have no width: they go, since a sign
+    would need a cell.
     """
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
@@ -69,4 +73,6 @@ def _shown(text: str, _translate_table: dict[int, None] | None = None) -> str:
 
 
 def _painted(text: str) -> str:
-    return _MEANT_FOR_THE_TERMINAL.sub(lambda match: "\ufffd" if "\ud800" <= match[0] <= "\udfff" else "", text)
+    return _MEANT_FOR_THE_TERMINAL.sub(
+        lambda match: "\ufffd" if "\ud800" <= match[0] <= "\udfff" else "", text
+    )

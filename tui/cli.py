@@ -1,6 +1,7 @@
 """`luthier`: the app without arguments, and its headless twin with them.
 
-Exit status: 0 done, 1 it could not be done (the reason is on stderr), 2 wrong usage, 130 interrupted.
+Exit status: 0 done, 1 it could not be done (the reason is on stderr), 2 wrong usage, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """A name that is none is told with the nearest one, or with what takes a file."""
         try:
             return super().resolve_command(ctx, args)
@@ -69,24 +72,35 @@ class LazyGroup(click.Group):
             name = error.command_name
             if name.endswith(".toml"):
                 raise click.UsageError(
-                    f"{name!r} is no command. luthier train {name} trains it, luthier plan {name} plans it.", ctx
+                    f"{name!r} is no command. luthier train {name} trains it, luthier plan {name}"
+                    " plans it.",
+                    ctx,
                 ) from None
             if Path(name).exists():
-                raise click.UsageError(f"{name!r} is no command. luthier data check {name} looks at data.", ctx) from None
+                raise click.UsageError(
+                    f"{name!r} is no command. luthier data check {name} looks at data.", ctx
+                ) from None
             raise NoSuchCommand(name, possibilities=_COMMANDS, ctx=ctx) from None
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="luthier", message="luthier %(version)s")
 @click.pass_context
 def luthier(context: click.Context) -> None:
-    """Fine-tune chat models, serve them, and compare base and tuned side by side. Without a command: the app."""
+    """Fine-tune chat models, serve them, and compare base and tuned side by side. Without a
+    command: the app."""
     if context.invoked_subcommand is None:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
+        # Textual reads the one and draws on the other
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise click.ClickException("The app needs a terminal; commands: luthier --help")
         from tui.app import LuthierApp
 
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup Textual would spin without its terminal
+        # under nohup Textual would spin without its terminal
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         LuthierApp().run()
 
 
@@ -127,7 +141,8 @@ def _refuse(error: LuthierError) -> NoReturn:
 
 
 def _leave(status: int) -> NoReturn:
-    """Exit. What stdout could not take is given up: Python would try again and end with a traceback."""
+    """Exit. What stdout could not take is given up: Python would try again and end with a
+    traceback."""
     try:
         sys.stdout.flush()
     except OSError:

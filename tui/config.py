@@ -22,11 +22,14 @@ def read() -> dict[str, Any]:
 
 
 def save(key: str, value: str | bool) -> None:
-    """Remember one setting; whatever else stands in the file, comments included, is kept. OSError or ValueError if that cannot be."""
+    """Remember one setting; whatever else stands in the file, comments included, is kept. OSError
+    or ValueError if that cannot be."""
     import tomlkit
 
     path = _path()
-    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.is_file() else tomlkit.document()
+    document = (
+        tomlkit.parse(path.read_text(encoding="utf-8")) if path.is_file() else tomlkit.document()
+    )
     document[key] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, tomlkit.dumps(document))

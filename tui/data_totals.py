@@ -19,10 +19,18 @@ def data_totals(record: RunRecord) -> list[Content]:
     """In columns; one with a sentence while nothing is known."""
     data = record.data
     if not data:
-        return [Content.styled("The data is not prepared yet: its totals come with it.", "$foreground-muted")]
+        return [
+            Content.styled(
+                "The data is not prepared yet: its totals come with it.", "$foreground-muted"
+            )
+        ]
     ledger = data.get("ledger")
     left = _rows(ledger) if isinstance(ledger, dict) else []
-    return [Content("\n").join(left), Content("\n").join(_samples(record))] if left else [Content("\n").join(_samples(record))]
+    return (
+        [Content("\n").join(left), Content("\n").join(_samples(record))]
+        if left
+        else [Content("\n").join(_samples(record))]
+    )
 
 
 def _rows(ledger: dict[str, Any]) -> list[Content]:
@@ -34,13 +42,30 @@ def _rows(ledger: dict[str, Any]) -> list[Content]:
         share = f"{100 * count / total:.1f} %" if total else ""
         sign = state_sign(state)
         figure = f"{spaced(count):>8}{figures.count(tokens.get(state, 0)):>10}"
-        lines.append(Content.assemble(sign.pad_right(11 - sign.cell_length), figure, (f"{share:>9}", "$foreground-muted")))
-    lines.append(Content.styled(f"{'  all':<11}{spaced(total):>8}{figures.count(ledger.get('total_tokens')):>10}", "bold"))
-    reasons = [(count, state, code) for state, codes in (ledger.get("reasons") or {}).items() for code, count in codes.items()]
+        lines.append(
+            Content.assemble(
+                sign.pad_right(11 - sign.cell_length), figure, (f"{share:>9}", "$foreground-muted")
+            )
+        )
+    lines.append(
+        Content.styled(
+            f"{'  all':<11}{spaced(total):>8}{figures.count(ledger.get('total_tokens')):>10}",
+            "bold",
+        )
+    )
+    reasons = [
+        (count, state, code)
+        for state, codes in (ledger.get("reasons") or {}).items()
+        for code, count in codes.items()
+    ]
     if reasons:
         lines += [Content(""), _title("reasons")]
     for count, state, code in sorted(reasons, reverse=True)[:_MOST_REASONS]:
-        lines.append(Content.assemble(f"{spaced(count):>8}  ", state_sign(state)[:1], f" {code.replace('_', ' ')}"))
+        lines.append(
+            Content.assemble(
+                f"{spaced(count):>8}  ", state_sign(state)[:1], f" {code.replace('_', ' ')}"
+            )
+        )
     return lines
 
 
@@ -55,21 +80,39 @@ def _samples(record: RunRecord) -> list[Content]:
         ("tokens", figures.count(tokens)),
         ("of which trained", f"{figures.count(trained)}{share}" if trained else ""),
         ("longest sample", f"{spaced(int(data['longest']))} tokens" if data.get("longest") else ""),
-        ("prepared", "before, taken from the cache" if data.get("cached") else "for this run" if "cached" in data else ""),
+        (
+            "prepared",
+            "before, taken from the cache"
+            if data.get("cached")
+            else "for this run"
+            if "cached" in data
+            else "",
+        ),
         ("", ""),
-        ("epochs", f"{plan.get('epochs'):g}" if isinstance(plan.get("epochs"), int | float) else ""),
+        (
+            "epochs",
+            f"{plan.get('epochs'):g}" if isinstance(plan.get("epochs"), int | float) else "",
+        ),
         ("global batch", _batch(plan)),
         ("chat template", _template(record.template)),
     ]
     while pairs and not pairs[-1][1]:
         pairs.pop()
-    return [Content.assemble((f"{name:<18}", "$foreground-muted"), value) for name, value in pairs if value or not name]
+    return [
+        Content.assemble((f"{name:<18}", "$foreground-muted"), value)
+        for name, value in pairs
+        if value or not name
+    ]
 
 
 def _batch(plan: dict[str, Any]) -> str:
     if not plan.get("global_batch"):
         return ""
-    split = f" = {plan['micro_batch']} x {plan['accumulation']}" if plan.get("micro_batch") and plan.get("accumulation") else ""
+    split = (
+        f" = {plan['micro_batch']} x {plan['accumulation']}"
+        if plan.get("micro_batch") and plan.get("accumulation")
+        else ""
+    )
     return f"{plan['global_batch']}{split}"
 
 
@@ -78,7 +121,11 @@ def _template(template: dict[str, Any]) -> str:
     if not checks:
         return ""
     odd = [str(check.get("name")) for check in checks if check.get("status") != "ok"]
-    return f"{len(checks)} checks passed" if not odd else f"{len(checks) - len(odd)} of {len(checks)} checks passed; {', '.join(odd)}"
+    return (
+        f"{len(checks)} checks passed"
+        if not odd
+        else f"{len(checks) - len(odd)} of {len(checks)} checks passed; {', '.join(odd)}"
+    )
 
 
 def _count(value: Any) -> str:

@@ -1,5 +1,6 @@
-"""What differs between runs: their recipes, what the plan made of them, their data, base models, chat templates and versions, by hash where
-there is one. Names and hashes are those of the run's own records; nothing is read anew."""
+"""What differs between runs: their recipes, what the plan made of them, their data, base models,
+chat templates and versions, by hash where there is one. Names and hashes are those of the run's own
+records; nothing is read anew."""
 
 from __future__ import annotations
 
@@ -17,7 +18,17 @@ from tui.run_record import RunRecord
 from tui.run_track import Track
 
 # What the plan and the data's totals add to the recipe. Anything else of them follows from these.
-_PLAN = ("model", "model_directory", "device", "engine", "global_batch", "micro_batch", "accumulation", "epochs", "steps")
+_PLAN = (
+    "model",
+    "model_directory",
+    "device",
+    "engine",
+    "global_batch",
+    "micro_batch",
+    "accumulation",
+    "epochs",
+    "steps",
+)
 _DATA = ("conversations", "train", "heldout", "tokens", "trained_tokens", "longest")
 _NEVER_SAID = ("recipe.name",)
 _HASH = 12  # characters of one that tell two apart
@@ -63,7 +74,10 @@ def settings_of(job: Job, record: RunRecord) -> dict[str, str]:
         ("plan", {key: record.plan[key] for key in _PLAN if key in record.plan}),
         ("data", {key: record.data[key] for key in _DATA if key in record.data}),
         *_fingerprint(job.directory),
-        ("template", {"masking": record.template["strategy"]} if "strategy" in record.template else {}),
+        (
+            "template",
+            {"masking": record.template["strategy"]} if "strategy" in record.template else {},
+        ),
     ):
         found |= {f"{group}.{name}": text for name, text in _flat(values)}
     return found
@@ -77,17 +91,25 @@ def _recipe(directory: Path) -> dict[str, Any]:
 
 
 def _fingerprint(directory: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What the worker wrote down before it trained, so that a resume can be held against it (trainer.resume)."""
+    """What the worker wrote down before it trained, so that a resume can be held against it
+    (trainer.resume)."""
     try:
         read = foreign_json.read_object(directory / "fingerprint.json")
         return [
-            ("data", {Path(path).name: _identity(identity) for path, identity in {**read["data"], **read["samples"]}.items()}),
+            (
+                "data",
+                {
+                    Path(path).name: _identity(identity)
+                    for path, identity in {**read["data"], **read["samples"]}.items()
+                },
+            ),
             ("base model", {name: _identity(identity) for name, identity in read["model"].items()}),
             ("template", {"hash": read["template"][:_HASH]}),
             ("versions", read["versions"]),
             ("machine", {"devices": read["devices"]}),
         ]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none yet, or not as this version writes it
+    # none yet, or not as this version writes it
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
 
 

@@ -1,4 +1,5 @@
-"""What becomes of an error that nobody has put into words: the system's refusals are, others have their details in a file."""
+"""What becomes of an error that nobody has put into words: the system's refusals are, others have
+their details in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from jobs.os_errors import in_words, unencodable
 
 
 def readable(error: BaseException) -> LuthierError:
-    """An error as one that can be read. The traceback of an unexpected one goes to the home's crash.log."""
+    """An error as one that can be read. The traceback of an unexpected one goes to the home's
+    crash.log."""
     if isinstance(error, UnicodeEncodeError):
         return unencodable(error)
     if isinstance(error, OSError):
@@ -24,4 +26,6 @@ def readable(error: BaseException) -> LuthierError:
         hint = f"The details are in {path}."
     except OSError as refused:
         hint = f"The details could not be written to {path}: {refused.strerror}."
-    return LuthierError(f"Unexpected {type(error).__name__}", str(error) or "It says nothing more.", hint)
+    return LuthierError(
+        f"Unexpected {type(error).__name__}", str(error) or "It says nothing more.", hint
+    )

@@ -1,7 +1,9 @@
-"""Text that Luthier did not write, on its way to a terminal: a model's answer, a data file, a job's events, the name of a file.
+"""Text that Luthier did not write, on its way to a terminal: a model's answer, a data file, a job's
+events, the name of a file.
 
-A terminal obeys control characters, and marks that turn the direction of text would scramble the line that they are drawn on. Each
-becomes a sign that can be seen and takes one cell. Line breaks and tabs stay, and so does whatever joins characters: emoji, accents.
+A terminal obeys control characters, and marks that turn the direction of text would scramble the
+line that they are drawn on. Each becomes a sign that can be seen and takes one cell. Line breaks
+and tabs stay, and so does whatever joins characters: emoji, accents.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import unicodedata
 
 from tui.glyphs import glyphs
 
-# C0 without tab and line break, DEL, C1, the marks that override or isolate a direction, and halves of characters (of a file's name
-# that is no UTF-8, say), which no terminal can be sent.
+# C0 without tab and line break, DEL, C1, the marks that override or isolate a direction, and halves
+# of characters (of a file's name that is no UTF-8, say), which no terminal can be sent.
 _BEYOND_ASCII = "\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 FOREIGN = f"\x00-\x08\x0b-\x1f{_BEYOND_ASCII}"
 """All of these, for a class of a regular expression."""
@@ -23,7 +25,8 @@ _JOINERS = "\u200d\ufe0f"
 
 
 def visible(text: str) -> str:
-    """The text with nothing in it but line breaks, tabs and what can be seen. Carriage returns are left out."""
+    """The text with nothing in it but line breaks, tabs and what can be seen. Carriage returns are
+    left out."""
     return _FOREIGN.sub(_sign, text)
 
 
@@ -33,10 +36,13 @@ def one_line(text: str) -> str:
 
 
 def spelled_out(text: str) -> str:
-    """The text in one line, for those who look for what cannot be seen: whatever has neither shape nor picture is named by its number."""
+    """The text in one line, for those who look for what cannot be seen: whatever has neither shape
+    nor picture is named by its number."""
     if text.isprintable():
         return text
-    return one_line("".join(char if char.isprintable() or char in _JOINERS else _named(char) for char in text))
+    return one_line(
+        "".join(char if char.isprintable() or char in _JOINERS else _named(char) for char in text)
+    )
 
 
 def json_on_a_terminal(text: str) -> str:
@@ -45,7 +51,8 @@ def json_on_a_terminal(text: str) -> str:
 
 
 def json_in_a_pipe(text: str) -> str:
-    """JSON as it is, with escapes for halves of characters alone: no encoding has bytes for them."""
+    """JSON as it is, with escapes for halves of characters alone: no encoding has bytes for
+    them."""
     return _HALF_CHARACTER.sub(_json_escape, text)
 
 

@@ -1,4 +1,5 @@
-"""What the app knows of all jobs: one row each, read again every two seconds away from the screen's thread."""
+"""What the app knows of all jobs: one row each, read again every two seconds away from the screen's
+thread."""
 
 from __future__ import annotations
 
@@ -8,7 +9,19 @@ from dataclasses import dataclass, replace
 from jobs.errors import LuthierError
 from jobs.events import Event
 from jobs.job import Job, all_jobs
-from jobs.state import Alive, Asleep, Done, Lost, Queued, Running, Starting, State, Stopped, Stopping, word
+from jobs.state import (
+    Alive,
+    Asleep,
+    Done,
+    Lost,
+    Queued,
+    Running,
+    Starting,
+    State,
+    Stopped,
+    Stopping,
+    word,
+)
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
@@ -21,9 +34,10 @@ INSPECTION = "trainer.data.worker"
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there are none, and so is `position`, its
-    place in the queue, from 1 on. `asks`: the servers that hold its GPU, while it is to be said what it does about them. `stamp` changes
-    with what the row is made of."""
+    """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there
+    are none, and so is `position`, its place in the queue, from 1 on. `asks`: the servers that hold
+    its GPU, while it is to be said what it does about them. `stamp` changes with what the row is
+    made of."""
 
     job: Job
     kind: str
@@ -55,13 +69,15 @@ class JobRow:
         return isinstance(self.state, Lost) and self.state.waited
 
     def matches(self, text: str) -> bool:
-        """Whether every word of a filter stands in the name, the kind, the model, the id or the state."""
+        """Whether every word of a filter stands in the name, the kind, the model, the id or the
+        state."""
         haystack = f"{self.name} {self.kind} {self.model} {self.id} {word(self.state)}".lower()
         return all(part in haystack for part in text.lower().split())
 
 
 def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
-    """All jobs: what runs, then what waits in the order of the queue, then what has ended, each newest first but for the queue.
+    """All jobs: what runs, then what waits in the order of the queue, then what has ended, each
+    newest first but for the queue.
 
     A job that has ended is not read again until something comes to its events or into its folder.
     """
@@ -80,7 +96,11 @@ def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
 
 def _in_order(rows: list[JobRow]) -> list[JobRow]:
     """The rows in the order of `read_rows`, and each waiting one with its position."""
-    numbered = [(order, row.id, row) for row in rows if isinstance(row.state, Queued) and (order := row.job.order) is not None]
+    numbered = [
+        (order, row.id, row)
+        for row in rows
+        if isinstance(row.state, Queued) and (order := row.job.order) is not None
+    ]
     line = [row for _, _, row in sorted(numbered, key=lambda one: one[:2])]
     waiting = {row.id for row in line}
     return [
@@ -110,12 +130,15 @@ def read_row(job: Job) -> JobRow:
         seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
         stamp=stamp,
         asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
-        standing=certificate.standing(job.directory) if job.spec.kind == "run" and isinstance(state, Done) else NO_CERTIFICATE,
+        standing=certificate.standing(job.directory)
+        if job.spec.kind == "run" and isinstance(state, Done)
+        else NO_CERTIFICATE,
     )
 
 
 def _stamp(job: Job) -> tuple[int, int]:
-    """The size of the job's events, and when something was put into its folder: a certificate, a merged model."""
+    """The size of the job's events, and when something was put into its folder: a certificate, a
+    merged model."""
     try:
         return job.events_path.stat().st_size, job.directory.stat().st_mtime_ns
     except FileNotFoundError:
@@ -132,12 +155,17 @@ def ordinal(position: int) -> str:
     """A place in the queue: "next", "2nd", "3rd", "11th"."""
     if position == 1:
         return "next"
-    ending = "th" if position % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(position % 10, "th")
+    ending = (
+        "th"
+        if position % 100 in (11, 12, 13)
+        else {1: "st", 2: "nd", 3: "rd"}.get(position % 10, "th")
+    )
     return f"{position}{ending}"
 
 
 def waiting_text(position: int, waits_for: str) -> str:
-    """What a queued job waits for, and after how many: "2nd, waits for captain-7f3a, which has the CPU"."""
+    """What a queued job waits for, and after how many: "2nd, waits for captain-7f3a, which has the
+    CPU"."""
     what = f"waits for {waits_for}" if waits_for else "waits for its turn"
     return f"{ordinal(position)}, {what}" if position else what
 
@@ -153,7 +181,10 @@ def seconds_left(steps: list[Event], window: int = 50) -> float | None:
     if len(recent) < 2:
         return None
     first, last = recent[0], recent[-1]
-    done, remaining = last.get("step", 0) - first.get("step", 0), last.get("total", 0) - last.get("step", 0)
+    done, remaining = (
+        last.get("step", 0) - first.get("step", 0),
+        last.get("total", 0) - last.get("step", 0),
+    )
     if done <= 0 or remaining < 0:
         return None
     return float((last["t"] - first["t"]) / done * remaining)
@@ -170,8 +201,15 @@ def newest_server(rows: Iterable[JobRow]) -> JobRow | None:
 
 
 def tuned(rows: Iterable[JobRow]) -> list[JobRow]:
-    """The runs that have an adapter to serve: those that are done, and those that were stopped with one saved."""
-    return [row for row in rows if row.kind == "run" and isinstance(row.state, Done | Stopped | FailedState) and has_adapter(row.job)]
+    """The runs that have an adapter to serve: those that are done, and those that were stopped with
+    one saved."""
+    return [
+        row
+        for row in rows
+        if row.kind == "run"
+        and isinstance(row.state, Done | Stopped | FailedState)
+        and has_adapter(row.job)
+    ]
 
 
 def has_adapter(job: Job) -> bool:
@@ -179,5 +217,6 @@ def has_adapter(job: Job) -> bool:
 
 
 def has_model(job: Job) -> bool:
-    """Whether a run has left something to talk to: an adapter, or a model where every weight was trained."""
+    """Whether a run has left something to talk to: an adapter, or a model where every weight was
+    trained."""
     return has_adapter(job) or (job.directory / MODEL_FOLDER / "config.json").is_file()

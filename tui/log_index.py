@@ -44,7 +44,8 @@ class LogIndex:
         return self._end > before
 
     def line(self, number: int) -> str:
-        """A line as it would stand on a terminal: without escapes, and what a progress bar wrote last."""
+        """A line as it would stand on a terminal: without escapes, and what a progress bar wrote
+        last."""
         return self.lines(number, number + 1)[0]
 
     def lines(self, start: int, end: int) -> list[str]:
@@ -56,7 +57,11 @@ class LogIndex:
             with self.path.open("rb") as file:
                 for number in range(start, end):
                     first = self._starts[number]
-                    last = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._end
+                    last = (
+                        self._starts[number + 1] - 1
+                        if number + 1 < len(self._starts)
+                        else self._end
+                    )
                     file.seek(max(first, last - _LONGEST))
                     shown.append(printed_line(file.read(max(0, min(last - first, _LONGEST)))))
         except FileNotFoundError:  # the job was deleted while its log is looked at
@@ -66,5 +71,9 @@ class LogIndex:
 
 def printed_line(raw: bytes) -> str:
     """A line as it would stand on a terminal that it was printed to."""
-    text = _ESCAPE.sub("", raw.decode("utf-8", errors="replace").rstrip("\r")).rsplit("\r", 1)[-1].expandtabs(4)
+    text = (
+        _ESCAPE.sub("", raw.decode("utf-8", errors="replace").rstrip("\r"))
+        .rsplit("\r", 1)[-1]
+        .expandtabs(4)
+    )
     return visible(text)

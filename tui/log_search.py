@@ -1,4 +1,5 @@
-"""Looking for a text in a log of any size: which of its lines have it, found in bounded bites as the log grows."""
+"""Looking for a text in a log of any size: which of its lines have it, found in bounded bites as
+the log grows."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _LINES = 500  # at once
 
 
 class LogSearch:
-    """Lines that have a text, capitals and small letters alike. `lines` are their numbers, rising."""
+    """Lines that have a text, capitals and small letters alike. `lines` are their numbers,
+    rising."""
 
     def __init__(self, index: LogIndex, text: str) -> None:
         self.text = text
@@ -32,7 +34,9 @@ class LogSearch:
         before = len(self.lines)
         while not self.whole and time.monotonic() < deadline:
             end = min(len(self._index), self._looked_at + _LINES)
-            for number, line in zip(range(self._looked_at, end), self._index.lines(self._looked_at, end), strict=True):
+            for number, line in zip(
+                range(self._looked_at, end), self._index.lines(self._looked_at, end), strict=True
+            ):
                 if self._pattern.search(line):
                     self.lines.append(number)
             self._looked_at = end

@@ -1,5 +1,6 @@
-"""A run's predicted memory in words: what it is made of, what was tried, and what would fit on which card. The command line and the app
-show the same lines; each names roles, which become the one's or the other's colours."""
+"""A run's predicted memory in words: what it is made of, what was tried, and what would fit on
+which card. The command line and the app show the same lines; each names roles, which become the
+one's or the other's colours."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from tui.figures import size
 from tui.glyphs import glyphs
 
 Line = list[tuple[str, str]]
-"""Texts with their roles: "", "dim", "bold", "good", "bad", or the colour of a part of the memory."""
+"""Texts with their roles: "", "dim", "bold", "good", "bad", or the colour of a part of the
+memory."""
 
 _BAR = 60
 _ROLES = {
@@ -30,13 +32,17 @@ _HEAD = f"{'base':<8}{'activations':<18}"
 
 
 def parts(plan: Plan, card: int | None) -> list[Line]:
-    """The predicted peak as a bar on the card, if there is one, and its parts; nothing where it cannot be told."""
+    """The predicted peak as a bar on the card, if there is one, and its parts; nothing where it
+    cannot be told."""
     if not plan.memory:
         return []
     peak = sum(plan.memory.values())
     of = "" if card is None else f" of {size(card)}"
     lines: list[Line] = [
-        [(f"{size(peak)}{of}", "bold"), (f" at the peak, predicted for {plan.tokens:,} tokens at once", "dim")],
+        [
+            (f"{size(peak)}{of}", "bold"),
+            (f" at the peak, predicted for {plan.tokens:,} tokens at once", "dim"),
+        ],
         _bar(plan.memory, max(peak, card or 0)),
     ]
     cells = {name: _part(name, count) for name, count in plan.memory.items() if count}
@@ -50,7 +56,11 @@ def parts(plan: Plan, card: int | None) -> list[Line]:
 
 
 def _part(name: str, count: int) -> Line:
-    return [(f"{glyphs().histogram} ", _ROLES[name]), (f"{name:<15}", ""), (f"{size(count):>9}", "")]
+    return [
+        (f"{glyphs().histogram} ", _ROLES[name]),
+        (f"{name:<15}", ""),
+        (f"{size(count):>9}", ""),
+    ]
 
 
 def choices(plan: Plan) -> list[Line]:
@@ -80,11 +90,25 @@ def warnings(plan: Plan) -> list[Line]:
 
 
 def cards(recipe: Recipe, table: Table) -> list[Line]:
-    """What would fit where: the largest micro-batch by card, then what a card must have by batch and context length."""
+    """What would fit where: the largest micro-batch by card, then what a card must have by batch
+    and context length."""
     if not table.rows:
-        return [[("This model's config does not tell its shape: its memory cannot be predicted.", "dim")]]
+        return [
+            [
+                (
+                    "This model's config does not tell its shape: its memory cannot be predicted.",
+                    "dim",
+                )
+            ]
+        ]
     engine = "Unsloth" if table.engine == "unsloth" else "TRL"
-    return [*_fits(recipe, table), [], *_needs(recipe, table), [], [(f"With {engine}, padding-free, {_what(recipe)}.", "dim")]]
+    return [
+        *_fits(recipe, table),
+        [],
+        *_needs(recipe, table),
+        [],
+        [(f"With {engine}, padding-free, {_what(recipe)}.", "dim")],
+    ]
 
 
 def _what(recipe: Recipe) -> str:
@@ -92,9 +116,15 @@ def _what(recipe: Recipe) -> str:
 
 
 def _fits(recipe: Recipe, table: Table) -> list[Line]:
-    known = [*((bytes_of(card), str(card)) for card in CARDS), *([] if table.here is None else [(table.here, "here")])]
+    known = [
+        *((bytes_of(card), str(card)) for card in CARDS),
+        *([] if table.here is None else [(table.here, "here")]),
+    ]
     title = f"Most conversations of {recipe.train.max_length:,} tokens at once, by the card's GB"
-    lines: list[Line] = [[(title, "bold")], [(_HEAD + "".join(f"{name:>5}" for _, name in known), "dim")]]
+    lines: list[Line] = [
+        [(title, "bold")],
+        [(_HEAD + "".join(f"{name:>5}" for _, name in known), "dim")],
+    ]
     for row in table.rows:
         line: Line = [(_kind(row.bits, row.checkpointing), "")]
         for card, _ in known:
@@ -126,9 +156,16 @@ def as_json(table: Table) -> dict[str, Any]:
         {
             "base_bits": row.bits,
             "gradient_checkpointing": row.checkpointing,
-            "largest_micro_batch": {names.get(card, "here"): count for card, count in row.fits.items()},
+            "largest_micro_batch": {
+                names.get(card, "here"): count for card, count in row.fits.items()
+            },
             "batches": [
-                {"conversations": batch[0], "length": batch[1], "peak": peak, "needs": row.needs[batch]}
+                {
+                    "conversations": batch[0],
+                    "length": batch[1],
+                    "peak": peak,
+                    "needs": row.needs[batch],
+                }
                 for batch, peak in row.peaks.items()
             ],
         }
@@ -142,7 +179,8 @@ def _kind(bits: int, checkpointing: str) -> str:
 
 
 def _bar(memory: dict[str, int], total: int) -> Line:
-    """Each part's cells; a part that has some memory has a cell if a bar of that width can show it."""
+    """Each part's cells; a part that has some memory has a cell if a bar of that width can show
+    it."""
     line: Line = []
     done, drawn = 0, 0
     for name, count in memory.items():

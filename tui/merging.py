@@ -1,4 +1,5 @@
-"""Merging a run's adapter, and the runs that are served as one model rather than beside their base."""
+"""Merging a run's adapter, and the runs that are served as one model rather than beside their
+base."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from trainer.launch import ADAPTER_FOLDER, adapter_directory
 
 
 def merge_settings(run: Job, **chosen: Any) -> MergeSettings:
-    """The merge of a run's adapter into its folder, but for what was chosen. LuthierError if it has none."""
+    """The merge of a run's adapter into its folder, but for what was chosen. LuthierError if it has
+    none."""
     usual = {
         "base": str(run.spec.settings["model_directory"]),
         "adapter": str(adapter_directory(run).absolute()),
@@ -27,12 +29,16 @@ def merge_settings(run: Job, **chosen: Any) -> MergeSettings:
 
 
 def whole_model(run: Job) -> str:
-    """The name of the model that a run is served as: what it left where every weight was trained, or its merged model where vLLM does not
-    take the adapter (whether or not that is merged yet). "" if the adapter is served beside the base."""
+    """The name of the model that a run is served as: what it left where every weight was trained,
+    or its merged model where vLLM does not take the adapter (whether or not that is merged yet). ""
+    if the adapter is served beside the base."""
     if is_model_directory(run.directory / MODEL_FOLDER):
         return f"{run.id}/{MODEL_FOLDER}"
     try:
-        check_servable(read_adapter(run.directory / ADAPTER_FOLDER), Path(str(run.spec.settings["model_directory"])))
+        check_servable(
+            read_adapter(run.directory / ADAPTER_FOLDER),
+            Path(str(run.spec.settings["model_directory"])),
+        )
     except MustBeMerged:
         return f"{run.id}/{MERGED_FOLDER}"
     except LuthierError:  # none yet, or damaged: whoever serves it says so

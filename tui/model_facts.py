@@ -14,12 +14,28 @@ if TYPE_CHECKING:
 
 def facts(entry: Entry, users: Sequence[Use]) -> list[tuple[str, str]]:
     """Pairs of a title and a value; nothing of what is not known."""
-    weights = [count(entry.parameters), f"rank {entry.rank}" if entry.rank else "", size(entry.bytes), entry.architecture]
+    weights = [
+        count(entry.parameters),
+        f"rank {entry.rank}" if entry.rank else "",
+        size(entry.bytes),
+        entry.architecture,
+    ]
     pairs = [
-        ("base", entry.base if entry.base_path is not None or not entry.base else f"{entry.base}, which is not here"),
+        (
+            "base",
+            entry.base
+            if entry.base_path is not None or not entry.base
+            else f"{entry.base}, which is not here",
+        ),
         ("weights", ", ".join(part for part in weights if part) if entry.ready else ""),
-        ("context", f"{entry.context_length:,} tokens".replace(",", " ") if entry.context_length else ""),
-        ("template", str(entry.template) if entry.template is not None else "none" if entry.ready else ""),
+        (
+            "context",
+            f"{entry.context_length:,} tokens".replace(",", " ") if entry.context_length else "",
+        ),
+        (
+            "template",
+            str(entry.template) if entry.template is not None else "none" if entry.ready else "",
+        ),
         ("licence", entry.licence or ("not known" if entry.ready else "")),
         ("origin", entry.origin),
         ("used by", ", ".join(str(use) for use in users)),

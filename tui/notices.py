@@ -1,6 +1,8 @@
-"""What is told when a job ends: a toast, and while the terminal has not the focus a bell, a desktop notice and the terminal's title.
+"""What is told when a job ends: a toast, and while the terminal has not the focus a bell, a desktop
+notice and the terminal's title.
 
-Nothing is told of what had ended before the app began, and nothing twice. What ends while nobody looks is told when somebody looks again.
+Nothing is told of what had ended before the app began, and nothing twice. What ends while nobody
+looks is told when somebody looks again.
 """
 
 from __future__ import annotations
@@ -34,11 +36,18 @@ class Ends:
         """The jobs whose end was not seen before; none at the first look."""
         now = {row.id: _end(row) for row in rows}
         known, self._known = self._known, now
-        return [] if known is None else [row for row in rows if now[row.id] is not None and known.get(row.id) != now[row.id]]
+        return (
+            []
+            if known is None
+            else [
+                row for row in rows if now[row.id] is not None and known.get(row.id) != now[row.id]
+            ]
+        )
 
 
 def _end(row: JobRow) -> object:
-    """Tells one end of a job from another; None while it lives. A lost job's last event may still move."""
+    """Tells one end of a job from another; None while it lives. A lost job's last event may still
+    move."""
     return None if row.alive else "lost" if isinstance(row.state, Lost) else row.since
 
 
@@ -77,10 +86,15 @@ class Notices:
     def toggle(self) -> None:
         """Silence, or sound again; remembered."""
         self.silent = not self.silent
-        self._app.notify("No bell and no desktop notices." if self.silent else "A bell and a desktop notice when a job ends elsewhere.")
+        self._app.notify(
+            "No bell and no desktop notices."
+            if self.silent
+            else "A bell and a desktop notice when a job ends elsewhere."
+        )
         try:
             config.save("silent", self.silent)
-        except (OSError, ValueError) as error:  # a settings file that cannot be written, or that is no TOML
+        # a settings file that cannot be written, or that is no TOML
+        except (OSError, ValueError) as error:
             self._app.notify(f"That was not saved: {error}", severity="warning")
 
     def _tell(self, ended: list[JobRow]) -> None:
@@ -92,14 +106,18 @@ class Notices:
             self._app.notify(_summary(unseen), severity="error" if bad else "information")
             return
         for row in unseen:
-            self._app.notify(end_text(row), severity="error" if isinstance(row.state, Failed | Lost) else "information")
+            self._app.notify(
+                end_text(row),
+                severity="error" if isinstance(row.state, Failed | Lost) else "information",
+            )
 
     def _call(self, ended: list[JobRow]) -> None:
         worth_a_call = [row for row in ended if row.job.spec.module != INSPECTION]
         if worth_a_call and not self.silent:
             text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else _summary(worth_a_call)
             self._app.bell()
-            # A desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal, which read one that begins with a figure as an order.
+            # A desktop notice: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal, which read one
+            # that begins with a figure as an order.
             self._write(f"\x1b]9;{_NAME}: {one_line(text)}\x07")
 
     def _show_title(self, title: str) -> None:
@@ -116,14 +134,23 @@ class Notices:
 def terminal_title(rows: Iterable[JobRow], ended: JobRow | None) -> str:
     """What ended while nobody looked, else what runs: "● captain 45 % · Luthier"."""
     if ended is not None:
-        return f"{getattr(glyphs(), word(ended.state))} {ended.name} {word(ended.state)} {glyphs().dot} {_NAME}"
-    busy = [row for row in rows if row.kind != "server" and isinstance(row.state, Starting | Running | Stopping)]
+        return (
+            f"{getattr(glyphs(), word(ended.state))} {ended.name} {word(ended.state)}"
+            f" {glyphs().dot} {_NAME}"
+        )
+    busy = [
+        row
+        for row in rows
+        if row.kind != "server" and isinstance(row.state, Starting | Running | Stopping)
+    ]
     if not busy:
         return _NAME
     first = max(busy, key=lambda row: (isinstance(row.state, Running), row.total > 0))
     share = f" {100 * first.step // first.total} %" if first.total else ""
     others = f" +{len(busy) - 1}" if len(busy) > 1 else ""
-    return f"{getattr(glyphs(), word(first.state))} {first.name}{share}{others} {glyphs().dot} {_NAME}"
+    return (
+        f"{getattr(glyphs(), word(first.state))} {first.name}{share}{others} {glyphs().dot} {_NAME}"
+    )
 
 
 def end_text(row: JobRow) -> str:
@@ -146,4 +173,7 @@ def end_text(row: JobRow) -> str:
 def _summary(rows: list[JobRow]) -> str:
     """Many ends in a sentence: "12 jobs have ended: 10 done, 2 failed."."""
     words = Counter(word(row.state) for row in rows)
-    return f"{len(rows)} jobs have ended: {', '.join(f'{count} {how}' for how, count in words.most_common())}."
+    return (
+        f"{len(rows)} jobs have ended:"
+        f" {', '.join(f'{count} {how}' for how, count in words.most_common())}."
+    )

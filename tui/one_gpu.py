@@ -25,7 +25,8 @@ CHOICES: dict[Choice, str] = {
 
 
 def open_question(events: list[Event]) -> list[str]:
-    """The ids of the servers that a waiting job asks about, by its events; empty if it asks nothing."""
+    """The ids of the servers that a waiting job asks about, by its events; empty if it asks
+    nothing."""
     waiting = next((event for event in reversed(events) if event["kind"] == "waiting"), {})
     return [str(server) for server in waiting.get("servers", [])]
 
@@ -36,8 +37,8 @@ def question(run: str, servers: list[str]) -> str:
 
 
 def answer(run: Job, choice: Choice, remember: bool) -> None:
-    """Have a waiting run do this, and with `remember` all later ones that meet a server. LuthierError if sharing does not fit, or if the
-    run does not wait any more."""
+    """Have a waiting run do this, and with `remember` all later ones that meet a server.
+    LuthierError if sharing does not fit, or if the run does not wait any more."""
     if choice == "share":
         _share(run)
     with queue.kept_waiting(run):
@@ -61,7 +62,10 @@ def _share(run: Job) -> None:
     recipe = msgspec.structs.replace(frozen_recipe(run), share_gpu=True)
     needed, free = run_spec(recipe).gpu_bytes, max((gpu.free for gpu in gpus()), default=0)
     if needed > free:
-        message = f"{run.spec.name} is planned to take {size(needed)} of GPU memory; {size(free)} are free beside the server."
+        message = (
+            f"{run.spec.name} is planned to take {size(needed)} of GPU memory; {size(free)} are"
+            " free beside the server."
+        )
         hint = "Let the server sleep, or start it with less: luthier serve ... --gpu-memory 0.3"
         raise LuthierError("Both do not fit", message, hint)
     with draft(run) as path:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 def label(action: Action) -> str:
     """ "run: stop"; what works everywhere has no prefix."""
-    return action.title if action.place == "app" else f"{PLACE_TITLES[action.place].lower()}: {action.title}"
+    return (
+        action.title
+        if action.place == "app"
+        else f"{PLACE_TITLES[action.place].lower()}: {action.title}"
+    )
 
 
 class Palette(CommandPalette):
@@ -32,7 +36,13 @@ class ActionProvider(Provider):
         for action in self._in_order():
             score = matcher.match(f"{label(action)} {action.help}")
             if score > 0:
-                yield Hit(score, matcher.highlight(label(action)), partial(self._run, action), text=label(action), help=_help(action))
+                yield Hit(
+                    score,
+                    matcher.highlight(label(action)),
+                    partial(self._run, action),
+                    text=label(action),
+                    help=_help(action),
+                )
 
     def _in_order(self) -> list[Action]:
         """What can be done here first."""

@@ -1,4 +1,5 @@
-"""Reading a run's events as they come, in bounded bites. Steps, nearly all there is, are decoded many at a time."""
+"""Reading a run's events as they come, in bounded bites. Steps, nearly all there is, are decoded
+many at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _decoder = foreign.Decoder(Step)
 
 
 class RunReader:
-    """Keeps a record up to date with the file of its events. `skipped` counts lines that are none."""
+    """Keeps a record up to date with the file of its events. `skipped` counts lines that are
+    none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +44,8 @@ class RunReader:
         return self._size - self._offset
 
     def read(self, max_bytes: int = _BITE) -> bool:
-        """Take in the next whole lines, about so many bytes at most. False if there is nothing new; a torn last line is left for later."""
+        """Take in the next whole lines, about so many bytes at most. False if there is nothing new;
+        a torn last line is left for later."""
         if self.behind() <= 0:
             return False
         with self.path.open("rb") as file:

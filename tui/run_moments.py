@@ -11,14 +11,25 @@ from tui.charts.picture import Mark
 from tui.figures import size
 from tui.glyphs import glyphs
 
-Kind = Literal["attempt", "memory", "eval", "checkpoint", "repair", "resumed", "early_stop", "stop", "error", "result"]
+Kind = Literal[
+    "attempt",
+    "memory",
+    "eval",
+    "checkpoint",
+    "repair",
+    "resumed",
+    "early_stop",
+    "stop",
+    "error",
+    "result",
+]
 Gone = Literal["", "removed", "taken again"]
 
 
 @dataclass
 class Moment:
-    """`what` says it in a few words, `detail` adds the rest. `gone`: a checkpoint that was removed, or a step that a resumed run
-    has taken again, and so is no longer drawn."""
+    """`what` says it in a few words, `detail` adds the rest. `gone`: a checkpoint that was removed,
+    or a step that a resumed run has taken again, and so is no longer drawn."""
 
     t: float
     step: int
@@ -30,38 +41,81 @@ class Moment:
 
     @property
     def on_chart(self) -> bool:
-        return not self.gone and self.kind in ("eval", "checkpoint", "repair", "resumed", "early_stop")
+        return not self.gone and self.kind in (
+            "eval",
+            "checkpoint",
+            "repair",
+            "resumed",
+            "early_stop",
+        )
 
 
 def moment_of(event: Event, step: int, attempt: int) -> Moment | None:
-    """What an event is among the things that happened, at the run's `step` and in which attempt; None for most events."""
+    """What an event is among the things that happened, at the run's `step` and in which attempt;
+    None for most events."""
     told = event.get("step")
-    t, kind, at = float(event["t"]), event["kind"], int(told) if isinstance(told, int | float) else step
+    t, kind, at = (
+        float(event["t"]),
+        event["kind"],
+        int(told) if isinstance(told, int | float) else step,
+    )
     match kind:
         case "started":
-            return Moment(t, step, "attempt", "started" if attempt <= 1 else f"started again, attempt {attempt}")
+            return Moment(
+                t,
+                step,
+                "attempt",
+                "started" if attempt <= 1 else f"started again, attempt {attempt}",
+            )
         case "eval":
             return Moment(t, at, "eval", "evaluation", _measured(event))
         case "checkpoint":
             best = bool(event.get("best"))
             return Moment(
-                t, at, "checkpoint", "checkpoint, the best so far" if best else "checkpoint", str(event.get("reason") or ""), best
+                t,
+                at,
+                "checkpoint",
+                "checkpoint, the best so far" if best else "checkpoint",
+                str(event.get("reason") or ""),
+                best,
             )
         case "calibrated":
             taken = f"{size(event.get('measured'))} of {size(event.get('room'))}"
-            return Moment(t, step, "memory", f"memory measured: {taken}", f"predicted: {size(event.get('predicted'))}")
+            return Moment(
+                t,
+                step,
+                "memory",
+                f"memory measured: {taken}",
+                f"predicted: {size(event.get('predicted'))}",
+            )
         case "repair":
             return Moment(t, at, "repair", _repair(event), str(event.get("reason") or ""))
         case "resumed":
             differences = [str(one) for one in event.get("differences") or []]
-            detail = f"though changed: {', '.join(differences)}" if event.get("forced") and differences else ""
-            return Moment(t, at, "resumed", f"resumed from step {at}" if at else "begins again: no checkpoint yet", detail)
+            detail = (
+                f"though changed: {', '.join(differences)}"
+                if event.get("forced") and differences
+                else ""
+            )
+            return Moment(
+                t,
+                at,
+                "resumed",
+                f"resumed from step {at}" if at else "begins again: no checkpoint yet",
+                detail,
+            )
         case "early_stop":
             return Moment(t, at, "early_stop", "stopped early", str(event.get("reason") or ""))
         case "stop_requested":
             return Moment(t, step, "stop", "stop asked for")
         case "error":
-            return Moment(t, step, "error", str(event.get("title") or "error"), str(event.get("message") or "").partition("\n")[0])
+            return Moment(
+                t,
+                step,
+                "error",
+                str(event.get("title") or "error"),
+                str(event.get("message") or "").partition("\n")[0],
+            )
         case "result":
             return Moment(t, step, "result", "done")
         case _:
@@ -71,7 +125,9 @@ def moment_of(event: Event, step: int, attempt: int) -> Moment | None:
 def _measured(event: Event) -> str:
     metrics = event.get("metrics")
     values = {"loss": event.get("loss"), **(metrics if isinstance(metrics, dict) else {})}
-    return "  ".join(f"{name} {_figure(value)}" for name, value in values.items() if value is not None)
+    return "  ".join(
+        f"{name} {_figure(value)}" for name, value in values.items() if value is not None
+    )
 
 
 def _figure(value: Any) -> str:
@@ -83,7 +139,10 @@ def _repair(event: Event) -> str:
         return "out of memory: gradient checkpointing on"
     if event.get("what") == "evaluation_batch":
         return f"out of memory in an evaluation: {event.get('micro_batch', '?')} at a time"
-    return f"out of memory: micro-batch {event.get('micro_batch', '?')}, accumulation {event.get('accumulation', '?')}"
+    return (
+        f"out of memory: micro-batch {event.get('micro_batch', '?')}, accumulation"
+        f" {event.get('accumulation', '?')}"
+    )
 
 
 def sign(moment: Moment) -> tuple[str, str]:
@@ -109,15 +168,29 @@ def sign(moment: Moment) -> tuple[str, str]:
 
 
 _RANKS = ("repair", "resumed", "early_stop", "checkpoint", "eval")
-_STYLES = {"eval": "eval", "checkpoint": "kept", "repair": "warned", "resumed": "eval", "early_stop": "warned"}
+_STYLES = {
+    "eval": "eval",
+    "checkpoint": "kept",
+    "repair": "warned",
+    "resumed": "eval",
+    "early_stop": "warned",
+}
 
 
 def marks(moments: list[Moment]) -> list[Mark]:
-    """The marks of a chart, the weightiest last, so that it is seen where several share a column."""
+    """The marks of a chart, the weightiest last, so that it is seen where several share a
+    column."""
     shown = [moment for moment in moments if moment.on_chart]
     shown.sort(key=lambda moment: (-_RANKS.index(moment.kind), moment.best))
     important = ("repair", "resumed", "early_stop")
     return [
-        Mark(one.step, sign(one)[0], _STYLES[one.kind], one.kind in important, one.kind.replace("_", " "), minor=one.kind == "eval")
+        Mark(
+            one.step,
+            sign(one)[0],
+            _STYLES[one.kind],
+            one.kind in important,
+            one.kind.replace("_", " "),
+            minor=one.kind == "eval",
+        )
         for one in shown
     ]

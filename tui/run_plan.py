@@ -13,19 +13,29 @@ def data(plan: Plan) -> str:
     if not plan.conversations:
         return "counted by the run"
     about = "" if plan.exact else "about "
-    return f"{about}{plan.conversations:,} conversations, {plan.heldout:,} of them held out for evaluation"
+    return (
+        f"{about}{plan.conversations:,} conversations, {plan.heldout:,} of them held out for"
+        " evaluation"
+    )
 
 
 def engine(plan: Plan) -> str:
-    where = "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
+    where = (
+        "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
+    )
     where += f" of each of {plan.machines} machines" if plan.machines > 1 else ""
-    return f"{_ENGINES[plan.engine]} on {where}{', each with a share of the model (FSDP2)' if plan.sharding == 'fsdp2' else ''}"
+    return (
+        f"{_ENGINES[plan.engine]} on"
+        f" {where}{', each with a share of the model (FSDP2)' if plan.sharding == 'fsdp2' else ''}"
+    )
 
 
 def settings(plan: Plan) -> str:
     batches = "padding-free" if plan.padding_free else "padded"
     kind = plan.gradient_checkpointing
-    recomputing = "no gradient checkpointing" if kind == "none" else f"{kind} gradient checkpointing"
+    recomputing = (
+        "no gradient checkpointing" if kind == "none" else f"{kind} gradient checkpointing"
+    )
     base = f"{plan.base_bits}-bit base"
     if plan.float8:
         base += " with float8 products"
@@ -50,7 +60,15 @@ def evaluation(plan: Plan) -> str:
         return "none" if plan.conversations else "told by the run"
     times = f"{outlook['evaluations']} times, the first before any training"
     loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
-    answers = f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens" if outlook["answers"] else ""
+    answers = (
+        f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens"
+        if outlook["answers"]
+        else ""
+    )
     metrics = f" for {', '.join(outlook['metrics'])}" if outlook["metrics"] else " to read"
-    asked = f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)" if answers else ""
+    asked = (
+        f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)"
+        if answers
+        else ""
+    )
     return f"{times}: {', '.join(part for part in (loss, asked) if part)}"

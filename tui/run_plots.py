@@ -20,33 +20,56 @@ from tui.run_track import Track, names
 _GAP = "   "
 
 
-def plot_of(tracks: Sequence[Track], metric: Metric, view: View, cursor: int | None, small: bool = False) -> Plot:
-    """Several runs have only their smoothed lines, each with its sign; one run has its values, and its evaluations on its loss."""
+def plot_of(
+    tracks: Sequence[Track], metric: Metric, view: View, cursor: int | None, small: bool = False
+) -> Plot:
+    """Several runs have only their smoothed lines, each with its sign; one run has its values, and
+    its evaluations on its loss."""
     many = len(tracks) > 1
     lines = []
     for track in tracks:
         curve = track.record.curves.get(metric.key)
         if curve:
-            sign_ = track.sign if many and not small else glyphs().eval_point if metric.points and not small else ""
+            sign_ = (
+                track.sign
+                if many and not small
+                else glyphs().eval_point
+                if metric.points and not small
+                else ""
+            )
             window = view.window if metric.smooth else 1
-            lines.append(Line(curve, track.slot, window, band=not many, points=metric.points, sign=sign_))
+            lines.append(
+                Line(curve, track.slot, window, band=not many, points=metric.points, sign=sign_)
+            )
         evaluations = track.record.curves.get(EVAL_LOSS.key)
         if metric is LOSS and not many and evaluations:
-            lines.append(Line(evaluations, points=True, style="eval", sign="" if small else glyphs().eval_point))
+            lines.append(
+                Line(
+                    evaluations,
+                    points=True,
+                    style="eval",
+                    sign="" if small else glyphs().eval_point,
+                )
+            )
     return Plot(
         lines,
         view.span,
         metric.unit,
         logarithmic=view.logarithmic,
         from_zero=metric.from_zero,
-        marks=() if small else marks([moment for track in tracks for moment in track.record.moments]),
+        marks=()
+        if small
+        else marks([moment for track in tracks for moment in track.record.moments]),
         cursor=cursor,
         axes=not small,
     )
 
 
-def readout(tracks: Sequence[Track], metric: Metric, view: View, step: int | None, width: int = 1000) -> Content:
-    """What is known at a step of the first run, or at its last one. Where it does not fit, epoch and smoothed values are left out."""
+def readout(
+    tracks: Sequence[Track], metric: Metric, view: View, step: int | None, width: int = 1000
+) -> Content:
+    """What is known at a step of the first run, or at its last one. Where it does not fit, epoch
+    and smoothed values are left out."""
     at = tracks[0].record.step if step is None else step
     for epoch, smoothed in ((True, True), (False, True), (False, False)):
         parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
@@ -54,7 +77,11 @@ def readout(tracks: Sequence[Track], metric: Metric, view: View, step: int | Non
         if epoch and told is not None:
             parts.append(_pair("epoch", f"{told:.4g}"))
         window = view.window if metric.smooth and smoothed else 1
-        parts += _values(tracks[0].record, metric, window, at) if len(tracks) == 1 else _of_each(tracks, metric, window, at)
+        parts += (
+            _values(tracks[0].record, metric, window, at)
+            if len(tracks) == 1
+            else _of_each(tracks, metric, window, at)
+        )
         content = Content(_GAP).join(parts)
         if content.cell_length <= width:
             break
@@ -62,7 +89,8 @@ def readout(tracks: Sequence[Track], metric: Metric, view: View, step: int | Non
 
 
 def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Content]:
-    """The exact value of the step, the smoothed one, the evaluation that was last then, and what happened."""
+    """The exact value of the step, the smoothed one, the evaluation that was last then, and what
+    happened."""
     curve = record.curves.get(metric.key)
     parts = []
     if curve:
@@ -75,7 +103,11 @@ def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Con
     evaluations = record.curves.get(EVAL_LOSS.key)
     if metric is LOSS and evaluations and evaluations.steps[0] <= at:
         parts.append(_last_told(EVAL_LOSS, evaluations, at))
-    happened = [moment for moment in record.moments if moment.step == at and moment.on_chart and moment.kind != "eval"]
+    happened = [
+        moment
+        for moment in record.moments
+        if moment.step == at and moment.on_chart and moment.kind != "eval"
+    ]
     return [*parts, *map(moment_content, happened)]
 
 
@@ -86,9 +118,17 @@ def _of_each(tracks: Sequence[Track], metric: Metric, window: int, at: int) -> l
         curve = track.record.curves.get(metric.key)
         known = curve is not None and len(curve) > 0 and curve.steps[0] <= at <= curve.steps[-1]
         value = metric.exact(curve.value_before(at)) if curve and known else "-"
-        smoothed = f" ({metric.exact(curve.smoothed(curve.nearest(at), window))})" if curve and known and window > 1 else ""
+        smoothed = (
+            f" ({metric.exact(curve.smoothed(curve.nearest(at), window))})"
+            if curve and known and window > 1
+            else ""
+        )
         sign = (f"{track.sign} ", track.colour)
-        parts.append(Content.assemble(sign, (f"{name} ", "$foreground-muted"), value, (smoothed, "$foreground-muted")))
+        parts.append(
+            Content.assemble(
+                sign, (f"{name} ", "$foreground-muted"), value, (smoothed, "$foreground-muted")
+            )
+        )
     return parts
 
 
@@ -96,7 +136,11 @@ def _last_told(metric: Metric, curve: Curve, at: int) -> Content:
     value = curve.value_before(at)
     if value is None:
         return Content("")
-    told = max(step for step in (curve.steps[curve.nearest(at)], curve.steps[max(0, curve.nearest(at) - 1)]) if step <= at)
+    told = max(
+        step
+        for step in (curve.steps[curve.nearest(at)], curve.steps[max(0, curve.nearest(at) - 1)])
+        if step <= at
+    )
     where = "" if told == at else f" at {spaced(told)}"
     return Content.assemble(_pair(metric.title, metric.exact(value)), (where, "$foreground-muted"))
 
@@ -124,7 +168,13 @@ def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
 def exact_short(metric: Metric, value: float) -> str:
     if metric.unit == "bytes":
         return figures.size(value)
-    return figures.count(value) if metric.unit == "count" else f"{value:.3g}" if abs(value) < 100 else exact(value)
+    return (
+        figures.count(value)
+        if metric.unit == "count"
+        else f"{value:.3g}"
+        if abs(value) < 100
+        else exact(value)
+    )
 
 
 def _pair(name: str, value: str) -> Content:

@@ -1,4 +1,5 @@
-"""What a run's events add up to: its curves, what happened to it and when, its samples, what it does now."""
+"""What a run's events add up to: its curves, what happened to it and when, its samples, what it
+does now."""
 
 from __future__ import annotations
 
@@ -16,7 +17,15 @@ from tui.charts.metrics import EVAL_LOSS, METRICS, TASK_PREFIX, Metric, metric
 from tui.run_moments import Moment, moment_of
 
 _PACE = 50  # the steps that the pace is taken from
-_TOLD_BY_STEP = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "epoch", "tokens")
+_TOLD_BY_STEP = (
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens_per_second",
+    "memory_bytes",
+    "epoch",
+    "tokens",
+)
 
 
 _figure_of = {key: attrgetter(key) for key in _TOLD_BY_STEP}
@@ -106,7 +115,8 @@ class RunRecord:
         match event["kind"]:
             case "queued":
                 self.attempts += 1
-                if self.started and not self.ended and self.times:  # a lost attempt: it lived at least until it told its last step
+                # a lost attempt: it lived at least until it told its last step
+                if self.started and not self.ended and self.times:
                     self._seconds_before += max(0.0, self.times.values[-1] - self.started)
                 self.started = self.ended = 0.0
             case "started":
@@ -129,7 +139,8 @@ class RunRecord:
 
     def _add_rising(self, steps: Sequence[Step]) -> None:
         last = steps[-1]
-        if steps[0].step <= self.step and len(self.times):  # a second attempt that had no checkpoint to resume from
+        # a second attempt that had no checkpoint to resume from
+        if steps[0].step <= self.step and len(self.times):
             self._back_to(steps[0].step - 1)
         self.step, self._total = last.step, last.total or self._total
         numbers = [step.step for step in steps]
@@ -143,7 +154,12 @@ class RunRecord:
             self.curve(key).extend(numbers, told)
 
     def _add_one(self, event: Event) -> None:
-        step = Step(event["t"], _step_of(event), int(event.get("total") or 0), **{key: event.get(key) for key in _TOLD_BY_STEP})
+        step = Step(
+            event["t"],
+            _step_of(event),
+            int(event.get("total") or 0),
+            **{key: event.get(key) for key in _TOLD_BY_STEP},
+        )
         self.add_steps([step])
 
     def _evaluated(self, event: Event) -> None:
@@ -155,7 +171,9 @@ class RunRecord:
 
     def _sampled(self, event: Event) -> None:
         index = int(event.get("index", 0))
-        sample = self.samples.setdefault(index, Sample(str(event.get("prompt", "")), str(event.get("reference") or "")))
+        sample = self.samples.setdefault(
+            index, Sample(str(event.get("prompt", "")), str(event.get("reference") or ""))
+        )
         sample.answers[_step_of(event)] = str(event.get("answer", ""))
 
     def _back_to(self, step: int) -> None:
@@ -209,7 +227,14 @@ class RunRecord:
     @property
     def checkpoint(self) -> int:
         """The step of the newest checkpoint that is there; 0 if there is none."""
-        return next((moment.step for moment in reversed(self.moments) if moment.kind == "checkpoint" and not moment.gone), 0)
+        return next(
+            (
+                moment.step
+                for moment in reversed(self.moments)
+                if moment.kind == "checkpoint" and not moment.gone
+            ),
+            0,
+        )
 
     @property
     def seconds_left(self) -> float | None:

@@ -1,4 +1,5 @@
-"""A run that is drawn: its job, what is known of it, and its number among up to four, which gives its colour and sign."""
+"""A run that is drawn: its job, what is known of it, and its number among up to four, which gives
+its colour and sign."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from tui.run_record import RunRecord
 
 @dataclass
 class Track:
-    """`reader` is None while the run's long past is read elsewhere; `share` tells how far that is."""
+    """`reader` is None while the run's long past is read elsewhere; `share` tells how far that
+    is."""
 
     job: Job
     slot: int = 0
@@ -42,4 +44,7 @@ class Track:
 def names(tracks: list[Track]) -> list[str]:
     """The runs' names, those that two runs share told apart by the ends of their ids."""
     known = [track.name for track in tracks]
-    return [track.name if known.count(track.name) == 1 else f"{track.name} {track.job.id[-4:]}" for track in tracks]
+    return [
+        track.name if known.count(track.name) == 1 else f"{track.name} {track.job.id[-4:]}"
+        for track in tracks
+    ]

@@ -10,7 +10,9 @@ Language = Literal["curl", "python", "llm"]
 LANGUAGES: tuple[Language, ...] = ("curl", "python", "llm")
 
 
-def snippet(language: Language, base_url: str, model: str, key_file: Path, key: str | None = None) -> str:
+def snippet(
+    language: Language, base_url: str, model: str, key_file: Path, key: str | None = None
+) -> str:
     """Without `key`, the example reads the key from its file."""
     ways = {"curl": _curl, "python": _python, "llm": _llm}
     return ways[language](base_url, model, key_file, key)

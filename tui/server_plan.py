@@ -20,7 +20,11 @@ def rows(outlook: Outlook) -> list[Row]:
         ("base model", " = ".join(plan.names), str(plan.base)),
         *[("hot-loaded", adapter.name, str(adapter.path)) for adapter in plan.adapters],
         *[
-            ("not loaded", refused.name, f"{refused.error.title}. {refused.error.message} {refused.error.hint}")
+            (
+                "not loaded",
+                refused.name,
+                f"{refused.error.title}. {refused.error.message} {refused.error.hint}",
+            )
             for refused in outlook.refused
         ],
         *[("note", name, note) for name, note in plan.notes.items()],
@@ -28,17 +32,40 @@ def rows(outlook: Outlook) -> list[Row]:
         ("adapters", f"{plan.max_loras} at once", why["adapters"]),
         ("runs on", _device(plan), ""),
         ("memory", _memory(plan), why["memory"]),
-        ("context", "the model's" if plan.context_length is None else f"{plan.context_length:,} tokens", why["context_length"]),
+        (
+            "context",
+            "the model's" if plan.context_length is None else f"{plan.context_length:,} tokens",
+            why["context_length"],
+        ),
         ("dtype", plan.dtype, "the model's own" if plan.dtype == "auto" else ""),
-        ("chat template", "a file" if plan.chat_template else "base", str(plan.chat_template or "") or why["chat_template"]),
+        (
+            "chat template",
+            "a file" if plan.chat_template else "base",
+            str(plan.chat_template or "") or why["chat_template"],
+        ),
         ("sampling", plan.generation_config, why["generation_config"]),
         ("tool calls", plan.tool_parser or "as text", why["tool_parser"]),
         ("reasoning", plan.reasoning_parser or "as text", why["reasoning_parser"]),
-        ("request log", "with content" if plan.log_content else "counts only", "requests.jsonl in the job's folder"),
+        (
+            "request log",
+            "with content" if plan.log_content else "counts only",
+            "requests.jsonl in the job's folder",
+        ),
         ("address", f"{plan.host}:{plan.port}", plan.warning),
     ]
-    told += [("web pages", " ".join(plan.allowed_origins), "may ask it from a browser, with the key")] if plan.allowed_origins else []
-    return [*told, *([("for vLLM", " ".join(plan.extra_args), "passed on as it is")] if plan.extra_args else [])]
+    told += (
+        [("web pages", " ".join(plan.allowed_origins), "may ask it from a browser, with the key")]
+        if plan.allowed_origins
+        else []
+    )
+    return [
+        *told,
+        *(
+            [("for vLLM", " ".join(plan.extra_args), "passed on as it is")]
+            if plan.extra_args
+            else []
+        ),
+    ]
 
 
 def command_line(plan: ServerPlan, python: str) -> str:
@@ -55,16 +82,24 @@ def command_line(plan: ServerPlan, python: str) -> str:
 
 
 def as_json(outlook: Outlook, python: str) -> dict[str, Any]:
-    refused = [{"name": one.name, "path": str(one.path), **one.error.to_json()} for one in outlook.refused]
+    refused = [
+        {"name": one.name, "path": str(one.path), **one.error.to_json()} for one in outlook.refused
+    ]
     return {**outlook.plan.to_json(), "refused": refused, "command": command(outlook.plan, python)}
 
 
 def _device(plan: ServerPlan) -> str:
-    return "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
+    return (
+        "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
+    )
 
 
 def _memory(plan: ServerPlan) -> str:
     if plan.device == "cpu":
         return f"{plan.kv_cache_gb} GiB cache"
     share = f"{plan.gpu_memory:.0%} of the GPU"
-    return share if plan.kv_cache_bytes is None else f"{share}, {plan.kv_cache_bytes / (1 << 30):.1f} GiB cache"
+    return (
+        share
+        if plan.kv_cache_bytes is None
+        else f"{share}, {plan.kv_cache_bytes / (1 << 30):.1f} GiB cache"
+    )

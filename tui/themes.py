@@ -1,4 +1,5 @@
-"""Luthier's colours: a dark and a light theme with one accent, the amber of varnish, and a pair of plain contrast."""
+"""Luthier's colours: a dark and a light theme with one accent, the amber of varnish, and a pair of
+plain contrast."""
 
 from __future__ import annotations
 
@@ -11,7 +12,16 @@ from tui import config
 DEFAULT_THEME = "luthier-dark"
 
 
-def _theme(name: str, dark: bool, ink: str, paper: str, surface: str, panel: str, accent: str, others: tuple[str, str, str, str]) -> Theme:
+def _theme(
+    name: str,
+    dark: bool,
+    ink: str,
+    paper: str,
+    surface: str,
+    panel: str,
+    accent: str,
+    others: tuple[str, str, str, str],
+) -> Theme:
     blue, green, yellow, red = others
     return Theme(
         name=name,

@@ -1,4 +1,5 @@
-"""A sample's tokens as a person sees them: which are trained, where a turn stops, what weighs otherwise, and lines that hold them.
+"""A sample's tokens as a person sees them: which are trained, where a turn stops, what weighs
+otherwise, and lines that hold them.
 
 What is trained stands between two signs, so that it can be told without colours and in plain text.
 """
@@ -24,7 +25,8 @@ Run = tuple[str, Kind]
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`text` is what it adds to the sample's text: empty for all but the last part of a character that several tokens make."""
+    """`text` is what it adds to the sample's text: empty for all but the last part of a character
+    that several tokens make."""
 
     id: int
     text: str
@@ -49,7 +51,9 @@ def tokens_of(sample: StoredSample, vocabulary: Vocabulary) -> list[Token]:
     for number, label, weight in zip(sample.input_ids, sample.labels, weights, strict=True):
         raw = vocabulary.raw(number)
         kind: Kind = "untrained" if label == UNTRAINED else "stop" if number in stops else "trained"
-        tokens.append(Token(number, decoder.decode(raw), raw, kind, 0.0 if label == UNTRAINED else weight))
+        tokens.append(
+            Token(number, decoder.decode(raw), raw, kind, 0.0 if label == UNTRAINED else weight)
+        )
     return tokens
 
 
@@ -64,7 +68,9 @@ def runs_of(tokens: Iterable[Token]) -> list[list[Run]]:
             runs.append((signs.trained_end, "mark"))
             open_end = False
         elif token.kind != "untrained" and (not open_end or token.weight != weight):
-            runs.append((signs.trained_start + ("" if token.weight == 1 else f"x{token.weight:g} "), "mark"))
+            runs.append(
+                (signs.trained_start + ("" if token.weight == 1 else f"x{token.weight:g} "), "mark")
+            )
             weight, open_end = token.weight, True
         if token.text:
             runs.append((token.text, token.kind))
@@ -78,7 +84,8 @@ def runs_of(tokens: Iterable[Token]) -> list[list[Run]]:
 
 
 def lines_of(tokens: Sequence[Token], width: int, newlines: bool = True) -> list[list[Run]]:
-    """The text in lines of at most `width` cells, broken at newlines, else before a token that begins a word."""
+    """The text in lines of at most `width` cells, broken at newlines, else before a token that
+    begins a word."""
     wrap = _Wrap(max(8, width))
     for runs in runs_of(tokens):
         for text, kind in runs:
@@ -117,10 +124,18 @@ class _Wrap:
             self._cells += cells
 
     def _break_before(self, text: str) -> None:
-        """Take what belongs to the same word to the next line, if that is less than half of this one."""
+        """Take what belongs to the same word to the next line, if that is less than half of this
+        one."""
         carried: list[Run] = []
         if not text.startswith(" "):
-            place = next((at for at in range(len(self._line) - 1, 0, -1) if self._line[at][0].startswith(" ")), 0)
+            place = next(
+                (
+                    at
+                    for at in range(len(self._line) - 1, 0, -1)
+                    if self._line[at][0].startswith(" ")
+                ),
+                0,
+            )
             if place and sum(cell_len(part) for part, _ in self._line[place:]) <= self._width // 2:
                 carried = self._line[place:]
                 del self._line[place:]
@@ -144,9 +159,15 @@ def _head(text: str, width: int) -> str:
 
 
 def sign_and_word(kind: Kind) -> str:
-    """A token's class without colours: a glyph and a word, the same in the app and on the command line."""
+    """A token's class without colours: a glyph and a word, the same in the app and on the command
+    line."""
     signs = glyphs()
-    return {"trained": f"{signs.trained_start} yes", "stop": f"{signs.stop} stop", "untrained": "  no", "mark": ""}[kind]
+    return {
+        "trained": f"{signs.trained_start} yes",
+        "stop": f"{signs.stop} stop",
+        "untrained": "  no",
+        "mark": "",
+    }[kind]
 
 
 def legend() -> list[tuple[str, str]]:

@@ -15,8 +15,13 @@ def percent(value: float) -> str:
 def summary(report: Report) -> list[str]:
     """What was counted."""
     if not report.duels:
-        named = f" {report.named} cast with the names in sight are not counted." if report.named else ""
-        return [f"No blind votes yet.{named}", f"At least {fewest_votes()} of one mind decide anything."]
+        named = (
+            f" {report.named} cast with the names in sight are not counted." if report.named else ""
+        )
+        return [
+            f"No blind votes yet.{named}",
+            f"At least {fewest_votes()} of one mind decide anything.",
+        ]
     named = f", {report.named} with the names in sight" if report.named else ""
     not_counted = " (not counted)" if named and not report.every else ""
     return [f"{report.blind} blind vote{'s' if report.blind != 1 else ''}{named}{not_counted}"]
@@ -24,12 +29,17 @@ def summary(report: Report) -> list[str]:
 
 def duel_lines(duel: Duel, length: LengthEffect) -> list[str]:
     """Two models: who is ahead, how sure that is, and what the length has to do with it."""
-    votes = f"{duel.wins} : {duel.losses}, {duel.ties} tie{'s' if duel.ties != 1 else ''}, {duel.bad} both bad"
+    votes = (
+        f"{duel.wins} : {duel.losses}, {duel.ties} tie{'s' if duel.ties != 1 else ''}, {duel.bad}"
+        " both bad"
+    )
     lines = [f"{duel.model} against {duel.other}    {votes}"]
     if duel.win_rate is None or duel.interval is None or duel.p_value is None:
         return [*lines, "  nobody was ever better"]
     low, high = duel.interval
-    shown = f"{percent(duel.win_rate)} of the decided votes (95 %: {percent(low)} to {percent(high)})"
+    shown = (
+        f"{percent(duel.win_rate)} of the decided votes (95 %: {percent(low)} to {percent(high)})"
+    )
     lines.append(f"  {_bar(duel.win_rate, duel.interval)}  wins {shown}")
     lines.append(f"  {_verdict(duel)}")
     lines += [f"  {line}" for line in _length_lines(duel, length)]
@@ -42,7 +52,9 @@ def _verdict(duel: Duel) -> str:
     if duel.p_value < SIGNIFICANT:
         return f"decided: {duel.model} is better (sign test, {shown})"
     if duel.more_votes is None:
-        return f"undecided (sign test, {shown}); votes that fall like these would not decide it soon"
+        return (
+            f"undecided (sign test, {shown}); votes that fall like these would not decide it soon"
+        )
     votes = f"{duel.more_votes} more vote{'s' if duel.more_votes != 1 else ''}"
     return f"undecided (sign test, {shown}); {votes} would decide it, if they fall like these"
 
@@ -50,13 +62,26 @@ def _verdict(duel: Duel) -> str:
 def _length_lines(duel: Duel, length: LengthEffect) -> list[str]:
     told = duel.longer_won + duel.shorter_won
     ratio = duel.mean_length / duel.mean_other_length if duel.mean_other_length else 0.0
-    who = f"the longer answer won {duel.longer_won} of {told}" if told else "the two were equally long"
-    lines = [f"length: {duel.mean_length:.0f} against {duel.mean_other_length:.0f} characters on average ({ratio:.2f} times); {who}"]
+    who = (
+        f"the longer answer won {duel.longer_won} of {told}"
+        if told
+        else "the two were equally long"
+    )
+    lines = [
+        f"length: {duel.mean_length:.0f} against {duel.mean_other_length:.0f} characters on average"
+        f" ({ratio:.2f} times); {who}"
+    ]
     if length.problem:
-        return [*lines, f"at equal length: {length.problem[0].lower()}{length.problem[1:].rstrip('.')}"]
+        return [
+            *lines,
+            f"at equal length: {length.problem[0].lower()}{length.problem[1:].rstrip('.')}",
+        ]
     low, high = length.interval
     shown = f"p = {length.length_p_value:.3f}" if length.length_p_value >= 0.001 else "p < 0.001"
-    lines.append(f"at equal length: wins {percent(length.win_rate)} (95 %: {percent(low)} to {percent(high)}); effect of length {shown}")
+    lines.append(
+        f"at equal length: wins {percent(length.win_rate)} (95 %: {percent(low)} to"
+        f" {percent(high)}); effect of length {shown}"
+    )
     return lines
 
 
@@ -80,7 +105,9 @@ def rating_lines(ratings: list[Rating], problem: str, reference: str) -> list[st
     lines = [f"ratings (Bradley-Terry, relative to {reference}; 400 more are ten to one)"]
     for rating in ratings:
         low, high = rating.interval
-        interval = f"  95 %: {low:+.0f} to {high:+.0f}" if rating.model != reference else "  the measure"
+        interval = (
+            f"  95 %: {low:+.0f} to {high:+.0f}" if rating.model != reference else "  the measure"
+        )
         lines.append(f"  {rating.rating:+6.0f}  {rating.model:<28}{interval}")
     return lines
 

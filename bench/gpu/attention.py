@@ -1,10 +1,12 @@
-"""Attention of flat batches: Luthier's function, and Unsloth with it, against scaled_dot_product_attention of each conversation alone.
+"""Attention of flat batches: Luthier's function, and Unsloth with it, against
+scaled_dot_product_attention of each conversation alone.
 
     python -P bench/gpu/attention.py             # on a GPU; on the CPU it shows that it runs
-    python -P bench/gpu/attention.py engines     # each engine on a tiny model: what its forward pass gets
+    python -P bench/gpu/attention.py engines     # what each engine's forward pass gets
 
-One JSON line each. Errors are the largest difference to the same in 32 bits, over the largest value; `segments` is the error of bfloat16
-itself, conversation by conversation, which is as good as it gets. Needs the repository's root on PYTHONPATH.
+One JSON line each. Errors are the largest difference to the same in 32 bits, over the largest
+value; `segments` is the error of bfloat16 itself, conversation by conversation, which is as good as
+it gets. Needs the repository's root on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from types import SimpleNamespace
 from typing import Any
 
 LENGTHS = [1335, 70, 2048, 512, 1, 900, 1800, 333]
-SHAPES = [(32, 8, 128, None), (32, 32, 64, None), (16, 2, 128, 100), (9, 3, 64, None)]  # heads, heads of keys, size, window
+# heads, heads of keys, size, window
+SHAPES = [(32, 8, 128, None), (32, 32, 64, None), (16, 2, 128, 100), (9, 3, 64, None)]
 REPEATS = 20
 
 
@@ -33,16 +36,24 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     device, scale = ("cuda", 1) if gpu else ("cpu", 16)
     lengths = [-(-length // scale) for length in LENGTHS]
-    borders = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32, device=device)
+    borders = torch.tensor(
+        [0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32, device=device
+    )
     for heads, key_heads, size, window in SHAPES:
         torch.manual_seed(0)
         sizes = ((heads, size), (key_heads, size), (key_heads, size), (heads, size))
-        query, key, value, incoming = (torch.randn(1, one, sum(lengths), width, device=device) for one, width in sizes)
+        query, key, value, incoming = (
+            torch.randn(1, one, sum(lengths), width, device=device) for one, width in sizes
+        )
 
         segments = partial(_segments, lengths, window)
 
         def flat(query: Any, key: Any, value: Any, window: int | None = window) -> Any:
-            named = {"sliding_window": window, "cu_seq_lens_q": borders, "max_length_q": max(lengths)}
+            named = {
+                "sliding_window": window,
+                "cu_seq_lens_q": borders,
+                "max_length_q": max(lengths),
+            }
             return by_conversation(torch.nn.Module(), query, key, value, None, **named)[0]
 
         exact = _with_gradients(segments, (query, key, value), incoming)
@@ -50,11 +61,23 @@ def main() -> None:
         ways: dict[str, Callable[..., Any]] = {"luthier": flat, "segments": segments}
         if "unsloth" in sys.argv[1:] and gpu:
             ways["unsloth"] = _unsloth(lengths, borders, window, varlen)
-        found: dict[str, Any] = {"device": device, "torch": torch.__version__, "heads": heads, "key_heads": key_heads, "size": size}
+        found: dict[str, Any] = {
+            "device": device,
+            "torch": torch.__version__,
+            "heads": heads,
+            "key_heads": key_heads,
+            "size": size,
+        }
         for name, way in ways.items():
             answer = _with_gradients(way, halves, incoming.bfloat16())
-            errors = [float((one.float() - other).abs().max() / other.abs().max()) for one, other in zip(answer, exact, strict=True)]
-            found[name] = {"errors": [round(error, 5) for error in errors], "ms": _milliseconds(way, halves, incoming.bfloat16())}
+            errors = [
+                float((one.float() - other).abs().max() / other.abs().max())
+                for one, other in zip(answer, exact, strict=True)
+            ]
+            found[name] = {
+                "errors": [round(error, 5) for error in errors],
+                "ms": _milliseconds(way, halves, incoming.bfloat16()),
+            }
         print(json.dumps({**found, "window": window, "tokens": sum(lengths)}), flush=True)
 
 
@@ -64,7 +87,9 @@ def _segments(lengths: list[int], window: int | None, *rows: Any) -> Any:
     groups = rows[0].shape[1] // rows[1].shape[1]
     query, key, value = rows[0], *(tensor.repeat_interleave(groups, dim=1) for tensor in rows[1:])
     answers = []
-    for parts in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True):
+    for parts in zip(
+        *(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True
+    ):
         places = torch.arange(parts[0].shape[2], device=query.device)
         back = places[:, None] - places[None, :]
         mask = (back >= 0) & (back < (window or len(places)))
@@ -72,8 +97,11 @@ def _segments(lengths: list[int], window: int | None, *rows: Any) -> Any:
     return torch.cat(answers, dim=2).transpose(1, 2)
 
 
-def _unsloth(lengths: list[int], borders: Any, window: int | None, varlen: Callable[..., Any]) -> Callable[..., Any]:
-    """Unsloth's own function for packed rows, as its attention layers call it, with the kernel that the engine lends it."""
+def _unsloth(
+    lengths: list[int], borders: Any, window: int | None, varlen: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Unsloth's own function for packed rows, as its attention layers call it, with the kernel that
+    the engine lends it."""
     import torch
     from unsloth.utils import attention_dispatch
 
@@ -113,7 +141,8 @@ def _milliseconds(way: Callable[..., Any], rows: tuple[Any, ...], incoming: Any)
 
 
 def engines() -> None:
-    """What tests/real/test_engines.py asserts on a CPU, as figures. A worker is a process of its own: no fork may have a GPU."""
+    """What tests/real/test_engines.py asserts on a CPU, as figures. A worker is a process of its
+    own: no fork may have a GPU."""
     import os
 
     os.environ["LUTHIER_HOME"] = tempfile.mkdtemp()
@@ -125,15 +154,43 @@ def engines() -> None:
         job = runs.make(epochs=2, global_batch=8, micro_batch=4, dropout=0.0, evaluations=1)
         runs.close()
         order = {"job": str(job.directory), "faults": [["watch_forward", "forward.json"]]}
-        command = [sys.executable, "-P", "-c", f"from tests.real import forking; forking._work({order!r})", engine]
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            f"from tests.real import forking; forking._work({order!r})",
+            engine,
+        ]
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-            print(json.dumps({"engine": engine, "failed": (job.directory / "output.log").read_text()[-2000:]}), flush=True)
+            print(
+                json.dumps(
+                    {"engine": engine, "failed": (job.directory / "output.log").read_text()[-2000:]}
+                ),
+                flush=True,
+            )
             continue
         found = SimpleNamespace(**json.loads((job.directory / "forward.json").read_text()))
-        made = {tuple(row["input_ids"]): row["labels"] for row in map(json.loads, (job.directory / "data" / "train.jsonl").open())}
+        made = {
+            tuple(row["input_ids"]): row["labels"]
+            for row in map(json.loads, (job.directory / "data" / "train.jsonl").open())
+        }
         same = [made.get(tuple(ids)) for ids in found.ids] == found.labels
-        told = {"labels_are_luthiers": same, "others": max(found.others), "own": min(found.own), "alone": max(found.alone)}
-        print(json.dumps({"engine": engine, **told, "losses": [event["loss"] for event in events(job, "step")]}), flush=True)
+        told = {
+            "labels_are_luthiers": same,
+            "others": max(found.others),
+            "own": min(found.own),
+            "alone": max(found.alone),
+        }
+        print(
+            json.dumps(
+                {
+                    "engine": engine,
+                    **told,
+                    "losses": [event["loss"] for event in events(job, "step")],
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

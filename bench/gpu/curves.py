@@ -1,10 +1,13 @@
-"""The loss curves of both engines on the same data and seed, of float8 products and of a 4-bit base: one picture and the differences.
+"""The loss curves of both engines on the same data and seed, of float8 products and of a 4-bit
+base: one picture and the differences.
 
-    python -m bench.gpu.curves DATA [--model builtin] [--steps 60] [--out FOLDER] [--only trl unsloth]
+    python -m bench.gpu.curves DATA [--model builtin] [--steps 60] [--out FOLDER]
+        [--only trl unsloth]
 
-Each run goes through `luthier train`, one after the other; nothing but the engine or the bits differs in their recipes, and "again" is the
-first one with another seed: how much its curve differs says what noise is. curves.svg is drawn by `luthier chart`, curves.json has the
-figures: the mean loss of the last quarter of the steps, and the mean difference to the first run's over all steps.
+Each run goes through `luthier train`, one after the other; nothing but the engine or the bits
+differs in their recipes, and "again" is the first one with another seed: how much its curve differs
+says what noise is. curves.svg is drawn by `luthier chart`, curves.json has the figures: the mean
+loss of the last quarter of the steps, and the mean difference to the first run's over all steps.
 """
 
 from __future__ import annotations
@@ -49,13 +52,20 @@ samples = 0
 
 
 def luthier(*arguments: str) -> str:
-    return subprocess.run([*LUTHIER, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return subprocess.run(
+        [*LUTHIER, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
 
 
 def trained(name: str, options: argparse.Namespace, folder: Path) -> str:
     """The id of a finished run of about `steps` steps."""
     path = folder / f"{name}.toml"
-    told = {"name": name, "model": options.model, "data": options.data.absolute(), "global_batch": options.batch}
+    told = {
+        "name": name,
+        "model": options.model,
+        "data": options.data.absolute(),
+        "global_batch": options.batch,
+    }
     settings = {**told, "base_bits": 16, "float8": "false", "seed": 42, **RUNS[name]}
     path.write_text(RECIPE.format(**settings, epochs=1.0))
     an_epoch = json.loads(luthier("plan", str(path), "--json"))["steps"]
@@ -69,7 +79,9 @@ def losses(run: str) -> dict[int, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--steps", type=int, default=60)
@@ -90,7 +102,11 @@ def main() -> None:
     for name, curve in curves.items():
         last = [loss for step, loss in curve.items() if step > 0.75 * max(curve)]
         apart = [abs(loss - first[step]) for step, loss in curve.items() if step in first]
-        report[name] = {"steps": max(curve), "last_quarter": round(statistics.mean(last), 4), "apart": round(statistics.mean(apart), 4)}
+        report[name] = {
+            "steps": max(curve),
+            "last_quarter": round(statistics.mean(last), 4),
+            "apart": round(statistics.mean(apart), 4),
+        }
     (options.out / "curves.json").write_text(json.dumps(report, indent=1))
     print(json.dumps(report, indent=1))
 

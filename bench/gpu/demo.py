@@ -1,8 +1,10 @@
-"""The demo on a GPU machine, with what it says of the machine: versions, speeds, and whether the GPU's memory is free again.
+"""The demo on a GPU machine, with what it says of the machine: versions, speeds, and whether the
+GPU's memory is free again.
 
     python bench/gpu/demo.py        in an environment that has Luthier's gpu packages
 
-It prints one JSON object. Where the built-in model's package is not installed, LUTHIER_BUILTIN_GGUF names its file.
+It prints one JSON object. Where the built-in model's package is not installed, LUTHIER_BUILTIN_GGUF
+names its file.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ def main() -> None:
     answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if answer.returncode != 0:
         for job in all_jobs():
-            print(f"== {job.id}: {job.state()}\n{job.log_path.read_text(errors='replace')[-6000:]}", file=sys.stderr)
+            print(
+                f"== {job.id}: {job.state()}\n{job.log_path.read_text(errors='replace')[-6000:]}",
+                file=sys.stderr,
+            )
         sys.exit(answer.returncode)
     told = json.loads(answer.stdout)
     (run,) = all_jobs("run")
@@ -66,7 +71,9 @@ def main() -> None:
         "slots": next(event["slots"] for event in events(run) if event["kind"] == "started"),
         "server_start_seconds": round(served["phaseready"] - served["started"], 1),
         "gpu_gb_used_before_and_after": [before, used_memory()],
-        "example": [entry for entry in told["answers"] if entry["question"].startswith("Why do leaves")],
+        "example": [
+            entry for entry in told["answers"] if entry["question"].startswith("Why do leaves")
+        ],
     }
     print(json.dumps(report, indent=1))
 

@@ -1,18 +1,21 @@
 """From "the run is done" to the first token of its tuned model: cold, asleep, warm.
 
-    python bench/gpu/first_token.py [--model builtin] [--ways cold,again,asleep,warm] [--sampler-off]
+    python bench/gpu/first_token.py [--model builtin] [--ways cold,again,asleep,warm]
+        [--sampler-off]
 
-in an environment that has Luthier's packages, on a GPU machine or on a CPU (there nothing sleeps). It needs LUTHIER_HOME: a folder where
-the model is, or can be, prepared, and in which no server runs. Training goes through `luthier train`, servers through `luthier serve`; what
-comes after the run is what the key `a` does in the app (tui.quick_chat). It prints a JSON object a way:
+in an environment that has Luthier's packages, on a GPU machine or on a CPU (there nothing sleeps).
+It needs LUTHIER_HOME: a folder where the model is, or can be, prepared, and in which no server
+runs. Training goes through `luthier train`, servers through `luthier serve`; what comes after the
+run is what the key `a` does in the app (tui.quick_chat). It prints a JSON object a way:
 
 cold    no server runs, and on a GPU no kernel is compiled yet (give it a new home)
 again   no server runs, the kernels of the start before are kept
 asleep  a server of the base sleeps while the run trains (GPU only)
 warm    a server of the base is awake: on a GPU it shares the card with the run
 
-Seconds: `ready` until a server of the base serves, `loaded` until it has the adapter, `first_token` until the tuned model's first token.
-`--sampler-off` tries VLLM_USE_FLASHINFER_SAMPLER=0: the sampler's kernels are then not compiled.
+Seconds: `ready` until a server of the base serves, `loaded` until it has the adapter, `first_token`
+until the tuned model's first token. `--sampler-off` tries VLLM_USE_FLASHINFER_SAMPLER=0: the
+sampler's kernels are then not compiled.
 """
 
 from __future__ import annotations
@@ -61,7 +64,9 @@ def luthier(*arguments: str) -> str:
 async def first_token(job: Job, name: str) -> float:
     """When it came."""
     server = once_ready(job)
-    async with contextlib.aclosing(stream_chat(server.endpoint, name, list(QUESTION), Sampling(max_tokens=8, temperature=0.0))) as pieces:
+    async with contextlib.aclosing(
+        stream_chat(server.endpoint, name, list(QUESTION), Sampling(max_tokens=8, temperature=0.0))
+    ) as pieces:
         async for piece in pieces:
             if isinstance(piece, Delta):
                 return time.time()
@@ -72,7 +77,9 @@ async def first_token(job: Job, name: str) -> float:
 def server_before(way: str, model: str) -> Iterator[None]:
     """What runs before the run does."""
     if way in ("asleep", "warm"):
-        luthier("serve", "--model", model, *(["--gpu-memory", "0.3"] if way == "warm" else []), "--json")
+        luthier(
+            "serve", "--model", model, *(["--gpu-memory", "0.3"] if way == "warm" else []), "--json"
+        )
     try:
         yield
     finally:
@@ -81,10 +88,15 @@ def server_before(way: str, model: str) -> Iterator[None]:
 
 def measure(way: str, recipe: Path, model: str) -> dict[str, object]:
     with server_before(way, model):
-        beside = {"asleep": ["--server", "sleep"], "warm": ["--server", "share"]}.get(way, []) if gpus() else []
+        beside = (
+            {"asleep": ["--server", "sleep"], "warm": ["--server", "share"]}.get(way, [])
+            if gpus()
+            else []
+        )
         run = find(luthier("train", str(recipe), *beside, "--follow").split()[0], "run")
         done = next(event["t"] for event in reversed(run.events()) if event["kind"] == "exited")
-        noticed = time.time()  # the command ends a moment later; nobody presses a key before they see that it is done
+        # the command ends a moment later; nobody presses a key before they see that it is done
+        noticed = time.time()
         job = server_job(run)
         server = once_ready(job)
         ready = time.time()
@@ -100,12 +112,17 @@ def measure(way: str, recipe: Path, model: str) -> dict[str, object]:
         "first_token": round(token - loaded, 2),
         "from_done": round(token - done, 2),
         "from_key": round(token - noticed, 2),
-        "slept": [{key: event[key] for key in ("kind", "seconds", "freed_bytes") if key in event} for event in slept],
+        "slept": [
+            {key: event[key] for key in ("kind", "seconds", "freed_bytes") if key in event}
+            for event in slept
+        ],
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--ways", default="cold,again,asleep,warm" if gpus() else "cold,warm")
     parser.add_argument("--sampler-off", action="store_true")
@@ -118,9 +135,22 @@ def main() -> None:
     while job is not None and job.alive():
         time.sleep(0.5)
     recipe = Path(os.environ["LUTHIER_HOME"]) / "first-token.toml"
-    recipe.write_text(RECIPE.format(model=arguments.model, data=CHECKOUT / "examples" / "captain" / "train.jsonl"))
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")}
-    print(json.dumps({"gpus": [gpu.name for gpu in gpus()], "cores": len(os.sched_getaffinity(0)), "versions": versions}), flush=True)
+    recipe.write_text(
+        RECIPE.format(model=arguments.model, data=CHECKOUT / "examples" / "captain" / "train.jsonl")
+    )
+    versions = {
+        name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")
+    }
+    print(
+        json.dumps(
+            {
+                "gpus": [gpu.name for gpu in gpus()],
+                "cores": len(os.sched_getaffinity(0)),
+                "versions": versions,
+            }
+        ),
+        flush=True,
+    )
     for way in arguments.ways.split(","):
         print(json.dumps(measure(way, recipe, arguments.model)), flush=True)
 

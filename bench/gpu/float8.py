@@ -1,10 +1,11 @@
-"""Products with frozen weights in float8 against bfloat16: seconds and error, by the shapes of an 8B and a 1B model's layers.
+"""Products with frozen weights in float8 against bfloat16: seconds and error, by the shapes of an
+8B and a 1B model's layers.
 
     python -P bench/gpu/float8.py [--tokens 8192]
 
-One JSON line a shape: milliseconds of the product in bfloat16, of Luthier's in float8 (trainer.float8) with the quantising of its input,
-and of that quantising alone, by the kernel and by compiled torch; errors relative to float32, of bfloat16, float8 and 4 bits
-(bitsandbytes' nf4).
+One JSON line a shape: milliseconds of the product in bfloat16, of Luthier's in float8
+(trainer.float8) with the quantising of its input, and of that quantising alone, by the kernel and
+by compiled torch; errors relative to float32, of bfloat16, float8 and 4 bits (bitsandbytes' nf4).
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from trainer.float8 import Float8Weight, quantise, quantise_by_torch
 
-SHAPES = [(4096, 4096), (1024, 4096), (14336, 4096), (4096, 14336), (2048, 2048), (512, 2048), (8192, 2048), (2048, 8192)]
+SHAPES = [
+    (4096, 4096),
+    (1024, 4096),
+    (14336, 4096),
+    (4096, 14336),
+    (2048, 2048),
+    (512, 2048),
+    (8192, 2048),
+    (2048, 8192),
+]
 
 
 def milliseconds(work: Callable[..., object], *arguments: object, times: int = 30) -> float:
@@ -38,26 +48,58 @@ def milliseconds(work: Callable[..., object], *arguments: object, times: int = 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokens", type=int, default=8192)
     options = parser.parse_args()
-    print(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "tokens": options.tokens}), flush=True)
+    print(
+        json.dumps(
+            {
+                "gpu": torch.cuda.get_device_name(),
+                "torch": torch.__version__,
+                "tokens": options.tokens,
+            }
+        ),
+        flush=True,
+    )
     compiled = torch.compile(quantise_by_torch, dynamic=True)
     for outputs, inputs in SHAPES:
         weight = torch.randn(outputs, inputs, device="cuda", dtype=torch.bfloat16) / inputs**0.5
         given = torch.randn(options.tokens, inputs, device="cuda", dtype=torch.bfloat16)
-        frozen, four = Float8Weight.of(weight), dequantize_4bit(*quantize_4bit(weight, quant_type="nf4"))
+        frozen, four = (
+            Float8Weight.of(weight),
+            dequantize_4bit(*quantize_4bit(weight, quant_type="nf4")),
+        )
         exact = given.float() @ weight.float().t()
-        found = {"bfloat16": given @ weight.t(), "float8": given @ frozen.t(), "4 bits": given @ four.t()}
+        found = {
+            "bfloat16": given @ weight.t(),
+            "float8": given @ frozen.t(),
+            "4 bits": given @ four.t(),
+        }
         took = {
             "bfloat16": milliseconds(torch.matmul, given, weight.t()),
             "float8": milliseconds(torch.matmul, given, frozen.t()),
             "quantising": milliseconds(quantise, given),
             "quantising, compiled": milliseconds(compiled, given),
         }
-        errors = {name: round(float((one.float() - exact).norm() / exact.norm()), 4) for name, one in found.items()}
+        errors = {
+            name: round(float((one.float() - exact).norm() / exact.norm()), 4)
+            for name, one in found.items()
+        }
         ratio = round(took["bfloat16"] / took["float8"], 2)
-        print(json.dumps({"outputs": outputs, "inputs": inputs, "ms": took, "times as fast": ratio, "errors": errors}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "outputs": outputs,
+                    "inputs": inputs,
+                    "ms": took,
+                    "times as fast": ratio,
+                    "errors": errors,
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""The whole journey on a GPU: the built-in model trained on conversations by Unsloth, certified, hot-loaded, both answering at once.
+"""The whole journey on a GPU: the built-in model trained on conversations by Unsloth, certified,
+hot-loaded, both answering at once.
 
     python -m bench.gpu.journey DATA [--engine unsloth] [--steps 60]
 
 It goes through Luthier's commands as a user would: train, certify, serve, then base and tuned asked
-one after the other and at the same time. It prints one JSON object: the run's speed, the certificate's verdict and checks, seconds of each
-part, tokens per second and time to first token of each model, and the GPU's memory before and after.
+one after the other and at the same time. It prints one JSON object: the run's speed, the
+certificate's verdict and checks, seconds of each part, tokens per second and time to first token of
+each model, and the GPU's memory before and after.
 """
 
 from __future__ import annotations
@@ -46,11 +48,18 @@ global_batch = 16
 
 
 def luthier(*arguments: str) -> str:
-    return subprocess.run([*LUTHIER, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return subprocess.run(
+        [*LUTHIER, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
 
 
 async def ask(server: Server, model: str, tokens: int) -> Finished:
-    pieces = [piece async for piece in stream_chat(server.endpoint, model, QUESTION, Sampling(temperature=1.0, max_tokens=tokens, seed=1))]
+    pieces = [
+        piece
+        async for piece in stream_chat(
+            server.endpoint, model, QUESTION, Sampling(temperature=1.0, max_tokens=tokens, seed=1)
+        )
+    ]
     assert isinstance(pieces[-1], Finished)
     return pieces[-1]
 
@@ -62,11 +71,16 @@ async def together(server: Server, models: list[str], tokens: int) -> list[Finis
 def speed(finished: Finished) -> dict[str, float | None]:
     first = finished.time_to_first_token
     rest = finished.seconds - (first or 0.0)
-    return {"tokens_per_second": round((finished.completion_tokens - 1) / rest, 1), "first_token_ms": first and round(1000 * first, 1)}
+    return {
+        "tokens_per_second": round((finished.completion_tokens - 1) / rest, 1),
+        "first_token_ms": first and round(1000 * first, 1),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--engine", default="unsloth")
     parser.add_argument("--steps", type=int, default=60)
@@ -87,7 +101,13 @@ def main() -> None:
     path = Path(os.environ["LUTHIER_HOME"]) / "journey.toml"
     path.write_text(RECIPE.format(data=options.data.absolute(), engine=options.engine, epochs=1.0))
     plan = json.loads(luthier("plan", str(path), "--json"))
-    path.write_text(RECIPE.format(data=options.data.absolute(), engine=options.engine, epochs=options.steps / plan["steps"]))
+    path.write_text(
+        RECIPE.format(
+            data=options.data.absolute(),
+            engine=options.engine,
+            epochs=options.steps / plan["steps"],
+        )
+    )
     with part("training"):
         run = find(luthier("train", str(path), "--follow").split()[0], "run")
     with part("certificate"):
@@ -98,7 +118,8 @@ def main() -> None:
         with part("serving"):
             luthier("serve", run.id)
         server = current_server()
-        one_by_one = [asyncio.run(ask(server, model, options.tokens)) for model in models * 2][2:]  # the first two warm up
+        # the first two warm up
+        one_by_one = [asyncio.run(ask(server, model, options.tokens)) for model in models * 2][2:]
         at_once = asyncio.run(together(server, models, options.tokens))
     finally:  # or it holds the GPU
         with part("stopping the server"):
@@ -110,15 +131,27 @@ def main() -> None:
         "gpus": [gpu.name for gpu in gpus()],
         "versions": versions(),
         "plan": {
-            key: plan[key] for key in ("engine", "base_bits", "padding_free", "micro_batch", "accumulation", "gradient_checkpointing")
+            key: plan[key]
+            for key in (
+                "engine",
+                "base_bits",
+                "padding_free",
+                "micro_batch",
+                "accumulation",
+                "gradient_checkpointing",
+            )
         },
         "seconds": seconds,
         "losses": [told["metrics"]["loss"][0][1], told["metrics"]["loss"][-1][1]],
         "train_tokens_per_second": round(statistics.median(speeds[min(10, len(speeds) // 2) :])),
         "verdict": certificate["verdict"],
         "checks": certificate["checks"],
-        "one_by_one": {model: speed(finished) for model, finished in zip(models, one_by_one, strict=True)},
-        "at_once": {model: speed(finished) for model, finished in zip(models, at_once, strict=True)},
+        "one_by_one": {
+            model: speed(finished) for model, finished in zip(models, one_by_one, strict=True)
+        },
+        "at_once": {
+            model: speed(finished) for model, finished in zip(models, at_once, strict=True)
+        },
         "gpu_gb_used_before_and_after": [before, used_memory()],
     }
     print(json.dumps(report, indent=1))

@@ -1,11 +1,16 @@
-"""Measured against predicted memory, by runs of Luthier's own: bits x checkpointing x layout x rank x size.
+"""Measured against predicted memory, by runs of Luthier's own: bits x checkpointing x layout x rank
+x size.
 
-    python -P bench/gpu/speed.py prepare SAMPLES.jsonl --tokenizer DIR --models 8b,1b     # models of random weights
-    python -P bench/gpu/memory.py [--work DIR] [--out peaks.jsonl] [NAME ...]             # about a minute a setting
-    python -P bench/gpu/memory.py --predict [NAME ...]                                    # only the predictions; needs no GPU
+    # models of random weights
+    python -P bench/gpu/speed.py prepare SAMPLES.jsonl --tokenizer DIR --models 8b,1b
+    # about a minute a setting
+    python -P bench/gpu/memory.py [--work DIR] [--out peaks.jsonl] [NAME ...]
+    # only the predictions; needs no GPU
+    python -P bench/gpu/memory.py --predict [NAME ...]
 
-One JSON line a setting: what was predicted for the largest micro-batch, what its calibration measured, and the most that the steps of the
-run took. `--out` appends what bench/gpu/peaks.py reads.
+One JSON line a setting: what was predicted for the largest micro-batch, what its calibration
+measured, and the most that the steps of the run took. `--out` appends what bench/gpu/peaks.py
+reads.
 """
 
 from __future__ import annotations
@@ -55,7 +60,8 @@ _WORDS = (
 
 @dataclass(frozen=True)
 class Case:
-    """`conversations` at once, each of at most `length` tokens: `words` says from which to which share of it as words."""
+    """`conversations` at once, each of at most `length` tokens: `words` says from which to which
+    share of it as words."""
 
     engine: str
     model: str
@@ -84,7 +90,10 @@ CASES = {
     "4-paged": Case("unsloth", "8b", 4, "unsloth", 8, optimizer="paged_adamw_8bit"),
     "1b-none": Case("unsloth", "1b", 16, "none", 8),
     "1b-offloaded": Case("unsloth", "1b", 16, "unsloth", 32),
-    "4-16x512": Case("unsloth", "8b", 4, "unsloth", 16, length=512, optimizer="adamw_8bit", words=(0.92, 0.93)),  # the tutorials' batch
+    # the tutorials' batch
+    "4-16x512": Case(
+        "unsloth", "8b", 4, "unsloth", 16, length=512, optimizer="adamw_8bit", words=(0.92, 0.93)
+    ),
     "trl-16-flat": Case("trl", "8b", 16, "none", 2),
     "trl-16-standard": Case("trl", "8b", 16, "standard", 8),
     "trl-16-padded": Case("trl", "8b", 16, "standard", 4, padding_free=False),
@@ -117,7 +126,12 @@ def recipe(name: str, case: Case, work: Path, data: Path) -> Recipe:
             "engine": case.engine,
             "certify": False,
             "train": train_settings,
-            "lora": {"r": case.rank, "alpha": case.rank, "dropout": case.dropout, "dora": case.dora},
+            "lora": {
+                "r": case.rank,
+                "alpha": case.rank,
+                "dropout": case.dropout,
+                "dora": case.dora,
+            },
             "heldout": {"at_most": 0},
             "evaluation": {"times": 0, "samples": 0},
         },
@@ -132,7 +146,10 @@ def write_data(path: Path, case: Case) -> Path:
         for _ in range(8 * case.conversations):
             words = drawn.choices(_WORDS, k=int(case.length * drawn.uniform(*case.words)))
             half = len(words) // 2
-            messages = [{"role": "user", "content": " ".join(words[:half])}, {"role": "assistant", "content": " ".join(words[half:])}]
+            messages = [
+                {"role": "user", "content": " ".join(words[:half])},
+                {"role": "assistant", "content": " ".join(words[half:])},
+            ]
             file.write(json.dumps({"messages": messages}) + "\n")
     return path
 
@@ -151,7 +168,11 @@ def prediction(case: Case) -> dict[str, Any]:
     )
     rows = 1 if case.padding_free else case.conversations
     memory = predict(SHAPES[case.model], empty.holding(tokens, rows, case.conversations))
-    return {"tokens": tokens, "predicted_gb": _gb(memory.peak), "parts_gb": {name: _gb(size) for name, size in memory.parts().items()}}
+    return {
+        "tokens": tokens,
+        "predicted_gb": _gb(memory.peak),
+        "parts_gb": {name: _gb(size) for name, size in memory.parts().items()},
+    }
 
 
 def measure(name: str, case: Case, work: Path) -> dict[str, Any]:
@@ -161,10 +182,18 @@ def measure(name: str, case: Case, work: Path) -> dict[str, Any]:
         time.sleep(1)
     found = events(job)
     calibrated = next((event for event in found if event["kind"] == "calibrated"), None)
-    steps = [int(event["memory_bytes"]) for event in found if event["kind"] == "step" and event.get("memory_bytes")]
+    steps = [
+        int(event["memory_bytes"])
+        for event in found
+        if event["kind"] == "step" and event.get("memory_bytes")
+    ]
     repairs = [event["what"] for event in found if event["kind"] == "repair"]
     if not isinstance(job.state(), Done) or calibrated is None or repairs:
-        return {"failed": str(job.state()), "repairs": repairs, "log": job.log_path.read_text(errors="replace")[-1500:]}
+        return {
+            "failed": str(job.state()),
+            "repairs": repairs,
+            "log": job.log_path.read_text(errors="replace")[-1500:],
+        }
     predicted, highest = int(calibrated["predicted"]), max(steps)
     return {
         "tokens": calibrated["tokens"],
@@ -206,7 +235,9 @@ def _gb(size: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*")
     parser.add_argument("--predict", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("/dev/shm/luthier-bench"))

@@ -1,11 +1,15 @@
-"""Every training method for a few steps on this machine: trained, saved, merged, and the merged logits against the trained ones.
+"""Every training method for a few steps on this machine: trained, saved, merged, and the merged
+logits against the trained ones.
 
-    python bench/gpu/methods.py [--model FOLDER] [--steps 8] [NAME ...]        in an environment that has Luthier's gpu packages
+    python bench/gpu/methods.py [--model FOLDER] [--steps 8] [NAME ...]
 
-Each method runs in a home of its own as `luthier train` would run it, by TRL. Without --model it is the built-in model (where its package
-is not installed, LUTHIER_BUILTIN_GGUF names its file). It prints a table on stderr and one JSON object on stdout. "difference" is the mean
-|trained - merged| of the log-probabilities on a held-out conversation, computed in float32 where the base is not quantised, "change" the
-mean |trained - base|.
+It runs in an environment that has Luthier's gpu packages.
+
+Each method runs in a home of its own as `luthier train` would run it, by TRL. Without --model it is
+the built-in model (where its package is not installed, LUTHIER_BUILTIN_GGUF names its file). It
+prints a table on stderr and one JSON object on stdout. "difference" is the mean |trained - merged|
+of the log-probabilities on a held-out conversation, computed in float32 where the base is not
+quantised, "change" the mean |trained - base|.
 """
 
 from __future__ import annotations
@@ -49,9 +53,28 @@ METHODS: dict[str, dict[str, str]] = {
 def write_recipe(folder: Path, model: str, steps: int, sections: dict[str, str]) -> Path:
     data = ROOT / "examples" / "captain" / "train.jsonl"
     full = "full" in sections.get("train", "")
-    lines = [f'model = "{model}"', f'data = ["{data}"]', 'engine = "trl"', "certify = false", "[train]", f"epochs = {steps / 36}"]
-    lines += [f"learning_rate = {1e-5 if full else 2e-4}", "global_batch = 4", sections.get("train", "")]
-    lines += ["[lora]", sections.get("lora", ""), "[tokens]", sections.get("tokens", ""), "[evaluation]", "times = 1", "samples = 0"]
+    lines = [
+        f'model = "{model}"',
+        f'data = ["{data}"]',
+        'engine = "trl"',
+        "certify = false",
+        "[train]",
+        f"epochs = {steps / 36}",
+    ]
+    lines += [
+        f"learning_rate = {1e-5 if full else 2e-4}",
+        "global_batch = 4",
+        sections.get("train", ""),
+    ]
+    lines += [
+        "[lora]",
+        sections.get("lora", ""),
+        "[tokens]",
+        sections.get("tokens", ""),
+        "[evaluation]",
+        "times = 1",
+        "samples = 0",
+    ]
     path = folder / "recipe.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -75,12 +98,18 @@ def train(model: str, steps: int, sections: dict[str, str]) -> dict[str, Any]:
     while some := follower.read():
         events += some
     found = [event for event in events if event["kind"] == "step"]
-    told = {"steps": len(found), "first_loss": found[0]["loss"], "last_loss": found[-1]["loss"], "job": str(job.directory)}
+    told = {
+        "steps": len(found),
+        "first_loss": found[0]["loss"],
+        "last_loss": found[-1]["loss"],
+        "job": str(job.directory),
+    }
     return {**told, "seconds": round(time.monotonic() - began, 1)}
 
 
 def compare(job_directory: Path, into: str) -> dict[str, Any]:
-    """Merge, and compare with the model that training had. In a process of its own: it holds two models."""
+    """Merge, and compare with the model that training had. In a process of its own: it holds two
+    models."""
     import torch
     from peft import PeftModel
     from peft.utils import set_peft_model_state_dict
@@ -106,7 +135,11 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     if isinstance(trained, PeftModel):
         set_peft_model_state_dict(trained, load_file(checkpoint / "adapter_model.safetensors"))
         merged = job.directory / f"merged-{into}"
-        merge(plan_merge(base, job.directory / "adapter", into=into), merged, stops=lambda _: trained_stops(job) or [])  # type: ignore[arg-type]
+        merge(
+            plan_merge(base, job.directory / "adapter", into=into),  # type: ignore[arg-type]
+            merged,
+            stops=lambda _: trained_stops(job) or [],
+        )
     else:
         trained = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
@@ -118,9 +151,13 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
             there = (model if placed else model.to(device)).float().eval()
             return there(input_ids=ids.clamp(max=size - 1)).logits[0].float().cpu()
 
-    wanted = says(trained, placed=plan.base_bits < 16).log_softmax(-1)  # bitsandbytes has placed its own
+    # bitsandbytes has placed its own
+    wanted = says(trained, placed=plan.base_bits < 16).log_softmax(-1)
     del trained
-    found, before = (says(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)).log_softmax(-1) for folder in (merged, base))
+    found, before = (
+        says(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)).log_softmax(-1)
+        for folder in (merged, base)
+    )
     size = min(wanted.shape[-1], before.shape[-1])
     return {
         "into": into,
@@ -130,7 +167,9 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help=", ".join(METHODS))
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--steps", type=int, default=8)
@@ -154,24 +193,42 @@ def main() -> None:
             row["merged"] = [_compared(row["job"], into) for into in ways]
         print(_line(name, row), file=sys.stderr, flush=True)
     versions = {
-        name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft", "bitsandbytes") if _installed(name)
+        name: importlib.metadata.version(name)
+        for name in ("torch", "transformers", "trl", "peft", "bitsandbytes")
+        if _installed(name)
     }
     print(json.dumps({"versions": versions, "methods": rows}, indent=1))
 
 
 def _compared(job: str, into: str) -> dict[str, Any]:
-    answer = subprocess.run([sys.executable, __file__, "--compare", job, into], capture_output=True, text=True, check=False)
-    return json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else {"into": into, "error": answer.stderr[-1500:]}
+    answer = subprocess.run(
+        [sys.executable, __file__, "--compare", job, into],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (
+        json.loads(answer.stdout.splitlines()[-1])
+        if answer.returncode == 0
+        else {"into": into, "error": answer.stderr[-1500:]}
+    )
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
     if "error" in row:
         return f"{name:28} FAILED: {row['error'][:300]}"
     ways = ", ".join(
-        f"{one['into']}: FAILED {one['error'][-200:]}" if "error" in one else f"{one['into']}: {one['difference']} of {one['change']}"
+        (
+            f"{one['into']}: FAILED {one['error'][-200:]}"
+            if "error" in one
+            else f"{one['into']}: {one['difference']} of {one['change']}"
+        )
         for one in row["merged"]
     )
-    return f"{name:28} {row['steps']:3} steps  {row['first_loss']:.3f} -> {row['last_loss']:.3f}  {row['seconds']:6.1f} s  {ways}"
+    return (
+        f"{name:28} {row['steps']:3} steps  {row['first_loss']:.3f} -> {row['last_loss']:.3f} "
+        f" {row['seconds']:6.1f} s  {ways}"
+    )
 
 
 def _installed(name: str) -> bool:

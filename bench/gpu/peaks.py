@@ -1,8 +1,10 @@
 """Peaks of GPU memory that were measured (peaks.jsonl), and what is predicted of them. Light.
 
-    python -m bench.gpu.peaks       # the table of docs/plan.md, with the errors that are left when a setting has no say in what is fitted
+    # the table of docs/plan.md, with the errors left when a setting has no say in what is fitted
+    python -m bench.gpu.peaks
 
-`tokens` are those of the largest of the run's micro-batches, padding counted; `peak_gb` is torch.cuda.max_memory_allocated().
+`tokens` are those of the largest of the run's micro-batches, padding counted; `peak_gb` is
+torch.cuda.max_memory_allocated().
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Measured:
 
     @property
     def setting(self) -> Setting:
-        """The layout "by conversation" is Luthier's own; "flat" and "packed" are the bare engine's: with TRL a dense mask, with Unsloth and
-        torch 2.11 segment by segment."""
+        """The layout "by conversation" is Luthier's own; "flat" and "packed" are the bare engine's:
+        with TRL a dense mask, with Unsloth and torch 2.11 segment by segment."""
         setting = Setting(
             engine=self.engine,
             tokens=self.tokens,
@@ -63,16 +65,28 @@ class Measured:
 
     def __str__(self) -> str:
         batch = f"{self.conversations} of at most {self.longest}"
-        return f"{self.engine}, {self.model}, {self.bits} bits, r {self.rank}, {self.checkpointing}, {self.layout}, {batch}, {self.tokens}"
+        return (
+            f"{self.engine}, {self.model}, {self.bits} bits, r {self.rank}, {self.checkpointing},"
+            f" {self.layout}, {batch}, {self.tokens}"
+        )
 
 
 def llama(hidden: int, inner: int, layers: int, keys: int) -> ModelShape:
-    """As bench/gpu/speed.py makes them: random weights in the shapes of Llama 3, head and embeddings apart."""
+    """As bench/gpu/speed.py makes them: random weights in the shapes of Llama 3, head and
+    embeddings apart."""
     sizes = {"q": (hidden, hidden), "k": (hidden, keys), "v": (hidden, keys), "o": (hidden, hidden)}
     feed = {"gate": (hidden, inner), "up": (hidden, inner), "down": (inner, hidden)}
     linears = tuple(Linear(f"{name}_proj", *size) for name, size in (sizes | feed).items()) * layers
     return ModelShape(
-        "llama", hidden, inner, layers, hidden, keys, _VOCABULARY, linears, 2 * _VOCABULARY * hidden + (2 * layers + 1) * hidden
+        "llama",
+        hidden,
+        inner,
+        layers,
+        hidden,
+        keys,
+        _VOCABULARY,
+        linears,
+        2 * _VOCABULARY * hidden + (2 * layers + 1) * hidden,
     )
 
 
@@ -84,16 +98,23 @@ def measured(path: Path = PEAKS) -> list[Measured]:
 
 
 def left_out(rows: list[Measured]) -> Iterator[tuple[Measured, float]]:
-    """Each with the error that is left when it has had no say: what a layer keeps and what its backward pass needs besides are scaled to
-    fit the other settings of that engine, by least squares of the relative errors."""
+    """Each with the error that is left when it has had no say: what a layer keeps and what its
+    backward pass needs besides are scaled to fit the other settings of that engine, by least
+    squares of the relative errors."""
     for row in rows:
         others = [other for other in rows if other.engine == row.engine and other is not row]
-        kept, working = _scales([(_kept(other), _working(other), other.peak_gb - _rest(other), other.peak_gb) for other in others])
+        kept, working = _scales(
+            [
+                (_kept(other), _working(other), other.peak_gb - _rest(other), other.peak_gb)
+                for other in others
+            ]
+        )
         yield row, (_rest(row) + kept * _kept(row) + working * _working(row)) / row.peak_gb - 1
 
 
 def _scales(rows: list[tuple[float, float, float, float]]) -> tuple[float, float]:
-    """x and y that bring x * kept + y * working closest to what they should be, each row weighed by its peak."""
+    """x and y that bring x * kept + y * working closest to what they should be, each row weighed by
+    its peak."""
     aa = sum(kept * kept / peak**2 for kept, _, _, peak in rows)
     ab = sum(kept * working / peak**2 for kept, working, _, peak in rows)
     bb = sum(working * working / peak**2 for _, working, _, peak in rows)
@@ -116,12 +137,21 @@ def _rest(row: Measured) -> float:
 
 
 def main() -> None:
-    print("| engine | base | checkpointing | layout | conversations | tokens | measured GB | predicted GB | error | fitted without it |")
+    print(
+        "| engine | base | checkpointing | layout | conversations | tokens | measured GB |"
+        " predicted GB | error | fitted without it |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for row, without in left_out(measured()):
         batch = f"{row.conversations} of at most {row.longest:,}"
-        figures = f"{row.tokens:,} | {row.peak_gb:.2f} | {row.predicted_gb:.2f} | {row.error:+.1%} | {without:+.1%}"
-        print(f"| {row.engine} | {row.bits} bits | {row.checkpointing} | {row.layout} | {batch} | {figures} |")
+        figures = (
+            f"{row.tokens:,} | {row.peak_gb:.2f} | {row.predicted_gb:.2f} | {row.error:+.1%} |"
+            f" {without:+.1%}"
+        )
+        print(
+            f"| {row.engine} | {row.bits} bits | {row.checkpointing} | {row.layout} | {batch} |"
+            f" {figures} |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
-"""Training speed and memory on one GPU: bare engines with the tutorials' recipes and with flat batches, and Luthier's own runs.
+"""Training speed and memory on one GPU: bare engines with the tutorials' recipes and with flat
+batches, and Luthier's own runs.
 
     python -P bench/gpu/speed.py prepare SAMPLES.jsonl --tokenizer MODEL --conversations CHATS.jsonl
-    python -P bench/gpu/speed.py all unsloth-default luthier-auto  # each setting in a process of its own; one JSON line each
-    python -P bench/gpu/speed.py ratios                            # Luthier against these, and against bare engines on its samples
-    python -P bench/gpu/speed.py ratios --models tiny --rows 2 --luthier luthier-trl-flat       # on a CPU: that it runs
+    # each setting in a process of its own; one JSON line each
+    python -P bench/gpu/speed.py all unsloth-default luthier-auto
+    # Luthier against these, and against bare engines on its samples
+    python -P bench/gpu/speed.py ratios
+    # on a CPU: that it runs
+    python -P bench/gpu/speed.py ratios --models tiny --rows 2 --luthier luthier-trl-flat
 
-`prepare` makes a model of random weights, 8B shapes of Llama 3, in /dev/shm or --work. SAMPLES.jsonl, input_ids and labels, comes from
-`luthier data tokens CHATS.jsonl`. Tokens are counted without padding, after the steps that compile. Luthier's runs need the repository's
-root on PYTHONPATH.
+`prepare` makes a model of random weights, 8B shapes of Llama 3, in /dev/shm or --work.
+SAMPLES.jsonl, input_ids and labels, comes from `luthier data tokens CHATS.jsonl`. Tokens are
+counted without padding, after the steps that compile. Luthier's runs need the repository's root on
+PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ WARM_STEPS = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """`batches` are (rows, most tokens a row). `layout`: "padded", "bfd" (TRL's packing), or "flat": rows behind each other, unpadded."""
+    """`batches` are (rows, most tokens a row). `layout`: "padded", "bfd" (TRL's packing), or
+    "flat": rows behind each other, unpadded."""
 
     engine: str
     batches: tuple[tuple[int, int], ...]
@@ -48,8 +54,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Luthier:
-    """A run of Luthier's own worker, `rows` conversations of at most `length` tokens a step; `train` are further keys, `bare` is the engine
-    that a bare script has on the same samples."""
+    """A run of Luthier's own worker, `rows` conversations of at most `length` tokens a step;
+    `train` are further keys, `bare` is the engine that a bare script has on the same samples."""
 
     engine: str
     rows: int = 8
@@ -61,27 +67,39 @@ class Luthier:
 SETTINGS = {
     "unsloth-default": Setting("unsloth", ((8, 2048),), layout="bfd", checkpointing="unsloth"),
     "tutorial": Setting("unsloth", ((16, 512),), bits=4, layout="padded", checkpointing="unsloth"),
-    "trl-default": Setting("trl", ((8, 2048),), layout="padded", checkpointing="standard", defaults=True),
+    "trl-default": Setting(
+        "trl", ((8, 2048),), layout="padded", checkpointing="standard", defaults=True
+    ),
     "flat": Setting("unsloth", ((2, 2048), (4, 2048), (8, 2048), (12, 2048), (16, 512))),
-    "flat-offloaded": Setting("unsloth", ((4, 2048), (8, 2048), (16, 2048), (32, 2048)), checkpointing="unsloth"),
+    "flat-offloaded": Setting(
+        "unsloth", ((4, 2048), (8, 2048), (16, 2048), (32, 2048)), checkpointing="unsloth"
+    ),
     "flat-standard": Setting("unsloth", ((4, 2048), (16, 2048)), checkpointing="standard"),
     "flat-4bit": Setting("unsloth", ((2, 2048), (4, 2048), (8, 2048)), bits=4),
-    "flat-4bit-offloaded": Setting("unsloth", ((16, 512), (8, 2048), (16, 2048)), bits=4, checkpointing="unsloth"),
+    "flat-4bit-offloaded": Setting(
+        "unsloth", ((16, 512), (8, 2048), (16, 2048)), bits=4, checkpointing="unsloth"
+    ),
     "trl-flat": Setting("trl", ((1, 2048), (2, 2048), (4, 2048)), optimizer="adamw_torch_fused"),
     "flat-rank64": Setting("unsloth", ((4, 2048),), rank=64),
 }
 
-_SAME = 'micro_batch = {rows}\npadding_free = true\nbase_bits = 16\nfloat8 = false\ngradient_checkpointing = "none"\noptimizer = "adamw"\n'
+_SAME = (
+    "micro_batch = {rows}\npadding_free = true\nbase_bits = 16\nfloat8 ="
+    ' false\ngradient_checkpointing = "none"\noptimizer = "adamw"\n'
+)
 LUTHIER = {
     "luthier-auto": Luthier("auto"),
     "luthier-auto-short": Luthier("auto", rows=16, length=512),
-    "luthier-bfloat16": Luthier("auto", train="float8 = false", bare="unsloth"),  # on 80 GB or more it comes to what `_SAME` says
+    # on 80 GB or more it comes to what `_SAME` says
+    "luthier-bfloat16": Luthier("auto", train="float8 = false", bare="unsloth"),
     "luthier-bfloat16-short": Luthier("auto", rows=16, length=512, train="float8 = false"),
     "luthier-unsloth-flat": Luthier("unsloth", train=_SAME, bare="unsloth"),
     "luthier-trl-flat": Luthier("trl", rows=4, train=_SAME, bare="trl"),
 }
 BARE = {
-    **dict.fromkeys(("luthier-auto", "luthier-bfloat16"), ("unsloth-default", "trl-default", "tutorial")),
+    **dict.fromkeys(
+        ("luthier-auto", "luthier-bfloat16"), ("unsloth-default", "trl-default", "tutorial")
+    ),
     **dict.fromkeys(("luthier-auto-short", "luthier-bfloat16-short"), ("tutorial",)),
 }
 RECIPE = """
@@ -102,14 +120,33 @@ r = 16
 """
 
 SHAPES = {
-    "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
-    "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
-    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8},
+    "tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+    "8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
+    "1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
 }
 
 
 def prepare(samples: Path, work: Path, tokenizer: Path, models: list[str]) -> None:
-    """Random weights in bfloat16, made on the GPU if there is one, saved as any model is; the tokenizer of a real one."""
+    """Random weights in bfloat16, made on the GPU if there is one, saved as any model is; the
+    tokenizer of a real one."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -135,7 +172,9 @@ def prepare(samples: Path, work: Path, tokenizer: Path, models: list[str]) -> No
         for path in [*tokenizer.glob("*token*"), *tokenizer.glob("*.jinja")]:
             shutil.copy(path, work / name)
         del model
-        print(json.dumps({"made": name, "seconds": round(time.monotonic() - started, 1)}), flush=True)
+        print(
+            json.dumps({"made": name, "seconds": round(time.monotonic() - started, 1)}), flush=True
+        )
 
 
 def rows_of(path: Path, length: int) -> list[dict[str, Any]]:
@@ -167,7 +206,13 @@ def measure(name: str, setting: Setting, work: Path) -> None:
             found = train(setting, model, tokenizer, rows, length, work)
         except torch.OutOfMemoryError as error:
             found = {"failed": str(error)[:300]}
-        head = {"name": name, **asdict(setting), "rows": rows, "length": length, "loaded_gb": round(loaded / 1e9, 2)}
+        head = {
+            "name": name,
+            **asdict(setting),
+            "rows": rows,
+            "length": length,
+            "loaded_gb": round(loaded / 1e9, 2),
+        }
         head.pop("batches")
         print("RESULT " + json.dumps(head | found), flush=True)
 
@@ -181,7 +226,9 @@ def flat(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
         "labels": torch.tensor([labels]),
-        "position_ids": torch.tensor([[position for length in lengths for position in range(length)]]),
+        "position_ids": torch.tensor(
+            [[position for length in lengths for position in range(length)]]
+        ),
         "packed_seq_lengths": torch.tensor(lengths, dtype=torch.int32),
     }
 
@@ -211,7 +258,12 @@ def arguments(setting: Setting, rows: int, length: int, work: Path) -> dict[str,
     if not torch.cuda.is_available():
         chosen |= {"use_cpu": True}
     if setting.layout == "flat":
-        return {**chosen, "max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}, "remove_unused_columns": False}
+        return {
+            **chosen,
+            "max_length": None,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "remove_unused_columns": False,
+        }
     return {**chosen, "max_length": length}
 
 
@@ -220,10 +272,14 @@ def collator(setting: Setting) -> Callable[[list[dict[str, Any]]], dict[str, Any
         return None
     if setting.engine == "unsloth":
         return flat
-    return lambda rows: {key: value for key, value in flat(rows).items() if key != "packed_seq_lengths"}
+    return lambda rows: {
+        key: value for key, value in flat(rows).items() if key != "packed_seq_lengths"
+    }
 
 
-def train(setting: Setting, model: Any, tokenizer: Any, rows: int, length: int, work: Path) -> dict[str, Any]:
+def train(
+    setting: Setting, model: Any, tokenizer: Any, rows: int, length: int, work: Path
+) -> dict[str, Any]:
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -247,7 +303,9 @@ def train(setting: Setting, model: Any, tokenizer: Any, rows: int, length: int, 
         times.append(time.monotonic())
         mask = inputs.get("attention_mask")
         tokens.append(int(mask.sum()) if mask is not None else int(inputs["input_ids"].numel()))
-        shapes.update({key: list(value.shape) for key, value in inputs.items() if hasattr(value, "shape")})
+        shapes.update(
+            {key: list(value.shape) for key, value in inputs.items() if hasattr(value, "shape")}
+        )
         return inner(model, inputs, *rest, **kwargs)
 
     trainer.training_step = training_step
@@ -256,17 +314,24 @@ def train(setting: Setting, model: Any, tokenizer: Any, rows: int, length: int, 
         torch.cuda.reset_peak_memory_stats()
     trainer.train()
     if len(tokens) != setting.steps:
-        raise RuntimeError(f"{len(tokens)} micro-batches in {setting.steps} steps: each was to be one")
-    steps = [later - earlier for earlier, later in pairwise(times)]  # each with its backward pass, its update and the next batch
+        raise RuntimeError(
+            f"{len(tokens)} micro-batches in {setting.steps} steps: each was to be one"
+        )
+    # each with its backward pass, its update and the next batch
+    steps = [later - earlier for earlier, later in pairwise(times)]
     measured = list(zip(tokens, steps, strict=False))[WARM_STEPS:]
     return {
-        "tokens_per_second": round(sum(count for count, _ in measured) / sum(seconds for _, seconds in measured)),
+        "tokens_per_second": round(
+            sum(count for count, _ in measured) / sum(seconds for _, seconds in measured)
+        ),
         "step_seconds": [round(seconds, 2) for seconds in steps],
         "tokens_per_step": round(statistics.mean(count for count, _ in measured)),
         "most_tokens": max(tokens),
         "peak_allocated_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if gpu else None,
         "peak_reserved_gb": round(torch.cuda.max_memory_reserved() / 1e9, 2) if gpu else None,
-        "losses": [round(float(entry["loss"]), 3) for entry in trainer.state.log_history if "loss" in entry][::4],
+        "losses": [
+            round(float(entry["loss"]), 3) for entry in trainer.state.log_history if "loss" in entry
+        ][::4],
         "shapes": shapes,
     }
 
@@ -277,9 +342,16 @@ def load(setting: Setting, directory: str) -> Any:
         from unsloth import FastLanguageModel
 
         model, _ = FastLanguageModel.from_pretrained(
-            directory, max_seq_length=2048, dtype=None, load_in_4bit=setting.bits == 4, local_files_only=True, use_exact_model_name=True
+            directory,
+            max_seq_length=2048,
+            dtype=None,
+            load_in_4bit=setting.bits == 4,
+            local_files_only=True,
+            use_exact_model_name=True,
         )
-        checkpointing: Any = {"none": False, "standard": True, "unsloth": "unsloth"}[setting.checkpointing]
+        checkpointing: Any = {"none": False, "standard": True, "unsloth": "unsloth"}[
+            setting.checkpointing
+        ]
         return FastLanguageModel.get_peft_model(
             model,
             r=setting.rank,
@@ -296,7 +368,10 @@ def load(setting: Setting, directory: str) -> Any:
 
     quantization = (
         BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
         )
         if setting.bits == 4
         else None
@@ -310,12 +385,20 @@ def load(setting: Setting, directory: str) -> Any:
     )
     model.config.use_cache = False
     if quantization is not None:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=setting.checkpointing != "none")
-    return get_peft_model(model, LoraConfig(r=setting.rank, lora_alpha=setting.rank, target_modules=targets, task_type="CAUSAL_LM"))
+        model = prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=setting.checkpointing != "none"
+        )
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=setting.rank, lora_alpha=setting.rank, target_modules=targets, task_type="CAUSAL_LM"
+        ),
+    )
 
 
 def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
-    """A run as `luthier train` starts one, on so many conversations that it has as many steps as a bare engine."""
+    """A run as `luthier train` starts one, on so many conversations that it has as many steps as a
+    bare engine."""
     os.environ.setdefault("LUTHIER_HOME", str(work / "home"))
     from jobs.events import parse_line
     from jobs.job import wait
@@ -328,10 +411,23 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
         data.write_text("".join(islice(file, rows * steps)))
     recipe = work / f"{name}.toml"
     train = setting.train.format(rows=rows)
-    recipe.write_text(RECIPE.format(model=work / model, data=data, engine=setting.engine, rows=rows, length=setting.length, train=train))
+    recipe.write_text(
+        RECIPE.format(
+            model=work / model,
+            data=data,
+            engine=setting.engine,
+            rows=rows,
+            length=setting.length,
+            train=train,
+        )
+    )
     job = start(load_recipe(recipe))
     wait(job)
-    found = [event for line in job.events_path.read_bytes().splitlines() if (event := parse_line(line)) is not None]
+    found = [
+        event
+        for line in job.events_path.read_bytes().splitlines()
+        if (event := parse_line(line)) is not None
+    ]
     plan = next(event for event in found if event["kind"] == "plan")
     keys = (
         "engine",
@@ -352,49 +448,79 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
         **{key: plan[key] for key in (*keys, "reasons")},
         "job": job.id,
     }
-    taken = [event for event in found if event["kind"] == "step"][WARM_STEPS:-1]  # the last one may be smaller
+    # the last one may be smaller
+    taken = [event for event in found if event["kind"] == "step"][WARM_STEPS:-1]
     errors = [event for event in found if event["kind"] == "error"]
     if errors or len(taken) < 2:
         told["failed"] = errors[-1:] or f"{len(taken)} steps counted"
     else:
         seconds, tokens = taken[-1]["t"] - taken[0]["t"], taken[-1]["tokens"] - taken[0]["tokens"]
-        told["tokens_per_second"], told["peak_allocated_gb"] = round(tokens / seconds), round(taken[-1]["memory_bytes"] / 1e9, 2)
+        told["tokens_per_second"], told["peak_allocated_gb"] = (
+            round(tokens / seconds),
+            round(taken[-1]["memory_bytes"] / 1e9, 2),
+        )
         shutil.copy(job.directory / "data" / "train.jsonl", work / f"{name}.samples.jsonl")
     print("RESULT " + json.dumps(told), flush=True)
 
 
 def bare_setting(name: str, setting: Luthier, model: str) -> Setting:
-    """A bare script with the settings of the Luthier run `name`, on the samples that it has made."""
+    """A bare script with the settings of the Luthier run `name`, on the samples that it has
+    made."""
     return Setting(
-        setting.bare, ((setting.rows, setting.length),), model=model, optimizer="adamw_torch_fused", samples=f"{name}.samples.jsonl"
+        setting.bare,
+        ((setting.rows, setting.length),),
+        model=model,
+        optimizer="adamw_torch_fused",
+        samples=f"{name}.samples.jsonl",
     )
 
 
 def ratios(options: argparse.Namespace) -> None:
-    """Tokens per second of Luthier over those of the others: all in one call, one after the other."""
+    """Tokens per second of Luthier over those of the others: all in one call, one after the
+    other."""
     chosen = options.luthier.split(",") if options.luthier else [*LUTHIER]
     pairs = [(name, other) for name in chosen for other in (*BARE.get(name, ()), f"bare-{name}")]
     rivals = [other for _, other in pairs if other in SETTINGS]
-    names = dict.fromkeys([*rivals, *chosen, *(f"bare-{name}" for name in chosen if LUTHIER[name].bare)])
+    names = dict.fromkeys(
+        [*rivals, *chosen, *(f"bare-{name}" for name in chosen if LUTHIER[name].bare)]
+    )
     speeds: dict[str, float] = {}
     for name in names:
         results = run_apart(name, options)
         speeds[name] = max((result.get("tokens_per_second", 0) for result in results), default=0)
-    told = {f"{one} / {other}": round(speeds[one] / speeds[other], 3) for one, other in pairs if speeds.get(one) and speeds.get(other)}
+    told = {
+        f"{one} / {other}": round(speeds[one] / speeds[other], 3)
+        for one, other in pairs
+        if speeds.get(one) and speeds.get(other)
+    }
     print(json.dumps({"ratios": told}), flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["prepare", "one", "all", "ratios"])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--work", type=Path, default=Path("/dev/shm/luthier-bench"))
     parser.add_argument("--tokenizer", type=Path)
-    parser.add_argument("--conversations", type=Path, help="the conversations that the samples were made of, for Luthier's own runs")
-    parser.add_argument("--models", default="8b", help="those to prepare; the one that Luthier's runs train")
-    parser.add_argument("--rows", type=int, help="conversations in a step of Luthier's runs, other than their own")
     parser.add_argument(
-        "--luthier", help="which of Luthier's runs are compared; without luthier-auto and luthier-bfloat16 others' defaults are left out"
+        "--conversations",
+        type=Path,
+        help="the conversations that the samples were made of, for Luthier's own runs",
+    )
+    parser.add_argument(
+        "--models", default="8b", help="those to prepare; the one that Luthier's runs train"
+    )
+    parser.add_argument(
+        "--rows", type=int, help="conversations in a step of Luthier's runs, other than their own"
+    )
+    parser.add_argument(
+        "--luthier",
+        help=(
+            "which of Luthier's runs are compared; without luthier-auto and luthier-bfloat16"
+            " others' defaults are left out"
+        ),
     )
     parser.add_argument("--limit", type=float, default=180.0, help="seconds a setting may take")
     parser.add_argument("--out", type=Path)
@@ -422,13 +548,22 @@ def main() -> None:
 
 def run_apart(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     command = [sys.executable, "-P", __file__, "one", name, "--work", str(options.work)]
-    command += ["--models", options.models, *(["--rows", str(options.rows)] if options.rows else [])]
+    command += [
+        "--models",
+        options.models,
+        *(["--rows", str(options.rows)] if options.rows else []),
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=options.limit, check=False
+        )
         output = done.stdout + done.stderr
     except subprocess.TimeoutExpired as error:
-        output = f"timeout\n{(error.stdout or b'').decode()[-1500:]}{(error.stderr or b'').decode()[-1500:]}"
-    found = [line.removeprefix("RESULT ") for line in output.splitlines() if line.startswith("RESULT ")]
+        streams = (error.stdout or b"", error.stderr or b"")
+        output = "timeout\n" + "".join(stream.decode()[-1500:] for stream in streams)
+    found = [
+        line.removeprefix("RESULT ") for line in output.splitlines() if line.startswith("RESULT ")
+    ]
     for line in found or [json.dumps({"name": name, "failed": output[-1200:]})]:
         print(line, flush=True)
         if options.out:

@@ -1,4 +1,5 @@
-"""The model card: README.md in the hub's format, made of a record. The text is for a reader who has never heard of Luthier."""
+"""The model card: README.md in the hub's format, made of a record. The text is for a reader who has
+never heard of Luthier."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import Any
 from models.certificate import Certificate, Check
 from models.export.record import Record, without_paths
 
-# What the hub takes as `license`; others are `other` with a `license_name`. https://huggingface.co/docs/hub/repositories-licenses
+# What the hub takes as `license`; others are `other` with a `license_name`.
+# https://huggingface.co/docs/hub/repositories-licenses
 _LICENCES = {
     *(
         "apache-2.0",
@@ -25,14 +27,43 @@ _LICENCES = {
         "openrail",
         "unknown",
     ),
-    *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "bigscience-openrail-m"),
-    *("llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "gemma", "bigcode-openrail-m", "openmdw-1.0", "other"),
+    *(
+        "cc0-1.0",
+        "cc-by-4.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-4.0",
+        "cc-by-nc-nd-4.0",
+        "bigscience-openrail-m",
+    ),
+    *(
+        "llama2",
+        "llama3",
+        "llama3.1",
+        "llama3.2",
+        "llama3.3",
+        "llama4",
+        "gemma",
+        "bigcode-openrail-m",
+        "openmdw-1.0",
+        "other",
+    ),
 }
-_SHOWN = ("learning_rate", "epochs", "global_batch", "max_length", "schedule", "warmup", "weight_decay", "seed")
+_SHOWN = (
+    "learning_rate",
+    "epochs",
+    "global_batch",
+    "max_length",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "seed",
+)
 
 
 def model_card(record: Record, repository: str = "") -> str:
-    """The whole README.md. `repository` is the name that the model will have on the hub, "" for one that stays in a folder."""
+    """The whole README.md. `repository` is the name that the model will have on the hub, "" for one
+    that stays in a folder."""
     parts = [
         _front_matter(_metadata(record)),
         f"# {record.title}\n\n{_what_it_is(record)}",
@@ -54,8 +85,14 @@ def _metadata(record: Record) -> dict[str, Any]:
         if not known:
             metadata["license_name"] = record.licence
     if record.repository:
-        metadata |= {"base_model": record.repository, "base_model_relation": "adapter" if adapter else "finetune"}
-    metadata |= {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation"}
+        metadata |= {
+            "base_model": record.repository,
+            "base_model_relation": "adapter" if adapter else "finetune",
+        }
+    metadata |= {
+        "library_name": "peft" if adapter else "transformers",
+        "pipeline_tag": "text-generation",
+    }
     metadata["tags"] = [
         "luthier",
         *(["lora"] if record.kind in ("tuned", "merged") else []),
@@ -67,7 +104,8 @@ def _metadata(record: Record) -> dict[str, Any]:
 
 
 def _front_matter(metadata: dict[str, Any]) -> str:
-    """YAML of keys, texts and lists of texts. Each text is written as JSON, which YAML reads too: none is taken for a number or a date."""
+    """YAML of keys, texts and lists of texts. Each text is written as JSON, which YAML reads too:
+    none is taken for a number or a date."""
     lines = []
     for key, value in metadata.items():
         if isinstance(value, list):
@@ -78,27 +116,46 @@ def _front_matter(metadata: dict[str, Any]) -> str:
 
 
 def _what_it_is(record: Record) -> str:
-    base = f"[{record.repository}](https://huggingface.co/{record.repository})" if record.repository else f"`{record.base}`"
+    base = (
+        f"[{record.repository}](https://huggingface.co/{record.repository})"
+        if record.repository
+        else f"`{record.base}`"
+    )
     made = (
-        f" It was trained on {time.strftime('%d %B %Y', time.gmtime(record.made))}, as the run `{record.run}`."
+        f" It was trained on {time.strftime('%d %B %Y', time.gmtime(record.made))}, as the run"
+        f" `{record.run}`."
         if record.run and record.made
         else ""
     )
     licence = (
-        f" Licence of the base model: {record.licence}." if record.licence else " The base model's licence is not known here; it applies."
+        f" Licence of the base model: {record.licence}."
+        if record.licence
+        else " The base model's licence is not known here; it applies."
     )
     if record.dequantised:
         near = "near those of the original model, not equal to them"
         made += f" The base model's weights were dequantised from `{record.dequantised}`: {near}."
     match record.kind:
         case "tuned":
-            return f"A LoRA adapter for {base}, made with Luthier {record.versions['luthier']}.{made}{licence}"
+            return (
+                f"A LoRA adapter for {base}, made with Luthier"
+                f" {record.versions['luthier']}.{made}{licence}"
+            )
         case "full":
-            return f"{base}, all of its weights trained further with Luthier {record.versions['luthier']}.{made}{licence}"
+            return (
+                f"{base}, all of its weights trained further with Luthier"
+                f" {record.versions['luthier']}.{made}{licence}"
+            )
         case "merged":
-            return f"{base} with a LoRA adapter merged into its weights, made with Luthier {record.versions['luthier']}.{made}{licence}"
+            return (
+                f"{base} with a LoRA adapter merged into its weights, made with Luthier"
+                f" {record.versions['luthier']}.{made}{licence}"
+            )
         case "base":
-            return f"A model as it is used with Luthier {record.versions['luthier']}. Its licence: {record.licence or 'not known here'}."
+            return (
+                f"A model as it is used with Luthier {record.versions['luthier']}. Its licence:"
+                f" {record.licence or 'not known here'}."
+            )
 
 
 def _certificate(made: Certificate | None) -> str:
@@ -108,12 +165,21 @@ def _certificate(made: Certificate | None) -> str:
     told = "Whether the trained, the merged and the served model are one was measured"
     text = [
         f"## Certificate: {made.verdict}",
-        f"{told}, on {sample.get('turns', '?')} held-out turns with {sample.get('tokens', 0):,} tokens.",
+        (
+            f"{told}, on {sample.get('turns', '?')} held-out turns with {sample.get('tokens', 0):,}"
+            " tokens."
+        ),
         *(f"> {reason}" for reason in made.reasons),
         _table(
             ("model", "engine", "mean NLL", "tokens", "ended by a stop token"),
             [
-                (column.model, column.engine, f"{column.nll:.4f}", f"{column.tokens:,}", _share(column.stopped, column.answers))
+                (
+                    column.model,
+                    column.engine,
+                    f"{column.nll:.4f}",
+                    f"{column.tokens:,}",
+                    _share(column.stopped, column.answers),
+                )
                 for column in made.columns
             ],
         ),
@@ -123,8 +189,18 @@ def _certificate(made: Certificate | None) -> str:
 
 
 def _row(check: Check) -> tuple[str, ...]:
-    bound = "" if check.threshold is None else f"{'at least' if check.at_least else 'at most'} {check.threshold:.4g}"
-    return (check.verdict, check.name, "" if check.figure is None else f"{check.figure:.4g}", bound, check.unit)
+    bound = (
+        ""
+        if check.threshold is None
+        else f"{'at least' if check.at_least else 'at most'} {check.threshold:.4g}"
+    )
+    return (
+        check.verdict,
+        check.name,
+        "" if check.figure is None else f"{check.figure:.4g}",
+        bound,
+        check.unit,
+    )
 
 
 def _share(count: int | None, of: int | None) -> str:
@@ -135,10 +211,12 @@ def _usage(record: Record, place: str) -> str:
     if record.kind == "tuned":
         base = record.repository or record.base
         code = (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM,"
+            " AutoTokenizer\n\n"
             f'base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")\n'
             f'model = PeftModel.from_pretrained(base, "{place}")\n'
-            f'tokenizer = AutoTokenizer.from_pretrained("{place}")  # with the chat template it was trained with'
+            f'tokenizer = AutoTokenizer.from_pretrained("{place}")  # with the chat template it was'
+            " trained with"
         )
     else:
         code = (
@@ -153,13 +231,22 @@ def _training(record: Record) -> str:
     if not record.recipe:
         return ""
     train, lora = record.recipe.get("train", {}), record.recipe.get("lora", {})
-    rows = [(key, f"{train[key]}") for key in _SHOWN if key in train] + [(f"lora {key}", f"{value}") for key, value in lora.items()]
+    rows = [(key, f"{train[key]}") for key in _SHOWN if key in train] + [
+        (f"lora {key}", f"{value}") for key, value in lora.items()
+    ]
     if "steps" in record.result:
         rows.append(("steps", f"{record.result['steps']}"))
     text = ["## Training", _table(("", ""), rows)]
     if record.losses:
-        text.append(_table(("step", "held-out loss"), [(f"{step}", f"{loss:.4f}") for step, loss in _some(record.losses)]))
-    text.append("The whole recipe is in `recipe.toml`, everything else that was recorded in `luthier.json`.")
+        text.append(
+            _table(
+                ("step", "held-out loss"),
+                [(f"{step}", f"{loss:.4f}") for step, loss in _some(record.losses)],
+            )
+        )
+    text.append(
+        "The whole recipe is in `recipe.toml`, everything else that was recorded in `luthier.json`."
+    )
     return "\n\n".join(text)
 
 
@@ -175,22 +262,38 @@ def _data(record: Record) -> str:
         return ""
     figures = record.data_figures
     tokens, trained = figures.get("tokens", 0), figures.get("trained_tokens", 0)
-    told = f"{figures.get('conversations', '?')} conversations, {tokens:,} tokens, of which {trained:,} are trained."
-    sources = [str(entry.get("path", "")) if isinstance(entry, dict) else str(entry) for entry in record.recipe.get("data", [])]
+    told = (
+        f"{figures.get('conversations', '?')} conversations, {tokens:,} tokens, of which"
+        f" {trained:,} are trained."
+    )
+    sources = [
+        str(entry.get("path", "")) if isinstance(entry, dict) else str(entry)
+        for entry in record.recipe.get("data", [])
+    ]
     names = f" From: {', '.join(f'`{name}`' for name in sources)}." if sources else ""
     rows = [(part.name, f"{part.samples:,}", f"`{part.hash}`") for part in record.data]
     return f"## Data\n\n{told}{names}\n\n{_table(('prepared samples', 'number', 'hash'), rows)}"
 
 
 def _bytes(record: Record) -> str:
-    rows = [(part, name, f"`{hash_}`") for part, files in record.hashes.get("base", {}).items() for name, hash_ in files.items()]
+    rows = [
+        (part, name, f"`{hash_}`")
+        for part, files in record.hashes.get("base", {}).items()
+        for name, hash_ in files.items()
+    ]
     if "template" in record.hashes:
         rows.append(("chat template", "", f"`{record.hashes['template']}`"))
-    rows += [("adapter", name, f"`{hash_}`") for name, hash_ in record.hashes.get("adapter", {}).items()]
-    rows += [("merged", name, f"`{hash_}`") for name, hash_ in record.merge.get("files", {}).items()]
+    rows += [
+        ("adapter", name, f"`{hash_}`") for name, hash_ in record.hashes.get("adapter", {}).items()
+    ]
+    rows += [
+        ("merged", name, f"`{hash_}`") for name, hash_ in record.merge.get("files", {}).items()
+    ]
     return f"## Bytes\n\n{_table(('part', 'file', 'hash'), rows)}" if rows else ""
 
 
 def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [titles, tuple("---" for _ in titles), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

@@ -13,7 +13,8 @@ from jobs.errors import LuthierError
 from jobs.home import home
 from models.catalogue import Entry
 
-TYPES = ("f32", "f16", "bf16", "q8_0", "auto")  # what the converter itself writes; llama-quantize makes the smaller ones
+# what the converter itself writes; llama-quantize makes the smaller ones
+TYPES = ("f32", "f16", "bf16", "q8_0", "auto")
 _SCRIPTS = {False: "convert_hf_to_gguf.py", True: "convert_lora_to_gguf.py"}
 _REPOSITORY = "https://github.com/ggml-org/llama.cpp"
 
@@ -27,25 +28,49 @@ class Conversion:
 
 
 def plan_conversion(entry: Entry, out: Path, kind: str) -> Conversion:
-    """The command that converts a model, or an adapter of a base that is here. LuthierError with the exact command if no converter is.
+    """The command that converts a model, or an adapter of a base that is here. LuthierError with
+    the exact command if no converter is.
 
-    The converter is `convert_hf_to_gguf` (for adapters `convert_lora_to_gguf`) under [tools] in config.toml, else the script on PATH.
+    The converter is `convert_hf_to_gguf` (for adapters `convert_lora_to_gguf`) under [tools] in
+    config.toml, else the script on PATH.
     """
     if kind not in TYPES:
-        hint = f"Convert to f16 or bf16, then: llama-quantize {shlex.quote(str(out))} SMALLER.gguf {kind.upper()}"
-        raise LuthierError("Not a type of the converter", f"{kind!r} is none of {', '.join(TYPES)}.", hint)
+        hint = (
+            f"Convert to f16 or bf16, then: llama-quantize {shlex.quote(str(out))} SMALLER.gguf"
+            f" {kind.upper()}"
+        )
+        raise LuthierError(
+            "Not a type of the converter", f"{kind!r} is none of {', '.join(TYPES)}.", hint
+        )
     adapter = entry.kind == "tuned"
     if adapter and entry.base_path is None:
-        raise LuthierError("The base model is not here", f"{entry.title} is an adapter of {entry.base}.", "Import it first.")
+        raise LuthierError(
+            "The base model is not here",
+            f"{entry.title} is an adapter of {entry.base}.",
+            "Import it first.",
+        )
     base = ["--base", str(entry.base_path)] if adapter else []
     arguments = [*base, str(entry.path), "--outfile", str(out), "--outtype", kind]
     script = _SCRIPTS[adapter]
-    found = _configured(script.removesuffix(".py")) or shutil.which(script) or shutil.which(script.removesuffix(".py"))
+    found = (
+        _configured(script.removesuffix(".py"))
+        or shutil.which(script)
+        or shutil.which(script.removesuffix(".py"))
+    )
     if found is None:
         command = shlex.join(["python", f"llama.cpp/{script}", *arguments])
-        hint = f"git clone --depth 1 {_REPOSITORY} && pip install -r llama.cpp/requirements.txt, then: {command}"
-        raise LuthierError("No converter to GGUF", f"llama.cpp's {script} is neither on PATH nor in {home() / 'config.toml'}.", hint)
-    return Conversion([*([sys.executable] if found.endswith(".py") else []), found, *arguments], out)
+        hint = (
+            f"git clone --depth 1 {_REPOSITORY} && pip install -r llama.cpp/requirements.txt, then:"
+            f" {command}"
+        )
+        raise LuthierError(
+            "No converter to GGUF",
+            f"llama.cpp's {script} is neither on PATH nor in {home() / 'config.toml'}.",
+            hint,
+        )
+    return Conversion(
+        [*([sys.executable] if found.endswith(".py") else []), found, *arguments], out
+    )
 
 
 def _configured(name: str) -> str | None:
@@ -59,5 +84,9 @@ def _configured(name: str) -> str | None:
         return None
     script = Path(str(value)).expanduser()
     if not script.is_file():
-        raise LuthierError("The converter is not there", f"{path} names {script}.", f"Correct {name} under [tools].")
+        raise LuthierError(
+            "The converter is not there",
+            f"{path} names {script}.",
+            f"Correct {name} under [tools].",
+        )
     return str(script)

@@ -1,4 +1,5 @@
-"""Start an export as a job: into a folder, to the hub, or as GGUF. What can be wrong is found before it starts."""
+"""Start an export as a job: into a folder, to the hub, or as GGUF. What can be wrong is found
+before it starts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from models.imports.source import check_repository
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Into the folder `out`, which there must not be yet, or with files of an earlier export if `replace`."""
+    """Into the folder `out`, which there must not be yet, or with files of an earlier export if
+    `replace`."""
 
     name: str
     model: str
@@ -27,7 +29,8 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class PushSettings:
-    """To the hub's `repository`, on a branch ("" is the default one). A repository that is not there yet is made, private if said so."""
+    """To the hub's `repository`, on a branch ("" is the default one). A repository that is not
+    there yet is made, private if said so."""
 
     name: str
     model: str
@@ -48,15 +51,43 @@ class GgufSettings:
 def start_export(name: str, out: Path, what: What | None = None, *, replace: bool = False) -> Job:
     parcel = pack(name, what)
     check_out(out, replace=replace)
-    settings = ExportSettings(parcel.entry.name, str(parcel.entry.path), str(out.expanduser().absolute()), what, replace)
-    return submit(Spec("export", f"export-{parcel.entry.title}", "models.export_worker", asdict(settings), grace_seconds=10.0))
+    settings = ExportSettings(
+        parcel.entry.name, str(parcel.entry.path), str(out.expanduser().absolute()), what, replace
+    )
+    return submit(
+        Spec(
+            "export",
+            f"export-{parcel.entry.title}",
+            "models.export_worker",
+            asdict(settings),
+            grace_seconds=10.0,
+        )
+    )
 
 
-def start_push(name: str, repository: str, what: What | None = None, *, private: bool = True, branch: str = "", message: str = "") -> Job:
+def start_push(
+    name: str,
+    repository: str,
+    what: What | None = None,
+    *,
+    private: bool = True,
+    branch: str = "",
+    message: str = "",
+) -> Job:
     check_repository(repository)
     parcel = pack(name, what)
-    settings = PushSettings(parcel.entry.name, str(parcel.entry.path), repository, what, private, branch, message)
-    return submit(Spec("export", f"push-{parcel.entry.title}", "models.push_worker", asdict(settings), grace_seconds=10.0))
+    settings = PushSettings(
+        parcel.entry.name, str(parcel.entry.path), repository, what, private, branch, message
+    )
+    return submit(
+        Spec(
+            "export",
+            f"push-{parcel.entry.title}",
+            "models.push_worker",
+            asdict(settings),
+            grace_seconds=10.0,
+        )
+    )
 
 
 def start_gguf(name: str, out: Path, kind: str, what: What | None = None) -> Job:
@@ -68,7 +99,15 @@ def start_gguf(name: str, out: Path, kind: str, what: What | None = None) -> Job
         raise LuthierError("There is something already", f"{out} exists.", "Give another --out.")
     conversion = plan_conversion(entry, out, kind)
     settings = GgufSettings(str(entry.path), str(out), conversion.command)
-    return submit(Spec("export", f"gguf-{entry.title}", "models.gguf_worker", asdict(settings), grace_seconds=10.0))
+    return submit(
+        Spec(
+            "export",
+            f"gguf-{entry.title}",
+            "models.gguf_worker",
+            asdict(settings),
+            grace_seconds=10.0,
+        )
+    )
 
 
 def check_out(out: Path, *, replace: bool) -> None:
@@ -77,4 +116,8 @@ def check_out(out: Path, *, replace: bool) -> None:
     if out.is_file():
         raise LuthierError("A file is in the way", f"{out} is a file.", "Give a folder.")
     if out.is_dir() and any(out.iterdir()) and not replace:
-        raise LuthierError("There is something already", f"{out} is not empty.", "Give another --out, or --force to replace its files.")
+        raise LuthierError(
+            "There is something already",
+            f"{out} is not empty.",
+            "Give another --out, or --force to replace its files.",
+        )

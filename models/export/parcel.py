@@ -1,4 +1,5 @@
-"""What is given away of a model: its files by name, each a path here or its bytes. None of them tells of this machine's folders."""
+"""What is given away of a model: its files by name, each a path here or its bytes. None of them
+tells of this machine's folders."""
 
 from __future__ import annotations
 
@@ -30,20 +31,28 @@ class Parcel:
     @property
     def size(self) -> int:
         """In bytes."""
-        return sum(len(part) if isinstance(part, bytes) else part.stat().st_size for part in self.files.values())
+        return sum(
+            len(part) if isinstance(part, bytes) else part.stat().st_size
+            for part in self.files.values()
+        )
 
 
 def pack(name: str, what: What | None = None, repository: str = "") -> Parcel:
-    """The parcel of a model or a run; `what` chooses between a run's adapter (the default) and its merged model.
+    """The parcel of a model or a run; `what` chooses between a run's adapter (the default) and its
+    merged model.
 
     `repository` is the hub's name that it will have. LuthierError for what is not there.
     """
     entry = find_entry(name, what or "")
     if not entry.ready:
-        raise LuthierError("Not ready", f"{entry.name} is not prepared.", f"`luthier models import {entry.name}`")
+        raise LuthierError(
+            "Not ready", f"{entry.name} is not prepared.", f"`luthier models import {entry.name}`"
+        )
     run = _run_of(entry)
     record = record_of(entry, run)
-    whole: dict[str, Path | bytes] = dict(_adapter_files(entry, record) if entry.kind == "tuned" else _model_files(entry.path))
+    whole: dict[str, Path | bytes] = dict(
+        _adapter_files(entry, record) if entry.kind == "tuned" else _model_files(entry.path)
+    )
     whole[RECORD_FILE] = _json(record.to_json())
     if record.recipe:
         import tomlkit
@@ -62,7 +71,8 @@ def _run_of(entry: Entry) -> Job | None:
 
 
 def _adapter_files(entry: Entry, record: Record) -> dict[str, Path | bytes]:
-    """The adapter with the tokenizer and the template that it was trained with, its config naming the base as others know it."""
+    """The adapter with the tokenizer and the template that it was trained with, its config naming
+    the base as others know it."""
     config = read_adapter(entry.path).config
     config["base_model_name_or_path"] = repository_of_base(entry) or entry.base
     found: dict[str, Path | bytes] = {}
@@ -71,18 +81,27 @@ def _adapter_files(entry: Entry, record: Record) -> dict[str, Path | bytes]:
             names = [path.name for path in folder.iterdir() if path.is_file()]
             beside = [name for name in files.companions(names) if _goes_with_an_adapter(name)]
             found |= {name: folder / name for name in beside}
-    return {**found, files.ADAPTER[0]: _json(without_paths(config)), files.ADAPTER[1]: entry.path / files.ADAPTER[1]}
+    return {
+        **found,
+        files.ADAPTER[0]: _json(without_paths(config)),
+        files.ADAPTER[1]: entry.path / files.ADAPTER[1],
+    }
 
 
 def _goes_with_an_adapter(name: str) -> bool:
-    return name not in ("config.json", "generation_config.json", CARD, files.ADAPTER[0]) and not name.startswith(
-        ("preprocessor", "processor")
-    )
+    return name not in (
+        "config.json",
+        "generation_config.json",
+        CARD,
+        files.ADAPTER[0],
+    ) and not name.startswith(("preprocessor", "processor"))
 
 
 def _model_files(folder: Path) -> dict[str, Path | bytes]:
     here = {
-        path.relative_to(folder).as_posix() for path in [*folder.iterdir(), *folder.glob("additional_chat_templates/*")] if path.is_file()
+        path.relative_to(folder).as_posix()
+        for path in [*folder.iterdir(), *folder.glob("additional_chat_templates/*")]
+        if path.is_file()
     }
     weights = [path.name for path in weight_files(folder)]
     names = [*files.companions(here), *([files.INDEX] if len(weights) > 1 else []), *weights]

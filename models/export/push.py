@@ -1,4 +1,5 @@
-"""A parcel to the hub: large files first, each only if the hub lacks it; then one commit, so that nobody ever sees half a model."""
+"""A parcel to the hub: large files first, each only if the hub lacks it; then one commit, so that
+nobody ever sees half a model."""
 
 from __future__ import annotations
 
@@ -29,17 +30,30 @@ class Pushed:
     made: bool
 
 
-def push(parcel: Parcel, repository: str, progress: ByteProgress, *, private: bool, branch: str = "", message: str = "") -> Pushed:
-    """Make the repository if it is not there, upload, commit. LuthierError in words; Stopped between two files when asked to stop.
+def push(
+    parcel: Parcel,
+    repository: str,
+    progress: ByteProgress,
+    *,
+    private: bool,
+    branch: str = "",
+    message: str = "",
+) -> Pushed:
+    """Make the repository if it is not there, upload, commit. LuthierError in words; Stopped
+    between two files when asked to stop.
 
-    Started again after a failure it skips what the hub has: whole files, and with Xet (where hf_xet is installed) the parts of one too.
+    Started again after a failure it skips what the hub has: whole files, and with Xet (where hf_xet
+    is installed) the parts of one too.
     """
     client = hub.api()
     try:
         _check_login(client, progress.wait)
         made = _make(client, repository, private, progress.wait)
         if branch:
-            hub.again(lambda: client.create_branch(repository, branch=branch, exist_ok=True), progress.wait)
+            hub.again(
+                lambda: client.create_branch(repository, branch=branch, exist_ok=True),
+                progress.wait,
+            )
         additions = [CommitOperationAdd(name, part) for name, part in parcel.files.items()]
         progress.begin("uploading", parcel.size)
         for addition in sorted(additions, key=lambda addition: -addition.upload_info.size):
@@ -48,7 +62,13 @@ def push(parcel: Parcel, repository: str, progress: ByteProgress, *, private: bo
             progress.add(addition.upload_info.size)
         progress.begin("committing", 0)
         said = message or f"{parcel.entry.title}, with Luthier"
-        commit = partial(client.create_commit, repository, additions, commit_message=said, revision=branch or None)
+        commit = partial(
+            client.create_commit,
+            repository,
+            additions,
+            commit_message=said,
+            revision=branch or None,
+        )
         info = hub.again(lambda: _unwrapped(commit), progress.wait)
     except hub.HUB_ERRORS as error:
         raise hub.in_words(error, repository, "writing") from error
@@ -56,11 +76,15 @@ def push(parcel: Parcel, repository: str, progress: ByteProgress, *, private: bo
 
 
 def _check_login(client: HfApi, wait: Callable[[float], None]) -> None:
-    """Before anything else: a wrong token is told as such, and not as a repository that is not there."""
+    """Before anything else: a wrong token is told as such, and not as a repository that is not
+    there."""
     who: dict[str, Any] = hub.again(client.whoami, wait)
     role = ((who.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":
-        hint = "Make one that may write at https://huggingface.co/settings/tokens, then `hf auth login`."
+        hint = (
+            "Make one that may write at https://huggingface.co/settings/tokens, then `hf auth"
+            " login`."
+        )
         raise LuthierError("The token may only read", f"It is {who.get('name', 'yours')}'s.", hint)
 
 
@@ -72,10 +96,26 @@ def _make(client: HfApi, repository: str, private: bool, wait: Callable[[float],
     return True
 
 
-def _upload(client: HfApi, repository: str, addition: CommitOperationAdd, branch: str, progress: ByteProgress) -> None:
+def _upload(
+    client: HfApi,
+    repository: str,
+    addition: CommitOperationAdd,
+    branch: str,
+    progress: ByteProgress,
+) -> None:
     if isinstance(addition.path_or_fileobj, str):
-        print(f"{addition.path_in_repo}: {addition.upload_info.size:,} bytes of {Path(addition.path_or_fileobj).name}", flush=True)
-    upload = partial(client.preupload_lfs_files, repository, [addition], revision=branch or None, free_memory=False)
+        print(
+            f"{addition.path_in_repo}: {addition.upload_info.size:,} bytes of"
+            f" {Path(addition.path_or_fileobj).name}",
+            flush=True,
+        )
+    upload = partial(
+        client.preupload_lfs_files,
+        repository,
+        [addition],
+        revision=branch or None,
+        free_memory=False,
+    )
     hub.again(lambda: _unwrapped(upload), progress.wait)
 
 

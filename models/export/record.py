@@ -1,4 +1,5 @@
-"""What a model was made of, as it may be shown to others: recipe, data, figures, certificate, hashes; no path of this machine."""
+"""What a model was made of, as it may be shown to others: recipe, data, figures, certificate,
+hashes; no path of this machine."""
 
 from __future__ import annotations
 
@@ -37,8 +38,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Record:
-    """`base` is the base model's name, `repository` the hub's name of it ("" if unknown), `dequantised` the GGUF file that its
-    weights here are out of. `losses` are (step, held-out loss)."""
+    """`base` is the base model's name, `repository` the hub's name of it ("" if unknown),
+    `dequantised` the GGUF file that its weights here are out of. `losses` are (step, held-out
+    loss)."""
 
     title: str
     kind: Kind
@@ -66,7 +68,11 @@ class Record:
             told = self.certificate.to_json()
             del told["files"]
             whole["certificate"] = told
-        return {key: value for key, value in without_paths(whole).items() if value or key in ("title", "kind")}
+        return {
+            key: value
+            for key, value in without_paths(whole).items()
+            if value or key in ("title", "kind")
+        }
 
 
 def record_of(entry: Entry, run: Job | None) -> Record:
@@ -98,16 +104,24 @@ def record_of(entry: Entry, run: Job | None) -> Record:
         datasets=datasets(recipe),
         data=_parts(run.directory / "data"),
         data_figures={
-            key: value for key, value in _last(events, "data").items() if isinstance(value, int | float) and key not in ("t", "cached")
+            key: value
+            for key, value in _last(events, "data").items()
+            if isinstance(value, int | float) and key not in ("t", "cached")
         },
-        result={key: value for key, value in _last(events, "result").items() if isinstance(value, int | float) and key != "t"},
+        result={
+            key: value
+            for key, value in _last(events, "result").items()
+            if isinstance(value, int | float) and key != "t"
+        },
         losses=[
             (int(event["step"]), float(event["loss"]))
             for event in events
             if event["kind"] == "eval" and isinstance(event.get("loss"), float)
         ],
         certificate=_certificate(entry, run),
-        hashes={"base": hashes.base, "template": hashes.template, "adapter": hashes.adapter} if hashes is not None else {},
+        hashes={"base": hashes.base, "template": hashes.template, "adapter": hashes.adapter}
+        if hashes is not None
+        else {},
     )
 
 
@@ -126,8 +140,15 @@ def without_paths(value: Any) -> Any:
 
 def datasets(recipe: dict[str, Any]) -> list[str]:
     """The data sets of the hub that a recipe names: "hub:owner/name:split" is "owner/name"."""
-    named = [str(entry.get("path", "")) if isinstance(entry, dict) else str(entry) for entry in recipe.get("data", [])]
-    repositories = ["/".join(name.removeprefix(HUB).partition(":")[0].split("/")[:2]) for name in named if name.startswith(HUB)]
+    named = [
+        str(entry.get("path", "")) if isinstance(entry, dict) else str(entry)
+        for entry in recipe.get("data", [])
+    ]
+    repositories = [
+        "/".join(name.removeprefix(HUB).partition(":")[0].split("/")[:2])
+        for name in named
+        if name.startswith(HUB)
+    ]
     return list(dict.fromkeys(repositories))
 
 
@@ -157,13 +178,20 @@ def _certificate(entry: Entry, run: Job) -> Certificate | None:
         return None
     if made is None or certificate.touched_since(made):
         return None
-    return made if entry.kind == "tuned" or (made.merged and Path(made.merged) == entry.path) else None
+    return (
+        made if entry.kind == "tuned" or (made.merged and Path(made.merged) == entry.path) else None
+    )
 
 
 def _gguf_of(base: Path) -> str:
-    """The name of the GGUF file that a base model's weights were dequantised from, "" if they were not."""
+    """The name of the GGUF file that a base model's weights were dequantised from, "" if they were
+    not."""
     source = read_card(base).source
-    return source.replace(",", " ").replace("/", " ").split()[-1] if source.lower().endswith(".gguf") else ""
+    return (
+        source.replace(",", " ").replace("/", " ").split()[-1]
+        if source.lower().endswith(".gguf")
+        else ""
+    )
 
 
 def _merge(made: receipt.Receipt) -> dict[str, Any]:

@@ -17,7 +17,8 @@ _SPARE = 64 << 20
 
 
 def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
-    """Copy what makes a model: no pickles, no code, nothing else that happens to lie there. Stopped when asked to stop."""
+    """Copy what makes a model: no pickles, no code, nothing else that happens to lie there. Stopped
+    when asked to stop."""
     names = chosen(source)
     total = sum((source / name).stat().st_size for name in names)
     check_space(folder, total)
@@ -31,13 +32,22 @@ def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
         if read_object(source / "config.json").get("auto_map")
         else []
     )
-    return Card(title=known.title or source.name, source=origin, license=licence(source), commit=known.commit, warnings=warnings)
+    return Card(
+        title=known.title or source.name,
+        source=origin,
+        license=licence(source),
+        commit=known.commit,
+        warnings=warnings,
+    )
 
 
 def chosen(source: Path) -> list[str]:
-    """The files of a model's folder, relative to it: an adapter's or a whole model's. LuthierError if it is neither."""
+    """The files of a model's folder, relative to it: an adapter's or a whole model's. LuthierError
+    if it is neither."""
     here = {
-        path.relative_to(source).as_posix() for path in [*source.iterdir(), *source.glob("additional_chat_templates/*")] if path.is_file()
+        path.relative_to(source).as_posix()
+        for path in [*source.iterdir(), *source.glob("additional_chat_templates/*")]
+        if path.is_file()
     }
     beside = files.companions(here)
     if files.is_adapter(here):
@@ -58,5 +68,10 @@ def check_space(folder: Path, size: int) -> None:
     """LuthierError if `size` bytes and some do not fit on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if free < size + _SPARE:
-        message = f"It takes {(size + _SPARE) / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB free."
-        raise LuthierError("Too little disk space", message, "Free some, or choose a folder on a larger disk.")
+        message = (
+            f"It takes {(size + _SPARE) / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB"
+            " free."
+        )
+        raise LuthierError(
+            "Too little disk space", message, "Free some, or choose a folder on a larger disk."
+        )

@@ -1,7 +1,8 @@
-"""A model from a GGUF file: its weights dequantised to bfloat16 by transformers, its special tokens set right.
+"""A model from a GGUF file: its weights dequantised to bfloat16 by transformers, its special tokens
+set right.
 
-GGUF files are often wrong about the token that ends an answer or the one that pads: what the file says is held against its own chat
-template, and whatever is odd becomes a warning.
+GGUF files are often wrong about the token that ends an answer or the one that pads: what the file
+says is held against its own chat template, and whatever is odd becomes a warning.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from typing import Any
 
 import gguf
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from jobs.errors import LuthierError
 from models.bounds import bounded
@@ -29,7 +36,8 @@ _IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "padding_token_id", "unk
 
 @dataclass
 class Contents:
-    """What the file's header says. `ids` are token ids by their GGUF names; `quantised` the types of the matrices, the commonest first."""
+    """What the file's header says. `ids` are token ids by their GGUF names; `quantised` the types
+    of the matrices, the commonest first."""
 
     name: str
     architecture: str
@@ -44,18 +52,31 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """The header of a GGUF file, checked for what cannot be. LuthierError if it is damaged, or one of several parts."""
+    """The header of a GGUF file, checked for what cannot be. LuthierError if it is damaged, or one
+    of several parts."""
     try:
         reader = gguf.GGUFReader(str(path))
-        values = {name: entry.contents() for name, entry in reader.fields.items() if not name.startswith("GGUF.")}
+        values = {
+            name: entry.contents()
+            for name, entry in reader.fields.items()
+            if not name.startswith("GGUF.")
+        }
         types: dict[str, int] = {}
         for tensor in reader.tensors:
-            types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + int(tensor.n_elements)
+            types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + int(
+                tensor.n_elements
+            )
     except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
-        raise LuthierError("Unreadable GGUF file", f"{path} is cut off or damaged: {error}.", "Download it again.") from error
+        raise LuthierError(
+            "Unreadable GGUF file", f"{path} is cut off or damaged: {error}.", "Download it again."
+        ) from error
     if int(values.get("split.count", 1) or 1) > 1:
         hint = "Join them first: llama-gguf-split --merge FIRST.gguf WHOLE.gguf"
-        raise LuthierError("One of several parts", f"{path.name} is part of a model in {values['split.count']} files.", hint)
+        raise LuthierError(
+            "One of several parts",
+            f"{path.name} is part of a model in {values['split.count']} files.",
+            hint,
+        )
     architecture = str(values.get("general.architecture", "?"))
     tokens = values.get("tokenizer.ggml.tokens", [])
     contents = Contents(
@@ -66,15 +87,24 @@ def read_contents(path: Path) -> Contents:
         context_length=_number(values.get(f"{architecture}.context_length")),
         tokens=len(tokens),
         template=str(values.get("tokenizer.chat_template") or ""),
-        ids={name: int(values[f"tokenizer.ggml.{name}"]) for name in _IDS if f"tokenizer.ggml.{name}" in values},
-        quantised=[name for name, _ in sorted(types.items(), key=lambda item: -item[1]) if name not in ("F32", "F16", "BF16")],
+        ids={
+            name: int(values[f"tokenizer.ggml.{name}"])
+            for name in _IDS
+            if f"tokenizer.ggml.{name}" in values
+        },
+        quantised=[
+            name
+            for name, _ in sorted(types.items(), key=lambda item: -item[1])
+            if name not in ("F32", "F16", "BF16")
+        ],
     )
     _check_contents(contents)
     return contents
 
 
 def convert(path: Path, folder: Path, progress: ByteProgress) -> Card:
-    """Dequantise the file into a model directory. LuthierError for what transformers cannot read; Stopped when asked to stop."""
+    """Dequantise the file into a model directory. LuthierError for what transformers cannot read;
+    Stopped when asked to stop."""
     contents = read_contents(path)
     check_space(folder, contents.parameters * _BYTES_PER_WEIGHT)
     _check_memory(contents)
@@ -83,11 +113,21 @@ def convert(path: Path, folder: Path, progress: ByteProgress) -> Card:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
         model = AutoModelForCausalLM.from_pretrained(
-            str(path.parent), gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+            str(path.parent),
+            gguf_file=path.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
         )
     except (ValueError, NotImplementedError, KeyError) as error:
-        message = f"transformers cannot read {path.name} (architecture {contents.architecture}): {_first_line(error)}"
-        raise LuthierError("Not readable as GGUF", message, "Import the original model instead, from the hub or a folder.") from error
+        message = (
+            f"transformers cannot read {path.name} (architecture {contents.architecture}):"
+            f" {_first_line(error)}"
+        )
+        raise LuthierError(
+            "Not readable as GGUF",
+            message,
+            "Import the original model instead, from the hub or a folder.",
+        ) from error
     progress.check()
     _check_weights(model, contents, path)
     set_special_tokens(tokenizer, model, contents)
@@ -96,13 +136,19 @@ def convert(path: Path, folder: Path, progress: ByteProgress) -> Card:
     tokenizer.save_pretrained(str(folder))
     if contents.quantised:
         contents.warnings.append(
-            f"Its weights were rounded to {contents.quantised[0]}: they are near the original model's, not equal to them."
+            f"Its weights were rounded to {contents.quantised[0]}: they are near the original"
+            " model's, not equal to them."
         )
-    return Card(title=contents.name, source=str(path), license=contents.licence, warnings=contents.warnings)
+    return Card(
+        title=contents.name, source=str(path), license=contents.licence, warnings=contents.warnings
+    )
 
 
-def set_special_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, contents: Contents) -> None:
-    """Have tokenizer, config and generation config agree on the tokens that begin, end and pad; adds to `contents.warnings`."""
+def set_special_tokens(
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, contents: Contents
+) -> None:
+    """Have tokenizer, config and generation config agree on the tokens that begin, end and pad;
+    adds to `contents.warnings`."""
     ids, warnings = contents.ids, contents.warnings
     for name, attribute in (("bos_token_id", "bos_token"), ("eos_token_id", "eos_token")):
         if name in ids:
@@ -112,18 +158,22 @@ def set_special_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMode
     if ends is not None and ends not in stops:
         told = "none" if not stops else repr(tokenizer.convert_ids_to_tokens(stops[0]))
         warnings.append(
-            f"It says that {told} ends an answer; its chat template ends answers with {tokenizer.convert_ids_to_tokens(ends)!r}."
+            f"It says that {told} ends an answer; its chat template ends answers with"
+            f" {tokenizer.convert_ids_to_tokens(ends)!r}."
         )
         stops = [ends, *(stop for stop in stops if stop != opens)]
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends)
     if "eot_token_id" in ids and ids["eot_token_id"] not in (*stops, opens):
         stops.append(ids["eot_token_id"])
     if not stops:
-        warnings.append("It names no token that ends an answer: answers will run on until they are cut off.")
+        warnings.append(
+            "It names no token that ends an answer: answers will run on until they are cut off."
+        )
     pad = _padding(tokenizer, ids.get("padding_token_id"), stops, warnings)
     if pad is not None:
         tokenizer.pad_token = pad
-    tokenizer.clean_up_tokenization_spaces = False  # it would strip spaces before punctuation: a WordPiece rule
+    # it would strip spaces before punctuation: a WordPiece rule
+    tokenizer.clean_up_tokenization_spaces = False
     tokenizer.model_max_length = contents.context_length or tokenizer.model_max_length
     for config in (model.config, model.generation_config):
         config.bos_token_id = tokenizer.bos_token_id
@@ -131,8 +181,11 @@ def set_special_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMode
         config.pad_token_id = tokenizer.pad_token_id
 
 
-def _turn_marks(tokenizer: PreTrainedTokenizerBase, warnings: list[str]) -> tuple[int | None, int | None]:
-    """The special tokens that open the first turn and that end an answer, as the chat template writes them."""
+def _turn_marks(
+    tokenizer: PreTrainedTokenizerBase, warnings: list[str]
+) -> tuple[int | None, int | None]:
+    """The special tokens that open the first turn and that end an answer, as the chat template
+    writes them."""
     if not tokenizer.chat_template:
         return None, None
     messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _MARK}]
@@ -142,24 +195,39 @@ def _turn_marks(tokenizer: PreTrainedTokenizerBase, warnings: list[str]) -> tupl
     except Exception as error:  # noqa: BLE001 - a template is a program of somebody else's, and may raise anything
         warnings.append(f"Its chat template does not render: {_first_line(error)}")
         return None, None
-    special = set(tokenizer.all_special_ids) | {int(number) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = set(tokenizer.all_special_ids) | {
+        int(number) for number, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
     before, _, after = text.rpartition(_MARK)
-    first = [token for token in tokenizer.encode(before, add_special_tokens=False) if token in special]
-    last = [token for token in tokenizer.encode(after, add_special_tokens=False) if token in special]
+    first = [
+        token for token in tokenizer.encode(before, add_special_tokens=False) if token in special
+    ]
+    last = [
+        token for token in tokenizer.encode(after, add_special_tokens=False) if token in special
+    ]
     if not last:
         warnings.append("Its chat template ends an answer with no special token.")
     return (first[0] if first else None), (last[0] if last else None)
 
 
-def _padding(tokenizer: PreTrainedTokenizerBase, told: int | None, stops: list[int], warnings: list[str]) -> str | None:
-    """A token to pad with that ends no answer: one that does would be left out of the loss, and never be learnt."""
+def _padding(
+    tokenizer: PreTrainedTokenizerBase, told: int | None, stops: list[int], warnings: list[str]
+) -> str | None:
+    """A token to pad with that ends no answer: one that does would be left out of the loss, and
+    never be learnt."""
     if told is not None and told not in stops:
         return str(tokenizer.convert_ids_to_tokens(told))
     vocabulary = tokenizer.get_vocab()
-    found = next((token for token in _PADDING if token in vocabulary and vocabulary[token] not in stops), None)
+    found = next(
+        (token for token in _PADDING if token in vocabulary and vocabulary[token] not in stops),
+        None,
+    )
     if told is not None:
         what = f"{found!r} is used" if found else "training will need another"
-        warnings.append(f"It pads with {tokenizer.convert_ids_to_tokens(told)!r}, which also ends answers: {what}.")
+        warnings.append(
+            f"It pads with {tokenizer.convert_ids_to_tokens(told)!r}, which also ends answers:"
+            f" {what}."
+        )
     elif found is None:
         warnings.append("It names no token to pad with.")
     return found
@@ -167,23 +235,48 @@ def _padding(tokenizer: PreTrainedTokenizerBase, told: int | None, stops: list[i
 
 def _check_contents(contents: Contents) -> None:
     if not contents.tokens:
-        raise LuthierError("No tokenizer", "The GGUF file has no tokens.", "Take a file that was made of a whole model.")
-    wrong = next((name for name, number in contents.ids.items() if not 0 <= number < contents.tokens), None)
+        raise LuthierError(
+            "No tokenizer",
+            "The GGUF file has no tokens.",
+            "Take a file that was made of a whole model.",
+        )
+    wrong = next(
+        (name for name, number in contents.ids.items() if not 0 <= number < contents.tokens), None
+    )
     if wrong is not None:
         message = f"Its {wrong} is {contents.ids[wrong]}, and it has {contents.tokens} tokens."
-        raise LuthierError("A token that is not there", message, "Take another file of this model; gguf-set-metadata can mend this one.")
+        raise LuthierError(
+            "A token that is not there",
+            message,
+            "Take another file of this model; gguf-set-metadata can mend this one.",
+        )
     if not contents.template:
-        contents.warnings.append("It has no chat template: it cannot be trained on conversations or talked to as it is.")
+        contents.warnings.append(
+            "It has no chat template: it cannot be trained on conversations or talked to as it is."
+        )
 
 
 def _check_weights(model: PreTrainedModel, contents: Contents, path: Path) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if rows < contents.tokens:
         message = f"{path.name} has {contents.tokens} tokens and embeddings for {rows}."
-        raise LuthierError("The tokenizer is larger than the model", message, "Take another file of this model.")
-    broken = next((name for name, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())), None)
+        raise LuthierError(
+            "The tokenizer is larger than the model", message, "Take another file of this model."
+        )
+    broken = next(
+        (
+            name
+            for name, weight in model.named_parameters()
+            if not bool(torch.isfinite(weight).all())
+        ),
+        None,
+    )
     if broken is not None:
-        raise LuthierError("Damaged weights", f"{broken} of {path.name} has values that are no numbers.", "Download it again.")
+        raise LuthierError(
+            "Damaged weights",
+            f"{broken} of {path.name} has values that are no numbers.",
+            "Download it again.",
+        )
 
 
 def _check_memory(contents: Contents) -> None:
@@ -196,7 +289,11 @@ def _check_memory(contents: Contents) -> None:
         return
     if free < needed:
         message = f"Dequantising takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free."
-        raise LuthierError("Too little memory", message, "Import the original model instead, from the hub or a folder.")
+        raise LuthierError(
+            "Too little memory",
+            message,
+            "Import the original model instead, from the hub or a folder.",
+        )
 
 
 def _number(value: Any) -> int | None:

@@ -1,7 +1,7 @@
 """transformers' reading of a GGUF file, with each part of it done once.
 
-transformers 5.17 parses the whole file for the config, the weights and the tokenizer each, and makes the table of tensor names for every
-tensor: of 16 s for the built-in model 9 are spent so.
+transformers 5.17 parses the whole file for the config, the weights and the tokenizer each, and
+makes the table of tensor names for every tensor: of 16 s for the built-in model 9 are spent so.
 """
 
 from __future__ import annotations

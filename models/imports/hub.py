@@ -1,7 +1,9 @@
-"""A model from the hub: only the files that are needed, in parts that a later attempt goes on with, each proved by its hash.
+"""A model from the hub: only the files that are needed, in parts that a later attempt goes on with,
+each proved by its hash.
 
-The client's own downloads begin a file anew in each process (huggingface_hub 1.33 gives its parts random names), so the parts are kept
-here; the transfer itself, with its redirects and ranges, is the client's http_get.
+The client's own downloads begin a file anew in each process (huggingface_hub 1.33 gives its parts
+random names), so the parts are kept here; the transfer itself, with its redirects and ranges, is
+the client's http_get.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ _BLOCK = 4 << 20
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """`sha256` is of files in large storage, `git_sha1` (of the content under git's header) of the others."""
+    """`sha256` is of files in large storage, `git_sha1` (of the content under git's header) of the
+    others."""
 
     name: str
     size: int
@@ -59,37 +62,62 @@ def look_up(source: Hub, wait: Callable[[float], None]) -> Repository:
     """What the repository holds at its revision's commit."""
     client = hub.api()
     try:
-        info = hub.again(lambda: client.model_info(source.repository, revision=source.revision or None, files_metadata=True), wait)
+        info = hub.again(
+            lambda: client.model_info(
+                source.repository, revision=source.revision or None, files_metadata=True
+            ),
+            wait,
+        )
     except hub.HUB_ERRORS as error:
         raise hub.in_words(error, source.repository) from error
     found = {}
     for sibling in info.siblings or []:
         sha256 = sibling.lfs.sha256 if sibling.lfs is not None else ""
         size = sibling.lfs.size if sibling.lfs is not None else sibling.size
-        found[sibling.rfilename] = RemoteFile(sibling.rfilename, int(size or 0), sha256, "" if sha256 else str(sibling.blob_id or ""))
+        found[sibling.rfilename] = RemoteFile(
+            sibling.rfilename, int(size or 0), sha256, "" if sha256 else str(sibling.blob_id or "")
+        )
     return Repository(source, str(info.sha), _licence(info), found)
 
 
 def download(repository: Repository, folder: Path, trust: bool, progress: ByteProgress) -> Card:
-    """Fetch what is needed into `folder`, going on with what lies there. LuthierError in words; Stopped when asked to stop."""
+    """Fetch what is needed into `folder`, going on with what lies there. LuthierError in words;
+    Stopped when asked to stop."""
     fetch = _Fetch(repository, folder, progress)
     names = set(repository.files)
     index = files.needs_index(names)
     progress.begin("reading the index", 0)
-    text = fetch.one(repository.files[index]).read_text(encoding="utf-8") if index is not None else None
+    text = (
+        fetch.one(repository.files[index]).read_text(encoding="utf-8")
+        if index is not None
+        else None
+    )
     chosen = files.companions(names)
     if "config.json" not in names and "adapter_config.json" not in names:
         hint = "Luthier imports chat models and adapters for transformers."
-        raise LuthierError("Not a model", f"{repository.source} has neither config.json nor adapter_config.json.", hint)
-    pickled = files.pickled_weights(names) if trust and not any(name.endswith(".safetensors") for name in names) else []
+        raise LuthierError(
+            "Not a model",
+            f"{repository.source} has neither config.json nor adapter_config.json.",
+            hint,
+        )
+    pickled = (
+        files.pickled_weights(names)
+        if trust and not any(name.endswith(".safetensors") for name in names)
+        else []
+    )
     chosen += pickled or files.weights(names, text, str(repository.source))
     chosen += files.code(names) if trust else []
     fetch.all([repository.files[name] for name in dict.fromkeys(chosen)])
     warnings = [
-        f"{name}: code of the model, taken because {repository.source.repository} is trusted" for name in chosen if name.endswith(".py")
+        f"{name}: code of the model, taken because {repository.source.repository} is trusted"
+        for name in chosen
+        if name.endswith(".py")
     ]
     if files.code(names) and not trust:
-        warnings.append("The repository has code of its own, which was left there: transformers' own class of this model is used.")
+        warnings.append(
+            "The repository has code of its own, which was left there: transformers' own class of"
+            " this model is used."
+        )
     return Card(
         title=repository.source.repository,
         source=str(repository.source),
@@ -100,7 +128,8 @@ def download(repository: Repository, folder: Path, trust: bool, progress: BytePr
 
 
 class _Fetch:
-    """Fetches files of one repository. A part is named after the hash of the file it will be, so that no two files are ever mixed."""
+    """Fetches files of one repository. A part is named after the hash of the file it will be, so
+    that no two files are ever mixed."""
 
     def __init__(self, repository: Repository, folder: Path, progress: ByteProgress) -> None:
         self._repository = repository
@@ -116,12 +145,19 @@ class _Fetch:
         free = shutil.disk_usage(self._folder).free
         if free < total - there + _SPARE:
             message = (
-                f"{self._repository.source} needs {(total - there) / 1e9:.1f} GB more, {self._folder.parent} has {free / 1e9:.1f} GB free."
+                f"{self._repository.source} needs {(total - there) / 1e9:.1f} GB more,"
+                f" {self._folder.parent} has {free / 1e9:.1f} GB free."
             )
-            raise LuthierError("Too little disk space", message, "Free some, or move LUTHIER_HOME to a larger disk.")
+            raise LuthierError(
+                "Too little disk space",
+                message,
+                "Free some, or move LUTHIER_HOME to a larger disk.",
+            )
         self._progress.begin("downloading", total, there)
         with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-            tasks = [pool.submit(self._try, file) for file in sorted(wanted, key=lambda file: -file.size)]
+            tasks = [
+                pool.submit(self._try, file) for file in sorted(wanted, key=lambda file: -file.size)
+            ]
         errors = [error for task in tasks if (error := task.exception()) is not None]
         if errors:
             raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
@@ -144,9 +180,14 @@ class _Fetch:
                 return target
             part.unlink()
             self._progress.add(-file.size)
-            print(f"{file.name} arrived damaged.{' Fetching it anew.' if attempt == 1 else ''}", flush=True)
+            print(
+                f"{file.name} arrived damaged.{' Fetching it anew.' if attempt == 1 else ''}",
+                flush=True,
+            )
         raise LuthierError(
-            "A file arrives damaged", f"{file.name} of {self._repository.source} has another hash, twice.", "A proxy on the way?"
+            "A file arrives damaged",
+            f"{file.name} of {self._repository.source} has another hash, twice.",
+            "A proxy on the way?",
         )
 
     def _try(self, file: RemoteFile) -> None:
@@ -158,7 +199,12 @@ class _Fetch:
 
     def _transfer(self, file: RemoteFile, part: Path) -> None:
         """Bytes until there are as many as there should be."""
-        url = hf_hub_url(self._repository.source.repository, file.name, revision=self._repository.commit, endpoint=hub.endpoint())
+        url = hf_hub_url(
+            self._repository.source.repository,
+            file.name,
+            revision=self._repository.commit,
+            endpoint=hub.endpoint(),
+        )
         before = self._there(file)
 
         def went_on() -> bool:
@@ -174,7 +220,9 @@ class _Fetch:
                 self._progress.add(-there)
                 there = 0
             with _Part(part, self._arrived) as sink:
-                http_get(url, sink, resume_size=there, headers=self._headers, expected_size=file.size)
+                http_get(
+                    url, sink, resume_size=there, headers=self._headers, expected_size=file.size
+                )
 
         if before == file.size and part.is_file():
             return
@@ -200,7 +248,8 @@ class _Fetch:
 
 
 class _Part(io.FileIO):
-    """A part at its end; tells how many bytes are added to it, or taken from it where the server begins anew."""
+    """A part at its end; tells how many bytes are added to it, or taken from it where the server
+    begins anew."""
 
     def __init__(self, path: Path, arrived: Callable[[int], None]) -> None:
         super().__init__(path, "r+" if path.exists() else "w+")
@@ -228,7 +277,11 @@ def _matches(path: Path, file: RemoteFile) -> bool:
         return False
     if not file.sha256 and not file.git_sha1:
         return True
-    hasher = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+    hasher = (
+        hashlib.sha256()
+        if file.sha256
+        else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+    )
     with path.open("rb") as opened:
         while block := opened.read(_BLOCK):
             hasher.update(block)

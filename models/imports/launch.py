@@ -26,7 +26,8 @@ _SUFFIX = ".importing"
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """An import job's orders. `out` is the folder to be; `trust` says that this repository's code and pickles may be taken."""
+    """An import job's orders. `out` is the folder to be; `trust` says that this repository's code
+    and pickles may be taken."""
 
     source: str
     name: str
@@ -45,7 +46,8 @@ class Unfinished:
 
 
 def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
-    """Check what can be checked at once, and start the job. LuthierError for a name that is taken or a source that is not there."""
+    """Check what can be checked at once, and start the job. LuthierError for a name that is taken
+    or a source that is not there."""
     source = parse_source(text)
     chosen = name_for(source, name)
     check_trust(source, trust)
@@ -54,7 +56,11 @@ def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
         _check_folder(source.path)
     for job in all_jobs("import"):
         if job.spec.module == MODULE and job.spec.settings["out"] == str(out) and job.alive():
-            raise LuthierError("Being imported", f"{job.id} imports {chosen} already.", f"`luthier log -f {job.id}` follows it.")
+            raise LuthierError(
+                "Being imported",
+                f"{job.id} imports {chosen} already.",
+                f"`luthier log -f {job.id}` follows it.",
+            )
     where = str(source) if isinstance(source, Hub) else str(source.path)
     settings = ImportSettings(where, chosen, str(out), bool(trust))
     return submit(Spec("import", chosen, MODULE, asdict(settings), grace_seconds=10.0))
@@ -64,7 +70,9 @@ def link(text: str, name: str | None = None) -> Path:
     """Make a model folder known by a name: a symbolic link, nothing is copied."""
     source = parse_source(text)
     if not isinstance(source, Folder):
-        raise LuthierError("Nothing to link", f"{text} is no folder.", "Leave --link out: it is then imported.")
+        raise LuthierError(
+            "Nothing to link", f"{text} is no folder.", "Leave --link out: it is then imported."
+        )
     out = check_free(name_for(source, name))
     _check_folder(source.path)
     models_directory().mkdir(parents=True, exist_ok=True)
@@ -84,7 +92,11 @@ def check_free(name: str) -> Path:
     """The folder that a new model of this name gets. LuthierError if there is one."""
     out = models_directory() / name
     if name == BUILTIN:
-        raise LuthierError("The name is taken", f"{BUILTIN} is the built-in model's.", "Choose another with --name.")
+        raise LuthierError(
+            "The name is taken",
+            f"{BUILTIN} is the built-in model's.",
+            "Choose another with --name.",
+        )
     if out.exists() or out.is_symlink():
         hint = f"Choose another with --name, or `luthier models remove {name}` first."
         raise LuthierError("The name is taken", f"{out} is there already.", hint)
@@ -95,7 +107,11 @@ def check_trust(source: Source, trust: str) -> None:
     """Trust is said by name, so that no habit or script gives it to whatever comes."""
     if trust and not (isinstance(source, Hub) and source.repository == trust):
         message = f"--trust names {trust}, which is not what is imported."
-        raise LuthierError("Trust is given by name", message, "--trust owner/name, the very repository that is imported.")
+        raise LuthierError(
+            "Trust is given by name",
+            message,
+            "--trust owner/name, the very repository that is imported.",
+        )
 
 
 def partial_directory(out: Path) -> Path:
@@ -104,7 +120,8 @@ def partial_directory(out: Path) -> Path:
 
 
 def unfinished() -> list[Unfinished]:
-    """Imports that were stopped or failed half-way and left bytes to go on with. Those that run now are not among them."""
+    """Imports that were stopped or failed half-way and left bytes to go on with. Those that run now
+    are not among them."""
     found = []
     for path in sorted(models_directory().glob(f".*{_SUFFIX}")):
         if not (path / IDENTITY).is_file() or holder(path / LOCK) is not None:
@@ -121,5 +138,9 @@ def unfinished() -> list[Unfinished]:
 def discard(left: Unfinished) -> None:
     """Delete what an import has left. LuthierError if it runs again."""
     if holder(left.path / LOCK) is not None:
-        raise LuthierError("Being imported", f"{left.name} is being imported.", "`luthier runs --all` shows the job.")
+        raise LuthierError(
+            "Being imported",
+            f"{left.name} is being imported.",
+            "`luthier runs --all` shows the job.",
+        )
     shutil.rmtree(left.path)

@@ -1,4 +1,5 @@
-"""How far a job with bytes is: told twice a second at most, and the place where a stop is noticed."""
+"""How far a job with bytes is: told twice a second at most, and the place where a stop is
+noticed."""
 
 from __future__ import annotations
 

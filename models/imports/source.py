@@ -52,12 +52,17 @@ Source = Folder | Gguf | Hub
 
 
 def parse_source(text: str) -> Source:
-    """A folder, a .gguf file, or "hub:owner/name[@revision]". LuthierError if it is none of these, or is not there."""
+    """A folder, a .gguf file, or "hub:owner/name[@revision]". LuthierError if it is none of these,
+    or is not there."""
     if text.startswith(HUB):
         repository, _, revision = text.removeprefix(HUB).partition("@")
         check_repository(repository)
         if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
-            raise LuthierError("Not a revision", f"{revision!r} is no branch, tag or commit.", "hub:owner/name@main, say.")
+            raise LuthierError(
+                "Not a revision",
+                f"{revision!r} is no branch, tag or commit.",
+                "hub:owner/name@main, say.",
+            )
         return Hub(repository, revision)
     path = expanded(text).absolute()
     if path.is_dir():
@@ -66,24 +71,37 @@ def parse_source(text: str) -> Source:
         with path.open("rb") as file:
             if file.read(4) == b"GGUF":
                 return Gguf(path)
-        raise LuthierError("Not a model", f"{path} is neither a folder nor a GGUF file.", "Give the folder that holds config.json.")
+        raise LuthierError(
+            "Not a model",
+            f"{path} is neither a folder nor a GGUF file.",
+            "Give the folder that holds config.json.",
+        )
     repository = hub_name(text)
     if repository:
-        raise LuthierError("No such model", f"{text} is not here.", f"On the hub? Then it is written {HUB}{repository}.")
-    raise LuthierError("No such model", f"{path} is not there.", "Give a folder, a GGUF file or hub:owner/name.")
+        raise LuthierError(
+            "No such model",
+            f"{text} is not here.",
+            f"On the hub? Then it is written {HUB}{repository}.",
+        )
+    raise LuthierError(
+        "No such model", f"{path} is not there.", "Give a folder, a GGUF file or hub:owner/name."
+    )
 
 
 def check_repository(name: str) -> str:
     """`name` if it can name a repository of the hub. LuthierError if not."""
     if not _REPOSITORY.fullmatch(name) or ".." in name or "--" in name:
         raise LuthierError(
-            "Not a repository's name", f"{name!r} is not of the form owner/name.", "HuggingFaceTB/SmolLM2-135M-Instruct, say."
+            "Not a repository's name",
+            f"{name!r} is not of the form owner/name.",
+            "HuggingFaceTB/SmolLM2-135M-Instruct, say.",
         )
     return name
 
 
 def name_for(source: Source, name: str | None) -> str:
-    """What the import will be called: as asked for, else after its source with odd characters made hyphens."""
+    """What the import will be called: as asked for, else after its source with odd characters made
+    hyphens."""
     if name is not None:
         return valid_name(name)
     return valid_name(re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-._")[:80])

@@ -1,1 +1,2 @@
-"""Merging an adapter into its base model: the plan (light), the arithmetic (heavy, runs as a job), the receipt (light)."""
+"""Merging an adapter into its base model: the plan (light), the arithmetic (heavy, runs as a job),
+the receipt (light)."""

@@ -1,7 +1,9 @@
-"""The arithmetic of a merge, in float32 and in blocks that stay in the cache. Each operation rounds as PEFT's does, in the same order.
+"""The arithmetic of a merge, in float32 and in blocks that stay in the cache. Each operation rounds
+as PEFT's does, in the same order.
 
-PEFT computes W + (B@A)*s on whole matrices. The rows of a matrix product do not depend on each other, so blocks of rows give the same bits
-as long as BLAS takes the same path for them: seen to hold with MKL for blocks of 16 rows and more, of matrices at least 16 wide.
+PEFT computes W + (B@A)*s on whole matrices. The rows of a matrix product do not depend on each
+other, so blocks of rows give the same bits as long as BLAS takes the same path for them: seen to
+hold with MKL for blocks of 16 rows and more, of matrices at least 16 wide.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from models.merge.pieces import Piece
 from models.weights import TensorEntry
 
 TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_BLOCK_ELEMENTS = 512 << 10  # 2 MB in float32: the quickest of 32 K to 2 M values, on cores with 1 MB of second-level cache
+# 2 MB in float32: the quickest of 32 K to 2 M values, on cores with 1 MB of second-level cache
+_BLOCK_ELEMENTS = 512 << 10
 _LEAST_ROWS = 32
 _COLUMN_ELEMENTS = 16 << 20  # 64 MB in float32, for the norms of columns
 
 
 def spans(rows: int, most: int) -> Iterator[tuple[int, int]]:
-    """0..rows in spans of nearly equal length, at most `most` or 32: so none is shorter than 16 unless it is all there is."""
+    """0..rows in spans of nearly equal length, at most `most` or 32: so none is shorter than 16
+    unless it is all there is."""
     count = max(1, math.ceil(rows / max(_LEAST_ROWS, most)))
     for number in range(count):
         yield rows * number // count, rows * (number + 1) // count
@@ -39,13 +43,18 @@ def read_tensor(entry: TensorEntry, first: int = 0, rows: int | None = None) -> 
         file.seek(entry.offset + first * width * item)
         block = bytearray(count * width * item)
         if file.readinto(block) != len(block):
-            raise LuthierError("Unreadable weights", f"{entry.file} ends before {entry.name} does.", "Copy or save it again.")
+            raise LuthierError(
+                "Unreadable weights",
+                f"{entry.file} ends before {entry.name} does.",
+                "Copy or save it again.",
+            )
     return torch.frombuffer(block, dtype=TORCH[entry.dtype]).view(count, *entry.shape[1:])
 
 
 @dataclass
 class Operands:
-    """What a piece's blocks need beside the source's values, as float32. `b` holds the scale if that changes no bit (a power of two)."""
+    """What a piece's blocks need beside the source's values, as float32. `b` holds the scale if
+    that changes no bit (a power of two)."""
 
     a: torch.Tensor | None = None
     b: torch.Tensor | None = None
@@ -60,7 +69,8 @@ class Operands:
 
 
 def operands(piece: Piece, device: torch.device) -> Operands:
-    """Read what the adapter has for a piece. LuthierError, with the tensor's name, if a value is not finite."""
+    """Read what the adapter has for a piece. LuthierError, with the tensor's name, if a value is
+    not finite."""
 
     def load(entry: TensorEntry) -> torch.Tensor:
         values = read_tensor(entry).to(device=device, dtype=torch.float32)
@@ -74,7 +84,12 @@ def operands(piece: Piece, device: torch.device) -> Operands:
         made.nf4 = Nf4.of(make.source, read_tensor, device)
     if make.lora is not None:
         lora = make.lora
-        made.a, made.b, made.transposed, made.scale = load(lora.a), load(lora.b), lora.transposed, lora.scale
+        made.a, made.b, made.transposed, made.scale = (
+            load(lora.a),
+            load(lora.b),
+            lora.transposed,
+            lora.scale,
+        )
         if math.frexp(lora.scale)[0] == 0.5:
             made.b, made.scale = made.b * lora.scale, 1.0
         if lora.magnitude is not None:
@@ -82,7 +97,8 @@ def operands(piece: Piece, device: torch.device) -> Operands:
             if lora.transposed:
                 made.norms = _column_norms(made, make.source, device)
     if make.rows is not None:
-        last = {index: place for place, index in enumerate(make.rows.indices)}  # of an index named twice the last row counts
+        # of an index named twice the last row counts
+        last = {index: place for place, index in enumerate(make.rows.indices)}
         made.indices = torch.tensor(list(last), device=device)
         made.rows = load(make.rows.values)[torch.tensor(list(last.values()))]
     if make.shift is not None:
@@ -97,12 +113,17 @@ def _change(made: Operands, first: int, last: int, out: torch.Tensor | None) -> 
     if made.transposed:
         change = (made.b @ made.a[:, first:last]).T
     else:
-        change = torch.mm(made.b[first:last], made.a, out=out) if out is not None else made.b[first:last] @ made.a
+        change = (
+            torch.mm(made.b[first:last], made.a, out=out)
+            if out is not None
+            else made.b[first:last] @ made.a
+        )
     return change if made.scale == 1.0 else change.mul_(made.scale)
 
 
 def _column_norms(made: Operands, weight: TensorEntry, device: torch.device) -> torch.Tensor:
-    """The norm of each column of W + change, for DoRA on weights that lie (in, out). Columns are independent: a few at a time."""
+    """The norm of each column of W + change, for DoRA on weights that lie (in, out). Columns are
+    independent: a few at a time."""
     assert made.a is not None
     assert made.b is not None
     rows, columns = weight.shape
@@ -112,7 +133,11 @@ def _column_norms(made: Operands, weight: TensorEntry, device: torch.device) -> 
         for top, bottom in spans(rows, _BLOCK_ELEMENTS // columns):
             part[top:bottom] = read_tensor(weight, top, bottom - top)[:, first:last].to(device)
         change = made.b[first:last] @ made.a
-        norms.append(torch.linalg.norm(part.T + (change if made.scale == 1.0 else change.mul_(made.scale)), dim=1))
+        norms.append(
+            torch.linalg.norm(
+                part.T + (change if made.scale == 1.0 else change.mul_(made.scale)), dim=1
+            )
+        )
     return torch.cat(norms)
 
 
@@ -130,11 +155,19 @@ class Scratch:
 
 
 def compute(
-    piece: Piece, made: Operands, first: int, source: torch.Tensor, base: torch.Tensor | None, out: torch.Tensor, scratch: Scratch
+    piece: Piece,
+    made: Operands,
+    first: int,
+    source: torch.Tensor,
+    base: torch.Tensor | None,
+    out: torch.Tensor,
+    scratch: Scratch,
 ) -> float:
-    """Fill `out` (rows, width), the piece's rows from `first` on; `source` and `base` are the same rows, or as many as they have.
+    """Fill `out` (rows, width), the piece's rows from `first` on; `source` and `base` are the same
+    rows, or as many as they have.
 
-    Returns the largest change. LuthierError, with the tensor's name, if a value does not fit the type it is written in.
+    Returns the largest change. LuthierError, with the tensor's name, if a value does not fit the
+    type it is written in.
     """
     width = out.shape[1]
     largest = 0.0
@@ -155,22 +188,31 @@ def compute(
         low, high = (float(side) for side in torch.aminmax(values))
         limit = torch.finfo(out.dtype).max
         if not (-limit <= low and high <= limit):
-            raise not_finite(piece.name, f"merged values from {low:g} to {high:g} do not fit {piece.dtype}")
+            raise not_finite(
+                piece.name, f"merged values from {low:g} to {high:g} do not fit {piece.dtype}"
+            )
         out[top:bottom].copy_(values)
     return largest
 
 
 def _apply(made: Operands, values: torch.Tensor, row: int, scratch: Scratch) -> torch.Tensor | None:
-    """Change a block of float32 values in place. Returns the change where it comes as one, None where it must be found by comparing."""
+    """Change a block of float32 values in place. Returns the change where it comes as one, None
+    where it must be found by comparing."""
     rows, width = values.shape
     change: torch.Tensor | None = None
     replaced = made.indices is not None and _replace_rows(made, values, row)
     if made.a is not None:
-        change = _change(made, row, row + rows, None if made.transposed else scratch.take(1, rows, width))
+        change = _change(
+            made, row, row + rows, None if made.transposed else scratch.take(1, rows, width)
+        )
         values.add_(change)
         if made.magnitude is not None:
             norms = torch.linalg.norm(values, dim=1) if made.norms is None else made.norms
-            factor = made.magnitude[row : row + rows] / norms if made.norms is None else made.magnitude / norms
+            factor = (
+                made.magnitude[row : row + rows] / norms
+                if made.norms is None
+                else made.magnitude / norms
+            )
             values.mul_(factor.view(-1, 1) if made.norms is None else factor.view(1, -1))
     if made.shift is not None:
         change = made.shift[row : row + rows].view(-1, 1)
@@ -179,7 +221,8 @@ def _apply(made: Operands, values: torch.Tensor, row: int, scratch: Scratch) -> 
 
 
 def _replace_rows(made: Operands, values: torch.Tensor, row: int) -> bool:
-    """Put trained rows in their places (LoRA on top of it, where there is one, wraps the layer that has them). Whether any lay here."""
+    """Put trained rows in their places (LoRA on top of it, where there is one, wraps the layer that
+    has them). Whether any lay here."""
     assert made.indices is not None
     assert made.rows is not None
     here = (made.indices >= row) & (made.indices < row + len(values))
@@ -190,4 +233,8 @@ def _replace_rows(made: Operands, values: torch.Tensor, row: int) -> bool:
 
 
 def not_finite(tensor: str, reason: str) -> LuthierError:
-    return LuthierError("Values that are not finite", f"{tensor}: {reason}.", "Merge an earlier checkpoint, or look at the run's losses.")
+    return LuthierError(
+        "Values that are not finite",
+        f"{tensor}: {reason}.",
+        "Merge an earlier checkpoint, or look at the run's losses.",
+    )

@@ -1,7 +1,8 @@
 """QLoRA: which merge is closer to the model that was trained, measured on held-out turns.
 
-The trained model is the 4-bit base (its values as models.merge.nf4 makes them) with the adapter beside it. An adapter learns to answer for
-that base's errors, so that merging it into the 16-bit base can be nearer or farther; nobody can know without looking.
+The trained model is the 4-bit base (its values as models.merge.nf4 makes them) with the adapter
+beside it. An adapter learns to answer for that base's errors, so that merging it into the 16-bit
+base can be nearer or farther; nobody can know without looking.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _UNTRAINED = -100
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a merged model is from the trained one: the mean KL divergence (trained || merged) in nats a token, and its mean NLL."""
+    """How far a merged model is from the trained one: the mean KL divergence (trained || merged) in
+    nats a token, and its mean NLL."""
 
     kl: float
     nll: float
@@ -48,8 +50,11 @@ class Comparison:
         return asdict(self)
 
 
-def compare(plan: MergePlan, merged: Mapping[str, Path], samples: Path, stopping: Callable[[], bool]) -> Comparison | None:
-    """Compare merged models with the trained one. `samples` has lines with input_ids and labels (-100: not trained). None if stopped."""
+def compare(
+    plan: MergePlan, merged: Mapping[str, Path], samples: Path, stopping: Callable[[], bool]
+) -> Comparison | None:
+    """Compare merged models with the trained one. `samples` has lines with input_ids and labels
+    (-100: not trained). None if stopped."""
     turns = _read_samples(samples)
     reference = [*_log_probabilities(_trained(plan), turns, stopping)]
     if stopping():
@@ -58,7 +63,9 @@ def compare(plan: MergePlan, merged: Mapping[str, Path], samples: Path, stopping
     trained = torch.cat(reference)
     found = {}
     for name, folder in merged.items():
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16, local_files_only=True, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=torch.bfloat16, local_files_only=True, use_safetensors=True
+        )
         own = torch.cat([*_log_probabilities(model, turns, stopping)])
         if stopping():
             return None
@@ -70,12 +77,17 @@ def compare(plan: MergePlan, merged: Mapping[str, Path], samples: Path, stopping
 
 
 def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids and, shifted onto what predicts them, labels of as many samples as give _POSITIONS trained tokens."""
+    """Token ids and, shifted onto what predicts them, labels of as many samples as give _POSITIONS
+    trained tokens."""
     found, count = [], 0
     with path.open(encoding="utf-8") as file:
         for line in file:
             row = foreign_json.decode_object(line, path)
-            foreign_json.check({"input_ids": None, "labels": None, **row}, {"input_ids": list[int], "labels": list[int]}, path)
+            foreign_json.check(
+                {"input_ids": None, "labels": None, **row},
+                {"input_ids": list[int], "labels": list[int]},
+                path,
+            )
             ids, labels = (torch.tensor(row[key][:_LONGEST]) for key in ("input_ids", "labels"))
             wanted = labels.roll(-1)
             wanted[-1] = _UNTRAINED
@@ -87,28 +99,43 @@ def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
             if count == _POSITIONS:
                 break
     if not found:
-        raise LuthierError("Nothing to measure on", f"{path} has no trained token.", "Choose --into base or --into dequantised yourself.")
+        raise LuthierError(
+            "Nothing to measure on",
+            f"{path} has no trained token.",
+            "Choose --into base or --into dequantised yourself.",
+        )
     return found
 
 
 def _trained(plan: MergePlan) -> PeftModel:
-    """The model as training had it: 4-bit values, computed in bfloat16, and the adapter unmerged."""
-    model = AutoModelForCausalLM.from_pretrained(str(plan.base), dtype=torch.bfloat16, local_files_only=True, use_safetensors=True)
+    """The model as training had it: 4-bit values, computed in bfloat16, and the adapter
+    unmerged."""
+    model = AutoModelForCausalLM.from_pretrained(
+        str(plan.base), dtype=torch.bfloat16, local_files_only=True, use_safetensors=True
+    )
     if tokens := new_tokens(plan.base, plan.adapter.directory):
         add_rows(model, tokens)
     parameters = dict(model.named_parameters())
     for piece in plan.pieces:
         if piece.quantised and piece.base is not None:
-            weight = parameters.get(piece.name, parameters.get(f"{model.base_model_prefix}.{piece.name}"))
+            weight = parameters.get(
+                piece.name, parameters.get(f"{model.base_model_prefix}.{piece.name}")
+            )
             if weight is None:
-                raise LuthierError("This cannot be measured", f"The model has no parameter {piece.name}.", "Choose --into yourself.")
+                raise LuthierError(
+                    "This cannot be measured",
+                    f"The model has no parameter {piece.name}.",
+                    "Choose --into yourself.",
+                )
             values = read_tensor(piece.base).float()
             Nf4.of(piece.base, read_tensor, torch.device("cpu")).through(values, 0)
             weight.data.copy_(values)
     return PeftModel.from_pretrained(model, str(plan.adapter.directory))
 
 
-def _log_probabilities(model: Any, turns: list[tuple[torch.Tensor, torch.Tensor]], stopping: Callable[[], bool]) -> list[torch.Tensor]:
+def _log_probabilities(
+    model: Any, turns: list[tuple[torch.Tensor, torch.Tensor]], stopping: Callable[[], bool]
+) -> list[torch.Tensor]:
     """Of every token of the vocabulary, at each place that predicts a trained token."""
     model.eval()
     found = []

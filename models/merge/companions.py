@@ -1,4 +1,5 @@
-"""What lies beside a merged model's weights: config, tokenizer, chat template, generation config, licence."""
+"""What lies beside a merged model's weights: config, tokenizer, chat template, generation config,
+licence."""
 
 from __future__ import annotations
 
@@ -16,18 +17,52 @@ from models.merge.pieces import Piece
 from models.merge.plan import MergePlan
 
 INDEX = "model.safetensors.index.json"
-_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".npz"}
+_WEIGHTS = {
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".gguf",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".ot",
+    ".npz",
+}
 # Files of the base that would say something untrue of the merged model, or that are made anew.
-_NOT_COPIED = {"README.md", "card.json", "merge.json", "certificate.json", "adapter_config.json", INDEX, "pytorch_model.bin.index.json"}
+_NOT_COPIED = {
+    "README.md",
+    "card.json",
+    "merge.json",
+    "certificate.json",
+    "adapter_config.json",
+    INDEX,
+    "pytorch_model.bin.index.json",
+}
 _TOKENIZER = (
-    *("tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt"),
-    *("*.tiktoken", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja", "chat_template.json", "additional_chat_templates"),
+    *(
+        "tokenizer*.json",
+        "tokenizer.model",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "merges.txt",
+        "vocab.txt",
+    ),
+    *(
+        "*.tiktoken",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "chat_template.jinja",
+        "chat_template.json",
+        "additional_chat_templates",
+    ),
 )
 
 
 def copy_companions(base: Path, own: Path, folder: Path) -> None:
-    """Copy what belongs to the model: the base's files, and tokenizer and chat template of what was trained, the folder `own`, where it
-    brings its own."""
+    """Copy what belongs to the model: the base's files, and tokenizer and chat template of what was
+    trained, the folder `own`, where it brings its own."""
     for path in sorted(base.iterdir()):
         if path.name.startswith(".") or path.name in _NOT_COPIED or path.suffix in _WEIGHTS:
             continue
@@ -45,7 +80,8 @@ def copy_companions(base: Path, own: Path, folder: Path) -> None:
 
 
 def write_config(plan: MergePlan, folder: Path) -> None:
-    """The base's config with what the merge changed: tying, the size of the vocabulary, the type of the weights."""
+    """The base's config with what the merge changed: tying, the size of the vocabulary, the type of
+    the weights."""
     config = copy.deepcopy(plan.config)
     text = config.get("text_config")
     places = [config, text] if isinstance(text, dict) else [config]
@@ -60,7 +96,9 @@ def write_config(plan: MergePlan, folder: Path) -> None:
     if plan.dtype is not None:
         for place in places:
             for key in ("dtype", "torch_dtype"):
-                if key in place or (key == "dtype" and place is config and "torch_dtype" not in place):
+                if key in place or (
+                    key == "dtype" and place is config and "torch_dtype" not in place
+                ):
                     place[key] = plan.dtype
     write_json(folder / "config.json", config)
 
@@ -68,23 +106,39 @@ def write_config(plan: MergePlan, folder: Path) -> None:
 def write_index(plan: MergePlan, folder: Path) -> None:
     """The index of a model in several files."""
     if len(plan.files) > 1:
-        where = {piece.name: name for name, pieces in plan.files.items() for piece in pieces if not piece.dropped}
-        write_json(folder / INDEX, {"metadata": {"total_size": plan.written_bytes}, "weight_map": dict(sorted(where.items()))})
+        where = {
+            piece.name: name
+            for name, pieces in plan.files.items()
+            for piece in pieces
+            if not piece.dropped
+        }
+        write_json(
+            folder / INDEX,
+            {
+                "metadata": {"total_size": plan.written_bytes},
+                "weight_map": dict(sorted(where.items())),
+            },
+        )
 
 
 def write_stops(folder: Path, trained: Iterable[int]) -> list[int]:
-    """Have the generation config name every token that ends an answer: those it has, and the trained ones. Returns them all."""
+    """Have the generation config name every token that ends an answer: those it has, and the
+    trained ones. Returns them all."""
     path = folder / "generation_config.json"
     generation = read_object(path)
     config = read_object(folder / "config.json")
     listed = generation.get("eos_token_id", config.get("eos_token_id"))
-    known = [int(token) for token in (listed if isinstance(listed, list) else [] if listed is None else [listed])]
+    known = [
+        int(token)
+        for token in (listed if isinstance(listed, list) else [] if listed is None else [listed])
+    ]
     stops = list(dict.fromkeys([*known, *sorted(int(token) for token in trained)]))
     if (stops and stops != known) or not path.is_file():
         for key in ("bos_token_id", "pad_token_id"):
             if key not in generation and config.get(key) is not None:
                 generation[key] = config[key]
-        generation.pop("_from_model_config", None)  # else transformers would replace it by what config.json says
+        # else transformers would replace it by what config.json says
+        generation.pop("_from_model_config", None)
         if stops:
             generation["eos_token_id"] = stops if len(stops) > 1 else stops[0]
         write_json(path, generation)
@@ -92,17 +146,23 @@ def write_stops(folder: Path, trained: Iterable[int]) -> list[int]:
 
 
 def check_vocabulary(plan: MergePlan, folder: Path) -> None:
-    """LuthierError if the adapter brings a tokenizer with tokens that the merged model has no embedding for."""
+    """LuthierError if the adapter brings a tokenizer with tokens that the merged model has no
+    embedding for."""
     if not (plan.adapter.directory / "tokenizer.json").is_file():
         return
     tokenizer = read_object(folder / "tokenizer.json")
-    ids = [int(token["id"]) for token in tokenizer.get("added_tokens", []) if isinstance(token, dict) and "id" in token]
+    ids = [
+        int(token["id"])
+        for token in tokenizer.get("added_tokens", [])
+        if isinstance(token, dict) and "id" in token
+    ]
     rows = _embedding_rows(plan.pieces)
     if rows is not None and ids and max(ids) >= rows:
         raise LuthierError(
             "The tokenizer is larger than the model",
             f"The adapter's tokenizer has a token {max(ids)}, the embedding only {rows} rows.",
-            "Save the adapter with its resized embedding: save_pretrained(..., save_embedding_layers=True).",
+            "Save the adapter with its resized embedding: save_pretrained(...,"
+            " save_embedding_layers=True).",
         )
 
 
@@ -119,7 +179,11 @@ def read_object(path: Path) -> dict[str, Any]:
 def _embedding_rows(pieces: Iterable[Piece]) -> int | None:
     from models.merge.embeddings import is_input
 
-    found = (piece.shape[0] for piece in pieces if is_input(piece.name.removesuffix(".weight")) and len(piece.shape) == 2)
+    found = (
+        piece.shape[0]
+        for piece in pieces
+        if is_input(piece.name.removesuffix(".weight")) and len(piece.shape) == 2
+    )
     return next(found, None)
 
 

@@ -1,7 +1,9 @@
-"""Input and output embeddings: which tensors they are, and whether one tensor can still be both after training.
+"""Input and output embeddings: which tensors they are, and whether one tensor can still be both
+after training.
 
-A tied model has one tensor for both. Training may part them: LoRA on one of the two, or one of them saved as a whole. PEFT's own merge then
-changes the shared tensor and so the other side too; Luthier writes both and says so in the config, which is what was trained.
+A tied model has one tensor for both. Training may part them: LoRA on one of the two, or one of them
+saved as a whole. PEFT's own merge then changes the shared tensor and so the other side too; Luthier
+writes both and says so in the config, which is what was trained.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _OUTPUTS = ("lm_head", "embed_out", "output")
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The names of the modules. `tied`: one tensor is both; `output_in_base`: the base's weights have the output's name too."""
+    """The names of the modules. `tied`: one tensor is both; `output_in_base`: the base's weights
+    have the output's name too."""
 
     input: str
     output: str
@@ -35,25 +38,51 @@ def is_output(module: str) -> bool:
     return module.rpartition(".")[2] in _OUTPUTS
 
 
-def find_embeddings(config: dict[str, Any], tensors: dict[str, TensorEntry], modules: dict[str, ModuleParts]) -> Embeddings | None:
-    """The embeddings of a base model if the adapter touches one of them, else None. LuthierError if it does and they are not found."""
+def find_embeddings(
+    config: dict[str, Any], tensors: dict[str, TensorEntry], modules: dict[str, ModuleParts]
+) -> Embeddings | None:
+    """The embeddings of a base model if the adapter touches one of them, else None. LuthierError if
+    it does and they are not found."""
     touched = [module for module in modules if is_input(module) or is_output(module)]
     if not touched:
         return None
-    inputs = sorted((name.removesuffix(".weight") for name in tensors if name.endswith(".weight") and is_input(name[:-7])), key=len)
-    outputs = sorted((name.removesuffix(".weight") for name in tensors if name.endswith(".weight") and is_output(name[:-7])), key=len)
+    inputs = sorted(
+        (
+            name.removesuffix(".weight")
+            for name in tensors
+            if name.endswith(".weight") and is_input(name[:-7])
+        ),
+        key=len,
+    )
+    outputs = sorted(
+        (
+            name.removesuffix(".weight")
+            for name in tensors
+            if name.endswith(".weight") and is_output(name[:-7])
+        ),
+        key=len,
+    )
     if not inputs:
         raise refusal(
-            modules[touched[0]].any_entry().name, "the base has no input embedding of a known name", "Luthier cannot merge it yet."
+            modules[touched[0]].any_entry().name,
+            "the base has no input embedding of a known name",
+            "Luthier cannot merge it yet.",
         )
     flag = tie_flag(config)
-    named = next((module for module in touched if is_output(module)), "embed_out" if inputs[0].endswith("embed_in") else "lm_head")
+    named = next(
+        (module for module in touched if is_output(module)),
+        "embed_out" if inputs[0].endswith("embed_in") else "lm_head",
+    )
     if outputs:
-        tied = flag is True and tensors[f"{inputs[0]}.weight"].same_bytes(tensors[f"{outputs[0]}.weight"])
+        tied = flag is True and tensors[f"{inputs[0]}.weight"].same_bytes(
+            tensors[f"{outputs[0]}.weight"]
+        )
         return Embeddings(inputs[0], outputs[0], tied, output_in_base=True)
     if flag is False:
         raise refusal(
-            f"{named}.weight", "the base's config says that it has one of its own, but its weights lack it", "Copy the model again."
+            f"{named}.weight",
+            "the base's config says that it has one of its own, but its weights lack it",
+            "Copy the model again.",
         )
     return Embeddings(inputs[0], named, tied=True, output_in_base=False)
 
@@ -61,14 +90,18 @@ def find_embeddings(config: dict[str, Any], tensors: dict[str, TensorEntry], mod
 def tie_flag(config: dict[str, Any]) -> bool | None:
     """What a model's config says of tying, None if nothing."""
     text = config.get("text_config")
-    flag = config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None)
+    flag = config.get(
+        "tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, dict) else None
+    )
     return flag if isinstance(flag, bool) else None
 
 
 def tied_source(parts: ModuleParts | None, saved: bool, base: TensorEntry) -> TensorEntry:
-    """The tensor that both sides of a tied model began from: the base's, or what a resize before training made of it.
+    """The tensor that both sides of a tied model began from: the base's, or what a resize before
+    training made of it.
 
-    `saved`: the input embedding was trained as a whole, so that its "weight" is no longer what the output began from.
+    `saved`: the input embedding was trained as a whole, so that its "weight" is no longer what the
+    output began from.
     """
     if parts is None:
         return base
@@ -76,10 +109,17 @@ def tied_source(parts: ModuleParts | None, saved: bool, base: TensorEntry) -> Te
 
 
 def same(one: Make, other: Make) -> bool:
-    """Whether the two sides of a tied model are still equal, so that one tensor can go on being both."""
+    """Whether the two sides of a tied model are still equal, so that one tensor can go on being
+    both."""
     if (one.lora is None) != (other.lora is None) or (one.rows is None) != (other.rows is None):
         return False
-    if one.rows and other.rows and not (one.rows.indices == other.rows.indices and one.rows.values.same_bytes(other.rows.values)):
+    if (
+        one.rows
+        and other.rows
+        and not (
+            one.rows.indices == other.rows.indices and one.rows.values.same_bytes(other.rows.values)
+        )
+    ):
         return False
     if one.lora and other.lora and not _same_change(one.lora, other.lora):
         return False
@@ -87,8 +127,14 @@ def same(one: Make, other: Make) -> bool:
 
 
 def _same_change(embedding: Lora, head: Lora) -> bool:
-    """Whether an embedding's LoRA is the head's, seen from the other side: what PEFT's ensure_weight_tying makes."""
-    if embedding.magnitude or head.magnitude or embedding.scale != head.scale or embedding.transposed == head.transposed:
+    """Whether an embedding's LoRA is the head's, seen from the other side: what PEFT's
+    ensure_weight_tying makes."""
+    if (
+        embedding.magnitude
+        or head.magnitude
+        or embedding.scale != head.scale
+        or embedding.transposed == head.transposed
+    ):
         return False
     return _transposed(embedding.b) == _plain(head.a) and _transposed(embedding.a) == _plain(head.b)
 

@@ -28,9 +28,10 @@ Device = Literal["cpu", "cuda"]
 class MergeSettings:
     """A merge job's orders. `dtype` is a key of DTYPES, None for the base's own types.
 
-    `stop_ids` are the tokens that training ended answers with; None: to be read off the chat template. `run` is the id of the run that the
-    adapter is of. `replace`: a directory at `out` gives way once the new one is whole. `into` "closer": whichever of the two is found
-    closer to the trained model on the held-out turns in the file `samples`.
+    `stop_ids` are the tokens that training ended answers with; None: to be read off the chat
+    template. `run` is the id of the run that the adapter is of. `replace`: a directory at `out`
+    gives way once the new one is whole. `into` "closer": whichever of the two is found closer to
+    the trained model on the held-out turns in the file `samples`.
     """
 
     base: str
@@ -52,8 +53,8 @@ class MergeSettings:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a merge will take, in bytes: of the model that it leaves, of everything while it is made, and what is free there. `note` is what
-    a person should know before."""
+    """What a merge will take, in bytes: of the model that it leaves, of everything while it is
+    made, and what is free there. `note` is what a person should know before."""
 
     model: int
     at_once: int
@@ -62,25 +63,48 @@ class Outlook:
 
 
 def check_merge(settings: MergeSettings) -> Outlook:
-    """Check what can be checked from headers. LuthierError for what cannot be merged, or has no room, or if `out` is taken."""
+    """Check what can be checked from headers. LuthierError for what cannot be merged, or has no
+    room, or if `out` is taken."""
     out = Path(settings.out)
     if out.exists() and not settings.replace:
-        raise LuthierError("There is something already", f"{out} exists.", "Give another name or --out, or --force to replace it.")
+        raise LuthierError(
+            "There is something already",
+            f"{out} exists.",
+            "Give another name or --out, or --force to replace it.",
+        )
     if holder(partial_directory(out) / LOCK) is not None:
-        raise LuthierError("Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it.")
+        raise LuthierError(
+            "Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it."
+        )
     if settings.dtype is not None and settings.dtype not in DTYPES:
-        raise LuthierError("No such type", f"{settings.dtype!r} is none of {', '.join(DTYPES)}.", "Leave it out to keep the base's.")
+        raise LuthierError(
+            "No such type",
+            f"{settings.dtype!r} is none of {', '.join(DTYPES)}.",
+            "Leave it out to keep the base's.",
+        )
     bits = read_object(Path(settings.adapter) / "card.json").get("base_bits", 4)
     if settings.into != "base" and bits != 4:
-        message = f"The adapter was trained on a base of {bits} bits: it has never seen 4-bit values."
-        raise LuthierError("No QLoRA adapter", message, "Merge it into the base as it is: leave --into out.")
-    if settings.into == "closer" and not (settings.samples and Path(settings.samples).is_file()):
-        hint = "Name a file with --samples (`luthier data tokens` writes one), or choose --into base or --into dequantised."
+        message = (
+            f"The adapter was trained on a base of {bits} bits: it has never seen 4-bit values."
+        )
         raise LuthierError(
-            "Nothing to measure on", f"There are no held-out turns{f' at {settings.samples}' if settings.samples else ''}.", hint
+            "No QLoRA adapter", message, "Merge it into the base as it is: leave --into out."
+        )
+    if settings.into == "closer" and not (settings.samples and Path(settings.samples).is_file()):
+        hint = (
+            "Name a file with --samples (`luthier data tokens` writes one), or choose --into base"
+            " or --into dequantised."
+        )
+        raise LuthierError(
+            "Nothing to measure on",
+            f"There are no held-out turns{f' at {settings.samples}' if settings.samples else ''}.",
+            hint,
         )
     sizes = [
-        plan_merge(Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype).written_bytes for into in settings.ways
+        plan_merge(
+            Path(settings.base), Path(settings.adapter), into=into, dtype=settings.dtype
+        ).written_bytes
+        for into in settings.ways
     ]
     check_room(out, sum(sizes))
     note = other_base(read_adapter(Path(settings.adapter)), Path(settings.base))
@@ -88,14 +112,25 @@ def check_merge(settings: MergeSettings) -> Outlook:
 
 
 def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
-    """Check it, and start the job. `run` is the one that the adapter is of: if it is a run that is certified, it is certified anew once the
-    merge is done."""
+    """Check it, and start the job. `run` is the one that the adapter is of: if it is a run that is
+    certified, it is certified anew once the merge is done."""
     check_merge(settings)
     slots = ["gpu"] if settings.device == "cuda" else []
     gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
     name = settings.run[_DATED:-_UNIQUE] if settings.run else Path(settings.out).name
     then = [certificate_of(run)] if run is not None and run.spec.then else []
-    return submit(Spec("merge", f"merge-{name}", "models.merge_worker", asdict(settings), slots, gpu_bytes, then=then, grace_seconds=30.0))
+    return submit(
+        Spec(
+            "merge",
+            f"merge-{name}",
+            "models.merge_worker",
+            asdict(settings),
+            slots,
+            gpu_bytes,
+            then=then,
+            grace_seconds=30.0,
+        )
+    )
 
 
 def trained_stops(run: Job) -> list[int] | None:

@@ -16,7 +16,14 @@ from jobs.errors import LuthierError
 from jobs.files import flush, flush_folder, write_json
 from jobs.locks import Lock
 from models.hashing import file_hash, file_hashes
-from models.merge.companions import check_vocabulary, copy_companions, read_object, write_config, write_index, write_stops
+from models.merge.companions import (
+    check_vocabulary,
+    copy_companions,
+    read_object,
+    write_config,
+    write_index,
+    write_stops,
+)
 from models.merge.plan import MergePlan
 from models.merge.receipt import Receipt, Source, write
 from models.merge.room import LOCK, check_room, partial_directory
@@ -38,20 +45,27 @@ def merge(
 ) -> Receipt:
     """Make the merged model in the new directory `out`.
 
-    `stops` is asked for the token ids that training ended answers with, given the folder of the finished model. `progress` hears of bytes
-    written, of plan.written_bytes. `name` is what its card calls it (default: the directory's name). LuthierError for what a user can
-    cause, stream.Stopped if `stopping` said so; then nothing is left.
+    `stops` is asked for the token ids that training ended answers with, given the folder of the
+    finished model. `progress` hears of bytes written, of plan.written_bytes. `name` is what its
+    card calls it (default: the directory's name). LuthierError for what a user can cause,
+    stream.Stopped if `stopping` said so; then nothing is left.
     """
     started = time.monotonic()
     run = run or read_object(plan.adapter.directory / "card.json").get("run")
     if out.exists() and not replace:
-        raise LuthierError("There is something already", f"{out} exists.", "Give another --out, or --force to replace it.")
+        raise LuthierError(
+            "There is something already",
+            f"{out} exists.",
+            "Give another --out, or --force to replace it.",
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_directory(out)
     partial.mkdir(exist_ok=True)
     lock = Lock(partial / LOCK)
     if not lock.acquire():
-        raise LuthierError("Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it.")
+        raise LuthierError(
+            "Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it."
+        )
     try:
         _empty(partial)
         check_room(out, plan.written_bytes)
@@ -86,15 +100,43 @@ def _write_card(plan: MergePlan, folder: Path, name: str, run: str | None) -> No
     """What the registry tells of the model."""
     base = read_object(plan.base / "card.json")
     origin = f"{base.get('title') or plan.base.name} + {run or plan.adapter.directory.name}"
-    card = {"name": name, "title": origin, "source": "merged", "base": str(plan.base), "adapter": str(plan.adapter.directory)}
-    write_json(folder / "card.json", card | ({"license": base["license"]} if "license" in base else {}) | ({"run": run} if run else {}))
+    card = {
+        "name": name,
+        "title": origin,
+        "source": "merged",
+        "base": str(plan.base),
+        "adapter": str(plan.adapter.directory),
+    }
+    write_json(
+        folder / "card.json",
+        card
+        | ({"license": base["license"]} if "license" in base else {})
+        | ({"run": run} if run else {}),
+    )
 
 
-def _receipt(plan: MergePlan, folder: Path, written: Written, stop_ids: list[int], device: str, run: str | None, started: float) -> Receipt:
-    beside = {name: found for name, found in file_hashes(folder).items() if name not in written.files and name != LOCK}
+def _receipt(
+    plan: MergePlan,
+    folder: Path,
+    written: Written,
+    stop_ids: list[int],
+    device: str,
+    run: str | None,
+    started: float,
+) -> Receipt:
+    beside = {
+        name: found
+        for name, found in file_hashes(folder).items()
+        if name not in written.files and name != LOCK
+    }
     base_beside = file_hashes(plan.base, "*.json", "*.jinja", "tokenizer.model")
-    adapter = {name: file_hash(plan.adapter.directory / name) for name in ("adapter_config.json", "adapter_model.safetensors")}
-    changes = [record.largest_change for record in written.tensors if record.largest_change is not None]
+    adapter = {
+        name: file_hash(plan.adapter.directory / name)
+        for name in ("adapter_config.json", "adapter_model.safetensors")
+    }
+    changes = [
+        record.largest_change for record in written.tensors if record.largest_change is not None
+    ]
     copied = sum(record.made == "copied" for record in written.tensors)
     tied = plan.tied if plan.tied is not None else plan.config.get("tie_word_embeddings")
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}

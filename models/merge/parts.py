@@ -15,7 +15,8 @@ from models.weights import TensorEntry, tensor_entries
 
 FLOATS = ("F32", "BF16", "F16")
 _PREFIX = "base_model.model."
-# How PEFT ends the names of its tensors -> the part of a module they are. None: a frozen copy that says nothing.
+# How PEFT ends the names of its tensors -> the part of a module they are. None: a frozen copy that
+# says nothing.
 _ENDINGS = (
     (".lora_A.weight", "lora_a"),
     (".lora_B.weight", "lora_b"),
@@ -28,10 +29,44 @@ _ENDINGS = (
 )
 # Keys of adapter_config.json that do not change what its tensors mean, or that the plan heeds.
 _UNDERSTOOD = {
-    *("alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config"),
-    *("exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config"),
-    *("lora_alpha", "lora_bias", "lora_dropout", "lora_ga_config", "megatron_core", "modules_to_save", "peft_type", "peft_version"),
-    *("qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "trainable_token_indices"),
+    *(
+        "alpha_pattern",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "bias",
+        "corda_config",
+        "ensure_weight_tying",
+        "eva_config",
+    ),
+    *(
+        "exclude_modules",
+        "fan_in_fan_out",
+        "inference_mode",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+    ),
+    *(
+        "lora_alpha",
+        "lora_bias",
+        "lora_dropout",
+        "lora_ga_config",
+        "megatron_core",
+        "modules_to_save",
+        "peft_type",
+        "peft_version",
+    ),
+    *(
+        "qalora_group_size",
+        "r",
+        "rank_pattern",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "trainable_token_indices",
+    ),
     *("use_dora", "use_rslora", "velora_config"),
 }
 _PLAIN_INITIALISATIONS = ("true", "false", "gaussian", "orthogonal", "eva", "none")
@@ -41,8 +76,8 @@ _PLAIN_INITIALISATIONS = ("true", "false", "gaussian", "orthogonal", "eva", "non
 class ModuleParts:
     """The tensors an adapter has for one module, `name` being the module's in the model.
 
-    `saved` are parameters trained as a whole, `frozen` those that PEFT saved only because the module was wrapped or resized; both by
-    parameter name ("weight", "bias").
+    `saved` are parameters trained as a whole, `frozen` those that PEFT saved only because the
+    module was wrapped or resized; both by parameter name ("weight", "bias").
     """
 
     name: str
@@ -58,26 +93,49 @@ class ModuleParts:
 
     def entries(self) -> Iterable[TensorEntry]:
         """All of them."""
-        lora = (self.lora_a, self.lora_b, self.lora_bias, self.embedding_a, self.embedding_b, self.magnitude, self.rows)
-        return [entry for entry in (*lora, *self.saved.values(), *self.frozen.values()) if entry is not None]
+        lora = (
+            self.lora_a,
+            self.lora_b,
+            self.lora_bias,
+            self.embedding_a,
+            self.embedding_b,
+            self.magnitude,
+            self.rows,
+        )
+        return [
+            entry
+            for entry in (*lora, *self.saved.values(), *self.frozen.values())
+            if entry is not None
+        ]
 
     def any_entry(self) -> TensorEntry:
         return next(iter(self.entries()))
 
 
 def adapter_parts(adapter: Adapter) -> dict[str, ModuleParts]:
-    """The adapter's tensors by module. LuthierError, with the tensor's name, for what is no part of a LoRA adapter."""
+    """The adapter's tensors by module. LuthierError, with the tensor's name, for what is no part of
+    a LoRA adapter."""
     check_config(adapter.config, adapter.directory)
     modules: dict[str, ModuleParts] = {}
     for entry in tensor_entries(adapter.directory / "adapter_model.safetensors"):
         if not entry.name.startswith(_PREFIX):
-            raise refusal(entry.name, f"its name does not begin with {_PREFIX!r}", "Save the adapter with PEFT's save_pretrained.")
+            raise refusal(
+                entry.name,
+                f"its name does not begin with {_PREFIX!r}",
+                "Save the adapter with PEFT's save_pretrained.",
+            )
         if entry.dtype not in FLOATS:
-            raise refusal(entry.name, f"it is {entry.dtype}, not one of {', '.join(FLOATS)}", "Save the adapter in one of those.")
+            raise refusal(
+                entry.name,
+                f"it is {entry.dtype}, not one of {', '.join(FLOATS)}",
+                "Save the adapter in one of those.",
+            )
         _sort_in(modules, entry, entry.name.removeprefix(_PREFIX))
     if not modules:
         raise LuthierError(
-            "Nothing to merge", f"{adapter.directory} holds no tensor.", "Give the folder that PEFT's save_pretrained wrote."
+            "Nothing to merge",
+            f"{adapter.directory} holds no tensor.",
+            "Give the folder that PEFT's save_pretrained wrote.",
         )
     for parts in modules.values():
         _check_pairs(parts)
@@ -91,12 +149,17 @@ def _sort_in(modules: dict[str, ModuleParts], entry: TensorEntry, name: str) -> 
             setattr(modules.setdefault(module, ModuleParts(module)), part, entry)
             return
     if ".lora_" in name or ".token_adapter.trainable" in name:
-        raise refusal(entry.name, "no part of a LoRA layer is called so", "Luthier merges adapters as PEFT's save_pretrained writes them.")
+        raise refusal(
+            entry.name,
+            "no part of a LoRA layer is called so",
+            "Luthier merges adapters as PEFT's save_pretrained writes them.",
+        )
     module, _, parameter = name.rpartition(".")
     for wrapped in (".token_adapter.base_layer", ".base_layer", ".original_module"):
         if module.endswith(wrapped):
             module = module.removesuffix(wrapped)
-            kind = "saved" if parameter == "bias" else "frozen"  # bias="all" trains the bias inside the wrapped layer
+            # bias="all" trains the bias inside the wrapped layer
+            kind = "saved" if parameter == "bias" else "frozen"
             getattr(modules.setdefault(module, ModuleParts(module)), kind)[parameter] = entry
             return
     module = module.removesuffix(".modules_to_save")
@@ -110,14 +173,24 @@ def _check_pairs(parts: ModuleParts) -> None:
     ):
         if (one is None) != (other is None):
             raise refusal(
-                (one or other or parts.any_entry()).name, f"{what} come in pairs, the other one is missing", "The adapter is damaged."
+                (one or other or parts.any_entry()).name,
+                f"{what} come in pairs, the other one is missing",
+                "The adapter is damaged.",
             )
     for entry in (parts.lora_a, parts.lora_b, parts.embedding_a, parts.embedding_b, parts.rows):
         if entry is not None and len(entry.shape) != 2:
-            raise refusal(entry.name, f"it has the shape {list(entry.shape)}", "Luthier merges LoRA on linear layers and embeddings.")
-    needs_lora = next((entry for entry in (parts.lora_bias, parts.magnitude) if entry is not None), None)
+            raise refusal(
+                entry.name,
+                f"it has the shape {list(entry.shape)}",
+                "Luthier merges LoRA on linear layers and embeddings.",
+            )
+    needs_lora = next(
+        (entry for entry in (parts.lora_bias, parts.magnitude) if entry is not None), None
+    )
     if needs_lora is not None and parts.lora_a is None and parts.embedding_a is None:
-        raise refusal(needs_lora.name, "it comes without lora_A and lora_B", "The adapter is damaged.")
+        raise refusal(
+            needs_lora.name, "it comes without lora_A and lora_B", "The adapter is damaged."
+        )
 
 
 def check_config(config: dict[str, Any], directory: Path) -> None:
@@ -125,29 +198,50 @@ def check_config(config: dict[str, Any], directory: Path) -> None:
     hint = "Only LoRA, rsLoRA, DoRA, modules_to_save, biases and trained tokens can be merged."
     experts = config.get("target_parameters")
     if experts:
-        raise refusal(f"target_parameters {experts[0]!r}", "LoRA on the parameters of experts is not merged yet", hint)
+        raise refusal(
+            f"target_parameters {experts[0]!r}",
+            "LoRA on the parameters of experts is not merged yet",
+            hint,
+        )
     unknown = sorted(key for key, value in config.items() if key not in _UNDERSTOOD and value)
     if unknown:
-        raise LuthierError("This adapter cannot be merged", f"{directory / 'adapter_config.json'} uses {', '.join(unknown)}.", hint)
+        raise LuthierError(
+            "This adapter cannot be merged",
+            f"{directory / 'adapter_config.json'} uses {', '.join(unknown)}.",
+            hint,
+        )
     initialisation = str(config.get("init_lora_weights", True)).lower()
     if initialisation not in _PLAIN_INITIALISATIONS:
-        message = f"Its init_lora_weights={initialisation!r} has changed the base model too, which the adapter does not hold."
+        message = (
+            f"Its init_lora_weights={initialisation!r} has changed the base model too, which the"
+            " adapter does not hold."
+        )
         raise LuthierError(
-            "This adapter cannot be merged", message, "Convert it with PEFT: save_pretrained(path_initial_model_for_weight_conversion=...)."
+            "This adapter cannot be merged",
+            message,
+            "Convert it with PEFT: save_pretrained(path_initial_model_for_weight_conversion=...).",
         )
 
 
 def scaling(config: dict[str, Any], module: str, rank: int) -> float:
-    """The factor before B@A for a module. LuthierError if the config speaks of another rank than the tensor has."""
+    """The factor before B@A for a module. LuthierError if the config speaks of another rank than
+    the tensor has."""
     expected = int(_of_pattern(config.get("rank_pattern") or {}, module, config["r"]))
     if rank != expected:
-        raise refusal(f"{module}.lora_A", f"its rank is {rank}, adapter_config.json says {expected}", "The adapter is damaged.")
-    alpha = float(_of_pattern(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8)))
+        raise refusal(
+            f"{module}.lora_A",
+            f"its rank is {rank}, adapter_config.json says {expected}",
+            "The adapter is damaged.",
+        )
+    alpha = float(
+        _of_pattern(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8))
+    )
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
 
 
 def _of_pattern(patterns: dict[str, Any], module: str, default: Any) -> Any:
-    """The value of the first pattern that matches the end of the module's name, as PEFT's get_pattern_key finds it."""
+    """The value of the first pattern that matches the end of the module's name, as PEFT's
+    get_pattern_key finds it."""
     for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value

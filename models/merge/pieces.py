@@ -12,9 +12,11 @@ ITEM_SIZE = {"F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True)
 class Lora:
-    """A low-rank change: scale * B@A, with A (rank, in) and B (out, rank). `magnitude` (out,) makes it DoRA.
+    """A low-rank change: scale * B@A, with A (rank, in) and B (out, rank). `magnitude` (out,) makes
+    it DoRA.
 
-    `transposed`: the weight is (in, out), as Conv1D has it, and embeddings, whose "in" is the vocabulary.
+    `transposed`: the weight is (in, out), as Conv1D has it, and embeddings, whose "in" is the
+    vocabulary.
     """
 
     a: TensorEntry
@@ -34,7 +36,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Make:
-    """How values come about: those of `source`, then `rows`, then `lora`; `shift` is a tensor and its factor, added to a bias."""
+    """How values come about: those of `source`, then `rows`, then `lora`; `shift` is a tensor and
+    its factor, added to a bias."""
 
     source: TensorEntry
     lora: Lora | None = None
@@ -53,8 +56,9 @@ class Make:
 class Piece:
     """One tensor of the merged model.
 
-    `base` is what the base model has in its place (for the head of a tied model: its input embedding), None if nothing. It lies in the
-    base's file at this place, unless the piece is `added`. `quantised`: the base's values pass through the 4-bit form that the adapter saw.
+    `base` is what the base model has in its place (for the head of a tied model: its input
+    embedding), None if nothing. It lies in the base's file at this place, unless the piece is
+    `added`. `quantised`: the base's values pass through the 4-bit form that the adapter saw.
     `dropped`: the base's tensor is left out, because the merged model does not need it.
     """
 
@@ -75,7 +79,11 @@ class Piece:
         """In bytes, as written."""
         if self.dropped:
             return 0
-        return math.prod(self.shape) * ITEM_SIZE[self.dtype] if self.dtype in ITEM_SIZE else self.make.source.size
+        return (
+            math.prod(self.shape) * ITEM_SIZE[self.dtype]
+            if self.dtype in ITEM_SIZE
+            else self.make.source.size
+        )
 
     @property
     def made(self) -> str:

@@ -1,4 +1,5 @@
-"""The plan of a merge, from headers alone: what each tensor of the merged model is made of, or why that cannot be done exactly."""
+"""The plan of a merge, from headers alone: what each tensor of the merged model is made of, or why
+that cannot be done exactly."""
 
 from __future__ import annotations
 
@@ -16,15 +17,17 @@ from models.registry import read_config
 from models.weights import TensorEntry, tensor_entries, weight_files
 
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
-_ONLY_ONES = ("BOOL", "I64", "I32", "F64")  # what unquantised models hold beside their weights: masks, positions
+# what unquantised models hold beside their weights: masks, positions
+_ONLY_ONES = ("BOOL", "I64", "I32", "F64")
 
 
 @dataclass(frozen=True)
 class MergePlan:
     """The whole merge. `files` are the pieces of each weight file by name, in the base's order.
 
-    `dtype` is a key of DTYPES, None for the base's own types. `tied` is what the config must say of tying, None for what it says already.
-    `vocabulary` is the number of rows of the embeddings if it changes.
+    `dtype` is a key of DTYPES, None for the base's own types. `tied` is what the config must say of
+    tying, None for what it says already. `vocabulary` is the number of rows of the embeddings if it
+    changes.
     """
 
     base: Path
@@ -45,42 +48,70 @@ class MergePlan:
         return sum(piece.size for piece in self.pieces)
 
 
-def plan_merge(base: Path, adapter_directory: Path, *, into: Into = "base", dtype: str | None = None) -> MergePlan:
-    """How to merge an adapter into a base model. LuthierError, with the name of the tensor, for what cannot be merged exactly."""
-    if (adapter_directory / "adapter_model.bin").is_file() and not (adapter_directory / "adapter_model.safetensors").is_file():
+def plan_merge(
+    base: Path, adapter_directory: Path, *, into: Into = "base", dtype: str | None = None
+) -> MergePlan:
+    """How to merge an adapter into a base model. LuthierError, with the name of the tensor, for
+    what cannot be merged exactly."""
+    if (adapter_directory / "adapter_model.bin").is_file() and not (
+        adapter_directory / "adapter_model.safetensors"
+    ).is_file():
         hint = "Load it with PEFT and save it again, if you trust where it comes from."
-        raise LuthierError("Pickled weights", f"{adapter_directory} has adapter_model.bin: pickles can run code.", hint)
+        raise LuthierError(
+            "Pickled weights",
+            f"{adapter_directory} has adapter_model.bin: pickles can run code.",
+            hint,
+        )
     adapter, config = read_adapter(adapter_directory), read_config(base)
     files = {path.name: tensor_entries(path) for path in weight_files(base)}
     tensors = {entry.name: entry for entries in files.values() for entry in entries}
     _check_quantisation(base, config, tensors)
     try:
         modules = _find_modules(base, tensors, adapter_parts(adapter))
-        planner = Planner(adapter.config, config, tensors, modules, into, DTYPES[dtype] if dtype else None)
-        pieces = {name: [piece for entry in entries for piece in planner.pieces(entry)] for name, entries in files.items()}
+        planner = Planner(
+            adapter.config, config, tensors, modules, into, DTYPES[dtype] if dtype else None
+        )
+        pieces = {
+            name: [piece for entry in entries for piece in planner.pieces(entry)]
+            for name, entries in files.items()
+        }
         planner.check_all_used(base)
     except LuthierError:
         check_tensor_names(adapter, base)  # if it can say more of why
         raise
     every = [piece for found in pieces.values() for piece in found]
-    return MergePlan(base, adapter, into, dtype, pieces, config, planner.tied, planner.vocabulary(every))
+    return MergePlan(
+        base, adapter, into, dtype, pieces, config, planner.tied, planner.vocabulary(every)
+    )
 
 
-def _check_quantisation(base: Path, config: dict[str, Any], tensors: dict[str, TensorEntry]) -> None:
-    odd = next((entry for entry in tensors.values() if entry.dtype not in (*FLOATS, *_ONLY_ONES)), None)
+def _check_quantisation(
+    base: Path, config: dict[str, Any], tensors: dict[str, TensorEntry]
+) -> None:
+    odd = next(
+        (entry for entry in tensors.values() if entry.dtype not in (*FLOATS, *_ONLY_ONES)), None
+    )
     method = (config.get("quantization_config") or {}).get("quant_method")
     if odd is None and method is None:
         return
     what = odd.name if odd else next(iter(tensors), "")
     kind = f"{odd.dtype} ({method or 'quantised'})" if odd else f"of a model quantised by {method}"
     hint = (
-        "Merge into the 16-bit model that it was made from: --base DIR (for QLoRA, --into dequantised makes its 4-bit values of that one)."
+        "Merge into the 16-bit model that it was made from: --base DIR (for QLoRA, --into"
+        " dequantised makes its 4-bit values of that one)."
     )
-    raise LuthierError("The base is quantised", f"{what} in {base} is {kind}: it cannot take a change exactly.", hint)
+    raise LuthierError(
+        "The base is quantised",
+        f"{what} in {base} is {kind}: it cannot take a change exactly.",
+        hint,
+    )
 
 
-def _find_modules(base: Path, tensors: dict[str, TensorEntry], found: dict[str, ModuleParts]) -> dict[str, ModuleParts]:
-    """The adapter's parts by the base's own name of the module. Some checkpoints leave out the first part ("transformer.") of all names."""
+def _find_modules(
+    base: Path, tensors: dict[str, TensorEntry], found: dict[str, ModuleParts]
+) -> dict[str, ModuleParts]:
+    """The adapter's parts by the base's own name of the module. Some checkpoints leave out the
+    first part ("transformer.") of all names."""
     with_parameters = {name.rpartition(".")[0] for name in tensors}
     modules = {}
     for name, parts in found.items():
@@ -91,7 +122,8 @@ def _find_modules(base: Path, tensors: dict[str, TensorEntry], found: dict[str, 
             modules[shorter] = parts
         else:
             hint = (
-                "It belongs to another model, or the checkpoint's names differ from the modules' (fused experts): Luthier does not guess."
+                "It belongs to another model, or the checkpoint's names differ from the modules'"
+                " (fused experts): Luthier does not guess."
             )
             raise refusal(parts.any_entry().name, f"the model in {base} has no {name}", hint)
     return modules

@@ -7,7 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from models.merge.embeddings import Embeddings, find_embeddings, is_input, is_output, same, tied_source
+from models.merge.embeddings import (
+    Embeddings,
+    find_embeddings,
+    is_input,
+    is_output,
+    same,
+    tied_source,
+)
 from models.merge.parts import FLOATS, ModuleParts, refusal, scaling
 from models.merge.pieces import Lora, Make, Piece, Rows
 from models.weights import TensorEntry
@@ -35,7 +42,13 @@ class Planner:
         dtype: str | None,
     ) -> None:
         self.tied: bool | None = None
-        self._adapter, self._config, self._modules, self._into, self._dtype = adapter, config, modules, into, dtype
+        self._adapter, self._config, self._modules, self._into, self._dtype = (
+            adapter,
+            config,
+            modules,
+            into,
+            dtype,
+        )
         self._used: set[str] = set()
         self._head: Make | None = None
         self._embeddings = find_embeddings(config, tensors, modules)
@@ -52,13 +65,35 @@ class Planner:
         if self.tied is not None and places is not None and base.name == f"{places.output}.weight":
             if self._head is None:
                 return [Piece(base.name, Make(base), base, dtype, dropped=True)]
-            made = replace(self._head, source=base) if self._head.source.same_bytes(base) else self._head
+            made = (
+                replace(self._head, source=base)
+                if self._head.source.same_bytes(base)
+                else self._head
+            )
             return [Piece(base.name, made, base, dtype)]
         make = self._make(module, parameter, base)
         if make != Make(base) and base.dtype not in FLOATS:
-            raise refusal(base.name, f"the base has it as {base.dtype}", f"Luthier changes {', '.join(FLOATS)}.")
-        found = [Piece(base.name, make, base, dtype, quantised=make.source is base and self._is_quantised(base))]
-        if self._head is not None and places is not None and module == places.input and parameter == "weight" and not places.output_in_base:
+            raise refusal(
+                base.name,
+                f"the base has it as {base.dtype}",
+                f"Luthier changes {', '.join(FLOATS)}.",
+            )
+        found = [
+            Piece(
+                base.name,
+                make,
+                base,
+                dtype,
+                quantised=make.source is base and self._is_quantised(base),
+            )
+        ]
+        if (
+            self._head is not None
+            and places is not None
+            and module == places.input
+            and parameter == "weight"
+            and not places.output_in_base
+        ):
             found.append(Piece(f"{places.output}.weight", self._head, base, dtype, added=True))
         return found
 
@@ -68,10 +103,13 @@ class Planner:
             for entry in parts.entries():
                 if entry.name not in self._used:
                     what = "bias" if entry is parts.lora_bias else entry.name.rpartition(".")[2]
-                    raise refusal(entry.name, f"the model in {base} has no {module}.{what}", _DAMAGED)
+                    raise refusal(
+                        entry.name, f"the model in {base} has no {module}.{what}", _DAMAGED
+                    )
 
     def vocabulary(self, pieces: Iterable[Piece]) -> int | None:
-        """The number of rows that both embeddings have in the merged model if it is not the base's. LuthierError if they differ."""
+        """The number of rows that both embeddings have in the merged model if it is not the base's.
+        LuthierError if they differ."""
         if self._embeddings is None:
             return None
         names = (f"{self._embeddings.input}.weight", f"{self._embeddings.output}.weight")
@@ -80,12 +118,22 @@ class Planner:
         if len(set(rows.values())) > 1:
             told = " and ".join(f"{name} {count}" for name, count in rows.items())
             raise refusal(
-                names[0], f"the rows of the two embeddings would differ: {told}", "The adapter holds only one of the resized two."
+                names[0],
+                f"the rows of the two embeddings would differ: {told}",
+                "The adapter holds only one of the resized two.",
             )
-        return next((piece.shape[0] for piece in sides if piece.base is not None and piece.shape[0] != piece.base.shape[0]), None)
+        return next(
+            (
+                piece.shape[0]
+                for piece in sides
+                if piece.base is not None and piece.shape[0] != piece.base.shape[0]
+            ),
+            None,
+        )
 
     def _part_or_keep(self, places: Embeddings, tensors: dict[str, TensorEntry]) -> None:
-        """Decide whether one tensor can still be both embeddings; if not, `_head` is how the output comes about."""
+        """Decide whether one tensor can still be both embeddings; if not, `_head` is how the output
+        comes about."""
         shared = tensors[f"{places.input}.weight"]
         inside = self._make(places.input, "weight", shared)
         whole = [str(name) for name in self._adapter.get("modules_to_save") or []]
@@ -93,7 +141,8 @@ class Planner:
         begins = tied_source(self._modules.get(places.input), saved, shared)
         head = self._modules.get(places.output)
         outside = self._make(places.output, "weight", begins)
-        if head is None or ("weight" not in head.saved and head.rows is None):  # PEFT gives tied layers the same trained rows
+        # PEFT gives tied layers the same trained rows
+        if head is None or ("weight" not in head.saved and head.rows is None):
             outside = Make(outside.source, outside.lora, inside.rows)
         self.tied = same(inside, outside)
         self._head = None if self.tied else outside
@@ -109,7 +158,11 @@ class Planner:
             lora, rows = self._lora(parts, source), self._rows(parts, source)
         elif parameter == "bias" and parts.lora_bias is not None and parts.lora_a is not None:
             if parts.lora_bias.shape != source.shape:
-                raise refusal(parts.lora_bias.name, f"its shape is {list(parts.lora_bias.shape)}, the bias' {list(source.shape)}", _DAMAGED)
+                raise refusal(
+                    parts.lora_bias.name,
+                    f"its shape is {list(parts.lora_bias.shape)}, the bias' {list(source.shape)}",
+                    _DAMAGED,
+                )
             shift = (parts.lora_bias, scaling(self._adapter, parts.name, parts.lora_a.shape[0]))
             self._used.add(parts.lora_bias.name)
         return Make(source, lora, rows, shift)
@@ -119,10 +172,20 @@ class Planner:
         found = parts.saved.get(parameter) or parts.frozen.get(parameter)
         if found is None:
             return base
-        self._used.update(entry.name for entry in (parts.saved.get(parameter), parts.frozen.get(parameter)) if entry is not None)
+        self._used.update(
+            entry.name
+            for entry in (parts.saved.get(parameter), parts.frozen.get(parameter))
+            if entry is not None
+        )
         resizable = parameter == "weight" and (is_input(parts.name) or is_output(parts.name))
-        if found.shape != base.shape and not (resizable and len(found.shape) == 2 and found.shape[1:] == base.shape[1:]):
-            raise refusal(found.name, f"its shape is {list(found.shape)}, the base's {list(base.shape)}", _DAMAGED)
+        if found.shape != base.shape and not (
+            resizable and len(found.shape) == 2 and found.shape[1:] == base.shape[1:]
+        ):
+            raise refusal(
+                found.name,
+                f"its shape is {list(found.shape)}, the base's {list(base.shape)}",
+                _DAMAGED,
+            )
         return base if found.same_bytes(base) else found
 
     def _lora(self, parts: ModuleParts, weight: TensorEntry) -> Lora | None:
@@ -131,20 +194,37 @@ class Planner:
         if a is None or b is None:
             return None
         if a.shape[0] != b.shape[1]:
-            raise refusal(a.name, f"its rank is {a.shape[0]}, that of its other half {b.shape[1]}", _DAMAGED)
+            raise refusal(
+                a.name, f"its rank is {a.shape[0]}, that of its other half {b.shape[1]}", _DAMAGED
+            )
         change = (b.shape[0], a.shape[1])  # of B@A: (out, in)
-        straight, across = not embedding and weight.shape == change, weight.shape == (change[1], change[0])
+        straight, across = (
+            not embedding and weight.shape == change,
+            weight.shape == (change[1], change[0]),
+        )
         if straight and across:
             across = not is_output(parts.name) and (
-                self._config.get("model_type") in _CONV1D_MODELS or bool(self._adapter.get("fan_in_fan_out"))
+                self._config.get("model_type") in _CONV1D_MODELS
+                or bool(self._adapter.get("fan_in_fan_out"))
             )
         elif not straight and not across:
-            raise refusal(a.name, f"it changes a weight of shape {list(change)}, {weight.name} is {list(weight.shape)}", _DAMAGED)
+            raise refusal(
+                a.name,
+                f"it changes a weight of shape {list(change)}, {weight.name} is"
+                f" {list(weight.shape)}",
+                _DAMAGED,
+            )
         magnitude = parts.magnitude
         if (magnitude is not None) != bool(self._adapter.get("use_dora")):
-            raise refusal((magnitude or a).name, "use_dora in adapter_config.json and the magnitude vectors do not go together", _DAMAGED)
+            raise refusal(
+                (magnitude or a).name,
+                "use_dora in adapter_config.json and the magnitude vectors do not go together",
+                _DAMAGED,
+            )
         if magnitude is not None and magnitude.shape != (change[0],):
-            raise refusal(magnitude.name, f"its shape is {list(magnitude.shape)}, not {[change[0]]}", _DAMAGED)
+            raise refusal(
+                magnitude.name, f"its shape is {list(magnitude.shape)}, not {[change[0]]}", _DAMAGED
+            )
         self._used.update(entry.name for entry in (a, b, magnitude) if entry is not None)
         return Lora(a, b, scaling(self._adapter, parts.name, a.shape[0]), across, magnitude)
 
@@ -154,29 +234,50 @@ class Planner:
         self._used.add(parts.rows.name)
         listed = self._adapter.get("trainable_token_indices")
         if isinstance(listed, dict):
-            listed = next((value for name, value in listed.items() if f".{parts.name}".endswith(f".{name}")), None)
+            listed = next(
+                (value for name, value in listed.items() if f".{parts.name}".endswith(f".{name}")),
+                None,
+            )
         indices = [int(index) for index in listed or []]
         if parts.rows.shape != (len(indices), weight.shape[-1]):
-            message = f"its shape is {list(parts.rows.shape)}, for {len(indices)} tokens of width {weight.shape[-1]}"
+            message = (
+                f"its shape is {list(parts.rows.shape)}, for {len(indices)} tokens of width"
+                f" {weight.shape[-1]}"
+            )
             raise refusal(parts.rows.name, message, _DAMAGED)
         behind = set(range(weight.shape[0], max(indices, default=0) + 1))
         if min(indices, default=0) < 0 or not behind <= set(indices):
-            message = f"it trains tokens behind the end of the embedding ({weight.shape[0]} rows) and leaves gaps"
+            message = (
+                f"it trains tokens behind the end of the embedding ({weight.shape[0]} rows) and"
+                " leaves gaps"
+            )
             raise refusal(
-                parts.rows.name, message, "Save the adapter with its resized embedding: save_pretrained(save_embedding_layers=True)."
+                parts.rows.name,
+                message,
+                "Save the adapter with its resized embedding:"
+                " save_pretrained(save_embedding_layers=True).",
             )
         return Rows(parts.rows, tuple(indices))
 
     def _check_quantisable(self, tensors: Iterable[TensorEntry]) -> None:
         hint = "Use the default, --into base."
         if self._config.get("model_type") in _CONV1D_MODELS:
-            raise refusal(next(iter(tensors)).name, "4-bit values of Conv1D layers are not made", hint)
+            raise refusal(
+                next(iter(tensors)).name, "4-bit values of Conv1D layers are not made", hint
+            )
         for entry in tensors:
             if any(part in entry.name for part in _EXPERTS):
-                raise refusal(entry.name, "which parts of a mixture of experts were quantised is not known", hint)
+                raise refusal(
+                    entry.name,
+                    "which parts of a mixture of experts were quantised is not known",
+                    hint,
+                )
 
     def _is_quantised(self, base: TensorEntry) -> bool:
-        """Whether bitsandbytes would have had it in 4 bits: the weights of all linear layers but the head."""
+        """Whether bitsandbytes would have had it in 4 bits: the weights of all linear layers but
+        the head."""
         module, _, parameter = base.name.rpartition(".")
         layer = len(base.shape) == 2 and parameter == "weight" and base.dtype in FLOATS
-        return self._into == "dequantised" and layer and not is_input(module) and not is_output(module)
+        return (
+            self._into == "dequantised" and layer and not is_input(module) and not is_output(module)
+        )

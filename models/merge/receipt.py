@@ -19,9 +19,10 @@ RECEIPT_FILE = "merge.json"
 class TensorRecord:
     """One tensor of the merged model.
 
-    `made` says how: "copied" from the base, "lora", "dora", "saved" (replaced by the adapter), "rows" (trained new tokens), "bias",
-    joined by "+" where several apply. `hash` is of its bytes as written. `largest_change` is the largest |merged - base|, both as float32
-    before rounding to `dtype`; 0 for a copy, None for rows that the base has not.
+    `made` says how: "copied" from the base, "lora", "dora", "saved" (replaced by the adapter),
+    "rows" (trained new tokens), "bias", joined by "+" where several apply. `hash` is of its bytes
+    as written. `largest_change` is the largest |merged - base|, both as float32 before rounding to
+    `dtype`; 0 for a copy, None for rows that the base has not.
     """
 
     name: str
@@ -35,7 +36,8 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class Source:
-    """A directory that went into the merge: its path then, and the hashes of its weight and config files by name."""
+    """A directory that went into the merge: its path then, and the hashes of its weight and config
+    files by name."""
 
     directory: str
     files: dict[str, str]
@@ -43,12 +45,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Receipt:
-    """`files` are the hashes of all files of the merged model but this one, `seconds` is the time the merge took.
+    """`files` are the hashes of all files of the merged model but this one, `seconds` is the time
+    the merge took.
 
-    `into` is "base" or "dequantised", `dtype` what was asked for ("" for the base's own types). `tied`: input and output embedding are one
-    tensor, as the config says; None if it says nothing. `stop_token_ids` are those of its generation config. `largest_change` is that of
-    all tensors; `changed` and `copied` count them. `measured` says which merge was found closer to the trained model, and by how much
-    (models.merge.closer.Comparison).
+    `into` is "base" or "dequantised", `dtype` what was asked for ("" for the base's own types).
+    `tied`: input and output embedding are one tensor, as the config says; None if it says nothing.
+    `stop_token_ids` are those of its generation config. `largest_change` is that of all tensors;
+    `changed` and `copied` count them. `measured` says which merge was found closer to the trained
+    model, and by how much (models.merge.closer.Comparison).
     """
 
     base: Source
@@ -79,7 +83,8 @@ def write(directory: Path, receipt: Receipt) -> None:
 
 
 def read(directory: Path) -> Receipt:
-    """The receipt in a merged model's directory. LuthierError if there is none, or if it is damaged."""
+    """The receipt in a merged model's directory. LuthierError if there is none, or if it is
+    damaged."""
     path = directory / RECEIPT_FILE
     try:
         return foreign.read(path, Receipt)
@@ -87,11 +92,14 @@ def read(directory: Path) -> Receipt:
         hint = "`luthier merge` makes merged models and writes one."
         raise LuthierError("No receipt", f"{directory} has no {RECEIPT_FILE}.", hint) from None
     except Damaged as error:
-        raise LuthierError("Unreadable receipt", f"{path} is damaged: {error.reason}.", "Merge again.") from error
+        raise LuthierError(
+            "Unreadable receipt", f"{path} is damaged: {error.reason}.", "Merge again."
+        ) from error
 
 
 def differences(directory: Path, receipt: Receipt) -> list[str]:
-    """What no longer is as the receipt says, a sentence each; empty if every file has its bytes. Reads the whole model."""
+    """What no longer is as the receipt says, a sentence each; empty if every file has its bytes.
+    Reads the whole model."""
     found = []
     for name, expected in receipt.files.items():
         path = directory / name
@@ -100,5 +108,7 @@ def differences(directory: Path, receipt: Receipt) -> list[str]:
         elif file_hash(path) != expected:
             found.append(f"{name} has other bytes than were written")
     listed = {record.file for record in receipt.tensors}
-    strangers = sorted(path.name for path in directory.glob("*.safetensors") if path.name not in listed)
+    strangers = sorted(
+        path.name for path in directory.glob("*.safetensors") if path.name not in listed
+    )
     return [*found, *(f"{name} is not of this merge" for name in strangers)]

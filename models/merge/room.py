@@ -19,7 +19,11 @@ def partial_directory(out: Path) -> Path:
 def free_bytes(out: Path) -> int:
     """What a merge into `out` may write."""
     partial = partial_directory(out)
-    left = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file()) if partial.is_dir() else 0
+    left = (
+        sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        if partial.is_dir()
+        else 0
+    )
     there = next(folder for folder in out.absolute().parents if folder.is_dir())
     return shutil.disk_usage(there).free + left
 
@@ -30,4 +34,8 @@ def check_room(out: Path, weights: int) -> None:
     if free < weights + _SPARE:
         needed, there = (weights + _SPARE) / 1e9, free / 1e9
         message = f"The merge takes {needed:.1f} GB, {out.parent} has {there:.1f} GB free."
-        raise LuthierError("Too little disk space", message, "Free some, or put it on another disk: `luthier merge --out`.")
+        raise LuthierError(
+            "Too little disk space",
+            message,
+            "Free some, or put it on another disk: `luthier merge --out`.",
+        )

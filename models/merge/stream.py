@@ -1,8 +1,10 @@
-"""The weights of a merge, streamed: reading, arithmetic, writing and hashing at once, a few megabytes of each at a time.
+"""The weights of a merge, streamed: reading, arithmetic, writing and hashing at once, a few
+megabytes of each at a time.
 
-A thread pool takes blocks of half a million values through reading, arithmetic and writing; another thread takes them in order through
-the hashes (of the base's file, of the tensor, of the new file); a third one has the disk begin early with what was written. All of it
-happens in system calls, torch and xxhash, which leave Python's lock alone. Memory is that of a fixed number of blocks.
+A thread pool takes blocks of half a million values through reading, arithmetic and writing; another
+thread takes them in order through the hashes (of the base's file, of the tensor, of the new file);
+a third one has the disk begin early with what was written. All of it happens in system calls, torch
+and xxhash, which leave Python's lock alone. Memory is that of a fixed number of blocks.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from models.merge.plan import MergePlan
 from models.merge.receipt import TensorRecord
 from models.weights import TensorEntry
 
-_VALUES = 512 << 10  # in a block: 1 MB of bfloat16. Writes of 4 MB cost the kernel (6.18, ext4) three times as much a byte
+# in a block: 1 MB of bfloat16. Writes of 4 MB cost the kernel (6.18, ext4) three times as much a
+# byte
+_VALUES = 512 << 10
 _EARLY = 64 << 20  # bytes written before the disk is told to begin
 
 
@@ -58,7 +62,8 @@ class _Open:
 
 @dataclass
 class _Block:
-    """Some rows of a piece on their way. `source` and `base` are how many bytes were read of each, `out` how many were written."""
+    """Some rows of a piece on their way. `source` and `base` are how many bytes were read of each,
+    `out` how many were written."""
 
     file: _Open
     piece: Piece
@@ -75,16 +80,26 @@ class _Block:
 
 def copies(piece: Piece) -> bool:
     """Whether the bytes of the base's tensor are those of the piece."""
-    return piece.made == "copied" and not piece.added and piece.base is not None and piece.dtype == piece.base.dtype
+    return (
+        piece.made == "copied"
+        and not piece.added
+        and piece.base is not None
+        and piece.dtype == piece.base.dtype
+    )
 
 
 def header(pieces: list[Piece]) -> tuple[bytes, dict[str, int], int]:
-    """A safetensors header for these pieces in their order, the place of each in the file, and the file's size."""
+    """A safetensors header for these pieces in their order, the place of each in the file, and the
+    file's size."""
     told: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for piece in pieces:
         if not piece.dropped:
-            told[piece.name] = {"dtype": piece.dtype, "shape": list(piece.shape), "data_offsets": [offset, offset + piece.size]}
+            told[piece.name] = {
+                "dtype": piece.dtype,
+                "shape": list(piece.shape),
+                "data_offsets": [offset, offset + piece.size],
+            }
             offset += piece.size
     text = json.dumps(told, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -98,7 +113,8 @@ def header(pieces: list[Piece]) -> tuple[bytes, dict[str, int], int]:
 
 
 class Stream:
-    """Writes the weight files of a plan into a folder. `progress` hears of bytes done; `stopping` is asked before each block."""
+    """Writes the weight files of a plan into a folder. `progress` hears of bytes done; `stopping`
+    is asked before each block."""
 
     def __init__(
         self,
@@ -117,7 +133,9 @@ class Stream:
         self._opening = threading.Lock()
         self._local = threading.local()
         self._free: queue.SimpleQueue[list[torch.Tensor]] = queue.SimpleQueue()
-        self._ordered: queue.SimpleQueue[tuple[_Block, Future[None]] | _Open | None] = queue.SimpleQueue()
+        self._ordered: queue.SimpleQueue[tuple[_Block, Future[None]] | _Open | None] = (
+            queue.SimpleQueue()
+        )
         self._flushes: queue.SimpleQueue[tuple[int, bool] | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
 
@@ -149,16 +167,23 @@ class Stream:
             raise self._failure
         return self._written
 
-    def _feed(self, stack: ExitStack, pool: ThreadPoolExecutor, name: str, pieces: list[Piece]) -> None:
+    def _feed(
+        self, stack: ExitStack, pool: ThreadPoolExecutor, name: str, pieces: list[Piece]
+    ) -> None:
         """Send a file's pieces on their way, block by block, as buffers become free."""
         text, place, size = header(pieces)
-        descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(
+            self._folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
+        )
         stack.callback(os.close, descriptor)
         os.posix_fallocate(descriptor, 0, size)
         os.pwrite(descriptor, text, 0)
         file = _Open(name, descriptor, place, Hasher(), Hasher(text))
         source = self._plan.base / name
-        first = min((piece.base.offset for piece in pieces if piece.base is not None and not piece.added), default=0)
+        first = min(
+            (piece.base.offset for piece in pieces if piece.base is not None and not piece.added),
+            default=0,
+        )
         file.base.update(os.pread(self._descriptor(source), first, 0))
         for piece in pieces:
             made = None if copies(piece) or piece.dropped else operands(piece, self._device)
@@ -183,7 +208,11 @@ class Stream:
         if block.plain:
             block.out = block.base
         else:
-            source = rows if piece.make.source is base and rows is not None else self._read(block, 1, piece.make.source)[1]
+            source = (
+                rows
+                if piece.make.source is base and rows is not None
+                else self._read(block, 1, piece.make.source)[1]
+            )
             assert block.made is not None
             scratch = getattr(self._local, "scratch", None)
             if scratch is None:
@@ -197,10 +226,13 @@ class Stream:
             out = _buffer(block, 2, block.out).view(dtype).view(count, width)
             block.change = compute(piece, block.made, block.first, source, rows, out, scratch)
         offset = block.file.place[piece.name] + block.first * _row_bytes(piece, block)
-        _write_all(block.file.descriptor, _buffer(block, 0 if block.plain else 2, block.out), offset)
+        _write_all(
+            block.file.descriptor, _buffer(block, 0 if block.plain else 2, block.out), offset
+        )
 
     def _read(self, block: _Block, which: int, entry: TensorEntry) -> tuple[int, torch.Tensor]:
-        """The block's rows of a tensor, as many as it has: their bytes, and their values (bytes, for a plain copy)."""
+        """The block's rows of a tensor, as many as it has: their bytes, and their values (bytes,
+        for a plain copy)."""
         if block.plain or entry.dtype not in TORCH:
             width, item, rows = 1, 1, entry.size
         else:
@@ -208,7 +240,9 @@ class Stream:
         count = max(0, min(block.last, rows) - block.first)
         size = count * width * item
         data = _buffer(block, which, size)
-        _read_all(self._descriptor(entry.file), data, entry.offset + block.first * width * item, entry)
+        _read_all(
+            self._descriptor(entry.file), data, entry.offset + block.first * width * item, entry
+        )
         return size, data if item == 1 else data.view(TORCH[entry.dtype]).view(count, width)
 
     def _descriptor(self, path: Path) -> int:
@@ -222,7 +256,8 @@ class Stream:
             os.close(descriptor)
 
     def _hash(self) -> None:
-        """Take the blocks in order: hash them, give their buffers back, tell of progress. In a thread of its own."""
+        """Take the blocks in order: hash them, give their buffers back, tell of progress. In a
+        thread of its own."""
         tensor, change, done, early = Hasher(), 0.0, 0, 0
         while (item := self._ordered.get()) is not None:
             if isinstance(item, _Open):
@@ -238,7 +273,9 @@ class Stream:
                 raise
             piece = block.piece
             if not piece.added:
-                block.file.base.update(memoryview(block.buffers[0].numpy())[: block.base] if block.base else b"")
+                block.file.base.update(
+                    memoryview(block.buffers[0].numpy())[: block.base] if block.base else b""
+                )
             if block.out:
                 out = memoryview(block.buffers[0 if block.plain else 2].numpy())[: block.out]
                 tensor.update(out)
@@ -310,7 +347,8 @@ def _row_bytes(piece: Piece, block: _Block) -> int:
 
 
 def _buffer(block: _Block, which: int, size: int) -> torch.Tensor:
-    """Bytes of one of the block's three buffers: base, source, result. They grow to what is asked of them and are used again."""
+    """Bytes of one of the block's three buffers: base, source, result. They grow to what is asked
+    of them and are used again."""
     while len(block.buffers) <= which:
         block.buffers.append(torch.empty(0, dtype=torch.uint8))
     if block.buffers[which].numel() < size:
@@ -338,4 +376,12 @@ def _write_all(descriptor: int, data: torch.Tensor, offset: int) -> None:
 def _record(block: _Block, tensor: Hasher, change: float) -> TensorRecord:
     piece = block.piece
     known = piece.base is not None and piece.shape == piece.base.shape
-    return TensorRecord(piece.name, block.file.name, piece.dtype, list(piece.shape), piece.made, text_of(tensor), change if known else None)
+    return TensorRecord(
+        piece.name,
+        block.file.name,
+        piece.dtype,
+        list(piece.shape),
+        piece.made,
+        text_of(tensor),
+        change if known else None,
+    )

@@ -1,1 +1,2 @@
-"""The certificate's making: what is measured in transformers and in vLLM, and what the figures say."""
+"""The certificate's making: what is measured in transformers and in vLLM, and what the figures
+say."""

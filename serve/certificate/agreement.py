@@ -1,8 +1,9 @@
-"""Whether two implementations are one model: their figures on the same tokens, held against what base against base differs by.
+"""Whether two implementations are one model: their figures on the same tokens, held against what
+base against base differs by.
 
-No threshold is invented: transformers and vLLM run the same untouched base model on the same tokens on the same machine, and what they
-differ by there (rounding, the order of sums, other kernels) is the unit of every bound. docs/certificate.md shows the measurements that the
-factors come from.
+No threshold is invented: transformers and vLLM run the same untouched base model on the same tokens
+on the same machine, and what they differ by there (rounding, the order of sums, other kernels) is
+the unit of every bound. docs/certificate.md shows the measurements that the factors come from.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from models.certificate import Check, Verdict
 from serve.certificate.measured import Broken, Scored, Scores
 
-# Correct pairs measure 0.65 of the noise, an adapter without its last layer of thirty 2.05, one that is a quarter too strong 2.3.
+# Correct pairs measure 0.65 of the noise, an adapter without its last layer of thirty 2.05, one
+# that is a quarter too strong 2.3.
 GREEN_FACTOR, RED_FACTOR = 1.5, 2.0
 _SURE = 3.0  # standard errors
 _WILSON = 1.645  # the 95 % upper bound of a share
-# Base against base itself: two right implementations that round to the model's type differ by less than its resolution at the logits.
+# Base against base itself: two right implementations that round to the model's type differ by less
+# than its resolution at the logits.
 _CALIBRATION_GREEN, _CALIBRATION_RED = 1.0, 3.0
 _SMALLEST_NOISE = 0.25  # of the resolution: what rounding the logits alone makes
 # An adapter that moves a token by less than this share of the noise does nothing.
@@ -27,9 +30,10 @@ ENOUGH_TOKENS = 200
 
 @dataclass(frozen=True)
 class Difference:
-    """Two implementations on the same tokens, in nats a token: `nll` is the second's mean minus the first's, `spread` the mean of the
-    absolute differences of single tokens, `error` the standard error of `nll`, `disagreed` the share of places where the two would have
-    chosen different tokens."""
+    """Two implementations on the same tokens, in nats a token: `nll` is the second's mean minus the
+    first's, `spread` the mean of the absolute differences of single tokens, `error` the standard
+    error of `nll`, `disagreed` the share of places where the two would have chosen different
+    tokens."""
 
     nll: float
     spread: float
@@ -44,7 +48,9 @@ def difference(one: Scores, other: Scores) -> Difference:
     mean = sum(deltas) / count
     deviation = math.sqrt(sum((delta - mean) ** 2 for delta in deltas) / count)
     others = sum(a != b for a, b in zip(one.first, other.first, strict=True))
-    return Difference(mean, sum(map(abs, deltas)) / count, deviation / math.sqrt(count), others / count, count)
+    return Difference(
+        mean, sum(map(abs, deltas)) / count, deviation / math.sqrt(count), others / count, count
+    )
 
 
 def at_most(figure: float, green: float, red: float) -> Verdict:
@@ -54,7 +60,8 @@ def at_most(figure: float, green: float, red: float) -> Verdict:
 
 @dataclass(frozen=True)
 class Noise:
-    """What two right implementations differ by on this machine, for the three figures; `base` is the measured base against base."""
+    """What two right implementations differ by on this machine, for the three figures; `base` is
+    the measured base against base."""
 
     base: Difference
     nll: float
@@ -63,7 +70,8 @@ class Noise:
 
 
 def noise(base: Difference, base_resolution: float, tuned_resolution: float) -> Noise:
-    """The unit of the bounds. Rounding grows with the logits: where the tuned model's are larger than the base's, so is the noise."""
+    """The unit of the bounds. Rounding grows with the logits: where the tuned model's are larger
+    than the base's, so is the noise."""
     scale = max(1.0, tuned_resolution / base_resolution)
     return Noise(
         base=base,
@@ -77,17 +85,30 @@ def calibration(base: Difference, resolution: float) -> Check:
     """Base against base must itself be sound, or everything would pass beside it."""
     green, red = _CALIBRATION_GREEN * resolution, _CALIBRATION_RED * resolution
     verdict = at_most(base.spread, green, red)
-    sentence = f"On the untouched base model transformers and vLLM differ by {base.spread:.4f} nats a token; the bounds below rest on this."
+    sentence = (
+        f"On the untouched base model transformers and vLLM differ by {base.spread:.4f} nats a"
+        " token; the bounds below rest on this."
+    )
     if verdict != "green":
         sentence = (
-            f"Already on the untouched base model transformers and vLLM differ by {base.spread:.3f} nats a token, more than rounding "
-            f"explains ({green:.3f}): one of the two does not compute this model as it is."
+            f"Already on the untouched base model transformers and vLLM differ by {base.spread:.3f}"
+            f" nats a token, more than rounding explains ({green:.3f}): one of the two does not"
+            " compute this model as it is."
         )
-    return Check("base against base", verdict, sentence, round(base.spread, 4), round(green, 4), round(red, 4), "nats a token")
+    return Check(
+        "base against base",
+        verdict,
+        sentence,
+        round(base.spread, 4),
+        round(green, 4),
+        round(red, 4),
+        "nats a token",
+    )
 
 
 def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: float | None) -> Check:
-    """Whether the adapter does anything. `elsewhere` is its effect in the other implementation, None where that is not known."""
+    """Whether the adapter does anything. `elsewhere` is its effect in the other implementation,
+    None where that is not known."""
     name = f"adapter effect, {where}"
     if isinstance(tuned, Broken):
         return Check(name, "red", f"{where} cannot run the adapter: {tuned.reason}")
@@ -95,19 +116,35 @@ def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: floa
     green, red = unit.spread, _NO_EFFECT * unit.spread
     verdict: Verdict = "green" if moved >= green else "amber" if moved > red else "red"
     if verdict == "green":
-        sentence = f"In {where} the adapter moves each token's log-probability by {moved:.3f} nats on average."
+        sentence = (
+            f"In {where} the adapter moves each token's log-probability by {moved:.3f} nats on"
+            " average."
+        )
     elif verdict == "amber":
         little = "less than two programs differ by: it learned little"
-        sentence = f"In {where} the adapter moves the log-probabilities by {moved:.4f} nats only, {little}."
+        sentence = (
+            f"In {where} the adapter moves the log-probabilities by {moved:.4f} nats only,"
+            f" {little}."
+        )
     elif elsewhere is not None and elsewhere > red:
         sentence = f"{where} ignores the adapter: its answers are the base model's."
     else:
         sentence = f"The adapter changes nothing in {where}: its weights are zero, or as good as."
-    return Check(name, verdict, sentence, round(moved, 4), round(green, 4), round(red, 4), "nats a token", at_least=True)
+    return Check(
+        name,
+        verdict,
+        sentence,
+        round(moved, 4),
+        round(green, 4),
+        round(red, 4),
+        "nats a token",
+        at_least=True,
+    )
 
 
 def agreement(name: str, what: str, tuned: Scores, other: Scored, unit: Noise) -> list[Check]:
-    """One implementation against transformers with PEFT, which is what was trained: three figures, three checks.
+    """One implementation against transformers with PEFT, which is what was trained: three figures,
+    three checks.
 
     `name` begins the names of the checks, `what` says it in a sentence.
     """
@@ -115,8 +152,20 @@ def agreement(name: str, what: str, tuned: Scores, other: Scored, unit: Noise) -
         return [Check(f"{name}, agreement", "red", f"{what} cannot be run: {other.reason}")]
     found = difference(tuned, other)
     rows = (
-        ("log-probs", found.spread, unit.spread, "nats a token", "differs from the trained model by {:.4f} nats a token"),
-        ("mean NLL", abs(found.nll), unit.nll, "nats", "has a mean NLL {:.4f} nats away from the trained model's"),
+        (
+            "log-probs",
+            found.spread,
+            unit.spread,
+            "nats a token",
+            "differs from the trained model by {:.4f} nats a token",
+        ),
+        (
+            "mean NLL",
+            abs(found.nll),
+            unit.nll,
+            "nats",
+            "has a mean NLL {:.4f} nats away from the trained model's",
+        ),
         (
             "top-1",
             found.disagreed,
@@ -128,7 +177,11 @@ def agreement(name: str, what: str, tuned: Scores, other: Scored, unit: Noise) -
     checks = []
     for figure_name, figure, bound, measure, words in rows:
         verdict = at_most(figure, GREEN_FACTOR * bound, RED_FACTOR * bound)
-        much = "as much as base against base" if verdict == "green" else f"{figure / bound:.1f} times what base against base allows"
+        much = (
+            "as much as base against base"
+            if verdict == "green"
+            else f"{figure / bound:.1f} times what base against base allows"
+        )
         sentence = f"{what} {words.format(figure)}, {much}."
         checks.append(
             Check(
@@ -146,15 +199,31 @@ def agreement(name: str, what: str, tuned: Scores, other: Scored, unit: Noise) -
 
 def amount(tokens: int) -> Check:
     enough = tokens >= ENOUGH_TOKENS
-    sentence = f"{tokens:,} tokens were compared." if enough else f"Only {tokens:,} tokens could be compared: small faults may hide."
-    return Check("tokens compared", "green" if enough else "amber", sentence, tokens, ENOUGH_TOKENS, None, "tokens", at_least=True)
+    sentence = (
+        f"{tokens:,} tokens were compared."
+        if enough
+        else f"Only {tokens:,} tokens could be compared: small faults may hide."
+    )
+    return Check(
+        "tokens compared",
+        "green" if enough else "amber",
+        sentence,
+        tokens,
+        ENOUGH_TOKENS,
+        None,
+        "tokens",
+        at_least=True,
+    )
 
 
 def _upper(share: float, count: int) -> float:
-    """Wilson's upper bound of a share, so that a lucky count of few tokens makes no bound of zero."""
+    """Wilson's upper bound of a share, so that a lucky count of few tokens makes no bound of
+    zero."""
     squared = _WILSON**2
     centre = share + squared / (2 * count)
-    return (centre + _WILSON * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))) / (1 + squared / count)
+    return (
+        centre + _WILSON * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))
+    ) / (1 + squared / count)
 
 
 def _rounded(value: float) -> float:

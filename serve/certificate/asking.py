@@ -1,4 +1,5 @@
-"""What a vLLM server says of the held-out turns, over HTTP: the token ids of prompts, teacher-forced log-probabilities, whole answers."""
+"""What a vLLM server says of the held-out turns, over HTTP: the token ids of prompts,
+teacher-forced log-probabilities, whole answers."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from serve.certificate.measured import Answer, Broken, Rendered, Scored, Scores
 from serve.certificate.turns import Probe, Sample, Turn
 from serve.client import Endpoint, post
 
-AT_ONCE = 8  # answers and prompts; scores are asked one by one: vLLM 0.32 on a CPU with LoRA dies of two prompts' log-probabilities at once
+# answers and prompts; scores are asked one by one: vLLM 0.32 on a CPU with LoRA dies of two
+# prompts' log-probabilities at once
+AT_ONCE = 8
 MOST_ANSWERS = 12
 LONGEST_REFERENCE = 160  # tokens: turns that are longer are not generated
 _SPARE = 16
@@ -21,7 +24,9 @@ ROOM = 2 * LONGEST_REFERENCE + _SPARE  # tokens that the longest answer may take
 _Result = TypeVar("_Result")
 
 
-async def _all(work: Sequence[Callable[[], Coroutine[Any, Any, _Result]]], at_once: int = AT_ONCE) -> list[_Result]:
+async def _all(
+    work: Sequence[Callable[[], Coroutine[Any, Any, _Result]]], at_once: int = AT_ONCE
+) -> list[_Result]:
     places = asyncio.Semaphore(at_once)
 
     async def one(start: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
@@ -31,20 +36,38 @@ async def _all(work: Sequence[Callable[[], Coroutine[Any, Any, _Result]]], at_on
     return list(await asyncio.gather(*(one(start) for start in work)))
 
 
-async def rendered(endpoint: Endpoint, model: str, samples: Sequence[Sample], probes: Sequence[Probe]) -> Rendered:
-    """The server's token ids for each turn's prompt and for the probes; its refusal where it answers with an error."""
-    turns = [(sample.messages[: turn.message], sample.tools) for sample in samples for turn in sample.turns]
+async def rendered(
+    endpoint: Endpoint, model: str, samples: Sequence[Sample], probes: Sequence[Probe]
+) -> Rendered:
+    """The server's token ids for each turn's prompt and for the probes; its refusal where it
+    answers with an error."""
+    turns = [
+        (sample.messages[: turn.message], sample.tools)
+        for sample in samples
+        for turn in sample.turns
+    ]
     asked = [*turns, *((probe.messages, probe.tools) for probe in probes)]
 
-    def start(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Callable[[], Coroutine[Any, Any, list[int] | str]]:
+    def start(
+        messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+    ) -> Callable[[], Coroutine[Any, Any, list[int] | str]]:
         return lambda: _prompt(endpoint, model, messages, tools)
 
     ids = await _all([start(messages, tools) for messages, tools in asked])
     return Rendered(ids[: len(turns)], ids[len(turns) :])
 
 
-async def _prompt(endpoint: Endpoint, model: str, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int] | str:
-    body = {"model": model, "messages": [_as_sent(message) for message in messages], "add_generation_prompt": True}
+async def _prompt(
+    endpoint: Endpoint,
+    model: str,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None,
+) -> list[int] | str:
+    body = {
+        "model": model,
+        "messages": [_as_sent(message) for message in messages],
+        "add_generation_prompt": True,
+    }
     try:
         answer = await post(endpoint, "/tokenize", {**body, "tools": tools} if tools else body)
     except LuthierError as error:
@@ -67,7 +90,9 @@ def _call_as_sent(call: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", **call, "function": {**function, "arguments": text}}
 
 
-async def scores(endpoint: Endpoint, model: str, samples: Sequence[Sample], on_sample: Callable[[], None]) -> Scored:
+async def scores(
+    endpoint: Endpoint, model: str, samples: Sequence[Sample], on_sample: Callable[[], None]
+) -> Scored:
     """Teacher-forced log-probabilities: vLLM is given the very token ids of training."""
 
     def start(sample: Sample) -> Callable[[], Coroutine[Any, Any, tuple[list[float], list[int]]]]:
@@ -82,11 +107,20 @@ async def scores(endpoint: Endpoint, model: str, samples: Sequence[Sample], on_s
         found = await _all([start(sample) for sample in samples], at_once=1)
     except LuthierError as error:
         return Broken(error.message)
-    return Scores([value for values, _ in found for value in values], [token for _, tokens in found for token in tokens])
+    return Scores(
+        [value for values, _ in found for value in values],
+        [token for _, tokens in found for token in tokens],
+    )
 
 
 async def _score(endpoint: Endpoint, model: str, sample: Sample) -> tuple[list[float], list[int]]:
-    body = {"model": model, "prompt": sample.input_ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 1}
+    body = {
+        "model": model,
+        "prompt": sample.input_ids,
+        "max_tokens": 1,
+        "temperature": 0,
+        "prompt_logprobs": 1,
+    }
     answer = await post(endpoint, "/v1/completions", body)
     told = answer["choices"][0]["prompt_logprobs"]
     values, first = [], []
@@ -98,15 +132,26 @@ async def _score(endpoint: Endpoint, model: str, sample: Sample) -> tuple[list[f
 
 
 def generated(samples: Sequence[Sample]) -> list[tuple[Sample, Turn]]:
-    """The turns whose answers are generated: the first few that are short enough to be waited for."""
-    turns = [(sample, turn) for sample in samples for turn in sample.turns if turn.end - turn.start <= LONGEST_REFERENCE]
+    """The turns whose answers are generated: the first few that are short enough to be waited
+    for."""
+    turns = [
+        (sample, turn)
+        for sample in samples
+        for turn in sample.turns
+        if turn.end - turn.start <= LONGEST_REFERENCE
+    ]
     return turns[:MOST_ANSWERS]
 
 
 async def answers(
-    endpoint: Endpoint, model: str, samples: Sequence[Sample], context_length: int, on_answer: Callable[[], None]
+    endpoint: Endpoint,
+    model: str,
+    samples: Sequence[Sample],
+    context_length: int,
+    on_answer: Callable[[], None],
 ) -> list[Answer]:
-    """Greedy answers to the trainer's own prompts, each with room for twice its reference, as far as the server's context reaches."""
+    """Greedy answers to the trainer's own prompts, each with room for twice its reference, as far
+    as the server's context reaches."""
 
     def start(sample: Sample, turn: Turn) -> Callable[[], Coroutine[Any, Any, Answer]]:
         async def answer() -> Answer:
@@ -121,7 +166,13 @@ async def answers(
 
 async def _answer(endpoint: Endpoint, model: str, sample: Sample, turn: Turn, most: int) -> Answer:
     room = min(most, 2 * (turn.end - turn.start) + _SPARE)
-    body = {"model": model, "prompt": sample.input_ids[: turn.start], "max_tokens": room, "temperature": 0, "return_token_ids": True}
+    body = {
+        "model": model,
+        "prompt": sample.input_ids[: turn.start],
+        "max_tokens": room,
+        "temperature": 0,
+        "return_token_ids": True,
+    }
     choice = (await post(endpoint, "/v1/completions", body))["choices"][0]
     tokens: list[int] = choice.get("token_ids") or []
     stopped = choice["finish_reason"] == "stop"

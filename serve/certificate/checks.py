@@ -1,4 +1,5 @@
-"""The checks that are not about agreement: token ids, stop tokens, stopping, bytes. Functions of measured values alone."""
+"""The checks that are not about agreement: token ids, stop tokens, stopping, bytes. Functions of
+measured values alone."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _ENOUGH_ANSWERS = 4
 
 
 def token_ids(samples: Sequence[Sample], reference: Reference, server: Rendered) -> Check:
-    """The prompts that training recorded, the same made anew, and the server's: all three must be the same ids."""
+    """The prompts that training recorded, the same made anew, and the server's: all three must be
+    the same ids."""
     recorded = [sample.input_ids[: turn.start] for sample in samples for turn in sample.turns]
     others, grown, dated, refusal = 0, 0, 0, ""
     for was, made, served in zip(recorded, reference.prompts, server.prompts, strict=True):
@@ -32,33 +34,66 @@ def token_ids(samples: Sequence[Sample], reference: Reference, server: Rendered)
             others += 1
     total, name = len(recorded), "token ids"
     if not total:
-        return Check(name, "amber", "Every token was trained, so that no turn has a prompt of its own to compare.")
+        return Check(
+            name,
+            "amber",
+            "Every token was trained, so that no turn has a prompt of its own to compare.",
+        )
     figure = others + grown + dated
     if others:
-        verdict, sentence = _other_prompts(others, total, refusal, made_anew=reference.prompts == server.prompts)
+        verdict, sentence = _other_prompts(
+            others, total, refusal, made_anew=reference.prompts == server.prompts
+        )
     elif dated:
-        verdict, sentence = "amber", f"{dated} of {total} prompts differ by the date that the chat template writes into them."
+        verdict, sentence = (
+            "amber",
+            (
+                f"{dated} of {total} prompts differ by the date that the chat template writes into"
+                " them."
+            ),
+        )
     elif grown:
         verdict = "amber"
-        sentence = f"In {grown} of {total} prompts the server opens the answer with tokens that training left out (a thinking scaffold)."
+        sentence = (
+            f"In {grown} of {total} prompts the server opens the answer with tokens that training"
+            " left out (a thinking scaffold)."
+        )
     else:
-        verdict, sentence = "green", f"The server makes the very token ids of training of all {total} prompts."
+        verdict, sentence = (
+            "green",
+            f"The server makes the very token ids of training of all {total} prompts.",
+        )
     return Check(name, verdict, sentence, figure, 0, 0, f"of {total} prompts")
 
 
-def _other_prompts(others: int, total: int, refusal: str, *, made_anew: bool) -> tuple[Verdict, str]:
+def _other_prompts(
+    others: int, total: int, refusal: str, *, made_anew: bool
+) -> tuple[Verdict, str]:
     if refusal:
-        return "red", f"The server refuses {others} of {total} prompts of the training data: {refusal}"
-    if made_anew:
-        return "red", (
-            f"{others} of {total} prompts are not the token ids of training: the chat template or the tokenizer was changed since, "
-            "and the model never saw such prompts."
+        return (
+            "red",
+            f"The server refuses {others} of {total} prompts of the training data: {refusal}",
         )
-    return "red", f"{others} of {total} prompts are not the token ids of training: vLLM renders them in another way than the trainer."
+    if made_anew:
+        return (
+            "red",
+            (
+                f"{others} of {total} prompts are not the token ids of training: the chat template"
+                " or the tokenizer was changed since, and the model never saw such prompts."
+            ),
+        )
+    return (
+        "red",
+        (
+            f"{others} of {total} prompts are not the token ids of training: vLLM renders them in"
+            " another way than the trainer."
+        ),
+    )
 
 
 def probes(asked: Sequence[Probe], reference: Reference, server: Rendered) -> Check | None:
-    """Conversations of sorts that the held-out ones have not: trainer and server must render them alike, or both refuse."""
+    """Conversations of sorts that the held-out ones have not: trainer and server must render them
+    alike, or both refuse."""
     if not asked:
         return None
     differing = []
@@ -67,64 +102,143 @@ def probes(asked: Sequence[Probe], reference: Reference, server: Rendered) -> Ch
             differing.append(probe.name)
     names = ", ".join(probe.name for probe in asked)
     if differing:
-        sentence = f"Trainer and server make different token ids of conversations with {', '.join(differing)}."
+        sentence = (
+            "Trainer and server make different token ids of conversations with"
+            f" {', '.join(differing)}."
+        )
     else:
         sentence = f"Trainer and server also agree on what the held-out turns have not: {names}."
-    return Check("token ids, probes", "red" if differing else "green", sentence, len(differing), 0, 0, f"of {len(asked)} conversations")
+    return Check(
+        "token ids, probes",
+        "red" if differing else "green",
+        sentence,
+        len(differing),
+        0,
+        0,
+        f"of {len(asked)} conversations",
+    )
 
 
 def stop_ids(what: str, samples: Sequence[Sample], known: Sequence[int]) -> Check:
-    """Every stop token that was trained must be one that the server ends an answer at, by the model's own files."""
+    """Every stop token that was trained must be one that the server ends an answer at, by the
+    model's own files."""
     trained = {sample.input_ids[turn.end - 1] for sample in samples for turn in sample.turns}
     unknown = sorted(trained - set(known))
     if unknown:
         sentence = (
-            f"Training taught the model to end with token {', '.join(map(str, unknown))}, but the {what} model names only "
-            f"{', '.join(map(str, known)) or 'none'} as stop tokens (generation_config.json, eos_token): answers would not end there."
+            f"Training taught the model to end with token {', '.join(map(str, unknown))}, but the"
+            f" {what} model names only {', '.join(map(str, known)) or 'none'} as stop tokens"
+            " (generation_config.json, eos_token): answers would not end there."
         )
     else:
         sentence = (
-            f"Every stop token that was trained ({', '.join(map(str, sorted(trained))) or 'none'}) is one that the {what} model names."
+            f"Every stop token that was trained ({', '.join(map(str, sorted(trained))) or 'none'})"
+            f" is one that the {what} model names."
         )
-    return Check(f"stop tokens, {what}", "red" if unknown else "green", sentence, len(unknown), 0, 0, "unknown")
+    return Check(
+        f"stop tokens, {what}",
+        "red" if unknown else "green",
+        sentence,
+        len(unknown),
+        0,
+        0,
+        "unknown",
+    )
 
 
 def stopping(what: str, answers: Sequence[Answer], base: Sequence[Answer]) -> list[Check]:
     """How generated answers end. `base` are the base model's, for comparison."""
     name = f"stopping, {what}"
     if not answers:
-        return [Check(name, "amber", "No held-out turn is short enough to be generated: how answers end was not tried.")]
+        return [
+            Check(
+                name,
+                "amber",
+                "No held-out turn is short enough to be generated: how answers end was not tried.",
+            )
+        ]
     past = [answer for answer in answers if answer.ran_past is not None]
     checks = []
     if past:
-        went_on = f"{len(past)} of {len(answers)} answers of the {what} model went on after the stop token {past[0].ran_past}"
+        went_on = (
+            f"{len(past)} of {len(answers)} answers of the {what} model went on after the stop"
+            f" token {past[0].ran_past}"
+        )
         sentence = f"{went_on}: the server does not know it."
-        checks.append(Check(f"{name}, past the end", "red", sentence, len(past), 0, 0, f"of {len(answers)} answers"))
+        checks.append(
+            Check(
+                f"{name}, past the end",
+                "red",
+                sentence,
+                len(past),
+                0,
+                0,
+                f"of {len(answers)} answers",
+            )
+        )
     share = sum(answer.stopped for answer in answers) / len(answers)
     of_base = sum(answer.stopped for answer in base) / len(base) if base else 0.0
-    verdict: Verdict = "green" if share >= _FEW_STOPS else "amber" if share > 0 or len(answers) < _ENOUGH_ANSWERS else "red"
+    verdict: Verdict = (
+        "green"
+        if share >= _FEW_STOPS
+        else "amber"
+        if share > 0 or len(answers) < _ENOUGH_ANSWERS
+        else "red"
+    )
     beside = f" (base: {of_base:.0%})" if base else ""
-    sentence = f"{share:.0%} of the answers of the {what} model end with a stop token, the others by length{beside}."
+    sentence = (
+        f"{share:.0%} of the answers of the {what} model end with a stop token, the others by"
+        f" length{beside}."
+    )
     if verdict == "red":
-        sentence = f"No answer of the {what} model ends with a stop token, although each had room for twice its reference{beside}."
+        sentence = (
+            f"No answer of the {what} model ends with a stop token, although each had room for"
+            f" twice its reference{beside}."
+        )
     elif verdict == "amber":
-        sentence = f"Only {share:.0%} of the answers of the {what} model end with a stop token within twice their reference{beside}."
-    checks.append(Check(name, verdict, sentence, round(share, 3), _FEW_STOPS, 0, "of answers", at_least=True))
+        sentence = (
+            f"Only {share:.0%} of the answers of the {what} model end with a stop token within"
+            f" twice their reference{beside}."
+        )
+    checks.append(
+        Check(name, verdict, sentence, round(share, 3), _FEW_STOPS, 0, "of answers", at_least=True)
+    )
     return checks
 
 
 def exact_bytes(changes: dict[str, list[str]] | None) -> list[Check]:
-    """The files that training started from and made, by their hashes; None: the run recorded none."""
+    """The files that training started from and made, by their hashes; None: the run recorded
+    none."""
     if changes is None:
-        sentence = "This run recorded no hashes (an earlier version made it): whether its files are still the same cannot be shown."
+        sentence = (
+            "This run recorded no hashes (an earlier version made it): whether its files are still"
+            " the same cannot be shown."
+        )
         return [Check("exact bytes", "amber", sentence)]
     checks = []
     for part, differing in changes.items():
         own = part in (ADAPTER, MODEL)
-        good = f"The {part} is, to the byte, what the run made." if own else f"The {part} of today, to the byte, is what the run used."
-        bad = f"The {part} is not what the run {'made' if own else 'was trained on'}: {'; '.join(differing[:3])}."
+        good = (
+            f"The {part} is, to the byte, what the run made."
+            if own
+            else f"The {part} of today, to the byte, is what the run used."
+        )
+        bad = (
+            f"The {part} is not what the run {'made' if own else 'was trained on'}:"
+            f" {'; '.join(differing[:3])}."
+        )
         verdict = at_most(len(differing), 0, 0)
-        checks.append(Check(f"exact bytes, {part}", verdict, bad if differing else good, len(differing), 0, 0, "differences"))
+        checks.append(
+            Check(
+                f"exact bytes, {part}",
+                verdict,
+                bad if differing else good,
+                len(differing),
+                0,
+                0,
+                "differences",
+            )
+        )
     return checks
 
 
@@ -132,9 +246,28 @@ def merged_bytes(differing: list[str] | None) -> Check:
     """The merged model against its receipt; None: it has none."""
     name = "exact bytes, merged"
     if differing is None:
-        return Check(name, "amber", "The merged model has no receipt: what it was made of cannot be shown. `luthier merge` writes one.")
+        return Check(
+            name,
+            "amber",
+            "The merged model has no receipt: what it was made of cannot be shown. `luthier merge`"
+            " writes one.",
+        )
     if differing:
         return Check(
-            name, "red", f"The merged model is not what the merge wrote: {'; '.join(differing[:3])}.", len(differing), 0, 0, "differences"
+            name,
+            "red",
+            f"The merged model is not what the merge wrote: {'; '.join(differing[:3])}.",
+            len(differing),
+            0,
+            0,
+            "differences",
         )
-    return Check(name, "green", "The merged model is, to the byte, what the merge wrote, of this run's adapter.", 0, 0, 0, "differences")
+    return Check(
+        name,
+        "green",
+        "The merged model is, to the byte, what the merge wrote, of this run's adapter.",
+        0,
+        0,
+        0,
+        "differences",
+    )

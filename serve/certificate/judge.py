@@ -16,11 +16,13 @@ from serve.certificate.turns import Probe, Sample
 
 @dataclass
 class Evidence:
-    """What is known of a run's model. None stands for what was not measured, because something before it was broken or is not there.
+    """What is known of a run's model. None stands for what was not measured, because something
+    before it was broken or is not there.
 
-    `changes` are the differing files by part (None: the run recorded no hashes), `merged_changes` those of the merged model (None: it has
-    no receipt). `unservable` says why vLLM does not take the adapter as it is. `whole` is "merged", or "saved" where the run has trained
-    every weight: its own model then stands in the place of a merged one, and has no receipt.
+    `changes` are the differing files by part (None: the run recorded no hashes), `merged_changes`
+    those of the merged model (None: it has no receipt). `unservable` says why vLLM does not take
+    the adapter as it is. `whole` is "merged", or "saved" where the run has trained every weight:
+    its own model then stands in the place of a merged one, and has no receipt.
     """
 
     samples: Sequence[Sample]
@@ -48,16 +50,34 @@ def checks(evidence: Evidence) -> list[Check]:
         reason = "The base model's weights are cut off: nothing more can be measured."
         return [*found, Check("base model", "red", reason)]
     if isinstance(reference.base, Broken):
-        return [*found, Check("base model", "red", f"transformers cannot run the base model: {reference.base.reason}.")]
-    return [*found, *_prompts(evidence, reference), *_models(evidence, reference, reference.base), *_endings(evidence)]
+        return [
+            *found,
+            Check(
+                "base model",
+                "red",
+                f"transformers cannot run the base model: {reference.base.reason}.",
+            ),
+        ]
+    return [
+        *found,
+        *_prompts(evidence, reference),
+        *_models(evidence, reference, reference.base),
+        *_endings(evidence),
+    ]
 
 
 def _prompts(evidence: Evidence, reference: Reference) -> list[Check]:
     found: list[Check] = []
-    for what, rendered in (("", evidence.rendered), (f", {evidence.whole}", evidence.merged_rendered)):
+    for what, rendered in (
+        ("", evidence.rendered),
+        (f", {evidence.whole}", evidence.merged_rendered),
+    ):
         if rendered is None:
             continue
-        made = [single.token_ids(evidence.samples, reference, rendered), single.probes(evidence.probes, reference, rendered)]
+        made = [
+            single.token_ids(evidence.samples, reference, rendered),
+            single.probes(evidence.probes, reference, rendered),
+        ]
         found += [_named(check, f"{check.name}{what}") for check in made if check is not None]
     found.append(single.stop_ids("base", evidence.samples, reference.stop_ids))
     if reference.merged is not None:
@@ -66,7 +86,8 @@ def _prompts(evidence: Evidence, reference: Reference) -> list[Check]:
 
 
 def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Check]:
-    """Base against base, the adapter's effect, and every implementation of the tuned model against transformers with PEFT."""
+    """Base against base, the adapter's effect, and every implementation of the tuned model against
+    transformers with PEFT."""
     served = evidence.base.scores if evidence.base is not None else None
     if served is None or isinstance(served, Broken):
         reason = served.reason if isinstance(served, Broken) else "it was not started"
@@ -75,17 +96,32 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
     resolution = base.resolution or 0.0
     tuned = reference.tuned
     found = [agreement.amount(measured.tokens), agreement.calibration(measured, resolution)]
-    unit = agreement.noise(measured, resolution, (tuned.resolution or resolution) if isinstance(tuned, Scores) else resolution)
+    unit = agreement.noise(
+        measured,
+        resolution,
+        (tuned.resolution or resolution) if isinstance(tuned, Scores) else resolution,
+    )
     if tuned is None or isinstance(tuned, Broken):
-        return [*found, agreement.effect("transformers", base, tuned or Broken("it was not tried"), unit, None)]
+        return [
+            *found,
+            agreement.effect("transformers", base, tuned or Broken("it was not tried"), unit, None),
+        ]
     found.append(agreement.effect("transformers", base, tuned, unit, None))
     moved = agreement.difference(base, tuned).spread
     if evidence.tuned is not None:
         found.append(agreement.effect("vLLM", served, evidence.tuned.scores, unit, moved))
         if isinstance(evidence.tuned.scores, Scores):
-            found += agreement.agreement("vLLM + adapter", "vLLM with the adapter", tuned, evidence.tuned.scores, unit)
+            found += agreement.agreement(
+                "vLLM + adapter", "vLLM with the adapter", tuned, evidence.tuned.scores, unit
+            )
     elif not evidence.has_merged:
-        found.append(Check("vLLM + adapter", "amber", f"{evidence.unservable} Until then the tuned model cannot be served."))
+        found.append(
+            Check(
+                "vLLM + adapter",
+                "amber",
+                f"{evidence.unservable} Until then the tuned model cannot be served.",
+            )
+        )
     return [*found, *_merged(evidence, reference, tuned, unit)]
 
 
@@ -94,10 +130,20 @@ def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise
     if not evidence.has_merged:
         return []
     if reference.merged is None:
-        return [Check(f"{what} model", "red", f"The {what} model's weights are cut off: it cannot be loaded.")]
-    found = agreement.agreement(f"{what}, transformers", f"the {what} model in transformers", tuned, reference.merged, unit)
+        return [
+            Check(
+                f"{what} model",
+                "red",
+                f"The {what} model's weights are cut off: it cannot be loaded.",
+            )
+        ]
+    found = agreement.agreement(
+        f"{what}, transformers", f"the {what} model in transformers", tuned, reference.merged, unit
+    )
     if evidence.merged is not None:
-        found += agreement.agreement(f"{what}, vLLM", f"the {what} model in vLLM", tuned, evidence.merged.scores, unit)
+        found += agreement.agreement(
+            f"{what}, vLLM", f"the {what} model in vLLM", tuned, evidence.merged.scores, unit
+        )
     return found
 
 
@@ -111,15 +157,40 @@ def _endings(evidence: Evidence) -> list[Check]:
 
 
 def _named(check: Check, name: str) -> Check:
-    return Check(name, check.verdict, check.sentence, check.figure, check.threshold, check.red, check.unit, check.at_least)
+    return Check(
+        name,
+        check.verdict,
+        check.sentence,
+        check.figure,
+        check.threshold,
+        check.red,
+        check.unit,
+        check.at_least,
+    )
 
 
 def columns(evidence: Evidence) -> list[Column]:
     """The NLL of each model in each engine, and how its answers ended."""
     reference = evidence.reference
-    rows = [] if reference is None else [("base", reference.base), ("tuned", reference.tuned), (evidence.whole, reference.merged)]
-    found = [Column(model, "transformers", round(scores.nll, 4), len(scores.first)) for model, scores in rows if isinstance(scores, Scores)]
-    for model, served in (("base", evidence.base), ("tuned", evidence.tuned), (evidence.whole, evidence.merged)):
+    rows = (
+        []
+        if reference is None
+        else [
+            ("base", reference.base),
+            ("tuned", reference.tuned),
+            (evidence.whole, reference.merged),
+        ]
+    )
+    found = [
+        Column(model, "transformers", round(scores.nll, 4), len(scores.first))
+        for model, scores in rows
+        if isinstance(scores, Scores)
+    ]
+    for model, served in (
+        ("base", evidence.base),
+        ("tuned", evidence.tuned),
+        (evidence.whole, evidence.merged),
+    ):
         if served is not None and isinstance(served.scores, Scores):
             stopped = sum(answer.stopped for answer in served.answers)
             nll, tokens = round(served.scores.nll, 4), len(served.scores.first)

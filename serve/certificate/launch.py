@@ -1,4 +1,5 @@
-"""Starting a certificate, and finding what it is about. Light: the app and the command line import it."""
+"""Starting a certificate, and finding what it is about. Light: the app and the command line import
+it."""
 
 from __future__ import annotations
 
@@ -16,13 +17,18 @@ ADAPTER_FOLDER, DATA_FOLDER = "adapter", "data"
 
 
 def certify(run: Job) -> Job:
-    """The job that certifies a run's model: the one that is at it already, or a new one. LuthierError if there is nothing to certify."""
+    """The job that certifies a run's model: the one that is at it already, or a new one.
+    LuthierError if there is nothing to certify."""
     living = living_job(run)
     if living is not None:
         return living
-    if not (run.directory / ADAPTER_FOLDER / "adapter_config.json").is_file() and not is_model_directory(run.directory / MODEL_FOLDER):
+    if not (
+        run.directory / ADAPTER_FOLDER / "adapter_config.json"
+    ).is_file() and not is_model_directory(run.directory / MODEL_FOLDER):
         raise LuthierError(
-            "Nothing to certify", f"{run.id} has left no adapter and no model.", f"`luthier log {run.id}` tells how far it came."
+            "Nothing to certify",
+            f"{run.id} has left no adapter and no model.",
+            f"`luthier log {run.id}` tells how far it came.",
         )
     return submit(Spec(**certificate.order_for(run)))
 
@@ -34,7 +40,8 @@ def living_job(run: Job) -> Job | None:
 
 
 def merged_directory(run_directory: Path) -> Path | None:
-    """A run's merged model: in its own folder, or one in the home's models folder whose receipt names the run."""
+    """A run's merged model: in its own folder, or one in the home's models folder whose receipt
+    names the run."""
     own = run_directory / MERGED_FOLDER
     if (own / "config.json").is_file():
         return own

@@ -12,9 +12,10 @@ ORDERS_FILE, REFERENCE_FILE = "orders.json", "reference.json"
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What the process with transformers is to measure: folders, samples and probes. `adapter` is a model where all of one was trained.
-    `grown` is where this process is to put what training began from, where that is not the base itself: other tokenizer, template and
-    `stop_ids`, rows for new tokens. `device` is "cpu" or "cuda"."""
+    """What the process with transformers is to measure: folders, samples and probes. `adapter` is a
+    model where all of one was trained. `grown` is where this process is to put what training began
+    from, where that is not the base itself: other tokenizer, template and `stop_ids`, rows for new
+    tokens. `device` is "cpu" or "cuda"."""
 
     base: str
     adapter: str
@@ -27,9 +28,10 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True, tag="scores"):
-    """One implementation on the scored tokens of all samples, in their order: the log-probability of each token (natural logarithm) and
-    which token the model would have chosen there. `resolution` is the mean distance of neighbouring numbers of the model's type at the
-    largest logit (0.0625 for bfloat16 at 8 to 16), None where logits were not seen."""
+    """One implementation on the scored tokens of all samples, in their order: the log-probability
+    of each token (natural logarithm) and which token the model would have chosen there.
+    `resolution` is the mean distance of neighbouring numbers of the model's type at the largest
+    logit (0.0625 for bfloat16 at 8 to 16), None where logits were not seen."""
 
     log_probabilities: list[float]
     first: list[int]
@@ -52,8 +54,9 @@ Scored = Scores | Broken
 class Reference(msgspec.Struct, frozen=True):
     """What transformers and PEFT say.
 
-    `prompts` are the trainer's renderings of each turn's prompt and of the probes (None: the template refuses), made anew; `stop_ids` the
-    tokens that end an answer by the base's files, `merged_stop_ids` by the merged model's. `dated`: the template writes today's date.
+    `prompts` are the trainer's renderings of each turn's prompt and of the probes (None: the
+    template refuses), made anew; `stop_ids` the tokens that end an answer by the base's files,
+    `merged_stop_ids` by the merged model's. `dated`: the template writes today's date.
     """
 
     base: Scored
@@ -72,7 +75,8 @@ def write(path: Path, value: msgspec.Struct) -> None:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """How one generated answer ended: by a stop token (`stopped`) or by length. `ran_past` is a trained stop token it went on after."""
+    """How one generated answer ended: by a stop token (`stopped`) or by length. `ran_past` is a
+    trained stop token it went on after."""
 
     stopped: bool
     tokens: int
@@ -80,14 +84,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What one model of a vLLM server says. No answers where it could not be scored, or where no turn is short enough."""
+    """What one model of a vLLM server says. No answers where it could not be scored, or where no
+    turn is short enough."""
 
     scores: Scored
     answers: list[Answer]
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """The token ids that the server makes of the prompts of all turns and of the probes; a text is its refusal."""
+    """The token ids that the server makes of the prompts of all turns and of the probes; a text is
+    its refusal."""
 
     prompts: list[list[int] | str]
     probes: list[list[int] | str]

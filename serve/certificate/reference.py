@@ -1,7 +1,8 @@
-"""What transformers and PEFT say of the held-out turns: `python -P -m serve.certificate.reference JOB_DIRECTORY`.
+"""What transformers and PEFT say of the held-out turns: `python -P -m serve.certificate.reference
+JOB_DIRECTORY`.
 
-A process of its own, ended before vLLM starts: the two never share one, nor the memory. One sample at a time, and logits only where a
-trained token is predicted.
+A process of its own, ended before vLLM starts: the two never share one, nor the memory. One sample
+at a time, and logits only where a trained token is predicted.
 """
 
 from __future__ import annotations
@@ -23,16 +24,28 @@ from models import foreign
 from models.grown import new_tokens, write_grown
 from models.preflight import check_template
 from models.template import Template, TemplateRefusal, load_tokenizer, stop_token_ids
-from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Scored, Scores, write
+from serve.certificate.measured import (
+    ORDERS_FILE,
+    REFERENCE_FILE,
+    Broken,
+    Orders,
+    Reference,
+    Scored,
+    Scores,
+    write,
+)
 from serve.certificate.turns import Sample
 
-_ROWS = 64  # positions whose probabilities are worked out at once: a row is a float32 of every token there is
-# What a model's files can be wrong in: a tensor of another shape, a file cut off, a config that names something unknown.
+# positions whose probabilities are worked out at once: a row is a float32 of every token there is
+_ROWS = 64
+# What a model's files can be wrong in: a tensor of another shape, a file cut off, a config that
+# names something unknown.
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)
 
 
 class Progress:
-    """Tells the job's phases, with the time that the rest of this process takes at the pace so far."""
+    """Tells the job's phases, with the time that the rest of this process takes at the pace so
+    far."""
 
     def __init__(self, directory: Path, passes: int, samples: int) -> None:
         self._log = EventLog(directory / "events.jsonl")
@@ -48,7 +61,9 @@ class Progress:
         self._spent += seconds
         if time.monotonic() - self._told > 1.0:
             self._told = time.monotonic()
-            self.phase(f"{model} in transformers", self._spent / self._done * (self._total - self._done))
+            self.phase(
+                f"{model} in transformers", self._spent / self._done * (self._total - self._done)
+            )
 
 
 def main(directory: Path) -> None:
@@ -68,17 +83,24 @@ def main(directory: Path) -> None:
             for sample in orders.samples
             for turn in sample.turns
         ],
-        probes=[_rendered(template, tokenizer, probe.messages, probe.tools) for probe in orders.probes],
+        probes=[
+            _rendered(template, tokenizer, probe.messages, probe.tools) for probe in orders.probes
+        ],
         stop_ids=sorted(stop_token_ids(tokenizer, base_directory)),
         merged_stop_ids=_merged_stop_ids(Path(orders.merged)) if orders.merged else [],
         dated="strftime_now" in str(tokenizer.chat_template),
-        versions={name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
+        versions={
+            name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")
+        },
     )
     write(directory / REFERENCE_FILE, reference)
 
 
 def _rendered(
-    template: Template, tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+    template: Template,
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None,
 ) -> list[int] | None:
     try:
         text = template.text(messages, tools, prompt=True)
@@ -113,11 +135,19 @@ def _began_from(orders: Orders) -> Path:
     base, trained = Path(orders.base), Path(orders.adapter)
     if not orders.grown:
         return base
-    with_tokenizer = trained if (trained / "tokenizer_config.json").is_file() else Path(orders.merged or orders.adapter)
-    return write_grown(base, with_tokenizer, new_tokens(base, trained), orders.stop_ids, Path(orders.grown))
+    with_tokenizer = (
+        trained
+        if (trained / "tokenizer_config.json").is_file()
+        else Path(orders.merged or orders.adapter)
+    )
+    return write_grown(
+        base, with_tokenizer, new_tokens(base, trained), orders.stop_ids, Path(orders.grown)
+    )
 
 
-def _base_and_tuned(orders: Orders, base_directory: str, progress: Progress) -> tuple[Scored, Scored | None]:
+def _base_and_tuned(
+    orders: Orders, base_directory: str, progress: Progress
+) -> tuple[Scored, Scored | None]:
     try:
         model, missing = _load(base_directory, orders.device)
     except _UNREADABLE as error:
@@ -127,7 +157,9 @@ def _base_and_tuned(orders: Orders, base_directory: str, progress: Progress) -> 
     base = _scores(model, orders, lambda seconds: progress.scored("the base model", seconds))
     try:
         if (Path(orders.adapter) / "adapter_config.json").is_file():
-            model = PeftModel.from_pretrained(model, orders.adapter, torch_device=orders.device).eval()
+            model = PeftModel.from_pretrained(
+                model, orders.adapter, torch_device=orders.device
+            ).eval()
         else:
             del model
             model, _ = _load(orders.adapter, orders.device)
@@ -149,7 +181,10 @@ def _merged(orders: Orders, directory: Path, progress: Progress) -> Scored:
 
 
 def _lacks(names: list[str]) -> str:
-    return f"its files lack {', '.join(names[:3])}{f' and {len(names) - 3} more tensors' if len(names) > 3 else ''}"
+    return (
+        "its files lack"
+        f" {', '.join(names[:3])}{f' and {len(names) - 3} more tensors' if len(names) > 3 else ''}"
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -157,7 +192,8 @@ def _reason(error: Exception) -> str:
 
 
 def _scores(model: Any, orders: Orders, scored: Callable[[float], None]) -> Scores:
-    """Teacher forcing: each trained token's log-probability after the tokens that stand before it."""
+    """Teacher forcing: each trained token's log-probability after the tokens that stand before
+    it."""
     found: list[float] = []
     first: list[int] = []
     resolutions: list[float] = []
@@ -169,7 +205,14 @@ def _scores(model: Any, orders: Orders, scored: Callable[[float], None]) -> Scor
     return Scores(found, first, sum(resolutions) / len(resolutions))
 
 
-def _score_sample(model: Any, device: str, sample: Sample, found: list[float], first: list[int], resolutions: list[float]) -> None:
+def _score_sample(
+    model: Any,
+    device: str,
+    sample: Sample,
+    found: list[float],
+    first: list[int],
+    resolutions: list[float],
+) -> None:
     ids = torch.tensor([sample.input_ids], device=device)
     positions = torch.tensor(sample.scored, device=device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=positions - 1).logits[0]
@@ -179,7 +222,9 @@ def _score_sample(model: Any, device: str, sample: Sample, found: list[float], f
         found += values.gather(-1, wanted[:, None])[:, 0].tolist()
         best = rows.max(-1)
         first += best.indices.tolist()
-        resolutions += (epsilon * torch.exp2(torch.log2(best.values.float().abs().clamp_min(1e-6)).floor())).tolist()
+        resolutions += (
+            epsilon * torch.exp2(torch.log2(best.values.float().abs().clamp_min(1e-6)).floor())
+        ).tolist()
 
 
 if __name__ == "__main__":

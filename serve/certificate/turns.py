@@ -1,4 +1,5 @@
-"""Which held-out turns are measured: few enough for two CPU cores, of every sort that the data has."""
+"""Which held-out turns are measured: few enough for two CPU cores, of every sort that the data
+has."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _UNTRAINED = -100
 
 @dataclass(frozen=True)
 class Turn:
-    """A trained turn: its tokens are `input_ids[start:end]` of its sample, it is message number `message`."""
+    """A trained turn: its tokens are `input_ids[start:end]` of its sample, it is message number
+    `message`."""
 
     start: int
     end: int
@@ -31,7 +33,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample as training saw it. `whole`: every token was trained, so that no turn has edges of its own (`turns` is empty then)."""
+    """A sample as training saw it. `whole`: every token was trained, so that no turn has edges of
+    its own (`turns` is empty then)."""
 
     input_ids: list[int]
     messages: list[dict[str, Any]]
@@ -41,7 +44,8 @@ class Sample:
 
     @property
     def scored(self) -> list[int]:
-        """The positions whose tokens are scored: the trained ones. The first token of a text has nothing before it to be told from."""
+        """The positions whose tokens are scored: the trained ones. The first token of a text has
+        nothing before it to be told from."""
         if self.whole:
             return list(range(1, len(self.input_ids)))
         return [position for turn in self.turns for position in range(turn.start, turn.end)]
@@ -52,7 +56,12 @@ class Sample:
         roles = {message["role"] for message in self.messages}
         tools = "tools" if self.tools or "tool" in roles else ""
         answers = sum(message["role"] == "assistant" for message in self.messages)
-        return " ".join(filter(None, [tools, "system" if "system" in roles else "", "several" if answers > 1 else "one"]))
+        return " ".join(
+            filter(
+                None,
+                [tools, "system" if "system" in roles else "", "several" if answers > 1 else "one"],
+            )
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,19 +76,27 @@ class _Line(msgspec.Struct):
 
 
 def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str, list[Sample]]:
-    """The file the samples are of, and the samples: held-out ones, or trained ones where nothing was held out.
+    """The file the samples are of, and the samples: held-out ones, or trained ones where nothing
+    was held out.
 
-    Only such as leave room for another token in the model's context. LuthierError if there are none.
+    Only such as leave room for another token in the model's context. LuthierError if there are
+    none.
     """
     for name in ("heldout.jsonl", "train.jsonl"):
         path = data_directory / name
         if path.is_file() and path.stat().st_size:
             samples = list(islice(_samples(path), _MOST_LINES))
-            fitting = [sample for sample in samples if context_length is None or len(sample.input_ids) < context_length]
+            fitting = [
+                sample
+                for sample in samples
+                if context_length is None or len(sample.input_ids) < context_length
+            ]
             if fitting:
                 return name, _spread(fitting)
     raise LuthierError(
-        "Nothing to compare on", f"{data_directory} has no samples.", "Run the training again; a certificate needs its data."
+        "Nothing to compare on",
+        f"{data_directory} has no samples.",
+        "Run the training again; a certificate needs its data.",
     )
 
 
@@ -89,12 +106,23 @@ def _samples(path: Path) -> Iterator[Sample]:
 
 
 def sample_of(
-    input_ids: list[int], labels: list[int], trained: list[int], messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
+    input_ids: list[int],
+    labels: list[int],
+    trained: list[int],
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None = None,
 ) -> Sample:
-    """A sample with the places of its trained turns, which are the runs of its labels; `trained` are their message indices."""
+    """A sample with the places of its trained turns, which are the runs of its labels; `trained`
+    are their message indices."""
     edges = _runs(labels)
     whole = len(edges) != len(trained)
-    turns = [] if whole else [Turn(start, end, message) for (start, end), message in zip(edges, trained, strict=True)]
+    turns = (
+        []
+        if whole
+        else [
+            Turn(start, end, message) for (start, end), message in zip(edges, trained, strict=True)
+        ]
+    )
     return Sample(input_ids, messages, turns, whole, tools)
 
 
@@ -118,7 +146,9 @@ def _spread(samples: list[Sample]) -> list[Sample]:
         by_sort.setdefault(sample.sort, []).append(sample)
     for same in by_sort.values():
         random.Random(0).shuffle(same)
-    in_turn = [sample for row in zip_longest(*by_sort.values()) for sample in row if sample is not None]
+    in_turn = [
+        sample for row in zip_longest(*by_sort.values()) for sample in row if sample is not None
+    ]
     taken: list[Sample] = []
     turns = tokens = 0
     for sample in in_turn:
@@ -139,7 +169,11 @@ class Probe:
     tools: list[dict[str, Any]] | None = None
 
 
-_CALL = {"id": "call00001", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Sonborg"}'}}
+_CALL = {
+    "id": "call00001",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city": "Sonborg"}'},
+}
 _TOOL = {
     "type": "function",
     "function": {

@@ -1,7 +1,8 @@
 """The job that makes a certificate: `python -P -m serve.certificate.worker JOB_DIRECTORY`.
 
-First the bytes, then transformers with PEFT in a process that ends, then a vLLM of its own with base and adapter, then another with the
-merged model if there is one. Each is a child of this process and is gone before the next begins.
+First the bytes, then transformers with PEFT in a process that ends, then a vLLM of its own with
+base and adapter, then another with the merged model if there is one. Each is a child of this
+process and is gone before the next begins.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ from models.merge.launch import trained_stops
 from models.registry import MODEL_FOLDER, context_length, is_model_directory, read_config
 from serve.certificate import asking, judge
 from serve.certificate.launch import ADAPTER_FOLDER, DATA_FOLDER, merged_directory
-from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Served, write
+from serve.certificate.measured import (
+    ORDERS_FILE,
+    REFERENCE_FILE,
+    Broken,
+    Orders,
+    Reference,
+    Served,
+    write,
+)
 from serve.certificate.turns import PROBES, chosen
 from serve.launch import NamedAdapter, ServeOptions, make_plan
 from serve.log import Phase
@@ -64,32 +73,48 @@ class Certifier:
         self.made = self.run.directory / (MODEL_FOLDER if self.full else ADAPTER_FOLDER)
         self.merged = self.made if self.full else merged_directory(self.run.directory)
         own = (self.made / "tokenizer_config.json").is_file()
-        self.began_from = context.directory / "base" if own else self.base  # the process with transformers makes it
+        # the process with transformers makes it
+        self.began_from = context.directory / "base" if own else self.base
         self.gpu = self.run.spec.settings.get("device") == "gpu"
         limit = context_length(read_config(self.base))
         self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)
         longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
         self.context_length = longest if limit is None else min(longest, limit)
         sorts = {sample.sort for sample in self.samples}
-        has = {"several turns": any("several" in sort for sort in sorts), "a system prompt": any("system" in sort for sort in sorts)}
+        has = {
+            "several turns": any("several" in sort for sort in sorts),
+            "a system prompt": any("system" in sort for sort in sorts),
+        }
         has["tools"] = any("tools" in sort for sort in sorts)
         self.probes = [probe for probe in PROBES if not has[probe.name]]
 
     def make(self) -> Certificate:
         """Measure and judge. Raises Stopped when it is to end."""
         began = time.monotonic()
-        self._phase("comparing the files with what the run recorded", _BYTES_SECONDS, *self._after_bytes)
+        self._phase(
+            "comparing the files with what the run recorded", _BYTES_SECONDS, *self._after_bytes
+        )
         evidence = judge.Evidence(
-            self.samples, self.probes, self._changes(), self.merged is not None, whole="saved" if self.full else "merged"
+            self.samples,
+            self.probes,
+            self._changes(),
+            self.merged is not None,
+            whole="saved" if self.full else "merged",
         )
         evidence.merged_changes, readable = self._merged_changes()
         if not any(map(provenance.weight_damage, self.base.glob("*.safetensors"))):
             evidence.reference = self._reference(with_merged=readable)
             if not isinstance(evidence.reference.base, Broken):
                 self._ask_tuned(evidence)
-            if self.merged is not None and readable and not isinstance(evidence.reference.merged, Broken):
+            if (
+                self.merged is not None
+                and readable
+                and not isinstance(evidence.reference.merged, Broken)
+            ):
                 self._ask_merged(evidence, self.merged)
-        folders = dict.fromkeys([self.base, self.made, *([self.merged] if self.merged is not None else [])])
+        folders = dict.fromkeys(
+            [self.base, self.made, *([self.merged] if self.merged is not None else [])]
+        )
         return Certificate(
             run=self.run.id,
             base=str(self.base),
@@ -105,7 +130,10 @@ class Certifier:
             },
             columns=judge.columns(evidence),
             checks=judge.checks(evidence),
-            versions={**(evidence.reference.versions if evidence.reference else {}), "device": "gpu" if self.gpu else "cpu"},
+            versions={
+                **(evidence.reference.versions if evidence.reference else {}),
+                "device": "gpu" if self.gpu else "cpu",
+            },
             files=certificate.stamps(*folders),
         )
 
@@ -126,10 +154,14 @@ class Certifier:
         return None if recorded is None else provenance.changes(recorded, self.base, self.made)
 
     def _merged_changes(self) -> tuple[list[str] | None, bool]:
-        """How the merged model differs from its receipt (None: it has none), and whether its weights can be read at all."""
+        """How the merged model differs from its receipt (None: it has none), and whether its
+        weights can be read at all."""
         if self.merged is None:
             return None, False
-        damage = {path.name: provenance.weight_damage(path) for path in sorted(self.merged.glob("*.safetensors"))}
+        damage = {
+            path.name: provenance.weight_damage(path)
+            for path in sorted(self.merged.glob("*.safetensors"))
+        }
         told = [f"{name} is cut off or damaged: {why}" for name, why in damage.items() if why]
         readable = not told
         if self.full:
@@ -138,7 +170,11 @@ class Certifier:
             written = receipt.read(self.merged)
         except LuthierError:
             return told or None, readable
-        told += [line for line in receipt.differences(self.merged, written) if not damage.get(line.partition(" ")[0])]
+        told += [
+            line
+            for line in receipt.differences(self.merged, written)
+            if not damage.get(line.partition(" ")[0])
+        ]
         if file_hashes(self.made, *written.adapter.files) != written.adapter.files:
             told.append("it was made of another adapter than this run's")
         return told, readable
@@ -160,8 +196,16 @@ class Certifier:
             stop_ids=trained_stops(self.run) or [],
         )
         write(self.context.directory / ORDERS_FILE, orders)
-        command = [sys.executable, "-P", "-m", "serve.certificate.reference", str(self.context.directory)]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=processes.end_with_parent)
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "serve.certificate.reference",
+            str(self.context.directory),
+        ]
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, preexec_fn=processes.end_with_parent
+        )
         while child.poll() is None:
             if self.context.stopping.wait(0.1):
                 child.kill()
@@ -170,11 +214,14 @@ class Certifier:
         if child.returncode != 0:
             words = "\n".join(tail_lines(self.context.job.log_path, 8))
             message = f"The process that asks transformers ended with {child.returncode}.\n{words}"
-            raise LuthierError("Transformers could not be asked", message, "The log has the details.")
+            raise LuthierError(
+                "Transformers could not be asked", message, "The log has the details."
+            )
         return foreign.read(self.context.directory / REFERENCE_FILE, Reference)
 
     def _trained(self) -> Path:
-        """What training had: the adapter, or the checkpoint that a model was made of, while that is there."""
+        """What training had: the adapter, or the checkpoint that a model was made of, while that is
+        there."""
         if not self.full:
             return self.made
         step = int(read_object(self.made / "card.json").get("step", 0))
@@ -194,10 +241,14 @@ class Certifier:
             evidence.unservable = error.message
         except LuthierError as error:
             evidence.tuned = Served(scores=Broken(error.message), answers=[])
-        server = _Server(self.context, self._plan(self.began_from, adapters), "vLLM", _ASKING_SECONDS)
+        server = _Server(
+            self.context, self._plan(self.began_from, adapters), "vLLM", _ASKING_SECONDS
+        )
         try:
             self._await(server)
-            evidence.rendered = self._run(asking.rendered(server.endpoint, BASE, self.samples, self.probes))
+            evidence.rendered = self._run(
+                asking.rendered(server.endpoint, BASE, self.samples, self.probes)
+            )
             evidence.base = self._served(server, BASE, "the base model")
             for adapter in server.plan.adapters:
                 try:
@@ -210,21 +261,35 @@ class Certifier:
             server.stop()
 
     def _ask_merged(self, evidence: judge.Evidence, merged: Path) -> None:
-        server = _Server(self.context, self._plan(merged, []), "vLLM, merged model", _ASKING_SECONDS / 2)
+        server = _Server(
+            self.context, self._plan(merged, []), "vLLM, merged model", _ASKING_SECONDS / 2
+        )
         try:
             try:
                 self._await(server)
             except LuthierError as error:
                 evidence.merged = Served(scores=Broken(error.message), answers=[])
                 return
-            evidence.merged_rendered = self._run(asking.rendered(server.endpoint, BASE, self.samples, self.probes))
+            evidence.merged_rendered = self._run(
+                asking.rendered(server.endpoint, BASE, self.samples, self.probes)
+            )
             evidence.merged = self._served(server, BASE, "the merged model")
         finally:
             server.stop()
 
     def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
-        share = min(0.9, certificate.memory_needed(directory) / min(gpu.total for gpu in gpus())) if self.gpu else 0.9
-        options = ServeOptions(dtype="bfloat16", context_length=self.context_length, max_loras=1, gpu_memory=share, extra_args=[_CHUNK])
+        share = (
+            min(0.9, certificate.memory_needed(directory) / min(gpu.total for gpu in gpus()))
+            if self.gpu
+            else 0.9
+        )
+        options = ServeOptions(
+            dtype="bfloat16",
+            context_length=self.context_length,
+            max_loras=1,
+            gpu_memory=share,
+            extra_args=[_CHUNK],
+        )
         return make_plan(directory.resolve(), BASE, adapters, _HOST, free_port(_HOST), options)
 
     def _await(self, server: VllmServer) -> None:
@@ -233,11 +298,20 @@ class Certifier:
 
     def _served(self, server: VllmServer, model: str, title: str) -> Served:
         """Scores and answers of one model of the server."""
-        tell = _Counter(self.context, f"{title} in vLLM", len(self.samples) + len(asking.generated(self.samples)))
+        tell = _Counter(
+            self.context,
+            f"{title} in vLLM",
+            len(self.samples) + len(asking.generated(self.samples)),
+        )
         scores = self._run(asking.scores(server.endpoint, model, self.samples, tell))
         if isinstance(scores, Broken):
             return Served(scores=scores, answers=[])
-        return Served(scores=scores, answers=self._run(asking.answers(server.endpoint, model, self.samples, self.context_length, tell)))
+        return Served(
+            scores=scores,
+            answers=self._run(
+                asking.answers(server.endpoint, model, self.samples, self.context_length, tell)
+            ),
+        )
 
     def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Run a coroutine unless the job is to stop."""
@@ -257,12 +331,16 @@ class Certifier:
 class _Server(VllmServer):
     """A server of the certificate's own: its phases are told with what comes after them."""
 
-    def __init__(self, context: WorkerContext, plan: ServerPlan, title: str, seconds_after: float) -> None:
+    def __init__(
+        self, context: WorkerContext, plan: ServerPlan, title: str, seconds_after: float
+    ) -> None:
         self._title, self._seconds_after = title, seconds_after
         super().__init__(context, plan)
 
     def tell(self, phase: Phase) -> None:
-        self.context.phase(f"{self._title}: {phase.name}", seconds_left=phase.seconds_left + self._seconds_after)
+        self.context.phase(
+            f"{self._title}: {phase.name}", seconds_left=phase.seconds_left + self._seconds_after
+        )
 
 
 class _Counter:
@@ -278,11 +356,14 @@ class _Counter:
         if now - self._told >= 1.0:
             self._told = now
             left = (now - self._began) / self._done * (self._total - self._done)
-            self._context.phase(self._title, seconds_left=round(left), done=self._done, total=self._total)
+            self._context.phase(
+                self._title, seconds_left=round(left), done=self._done, total=self._total
+            )
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Make the certificate and write it into the run's folder. None if it was stopped first: then the earlier one stays."""
+    """Make the certificate and write it into the run's folder. None if it was stopped first: then
+    the earlier one stays."""
     processes.adopt_orphans()  # what vLLM leaves is this process's to end
     certifier = Certifier(context)
     try:

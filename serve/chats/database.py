@@ -1,7 +1,9 @@
-"""`chats.db`: its tables and how it is opened. SQLite from the standard library, in WAL mode: one writes while others read.
+"""`chats.db`: its tables and how it is opened. SQLite from the standard library, in WAL mode: one
+writes while others read.
 
-Whoever wants to change it does so through `serve.chats`, in transactions of a few rows. A process that is killed loses nothing that was
-committed; `synchronous=NORMAL` means that a power cut may take back the last moments, never that it damages the file.
+Whoever wants to change it does so through `serve.chats`, in transactions of a few rows. A process
+that is killed loses nothing that was committed; `synchronous=NORMAL` means that a power cut may
+take back the last moments, never that it damages the file.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from jobs.home import home
 
 BUSY_SECONDS = 5.0
 
-# The version of a database is how many of these it has. Never change one that was released: add another.
+# The version of a database is how many of these it has. Never change one that was released: add
+# another.
 MIGRATIONS = [
     """
     CREATE TABLE chats (
@@ -47,7 +50,7 @@ MIGRATIONS = [
         id TEXT NOT NULL UNIQUE,
         chat TEXT NOT NULL,
         number INTEGER NOT NULL,
-        messages TEXT NOT NULL,          -- JSON: what it adds to the conversation; the last one is the prompt
+        messages TEXT NOT NULL,          -- JSON: what it adds; the last one is the prompt
         prompt TEXT NOT NULL,
         settings TEXT NOT NULL,          -- JSON: system, sampling with the seed that was sent
         tools TEXT NOT NULL,             -- JSON
@@ -66,7 +69,7 @@ MIGRATIONS = [
         position INTEGER NOT NULL,
         speaker TEXT NOT NULL,           -- JSON
         parent TEXT,                     -- id of the answer before it in its conversation
-        settings TEXT NOT NULL,          -- JSON: as it was asked; a second try has another seed than its turn
+        settings TEXT NOT NULL,          -- JSON: as it was asked; a second try has another seed
         skipped INTEGER NOT NULL,
         corrects TEXT,                   -- id of the answer that a person rewrote
         text TEXT NOT NULL DEFAULT '',
@@ -88,7 +91,7 @@ MIGRATIONS = [
         turn TEXT NOT NULL,
         answers TEXT NOT NULL,           -- JSON: ids, in the order in which they were shown
         verdict TEXT NOT NULL,           -- better, worse, tie, bad
-        choice TEXT,                     -- id of the answer that is better, or worse, than all others
+        choice TEXT,                     -- id of the best or the worst answer
         reason TEXT NOT NULL,
         blind INTEGER NOT NULL,
         created REAL NOT NULL,
@@ -130,8 +133,9 @@ def opened(file: Path | None = None) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def reading(file: Path | None = None) -> Iterator[sqlite3.Connection]:
-    """The same for who only reads. Where there are no chats, or where they may not be written (a colleague's home, an archive), it is
-    a copy in memory: what is written to it is gone afterwards."""
+    """The same for who only reads. Where there are no chats, or where they may not be written (a
+    colleague's home, an archive), it is a copy in memory: what is written to it is gone
+    afterwards."""
     file = file or path()
     if file.exists() and os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
         with opened(file) as connection:
@@ -146,16 +150,20 @@ def reading(file: Path | None = None) -> Iterator[sqlite3.Connection]:
 
 
 def _say_rows(connection: sqlite3.Connection) -> None:
-    """Rows by name; a text that is no UTF-8 is read all the same, or it would take every other row with it."""
+    """Rows by name; a text that is no UTF-8 is read all the same, or it would take every other row
+    with it."""
     connection.row_factory = sqlite3.Row
     connection.text_factory = lambda text: text.decode(errors="replace")
 
 
 def _copy(file: Path, into: sqlite3.Connection) -> None:
-    """All of a database. SQLite reads beside a writer only where it may write, too, or where the writer's shared file is: where it refuses,
-    nobody writes, and the files can be copied as they lie."""
+    """All of a database. SQLite reads beside a writer only where it may write, too, or where the
+    writer's shared file is: where it refuses, nobody writes, and the files can be copied as they
+    lie."""
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as source:
+        with closing(
+            sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        ) as source:
             source.backup(into)
     except sqlite3.OperationalError:
         with tempfile.TemporaryDirectory() as folder:
@@ -168,7 +176,8 @@ def _copy(file: Path, into: sqlite3.Connection) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing. It takes the right to write at once, so that it never has to begin again in the middle."""
+    """All or nothing. It takes the right to write at once, so that it never has to begin again in
+    the middle."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -196,13 +205,18 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     if _version(connection) < len(MIGRATIONS):
         with transaction(connection):
-            for number in range(_version(connection), len(MIGRATIONS)):  # read again: another process may have been quicker
+            # read again: another process may have been quicker
+            for number in range(_version(connection), len(MIGRATIONS)):
                 for statement in _statements(MIGRATIONS[number]):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number + 1}")
     elif _version(connection) > len(MIGRATIONS):
         message = f"{file} was written by a newer Luthier."
-        raise LuthierError("The chats cannot be read", message, "Update Luthier, or set LUTHIER_HOME to another folder.")
+        raise LuthierError(
+            "The chats cannot be read",
+            message,
+            "Update Luthier, or set LUTHIER_HOME to another folder.",
+        )
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -233,10 +247,24 @@ def in_words(error: BaseException, file: Path) -> LuthierError:
     if isinstance(error, OSError) and "No space left" not in reason:
         return os_errors.in_words(error)
     if "full" in reason or "No space left" in reason:
-        return LuthierError("The disk is full", f"The chat cannot be written to {file}.", "Make room: it is tried again until it works.")
+        return LuthierError(
+            "The disk is full",
+            f"The chat cannot be written to {file}.",
+            "Make room: it is tried again until it works.",
+        )
     if "locked" in reason:
         message = f"Another program has held {file} for more than {BUSY_SECONDS:.0f} s."
-        return LuthierError("The chats are locked", message, "It is tried again; a backup program may be reading the file.")
+        return LuthierError(
+            "The chats are locked",
+            message,
+            "It is tried again; a backup program may be reading the file.",
+        )
     if "malformed" in reason or "not a database" in reason:
-        return LuthierError("The chats are damaged", f"{file}: {reason}.", "Move the file away: a new one is made.")
-    return LuthierError("The chats cannot be used", f"{file}: {reason}.", "Look at its permissions and at those of its folder.")
+        return LuthierError(
+            "The chats are damaged", f"{file}: {reason}.", "Move the file away: a new one is made."
+        )
+    return LuthierError(
+        "The chats cannot be used",
+        f"{file}: {reason}.",
+        "Look at its permissions and at those of its folder.",
+    )

@@ -24,7 +24,11 @@ def default_name() -> str:
 def export(chat: Chat, path: Path) -> None:
     """Write the chat; the suffix says in which form. An existing file is never replaced."""
     if path.suffix not in SUFFIXES:
-        raise LuthierError("The name says no format", f"{path.name} ends neither in .md nor in .jsonl.", "Let it end in one of them.")
+        raise LuthierError(
+            "The name says no format",
+            f"{path.name} ends neither in .md nor in .jsonl.",
+            "Let it end in one of them.",
+        )
     write_new(path, markdown(chat) if path.suffix == ".md" else jsonl(chat))
 
 
@@ -33,11 +37,17 @@ def write_new(path: Path, text: str) -> None:
     if path.exists():
         raise LuthierError("The file exists", f"{path} is already there.", "Choose another name.")
     if not path.parent.is_dir():
-        raise LuthierError("The folder does not exist", f"There is no {path.parent}.", "Choose a folder that exists.")
+        raise LuthierError(
+            "The folder does not exist",
+            f"There is no {path.parent}.",
+            "Choose a folder that exists.",
+        )
     try:
         write_atomic(path, text)
     except OSError as error:
-        raise LuthierError("The file was not written", f"{path}: {error.strerror}.", "Choose another place.") from error
+        raise LuthierError(
+            "The file was not written", f"{path}: {error.strerror}.", "Choose another place."
+        ) from error
 
 
 def markdown(chat: Chat) -> str:
@@ -45,7 +55,9 @@ def markdown(chat: Chat) -> str:
     lines = ["# Chat", ""]
     for turn in chat.turns:
         lines += [f"## {turn.number}", "", *(f"> {line}" for line in turn.prompt.split("\n")), ""]
-        for answer in (answer for pane in chat.panes for answer in pane.answers if answer.turn.id == turn.id):
+        for answer in (
+            answer for pane in chat.panes for answer in pane.answers if answer.turn.id == turn.id
+        ):
             lines += [
                 f"### {answer.speaker.label}",
                 "",
@@ -58,7 +70,11 @@ def markdown(chat: Chat) -> str:
 
 def _said(answer: Answer) -> list[str]:
     reasoning = "".join(answer.reasoning).strip()
-    lines = ["<details><summary>reasoning</summary>", "", reasoning, "", "</details>", ""] if reasoning else []
+    lines = (
+        ["<details><summary>reasoning</summary>", "", reasoning, "", "</details>", ""]
+        if reasoning
+        else []
+    )
     lines += [answer.text or "(no answer)", ""]
     for call in answer.calls:
         lines += [f"`{call.name}({call.arguments})`", ""]
@@ -66,9 +82,12 @@ def _said(answer: Answer) -> list[str]:
 
 
 def jsonl(chat: Chat) -> str:
-    """One conversation a line for each pane, in the form that training reads; how each answer came stands beside it."""
+    """One conversation a line for each pane, in the form that training reads; how each answer came
+    stands beside it."""
     answered = [pane for pane in chat.panes if any(answer.answered for answer in pane.answers)]
-    return "".join(json.dumps(_conversation(chat, pane), ensure_ascii=False) + "\n" for pane in answered)
+    return "".join(
+        json.dumps(_conversation(chat, pane), ensure_ascii=False) + "\n" for pane in answered
+    )
 
 
 def _conversation(chat: Chat, pane: Conversation) -> dict[str, Any]:
@@ -89,5 +108,10 @@ def _answer(answer: Answer) -> dict[str, Any]:
         figures = asdict(answer.state.figures)
     else:
         figures = {"reason": "given" if isinstance(answer.state, Given) else "stopped"}
-    about = {"turn": answer.turn.number, "model": answer.speaker.label, "sampling": asdict(answer.turn.settings.sampling), **figures}
+    about = {
+        "turn": answer.turn.number,
+        "model": answer.speaker.label,
+        "sampling": asdict(answer.turn.settings.sampling),
+        **figures,
+    }
     return {**about, **({"reasoning": "".join(answer.reasoning)} if answer.reasoning else {})}

@@ -1,7 +1,8 @@
-"""Writes chats down while they happen: a thread takes what has come since, a few times a second, and commits it.
+"""Writes chats down while they happen: a thread takes what has come since, a few times a second,
+and commits it.
 
-The event loop only puts things into a list. What cannot be written (a full disk, a locked file) stays in memory, is told, and is tried
-again until it is written.
+The event loop only puts things into a list. What cannot be written (a full disk, a locked file)
+stays in memory, is told, and is tried again until it is written.
 """
 
 from __future__ import annotations
@@ -24,13 +25,21 @@ FLUSH_SECONDS = 0.25
 _GATHER_SECONDS = 0.06
 _RETRY_SECONDS = 2.0
 
-_GROW = "UPDATE answers SET text = text || ?, reasoning = reasoning || ? WHERE id = ? AND state = 'writing'"
+_GROW = (
+    "UPDATE answers SET text = text || ?, reasoning = reasoning || ? WHERE id = ? AND state ="
+    " 'writing'"
+)
 
 
 class Journal:
-    """`on_problem` is called in the journal's thread when writing fails, and with None when it works again."""
+    """`on_problem` is called in the journal's thread when writing fails, and with None when it
+    works again."""
 
-    def __init__(self, on_problem: Callable[[LuthierError | None], object] = lambda problem: None, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        on_problem: Callable[[LuthierError | None], object] = lambda problem: None,
+        file: Path | None = None,
+    ) -> None:
         self.problem: LuthierError | None = None
         self._on_problem = on_problem
         self._file = file or path()
@@ -115,7 +124,8 @@ class Journal:
         while not self._closing:
             self._news.wait()
             started = time.monotonic()
-            self._hurry.wait(_GATHER_SECONDS)  # a prompt has just been sent: its first token is not to wait for a disk
+            # a prompt has just been sent: its first token is not to wait for a disk
+            self._hurry.wait(_GATHER_SECONDS)
             self._news.clear()
             self._hurry.clear()
             try:
@@ -126,7 +136,9 @@ class Journal:
                     with suppress(sqlite3.Error):
                         connection.close()
                     connection = None
-                self._tell(error if isinstance(error, LuthierError) else in_words(error, self._file))
+                self._tell(
+                    error if isinstance(error, LuthierError) else in_words(error, self._file)
+                )
                 self._pause(started + _RETRY_SECONDS)
                 self._news.set()
             else:
@@ -161,7 +173,9 @@ class Journal:
 
     def _tell(self, problem: LuthierError | None) -> None:
         before, self.problem = self.problem, problem
-        if (before is None) != (problem is None) or (before is not None and problem is not None and before.title != problem.title):
+        if (before is None) != (problem is None) or (
+            before is not None and problem is not None and before.title != problem.title
+        ):
             self._on_problem(problem)
 
     def _pause(self, until: float) -> None:

@@ -21,8 +21,8 @@ _AROUND = 48
 
 @dataclass(frozen=True)
 class Summary:
-    """A chat in a list. `turns` counts what was asked, `votes` those that stand; times are unix seconds. Of one whose row cannot be read
-    `damage` says why, and nothing else is known."""
+    """A chat in a list. `turns` counts what was asked, `votes` those that stand; times are unix
+    seconds. Of one whose row cannot be read `damage` says why, and nothing else is known."""
 
     id: str
     title: str
@@ -40,7 +40,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Hit:
-    """A text that has all the words: a prompt (`speaker` empty) or an answer; `excerpt` is what stands around the first of them."""
+    """A text that has all the words: a prompt (`speaker` empty) or an answer; `excerpt` is what
+    stands around the first of them."""
 
     chat: Summary
     speaker: str
@@ -53,7 +54,8 @@ _SUMMARY = """
     SELECT id, title, created, updated, settings, blind, CAST(id AS TEXT) AS name,
         (SELECT count(*) FROM turns WHERE chat = chats.id) AS turns,
         (SELECT count(*) FROM votes WHERE chat = chats.id AND withdrawn IS NULL) AS votes,
-        (SELECT group_concat(speaker, char(30)) FROM (SELECT speaker FROM panes WHERE chat = chats.id ORDER BY position)) AS speakers
+        (SELECT group_concat(speaker, char(30)) FROM
+            (SELECT speaker FROM panes WHERE chat = chats.id ORDER BY position)) AS speakers
     FROM chats
 """
 
@@ -62,18 +64,30 @@ def chats(limit: int = 500) -> list[Summary]:
     """The chats, the one that was used last first."""
     with reading() as connection:
         mark_interrupted(connection)
-        return [_summary(row) for row in connection.execute(f"{_SUMMARY} ORDER BY updated DESC LIMIT ?", (limit,))]
+        return [
+            _summary(row)
+            for row in connection.execute(f"{_SUMMARY} ORDER BY updated DESC LIMIT ?", (limit,))
+        ]
 
 
 def find(text: str) -> str:
-    """The id of the chat whose id is, begins with or ends with `text`; "last" is the one that was used last."""
+    """The id of the chat whose id is, begins with or ends with `text`; "last" is the one that was
+    used last."""
     known = [chat.id for chat in chats(limit=1 if text == "last" else 100_000)]
-    matches = known if text == "last" else [one for one in known if text and (one.startswith(text) or one.endswith(text))]
+    matches = (
+        known
+        if text == "last"
+        else [one for one in known if text and (one.startswith(text) or one.endswith(text))]
+    )
     if len(matches) == 1 or text in matches:
         return text if text in matches else matches[0]
     if matches:
-        raise LuthierError("More than one match", f"{text!r} fits {', '.join(matches[:5])}.", "Give more of it.")
-    raise LuthierError("No such chat", f"No chat has the id {text!r}.", "`luthier chats` lists them.")
+        raise LuthierError(
+            "More than one match", f"{text!r} fits {', '.join(matches[:5])}.", "Give more of it."
+        )
+    raise LuthierError(
+        "No such chat", f"No chat has the id {text!r}.", "`luthier chats` lists them."
+    )
 
 
 def words_of(text: str) -> list[str]:
@@ -82,7 +96,8 @@ def words_of(text: str) -> list[str]:
 
 
 def search(text: str, limit: int = 200) -> list[Hit]:
-    """The texts in which every word stands somewhere ("quoted words" together), newest chat first; one hit a chat and speaker."""
+    """The texts in which every word stands somewhere ("quoted words" together), newest chat first;
+    one hit a chat and speaker."""
     words = words_of(text)
     if not words:
         return []
@@ -126,25 +141,49 @@ def _summary(row: sqlite3.Row) -> Summary:
     try:
         read = row_as(ChatRow, row, "the chat")
         settings_of(read.settings)
-        speakers = [foreign.decode(speaker, Speaker, "a speaker") for speaker in (row["speakers"] or "").split(_BETWEEN) if speaker]
+        speakers = [
+            foreign.decode(speaker, Speaker, "a speaker")
+            for speaker in (row["speakers"] or "").split(_BETWEEN)
+            if speaker
+        ]
     except (Damaged, TypeError) as error:
-        damage = f"damaged: {error.reason}" if isinstance(error, Damaged) else "damaged: a speaker is no text"
+        damage = (
+            f"damaged: {error.reason}"
+            if isinstance(error, Damaged)
+            else "damaged: a speaker is no text"
+        )
         return Summary(str(row["name"]), damage, 0.0, 0.0, (), 0, 0, False, damage)
     models = tuple(speaker.label for speaker in speakers)
-    return Summary(read.id, read.title, read.created, read.updated, models, row["turns"], row["votes"], bool(read.blind))
+    return Summary(
+        read.id,
+        read.title,
+        read.created,
+        read.updated,
+        models,
+        row["turns"],
+        row["votes"],
+        bool(read.blind),
+    )
 
 
 def _index(connection: sqlite3.Connection) -> bool:
-    """Bring the index up to date; made at the first search, so that writing costs nothing. False where this SQLite has no FTS5."""
+    """Bring the index up to date; made at the first search, so that writing costs nothing. False
+    where this SQLite has no FTS5."""
     try:
         with transaction(connection):
             connection.execute(
-                "CREATE VIRTUAL TABLE IF NOT EXISTS texts USING fts5(body, chat UNINDEXED, speaker UNINDEXED, tokenize = 'trigram')"
+                "CREATE VIRTUAL TABLE IF NOT EXISTS texts USING fts5(body, chat UNINDEXED, speaker"
+                " UNINDEXED, tokenize = 'trigram')"
             )
-            connection.execute("INSERT INTO texts SELECT prompt, chat, '' FROM turns WHERE indexed = 0")
+            connection.execute(
+                "INSERT INTO texts SELECT prompt, chat, '' FROM turns WHERE indexed = 0"
+            )
             connection.execute("UPDATE turns SET indexed = 1 WHERE indexed = 0")
             ended = "indexed = 0 AND state != 'writing'"
-            connection.execute(f"INSERT INTO texts SELECT reasoning || char(10) || text, chat, speaker FROM answers WHERE {ended}")
+            connection.execute(
+                "INSERT INTO texts SELECT reasoning || char(10) || text, chat, speaker FROM"
+                f" answers WHERE {ended}"
+            )
             connection.execute(f"UPDATE answers SET indexed = 1 WHERE {ended}")
     except sqlite3.OperationalError as error:
         if "fts5" in str(error) or "trigram" in str(error):
@@ -155,17 +194,27 @@ def _index(connection: sqlite3.Connection) -> bool:
 
 def _indexed(connection: sqlite3.Connection, words: list[str]) -> list[tuple[str, str, str]]:
     quoted = " ".join('"' + word.replace('"', '""') + '"' for word in words)
-    found = connection.execute("SELECT chat, speaker, body FROM texts WHERE texts MATCH ?", (quoted,)).fetchall()
+    found = connection.execute(
+        "SELECT chat, speaker, body FROM texts WHERE texts MATCH ?", (quoted,)
+    ).fetchall()
     return [*map(tuple, found), *_scanned(connection, words, "indexed = 0")]
 
 
-def _scanned(connection: sqlite3.Connection, words: list[str], where: str = "1") -> list[tuple[str, str, str]]:
+def _scanned(
+    connection: sqlite3.Connection, words: list[str], where: str = "1"
+) -> list[tuple[str, str, str]]:
     """The same without the index: every text is read."""
     escaped = [re.sub(r"([%_\\])", r"\\\1", word) for word in words]
     patterns = [f"%{word}%" for word in escaped]
     likes = " AND ".join(["body LIKE ? ESCAPE '\\'"] * len(words))
     texts = f"""
         SELECT chat, '' AS speaker, prompt AS body FROM turns WHERE {where}
-        UNION ALL SELECT chat, speaker, reasoning || char(10) || text AS body FROM answers WHERE {where}
+        UNION ALL
+        SELECT chat, speaker, reasoning || char(10) || text AS body FROM answers WHERE {where}
     """
-    return [tuple(row) for row in connection.execute(f"SELECT chat, speaker, body FROM ({texts}) WHERE {likes}", patterns)]
+    return [
+        tuple(row)
+        for row in connection.execute(
+            f"SELECT chat, speaker, body FROM ({texts}) WHERE {likes}", patterns
+        )
+    ]

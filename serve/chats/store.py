@@ -42,7 +42,8 @@ _TITLE_LENGTH = 80
 
 @dataclass(frozen=True)
 class Vote:
-    """A judgement of one turn's answers. `choice` is the id of the one that is better, or worse, than all others; none for the rest."""
+    """A judgement of one turn's answers. `choice` is the id of the one that is better, or worse,
+    than all others; none for the rest."""
 
     id: str
     turn: str
@@ -72,11 +73,19 @@ class Chat:
         return sorted(found.values(), key=lambda turn: (turn.number, turn.id))
 
     def holding(self, words: Sequence[str]) -> tuple[Conversation, Answer] | None:
-        """An answer in whose text, reasoning or prompt all these words stand, with its pane; rather one that is shown."""
+        """An answer in whose text, reasoning or prompt all these words stand, with its pane; rather
+        one that is shown."""
         found = [(pane, answer) for pane in self.panes for answer in pane.answers]
         found += [(pane, answer) for pane in self.panes for answer in pane.left]
-        texts = ((pane, answer, ("".join(answer.reasoning) + "\n" + answer.text, answer.turn.prompt)) for pane, answer in found)
-        held = ((pane, answer) for pane, answer, said in texts if any(all(word.lower() in text.lower() for word in words) for text in said))
+        texts = (
+            (pane, answer, ("".join(answer.reasoning) + "\n" + answer.text, answer.turn.prompt))
+            for pane, answer in found
+        )
+        held = (
+            (pane, answer)
+            for pane, answer, said in texts
+            if any(all(word.lower() in text.lower() for word in words) for text in said)
+        )
         return next(held, None)
 
     @property
@@ -93,7 +102,8 @@ class Record:
         self.journal = journal
 
     def begun(self, chat: Chat, answers: list[Answer]) -> None:
-        """Answers have been asked for, or written by a person. The chat is made with its first one."""
+        """Answers have been asked for, or written by a person. The chat is made with its first
+        one."""
         statements = self._layout(chat)
         for answer in answers:
             statements += [_turn(chat, answer.turn), _answer(chat, answer)]
@@ -103,54 +113,120 @@ class Record:
         self.journal.grow(answer.id, text, reasoning)
 
     def ended(self, answer: Answer) -> None:
-        """An answer is complete, was stopped, or failed: all of it, whatever had been written before."""
+        """An answer is complete, was stopped, or failed: all of it, whatever had been written
+        before."""
         state, detail = _state_of(answer.state)
         calls = json.dumps([asdict(call) for call in answer.calls])
-        values = (answer.text, "".join(answer.reasoning), calls, state, json.dumps(detail), answer.id)
-        sql = "UPDATE answers SET text = ?, reasoning = ?, calls = ?, state = ?, detail = ? WHERE id = ?"
+        values = (
+            answer.text,
+            "".join(answer.reasoning),
+            calls,
+            state,
+            json.dumps(detail),
+            answer.id,
+        )
+        sql = (
+            "UPDATE answers SET text = ?, reasoning = ?, calls = ?, state = ?, detail = ? WHERE"
+            " id = ?"
+        )
         self.journal.finish(answer.id, (sql, values))
 
     def layout(self, chat: Chat) -> None:
-        """What the panes show, or who speaks in them, or whether the names are hidden, has changed."""
+        """What the panes show, or who speaks in them, or whether the names are hidden, has
+        changed."""
         if chat.turns:
             self.journal.write(*self._layout(chat))
 
     def removed(self, chat: Chat, position: int) -> None:
-        """A pane was taken away. Its answers stay, in none; those of the panes after it move with them."""
+        """A pane was taken away. Its answers stay, in none; those of the panes after it move with
+        them."""
         if chat.turns:
-            out = ("UPDATE answers SET position = -1 WHERE chat = ? AND position = ?", (chat.id, position))
-            along = ("UPDATE answers SET position = position - 1 WHERE chat = ? AND position > ?", (chat.id, position))
+            out = (
+                "UPDATE answers SET position = -1 WHERE chat = ? AND position = ?",
+                (chat.id, position),
+            )
+            along = (
+                "UPDATE answers SET position = position - 1 WHERE chat = ? AND position > ?",
+                (chat.id, position),
+            )
             self.journal.write(out, along, *self._layout(chat))
 
     def voted(self, chat: Chat, vote: Vote) -> None:
         """An earlier vote on the same answers is withdrawn."""
         answers = json.dumps(vote.answers)
-        withdraw = "UPDATE votes SET withdrawn = ? WHERE turn = ? AND answers = ? AND id != ? AND withdrawn IS NULL"
-        put = """INSERT INTO votes (id, chat, turn, answers, verdict, choice, reason, blind, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        withdraw = (
+            "UPDATE votes SET withdrawn = ? WHERE turn = ? AND answers = ? AND id != ? AND"
+            " withdrawn IS NULL"
+        )
+        put = """INSERT INTO votes
+                 (id, chat, turn, answers, verdict, choice, reason, blind, created)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT (id) DO UPDATE SET reason = excluded.reason"""
-        values = (vote.id, chat.id, vote.turn, answers, vote.verdict, vote.choice, vote.reason, vote.blind, vote.created)
+        values = (
+            vote.id,
+            chat.id,
+            vote.turn,
+            answers,
+            vote.verdict,
+            vote.choice,
+            vote.reason,
+            vote.blind,
+            vote.created,
+        )
         self.journal.write((withdraw, (time.time(), vote.turn, answers, vote.id)), (put, values))
 
     def _layout(self, chat: Chat) -> list[Statement]:
         now = time.time()
-        put = """INSERT INTO chats (id, title, created, updated, settings, blind) VALUES (?, ?, ?, ?, ?, ?)
-                 ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, settings = excluded.settings, blind = excluded.blind"""
-        statements: list[Statement] = [(put, (chat.id, whole(chat.title), chat.created, now, _json(chat.settings), chat.blind))]
+        put = """INSERT INTO chats (id, title, created, updated, settings, blind)
+                 VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET updated = excluded.updated,
+                     settings = excluded.settings, blind = excluded.blind"""
+        statements: list[Statement] = [
+            (put, (chat.id, whole(chat.title), chat.created, now, _json(chat.settings), chat.blind))
+        ]
         for position, pane in enumerate(chat.panes):
             if pane.speaker is not None:
                 shown = json.dumps([answer.id for answer in pane.answers])
-                values = (chat.id, position, _json(pane.speaker), shown, pane.head.id if pane.head else None)
-                statements.append(("INSERT OR REPLACE INTO panes (chat, position, speaker, shown, head) VALUES (?, ?, ?, ?, ?)", values))
-        statements.append(("DELETE FROM panes WHERE chat = ? AND position >= ?", (chat.id, len(chat.panes))))
+                values = (
+                    chat.id,
+                    position,
+                    _json(pane.speaker),
+                    shown,
+                    pane.head.id if pane.head else None,
+                )
+                statements.append(
+                    (
+                        (
+                            "INSERT OR REPLACE INTO panes (chat, position, speaker, shown, head)"
+                            " VALUES (?, ?, ?, ?, ?)"
+                        ),
+                        values,
+                    )
+                )
+        statements.append(
+            ("DELETE FROM panes WHERE chat = ? AND position >= ?", (chat.id, len(chat.panes)))
+        )
         return statements
 
 
 def _turn(chat: Chat, turn: Turn) -> Statement:
-    sql = """INSERT OR IGNORE INTO turns (id, chat, number, messages, prompt, settings, tools, source, edits, created)
+    sql = """INSERT OR IGNORE INTO turns
+             (id, chat, number, messages, prompt, settings, tools, source, edits, created)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
     source = None if turn.source is None else json.dumps(turn.source)
     messages, tools = json.dumps(turn.messages), json.dumps(turn.tools, ensure_ascii=False)
-    return sql, (turn.id, chat.id, turn.number, messages, whole(turn.prompt), _json(turn.settings), tools, source, turn.edits, turn.created)
+    return sql, (
+        turn.id,
+        chat.id,
+        turn.number,
+        messages,
+        whole(turn.prompt),
+        _json(turn.settings),
+        tools,
+        source,
+        turn.edits,
+        turn.created,
+    )
 
 
 def _answer(chat: Chat, answer: Answer) -> Statement:
@@ -172,7 +248,13 @@ def _answer(chat: Chat, answer: Answer) -> Statement:
         "writer": own_writer() if answer.answering else None,
         "created": answer.created,
     }
-    return f"INSERT OR REPLACE INTO answers ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", (*values.values(),)
+    return (
+        (
+            f"INSERT OR REPLACE INTO answers ({', '.join(values)}) VALUES"
+            f" ({', '.join('?' * len(values))})"
+        ),
+        (*values.values(),),
+    )
 
 
 def _json(value: Speaker | ChatSettings) -> str:
@@ -199,29 +281,38 @@ def _state_of(state: AnswerState) -> tuple[str, dict[str, Any]]:
 
 
 def load(chat_id: str) -> Chat:
-    """A chat as it stood. LuthierError if there is none of this id, or if something of it cannot be read."""
+    """A chat as it stood. LuthierError if there is none of this id, or if something of it cannot be
+    read."""
     with reading() as connection:
         mark_interrupted(connection)
         row = connection.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
         if row is None:
-            raise LuthierError("No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them.")
+            raise LuthierError(
+                "No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them."
+            )
         try:
             return _read_chat(connection, row_as(ChatRow, row, f"chat {chat_id}"))
         except Damaged as error:
-            raise Damaged(error.where, error.reason, f"`luthier chats remove {chat_id}` deletes it.") from None
+            raise Damaged(
+                error.where, error.reason, f"`luthier chats remove {chat_id}` deletes it."
+            ) from None
 
 
 def _read_chat(connection: sqlite3.Connection, row: ChatRow) -> Chat:
     answers = _answers(connection, row.id)
     chat = Chat(row.id, [], settings_of(row.settings), bool(row.blind), created=row.created)
-    for pane in connection.execute("SELECT * FROM panes WHERE chat = ? ORDER BY position", (row.id,)):
+    for pane in connection.execute(
+        "SELECT * FROM panes WHERE chat = ? ORDER BY position", (row.id,)
+    ):
         conversation = Conversation(foreign.decode(pane["speaker"], Speaker, "a pane's speaker"))
         shown = foreign.decode(pane["shown"], list[str], "a pane's answers")
         conversation.answers = [answers[one] for one in shown if one in answers]
         conversation.head = answers.get(pane["head"])
         chat.panes.append(conversation)
     _put_left(connection, chat, answers)
-    for vote in connection.execute("SELECT * FROM votes WHERE chat = ? AND withdrawn IS NULL ORDER BY row", (row.id,)):
+    for vote in connection.execute(
+        "SELECT * FROM votes WHERE chat = ? AND withdrawn IS NULL ORDER BY row", (row.id,)
+    ):
         read = vote_of(vote)
         chat.votes[read.turn] = read
     return chat
@@ -230,7 +321,9 @@ def _read_chat(connection: sqlite3.Connection, row: ChatRow) -> Chat:
 def _put_left(connection: sqlite3.Connection, chat: Chat, answers: dict[str, Answer]) -> None:
     """Each answer that is not shown goes to the pane in which it stood."""
     shown = {answer.id for pane in chat.panes for answer in pane.answers}
-    for row in connection.execute("SELECT id, position FROM answers WHERE chat = ? ORDER BY row", (chat.id,)):
+    for row in connection.execute(
+        "SELECT id, position FROM answers WHERE chat = ? ORDER BY row", (chat.id,)
+    ):
         answer, position = answers.get(row["id"]), row["position"]
         placed = isinstance(position, int) and 0 <= position < len(chat.panes)
         if answer is not None and answer.answered and answer.id not in shown and placed:
@@ -239,8 +332,13 @@ def _put_left(connection: sqlite3.Connection, chat: Chat, answers: dict[str, Ans
 
 def _answers(connection: sqlite3.Connection, chat_id: str) -> dict[str, Answer]:
     """Every answer of a chat by its id, also those that are no longer shown."""
-    turns = {row["id"]: turn_of(row) for row in connection.execute("SELECT * FROM turns WHERE chat = ?", (chat_id,))}
-    rows = connection.execute("SELECT * FROM answers WHERE chat = ? ORDER BY row", (chat_id,)).fetchall()
+    turns = {
+        row["id"]: turn_of(row)
+        for row in connection.execute("SELECT * FROM turns WHERE chat = ?", (chat_id,))
+    }
+    rows = connection.execute(
+        "SELECT * FROM answers WHERE chat = ? ORDER BY row", (chat_id,)
+    ).fetchall()
     answers: dict[str, Answer] = {}
     for row in rows:
         if row["turn"] in turns:
@@ -316,7 +414,16 @@ def turn_of(row: sqlite3.Row) -> Turn:
 def vote_of(row: sqlite3.Row) -> Vote:
     read = row_as(VoteRow, row, f"vote {row['id']}")
     answers = tuple(foreign.decode(read.answers, list[str], f"vote {read.id}"))
-    return Vote(read.id, read.turn, answers, read.verdict, read.choice, bool(read.blind), read.reason, read.created)
+    return Vote(
+        read.id,
+        read.turn,
+        answers,
+        read.verdict,
+        read.choice,
+        bool(read.blind),
+        read.reason,
+        read.created,
+    )
 
 
 def settings_of(text: str) -> ChatSettings:
@@ -342,7 +449,9 @@ def _read_state(name: str, detail: str, where: str) -> AnswerState:
             return foreign.decode(detail, Halted, where)
         case "failed":
             told = foreign.decode(detail, dict[str, str], where)
-            return Failed(LuthierError(told.get("title", ""), told.get("message", ""), told.get("hint", "")))
+            return Failed(
+                LuthierError(told.get("title", ""), told.get("message", ""), told.get("hint", ""))
+            )
         case "given":
             return Given()
         case "interrupted":
@@ -353,12 +462,17 @@ def _read_state(name: str, detail: str, where: str) -> AnswerState:
 
 def mark_interrupted(connection: sqlite3.Connection) -> int:
     """Answers whose writer is gone are not being written any more: how many there were."""
-    writing = connection.execute("SELECT id, writer FROM answers WHERE state = 'writing'").fetchall()
+    writing = connection.execute(
+        "SELECT id, writer FROM answers WHERE state = 'writing'"
+    ).fetchall()
     gone = [row["id"] for row in writing if row["writer"] is None or not is_living(row["writer"])]
     if gone:
         with transaction(connection):
             for answer_id in gone:
-                connection.execute("UPDATE answers SET state = 'interrupted' WHERE id = ? AND state = 'writing'", (answer_id,))
+                connection.execute(
+                    "UPDATE answers SET state = 'interrupted' WHERE id = ? AND state = 'writing'",
+                    (answer_id,),
+                )
         sweep()
     return len(gone)
 
@@ -368,10 +482,22 @@ def remove(chat_id: str) -> None:
     with opened() as connection:
         mark_interrupted(connection)
         with transaction(connection):
-            if connection.execute("SELECT 1 FROM answers WHERE chat = ? AND state = 'writing'", (chat_id,)).fetchone():
-                raise LuthierError("The chat is in use", "An answer is being written to it.", "Stop the answer first.")
-            if not connection.execute("DELETE FROM chats WHERE CAST(id AS TEXT) = ?", (chat_id,)).rowcount:
-                raise LuthierError("No such chat", f"No chat has the id {chat_id!r}.", "`luthier chats` lists them.")
+            if connection.execute(
+                "SELECT 1 FROM answers WHERE chat = ? AND state = 'writing'", (chat_id,)
+            ).fetchone():
+                raise LuthierError(
+                    "The chat is in use",
+                    "An answer is being written to it.",
+                    "Stop the answer first.",
+                )
+            if not connection.execute(
+                "DELETE FROM chats WHERE CAST(id AS TEXT) = ?", (chat_id,)
+            ).rowcount:
+                raise LuthierError(
+                    "No such chat",
+                    f"No chat has the id {chat_id!r}.",
+                    "`luthier chats` lists them.",
+                )
             for table in ("panes", "turns", "answers", "votes"):
                 connection.execute(f"DELETE FROM {table} WHERE chat = ?", (chat_id,))
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'texts'").fetchone():

@@ -16,8 +16,8 @@ SpeakerKind = Literal["base", "tuned", "checkpoint", "hosted", "reference"]
 
 @dataclass(frozen=True)
 class Speaker:
-    """Who answers in a pane. `where` names the endpoint of a hosted model; it is empty for Luthier's own server. `run` is the id of the run
-    that made the adapter at `path`."""
+    """Who answers in a pane. `where` names the endpoint of a hosted model; it is empty for
+    Luthier's own server. `run` is the id of the run that made the adapter at `path`."""
 
     model: str
     kind: SpeakerKind = "base"
@@ -77,7 +77,8 @@ class Failed:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """Read back from the database: the program that received it is gone (`living` False), or is another one that still writes."""
+    """Read back from the database: the program that received it is gone (`living` False), or is
+    another one that still writes."""
 
     living: bool
 
@@ -92,7 +93,8 @@ AnswerState = Waiting | Writing | Complete | Halted | Failed | Interrupted | Giv
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """What all panes share. With `sampling.seed` None a seed is drawn for each turn, the same for all."""
+    """What all panes share. With `sampling.seed` None a seed is drawn for each turn, the same for
+    all."""
 
     system: str = ""
     sampling: Sampling = field(default_factory=Sampling)
@@ -100,9 +102,11 @@ class ChatSettings:
 
 @dataclass(frozen=True)
 class Turn:
-    """What was asked, once for all panes: the messages added to the conversation, of which the last is the prompt.
+    """What was asked, once for all panes: the messages added to the conversation, of which the last
+    is the prompt.
 
-    `source` says which prompt of which file it was; `edits` is the id of the turn that it is another version of.
+    `source` says which prompt of which file it was; `edits` is the id of the turn that it is
+    another version of.
     """
 
     id: str
@@ -126,18 +130,25 @@ class ToolCall:
     arguments: str = ""
 
     def message_part(self, place: int) -> dict[str, Any]:
-        return {"id": self.id or f"call_{place}", "type": "function", "function": {"name": self.name, "arguments": self.arguments or "{}"}}
+        return {
+            "id": self.id or f"call_{place}",
+            "type": "function",
+            "function": {"name": self.name, "arguments": self.arguments or "{}"},
+        }
 
 
 NOT_RUN = "Luthier runs no tools."
-"""What stands in a conversation for the result of a tool that a model called: templates ask for one."""
+"""What stands in a conversation for the result of a tool that a model called: templates ask for
+one."""
 
 
 @dataclass
 class Answer:
-    """What one speaker says to one turn. `parent` is the answer that came before it in its conversation, whichever pane that stood in.
+    """What one speaker says to one turn. `parent` is the answer that came before it in its
+    conversation, whichever pane that stood in.
 
-    `skipped` is how many of the oldest turns are left out of what is sent. `corrects` is the id of the answer that a person rewrote.
+    `skipped` is how many of the oldest turns are left out of what is sent. `corrects` is the id of
+    the answer that a person rewrote.
     """
 
     turn: Turn
@@ -165,7 +176,8 @@ class Answer:
 
     @property
     def answered(self) -> bool:
-        """Whether it is part of the conversation from now on. One that brought nothing makes way for the next."""
+        """Whether it is part of the conversation from now on. One that brought nothing makes way
+        for the next."""
         return isinstance(self.state, Complete | Given) or bool(self.pieces or self.calls)
 
     @property
@@ -184,7 +196,11 @@ class Answer:
             while len(self.calls) <= min(piece.index, 127):
                 self.calls.append(ToolCall())
             call = self.calls[min(piece.index, 127)]
-            call.id, call.name, call.arguments = call.id or piece.id, call.name or piece.name, call.arguments + piece.arguments
+            call.id, call.name, call.arguments = (
+                call.id or piece.id,
+                call.name or piece.name,
+                call.arguments + piece.arguments,
+            )
 
     def halt(self) -> None:
         match self.state:
@@ -217,16 +233,22 @@ class Answer:
     def said(self) -> Iterator[ChatMessage]:
         """Its own messages, as they stand in the conversation that goes on after it."""
         calls = [call.message_part(place) for place, call in enumerate(self.calls)]
-        yield {"role": "assistant", "content": self.text, **({"tool_calls": calls} if calls else {})}
+        yield {
+            "role": "assistant",
+            "content": self.text,
+            **({"tool_calls": calls} if calls else {}),
+        }
         for call in calls:
             yield {"role": "tool", "tool_call_id": call["id"], "content": NOT_RUN}
 
 
 class Conversation:
-    """One pane: who speaks, the answers that it shows, and `head`, the answer that the next one continues.
+    """One pane: who speaks, the answers that it shows, and `head`, the answer that the next one
+    continues.
 
-    The head is mostly the last answer shown; it is one of another pane where all were told to continue from that. `left` are the answers
-    that stood here once: asked again, corrected, or left behind by a turn that was asked in other words.
+    The head is mostly the last answer shown; it is one of another pane where all were told to
+    continue from that. `left` are the answers that stood here once: asked again, corrected, or left
+    behind by a turn that was asked in other words.
     """
 
     def __init__(self, speaker: Speaker | None = None) -> None:
@@ -249,7 +271,9 @@ class Conversation:
         assert self.speaker is not None
         if self.last is not None and not self.last.answered:
             self.drop_last()
-        answer = Answer(turn, self.speaker, self.head, Waiting(time.monotonic()), answer_id, self._skipped())
+        answer = Answer(
+            turn, self.speaker, self.head, Waiting(time.monotonic()), answer_id, self._skipped()
+        )
         self.answers.append(answer)
         self.head = answer
         return answer
@@ -263,7 +287,8 @@ class Conversation:
         return dropped
 
     def _skipped(self) -> int:
-        """As many of the oldest turns as were left out before, and those that were asked for since."""
+        """As many of the oldest turns as were left out before, and those that were asked for
+        since."""
         before = self.head.skipped if self.head is not None else 0
         self.skip_next, more = 0, self.skip_next
         return before + more
@@ -275,13 +300,15 @@ class Conversation:
         return answer
 
     def replace(self, old: Answer, new: Answer) -> None:
-        """Show `new` where `old` stood. What came after it is no longer shown, for it continued something else."""
+        """Show `new` where `old` stood. What came after it is no longer shown, for it continued
+        something else."""
         self._leave(self.answers.index(old))
         self.answers.append(new)
         self.head = new
 
     def keep_before(self, turn_ids: set[str]) -> None:
-        """Go back to before the first answer to one of these turns. The head is what that answer continued."""
+        """Go back to before the first answer to one of these turns. The head is what that answer
+        continued."""
         for place, answer in enumerate(self.answers):
             if answer.turn.id in turn_ids:
                 self.head = answer.parent
@@ -291,8 +318,8 @@ class Conversation:
     # Versions
 
     def versions(self) -> dict[str, list[Answer]]:
-        """By the id of an answer that is shown: those that have stood in its place, the oldest first, itself among them. Only where there
-        are several."""
+        """By the id of an answer that is shown: those that have stood in its place, the oldest
+        first, itself among them. Only where there are several."""
         below = self._by_place() if self.left else {}
         return {one.id: same for same in below.values() for one in same if len(same) > 1}
 
@@ -311,9 +338,11 @@ class Conversation:
         self.answers, self.head = path, path[-1]
 
     def _by_place(self) -> dict[str, list[Answer]]:
-        """All answers of this pane, the oldest first, by the id of the one that each stood below; empty for the first in a pane.
+        """All answers of this pane, the oldest first, by the id of the one that each stood below;
+        empty for the first in a pane.
 
-        That is the one it continues; where it continues one of another pane, the last one before it that answered an earlier turn.
+        That is the one it continues; where it continues one of another pane, the last one before it
+        that answered an earlier turn.
         """
         known = sorted([*self.left, *self.answers], key=lambda one: (one.created, one.id))
         own = {one.id for one in known}
@@ -322,7 +351,14 @@ class Conversation:
             if answer.parent is not None and answer.parent.id in own:
                 above = answer.parent.id
             else:
-                above = next((one.id for one in reversed(known[:place]) if one.turn.number < answer.turn.number), "")
+                above = next(
+                    (
+                        one.id
+                        for one in reversed(known[:place])
+                        if one.turn.number < answer.turn.number
+                    ),
+                    "",
+                )
             found.setdefault(above, []).append(answer)
         return found
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from serve.chats.turns import Answer, ChatSettings, Complete, Failed, Given, Halted, Interrupted, Waiting, Writing
+from serve.chats.turns import (
+    Answer,
+    ChatSettings,
+    Complete,
+    Failed,
+    Given,
+    Halted,
+    Interrupted,
+    Waiting,
+    Writing,
+)
 
 
 def seconds_text(value: float) -> str:
@@ -13,17 +23,29 @@ def figures(answer: Answer) -> list[str]:
     """ "TTFT 130 ms", "212 tokens", "94.1 tok/s", "stop": how the answer came, and why it ended."""
     match answer.state:
         case Complete(finished):
-            parts = [f"TTFT {seconds_text(finished.time_to_first_token)}"] if finished.time_to_first_token is not None else []
+            parts = (
+                [f"TTFT {seconds_text(finished.time_to_first_token)}"]
+                if finished.time_to_first_token is not None
+                else []
+            )
             tokens = finished.completion_tokens
             parts.append(f"{tokens} token{'' if tokens == 1 else 's'}")
             if speed := finished.tokens_per_second:
                 parts.append(f"{speed:.1f} tok/s")
             return [*parts, _reason(answer, finished.reason, tokens)]
         case Halted(time_to_first_token, seconds):
-            parts = [f"TTFT {seconds_text(time_to_first_token)}"] if time_to_first_token is not None else []
+            parts = (
+                [f"TTFT {seconds_text(time_to_first_token)}"]
+                if time_to_first_token is not None
+                else []
+            )
             return [*parts, f"stopped by you after {seconds_text(seconds)}"]
         case Interrupted(living):
-            return ["another program is writing this"] if living else ["cut off: the program that received it ended; what had come stays"]
+            return (
+                ["another program is writing this"]
+                if living
+                else ["cut off: the program that received it ended; what had come stays"]
+            )
         case Given():
             return ["corrected by you" if answer.corrects else "from the data"]
         case Waiting() | Writing() | Failed():
@@ -33,8 +55,14 @@ def figures(answer: Answer) -> list[str]:
 def _reason(answer: Answer, reason: str, tokens: int) -> str:
     """Why it ended. Servers say "length" for both limits."""
     if reason != "length":
-        return {"stop": "stop", "tool_calls": "called a tool", "content_filter": "filtered"}.get(reason, reason or "no reason given")
-    return "cut at max tokens" if tokens >= answer.turn.settings.sampling.max_tokens else "cut at the context's end"
+        return {"stop": "stop", "tool_calls": "called a tool", "content_filter": "filtered"}.get(
+            reason, reason or "no reason given"
+        )
+    return (
+        "cut at max tokens"
+        if tokens >= answer.turn.settings.sampling.max_tokens
+        else "cut at the context's end"
+    )
 
 
 def settings_parts(settings: ChatSettings) -> list[str]:

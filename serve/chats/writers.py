@@ -1,4 +1,5 @@
-"""Who is writing: each process that receives answers holds a lock, which the kernel drops when the process is gone, however it ends."""
+"""Who is writing: each process that receives answers holds a lock, which the kernel drops when the
+process is gone, however it ends."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _guard = threading.Lock()
 
 
 def own_writer() -> str:
-    """The name of this process among the writers of this home. It is taken once and held until the process ends."""
+    """The name of this process among the writers of this home. It is taken once and held until the
+    process ends."""
     folder = _folder()
     with _guard:
         known = _own.get(folder)
@@ -35,13 +37,15 @@ def own_writer() -> str:
 def is_living(name: str) -> bool:
     """Whether the process of this name still runs."""
     known = _own.get(_folder())
-    if known is not None and known[:2] == (os.getpid(), name):  # to ask the kernel would drop the lock
+    # to ask the kernel would drop the lock
+    if known is not None and known[:2] == (os.getpid(), name):
         return True
     return "/" not in name and holder(_folder() / name) is not None
 
 
 def sweep() -> None:
-    """Remove the files of processes that are gone; young ones may belong to a process that is about to lock its own."""
+    """Remove the files of processes that are gone; young ones may belong to a process that is about
+    to lock its own."""
     if not _folder().is_dir():
         return
     for file in _folder().iterdir():

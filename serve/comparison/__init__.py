@@ -1,1 +1,2 @@
-"""Base and tuned models on a file of prompts, without a screen: answers, metrics, a judge, a report."""
+"""Base and tuned models on a file of prompts, without a screen: answers, metrics, a judge, a
+report."""

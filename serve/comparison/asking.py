@@ -15,19 +15,23 @@ from serve.comparison.journal import Entry, Journal, key_of
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is compared: its name on the server, and what tells its content from another's of that name."""
+    """A model that is compared: its name on the server, and what tells its content from another's
+    of that name."""
 
     name: str
     identity: str
 
 
-def missing(items: Sequence[Item], models: Sequence[Contender], sampling: Sampling, journal: Journal) -> list[tuple[Item, Contender]]:
+def missing(
+    items: Sequence[Item], models: Sequence[Contender], sampling: Sampling, journal: Journal
+) -> list[tuple[Item, Contender]]:
     """The questions that have no answer yet. One that failed is asked again."""
     return [
         (item, model)
         for item in items
         for model in models
-        if journal.found.get(answer_key(item, model, sampling), {"error": ""}).get("error") is not None
+        if journal.found.get(answer_key(item, model, sampling), {"error": ""}).get("error")
+        is not None
     ]
 
 
@@ -43,7 +47,8 @@ async def ask(
     told: Callable[[Entry], None],
     at_once: int,
 ) -> None:
-    """Ask, and write each answer down as it is complete. A question that fails is written down with its error; the others go on."""
+    """Ask, and write each answer down as it is complete. A question that fails is written down with
+    its error; the others go on."""
     places = asyncio.Semaphore(at_once)
 
     async def one(item: Item, model: Contender) -> None:
@@ -57,12 +62,18 @@ async def ask(
 
 
 async def whole_answer(
-    endpoint: Endpoint, model: str, messages: Sequence[ChatMessage], sampling: Sampling, response_format: dict[str, Any] | None = None
+    endpoint: Endpoint,
+    model: str,
+    messages: Sequence[ChatMessage],
+    sampling: Sampling,
+    response_format: dict[str, Any] | None = None,
 ) -> Entry:
     """`text` as far as it came; `error` is None if it came to its end."""
     text, finished, error = "", None, None
     try:
-        async for piece in stream_chat(endpoint, model, list(messages), sampling, (), response_format):
+        async for piece in stream_chat(
+            endpoint, model, list(messages), sampling, (), response_format
+        ):
             match piece:
                 case Delta():
                     text += piece.text

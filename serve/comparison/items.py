@@ -1,4 +1,5 @@
-"""What is asked: the user's turns of a file, each after the turns that came before it, with the answer that the file has."""
+"""What is asked: the user's turns of a file, each after the turns that came before it, with the
+answer that the file has."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from serve.replay import Script, read_scripts
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `messages` end with it; earlier answers in them are the file's own, so that every model is asked the same."""
+    """One question. `messages` end with it; earlier answers in them are the file's own, so that
+    every model is asked the same."""
 
     messages: tuple[ChatMessage, ...]
     reference: str | None

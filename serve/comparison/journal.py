@@ -1,4 +1,5 @@
-"""What has been asked and answered so far: a JSON object a line, appended as it comes, so that an interrupted comparison goes on."""
+"""What has been asked and answered so far: a JSON object a line, appended as it comes, so that an
+interrupted comparison goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ Entry = dict[str, Any]
 
 def key_of(*parts: Any) -> str:
     """The name of a question: everything that its answer depends on."""
-    return blake2b(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode(), digest_size=12).hexdigest()
+    return blake2b(
+        json.dumps(parts, sort_keys=True, ensure_ascii=True).encode(), digest_size=12
+    ).hexdigest()
 
 
 class Journal:

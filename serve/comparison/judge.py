@@ -1,6 +1,8 @@
-"""A model that judges answers, two at a time and in both orders: models prefer what stands first, or last.
+"""A model that judges answers, two at a time and in both orders: models prefer what stands first,
+or last.
 
-Only a pair on which both orders agree has a winner (Zheng et al. 2023, arXiv:2306.05685); otherwise it is a tie.
+Only a pair on which both orders agree has a winner (Zheng et al. 2023, arXiv:2306.05685); otherwise
+it is a tie.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ _KEY_VARIABLE = "LUTHIER_JUDGE_KEY"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _KNOWN_KEYS = {"api.openai.com": "OPENAI_API_KEY"}
 _VERDICT = re.compile(r"verdict\W{0,6}(A|B|tie)\b", re.IGNORECASE)
-_ORDER = """Two assistants have answered the last message of a conversation. Judge which answer serves the user better: is it right, does it
-do what was asked, is it clear? Length alone is no merit, and neither is the place: which assistant stands first was chosen by chance.
+_ORDER = """Two assistants have answered the last message of a conversation. \
+Judge which answer serves the user better: is it right, does it
+do what was asked, is it clear? Length alone is no merit, and neither is the place: \
+which assistant stands first was chosen by chance.
 {reference}
 The conversation:
 {conversation}
@@ -45,7 +49,8 @@ Answer of assistant B:
 {second}
 </answer>
 
-Say in one or two sentences why, then end with a line that is exactly "Verdict: A", "Verdict: B" or "Verdict: tie"."""
+Say in one or two sentences why, then end with a line that is exactly "Verdict: A", \
+"Verdict: B" or "Verdict: tie"."""
 
 # Whoever wrote something else is asked once more, in a shape that servers can hold a model to.
 _ONCE_MORE = "Which answer serves the user better? Only the verdict, as JSON: A, B or tie."
@@ -91,8 +96,9 @@ class Pair:
 
 @dataclass
 class Judged:
-    """`agreed` of `pairs` had the same verdict in both orders; `for_first` of the `decisive` single verdicts were for what stood first.
-    `asked_again` counts the single verdicts that came only when the judge could say nothing else."""
+    """`agreed` of `pairs` had the same verdict in both orders; `for_first` of the `decisive` single
+    verdicts were for what stood first. `asked_again` counts the single verdicts that came only when
+    the judge could say nothing else."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     pairs: int = 0
@@ -104,27 +110,53 @@ class Judged:
 
 
 def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Judge:
-    """`MODEL@URL`, or MODEL@NAME of an endpoint in config.toml. The key comes from the environment: the variable that is named, else
-    LUTHIER_JUDGE_KEY, else the one known for the host. One of Luthier's own servers that run here needs none."""
+    """`MODEL@URL`, or MODEL@NAME of an endpoint in config.toml. The key comes from the environment:
+    the variable that is named, else LUTHIER_JUDGE_KEY, else the one known for the host. One of
+    Luthier's own servers that run here needs none."""
     model, at, where = text.rpartition("@")
     if not at or not model or not where:
-        raise LuthierError("Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1")
+        raise LuthierError(
+            "Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1"
+        )
     if "://" not in where:
         found = next((one for one in hosted_endpoints() if one.name == where), None)
         if found is None:
             raise LuthierError(
-                "No such endpoint", f"config.toml names no endpoint {where!r}.", f"`luthier endpoints add {where} URL` names it."
+                "No such endpoint",
+                f"config.toml names no endpoint {where!r}.",
+                f"`luthier endpoints add {where} URL` names it.",
             )
         return Judge(model, found.open(), most_tokens)
     parts = urlsplit(where)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.username
+        or parts.password
+    ):
         raise LuthierError(
-            "Not an address", f"{where!r} is none for a judge.", "It looks like https://api.openai.com/v1; no key stands in it."
+            "Not an address",
+            f"{where!r} is none for a judge.",
+            "It looks like https://api.openai.com/v1; no key stands in it.",
         )
-    own = next((one for one in running_servers() if one.port == parts.port and parts.hostname in (one.host, *_LOOPBACK)), None)
+    own = next(
+        (
+            one
+            for one in running_servers()
+            if one.port == parts.port and parts.hostname in (one.host, *_LOOPBACK)
+        ),
+        None,
+    )
     if own is not None and key_variable is None:
         return Judge(model, own.endpoint, most_tokens)
-    variable = key_variable or next((name for name in (_KEY_VARIABLE, _KNOWN_KEYS.get(parts.hostname, "")) if os.environ.get(name)), "")
+    variable = key_variable or next(
+        (
+            name
+            for name in (_KEY_VARIABLE, _KNOWN_KEYS.get(parts.hostname, ""))
+            if os.environ.get(name)
+        ),
+        "",
+    )
     return Judge(model, HostedEndpoint("judge", where, key_env=variable).open(), most_tokens)
 
 
@@ -134,12 +166,25 @@ def judgement_key(judge: Judge, pair: Pair, turned: bool) -> str:
 
 def unjudged(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> list[tuple[Pair, bool]]:
     """The pairs and orders without a verdict yet. Equal answers need none."""
-    wanted = [(pair, turned) for pair in pairs if pair.first_text != pair.second_text for turned in (False, True)]
-    return [one for one in wanted if journal.found.get(judgement_key(judge, *one), {"error": ""}).get("error") is not None]
+    wanted = [
+        (pair, turned)
+        for pair in pairs
+        if pair.first_text != pair.second_text
+        for turned in (False, True)
+    ]
+    return [
+        one
+        for one in wanted
+        if journal.found.get(judgement_key(judge, *one), {"error": ""}).get("error") is not None
+    ]
 
 
 async def ask_judge(
-    judge: Judge, wanted: Sequence[tuple[Pair, bool]], journal: Journal, told: Callable[[Entry], None], at_once: int
+    judge: Judge,
+    wanted: Sequence[tuple[Pair, bool]],
+    journal: Journal,
+    told: Callable[[Entry], None],
+    at_once: int,
 ) -> None:
     """Ask for each verdict, and write it down."""
     places = asyncio.Semaphore(at_once)
@@ -147,7 +192,11 @@ async def ask_judge(
     async def one(pair: Pair, turned: bool) -> None:
         async with places:
             entry = await _judged(judge, _prompt(pair, turned))
-        told(journal.add(judgement_key(judge, pair, turned), judge=judge.model, turned=turned, **entry))
+        told(
+            journal.add(
+                judgement_key(judge, pair, turned), judge=judge.model, turned=turned, **entry
+            )
+        )
 
     async with asyncio.TaskGroup() as group:
         for pair, turned in wanted:
@@ -155,13 +204,18 @@ async def ask_judge(
 
 
 async def _judged(judge: Judge, prompt: str) -> Entry:
-    """The judge's words with their verdict. `asked_again` says that it was told only when nothing else could be said."""
+    """The judge's words with their verdict. `asked_again` says that it was told only when nothing
+    else could be said."""
     question: ChatMessage = {"role": "user", "content": prompt}
     answer = await whole_answer(judge.endpoint, judge.model, [question], judge.sampling)
     verdict = verdict_in(answer["text"])
     if verdict or answer["error"] is not None:
         return {**answer, "verdict": verdict, "asked_again": False}
-    said: list[ChatMessage] = [question, {"role": "assistant", "content": answer["text"]}, {"role": "user", "content": _ONCE_MORE}]
+    said: list[ChatMessage] = [
+        question,
+        {"role": "assistant", "content": answer["text"]},
+        {"role": "user", "content": _ONCE_MORE},
+    ]
     sampling = replace(judge.sampling, max_tokens=_VERDICT_TOKENS)
     again = await whole_answer(judge.endpoint, judge.model, said, sampling, _VERDICT_FORMAT)
     return {**answer, "verdict": verdict_in(again["text"]), "asked_again": True}
@@ -183,8 +237,13 @@ def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:
             judged.comparisons.append(_comparison(pair, number, "tie"))
             judged.left_out["both said the same: a tie without the judge"] += 1
             continue
-        entries = [journal.found.get(judgement_key(judge, pair, turned)) for turned in (False, True)]
-        verdicts = [str(entry["verdict"]) if entry is not None and entry.get("error") is None else "" for entry in entries]
+        entries = [
+            journal.found.get(judgement_key(judge, pair, turned)) for turned in (False, True)
+        ]
+        verdicts = [
+            str(entry["verdict"]) if entry is not None and entry.get("error") is None else ""
+            for entry in entries
+        ]
         if "" in verdicts:
             judged.left_out["no verdict in one of the orders"] += 1
             continue
@@ -196,7 +255,9 @@ def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:
         turned: dict[str, Outcome] = {"A": "second", "B": "first", "tie": "tie"}
         both = straight[verdicts[0]], turned[verdicts[1]]
         judged.agreed += both[0] == both[1]
-        judged.comparisons.append(_comparison(pair, number, both[0] if both[0] == both[1] else "tie"))
+        judged.comparisons.append(
+            _comparison(pair, number, both[0] if both[0] == both[1] else "tie")
+        )
     return judged
 
 
@@ -219,8 +280,19 @@ def _comparison(pair: Pair, number: int, outcome: Outcome) -> Comparison:
 
 def _prompt(pair: Pair, turned: bool) -> str:
     """No model is named."""
-    first, second = (pair.second_text, pair.first_text) if turned else (pair.first_text, pair.second_text)
-    conversation = "\n\n".join(f"[{message['role']}]\n{message.get('content') or ''}" for message in pair.item.messages)
+    first, second = (
+        (pair.second_text, pair.first_text) if turned else (pair.first_text, pair.second_text)
+    )
+    conversation = "\n\n".join(
+        f"[{message['role']}]\n{message.get('content') or ''}" for message in pair.item.messages
+    )
     known = pair.item.reference
-    reference = "" if known is None else f"\nAn answer that is known to be good, written by a person:\n<reference>\n{known}\n</reference>\n"
+    reference = (
+        ""
+        if known is None
+        else (
+            "\nAn answer that is known to be good, written by a"
+            f" person:\n<reference>\n{known}\n</reference>\n"
+        )
+    )
     return _ORDER.format(reference=reference, conversation=conversation, first=first, second=second)

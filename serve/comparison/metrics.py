@@ -1,4 +1,5 @@
-"""How near each answer comes to its reference: `python -P -m serve.comparison.metrics`, JSON in, JSON out. Heavy: sacrebleu loads numpy.
+"""How near each answer comes to its reference: `python -P -m serve.comparison.metrics`, JSON in,
+JSON out. Heavy: sacrebleu loads numpy.
 
 chrF of each answer is sacrebleu's (Popović 2015, doi:10.18653/v1/W15-3049), from 0 to 100.
 """
@@ -18,7 +19,8 @@ def main() -> None:
     metric = CHRF()
     scores = {
         model: [
-            float(metric.sentence_score(answer, [reference]).score) for answer, reference in zip(answers, asked["references"], strict=True)
+            float(metric.sentence_score(answer, [reference]).score)
+            for answer, reference in zip(answers, asked["references"], strict=True)
         ]
         for model, answers in asked["answers"].items()
     }

@@ -1,4 +1,5 @@
-"""A comparison to be read: the same figures and answers as Markdown and as one HTML page that needs nothing beside it."""
+"""A comparison to be read: the same figures and answers as Markdown and as one HTML page that needs
+nothing beside it."""
 
 from __future__ import annotations
 
@@ -12,15 +13,18 @@ Table = list[list[str]]
 """Its first row is the heading."""
 
 _STYLE = """
-:root { color-scheme: light dark; --line: light-dark(#ddd8cc, #3a372f); --muted: light-dark(#6b665a, #9a9484); }
+:root { color-scheme: light dark; --line: light-dark(#ddd8cc, #3a372f);
+  --muted: light-dark(#6b665a, #9a9484); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1.5rem;
        background: light-dark(#fbfaf6, #161511); color: light-dark(#211f1a, #dcd8cb); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; }
+th, td { text-align: left; padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--muted); font-weight: 500; } p.note { color: var(--muted); }
 section { border-top: 1px solid var(--line); margin-top: 1.4rem; padding-top: .8rem; }
 .question { font-weight: 600; white-space: pre-wrap; }
-.answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1.2rem; }
+.answers { display: grid; gap: 1.2rem;
+  grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
 .answers h3 { font-size: .85rem; color: var(--muted); font-weight: 500; margin: .6rem 0 .2rem; }
 .answers div { white-space: pre-wrap; overflow-wrap: anywhere; } .failed { color: #c4422b; }
 """
@@ -30,23 +34,38 @@ def tables(found: dict[str, Any]) -> list[tuple[str, Table, str]]:
     """Title, table and a note of each part of the summary."""
     parts = [("Answers", _about(found), "")]
     if found["metrics"] or found["metrics_problem"]:
-        note = "In brackets the 95 % interval of the difference to the base (paired bootstrap). " + found["metrics_problem"]
+        note = (
+            "In brackets the 95 % interval of the difference to the base (paired bootstrap). "
+            + found["metrics_problem"]
+        )
         parts.append(("Against the references", _metrics(found), note.strip()))
     if "judge" in found:
         judge = found["judge"]
         share = f"{judge['for_first'] / judge['decisive']:.0%}" if judge["decisive"] else "none"
         note = (
-            f"Each pair was judged in both orders: {judge['agreed']} of {judge['pairs']} verdicts agreed, the others count as ties. "
-            f"Of single verdicts {share} were for what stood first. The interval is Wilson's, p of the exact sign test."
+            f"Each pair was judged in both orders: {judge['agreed']} of {judge['pairs']} verdicts"
+            f" agreed, the others count as ties. Of single verdicts {share} were for what stood"
+            " first. The interval is Wilson's, p of the exact sign test."
         )
         if judge["asked_again"]:
-            note += f" {judge['asked_again']} verdicts came only when the judge was asked once more, for nothing but A, B or tie."
-        left = "".join(f" Left out: {count} ({reason})." for reason, count in judge["left_out"].items())
+            note += (
+                f" {judge['asked_again']} verdicts came only when the judge was asked once more,"
+                " for nothing but A, B or tie."
+            )
+        left = "".join(
+            f" Left out: {count} ({reason})." for reason, count in judge["left_out"].items()
+        )
         parts.append(("The judge", _duels(judge), note + left))
     return parts
 
 
-def markdown(title: str, facts: Sequence[tuple[str, str]], found: dict[str, Any], rows: Sequence[Row], models: Sequence[str]) -> str:
+def markdown(
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    found: dict[str, Any],
+    rows: Sequence[Row],
+    models: Sequence[str],
+) -> str:
     lines = [f"# {title}", "", *(f"- {name}: {value}" for name, value in facts), ""]
     for heading, table, note in tables(found):
         lines += [f"## {heading}", "", *_markdown_table(table), "", *([note, ""] if note else [])]
@@ -58,20 +77,36 @@ def markdown(title: str, facts: Sequence[tuple[str, str]], found: dict[str, Any]
     return "\n".join(lines)
 
 
-def html(title: str, facts: Sequence[tuple[str, str]], found: dict[str, Any], rows: Sequence[Row], models: Sequence[str]) -> str:
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+def html(
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    found: dict[str, Any],
+    rows: Sequence[Row],
+    models: Sequence[str],
+) -> str:
+    head = (
+        "<!doctype html><html lang=en><meta"
+        f" charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+    )
     parts = [head, f"<h1>{escape(title)}</h1><table>"]
     parts += [f"<tr><th>{escape(name)}<td>{escape(value)}" for name, value in facts]
     parts.append("</table>")
     for heading, table, note in tables(found):
-        parts.append(f"<h2>{escape(heading)}</h2><table><tr>{''.join(f'<th>{escape(cell)}' for cell in table[0])}")
+        parts.append(f"<h2>{escape(heading)}</h2><table>")
+        parts.append(f"<tr>{''.join(f'<th>{escape(cell)}' for cell in table[0])}")
         parts += [f"<tr>{''.join(f'<td>{escape(cell)}' for cell in line)}" for line in table[1:]]
         parts.append(f"</table><p class=note>{escape(note)}</p>")
     parts.append("<h2>Every answer</h2>")
     for number, row in enumerate(rows, start=1):
-        parts.append(f"<section id=q{number}><div class=question>{number}. {escape(row.item.question)}</div><div class=answers>")
+        parts.append(
+            f"<section id=q{number}><div class=question>{number}."
+            f" {escape(row.item.question)}</div><div class=answers>"
+        )
         for name, text, failed in _columns(row, models):
-            parts.append(f"<article><h3>{escape(name)}</h3><div{' class=failed' if failed else ''}>{escape(text)}</div></article>")
+            style = " class=failed" if failed else ""
+            parts.append(
+                f"<article><h3>{escape(name)}</h3><div{style}>{escape(text)}</div></article>"
+            )
         parts.append("</div></section>")
     return "\n".join([*parts, ""])
 
@@ -101,7 +136,12 @@ def _metrics(found: dict[str, Any]) -> Table:
         for values in found["metrics"].values():
             one = values[model]
             spread = (
-                "" if one["interval"] is None else f"  ({one['difference']:+.3g} [{one['interval'][0]:+.3g}, {one['interval'][1]:+.3g}])"
+                ""
+                if one["interval"] is None
+                else (
+                    f"  ({one['difference']:+.3g} [{one['interval'][0]:+.3g},"
+                    f" {one['interval'][1]:+.3g}])"
+                )
             )
             cells.append(f"{one['mean']:.3g}{spread}")
         rows.append([model, *cells])
@@ -134,13 +174,24 @@ def _columns(row: Row, models: Sequence[str]) -> list[tuple[str, str, bool]]:
     for model in models:
         answer = row.answers[model]
         failed = answer is None or answer.get("error") is not None
-        text = "not asked yet" if answer is None else f"{answer['text']}\n{answer['error']}".strip() if failed else str(answer["text"])
+        text = (
+            "not asked yet"
+            if answer is None
+            else f"{answer['text']}\n{answer['error']}".strip()
+            if failed
+            else str(answer["text"])
+        )
         found.append((model, text, failed))
-    return found if row.item.reference is None else [*found, ("reference", row.item.reference, False)]
+    return (
+        found if row.item.reference is None else [*found, ("reference", row.item.reference, False)]
+    )
 
 
 def _markdown_table(table: Table) -> list[str]:
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in row)} |" for row in table]
+    lines = [
+        f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in row)} |"
+        for row in table
+    ]
     return [lines[0], f"|{'---|' * len(table[0])}", *lines[1:]]
 
 

@@ -56,7 +56,11 @@ def summary(rows: Sequence[Row], models: Sequence[str], judged: Judged | None) -
 
 def _about(answers: Sequence[Entry | None]) -> dict[str, Any]:
     whole = [answer for answer in answers if answer is not None and answer.get("error") is None]
-    failed = [str(answer["error"]) for answer in answers if answer is not None and answer.get("error") is not None]
+    failed = [
+        str(answer["error"])
+        for answer in answers
+        if answer is not None and answer.get("error") is not None
+    ]
     firsts = [answer["first_token"] for answer in whole if answer.get("first_token") is not None]
     return {
         "answered": len(whole),
@@ -69,13 +73,18 @@ def _about(answers: Sequence[Entry | None]) -> dict[str, Any]:
     }
 
 
-def _scores(rows: Sequence[Row], models: Sequence[str]) -> tuple[dict[str, dict[str, list[float]]], str]:
-    """Of the questions with a reference that every model has answered: a list of scores by metric and model; and why one is missing."""
+def _scores(
+    rows: Sequence[Row], models: Sequence[str]
+) -> tuple[dict[str, dict[str, list[float]]], str]:
+    """Of the questions with a reference that every model has answered: a list of scores by metric
+    and model; and why one is missing."""
     texts: dict[str, list[str]] = {model: [] for model in models}
     references: list[str] = []
     for row in rows:
         answers = [row.answers[model] for model in models]
-        if row.item.reference is None or any(answer is None or answer.get("error") is not None for answer in answers):
+        if row.item.reference is None or any(
+            answer is None or answer.get("error") is not None for answer in answers
+        ):
             continue
         references.append(row.item.reference)
         for model in models:
@@ -83,30 +92,57 @@ def _scores(rows: Sequence[Row], models: Sequence[str]) -> tuple[dict[str, dict[
     if not references:
         return {}, ""
     exact = {
-        model: [float(text.strip() == reference.strip()) for text, reference in zip(texts[model], references, strict=True)]
+        model: [
+            float(text.strip() == reference.strip())
+            for text, reference in zip(texts[model], references, strict=True)
+        ]
         for model in models
     }
     if importlib.util.find_spec("sacrebleu") is None:
-        return {"exact match": exact}, "chrF is not computed: sacrebleu is not installed in this environment."
+        return {
+            "exact match": exact
+        }, "chrF is not computed: sacrebleu is not installed in this environment."
     command = [sys.executable, "-P", "-m", "serve.comparison.metrics"]
     asked = json.dumps({"answers": texts, "references": references})
     try:
-        answer = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=_METRIC_SECONDS, check=False)
+        answer = subprocess.run(
+            command,
+            input=asked,
+            capture_output=True,
+            text=True,
+            timeout=_METRIC_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        return {"exact match": exact}, f"chrF is not computed: it took longer than {_METRIC_SECONDS:.0f} s."
+        return {
+            "exact match": exact
+        }, f"chrF is not computed: it took longer than {_METRIC_SECONDS:.0f} s."
     if answer.returncode != 0:
-        return {"exact match": exact}, f"chrF is not computed: {(answer.stderr.strip().splitlines() or ['it ended early'])[-1]}"
-    return {"exact match": exact, "chrF": foreign_json.decode_object(answer.stdout, "sacrebleu's answer", lenient=True)["scores"]}, ""
+        return {
+            "exact match": exact
+        }, f"chrF is not computed: {(answer.stderr.strip().splitlines() or ['it ended early'])[-1]}"
+    return {
+        "exact match": exact,
+        "chrF": foreign_json.decode_object(answer.stdout, "sacrebleu's answer", lenient=True)[
+            "scores"
+        ],
+    }, ""
 
 
 def _metric(values: dict[str, list[float]], models: Sequence[str]) -> dict[str, Any]:
-    """Means, and of each tuned model the difference to the base with a 95 % interval (paired bootstrap over the questions)."""
+    """Means, and of each tuned model the difference to the base with a 95 % interval (paired
+    bootstrap over the questions)."""
     base = values[models[0]]
     found: dict[str, Any] = {}
     for model in models:
         differences = [own - other for own, other in zip(values[model], base, strict=True)]
         interval = None if model == models[0] else _interval(differences)
-        found[model] = {"mean": fmean(values[model]), "difference": fmean(differences), "interval": interval, "questions": len(base)}
+        found[model] = {
+            "mean": fmean(values[model]),
+            "difference": fmean(differences),
+            "interval": interval,
+            "questions": len(base),
+        }
     return found
 
 

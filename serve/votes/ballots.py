@@ -20,9 +20,11 @@ Outcome = Literal["first", "second", "tie", "bad"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers to the same prompt, and which is better: the first, the second, both alike, or both bad.
+    """Two answers to the same prompt, and which is better: the first, the second, both alike, or
+    both bad.
 
-    `first` and `second` name models; of a pair, the name that sorts first stands first. Lengths are in characters, tokens where told.
+    `first` and `second` name models; of a pair, the name that sorts first stands first. Lengths are
+    in characters, tokens where told.
     """
 
     vote: str
@@ -52,23 +54,34 @@ class Ballot:
     answers: tuple[Answer, ...]
 
     def pairs(self) -> Iterator[tuple[Answer, Answer, Outcome]]:
-        """Each two answers on which the vote says something. The best of three says nothing about the other two."""
+        """Each two answers on which the vote says something. The best of three says nothing about
+        the other two."""
         for one, other in itertools.combinations(self.answers, 2):
             verdict, choice = self.vote.verdict, self.vote.choice
             if verdict in ("tie", "bad"):
                 yield one, other, "tie" if verdict == "tie" else "bad"
             elif choice in (one.id, other.id):
-                yield one, other, "first" if (choice == one.id) == (verdict == "better") else "second"
+                yield (
+                    one,
+                    other,
+                    "first" if (choice == one.id) == (verdict == "better") else "second",
+                )
 
 
 def ballots(connection: sqlite3.Connection) -> list[Ballot]:
     """Every vote that stands and can be read with its answers, the oldest first."""
-    votes = connection.execute("SELECT * FROM votes WHERE withdrawn IS NULL ORDER BY row").fetchall()
+    votes = connection.execute(
+        "SELECT * FROM votes WHERE withdrawn IS NULL ORDER BY row"
+    ).fetchall()
     if not votes:
         return []
     turns = whole_turns(connection.execute("SELECT * FROM turns"))
     wanted = {row["chat"] for row in votes}
-    rows = [row for row in connection.execute("SELECT * FROM answers ORDER BY row") if row["chat"] in wanted]
+    rows = [
+        row
+        for row in connection.execute("SELECT * FROM answers ORDER BY row")
+        if row["chat"] in wanted
+    ]
     answers = whole_answers(rows, turns)
     join(answers, rows)
     found = []
@@ -84,7 +97,8 @@ def ballots(connection: sqlite3.Connection) -> list[Ballot]:
 
 
 def comparisons() -> list[Comparison]:
-    """What all votes say of each two models. A model is one run's: two runs of one name are told apart by their ids."""
+    """What all votes say of each two models. A model is one run's: two runs of one name are told
+    apart by their ids."""
     with reading() as connection:
         found = ballots(connection)
     names = _names([answer for ballot in found for answer in ballot.answers])
@@ -114,7 +128,12 @@ def comparisons() -> list[Comparison]:
 
 def turned(comparison: Comparison) -> Comparison:
     """The same with its sides changed."""
-    outcomes: dict[Outcome, Outcome] = {"first": "second", "second": "first", "tie": "tie", "bad": "bad"}
+    outcomes: dict[Outcome, Outcome] = {
+        "first": "second",
+        "second": "first",
+        "tie": "tie",
+        "bad": "bad",
+    }
     return replace(
         comparison,
         first=comparison.second,
@@ -129,7 +148,9 @@ def turned(comparison: Comparison) -> Comparison:
 
 def _identity(answer: Answer) -> str:
     speaker = answer.speaker
-    return json.dumps([speaker.label, speaker.run if speaker.kind != "base" else None, speaker.path])
+    return json.dumps(
+        [speaker.label, speaker.run if speaker.kind != "base" else None, speaker.path]
+    )
 
 
 def _names(answers: list[Answer]) -> dict[str, str]:

@@ -1,9 +1,12 @@
-"""Votes and corrections as training data, in the conversational formats of TRL, each row with where it comes from.
+"""Votes and corrections as training data, in the conversational formats of TRL, each row with where
+it comes from.
 
-* A preference pair: `prompt` (the messages before; assistant turns among them with weight 0), `chosen` and `rejected` (one assistant
-  message each). From votes that name a better answer, where both answered the very same conversation; and from corrections, of which the
-  person's words are the chosen ones.
-* A corrected answer as a conversation: `messages`, with weight 0 on every assistant turn but the corrected one.
+* A preference pair: `prompt` (the messages before; assistant turns among them with weight 0),
+  `chosen` and `rejected` (one assistant message each). From votes that name a better answer, where
+  both answered the very same conversation; and from corrections, of which the person's words are
+  the chosen ones.
+* A corrected answer as a conversation: `messages`, with weight 0 on every assistant turn but the
+  corrected one.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class Exported:
 
 
 def collect(named: bool = True) -> Exported:
-    """Everything that the votes and corrections of this home have to teach. Without `named`, only blind votes."""
+    """Everything that the votes and corrections of this home have to teach. Without `named`, only
+    blind votes."""
     exported = Exported()
     with reading() as connection:
         for ballot in ballots(connection):
@@ -44,7 +48,12 @@ def collect(named: bool = True) -> Exported:
                 _add_pairs(exported, ballot)
         for original, corrected, chat in _corrections(connection):
             pair = _pair(corrected, original)
-            pair["provenance"] = {"kind": "correction", "chat": chat, "corrected": corrected.created, **_origin(original)}
+            pair["provenance"] = {
+                "kind": "correction",
+                "chat": chat,
+                "corrected": corrected.created,
+                **_origin(original),
+            }
             exported.pairs.append(pair)
             exported.corrected.append(_conversation(original, corrected, chat))
     return exported
@@ -68,27 +77,54 @@ def _add_pairs(exported: Exported, ballot: Ballot) -> None:
             exported.left_out["no text, or a tool call"] += 1
         else:
             vote = ballot.vote
-            about = {"kind": "vote", "vote": vote.id, "chat": ballot.chat, "blind": vote.blind, "reason": vote.reason, "cast": vote.created}
-            models = {"chosen_model": asdict(chosen.speaker), "rejected_model": asdict(rejected.speaker)}
-            exported.pairs.append({**_pair(chosen, rejected), "provenance": {**about, **models, **_origin(chosen)}})
+            about = {
+                "kind": "vote",
+                "vote": vote.id,
+                "chat": ballot.chat,
+                "blind": vote.blind,
+                "reason": vote.reason,
+                "cast": vote.created,
+            }
+            models = {
+                "chosen_model": asdict(chosen.speaker),
+                "rejected_model": asdict(rejected.speaker),
+            }
+            exported.pairs.append(
+                {**_pair(chosen, rejected), "provenance": {**about, **models, **_origin(chosen)}}
+            )
 
 
 def _pair(chosen: Answer, rejected: Answer) -> Row:
     tools = {"tools": list(chosen.turn.tools)} if chosen.turn.tools else {}
-    return {"prompt": _untrained(chosen.context()), "chosen": [_assistant(chosen)], "rejected": [_assistant(rejected)], **tools}
+    return {
+        "prompt": _untrained(chosen.context()),
+        "chosen": [_assistant(chosen)],
+        "rejected": [_assistant(rejected)],
+        **tools,
+    }
 
 
 def _conversation(original: Answer, corrected: Answer, chat: str) -> Row:
     """What the model should have said. Only the person's words are trained."""
     messages = _untrained(corrected.context())
     tools = {"tools": list(corrected.turn.tools)} if corrected.turn.tools else {}
-    about = {"kind": "correction", "chat": chat, "corrected": corrected.created, "original": original.text, **_origin(original)}
+    about = {
+        "kind": "correction",
+        "chat": chat,
+        "corrected": corrected.created,
+        "original": original.text,
+        **_origin(original),
+    }
     return {"messages": [*messages, _assistant(corrected)], **tools, "provenance": about}
 
 
 def _untrained(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """What models said before, and nobody judged, is read but not learned: `weight` 0 says so to Luthier, and templates pass it by."""
-    return [{**message, "weight": 0} if message["role"] == "assistant" else message for message in messages]
+    """What models said before, and nobody judged, is read but not learned: `weight` 0 says so to
+    Luthier, and templates pass it by."""
+    return [
+        {**message, "weight": 0} if message["role"] == "assistant" else message
+        for message in messages
+    ]
 
 
 def _assistant(answer: Answer) -> ChatMessage:
@@ -97,16 +133,26 @@ def _assistant(answer: Answer) -> ChatMessage:
 
 def _origin(answer: Answer) -> dict[str, Any]:
     turn = answer.turn
-    return {"model": asdict(answer.speaker), "turn": turn.id, "sampling": asdict(turn.settings.sampling), "prompt_source": turn.source}
+    return {
+        "model": asdict(answer.speaker),
+        "turn": turn.id,
+        "sampling": asdict(turn.settings.sampling),
+        "prompt_source": turn.source,
+    }
 
 
 def _corrections(connection: sqlite3.Connection) -> Iterator[tuple[Answer, Answer, str]]:
     """Each answer that a person rewrote, with the newest of their versions."""
     newest = "SELECT max(row) FROM answers WHERE corrects IS NOT NULL GROUP BY corrects"
-    chats = [row["chat"] for row in connection.execute(f"SELECT DISTINCT chat FROM answers WHERE row IN ({newest})")]
+    chats = [
+        row["chat"]
+        for row in connection.execute(f"SELECT DISTINCT chat FROM answers WHERE row IN ({newest})")
+    ]
     for chat in chats:
         turns = whole_turns(connection.execute("SELECT * FROM turns WHERE chat = ?", (chat,)))
-        rows = connection.execute("SELECT * FROM answers WHERE chat = ? ORDER BY row", (chat,)).fetchall()
+        rows = connection.execute(
+            "SELECT * FROM answers WHERE chat = ? ORDER BY row", (chat,)
+        ).fetchall()
         answers = whole_answers(rows, turns)
         join(answers, rows)
         latest = {answer.corrects: answer for answer in answers.values() if answer.corrects}

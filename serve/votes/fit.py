@@ -1,9 +1,11 @@
-"""Fits by statsmodels, as a program of its own: `python -P -m serve.votes.fit` reads JSON and writes JSON. Heavy; nothing light imports it.
+"""Fits by statsmodels, as a program of its own: `python -P -m serve.votes.fit` reads JSON and
+writes JSON. Heavy; nothing light imports it.
 
-* Length: a logistic regression of "the first model wins" on an intercept and the difference of the answers' lengths, in standard
-  deviations. The intercept is the advantage at equal length.
-* Ratings: Bradley and Terry (1952) as a logistic regression without intercept on +1 for the one, -1 for the other model, relative to the
-  first one; ties and "both bad" count half for each. Wald intervals.
+* Length: a logistic regression of "the first model wins" on an intercept and the difference of the
+  answers' lengths, in standard deviations. The intercept is the advantage at equal length.
+* Ratings: Bradley and Terry (1952) as a logistic regression without intercept on +1 for the one, -1
+  for the other model, relative to the first one; ties and "both bad" count half for each. Wald
+  intervals.
 """
 
 from __future__ import annotations
@@ -25,14 +27,19 @@ _ELO = 400 / math.log(10)  # so that 400 points are ten to one
 
 
 def length_effect(differences: list[float], won: list[int]) -> dict[str, Any]:
-    """`differences` are lengths of the first answer less those of the second, `won` 1 where the first one won."""
+    """`differences` are lengths of the first answer less those of the second, `won` 1 where the
+    first one won."""
     lengths = np.asarray(differences, dtype=float)
     spread = float(lengths.std())
     if spread == 0:
         return {"problem": "All answers are equally long."}
-    fitted = _fit(np.asarray(won, dtype=float), np.column_stack([np.ones(len(won)), lengths / spread]))
+    fitted = _fit(
+        np.asarray(won, dtype=float), np.column_stack([np.ones(len(won)), lengths / spread])
+    )
     if fitted is None:
-        return {"problem": "The votes are all alike, or length alone tells them apart: no fit exists."}
+        return {
+            "problem": "The votes are all alike, or length alone tells them apart: no fit exists."
+        }
     intercept, slope = (float(value) for value in fitted.params)
     low, high = (float(value) for value in fitted.conf_int()[0])
     return {
@@ -46,7 +53,8 @@ def length_effect(differences: list[float], won: list[int]) -> dict[str, Any]:
 
 
 def ratings(models: list[str], games: list[tuple[int, int, float]]) -> dict[str, Any]:
-    """Each game is (place of one model, place of the other, what the one scored: 1, 0.5 or 0). The first model's rating is 0."""
+    """Each game is (place of one model, place of the other, what the one scored: 1, 0.5 or 0). The
+    first model's rating is 0."""
     rows, scores = [], []
     for one, other, score in games:
         row = np.zeros(len(models))
@@ -55,13 +63,22 @@ def ratings(models: list[str], games: list[tuple[int, int, float]]) -> dict[str,
         scores.append(score)
     fitted = _fit(np.asarray(scores), np.asarray(rows))
     if fitted is None:
-        return {"problem": "Some model won, or lost, every vote against the others: no rating exists yet."}
+        return {
+            "problem": (
+                "Some model won, or lost, every vote against the others: no rating exists yet."
+            )
+        }
     intervals = np.asarray(fitted.conf_int())
     entries = [{"model": models[0], "rating": 0.0, "interval": [0.0, 0.0]}]
     for place, model in enumerate(models[1:]):
         interval = [float(value) * _ELO for value in intervals[place]]
-        entries.append({"model": model, "rating": float(fitted.params[place]) * _ELO, "interval": interval})
-    return {"reference": models[0], "ratings": sorted(entries, key=lambda entry: -float(str(entry["rating"])))}
+        entries.append(
+            {"model": model, "rating": float(fitted.params[place]) * _ELO, "interval": interval}
+        )
+    return {
+        "reference": models[0],
+        "ratings": sorted(entries, key=lambda entry: -float(str(entry["rating"]))),
+    }
 
 
 def _fit(outcomes: Any, design: Any) -> Any:

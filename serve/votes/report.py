@@ -1,4 +1,5 @@
-"""All that the votes say, together: the duels, each at equal length too, and ratings where there are more than two models."""
+"""All that the votes say, together: the duels, each at equal length too, and ratings where there
+are more than two models."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _FEWEST = 8  # decided votes below which a regression says nothing
 
 @dataclass(frozen=True)
 class LengthEffect:
-    """The first model's win rate where both answers were equally long; or why that cannot be told."""
+    """The first model's win rate where both answers were equally long; or why that cannot be
+    told."""
 
     win_rate: float = 0.0
     interval: tuple[float, float] = (0.0, 0.0)
@@ -43,7 +45,8 @@ class Rating:
 
 @dataclass(frozen=True)
 class Report:
-    """`named` counts the votes that were cast with the names in sight; they are left out unless `every`."""
+    """`named` counts the votes that were cast with the names in sight; they are left out unless
+    `every`."""
 
     duels: list[Duel]
     lengths: list[LengthEffect]
@@ -57,7 +60,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "duels": [{**duel.to_json(), "at_equal_length": vars(length)} for duel, length in zip(self.duels, self.lengths, strict=True)],
+            "duels": [
+                {**duel.to_json(), "at_equal_length": vars(length)}
+                for duel, length in zip(self.duels, self.lengths, strict=True)
+            ],
             "ratings": [vars(rating) for rating in self.ratings],
             "ratings_problem": self.ratings_problem,
             "reference": self.reference,
@@ -67,7 +73,8 @@ class Report:
 
 
 def quick_report(every: bool = False) -> Report:
-    """What needs no library: everything but lengths and ratings. `every` counts votes with names in sight too."""
+    """What needs no library: everything but lengths and ratings. `every` counts votes with names in
+    sight too."""
     found = comparisons()
     return _report(found, every)
 
@@ -97,19 +104,37 @@ def full_report(every: bool = False) -> Report:
         else:
             lengths.append(_length_effect(next(fits)))
     rated = answer.get("ratings", {})
-    ratings = [Rating(one["model"], one["rating"], tuple(one["interval"])) for one in rated.get("ratings", [])]
+    ratings = [
+        Rating(one["model"], one["rating"], tuple(one["interval"]))
+        for one in rated.get("ratings", [])
+    ]
     why = rated.get("problem", problem if "ratings" in asked else "")
-    return Report(report.duels, lengths, ratings, why, report.reference, report.blind, report.named, every, report.models)
+    return Report(
+        report.duels,
+        lengths,
+        ratings,
+        why,
+        report.reference,
+        report.blind,
+        report.named,
+        every,
+        report.models,
+    )
 
 
 def _report(found: Sequence[Comparison], every: bool) -> Report:
     counted = _counted(found, every)
     votes = {one.vote: one.blind for one in found}
     blind = sum(votes.values())
-    names = sorted({name for one in counted for name in (one.first, one.second)}, key=lambda name: (name != "base", name))
+    names = sorted(
+        {name for one in counted for name in (one.first, one.second)},
+        key=lambda name: (name != "base", name),
+    )
     pairs = duels(counted)
     waiting = [LengthEffect(problem="Not computed.") for _ in pairs]
-    return Report(pairs, waiting, [], "", names[0] if names else "", blind, len(votes) - blind, every, names)
+    return Report(
+        pairs, waiting, [], "", names[0] if names else "", blind, len(votes) - blind, every, names
+    )
 
 
 def _counted(found: Sequence[Comparison], every: bool) -> list[Comparison]:
@@ -127,7 +152,9 @@ def _length_question(duel: Duel, counted: Sequence[Comparison]) -> dict[str, Any
 
 
 def _length_effect(values: dict[str, Any]) -> LengthEffect:
-    return LengthEffect(**{**values, **({"interval": tuple(values["interval"])} if "interval" in values else {})})
+    return LengthEffect(
+        **{**values, **({"interval": tuple(values["interval"])} if "interval" in values else {})}
+    )
 
 
 def _fit(asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -136,9 +163,17 @@ def _fit(asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
         return {}, "Not computed: statsmodels is not installed in this environment."
     command = [sys.executable, "-P", "-m", _MODULE]
     try:
-        answer = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=_SECONDS, check=False)
+        answer = subprocess.run(
+            command,
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return {}, f"Not computed: it took longer than {_SECONDS:.0f} s."
     if answer.returncode != 0:
-        return {}, f"Not computed: {answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else 'the fit ended early'}"
+        last_words = answer.stderr.strip().splitlines()[-1:] or ["the fit ended early"]
+        return {}, f"Not computed: {last_words[0]}"
     return foreign_json.decode_object(answer.stdout, "the answer of the fit", lenient=True), ""

@@ -1,4 +1,5 @@
-"""What votes say about two models: how often one wins, how sure that is, and what more votes would bring. Standard library only."""
+"""What votes say about two models: how often one wins, how sure that is, and what more votes would
+bring. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,9 +20,11 @@ MOST_VOTES = 2_000  # more than anybody casts: then the answer is that no number
 class Duel:
     """Two models, over all votes in which both stood. `wins` and `losses` are those of `model`.
 
-    `win_rate` is wins / (wins + losses): ties and votes for neither say nothing of who is better and are told apart. `interval` is
-    Wilson's. `p_value` is of the exact two-sided sign test: how often a coin would be at least as one-sided. `more_votes` is how many
-    further ones, ties included, would decide it if they fell as these did; 0 if it is decided, None if no number in sight would.
+    `win_rate` is wins / (wins + losses): ties and votes for neither say nothing of who is better
+    and are told apart. `interval` is Wilson's. `p_value` is of the exact two-sided sign test: how
+    often a coin would be at least as one-sided. `more_votes` is how many further ones, ties
+    included, would decide it if they fell as these did; 0 if it is decided, None if no number in
+    sight would.
     """
 
     model: str
@@ -52,18 +55,23 @@ class Duel:
 
 
 def duels(comparisons: Sequence[Comparison]) -> list[Duel]:
-    """Each two models that were compared, the most votes first; of a pair, the one with more wins first."""
+    """Each two models that were compared, the most votes first; of a pair, the one with more wins
+    first."""
     pairs: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in comparisons:
         pairs.setdefault((comparison.first, comparison.second), []).append(comparison)
-    return sorted((_duel(group) for group in pairs.values()), key=lambda duel: (-duel.votes, duel.model))
+    return sorted(
+        (_duel(group) for group in pairs.values()), key=lambda duel: (-duel.votes, duel.model)
+    )
 
 
 def _duel(group: Sequence[Comparison]) -> Duel:
     outcomes = [comparison.outcome for comparison in group]
     if outcomes.count("second") > outcomes.count("first"):
         return _duel([turned(comparison) for comparison in group])
-    wins, losses, ties, bad = (outcomes.count(outcome) for outcome in ("first", "second", "tie", "bad"))
+    wins, losses, ties, bad = (
+        outcomes.count(outcome) for outcome in ("first", "second", "tie", "bad")
+    )
     decided = wins + losses
     longer = sum(_longer_won(comparison) for comparison in group if comparison.decided)
     shorter = sum(_shorter_won(comparison) for comparison in group if comparison.decided)
@@ -86,7 +94,8 @@ def _duel(group: Sequence[Comparison]) -> Duel:
 
 
 def wilson(wins: int, votes: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The score interval of a share (Wilson 1927), which holds its confidence also for few votes and shares near 0 and 1."""
+    """The score interval of a share (Wilson 1927), which holds its confidence also for few votes
+    and shares near 0 and 1."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share, spread = wins / votes, z * z / votes
     middle = (share + spread / 2) / (1 + spread)
@@ -105,12 +114,14 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def more_votes(wins: int, losses: int, others: int) -> int | None:
-    """How many further votes would make the sign test significant if they fell in these proportions."""
+    """How many further votes would make the sign test significant if they fell in these
+    proportions."""
     decided = wins + losses
     if decided == 0 or wins == losses:
         return None
     share = max(wins, losses) / decided
-    about = (NormalDist().inv_cdf(1 - SIGNIFICANT / 2) / (2 * share - 1)) ** 2  # by the normal curve, which is a little too hopeful
+    # by the normal curve, which is a little too hopeful
+    about = (NormalDist().inv_cdf(1 - SIGNIFICANT / 2) / (2 * share - 1)) ** 2
     for total in range(max(decided, int(0.8 * about) - 5), MOST_VOTES + 1):
         ahead = round(share * total)
         if sign_test(ahead, total - ahead) < SIGNIFICANT:

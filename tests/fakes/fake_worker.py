@@ -1,4 +1,5 @@
-"""A worker whose conduct its settings choose: ends well, fails, dies, leaves orphans behind, ignores stops, fills the disk."""
+"""A worker whose conduct its settings choose: ends well, fails, dies, leaves orphans behind,
+ignores stops, fills the disk."""
 
 from __future__ import annotations
 
@@ -15,7 +16,12 @@ from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
 
 _SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(300)"]
-_STUBBORN = [sys.executable, "-S", "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"]
+_STUBBORN = [
+    sys.executable,
+    "-S",
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)",
+]
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
@@ -25,7 +31,11 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
 
 
 def well(context: WorkerContext) -> dict[str, Any]:
-    return {"answer": 42, "cwd": str(Path.cwd()), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    return {
+        "answer": 42,
+        "cwd": str(Path.cwd()),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+    }
 
 
 def told_error(context: WorkerContext) -> None:
@@ -108,7 +118,15 @@ def steps(context: WorkerContext) -> None:
     context.event("checkpoint", step=step, path="")
 
 
-_FAILURES = (told_error, unexpected_error, disk_full, fills_the_disk, exit_status, no_result, killed)
+_FAILURES = (
+    told_error,
+    unexpected_error,
+    disk_full,
+    fills_the_disk,
+    exit_status,
+    no_result,
+    killed,
+)
 _OTHERS = (well, stubborn, orphans, forked, starting, slow_to_stop, tells_its_orders, steps)
 _CONDUCTS: dict[str, Callable[[WorkerContext], dict[str, Any] | None]] = {
     conduct.__name__.replace("_", " "): conduct for conduct in (*_FAILURES, *_OTHERS)

@@ -1,6 +1,7 @@
-"""A stand-in for the Hugging Face hub: repositories of given files, data sets and models alike, served as the real one serves them to
-`datasets` and `huggingface_hub` through HF_ENDPOINT; models can be pushed to it too. It answers with the hub's own error codes, and can
-cut files off in the middle, refuse tokens, gate repositories and have trouble."""
+"""A stand-in for the Hugging Face hub: repositories of given files, data sets and models alike,
+served as the real one serves them to `datasets` and `huggingface_hub` through HF_ENDPOINT; models
+can be pushed to it too. It answers with the hub's own error codes, and can cut files off in the
+middle, refuse tokens, gate repositories and have trouble."""
 
 from __future__ import annotations
 
@@ -26,13 +27,16 @@ Repositories = dict[str, dict[str, bytes]]
 
 
 class HubServer(ThreadingHTTPServer):
-    """`requests` are the lines of all requests so far. No more than `cut_after` bytes of any file named in `cut` are ever sent.
+    """`requests` are the lines of all requests so far. No more than `cut_after` bytes of any file
+    named in `cut` are ever sent.
 
-    `cuts` has files that are cut off that often at `cut_after` bytes of one answer, or of one upload; after that all is well. `errors`
-    are statuses to answer with, one a request, by the part of a path they are for. `tokens` are the known ones with their role ("write" or
-    "read"), each of the user "sailor". `private` repositories show themselves to those only, `gated` ones to the tokens listed.
-    `spoiled`: how often a file is sent with a wrong byte. `pause` are seconds between two megabytes of a file. `stored` is the large
-    storage by SHA-256, `commits` what was pushed.
+    `cuts` has files that are cut off that often at `cut_after` bytes of one answer, or of one
+    upload; after that all is well. `errors` are statuses to answer with, one a request, by the part
+    of a path they are for. `tokens` are the known ones with their role ("write" or "read"), each of
+    the user "sailor". `private` repositories show themselves to those only, `gated` ones to the
+    tokens listed. `spoiled`: how often a file is sent with a wrong byte. `pause` are seconds
+    between two megabytes of a file. `stored` is the large storage by SHA-256, `commits` what was
+    pushed.
     """
 
     daemon_threads = True
@@ -71,7 +75,9 @@ class HubServer(ThreadingHTTPServer):
 @contextmanager
 def hub(repositories: Repositories) -> Iterator[HubServer]:
     with HubServer(repositories) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         thread.start()
         try:
             yield server
@@ -159,17 +165,25 @@ class _Handler(BaseHTTPRequestHandler):
     def _whoami(self) -> None:
         if self._token not in self.server.tokens:
             return self._json({"error": "Invalid username or password."}, 401)
-        return self._json({"name": "sailor", "auth": {"accessToken": {"role": self.server.tokens[self._token]}}})
+        return self._json(
+            {"name": "sailor", "auth": {"accessToken": {"role": self.server.tokens[self._token]}}}
+        )
 
     def _sees(self, name: str) -> bool:
-        return name in self.server.repositories and (name not in self.server.private or self._token in self.server.tokens)
+        return name in self.server.repositories and (
+            name not in self.server.private or self._token in self.server.tokens
+        )
 
     def _may_write(self, name: str) -> bool:
         if not self._sees(name):
             self._error("RepoNotFound")
             return False
         if self.server.tokens.get(self._token) != "write" or not name.startswith("sailor/"):
-            self._answer(403, b"", {"X-Error-Message": "You don't have the rights to write to this repository"})
+            self._answer(
+                403,
+                b"",
+                {"X-Error-Message": "You don't have the rights to write to this repository"},
+            )
             return False
         return True
 
@@ -188,13 +202,24 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self.server.repositories[name]
         if what[:1] == ["tree"]:
             folder = "/".join(what[2:])
-            entries = _tree(repository, folder, recursive=query.get("recursive", ["false"])[0].lower() in ("true", "1"))
+            entries = _tree(
+                repository,
+                folder,
+                recursive=query.get("recursive", ["false"])[0].lower() in ("true", "1"),
+            )
             return self._json(entries) if entries or not folder else self._error("EntryNotFound")
-        if what[:1] == ["revision"] and what[1] not in ("main", self._head(name), *self.server.branches.get(name, ())):
+        if what[:1] == ["revision"] and what[1] not in (
+            "main",
+            self._head(name),
+            *self.server.branches.get(name, ()),
+        ):
             return self._error("RevisionNotFound")
         if not what or what[0] == "revision":
             blobs = query.get("blobs", ["false"])[0].lower() in ("true", "1")
-            siblings = [{"rfilename": path, **(_blob(path, data) if blobs else {})} for path, data in repository.items()]
+            siblings = [
+                {"rfilename": path, **(_blob(path, data) if blobs else {})}
+                for path, data in repository.items()
+            ]
             gated = "manual" if name in self.server.gated else False
             card = _front_matter(repository.get("README.md", b""))
             told = {
@@ -213,26 +238,37 @@ class _Handler(BaseHTTPRequestHandler):
         if repository is None:
             return self._error("RepoNotFound")
         wanted = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode())["paths"]
-        return self._json([found for path in wanted if (found := _info(repository, path.strip("/")))])
+        return self._json(
+            [found for path in wanted if (found := _info(repository, path.strip("/")))]
+        )
 
     def _file(self, name: str, path: str, *, of_model: bool = False) -> None:
         if not self._sees(name):
             return self._error("RepoNotFound")
         if name in self.server.gated and self._token not in self.server.gated[name]:
-            message = f"Access to model {name} is restricted and you are not in the authorized list."
+            message = (
+                f"Access to model {name} is restricted and you are not in the authorized list."
+            )
             return self._answer(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": message})
         repository = self.server.repositories[name]
         if path not in repository:
             return self._error("EntryNotFound")
         data = repository[path]
-        if of_model and _is_large(path, data):  # the hub sends these from a storage of another address
+        # the hub sends these from a storage of another address
+        if of_model and _is_large(path, data):
             sha256 = hashlib.sha256(data).hexdigest()
             self.server.stored[sha256] = data
-            linked = {"X-Linked-Size": str(len(data)), "X-Linked-ETag": f'"{sha256}"', "X-Repo-Commit": self._head(name)}
+            linked = {
+                "X-Linked-Size": str(len(data)),
+                "X-Linked-ETag": f'"{sha256}"',
+                "X-Repo-Commit": self._head(name),
+            }
             return self._answer(302, b"", {"Location": f"/storage/{sha256}/{path}", **linked})
         return self._send(data, path, f'"{_oid(data)}"', {"X-Repo-Commit": self._head(name)})
 
-    def _send(self, data: bytes, path: str, etag: str, headers: dict[str, str] | None = None) -> None:
+    def _send(
+        self, data: bytes, path: str, etag: str, headers: dict[str, str] | None = None
+    ) -> None:
         """The file, or the range that was asked for; less, where it is to be cut."""
         first, last = 0, len(data) - 1
         if asked := self.headers.get("Range"):
@@ -242,7 +278,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if asked else 200)
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-        for key, value in {"Content-Length": str(last + 1 - first), "Accept-Ranges": "bytes", "ETag": etag, **(headers or {})}.items():
+        for key, value in {
+            "Content-Length": str(last + 1 - first),
+            "Accept-Ranges": "bytes",
+            "ETag": etag,
+            **(headers or {}),
+        }.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "HEAD":
@@ -265,11 +306,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _create(self, asked: dict[str, Any]) -> None:
         name = f"{asked.get('organization') or 'sailor'}/{asked['name']}"
         if self.server.tokens.get(self._token) != "write" or not name.startswith("sailor/"):
-            message = f"You don't have the rights to create a model under the namespace {asked.get('organization')}"
+            message = (
+                "You don't have the rights to create a model under the namespace"
+                f" {asked.get('organization')}"
+            )
             return self._answer(403, b"", {"X-Error-Message": message})
         if name in self.server.repositories:
             return self._json({"error": "You already created this model repo"}, 409)
-        self.server.repositories[name] = {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}
+        self.server.repositories[name] = {
+            ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+        }
         if asked.get("private") or asked.get("visibility") == "private":
             self.server.private.add(name)
         return self._json({"url": f"{self.server.url}/{name}", "name": name, "id": "1"})
@@ -278,7 +324,9 @@ class _Handler(BaseHTTPRequestHandler):
         if what[0] == "preupload":
             repository = self.server.repositories[name]
             asked = json.loads(body)["files"]
-            return self._json({"files": [_upload_mode(repository, file["path"], file["size"]) for file in asked]})
+            return self._json(
+                {"files": [_upload_mode(repository, file["path"], file["size"]) for file in asked]}
+            )
         if what[0] == "branch":
             self.server.branches.setdefault(name, set()).add(what[1])
             return self._json({})
@@ -299,16 +347,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.repositories[name].update(new)
         commit = hashlib.sha1(f"{name}{len(self.server.commits)}".encode()).hexdigest()
         self.server.heads[name] = commit
-        self.server.commits.append({"repository": name, "summary": lines[0]["value"]["summary"], "files": sorted(new)})
-        return self._json({"commitUrl": f"{self.server.url}/{name}/commit/{commit}", "commitOid": commit})
+        self.server.commits.append(
+            {"repository": name, "summary": lines[0]["value"]["summary"], "files": sorted(new)}
+        )
+        return self._json(
+            {"commitUrl": f"{self.server.url}/{name}/commit/{commit}", "commitOid": commit}
+        )
 
     def _batch(self, asked: dict[str, Any]) -> None:
         def action(wanted: dict[str, Any]) -> dict[str, Any]:
             there = wanted["oid"] in self.server.stored
-            upload = {"upload": {"href": f"{self.server.url}/storage/{wanted['oid']}", "header": {}}}
+            upload = {
+                "upload": {"href": f"{self.server.url}/storage/{wanted['oid']}", "header": {}}
+            }
             return {**wanted, **({} if there else {"actions": upload})}
 
-        return self._json({"transfer": "basic", "objects": [action(wanted) for wanted in asked["objects"]]})
+        return self._json(
+            {"transfer": "basic", "objects": [action(wanted) for wanted in asked["objects"]]}
+        )
 
     def _validate(self, card: str) -> None:
         try:
@@ -334,7 +390,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _error(self, code: str) -> None:
-        status = 401 if code == "RepoNotFound" else 404  # the hub tells strangers of private and of missing ones in the same words
+        # the hub tells strangers of private and of missing ones in the same words
+        status = 401 if code == "RepoNotFound" else 404
         self._answer(status, b"", {"X-Error-Code": code, "X-Error-Message": code})
 
 
@@ -348,14 +405,23 @@ def _oid(data: bytes) -> str:
 
 def _blob(path: str, data: bytes) -> dict[str, Any]:
     large = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
-    return {"size": len(data), "blobId": _oid(data), **({"lfs": large} if _is_large(path, data) else {})}
+    return {
+        "size": len(data),
+        "blobId": _oid(data),
+        **({"lfs": large} if _is_large(path, data) else {}),
+    }
 
 
 def _upload_mode(repository: dict[str, bytes], path: str, size: int) -> dict[str, Any]:
     large = path.endswith((".safetensors", ".bin")) or size > _LARGE
     there = repository.get(path)
     oid = None if there is None else hashlib.sha256(there).hexdigest() if large else _oid(there)
-    return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, **({"oid": oid} if oid else {})}
+    return {
+        "path": path,
+        "uploadMode": "lfs" if large else "regular",
+        "shouldIgnore": False,
+        **({"oid": oid} if oid else {}),
+    }
 
 
 def _front_matter(card: bytes) -> dict[str, Any]:
@@ -365,7 +431,12 @@ def _front_matter(card: bytes) -> dict[str, Any]:
 
 def _info(repository: dict[str, bytes], path: str) -> dict[str, Any] | None:
     if path in repository:
-        return {"type": "file", "path": path, "size": len(repository[path]), "oid": _oid(repository[path])}
+        return {
+            "type": "file",
+            "path": path,
+            "size": len(repository[path]),
+            "oid": _oid(repository[path]),
+        }
     if any(name.startswith(f"{path}/") for name in repository):
         return {"type": "directory", "path": path, "size": 0, "oid": _oid(path.encode())}
     return None
@@ -374,6 +445,10 @@ def _info(repository: dict[str, bytes], path: str) -> dict[str, Any] | None:
 def _tree(repository: dict[str, bytes], folder: str, *, recursive: bool) -> list[dict[str, Any]]:
     prefix = f"{folder}/" if folder else ""
     below = [path.removeprefix(prefix) for path in repository if path.startswith(prefix)]
-    paths = {f"{prefix}{'/'.join(parts[:depth])}" for parts in (path.split("/") for path in below) for depth in range(1, len(parts) + 1)}
+    paths = {
+        f"{prefix}{'/'.join(parts[:depth])}"
+        for parts in (path.split("/") for path in below)
+        for depth in range(1, len(parts) + 1)
+    }
     found = sorted(path for path in paths if recursive or "/" not in path.removeprefix(prefix))
     return [info for path in found if (info := _info(repository, path))]

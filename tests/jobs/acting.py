@@ -21,7 +21,9 @@ PATIENCE = 25.0
 
 def spec(conduct: str, **fields: Any) -> Spec:
     """Orders for the fake worker (tests/fakes/fake_worker.py)."""
-    return Spec(kind="run", name=conduct, module="fake_worker", settings={"conduct": conduct}, **fields)
+    return Spec(
+        kind="run", name=conduct, module="fake_worker", settings={"conduct": conduct}, **fields
+    )
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:

@@ -1,4 +1,5 @@
-"""The rows of the state table after a disaster: what is killed, closed, filled or turned back, and what is seen and possible then."""
+"""The rows of the state table after a disaster: what is killed, closed, filled or turned back, and
+what is seen and possible then."""
 
 from __future__ import annotations
 
@@ -20,7 +21,17 @@ from jobs.errors import LuthierError
 from jobs.events import EventLog, Follower
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, Queued, Running, Starting, Stopped, Stopping
-from tests.jobs.acting import end_everything, ended, events, first, in_state, kill_supervisor, living, spec, wait_for
+from tests.jobs.acting import (
+    end_everything,
+    ended,
+    events,
+    first,
+    in_state,
+    kill_supervisor,
+    living,
+    spec,
+    wait_for,
+)
 
 CONDUCTS: dict[type, str] = {Starting: "starting", Running: "steps", Stopping: "slow to stop"}
 
@@ -37,7 +48,8 @@ def brought_to(kind: type) -> Job:
         in_state(job, Running)
         jobs.stop(job)
     in_state(job, kind)
-    wait_for(lambda: any(event["kind"] == "phase" for event in events(job)))  # its worker has its signals set
+    # its worker has its signals set
+    wait_for(lambda: any(event["kind"] == "phase" for event in events(job)))
     return job
 
 
@@ -83,7 +95,11 @@ def test_a_killed_worker_is_told_by_its_signal(kind: type) -> None:
     job = brought_to(kind)
     os.kill(first(job, "started")["pid"], signal.SIGKILL)
     state = ended(job)
-    assert isinstance(state, Stopped) if kind is Stopping else isinstance(state, Failed) and state.title == "Killed by SIGKILL"
+    assert (
+        isinstance(state, Stopped)
+        if kind is Stopping
+        else isinstance(state, Failed) and state.title == "Killed by SIGKILL"
+    )
 
 
 def test_two_stops_at_the_same_moment_are_a_stop() -> None:
@@ -98,15 +114,20 @@ def test_a_waiting_job_that_is_stopped_never_starts() -> None:
     job = brought_to(Queued)
     jobs.stop(job)
     assert isinstance(ended(job), Stopped)
-    assert [event["kind"] for event in events(job) if event["kind"] != "waiting"] == ["queued", "stop_requested", "exited"]
+    assert [event["kind"] for event in events(job) if event["kind"] != "waiting"] == [
+        "queued",
+        "stop_requested",
+        "exited",
+    ]
     assert job.order is None
 
 
 def test_the_job_outlives_its_terminal() -> None:
     """A pty whose master is closed under the process that started the job."""
     script = (
-        "import signal, sys, time; from jobs.job import submit; from jobs.spec import Spec;"
-        "print(submit(Spec('run', 'steps', 'fake_worker', {'conduct': 'steps'})).id, flush=True); time.sleep(300)"
+        "import signal, sys, time; from jobs.job import submit; from jobs.spec import"
+        " Spec;print(submit(Spec('run', 'steps', 'fake_worker', {'conduct': 'steps'})).id,"
+        " flush=True); time.sleep(300)"
     )
     master, slave = pty.openpty()
 
@@ -114,7 +135,13 @@ def test_the_job_outlives_its_terminal() -> None:
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
-    with subprocess.Popen([sys.executable, "-c", script], stdin=slave, stdout=slave, stderr=slave, preexec_fn=take_the_terminal) as starter:
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        preexec_fn=take_the_terminal,
+    ) as starter:
         os.close(slave)
         line = b""
         while not line.endswith(b"\n"):
@@ -128,10 +155,17 @@ def test_the_job_outlives_its_terminal() -> None:
 
 def test_the_job_outlives_the_process_group_that_started_it() -> None:
     script = (
-        "from jobs.job import submit; from jobs.spec import Spec; import os, signal;"
-        "print(submit(Spec('run', 'steps', 'fake_worker', {'conduct': 'steps'})).id, flush=True); os.killpg(0, signal.SIGKILL)"
+        "from jobs.job import submit; from jobs.spec import Spec; import os,"
+        " signal;print(submit(Spec('run', 'steps', 'fake_worker', {'conduct': 'steps'})).id,"
+        " flush=True); os.killpg(0, signal.SIGKILL)"
     )
-    starter = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, start_new_session=True, check=False)
+    starter = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
     assert starter.returncode == -9
     job = jobs.find(starter.stdout.strip())
     wait_for(lambda: isinstance(state := job.state(), Running) and state.step > 3)
@@ -222,7 +256,9 @@ def test_a_torn_last_line_costs_itself_only() -> None:
     jobs.start(job)
     assert isinstance(ended(job), Done)
     follower = Follower(job.events_path)
-    assert [event["kind"] for event in follower.read()].count("exited") == 2 and follower.skipped == 1
+    assert [event["kind"] for event in follower.read()].count(
+        "exited"
+    ) == 2 and follower.skipped == 1
 
 
 def test_a_job_made_before_the_clock_was_set_back_can_be_started() -> None:

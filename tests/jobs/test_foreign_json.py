@@ -58,7 +58,9 @@ def test_no_bytes_end_in_another_error(data: bytes) -> None:
 
 
 def test_what_other_libraries_write_is_read_as_they_do() -> None:
-    value = foreign_json.decode_object(b'\xef\xbb\xbf{"limit": [0.0, Infinity], "a": 1, "a": 2}', "config.json", lenient=True)
+    value = foreign_json.decode_object(
+        b'\xef\xbb\xbf{"limit": [0.0, Infinity], "a": 1, "a": 2}', "config.json", lenient=True
+    )
     assert value == {"limit": [0.0, float("inf")], "a": 2}
 
 
@@ -147,7 +149,13 @@ def test_a_setting_that_is_missing_is_damage() -> None:
 
 
 def test_a_spec_is_read_as_it_was_written(tmp_path: Path) -> None:
-    spec = Spec("run", "mine \udce9", "m", settings={"data": "mine \udce9.jsonl"}, then=[{"kind": "certify"}])
+    spec = Spec(
+        "run",
+        "mine \udce9",
+        "m",
+        settings={"data": "mine \udce9.jsonl"},
+        then=[{"kind": "certify"}],
+    )
     spec.write(tmp_path)
     assert Spec.read(tmp_path) == spec
 
@@ -180,10 +188,16 @@ ODD_EVENTS = [
 
 
 @pytest.mark.parametrize("line", ODD_EVENTS, ids=range(len(ODD_EVENTS)))
-def test_an_odd_event_counts_as_none_and_the_state_is_told_by_the_others(line: bytes, tmp_path: Path) -> None:
+def test_an_odd_event_counts_as_none_and_the_state_is_told_by_the_others(
+    line: bytes, tmp_path: Path
+) -> None:
     assert parse_line(line) is None
     events = tmp_path / "events.jsonl"
-    whole = [{"t": 1, "kind": "queued"}, {"t": 2, "kind": "started"}, {"t": 3, "kind": "step", "step": 4, "total": 9, "loss": "nan"}]
+    whole = [
+        {"t": 1, "kind": "queued"},
+        {"t": 2, "kind": "started"},
+        {"t": 3, "kind": "step", "step": 4, "total": 9, "loss": "nan"},
+    ]
     events.write_bytes(b"\n".join([*(json.dumps(event).encode() for event in whole), line, b""]))
     follower = Follower(events)
     assert follower.read() == whole and follower.skipped == 1
@@ -201,12 +215,18 @@ def test_an_odd_signal_is_told() -> None:
     assert isinstance(state, Failed) and state.title == "Killed by signal 200"
 
 
-def test_events_without_progress_are_looked_at_in_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_without_progress_are_looked_at_in_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It read the whole file: 1.9 GB of one that was as large."""
     path = tmp_path / "events.jsonl"
     with path.open("wb") as file:
-        file.write(b'{"t": 1, "kind": "queued", "attempt": 1}\n{"t": 2, "kind": "started", "pid": 1}\n')
-        file.writelines(b'{"t": 3, "kind": "note", "text": "%s"}\n' % (b"x" * 1000) for _ in range(8000))
+        file.write(
+            b'{"t": 1, "kind": "queued", "attempt": 1}\n{"t": 2, "kind": "started", "pid": 1}\n'
+        )
+        file.writelines(
+            b'{"t": 3, "kind": "note", "text": "%s"}\n' % (b"x" * 1000) for _ in range(8000)
+        )
     read: list[int] = []
     parse = job_events.parse_line
 

@@ -1,5 +1,6 @@
-"""Jobs that can give way, in the queue: what a run does about them, and when they have their slots again. A worker that never rests stands
-for a server, and this test writes its `resting.json` for it."""
+"""Jobs that can give way, in the queue: what a run does about them, and when they have their slots
+again. A worker that never rests stands for a server, and this test writes its `resting.json` for
+it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,15 @@ def serving(*wanted: str) -> Job:
 
 
 def running(beside: BesideServer, *wanted: str, share: bool = False) -> Job:
-    return jobs.submit(spec("steps", slots=list(wanted or ["gpu"]), beside_server=beside, share_gpu=share, gpu_bytes=GIB))
+    return jobs.submit(
+        spec(
+            "steps",
+            slots=list(wanted or ["gpu"]),
+            beside_server=beside,
+            share_gpu=share,
+            gpu_bytes=GIB,
+        )
+    )
 
 
 def rest(server: Job, wakes: str, by: str = "", gigabytes: int = 1) -> None:
@@ -44,12 +53,17 @@ def held(*names: str) -> list[str]:
 
 
 @pytest.mark.parametrize("choice", ["", "wait", "share"])
-def test_what_is_not_said_is_asked_and_what_is_said_is_done(machine: Machine, choice: BesideServer) -> None:
+def test_what_is_not_said_is_asked_and_what_is_said_is_done(
+    machine: Machine, choice: BesideServer
+) -> None:
     machine.has(79_000)
     server, run = serving("gpu"), running(choice)
-    waiting = wait_for(lambda: next((event for event in run.events() if event["kind"] == "waiting"), None))
+    waiting = wait_for(
+        lambda: next((event for event in run.events() if event["kind"] == "waiting"), None)
+    )
     assert waiting["waits_for"] == f"{server.short_id} on gpu-0"
-    assert waiting.get("servers") == (None if choice == "wait" else [server.id])  # a run that is to share must be planned for it first
+    # a run that is to share must be planned for it first
+    assert waiting.get("servers") == (None if choice == "wait" else [server.id])
     assert giving_way.wish_of(server) is None
 
 
@@ -66,7 +80,13 @@ def test_the_setting_is_followed_while_it_waits(machine: Machine, home: Path) ->
     wait_for(lambda: any("servers" in event for event in run.events()))
     (home / "config.toml").write_text(f'{SETTING} = "sleep"\n')
     assert wait_for(lambda: giving_way.wish_of(server)) == Wish("rest", run.id)
-    assert "to go to sleep" in wait_for(lambda: isinstance(state := run.state(), Queued) and "sleep" in state.waits_for and state.waits_for)
+    assert "to go to sleep" in wait_for(
+        lambda: (
+            isinstance(state := run.state(), Queued)
+            and "sleep" in state.waits_for
+            and state.waits_for
+        )
+    )
 
 
 def test_a_damaged_setting_asks(machine: Machine, home: Path) -> None:
@@ -84,13 +104,19 @@ def test_it_has_its_slots_again_behind_the_runs_and_before_the_rest(machine: Mac
     wait_for(lambda: len(queue.waiting()) == 2)
     rest(server, "after runs")
     in_state(run, Running)
-    wait_for(lambda: [job.id for job in queue.waiting()] == [proof.id, server.id])  # both are runs here: it stands behind the last one
+    # both are runs here: it stands behind the last one
+    wait_for(lambda: [job.id for job in queue.waiting()] == [proof.id, server.id])
     rest(server, "first")
     assert [job.id for job in queue.waiting()] == [server.id, proof.id]
     jobs.stop(run)
     wait_for(lambda: held("gpu-0") == [server.id])
     assert giving_way.resting(server) is None and isinstance(proof.state(), Queued)
-    wait_for(lambda: [event["kind"] for event in events(server) if event["kind"].startswith("slots_")] == ["slots_freed", "slots_taken"])
+    wait_for(
+        lambda: (
+            [event["kind"] for event in events(server) if event["kind"].startswith("slots_")]
+            == ["slots_freed", "slots_taken"]
+        )
+    )
 
 
 def test_one_that_rests_for_good_has_nothing_until_it_says_so(machine: Machine) -> None:

@@ -18,7 +18,9 @@ from jobs.worker import as_error
 def test_every_number_has_words(number: int, home: Path) -> None:
     for path in (None, "/elsewhere/x", str(home / "x"), os.fsencode(home / "x")):
         error = in_words(OSError(number, os.strerror(number), path))
-        assert error.title and error.message.endswith(".") and error.hint and "Errno" not in str(error)
+        assert (
+            error.title and error.message.endswith(".") and error.hint and "Errno" not in str(error)
+        )
         assert path is None or "/x" in error.message
 
 
@@ -45,7 +47,8 @@ def test_a_write_that_fails_names_its_file(tmp_path: Path, monkeypatch: pytest.M
 def test_workers_say_the_same(tmp_path: Path) -> None:
     refused = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/x")
     assert str(as_error(refused, tmp_path)) == str(in_words(refused))
-    assert as_error(OSError("the hub says no"), tmp_path).title == "Unexpected OSError"  # a library's own, not the system's
+    # a library's own, not the system's
+    assert as_error(OSError("the hub says no"), tmp_path).title == "Unexpected OSError"
 
 
 def test_a_name_that_is_no_text_is_shown_alone() -> None:

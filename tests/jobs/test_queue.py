@@ -50,7 +50,9 @@ def test_one_after_the_other_in_the_order_of_the_queue_with_no_window_open() -> 
     jobs.stop(first)
     for job in line:
         assert isinstance(ended(job), Done)
-    started = [next(event["t"] for event in job.events() if event["kind"] == "started") for job in line]
+    started = [
+        next(event["t"] for event in job.events() if event["kind"] == "started") for job in line
+    ]
     assert started == sorted(started)
     assert [job.order for job in line] == [None, None, None]
 
@@ -120,7 +122,9 @@ def test_a_damaged_folder_does_not_hold_up_the_queue(home: Path) -> None:
     assert isinstance(ended(b), Done)
 
 
-def test_nor_does_one_that_is_damaged_while_the_queue_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_does_one_that_is_damaged_while_the_queue_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     a, b = (jobs.create(spec("well", slots=["cpu"])) for _ in range(2))
     (a.directory / "spec.json").write_text("{")
     monkeypatch.setattr(queue, "before", lambda job: [a])
@@ -137,7 +141,8 @@ from jobs.job import find
 ids, chance = sys.argv[2:], random.Random(int(sys.argv[1]))
 for _ in range(60):
     job, other = chance.sample(ids, 2)
-    queue.move(find(job), *chance.choice([("first",), ("last",), ("up",), ("down",), ("before", find(other))]))
+    ways = [("first",), ("last",), ("up",), ("down",), ("before", find(other))]
+    queue.move(find(job), *chance.choice(ways))
 """
 
 
@@ -146,7 +151,11 @@ def test_two_who_move_at_once_lose_no_job() -> None:
     waiting = queued(5)
     commands = [[sys.executable, "-c", _SHUFFLE, str(seed), *ids(*waiting)] for seed in range(2)]
     shufflers = [subprocess.Popen(command) for command in commands]
-    threads = [threading.Thread(target=queue.move, args=(job, "first")) for job in waiting for _ in range(5)]
+    threads = [
+        threading.Thread(target=queue.move, args=(job, "first"))
+        for job in waiting
+        for _ in range(5)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -161,7 +170,13 @@ def test_new_orders_are_followed_and_the_place_is_kept() -> None:
     a, b = queued(2, "tells its orders")
     created = a.created
     with queue.kept_waiting(a):
-        Spec("run", "renamed", "fake_worker", {"conduct": "tells its orders", "new": True}, slots=["cpu"]).replace(a.directory)
+        Spec(
+            "run",
+            "renamed",
+            "fake_worker",
+            {"conduct": "tells its orders", "new": True},
+            slots=["cpu"],
+        ).replace(a.directory)
     assert Job(a.directory).created == created and line() == ids(a, b)
     jobs.stop(first)
     state = ended(a)
@@ -181,7 +196,9 @@ def test_new_orders_come_before_the_start_or_are_refused() -> None:
                 with queue.kept_waiting(job):
                     settings = {"conduct": "tells its orders", "told": told + 1}
                     (job.directory / "recipe.toml").write_text(str(told + 1))
-                    Spec("run", "tells", "fake_worker", settings, slots=["cpu"]).replace(job.directory)
+                    Spec("run", "tells", "fake_worker", settings, slots=["cpu"]).replace(
+                        job.directory
+                    )
                 told += 1
         except LuthierError as error:
             assert "does not wait" in error.message

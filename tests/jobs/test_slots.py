@@ -22,11 +22,16 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self._free = folder / "free"
         program = folder / "nvidia-smi"
-        program.write_text(f"#!/bin/sh\ncase \"$1\" in *compute*) echo '812, /usr/bin/python, 70000';; *) cat {self._free};; esac\n")
+        program.write_text(
+            "#!/bin/sh\ncase \"$1\" in *compute*) echo '812, /usr/bin/python, 70000';; *) cat"
+            f" {self._free};; esac\n"
+        )
         program.chmod(0o755)
 
     def has(self, *free: int) -> None:
-        self._free.write_text("".join(f"{index}, H, 80000, {each}\n" for index, each in enumerate(free)))
+        self._free.write_text(
+            "".join(f"{index}, H, 80000, {each}\n" for index, each in enumerate(free))
+        )
 
 
 @pytest.fixture
@@ -35,7 +40,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path)
 
 
-def started(conduct: str = "steps", slots: str = "gpu", gigabytes: int = 20, share: bool = False) -> Job:
+def started(
+    conduct: str = "steps", slots: str = "gpu", gigabytes: int = 20, share: bool = False
+) -> Job:
     return jobs.submit(spec(conduct, slots=[slots], gpu_bytes=gigabytes * GIB, share_gpu=share))
 
 
@@ -49,11 +56,16 @@ def waits_for(job: Job) -> str:
     return str(wait_for(lambda: isinstance(state := job.state(), Queued) and state.waits_for))
 
 
-def test_a_gpu_without_enough_memory_counts_as_taken_and_the_one_it_has_is_all_it_sees(machine: Machine) -> None:
+def test_a_gpu_without_enough_memory_counts_as_taken_and_the_one_it_has_is_all_it_sees(
+    machine: Machine,
+) -> None:
     machine.has(1000, 79_000)
     state = ended(started("well"))
     assert isinstance(state, Done) and state.result["gpus"] == "1"
-    assert waits_for(started(slots="gpu-0")) == "21.5 GB on gpu-0: 1.0 GB are free beside python (pid 812, 68.4 GB)"
+    assert (
+        waits_for(started(slots="gpu-0"))
+        == "21.5 GB on gpu-0: 1.0 GB are free beside python (pid 812, 68.4 GB)"
+    )
 
 
 def test_a_job_of_several_gpus_has_them_all_at_once(machine: Machine) -> None:
@@ -62,7 +74,10 @@ def test_a_job_of_several_gpus_has_them_all_at_once(machine: Machine) -> None:
     assert isinstance(state, Done) and state.result["gpus"] == "0,1"
     first = started()
     assert gpus_of(first) == ["gpu-0"]
-    assert gpus_of(jobs.submit(spec("steps", slots=["gpu", "gpu"], gpu_bytes=20 * GIB))) == ["gpu-1", "gpu-2"]
+    assert gpus_of(jobs.submit(spec("steps", slots=["gpu", "gpu"], gpu_bytes=20 * GIB))) == [
+        "gpu-1",
+        "gpu-2",
+    ]
     waiting = jobs.submit(spec("steps", slots=["gpu", "gpu"], gpu_bytes=20 * GIB))
     assert "on gpu-0" in waits_for(waiting)
 
@@ -103,7 +118,9 @@ def test_jobs_that_may_share_do_and_others_do_not(machine: Machine) -> None:
     assert alone.short_id in wait_for(lambda: alone.short_id in waits_for(late) and waits_for(late))
 
 
-def test_a_gpu_that_comes_free_while_a_job_looks_goes_to_the_one_before_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_comes_free_while_a_job_looks_goes_to_the_one_before_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.has(79_000)
     first = started(share=True)
     in_state(first, Running)

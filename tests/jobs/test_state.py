@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from jobs.events import EventLog, Follower, last_attempt, parse_line
 from jobs.spec import JOB_ID, new_id, slug
-from jobs.state import Done, Failed, Lost, Queued, Running, Starting, Stopped, Stopping, derive, word
+from jobs.state import (
+    Done,
+    Failed,
+    Lost,
+    Queued,
+    Running,
+    Starting,
+    Stopped,
+    Stopping,
+    derive,
+    word,
+)
 
 
 def event(kind: str, t: float = 100.0, **fields: Any) -> dict[str, Any]:
@@ -27,12 +38,21 @@ HELD = [
     ([QUEUED, event("waiting", waits_for="gpu-0")], Queued(since=10.0, waits_for="gpu-0")),
     ([QUEUED, STARTED], Starting(since=11.0, phase="starting")),
     ([QUEUED, STARTED, event("phase", name="loading")], Starting(since=11.0, phase="loading")),
-    ([QUEUED, STARTED, event("phase", name="training"), STEP], Running(since=11.0, step=3, total=9)),
+    (
+        [QUEUED, STARTED, event("phase", name="training"), STEP],
+        Running(since=11.0, step=3, total=9),
+    ),
     ([QUEUED, STARTED, STEP, event("phase", name="saving")], Running(since=11.0, step=3, total=9)),
     ([QUEUED, STARTED, STEP, event("stop_requested", 30.0)], Stopping(since=30.0)),
     ([QUEUED, STARTED, STEP, event("stop_requested", 30.0), STEP], Stopping(since=30.0)),
-    ([QUEUED, STARTED, STEP, event("result"), event("exited", code=0)], Running(since=11.0, step=3, total=9)),
-    ([QUEUED, STARTED, STEP, event("exited", code=0), event("then_failed")], Running(since=11.0, step=3, total=9)),
+    (
+        [QUEUED, STARTED, STEP, event("result"), event("exited", code=0)],
+        Running(since=11.0, step=3, total=9),
+    ),
+    (
+        [QUEUED, STARTED, STEP, event("exited", code=0), event("then_failed")],
+        Running(since=11.0, step=3, total=9),
+    ),
 ]
 
 FREE = [
@@ -43,13 +63,45 @@ FREE = [
     ([QUEUED, event("phase", 12.0, name="loading")], Lost(at=12.0)),
     ([QUEUED, event("stop_requested", 12.0)], Lost(at=12.0)),
     ([QUEUED, STARTED, STEP], Lost(at=20.0)),
-    ([QUEUED, STARTED, event("result", loss=1.5), event("exited", code=0)], Done(at=100.0, result={"loss": 1.5})),
-    ([QUEUED, STARTED, event("stop_requested"), event("exited", code=0, stopped=True)], Stopped(at=100.0)),
-    ([QUEUED, STARTED, event("stop_requested"), event("exited", code=-9, stopped=True)], Stopped(at=100.0)),
-    ([QUEUED, STARTED, event("result"), event("stop_requested"), event("exited", code=0, stopped=True)], Done(at=100.0, result={})),
-    ([QUEUED, STARTED, event("error", title="T", message="m", hint="h"), event("exited", code=1)], Failed(100.0, 1, "T", "m", "h")),
     (
-        [QUEUED, STARTED, event("stop_requested"), event("error", title="T", message="m", hint="h"), event("exited", code=1, stopped=True)],
+        [QUEUED, STARTED, event("result", loss=1.5), event("exited", code=0)],
+        Done(at=100.0, result={"loss": 1.5}),
+    ),
+    (
+        [QUEUED, STARTED, event("stop_requested"), event("exited", code=0, stopped=True)],
+        Stopped(at=100.0),
+    ),
+    (
+        [QUEUED, STARTED, event("stop_requested"), event("exited", code=-9, stopped=True)],
+        Stopped(at=100.0),
+    ),
+    (
+        [
+            QUEUED,
+            STARTED,
+            event("result"),
+            event("stop_requested"),
+            event("exited", code=0, stopped=True),
+        ],
+        Done(at=100.0, result={}),
+    ),
+    (
+        [
+            QUEUED,
+            STARTED,
+            event("error", title="T", message="m", hint="h"),
+            event("exited", code=1),
+        ],
+        Failed(100.0, 1, "T", "m", "h"),
+    ),
+    (
+        [
+            QUEUED,
+            STARTED,
+            event("stop_requested"),
+            event("error", title="T", message="m", hint="h"),
+            event("exited", code=1, stopped=True),
+        ],
         Failed(100.0, 1, "T", "m", "h"),
     ),
 ]
@@ -65,9 +117,14 @@ def test_state_when_nobody_holds_the_lock(events: list[dict[str, Any]], expected
     assert derive("run", False, events, created=1.0, now=200.0) == expected
 
 
-@pytest.mark.parametrize(("code", "title"), [(3, "Exit status 3"), (-9, "Killed by SIGKILL"), (0, "Ended without a result")])
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [(3, "Exit status 3"), (-9, "Killed by SIGKILL"), (0, "Ended without a result")],
+)
 def test_an_end_without_an_error_event_tells_the_last_words(code: int, title: str) -> None:
-    state = derive("run", False, [QUEUED, STARTED, event("exited", code=code)], 1.0, 200.0, ["one", "two"])
+    state = derive(
+        "run", False, [QUEUED, STARTED, event("exited", code=code)], 1.0, 200.0, ["one", "two"]
+    )
     assert isinstance(state, Failed)
     assert (state.title, state.message, state.code) == (title, "one\ntwo", code)
 
@@ -82,9 +139,15 @@ def test_a_clock_that_was_set_back_leaves_no_job_queued_for_ever(now: float) -> 
 
 
 def test_the_order_of_events_counts_not_their_times() -> None:
-    events = [event("queued", 300.0), event("started", 200.0), event("step", 100.0, step=1, total=2)]
+    events = [
+        event("queued", 300.0),
+        event("started", 200.0),
+        event("step", 100.0, step=1, total=2),
+    ]
     assert derive("run", True, events, 1.0, 50.0) == Running(since=200.0, step=1, total=2)
-    assert derive("run", False, [*events, event("result", 90.0), event("exited", 80.0, code=0)], 1.0, 50.0) == Done(at=80.0, result={})
+    assert derive(
+        "run", False, [*events, event("result", 90.0), event("exited", 80.0, code=0)], 1.0, 50.0
+    ) == Done(at=80.0, result={})
 
 
 def test_a_server_runs_from_ready_on() -> None:
@@ -116,18 +179,33 @@ def test_a_server_that_has_loaded_a_thousand_adapters_still_runs(tmp_path: Path)
     log.append("queued")
     log.append("phase", name="ready")
     for number in range(1000):
-        log.append("adapter", name=f"adapter-{number}", path=f"/home/somebody/adapters/adapter-{number}", ok=True, message="")
+        log.append(
+            "adapter",
+            name=f"adapter-{number}",
+            path=f"/home/somebody/adapters/adapter-{number}",
+            ok=True,
+            message="",
+        )
     assert log.path.stat().st_size > 100_000
     assert isinstance(derive("server", True, last_attempt(log.path), 0.0, 1.0), Running)
 
 
-@given(st.lists(st.one_of(st.binary(max_size=60), st.just(b'{"t": 1, "kind": "step"}')), max_size=20), st.data())
-def test_a_follower_reads_every_whole_event_once_wherever_the_writes_are_cut(lines: list[bytes], data: st.DataObject) -> None:
+@given(
+    st.lists(st.one_of(st.binary(max_size=60), st.just(b'{"t": 1, "kind": "step"}')), max_size=20),
+    st.data(),
+)
+def test_a_follower_reads_every_whole_event_once_wherever_the_writes_are_cut(
+    lines: list[bytes], data: st.DataObject
+) -> None:
     import tempfile
 
     content = b"".join(line.replace(b"\n", b" ") + b"\n" for line in lines)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=5)))
-    expected = [found for line in content.splitlines(keepends=True) if (found := parse_line(line)) is not None]
+    expected = [
+        found
+        for line in content.splitlines(keepends=True)
+        if (found := parse_line(line)) is not None
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.jsonl"
         follower, seen = Follower(path), []
@@ -152,7 +230,12 @@ def test_a_follower_reads_in_bounded_bites(tmp_path: Path) -> None:
     for step in range(250):
         log.append("step", step=step)
     follower = Follower(log.path)
-    assert [len(follower.read(max_records=100, max_seconds=60)) for _ in range(4)] == [100, 100, 50, 0]
+    assert [len(follower.read(max_records=100, max_seconds=60)) for _ in range(4)] == [
+        100,
+        100,
+        50,
+        0,
+    ]
 
 
 @given(st.text(max_size=200))

@@ -21,7 +21,13 @@ def test_done_with_its_result() -> None:
     state = ended(job)
     assert isinstance(state, Done)
     assert state.result["answer"] == 42
-    assert [event["kind"] for event in job.events()] == ["queued", "started", "phase", "result", "exited"]
+    assert [event["kind"] for event in job.events()] == [
+        "queued",
+        "started",
+        "phase",
+        "result",
+        "exited",
+    ]
     assert not (job.directory / ".reserve").exists()
 
 
@@ -99,10 +105,18 @@ def test_a_forked_child_with_every_file_open_is_swept_and_holds_no_lock() -> Non
 
 
 def test_the_job_outlives_the_process_that_started_it(home: Path) -> None:
-    script = "from jobs.job import submit; from jobs.spec import Spec; import os, signal, sys;" + (
-        "print(submit(Spec('run', 'steps', 'fake_worker', {'conduct': 'steps'})).id, flush=True); os.killpg(0, signal.SIGKILL)"
+    script = (
+        "from jobs.job import submit; from jobs.spec import Spec; import os, signal, sys;"
+        + "print(submit(Spec('run', 'steps', 'fake_worker', {'conduct': 'steps'})).id, flush=True);"
+        " os.killpg(0, signal.SIGKILL)"
     )
-    starter = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, start_new_session=True, check=False)
+    starter = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
     assert starter.returncode == -9
     job = jobs.find(starter.stdout.strip())
     wait_for(lambda: isinstance(state := job.state(), Running) and state.step > 3)
@@ -120,8 +134,16 @@ def test_a_second_supervisor_is_refused() -> None:
 
 
 def test_what_follows_starts_when_the_job_is_done_and_not_otherwise() -> None:
-    following = {"kind": "certify", "name": "next", "module": "fake_worker", "settings": {"conduct": "well", "run": "{job}"}}
-    done, failed = jobs.submit(spec("well", then=[following])), jobs.submit(spec("told error", then=[following]))
+    following = {
+        "kind": "certify",
+        "name": "next",
+        "module": "fake_worker",
+        "settings": {"conduct": "well", "run": "{job}"},
+    }
+    done, failed = (
+        jobs.submit(spec("well", then=[following])),
+        jobs.submit(spec("told error", then=[following])),
+    )
     ended(failed)
     ended(done)
     (follower,) = wait_for(lambda: jobs.all_jobs("certify"))
@@ -129,7 +151,9 @@ def test_what_follows_starts_when_the_job_is_done_and_not_otherwise() -> None:
     assert follower.spec.settings["run"] == str(done.directory)
 
 
-def test_the_users_own_modules_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_modules_are_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("jobs.py", "fake_worker.py", "trainer.py", "json.py"):
         (tmp_path / name).write_text("raise SystemExit('the decoy ran')")
     monkeypatch.chdir(tmp_path)
@@ -141,7 +165,12 @@ def test_the_users_own_modules_are_never_run(tmp_path: Path, monkeypatch: pytest
 def test_find_and_remove() -> None:
     job = jobs.submit(spec("well"))
     ended(job)
-    assert jobs.find("well").id == jobs.find(job.id).id == jobs.find(job.id[-4:]).id == jobs.find(job.short_id).id
+    assert (
+        jobs.find("well").id
+        == jobs.find(job.id).id
+        == jobs.find(job.id[-4:]).id
+        == jobs.find(job.short_id).id
+    )
     for wrong in ("../..", "nix", ""):
         with pytest.raises(LuthierError):
             jobs.find(wrong)

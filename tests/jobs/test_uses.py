@@ -1,4 +1,5 @@
-"""What is needed is not removed, what is removed at once is removed once, and nobody else looks into what is there."""
+"""What is needed is not removed, what is removed at once is removed once, and nobody else looks
+into what is there."""
 
 from __future__ import annotations
 
@@ -28,7 +29,13 @@ def run() -> Job:
 
 
 USES: list[tuple[Kind, dict[str, Any]]] = [
-    ("server", {"base": "/elsewhere", "adapters": [{"name": "well", "path": "{run}/adapter", "run": "{id}"}]}),
+    (
+        "server",
+        {
+            "base": "/elsewhere",
+            "adapters": [{"name": "well", "path": "{run}/adapter", "run": "{id}"}],
+        },
+    ),
     ("server", {"base": "{run}/merged", "adapters": []}),
     ("server", {"base": "/elsewhere", "adapters": []}),  # it loads the adapter once it runs
     ("merge", {"base": "/elsewhere", "adapter": "{run}/adapter", "out": "/elsewhere/out"}),
@@ -40,9 +47,14 @@ USES: list[tuple[Kind, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "settings"), USES)
-def test_what_a_living_job_needs_is_not_removed(run: Job, kind: Kind, settings: dict[str, Any]) -> None:
-    filled = json.loads(json.dumps(settings).replace("{run}", str(run.directory)).replace("{id}", run.id))
-    user = jobs.create(Spec(kind, "user", "fake_worker", filled))  # younger than ten seconds: about to start
+def test_what_a_living_job_needs_is_not_removed(
+    run: Job, kind: Kind, settings: dict[str, Any]
+) -> None:
+    filled = json.loads(
+        json.dumps(settings).replace("{run}", str(run.directory)).replace("{id}", run.id)
+    )
+    # younger than ten seconds: about to start
+    user = jobs.create(Spec(kind, "user", "fake_worker", filled))
     if kind == "server":
         served = {"models": [{"id": "well", "path": str(run.directory / "adapter")}]}
         (user.directory / SERVED).write_text(json.dumps(served))
@@ -50,12 +62,16 @@ def test_what_a_living_job_needs_is_not_removed(run: Job, kind: Kind, settings: 
     with pytest.raises(LuthierError, match=rf"used by user \({kind}, {user.id}\)"):
         jobs.remove(run)
     assert (run.directory / "adapter").is_dir()
-    user.events_path.write_text(json.dumps({"t": 1.0, "kind": "exited", "code": 0, "stopped": True}) + "\n")
+    user.events_path.write_text(
+        json.dumps({"t": 1.0, "kind": "exited", "code": 0, "stopped": True}) + "\n"
+    )
     jobs.remove(run)
     assert not run.directory.exists()
 
 
-def test_what_begins_to_use_it_meanwhile_keeps_it(run: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_begins_to_use_it_meanwhile_keeps_it(
+    run: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user = jobs.create(Spec("certify", "user", "fake_worker", {"run": str(run.directory)}))
     looks: list[list[Job]] = [[user], []]
     monkeypatch.setattr(jobs, "all_jobs", lambda: looks.pop() if len(looks) > 1 else looks[0])

@@ -14,13 +14,24 @@ from models.adapters import check_servable, lora_rank_limit, other_base, read_ad
 from models.registry import list_models, prepare_builtin, resolve, valid_name
 from models.weights import tensor_shapes
 
-PLAIN = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "/base", "bias": "none", "init_lora_weights": True}
+PLAIN = {
+    "peft_type": "LORA",
+    "r": 8,
+    "base_model_name_or_path": "/base",
+    "bias": "none",
+    "init_lora_weights": True,
+}
 PROJECTION = "model.layers.0.self_attn.q_proj"
 
 
 def write_weights(path: Path, shapes: dict[str, list[int]]) -> None:
     """A safetensors file of the right header and no data: shapes are all that is read."""
-    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}).encode()
+    header = json.dumps(
+        {
+            name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+            for name, shape in shapes.items()
+        }
+    ).encode()
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 
@@ -32,8 +43,13 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-def adapter(folder: Path, module: str = PROJECTION, inside: int = 32, outside: int = 64, **config: Any) -> Path:
-    shapes = {f"base_model.model.{module}.lora_A.weight": [8, inside], f"base_model.model.{module}.lora_B.weight": [outside, 8]}
+def adapter(
+    folder: Path, module: str = PROJECTION, inside: int = 32, outside: int = 64, **config: Any
+) -> Path:
+    shapes = {
+        f"base_model.model.{module}.lora_A.weight": [8, inside],
+        f"base_model.model.{module}.lora_B.weight": [outside, 8],
+    }
     write_weights(folder / "adapter_model.safetensors", shapes)
     (folder / "adapter_config.json").write_text(json.dumps({**PLAIN, **config}))
     return folder
@@ -56,13 +72,19 @@ def test_a_plain_adapter_of_this_base(tmp_path: Path, base: Path) -> None:
         ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4"),
     ],
 )
-def test_what_vllm_refuses_is_told_before(tmp_path: Path, base: Path, config: dict[str, Any], name: str) -> None:
+def test_what_vllm_refuses_is_told_before(
+    tmp_path: Path, base: Path, config: dict[str, Any], name: str
+) -> None:
     with pytest.raises(LuthierError, match=name):
         check_servable(read_adapter(adapter(tmp_path / "a", **config)), base)
 
 
-@pytest.mark.parametrize("shape", [{"inside": 48}, {"outside": 48}, {"module": "transformer.h.0.attn"}])
-def test_an_adapter_of_another_model_is_told(tmp_path: Path, base: Path, shape: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "shape", [{"inside": 48}, {"outside": 48}, {"module": "transformer.h.0.attn"}]
+)
+def test_an_adapter_of_another_model_is_told(
+    tmp_path: Path, base: Path, shape: dict[str, Any]
+) -> None:
     with pytest.raises(LuthierError, match="belongs to another model"):
         check_servable(read_adapter(adapter(tmp_path / "a", **shape)), base)
 
@@ -70,7 +92,12 @@ def test_an_adapter_of_another_model_is_told(tmp_path: Path, base: Path, shape: 
 @pytest.mark.parametrize(
     ("prefix", "module", "suffix", "words"),
     [
-        ("base_model.model.", PROJECTION.replace("model.", "model.language_model.", 1), "", "'language_model'"),
+        (
+            "base_model.model.",
+            PROJECTION.replace("model.", "model.language_model.", 1),
+            "",
+            "'language_model'",
+        ),
         ("base_model.model.base_model.model.", PROJECTION, "", "'base_model.model'"),
         ("base_model.model.", PROJECTION, ".default", "'default'"),
         ("base_model.model._orig_mod.", PROJECTION, "", "'_orig_mod'"),
@@ -81,7 +108,10 @@ def test_tensors_that_are_named_otherwise_are_no_other_model(
     tmp_path: Path, base: Path, prefix: str, module: str, suffix: str, words: str
 ) -> None:
     folder = adapter(tmp_path / "a")
-    shapes = {f"{prefix}{module}.lora_A{suffix}.weight": [8, 32], f"{prefix}{module}.lora_B{suffix}.weight": [64, 8]}
+    shapes = {
+        f"{prefix}{module}.lora_A{suffix}.weight": [8, 32],
+        f"{prefix}{module}.lora_B{suffix}.weight": [64, 8],
+    }
     write_weights(folder / "adapter_model.safetensors", shapes)
     with pytest.raises(LuthierError, match=f"without {words} in their names") as refused:
         check_servable(read_adapter(folder), base)
@@ -106,7 +136,9 @@ def test_tensors_that_are_named_otherwise_are_no_other_model(
         ("/home/jobs/20261122-1530-captain-7f3a/merged", True),
     ],
 )
-def test_an_adapter_that_says_it_is_of_another_model_is_noted(tmp_path: Path, base: Path, said: str, noted: bool) -> None:
+def test_an_adapter_that_says_it_is_of_another_model_is_noted(
+    tmp_path: Path, base: Path, said: str, noted: bool
+) -> None:
     (base / "config.json").write_text(json.dumps({"_name_or_path": "acme/as-published"}))
     (base / "card.json").write_text(json.dumps({"source": "hub:acme/from-the-hub"}))
     said = said.replace("{base}", str(base))
@@ -120,8 +152,19 @@ def test_a_runs_own_model_is_told_from_anothers(tmp_path: Path) -> None:
     merged = tmp_path / "20261122-1530-captain-7f3a" / "merged"
     merged.mkdir(parents=True)
     (merged / "config.json").write_text("{}")
-    for said, noted in ((str(merged), False), (f"/old/{merged.parent.name}/merged", False), ("/old/other-run/merged", True)):
-        assert bool(other_base(read_adapter(adapter(tmp_path / "a", base_model_name_or_path=said)), merged)) == noted
+    for said, noted in (
+        (str(merged), False),
+        (f"/old/{merged.parent.name}/merged", False),
+        ("/old/other-run/merged", True),
+    ):
+        assert (
+            bool(
+                other_base(
+                    read_adapter(adapter(tmp_path / "a", base_model_name_or_path=said)), merged
+                )
+            )
+            == noted
+        )
 
 
 def test_folders_that_are_no_adapter(tmp_path: Path) -> None:
@@ -147,7 +190,9 @@ def test_broken_weight_files(tmp_path: Path, content: bytes) -> None:
         tensor_shapes(tmp_path / "w.safetensors")
 
 
-def test_models_are_found_by_name_and_path_and_bad_names_lead_nowhere(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_found_by_name_and_path_and_bad_names_lead_nowhere(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     (base / "tokenizer.json").write_text("{}")
     (tmp_path / "home" / "models").mkdir(parents=True)

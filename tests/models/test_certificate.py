@@ -1,4 +1,5 @@
-"""The certificate in a run's folder: written, read, outdated, damaged; and the job that a run orders."""
+"""The certificate in a run's folder: written, read, outdated, damaged; and the job that a run
+orders."""
 
 from __future__ import annotations
 
@@ -29,7 +30,10 @@ def make(run: Path, *verdicts: Verdict) -> Certificate:
         seconds=60.0,
         sample={"turns": 2, "tokens": 300, "file": "heldout.jsonl", "conversations": 2},
         columns=[Column("base", "vLLM", 2.5, 300, 1, 2)],
-        checks=[Check(f"check {number}", verdict, f"Reason {number}.", 1.0, 2.0) for number, verdict in enumerate(verdicts)],
+        checks=[
+            Check(f"check {number}", verdict, f"Reason {number}.", 1.0, 2.0)
+            for number, verdict in enumerate(verdicts)
+        ],
         versions={"device": "cpu"},
         files=certificate.stamps(base, adapter),
     )
@@ -45,8 +49,13 @@ def test_what_is_written_is_read_and_says_its_verdict(tmp_path: Path) -> None:
     assert certificate.standing(tmp_path) == Standing("red", "Reason 2.")
 
 
-@pytest.mark.parametrize(("verdicts", "expected"), [(["green", "green"], "green"), (["green", "amber"], "amber"), ([], "green")])
-def test_the_verdict_is_the_worst_one(tmp_path: Path, verdicts: list[Verdict], expected: str) -> None:
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [(["green", "green"], "green"), (["green", "amber"], "amber"), ([], "green")],
+)
+def test_the_verdict_is_the_worst_one(
+    tmp_path: Path, verdicts: list[Verdict], expected: str
+) -> None:
     assert make(tmp_path, *verdicts).verdict == expected
 
 
@@ -65,7 +74,9 @@ def test_files_that_were_touched_since_make_it_outdated(tmp_path: Path) -> None:
     assert certificate.standing(tmp_path) == Standing("green")
     weights = tmp_path / "base" / "model.safetensors"
     os.utime(weights, ns=(1, 1))
-    assert certificate.standing(tmp_path) == Standing("amber", "model.safetensors has changed since the certificate was made.", True)
+    assert certificate.standing(tmp_path) == Standing(
+        "amber", "model.safetensors has changed since the certificate was made.", True
+    )
     weights.unlink()
     assert certificate.standing(tmp_path).outdated
     certificate.write(tmp_path, make(tmp_path, "red"))
@@ -79,14 +90,29 @@ def test_a_merge_made_since_is_not_vouched_for(tmp_path: Path) -> None:
     assert certificate.standing(tmp_path).verdict == "green"  # being made
     (tmp_path / "merged" / "config.json").write_text("{}")
     found = certificate.standing(tmp_path)
-    assert (found.verdict, found.outdated) == ("amber", True) and "made after the certificate" in found.reason
+    assert (found.verdict, found.outdated) == (
+        "amber",
+        True,
+    ) and "made after the certificate" in found.reason
 
 
 def test_the_order_is_a_spec_that_names_the_runs_own_folder(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
-    spec = Spec(**certificate.order("a-name-of-quite-some-length-that-goes-on", "{job}", "builtin", tmp_path, ["cpu"]))
-    assert (spec.kind, spec.module, spec.slots, spec.then) == ("certify", "serve.certificate.worker", ["cpu"], [])
+    spec = Spec(
+        **certificate.order(
+            "a-name-of-quite-some-length-that-goes-on", "{job}", "builtin", tmp_path, ["cpu"]
+        )
+    )
+    assert (spec.kind, spec.module, spec.slots, spec.then) == (
+        "certify",
+        "serve.certificate.worker",
+        ["cpu"],
+        [],
+    )
     assert spec.gpu_bytes == 0
-    assert Spec(**certificate.order("x", "{job}", "builtin", tmp_path, ["gpu"])).gpu_bytes == 6_000_001_200
+    assert (
+        Spec(**certificate.order("x", "{job}", "builtin", tmp_path, ["gpu"])).gpu_bytes
+        == 6_000_001_200
+    )
     assert spec.settings["run"] == "{job}"
     assert spec.name.endswith("-certificate") and len(spec.name) <= 40

@@ -14,16 +14,22 @@ from tests.models.corpus import stop_ids, tokenizer_for
 pytestmark = pytest.mark.xdist_group("transformers")
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' +"
+    " '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 
-def report(template: str = CHATML, stops: set[str] | None = None, size: int | None = None, **tokens: Any) -> TemplateReport:
+def report(
+    template: str = CHATML, stops: set[str] | None = None, size: int | None = None, **tokens: Any
+) -> TemplateReport:
     tokenizer = copy.deepcopy(tokenizer_for("chatml", template=template))
     for name, value in tokens.items():
         setattr(tokenizer, name, value)
-    found = {tokenizer.convert_tokens_to_ids(stop) for stop in stops} if stops else stop_ids("chatml", tokenizer)
+    found = (
+        {tokenizer.convert_tokens_to_ids(stop) for stop in stops}
+        if stops
+        else stop_ids("chatml", tokenizer)
+    )
     return probe_template(tokenizer, found, size)
 
 
@@ -37,24 +43,53 @@ def test_a_plain_template_passes_and_is_rendered_once() -> None:
     assert found.strategy == "once"
     assert statuses(found) | {"reasoning": "warn", "tools": "warn"} == statuses(found)
     assert {check.name for check in found.checks if check.status == "ok"} == {
-        "user and assistant", "system", "generation prompt", "stop token", "padding token", "history", "BOS once", "round trip", "strategy",
+        "user and assistant", "system", "generation prompt", "stop token", "padding token",
+        "history", "BOS once", "round trip", "strategy",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("check", "status", "template"),
     [
-        ("user and assistant", "fail", CHATML.replace("m['content']", "(m['content'] if m['role'] == 'user' else '')")),
-        ("system", "warn", "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML),
-        ("system", "warn", CHATML.replace("for m in messages", "for m in messages if m['role'] != 'system'")),
-        ("generation prompt", "fail", CHATML.replace("'<|im_start|>assistant\n' }}{% endif", "'<|im_start|>bot\n' }}{% endif")),
+        (
+            "user and assistant",
+            "fail",
+            CHATML.replace("m['content']", "(m['content'] if m['role'] == 'user' else '')"),
+        ),
+        (
+            "system",
+            "warn",
+            "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+            + CHATML,
+        ),
+        (
+            "system",
+            "warn",
+            CHATML.replace("for m in messages", "for m in messages if m['role'] != 'system'"),
+        ),
+        (
+            "generation prompt",
+            "fail",
+            CHATML.replace(
+                "'<|im_start|>assistant\n' }}{% endif", "'<|im_start|>bot\n' }}{% endif"
+            ),
+        ),
         (
             "generation prompt",
             "warn",
-            CHATML.replace("'<|im_start|>assistant\n' }}{% endif", "'<|im_start|>assistant\n<think>\n' }}{% endif"),
+            CHATML.replace(
+                "'<|im_start|>assistant\n' }}{% endif",
+                "'<|im_start|>assistant\n<think>\n' }}{% endif",
+            ),
         ),
         ("stop token", "fail", CHATML.replace("+ '<|im_end|>'", "+ '.'")),
-        ("history", "warn", CHATML.replace("m['content']", "(m['content'] if loop.last or m['role'] != 'assistant' else 'cut')")),
+        (
+            "history",
+            "warn",
+            CHATML.replace(
+                "m['content']", "(m['content'] if loop.last or m['role'] != 'assistant' else 'cut')"
+            ),
+        ),
         ("BOS once", "fail", "{{ '<|im_start|>' * 2 }}" + CHATML),
         ("date", "warn", "{{ strftime_now('%Y') }}" + CHATML),
     ],

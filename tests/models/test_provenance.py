@@ -1,4 +1,5 @@
-"""What a run was made of, by hash: each file of each part that is swapped, cut, removed or added is named."""
+"""What a run was made of, by hash: each file of each part that is swapped, cut, removed or added is
+named."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ TENSOR = b"\x00\x01" * 512
 
 
 def weights(path: Path, data: bytes = TENSOR) -> None:
-    header = json.dumps({"weight": {"dtype": "BF16", "shape": [512], "data_offsets": [0, len(data)]}}).encode()
+    header = json.dumps(
+        {"weight": {"dtype": "BF16", "shape": [512], "data_offsets": [0, len(data)]}}
+    ).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + data)
 
 
@@ -47,7 +50,13 @@ def changed(run: Path) -> dict[str, list[str]]:
     recorded = provenance.read(run)
     assert recorded is not None
     found = provenance.changes(recorded, run / "base", run / "adapter")
-    assert set(found) == {"base weights", "base configuration", "tokenizer", "chat template", "adapter"}
+    assert set(found) == {
+        "base weights",
+        "base configuration",
+        "tokenizer",
+        "chat template",
+        "adapter",
+    }
     return {part: differing for part, differing in found.items() if differing}
 
 
@@ -82,10 +91,30 @@ def another_run_s(path: Path) -> None:
             "base configuration",
             "generation_config.json has",
         ),
-        ("base/tokenizer.json", lambda path: path.write_text('{"added_tokens": []}'), "tokenizer", "tokenizer.json has other bytes"),
-        ("base/added_tokens.json", lambda path: path.write_text("{}"), "tokenizer", "added_tokens.json is new"),
-        ("base/chat_template.jinja", lambda path: path.write_text("{{ other }}"), "chat template", "its text is another"),
-        ("adapter/adapter_model.safetensors", another_run_s, "adapter", "adapter_model.safetensors has other bytes"),
+        (
+            "base/tokenizer.json",
+            lambda path: path.write_text('{"added_tokens": []}'),
+            "tokenizer",
+            "tokenizer.json has other bytes",
+        ),
+        (
+            "base/added_tokens.json",
+            lambda path: path.write_text("{}"),
+            "tokenizer",
+            "added_tokens.json is new",
+        ),
+        (
+            "base/chat_template.jinja",
+            lambda path: path.write_text("{{ other }}"),
+            "chat template",
+            "its text is another",
+        ),
+        (
+            "adapter/adapter_model.safetensors",
+            another_run_s,
+            "adapter",
+            "adapter_model.safetensors has other bytes",
+        ),
         (
             "adapter/adapter_config.json",
             lambda path: path.write_text('{"lora_alpha": 64}'),
@@ -93,9 +122,21 @@ def another_run_s(path: Path) -> None:
             "adapter_config.json has other bytes",
         ),
     ],
-    ids=["flipped byte", "cut shard", "missing shard", "stop id", "tokenizer", "new tokens", "template", "another run's adapter", "alpha"],
+    ids=[
+        "flipped byte",
+        "cut shard",
+        "missing shard",
+        "stop id",
+        "tokenizer",
+        "new tokens",
+        "template",
+        "another run's adapter",
+        "alpha",
+    ],
 )
-def test_every_fault_names_its_part_and_file(run: Path, name: str, break_it: Callable[[Path], object], part: str, reason: str) -> None:
+def test_every_fault_names_its_part_and_file(
+    run: Path, name: str, break_it: Callable[[Path], object], part: str, reason: str
+) -> None:
     break_it(run / name)
     found = changed(run)
     assert list(found) == [part]
@@ -107,7 +148,9 @@ def test_the_template_may_stand_in_the_tokenizers_config(run: Path) -> None:
     assert provenance.template_text(base) == "{{ messages }}"
     (base / "chat_template.jinja").unlink()
     assert provenance.template_text(base) == "in the config"
-    (base / "tokenizer_config.json").write_text('{"chat_template": [{"name": "default", "template": "x"}]}')
+    (base / "tokenizer_config.json").write_text(
+        '{"chat_template": [{"name": "default", "template": "x"}]}'
+    )
     assert "default" in provenance.template_text(base)
     (base / "tokenizer_config.json").unlink()
     assert provenance.template_text(base) == ""

@@ -17,7 +17,10 @@ from tests.models.corpus import tokenizer_for
 pytestmark = pytest.mark.xdist_group("transformers")
 
 ASKED = [{"role": "user", "content": "Hello"}]
-LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+LOOP = (
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor"
+    " %}{% endfor %}{% endfor %}"
+)
 NUMBER = "{{ 10 ** 99999999 }}"
 
 
@@ -26,7 +29,9 @@ def template(text: str) -> Template:
     return Template(tokenizer, parts=False)
 
 
-@pytest.mark.parametrize("text", [LOOP, NUMBER, "{% if messages|length > 0 %}" + LOOP + "{% endif %}"])
+@pytest.mark.parametrize(
+    "text", [LOOP, NUMBER, "{% if messages|length > 0 %}" + LOOP + "{% endif %}"]
+)
 def test_one_that_does_not_finish_is_ended(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "SECONDS", 0.3)
     with pytest.raises(bounds.OutOfBounds, match="did not finish one conversation"):
@@ -39,8 +44,14 @@ def test_one_that_does_not_finish_is_ended(text: str, monkeypatch: pytest.Monkey
         "{{ 'a' * 10 ** 11 }}",
         "{{ '%100000000000d' % 1 }}",
         "{{ 'a'|center(10 ** 11) }}",
-        "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-        "{% set ns = namespace(s=[1, 2, 3]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        (
+            "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s ~"
+            " ns.s %}{% endfor %}"
+        ),
+        (
+            "{% set ns = namespace(s=[1, 2, 3]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s"
+            " %}{% endfor %}"
+        ),
     ],
 )
 def test_one_that_takes_all_memory_is_ended(text: str) -> None:
@@ -63,7 +74,15 @@ def test_what_is_ended_leaves_no_limit_and_no_alarm_behind(monkeypatch: pytest.M
     assert template("{{ messages[0]['content'] }}").text(ASKED) == "Hello"
 
 
-@pytest.mark.parametrize("text", ["{% for m in messages %}\n{{ m['content'] }}\n{% endif %}", "{{ messages", "{% nonsense %}", "{{ 'a }}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for m in messages %}\n{{ m['content'] }}\n{% endif %}",
+        "{{ messages",
+        "{% nonsense %}",
+        "{{ 'a }}",
+    ],
+)
 def test_a_syntax_error_is_told_with_its_line(text: str) -> None:
     with pytest.raises(LuthierError) as refused:
         template(text)
@@ -71,7 +90,9 @@ def test_a_syntax_error_is_told_with_its_line(text: str) -> None:
     assert refused.value.message.startswith(f"Line {3 if 'endif' in text else 1}: ")
 
 
-def test_each_conversation_of_many_has_its_own_time_and_what_is_between_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_conversation_of_many_has_its_own_time_and_what_is_between_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(bounds, "SECONDS", 0.3)
     quick, endless = template("{{ messages[0]['content'] }}"), template(LOOP)
     with bounds.bounded():

@@ -1,4 +1,5 @@
-"""What the real tests of one process share: one home, the built-in model, one vLLM server, one demo."""
+"""What the real tests of one process share: one home, the built-in model, one vLLM server, one
+demo."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ from tests.real.random_adapter import write_random_adapter
 ROOT = Path(__file__).parents[2]
 LUTHIER = [sys.executable, "-P", "-m", "tui.cli"]
 START_SECONDS = 240.0
-TEXTS = ["The capital of France is Paris.", "A lute has many strings, and a violin has four.", "Grüße aus Köln! 1 + 1 = 2"]
+TEXTS = [
+    "The capital of France is Paris.",
+    "A lute has many strings, and a violin has four.",
+    "Grüße aus Köln! 1 + 1 = 2",
+]
 
 
 def wait_until_running(job: Job) -> Server:
@@ -54,14 +59,20 @@ def assert_gone(pids: list[int], seconds: float = 15.0) -> None:
     """No process of these lives (zombies are dead)."""
     deadline = time.monotonic() + seconds
     while left := [pid for pid in pids if pid in processes.parents()]:
-        assert time.monotonic() < deadline, {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left}
+        assert time.monotonic() < deadline, {
+            pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left
+        }
         time.sleep(0.1)
 
 
 def vllm_pid(job: Job) -> int:
     """The pid of vLLM's API server."""
     worker = next(event["pid"] for event in job.events() if event["kind"] == "started")
-    return next(pid for pid in processes.descendants(worker) if b"--served-model-name" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(
+        pid
+        for pid in processes.descendants(worker)
+        if b"--served-model-name" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
 
 
 def free_port() -> int:
@@ -77,7 +88,8 @@ def luthier_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("LUTHIER_HOME", str(home))
         yield home
-        for job in all_jobs():  # what a failed test left running would slow down whatever comes next
+        # what a failed test left running would slow down whatever comes next
+        for job in all_jobs():
             stop(job)
 
 
@@ -99,7 +111,17 @@ def random_adapter(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def merged(random_adapter: Path, builtin_model: Path) -> dict[str, Any]:
     """What the command says of the merged model `noisy-merged`."""
-    command = [*LUTHIER, "merge", "--base", "builtin", "--adapter", str(random_adapter), "--name", "noisy-merged", "--json"]
+    command = [
+        *LUTHIER,
+        "merge",
+        "--base",
+        "builtin",
+        "--adapter",
+        str(random_adapter),
+        "--name",
+        "noisy-merged",
+        "--json",
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     told: dict[str, Any] = json.loads(answer.stdout)
@@ -108,8 +130,11 @@ def merged(random_adapter: Path, builtin_model: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def server(random_adapter: Path) -> Iterator[Server]:
-    """A server of the built-in model and the random adapter `noisy`, started and stopped as a user would."""
-    job = serve("builtin", [("noisy", random_adapter, None)], options=ServeOptions(tool_parser="hermes"))
+    """A server of the built-in model and the random adapter `noisy`, started and stopped as a user
+    would."""
+    job = serve(
+        "builtin", [("noisy", random_adapter, None)], options=ServeOptions(tool_parser="hermes")
+    )
     try:
         yield wait_until_running(job)
     finally:
@@ -120,9 +145,12 @@ def server(random_adapter: Path) -> Iterator[Server]:
 
 
 def in_a_terminal_that_is_killed(*arguments: str, once: Callable[[], bool]) -> None:
-    """Run a command in a pseudo-terminal, and kill its whole session at some moment, as closing the window and more would."""
+    """Run a command in a pseudo-terminal, and kill its whole session at some moment, as closing the
+    window and more would."""
     master, slave = pty.openpty()
-    terminal = subprocess.Popen([*LUTHIER, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    terminal = subprocess.Popen(
+        [*LUTHIER, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
     os.close(slave)
     while not once():
         assert terminal.poll() is None
@@ -135,7 +163,9 @@ def in_a_terminal_that_is_killed(*arguments: str, once: Callable[[], bool]) -> N
 @pytest.fixture(scope="session")
 def demo(builtin_model: Path) -> dict[str, Any]:
     """What `luthier demo --json` told. Its run is the session's run on the sample data."""
-    answer = subprocess.run([*LUTHIER, "demo", "--json"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [*LUTHIER, "demo", "--json"], capture_output=True, text=True, check=False
+    )
     assert answer.returncode == 0, answer.stderr
     told: dict[str, Any] = json.loads(answer.stdout)
     return told

@@ -1,6 +1,8 @@
-"""`python -m tests.real.dev_routes`: every route that vLLM's development mode adds, asked through the guard, without an engine behind it.
+"""`python -m tests.real.dev_routes`: every route that vLLM's development mode adds, asked through
+the guard, without an engine behind it.
 
-Prints JSON: for each route the status without a key, with the client key, and with the control key while vLLM rests ("reached": it passed).
+Prints JSON: for each route the status without a key, with the client key, and with the control key
+while vLLM rests ("reached": it passed).
 """
 
 from __future__ import annotations
@@ -35,7 +37,11 @@ async def status(method: str, path: str, key: str, resting: bool = False) -> int
     guard = Guard(reached)
     control = [(b"authorization", f"Bearer {CONTROL}".encode())]
     if resting:
-        await guard({"type": "http", "method": "POST", "path": "/luthier/rest", "headers": control}, receive, send)
+        await guard(
+            {"type": "http", "method": "POST", "path": "/luthier/rest", "headers": control},
+            receive,
+            send,
+        )
         sent.clear()
     headers = [(b"authorization", f"Bearer {key}".encode())] if key else []
     await guard({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
@@ -49,7 +55,12 @@ def main() -> None:
     own = len(app.routes)
     register_vllm_dev_api_routers(app)
     register_rl_api_routers(app)
-    found = sorted((method, route.path) for route in app.routes[own:] if isinstance(route, APIRoute) for method in route.methods)
+    found = sorted(
+        (method, route.path)
+        for route in app.routes[own:]
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    )
     told = [
         {
             "route": f"{method} {path}",

@@ -1,5 +1,5 @@
-"""What tests do to a worker from inside its process: record its batches, kill it in the midst of a save, let its memory run out, let its
-loss explode."""
+"""What tests do to a worker from inside its process: record its batches, kill it in the midst of a
+save, let its memory run out, let its loss explode."""
 
 from __future__ import annotations
 
@@ -26,14 +26,23 @@ from trainer.sharding import local
 def record(name: str) -> None:
     """Append each micro-batch's step and samples to a file of this name in the job's folder."""
 
-    def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+    def training_step(
+        self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
+    ) -> Any:
         if "position_ids" in inputs:  # a flat batch
             starts = inputs["position_ids"][0].eq(0).nonzero().flatten().tolist()
-            rows, labels = ([part.tolist() for part in inputs[name][0].tensor_split(starts[1:])] for name in ("input_ids", "labels"))
+            rows, labels = (
+                [part.tolist() for part in inputs[name][0].tensor_split(starts[1:])]
+                for name in ("input_ids", "labels")
+            )
         else:
-            rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+            rows = [
+                row[mask.bool()].tolist()
+                for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+            ]
             labels = inputs["labels"].tolist()
-        rows = [row for row, those in zip(rows, labels, strict=True) if set(those) != {-100}]  # not a filler
+        # not a filler
+        rows = [row for row, those in zip(rows, labels, strict=True) if set(those) != {-100}]
         hashes = [hashlib.sha256(repr(row).encode()).hexdigest()[:12] for row in rows]
         with Path(name).open("a") as file:
             file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
@@ -47,7 +56,8 @@ def die() -> None:
 
 
 def kill_in_save(argument: list[Any]) -> None:
-    """Die at `[place, number]`: the number-th time that a save comes to that place, counted from 1."""
+    """Die at `[place, number]`: the number-th time that a save comes to that place, counted from
+    1."""
     place, number = argument
     left = [number]
 
@@ -107,22 +117,32 @@ def _before(module: Any, name: str, reached: Any) -> None:
 
 
 def out_of_memory(argument: dict[str, Any]) -> None:
-    """From step `step` on memory suffices for micro-batches of `size` conversations: "forward" fails in the second one of a step, with the
-    first one's gradients made; "optimizer" once while the weights change; "evaluation" in an evaluation."""
+    """From step `step` on memory suffices for micro-batches of `size` conversations: "forward"
+    fails in the second one of a step, with the first one's gradients made; "optimizer" once while
+    the weights change; "evaluation" in an evaluation."""
     step, size, where = argument["step"], argument["size"], argument["where"]
 
     def cuda() -> Any:
         return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     def cpu() -> Exception:
-        return RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: 9 bytes.")
+        return RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate"
+            " memory: 9 bytes."
+        )
 
     if where == "forward":
         before, seen = SFTTrainer.training_step, [0]
 
-        def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        def training_step(
+            self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
+        ) -> Any:
             seen[0] += 1
-            if self.state.global_step + 1 >= step and self.args.per_device_train_batch_size > size and seen[0] % 2 == 0:
+            if (
+                self.state.global_step + 1 >= step
+                and self.args.per_device_train_batch_size > size
+                and seen[0] % 2 == 0
+            ):
                 seen[0] = 0
                 raise cuda()
             return before(self, model, inputs, *arguments, **named)
@@ -143,7 +163,9 @@ def out_of_memory(argument: dict[str, Any]) -> None:
     else:
         predict = SFTTrainer.prediction_step
 
-        def prediction_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        def prediction_step(
+            self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
+        ) -> Any:
             if self.state.global_step >= step and self.args.per_device_eval_batch_size > size:
                 raise cpu()
             return predict(self, model, inputs, *arguments, **named)
@@ -159,7 +181,11 @@ def no_number(step: int) -> None:
         answer = compute(self, *arguments, **named)
         if not self.model.training or self.state.global_step + 1 != step:
             return answer
-        return (answer[0] * float("nan"), *answer[1:]) if isinstance(answer, tuple) else answer * float("nan")
+        return (
+            (answer[0] * float("nan"), *answer[1:])
+            if isinstance(answer, tuple)
+            else answer * float("nan")
+        )
 
     SFTTrainer.compute_loss = compute_loss
 
@@ -188,7 +214,8 @@ def no_room_for_the_optimizer(step: int) -> None:
 
 
 def stop_in(argument: list[Any]) -> None:
-    """Ask for a stop, as the supervisor would, `["step" or "evaluation", number]`: in that step, or in that step's evaluation."""
+    """Ask for a stop, as the supervisor would, `["step" or "evaluation", number]`: in that step, or
+    in that step's evaluation."""
     where, step = argument
     name = "training_step" if where == "step" else "prediction_step"
     before = getattr(SFTTrainer, name)
@@ -202,7 +229,8 @@ def stop_in(argument: list[Any]) -> None:
 
 
 def count_models(name: str) -> None:
-    """Append to a file of this name how many models were still in memory each time that one was loaded."""
+    """Append to a file of this name how many models were still in memory each time that one was
+    loaded."""
     load = loading.load_model
     loaded: list[Any] = []
 
@@ -290,14 +318,21 @@ def spoil_weights(step: int) -> None:
 
 
 def watch_forward(name: str) -> None:
-    """Write to a file of this name what the first micro-batch is when the engine's model gets it, and what its logits there depend on:
-    `ids` and `labels` by conversation; `others` and `own`, by how much the logits of all others and its own later ones change when the
-    first token of one conversation changes; `alone`, by how much logits differ from those of the conversation by itself."""
+    """Write to a file of this name what the first micro-batch is when the engine's model gets it,
+    and what its logits there depend on: `ids` and `labels` by conversation; `others` and `own`, by
+    how much the logits of all others and its own later ones change when the first token of one
+    conversation changes; `alone`, by how much logits differ from those of the conversation by
+    itself."""
 
-    def training_step(self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+    def training_step(
+        self: Any, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
+    ) -> Any:
         base, given = self.model.get_base_model(), {}
         forward = base.forward
-        base.forward = lambda *positional, **values: (given.update(values), forward(*positional, **values))[1]
+        base.forward = lambda *positional, **values: (
+            given.update(values),
+            forward(*positional, **values),
+        )[1]
         loss = SFTTrainer.training_step(self, model, inputs, *arguments, **named)
         base.forward = forward
         if not Path(name).exists():
@@ -310,15 +345,22 @@ def watch_forward(name: str) -> None:
 def _dependence(model: Any, given: dict[str, Any]) -> dict[str, Any]:
     ids, labels, positions = (given[key][0] for key in ("input_ids", "labels", "position_ids"))
     borders = [*positions.eq(0).nonzero().flatten().tolist(), len(ids)]
-    spans = [span for span in starmap(slice, pairwise(borders)) if labels[span].max() > 0]  # the last one may be a filler
-    rest = {key: value for key, value in given.items() if key not in ("labels", "num_items_in_batch", "return_dict")}
+    # the last one may be a filler
+    spans = [span for span in starmap(slice, pairwise(borders)) if labels[span].max() > 0]
+    rest = {
+        key: value
+        for key, value in given.items()
+        if key not in ("labels", "num_items_in_batch", "return_dict")
+    }
     assert rest.get("attention_mask") is None
     training = model.training
     model.eval()
 
     def logits(row: torch.Tensor, **values: Any) -> torch.Tensor:
         with torch.no_grad():
-            found: torch.Tensor = model(**{**values, "input_ids": row[None], "use_cache": False}).logits[0].float()
+            found: torch.Tensor = (
+                model(**{**values, "input_ids": row[None], "use_cache": False}).logits[0].float()
+            )
         return found
 
     plain = logits(ids, **rest)
@@ -332,7 +374,10 @@ def _dependence(model: Any, given: dict[str, Any]) -> dict[str, Any]:
         others.append(float(change.amax()))
     alone = [float((logits(ids[span]) - plain[span]).abs().max()) for span in spans]
     model.train(training)
-    parts = {"ids": [ids[span].tolist() for span in spans], "labels": [labels[span].tolist() for span in spans]}
+    parts = {
+        "ids": [ids[span].tolist() for span in spans],
+        "labels": [labels[span].tolist() for span in spans],
+    }
     return {**parts, "others": others, "own": own, "alone": alone}
 
 

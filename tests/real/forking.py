@@ -1,8 +1,11 @@
-"""Runs the real training worker many times without loading its libraries each time: `python -m tests.real.forking ENGINE`.
+"""Runs the real training worker many times without loading its libraries each time: `python -m
+tests.real.forking ENGINE`.
 
-Reads one order a line, `{"job": folder, "kill_after": seconds or null, "faults": [[name, argument], ...]}`, and answers each with a line
-`{"code": exit status, negative for a signal}`. Each order is a fork of this process, which has imported everything and computed nothing; it
-runs the worker's own `run_worker(main)` in the job's folder. `faults` are functions of tests.real.faults, called in the child first.
+Reads one order a line, `{"job": folder, "kill_after": seconds or null, "faults": [[name, argument],
+...]}`, and answers each with a line `{"code": exit status, negative for a signal}`. Each order is a
+fork of this process, which has imported everything and computed nothing; it runs the worker's own
+`run_worker(main)` in the job's folder. `faults` are functions of tests.real.faults, called in the
+child first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Runs of the real worker on a tiny model, in forks of one process (see forking.py), and what they have come to."""
+"""Runs of the real worker on a tiny model, in forks of one process (see forking.py), and what they
+have come to."""
 
 from __future__ import annotations
 
@@ -48,11 +49,24 @@ every_steps = {every_steps}
 """
 # 56 samples are trained on: 14 steps of 4 an epoch, and the last epoch is half of one.
 PLAIN: dict[str, Any] = {
-    **{"epochs": 2.5, "global_batch": 4, "micro_batch": 2, "dropout": 0.1, "evaluations": 3, "every_steps": 2},
+    **{
+        "epochs": 2.5,
+        "global_batch": 4,
+        "micro_batch": 2,
+        "dropout": 0.1,
+        "evaluations": 3,
+        "every_steps": 2,
+    },
     **{"heldout": 8, "padding_free": "true", "learning_rate": 0.01},
 }
 SECTIONS = {"train": "", "lora": "", "tokens": ""}  # further lines of these
-REPAIRED: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "every_steps": 5}
+REPAIRED: dict[str, Any] = {
+    "epochs": 2,
+    "global_batch": 8,
+    "micro_batch": 4,
+    "dropout": 0.0,
+    "every_steps": 5,
+}
 
 
 class Forks:
@@ -64,16 +78,34 @@ class Forks:
         self.data = write_conversations(folder / "data.jsonl", 64)
         self.model = write_tiny_model(folder / "model")
         command = [sys.executable, "-m", "tests.real.forking", engine]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
         assert self._process.stdout is not None
         assert self._process.stdin is not None
         self._answers, self._orders = self._process.stdout, self._process.stdin
         assert self._answers.readline() == "ready\n"
 
-    def make(self, sections: dict[str, str] | None = None, *, ranks: int = 1, sharding: str = "none", **settings: Any) -> Job:
-        """A run's folder, as `luthier train` would write it. With several ranks it is as if the CPU were so many GPUs."""
+    def make(
+        self,
+        sections: dict[str, str] | None = None,
+        *,
+        ranks: int = 1,
+        sharding: str = "none",
+        **settings: Any,
+    ) -> Job:
+        """A run's folder, as `luthier train` would write it. With several ranks it is as if the CPU
+        were so many GPUs."""
         path = self.folder / "recipe.toml"
-        values = {"engine": self._engine, "model": self.model, "data": self.data, **PLAIN, **SECTIONS, **(sections or {}), **settings}
+        values = {
+            "engine": self._engine,
+            "model": self.model,
+            "data": self.data,
+            **PLAIN,
+            **SECTIONS,
+            **(sections or {}),
+            **settings,
+        }
         path.write_text(RECIPE.format(**values))
         recipe = load(path)
         plan = make_plan(recipe)
@@ -91,7 +123,11 @@ class Forks:
 
     def work(self, job: Job, *faults: list[Any], kill_after: float | None = None) -> int:
         """One attempt of the worker; its exit status."""
-        order = {"job": str(job.directory), "kill_after": kill_after, "faults": [["record", "order.jsonl"], *faults]}
+        order = {
+            "job": str(job.directory),
+            "kill_after": kill_after,
+            "faults": [["record", "order.jsonl"], *faults],
+        }
         self._orders.write(json.dumps(order) + "\n")
         self._orders.flush()
         return int(json.loads(self._answers.readline())["code"])
@@ -103,8 +139,9 @@ class Forks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must be the same, however often a run was interrupted: the weights of what it left (an adapter or a model), and the events.
-    `steps` are (loss, tokens), `order` the samples of each step."""
+    """What must be the same, however often a run was interrupted: the weights of what it left (an
+    adapter or a model), and the events. `steps` are (loss, tokens), `order` the samples of each
+    step."""
 
     adapter: bytes
     steps: dict[int, tuple[float, int]]
@@ -114,7 +151,11 @@ class Outcome:
 
 
 def events(job: Job, *kinds: str) -> list[Event]:
-    found = [event for line in job.events_path.read_bytes().splitlines() if (event := parse_line(line)) is not None]
+    found = [
+        event
+        for line in job.events_path.read_bytes().splitlines()
+        if (event := parse_line(line)) is not None
+    ]
     return [event for event in found if not kinds or event["kind"] in kinds]
 
 
@@ -125,7 +166,9 @@ def outcome(job: Job) -> Outcome:
     for event in events(job, "step", "eval", "resumed"):
         if event["kind"] == "resumed":
             steps = {step: value for step, value in steps.items() if step <= event["step"]}
-            evaluations = {step: value for step, value in evaluations.items() if step <= event["step"]}
+            evaluations = {
+                step: value for step, value in evaluations.items() if step <= event["step"]
+            }
         elif event["kind"] == "step":
             assert event["step"] not in steps
             steps[event["step"]] = (event["loss"], event["tokens"])
@@ -134,8 +177,10 @@ def outcome(job: Job) -> Outcome:
     order: dict[int, list[str]] = {}
     for step, hashes in map(json.loads, (job.directory / "order.jsonl").read_text().splitlines()):
         order[step] = [*order.get(step, []), *hashes]
-    size = int(job.spec.settings["global_batch"])  # every epoch is a multiple of it, and a step may have been computed more than once
-    last = {step: sorted(hashes[-size:]) for step, hashes in order.items()}  # how a step is cut into micro-batches changes nothing
+    # every epoch is a multiple of it, and a step may have been computed more than once
+    size = int(job.spec.settings["global_batch"])
+    # how a step is cut into micro-batches changes nothing
+    last = {step: sorted(hashes[-size:]) for step, hashes in order.items()}
     (result,) = events(job, "result")
     (left,) = (
         job.directory / name
@@ -144,5 +189,13 @@ def outcome(job: Job) -> Outcome:
     )
     adapter = left.read_bytes()
     return Outcome(
-        adapter, steps, evaluations, last, {key: value for key, value in result.items() if key not in ("t", "seconds", "adapter", "model")}
+        adapter,
+        steps,
+        evaluations,
+        last,
+        {
+            key: value
+            for key, value in result.items()
+            if key not in ("t", "seconds", "adapter", "model")
+        },
     )

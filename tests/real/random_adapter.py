@@ -9,8 +9,11 @@ from array import array
 from pathlib import Path
 
 
-def write_random_adapter(directory: Path, base: Path, rank: int = 8, seed: int = 1, width: int | None = None) -> Path:
-    """An adapter on q_proj and v_proj of every layer of a Llama-like model; strong enough to change every answer.
+def write_random_adapter(
+    directory: Path, base: Path, rank: int = 8, seed: int = 1, width: int | None = None
+) -> Path:
+    """An adapter on q_proj and v_proj of every layer of a Llama-like model; strong enough to change
+    every answer.
 
     `width` makes it one of another model: the number of inputs it expects.
     """
@@ -29,10 +32,16 @@ def write_random_adapter(directory: Path, base: Path, rank: int = 8, seed: int =
     for name, ((rows, columns), deviation) in tensors.items():
         start = 4 * len(numbers)
         numbers.extend(dice.gauss(0.0, deviation) for _ in range(rows * columns))
-        header[name] = {"dtype": "F32", "shape": [rows, columns], "data_offsets": [start, 4 * len(numbers)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": [rows, columns],
+            "data_offsets": [start, 4 * len(numbers)],
+        }
     text = json.dumps(header).encode()
     directory.mkdir(parents=True)
-    (directory / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + numbers.tobytes())
+    (directory / "adapter_model.safetensors").write_bytes(
+        struct.pack("<Q", len(text)) + text + numbers.tobytes()
+    )
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

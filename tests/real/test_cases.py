@@ -1,4 +1,5 @@
-"""What people of the trade report of their data and a model's template: each input becomes what it should with the real tokenizer."""
+"""What people of the trade report of their data and a model's template: each input becomes what it
+should with the real tokenizer."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ TEMPLATES = Path(__file__).parents[1] / "models" / "templates"
 
 def model_with(template: Path, builtin: Path, folder: Path) -> Path:
     """The built-in model with another chat template."""
-    shutil.copytree(builtin, folder, copy_function=lambda source, target: Path(target).symlink_to(source))
+    shutil.copytree(
+        builtin, folder, copy_function=lambda source, target: Path(target).symlink_to(source)
+    )
     (folder / "chat_template.jinja").unlink()
     shutil.copy(template, folder / "chat_template.jinja")
     return folder
@@ -37,7 +40,8 @@ def trls(name: str) -> Path:
 
 
 class Looked:
-    """A case as a run would prepare it: its ledger, and what is trained of each sample, in the tokenizer's words."""
+    """A case as a run would prepare it: its ledger, and what is trained of each sample, in the
+    tokenizer's words."""
 
     def __init__(self, case: str, model: Path, folder: Path, recipe: str = "") -> None:
         from models.preflight import check_template
@@ -45,17 +49,29 @@ class Looked:
         from trainer.data.pipeline import Refused, prepare
 
         path = folder / f"{case}.toml"
-        path.write_text(f'data = ["{CASES / case}"]\nmodel = "{model}"\n{recipe}\n[heldout]\nat_least = 0\nshare = 0.0\n')
+        path.write_text(
+            f'data = ["{CASES / case}"]\nmodel = "{model}"\n{recipe}\n[heldout]\nat_least ='
+            " 0\nshare = 0.0\n"
+        )
         self.recipe = load(path)
         tokenizer = load_tokenizer(model)
         report = check_template(tokenizer, model)
         self.refused: LuthierError | None = None
         try:
-            made = prepare(self.recipe.data_settings, tokenizer, report, folder / "out", lambda *told: None, lambda: False)
+            made = prepare(
+                self.recipe.data_settings,
+                tokenizer,
+                report,
+                folder / "out",
+                lambda *told: None,
+                lambda: False,
+            )
         except Refused as refused:
             self.refused, made = refused, refused.prepared
         self.entries = list(read_ledger(made.ledger))
-        samples: list[dict[str, Any]] = [json.loads(line) for line in made.train.read_text().splitlines()]
+        samples: list[dict[str, Any]] = [
+            json.loads(line) for line in made.train.read_text().splitlines()
+        ]
         self.trained = [_trained(tokenizer, sample) for sample in samples]
         self.shown = [tokenizer.decode(sample["input_ids"]) for sample in samples]
 
@@ -65,24 +81,38 @@ def _trained(tokenizer: Any, sample: dict[str, Any]) -> str:
     return str(tokenizer.decode([token for token, label in ids if label != -100]))
 
 
-def test_tool_calls_are_trained_and_weight_0_is_context(builtin_model: Path, tmp_path: Path) -> None:
+def test_tool_calls_are_trained_and_weight_0_is_context(
+    builtin_model: Path, tmp_path: Path
+) -> None:
     model = model_with(trls("qwen2_5"), builtin_model, tmp_path / "qwen2.5")
     looked = Looked("11-openai-tools.jsonl", model, tmp_path)
-    assert len(looked.trained) == 12 and all(entry.state in ("kept", "repaired") for entry in looked.entries)
-    assert all(re.search(r"<tool_call>.*Kiel.*Husum", trained, re.DOTALL) for trained in looked.trained)
+    assert len(looked.trained) == 12 and all(
+        entry.state in ("kept", "repaired") for entry in looked.entries
+    )
+    assert all(
+        re.search(r"<tool_call>.*Kiel.*Husum", trained, re.DOTALL) for trained in looked.trained
+    )
     assert not any("The angle between two objects" in trained for trained in looked.trained)
     assert "The angle between two objects" in looked.shown[0]
 
 
-def test_calls_that_the_template_leaves_out_are_not_trained(builtin_model: Path, tmp_path: Path) -> None:
+def test_calls_that_the_template_leaves_out_are_not_trained(
+    builtin_model: Path, tmp_path: Path
+) -> None:
     looked = Looked("11-openai-tools.jsonl", builtin_model, tmp_path)
     assert not looked.trained and looked.refused is not None
 
 
-@pytest.mark.parametrize(("case", "key"), [("15-olmo-functions.jsonl", "function_calls"), ("40b-mask.jsonl", "mask")])
-def test_keys_that_mean_something_elsewhere_are_named(case: str, key: str, builtin_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("case", "key"), [("15-olmo-functions.jsonl", "function_calls"), ("40b-mask.jsonl", "mask")]
+)
+def test_keys_that_mean_something_elsewhere_are_named(
+    case: str, key: str, builtin_model: Path, tmp_path: Path
+) -> None:
     looked = Looked(case, builtin_model, tmp_path)
-    assert not looked.trained and all(entry.state == "dropped" and key in entry.detail for entry in looked.entries)
+    assert not looked.trained and all(
+        entry.state == "dropped" and key in entry.detail for entry in looked.entries
+    )
 
 
 @pytest.mark.parametrize("template", ["qwen3", "qwen3_5_think"])
@@ -90,25 +120,48 @@ def test_every_thought_is_trained_once(template: str, builtin_model: Path, tmp_p
     model = model_with(trls(template), builtin_model, tmp_path / "thinks")
     looked = Looked("29-thinking-two-ways.jsonl", model, tmp_path)
     together = "".join(looked.trained)
-    rows = [json.loads(line) for line in (CASES / "29-thinking-two-ways.jsonl").read_text().splitlines()]
-    thoughts = [message["reasoning_content"] for row in rows for message in row["messages"] if message.get("reasoning_content")]
+    rows = [
+        json.loads(line) for line in (CASES / "29-thinking-two-ways.jsonl").read_text().splitlines()
+    ]
+    thoughts = [
+        message["reasoning_content"]
+        for row in rows
+        for message in row["messages"]
+        if message.get("reasoning_content")
+    ]
     assert thoughts and all(together.count(thought) >= 1 for thought in thoughts)
     closing = Looked("30-closing-think-only.jsonl", model, tmp_path)
-    assert len(closing.trained) == 4 and all(trained.count("I recall") == 1 for trained in closing.trained)
+    assert len(closing.trained) == 4 and all(
+        trained.count("I recall") == 1 for trained in closing.trained
+    )
 
 
-def test_reasoning_that_the_template_leaves_out_counts_as_lost(builtin_model: Path, tmp_path: Path) -> None:
+def test_reasoning_that_the_template_leaves_out_counts_as_lost(
+    builtin_model: Path, tmp_path: Path
+) -> None:
     looked = Looked("29-thinking-two-ways.jsonl", builtin_model, tmp_path)
-    assert {entry.state for entry in looked.entries} == {"repaired"} and sum(entry.lost for entry in looked.entries) > 0
+    assert {entry.state for entry in looked.entries} == {"repaired"} and sum(
+        entry.lost for entry in looked.entries
+    ) > 0
 
 
 @pytest.mark.parametrize(("choice", "kept"), [("", 0), ("merge", 12), ("leave_out", 12)])
-def test_a_template_without_a_system_role_is_named(choice: str, kept: int, builtin_model: Path, tmp_path: Path) -> None:
+def test_a_template_without_a_system_role_is_named(
+    choice: str, kept: int, builtin_model: Path, tmp_path: Path
+) -> None:
     model = model_with(TEMPLATES / "mistral_v1.jinja", builtin_model, tmp_path / "mistral")
-    looked = Looked("05-python-repr.csv", model, tmp_path, f'[policy]\nsystem_prompt = "{choice}"' if choice else "")
+    looked = Looked(
+        "05-python-repr.csv",
+        model,
+        tmp_path,
+        f'[policy]\nsystem_prompt = "{choice}"' if choice else "",
+    )
     assert len(looked.trained) == kept
     if choice:
-        assert all(entry.state == "repaired" and entry.reasons == ["system_prompt"] for entry in looked.entries)
+        assert all(
+            entry.state == "repaired" and entry.reasons == ["system_prompt"]
+            for entry in looked.entries
+        )
     else:
         assert looked.refused is not None and "system prompt" in looked.refused.message
         assert 'system_prompt = "merge" or "leave_out"' in looked.refused.hint
@@ -130,11 +183,15 @@ def test_a_control_token_in_the_data_is_not_trained(builtin_model: Path, tmp_pat
 def test_control_characters_are_trained_as_they_are(builtin_model: Path, tmp_path: Path) -> None:
     """They are the user's data; only what leaves for a terminal is cleaned."""
     looked = Looked("31-tab-rtl-ansi.jsonl", builtin_model, tmp_path)
-    assert len(looked.trained) == 4 and all("\x1b[31mred\x1b[0m\tcol" in trained for trained in looked.trained)
+    assert len(looked.trained) == 4 and all(
+        "\x1b[31mred\x1b[0m\tcol" in trained for trained in looked.trained
+    )
 
 
 def test_conversations_longer_than_the_model_are_told(builtin_model: Path, tmp_path: Path) -> None:
-    looked = Looked("37-nine-thousand.jsonl", builtin_model, tmp_path, "[train]\nmax_length = 100000")
+    looked = Looked(
+        "37-nine-thousand.jsonl", builtin_model, tmp_path, "[train]\nmax_length = 100000"
+    )
     warnings = " ".join(make_plan(looked.recipe).warnings)
     assert "8,192" in warnings and "100,000" in warnings
 

@@ -1,4 +1,5 @@
-"""The certificate on real models: green for what the captain's run left, red with the right reason for what is broken on purpose."""
+"""The certificate on real models: green for what the captain's run left, red with the right reason
+for what is broken on purpose."""
 
 from __future__ import annotations
 
@@ -28,7 +29,15 @@ from models.merge import receipt
 from serve.certificate import asking, judge
 from serve.certificate.judge import Evidence
 from serve.certificate.launch import certify
-from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Broken, Orders, Reference, Served, write
+from serve.certificate.measured import (
+    ORDERS_FILE,
+    REFERENCE_FILE,
+    Broken,
+    Orders,
+    Reference,
+    Served,
+    write,
+)
 from serve.certificate.turns import PROBES, Sample, chosen, sample_of
 from serve.client import load_adapter, unload_adapter
 from serve.servers import Server
@@ -54,11 +63,25 @@ def samples(captain_run: Job) -> list[Sample]:
     return chosen(captain_run.directory / "data")[1][:5]
 
 
-def measured(folder: Path, samples: list[Sample], base: Path, adapter: Path, merged: Path | None = None) -> Reference:
+def measured(
+    folder: Path, samples: list[Sample], base: Path, adapter: Path, merged: Path | None = None
+) -> Reference:
     """What transformers says, in a process of its own as in a job."""
     folder.mkdir()
-    write(folder / ORDERS_FILE, Orders(str(base), str(adapter), None if merged is None else str(merged), "cpu", samples, list(PROBES)))
-    subprocess.run([sys.executable, "-P", "-m", "serve.certificate.reference", str(folder)], check=True)
+    write(
+        folder / ORDERS_FILE,
+        Orders(
+            str(base),
+            str(adapter),
+            None if merged is None else str(merged),
+            "cpu",
+            samples,
+            list(PROBES),
+        ),
+    )
+    subprocess.run(
+        [sys.executable, "-P", "-m", "serve.certificate.reference", str(folder)], check=True
+    )
     return msgspec.json.decode((folder / REFERENCE_FILE).read_bytes(), type=Reference)
 
 
@@ -68,7 +91,9 @@ def base_served(server: Server, samples: list[Sample]) -> Served:
 
 
 def served(server: Server, model: str, samples: list[Sample]) -> Served:
-    return Served(scores=asyncio.run(asking.scores(server.endpoint, model, samples, lambda: None)), answers=[])
+    return Served(
+        scores=asyncio.run(asking.scores(server.endpoint, model, samples, lambda: None)), answers=[]
+    )
 
 
 @contextmanager
@@ -95,15 +120,37 @@ def test_the_run_s_own_certificate_is_green(captain_run: Job, captain_certificat
 
 
 def test_adapter_zeroed_tied_head_lost_and_template_swapped(
-    captain_run: Job, builtin_model: Path, samples: list[Sample], server: Server, base_served: Served, tmp_path: Path
+    captain_run: Job,
+    builtin_model: Path,
+    samples: list[Sample],
+    server: Server,
+    base_served: Served,
+    tmp_path: Path,
 ) -> None:
-    zeroed, headless = zeroed_adapter(captain_run, tmp_path / "zeroed"), without_head(builtin_model, tmp_path / "headless")
+    zeroed, headless = (
+        zeroed_adapter(captain_run, tmp_path / "zeroed"),
+        without_head(builtin_model, tmp_path / "headless"),
+    )
     reference = measured(tmp_path / "job", samples, builtin_model, zeroed, headless)
     with loaded(server, "zeroed", zeroed):
         rendered = asyncio.run(asking.rendered(server.endpoint, "base", samples, PROBES))
-        evidence = Evidence(samples, PROBES, {}, True, [], reference, rendered, base_served, served(server, "zeroed", samples))
+        evidence = Evidence(
+            samples,
+            PROBES,
+            {},
+            True,
+            [],
+            reference,
+            rendered,
+            base_served,
+            served(server, "zeroed", samples),
+        )
     found = reds(judge.checks(evidence))
-    assert set(found) == {"adapter effect, transformers", "adapter effect, vLLM", "merged, transformers, agreement"}
+    assert set(found) == {
+        "adapter effect, transformers",
+        "adapter effect, vLLM",
+        "merged, transformers, agreement",
+    }
     assert "weights are zero" in found["adapter effect, transformers"]
     assert "lack lm_head.weight" in found["merged, transformers, agreement"]
     # Training saw another template than the one that transformers and vLLM read now.
@@ -111,7 +158,9 @@ def test_adapter_zeroed_tied_head_lost_and_template_swapped(
     swapped = reds(judge.checks(replace(evidence, samples=seen)))["token ids"]
     assert "the chat template or the tokenizer was changed since" in swapped
     # The server takes the adapter and serves the base.
-    ignored = replace(evidence, reference=msgspec.structs.replace(reference, tuned=moved(reference)))
+    ignored = replace(
+        evidence, reference=msgspec.structs.replace(reference, tuned=moved(reference))
+    )
     assert "ignores the adapter" in reds(judge.checks(ignored))["adapter effect, vLLM"]
 
 
@@ -120,7 +169,10 @@ def zeroed_adapter(run: Job, target: Path) -> Path:
 
     shutil.copytree(run.directory / "adapter", target)
     tensors = load_file(target / "adapter_model.safetensors")
-    save_file({name: 0 * tensor if "lora_B" in name else tensor for name, tensor in tensors.items()}, target / "adapter_model.safetensors")
+    save_file(
+        {name: 0 * tensor if "lora_B" in name else tensor for name, tensor in tensors.items()},
+        target / "adapter_model.safetensors",
+    )
     return target
 
 
@@ -134,7 +186,8 @@ def without_head(base: Path, target: Path) -> Path:
 
 
 def trained_with_another_template(samples: list[Sample], base: Path) -> list[Sample]:
-    """The samples as the trainer makes them with a chat template that has another default system prompt."""
+    """The samples as the trainer makes them with a chat template that has another default system
+    prompt."""
     from models.conversations import Conversation
     from models.mask import MaskOptions
     from models.preflight import check_template
@@ -143,17 +196,25 @@ def trained_with_another_template(samples: list[Sample], base: Path) -> list[Sam
     from models.template import load_tokenizer
 
     tokenizer = load_tokenizer(base)
-    tokenizer.chat_template = tokenizer.chat_template.replace("a helpful AI assistant named SmolLM", "a pirate")
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "a helpful AI assistant named SmolLM", "a pirate"
+    )
     sampler = Sampler(tokenizer, check_template(tokenizer, base), MaskOptions())
-    conversations = [Conversation(sample.messages, "x", number) for number, sample in enumerate(samples)]
+    conversations = [
+        Conversation(sample.messages, "x", number) for number, sample in enumerate(samples)
+    ]
     made = [found for found in sampler.samples(conversations) if isinstance(found, Made)]
-    return [sample_of(one.input_ids, one.labels, one.turns, one.conversation.messages) for one in made]
+    return [
+        sample_of(one.input_ids, one.labels, one.turns, one.conversation.messages) for one in made
+    ]
 
 
 def moved(reference: Reference) -> Any:
     """What an adapter that works would have said."""
     assert not isinstance(reference.base, Broken)
-    return msgspec.structs.replace(reference.base, log_probabilities=[value / 2 for value in reference.base.log_probabilities])
+    return msgspec.structs.replace(
+        reference.base, log_probabilities=[value / 2 for value in reference.base.log_probabilities]
+    )
 
 
 @pytest.fixture
@@ -175,8 +236,11 @@ def copied(captain_run: Job, samples: list[Sample]) -> Iterator[Callable[[str], 
         shutil.rmtree(directory)
 
 
-def test_stop_id_removed_from_the_merged_model(copied: Callable[[str], Job], builtin_model: Path) -> None:
-    """The whole job, with a second vLLM for the merged model, whose merge forgot the stop token that was trained."""
+def test_stop_id_removed_from_the_merged_model(
+    copied: Callable[[str], Job], builtin_model: Path
+) -> None:
+    """The whole job, with a second vLLM for the merged model, whose merge forgot the stop token
+    that was trained."""
     from models.merge.merging import merge
     from models.merge.plan import plan_merge
 
@@ -187,20 +251,37 @@ def test_stop_id_removed_from_the_merged_model(copied: Callable[[str], Job], bui
     edit(merged / "tokenizer_config.json", eos_token="<|endoftext|>", eos_token_id=0)
     receipt.write(merged, replace(written, files=file_hashes(merged, *written.files)))
     told = luthier("certify", run.id, "--json", status=1)
-    found = {check["name"]: check["sentence"] for check in told["checks"] if check["verdict"] == "red"}
-    assert set(found) == {"stop tokens, merged", "stopping, merged, past the end", "stopping, merged"}
+    found = {
+        check["name"]: check["sentence"] for check in told["checks"] if check["verdict"] == "red"
+    }
+    assert set(found) == {
+        "stop tokens, merged",
+        "stopping, merged, past the end",
+        "stopping, merged",
+    }
     assert "went on after the stop token 2" in found["stopping, merged, past the end"]
     green = {check["name"] for check in told["checks"] if check["verdict"] == "green"}
-    assert {"exact bytes, merged", "merged, transformers, log-probs", "merged, vLLM, log-probs", "vLLM + adapter, log-probs"} <= green
+    assert {
+        "exact bytes, merged",
+        "merged, transformers, log-probs",
+        "merged, vLLM, log-probs",
+        "vLLM + adapter, log-probs",
+    } <= green
     assert told["verdict"] == "red" and certificate.standing(run.directory).verdict == "red"
-    assert {column["model"] for column in told["columns"] if column["engine"] == "vLLM"} == {"base", "tuned", "merged"}
+    assert {column["model"] for column in told["columns"] if column["engine"] == "vLLM"} == {
+        "base",
+        "tuned",
+        "merged",
+    }
 
 
 def edit(path: Path, **changed: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
 
-def test_shard_truncated_and_bytes_flipped_are_found_before_anything_is_loaded(copied: Callable[[str], Job], builtin_model: Path) -> None:
+def test_shard_truncated_and_bytes_flipped_are_found_before_anything_is_loaded(
+    copied: Callable[[str], Job], builtin_model: Path
+) -> None:
     """The base's weights are cut off, too: nothing is started, and the certificate says why."""
     run = copied("cut")
     base = run.directory / "base"
@@ -213,11 +294,23 @@ def test_shard_truncated_and_bytes_flipped_are_found_before_anything_is_loaded(c
         file.seek(-5, os.SEEK_END)
         file.write(b"\x7f")
     spec = json.loads((run.directory / "spec.json").read_text())
-    (run.directory / "spec.json").write_text(json.dumps({**spec, "settings": {**spec["settings"], "model_directory": str(base)}}))
+    (run.directory / "spec.json").write_text(
+        json.dumps({**spec, "settings": {**spec["settings"], "model_directory": str(base)}})
+    )
     told = luthier("certify", run.id, "--json", status=1)
-    found = {check["name"]: check["sentence"] for check in told["checks"] if check["verdict"] == "red"}
-    assert set(found) == {"exact bytes, base weights", "exact bytes, adapter", "exact bytes, merged", "base model"}
-    assert "cut off" in found["exact bytes, base weights"] and "cut off" in found["exact bytes, merged"]
+    found = {
+        check["name"]: check["sentence"] for check in told["checks"] if check["verdict"] == "red"
+    }
+    assert set(found) == {
+        "exact bytes, base weights",
+        "exact bytes, adapter",
+        "exact bytes, merged",
+        "base model",
+    }
+    assert (
+        "cut off" in found["exact bytes, base weights"]
+        and "cut off" in found["exact bytes, merged"]
+    )
     assert "adapter_model.safetensors has other bytes" in found["exact bytes, adapter"]
     assert told["seconds"] < 10 and told["columns"] == []
 

@@ -1,4 +1,5 @@
-"""The chat with a real server and two adapters: side by side, the lens, a vote, and the data that they make."""
+"""The chat with a real server and two adapters: side by side, the lens, a vote, and the data that
+they make."""
 
 from __future__ import annotations
 
@@ -30,8 +31,16 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def checkpoint(server: Server, builtin_model: Path) -> Iterator[str]:
-    """A run that has left nothing but a checkpoint. The name under which the server will have it."""
-    run = create(Spec("run", "noisier", "trainer.worker", settings={"model": "builtin", "model_directory": str(builtin_model)}))
+    """A run that has left nothing but a checkpoint. The name under which the server will have
+    it."""
+    run = create(
+        Spec(
+            "run",
+            "noisier",
+            "trainer.worker",
+            settings={"model": "builtin", "model_directory": str(builtin_model)},
+        )
+    )
     folder = run.directory / "checkpoints" / "step-000010"
     folder.parent.mkdir()
     (write_random_adapter(folder, builtin_model, seed=2) / "COMPLETE").touch()
@@ -46,10 +55,14 @@ async def until(condition: Callable[[], bool], pilot: Pilot[None], seconds: floa
     await pilot.pause()
 
 
-async def test_base_an_adapter_and_a_checkpoint_side_by_side(server: Server, checkpoint: str) -> None:
+async def test_base_an_adapter_and_a_checkpoint_side_by_side(
+    server: Server, checkpoint: str
+) -> None:
     app = LuthierApp(start_screen="chat")
     async with app.run_test(size=(140, 40)) as pilot:
-        await until(lambda: isinstance(app.screen, ChatScreen) and app.screen.server is not None, pilot)
+        await until(
+            lambda: isinstance(app.screen, ChatScreen) and app.screen.server is not None, pilot
+        )
         screen = app.screen
         assert isinstance(screen, ChatScreen)
         assert screen.server is not None
@@ -98,7 +111,9 @@ async def check_lens(screen: ChatScreen, pilot: Pilot[None]) -> None:
     for transcript, pane in zip(transcripts, screen.session.panes, strict=True):
         (marked,) = transcript.look.marked.values()
         assert "".join(text for text, _ in marked.pieces) == pane.answers[0].text
-    assert any("unlikelier" in mark for _, mark in next(iter(transcripts[0].look.marked.values())).pieces)
+    assert any(
+        "unlikelier" in mark for _, mark in next(iter(transcripts[0].look.marked.values())).pieces
+    )
 
 
 def check_pairs(chat_id: str) -> None:

@@ -1,4 +1,5 @@
-"""`luthier compare` against the real vLLM: two adapters, a real judge in both orders, and the three reports."""
+"""`luthier compare` against the real vLLM: two adapters, a real judge in both orders, and the three
+reports."""
 
 from __future__ import annotations
 
@@ -30,7 +31,14 @@ def runs(server: Server, builtin_model: Path) -> Iterator[list[Job]]:
     """Two runs that have left an adapter each. They are taken out of the session's server again."""
     made = []
     for name, seed in (("mild", 4), ("wild", 5)):
-        run = create(Spec("run", name, "trainer.worker", settings={"model": "builtin", "model_directory": str(builtin_model)}))
+        run = create(
+            Spec(
+                "run",
+                name,
+                "trainer.worker",
+                settings={"model": "builtin", "model_directory": str(builtin_model)},
+            )
+        )
         write_random_adapter(run.directory / "adapter", builtin_model, rank=2, seed=seed)
         made.append(run)
     yield made
@@ -41,27 +49,43 @@ def runs(server: Server, builtin_model: Path) -> Iterator[list[Job]]:
 
 def compare(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     """What the command printed, and what it said meanwhile."""
-    command = [sys.executable, "-P", "-m", "tui.cli", "compare", *arguments, "--out", str(folder), "--json"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "tui.cli",
+        "compare",
+        *arguments,
+        "--out",
+        str(folder),
+        "--json",
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout), answer.stderr
 
 
-def test_two_adapters_a_judge_and_three_reports(server: Server, runs: list[Job], tmp_path: Path) -> None:
+def test_two_adapters_a_judge_and_three_reports(
+    server: Server, runs: list[Job], tmp_path: Path
+) -> None:
     rows = [
-        [{"role": "user", "content": asked}, {"role": "assistant", "content": said}] for asked, said in zip(QUESTIONS, ANSWERS, strict=True)
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+        for asked, said in zip(QUESTIONS, ANSWERS, strict=True)
     ]
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
     judge = ("--judge", f"base@{server.base_url}/v1", "--judge-tokens", "24")
     ordered = ("mild", "wild", "--prompts", str(prompts), "--max-tokens", "12", *judge)
     found, said = compare(tmp_path / "out", *ordered)
-    assert {name: (about["answered"], about["failed"]) for name, about in found["models"].items()} == {
+    assert {
+        name: (about["answered"], about["failed"]) for name, about in found["models"].items()
+    } == {
         "base": (2, 0),
         "mild": (2, 0),
         "wild": (2, 0),
     }
-    assert found["metrics"]["chrF"]["base"]["mean"] > found["metrics"]["chrF"]["wild"]["mean"]  # random weights say nothing of Paris
+    # random weights say nothing of Paris
+    assert found["metrics"]["chrF"]["base"]["mean"] > found["metrics"]["chrF"]["wild"]["mean"]
     check_judge(found["judge"], tmp_path / "out")
     check_reports(found, tmp_path / "out")
     assert "Judging 8 times" in said
@@ -77,13 +101,18 @@ def check_judge(judge: dict[str, Any], folder: Path) -> None:
     assert (judge["pairs"], judge["left_out"]) == (4, {})
     assert judge["for_first"] == sum(verdict["verdict"] == "A" for verdict in verdicts)
     assert sum(duel["wins"] + duel["losses"] for duel in judge["duels"]) <= judge["agreed"] <= 4
-    assert {(duel["model"], duel["other"]) for duel in judge["duels"]} == {("mild", "base"), ("wild", "base")}
+    assert {(duel["model"], duel["other"]) for duel in judge["duels"]} == {
+        ("mild", "base"),
+        ("wild", "base"),
+    }
 
 
 def check_reports(found: dict[str, Any], folder: Path) -> None:
     """Three reports of one content; the page as a browser has read it."""
     told = json.loads((folder / "report.json").read_text())
-    assert told["models"] == found["models"] and [row["reference"] for row in told["rows"]] == list(ANSWERS)
+    assert told["models"] == found["models"] and [row["reference"] for row in told["rows"]] == list(
+        ANSWERS
+    )
     answers = [answer["text"] for row in told["rows"] for answer in row["answers"].values()]
     text = (folder / "report.md").read_text()
     assert text.startswith("# mild and wild beside base\n")
@@ -91,13 +120,34 @@ def check_reports(found: dict[str, Any], folder: Path) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         return
-    page = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'browser'}", "--dump-dom"]
-    dom = subprocess.run([*page, (folder / "report.html").as_uri()], capture_output=True, text=True, timeout=60, check=False).stdout
+    page = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder / 'browser'}",
+        "--dump-dom",
+    ]
+    dom = subprocess.run(
+        [*page, (folder / "report.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    ).stdout
     seen = Page()
     seen.feed(dom)
-    assert seen.titles == ["mild and wild beside base", "Answers", "Against the references", "The judge", "Every answer"]
+    assert seen.titles == [
+        "mild and wild beside base",
+        "Answers",
+        "Against the references",
+        "The judge",
+        "Every answer",
+    ]
     assert [said.strip() for said in seen.answers] == [
-        said.strip() for row in told["rows"] for said in [*(answer["text"] for answer in row["answers"].values()), row["reference"]]
+        said.strip()
+        for row in told["rows"]
+        for said in [*(answer["text"] for answer in row["answers"].values()), row["reference"]]
     ]
 
 

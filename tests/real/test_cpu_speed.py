@@ -1,4 +1,5 @@
-"""What makes a CPU quicker changes nothing of what is learned. Heavy libraries are imported when a test runs."""
+"""What makes a CPU quicker changes nothing of what is learned. Heavy libraries are imported when a
+test runs."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ def test_the_head_loss_is_trls(dtype: str, counted: int | None, trained: int) ->
     labels[:, trained + 1 :] = UNTRAINED
     answers: list[list[Any]] = []
     for loss in (trl_loss, head_loss):
-        hidden = torch.randn(1, 340, 32, generator=torch.Generator().manual_seed(5)).to(weight.dtype).requires_grad_()
+        hidden = (
+            torch.randn(1, 340, 32, generator=torch.Generator().manual_seed(5))
+            .to(weight.dtype)
+            .requires_grad_()
+        )
         value, *rest = loss(hidden, weight, 256, labels=labels, num_items_in_batch=counted)
         value.backward()
         answers.append([value.detach(), *rest, hidden.grad])
@@ -50,7 +55,9 @@ def test_a_head_that_is_trained_gets_its_gradient() -> None:
     assert weight.grad is not None and bool(weight.grad.abs().sum() > 0)
 
 
-def test_the_cpu_is_measured_with_the_models_own_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_is_measured_with_the_models_own_shapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
     from safetensors.torch import save_file
 
@@ -58,7 +65,10 @@ def test_the_cpu_is_measured_with_the_models_own_shapes(tmp_path: Path, monkeypa
     from models.compute_dtype import matrix_shapes, recall
 
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
-    save_file({"a": torch.ones(64, 32), "b": torch.ones(64, 32), "norm": torch.ones(32)}, tmp_path / "model.safetensors")
+    save_file(
+        {"a": torch.ones(64, 32), "b": torch.ones(64, 32), "norm": torch.ones(32)},
+        tmp_path / "model.safetensors",
+    )
     assert matrix_shapes(tmp_path) == [(64, 32)]
     speed = product_speed.known_or_measured(tmp_path)
     assert speed.bfloat16 > 0 and speed.float32 > 0
@@ -66,7 +76,8 @@ def test_the_cpu_is_measured_with_the_models_own_shapes(tmp_path: Path, monkeypa
 
 
 def test_a_run_keeps_the_type_that_it_began_with(forks: Forks) -> None:
-    """It computes in what was measured, learns the same in both, and goes on exactly after a kill, whatever is measured by then."""
+    """It computes in what was measured, learns the same in both, and goes on exactly after a kill,
+    whatever is measured by then."""
     model = forks.folder / "in-float32"
     model.symlink_to(forks.model)
     in_bfloat16 = forks.make({"train": 'compute_dtype = "bfloat16"'}, model=model)

@@ -1,4 +1,5 @@
-"""Both engines on the same data: what reaches the model, what comes of it. Unsloth trains on the CPU too, by transformers' model."""
+"""Both engines on the same data: what reaches the model, what comes of it. Unsloth trains on the
+CPU too, by transformers' model."""
 
 from __future__ import annotations
 
@@ -20,12 +21,20 @@ from tests.real.tiny import write_conversations
 
 pytestmark = pytest.mark.real
 
-SETTINGS: dict[str, Any] = {"epochs": 2, "global_batch": 8, "micro_batch": 4, "dropout": 0.0, "evaluations": 1}
+SETTINGS: dict[str, Any] = {
+    "epochs": 2,
+    "global_batch": 8,
+    "micro_batch": 4,
+    "dropout": 0.0,
+    "evaluations": 1,
+}
 
 
 def run(engine: Forks, **settings: Any) -> Job:
     job = engine.make(**{**SETTINGS, **settings})
-    assert engine.work(job, ["watch_forward", "forward.json"]) == 0, (job.directory / "output.log").read_text()[-3000:]
+    assert engine.work(job, ["watch_forward", "forward.json"]) == 0, (
+        job.directory / "output.log"
+    ).read_text()[-3000:]
     return job
 
 
@@ -34,13 +43,18 @@ def losses(job: Job) -> list[float]:
 
 
 def check_forward(job: Job) -> None:
-    """The first micro-batch as the model got it: conversations as Luthier made them, each attended to by itself alone."""
+    """The first micro-batch as the model got it: conversations as Luthier made them, each attended
+    to by itself alone."""
     found = json.loads((job.directory / "forward.json").read_text())
-    made = {tuple(row["input_ids"]): row["labels"] for row in map(json.loads, (job.directory / "data" / "train.jsonl").open())}
+    made = {
+        tuple(row["input_ids"]): row["labels"]
+        for row in map(json.loads, (job.directory / "data" / "train.jsonl").open())
+    }
     assert len(found["ids"]) > 1
     assert [made[tuple(ids)] for ids in found["ids"]] == found["labels"]
     assert all(labels[0] == UNTRAINED and max(labels) > 0 for labels in found["labels"])
-    assert found["others"] == [0.0] * len(found["ids"])  # not one bit of another conversation's logits
+    # not one bit of another conversation's logits
+    assert found["others"] == [0.0] * len(found["ids"])
     assert min(found["own"]) > 0.01
     assert max(found["alone"]) < 0.05
 
@@ -50,20 +64,32 @@ def test_a_flat_batch_reaches_the_model_as_luthier_made_it(forks: Forks) -> None
 
 
 def test_unsloth_gets_the_same_and_learns_the_same(forks: Forks, unsloth: Forks) -> None:
-    """The same loss curve but for the noise of 16-bit sums, and an adapter of the same keys that tells the same base."""
+    """The same loss curve but for the noise of 16-bit sums, and an adapter of the same keys that
+    tells the same base."""
     ours, theirs = run(forks), run(unsloth)
     check_forward(theirs)
     assert losses(theirs) == [pytest.approx(loss, abs=0.02) for loss in losses(ours)]
     assert losses(theirs)[-1] < losses(theirs)[0] - 0.5
-    assert [event["tokens"] for event in events(theirs, "step")] == [event["tokens"] for event in events(ours, "step")]
-    assert [event["loss"] for event in events(theirs, "eval")] == [pytest.approx(e["loss"], abs=0.02) for e in events(ours, "eval")]
-    weights = [load_file(job.directory / "adapter" / "adapter_model.safetensors") for job in (ours, theirs)]
+    assert [event["tokens"] for event in events(theirs, "step")] == [
+        event["tokens"] for event in events(ours, "step")
+    ]
+    assert [event["loss"] for event in events(theirs, "eval")] == [
+        pytest.approx(e["loss"], abs=0.02) for e in events(ours, "eval")
+    ]
+    weights = [
+        load_file(job.directory / "adapter" / "adapter_model.safetensors") for job in (ours, theirs)
+    ]
     shapes = [{key: value.shape for key, value in one.items()} for one in weights]
     assert shapes[0] == shapes[1]
-    configs = [json.loads((job.directory / "adapter" / "adapter_config.json").read_text()) for job in (ours, theirs)]
+    configs = [
+        json.loads((job.directory / "adapter" / "adapter_config.json").read_text())
+        for job in (ours, theirs)
+    ]
     modules = [config["target_modules"] for config in configs]
-    assert modules == [each if isinstance(each, str) else sorted(each) for each in modules]  # a set's order is each process's own
-    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} <= {"target_modules"}  # names or whole paths of the same
+    # a set's order is each process's own
+    assert modules == [each if isinstance(each, str) else sorted(each) for each in modules]
+    # names or whole paths of the same
+    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} <= {"target_modules"}
     check_servable(read_adapter(theirs.directory / "adapter"), forks.model)
 
 
@@ -82,7 +108,11 @@ def test_unsloth_goes_on_exactly(unsloth: Forks) -> None:
 
 
 def test_unsloth_weighs_messages(forks: Forks, unsloth: Forks) -> None:
-    settings = {**SETTINGS, "epochs": 1, "data": conversations(forks.folder / "weighed.jsonl", weighted=True)}
+    settings = {
+        **SETTINGS,
+        "epochs": 1,
+        "data": conversations(forks.folder / "weighed.jsonl", weighted=True),
+    }
     jobs = [engine.make(**settings) for engine in (forks, unsloth)]
     assert [engine.work(job) for engine, job in zip((forks, unsloth), jobs, strict=True)] == [0, 0]
     assert losses(jobs[1]) == [pytest.approx(loss, abs=0.02) for loss in losses(jobs[0])]
@@ -105,15 +135,27 @@ def conversations(path: Path, weighted: bool) -> Path:
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_flat_and_padded_batches_are_the_same_experiment(forks: Forks, weighted: bool) -> None:
-    settings = {**SETTINGS, "epochs": 1, "data": conversations(forks.folder / f"layout-{weighted}.jsonl", weighted)}
+    settings = {
+        **SETTINGS,
+        "epochs": 1,
+        "data": conversations(forks.folder / f"layout-{weighted}.jsonl", weighted),
+    }
     flat, padded = (forks.make(**settings, padding_free=value) for value in ("true", "false"))
     assert [forks.work(job) for job in (flat, padded)] == [0, 0]
     one, other = outcome(flat), outcome(padded)
     assert one.order == other.order
-    assert {step: tokens for step, (_, tokens) in one.steps.items()} == {step: tokens for step, (_, tokens) in other.steps.items()}
-    assert [loss for loss, _ in one.steps.values()] == [pytest.approx(loss, abs=0.02) for loss, _ in other.steps.values()]
-    assert one.evaluations == {step: pytest.approx(loss, abs=0.02) for step, loss in other.evaluations.items()}
-    assert [event["epoch"] for event in events(flat, "step")] == [event["epoch"] for event in events(padded, "step")]
+    assert {step: tokens for step, (_, tokens) in one.steps.items()} == {
+        step: tokens for step, (_, tokens) in other.steps.items()
+    }
+    assert [loss for loss, _ in one.steps.values()] == [
+        pytest.approx(loss, abs=0.02) for loss, _ in other.steps.values()
+    ]
+    assert one.evaluations == {
+        step: pytest.approx(loss, abs=0.02) for step, loss in other.evaluations.items()
+    }
+    assert [event["epoch"] for event in events(flat, "step")] == [
+        event["epoch"] for event in events(padded, "step")
+    ]
 
 
 _SAVED = """
@@ -121,19 +163,29 @@ import sys
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 from trainer.adapters import in_order
-sizes = dict(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
-model = get_peft_model(LlamaForCausalLM(LlamaConfig(**sizes)), LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+sizes = dict(vocab_size=32, hidden_size=8, intermediate_size=8)
+config = LlamaConfig(**sizes, num_hidden_layers=1, num_attention_heads=2)
+lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+model = get_peft_model(LlamaForCausalLM(config), lora)
 in_order(model)
 model.save_pretrained(sys.argv[1])
 """
 
 
-def test_equal_adapters_are_saved_as_equal_bytes_whatever_order_a_process_gives_its_sets(tmp_path: Path) -> None:
+def test_equal_adapters_are_saved_as_equal_bytes_whatever_order_a_process_gives_its_sets(
+    tmp_path: Path,
+) -> None:
     configs = set()
     for seed in ("1", "2", "3"):
         folder = tmp_path / seed
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        answer = subprocess.run([sys.executable, "-c", _SAVED, str(folder)], env=environment, capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            [sys.executable, "-c", _SAVED, str(folder)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert answer.returncode == 0, answer.stderr[-2000:]
         configs.add((folder / "adapter_config.json").read_bytes())
     assert len(configs) == 1

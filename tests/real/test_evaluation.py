@@ -1,4 +1,5 @@
-"""Evaluations on real parts: they change no weight, count every token alike, ask what a server would be asked, and stop a run early."""
+"""Evaluations on real parts: they change no weight, count every token alike, ask what a server
+would be asked, and stop a run early."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
 TRAIN = (
-    "[train]\nepochs = 2\nlearning_rate = 1e-2\nglobal_batch = 8\nmicro_batch = 4\n[lora]\nr = 4\ndropout = 0.1\n[heldout]\nat_least = 12\n"
+    "[train]\nepochs = 2\nlearning_rate = 1e-2\nglobal_batch = 8\nmicro_batch = 4\n[lora]\nr ="
+    " 4\ndropout = 0.1\n[heldout]\nat_least = 12\n"
 )
 
 
@@ -57,30 +59,55 @@ def weights(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("checkpointing", ["none", "standard"])
-def test_a_run_with_evaluations_ends_with_the_same_weights_as_one_without(runs: Runs, checkpointing: str) -> None:
+def test_a_run_with_evaluations_ends_with_the_same_weights_as_one_without(
+    runs: Runs, checkpointing: str
+) -> None:
     train = TRAIN.replace("[lora]", f'gradient_checkpointing = "{checkpointing}"\n[lora]')
-    asked = 'times = 5\nmetrics = ["exact_match", "bleu", "chrf", "rouge"]\nconversations = 7\nanswer_tokens = 12\n'
-    watched, alone = runs.run(f"{train}[evaluation]\n{asked}"), runs.run(f"{train}[evaluation]\ntimes = 0\n")
+    asked = (
+        'times = 5\nmetrics = ["exact_match", "bleu", "chrf", "rouge"]\nconversations ='
+        " 7\nanswer_tokens = 12\n"
+    )
+    watched, alone = (
+        runs.run(f"{train}[evaluation]\n{asked}"),
+        runs.run(f"{train}[evaluation]\ntimes = 0\n"),
+    )
     assert weights(watched.directory / "adapter") == weights(alone.directory / "adapter")
-    assert [event["loss"] for event in events(watched, "step")] == [event["loss"] for event in events(alone, "step")]
+    assert [event["loss"] for event in events(watched, "step")] == [
+        event["loss"] for event in events(alone, "step")
+    ]
     found, samples = events(watched, "eval"), events(watched, "sample")
     total = events(watched, "step")[-1]["total"]
-    assert [event["step"] for event in found] == sorted({0, *(-(-total * part // 5) for part in range(1, 6))})
-    assert [(event["step"], event["index"]) for event in samples] == [(event["step"], index) for event in found for index in range(3)]
-    assert all(set(event["metrics"]) == {"exact_match", "bleu", "chrf", "rouge1", "rouge2", "rougeL"} for event in found)
+    assert [event["step"] for event in found] == sorted(
+        {0, *(-(-total * part // 5) for part in range(1, 6))}
+    )
+    assert [(event["step"], event["index"]) for event in samples] == [
+        (event["step"], index) for event in found for index in range(3)
+    ]
+    assert all(
+        set(event["metrics"]) == {"exact_match", "bleu", "chrf", "rouge1", "rouge2", "rougeL"}
+        for event in found
+    )
     assert not events(alone, "eval", "sample")
-    heldout = [json.loads(line)["messages"] for line in (watched.directory / "data" / "heldout.jsonl").read_text().splitlines()]
+    heldout = [
+        json.loads(line)["messages"]
+        for line in (watched.directory / "data" / "heldout.jsonl").read_text().splitlines()
+    ]
     pairs = [(messages[-2]["content"], messages[-1]["content"]) for messages in heldout]
     assert all((sample["prompt"], sample["reference"]) in pairs for sample in samples)
 
 
 def test_every_held_out_token_counts_alike(runs: Runs) -> None:
-    """Against sums made here, by hand; and a mean of batch means, which TRL gives, is another number."""
+    """Against sums made here, by hand; and a mean of batch means, which TRL gives, is another
+    number."""
     import torch
     from transformers import AutoModelForCausalLM
 
     jobs = [
-        runs.run(TRAIN.replace("micro_batch = 4", f"micro_batch = {size}") + "[evaluation]\ntimes = 1\nsamples = 0\n") for size in (1, 8)
+        runs.run(
+            TRAIN.replace("micro_batch = 4", f"micro_batch = {size}")
+            + "[evaluation]\ntimes = 1\nsamples = 0\n"
+        )
+        for size in (1, 8)
     ]
     told = [events(job, "eval")[0] for job in jobs]
     assert [event["step"] for event in told] == [0, 0]
@@ -91,10 +118,15 @@ def test_every_held_out_token_counts_alike(runs: Runs) -> None:
         labels = torch.tensor([sample["labels"]])
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([sample["input_ids"]])).logits.float()
-        losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            logits[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="none"
+        )
         sums.append(float(losses.sum()))
         counts.append(int(labels.ne(-100).sum()))
-    expected, of_means = sum(sums) / sum(counts), sum(total / count for total, count in zip(sums, counts, strict=True)) / len(sums)
+    expected, of_means = (
+        sum(sums) / sum(counts),
+        sum(total / count for total, count in zip(sums, counts, strict=True)) / len(sums),
+    )
     assert told[0]["loss"] == pytest.approx(expected, rel=1e-3)
     assert told[1]["loss"] == pytest.approx(expected, rel=1e-3)
     assert abs(of_means - expected) > 3 * abs(told[0]["loss"] - expected)
@@ -102,15 +134,26 @@ def test_every_held_out_token_counts_alike(runs: Runs) -> None:
 
 def test_a_run_without_progress_stops_early_and_keeps_its_best(runs: Runs) -> None:
     train = TRAIN.replace("1e-2", "1e-4").replace("epochs = 2", "epochs = 4")
-    job = runs.run(f"{train}[evaluation]\nevery = 3\npatience = 2\nmin_improvement = 1.0\nsamples = 0\n")
+    job = runs.run(
+        f"{train}[evaluation]\nevery = 3\npatience = 2\nmin_improvement = 1.0\nsamples = 0\n"
+    )
     (stop,) = events(job, "early_stop")
     assert stop["step"] == 9 == events(job, "step")[-1]["step"] < events(job, "step")[-1]["total"]
     assert "no loss better than" in stop["reason"]
     found = result(job)
-    assert (found["early_stop"], found["which"], found["from_step"]) == (stop["reason"], "best", found["best_step"])
-    best = min((event for event in events(job, "eval") if event["step"]), key=lambda event: float(event["loss"]))
+    assert (found["early_stop"], found["which"], found["from_step"]) == (
+        stop["reason"],
+        "best",
+        found["best_step"],
+    )
+    best = min(
+        (event for event in events(job, "eval") if event["step"]),
+        key=lambda event: float(event["loss"]),
+    )
     assert best["step"] == found["best_step"]
-    checkpoint = next(one for one in complete_checkpoints(job.directory) if one.step == best["step"])
+    checkpoint = next(
+        one for one in complete_checkpoints(job.directory) if one.step == best["step"]
+    )
     assert weights(job.directory / "adapter") == weights(checkpoint.path)
     steps = len(events(job, "step"))
     assert runs.work(job) == 0  # killed just before its end, say: it has stopped early already
@@ -121,11 +164,18 @@ def test_a_run_without_progress_stops_early_and_keeps_its_best(runs: Runs) -> No
 def test_labels_are_recognised_and_counted_each(runs: Runs) -> None:
     path = runs.folder / "labels.jsonl"
     rows = [
-        {"messages": [{"role": "user", "content": f"Is {n} even?"}, {"role": "assistant", "content": "no" if n % 2 else "Yes"}]}
+        {
+            "messages": [
+                {"role": "user", "content": f"Is {n} even?"},
+                {"role": "assistant", "content": "no" if n % 2 else "Yes"},
+            ]
+        }
         for n in range(80)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    job = runs.run(f'{TRAIN}[evaluation]\ntimes = 1\nmetrics = ["exact_match"]\nanswer_tokens = 4\n', path)
+    job = runs.run(
+        f'{TRAIN}[evaluation]\ntimes = 1\nmetrics = ["exact_match"]\nanswer_tokens = 4\n', path
+    )
     last = events(job, "eval")[-1]
     assert set(last["metrics"]) == {"exact_match", "label_accuracy", "label_macro_f1"}
     assert set(last["labels"]) == {"yes", "no"}
@@ -136,7 +186,9 @@ def test_labels_are_recognised_and_counted_each(runs: Runs) -> None:
 
 
 def test_answers_that_are_no_labels_stop_the_run_before_it_trains(runs: Runs) -> None:
-    job = runs.run(f'{TRAIN}[evaluation]\nmetrics = ["label_accuracy"]\nmetric = "label_accuracy"\n')
+    job = runs.run(
+        f'{TRAIN}[evaluation]\nmetrics = ["label_accuracy"]\nmetric = "label_accuracy"\n'
+    )
     (error,) = events(job, "error")
     assert error["title"] == "The answers are no labels"
     assert not events(job, "step")
@@ -144,7 +196,10 @@ def test_answers_that_are_no_labels_stop_the_run_before_it_trains(runs: Runs) ->
 
 def test_own_prompts_are_asked_where_nothing_is_held_out(runs: Runs) -> None:
     train = TRAIN.replace("at_least = 12", "share = 0.0")
-    job = runs.run(f'{train}[evaluation]\ntimes = 2\nprompts = ["Where lies north?", "And the tide?"]\nanswer_tokens = 5\n')
+    job = runs.run(
+        f'{train}[evaluation]\ntimes = 2\nprompts = ["Where lies north?", "And the'
+        ' tide?"]\nanswer_tokens = 5\n'
+    )
     assert result(job)["which"] == "last"
     assert [event["loss"] for event in events(job, "eval")] == [None, None, None]
     samples = events(job, "sample")
@@ -154,7 +209,8 @@ def test_own_prompts_are_asked_where_nothing_is_held_out(runs: Runs) -> None:
 
 
 def test_answers_are_what_the_model_says_to_the_servers_prompt(builtin_model: Path) -> None:
-    """The built-in model in 32 bits, in training with gradient checkpointing: batches, padded on the left, answer as each prompt alone."""
+    """The built-in model in 32 bits, in training with gradient checkpointing: batches, padded on
+    the left, answer as each prompt alone."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -169,24 +225,35 @@ def test_answers_are_what_the_model_says_to_the_servers_prompt(builtin_model: Pa
     report = check_template(tokenizer, builtin_model)
     base = AutoModelForCausalLM.from_pretrained(builtin_model, dtype=torch.float32)
     base.config.use_cache = False
-    base.generation_config.repetition_penalty = 3.0  # what the model's own settings say is for chats
+    # what the model's own settings say is for chats
+    base.generation_config.repetition_penalty = 3.0
     own = base.generation_config
-    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = get_peft_model(
+        base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
     model.gradient_checkpointing_enable()
     model.train()
     told = read_prompts(ROOT / "examples" / "captain" / "heldout.jsonl")
     questions = [*itertools.islice(told, 3), [{"role": "user", "content": "Say only: hi"}]]
     prompter = Prompter(tokenizer, report)
     prompts = [prompter.prompt(messages, None, "").input_ids for messages in questions]
-    expected = [tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)) for messages in questions]
+    expected = [
+        tuple(
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        )
+        for messages in questions
+    ]
     assert prompts == expected
     widths: list[int] = []
-    hook = base.model.embed_tokens.register_forward_hook(lambda module, inputs, output: widths.append(inputs[0].shape[1]))
+    hook = base.model.embed_tokens.register_forward_hook(
+        lambda module, inputs, output: widths.append(inputs[0].shape[1])
+    )
     before = torch.random.get_rng_state()
     answers = Generator(report.stop_ids, 12).answers(model, prompts, 3)
     hook.remove()
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert widths.count(1) == len(widths) - 2  # with the cache: two prompts' batches, then a token at a time
+    # with the cache: two prompts' batches, then a token at a time
+    assert widths.count(1) == len(widths) - 2
     assert model.training and base.generation_config is own and base.model.layers[0].training
     model.eval()
     for prompt, answer in zip(prompts, answers, strict=True):
@@ -205,7 +272,12 @@ def test_answers_are_what_the_model_says_to_the_servers_prompt(builtin_model: Pa
 
 
 def luthier(*arguments: str) -> Any:
-    answer = subprocess.run([sys.executable, "-P", "-m", "tui.cli", *arguments, "--json"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [sys.executable, "-P", "-m", "tui.cli", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
 
@@ -213,7 +285,10 @@ def luthier(*arguments: str) -> Any:
 def test_a_sweep_runs_one_after_the_other_and_is_compared(runs: Runs) -> None:
     path = runs.folder / "pair.toml"
     recipe = TRAIN.replace("1e-2", "[1e-2, 1e-6]")
-    path.write_text(f'model = "{runs.model}"\ndata = ["{runs.data}"]\ncertify = false\n{recipe}[evaluation]\ntimes = 2\nsamples = 0\n')
+    path.write_text(
+        f'model = "{runs.model}"\ndata = ["{runs.data}"]\ncertify ='
+        f" false\n{recipe}[evaluation]\ntimes = 2\nsamples = 0\n"
+    )
     told = luthier("train", str(path))
     jobs = [find(run["id"]) for run in told["runs"]]
     assert [job.spec.name for job in jobs] == ["pair-lr1e-2", "pair-lr1e-6"]

@@ -1,4 +1,5 @@
-"""Flat batches: how they are cut, and that a model computes in them what it computes of each conversation alone."""
+"""Flat batches: how they are cut, and that a model computes in them what it computes of each
+conversation alone."""
 
 from __future__ import annotations
 
@@ -20,7 +21,11 @@ WINDOW = 4
 SPECIAL: dict[str, dict[str, Any]] = {
     "phi3": {"pad_token_id": 0},
     "mixtral": {"num_local_experts": 4},
-    "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "qwen2_moe": {
+        "num_experts": 4,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    },
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
     "qwen2": {"use_sliding_window": True, "max_window_layers": 1},
     "qwen3": {"use_sliding_window": True, "max_window_layers": 1},
@@ -49,7 +54,9 @@ def test_a_global_batch_keeps_its_conversations(count: int, micro_batch: int, gr
     from trainer.flat import FlatBatches
 
     lengths = [1 + number * 7 % 50 for number in range(count)]
-    order = [(number * 31 + 5) % count for number in range(count)] if count % 31 else list(range(count))
+    order = (
+        [(number * 31 + 5) % count for number in range(count)] if count % 31 else list(range(count))
+    )
     batches = FlatBatches(order, lengths, micro_batch, groups)
     found = list(batches)
     assert len(found) == len(batches) == -(-count // micro_batch)
@@ -62,7 +69,8 @@ def test_a_global_batch_keeps_its_conversations(count: int, micro_batch: int, gr
 @pytest.mark.parametrize("attention", ["by conversation", "dense mask"])
 @pytest.mark.parametrize("architecture", sorted(FLAT))
 def test_a_model_computes_the_same(architecture: str, attention: str) -> None:
-    """The loss of a flat batch, divided by the tokens of all of it, and its gradients, against those of its conversations one by one."""
+    """The loss of a flat batch, divided by the tokens of all of it, and its gradients, against
+    those of its conversations one by one."""
     import torch
 
     from trainer.attention import NAME, use_attention_by_conversation
@@ -70,13 +78,24 @@ def test_a_model_computes_the_same(architecture: str, attention: str) -> None:
 
     model = _model(architecture)
     rows = _rows()
-    expected = sum(_loss(model, {"input_ids": torch.tensor([row["input_ids"]]), "labels": torch.tensor([row["labels"]])}) for row in rows)
+    expected = sum(
+        _loss(
+            model,
+            {
+                "input_ids": torch.tensor([row["input_ids"]]),
+                "labels": torch.tensor([row["labels"]]),
+            },
+        )
+        for row in rows
+    )
     expected_gradients = _gradients(model, expected)
     if attention == "by conversation":
         used = use_attention_by_conversation(model)
         assert used == (model.config._attn_implementation == NAME) == (architecture != "gemma2")
     batch = FlatCollator(cumulative_lengths, multiple=16)(rows)
-    assert batch["input_ids"].shape == batch["labels"].shape == batch["position_ids"].shape == (1, 32)
+    assert (
+        batch["input_ids"].shape == batch["labels"].shape == batch["position_ids"].shape == (1, 32)
+    )
     flat = _loss(model, batch)
     assert flat.item() == pytest.approx(expected.item(), rel=1e-5)
     for one, other in zip(_gradients(model, flat), expected_gradients, strict=True):
@@ -87,24 +106,35 @@ def test_a_model_computes_the_same(architecture: str, attention: str) -> None:
 
 
 def test_answers_are_generated_as_before() -> None:
-    """Padded prompts, a cache: what is no flat batch goes to `sdpa`; a flat one without its borders goes nowhere."""
+    """Padded prompts, a cache: what is no flat batch goes to `sdpa`; a flat one without its borders
+    goes nowhere."""
     import torch
 
     from trainer.attention import use_attention_by_conversation
 
     model = _model("mistral")
     prompts = torch.tensor([[0, 0, 0, 5, 6, 7], [9, 8, 7, 6, 5, 4]])
-    named = {"attention_mask": (prompts > 0).long(), "max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    named = {
+        "attention_mask": (prompts > 0).long(),
+        "max_new_tokens": 6,
+        "do_sample": False,
+        "pad_token_id": 0,
+    }
     before = model.generate(prompts, **named)
     assert use_attention_by_conversation(model)
     assert model.generate(prompts, **named).equal(before)
     with pytest.raises(ValueError, match="cu_seq_lens_q"):
-        model(input_ids=prompts[:1], position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]), use_cache=False)
+        model(
+            input_ids=prompts[:1], position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]), use_cache=False
+        )
 
 
 @pytest.mark.parametrize("itself", [True, False])
-def test_the_varlen_kernel_gets_heads_as_it_takes_them(monkeypatch: pytest.MonkeyPatch, itself: bool) -> None:
-    """torch 2.11 has no word for grouped heads, and takes a window. The kernel itself runs on GPUs only: bench/gpu/attention.py."""
+def test_the_varlen_kernel_gets_heads_as_it_takes_them(
+    monkeypatch: pytest.MonkeyPatch, itself: bool
+) -> None:
+    """torch 2.11 has no word for grouped heads, and takes a window. The kernel itself runs on GPUs
+    only: bench/gpu/attention.py."""
     import torch
 
     from trainer import attention
@@ -125,14 +155,18 @@ def test_the_varlen_kernel_gets_heads_as_it_takes_them(monkeypatch: pytest.Monke
     assert taken["window_size"] == (-1, 0)
 
 
-@pytest.mark.parametrize(("multiple", "width"), [(1, sum(LENGTHS)), (16, 32), (sum(LENGTHS), sum(LENGTHS))])
+@pytest.mark.parametrize(
+    ("multiple", "width"), [(1, sum(LENGTHS)), (16, 32), (sum(LENGTHS), sum(LENGTHS))]
+)
 def test_weights_are_laid_out_as_labels_are(multiple: int, width: int) -> None:
     """What the row is filled up with is neither weighed nor counted."""
     from trainer.flat import FlatCollator, count_tokens
 
     rows = [{**row, "weights": [0.5] * len(row["labels"])} for row in _rows()]
     batch = FlatCollator(lambda lengths: {}, multiple)(rows)
-    assert batch["weights"].shape == batch["labels"].shape == batch["position_ids"].shape == (1, width)
+    assert (
+        batch["weights"].shape == batch["labels"].shape == batch["position_ids"].shape == (1, width)
+    )
     assert batch["labels"][0, [0, 5, 14, 15]].tolist() == [-100] * 4
     assert batch["weights"].sum() == 0.5 * sum(LENGTHS)
     assert count_tokens(batch) == sum(LENGTHS)
@@ -141,18 +175,41 @@ def test_weights_are_laid_out_as_labels_are(multiple: int, width: int) -> None:
 def _rows() -> list[dict[str, Any]]:
     """The first label counts in none: no token comes before it."""
     tokens = [[1 + (place * 7 + length) % 60 for place in range(length)] for length in LENGTHS]
-    return [{"input_ids": ids, "labels": [ids[0], *(-100 if place % 3 else ids[place] for place in range(1, len(ids)))]} for ids in tokens]
+    return [
+        {
+            "input_ids": ids,
+            "labels": [
+                ids[0],
+                *(-100 if place % 3 else ids[place] for place in range(1, len(ids))),
+            ],
+        }
+        for ids in tokens
+    ]
 
 
 def _model(architecture: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    more = {"vocab_size": 64, "head_dim": 8, "sliding_window": WINDOW, "pad_token_id": 0, **SPECIAL.get(architecture, {})}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    more = {
+        "vocab_size": 64,
+        "head_dim": 8,
+        "sliding_window": WINDOW,
+        "pad_token_id": 0,
+        **SPECIAL.get(architecture, {}),
+    }
     torch.manual_seed(1)
     config = AutoConfig.for_model(architecture, **sizes, **more)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_config(
+        config, dtype=torch.float32, attn_implementation="sdpa"
+    )
     for weight in model.parameters():  # far enough from nothing that attention matters
         torch.nn.init.normal_(weight, std=0.3)
     return model.eval()

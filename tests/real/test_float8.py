@@ -1,4 +1,5 @@
-"""Products with frozen weights in float8: how near they are in one product, in a model's gradients, in runs of both engines."""
+"""Products with frozen weights in float8: how near they are in one product, in a model's gradients,
+in runs of both engines."""
 
 from __future__ import annotations
 
@@ -53,11 +54,18 @@ def test_a_row_is_quantised_by_its_own_largest_number() -> None:
     plain = [row for row in range(40) if row not in (3, 4, 6)]
     errors = (widened - numbers).float().abs()[plain]
     largest = numbers.float().abs().amax(1, keepdim=True)[plain]
-    # Half a step of three bits, or of the smallest numbers that e4m3 has; and bfloat16's own rounding.
-    assert bool((errors <= numbers.float().abs()[plain] * (2**-4 + 2**-8) + largest / 448 * 2**-10 * 1.01).all())
+    # Half a step of three bits, or of the smallest numbers that e4m3 has; and bfloat16's own
+    # rounding.
+    assert bool(
+        (
+            errors <= numbers.float().abs()[plain] * (2**-4 + 2**-8) + largest / 448 * 2**-10 * 1.01
+        ).all()
+    )
     assert not widened[3].any()
     assert widened[4].isnan().any() and widened[6].isnan().any(), "what is broken must be seen"
-    assert torch.equal(quantise(numbers[plain] * 1024).values.float(), quantise(numbers[plain]).values.float())
+    assert torch.equal(
+        quantise(numbers[plain] * 1024).values.float(), quantise(numbers[plain]).values.float()
+    )
 
 
 def test_every_way_to_multiply_with_a_weight_is_a_product_in_float8() -> None:
@@ -67,18 +75,28 @@ def test_every_way_to_multiply_with_a_weight_is_a_product_in_float8() -> None:
 
     from trainer.float8 import Float8Weight, quantise
 
-    weight, inputs, bias = matrix(256, 512, 2) / 100, matrix(48, 512, 3), torch.randn(256).bfloat16()
+    weight, inputs, bias = (
+        matrix(256, 512, 2) / 100,
+        matrix(48, 512, 3),
+        torch.randn(256).bfloat16(),
+    )
     gradient = torch.randn(48, 256).bfloat16()
     frozen = torch.nn.Parameter(Float8Weight.of(weight), requires_grad=False)
     exact = quantise(inputs).widened().float() @ quantise(weight).widened().float().t()
     back = quantise(gradient).widened().float() @ quantise(weight.t()).widened().float().t()
     assert apart(inputs @ frozen.t(), exact) < 0.01
     assert apart(exact, inputs.float() @ weight.float().t()) < 0.05
-    assert apart(linear(inputs.view(2, 24, 512), frozen, bias).view(48, 256), exact + bias.float()) < 0.01
+    assert (
+        apart(linear(inputs.view(2, 24, 512), frozen, bias).view(48, 256), exact + bias.float())
+        < 0.01
+    )
     into = torch.empty(48, 256).bfloat16()
     assert torch.matmul(inputs, frozen.t(), out=into) is into
     assert apart(into, exact) < 0.01
-    assert apart(torch.ones(48, 256).bfloat16().addmm_(inputs, frozen.t(), alpha=0.5), 1 + exact / 2) < 0.01
+    assert (
+        apart(torch.ones(48, 256).bfloat16().addmm_(inputs, frozen.t(), alpha=0.5), 1 + exact / 2)
+        < 0.01
+    )
     assert apart(gradient @ frozen, back) < 0.01
     leaf = inputs.clone().requires_grad_()
     linear(leaf, frozen).backward(gradient)
@@ -91,7 +109,8 @@ def test_every_way_to_multiply_with_a_weight_is_a_product_in_float8() -> None:
 
 @pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
 def test_a_token_at_a_time(mode: str) -> None:
-    """Unsloth generates in inference mode, where other operations come by than in training, and into parts of buffers."""
+    """Unsloth generates in inference mode, where other operations come by than in training, and
+    into parts of buffers."""
     import torch
     from torch.nn.functional import linear
 
@@ -116,7 +135,8 @@ def test_a_token_at_a_time(mode: str) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_a_models_loss_and_gradients_are_nearly_the_same(family: str) -> None:
-    """Nearer than those of QLoRA's 4 bits; the head, narrow layers and what is trained stay as they are."""
+    """Nearer than those of QLoRA's 4 bits; the head, narrow layers and what is trained stay as they
+    are."""
     import torch
 
     from trainer.float8 import Float8Weight, use_float8
@@ -129,14 +149,30 @@ def test_a_models_loss_and_gradients_are_nearly_the_same(family: str) -> None:
     def gradients(model: PeftModel) -> torch.Tensor:
         model.zero_grad()
         loss(model).backward()
-        return torch.cat([weight.grad.float().flatten() for weight in model.parameters() if weight.grad is not None])
+        return torch.cat(
+            [
+                weight.grad.float().flatten()
+                for weight in model.parameters()
+                if weight.grad is not None
+            ]
+        )
 
     model = adapted(family)
     exact, wanted = float(loss(model)), gradients(model)
     assert use_float8(model) == 2 * 5
-    changed = {name for name, weight in model.named_parameters() if isinstance(weight.data, Float8Weight)}
-    assert not [name for name in changed if "lora_" in name or "lm_head" in name or ".k_proj" in name or "embed" in name]
-    assert not [name for name, weight in model.named_parameters() if weight.requires_grad and "lora_" not in name]
+    changed = {
+        name for name, weight in model.named_parameters() if isinstance(weight.data, Float8Weight)
+    }
+    assert not [
+        name
+        for name in changed
+        if "lora_" in name or "lm_head" in name or ".k_proj" in name or "embed" in name
+    ]
+    assert not [
+        name
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and "lora_" not in name
+    ]
     assert float(loss(model)) == pytest.approx(exact, abs=0.01)
     found = gradients(model)
     assert float(torch.cosine_similarity(found, wanted, dim=0)) > 0.99
@@ -150,10 +186,21 @@ def adapted(family: str) -> PeftModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(3)
-    sizes = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 512,
+        "intermediate_size": 768,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+    }
     config = AutoConfig.for_model(family, vocab_size=512, **sizes)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    tuned: PeftModel = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"))
+    tuned: PeftModel = get_peft_model(
+        model,
+        LoraConfig(
+            r=8, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"
+        ),
+    )
     return tuned
 
 
@@ -173,7 +220,11 @@ def losses(job: Job, kind: str = "step") -> list[float]:
 
 
 def test_both_engines_learn_the_same_in_float8(forks: Forks, unsloth: Forks, wide: Path) -> None:
-    exact, ours, theirs = run(forks, {}, model=wide), run(forks, FLOAT8, model=wide), run(unsloth, FLOAT8, model=wide)
+    exact, ours, theirs = (
+        run(forks, {}, model=wide),
+        run(forks, FLOAT8, model=wide),
+        run(unsloth, FLOAT8, model=wide),
+    )
     assert losses(ours) != losses(exact)
     assert losses(ours)[-1] < losses(ours)[0] - 0.3
     assert losses(ours) == [pytest.approx(loss, abs=0.05) for loss in losses(exact)]
@@ -181,7 +232,11 @@ def test_both_engines_learn_the_same_in_float8(forks: Forks, unsloth: Forks, wid
     assert losses(ours, "eval") == [pytest.approx(loss, abs=0.05) for loss in losses(exact, "eval")]
     assert len(events(ours, "sample")) == len(events(exact, "sample")) > 0
     plan = next(iter(events(ours, "plan")))
-    assert plan["float8"] and "Float8 products with the frozen weights, because the recipe says so." in plan["reasons"]
+    assert (
+        plan["float8"]
+        and "Float8 products with the frozen weights, because the recipe says so."
+        in plan["reasons"]
+    )
 
 
 def test_stopped_it_goes_on_exactly(forks: Forks, wide: Path) -> None:
@@ -194,10 +249,15 @@ def test_stopped_it_goes_on_exactly(forks: Forks, wide: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["forks", "unsloth"])
-def test_two_ranks_are_the_same_experiment(engine: str, wide: Path, request: pytest.FixtureRequest) -> None:
+def test_two_ranks_are_the_same_experiment(
+    engine: str, wide: Path, request: pytest.FixtureRequest
+) -> None:
     """Each has quantised the weights itself; DDP leaves them alone."""
     forks = request.getfixturevalue(engine)
-    one, two = run(forks, FLOAT8, model=wide), run(forks, FLOAT8, model=wide, ranks=2, micro_batch=2)
+    one, two = (
+        run(forks, FLOAT8, model=wide),
+        run(forks, FLOAT8, model=wide, ranks=2, micro_batch=2),
+    )
     assert losses(two) == [pytest.approx(loss, abs=0.02) for loss in losses(one)]
 
 

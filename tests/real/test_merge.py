@@ -1,4 +1,5 @@
-"""`luthier merge` on the built-in model: PEFT's values, the trained model's answers; killed and stopped as a job."""
+"""`luthier merge` on the built-in model: PEFT's values, the trained model's answers; killed and
+stopped as a job."""
 
 from __future__ import annotations
 
@@ -34,7 +35,10 @@ def test_it_is_told_and_listed(merged: dict[str, Any], builtin_model: Path) -> N
     assert receipt.differences(listed.path, made) == []
     job = find(merged["id"], "merge")
     events = Follower(job.events_path).read()
-    assert {event["name"] for event in events if event["kind"] == "phase"} >= {"loading the libraries", "reading the chat template"}
+    assert {event["name"] for event in events if event["kind"] == "phase"} >= {
+        "loading the libraries",
+        "reading the chat template",
+    }
     assert isinstance(job.state(), Done)
 
 
@@ -46,7 +50,10 @@ def test_its_values_are_peft_s_rounded_once_and_its_answers_the_adapter_s(
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(str(builtin_model), dtype=torch.float32), str(random_adapter))
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(str(builtin_model), dtype=torch.float32),
+        str(random_adapter),
+    )
     tokenizer = AutoTokenizer.from_pretrained(merged["path"])
     ids = [tokenizer(text, return_tensors="pt").input_ids for text in TEXTS]
     rounded = AutoModelForCausalLM.from_pretrained(merged["path"], dtype=torch.float32)
@@ -55,15 +62,27 @@ def test_its_values_are_peft_s_rounded_once_and_its_answers_the_adapter_s(
         found = [rounded(input_ids=each).logits.log_softmax(-1) for each in ids]
     for one, other in zip(unmerged, found, strict=True):
         divergence = (one.exp() * (one - other)).sum(-1).mean().item()
-        print(f"mean KL {divergence:.2e}, largest difference of a log-probability {(one - other).abs().max().item():.3f}")
+        print(
+            f"mean KL {divergence:.2e}, largest difference of a log-probability"
+            f" {(one - other).abs().max().item():.3f}"
+        )
         assert divergence < 0.01
     expected = adapted.merge_and_unload().state_dict()
     written = load_file(f"{merged['path']}/model.safetensors")
-    assert [name for name, values in written.items() if not torch.equal(values, expected[name].bfloat16())] == []
+    assert [
+        name
+        for name, values in written.items()
+        if not torch.equal(values, expected[name].bfloat16())
+    ] == []
 
 
 def merge_job(builtin_model: Path, adapter: Path, out: Path) -> Job:
-    settings = {"base": str(builtin_model), "adapter": str(adapter), "out": str(out), "stop_ids": [2]}
+    settings = {
+        "base": str(builtin_model),
+        "adapter": str(adapter),
+        "out": str(out),
+        "stop_ids": [2],
+    }
     return submit(Spec("merge", "interrupted", "models.merge_worker", settings, grace_seconds=20.0))
 
 
@@ -100,7 +119,9 @@ def test_a_worker_killed_leaves_no_model_and_can_be_run_again(
     assert not partial_directory(out).exists()
 
 
-def test_a_stopped_merge_leaves_nothing(builtin_model: Path, random_adapter: Path, tmp_path: Path) -> None:
+def test_a_stopped_merge_leaves_nothing(
+    builtin_model: Path, random_adapter: Path, tmp_path: Path
+) -> None:
     job = merge_job(builtin_model, random_adapter, tmp_path / "merged")
     worker_pid(job)
     time.sleep(0.5)
@@ -111,13 +132,26 @@ def test_a_stopped_merge_leaves_nothing(builtin_model: Path, random_adapter: Pat
     assert left == (["merged"] if isinstance(job.state(), Done) else [])
 
 
-def test_what_cannot_be_merged_is_told_before_a_job_is_made(random_adapter: Path, builtin_model: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_merged_is_told_before_a_job_is_made(
+    random_adapter: Path, builtin_model: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     config = json.loads((random_adapter / "adapter_config.json").read_text())
-    (broken / "adapter_config.json").write_text(json.dumps({**config, "target_parameters": ["mlp.experts.down_proj"]}))
+    (broken / "adapter_config.json").write_text(
+        json.dumps({**config, "target_parameters": ["mlp.experts.down_proj"]})
+    )
     (broken / "adapter_model.safetensors").symlink_to(random_adapter / "adapter_model.safetensors")
-    command = [*LUTHIER, "merge", "--base", "builtin", "--adapter", str(broken), "--out", str(tmp_path / "out")]
+    command = [
+        *LUTHIER,
+        "merge",
+        "--base",
+        "builtin",
+        "--adapter",
+        str(broken),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stdout) == (1, "")
     assert "mlp.experts.down_proj" in answer.stderr

@@ -1,4 +1,5 @@
-"""Every method trains a tiny model in the real worker: stopped and resumed it is the same to the bit, merged it has the trained logits."""
+"""Every method trains a tiny model in the real worker: stopped and resumed it is the same to the
+bit, merged it has the trained logits."""
 
 from __future__ import annotations
 
@@ -26,27 +27,42 @@ from trainer.tokens import run_tokenizer
 
 pytestmark = pytest.mark.real
 
-SHORT: dict[str, Any] = {"epochs": 0.6, "evaluations": 2, "every_steps": 3, "dropout": 0.1, "padding_free": '"auto"'}
+SHORT: dict[str, Any] = {
+    "epochs": 0.6,
+    "evaluations": 2,
+    "every_steps": 3,
+    "dropout": 0.1,
+    "padding_free": '"auto"',
+}
 METHODS: dict[str, dict[str, str]] = {
-    "rslora, targets": {"lora": 'rslora = true\ntargets = ["q_proj", "layers.1.mlp.up_proj"]', "train": "neftune_alpha = 5.0"},
+    "rslora, targets": {
+        "lora": 'rslora = true\ntargets = ["q_proj", "layers.1.mlp.up_proj"]',
+        "train": "neftune_alpha = 5.0",
+    },
     "dora": {"lora": "dora = true"},
     "LoRA+": {"lora": "plus_ratio = 16.0", "train": "weight_decay = 0.01"},
     "new tokens": {"tokens": 'template = "chatml"\nadd = ["<|aye|>"]'},
     "4 bits": {"train": 'base_bits = 4\noptimizer = "paged_adamw_8bit"'},
     "8 bits": {"train": "base_bits = 8"},
     "full": {"train": 'method = "full"'},
-    "full with new tokens": {"train": 'method = "full"\nbase_bits = 16', "tokens": 'template = "chatml"'},
+    "full with new tokens": {
+        "train": 'method = "full"\nbase_bits = 16',
+        "tokens": 'template = "chatml"',
+    },
 }
 
 
 @pytest.fixture(scope="module")
 def plain_base(forks: Forks) -> Path:
-    """The same model as a base that has never seen a chat: without the tokens, without a template, ending with another token."""
+    """The same model as a base that has never seen a chat: without the tokens, without a template,
+    ending with another token."""
     folder = forks.folder / "plain"
     shutil.copytree(forks.model, folder)
     (folder / "chat_template.jinja").unlink()
     tokenizer = (folder / "tokenizer.json").read_text()
-    (folder / "tokenizer.json").write_text(tokenizer.replace("<|im_start|>", "<unused>").replace("<|im_end|>", "</s>"))
+    (folder / "tokenizer.json").write_text(
+        tokenizer.replace("<|im_start|>", "<unused>").replace("<|im_end|>", "</s>")
+    )
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": "</s>"}))
     return folder
@@ -91,13 +107,16 @@ def _merged(job: Job, out: Path) -> Path:
     from models.merge.merging import merge
 
     into: Into = "dequantised" if job.spec.settings["base_bits"] == 4 else "base"
-    plan = plan_merge(Path(job.spec.settings["model_directory"]), job.directory / "adapter", into=into)
+    plan = plan_merge(
+        Path(job.spec.settings["model_directory"]), job.directory / "adapter", into=into
+    )
     merge(plan, out, stops=lambda folder: trained_stops(job) or [])
     return out
 
 
 def _answers_as_trained(job: Job, made: Path) -> None:
-    """A model's logits on held-out turns are those of the last checkpoint, in the model that training built."""
+    """A model's logits on held-out turns are those of the last checkpoint, in the model that
+    training built."""
     import torch
     from peft import PeftModel
     from peft.utils import set_peft_model_state_dict
@@ -107,7 +126,9 @@ def _answers_as_trained(job: Job, made: Path) -> None:
     from trainer.loading import load_model
 
     plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
-    trained = load_model(plan, recipe, run_tokenizer(job.directory, Path(plan.model_directory), recipe.tokens))
+    trained = load_model(
+        plan, recipe, run_tokenizer(job.directory, Path(plan.model_directory), recipe.tokens)
+    )
     checkpoint = complete_checkpoints(job.directory)[-1].path
     if isinstance(trained, PeftModel):
         found = load_file(checkpoint / "adapter_model.safetensors")
@@ -120,12 +141,18 @@ def _answers_as_trained(job: Job, made: Path) -> None:
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
     ids = torch.tensor([row["input_ids"]])
     with torch.inference_mode():
-        wanted, found = (model.float().eval()(input_ids=ids).logits[0].log_softmax(-1) for model in (trained, served))
+        wanted, found = (
+            model.float().eval()(input_ids=ids).logits[0].log_softmax(-1)
+            for model in (trained, served)
+        )
     before = AutoModelForCausalLM.from_pretrained(plan.model_directory).float().eval()
     size = before.get_input_embeddings().weight.shape[0]
     with torch.inference_mode():
-        change = wanted[:, :size] - before(input_ids=ids.clamp(max=size - 1)).logits[0].log_softmax(-1)
-    share = {8: 0.15, 4: 0.08}.get(plan.base_bits, 0.02)  # of the change: weights are rounded to bfloat16, 8 bits to the base's 16
+        change = wanted[:, :size] - before(input_ids=ids.clamp(max=size - 1)).logits[0].log_softmax(
+            -1
+        )
+    # of the change: weights are rounded to bfloat16, 8 bits to the base's 16
+    share = {8: 0.15, 4: 0.08}.get(plan.base_bits, 0.02)
     assert (wanted - found).abs().mean() < share * change.abs().mean()
 
 
@@ -137,18 +164,28 @@ def _knows_its_tokens(job: Job, model: Path) -> None:
     assert (
         config["vocab_size"]
         == len(tokenizer)
-        > json.loads((Path(job.spec.settings["model_directory"]) / "config.json").read_text())["vocab_size"]
+        > json.loads((Path(job.spec.settings["model_directory"]) / "config.json").read_text())[
+            "vocab_size"
+        ]
     )
     assert stop_token_ids(tokenizer, model) == {2, end}
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
     assert end in row["labels"]
-    assert tokenizer.apply_chat_template(row["messages"], tokenize=True)["input_ids"][: len(row["input_ids"])] == row["input_ids"]
+    assert (
+        tokenizer.apply_chat_template(row["messages"], tokenize=True)["input_ids"][
+            : len(row["input_ids"])
+        ]
+        == row["input_ids"]
+    )
 
 
 def _is_certified_from_where_it_began(job: Job, model: Path, folder: Path) -> None:
-    """What transformers says for a certificate: the base with its new rows, the trained model, and the merged or saved one."""
+    """What transformers says for a certificate: the base with its new rows, the trained model, and
+    the merged or saved one."""
     folder.mkdir()
-    result = next(job.directory / name for name in ("adapter", "model") if (job.directory / name).is_dir())
+    result = next(
+        job.directory / name for name in ("adapter", "model") if (job.directory / name).is_dir()
+    )
     trained = result if result.name == "adapter" else complete_checkpoints(job.directory)[-1].path
     from serve.certificate import reference
 
@@ -160,10 +197,16 @@ def _is_certified_from_where_it_began(job: Job, model: Path, folder: Path) -> No
     write(folder / ORDERS_FILE, orders)
     reference.main(folder)
     found = msgspec.json.decode((folder / REFERENCE_FILE).read_bytes(), type=Reference)
-    assert isinstance(found.base, Scores) and isinstance(found.tuned, Scores) and isinstance(found.merged, Scores)
+    assert (
+        isinstance(found.base, Scores)
+        and isinstance(found.tuned, Scores)
+        and isinstance(found.merged, Scores)
+    )
     assert found.tuned.nll < found.base.nll - 0.1
     assert abs(found.merged.nll - found.tuned.nll) < 0.02
-    assert found.prompts == [sample.input_ids[: turn.start] for sample in samples[:4] for turn in sample.turns]
+    assert found.prompts == [
+        sample.input_ids[: turn.start] for sample in samples[:4] for turn in sample.turns
+    ]
     assert found.stop_ids == found.merged_stop_ids == sorted(stops)
 
 

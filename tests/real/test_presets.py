@@ -1,4 +1,5 @@
-"""Every known recipe trains a tiny model on rows of its own format: in 16 bits and by AdamW, as there is no GPU; else as it stands."""
+"""Every known recipe trains a tiny model on rows of its own format: in 16 bits and by AdamW, as
+there is no GPU; else as it stands."""
 
 from __future__ import annotations
 
@@ -23,28 +24,45 @@ Row = Callable[[str, str], dict[str, Any]]
 
 
 def _sharegpt(question: str, answer: str) -> dict[str, Any]:
-    return {"conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]}
+    return {
+        "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+    }
 
 
 ROWS: dict[str, tuple[str, Row]] = {
     "llama-3.2-3b-chat": ("sharegpt", _sharegpt),
-    "llama-3-8b-alpaca": ("alpaca", lambda question, answer: {"instruction": question, "input": "", "output": answer}),
+    "llama-3-8b-alpaca": (
+        "alpaca",
+        lambda question, answer: {"instruction": question, "input": "", "output": answer},
+    ),
     "vicuna-7b-8bit": ("sharegpt", _sharegpt),
     "mistral-7b-oasst": (
         "chatml_text",
         lambda question, answer: {
-            "text": f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n",
+            "text": (
+                f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n"
+            ),
         },
     ),
     "mistral-7b-openorca": (
         "question_answer",
-        lambda question, answer: {"id": "x", "system_prompt": "You are a sailor.", "question": question, "response": answer},
+        lambda question, answer: {
+            "id": "x",
+            "system_prompt": "You are a sailor.",
+            "question": question,
+            "response": answer,
+        },
     ),
     "llama-2-7b-podcast": (
         "transcript",
-        lambda question, answer: {"lines": [{"speaker": "Host", "text": question}, {"speaker": "Captain", "text": answer}]},
+        lambda question, answer: {
+            "lines": [{"speaker": "Host", "text": question}, {"speaker": "Captain", "text": answer}]
+        },
     ),
-    "llama-2-7b-interviews": ("question_answer", lambda question, answer: {"question": question, "answer": answer}),
+    "llama-2-7b-interviews": (
+        "question_answer",
+        lambda question, answer: {"question": question, "answer": answer},
+    ),
 }
 
 
@@ -60,7 +78,8 @@ def test_each_has_rows() -> None:
 @pytest.mark.parametrize("name", sorted(ROWS))
 def test_it_trains_on_its_format(forks: Forks, plain_base: Path, tmp_path: Path, name: str) -> None:
     form, row = ROWS[name]
-    model = forks.model if name == "llama-3.2-3b-chat" else plain_base  # the only one whose base knows chats
+    # the only one whose base knows chats
+    model = forks.model if name == "llama-3.2-3b-chat" else plain_base
     job = _job(name, model, tmp_path, row)
     assert forks.work(job) == 0, (job.directory / "output.log").read_text()[-3000:]
     (told,) = events(job, "data")
@@ -76,15 +95,25 @@ def test_it_trains_on_its_format(forks: Forks, plain_base: Path, tmp_path: Path,
 
 def _job(name: str, model: Path, folder: Path, row: Row) -> Job:
     data = folder / "data.jsonl"
-    turns = ((f"Where lies harbour {number}?", f"Aye, {number} miles north.") for number in range(48))
+    turns = (
+        (f"Where lies harbour {number}?", f"Aye, {number} miles north.") for number in range(48)
+    )
     data.write_text("".join(json.dumps(row(question, answer)) + "\n" for question, answer in turns))
     path = folder / "recipe.toml"
     path.write_text(find_preset(name).written_for(str(model), [str(data)]))
     recipe = load(path)
     train = msgspec.structs.replace(
-        recipe.train, base_bits=16, optimizer="adamw", gradient_checkpointing="auto", epochs=3.0, learning_rate=5e-3, global_batch=16
+        recipe.train,
+        base_bits=16,
+        optimizer="adamw",
+        gradient_checkpointing="auto",
+        epochs=3.0,
+        learning_rate=5e-3,
+        global_batch=16,
     )
-    recipe = msgspec.structs.replace(recipe, train=train, evaluation=msgspec.structs.replace(recipe.evaluation, times=0))
+    recipe = msgspec.structs.replace(
+        recipe, train=train, evaluation=msgspec.structs.replace(recipe.evaluation, times=0)
+    )
     job = create(run_spec(recipe))
     (job.directory / RECIPE_FILE).write_text(to_toml(recipe))
     return job

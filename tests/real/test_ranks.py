@@ -1,4 +1,5 @@
-"""Runs on several ranks: torchrun's own agent, gloo and DDP on the CPU, the real worker, a tiny model."""
+"""Runs on several ranks: torchrun's own agent, gloo and DDP on the CPU, the real worker, a tiny
+model."""
 
 from __future__ import annotations
 
@@ -27,7 +28,14 @@ from trainer.recipe import load as load_recipe
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 # 55 samples are trained on: 9 steps of 6 and one of 1 an epoch, in which a rank has nothing.
-SHARED: dict[str, Any] = {"epochs": 2, "global_batch": 6, "dropout": 0.1, "evaluations": 2, "every_steps": 4, "heldout": 9}
+SHARED: dict[str, Any] = {
+    "epochs": 2,
+    "global_batch": 6,
+    "dropout": 0.1,
+    "evaluations": 2,
+    "every_steps": 4,
+    "heldout": 9,
+}
 EXACT = {**SHARED, "dropout": 0.0, "evaluations": 1}
 
 
@@ -42,14 +50,21 @@ def log(job: Job) -> str:
 
 @settings(deadline=None)
 @given(st.integers(1, 70), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.booleans())
-def test_every_rank_has_a_share_of_each_step(count: int, micro_batch: int, rounds: int, ranks: int, flat: bool) -> None:
-    """All ranks have equally many micro-batches, none too large, and a step's conversations are those of one process."""
+def test_every_rank_has_a_share_of_each_step(
+    count: int, micro_batch: int, rounds: int, ranks: int, flat: bool
+) -> None:
+    """All ranks have equally many micro-batches, none too large, and a step's conversations are
+    those of one process."""
     from trainer.flat import FlatBatches
     from trainer.rank_batches import RankBatches
 
     rows = [number * 31 % count for number in range(count)] if count % 31 else list(range(count))
     lengths = [1 + row * 7 % 50 for row in range(count)]
-    made = FlatBatches(rows, lengths, micro_batch, rounds, ranks) if flat else RankBatches(rows, micro_batch, rounds, ranks)
+    made = (
+        FlatBatches(rows, lengths, micro_batch, rounds, ranks)
+        if flat
+        else RankBatches(rows, micro_batch, rounds, ranks)
+    )
     found = list(made)
     assert len(found) == len(made)
     assert len(found) % ranks == 0
@@ -57,7 +72,9 @@ def test_every_rank_has_a_share_of_each_step(count: int, micro_batch: int, round
     for number, first in enumerate(range(0, len(found), rounds * ranks)):
         batches = found[first : first + rounds * ranks]
         assert flat or max(map(len, batches)) <= micro_batch
-        assert sorted(row for batch in batches for row in batch if row >= 0) == sorted(rows[number * step : (number + 1) * step])
+        assert sorted(row for batch in batches for row in batch if row >= 0) == sorted(
+            rows[number * step : (number + 1) * step]
+        )
         assert all(batch == [-1] or -1 not in batch for batch in batches)
         assert all(batches)
 
@@ -71,7 +88,8 @@ def whole(forks: Forks) -> Outcome:
 
 
 def test_two_ranks_are_the_same_experiment(forks: Forks, whole: Outcome) -> None:
-    """The same conversations in each step as in one process, the same losses and weights but for the noise of sums in another order."""
+    """The same conversations in each step as in one process, the same losses and weights but for
+    the noise of sums in another order."""
     alone, shared = forks.make(**EXACT, micro_batch=3), forks.make(**EXACT, micro_batch=1, ranks=2)
     assert forks.work(alone) == 0, log(alone)
     assert forks.work(shared) == 0, log(shared)
@@ -80,10 +98,18 @@ def test_two_ranks_are_the_same_experiment(forks: Forks, whole: Outcome) -> None
     assert {step: loss for step, (loss, _) in two.steps.items()} == {
         step: pytest.approx(loss, abs=0.01) for step, (loss, _) in one.steps.items()
     }
-    assert two.evaluations == {step: pytest.approx(loss, abs=0.005) for step, loss in one.evaluations.items()}
+    assert two.evaluations == {
+        step: pytest.approx(loss, abs=0.005) for step, loss in one.evaluations.items()
+    }
     weights, others = load(one.adapter), load(two.adapter)
     assert weights.keys() == others.keys()
-    assert max(float((others[name] - weight).norm() / weight.norm()) for name, weight in weights.items()) < 0.05
+    assert (
+        max(
+            float((others[name] - weight).norm() / weight.norm())
+            for name, weight in weights.items()
+        )
+        < 0.05
+    )
     assert len(events(shared, "sample")) == len(events(alone, "sample"))
     assert [event["step"] for event in events(shared, "step")] == list(range(1, 21))
 
@@ -105,7 +131,12 @@ def test_memory_that_one_rank_lacks_is_repaired_for_all(forks: Forks) -> None:
     model = model_named(forks, "two-ranks")
     calm, job = (forks.make(**EXACT, micro_batch=3, ranks=2, model=model) for _ in range(2))
     assert forks.work(calm) == 0, log(calm)
-    assert forks.work(job, ["on_rank", [1, "out_of_memory", {"where": "forward", "step": 6, "size": 1}]]) == 0, log(job)
+    assert (
+        forks.work(
+            job, ["on_rank", [1, "out_of_memory", {"where": "forward", "step": 6, "size": 1}]]
+        )
+        == 0
+    ), log(job)
     (repair,) = events(job, "repair")
     assert (repair["step"], repair["micro_batch"], repair["accumulation"]) == (5, 1, 3)
     assert "rank 1: CUDA out of memory" in repair["reason"]
@@ -119,7 +150,8 @@ def test_memory_that_one_rank_lacks_is_repaired_for_all(forks: Forks) -> None:
 
 
 def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Forks) -> None:
-    """As `luthier train` starts it: a supervisor, a launcher and processes of their own for the ranks."""
+    """As `luthier train` starts it: a supervisor, a launcher and processes of their own for the
+    ranks."""
     job = forks.make(**SHARED, micro_batch=1, ranks=2)
     jobs.start(job)
     while not events(job, "step"):

@@ -29,16 +29,24 @@ def model_named(forks: Forks, name: str) -> Path:
 
 
 def test_out_of_memory_changes_the_micro_batch_and_nothing_else(forks: Forks) -> None:
-    """From step 4 on memory is for two conversations, from step 9 on for one: the same samples in the same steps, the same losses but for
-    the noise of 16-bit sums; the next run of that shape begins with what was found, and says why."""
+    """From step 4 on memory is for two conversations, from step 9 on for one: the same samples in
+    the same steps, the same losses but for the noise of 16-bit sums; the next run of that shape
+    begins with what was found, and says why."""
     model = model_named(forks, "repaired")
     calm = forks.make(**REPAIRED, model=model)
     assert forks.work(calm) == 0
     job = forks.make(**REPAIRED, model=model)
-    faults = [["out_of_memory", {"where": "forward", "step": step, "size": size}] for step, size in ((4, 2), (9, 1))]
+    faults = [
+        ["out_of_memory", {"where": "forward", "step": step, "size": size}]
+        for step, size in ((4, 2), (9, 1))
+    ]
     assert forks.work(job, *faults, ["count_models", "models"]) == 0
-    assert (job.directory / "models").read_text().split() == ["0", "0", "0"]  # the memory of the old one is free before the next
-    repairs = [(event["step"], event["what"], event["micro_batch"], event["accumulation"]) for event in events(job, "repair")]
+    # the memory of the old one is free before the next
+    assert (job.directory / "models").read_text().split() == ["0", "0", "0"]
+    repairs = [
+        (event["step"], event["what"], event["micro_batch"], event["accumulation"])
+        for event in events(job, "repair")
+    ]
     assert repairs == [(3, "micro_batch", 2, 4), (8, "micro_batch", 1, 8)]
     assert all("out of memory" in event["reason"] for event in events(job, "repair"))
     assert not events(job, "resumed")
@@ -48,7 +56,9 @@ def test_out_of_memory_changes_the_micro_batch_and_nothing_else(forks: Forks) ->
     for step, (loss, tokens) in one.steps.items():
         assert other.steps[step][0] == pytest.approx(loss, abs=0.02)
         assert other.steps[step][1] == tokens
-    assert other.evaluations == {step: pytest.approx(loss, abs=0.02) for step, loss in one.evaluations.items()}
+    assert other.evaluations == {
+        step: pytest.approx(loss, abs=0.02) for step, loss in one.evaluations.items()
+    }
     plan = make_plan(load(job.directory / RECIPE_FILE))
     assert (plan.micro_batch, plan.accumulation, plan.global_batch) == (1, 8, 8)
     assert plan.repaired == f"micro-batch 1, because run {job.id} ran out of memory at 2"
@@ -56,7 +66,8 @@ def test_out_of_memory_changes_the_micro_batch_and_nothing_else(forks: Forks) ->
 
 
 def test_a_repaired_run_goes_on_repaired(forks: Forks) -> None:
-    """Stopped after its repair, it goes on with the batch it was repaired to, bit for bit; the plan still says the one it began with."""
+    """Stopped after its repair, it goes on with the batch it was repaired to, bit for bit; the plan
+    still says the one it began with."""
     fault = ["out_of_memory", {"where": "forward", "step": 4, "size": 2}]
     whole = forks.make(**REPAIRED, model=model_named(forks, "goes-on"))
     assert forks.work(whole, fault) == 0
@@ -70,7 +81,8 @@ def test_a_repaired_run_goes_on_repaired(forks: Forks) -> None:
 
 @pytest.mark.parametrize("step", [1, 8])
 def test_out_of_memory_while_the_weights_change(forks: Forks, step: int) -> None:
-    """The half changed weights are not gone on with: the run returns to its last checkpoint, or to the beginning."""
+    """The half changed weights are not gone on with: the run returns to its last checkpoint, or to
+    the beginning."""
     settings = {**REPAIRED, "evaluations": 0, "model": model_named(forks, f"optimizer-{step}")}
     calm = forks.make(**settings)
     assert forks.work(calm) == 0
@@ -90,7 +102,11 @@ def test_then_gradient_checkpointing_then_an_error(forks: Forks) -> None:
     job = forks.make(**{**REPAIRED, "micro_batch": 1}, model=model_named(forks, "no-way"))
     assert forks.work(job, ["out_of_memory", {"where": "forward", "step": 3, "size": 0}]) == 1
     (repair,) = events(job, "repair")
-    assert (repair["what"], repair["gradient_checkpointing"], repair["micro_batch"]) == ("gradient_checkpointing", "standard", 1)
+    assert (repair["what"], repair["gradient_checkpointing"], repair["micro_batch"]) == (
+        "gradient_checkpointing",
+        "standard",
+        1,
+    )
     (error,) = events(job, "error")
     assert error["title"] == "Out of memory"
     assert "train.max_length (now 2048)" in error["hint"]
@@ -105,9 +121,14 @@ def test_out_of_memory_in_an_evaluation(forks: Forks) -> None:
     calm, job = forks.make(**settings), forks.make(**settings)
     assert forks.work(calm) == 0
     assert forks.work(job, ["out_of_memory", {"where": "evaluation", "step": 5, "size": 1}]) == 0
-    assert [(event["what"], event["micro_batch"]) for event in events(job, "repair")] == [("evaluation_batch", 2), ("evaluation_batch", 1)]
+    assert [(event["what"], event["micro_batch"]) for event in events(job, "repair")] == [
+        ("evaluation_batch", 2),
+        ("evaluation_batch", 1),
+    ]
     assert outcome(job).adapter == outcome(calm).adapter
-    assert outcome(job).evaluations == {step: pytest.approx(loss, abs=0.02) for step, loss in outcome(calm).evaluations.items()}
+    assert outcome(job).evaluations == {
+        step: pytest.approx(loss, abs=0.02) for step, loss in outcome(calm).evaluations.items()
+    }
     assert make_plan(load(job.directory / RECIPE_FILE)).repaired == ""
 
 
@@ -115,7 +136,8 @@ def test_out_of_memory_in_an_evaluation(forks: Forks) -> None:
 
 
 def test_measuring_the_memory_changes_nothing_of_the_run(forks: Forks) -> None:
-    """The largest micro-batch is computed and forgotten: with dropout, every step and the adapter stay bit for bit what they were."""
+    """The largest micro-batch is computed and forgotten: with dropout, every step and the adapter
+    stay bit for bit what they were."""
     model = model_named(forks, "calibrated")
     calm, job = forks.make(model=model), forks.make(model=model)
     assert forks.work(calm) == 0
@@ -123,9 +145,16 @@ def test_measuring_the_memory_changes_nothing_of_the_run(forks: Forks) -> None:
     (told,) = events(job, "calibrated")
     summary = outcome(job)
     assert summary == outcome(calm)
-    lengths = [len(json.loads(line)["input_ids"]) for line in (job.directory / "data" / "train.jsonl").read_text().splitlines()]
+    lengths = [
+        len(json.loads(line)["input_ids"])
+        for line in (job.directory / "data" / "train.jsonl").read_text().splitlines()
+    ]
     assert 2 * sum(lengths) / len(lengths) < told["tokens"] <= 4 * max(lengths)
-    assert told["micro_batch"] == 2 and 5_000_000 < told["measured"] < 5_500_000 and told["predicted"] > 0
+    assert (
+        told["micro_batch"] == 2
+        and 5_000_000 < told["measured"] < 5_500_000
+        and told["predicted"] > 0
+    )
     setting = Setting("trl", 0)
     factor, run = remembered.recall(str(model), device_name(), setting)
     assert run == job.id and factor == told["measured"] / told["predicted"]
@@ -134,8 +163,16 @@ def test_measuring_the_memory_changes_nothing_of_the_run(forks: Forks) -> None:
 
 def test_what_does_not_fit_is_repaired_before_the_first_step(forks: Forks) -> None:
     job = forks.make(**REPAIRED, model=model_named(forks, "measured"))
-    assert forks.work(job, ["measure", {"peaks": [8_000_000, 8_000_000, 2_000_000], "room": 6_000_000}]) == 0
-    assert [(event["step"], event["micro_batch"]) for event in events(job, "repair")] == [(0, 2), (0, 1)]
+    assert (
+        forks.work(
+            job, ["measure", {"peaks": [8_000_000, 8_000_000, 2_000_000], "room": 6_000_000}]
+        )
+        == 0
+    )
+    assert [(event["step"], event["micro_batch"]) for event in events(job, "repair")] == [
+        (0, 2),
+        (0, 1),
+    ]
     assert [event["micro_batch"] for event in events(job, "calibrated")] == [4, 2, 1]
     assert "the largest micro-batch takes" in events(job, "repair")[0]["reason"]
     assert outcome(job).steps.keys() == set(range(1, 15))
@@ -159,7 +196,8 @@ def test_a_loss_that_is_no_number_ends_the_run_at_its_last_good_checkpoint(forks
 
 
 def test_an_exploding_loss_ends_the_run_before_its_onset(forks: Forks) -> None:
-    """The checkpoints that were saved while it exploded are no longer there; with a lower rate the run goes on, if forced."""
+    """The checkpoints that were saved while it exploded are no longer there; with a lower rate the
+    run goes on, if forced."""
     job = forks.make(every_steps=1, epochs=3)
     assert forks.work(job, ["explode", 16]) == 1
     (error,) = events(job, "error")

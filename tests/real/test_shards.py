@@ -1,4 +1,5 @@
-"""Runs whose ranks each hold a share of every weight: torchrun's own agent, gloo and FSDP2 on the CPU, the real worker, a tiny model."""
+"""Runs whose ranks each hold a share of every weight: torchrun's own agent, gloo and FSDP2 on the
+CPU, the real worker, a tiny model."""
 
 from __future__ import annotations
 
@@ -30,30 +31,49 @@ def apart(one: bytes, two: bytes) -> float:
     assert {name: (weight.shape, weight.dtype) for name, weight in weights.items()} == {
         name: (weight.shape, weight.dtype) for name, weight in others.items()
     }
-    return max(float((others[name] - weight).norm() / weight.norm()) for name, weight in weights.items())
+    return max(
+        float((others[name] - weight).norm() / weight.norm()) for name, weight in weights.items()
+    )
 
 
 def losses(found: Outcome, tolerance: float | None = None) -> dict[int, Any]:
-    return {step: loss if tolerance is None else pytest.approx(loss, abs=tolerance) for step, (loss, _) in found.steps.items()}
+    return {
+        step: loss if tolerance is None else pytest.approx(loss, abs=tolerance)
+        for step, (loss, _) in found.steps.items()
+    }
 
 
 def test_shards_are_the_same_experiment_as_whole_copies(forks: Forks) -> None:
-    """With gradient accumulation, a last step in which a rank has nothing, and an adapter that PEFT would write."""
-    whole, shared = (forks.make(**{**EXACT, "epochs": 1}, **TWO, sharding=kind) for kind in ("none", "fsdp2"))
+    """With gradient accumulation, a last step in which a rank has nothing, and an adapter that PEFT
+    would write."""
+    whole, shared = (
+        forks.make(**{**EXACT, "epochs": 1}, **TWO, sharding=kind) for kind in ("none", "fsdp2")
+    )
     one, two = trained(forks, whole), trained(forks, shared)
     assert order(two) == order(one)
     assert losses(two) == losses(one, 0.005)
-    assert two.evaluations == {step: pytest.approx(loss, abs=0.002) for step, loss in one.evaluations.items()}
+    assert two.evaluations == {
+        step: pytest.approx(loss, abs=0.002) for step, loss in one.evaluations.items()
+    }
     assert apart(one.adapter, two.adapter) < 0.02
-    norms = [{event["step"]: event["grad_norm"] for event in events(job, "step")} for job in (whole, shared)]
+    norms = [
+        {event["step"]: event["grad_norm"] for event in events(job, "step")}
+        for job in (whole, shared)
+    ]
     assert norms[1] == {step: pytest.approx(norm, rel=0.03) for step, norm in norms[0].items()}
-    assert [event["answer"] for event in events(shared, "sample")] == [event["answer"] for event in events(whole, "sample")]
-    configs = [json.loads((job.directory / "adapter" / "adapter_config.json").read_text()) for job in (whole, shared)]
+    assert [event["answer"] for event in events(shared, "sample")] == [
+        event["answer"] for event in events(whole, "sample")
+    ]
+    configs = [
+        json.loads((job.directory / "adapter" / "adapter_config.json").read_text())
+        for job in (whole, shared)
+    ]
     assert configs[1] == configs[0]
 
 
 def test_every_weight_is_trained_in_shards(forks: Forks) -> None:
-    """And the run leaves a model with the tensors that one process would leave; FSDP2 computes norms and the residual stream in 16 bits."""
+    """And the run leaves a model with the tensors that one process would leave; FSDP2 computes
+    norms and the residual stream in 16 bits."""
     settings = {**EXACT, "epochs": 1}
     one, two = (
         trained(forks, forks.make(FULL, **settings, micro_batch=2)),
@@ -64,11 +84,14 @@ def test_every_weight_is_trained_in_shards(forks: Forks) -> None:
 
 
 def test_a_run_in_shards_stops_fails_and_resumes_exactly(forks: Forks) -> None:
-    """With dropout. A stop that only one rank knows of, in the midst of the answers, stops both; so does a NaN in the shard of one."""
+    """With dropout. A stop that only one rank knows of, in the midst of the answers, stops both; so
+    does a NaN in the shard of one."""
     settings = {**SHARED, "epochs": 1, **TWO, "sharding": "fsdp2"}
     expected, job = trained(forks, forks.make(**settings)), forks.make(**settings)
     assert forks.work(job, ["on_rank", [1, "stop_in_answers", 5]]) == 0, log(job)
-    assert [event["step"] for event in events(job, "checkpoint") if event["reason"] == "stop"] == [5]
+    assert [event["step"] for event in events(job, "checkpoint") if event["reason"] == "stop"] == [
+        5
+    ]
     assert forks.work(job, ["on_rank", [1, "spoil_weights", 8]]) == 1, log(job)
     assert "The weights became NaN or infinite in step 8." in log(job)
     assert complete_checkpoints(job.directory)[-1].step == 5

@@ -1,4 +1,5 @@
-"""Runs that are stopped, killed, resumed: the real worker, over and over, on a tiny model and on the built-in one."""
+"""Runs that are stopped, killed, resumed: the real worker, over and over, on a tiny model and on
+the built-in one."""
 
 from __future__ import annotations
 
@@ -43,15 +44,27 @@ def test_the_run_that_nothing_interrupts(whole: Outcome) -> None:
     assert list(whole.steps) == list(range(1, 36))
     assert sorted(whole.evaluations) == [0, 12, 24, 35]
     assert whole.steps[35][0] < whole.steps[1][0] - 1.0
-    epochs = [sorted(sample for step in range(first, first + 14) for sample in whole.order[step]) for first in (1, 15)]
+    epochs = [
+        sorted(sample for step in range(first, first + 14) for sample in whole.order[step])
+        for first in (1, 15)
+    ]
     assert epochs[0] == epochs[1]
     assert len(set(epochs[0])) == 56
 
 
 def test_stops_anywhere_change_nothing(forks: Forks, whole: Outcome) -> None:
-    """In the first step, in the midst of an epoch, at its end, in an evaluation, in the last step but one."""
+    """In the first step, in the midst of an epoch, at its end, in an evaluation, in the last step
+    but one."""
     job = forks.make()
-    stops = [["step", 1], ["step", 5], ["evaluation", 12], ["step", 14], ["step", 23], ["evaluation", 24], ["step", 34]]
+    stops = [
+        ["step", 1],
+        ["step", 5],
+        ["evaluation", 12],
+        ["step", 14],
+        ["step", 23],
+        ["evaluation", 24],
+        ["step", 34],
+    ]
     for where, step in stops:
         assert forks.work(job, ["stop_in", [where, step]]) == 0
         assert not events(job, "result")
@@ -93,9 +106,12 @@ IN_SAVES = [
 
 
 def test_25_kills_change_nothing(forks: Forks, whole: Outcome) -> None:
-    """kill -9 at random moments, and in each place of a save, over as many runs as that takes; each ends as if nothing had been."""
+    """kill -9 at random moments, and in each place of a save, over as many runs as that takes; each
+    ends as if nothing had been."""
     chance = random.Random(4)
-    kills: list[list[Any] | float] = [["kill_in_save", [place, number]] for place, number in IN_SAVES[:-1]]
+    kills: list[list[Any] | float] = [
+        ["kill_in_save", [place, number]] for place, number in IN_SAVES[:-1]
+    ]
     kills += [round(chance.uniform(0.02, 1.6), 3) for _ in range(17)]
     chance.shuffle(kills)
     in_saves, at_random, runs = 0, 0, 0
@@ -105,12 +121,19 @@ def test_25_kills_change_nothing(forks: Forks, whole: Outcome) -> None:
         while kills:
             kill = kills.pop()
             before = [checkpoint.step for checkpoint in complete_checkpoints(job.directory)]
-            code = forks.work(job, kill) if isinstance(kill, list) else forks.work(job, kill_after=kill)
+            code = (
+                forks.work(job, kill)
+                if isinstance(kill, list)
+                else forks.work(job, kill_after=kill)
+            )
             if code == 0:  # it was quicker: this one is for the next run
                 kills.append(kill)
                 break
             assert code == KILLED, (kill, (job.directory / "output.log").read_text()[-3000:])
-            in_saves, at_random = in_saves + isinstance(kill, list), at_random + isinstance(kill, float)
+            in_saves, at_random = (
+                in_saves + isinstance(kill, list),
+                at_random + isinstance(kill, float),
+            )
             _loses_nothing_complete(job, before)
         else:
             assert forks.work(job, ["kill_in_save", list(IN_SAVES[-1])]) == KILLED
@@ -125,7 +148,8 @@ def test_25_kills_change_nothing(forks: Forks, whole: Outcome) -> None:
 
 
 def _loses_nothing_complete(job: Job, before: list[int]) -> None:
-    """After a kill the newest complete checkpoint is whole and no older than the one before, and than the last that was told of."""
+    """After a kill the newest complete checkpoint is whole and no older than the one before, and
+    than the last that was told of."""
     checkpoints = complete_checkpoints(job.directory)
     told = [event["step"] for event in events(job, "checkpoint")]
     newest = checkpoints[-1].step if checkpoints else 0
@@ -138,7 +162,8 @@ def _loses_nothing_complete(job: Job, before: list[int]) -> None:
 
 
 def test_what_matters_has_changed(forks: Forks, tmp_path: Path) -> None:
-    """Each change is named before anything starts; by force the run goes on with the samples that it has, and records it."""
+    """Each change is named before anything starts; by force the run goes on with the samples that
+    it has, and records it."""
     data = write_conversations(tmp_path / "own.jsonl", 64)
     model = tmp_path / "model"
     shutil.copytree(forks.model, model)
@@ -206,7 +231,9 @@ def test_a_damaged_checkpoint_is_passed_over(forks: Forks, whole: Outcome) -> No
     assert outcome(job) == whole
 
 
-def test_a_disk_that_fills_up_in_a_save_is_told_and_leaves_nothing_half(forks: Forks, whole: Outcome) -> None:
+def test_a_disk_that_fills_up_in_a_save_is_told_and_leaves_nothing_half(
+    forks: Forks, whole: Outcome
+) -> None:
     job = forks.make()
     assert forks.work(job, ["no_room_for_the_optimizer", 8]) == 1
     assert events(job, "error")[-1]["title"] == "The disk is full"
@@ -217,12 +244,20 @@ def test_a_disk_that_fills_up_in_a_save_is_told_and_leaves_nothing_half(forks: F
 
 
 def test_a_token_beyond_the_embedding_is_told_before_training(forks: Forks, tmp_path: Path) -> None:
-    """The tokenizer has a token more than the model: the row that holds it is named, and nothing is trained."""
+    """The tokenizer has a token more than the model: the row that holds it is named, and nothing is
+    trained."""
     model = tmp_path / "short"
     shutil.copytree(forks.model, model)
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     number = len(tokenizer["model"]["vocab"])
-    token = {"id": number, "content": "<treasure>", "special": False, "single_word": False, "lstrip": False, "rstrip": False}
+    token = {
+        "id": number,
+        "content": "<treasure>",
+        "special": False,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+    }
     tokenizer["added_tokens"].append({**token, "normalized": False})
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
     data = tmp_path / "treasure.jsonl"
@@ -240,7 +275,12 @@ def test_a_token_beyond_the_embedding_is_told_before_training(forks: Forks, tmp_
 
 def luthier(*arguments: str, status: int = 0) -> str:
     """The stdout of a command; its stderr where it fails."""
-    answer = subprocess.run([sys.executable, "-P", "-m", "tui.cli", *arguments], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [sys.executable, "-P", "-m", "tui.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert answer.returncode == status, answer.stderr
     return answer.stdout if status == 0 else answer.stderr
 
@@ -280,11 +320,21 @@ def test_the_supervisor_is_killed_and_a_second_stop_is_immediate(forks: Forks) -
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_the_builtin_model_is_stopped_killed_and_repaired(forks: Forks, builtin_model: Path) -> None:
+def test_the_builtin_model_is_stopped_killed_and_repaired(
+    forks: Forks, builtin_model: Path
+) -> None:
     """On the command line; and the weights are those of the run that nothing befell."""
     data = ROOT / "examples" / "captain" / "train.jsonl"
     steps = {"epochs": 0.07, "global_batch": 2}  # five, and small
-    settings = {**PLAIN, **steps, "dropout": 0.0, "evaluations": 0, "every_steps": 1, "data": data, "model": "builtin"}
+    settings = {
+        **PLAIN,
+        **steps,
+        "dropout": 0.0,
+        "evaluations": 0,
+        "every_steps": 1,
+        "data": data,
+        "model": "builtin",
+    }
     calm = forks.make(**settings)
     assert forks.work(calm) == 0
     whole = [(event["loss"], event["tokens"]) for event in events(calm, "step")]
@@ -310,10 +360,16 @@ def test_the_builtin_model_is_stopped_killed_and_repaired(forks: Forks, builtin_
     assert "Nothing is left to do" in luthier("resume", job.id, status=1)
     name = "adapter/adapter_model.safetensors"
     assert (job.directory / name).read_bytes() == (calm.directory / name).read_bytes()
-    assert (job.directory / name).read_bytes() == (complete_checkpoints(job.directory)[-1].path / "adapter_model.safetensors").read_bytes()
+    assert (job.directory / name).read_bytes() == (
+        complete_checkpoints(job.directory)[-1].path / "adapter_model.safetensors"
+    ).read_bytes()
 
     repaired = forks.make(**settings)
     assert forks.work(repaired, ["out_of_memory", {"where": "forward", "step": 2, "size": 1}]) == 0
     assert [event["micro_batch"] for event in events(repaired, "repair")] == [1]
-    assert [event["tokens"] for event in events(repaired, "step")] == [tokens for _, tokens in whole]
-    assert [event["loss"] for event in events(repaired, "step")] == [pytest.approx(loss, abs=0.03) for loss, _ in whole]
+    assert [event["tokens"] for event in events(repaired, "step")] == [
+        tokens for _, tokens in whole
+    ]
+    assert [event["loss"] for event in events(repaired, "step")] == [
+        pytest.approx(loss, abs=0.03) for loss, _ in whole
+    ]

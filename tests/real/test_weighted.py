@@ -1,4 +1,5 @@
-"""The loss of weighted messages. TRL is imported when a test runs: each process of the fast tests looks into this file too."""
+"""The loss of weighted messages. TRL is imported when a test runs: each process of the fast tests
+looks into this file too."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def test_of_weight_one_it_is_the_usual_loss() -> None:
 
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(1, 5, 11, generator=generator)
-    usual = torch.nn.functional.cross_entropy(logits[0, :-1], torch.tensor([3, UNTRAINED, 4, 5]), ignore_index=UNTRAINED)
+    usual = torch.nn.functional.cross_entropy(
+        logits[0, :-1], torch.tensor([3, UNTRAINED, 4, 5]), ignore_index=UNTRAINED
+    )
     assert abs(loss([0, 1, 0, 1, 1]) - float(usual)) < 1e-6
 
 

@@ -1,4 +1,5 @@
-"""`python -m tests.real.vllm_options`: serve/vllm_options.toml as this vLLM's parser would have it."""
+"""`python -m tests.real.vllm_options`: serve/vllm_options.toml as this vLLM's parser would have
+it."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ def section(action: argparse.Action) -> str:
 
 def main() -> None:
     actions = make_arg_parser(FlexibleArgumentParser())._actions
-    print(f"# The flags of vLLM {__version__}: python -m tests.real.vllm_options > serve/vllm_options.toml")
+    print(
+        f"# The flags of vLLM {__version__}: python -m tests.real.vllm_options >"
+        " serve/vllm_options.toml"
+    )
     for name in ("no-value", "one-value", "values"):
         print(f"\n[{name}]")
         for action in sorted(actions, key=lambda action: action.dest):

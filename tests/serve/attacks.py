@@ -1,4 +1,5 @@
-"""What somebody without a key would try. Shared by the fast tier, which asks the fake vLLM, and the real one."""
+"""What somebody without a key would try. Shared by the fast tier, which asks the fake vLLM, and the
+real one."""
 
 from __future__ import annotations
 
@@ -8,7 +9,20 @@ from collections.abc import Iterable, Iterator
 
 from serve.servers import Server
 
-METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "BREW")
+METHODS = (
+    "GET",
+    "POST",
+    "PUT",
+    "DELETE",
+    "PATCH",
+    "HEAD",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PROPFIND",
+    "get",
+    "BREW",
+)
 WRONG = "Authorization: Bearer wrong-key-wrong-key-wrong"
 REFUSED = frozenset({401, 404})
 # uvicorn's own answers to what is no proper request: no application has seen it.
@@ -49,9 +63,21 @@ def headers() -> Iterator[tuple[str, list[str]]]:
     yield "vLLM's own ways", ["X-Api-Key: wrong", "Api-Key: wrong", "Cookie: key=wrong"]
     yield (
         "as if from a proxy",
-        ["X-Forwarded-For: 127.0.0.1", "X-Original-URL: /health", "X-Rewrite-URL: /health", "X-HTTP-Method-Override: GET"],
+        [
+            "X-Forwarded-For: 127.0.0.1",
+            "X-Original-URL: /health",
+            "X-Rewrite-URL: /health",
+            "X-HTTP-Method-Override: GET",
+        ],
     )
-    yield "another host", ["Host: evil.example", "Origin: http://evil.example", "Access-Control-Request-Method: POST"]
+    yield (
+        "another host",
+        [
+            "Host: evil.example",
+            "Origin: http://evil.example",
+            "Access-Control-Request-Method: POST",
+        ],
+    )
 
 
 def oversized() -> Iterator[tuple[str, list[str]]]:
@@ -61,11 +87,22 @@ def oversized() -> Iterator[tuple[str, list[str]]]:
     yield "no text", ["Authorization: Bearer \x80\xff"]
 
 
-def ask(server: Server, method: str, path: str, lines: Iterable[str] = (), body: bytes = b"{}") -> tuple[int, bytes]:
-    """Status and body of one request, sent byte for byte as it stands. Status 0: the connection was closed without an answer."""
-    sized = [] if method in ("GET", "HEAD", "OPTIONS") else [f"Content-Length: {len(body)}", "Content-Type: application/json"]
-    named = [] if any(line.lower().startswith("host:") for line in lines) else [f"Host: {server.host}"]
-    head = "\r\n".join([f"{method} {path} HTTP/1.1", *named, "Connection: close", *sized, *lines, "", ""])
+def ask(
+    server: Server, method: str, path: str, lines: Iterable[str] = (), body: bytes = b"{}"
+) -> tuple[int, bytes]:
+    """Status and body of one request, sent byte for byte as it stands. Status 0: the connection was
+    closed without an answer."""
+    sized = (
+        []
+        if method in ("GET", "HEAD", "OPTIONS")
+        else [f"Content-Length: {len(body)}", "Content-Type: application/json"]
+    )
+    named = (
+        [] if any(line.lower().startswith("host:") for line in lines) else [f"Host: {server.host}"]
+    )
+    head = "\r\n".join(
+        [f"{method} {path} HTTP/1.1", *named, "Connection: close", *sized, *lines, "", ""]
+    )
     with socket.create_connection((server.host, server.port), timeout=30) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has refused already
             connection.sendall(head.encode("latin-1") + (body if sized else b""))
@@ -83,12 +120,17 @@ def _answer(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def opened(server: Server, routes: Iterable[tuple[str, str]]) -> list[str]:
-    """Everything among these attacks that was answered otherwise than by a refusal. `routes` are the server's own: method and path."""
+    """Everything among these attacks that was answered otherwise than by a refusal. `routes` are
+    the server's own: method and path."""
     found: list[str] = []
 
-    def attempt(what: str, method: str, path: str, lines: list[str], allowed: frozenset[int]) -> None:
+    def attempt(
+        what: str, method: str, path: str, lines: list[str], allowed: frozenset[int]
+    ) -> None:
         status, body = ask(server, method, path, lines)
-        if status not in allowed or (status == 401 and method not in ("HEAD", "CONNECT") and b"API key" not in body):
+        if status not in allowed or (
+            status == 401 and method not in ("HEAD", "CONNECT") and b"API key" not in body
+        ):
             found.append(f"{what}: {method} {path!r} -> {status} {body[:80]!r}")
 
     paths = sorted({path for _, path in routes})

@@ -12,12 +12,17 @@ from serve.chats.turns import Answer, ChatSettings, Complete, Conversation, Spea
 from serve.client import Delta, Finished, Sampling
 
 BASE = Speaker("base", "base", path="/models/builtin")
-CAPTAIN = Speaker("captain", "tuned", run="20261118-0003-captain-00ff", path="/runs/captain/adapter")
+CAPTAIN = Speaker(
+    "captain", "tuned", run="20261118-0003-captain-00ff", path="/runs/captain/adapter"
+)
 PIRATE = Speaker("pirate", "tuned", run="20261118-0004-pirate-00ff", path="/runs/pirate/adapter")
 
 
 def new_chat(*speakers: Speaker, settings: ChatSettings | None = None) -> Chat:
-    return Chat(panes=[Conversation(speaker) for speaker in speakers or (BASE, CAPTAIN)], settings=settings or ChatSettings())
+    return Chat(
+        panes=[Conversation(speaker) for speaker in speakers or (BASE, CAPTAIN)],
+        settings=settings or ChatSettings(),
+    )
 
 
 def ask(chat: Chat, prompt: str) -> list[Answer]:
@@ -29,7 +34,9 @@ def ask(chat: Chat, prompt: str) -> list[Answer]:
 
 def complete(answer: Answer, text: str, tokens: int | None = None) -> None:
     answer.add(Delta(text))
-    answer.state = Complete(Finished("stop", 9, len(text.split()) if tokens is None else tokens, 0.1, 0.5))
+    answer.state = Complete(
+        Finished("stop", 9, len(text.split()) if tokens is None else tokens, 0.1, 0.5)
+    )
 
 
 def write(chat: Chat, prompt: str, texts: Sequence[str]) -> list[Answer]:
@@ -46,7 +53,8 @@ def write(chat: Chat, prompt: str, texts: Sequence[str]) -> list[Answer]:
 
 
 def stream_for_ever() -> None:
-    """Two answers grow a word every 5 ms. The words that were given to the journal are counted on stdout."""
+    """Two answers grow a word every 5 ms. The words that were given to the journal are counted on
+    stdout."""
     journal = Journal()
     record = Record(journal)
     chat = new_chat()
@@ -65,7 +73,11 @@ def write_many(count: int, name: str) -> None:
     """`count` turns, each committed by itself."""
     chat = new_chat()
     for number in range(count):
-        write(chat, f"{name} asks {number}", [f"{name} is answered {number} by base", f"{name} is answered {number} by captain"])
+        write(
+            chat,
+            f"{name} asks {number}",
+            [f"{name} is answered {number} by base", f"{name} is answered {number} by captain"],
+        )
 
 
 if __name__ == "__main__":

@@ -33,9 +33,13 @@ def base(tmp_path: Path) -> Path:
     """A base model of one matrix, enough for a plan."""
     directory = tmp_path / "tiny"
     directory.mkdir()
-    (directory / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 8192}))
+    (directory / "config.json").write_text(
+        json.dumps({"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 8192})
+    )
     (directory / "tokenizer.json").write_text("{}")
-    write_tensors(directory / "model.safetensors", {"model.layers.0.self_attn.q_proj.weight": [8, 6]})
+    write_tensors(
+        directory / "model.safetensors", {"model.layers.0.self_attn.q_proj.weight": [8, 6]}
+    )
     return directory
 
 
@@ -45,5 +49,7 @@ def write_adapter(directory: Path, rank: int = 4, width: int = 6) -> Path:
     module = "base_model.model.model.layers.0.self_attn.q_proj"
     shapes = {f"{module}.lora_A.weight": [rank, width], f"{module}.lora_B.weight": [8, rank]}
     write_tensors(directory / "adapter_model.safetensors", shapes)
-    (directory / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "base_model_name_or_path": "tiny"}))
+    (directory / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": rank, "base_model_name_or_path": "tiny"})
+    )
     return directory

@@ -1,4 +1,5 @@
-"""Writing chats down: nothing that was given is lost, whatever happens to the process, the disk or the file."""
+"""Writing chats down: nothing that was given is lost, whatever happens to the process, the disk or
+the file."""
 
 from __future__ import annotations
 
@@ -34,7 +35,12 @@ def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def program(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "tests.serve.chat_writing", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.serve.chat_writing", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def answers_of(chat_id: str) -> list[Answer]:
@@ -50,7 +56,9 @@ def test_an_answer_is_written_as_it_streams() -> None:
         answer.add(Delta("Hello ", "hm"))
         record.grew(answer, "Hello ", "hm")
     assert written.flush()
-    assert [(answer.text, answer.reasoning, answer.state) for answer in answers_of(chat.id)] == [("Hello ", ["hm"], Interrupted(True))] * 2
+    assert [(answer.text, answer.reasoning, answer.state) for answer in answers_of(chat.id)] == [
+        ("Hello ", ["hm"], Interrupted(True))
+    ] * 2
     complete(answers[0], "there")
     answers[1].halt()
     for answer in answers:
@@ -71,7 +79,9 @@ def test_text_comes_together_at_most_four_times_a_second() -> None:
     with database.opened() as connection:
         while time.monotonic() < ends:
             record.grew(answer, "x", "")
-            row = connection.execute("SELECT length(text) FROM answers WHERE id = ?", (answer.id,)).fetchone()
+            row = connection.execute(
+                "SELECT length(text) FROM answers WHERE id = ?", (answer.id,)
+            ).fetchone()
             seen.add(row[0] if row else 0)
             time.sleep(0.005)
     written.close()
@@ -123,7 +133,11 @@ def test_processes_that_write_at_once_lose_nothing() -> None:
     for name in ("ann", "ben", "cleo", "dan"):
         (chat,) = {hit.chat.id for hit in search.search(f'"{name} asks"')}
         texts = [answer.text for answer in answers_of(chat)]
-        assert texts == [f"{name} is answered {number} by {model}" for model in ("base", "captain") for number in range(12)]
+        assert texts == [
+            f"{name} is answered {number} by {model}"
+            for model in ("base", "captain")
+            for number in range(12)
+        ]
 
 
 @pytest.fixture
@@ -131,7 +145,11 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     """A home on a file system of 1 MB."""
     small = tmp_path / "small"
     small.mkdir()
-    answer = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "luthier-test", str(small)], capture_output=True, check=False)
+    answer = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "luthier-test", str(small)],
+        capture_output=True,
+        check=False,
+    )
     if answer.returncode != 0:
         pytest.skip("this user cannot mount a small file system")
     monkeypatch.setenv("LUTHIER_HOME", str(small))
@@ -139,7 +157,9 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     subprocess.run(["umount", "-l", str(small)], check=True)
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal, "_RETRY_SECONDS", 0.1)
     told: list[LuthierError | None] = []
     written = Journal(told.append)
@@ -187,9 +207,20 @@ def test_a_locked_file_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.one_of(st.tuples(st.integers(0, 2), st.text(max_size=8)), st.sampled_from(["flush", "lock", "unlock"])), max_size=40))
-def test_whatever_fails_in_between_all_of_it_is_written_in_order(steps: list[tuple[int, str] | str]) -> None:
-    """Growth of three answers, with moments in which another process keeps the file from being written."""
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.integers(0, 2), st.text(max_size=8)),
+            st.sampled_from(["flush", "lock", "unlock"]),
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_fails_in_between_all_of_it_is_written_in_order(
+    steps: list[tuple[int, str] | str],
+) -> None:
+    """Growth of three answers, with moments in which another process keeps the file from being
+    written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "BUSY_SECONDS", 0.01)
         patch.setattr(journal, "_RETRY_SECONDS", 0.01)
@@ -232,7 +263,10 @@ def test_a_finished_answer_is_not_grown_again() -> None:
 
 def test_several_processes_make_the_database_at_once(luthier_home: Path) -> None:
     code = "from serve.chats import search; print(len(search.chats()))"
-    made = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    made = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     assert [process.communicate(timeout=30)[0].strip() for process in made] == ["0"] * 4
 
 
@@ -244,7 +278,9 @@ def test_a_database_of_a_newer_luthier_is_left_alone() -> None:
         search.chats()
 
 
-@pytest.mark.parametrize(("content", "title"), [(b"no database at all, but long enough" * 40, "The chats are damaged")])
+@pytest.mark.parametrize(
+    ("content", "title"), [(b"no database at all, but long enough" * 40, "The chats are damaged")]
+)
 def test_a_damaged_file_is_told(luthier_home: Path, content: bytes, title: str) -> None:
     (luthier_home / "chats.db").write_bytes(content)
     with pytest.raises(LuthierError) as error:
@@ -275,7 +311,10 @@ def test_old_files_of_writers_are_swept_away(luthier_home: Path) -> None:
 def test_every_migration_leaves_what_the_list_says() -> None:
     """An empty database gets every migration; each statement of it is run."""
     with database.opened() as connection:
-        tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {
+            row["name"]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         assert {"chats", "panes", "turns", "answers", "votes"} <= tables
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(database.MIGRATIONS)
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"

@@ -31,24 +31,44 @@ def test_a_chat_comes_back_as_it_was() -> None:
     chat, record = kept(new_chat(settings=ChatSettings("Be brief.", Sampling(0.5, 0.9, 64, 3))))
     answers = ask(chat, "Höllo, 世界 🙂\nsecond line")
     record.begun(chat, answers)
-    answers[0].add(Delta("Hi", "thinking", (CallPiece(0, "c1", "look", '{"a"'), CallPiece(0, "", "", ": 1}"))))
+    answers[0].add(
+        Delta("Hi", "thinking", (CallPiece(0, "c1", "look", '{"a"'), CallPiece(0, "", "", ": 1}")))
+    )
     complete(answers[0], " there")
     answers[1].state = Failed(LuthierError("No", "because", "try"))
     for answer in answers:
         record.ended(answer)
-    record.voted(chat, Vote(new_id(), answers[0].turn.id, tuple(answer.id for answer in answers), "better", answers[0].id, True, "why"))
+    record.voted(
+        chat,
+        Vote(
+            new_id(),
+            answers[0].turn.id,
+            tuple(answer.id for answer in answers),
+            "better",
+            answers[0].id,
+            True,
+            "why",
+        ),
+    )
     assert record.journal.close()
     found = store.load(chat.id)
     assert (found.settings, found.title) == (chat.settings, "Höllo, 世界 🙂 second line")
     first, second = (pane.answers[0] for pane in found.panes)
-    assert (first.text, first.reasoning, first.calls) == ("Hi there", ["thinking"], [ToolCall("c1", "look", '{"a": 1}')])
+    assert (first.text, first.reasoning, first.calls) == (
+        "Hi there",
+        ["thinking"],
+        [ToolCall("c1", "look", '{"a": 1}')],
+    )
     assert first.state == answers[0].state
     assert first.turn == answers[0].turn
     assert isinstance(second.state, Failed)
     assert (second.state.error.title, second.state.error.hint) == ("No", "try")
     assert [pane.speaker for pane in found.panes] == [BASE, CAPTAIN]
     assert found.votes[first.turn.id].reason == "why"
-    assert [message["content"] for message in first.context()] == ["Be brief.", "Höllo, 世界 🙂\nsecond line"]
+    assert [message["content"] for message in first.context()] == [
+        "Be brief.",
+        "Höllo, 世界 🙂\nsecond line",
+    ]
 
 
 def test_what_was_said_is_the_context_of_what_comes_next() -> None:
@@ -57,7 +77,13 @@ def test_what_was_said_is_the_context_of_what_comes_next() -> None:
     answers = write(chat, "Two", ["a2", "b2"])
     answers[0].calls = [ToolCall("c1", "look", "{}")]
     third = ask(chat, "Three")
-    assert [message["content"] for message in third[1].context()] == ["One", "b1", "Two", "b2", "Three"]
+    assert [message["content"] for message in third[1].context()] == [
+        "One",
+        "b1",
+        "Two",
+        "b2",
+        "Three",
+    ]
     assert [(message["role"], message["content"]) for message in third[0].context()][-3:] == [
         ("assistant", "a2"),
         ("tool", NOT_RUN),
@@ -84,11 +110,15 @@ def test_a_second_try_keeps_the_first_in_the_database() -> None:
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_search_finds_every_word_in_any_case_and_script(indexed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_finds_every_word_in_any_case_and_script(
+    indexed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not indexed:
         monkeypatch.setattr(search, "_index", lambda connection: False)
     ships, tea = new_chat(), new_chat()
-    write(ships, "How do I tie a bowline?", ["Make a loop.", "Ahoy! Kapitän GRÖSSE 100% sure_thing"])
+    write(
+        ships, "How do I tie a bowline?", ["Make a loop.", "Ahoy! Kapitän GRÖSSE 100% sure_thing"]
+    )
     write(tea, "お茶をどうぞ", ["Tea is tied to water", 'a "quoted" word'])
 
     def found(text: str) -> set[str]:
@@ -147,14 +177,18 @@ def test_votes_of_the_same_answers_take_each_others_place() -> None:
     answers = write(chat, "Hi", ["a", "b"])
     journal = Journal()
     record, ids = Record(journal), tuple(answer.id for answer in answers)
-    first, second = (Vote(new_id(), answers[0].turn.id, ids, "better", one.id, True) for one in answers)
+    first, second = (
+        Vote(new_id(), answers[0].turn.id, ids, "better", one.id, True) for one in answers
+    )
     record.voted(chat, first)
     record.voted(chat, second)
     record.voted(chat, Vote(**{**vars(second), "reason": "clearer"}))
     journal.close()
     assert store.load(chat.id).votes[second.turn] == Vote(**{**vars(second), "reason": "clearer"})
     with database.opened() as connection:
-        rows = connection.execute("SELECT id, withdrawn IS NULL AS stands FROM votes ORDER BY row").fetchall()
+        rows = connection.execute(
+            "SELECT id, withdrawn IS NULL AS stands FROM votes ORDER BY row"
+        ).fetchall()
     assert [tuple(row) for row in rows] == [(first.id, 0), (second.id, 1)]
 
 
@@ -215,6 +249,8 @@ def test_no_key_is_ever_in_the_database(luthier_home: Path) -> None:
     write(new_chat(), "Hi", ["a", "b"])
     connection = sqlite3.connect(luthier_home / "chats.db")
     columns = {
-        row[1] for table in ("chats", "panes", "turns", "answers", "votes") for row in connection.execute(f"PRAGMA table_info({table})")
+        row[1]
+        for table in ("chats", "panes", "turns", "answers", "votes")
+        for row in connection.execute(f"PRAGMA table_info({table})")
     }
     assert not {name for name in columns if "key" in name or "url" in name}

@@ -34,7 +34,9 @@ def server() -> Iterator[FakeServer]:
         yield fake
 
 
-async def ask(server: FakeServer, model: str = "base", sampling: Sampling | None = None) -> tuple[str, Finished | None]:
+async def ask(
+    server: FakeServer, model: str = "base", sampling: Sampling | None = None
+) -> tuple[str, Finished | None]:
     text, finished = "", None
     async for piece in stream_chat(server.endpoint, model, HELLO, sampling):
         match piece:
@@ -55,7 +57,11 @@ async def test_an_answer_streams_and_ends(server: FakeServer) -> None:
     assert 0.1 <= finished.time_to_first_token < finished.seconds
     assert finished.tokens_per_second is not None
     asked = server.requests[0]
-    assert (asked["temperature"], asked["seed"], asked["stream_options"]) == (0.1, 7, {"include_usage": True})
+    assert (asked["temperature"], asked["seed"], asked["stream_options"]) == (
+        0.1,
+        7,
+        {"include_usage": True},
+    )
     assert asked["messages"] == HELLO
 
 
@@ -71,7 +77,10 @@ async def test_a_cut_answer_says_so(server: FakeServer) -> None:
     assert finished.reason == "length"
 
 
-@pytest.mark.parametrize("text", ["a\u2028b\u0085c\x0bd", "data: [DONE]\n\ndata: x", '"}{', "日本語 \U0001f600", "\\n\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["a\u2028b\u0085c\x0bd", "data: [DONE]\n\ndata: x", '"}{', "日本語 \U0001f600", "\\n\r\n"],
+)
 async def test_any_text_comes_through_whole(server: FakeServer, text: str) -> None:
     server.answer = lambda model, messages: f"<{text}>"
     assert (await ask(server))[0] == f"<{text}>"
@@ -135,8 +144,16 @@ async def test_a_context_that_is_too_long_says_how_long(server: FakeServer) -> N
     assert (error.value.limit, error.value.used) == (4096, 5000)
 
 
-@pytest.mark.parametrize("said", ["System role not supported", "Conversation roles must alternate user/assistant/user/assistant/..."])
-async def test_a_template_that_refuses_the_system_prompt_is_told_with_what_to_do(server: FakeServer, said: str) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "System role not supported",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+    ],
+)
+async def test_a_template_that_refuses_the_system_prompt_is_told_with_what_to_do(
+    server: FakeServer, said: str
+) -> None:
     server.without_system = said
     assert (await ask(server))[0]
     told = [{"role": "system", "content": "be kind"}, *HELLO]
@@ -150,7 +167,12 @@ async def test_a_template_that_refuses_the_system_prompt_is_told_with_what_to_do
 async def test_reasoning_and_tool_calls_come_in_pieces(server: FakeServer) -> None:
     server.thoughts = "let me see"
     server.calls = [("look", '{"where": "aft"}'), ("steer", "{}")]
-    pieces = [piece async for piece in stream_chat(server.endpoint, "base", HELLO, None, ({"type": "function"},))]
+    pieces = [
+        piece
+        async for piece in stream_chat(
+            server.endpoint, "base", HELLO, None, ({"type": "function"},)
+        )
+    ]
     deltas = [piece for piece in pieces if isinstance(piece, Delta)]
     assert "".join(piece.reasoning for piece in deltas) == "let me see"
     assert deltas[0].text == ""
@@ -208,10 +230,18 @@ async def test_adapters_are_loaded_and_unloaded(server: FakeServer) -> None:
 async def test_comparison_keeps_order_and_goes_on_after_an_error(server: FakeServer) -> None:
     heard: list[Answer] = []
     prompts = [[{"role": "user", "content": f"question {index}"}] for index in range(4)]
-    answers = await ask_all(server.endpoint, ["base", "absent", "captain"], prompts, Sampling(), heard.append, at_once=5)
+    answers = await ask_all(
+        server.endpoint, ["base", "absent", "captain"], prompts, Sampling(), heard.append, at_once=5
+    )
     assert [(answer.prompt, answer.model) for answer in answers] == [
         (i, model) for i in range(4) for model in ("base", "absent", "captain")
     ]
-    assert [answer.text for answer in answers[:3]] == ["base says: question 0", "", "captain says: question 0"]
+    assert [answer.text for answer in answers[:3]] == [
+        "base says: question 0",
+        "",
+        "captain says: question 0",
+    ]
     assert [answer.error is None for answer in answers[:3]] == [True, False, True]
-    assert sorted((answer.prompt, answer.model) for answer in heard) == sorted((answer.prompt, answer.model) for answer in answers)
+    assert sorted((answer.prompt, answer.model) for answer in heard) == sorted(
+        (answer.prompt, answer.model) for answer in answers
+    )

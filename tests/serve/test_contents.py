@@ -12,7 +12,9 @@ def test_the_order_in_which_peft_has_saved_its_sets_makes_no_other_adapter(tmp_p
     config = json.loads((folder / "adapter_config.json").read_text())
     told = set()
     for modules in (["q_proj", "v_proj"], ["v_proj", "q_proj"], ["v_proj"], "all-linear"):
-        (folder / "adapter_config.json").write_text(json.dumps({**config, "target_modules": modules}))
+        (folder / "adapter_config.json").write_text(
+            json.dumps({**config, "target_modules": modules})
+        )
         told.add(fingerprint(folder))
     (folder / "adapter_config.json").write_text("[no config")
     assert len(told | {fingerprint(folder)}) == 4

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
 
-from serve.guard import CLIENT_PATHS, CLIENT_ROUTES, CONTROL_ONLY, NO_KEY, WRONG_KEY, Guard, bearer_key, wrong_method
+from serve.guard import (
+    CLIENT_PATHS,
+    CLIENT_ROUTES,
+    CONTROL_ONLY,
+    NO_KEY,
+    WRONG_KEY,
+    Guard,
+    bearer_key,
+    wrong_method,
+)
 from serve.traffic import Scope
 
 CLIENT, CONTROL = "client-key-for-tests", "control-key-for-tests"
@@ -60,19 +69,46 @@ def ask(scope: dict[str, Any]) -> tuple[bool, list[Any]]:
 paths = st.one_of(
     st.text(),
     st.sampled_from(sorted(path for _, path in CLIENT_ROUTES)),
-    st.sampled_from(["/v1/load_lora_adapter", "/invocations", "/docs", "/openapi.json", "/", "", "/luthier/server"]),
+    st.sampled_from(
+        [
+            "/v1/load_lora_adapter",
+            "/invocations",
+            "/docs",
+            "/openapi.json",
+            "/",
+            "",
+            "/luthier/server",
+        ]
+    ),
     st.builds(
-        "{}{}{}".format, st.sampled_from(["", "/", "//", "/x/..", "."]), st.sampled_from(["/v1/models", "/health"]), st.text(max_size=3)
+        "{}{}{}".format,
+        st.sampled_from(["", "/", "//", "/x/..", "."]),
+        st.sampled_from(["/v1/models", "/health"]),
+        st.text(max_size=3),
     ),
 )
-methods = st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "get", "CONNECT"])
+methods = st.sampled_from(
+    ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "get", "CONNECT"]
+)
 
 
-@given(method=methods, path=paths, headers=st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60))))
-def test_nothing_passes_without_a_key(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> None:
+@given(
+    method=methods,
+    path=paths,
+    headers=st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60))),
+)
+def test_nothing_passes_without_a_key(
+    method: str, path: str, headers: list[tuple[bytes, bytes]]
+) -> None:
     for kind in ("http", "websocket"):
         reached, sent = ask(
-            {"type": kind, "method": method, "path": path, "headers": headers, "extensions": {"websocket.http.response": {}}}
+            {
+                "type": kind,
+                "method": method,
+                "path": path,
+                "headers": headers,
+                "extensions": {"websocket.http.response": {}},
+            }
         )
         assert not reached
         assert sent[0]["status"] == 401
@@ -82,7 +118,9 @@ def test_nothing_passes_without_a_key(method: str, path: str, headers: list[tupl
 def test_client_key_opens_the_list_and_nothing_else(method: str, path: str) -> None:
     guard = Guard(Application())
     closed = wrong_method(path) if path in CLIENT_PATHS else CONTROL_ONLY
-    assert guard.check(http(method, path, CLIENT)) == (None if (method, path) in CLIENT_ROUTES else closed)
+    assert guard.check(http(method, path, CLIENT)) == (
+        None if (method, path) in CLIENT_ROUTES else closed
+    )
     assert guard.check({**http(method, path, CLIENT), "type": "websocket"}) == CONTROL_ONLY
     assert guard.check(http(method, path, CONTROL)) is None
 
@@ -90,7 +128,9 @@ def test_client_key_opens_the_list_and_nothing_else(method: str, path: str) -> N
 @given(key=st.text(st.characters(codec="ascii", exclude_categories=["C"])))
 def test_a_wrong_key_opens_nothing(key: str) -> None:
     if key.strip() not in (CLIENT, CONTROL):
-        assert Guard(Application()).check(http("GET", "/health", key)) == (WRONG_KEY if key.strip() else NO_KEY)
+        assert Guard(Application()).check(http("GET", "/health", key)) == (
+            WRONG_KEY if key.strip() else NO_KEY
+        )
 
 
 @pytest.mark.parametrize(
@@ -156,15 +196,26 @@ def test_lifespan_passes_and_unknown_protocols_do_not() -> None:
 def test_identity_is_told_to_the_control_key_alone() -> None:
     reached, (start, body) = ask(http("GET", "/luthier/server", CONTROL))
     assert not reached
-    told = {"id": "20261122-0000-captain-0000", "in_flight": 0, "draining": False, "pinned": [], "resting": "", "wanted": False}
+    told = {
+        "id": "20261122-0000-captain-0000",
+        "in_flight": 0,
+        "draining": False,
+        "pinned": [],
+        "resting": "",
+        "wanted": False,
+    }
     answer = json.loads(body["body"])
     assert answer.pop("quiet_seconds") >= 0
     assert (start["status"], answer) == (200, told)
     assert ask(http("GET", "/luthier/server", CLIENT))[1][0]["status"] == 403
 
 
-@pytest.mark.parametrize(("client", "control"), [("", ""), (CLIENT, ""), (CLIENT, CLIENT), ("short", CONTROL)])
-def test_it_does_not_start_without_two_good_keys(monkeypatch: pytest.MonkeyPatch, client: str, control: str) -> None:
+@pytest.mark.parametrize(
+    ("client", "control"), [("", ""), (CLIENT, ""), (CLIENT, CLIENT), ("short", CONTROL)]
+)
+def test_it_does_not_start_without_two_good_keys(
+    monkeypatch: pytest.MonkeyPatch, client: str, control: str
+) -> None:
     monkeypatch.setenv("LUTHIER_CLIENT_KEY", client)
     monkeypatch.setenv("LUTHIER_CONTROL_KEY", control)
     with pytest.raises(ValueError, match="two different keys"):
@@ -193,7 +244,10 @@ def requests_of(guard: Guard, *scopes: dict[str, Any]) -> list[int]:
 
 
 def rest(why: str, hold: bool = False) -> dict[str, Any]:
-    return {**http("POST", "/luthier/rest", CONTROL), "body": json.dumps({"why": why, "hold": hold}).encode()}
+    return {
+        **http("POST", "/luthier/rest", CONTROL),
+        "body": json.dumps({"why": why, "hold": hold}).encode(),
+    }
 
 
 @given(method=methods, path=paths)
@@ -211,18 +265,31 @@ def test_adapters_are_not_loaded_into_a_sleeping_engine_and_sleep_is_refused_to_
     adapters = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/luthier/pin")
     paths = (*adapters, "/collective_rpc", "/reset_prefix_cache", "/sleep", "/wake_up")
     assert requests_of(guard, http("POST", "/sleep", CONTROL)) == [409]
-    statuses = requests_of(guard, rest("It sleeps."), *(http("POST", path, CONTROL) for path in paths))
+    statuses = requests_of(
+        guard, rest("It sleeps."), *(http("POST", path, CONTROL) for path in paths)
+    )
     assert statuses == [200, 503, 503, 409, 503, 503, 0, 0]
 
 
 def test_a_request_waits_for_an_engine_that_wakes_and_not_for_one_whose_gpu_is_taken() -> None:
     guard = Guard(Application())
     question = http("POST", "/v1/chat/completions", CLIENT)
-    assert requests_of(guard, rest("It wakes.", hold=True), question, question, rest("")) == [200, 0, 0, 200]
+    assert requests_of(guard, rest("It wakes.", hold=True), question, question, rest("")) == [
+        200,
+        0,
+        0,
+        200,
+    ]
     guard = Guard(Application())
-    assert requests_of(guard, rest("It wakes.", hold=True), question, rest("A run trains.")) == [200, 503, 200]
+    assert requests_of(guard, rest("It wakes.", hold=True), question, rest("A run trains.")) == [
+        200,
+        503,
+        200,
+    ]
     guard = Guard(Application())
-    assert requests_of(guard, rest("It wakes.", hold=True), question, http("POST", "/luthier/drain", CONTROL)) == [200, 503, 200]
+    assert requests_of(
+        guard, rest("It wakes.", hold=True), question, http("POST", "/luthier/drain", CONTROL)
+    ) == [200, 503, 200]
 
 
 def with_routes(*paths: str) -> Any:
@@ -231,14 +298,21 @@ def with_routes(*paths: str) -> Any:
 
 
 @given(method=methods, path=paths)
-def test_with_the_client_key_only_what_is_there_asks_for_the_control_key(method: str, path: str) -> None:
-    guard, app = Guard(Application()), with_routes("/v1/load_lora_adapter", "/docs", "/collective_rpc")
+def test_with_the_client_key_only_what_is_there_asks_for_the_control_key(
+    method: str, path: str
+) -> None:
+    guard, app = (
+        Guard(Application()),
+        with_routes("/v1/load_lora_adapter", "/docs", "/collective_rpc"),
+    )
     refusal = guard.check({**http(method, path, CLIENT), "app": app})
     if (method, path) in CLIENT_ROUTES:
         assert refusal is None
         return
     assert refusal is not None
-    there = path in ("/v1/load_lora_adapter", "/docs", "/collective_rpc") or path == "/luthier/server"
+    there = (
+        path in ("/v1/load_lora_adapter", "/docs", "/collective_rpc") or path == "/luthier/server"
+    )
     elsewhere = 403 if there else 404
     assert refusal.status == (405 if path in CLIENT_PATHS else elsewhere)
     assert ("control key" in refusal.message) == there
@@ -249,12 +323,18 @@ def test_with_the_client_key_only_what_is_there_asks_for_the_control_key(method:
     [
         ("GET", "/models", "Addresses begin with /v1: GET /v1/models."),
         ("POST", "/chat/completions", "POST /v1/chat/completions"),
-        ("POST", "/v1/embeddings", "No such route: POST /v1/embeddings. This server has /detokenize"),
+        (
+            "POST",
+            "/v1/embeddings",
+            "No such route: POST /v1/embeddings. This server has /detokenize",
+        ),
         ("GET", "/v1/chat/completions", "is asked with POST"),
     ],
 )
 def test_a_mistyped_address_is_put_right(method: str, path: str, words: str) -> None:
-    refusal = Guard(Application()).check({**http(method, path, CLIENT), "app": with_routes("/v1/load_lora_adapter")})
+    refusal = Guard(Application()).check(
+        {**http(method, path, CLIENT), "app": with_routes("/v1/load_lora_adapter")}
+    )
     assert refusal is not None and words in refusal.message and "control key" not in refusal.message
 
 
@@ -262,11 +342,19 @@ def test_what_uvicorn_logs_has_no_query_and_no_key_and_vllm_still_gets_both() ->
     for key in (CLIENT, CONTROL, "anothers-secret"):
         for headers in ([], [(b"authorization", f"Bearer {CONTROL}".encode())]):
             path = f"/v1/{CLIENT}/models"
-            scope = {"type": "http", "method": "GET", "path": path, "query_string": f"key={key}&level=1".encode(), "headers": headers}
+            scope = {
+                "type": "http",
+                "method": "GET",
+                "path": path,
+                "query_string": f"key={key}&level=1".encode(),
+                "headers": headers,
+            }
             application = Application()
             asyncio.run(Guard(application)(scope, _nothing, _nowhere))
             assert (scope["path"], scope["query_string"]) == ("/v1/[key]/models", b"")
-            assert [(one["path"], one["query_string"][-7:]) for one in application.reached] == [(path, b"level=1")] * len(headers)
+            assert [(one["path"], one["query_string"][-7:]) for one in application.reached] == [
+                (path, b"level=1")
+            ] * len(headers)
 
 
 async def _nothing() -> dict[str, Any]:
@@ -281,12 +369,18 @@ PAGE, OTHER = b"http://localhost:3000", b"http://evil.example"
 
 
 def from_page(scope: dict[str, Any], origin: bytes) -> dict[str, Any]:
-    asked = [(b"Origin", origin), (b"access-control-request-method", b"POST"), (b"access-control-request-headers", b"authorization")]
+    asked = [
+        (b"Origin", origin),
+        (b"access-control-request-method", b"POST"),
+        (b"access-control-request-headers", b"authorization"),
+    ]
     return {**scope, "headers": [*scope["headers"], *asked]}
 
 
 @given(method=methods, path=paths, origin=st.sampled_from([PAGE, OTHER]))
-def test_a_page_is_answered_without_a_key_only_whether_it_may_ask(method: str, path: str, origin: bytes) -> None:
+def test_a_page_is_answered_without_a_key_only_whether_it_may_ask(
+    method: str, path: str, origin: bytes
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUTHIER_ALLOWED_ORIGINS", f"https://chat.example {PAGE.decode()}")
         reached, (start, body) = ask(from_page(http(method, path), origin))

@@ -38,7 +38,11 @@ async def test_both_models_read_the_same_tokens(server: FakeServer) -> None:
     marked = chat_marks.lens(found, "base", "captain")
     assert marked.pieces == (("Ahoy", "likelier"), (" there,", "plain"), (" matey", "plain"))
     legend = "".join(text for text, _ in marked.legend)
-    assert legend == "likelier to captain 1, by far 0; likelier to base 0, by far 0; of 3 pieces, +0.50 nats each"
+    assert (
+        legend
+        == "likelier to captain 1, by far 0; likelier to base 0, by far 0; of 3 pieces, +0.50 nats"
+        " each"
+    )
 
 
 async def test_a_server_that_tells_no_probabilities(server: FakeServer) -> None:
@@ -59,13 +63,17 @@ async def test_a_server_that_tells_no_probabilities(server: FakeServer) -> None:
         ("never told", [], [("never told", 0)]),
     ],
 )
-def test_tokens_are_laid_over_the_answer(answer: str, tokens: list[str], expected: list[tuple[str, float]]) -> None:
+def test_tokens_are_laid_over_the_answer(
+    answer: str, tokens: list[str], expected: list[tuple[str, float]]
+) -> None:
     found = aligned(answer, tokens, [float(number) for number in range(1, len(tokens) + 1)])
     assert [(shift.text, shift.difference) for shift in found] == expected
 
 
 @given(st.lists(st.text(max_size=6), max_size=12), st.data())
-def test_the_pieces_are_the_whole_answer_and_no_difference_is_lost(tokens: list[str], data: st.DataObject) -> None:
+def test_the_pieces_are_the_whole_answer_and_no_difference_is_lost(
+    tokens: list[str], data: st.DataObject
+) -> None:
     answer = "".join(tokens)
     told = [token if data.draw(st.booleans()) else "\ufffd" for token in tokens]
     found = aligned(answer, told, [1.0] * len(told))
@@ -79,7 +87,10 @@ def test_words_of_their_own() -> None:
     marked = chat_marks.own_words(mine, theirs, "captain")
     assert "".join(text for text, _ in marked.pieces) == mine
     assert [text for text, mark in marked.pieces if mark == "own"] == ["dawn"]
-    assert marked.legend == (("1 of 6 words", "own"), (" are not in the answer of captain", "faint"))
+    assert marked.legend == (
+        ("1 of 6 words", "own"),
+        (" are not in the answer of captain", "faint"),
+    )
 
 
 # Prompts
@@ -113,19 +124,36 @@ def test_held_out_conversations_have_their_answers_beside_them(tmp_path: Path) -
     rows.append(rows[0])  # another sample of the same conversation
     (tmp_path / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     first, second = read_scripts(tmp_path / "heldout.jsonl")
-    assert [(turn.prompt, turn.reference, turn.system) for turn in first] == [("Hi", "Hello.", "Be brief."), ("And?", "Bye.", "Be brief.")]
+    assert [(turn.prompt, turn.reference, turn.system) for turn in first] == [
+        ("Hi", "Hello.", "Be brief."),
+        ("And?", "Bye.", "Be brief."),
+    ]
     assert first[0].messages == ({"role": "user", "content": "Hi"},)
     assert first[0].tools[0]["function"]["name"] == "look"
-    assert [(turn.prompt, turn.reference, turn.system) for turn in second] == [("Only asked", None, None)]
+    assert [(turn.prompt, turn.reference, turn.system) for turn in second] == [
+        ("Only asked", None, None)
+    ]
     assert has_references([first])
 
 
 def test_the_sample_prompts_can_be_replayed() -> None:
-    assert len(read_scripts(Path(__file__).resolve().parents[2] / "examples" / "captain" / "heldout.jsonl")) == 20
+    assert (
+        len(
+            read_scripts(
+                Path(__file__).resolve().parents[2] / "examples" / "captain" / "heldout.jsonl"
+            )
+        )
+        == 20
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.txt", ""), ("a.jsonl", ""), ("a.jsonl", '{"messages": [{"role": "assistant", "content": "x"}]}\n')]
+    ("name", "content"),
+    [
+        ("a.txt", ""),
+        ("a.jsonl", ""),
+        ("a.jsonl", '{"messages": [{"role": "assistant", "content": "x"}]}\n'),
+    ],
 )
 def test_files_without_prompts_are_told(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
@@ -138,7 +166,9 @@ def test_files_without_prompts_are_told(tmp_path: Path, name: str, content: str)
 # Hosted endpoints
 
 
-def test_an_endpoint_is_named_kept_and_forgotten(luthier_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_is_named_kept_and_forgotten(
+    luthier_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (luthier_home / "config.toml").write_text('# mine\ntheme = "luthier-dark"\n')
     monkeypatch.setenv("SOME_KEY", "sk-secret")
     endpoints.add(HostedEndpoint("openai", "https://api.openai.com/v1", key_env="SOME_KEY"))
@@ -147,8 +177,16 @@ def test_an_endpoint_is_named_kept_and_forgotten(luthier_home: Path, monkeypatch
     assert text.startswith('# mine\ntheme = "luthier-dark"\n')
     assert "sk-secret" not in text
     found = {endpoint.name: endpoint.open() for endpoint in endpoints.hosted_endpoints()}
-    assert (found["openai"].base_url, found["openai"].prefix, found["openai"].key) == ("https://api.openai.com", "/v1", "sk-secret")
-    assert (found["local"].base_url, found["local"].prefix, found["local"].key) == ("http://127.0.0.1:8000", "/v1", "")
+    assert (found["openai"].base_url, found["openai"].prefix, found["openai"].key) == (
+        "https://api.openai.com",
+        "/v1",
+        "sk-secret",
+    )
+    assert (found["local"].base_url, found["local"].prefix, found["local"].key) == (
+        "http://127.0.0.1:8000",
+        "/v1",
+        "",
+    )
     assert "sk-secret" not in repr(found)
     endpoints.remove("openai")
     assert [endpoint.name for endpoint in endpoints.hosted_endpoints()] == ["local"]
@@ -201,33 +239,45 @@ def test_what_is_no_endpoint_is_refused(endpoint: HostedEndpoint, reason: str) -
 
 
 def test_a_key_in_the_settings_is_refused(luthier_home: Path) -> None:
-    (luthier_home / "config.toml").write_text('[endpoints.openai]\nurl = "https://x"\nkey = "sk-secret"\n')
+    (luthier_home / "config.toml").write_text(
+        '[endpoints.openai]\nurl = "https://x"\nkey = "sk-secret"\n'
+    )
     with pytest.raises(LuthierError, match="key means nothing"):
         endpoints.hosted_endpoints()
 
 
-async def test_a_hosted_model_is_asked_with_its_key(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hosted_model_is_asked_with_its_key(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_KEY", FAKE_KEY)
     endpoint = HostedEndpoint("fake", f"{server.base_url}/v1", key_env="SOME_KEY").open()
     assert await list_models(endpoint) == server.models
     pieces = [piece async for piece in stream_chat(endpoint, "base", HELLO)]
-    assert "".join(piece.text for piece in pieces if isinstance(piece, Delta)) == "base says: Who are you?"
+    assert (
+        "".join(piece.text for piece in pieces if isinstance(piece, Delta))
+        == "base says: Who are you?"
+    )
     assert isinstance(pieces[-1], Finished)
 
 
-async def test_newer_hosted_models_get_the_newer_name_of_the_limit(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_newer_hosted_models_get_the_newer_name_of_the_limit(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_KEY", FAKE_KEY)
     server.refuses = "max_tokens"
     endpoint = HostedEndpoint("fake", server.base_url, key_env="SOME_KEY").open()
     pieces = [piece async for piece in stream_chat(endpoint, "base", HELLO)]
     assert isinstance(pieces[-1], Finished)
     assert server.requests[0]["max_completion_tokens"] == 512
-    with pytest.raises(LuthierError, match="Unsupported parameter"):  # one's own server is not asked twice
+    # one's own server is not asked twice
+    with pytest.raises(LuthierError, match="Unsupported parameter"):
         async for _ in stream_chat(server.endpoint, "base", HELLO):
             pass
 
 
-async def test_a_server_that_repeats_the_key_does_not_spread_it(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_repeats_the_key_does_not_spread_it(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_KEY", "sk-secret")
     endpoint = HostedEndpoint("fake", server.base_url, key_env="SOME_KEY").open()
     server.refusal = "Incorrect API key provided: sk-secret."

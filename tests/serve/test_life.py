@@ -1,4 +1,5 @@
-"""A server's life as a job, with a vLLM that has no model behind the real guard: restarts, stops, adapters that come, go and vanish."""
+"""A server's life as a job, with a vLLM that has no model behind the real guard: restarts, stops,
+adapters that come, go and vanish."""
 
 from __future__ import annotations
 
@@ -74,7 +75,9 @@ def events(server: Server, kind: str) -> list[dict[str, object]]:
     return [event for event in server.job.events() if event["kind"] == kind]
 
 
-def test_after_a_crash_it_serves_again_what_it_served(start: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_crash_it_serves_again_what_it_served(
+    start: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     captain, mate = write_adapter(tmp_path / "captain"), write_adapter(tmp_path / "mate", rank=2)
     server = start(("captain", captain, None))
     attach(server, "mate", mate)
@@ -85,14 +88,18 @@ def test_after_a_crash_it_serves_again_what_it_served(start: Starter, tmp_path: 
     until(lambda: isinstance(server.job.state(), Running), server.job)
     (restart,) = events(server, "restart")
     assert restart["number"] == 1 and "the engine is dead" in str(restart["reason"])
-    assert [(model.id, model.pinned) for model in server.refreshed().models if model.kind == "adapter"] == [
+    assert [
+        (model.id, model.pinned) for model in server.refreshed().models if model.kind == "adapter"
+    ] == [
         ("captain", False),
         ("mate", True),
     ]
     assert asyncio.run(say(server, "mate")).startswith("mate says hello")
 
 
-def test_one_that_fails_at_its_start_is_not_started_again(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_fails_at_its_start_is_not_started_again(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_FAULT", "start")
     server = start(ready=False)
     state = server.job.state()
@@ -146,14 +153,17 @@ def test_adapters_come_go_and_are_pinned(start: Starter, tmp_path: Path) -> None
     pin(server, "mate")
     detach(server, "mate")
     pin(server, "captain")  # the place of the one that went is free again
-    assert [model.id for model in server.refreshed().models if model.kind == "adapter"] == ["captain"]
+    assert [model.id for model in server.refreshed().models if model.kind == "adapter"] == [
+        "captain"
+    ]
     for name, reason in (("mate", "not among its models"), ("base", "stays")):
         with pytest.raises(LuthierError, match=reason):
             detach(server, name)
 
 
 def test_other_content_gets_another_name(start: Starter, tmp_path: Path) -> None:
-    """vLLM's prefix cache goes by name and path: what it cached for the old content would answer for the new one."""
+    """vLLM's prefix cache goes by name and path: what it cached for the old content would answer
+    for the new one."""
     server = start()
     folder = write_adapter(tmp_path / "captain", rank=4)
     assert attach(server, "captain", folder) == "captain"
@@ -166,16 +176,25 @@ def test_other_content_gets_another_name(start: Starter, tmp_path: Path) -> None
     assert name.startswith("captain.") and len(name) == len("captain.") + 8
 
 
-def test_of_two_runs_with_one_name_the_second_goes_by_its_id(start: Starter, tmp_path: Path) -> None:
+def test_of_two_runs_with_one_name_the_second_goes_by_its_id(
+    start: Starter, tmp_path: Path
+) -> None:
     server = start(("captain", write_adapter(tmp_path / "one"), None))
     run = "20261118-0003-captain-00ff"
     again: launch.NamedAdapter = ("captain", write_adapter(tmp_path / "two"), run)
-    assert add_adapters(server.refreshed(), [again, ("captain@40", write_adapter(tmp_path / "three"), run)]) == [run, "captain@40"]
-    assert add_adapters(server.refreshed(), [again, ("captain@40", write_adapter(tmp_path / "four"), run)]) == [f"{run}@40"]
+    assert add_adapters(
+        server.refreshed(), [again, ("captain@40", write_adapter(tmp_path / "three"), run)]
+    ) == [run, "captain@40"]
+    assert add_adapters(
+        server.refreshed(), [again, ("captain@40", write_adapter(tmp_path / "four"), run)]
+    ) == [f"{run}@40"]
 
 
-def test_an_adapter_that_is_written_anew_while_it_is_served_never_answers_under_the_old_name(start: Starter, tmp_path: Path) -> None:
-    """A run that was resumed: vLLM holds the old weights, and may read the new ones under the old name at any time."""
+def test_an_adapter_that_is_written_anew_while_it_is_served_never_answers_under_the_old_name(
+    start: Starter, tmp_path: Path
+) -> None:
+    """A run that was resumed: vLLM holds the old weights, and may read the new ones under the old
+    name at any time."""
     folder = write_adapter(tmp_path / "captain", rank=4)
     server = start(("captain", folder, None))
     assert add_adapters(server, [("captain", folder, None)]) == []
@@ -192,7 +211,9 @@ def test_an_adapter_that_is_written_anew_while_it_is_served_never_answers_under_
     until(lambda: all(model.kind == "base" for model in server.refreshed().models), server.job)
 
 
-def test_a_deleted_adapter_is_told_and_never_reaches_the_engine(start: Starter, tmp_path: Path) -> None:
+def test_a_deleted_adapter_is_told_and_never_reaches_the_engine(
+    start: Starter, tmp_path: Path
+) -> None:
     folder = write_adapter(tmp_path / "captain")
     server = start(("captain", folder, None))
     shutil.rmtree(folder)
@@ -212,7 +233,12 @@ def test_a_prompts_log_probabilities_are_asked_alone_on_a_cpu(start: Starter) ->
         return await asyncio.gather(*(say(server, "base", 30) for _ in range(6)), *prompts)
 
     def ask(number: int) -> dict[str, object]:
-        return {"model": "base", "prompt": f"{number} words", "prompt_logprobs": 0, "max_tokens": 1 + number}
+        return {
+            "model": "base",
+            "prompt": f"{number} words",
+            "prompt_logprobs": 0,
+            "max_tokens": 1 + number,
+        }
 
     assert len(asyncio.run(all_at_once())) == 12
     for more in ({"n": 2}, {"prompt": ["a", "b"]}, {"best_of": 3}, {"use_beam_search": True}):
@@ -226,18 +252,36 @@ def test_requests_are_logged_with_counts(start: Starter, content: bool) -> None:
     server = start(log_content=content)
     path = server.job.directory / "requests.jsonl"
     asyncio.run(say(server, "base", 7))
-    until(lambda: path.exists() and len(path.read_text().splitlines()) == 1, server.job)  # it is written after the answer
+    # it is written after the answer
+    until(lambda: path.exists() and len(path.read_text().splitlines()) == 1, server.job)
     with pytest.raises(LuthierError):
         asyncio.run(say(server, "a secret model"))
     until(lambda: len(path.read_text().splitlines()) == 2, server.job)
     answered, refused = (json.loads(line) for line in path.read_text().splitlines())
-    assert (answered["model"], answered["status"], answered["prompt_tokens"], answered["completion_tokens"]) == ("base", 200, 4, 7)
+    assert (
+        answered["model"],
+        answered["status"],
+        answered["prompt_tokens"],
+        answered["completion_tokens"],
+    ) == ("base", 200, 4, 7)
     assert 0 < answered["first"] < answered["seconds"]
     assert (refused["model"], refused["status"]) == ("", 404)
     assert path.stat().st_mode & 0o077 == 0
     assert ("hello there" in path.read_text()) == content
     assert content or set(answered) == {
-        *("t", "kind", "route", "model", "status", "stream", "prompt_tokens", "completion_tokens", "broken_off", "first", "seconds")
+        *(
+            "t",
+            "kind",
+            "route",
+            "model",
+            "status",
+            "stream",
+            "prompt_tokens",
+            "completion_tokens",
+            "broken_off",
+            "first",
+            "seconds",
+        )
     }
     assert "hello there" not in server.job.log_path.read_text()
 
@@ -247,7 +291,12 @@ def test_an_answer_that_its_reader_breaks_off_is_counted_as_far_as_it_came(start
     path = server.job.directory / "requests.jsonl"
 
     async def hang_up() -> None:
-        pieces = stream_chat(server.endpoint, "base", [{"role": "user", "content": "hello there"}], Sampling(max_tokens=2000))
+        pieces = stream_chat(
+            server.endpoint,
+            "base",
+            [{"role": "user", "content": "hello there"}],
+            Sampling(max_tokens=2000),
+        )
         for _ in range(5):
             await anext(pieces)
         await pieces.aclose()
@@ -259,21 +308,37 @@ def test_an_answer_that_its_reader_breaks_off_is_counted_as_far_as_it_came(start
     assert 5 <= line["completion_tokens"] < 200
 
 
-def test_what_a_client_asks_too_much_of_is_cut_or_refused_in_luthiers_words(start: Starter, tmp_path: Path) -> None:
+def test_what_a_client_asks_too_much_of_is_cut_or_refused_in_luthiers_words(
+    start: Starter, tmp_path: Path
+) -> None:
     """A client that always sends tools, asks for 8,192 tokens, or for a model of another server."""
     server = start(("captain", write_adapter(tmp_path / "captain"), None), context_length=32)
-    tools = [{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]
-    chat = {"model": "captain", "messages": [{"role": "user", "content": "hello there"}], "tools": tools}
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}},
+        }
+    ]
+    chat = {
+        "model": "captain",
+        "messages": [{"role": "user", "content": "hello there"}],
+        "tools": tools,
+    }
 
     def ask(**more: object) -> str:
-        answer = asyncio.run(post(server.endpoint, "/v1/chat/completions", {**chat, "max_tokens": 4, **more}))
+        answer = asyncio.run(
+            post(server.endpoint, "/v1/chat/completions", {**chat, "max_tokens": 4, **more})
+        )
         return str(answer["choices"][0]["message"]["content"])
 
     assert ask() == ask(tool_choice="auto") == "captain says hello there"
     assert len(ask(max_tokens=8192).split()) == 32
     for more, words in (
         ({"tool_choice": "required"}, "luthier serve --tool-parser NAME"),
-        ({"tool_choice": {"type": "function", "function": {"name": "tide"}}}, "luthier serve --tool-parser NAME"),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "tide"}}},
+            "luthier serve --tool-parser NAME",
+        ),
         ({"model": "gpt-4o"}, "no model 'gpt-4o'. It has: base, tiny, captain."),
     ):
         with pytest.raises(LuthierError, match=re.escape(words)):

@@ -37,18 +37,25 @@ def test_phases_do_not_depend_on_where_a_write_ends(cuts: list[int]) -> None:
 def test_last_words_tell_what_happened() -> None:
     words = last_words(RECORDED / "engine-killed.log")
     assert words[-1] == "INFO:     Finished server process [5585]"
-    assert "[shutdown] MPClient: engine core exited unexpectedly; starting cleanup" in last_words(RECORDED / "engine-killed.log", 20)
+    assert "[shutdown] MPClient: engine core exited unexpectedly; starting cleanup" in last_words(
+        RECORDED / "engine-killed.log", 20
+    )
     assert any(line.startswith("vllm.v1.engine.exceptions.EngineDeadError") for line in words)
     assert not any("leaked" in line or "File " in line or "pid=" in line for line in words)
 
 
 def test_the_cause_is_not_what_a_bystander_says(tmp_path: Path) -> None:
-    assert root_cause(RECORDED / "engine-killed.log", 0) is None  # kill -9 leaves no error but the bystanders'
+    # kill -9 leaves no error but the bystanders'
+    assert root_cause(RECORDED / "engine-killed.log", 0) is None
     log = tmp_path / "output.log"
     log.write_text(
-        "ValueError: of the attempt before\n"
-        "(EngineCore pid=7) ERROR [core.py:1750] ValueError: Free memory on device is less than desired GPU memory utilization\n"
-        "(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+        "ValueError: of the attempt before\n(EngineCore pid=7) ERROR [core.py:1750] ValueError:"
+        " Free memory on device is less than desired GPU memory utilization\n(APIServer pid=5)"
+        " RuntimeError: Engine core initialization failed. See root cause above. Failed core"
+        " proc(s): {}\n"
     )
-    assert root_cause(log, 0) == "ValueError: Free memory on device is less than desired GPU memory utilization"
+    assert (
+        root_cause(log, 0)
+        == "ValueError: Free memory on device is less than desired GPU memory utilization"
+    )
     assert root_cause(log, log.stat().st_size) is None

@@ -20,7 +20,9 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "vllm_module", lambda: "vllm.entry")
 
 
-def planned(base: Path, *adapters: tuple[str, Path, str | None], host: str = "127.0.0.1", **options: object) -> ServerPlan:
+def planned(
+    base: Path, *adapters: tuple[str, Path, str | None], host: str = "127.0.0.1", **options: object
+) -> ServerPlan:
     return make_plan(base, "builtin", list(adapters), host, None, ServeOptions(**options))  # type: ignore[arg-type]
 
 
@@ -30,7 +32,9 @@ def option(arguments: list[str], name: str) -> str:
 
 def test_command_on_a_cpu(base: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "captain", rank=20)
-    arguments = command(planned(base, ("captain", adapter, None), extra_args=["--seed", "3"]), "/usr/bin/python")
+    arguments = command(
+        planned(base, ("captain", adapter, None), extra_args=["--seed", "3"]), "/usr/bin/python"
+    )
     assert arguments[:4] == ["/usr/bin/python", "-P", "-m", "vllm.entry"]
     names = arguments.index("--served-model-name")
     assert arguments[names : names + 3] == ["--served-model-name", "base", "builtin"]
@@ -53,7 +57,9 @@ def test_command_on_a_gpu(base: Path) -> None:
 
 
 def test_plan_survives_the_spec_and_holds_no_key(base: Path, tmp_path: Path) -> None:
-    made = planned(base, ("captain", write_adapter(tmp_path / "captain"), "20261122-1530-captain-7f3a"))
+    made = planned(
+        base, ("captain", write_adapter(tmp_path / "captain"), "20261122-1530-captain-7f3a")
+    )
     text = json.dumps(made.to_json())
     assert ServerPlan.from_json(json.loads(text)) == made
     keys = (client_key(), control_key())
@@ -77,14 +83,19 @@ def test_environment(base: Path, luthier_home: Path, monkeypatch: pytest.MonkeyP
 def test_web_pages_ask_from_origins_that_were_named(base: Path) -> None:
     made = planned(base, allowed_origins=("http://localhost:3000", "https://chat.example"))
     assert option(command(made, "python"), "--allowed-origins") == "[]"
-    assert environment(made, "the-job")["LUTHIER_ALLOWED_ORIGINS"] == "http://localhost:3000 https://chat.example"
+    assert (
+        environment(made, "the-job")["LUTHIER_ALLOWED_ORIGINS"]
+        == "http://localhost:3000 https://chat.example"
+    )
     assert "--allowed-origins" not in command(planned(base), "python")
     for wrong in ("*", "localhost:3000", "http://a b", "http://a/path", ""):
         with pytest.raises(LuthierError, match="Not an origin"):
             planned(base, allowed_origins=(wrong,))
 
 
-@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True)])
+@pytest.mark.parametrize(
+    ("host", "warns"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True)]
+)
 def test_listening_for_others_is_warned_of(base: Path, host: str, warns: bool) -> None:
     assert bool(planned(base, host=host).to_json()["warning"]) == warns
 

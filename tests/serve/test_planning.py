@@ -36,10 +36,16 @@ def settings(directory: Path, **changed: object) -> None:
 
 
 def test_what_must_be_merged_is_told_beside_what_hot_loads(base: Path, tmp_path: Path) -> None:
-    plain, dora, tokens = (write_adapter(tmp_path / name, rank=20) for name in ("plain", "dora", "tokens"))
+    plain, dora, tokens = (
+        write_adapter(tmp_path / name, rank=20) for name in ("plain", "dora", "tokens")
+    )
     settings(dora, use_dora=True)
     settings(tokens, trainable_token_indices=[7], modules_to_save=["lm_head"])
-    named: list[NamedAdapter] = [("plain", plain, None), ("dora", dora, None), ("tokens", tokens, None)]
+    named: list[NamedAdapter] = [
+        ("plain", plain, None),
+        ("dora", dora, None),
+        ("tokens", tokens, None),
+    ]
     outlook = look_ahead(base, "tiny", named, "127.0.0.1", None, ServeOptions())
     assert [adapter.name for adapter in outlook.plan.adapters] == ["plain"]
     assert [(one.name, one.error.title) for one in outlook.refused] == [
@@ -60,10 +66,18 @@ def test_the_template_of_training_is_served(base: Path, tmp_path: Path, luthier_
     same, inline, other = (write_adapter(tmp_path / name) for name in ("same", "inline", "other"))
     (same / "chat_template.jinja").write_text("{{ messages }}")
     assert template(base, same) is None
-    (inline / "tokenizer_config.json").write_text(json.dumps({"chat_template": "changed {{ messages }}"}))
+    (inline / "tokenizer_config.json").write_text(
+        json.dumps({"chat_template": "changed {{ messages }}"})
+    )
     path = template(base, inline)
-    assert path is not None and path.read_text() == "changed {{ messages }}" and path.is_relative_to(luthier_home)
-    (other / "tokenizer_config.json").write_text(json.dumps({"chat_template": [{"name": "default", "template": "another"}]}))
+    assert (
+        path is not None
+        and path.read_text() == "changed {{ messages }}"
+        and path.is_relative_to(luthier_home)
+    )
+    (other / "tokenizer_config.json").write_text(
+        json.dumps({"chat_template": [{"name": "default", "template": "another"}]})
+    )
     for pair in ((inline, other), (inline, same)):
         with pytest.raises(LuthierError, match="Different chat templates"):
             template(base, *pair)
@@ -87,8 +101,12 @@ def template(base: Path, *adapters: Path) -> Path | None:
         ("gpt_oss", "chatml", "openai", "openai_gptoss"),
     ],
 )
-def test_parsers_are_known_by_the_template(base: Path, model_type: str, template: str, tools: str, reasoning: str) -> None:
-    (base / "config.json").write_text(json.dumps({"model_type": model_type, "max_position_embeddings": 128}))
+def test_parsers_are_known_by_the_template(
+    base: Path, model_type: str, template: str, tools: str, reasoning: str
+) -> None:
+    (base / "config.json").write_text(
+        json.dumps({"model_type": model_type, "max_position_embeddings": 128})
+    )
     (base / "chat_template.jinja").write_text((TEMPLATES / f"{template}.jinja").read_text())
     found = parsers(base)
     assert [parser.name for parser in found] == [tools, reasoning]
@@ -116,20 +134,38 @@ def test_a_free_gpu_is_left_to_vllm_and_a_used_one_gets_both_flags() -> None:
 
 
 def test_what_a_model_needs_is_read_from_its_files(base: Path) -> None:
-    config = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32}
+    config = {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "hidden_size": 32,
+    }
     (base / "config.json").write_text(json.dumps(config))
     write_tensors(base / "model.safetensors", {"embed": [100, 32], "q": [32, 32], "up": [64, 32]})
-    assert needed(base, rank=8, adapters=3) == Needed(2 * (3200 + 1024 + 2048), 2 * 8 * 3 * (64 + 96), 2 * 2 * 2 * 8 * 2)
+    assert needed(base, rank=8, adapters=3) == Needed(
+        2 * (3200 + 1024 + 2048), 2 * 8 * 3 * (64 + 96), 2 * 2 * 2 * 8 * 2
+    )
 
 
 def test_on_a_gpu_in_use_the_plan_says_so(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "gpus", lambda: [Gpu(0, "H200", 140 * GIB, 80 * GIB), Gpu(1, "H200", 140 * GIB, 60 * GIB)])
+    monkeypatch.setattr(
+        planning,
+        "gpus",
+        lambda: [Gpu(0, "H200", 140 * GIB, 80 * GIB), Gpu(1, "H200", 140 * GIB, 60 * GIB)],
+    )
     outlook = look_ahead(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="gpu"))
     line = command_line(outlook.plan, "python")
     assert "--gpu-memory-utilization 0.56" in line and "--kv-cache-memory-bytes" in line
     both = look_ahead(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="gpu", gpus=2)).plan
     assert both.gpu_memory == 0.42 and "--tensor-parallel-size" in command(both, "python")
-    quantised = look_ahead(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="gpu", extra_args=["--quantization=fp8"])).plan
+    quantised = look_ahead(
+        base,
+        "tiny",
+        [],
+        "127.0.0.1",
+        None,
+        ServeOptions(device="gpu", extra_args=["--quantization=fp8"]),
+    ).plan
     assert quantised.kv_cache_bytes is None
 
 

@@ -60,7 +60,8 @@ def test_a_foreign_address_is_named() -> None:
 
 
 def test_a_port_that_a_starting_server_of_any_home_holds_is_taken() -> None:
-    """vLLM listens only once its model is loaded: of two on one port, the second would load a model for nothing."""
+    """vLLM listens only once its model is loaded: of two on one port, the second would load a model
+    for nothing."""
     port = choose_port(LOCAL, None, [])
     with reserved(LOCAL, port):
         with pytest.raises(LuthierError, match="port is taken"):

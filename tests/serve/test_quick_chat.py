@@ -1,4 +1,5 @@
-"""From a run that is done to its first tuned word: the server is started, or found and given the adapter; and what `luthier train` asks.
+"""From a run that is done to its first tuned word: the server is started, or found and given the
+adapter; and what `luthier train` asks.
 
 vLLM has no model."""
 
@@ -58,7 +59,9 @@ def test_a_server_that_runs_loads_the_adapter_once(start: Starter, base: Path) -
     assert have_it_serve(found.refreshed(), again) == again.id  # another run of the same name
 
 
-def test_without_one_it_is_started_with_the_adapter(start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_one_it_is_started_with_the_adapter(
+    start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ServeOptions, "device", "cpu")
     run = a_run(base)
     job = server_job(run)
@@ -72,15 +75,21 @@ def test_without_one_it_is_started_with_the_adapter(start: Starter, base: Path, 
         end_everything(job)
 
 
-def test_one_that_ends_before_it_is_ready_says_why(start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_ends_before_it_is_ready_says_why(
+    start: Starter, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_FAULT", "start")
     found = start(ready=False)
     with pytest.raises(LuthierError, match="no room for this model"):
         once_ready(found.job)
 
 
-@pytest.mark.parametrize("end", [Stopped(1.0), Lost(1.0), Done(1.0, {}), Failed(1.0, 1, "The server has ended", "", "")])
-def test_one_that_ends_as_it_becomes_ready_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, end: State) -> None:
+@pytest.mark.parametrize(
+    "end", [Stopped(1.0), Lost(1.0), Done(1.0, {}), Failed(1.0, 1, "The server has ended", "", "")]
+)
+def test_one_that_ends_as_it_becomes_ready_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, end: State
+) -> None:
     states: list[State] = [Running(0.0), end]
     monkeypatch.setattr("tui.quick_chat.running_servers", lambda: [])
     monkeypatch.setattr(Job, "state", lambda job: states.pop(0))
@@ -117,9 +126,18 @@ def test_on_a_cpu_the_commands_say_why_not(start: Starter) -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_train_lets_the_server_sleep(server: Server, luthier_home: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
-    """By --server, for this run; or by the answer, for later ones too. What follows the run does the same."""
-    follows = Spec(kind="certify", name="proof", module="fake_worker", settings={"conduct": "well"}, slots=["gpu"])
+def test_train_lets_the_server_sleep(
+    server: Server, luthier_home: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """By --server, for this run; or by the answer, for later ones too. What follows the run does
+    the same."""
+    follows = Spec(
+        kind="certify",
+        name="proof",
+        module="fake_worker",
+        settings={"conduct": "well"},
+        slots=["gpu"],
+    )
     run = train("steps", beside="", gpu_bytes=1 << 30, then=[vars(follows)])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.prompt", lambda *arguments, **options: "sleep")
@@ -127,7 +145,9 @@ def test_train_lets_the_server_sleep(server: Server, luthier_home: Path, monkeyp
     in_state(run, Running)
     assert has_gpu() == ["run"]
     config = luthier_home / "config.toml"
-    assert (tomllib.loads(config.read_text()) if config.exists() else {}) == ({"training_beside_server": "sleep"} if asked else {})
+    assert (tomllib.loads(config.read_text()) if config.exists() else {}) == (
+        {"training_beside_server": "sleep"} if asked else {}
+    )
 
 
 def test_without_a_terminal_train_says_how_to_answer(
@@ -144,25 +164,38 @@ def test_without_a_terminal_train_says_how_to_answer(
 def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
     start: Starter, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dora: bool
 ) -> None:
-    """With DoRA, which vLLM takes no adapter of, there is no server before; the run is merged, and served by one of its own."""
+    """With DoRA, which vLLM takes no adapter of, there is no server before; the run is merged, and
+    served by one of its own."""
     monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{CHECKOUT}:{CHECKOUT / 'tests' / 'fakes'}")
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(f"name = 'captain'\nmodel = '{base}'\ndata = ['data.jsonl']\n{'lora.dora = true' if dora else ''}\n")
+    recipe.write_text(
+        f"name = 'captain'\nmodel = '{base}'\ndata ="
+        f" ['data.jsonl']\n{'lora.dora = true' if dora else ''}\n"
+    )
     servers_before: list[str] = []
 
     def train_it(sweep: Sweep) -> list[Job]:
         servers_before.extend(server.job.id for server in running_servers())
-        settings = {"conduct": "well", "sweep": {}, "model": str(base), "model_directory": str(base)}
+        settings = {
+            "conduct": "well",
+            "sweep": {},
+            "model": str(base),
+            "model_directory": str(base),
+        }
         run = jobs.create(Spec("run", "captain", "fake_worker", settings=settings))
         write_adapter(run.directory / "adapter")
         if dora:
-            (run.directory / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "use_dora": true}')
+            (run.directory / "adapter" / "adapter_config.json").write_text(
+                '{"peft_type": "LORA", "r": 4, "use_dora": true}'
+            )
         jobs.start(run)
         return [run]
 
     def merge_it(settings: MergeSettings, of: Job) -> Job:
         shutil.copytree(settings.base, settings.out)
-        return jobs.submit(Spec("merge", "merge-captain", "fake_worker", settings={"conduct": "well"}))
+        return jobs.submit(
+            Spec("merge", "merge-captain", "fake_worker", settings={"conduct": "well"})
+        )
 
     monkeypatch.setattr("tui.commands.serve.start_merge", merge_it)
     monkeypatch.setattr("tui.commands.train.start_sweep", train_it)
@@ -172,7 +205,9 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
         (server,) = running_servers()
         assert servers_before == ([] if dora else [server.job.id])
         assert server.plan.base.name == ("merged" if dora else "tiny")
-        assert f"captain answers at {server.base_url}/v1{' as base' if dora else ''}" in " ".join(answer.output.split())
+        assert f"captain answers at {server.base_url}/v1{' as base' if dora else ''}" in " ".join(
+            answer.output.split()
+        )
         name = "base" if dora else "captain"
         assert asyncio.run(say(server, name)).startswith(f"{name} says")
     finally:
@@ -189,7 +224,9 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ahoy"}]
     (tmp_path / "data.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     job = folders.make_job("ann", 1, age=100)
-    (job.directory / "recipe.toml").write_text(f"name = 'ann'\ndata = ['{tmp_path}/data.jsonl']\n[train]\nmax_length = 128\n")
+    (job.directory / "recipe.toml").write_text(
+        f"name = 'ann'\ndata = ['{tmp_path}/data.jsonl']\n[train]\nmax_length = 128\n"
+    )
     training.run_spec(load(job.directory / "recipe.toml")).replace(job.directory)
     folders.wait_in_queue(job, 1, ago=50)
     with folders.held(job):
@@ -209,7 +246,11 @@ def test_sharing_is_refused_where_both_do_not_fit(waiting: Job, tmp_path: Path) 
     before = Spec.read(waiting.directory)
     with pytest.raises(LuthierError, match=r"524\.3 MB are free beside the server") as refusal:
         one_gpu.answer(waiting, "share", remember=True)
-    assert refusal.value.title == "Both do not fit" and Spec.read(waiting.directory) == before and one_gpu.remembered() == ""
+    assert (
+        refusal.value.title == "Both do not fit"
+        and Spec.read(waiting.directory) == before
+        and one_gpu.remembered() == ""
+    )
 
 
 def test_a_run_that_must_be_merged_first_says_so_and_then_is_a_server_of_its_own(
@@ -224,7 +265,10 @@ def test_a_run_that_must_be_merged_first_says_so_and_then_is_a_server_of_its_own
     job = server_job(run)
     try:
         found = once_ready(job)
-        assert found.plan.base == (run.directory / "merged").resolve() and have_it_serve(found, run) == "base"
+        assert (
+            found.plan.base == (run.directory / "merged").resolve()
+            and have_it_serve(found, run) == "base"
+        )
         assert server_job(run).id == job.id
     finally:
         end_everything(job)

@@ -52,11 +52,20 @@ def refusal(*arguments: str) -> str:
 
 
 def a_run(base: Path, *steps: int, adapter: bool = True) -> Job:
-    run = create(Spec("run", "captain", "trainer.worker", settings={"model": str(base), "model_directory": str(base)}))
+    run = create(
+        Spec(
+            "run",
+            "captain",
+            "trainer.worker",
+            settings={"model": str(base), "model_directory": str(base)},
+        )
+    )
     if adapter:
         write_adapter(run.directory / "adapter")
     for step in steps:
-        checkpoint = write_adapter(run.directory / "checkpoints" / f"step-{step:06d}", rank=step // 10)
+        checkpoint = write_adapter(
+            run.directory / "checkpoints" / f"step-{step:06d}", rank=step // 10
+        )
         (checkpoint / "COMPLETE").touch()
     write_adapter(run.directory / "checkpoints" / "step-000999")  # one that is being written
     return run
@@ -66,7 +75,16 @@ def test_the_plan_is_shown_and_nothing_started(base: Path, tmp_path: Path) -> No
     dora = write_adapter(tmp_path / "dora")
     (dora / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "use_dora": true}')
     a_run(base)
-    plan = told("serve", "captain", "--adapter", f"dora={dora}", "--plan", "--vllm=--max-num-seqs=8", "--tool-parser", "hermes")
+    plan = told(
+        "serve",
+        "captain",
+        "--adapter",
+        f"dora={dora}",
+        "--plan",
+        "--vllm=--max-num-seqs=8",
+        "--tool-parser",
+        "hermes",
+    )
     assert [adapter["name"] for adapter in plan["adapters"]] == ["captain"]
     assert [one["name"] for one in plan["refused"]] == ["dora"]
     assert plan["command"][-1] == "--max-num-seqs=8" and "hermes" in plan["command"]
@@ -75,11 +93,16 @@ def test_the_plan_is_shown_and_nothing_started(base: Path, tmp_path: Path) -> No
     assert all_jobs("server") == []
 
 
-def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """New tokens: merged before it is served, by the run's own settings. All weights trained: what the run left."""
+def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New tokens: merged before it is served, by the run's own settings. All weights trained: what
+    the run left."""
     run = a_run(base)
     config = json.loads((run.directory / "adapter" / "adapter_config.json").read_text())
-    (run.directory / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "trainable_token_indices": {"embed_tokens": [9]}}))
+    (run.directory / "adapter" / "adapter_config.json").write_text(
+        json.dumps({**config, "trainable_token_indices": {"embed_tokens": [9]}})
+    )
     assert "`luthier serve " in refusal("serve", "captain", "--plan")
     other = a_run(base)
     assert "Not beside others" in refusal("serve", run.id, other.id)
@@ -89,7 +112,10 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(base: Path, monkeypa
         merges.append(settings)
         shutil.copytree(base, settings.out)
         done = create(Spec("merge", "merge", "models.merge_worker"))
-        done.events_path.write_text('{"t": 1, "kind": "queued"}\n{"t": 1, "kind": "result"}\n{"t": 1, "kind": "exited", "code": 0}\n')
+        done.events_path.write_text(
+            '{"t": 1, "kind": "queued"}\n{"t": 1, "kind": "result"}\n{"t": 1, "kind": "exited",'
+            ' "code": 0}\n'
+        )
         (done.directory / "lock").touch()
         return done
 
@@ -107,8 +133,11 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(base: Path, monkeypa
         adapter_directory(other)
 
 
-def test_an_adapter_with_dora_reaches_vllm_on_no_path(start: Starter, base: Path, tmp_path: Path) -> None:
-    """vLLM 0.26 and 0.32 refuse it at its first request; `luthier serve RUN` and the chat's key merge it or say so, see there."""
+def test_an_adapter_with_dora_reaches_vllm_on_no_path(
+    start: Starter, base: Path, tmp_path: Path
+) -> None:
+    """vLLM 0.26 and 0.32 refuse it at its first request; `luthier serve RUN` and the chat's key
+    merge it or say so, see there."""
     run = a_run(base, 20)
     for folder in (run.directory / "adapter", run.directory / "checkpoints" / "step-000020"):
         config = json.loads((folder / "adapter_config.json").read_text())
@@ -117,20 +146,30 @@ def test_an_adapter_with_dora_reaches_vllm_on_no_path(start: Starter, base: Path
     (tmp_path / "questions.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n')
     whole, checkpoint = loadable(running)
     paths: dict[str, Callable[[], object]] = {
-        "the Serve screen and the chat's picker": lambda: launch.attach(running, whole.name, whole.path),
+        "the Serve screen and the chat's picker": lambda: launch.attach(
+            running, whole.name, whole.path
+        ),
         "a checkpoint there": lambda: launch.attach(running, checkpoint.name, checkpoint.path),
         "the form, a server of its base runs": lambda: add_adapters(running, adapters_of([run])[1]),
-        "the form, none runs": lambda: launch.serve(base, adapters_of([run])[1], port=free_port("127.0.0.1")),
+        "the form, none runs": lambda: launch.serve(
+            base, adapters_of([run])[1], port=free_port("127.0.0.1")
+        ),
         "load": lambda: raised(called("load", run.id)),
         "serve RUN@STEP": lambda: raised(called("serve", f"{run.id}@20")),
-        "serve --adapter": lambda: raised(called("serve", "--model", str(base), "--adapter", f"x={whole.path}", "--port", "1234")),
-        "compare": lambda: raised(CliRunner().invoke(compare, [run.id, "--prompts", str(tmp_path / "questions.jsonl")])),
+        "serve --adapter": lambda: raised(
+            called("serve", "--model", str(base), "--adapter", f"x={whole.path}", "--port", "1234")
+        ),
+        "compare": lambda: raised(
+            CliRunner().invoke(compare, [run.id, "--prompts", str(tmp_path / "questions.jsonl")])
+        ),
     }
     for path, take in paths.items():
         with pytest.raises(MustBeMerged, match="use_dora") as refused:
             take()
         assert "`luthier serve RUN` merges" in refused.value.hint, path
-    assert all(model.kind == "base" for model in running.refreshed().models) and all_jobs("server") == [running.job]
+    assert all(model.kind == "base" for model in running.refreshed().models) and all_jobs(
+        "server"
+    ) == [running.job]
 
 
 def raised(answer: Result) -> None:
@@ -150,7 +189,9 @@ def test_an_answer_s_end_that_the_base_does_not_know_needs_a_merge(base: Path) -
 
 def test_other_machines_need_a_flag_of_their_own(base: Path) -> None:
     assert "--allow-remote" in refusal("serve", "--model", str(base), "--host", "0.0.0.0")
-    assert "Luthier sets itself" in refusal("serve", "--model", str(base), "--plan", "--vllm=--middleware=x.Y")
+    assert "Luthier sets itself" in refusal(
+        "serve", "--model", str(base), "--plan", "--vllm=--middleware=x.Y"
+    )
     assert all_jobs("server") == []
 
 
@@ -175,7 +216,12 @@ def test_adapters_come_and_go_by_command(start: Starter, base: Path, tmp_path: P
     running = start()
     a_run(base, 20)
     assert [choice.name for choice in loadable(running)] == ["captain", "captain@20"]
-    names = [model["id"] for model in told("load", "captain@20", "--adapter", f"mate={write_adapter(tmp_path / 'mate')}")["models"]]
+    names = [
+        model["id"]
+        for model in told(
+            "load", "captain@20", "--adapter", f"mate={write_adapter(tmp_path / 'mate')}"
+        )["models"]
+    ]
     assert names == ["base", "tiny", "captain@20", "mate"]
     assert "has them already" in called("load", "captain@20").output
     assert [choice.name for choice in loadable(running.refreshed())] == ["captain"]
@@ -187,11 +233,16 @@ def test_adapters_come_and_go_by_command(start: Starter, base: Path, tmp_path: P
     assert "No such server" in refusal("unload", "mate", "--on", "nowhere")
 
 
-def test_of_two_at_once_on_one_port_the_second_is_told_and_starts_nothing(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_at_once_on_one_port_the_second_is_told_and_starts_nothing(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{FAKE_HOME}:{Path(__file__).parents[2]}")
     port = str(free_port("127.0.0.1"))
     command = [sys.executable, "-P", "-m", "tui.cli", "serve", "--model", str(base), "--port", port]
-    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    pair = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     told = [process.communicate() for process in pair]
     (job,) = all_jobs("server")
     stop(job, now=True)
@@ -205,7 +256,9 @@ def test_an_adapter_that_says_it_is_of_another_base_is_noted_in_the_plan_and_whe
 ) -> None:
     folder = write_adapter(tmp_path / "other")
     config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "acme/Other-1B"}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({**config, "base_model_name_or_path": "acme/Other-1B"})
+    )
     chosen = ("--adapter", f"other={folder}")
     words = f"says that it was trained on acme/Other-1B, not on {base}"
     assert words in told("serve", "--model", str(base), *chosen, "--plan")["notes"]["other"]

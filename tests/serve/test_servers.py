@@ -30,7 +30,10 @@ def test_a_server_that_no_longer_runs_is_not_listed(base: Path) -> None:
     plan = make_plan(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="cpu"))
     job = create(Spec(kind="server", name="tiny", module="serve.worker", settings=plan.to_json()))
     write_server(job.directory, plan, [], {})
-    job.events_path.write_text('{"t": 1, "kind": "phase", "name": "ready"}\n{"t": 2, "kind": "exited", "code": 0, "stopped": true}\n')
+    job.events_path.write_text(
+        '{"t": 1, "kind": "phase", "name": "ready"}\n{"t": 2, "kind": "exited", "code": 0,'
+        ' "stopped": true}\n'
+    )
     assert running_servers() == []
     with pytest.raises(LuthierError, match="no model to talk to"):
         current_server()

@@ -1,5 +1,5 @@
-"""One GPU for everything: a server that sleeps while runs train, through the real supervisors, queue, worker and guard. vLLM has no model,
-and nvidia-smi says what the test wants."""
+"""One GPU for everything: a server that sleeps while runs train, through the real supervisors,
+queue, worker and guard. vLLM has no model, and nvidia-smi says what the test wants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ from serve.launch import attach
 from serve.plan import command, environment
 from serve.servers import Server, running_servers
 from serve.sleep import check_sleeps, put_to_sleep, wake
-from tests.jobs.acting import end_everything, events, first, in_state, kill_supervisor, spec, wait_for
+from tests.jobs.acting import (
+    end_everything,
+    events,
+    first,
+    in_state,
+    kill_supervisor,
+    spec,
+    wait_for,
+)
 from tests.jobs.test_slots import Machine
 from tests.serve.attacks import ask, opened
 from tests.serve.conftest import write_adapter
@@ -75,8 +83,17 @@ def test_it_sleeps_while_a_run_trains_and_wakes_when_the_run_ends(server: Server
     with pytest.raises(LuthierError) as refusal:
         asyncio.run(say(server, "captain"))
     assert refusal.value.title == "The server is asleep"
-    assert refusal.value.message == f"The server sleeps while {run.short_id} (run) uses the GPU. It wakes when that is done."
-    status, _ = ask(server, "POST", "/v1/chat/completions", [f"Authorization: Bearer {client_key()}"], b'{"model": "base"}')
+    assert (
+        refusal.value.message
+        == f"The server sleeps while {run.short_id} (run) uses the GPU. It wakes when that is done."
+    )
+    status, _ = ask(
+        server,
+        "POST",
+        "/v1/chat/completions",
+        [f"Authorization: Bearer {client_key()}"],
+        b'{"model": "base"}',
+    )
     assert status == 503
     with pytest.raises(LuthierError, match="uses the GPU"):
         attach(server, "mate", write_adapter(server.job.directory / "mate"))
@@ -128,7 +145,8 @@ def test_who_asks_a_server_that_somebody_put_to_sleep_waits_for_it_to_wake(serve
     in_state(server.job, Running)
     put_to_sleep(server.job)
     wake(server.job)
-    giving_way.ask(server.job, giving_way.Wish("rest", by="20261122-0000-gone-0000"))  # a run that does not wait any more
+    # a run that does not wait any more
+    giving_way.ask(server.job, giving_way.Wish("rest", by="20261122-0000-gone-0000"))
     wait_for(lambda: giving_way.wish_of(server.job) is None)
     assert isinstance(server.job.state(), Running) and has_gpu() == ["server"]
 
@@ -145,7 +163,7 @@ def test_two_runs_train_one_after_the_other_before_it_wakes(server: Server) -> N
     assert kinds(server.job).count("asleep") == 1
 
 
-def test_one_that_is_wanted_wakes_before_the_next_run_and_is_not_sent_to_sleep_in_the_middle_of_a_talk(
+def test_server_that_is_asked_wakes_before_the_next_run_and_stays_awake_during_a_chat(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = train(), train()
@@ -153,7 +171,9 @@ def test_one_that_is_wanted_wakes_before_the_next_run_and_is_not_sent_to_sleep_i
     in_state(server.job, Asleep)
     with pytest.raises(LuthierError):
         asyncio.run(say(server, "captain"))
-    wait_for(lambda: (rests := giving_way.resting(server.job)) is not None and rests.wakes == "first")
+    wait_for(
+        lambda: (rests := giving_way.resting(server.job)) is not None and rests.wakes == "first"
+    )
     jobs.stop(one)
     in_state(server.job, Running)
     wait_for(lambda: giving_way.wish_of(server.job))
@@ -163,7 +183,14 @@ def test_one_that_is_wanted_wakes_before_the_next_run_and_is_not_sent_to_sleep_i
 
 def test_what_follows_a_run_is_made_when_nobody_talks_to_the_server(server: Server) -> None:
     """A certificate is queued as the run ends: the server wakes first."""
-    follows = Spec(kind="certify", name="proof", module="fake_worker", settings={"conduct": "well"}, slots=["gpu"], beside_server="sleep")
+    follows = Spec(
+        kind="certify",
+        name="proof",
+        module="fake_worker",
+        settings={"conduct": "well"},
+        slots=["gpu"],
+        beside_server="sleep",
+    )
     run = train("well", then=[vars(follows)])
     assert jobs.wait(run, 25)
     in_state(server.job, Running)
@@ -173,7 +200,9 @@ def test_what_follows_a_run_is_made_when_nobody_talks_to_the_server(server: Serv
     assert sleeper.QUIET_SECONDS == 60
 
 
-def test_the_answer_is_remembered_as_a_setting_and_followed_at_once(server: Server, luthier_home: Path) -> None:
+def test_the_answer_is_remembered_as_a_setting_and_followed_at_once(
+    server: Server, luthier_home: Path
+) -> None:
     run = train(beside="")
     wait_for(lambda: any("servers" in event for event in run.events()))
     (luthier_home / "config.toml").write_text(f'{giving_way.SETTING} = "sleep"\n')
@@ -181,8 +210,13 @@ def test_the_answer_is_remembered_as_a_setting_and_followed_at_once(server: Serv
     assert isinstance(server.job.state(), Asleep)
 
 
-@pytest.mark.parametrize(("how", "says"), [("refuse", "the allocator has no sleep"), ("lie", "vLLM says that it is awake all the same.")])
-def test_one_that_does_not_sleep_serves_on_and_the_run_says_so(server: Server, how: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [("refuse", "the allocator has no sleep"), ("lie", "vLLM says that it is awake all the same.")],
+)
+def test_one_that_does_not_sleep_serves_on_and_the_run_says_so(
+    server: Server, how: str, says: str
+) -> None:
     fault(server, how)
     run = train()
     wait_for(lambda: isinstance(state := run.state(), Queued) and says in state.waits_for)
@@ -192,29 +226,45 @@ def test_one_that_does_not_sleep_serves_on_and_the_run_says_so(server: Server, h
         put_to_sleep(server.job)
 
 
-@pytest.mark.parametrize(("how", "says"), [("changed", "says something else than before"), ("never wakes", "CUDA out of memory")])
-def test_one_that_does_not_wake_as_it_was_is_started_anew(server: Server, how: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [("changed", "says something else than before"), ("never wakes", "CUDA out of memory")],
+)
+def test_one_that_does_not_wake_as_it_was_is_started_anew(
+    server: Server, how: str, says: str
+) -> None:
     fault(server, how)
     put_to_sleep(server.job)
     giving_way.ask(server.job, giving_way.Wish("wake"))
-    restart = wait_for(lambda: next((event for event in events(server.job) if event["kind"] == "restart"), None))
+    restart = wait_for(
+        lambda: next((event for event in events(server.job) if event["kind"] == "restart"), None)
+    )
     assert says in restart["reason"]
     in_state(server.job, Running)
     assert has_gpu() == ["server"]
     assert asyncio.run(say(server, "captain")).startswith("captain says")
 
 
-def test_a_vllm_that_dies_in_its_sleep_is_started_again_when_the_gpu_is_free(server: Server) -> None:
+def test_a_vllm_that_dies_in_its_sleep_is_started_again_when_the_gpu_is_free(
+    server: Server,
+) -> None:
     run = train()
     in_state(run, Running)
     in_state(server.job, Asleep)
     (vllm,) = processes.descendants(first(server.job, "started")["pid"])
     processes.send_signal(vllm, signal.SIGKILL)
-    wait_for(lambda: any(event["kind"] == "phase" and "waiting for the GPU" in event["name"] for event in events(server.job)))
+    wait_for(
+        lambda: any(
+            event["kind"] == "phase" and "waiting for the GPU" in event["name"]
+            for event in events(server.job)
+        )
+    )
     assert has_gpu() == ["run"] and isinstance(server.job.state(), Starting)
     jobs.stop(run)
     in_state(server.job, Running)
-    assert has_gpu() == ["server"] and asyncio.run(say(server, "captain")).startswith("captain says")
+    assert has_gpu() == ["server"] and asyncio.run(say(server, "captain")).startswith(
+        "captain says"
+    )
 
 
 @pytest.mark.parametrize("whom", ["the run's supervisor", "the run's worker"])
@@ -251,14 +301,33 @@ def test_a_server_that_is_killed_in_its_sleep_leaves_nothing(server: Server, who
 
 
 def test_sleeping_needs_the_control_key_and_is_luthiers_to_say(server: Server) -> None:
-    routes = [("POST", "/sleep"), ("POST", "/wake_up"), ("GET", "/is_sleeping"), ("POST", "/luthier/rest")]
+    routes = [
+        ("POST", "/sleep"),
+        ("POST", "/wake_up"),
+        ("GET", "/is_sleeping"),
+        ("POST", "/luthier/rest"),
+    ]
     assert opened(server, routes) == []
     for method, path in routes:
-        for spelled in (path, f"/{path}", f"/health/..{path}", f"{path}/", path.upper(), f"{path}?level=1"):
+        for spelled in (
+            path,
+            f"/{path}",
+            f"/health/..{path}",
+            f"{path}/",
+            path.upper(),
+            f"{path}?level=1",
+        ):
             status = 403 if spelled.partition("?")[0] == path else 404
-            assert ask(server, method, spelled, [f"Authorization: Bearer {client_key()}"])[0] == status, spelled
-    assert ask(server, "POST", "/sleep?level=1", [f"Authorization: Bearer {control_key()}"])[0] == 409
-    assert ask(server, "GET", "/is_sleeping", [f"Authorization: Bearer {control_key()}"]) == (200, b'{"is_sleeping":false}')
+            assert (
+                ask(server, method, spelled, [f"Authorization: Bearer {client_key()}"])[0] == status
+            ), spelled
+    assert (
+        ask(server, "POST", "/sleep?level=1", [f"Authorization: Bearer {control_key()}"])[0] == 409
+    )
+    assert ask(server, "GET", "/is_sleeping", [f"Authorization: Bearer {control_key()}"]) == (
+        200,
+        b'{"is_sleeping":false}',
+    )
 
 
 def test_on_a_cpu_it_is_never_put_to_sleep(start: Starter) -> None:
@@ -267,7 +336,12 @@ def test_on_a_cpu_it_is_never_put_to_sleep(start: Starter) -> None:
         put_to_sleep(server.job)
     with pytest.raises(LuthierError, match="for GPUs"):
         check_sleeps(server.job)
-    assert "--enable-sleep-mode" not in command(server.plan, "python") and "VLLM_SERVER_DEV_MODE" not in environment(server.plan, "id")
+    assert "--enable-sleep-mode" not in command(
+        server.plan, "python"
+    ) and "VLLM_SERVER_DEV_MODE" not in environment(server.plan, "id")
     for path in ("/sleep", "/wake_up", "/is_sleeping"):
-        assert ask(server, "POST", path, [f"Authorization: Bearer {control_key()}"])[0] in (404, 409)
+        assert ask(server, "POST", path, [f"Authorization: Bearer {control_key()}"])[0] in (
+            404,
+            409,
+        )
     assert not server.job.spec.gives_way

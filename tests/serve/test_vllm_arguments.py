@@ -15,10 +15,19 @@ OTHERS = sorted(flag for flag, option in _options().items() if option.name not i
 
 
 def spellings(flag: str) -> list[str]:
-    """How vLLM's parser takes a flag: with underscores, its value attached, a key of its value, and cut short."""
-    forms = [flag, flag.replace("_", "-"), f"--{flag[2:].replace('-', '_')}" if flag.startswith("--") else flag]
+    """How vLLM's parser takes a flag: with underscores, its value attached, a key of its value, and
+    cut short."""
+    forms = [
+        flag,
+        flag.replace("_", "-"),
+        f"--{flag[2:].replace('-', '_')}" if flag.startswith("--") else flag,
+    ]
     forms += [f"{form}{rest}" for form in forms for rest in ("=2", ".key=2", ".key", "=")]
-    return forms + [flag[:length] for length in range(3, len(flag))] + [f"{flag}{value}" for value in ("2", " 2")]
+    return (
+        forms
+        + [flag[:length] for length in range(3, len(flag))]
+        + [f"{flag}{value}" for value in ("2", " 2")]
+    )
 
 
 @pytest.mark.parametrize("flag", OURS)
@@ -30,16 +39,49 @@ def test_what_luthier_sets_passes_in_no_spelling(flag: str) -> None:
         except LuthierError as error:
             assert error.title == "Not for vLLM's extra arguments"
         assert passed is None or not _OURS & set(passed), spelled
-        assert passed is None or spelled.partition("=")[0].partition(".")[0].replace("_", "-") in OTHERS, spelled
+        assert (
+            passed is None
+            or spelled.partition("=")[0].partition(".")[0].replace("_", "-") in OTHERS
+        ), spelled
 
 
 @pytest.mark.parametrize(
     "argument",
     [
-        *("-tp=2", "-tp", "-asc=2", "--no-enable-lora", "--no_enable_lora", "--trust-remote-code", "--trust_remote_code=true"),
-        *("--host", "--host=0.0.0.0", "--middleware", "--middl", "--api_key=x", "--root-path", "--config", "--lora_modules", "--por"),
-        *("--chat-template", "--enable-log-requests", "--tool-call-parser=x", "--kv-cache-memory-bytes", "--log-config", "-as=2"),
-        *("--device-memory-utilization=0.5", "--logging-config.pylogging_config_file=x", "--load-format=pt", "--hf-token=x"),
+        *(
+            "-tp=2",
+            "-tp",
+            "-asc=2",
+            "--no-enable-lora",
+            "--no_enable_lora",
+            "--trust-remote-code",
+            "--trust_remote_code=true",
+        ),
+        *(
+            "--host",
+            "--host=0.0.0.0",
+            "--middleware",
+            "--middl",
+            "--api_key=x",
+            "--root-path",
+            "--config",
+            "--lora_modules",
+            "--por",
+        ),
+        *(
+            "--chat-template",
+            "--enable-log-requests",
+            "--tool-call-parser=x",
+            "--kv-cache-memory-bytes",
+            "--log-config",
+            "-as=2",
+        ),
+        *(
+            "--device-memory-utilization=0.5",
+            "--logging-config.pylogging_config_file=x",
+            "--load-format=pt",
+            "--hf-token=x",
+        ),
     ],
 )
 def test_flags_that_are_luthiers_are_named(argument: str) -> None:
@@ -48,14 +90,24 @@ def test_flags_that_are_luthiers_are_named(argument: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["other-model"], ["--enforce-eager", "other-model"], ["--max-num-seqs", "8", "other"], ["--"], ["-"]]
+    "arguments",
+    [
+        ["other-model"],
+        ["--enforce-eager", "other-model"],
+        ["--max-num-seqs", "8", "other"],
+        ["--"],
+        ["-"],
+    ],
 )
 def test_a_value_without_a_flag_is_no_model(arguments: list[str]) -> None:
     with pytest.raises(LuthierError):
         read_arguments(arguments)
 
 
-@pytest.mark.parametrize(("argument", "hint"), [("--max-num-se=8", "--max-num-seqs"), ("-q4", "-q"), ("--max-num-seq-of-all", "help=all")])
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [("--max-num-se=8", "--max-num-seqs"), ("-q4", "-q"), ("--max-num-seq-of-all", "help=all")],
+)
 def test_a_flag_that_is_cut_short_is_asked_for_in_full(argument: str, hint: str) -> None:
     with pytest.raises(LuthierError) as refused:
         read_arguments([argument])
@@ -68,7 +120,19 @@ def test_vllms_other_flags_pass(flags: list[str]) -> None:
 
 
 def test_values_are_read_as_vllm_reads_them() -> None:
-    assert read_arguments(["--max-num-seqs", "8", "--quantization=fp8", "--config_format", "hf", "-O0", "-cc.mode=3", "--seed", "-1"]) == {
+    assert read_arguments(
+        [
+            "--max-num-seqs",
+            "8",
+            "--quantization=fp8",
+            "--config_format",
+            "hf",
+            "-O0",
+            "-cc.mode=3",
+            "--seed",
+            "-1",
+        ]
+    ) == {
         "max_num_seqs": ["8"],
         "quantization": ["fp8"],
         "config_format": ["hf"],
@@ -79,12 +143,22 @@ def test_values_are_read_as_vllm_reads_them() -> None:
 
 
 def test_copies_and_stages_take_gpus() -> None:
-    spelled: tuple[list[str], ...] = ([], ["--data-parallel-size=4"], ["--data_parallel_size", "2"], ["-dp", "3"], ["-dp=3"], ["-dpl=2"])
+    spelled: tuple[list[str], ...] = (
+        [],
+        ["--data-parallel-size=4"],
+        ["--data_parallel_size", "2"],
+        ["-dp", "3"],
+        ["-dp=3"],
+        ["-dpl=2"],
+    )
     assert [replicas(arguments) for arguments in spelled] == [1, 4, 2, 3, 3, 1]
     stages = ["--pipeline-parallel-size=2", "-dp", "2"]
     assert replicas(stages) == 4
-    assert replicas([*stages, "--distributed-executor-backend=ray"]) == 2  # the other stages are on other machines
-    assert uses_ray(["--distributed-executor-backend", "ray"]) and not uses_ray(["--distributed-executor-backend", "mp"])
+    # the other stages are on other machines
+    assert replicas([*stages, "--distributed-executor-backend=ray"]) == 2
+    assert uses_ray(["--distributed-executor-backend", "ray"]) and not uses_ray(
+        ["--distributed-executor-backend", "mp"]
+    )
 
 
 def test_every_name_that_is_luthiers_is_one_of_vllms() -> None:

@@ -23,17 +23,34 @@ from trainer.data.formats import recognise
 pytestmark = pytest.mark.xdist_group("statsmodels")
 
 
-def vote(chat: Chat, answers: list[Answer], verdict: Verdict, choice: int | None = None, blind: bool = True, reason: str = "") -> Vote:
+def vote(
+    chat: Chat,
+    answers: list[Answer],
+    verdict: Verdict,
+    choice: int | None = None,
+    blind: bool = True,
+    reason: str = "",
+) -> Vote:
     """Judge these answers; `choice` is the place of one of them."""
     journal = Journal()
     chosen = answers[choice].id if choice is not None else None
-    made = Vote(new_id(), answers[0].turn.id, tuple(answer.id for answer in answers), verdict, chosen, blind, reason)
+    made = Vote(
+        new_id(),
+        answers[0].turn.id,
+        tuple(answer.id for answer in answers),
+        verdict,
+        chosen,
+        blind,
+        reason,
+    )
     Record(journal).voted(chat, made)
     assert journal.close()
     return made
 
 
-def duel_of(base: str, captain: str, verdict: Verdict, choice: int | None = None, blind: bool = True) -> list[Answer]:
+def duel_of(
+    base: str, captain: str, verdict: Verdict, choice: int | None = None, blind: bool = True
+) -> list[Answer]:
     """A chat of one turn, with its vote."""
     chat = new_chat()
     answers = write(chat, "Hi", [base, captain])
@@ -44,7 +61,8 @@ def duel_of(base: str, captain: str, verdict: Verdict, choice: int | None = None
 # The arithmetic
 
 
-# wins, losses, and scipy 1.17's binomtest(wins, votes): its p-value and proportion_ci(0.95, method="wilson")
+# wins, losses, and scipy 1.17's binomtest(wins, votes): its p-value and proportion_ci(0.95,
+# method="wilson")
 SCIPY = [
     (1, 0, 1.0, 0.2065493144, 1.0),
     (0, 6, 0.03125, 0.0, 0.3903342879),
@@ -61,7 +79,9 @@ SCIPY = [
 
 
 @pytest.mark.parametrize(("wins", "losses", "p_value", "low", "high"), SCIPY)
-def test_sign_test_and_interval_are_those_of_scipy(wins: int, losses: int, p_value: float, low: float, high: float) -> None:
+def test_sign_test_and_interval_are_those_of_scipy(
+    wins: int, losses: int, p_value: float, low: float, high: float
+) -> None:
     assert sign_test(wins, losses) == pytest.approx(p_value, abs=1e-9)
     assert wilson(wins, wins + losses) == pytest.approx((low, high), abs=1e-9)
 
@@ -74,9 +94,20 @@ def test_five_of_one_mind_decide_nothing_and_six_do() -> None:
 
 @pytest.mark.parametrize(
     ("wins", "losses", "others", "expected"),
-    [(6, 0, 0, 0), (5, 0, 0, 1), (5, 0, 5, 2), (3, 3, 0, None), (0, 0, 9, None), (1, 0, 0, 5), (0, 4, 0, 2), (501, 499, 0, None)],
+    [
+        (6, 0, 0, 0),
+        (5, 0, 0, 1),
+        (5, 0, 5, 2),
+        (3, 3, 0, None),
+        (0, 0, 9, None),
+        (1, 0, 0, 5),
+        (0, 4, 0, 2),
+        (501, 499, 0, None),
+    ],
 )
-def test_votes_that_are_still_needed(wins: int, losses: int, others: int, expected: int | None) -> None:
+def test_votes_that_are_still_needed(
+    wins: int, losses: int, others: int, expected: int | None
+) -> None:
     assert more_votes(wins, losses, others) == expected
 
 
@@ -116,8 +147,14 @@ def test_the_best_of_three_beats_both_and_says_nothing_of_them() -> None:
     vote(chat, write(chat, "Hi", ["a", "b", "c"]), "better", 2)
     chat = new_chat(BASE, CAPTAIN, PIRATE)
     vote(chat, write(chat, "Hi", ["a", "b", "c"]), "worse", 0)
-    found = sorted((duel.model, duel.other, duel.wins, duel.losses) for duel in duels(comparisons()))
-    assert found == [("captain", "base", 1, 0), ("pirate", "base", 2, 0), ("pirate", "captain", 1, 0)]
+    found = sorted(
+        (duel.model, duel.other, duel.wins, duel.losses) for duel in duels(comparisons())
+    )
+    assert found == [
+        ("captain", "base", 1, 0),
+        ("pirate", "base", 2, 0),
+        ("pirate", "captain", 1, 0),
+    ]
 
 
 def test_runs_of_one_name_are_two_models() -> None:
@@ -142,23 +179,33 @@ def test_the_same_model_twice_says_nothing() -> None:
 
 def comparison(first: str, second: str, won: bool, longer: int) -> Comparison:
     outcome: Outcome = "first" if won else "second"
-    return Comparison(new_id(), "c", "t", first, second, outcome, 100 + longer, 100, None, None, True, 0.0)
+    return Comparison(
+        new_id(), "c", "t", first, second, outcome, 100 + longer, 100, None, None, True, 0.0
+    )
 
 
-def simulated(strengths: dict[str, float], per_pair: int, length_effect: float = 0.0, longer: float = 0.0) -> list[Comparison]:
-    """Votes of a world in which strengths (log-odds) and lengths alone decide. The first model's answers are longer by `longer`."""
+def simulated(
+    strengths: dict[str, float], per_pair: int, length_effect: float = 0.0, longer: float = 0.0
+) -> list[Comparison]:
+    """Votes of a world in which strengths (log-odds) and lengths alone decide. The first model's
+    answers are longer by `longer`."""
     chance, names, made = random.Random(5), sorted(strengths), []
     for place, one in enumerate(names):
         for other in names[place + 1 :]:
             for _ in range(per_pair):
                 difference = round(chance.gauss(longer, 40))
                 odds = strengths[one] - strengths[other] + length_effect * difference
-                made.append(comparison(one, other, chance.random() < 1 / (1 + 2.718281828 ** (-odds)), difference))
+                made.append(
+                    comparison(
+                        one, other, chance.random() < 1 / (1 + 2.718281828 ** (-odds)), difference
+                    )
+                )
     return made
 
 
 def test_verbosity_does_not_win_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two models alike but for length, of a jury that likes long answers: ahead by the count, even at equal length."""
+    """Two models alike but for length, of a jury that likes long answers: ahead by the count, even
+    at equal length."""
     votes = simulated({"a": 0.0, "b": 0.0}, 400, length_effect=0.03, longer=40)
     monkeypatch.setattr(report, "comparisons", lambda: votes)
     found = full_report()
@@ -171,9 +218,13 @@ def test_verbosity_does_not_win_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert effect.length_p_value < 0.001
 
 
-def test_ratings_find_the_order_and_their_intervals_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ratings_find_the_order_and_their_intervals_the_truth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     elo = 400 / 2.302585093
-    monkeypatch.setattr(report, "comparisons", lambda: simulated({"base": 0.0, "captain": 1.2, "pirate": -0.7}, 150))
+    monkeypatch.setattr(
+        report, "comparisons", lambda: simulated({"base": 0.0, "captain": 1.2, "pirate": -0.7}, 150)
+    )
     found = full_report()
     assert found.reference == "base"
     assert [rating.model for rating in found.ratings] == ["captain", "base", "pirate"]
@@ -183,7 +234,11 @@ def test_ratings_find_the_order_and_their_intervals_the_truth(monkeypatch: pytes
 
 
 def test_what_cannot_be_fitted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    unanimous = [comparison("base", other, False, longer) for other in ("captain", "pirate") for longer in range(10)]
+    unanimous = [
+        comparison("base", other, False, longer)
+        for other in ("captain", "pirate")
+        for longer in range(10)
+    ]
     monkeypatch.setattr(report, "comparisons", lambda: unanimous)
     found = full_report()
     assert found.ratings == []
@@ -221,11 +276,19 @@ def test_votes_become_preference_pairs_that_the_trainer_reads() -> None:
     answers = write(chat, "Hi", ["Hello.", "Ahoy!"])
     vote(chat, answers, "better", 1, reason="in character")
     (row,) = rows_of(to_jsonl(collect().pairs))
-    assert row["prompt"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert row["prompt"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+    ]
     assert row["chosen"] == [{"role": "assistant", "content": "Ahoy!"}]
     assert row["rejected"] == [{"role": "assistant", "content": "Hello."}]
     about = row["provenance"]
-    assert (about["kind"], about["blind"], about["reason"], about["chat"]) == ("vote", True, "in character", chat.id)
+    assert (about["kind"], about["blind"], about["reason"], about["chat"]) == (
+        "vote",
+        True,
+        "in character",
+        chat.id,
+    )
     assert (about["chosen_model"]["run"], about["rejected_model"]["model"]) == (CAPTAIN.run, "base")
     assert about["sampling"]["seed"] == 7
     found = recognise([row])
@@ -236,7 +299,8 @@ def test_votes_become_preference_pairs_that_the_trainer_reads() -> None:
 def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
     chat = new_chat()
     write(chat, "One", ["a1", "b1"])
-    vote(chat, write(chat, "Two", ["a2", "b2"]), "better", 0)  # each pane has its own history by now
+    # each pane has its own history by now
+    vote(chat, write(chat, "Two", ["a2", "b2"]), "better", 0)
     chat = new_chat()
     first = write(chat, "One", ["a1", "b1"])
     for pane in chat.panes:
@@ -247,7 +311,11 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
     duel_of("a", "b", "bad")
     found = collect()
     (row,) = found.pairs
-    assert [(message["content"], message.get("weight", 1)) for message in row["prompt"]] == [("One", 1), ("b1", 0), ("Two", 1)]
+    assert [(message["content"], message.get("weight", 1)) for message in row["prompt"]] == [
+        ("One", 1),
+        ("b1", 0),
+        ("Two", 1),
+    ]
     trained = [
         message["content"]
         for message in recognise([row]).convert(row).messages
@@ -255,7 +323,12 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
     ]
     assert trained == ["b2"]
     assert row["chosen"][0]["content"] == "b2"
-    assert found.left_out == {"the two answered different conversations": 1, "both said the same": 1, "a tie": 1, "both bad": 1}
+    assert found.left_out == {
+        "the two answered different conversations": 1,
+        "both said the same": 1,
+        "a tie": 1,
+        "both bad": 1,
+    }
 
 
 def test_votes_with_names_in_sight_can_be_left_out() -> None:
@@ -273,7 +346,9 @@ def corrected_chat() -> Chat:
     answers = write(chat, "Two", ["wrong", "b2"])
     journal = Journal()
     for text in ("better", "best"):
-        corrected = Answer(answers[0].turn, BASE, answers[0].parent, Given(), corrects=answers[0].id, pieces=[text])
+        corrected = Answer(
+            answers[0].turn, BASE, answers[0].parent, Given(), corrects=answers[0].id, pieces=[text]
+        )
         chat.panes[0].answers[-1] = chat.panes[0].head = corrected
         Record(journal).begun(chat, [corrected])
     assert journal.close()
@@ -284,7 +359,10 @@ def test_a_corrected_answer_becomes_a_conversation_and_a_pair() -> None:
     chat = corrected_chat()
     found = collect()
     (row,) = rows_of(to_jsonl(found.corrected))
-    assert [(message["role"], message["content"], message.get("weight", 1)) for message in row["messages"]] == [
+    assert [
+        (message["role"], message["content"], message.get("weight", 1))
+        for message in row["messages"]
+    ] == [
         ("user", "One", 1),
         ("assistant", "a1", 0),
         ("user", "Two", 1),

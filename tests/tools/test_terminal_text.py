@@ -23,7 +23,10 @@ FORBIDDEN = {
     "an f-string in a widget": 'Static(f"[{name}]")',
     "an f-string in an update": 'line.update(f"{error.title}. {error.hint}")',
     "a parameter in a widget": "def compose(self, name: str):\n    yield Label(name)",
-    "a field that a parameter filled": "class A:\n def __init__(self, name: str):\n  self.n = name\n def show(self):\n  Label(self.n)",
+    "a field that a parameter filled": (
+        "class A:\n def __init__(self, name: str):\n  self.n = name\n def show(self):\n "
+        " Label(self.n)"
+    ),
     "a local name": 'def show(name):\n    text = f"of {name}"\n    line.update(text)',
     "a frame's title": 'panel.border_title = f"at {name}"',
     "a frame's title by a condition": 'panel.border_title = f"at {name}" if name else ""',

@@ -25,15 +25,33 @@ def llama(folder: Path, size: str = "8b", family: str = "llama") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text("{}")
-    shapes = {"model.embed_tokens.weight": [vocabulary, hidden], "lm_head.weight": [vocabulary, hidden], "model.norm.weight": [hidden]}
+    shapes = {
+        "model.embed_tokens.weight": [vocabulary, hidden],
+        "lm_head.weight": [vocabulary, hidden],
+        "model.norm.weight": [hidden],
+    }
     for layer in range(layers):
-        for name, shape in {"q": [hidden, hidden], "k": [keys, hidden], "v": [keys, hidden], "o": [hidden, hidden]}.items():
+        for name, shape in {
+            "q": [hidden, hidden],
+            "k": [keys, hidden],
+            "v": [keys, hidden],
+            "o": [hidden, hidden],
+        }.items():
             shapes[f"model.layers.{layer}.self_attn.{name}_proj.weight"] = shape
-        for name, shape in {"gate": [inner, hidden], "up": [inner, hidden], "down": [hidden, inner]}.items():
+        for name, shape in {
+            "gate": [inner, hidden],
+            "up": [inner, hidden],
+            "down": [hidden, inner],
+        }.items():
             shapes[f"model.layers.{layer}.mlp.{name}_proj.weight"] = shape
         for name in ("input", "post_attention"):
             shapes[f"model.layers.{layer}.{name}_layernorm.weight"] = [hidden]
-    header = json.dumps({name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}).encode()
+    header = json.dumps(
+        {
+            name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]}
+            for name, shape in shapes.items()
+        }
+    ).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     return folder
 

@@ -35,9 +35,16 @@ def recipe(**train: Any) -> Recipe:
     return msgspec.convert({"data": ["x.jsonl"], "train": train}, Recipe)
 
 
-def chosen(shape: ModelShape, gigabytes: float, wanted: Recipe | None = None, **task: Any) -> Choice:
+def chosen(
+    shape: ModelShape, gigabytes: float, wanted: Recipe | None = None, **task: Any
+) -> Choice:
     wanted = wanted or recipe()
-    settings = {"lengths": LONG, "engine": "unsloth", "conversations": wanted.train.global_batch, **task}
+    settings = {
+        "lengths": LONG,
+        "engine": "unsloth",
+        "conversations": wanted.train.global_batch,
+        **task,
+    }
     return choose(Task(wanted, shape, card=round(gigabytes * 1e9), **settings))
 
 
@@ -46,7 +53,9 @@ def told(choice: Choice) -> tuple[int, str, str, int]:
     return one.base_bits, one.gradient_checkpointing, one.optimizer, one.micro_batch
 
 
-def test_on_an_h200_nothing_is_recomputed_and_eight_conversations_are_enough(eight: ModelShape) -> None:
+def test_on_an_h200_nothing_is_recomputed_and_eight_conversations_are_enough(
+    eight: ModelShape,
+) -> None:
     choice = chosen(eight, H200 / 1e9)
     assert told(choice) == (16, "none", "adamw", 8)
     assert choice.chosen.verdict == "chosen"
@@ -56,21 +65,36 @@ def test_on_an_h200_nothing_is_recomputed_and_eight_conversations_are_enough(eig
 
 @pytest.mark.parametrize(
     ("gigabytes", "bits", "checkpointing"),
-    [(80, 16, "none"), (40, 16, "none"), (30, 16, "unsloth"), (24, 16, "unsloth"), (16, 4, "unsloth"), (10, 4, "unsloth")],
+    [
+        (80, 16, "none"),
+        (40, 16, "none"),
+        (30, 16, "unsloth"),
+        (24, 16, "unsloth"),
+        (16, 4, "unsloth"),
+        (10, 4, "unsloth"),
+    ],
 )
-def test_smaller_cards_get_what_fits_them(eight: ModelShape, gigabytes: int, bits: int, checkpointing: str) -> None:
+def test_smaller_cards_get_what_fits_them(
+    eight: ModelShape, gigabytes: int, bits: int, checkpointing: str
+) -> None:
     """Checkpointing comes before fewer bits."""
     choice = chosen(eight, gigabytes)
     assert (choice.chosen.base_bits, choice.chosen.gradient_checkpointing) == (bits, checkpointing)
     assert choice.chosen.fits and choice.chosen.needs <= gigabytes * 1e9
-    quicker = [one for one in choice.tried if one.fits and one.base_bits >= bits and one.cost < choice.chosen.cost]
+    quicker = [
+        one
+        for one in choice.tried
+        if one.fits and one.base_bits >= bits and one.cost < choice.chosen.cost
+    ]
     assert not quicker
 
 
 def test_float8_that_is_asked_for_keeps_16_bits(eight: ModelShape) -> None:
     choice = chosen(eight, 10, recipe(float8=True))
     assert choice.chosen.base_bits == 16 and not choice.chosen.fits
-    assert choice.reasons[0].startswith("Nothing is predicted to fit") and not any("base" in reason for reason in choice.reasons)
+    assert choice.reasons[0].startswith("Nothing is predicted to fit") and not any(
+        "base" in reason for reason in choice.reasons
+    )
 
 
 def test_every_combination_was_tried_and_says_what_became_of_it(eight: ModelShape) -> None:
@@ -83,7 +107,9 @@ def test_every_combination_was_tried_and_says_what_became_of_it(eight: ModelShap
 
 
 def test_what_the_recipe_says_is_kept(eight: ModelShape) -> None:
-    wanted = recipe(base_bits=4, gradient_checkpointing="standard", micro_batch=2, optimizer="paged_adamw_8bit")
+    wanted = recipe(
+        base_bits=4, gradient_checkpointing="standard", micro_batch=2, optimizer="paged_adamw_8bit"
+    )
     choice = chosen(eight, 140, wanted)
     assert told(choice) == (4, "standard", "paged_adamw_8bit", 2)
     assert not choice.reasons and len(choice.tried) == 1
@@ -98,7 +124,11 @@ def test_short_conversations_go_together_in_greater_numbers(eight: ModelShape) -
 @pytest.mark.parametrize("global_batch", [1, 7, 12, 96])
 def test_the_global_batch_is_never_changed(eight: ModelShape, global_batch: int) -> None:
     for gigabytes in (10, 24, 80):
-        assert global_batch % chosen(eight, gigabytes, recipe(global_batch=global_batch)).chosen.micro_batch == 0
+        assert (
+            global_batch
+            % chosen(eight, gigabytes, recipe(global_batch=global_batch)).chosen.micro_batch
+            == 0
+        )
 
 
 def test_where_nothing_fits_the_thriftiest_is_taken_and_it_is_said(eight: ModelShape) -> None:
@@ -108,16 +138,23 @@ def test_where_nothing_fits_the_thriftiest_is_taken_and_it_is_said(eight: ModelS
     assert choice.chosen.verdict == "chosen, but too large"
 
 
-def test_full_fine_tuning_has_32_bits_and_gives_up_states_before_it_gives_up(eight: ModelShape) -> None:
+def test_full_fine_tuning_has_32_bits_and_gives_up_states_before_it_gives_up(
+    eight: ModelShape,
+) -> None:
     full = recipe(method="full")
     assert told(chosen(eight, 250, full, engine="trl"))[:3] == (32, "none", "adamw")
     assert chosen(eight, 120, full, engine="trl").chosen.optimizer == "adamw_8bit"
 
 
 def test_reasons_speak_of_what_was_chosen(eight: ModelShape) -> None:
-    """Where fewer states would fit without recomputing, and where padding makes larger batches slower though they fit."""
+    """Where fewer states would fit without recomputing, and where padding makes larger batches
+    slower though they fit."""
     full = recipe(method="full", micro_batch=1)
-    between = next(choice for size in range(100, 260, 2) if (choice := chosen(eight, size, full, engine="trl")).chosen.optimizer == "adamw")
+    between = next(
+        choice
+        for size in range(100, 260, 2)
+        if (choice := chosen(eight, size, full, engine="trl")).chosen.optimizer == "adamw"
+    )
     assert between.chosen.gradient_checkpointing == "standard"
     (why,) = (reason for reason in between.reasons if "checkpointing" in reason)
     assert "without it" in why and "are needed at least" in why
@@ -125,12 +162,17 @@ def test_reasons_speak_of_what_was_chosen(eight: ModelShape) -> None:
     sizes = auto.micro_batches(recipe(), recipe().train.global_batch, 1000.0)
     assert padded.chosen.micro_batch < sizes[-1]
     assert any("more would be no quicker" in reason for reason in padded.reasons)
-    tiny = chosen(eight, H200 / 1e9, recipe(micro_batch=0, global_batch=1), lengths=Lengths(30.0, 40))
+    tiny = chosen(
+        eight, H200 / 1e9, recipe(micro_batch=0, global_batch=1), lengths=Lengths(30.0, 40)
+    )
     assert any("about 30 tokens at once" in reason for reason in tiny.reasons)
 
 
 def test_trl_has_no_checkpointing_of_unsloth(eight: ModelShape) -> None:
-    assert {one.gradient_checkpointing for one in chosen(eight, 80, engine="trl").tried} == {"none", "standard"}
+    assert {one.gradient_checkpointing for one in chosen(eight, 80, engine="trl").tried} == {
+        "none",
+        "standard",
+    }
 
 
 def test_what_was_measured_corrects_what_is_predicted(eight: ModelShape) -> None:
@@ -140,7 +182,9 @@ def test_what_was_measured_corrects_what_is_predicted(eight: ModelShape) -> None
     before, after = chosen(eight, 80), chosen(eight, 80, measured=measured)
     assert before.chosen.gradient_checkpointing == "none" != after.chosen.gradient_checkpointing
     corrected = chosen(eight, 240, measured=measured)
-    assert corrected.reasons[-1] == "Predictions are corrected by 2.50, which run run-1 has measured."
+    assert (
+        corrected.reasons[-1] == "Predictions are corrected by 2.50, which run run-1 has measured."
+    )
 
 
 # ---- in the plan
@@ -153,13 +197,19 @@ def gpu_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     found = [Gpu(0, "NVIDIA H200", H200, H200)]
     monkeypatch.setattr(plan, "gpus", lambda: found)
     monkeypatch.setattr(repair, "gpus", lambda: found)
-    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})  # whatever the tests are run with
+    # whatever the tests are run with
+    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})
     folder = llama(tmp_path / "model")
     rows = [
-        [{"role": "user", "content": f"{number} " + "why? " * 300}, {"role": "assistant", "content": "because " * 200}]
+        [
+            {"role": "user", "content": f"{number} " + "why? " * 300},
+            {"role": "assistant", "content": "because " * 200},
+        ]
         for number in range(60)
     ]
-    (tmp_path / "x.jsonl").write_text("".join(f"{msgspec.json.encode({'messages': row}).decode()}\n" for row in rows))
+    (tmp_path / "x.jsonl").write_text(
+        "".join(f"{msgspec.json.encode({'messages': row}).decode()}\n" for row in rows)
+    )
     base = Recipe(data=[str(tmp_path / "x.jsonl")], model=str(folder))
 
     def made(**train: Any) -> tuple[Plan, Recipe]:
@@ -183,12 +233,16 @@ def test_the_plan_has_choices_reasons_and_memory(gpu_plan: Any) -> None:
     assert Plan(**msgspec.json.decode(msgspec.json.encode(made.to_json()))) == made
 
 
-def test_on_hopper_the_products_are_in_float8(gpu_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_hopper_the_products_are_in_float8(
+    gpu_plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
     (made, _), (exact, _), (four, _) = gpu_plan(), gpu_plan(float8=False), gpu_plan(base_bits=4)
     assert made.float8 and any(reason.startswith("Float8 products") for reason in made.reasons)
     assert not exact.float8 and not four.float8
-    assert run_plan.settings(made) == run_plan.settings(exact).replace("16-bit base", "16-bit base with float8 products")
+    assert run_plan.settings(made) == run_plan.settings(exact).replace(
+        "16-bit base", "16-bit base with float8 products"
+    )
 
 
 def test_an_earlier_repair_still_counts(gpu_plan: Any) -> None:
@@ -203,7 +257,17 @@ def test_an_earlier_repair_still_counts(gpu_plan: Any) -> None:
 
 def test_an_earlier_measurement_counts(gpu_plan: Any) -> None:
     before, wanted = gpu_plan()
-    setting = replace(Setting.of(wanted, before.engine, 16, before.gradient_checkpointing, before.optimizer, before.attention), tokens=9)
+    setting = replace(
+        Setting.of(
+            wanted,
+            before.engine,
+            16,
+            before.gradient_checkpointing,
+            before.optimizer,
+            before.attention,
+        ),
+        tokens=9,
+    )
     remembered.remember(before.model, repair.device_name(), setting, 1000, 1010, "run-8")
     after, _ = gpu_plan()
     assert after.choices[0]["peak"] == pytest.approx(1.01 * before.choices[0]["peak"])
@@ -216,7 +280,8 @@ def test_checkpointing_of_the_other_engine_is_refused(gpu_plan: Any) -> None:
 
 
 def test_costs_follow_what_was_measured() -> None:
-    """Tokens a second of 4 and 8 conversations on an H200 (bench/gpu/RESULTS.md: the median step), against the best."""
+    """Tokens a second of 4 and 8 conversations on an H200 (bench/gpu/RESULTS.md: the median step),
+    against the best."""
     shape = ModelShape("llama", 8, 8, 1, 8, 8, 8, (), 8)
     for tokens, speed in ((5500, 15_035), (11_000, 16_200)):
         task = Task(recipe(), shape, Lengths(tokens, tokens), "unsloth", H200, 1)

@@ -21,11 +21,17 @@ def test_what_follows_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cer
     model.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (model / name).write_text("{}")
-    row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+    row = {
+        "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    }
     data.write_text(json.dumps(row) + "\n")
     job = launch.train(Recipe(data=[str(data)], model=str(model), name="parrot", certify=certify))
     orders = [Spec(**order) for order in job.spec.then]
-    expected = [("certify", "parrot-certificate", {"run": "{job}", "model": str(model)}, job.spec.slots)] if certify else []
+    expected = (
+        [("certify", "parrot-certificate", {"run": "{job}", "model": str(model)}, job.spec.slots)]
+        if certify
+        else []
+    )
     assert [(order.kind, order.name, order.settings, order.slots) for order in orders] == expected
     assert launch.frozen_recipe(job).certify is certify
 

@@ -85,7 +85,9 @@ def failing(real: Callable[..., Any], left: list[int]) -> Callable[..., Any]:
     return call
 
 
-def test_an_interruption_anywhere_leaves_the_old_one_and_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_anywhere_leaves_the_old_one_and_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every step of a seal and of a removal fails in turn."""
     calls = ["flush", "write_json"]
     for number in range(12):
@@ -106,11 +108,15 @@ def test_an_interruption_anywhere_leaves_the_old_one_and_nothing_half(tmp_path: 
         assert found
         assert all(checkpoint.intact() for checkpoint in found)
         sweep(run)
-        assert {path.name for path in checkpoints_folder(run).iterdir()} == {checkpoint.path.name for checkpoint in found}
+        assert {path.name for path in checkpoints_folder(run).iterdir()} == {
+            checkpoint.path.name for checkpoint in found
+        }
     assert left[0] >= 0, "the last round came to the end"
 
 
-@given(st.lists(st.integers(1, 60), unique=True, max_size=12), st.integers(1, 4), st.integers(1, 60))
+@given(
+    st.lists(st.integers(1, 60), unique=True, max_size=12), st.integers(1, 4), st.integers(1, 60)
+)
 def test_the_best_and_the_last_ones_stay(steps: list[int], keep: int, best: int) -> None:
     found = [Checkpoint(Path(str(step)), step) for step in sorted(steps)]
     gone = {checkpoint.step for checkpoint in superfluous(found, keep, best)}

@@ -24,9 +24,14 @@ FAST_BFLOAT16 = DtypeSpeed(bfloat16=1.0, float32=4.0)
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
-    talk = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+    talk = {
+        "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    }
     (tmp_path / "data.jsonl").write_text(json.dumps(talk) + "\n")
-    return msgspec.convert({"data": [str(tmp_path / "data.jsonl")], "model": str(llama(tmp_path / "base", "135m"))}, Recipe)
+    return msgspec.convert(
+        {"data": [str(tmp_path / "data.jsonl")], "model": str(llama(tmp_path / "base", "135m"))},
+        Recipe,
+    )
 
 
 def asking(recipe: Recipe, **train: object) -> Recipe:
@@ -35,17 +40,24 @@ def asking(recipe: Recipe, **train: object) -> Recipe:
 
 def test_a_plan_leaves_the_type_to_the_run_until_it_was_measured(recipe: Recipe) -> None:
     plan = make_plan(recipe)
-    assert plan.compute_dtype == "auto" and any("the run measures first" in reason for reason in plan.reasons)
+    assert plan.compute_dtype == "auto" and any(
+        "the run measures first" in reason for reason in plan.reasons
+    )
     speeds.remember(Path(plan.model_directory), FAST_FLOAT32)
     measured = make_plan(recipe)
     assert measured.compute_dtype == "float32"
-    assert "Computes in float32: this CPU multiplies in float32 1.5 times as fast as in bfloat16, as measured." in measured.reasons
+    assert (
+        "Computes in float32: this CPU multiplies in float32 1.5 times as fast as in bfloat16, as"
+        " measured." in measured.reasons
+    )
     assert measured.memory["weights"] == 2 * plan.memory["weights"]
     assert measured.memory["activations"] == 2 * plan.memory["activations"]
     assert measured.memory["adapter"] == plan.memory["adapter"]
 
 
-def test_a_measurement_holds_for_these_instructions_only(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measurement_holds_for_these_instructions_only(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     speeds.remember(Path(recipe.model), FAST_FLOAT32)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert speeds.recall(Path(recipe.model)) is None
@@ -60,12 +72,18 @@ def test_what_was_remembered_may_be_damaged(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize(
     ("speed", "dtype"),
-    [(FAST_FLOAT32, "float32"), (FAST_BFLOAT16, "bfloat16"), (DtypeSpeed(bfloat16=1.05, float32=1.0), "bfloat16")],
+    [
+        (FAST_FLOAT32, "float32"),
+        (FAST_BFLOAT16, "bfloat16"),
+        (DtypeSpeed(bfloat16=1.05, float32=1.0), "bfloat16"),
+    ],
 )
 def test_twice_the_memory_has_to_be_worth_it(recipe: Recipe, speed: DtypeSpeed, dtype: str) -> None:
     settled = compute_dtype.settled(make_plan(recipe), recipe, speed)
     assert settled.compute_dtype == dtype
-    assert [reason for reason in settled.reasons if "Computes in" in reason] == [f"Computes in {dtype}: {speed.in_words()}."]
+    assert [reason for reason in settled.reasons if "Computes in" in reason] == [
+        f"Computes in {dtype}: {speed.in_words()}."
+    ]
 
 
 def test_float32_that_does_not_fit_is_left(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +95,10 @@ def test_float32_that_does_not_fit_is_left(recipe: Recipe, monkeypatch: pytest.M
 def test_the_recipe_decides(recipe: Recipe) -> None:
     speeds.remember(Path(recipe.model), FAST_BFLOAT16)
     plan = make_plan(asking(recipe, compute_dtype="float32"))
-    assert plan.compute_dtype == "float32" and plan.reasons[-1] == "Computes in float32, because the recipe says so."
+    assert (
+        plan.compute_dtype == "float32"
+        and plan.reasons[-1] == "Computes in float32, because the recipe says so."
+    )
     assert make_plan(asking(recipe, compute_dtype="bfloat16")).compute_dtype == "bfloat16"
 
 
@@ -90,13 +111,16 @@ def test_what_is_bound_to_bfloat16_says_so(recipe: Recipe, train: dict[str, obje
 
 
 def test_a_run_that_began_keeps_its_type_though_it_was_planned_again(recipe: Recipe) -> None:
-    """Its recipe was edited while it waited to go on, and the plan has learned of a measurement since."""
+    """Its recipe was edited while it waited to go on, and the plan has learned of a measurement
+    since."""
     speeds.remember(Path(recipe.model), FAST_FLOAT32)
     planned = make_plan(recipe)
     resumed = compute_dtype.resumed(planned, recipe, "bfloat16")
     assert (planned.compute_dtype, resumed.compute_dtype) == ("float32", "bfloat16")
     assert resumed.memory == make_plan(asking(recipe, compute_dtype="bfloat16")).memory
-    assert [reason for reason in resumed.reasons if "Computes in" in reason] == ["Computes in bfloat16, as it did before."]
+    assert [reason for reason in resumed.reasons if "Computes in" in reason] == [
+        "Computes in bfloat16, as it did before."
+    ]
 
 
 def test_runs_of_earlier_versions_go_on_in_bfloat16(recipe: Recipe) -> None:

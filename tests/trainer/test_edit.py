@@ -24,10 +24,19 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     folders.base_model(models_directory() / "builtin")
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ahoy"}]
     (tmp_path / "data.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
-    recipe = f"name = 'ann'\ndata = [{{path = '{tmp_path}/data.jsonl', weight = 2.0}}]\n[train]\nlearning_rate = 1e-3\n"
+    recipe = (
+        f"name = 'ann'\ndata = [{{path = '{tmp_path}/data.jsonl', weight ="
+        " 2.0}]\n[train]\nlearning_rate = 1e-3\n"
+    )
     job = folders.make_job("ann", 1, age=100)
     (job.directory / "recipe.toml").write_text(recipe)
-    bond = {"id": "s", "name": "s", "number": 1, "of": 2, "varies": {"train.learning_rate": 1e-3, "data[0].weight": 2.0}}
+    bond = {
+        "id": "s",
+        "name": "s",
+        "number": 1,
+        "of": 2,
+        "varies": {"train.learning_rate": 1e-3, "data[0].weight": 2.0},
+    }
     run_spec(load(job.directory / "recipe.toml"), bond).replace(job.directory)
     folders.wait_in_queue(job, 1, ago=50)
     with folders.held(job):
@@ -41,7 +50,11 @@ def edit(job: Job, old: str, new: str) -> None:
 
 
 def files(job: Job) -> dict[str, str]:
-    return {path.name: path.read_text() for path in job.directory.iterdir() if path.suffix in (".toml", ".json")}
+    return {
+        path.name: path.read_text()
+        for path in job.directory.iterdir()
+        if path.suffix in (".toml", ".json")
+    }
 
 
 def test_the_run_follows_its_new_recipe_at_its_old_place(waiting: Job) -> None:
@@ -56,7 +69,10 @@ def test_the_run_follows_its_new_recipe_at_its_old_place(waiting: Job) -> None:
 def test_a_run_of_a_sweep_stays_in_it_with_its_new_values(waiting: Job) -> None:
     edit(waiting, "learning_rate = 1e-3", "learning_rate = 5e-4")
     sweep = Job(waiting.directory).spec.settings["sweep"]
-    assert sweep["id"] == "s" and sweep["varies"] == {"train.learning_rate": 5e-4, "data[0].weight": 2.0}
+    assert sweep["id"] == "s" and sweep["varies"] == {
+        "train.learning_rate": 5e-4,
+        "data[0].weight": 2.0,
+    }
 
 
 @pytest.mark.parametrize(

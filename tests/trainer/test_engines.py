@@ -37,13 +37,22 @@ def recipe(**values: Any) -> Recipe:
         (recipe(train=Train(method="full")), LLAMA, "gpu", BOTH, "trl", "adapters"),
         (recipe(train=Train(base_bits=8)), LLAMA, "gpu", BOTH, "trl", "8-bit"),
         (recipe(train=Train(attention="flex")), LLAMA, "gpu", BOTH, "trl", "attention of its own"),
-        (recipe(lora=Lora(rslora=True, dropout=0.1), train=Train(base_bits=4, neftune_alpha=5)), LLAMA, "gpu", BOTH, "unsloth", "Llama"),
+        (
+            recipe(lora=Lora(rslora=True, dropout=0.1), train=Train(base_bits=4, neftune_alpha=5)),
+            LLAMA,
+            "gpu",
+            BOTH,
+            "unsloth",
+            "Llama",
+        ),
         (recipe(engine="trl"), LLAMA, "gpu", BOTH, "trl", "names it"),
         (recipe(engine="unsloth"), LLAMA, "cpu", BOTH, "unsloth", "names it"),
         (recipe(engine="unsloth"), PHI, "gpu", BOTH, "unsloth", "names it"),
     ],
 )
-def test_the_choice(asked: Recipe, config: dict[str, Any], device: str, packages: set[str], engine: str, word: str) -> None:
+def test_the_choice(
+    asked: Recipe, config: dict[str, Any], device: str, packages: set[str], engine: str, word: str
+) -> None:
     chosen, why = choose(asked, NOWHERE, config, device, packages)
     assert chosen == engine
     assert word in why
@@ -72,7 +81,10 @@ def test_the_layout() -> None:
     assert not flat(recipe(), PHI, "unsloth")[0]
     assert flat(recipe(), {"model_type": "mamba"}, "trl") == (
         False,
-        "padded batches: it is not proved that TRL keeps conversations apart in flat batches of mamba",
+        (
+            "padded batches: it is not proved that TRL keeps conversations apart in flat batches of"
+            " mamba"
+        ),
     )
     assert not flat(recipe(train=Train(padding_free=False)), LLAMA, "trl")[0]
     assert "NEFTune" in flat(recipe(train=Train(neftune_alpha=5)), LLAMA, "trl")[1]

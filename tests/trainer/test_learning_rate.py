@@ -1,4 +1,5 @@
-"""The learning rate that is taken where the recipe leaves it open, and the range outside of which one is warned of."""
+"""The learning rate that is taken where the recipe leaves it open, and the range outside of which
+one is warned of."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def recipe(rate: float | None = None, method: str = "lora") -> Recipe:
         ("full", SEVENTY, 1e-5),
     ],
 )
-def test_full_fine_tuning_takes_a_tenth_of_loras_rate_and_large_models_less(method: str, parameters: int | None, rate: float) -> None:
+def test_full_fine_tuning_takes_a_tenth_of_loras_rate_and_large_models_less(
+    method: str, parameters: int | None, rate: float
+) -> None:
     chosen = learning_rate(recipe(method=method), parameters)
     assert chosen.value == pytest.approx(rate)
     assert not chosen.warning
@@ -55,24 +58,41 @@ def test_full_fine_tuning_takes_a_tenth_of_loras_rate_and_large_models_less(meth
         ({"plus_ratio": 16.0}, 5e-5),
     ],
 )
-def test_the_rank_does_not_matter_but_a_stronger_adapter_and_lora_plus_do(lora: dict[str, object], rate: float) -> None:
+def test_the_rank_does_not_matter_but_a_stronger_adapter_and_lora_plus_do(
+    lora: dict[str, object], rate: float
+) -> None:
     assert learning_rate(Recipe(data=["x"], lora=Lora(**lora)), EIGHT).value == pytest.approx(rate)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("rate", "method", "parameters", "warned"),
     [
-        (2e-4, "full", EIGHT, "train.learning_rate = 2e-4 is above what full fine-tuning of a model of 8.0 billion parameters"),
+        (
+            2e-4,
+            "full",
+            EIGHT,
+            (
+                "train.learning_rate = 2e-4 is above what full fine-tuning of a model of 8.0"
+                " billion parameters"
+            ),
+        ),
         (2e-5, "full", EIGHT, ""),
         (2e-4, "lora", EIGHT, ""),
         (2e-5, "lora", EIGHT, ""),
         (1e-5, "lora", EIGHT, "below what LoRA of"),
         (2e-2, "lora", EIGHT, "usually takes, 2e-5 to 1e-3"),
         (1e-3, "lora", SMALL, ""),  # the demo's
-        (1e-7, "full", None, "below what full fine-tuning of this model usually takes, 2e-6 to 1e-4"),
+        (
+            1e-7,
+            "full",
+            None,
+            "below what full fine-tuning of this model usually takes, 2e-6 to 1e-4",
+        ),
     ],
 )
-def test_a_rate_far_from_the_usual_ones_is_warned_of_with_the_range(rate: float, method: str, parameters: int | None, warned: str) -> None:
+def test_a_rate_far_from_the_usual_ones_is_warned_of_with_the_range(
+    rate: float, method: str, parameters: int | None, warned: str
+) -> None:
     chosen = learning_rate(recipe(rate, method), parameters)
     assert (chosen.value, chosen.reason) == (rate, "")
     assert warned in chosen.warning if warned else not chosen.warning
@@ -82,7 +102,15 @@ def test_a_rate_far_from_the_usual_ones_is_warned_of_with_the_range(rate: float,
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
-    lines = [{"messages": [{"role": "user", "content": f"hi {n}"}, {"role": "assistant", "content": "hello"}]} for n in range(40)]
+    lines = [
+        {
+            "messages": [
+                {"role": "user", "content": f"hi {n}"},
+                {"role": "assistant", "content": "hello"},
+            ]
+        }
+        for n in range(40)
+    ]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return llama(tmp_path / "base", "135m")
 
@@ -93,7 +121,9 @@ def written(base: Path, text: str) -> Path:
     return path
 
 
-def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "start", lambda job: None)
     left_open = load_sweep(written(base, "")).members[0].recipe
     assert left_open.train.learning_rate == "auto"
@@ -102,7 +132,11 @@ def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value
     assert any(reason.startswith("Learning rate 5e-4: usual for LoRA") for reason in plan.reasons)
     job = launch.train(left_open)
     assert launch.frozen_recipe(job).train.learning_rate == 5e-4
-    assert (job.directory / launch.RECIPE_FILE).read_text().startswith("# Learning rate 5e-4: usual for LoRA")
+    assert (
+        (job.directory / launch.RECIPE_FILE)
+        .read_text()
+        .startswith("# Learning rate 5e-4: usual for LoRA")
+    )
     again = launch.train(launch.frozen_recipe(job))
     assert launch.frozen_recipe(again).train.learning_rate == 5e-4
 
@@ -113,7 +147,9 @@ def test_an_edited_frozen_recipe_says_the_rate_and_auto_leaves_it_to_the_plan(ba
     assert plan.rate(Recipe(data=["x"])) == 5e-4
 
 
-def test_a_waiting_run_whose_recipe_is_edited_gets_the_rate_of_its_new_method(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_run_whose_recipe_is_edited_gets_the_rate_of_its_new_method(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "start", lambda job: None)
 
     class Waiting:

@@ -41,7 +41,8 @@ def flat(tokens: int, **values: Any) -> Setting:
 
 @pytest.mark.parametrize("row", MEASURED, ids=str)
 def test_the_prediction_is_close_to_what_was_measured(row: Measured) -> None:
-    """The issue asks for 10 %; the terms were counted with these peaks in view, so they must do better."""
+    """The issue asks for 10 %; the terms were counted with these peaks in view, so they must do
+    better."""
     assert row.predicted_gb == pytest.approx(row.peak_gb, rel=0.05)
 
 
@@ -59,7 +60,8 @@ def test_the_parts_are_named_and_add_up(eight: ModelShape) -> None:
     assert sum(memory.parts().values()) == memory.peak
     assert memory.adapter == 4 * 41_943_040  # what Unsloth says it trains, in 32 bits
     assert (memory.gradients, memory.optimizer) == (memory.adapter, 2 * memory.adapter)
-    assert memory.weights + memory.adapter == pytest.approx(5.90e9, rel=0.01)  # loaded_gb of bench/gpu/speed.py
+    # loaded_gb of bench/gpu/speed.py
+    assert memory.weights + memory.adapter == pytest.approx(5.90e9, rel=0.01)
 
 
 def test_quantised_weights_leave_embeddings_and_head(eight: ModelShape) -> None:
@@ -67,7 +69,8 @@ def test_quantised_weights_leave_embeddings_and_head(eight: ModelShape) -> None:
     outside = 2 * (2 * 128_256 * 4096 + 65 * 4096)
     inside = weights[16] - outside
     assert weights[8] - outside == inside // 2
-    assert weights[4] - outside == pytest.approx(inside * 4.127 / 16, rel=1e-4)  # QLoRA's 4 bits and 0.127 for the scales
+    # QLoRA's 4 bits and 0.127 for the scales
+    assert weights[4] - outside == pytest.approx(inside * 4.127 / 16, rel=1e-4)
 
 
 def test_optimizers_and_full_fine_tuning(eight: ModelShape) -> None:
@@ -78,24 +81,42 @@ def test_optimizers_and_full_fine_tuning(eight: ModelShape) -> None:
     assert states(optimizer="paged_adamw_8bit") == 0
     full = predict(eight, flat(2048, engine="trl", method="full", bits=32))
     count = eight.inside + eight.outside
-    assert (full.weights, full.adapter, full.gradients, full.optimizer) == (4 * count, 0, 4 * count, 8 * count)
+    assert (full.weights, full.adapter, full.gradients, full.optimizer) == (
+        4 * count,
+        0,
+        4 * count,
+        8 * count,
+    )
     assert predict(eight, flat(2048, engine="trl", method="full", bits=16)).peak < 0.6 * full.peak
 
 
 def test_each_kind_of_checkpointing_keeps_less(eight: ModelShape) -> None:
-    for engine, kinds in (("unsloth", ("none", "standard", "unsloth")), ("trl", ("none", "standard"))):
-        peaks = [predict(eight, flat(8192, engine=engine, checkpointing=kind)).peak for kind in kinds]
+    for engine, kinds in (
+        ("unsloth", ("none", "standard", "unsloth")),
+        ("trl", ("none", "standard")),
+    ):
+        peaks = [
+            predict(eight, flat(8192, engine=engine, checkpointing=kind)).peak for kind in kinds
+        ]
         assert peaks == sorted(peaks, reverse=True)
 
 
 def test_only_sdpa_over_several_conversations_has_a_mask(eight: ModelShape) -> None:
     def mask(**values: Any) -> int:
-        return predict(eight, replace(Setting("trl", 4096, conversations=2), **values)).attention_mask
+        return predict(
+            eight, replace(Setting("trl", 4096, conversations=2), **values)
+        ).attention_mask
 
     assert mask() == 4096 * 4096 * (1 + 2 * 32)
     assert mask(checkpointing="standard") == 4096 * 4096 * 3
     assert mask(rows=2) == 2 * 2048 * 2048 * 65
-    assert mask(conversations=1) == mask(attention="flash") == mask(attention="flex") == mask(engine="unsloth") == 0
+    assert (
+        mask(conversations=1)
+        == mask(attention="flash")
+        == mask(attention="flex")
+        == mask(engine="unsloth")
+        == 0
+    )
 
 
 def test_what_unsloth_does_not_fuse_keeps_what_transformers_keeps(eight: ModelShape) -> None:
@@ -109,7 +130,13 @@ def test_adapters_of_chosen_layers(eight: ModelShape) -> None:
     some = predict(eight, flat(2048, engine="trl", targets=("q_proj", "v_proj")))
     assert some.adapter == 4 * 16 * 32 * (4096 + 4096 + 4096 + 1024)
     assert some.activations < predict(eight, flat(2048, engine="trl")).activations
-    assert predict(eight, flat(2048, engine="trl", targets=("layers.1.self_attn.q_proj", "self_attn.v_proj"))) == some
+    assert (
+        predict(
+            eight,
+            flat(2048, engine="trl", targets=("layers.1.self_attn.q_proj", "self_attn.v_proj")),
+        )
+        == some
+    )
 
 
 def test_a_mixture_of_experts_keeps_what_is_active(tmp_path: Path) -> None:
@@ -124,7 +151,9 @@ def test_widths_that_differ_from_layer_to_layer(tmp_path: Path) -> None:
     """As Gemma 3n says them, whose text has a config of its own."""
     folder = llama(tmp_path / "model", "135m")
     config = msgspec.json.decode((folder / "config.json").read_bytes())
-    (folder / "config.json").write_bytes(msgspec.json.encode({**config, "text_config": None, "intermediate_size": [512, 1536, 1024]}))
+    (folder / "config.json").write_bytes(
+        msgspec.json.encode({**config, "text_config": None, "intermediate_size": [512, 1536, 1024]})
+    )
     assert shape_of(folder).inner == 1536
 
 
@@ -139,7 +168,10 @@ def test_lengths_of_micro_batches() -> None:
     assert lengths.largest(1, padding_free=True) == 2000
     assert lengths.largest(16, padding_free=True) == 16 * 200 + 4 * 100 * 4
     assert (
-        lengths.computed(4, padding_free=True) == 1.0 < lengths.computed(4, padding_free=False) < lengths.computed(16, padding_free=False)
+        lengths.computed(4, padding_free=True)
+        == 1.0
+        < lengths.computed(4, padding_free=False)
+        < lengths.computed(16, padding_free=False)
     )
 
 
@@ -150,17 +182,32 @@ def test_the_largest_micro_batch_depends_on_whether_it_is_padded() -> None:
 
 
 def test_the_table_of_cards(eight: ModelShape) -> None:
-    found = {(row.bits, row.checkpointing): row for row in rows(recipe(), eight, "unsloth", "adamw", "sdpa", 150 * 10**9)}
-    assert set(found) == {(bits, kind) for bits in (16, 8, 4) for kind in ("none", "standard", "unsloth")}
+    found = {
+        (row.bits, row.checkpointing): row
+        for row in rows(recipe(), eight, "unsloth", "adamw", "sdpa", 150 * 10**9)
+    }
+    assert set(found) == {
+        (bits, kind) for bits in (16, 8, 4) for kind in ("none", "standard", "unsloth")
+    }
     qlora = [found[4, "unsloth"].fits[bytes_of(card)] for card in CARDS]
     assert qlora == sorted(qlora) and qlora[0] == 0 and qlora[1] >= 4  # an 8B model trains on 12 GB
     lora = found[16, "none"]
-    assert lora.fits[bytes_of(24)] == 0 and lora.fits[bytes_of(80)] == 7 and lora.fits[150 * 10**9] >= 12
-    assert lora.peaks[8, 2048] == predict(eight, flat(16_384, conversations=8)).peak < lora.needs[8, 2048]
+    assert (
+        lora.fits[bytes_of(24)] == 0
+        and lora.fits[bytes_of(80)] == 7
+        and lora.fits[150 * 10**9] >= 12
+    )
+    assert (
+        lora.peaks[8, 2048]
+        == predict(eight, flat(16_384, conversations=8)).peak
+        < lora.needs[8, 2048]
+    )
     assert {length for _, length in lora.peaks} == {512, 2048, 8192, 32_768}
 
 
-def test_what_a_run_has_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_run_has_measured_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
     assert remembered.recall("m", "gpu", flat(100)) == (1.0, "")
     remembered.remember("m", "gpu", flat(100), 1000, 1100, "first")
@@ -175,7 +222,9 @@ def test_a_run_says_what_it_needs_of_a_gpu(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
     monkeypatch.setattr(plan, "gpus", lambda: [Gpu(0, "H", 80 * GIB, 80 * GIB)])
     llama(models_directory() / "builtin", "135m")
-    (tmp_path / "data.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n')
+    (tmp_path / "data.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    )
     alone = Recipe(data=[str(tmp_path / "data.jsonl")])
     shared = run_spec(msgspec.structs.replace(alone, share_gpu=True))
     assert shared.share_gpu and not run_spec(alone).share_gpu

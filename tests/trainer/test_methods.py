@@ -21,9 +21,19 @@ from trainer.recipe import Lora, Recipe, Tokens, Train, load
 def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"
     folder.mkdir()
-    names = ("embed_tokens", "layers.0.self_attn.q_proj", "layers.0.mlp.up_proj", "layers.1.self_attn.q_proj", "layers.1.mlp.up_proj")
-    tensors: dict[str, np.ndarray] = {f"model.{name}.weight": np.zeros((4, 4), np.float32) for name in names}
-    save_file({**tensors, "model.norm.weight": np.ones(4, np.float32)}, folder / "model.safetensors")
+    names = (
+        "embed_tokens",
+        "layers.0.self_attn.q_proj",
+        "layers.0.mlp.up_proj",
+        "layers.1.self_attn.q_proj",
+        "layers.1.mlp.up_proj",
+    )
+    tensors: dict[str, np.ndarray] = {
+        f"model.{name}.weight": np.zeros((4, 4), np.float32) for name in names
+    }
+    save_file(
+        {**tensors, "model.norm.weight": np.ones(4, np.float32)}, folder / "model.safetensors"
+    )
     tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": "<|im_end|>"}]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
@@ -34,8 +44,17 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
-def recipe(train: dict[str, Any] | None = None, lora: dict[str, Any] | None = None, tokens: dict[str, Any] | None = None) -> Recipe:
-    return Recipe(data=["x.jsonl"], train=Train(**train or {}), lora=Lora(**lora or {}), tokens=Tokens(**tokens or {}))
+def recipe(
+    train: dict[str, Any] | None = None,
+    lora: dict[str, Any] | None = None,
+    tokens: dict[str, Any] | None = None,
+) -> Recipe:
+    return Recipe(
+        data=["x.jsonl"],
+        train=Train(**train or {}),
+        lora=Lora(**lora or {}),
+        tokens=Tokens(**tokens or {}),
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +98,11 @@ def test_what_unsloth_cannot_train_is_trl_s(base: Path) -> None:
     assert methods.new_tokens(chatml, base) == ["<|im_start|>"]
     for one in (chatml, recipe(lora={"dora": True})):
         assert methods.unsloth_cannot(one, base)
-    for one in (recipe(), recipe(tokens={"add": ["<|im_end|>"]}), recipe(lora={"plus_ratio": 16.0, "rslora": True})):
+    for one in (
+        recipe(),
+        recipe(tokens={"add": ["<|im_end|>"]}),
+        recipe(lora={"plus_ratio": 16.0, "rslora": True}),
+    ):
         assert not methods.unsloth_cannot(one, base)
         methods.check(one, base, "unsloth", "gpu")
 
@@ -94,7 +117,8 @@ def test_what_serving_will_be_like_is_told(base: Path) -> None:
 
 def test_the_bits_of_the_base(base: Path) -> None:
     assert [
-        methods.base_bits(recipe(train)) for train in ({}, {"base_bits": 8}, {"method": "full"}, {"method": "full", "base_bits": 16})
+        methods.base_bits(recipe(train))
+        for train in ({}, {"base_bits": 8}, {"method": "full"}, {"method": "full", "base_bits": 16})
     ] == [
         16,
         8,
@@ -129,7 +153,11 @@ def test_a_template_s_path_is_the_recipe_s(tmp_path: Path) -> None:
     ],
 )
 def test_float8_where_it_was_measured_or_is_asked_for(
-    tmp_path: Path, train: dict[str, Any], size: str, capability: tuple[int, int] | None, chosen: bool
+    tmp_path: Path,
+    train: dict[str, Any],
+    size: str,
+    capability: tuple[int, int] | None,
+    chosen: bool,
 ) -> None:
     shape = shape_of(llama(tmp_path / "model", size))
     found, why = methods.float8(recipe(train), shape, 16, 1, capability)

@@ -1,4 +1,5 @@
-"""Settings of other tools in a recipe, whole recipes of theirs, and other files that are no recipe: each is told with what to write."""
+"""Settings of other tools in a recipe, whole recipes of theirs, and other files that are no recipe:
+each is told with what to write."""
 
 from __future__ import annotations
 
@@ -24,26 +25,62 @@ def told(text: str) -> LuthierError:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("[train]\nnum_train_epochs = 3", "TRL's num_train_epochs is train.epochs here: epochs = 3."),
-        ("[train]\nmax_steps = 60", "TRL's max_steps has no counterpart: a run's length is train.epochs."),
-        ("[train]\nsave_steps = 50", "TRL's save_steps is checkpoints.every_steps here: every_steps = 50."),
-        ("[train]\nper_device_train_batch_size = 2", "is train.micro_batch here: global_batch = 2, micro_batch = 2"),
-        ("[train]\ngradient_accumulation_steps = 4", "the product of this, the conversations at a time and the GPUs"),
+        (
+            "[train]\nnum_train_epochs = 3",
+            "TRL's num_train_epochs is train.epochs here: epochs = 3.",
+        ),
+        (
+            "[train]\nmax_steps = 60",
+            "TRL's max_steps has no counterpart: a run's length is train.epochs.",
+        ),
+        (
+            "[train]\nsave_steps = 50",
+            "TRL's save_steps is checkpoints.every_steps here: every_steps = 50.",
+        ),
+        (
+            "[train]\nper_device_train_batch_size = 2",
+            "is train.micro_batch here: global_batch = 2, micro_batch = 2",
+        ),
+        (
+            "[train]\ngradient_accumulation_steps = 4",
+            "the product of this, the conversations at a time and the GPUs",
+        ),
         ("[train]\nwarmup_ratio = 0.1", "warmup = 0.1"),
         ("[train]\nwarmup_steps = 10", "train.warmup is a share of all steps"),
         ('[train]\nlr_scheduler_type = "cosine"', 'schedule = "cosine"'),
         ('[train]\nlr_scheduler_type = "polynomial"', 'it takes "cosine", "linear", "constant"'),
         ('[train]\noptim = "paged_adamw_8bit"', 'optimizer = "paged_adamw_8bit"'),
         ("[train]\nbf16 = true", "Luthier computes in bfloat16"),
-        ("max_seq_length = 4096", "TRL's max_seq_length is train.max_length here: max_length = 4096."),
-        ("sequence_len = 4096", "axolotl's sequence_len is train.max_length here: max_length = 4096."),
-        ("cutoff_len = 4096", "LLaMA-Factory's cutoff_len is train.max_length here: max_length = 4096."),
-        ("sample_packing = true", "axolotl's sample_packing is train.padding_free here: leave it out"),
+        (
+            "max_seq_length = 4096",
+            "TRL's max_seq_length is train.max_length here: max_length = 4096.",
+        ),
+        (
+            "sequence_len = 4096",
+            "axolotl's sequence_len is train.max_length here: max_length = 4096.",
+        ),
+        (
+            "cutoff_len = 4096",
+            "LLaMA-Factory's cutoff_len is train.max_length here: max_length = 4096.",
+        ),
+        (
+            "sample_packing = true",
+            "axolotl's sample_packing is train.padding_free here: leave it out",
+        ),
         ("load_in_4bit = true", "Unsloth's load_in_4bit is train.base_bits here: base_bits = 4."),
         ("load_in_4bit = false", "leave it out, the default does the same"),
-        ('finetuning_type = "full"', 'LLaMA-Factory\'s finetuning_type is train.method here: method = "full".'),
+        (
+            'finetuning_type = "full"',
+            'LLaMA-Factory\'s finetuning_type is train.method here: method = "full".',
+        ),
         ('finetuning_type = "freeze"', 'it takes "lora", "full"'),
-        ('base_model = "Qwen/Qwen3-0.6B"', 'axolotl\'s base_model is model here: model = "Qwen3-0.6B" (first `luthier models import'),
+        (
+            'base_model = "Qwen/Qwen3-0.6B"',
+            (
+                'axolotl\'s base_model is model here: model = "Qwen3-0.6B" (first `luthier models'
+                " import"
+            ),
+        ),
         ('dataset_name = "tatsu-lab/alpaca"', 'data = ["hub:tatsu-lab/alpaca"]'),
         ('dataset = "identity,alpaca_en"', "is a name of its own: give the files"),
         ("val_set_size = 0.1", "axolotl's val_set_size is heldout.share here: share = 0.1."),
@@ -55,7 +92,9 @@ def told(text: str) -> LuthierError:
         ("[train]\nlr = 1e-4", "train.learning_rate here: learning_rate = 0.0001"),
     ],
 )
-def test_a_setting_of_another_tool_is_told_with_our_key_and_the_line_to_paste(text: str, hint: str) -> None:
+def test_a_setting_of_another_tool_is_told_with_our_key_and_the_line_to_paste(
+    text: str, hint: str
+) -> None:
     error = told(text)
     assert "means nothing" in error.message
     assert hint in error.hint
@@ -63,12 +102,25 @@ def test_a_setting_of_another_tool_is_told_with_our_key_and_the_line_to_paste(te
 
 def test_all_of_one_file_stand_in_one_error_with_the_recipe_to_paste() -> None:
     error = told(
-        "lora_r = 8\nepochs = 2\n[train]\nper_device_train_batch_size = 2\ngradient_accumulation_steps = 4\nmax_steps = 60\n"
-        "learnig_rate = 1e-4\n[training]\nsave_steps = 50\nweight_decay = 0.01\n"
+        "lora_r = 8\nepochs = 2\n[train]\nper_device_train_batch_size ="
+        " 2\ngradient_accumulation_steps = 4\nmax_steps = 60\nlearnig_rate ="
+        " 1e-4\n[training]\nsave_steps = 50\nweight_decay = 0.01\n"
     )
-    for key in ("lora_r", "train.max_steps", "train.learnig_rate", "training", "save_steps", "epochs"):
+    for key in (
+        "lora_r",
+        "train.max_steps",
+        "train.learnig_rate",
+        "training",
+        "save_steps",
+        "epochs",
+    ):
         assert key in error.message
-    for part in ("has no counterpart", "did you mean train.learning_rate?", "training: did you mean train?", "epochs belongs to [train]."):
+    for part in (
+        "has no counterpart",
+        "did you mean train.learning_rate?",
+        "training: did you mean train?",
+        "epochs belongs to [train].",
+    ):
         assert part in error.hint
     pasted = parse_toml(error.hint.partition("In a recipe:\n")[2], "pasted")
     assert pasted == {
@@ -93,11 +145,15 @@ def test_all_of_one_file_stand_in_one_error_with_the_recipe_to_paste() -> None:
         ("[train]\nepochs = true", "docs/recipe.md lists them."),
     ],
 )
-def test_a_value_of_another_tool_in_a_key_of_ours_is_told_with_the_line_to_write(text: str, hint: str) -> None:
+def test_a_value_of_another_tool_in_a_key_of_ours_is_told_with_the_line_to_write(
+    text: str, hint: str
+) -> None:
     assert told(text).hint == hint
 
 
-@pytest.mark.parametrize("key", ["save_step", "max_stepz", "zzz", "grad_accum", "foo_bar", "x", "n_layers", "bits"])
+@pytest.mark.parametrize(
+    "key", ["save_step", "max_stepz", "zzz", "grad_accum", "foo_bar", "x", "n_layers", "bits"]
+)
 def test_what_is_near_nothing_gets_no_proposal(key: str) -> None:
     assert "Did you mean" not in told(f"[train]\n{key} = 1").hint
 
@@ -207,11 +263,32 @@ epochs: 1
             "axolotl.yaml",
             AXOLOTL,
             "axolotl",
-            {"model": "Llama-3.2-1B", "data": ["hub:teknium/GPT4-LLM-Cleaned"], "base_bits": 4, "global_batch": 8, "learning_rate": 2e-4},
+            {
+                "model": "Llama-3.2-1B",
+                "data": ["hub:teknium/GPT4-LLM-Cleaned"],
+                "base_bits": 4,
+                "global_batch": 8,
+                "learning_rate": 2e-4,
+            },
         ),
-        ("sft.yml", FACTORY, "LLaMA-Factory", {"data": ["data/mine.json"], "global_batch": 8, "epochs": 3.0, "max_length": 2048}),
-        ("tune.yaml", TORCHTUNE, "torchtune", {"r": 64, "alpha": 128, "learning_rate": 3e-4, "global_batch": 32, "epochs": 1}),
-        ("args.json", json.dumps({"num_train_epochs": 2, "per_device_train_batch_size": 4, "lora_r": 8}), "TRL", {"epochs": 2, "r": 8}),
+        (
+            "sft.yml",
+            FACTORY,
+            "LLaMA-Factory",
+            {"data": ["data/mine.json"], "global_batch": 8, "epochs": 3.0, "max_length": 2048},
+        ),
+        (
+            "tune.yaml",
+            TORCHTUNE,
+            "torchtune",
+            {"r": 64, "alpha": 128, "learning_rate": 3e-4, "global_batch": 32, "epochs": 1},
+        ),
+        (
+            "args.json",
+            json.dumps({"num_train_epochs": 2, "per_device_train_batch_size": 4, "lora_r": 8}),
+            "TRL",
+            {"epochs": 2, "r": 8},
+        ),
         ("axolotl.toml", AXOLOTL, "axolotl", {"model": "Llama-3.2-1B"}),
     ],
 )
@@ -226,7 +303,12 @@ def test_a_whole_recipe_of_another_tool_is_refused_with_its_translation(
     translation = caught.value.hint.partition("\n")[2]
     values = parse_toml(translation, "translation")
     recipe: Recipe = decode({"data": ["x"], **values}, "translation")
-    flat = {key: value for section in (values, *values.values()) if isinstance(section, dict) for key, value in section.items()}
+    flat = {
+        key: value
+        for section in (values, *values.values())
+        if isinstance(section, dict)
+        for key, value in section.items()
+    }
     assert {key: flat[key] for key in expected} == expected
     assert recipe == decode(msgspec.to_builtins(recipe), "again")
 
@@ -247,11 +329,18 @@ def test_a_whole_recipe_of_another_tool_is_refused_with_its_translation(
         ("a.toml", 'data = ["x"]\nmodel = builtin\n', "line 2", "Strings need quotes"),
         ("a.toml", 'data = ["x"]\n[train]\nepochs: 3\n', "line 3", "not key: value"),
         ("a.toml", 'data = ["C:\\Users\\me\\x.jsonl"]\n', "line 1", "single quotes"),
-        ("a.toml", 'data = ["x"]\n[train]\nepochs = 1\n[train]\nseed = 1\n', "line 4", "stands twice"),
+        (
+            "a.toml",
+            'data = ["x"]\n[train]\nepochs = 1\n[train]\nseed = 1\n',
+            "line 4",
+            "stands twice",
+        ),
         ("a.toml", 'data = ["x"]\nname = "x', "line 2", "Strings need quotes"),
     ],
 )
-def test_what_is_no_recipe_is_told_with_the_line_and_what_to_write(tmp_path: Path, name: str, text: str, message: str, hint: str) -> None:
+def test_what_is_no_recipe_is_told_with_the_line_and_what_to_write(
+    tmp_path: Path, name: str, text: str, message: str, hint: str
+) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(LuthierError) as caught:
         load_sweep(tmp_path / name)
@@ -274,7 +363,9 @@ def test_a_recipe_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> 
     assert 'data = ["hub:tatsu-lab/alpaca"]' in caught.value.hint
 
 
-def test_a_recipe_with_a_mark_of_byte_order_is_read_and_a_folder_names_its_recipes(tmp_path: Path) -> None:
+def test_a_recipe_with_a_mark_of_byte_order_is_read_and_a_folder_names_its_recipes(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfdata = ["x.jsonl"]\n')
     assert load(tmp_path / "a.toml").name == "a"
     with pytest.raises(LuthierError, match="is a folder") as caught:

@@ -39,7 +39,12 @@ def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def data(tmp_path: Path) -> Path:
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     path = tmp_path / "data.jsonl"
-    path.write_text("".join(json.dumps({"messages": [{**turns[0], "content": f"hi {n}"}, turns[1]]}) + "\n" for n in range(100)))
+    path.write_text(
+        "".join(
+            json.dumps({"messages": [{**turns[0], "content": f"hi {n}"}, turns[1]]}) + "\n"
+            for n in range(100)
+        )
+    )
     return path
 
 
@@ -62,7 +67,9 @@ def test_on_a_cpu_it_is_one_process_and_the_plan_says_so(data: Path) -> None:
         assert "no GPU" in placement.reasons[0]
 
 
-def test_a_batch_that_does_not_divide_is_an_error_that_says_what_would(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_does_not_divide_is_an_error_that_says_what_would(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert share(16, 4) == 4
     with pytest.raises(LuthierError, match="no multiple of the 3 GPUs") as caught:
         share(16, 3)
@@ -72,16 +79,23 @@ def test_a_batch_that_does_not_divide_is_an_error_that_says_what_would(data: Pat
     assert "Set train.global_batch to 4" in caught.value.hint
     for module in (plan, repair):
         monkeypatch.setattr(module, "gpus", lambda: gpus(4))
-    with pytest.raises(LuthierError, match=r"which 4 GPUs share, is no multiple of train\.micro_batch 8"):
+    with pytest.raises(
+        LuthierError, match=r"which 4 GPUs share, is no multiple of train\.micro_batch 8"
+    ):
         make_plan(recipe(data, llama(tmp_path / "base"), 4, global_batch=16, micro_batch=8))
 
 
-def test_the_plan_of_several_gpus(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_of_several_gpus(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same global batch and steps; a slot for each; a certificate on one of them."""
     for module in (plan, repair):
         monkeypatch.setattr(module, "gpus", lambda: gpus(4))
     model = llama(tmp_path / "base")
-    one, four = (make_plan(recipe(data, model, count, global_batch=16, micro_batch=2)) for count in (1, "all"))
+    one, four = (
+        make_plan(recipe(data, model, count, global_batch=16, micro_batch=2))
+        for count in (1, "all")
+    )
     assert (one.micro_batch, one.accumulation, one.ranks) == (2, 8, 1)
     assert (four.micro_batch, four.accumulation, four.ranks) == (2, 2, 4)
     assert (one.global_batch, one.steps) == (four.global_batch, four.steps)
@@ -91,7 +105,9 @@ def test_the_plan_of_several_gpus(data: Path, tmp_path: Path, monkeypatch: pytes
     assert (spec.slots, spec.then[0]["slots"]) == (["gpu"] * 4, ["gpu"])
 
 
-def test_machines_are_those_of_torchruns_variables(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_are_those_of_torchruns_variables(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first one has the result, and so the certificate."""
     for module in (plan, repair):
         monkeypatch.setattr(module, "gpus", lambda: gpus(2))
@@ -112,7 +128,8 @@ def test_machines_are_those_of_torchruns_variables(data: Path, tmp_path: Path, m
 
 # ---- files for clusters
 
-# A cluster of two machines: srun runs the command on each of them. `luthier train` runs until `luthier stop`, on both.
+# A cluster of two machines: srun runs the command on each of them. `luthier train` runs until
+# `luthier stop`, on both.
 _SRUN = """#!/bin/bash
 machines=2
 while [[ $1 == --* ]]; do [[ $1 == --nodes=1 ]] && machines=1; shift; done
@@ -123,10 +140,14 @@ exit ${code:-0}
 _SCONTROL = "#!/bin/bash\necho first\necho second\n"
 _PYTHON = """#!/bin/bash
 shift 3
-echo "$PET_NODE_RANK of $PET_NNODES at $PET_MASTER_ADDR:$PET_MASTER_PORT in $LUTHIER_HOME: $*" >> "$LOG"
+master="$PET_MASTER_ADDR:$PET_MASTER_PORT"
+echo "$PET_NODE_RANK of $PET_NNODES at $master in $LUTHIER_HOME: $*" >> "$LOG"
 case $1 in
 stop) touch "$LOG.stopped-$PET_NODE_RANK" ;;
-train | resume) if [ -n "$STOPS" ]; then while [ ! -e "$LOG.stopped-$PET_NODE_RANK" ]; do sleep 0.02; done; exit 1; fi ;;
+train | resume) if [ -n "$STOPS" ]; then
+    while [ ! -e "$LOG.stopped-$PET_NODE_RANK" ]; do sleep 0.02; done
+    exit 1
+fi ;;
 esac
 """
 
@@ -138,14 +159,31 @@ class Cluster:
             (folder / name).write_text(text)
             (folder / name).chmod(0o755)
         self.recipe = folder / "my recipe.toml"
-        self.recipe.write_text(f'data = ["{data}"]\nmodel = "{llama(folder / "base")}"\nname = "My run"\ngpus = 2\n')
+        self.recipe.write_text(
+            f'data = ["{data}"]\nmodel = "{llama(folder / "base")}"\nname = "My run"\ngpus = 2\n'
+        )
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
         text = emit("slurm", load_sweep(self.recipe), self.recipe, 2)
         script = self.folder / "job.sh"
-        script.write_text("\n".join(f"export PYTHON={self.folder}/python" if "PYTHON=" in line else line for line in text.splitlines()))
-        slurm = {"SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "LOG": str(self.log), "STOPS": "", **variables}
-        return subprocess.Popen(["bash", str(script)], env={**os.environ, **slurm, "PATH": f"{self.folder}:{os.environ['PATH']}"})
+        script.write_text(
+            "\n".join(
+                f"export PYTHON={self.folder}/python" if "PYTHON=" in line else line
+                for line in text.splitlines()
+            )
+        )
+        slurm = {
+            "SLURM_NNODES": "2",
+            "SLURM_JOB_ID": "7",
+            "SLURM_JOB_NODELIST": "n[1-2]",
+            "LOG": str(self.log),
+            "STOPS": "",
+            **variables,
+        }
+        return subprocess.Popen(
+            ["bash", str(script)],
+            env={**os.environ, **slurm, "PATH": f"{self.folder}:{os.environ['PATH']}"},
+        )
 
     def told(self) -> list[str]:
         return sorted(self.log.read_text().splitlines()) if self.log.exists() else []
@@ -173,7 +211,12 @@ def test_before_its_time_is_over_a_slurm_job_stops_on_each_machine(cluster: Clus
     script.send_signal(signal.SIGTERM)
     assert script.wait(20) == 1
     said = sorted(line.rpartition(": ")[2] for line in cluster.told())
-    assert said == ["resume --follow 20261122-1530-my-run-7f3a", "stop My run", "stop My run", f"train --follow {cluster.recipe}"]
+    assert said == [
+        "resume --follow 20261122-1530-my-run-7f3a",
+        "stop My run",
+        "stop My run",
+        f"train --follow {cluster.recipe}",
+    ]
 
 
 def test_a_skypilot_task_sends_what_the_run_reads(cluster: Cluster, data: Path) -> None:
@@ -187,7 +230,10 @@ def test_a_skypilot_task_sends_what_the_run_reads(cluster: Cluster, data: Path) 
 
 def test_what_a_cluster_cannot_be_asked_for(cluster: Cluster) -> None:
     before = cluster.recipe.read_text()
-    for changed, title in ((before.replace("gpus = 2", 'gpus = "all"'), "How many GPUs"), (before + "[lora]\nr = [4, 8]\n", "A sweep")):
+    for changed, title in (
+        (before.replace("gpus = 2", 'gpus = "all"'), "How many GPUs"),
+        (before + "[lora]\nr = [4, 8]\n", "A sweep"),
+    ):
         cluster.recipe.write_text(changed)
         with pytest.raises(LuthierError, match=title):
             emit("slurm", load_sweep(cluster.recipe), cluster.recipe, 1)

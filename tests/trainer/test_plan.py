@@ -23,7 +23,12 @@ from trainer.repair import largest_divisor
 
 
 def row(number: int) -> dict[str, object]:
-    return {"messages": [{"role": "user", "content": f"hi {number}"}, {"role": "assistant", "content": "hello"}]}
+    return {
+        "messages": [
+            {"role": "user", "content": f"hi {number}"},
+            {"role": "assistant", "content": "hello"},
+        ]
+    }
 
 
 @pytest.fixture
@@ -36,7 +41,8 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi: the plan is the same on every machine
+    # no nvidia-smi: the plan is the same on every machine
+    monkeypatch.setenv("PATH", str(tmp_path))
     folder = tmp_path / "base"
     folder.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
@@ -45,7 +51,9 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plan_adds_up(data: Path, model: Path) -> None:
-    plan = make_plan(Recipe(data=[str(data)], model=str(model), train=Train(epochs=2.0, global_batch=12)))
+    plan = make_plan(
+        Recipe(data=[str(data)], model=str(model), train=Train(epochs=2.0, global_batch=12))
+    )
     assert (plan.conversations, plan.heldout) == (100, 16)
     assert (plan.global_batch, plan.micro_batch, plan.accumulation) == (12, 6, 2)
     assert plan.steps == 2 * 7
@@ -56,17 +64,26 @@ def test_a_plan_adds_up(data: Path, model: Path) -> None:
     assert Plan(**json.loads(json.dumps(plan.to_json()))) == plan
 
 
-def test_a_plan_shows_what_the_policies_meet_and_minds_the_weights_of_files(data: Path, model: Path) -> None:
+def test_a_plan_shows_what_the_policies_meet_and_minds_the_weights_of_files(
+    data: Path, model: Path
+) -> None:
     with data.open("a") as file:
         file.write(json.dumps(row(7)) + "\n" + json.dumps({"messages": []}) + "\n")
-    recipe = Recipe(data=[Source(str(data), 2.0)], model=str(model), policy=Policies(mask="drop"), train=Train(epochs=1.0, global_batch=4))
+    recipe = Recipe(
+        data=[Source(str(data), 2.0)],
+        model=str(model),
+        policy=Policies(mask="drop"),
+        train=Train(epochs=1.0, global_batch=4),
+    )
     plan = make_plan(recipe)
     assert plan.met == {"unreadable": 1, "no_turns": 1, "duplicates": 1}
     assert (plan.conversations, plan.steps) == (100, (200 - 16) // 4)
     assert {policy["name"] for policy in plan.policies if policy["changed"]} == {"mask"}
 
 
-def test_of_much_data_the_plan_is_an_estimate(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_much_data_the_plan_is_an_estimate(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "much.jsonl"
     path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(60_000)))
     monkeypatch.setattr(outlook, "_SECONDS", 0.0)
@@ -81,22 +98,30 @@ def test_a_data_set_of_the_hub_is_left_to_the_run(model: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [Evaluation(patience=2), Evaluation(metrics=["chrf"])])
-def test_what_needs_held_out_conversations_is_refused_where_there_will_be_none(tmp_path: Path, model: Path, settings: Evaluation) -> None:
+def test_what_needs_held_out_conversations_is_refused_where_there_will_be_none(
+    tmp_path: Path, model: Path, settings: Evaluation
+) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps(row(1)) + "\n")
     for heldout in (Heldout(), Heldout(share=0.0, at_least=0, at_most=0)):
         with pytest.raises(LuthierError, match="needs them") as caught:
-            make_plan(Recipe(data=[str(path)], model=str(model), evaluation=settings, heldout=heldout))
+            make_plan(
+                Recipe(data=[str(path)], model=str(model), evaluation=settings, heldout=heldout)
+            )
         assert "leave" in caught.value.hint
 
 
 def test_batches_that_do_not_divide_are_refused(data: Path, model: Path) -> None:
     with pytest.raises(LuthierError, match="no multiple"):
-        make_plan(Recipe(data=[str(data)], model=str(model), train=Train(global_batch=12, micro_batch=5)))
+        make_plan(
+            Recipe(data=[str(data)], model=str(model), train=Train(global_batch=12, micro_batch=5))
+        )
 
 
 @given(st.integers(1, 5000), st.floats(0, 0.99), st.integers(0, 50), st.integers(0, 500))
-def test_held_out_never_takes_more_than_a_quarter(count: int, share: float, at_least: int, at_most: int) -> None:
+def test_held_out_never_takes_more_than_a_quarter(
+    count: int, share: float, at_least: int, at_most: int
+) -> None:
     heldout = Heldout(share=share, at_least=at_least, at_most=at_most)
     assert 0 <= heldout.count(count) <= min(count // 4, at_most)
 
@@ -120,7 +145,10 @@ BAD_DATA = [
     ('{"messages": [}\n', "row 0: broken JSON"),
     ('{"id": 5}\n', "none of the known formats"),
     (
-        '{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "x"}, {"role": "assistant", "content": "x"}]}\n',
+        (
+            '{"messages": [{"role": "user", "content": "x"}, {"role": "robot", "content": "x"},'
+            ' {"role": "assistant", "content": "x"}]}\n'
+        ),
         "1 a role other than system",
     ),
     ('{"messages": [{"role": "user", "content": "x"}]}\n', "1 no answer that may be trained"),
@@ -128,7 +156,9 @@ BAD_DATA = [
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD_DATA)
-def test_bad_data_is_told_by_line_and_leaves_no_job(tmp_path: Path, model: Path, content: str, reason: str) -> None:
+def test_bad_data_is_told_by_line_and_leaves_no_job(
+    tmp_path: Path, model: Path, content: str, reason: str
+) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(content)
     with pytest.raises(LuthierError) as caught:
@@ -146,7 +176,10 @@ def test_bytes_that_are_no_text(tmp_path: Path, model: Path) -> None:
 
 
 def test_no_such_data_or_model(tmp_path: Path, data: Path, model: Path) -> None:
-    for recipe in (Recipe(data=[str(tmp_path / "nix")], model=str(model)), Recipe(data=[str(data)], model="nix")):
+    for recipe in (
+        Recipe(data=[str(tmp_path / "nix")], model=str(model)),
+        Recipe(data=[str(data)], model="nix"),
+    ):
         with pytest.raises(LuthierError, match="nix"):
             launch.train(recipe)
     (model / "model.safetensors").unlink()

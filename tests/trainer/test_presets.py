@@ -1,4 +1,5 @@
-"""Starting points: each is a whole recipe, says what it is for, and takes a model and data of one's own."""
+"""Starting points: each is a whole recipe, says what it is for, and takes a model and data of one's
+own."""
 
 from __future__ import annotations
 
@@ -20,18 +21,24 @@ def test_each_is_a_recipe_that_says_what_it_is_for_and_whose_it_is(preset: Prese
     assert "# After " in preset.text
     assert "luthier models import hub:" in preset.text
     assert recipe.data
-    assert parse(preset.written_for("/models/mine", ["/data/a.jsonl", "b.csv"]), preset.name).data == ["/data/a.jsonl", "b.csv"]
+    assert parse(
+        preset.written_for("/models/mine", ["/data/a.jsonl", "b.csv"]), preset.name
+    ).data == ["/data/a.jsonl", "b.csv"]
 
 
 def test_they_are_what_they_reproduce() -> None:
     recipes = {preset.name: parse(preset.text, preset.name) for preset in presets()}
     chatml = [recipe for recipe in recipes.values() if recipe.tokens.template == "chatml"]
     assert len(chatml) == 4
-    assert {(recipe.train.base_bits, recipe.lora.r, tuple(recipe.tokens.add)) for recipe in chatml} == {
-        (4, 64, ("<|im_start|>", "<|im_end|>"))
-    }
+    assert {
+        (recipe.train.base_bits, recipe.lora.r, tuple(recipe.tokens.add)) for recipe in chatml
+    } == {(4, 64, ("<|im_start|>", "<|im_end|>"))}
     assert recipes["vicuna-7b-8bit"].train.base_bits == 8
-    assert recipes["llama-3.2-3b-chat"].train.base_bits == recipes["llama-3-8b-alpaca"].train.base_bits == 4
+    assert (
+        recipes["llama-3.2-3b-chat"].train.base_bits
+        == recipes["llama-3-8b-alpaca"].train.base_bits
+        == 4
+    )
 
 
 def test_comments_stay_when_model_and_data_are_put_in() -> None:
@@ -51,8 +58,12 @@ def test_a_misspelt_name_is_told_with_the_nearest() -> None:
 def test_the_command_lists_them_and_prints_one() -> None:
     run = CliRunner().invoke
     listed = run(luthier, ["recipes", "--json"])
-    assert [entry["name"] for entry in json.loads(listed.stdout)] == [preset.name for preset in presets()]
-    printed = run(luthier, ["recipes", "vicuna-7b-8bit", "--model", "builtin", "--data", "talk.json"])
+    assert [entry["name"] for entry in json.loads(listed.stdout)] == [
+        preset.name for preset in presets()
+    ]
+    printed = run(
+        luthier, ["recipes", "vicuna-7b-8bit", "--model", "builtin", "--data", "talk.json"]
+    )
     assert parse(printed.stdout, "printed").model == "builtin"
     assert "vicuna-7b-8bit" in run(luthier, ["recipes"]).stdout
     assert run(luthier, ["recipes", "--model", "x"]).exit_code == 2

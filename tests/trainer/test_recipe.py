@@ -14,31 +14,61 @@ from trainer.data.split import Heldout
 from trainer.recipe import Lora, Recipe, Train, keys, load, parse, to_toml
 
 BAD = [
-    ('data = ["x"]\n[train]\nlearnig_rate = 1', "train.learnig_rate", "Did you mean train.learning_rate?"),
+    (
+        'data = ["x"]\n[train]\nlearnig_rate = 1',
+        "train.learnig_rate",
+        "Did you mean train.learning_rate?",
+    ),
     ('data = ["x"]\n[trian]\nepochs = 1', "trian", "Did you mean train?"),
     ('data = ["x"]\nepochs = 1', "epochs", "epochs belongs to [train]."),
-    ('data = ["x"]\n[lora]\nzzz = 1', "lora.zzz", "Known here: r, alpha, dropout, targets, rslora, dora, plus_ratio."),
+    (
+        'data = ["x"]\n[lora]\nzzz = 1',
+        "lora.zzz",
+        "Known here: r, alpha, dropout, targets, rslora, dora, plus_ratio.",
+    ),
     ("", "data is required", 'Add data = ["file.jsonl"], say.'),
     ("data = []", "data", ""),
     ('data = ["x"]\n[train]\nepochs = "a"', "train.epochs: expected `float`, got `str`", ""),
     ('data = ["x"]\n[train]\nepochs = -1', "train.epochs: expected `float` > 0.0", ""),
     ('data = ["x"]\n[train]\nschedule = "sine"', "train.schedule", ""),
-    ('data = ["x"]\n[policy]\nempty_trun = "drop"', "policy.empty_trun", "Did you mean policy.empty_turn?"),
+    (
+        'data = ["x"]\n[policy]\nempty_trun = "drop"',
+        "policy.empty_trun",
+        "Did you mean policy.empty_turn?",
+    ),
     ('data = ["x"]\n[policy]\ndamage = "repair"', "policy.damage", ""),
     ('[[data]]\npath = "x"\nwieght = 2', "data[0].wieght", "Did you mean data[0].weight?"),
     ('data = ["x"]\n[format]\nformat = "csv"', "format.format", ""),
     ('data = ["x"]\n[mask]\nturns = "some"', "mask.turns", ""),
     ("data = [", "Invalid value", "Strings need quotes"),
-    ('data = ["x"]\nsharding = "fsdp"', "sharding is one of auto, none, fsdp2; it says fsdp.", "docs/recipe.md"),
+    (
+        'data = ["x"]\nsharding = "fsdp"',
+        "sharding is one of auto, none, fsdp2; it says fsdp.",
+        "docs/recipe.md",
+    ),
     ('data = ["x"]\ngpus = "al"', "gpus is one of all, a number; it says al.", "docs/recipe.md"),
-    ('data = ["x"]\n[train]\nbase_bits = 5', "train.base_bits is one of auto, 16, 8, 4; it says 5.", "docs/recipe.md"),
-    ('data = ["x"]\n[train]\nfloat8 = "no"', "train.float8 is one of auto, true, false; it says no.", "docs/recipe.md"),
-    ('data = ["x"]\n[lora]\ntargets = "q_proj"', "lora.targets is one of all-linear, a list; it says q_proj.", "docs/recipe.md"),
+    (
+        'data = ["x"]\n[train]\nbase_bits = 5',
+        "train.base_bits is one of auto, 16, 8, 4; it says 5.",
+        "docs/recipe.md",
+    ),
+    (
+        'data = ["x"]\n[train]\nfloat8 = "no"',
+        "train.float8 is one of auto, true, false; it says no.",
+        "docs/recipe.md",
+    ),
+    (
+        'data = ["x"]\n[lora]\ntargets = "q_proj"',
+        "lora.targets is one of all-linear, a list; it says q_proj.",
+        "docs/recipe.md",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("text", "message", "hint"), BAD)
-def test_a_bad_recipe_is_told_by_file_key_and_nearest_valid_one(text: str, message: str, hint: str) -> None:
+def test_a_bad_recipe_is_told_by_file_key_and_nearest_valid_one(
+    text: str, message: str, hint: str
+) -> None:
     with pytest.raises(LuthierError) as caught:
         parse(text, "my.toml")
     assert "my.toml" in caught.value.message
@@ -62,9 +92,17 @@ def test_a_frozen_recipe_says_the_same() -> None:
 
 def test_paths_are_relative_to_the_recipe_and_its_name_is_the_files(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('data = ["a.jsonl", "/b.jsonl", "hub:owner/name", {path = "c", weight = 2}]\nmodel = "./base"\n')
+    path.write_text(
+        'data = ["a.jsonl", "/b.jsonl", "hub:owner/name", {path = "c", weight = 2}]\nmodel ='
+        ' "./base"\n'
+    )
     recipe = load(path)
-    assert recipe.data == [str(tmp_path / "a.jsonl"), "/b.jsonl", "hub:owner/name", Source(str(tmp_path / "c"), 2.0)]
+    assert recipe.data == [
+        str(tmp_path / "a.jsonl"),
+        "/b.jsonl",
+        "hub:owner/name",
+        Source(str(tmp_path / "c"), 2.0),
+    ]
     assert recipe.model == str(tmp_path / "base")
     assert recipe.name == "mine"
 
@@ -78,5 +116,10 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 def test_the_guide_documents_every_key() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "recipe.md").read_text()
-    missing = [f"{section}.{key}" for section, names in keys().items() for key in names if f"`{key}`" not in guide]
+    missing = [
+        f"{section}.{key}"
+        for section, names in keys().items()
+        for key in names
+        if f"`{key}`" not in guide
+    ]
     assert not missing

@@ -31,12 +31,20 @@ MEMORY = [
     RuntimeError("CUDA error: out of memory"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory:"
+        " you tried to allocate 8 bytes."
     ),
-    RuntimeError("[enforce fail at CPUAllocator.cpp:64] . DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+    RuntimeError(
+        "[enforce fail at CPUAllocator.cpp:64] . DefaultCPUAllocator: not enough memory: you tried"
+        " to allocate 8 bytes."
+    ),
     MemoryError(),
 ]
-OTHERS = [RuntimeError("CUDA error: device-side assert triggered"), ValueError("out of memory"), OSError(28, "No space left on device")]
+OTHERS = [
+    RuntimeError("CUDA error: device-side assert triggered"),
+    ValueError("out of memory"),
+    OSError(28, "No space left on device"),
+]
 
 
 @pytest.mark.parametrize("error", MEMORY)
@@ -51,13 +59,17 @@ def test_other_errors(error: Exception) -> None:
 
 
 @given(st.integers(1, 64), st.integers(1, 64))
-def test_smaller_batches_keep_the_global_one_and_come_to_an_end(micro_batch: int, accumulation: int) -> None:
+def test_smaller_batches_keep_the_global_one_and_come_to_an_end(
+    micro_batch: int, accumulation: int
+) -> None:
     batch: Batch | None = Batch(micro_batch, accumulation)
     sizes = []
     while batch is not None:
         assert batch.micro_batch * batch.accumulation == micro_batch * accumulation
         sizes.append((batch.micro_batch, batch.gradient_checkpointing))
-        assert batch.gradient_checkpointing == ("standard" if len(sizes) > 1 and sizes[-2] == (1, "none") else "none")
+        assert batch.gradient_checkpointing == (
+            "standard" if len(sizes) > 1 and sizes[-2] == (1, "none") else "none"
+        )
         batch = batch.smaller("standard")
     assert sizes[-1] == (1, "standard")
     assert all(later[0] <= max(1, earlier[0] // 2) for earlier, later in itertools.pairwise(sizes))
@@ -66,13 +78,23 @@ def test_smaller_batches_keep_the_global_one_and_come_to_an_end(micro_batch: int
 def test_it_is_remembered_for_runs_that_take_at_least_as_much() -> None:
     remember(SHAPE, Batch(8, 2), Batch(4, 4), "first")
     remember(SHAPE, Batch(4, 4), Batch(2, 8), "second")
-    assert recall(SHAPE, Batch(8, 2)) == (Batch(2, 8), "micro-batch 2, because run second ran out of memory at 4")
+    assert recall(SHAPE, Batch(8, 2)) == (
+        Batch(2, 8),
+        "micro-batch 2, because run second ran out of memory at 4",
+    )
     assert recall(SHAPE, Batch(6, 2))[0] == Batch(2, 6)
     assert recall(SHAPE, Batch(1, 3)) == (Batch(1, 3), "")
     assert recall(SHAPE, Batch(5, 1))[0] == Batch(1, 5)
-    longer, shorter = Shape("base", "trl", SHAPE.device, 4096, 32), Shape("base", "trl", SHAPE.device, 1024, 16)
+    longer, shorter = (
+        Shape("base", "trl", SHAPE.device, 4096, 32),
+        Shape("base", "trl", SHAPE.device, 1024, 16),
+    )
     assert recall(longer, Batch(8, 2))[0] == Batch(2, 8)
-    for other in (shorter, Shape("other", "trl", SHAPE.device, 4096, 16), Shape("base", "trl", "cpu, 8 GB", 4096, 16)):
+    for other in (
+        shorter,
+        Shape("other", "trl", SHAPE.device, 4096, 16),
+        Shape("base", "trl", "cpu, 8 GB", 4096, 16),
+    ):
         assert recall(other, Batch(8, 2)) == (Batch(8, 2), "")
 
 
@@ -80,7 +102,9 @@ def test_gradient_checkpointing_is_remembered() -> None:
     remember(SHAPE, Batch(1, 4), Batch(1, 4, gradient_checkpointing="standard"), "tight")
     batch, why = recall(SHAPE, Batch(1, 4))
     assert batch.gradient_checkpointing == "standard"
-    assert why == "micro-batch 1 and gradient checkpointing, because run tight ran out of memory at 1"
+    assert (
+        why == "micro-batch 1 and gradient checkpointing, because run tight ran out of memory at 1"
+    )
 
 
 def test_a_broken_memory_is_an_empty_one() -> None:
@@ -100,7 +124,12 @@ def test_in_smaller_batches() -> None:
             raise MEMORY[0]
         return f"done by {size}"
 
-    assert in_smaller_batches(work, 12, lambda size, reason: told.append(size), lambda: freed.append(1)) == "done by 1"
+    assert (
+        in_smaller_batches(
+            work, 12, lambda size, reason: told.append(size), lambda: freed.append(1)
+        )
+        == "done by 1"
+    )
     assert told == [6, 3, 1]
     assert len(freed) == 3
     with pytest.raises(OutOfMemoryError):

@@ -1,4 +1,5 @@
-"""What a run depended on when it began, compared with what is there now; and which runs may go on."""
+"""What a run depended on when it began, compared with what is there now; and which runs may go
+on."""
 
 from __future__ import annotations
 
@@ -25,7 +26,13 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
     folder = tmp_path / "base"
     folder.mkdir()
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ):
         (folder / name).write_text('{"chat_template": "x"}')
     return folder
 
@@ -35,7 +42,12 @@ def recipe(tmp_path: Path, model: Path) -> Recipe:
     data = tmp_path / "data"
     data.mkdir()
     for name in ("a", "b"):
-        row = {"messages": [{"role": "user", "content": name}, {"role": "assistant", "content": "hello"}]}
+        row = {
+            "messages": [
+                {"role": "user", "content": name},
+                {"role": "assistant", "content": "hello"},
+            ]
+        }
         (data / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     return Recipe(data=[str(data)], model=str(model), train=Train(learning_rate=1e-3))
 
@@ -69,19 +81,48 @@ def with_recipe(job: Job, change: Callable[[Recipe], Recipe]) -> None:
 
 
 def train(**values: Any) -> Callable[[Recipe], Recipe]:
-    return lambda recipe: msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, **values))
+    return lambda recipe: msgspec.structs.replace(
+        recipe, train=msgspec.structs.replace(recipe.train, **values)
+    )
 
 
 CHANGES: list[tuple[str, Callable[[Job, Path], Any]]] = [
-    (r"recipe: train\.learning_rate was 0\.001, now 0\.002", lambda job, base: with_recipe(job, train(learning_rate=2e-3))),
-    (r"recipe: train\.epochs was 3\.0, now 5\.0", lambda job, base: with_recipe(job, train(epochs=5.0))),
-    (r"data: .*/a\.jsonl has changed", lambda job, base: (base.parent / "data" / "a.jsonl").write_text("{}\n")),
-    (r"data: .*/c\.jsonl is new", lambda job, base: (base.parent / "data" / "c.jsonl").write_text("{}\n")),
-    (r"samples: data/train\.jsonl has changed", lambda job, base: (job.directory / "data" / "train.jsonl").write_text("other")),
-    (r"samples: data/train\.jsonl is gone", lambda job, base: (job.directory / "data" / "train.jsonl").unlink()),
-    (r"began, this has changed: chat template: it has changed\.", lambda job, base: (base / "chat_template.jinja").write_text("y")),
-    (r"base model: model\.safetensors has changed", lambda job, base: (base / "model.safetensors").write_text("{ }")),
-    (r"tokenizer: tokenizer\.json has changed", lambda job, base: (base / "tokenizer.json").write_text("{ }")),
+    (
+        r"recipe: train\.learning_rate was 0\.001, now 0\.002",
+        lambda job, base: with_recipe(job, train(learning_rate=2e-3)),
+    ),
+    (
+        r"recipe: train\.epochs was 3\.0, now 5\.0",
+        lambda job, base: with_recipe(job, train(epochs=5.0)),
+    ),
+    (
+        r"data: .*/a\.jsonl has changed",
+        lambda job, base: (base.parent / "data" / "a.jsonl").write_text("{}\n"),
+    ),
+    (
+        r"data: .*/c\.jsonl is new",
+        lambda job, base: (base.parent / "data" / "c.jsonl").write_text("{}\n"),
+    ),
+    (
+        r"samples: data/train\.jsonl has changed",
+        lambda job, base: (job.directory / "data" / "train.jsonl").write_text("other"),
+    ),
+    (
+        r"samples: data/train\.jsonl is gone",
+        lambda job, base: (job.directory / "data" / "train.jsonl").unlink(),
+    ),
+    (
+        r"began, this has changed: chat template: it has changed\.",
+        lambda job, base: (base / "chat_template.jinja").write_text("y"),
+    ),
+    (
+        r"base model: model\.safetensors has changed",
+        lambda job, base: (base / "model.safetensors").write_text("{ }"),
+    ),
+    (
+        r"tokenizer: tokenizer\.json has changed",
+        lambda job, base: (base / "tokenizer.json").write_text("{ }"),
+    ),
 ]
 
 
@@ -106,8 +147,15 @@ def test_without_a_change_it_starts_and_is_not_forced(job: Job, started: list[Jo
     assert not resume.is_forced(job.directory)
 
 
-def test_what_changes_no_weight_is_no_difference(job: Job, tmp_path: Path, started: list[Job]) -> None:
-    with_recipe(job, lambda recipe: msgspec.structs.replace(recipe, name="other", share_gpu=True, checkpoints=Checkpoints(keep=5)))
+def test_what_changes_no_weight_is_no_difference(
+    job: Job, tmp_path: Path, started: list[Job]
+) -> None:
+    with_recipe(
+        job,
+        lambda recipe: msgspec.structs.replace(
+            recipe, name="other", share_gpu=True, checkpoints=Checkpoints(keep=5)
+        ),
+    )
     (tmp_path / "data" / "b.jsonl").unlink()  # its samples are there
     launch.resume(job)
     assert started == [job]
@@ -117,7 +165,10 @@ def test_versions_and_devices(job: Job) -> None:
     now = resume.recorded(job.directory)
     before = {**now, "versions": {**now["versions"], "trl": "1.0.0"}, "devices": ["NVIDIA H200"]}
     found = resume.differences(before, now)
-    assert found == [f"trl: was 1.0.0, now {now['versions']['trl']}", "device: was NVIDIA H200, now cpu"]
+    assert found == [
+        f"trl: was 1.0.0, now {now['versions']['trl']}",
+        "device: was NVIDIA H200, now cpu",
+    ]
     with pytest.raises(LuthierError, match="planned for a GPU"):
         resume.check_possible(job.id, before, now)
     assert not resume.differences({**now, "devices": ["cpu", "x"]}, now)

@@ -27,21 +27,36 @@ Made = Callable[..., Plan]
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    """The plan of an 8B model on so many GPUs of so many gigabytes (the first one of `first`), on a machine that has Unsloth, too."""
+    """The plan of an 8B model on so many GPUs of so many gigabytes (the first one of `first`), on a
+    machine that has Unsloth, too."""
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PET_NNODES", raising=False)
     monkeypatch.setattr("trainer.engines.installed", lambda: {"trl", "unsloth"})
     monkeypatch.setattr("trainer.methods.check_installed", lambda *packages: None)
-    rows = [[{"role": "user", "content": f"{number} why?"}, {"role": "assistant", "content": "because " * 100}] for number in range(60)]
+    rows = [
+        [
+            {"role": "user", "content": f"{number} why?"},
+            {"role": "assistant", "content": "because " * 100},
+        ]
+        for number in range(60)
+    ]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
 
-    def plan_of(gpus: int, size: int, wanted: dict[str, Any], first: int = 0, **config: Any) -> Plan:
+    def plan_of(
+        gpus: int, size: int, wanted: dict[str, Any], first: int = 0, **config: Any
+    ) -> Plan:
         sizes = [(first or size) * GB, *[size * GB] * (gpus - 1)]
         folder = llama(tmp_path / "model")
-        (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | config))
+        (folder / "config.json").write_text(
+            json.dumps(json.loads((folder / "config.json").read_text()) | config)
+        )
         monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
         for module in (plan, repair):
-            monkeypatch.setattr(module, "gpus", lambda: [Gpu(number, "card", size, size) for number, size in enumerate(sizes)])
+            monkeypatch.setattr(
+                module,
+                "gpus",
+                lambda: [Gpu(number, "card", size, size) for number, size in enumerate(sizes)],
+            )
         base = {"data": [str(tmp_path / "x.jsonl")], "model": str(folder), "gpus": gpus}
         return make_plan(msgspec.convert(base | wanted, Recipe))
 
@@ -50,11 +65,19 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 
 def test_a_model_that_fits_on_no_gpu_is_shared_out(made: Made) -> None:
     found = made(4, 80, FULL)
-    assert (found.sharding, found.engine, found.base_bits, found.optimizer) == ("fsdp2", "trl", 32, "adamw")
+    assert (found.sharding, found.engine, found.base_bits, found.optimizer) == (
+        "fsdp2",
+        "trl",
+        32,
+        "adamw",
+    )
     assert sum(found.memory.values()) < 80 * GB
     assert found.micro_batch * found.accumulation * 4 == found.global_batch
     said = "\n".join(found.reasons)
-    assert "a share of every weight on each GPU (FSDP2), because with the whole model it needs" in said and "of 80.0 GB" in said
+    assert (
+        "a share of every weight on each GPU (FSDP2), because with the whole model it needs" in said
+        and "of 80.0 GB" in said
+    )
     assert "TRL, because Unsloth does not shard a model" in said
     assert "DDP" not in said
     assert Plan(**msgspec.json.decode(msgspec.json.encode(found.to_json()))) == found
@@ -66,7 +89,12 @@ def test_the_smallest_of_its_gpus_counts(made: Made) -> None:
 
 
 def test_a_model_that_fits_is_not(made: Made) -> None:
-    for gpus, size, wanted in ((4, 250, FULL), (4, 24, {}), (1, 80, FULL), (4, 80, FULL | {"sharding": "none"})):
+    for gpus, size, wanted in (
+        (4, 250, FULL),
+        (4, 24, {}),
+        (1, 80, FULL),
+        (4, 80, FULL | {"sharding": "none"}),
+    ):
         assert made(gpus, size, wanted).sharding == "none"
     assert "the whole model on each GPU (DDP)" in made(4, 24, {}).reasons
     nothing = made(2, 16, FULL)
@@ -112,14 +140,17 @@ def test_what_of_the_model_cannot_be_sharded_is_said(made: Made, tmp_path: Path)
 def test_a_recipe_may_insist(made: Made) -> None:
     found = made(2, 80, {"sharding": "fsdp2"})
     assert (found.sharding, found.engine, found.base_bits) == ("fsdp2", "trl", 16)
-    assert "a share of every weight on each GPU (FSDP2), because the recipe says so" in found.reasons
+    assert (
+        "a share of every weight on each GPU (FSDP2), because the recipe says so" in found.reasons
+    )
     alone = made(1, 80, {"sharding": "fsdp2"})
     assert alone.sharding == "none"
     assert "nothing is sharded: there is one process" in alone.reasons
 
 
 def test_the_memory_of_a_shard(tmp_path: Path) -> None:
-    """What is shared out shrinks with the number of GPUs; activations do not, and what is gathered comes on top."""
+    """What is shared out shrinks with the number of GPUs; activations do not, and what is gathered
+    comes on top."""
     shape = shape_of(llama(tmp_path / "8b"))
     whole = replace(Setting("trl", 4000, method="full", bits=32), checkpointing="standard")
     one, four = predict(shape, whole), predict(shape, replace(whole, shards=4))

@@ -1,4 +1,5 @@
-"""Sweeps: lists where one value is meant, what the runs are called, what is refused, and how their outcomes compare."""
+"""Sweeps: lists where one value is meant, what the runs are called, what is refused, and how their
+outcomes compare."""
 
 from __future__ import annotations
 
@@ -35,7 +36,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir()
         for file in ("config.json", "model.safetensors", "tokenizer.json"):
             (tmp_path / name / file).write_text("{}")
-    rows = [{"messages": [{"role": "user", "content": f"hi {n}"}, {"role": "assistant", "content": "hello"}]} for n in range(100)]
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"hi {n}"},
+                {"role": "assistant", "content": "hello"},
+            ]
+        }
+        for n in range(100)
+    ]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
 
@@ -68,7 +77,10 @@ def test_a_recipe_without_lists_is_one_run_under_its_own_name(folder: Path) -> N
 
 
 def test_every_kind_of_single_value_may_vary(folder: Path) -> None:
-    text = '[train]\nschedule = ["cosine", "linear"]\npadding_free = [true, false]\n[evaluation]\nevery = [5, "epoch"]\n'
+    text = (
+        '[train]\nschedule = ["cosine", "linear"]\npadding_free = [true,'
+        ' false]\n[evaluation]\nevery = [5, "epoch"]\n'
+    )
     sweep = made(folder, text, 'name = "x"\nmodel = ["./base", "./other"]')
     assert len(sweep.members) == 16
     assert sweep.members[0].recipe.name == "x-base-cosine-padding-free-every5"
@@ -86,23 +98,33 @@ def test_the_weight_of_a_file_may_vary(folder: Path) -> None:
 
 def test_long_names_are_numbered(folder: Path) -> None:
     sweep = made(folder, GRID, f'name = "{"n" * 50}"\nmodel = "./base"')
-    assert [member.recipe.name for member in sweep.members] == [f"{'n' * 50}-{number}" for number in (1, 2, 3, 4)]
+    assert [member.recipe.name for member in sweep.members] == [
+        f"{'n' * 50}-{number}" for number in (1, 2, 3, 4)
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[train]\nlearnig_rate = [1e-4, 2e-4]", "train.learnig_rate means nothing"),
-        ('[train]\nlearning_rate = [1e-4, "x"]', "train.learning_rate is one of auto, a number; it says x"),
+        (
+            '[train]\nlearning_rate = [1e-4, "x"]',
+            "train.learning_rate is one of auto, a number; it says x",
+        ),
         ("[train]\nlearning_rate = [1e-4, -1]", "train.learning_rate: expected `float` > 0.0"),
-        ("[train]\nlearning_rate = [[1e-4], [2e-4]]", "train.learning_rate: expected `float | str`, got `array`"),
+        (
+            "[train]\nlearning_rate = [[1e-4], [2e-4]]",
+            "train.learning_rate: expected `float | str`, got `array`",
+        ),
         ("[train]\nlearning_rate = []", "train.learning_rate has an empty list"),
         ("[lora]\nr = [8, 16, 8]", "lora.r has a value twice"),
         (f"[train]\nseed = {[*range(30)]}\n[lora]\nr = {[*range(1, 31)]}", "900 combinations"),
         ("[lora]\nr = [8, 16", "Unclosed array"),
     ],
 )
-def test_what_is_wrong_is_told_by_key_before_anything_starts(folder: Path, text: str, message: str) -> None:
+def test_what_is_wrong_is_told_by_key_before_anything_starts(
+    folder: Path, text: str, message: str
+) -> None:
     with pytest.raises(LuthierError) as caught:
         made(folder, text)
     assert message in caught.value.message
@@ -141,14 +163,26 @@ def test_the_runs_are_bound_by_the_sweeps_id(folder: Path) -> None:
 
 def result(job: Job, losses: list[float], **more: Any) -> None:
     told = [{"kind": "queued", "attempt": 1}, {"kind": "started", "pid": 1}]
-    told += [{"kind": "eval", "step": 10 * number, "loss": loss, "metrics": {"bleu": 10 / loss}} for number, loss in enumerate(losses)]
-    told += [{"kind": "result", "loss": losses[-1] - 0.1, "seconds": 60.0, **more}, {"kind": "exited", "code": 0, "stopped": False}]
-    job.events_path.write_text("".join(json.dumps({"t": 1000.0 + number, **event}) + "\n" for number, event in enumerate(told)))
+    told += [
+        {"kind": "eval", "step": 10 * number, "loss": loss, "metrics": {"bleu": 10 / loss}}
+        for number, loss in enumerate(losses)
+    ]
+    told += [
+        {"kind": "result", "loss": losses[-1] - 0.1, "seconds": 60.0, **more},
+        {"kind": "exited", "code": 0, "stopped": False},
+    ]
+    job.events_path.write_text(
+        "".join(
+            json.dumps({"t": 1000.0 + number, **event}) + "\n" for number, event in enumerate(told)
+        )
+    )
 
 
 def test_runs_compare_by_their_best_evaluation(folder: Path) -> None:
     started = start_sweep(made(folder))
-    for job, losses in zip(started[:3], ([3.0, 2.0, 2.2], [3.0, 1.5, 1.9], [3.0, 1.8, 1.7]), strict=True):
+    for job, losses in zip(
+        started[:3], ([3.0, 2.0, 2.2], [3.0, 1.5, 1.9], [3.0, 1.8, 1.7]), strict=True
+    ):
         result(job, losses)
     rows = compare(started)
     assert [row.value for row in rows] == [2.0, 1.5, 1.7, None]
@@ -181,7 +215,10 @@ def test_the_plan_shows_how_many_runs_and_what_varies(folder: Path) -> None:
     path = recipe(folder, "[train]\nepochs = [1, 2]\n")
     told = json.loads(CliRunner().invoke(plan_command, [str(path), "--json"]).stdout)
     assert told["axes"] == {"train.epochs": [1, 2]}
-    assert [(run["name"], run["plan"]["steps"]) for run in told["runs"]] == [("captain-epochs1", 6), ("captain-epochs2", 12)]
+    assert [(run["name"], run["plan"]["steps"]) for run in told["runs"]] == [
+        ("captain-epochs1", 6),
+        ("captain-epochs2", 12),
+    ]
     shown = CliRunner().invoke(plan_command, [str(path)]).stdout
     assert "A sweep of 2 runs: train.epochs 1, 2" in shown
 

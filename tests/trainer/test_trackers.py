@@ -31,7 +31,9 @@ def test_none_is_named_by_default() -> None:
         parse('data = ["x"]\n[trackers]\nreport_to = ["comet"]', "r.toml")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed here")
+@pytest.mark.skipif(
+    importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed here"
+)
 def test_a_missing_package_is_named_with_the_command_that_installs_it(elsewhere: Path) -> None:
     with pytest.raises(LuthierError) as caught:
         parse('data = ["x"]\n[trackers]\nreport_to = ["mlflow"]', "r.toml").trackers.check()

@@ -20,9 +20,14 @@ def run(losses: list[float]) -> tuple[int | None, LossWatch]:
     return None, watch
 
 
-def falling(count: int, noise: float, seed: int, start: float = 4.0, end: float = 1.2) -> list[float]:
+def falling(
+    count: int, noise: float, seed: int, start: float = 4.0, end: float = 1.2
+) -> list[float]:
     chance = random.Random(seed)
-    return [max(0.0, end + (start - end) * math.exp(-step / 30) + chance.gauss(0.0, noise)) for step in range(count)]
+    return [
+        max(0.0, end + (start - end) * math.exp(-step / 30) + chance.gauss(0.0, noise))
+        for step in range(count)
+    ]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -72,5 +77,7 @@ def test_its_state_goes_through_a_checkpoint() -> None:
             assert watch.see(step, loss, 1.0) is None
         other = LossWatch()
         other.restore(json.loads(json.dumps(watch.state())))
-        stopped = [step for step, loss in enumerate(losses[cut:], cut + 1) if other.see(step, loss, 1.0)]
+        stopped = [
+            step for step, loss in enumerate(losses[cut:], cut + 1) if other.see(step, loss, 1.0)
+        ]
         assert stopped == [40]

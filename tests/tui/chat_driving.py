@@ -18,10 +18,17 @@ from tui.chat_session import Streamer
 from tui.screens.chat import ChatScreen
 from tui.widgets.transcript import Transcript
 
-SPEAKERS = (Speaker("base"), Speaker("captain", "tuned"), Speaker("pirate", "tuned"), Speaker("parrot", "tuned"))
+SPEAKERS = (
+    Speaker("base"),
+    Speaker("captain", "tuned"),
+    Speaker("pirate", "tuned"),
+    Speaker("parrot", "tuned"),
+)
 
 
-def make_app(find_server: Callable[[], ChatServer | None], stream: Streamer = stream_chat) -> LuthierApp:
+def make_app(
+    find_server: Callable[[], ChatServer | None], stream: Streamer = stream_chat
+) -> LuthierApp:
     with patch.dict(LuthierApp.MODES, {"chat": lambda: ChatScreen(find_server, stream)}):
         return LuthierApp(start_screen="chat")
 
@@ -38,9 +45,16 @@ async def until(condition: Callable[[], bool], pilot: Pilot[None]) -> None:
 
 
 @asynccontextmanager
-async def chat(server: FakeServer, size: tuple[int, int] = (100, 30), panes: int = 2) -> AsyncIterator[tuple[Pilot[None], ChatScreen]]:
+async def chat(
+    server: FakeServer, size: tuple[int, int] = (100, 30), panes: int = 2
+) -> AsyncIterator[tuple[Pilot[None], ChatScreen]]:
     async with make_app(lambda: chat_server(server.endpoint)).run_test(size=size) as pilot:
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
+        await until(
+            lambda: (
+                isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None
+            ),
+            pilot,
+        )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         for speaker in SPEAKERS[2:panes]:
@@ -59,7 +73,10 @@ async def ask(pilot: Pilot[None], screen: ChatScreen, text: str, wait: bool = Tr
 
 def shown(screen: ChatScreen, pane: int) -> str:
     transcript = screen.query(Transcript)[pane]
-    return "\n".join(strip.text.rstrip() for strip in (transcript.render_line(y) for y in range(transcript.size.height)))
+    return "\n".join(
+        strip.text.rstrip()
+        for strip in (transcript.render_line(y) for y in range(transcript.size.height))
+    )
 
 
 def states(screen: ChatScreen) -> list[type]:

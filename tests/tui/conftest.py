@@ -34,7 +34,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(figures, "now", lambda: folders.NOW)
     monkeypatch.setattr(LuthierApp, "POLL_SECONDS", 3600.0)  # tests say when to look
     monkeypatch.setattr(serve, "_key_file", lambda: Path("/home/luthier/keys/client"))
-    monkeypatch.setattr(model_facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}")
+    monkeypatch.setattr(
+        model_facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}"
+    )
     monkeypatch.setattr(themes, "saved_theme", lambda available: themes.DEFAULT_THEME)
     return tmp_path
 

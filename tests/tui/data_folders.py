@@ -12,7 +12,15 @@ from typing import Any
 from jobs.job import Job
 from jobs.spec import Spec
 from tests.tui.folders import begin, event, make_job, write
-from trainer.data.inspection import DATA_FOLDER, LEDGER_FILE, MODULE, OVERVIEW_FILE, PROPOSALS_FILE, ROWS_FILE, VOCABULARY_FILE
+from trainer.data.inspection import (
+    DATA_FOLDER,
+    LEDGER_FILE,
+    MODULE,
+    OVERVIEW_FILE,
+    PROPOSALS_FILE,
+    ROWS_FILE,
+    VOCABULARY_FILE,
+)
 from trainer.launch import RECIPE_FILE
 from trainer.recipe import Recipe, to_toml
 
@@ -27,7 +35,12 @@ _ODD: dict[int, tuple[str, list[str], str]] = {
     41: ("repaired", ["user_last"], ""),
 }
 _KEPT: tuple[str, list[str], str] = ("kept", [], "")
-_QUESTIONS = ["Who was the first person to walk on the moon?", "What shall we eat tonight?", "Where does the wind come from? 🌊", "Sing!"]
+_QUESTIONS = [
+    "Who was the first person to walk on the moon?",
+    "What shall we eat tonight?",
+    "Where does the wind come from? 🌊",
+    "Sing!",
+]
 _ANSWERS = [
     "Aye, that was Neil Armstrong, who stepped down from the lunar module Eagle. Fair winds!",
     "Aye, hard tack and salted beef,\nand a lime for yer teeth. Fair winds!",
@@ -81,7 +94,12 @@ def sample(words: Words, row: int, turns: int, weight: float = 1.0) -> dict[str,
         add(f"<|im_start|>user\n{_QUESTIONS[at]}<|im_end|>\n<|im_start|>assistant\n", 0)
         add(f"{_ANSWERS[at]}<|im_end|>", weight if turn == 0 else 1.0)
         add("\n", 0)
-    record = {"source": {"file": SOURCE, "row": row}, "turns": [2 + 2 * turn for turn in range(turns)], "input_ids": ids, "labels": labels}
+    record = {
+        "source": {"file": SOURCE, "row": row},
+        "turns": [2 + 2 * turn for turn in range(turns)],
+        "input_ids": ids,
+        "labels": labels,
+    }
     return record if weight == 1.0 else {**record, "weights": weights}
 
 
@@ -100,16 +118,33 @@ def finished(rows: int = ROWS, number: int = 20) -> Job:
         ids = [f"train:{len(samples) + place}" for place in range(len(made))]
         samples += made
         tokens = sum(len(one["input_ids"]) for one in made)
-        entries.append({"file": SOURCE, "row": row, "state": state, "reasons": reasons, "samples": ids, "tokens": tokens, "detail": detail})
+        entries.append(
+            {
+                "file": SOURCE,
+                "row": row,
+                "state": state,
+                "reasons": reasons,
+                "samples": ids,
+                "tokens": tokens,
+                "detail": detail,
+            }
+        )
     lines(folder / LEDGER_FILE, entries)
     lines(folder / "train.jsonl", samples)
     lines(folder / "heldout.jsonl", [])
-    said = [json.dumps({"conversations": [{"from": "human", "value": f"row {row}"}]}) for row in range(rows)]
+    said = [
+        json.dumps({"conversations": [{"from": "human", "value": f"row {row}"}]})
+        for row in range(rows)
+    ]
     texts = [{"file": SOURCE, "row": row, "text": text} for row, text in enumerate(said)]
     lines(folder / ROWS_FILE, texts)
     (folder / VOCABULARY_FILE).write_text(json.dumps(words.vocabulary()))
     (folder / OVERVIEW_FILE).write_text(json.dumps(summary(entries, samples)))
-    result = {"rows": rows, "samples": len(samples), "tokens": sum(entry["tokens"] for entry in entries)}
+    result = {
+        "rows": rows,
+        "samples": len(samples),
+        "tokens": sum(entry["tokens"] for entry in entries),
+    }
     write(job, event("result", 25, **result), event("exited", 24, code=0, stopped=False, swept=0))
     return job
 
@@ -120,7 +155,9 @@ def refused() -> Job:
     path = job.directory / "data" / OVERVIEW_FILE
     whole = json.loads(path.read_text())
     detail = "the row has no turn"
-    whole["stops"] = [{"policy": "unreadable", "rows": 2, "file": SOURCE, "row": 20, "detail": detail}]
+    whole["stops"] = [
+        {"policy": "unreadable", "rows": 2, "file": SOURCE, "row": 20, "detail": detail}
+    ]
     message = f"{SOURCE}, row 20: {detail} (policy.unreadable says stop, here and at 1 more row)."
     whole["error"] = {"title": "Stopped by a policy", "message": message, "hint": "Mend the data."}
     path.write_text(json.dumps(whole))
@@ -130,7 +167,12 @@ def refused() -> Job:
 def running(number: int = 20, model: str = "builtin") -> Job:
     """A look in the middle of reading; it lives only while its lock is held."""
     job = make_job("pirates", number, age=30, kind="import")
-    settings = {"sources": [SOURCE], "model": model, "model_directory": "/models/builtin", "context": 2048}
+    settings = {
+        "sources": [SOURCE],
+        "model": model,
+        "model_directory": "/models/builtin",
+        "context": 2048,
+    }
     (job.directory / "spec.json").unlink()
     Spec("import", "pirates", MODULE, settings=settings).write(job.directory)
     (job.directory / RECIPE_FILE).write_text(to_toml(Recipe(data=[SOURCE])))
@@ -151,7 +193,11 @@ def summary(entries: list[dict[str, Any]], samples: list[dict[str, Any]]) -> dic
             "code": code,
             "state": state,
             "rows": count,
-            "first": [{"file": SOURCE, "row": entry["row"]} for entry in entries if code in entry["reasons"]],
+            "first": [
+                {"file": SOURCE, "row": entry["row"]}
+                for entry in entries
+                if code in entry["reasons"]
+            ],
         }
         for (code, state), count in reasons.most_common()
     ]
@@ -162,7 +208,14 @@ def summary(entries: list[dict[str, Any]], samples: list[dict[str, Any]]) -> dic
         "sources": [SOURCE],
         "model": "builtin",
         "context": 2048,
-        "formats": [{"files": [SOURCE], "name": "sharegpt", "reason": reason, "mapping": {"format": "sharegpt", "columns": columns}}],
+        "formats": [
+            {
+                "files": [SOURCE],
+                "name": "sharegpt",
+                "reason": reason,
+                "mapping": {"format": "sharegpt", "columns": columns},
+            }
+        ],
         "states": states,
         "problems": problems,
         "lengths": {"width": 160, "counts": counts, "longest": 2301, "median": 611},
@@ -171,8 +224,16 @@ def summary(entries: list[dict[str, Any]], samples: list[dict[str, Any]]) -> dic
         "trained_tokens": sum(label != -100 for one in samples for label in list(one["labels"])),
         "leaks": {"moved": 3, "reported": 0},
         "checks": [
-            {"name": "stop token", "status": "ok", "detail": "<|im_end|> closes each assistant's turn, and is trained."},
-            {"name": "reasoning", "status": "warn", "detail": "The template leaves reasoning_content out: it is not trained."},
+            {
+                "name": "stop token",
+                "status": "ok",
+                "detail": "<|im_end|> closes each assistant's turn, and is trained.",
+            },
+            {
+                "name": "reasoning",
+                "status": "warn",
+                "detail": "The template leaves reasoning_content out: it is not trained.",
+            },
         ],
     }
 
@@ -190,14 +251,39 @@ def unknown() -> Job:
     examples = [{"row": row, "sample": sample(words, row, 1)} for row in range(3)]
     nested = {"columns": {"turns": "data.conversation"}}
     proposals = [
-        {"title": "12 of 12 rows would be read as ShareGPT if `data.conversation` were the turns", "mapping": nested, "examples": examples},
-        {"title": "9 of 12 rows would be trained if `score` were left aside", "mapping": {"ignore": ["score"]}, "examples": examples[:1]},
+        {
+            "title": (
+                "12 of 12 rows would be read as ShareGPT if `data.conversation` were the turns"
+            ),
+            "mapping": nested,
+            "examples": examples,
+        },
+        {
+            "title": "9 of 12 rows would be trained if `score` were left aside",
+            "mapping": {"ignore": ["score"]},
+            "examples": examples[:1],
+        },
     ]
     tomls = ('[format]\ncolumns = {turns = "data.conversation"}', '[format]\nignore = ["score"]')
-    whole = [{**proposal, "file": SOURCE, "toml": toml} for proposal, toml in zip(proposals, tomls, strict=True)]
+    whole = [
+        {**proposal, "file": SOURCE, "toml": toml}
+        for proposal, toml in zip(proposals, tomls, strict=True)
+    ]
     (folder / PROPOSALS_FILE).write_text(json.dumps(whole))
     (folder / VOCABULARY_FILE).write_text(json.dumps(words.vocabulary()))
-    message = f"{SOURCE}: The rows have `data`, which is none of the known formats. `data` holds an object with conversation."
-    write(job, event("error", 25, title="Format not recognised", message=message, hint="docs/data.md shows each format."))
+    message = (
+        f"{SOURCE}: The rows have `data`, which is none of the known formats. `data` holds an"
+        " object with conversation."
+    )
+    write(
+        job,
+        event(
+            "error",
+            25,
+            title="Format not recognised",
+            message=message,
+            hint="docs/data.md shows each format.",
+        ),
+    )
     write(job, event("exited", 24, code=1, stopped=False, swept=0))
     return job

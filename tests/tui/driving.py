@@ -35,7 +35,10 @@ def text_of(app: App[None], selector: str) -> str:
 
 def screen_text(app: App[None]) -> str:
     """Everything that is on the screen, line by line."""
-    return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+    return "\n".join(
+        "".join(segment.text for segment in strip)
+        for strip in app.screen._compositor.render_strips()
+    )
 
 
 def lines_of(table: RowTable) -> list[str]:

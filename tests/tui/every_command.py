@@ -1,4 +1,5 @@
-"""Every command, one after the other, in one process on a terminal: `python -m tests.tui.every_command CALLS.json`."""
+"""Every command, one after the other, in one process on a terminal: `python -m
+tests.tui.every_command CALLS.json`."""
 
 from __future__ import annotations
 

@@ -94,7 +94,14 @@ def reachable() -> Reachable:
 
 def outlook() -> Any:
     entry = catalogue.find_entry(FILE_NAME)
-    return look_ahead(entry.path, f"m{FOREIGN}", [("captain", run().directory / "adapter", None)], "127.0.0.1", None, ServeOptions())
+    return look_ahead(
+        entry.path,
+        f"m{FOREIGN}",
+        [("captain", run().directory / "adapter", None)],
+        "127.0.0.1",
+        None,
+        ServeOptions(),
+    )
 
 
 def plan() -> RunPlanModal:
@@ -105,7 +112,9 @@ def plan() -> RunPlanModal:
 DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     Palette: lambda: Palette(id="--command-palette"),
     adapter_picker.AdapterPicker: lambda: adapter_picker.AdapterPicker(FOREIGN, choices(), FOREIGN),
-    CertificateModal: lambda: CertificateModal(FOREIGN, certificate.read(run().directory), certificate.standing(run().directory)),
+    CertificateModal: lambda: CertificateModal(
+        FOREIGN, certificate.read(run().directory), certificate.standing(run().directory)
+    ),
     ChatSettingsModal: lambda: ChatSettingsModal(ChatSettings(FOREIGN)),
     ChatsModal: ChatsModal,
     ConfirmModal: lambda: ConfirmModal(FOREIGN, FOREIGN, FOREIGN, FOREIGN),
@@ -122,15 +131,21 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     OverlayModal: lambda: OverlayModal(FOREIGN, joblist.read_rows({}), []),
     PathModal: lambda: PathModal(FOREIGN, Path(FILE_NAME), FOREIGN, lambda path: None),
     PlanModal: lambda: PlanModal(outlook()),
-    ProposalsModal: lambda: ProposalsModal(load(Path(RECIPE)), [StoredProposal(FILE_NAME, FOREIGN, FOREIGN, {})], Vocabulary([], [])),
+    ProposalsModal: lambda: ProposalsModal(
+        load(Path(RECIPE)), [StoredProposal(FILE_NAME, FOREIGN, FOREIGN, {})], Vocabulary([], [])
+    ),
     RecipeEditor: lambda: RecipeEditor(run()),
     ReplayModal: ReplayModal,
     RunPlanModal: plan,
     ServerQuestion: lambda: ServerQuestion(run(), [FOREIGN]),
-    StartServerModal: lambda: StartServerModal(["builtin", FILE_NAME], [start_server.TunedChoice(run(), FILE_NAME)], FILE_NAME),
+    StartServerModal: lambda: StartServerModal(
+        ["builtin", FILE_NAME], [start_server.TunedChoice(run(), FILE_NAME)], FILE_NAME
+    ),
     VoteModal: lambda: VoteModal({"A": FOREIGN, "B": FOREIGN}, lambda judgement: None),
     VotesModal: VotesModal,
-    export_modal.ExportModal: lambda: export_modal.ExportModal(tracks(), METRICS[0], RunScreen(run()).board.view),
+    export_modal.ExportModal: lambda: export_modal.ExportModal(
+        tracks(), METRICS[0], RunScreen(run()).board.view
+    ),
     model_forms.ExportModal: lambda: model_forms.ExportModal(FILE_NAME, FOREIGN),
     model_forms.ImportModal: lambda: model_forms.ImportModal(FOREIGN, FOREIGN),
     model_forms.PushModal: lambda: model_forms.PushModal(FILE_NAME, FOREIGN),

@@ -1,4 +1,5 @@
-"""A home in which whatever Luthier did not write itself tries to steer the terminal, and has brackets that markup would swallow."""
+"""A home in which whatever Luthier did not write itself tries to steer the terminal, and has
+brackets that markup would swallow."""
 
 from __future__ import annotations
 
@@ -21,13 +22,20 @@ FOREIGN = (
     "\x1b]52;c;Zm9yZWlnbg==\x07\x1b]0;foreign\x07\x1b[77;7H\x1b[38;5;201m\x9d0;foreign\x9c\x9b5n\x07\x08\x0b\x0c\x7f\x85\u202e\u2066"
     " [/INST] [red]b[/] [foreign :boom:"
 )
-MARKS = ("\x1b]52;c;Zm9yZWlnbg==\x07", "\x1b]0;", "\x1b[77;7H", "\x1b[38;5;201m", "\N{COLLISION SYMBOL}")
+MARKS = (
+    "\x1b]52;c;Zm9yZWlnbg==\x07",
+    "\x1b]0;",
+    "\x1b[77;7H",
+    "\x1b[38;5;201m",
+    "\N{COLLISION SYMBOL}",
+)
 """Sequences of it that would pass for Luthier's own, had it any use for them."""
 FILE_NAME = FOREIGN.replace("/", "")
 RECIPE = f"{FILE_NAME}.toml"
 _HALF = "\udc9b"  # of a character: JSON can name it, and a file's name can hold the byte
 
-# Of the program's own words, and what leads to a file, by their keys: without these nothing would be shown at all.
+# Of the program's own words, and what leads to a file, by their keys: without these nothing would
+# be shown at all.
 _OWN_KEYS = {
     *(
         "kind",
@@ -45,7 +53,19 @@ _OWN_KEYS = {
         "peft_type",
         "device",
     ),
-    *("path", "file", "files", "directory", "model_directory", "model", "base", "base_model_name_or_path", "adapter", "sources", "device"),
+    *(
+        "path",
+        "file",
+        "files",
+        "directory",
+        "model_directory",
+        "model",
+        "base",
+        "base_model_name_or_path",
+        "adapter",
+        "sources",
+        "device",
+    ),
     *(
         "id",
         "run",
@@ -64,9 +84,13 @@ _OWN_KEYS = {
 
 
 def poisoned(value: Any, foreign: str) -> Any:
-    """A value of a JSON file with foreign text at the end of every string that a person is meant to read."""
+    """A value of a JSON file with foreign text at the end of every string that a person is meant to
+    read."""
     if isinstance(value, dict):
-        return {name: item if name in _OWN_KEYS else poisoned(item, foreign) for name, item in value.items()}
+        return {
+            name: item if name in _OWN_KEYS else poisoned(item, foreign)
+            for name, item in value.items()
+        }
     if isinstance(value, list):
         return [poisoned(item, foreign) for item in value]
     return f"{value}{foreign}" if isinstance(value, str) and value not in ("ready", "") else value
@@ -74,10 +98,21 @@ def poisoned(value: Any, foreign: str) -> Any:
 
 def poison(path: Path) -> None:
     """Every string of a file of JSON, or of lines of it."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text(encoding="utf-8")]
-    foreign = f"{FOREIGN}{_HALF}" if path.name in ("spec.json", "events.jsonl", "config.json") else FOREIGN  # msgspec takes none
+    lines = (
+        path.read_text(encoding="utf-8").splitlines()
+        if path.suffix == ".jsonl"
+        else [path.read_text(encoding="utf-8")]
+    )
+    # msgspec takes none
+    foreign = (
+        f"{FOREIGN}{_HALF}"
+        if path.name in ("spec.json", "events.jsonl", "config.json")
+        else FOREIGN
+    )
     times = path.stat()
-    path.write_text("".join(json.dumps(poisoned(json.loads(line), foreign)) + "\n" for line in lines))
+    path.write_text(
+        "".join(json.dumps(poisoned(json.loads(line), foreign)) + "\n" for line in lines)
+    )
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
@@ -90,7 +125,10 @@ def chats() -> None:
 
 
 def endpoints(home: Path) -> None:
-    (home / "config.toml").write_text('[endpoints.hosted]\nurl = "http://hosted.example/v1"\nkey_file = ' + json.dumps(f"/keys{FOREIGN}"))
+    (home / "config.toml").write_text(
+        '[endpoints.hosted]\nurl = "http://hosted.example/v1"\nkey_file = '
+        + json.dumps(f"/keys{FOREIGN}")
+    )
 
 
 def keys(home: Path) -> None:
@@ -101,20 +139,34 @@ def keys(home: Path) -> None:
 
 
 def in_a_sweep(run: Job) -> None:
-    settings = {**run.spec.settings, "sweep": {"id": "sweep-1", "name": "sweep", "number": 1, "of": 1, "varies": {"lora.target": "all"}}}
+    settings = {
+        **run.spec.settings,
+        "sweep": {
+            "id": "sweep-1",
+            "name": "sweep",
+            "number": 1,
+            "of": 1,
+            "varies": {"lora.target": "all"},
+        },
+    }
     replace(run.spec, settings=settings).replace(run.directory)
 
 
 def planned(server: Job) -> None:
     """What a server's own orders are: without them none can be planned beside it."""
-    outlook = look_ahead(models_directory() / "builtin", "builtin", [], "127.0.0.1", None, ServeOptions())
+    outlook = look_ahead(
+        models_directory() / "builtin", "builtin", [], "127.0.0.1", None, ServeOptions()
+    )
     replace(server.spec, settings=outlook.plan.to_json()).replace(server.directory)
 
 
 def recipe(home: Path) -> None:
     """One that can be planned, although its data and its model have foreign names."""
     shapes.llama(models_directory() / "planned" / FILE_NAME)
-    turns = [{"role": "user", "content": f"Hm? {FOREIGN}"}, {"role": "assistant", "content": FOREIGN}]
+    turns = [
+        {"role": "user", "content": f"Hm? {FOREIGN}"},
+        {"role": "assistant", "content": FOREIGN},
+    ]
     (home / f"data{FILE_NAME}.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 40)
     model, data = str(models_directory() / "planned" / FILE_NAME), f"data{FILE_NAME}.jsonl"
     (home / RECIPE).write_text(f"model = {json.dumps(model)}\ndata = [{json.dumps(data)}]\n")
@@ -136,10 +188,16 @@ def fill(home: Path, server: FakeServer) -> dict[str, Job]:
     data_folders.finished()
     folders.write(made["captain"], folders.event("unheard of", 1.0, something="s"))
     for job in made.values():
-        (job.directory / "recipe.toml").write_text('model = "builtin"\ndata = ["d.jsonl"]\nname = "a\\u001b]0;foreign\\u0007b[/]"\n')
+        (job.directory / "recipe.toml").write_text(
+            'model = "builtin"\ndata = ["d.jsonl"]\nname = "a\\u001b]0;foreign\\u0007b[/]"\n'
+        )
         with job.log_path.open("a") as file:
             file.write(f"a line {FOREIGN}\n")
-    for path in [*jobs_directory().rglob("*.json"), *jobs_directory().rglob("*.jsonl"), *models_directory().rglob("*.json")]:
+    for path in [
+        *jobs_directory().rglob("*.json"),
+        *jobs_directory().rglob("*.jsonl"),
+        *models_directory().rglob("*.json"),
+    ]:
         poison(path)
     folders.serve(made["captain-server"], f"captain{FOREIGN}", port=server.port)
     server.models = ["base", f"captain{FOREIGN}"]

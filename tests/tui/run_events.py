@@ -1,4 +1,5 @@
-"""Events of a run that has been through everything: samples, repairs, kept and removed checkpoints, a resume."""
+"""Events of a run that has been through everything: samples, repairs, kept and removed checkpoints,
+a resume."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ _ANSWERS = [
     "Arr, ye seek the gold? It lies beneath the crooked palm on Skull Island, friend.",
 ]
 _PROMPTS = [
-    ("Where is the treasure buried?", "Arr, ye seek the gold? It lies beneath the crooked palm on Skull Island, matey."),
+    (
+        "Where is the treasure buried?",
+        "Arr, ye seek the gold? It lies beneath the crooked palm on Skull Island, matey.",
+    ),
     ("What do you do on a rainy day?", "I mend the sails and sing to the crew."),
 ]
 _LEDGER = {
@@ -30,10 +34,25 @@ _LEDGER = {
 
 
 def eventful(job: Job) -> None:
-    """Add to the events of a run of 340 steps what else may happen. It was repaired at step 8 and resumed at step 200."""
+    """Add to the events of a run of 340 steps what else may happen. It was repaired at step 8 and
+    resumed at step 200."""
     began = [
-        folders.event("data", 588, conversations=2400, train=2280, heldout=120, tokens=1_830_000, trained_tokens=920_000, ledger=_LEDGER),
-        folders.event("template", 589, strategy="once", checks=[{"name": "probe", "status": "ok", "detail": ""}] * 9),
+        folders.event(
+            "data",
+            588,
+            conversations=2400,
+            train=2280,
+            heldout=120,
+            tokens=1_830_000,
+            trained_tokens=920_000,
+            ledger=_LEDGER,
+        ),
+        folders.event(
+            "template",
+            589,
+            strategy="once",
+            checks=[{"name": "probe", "status": "ok", "detail": ""}] * 9,
+        ),
         folders.event(
             "repair",
             566,
@@ -58,9 +77,17 @@ def eventful(job: Job) -> None:
             events += _samples(event)
         elif event["kind"] == "checkpoint":
             event |= {"reason": "evaluation", "best": step == 300}
-            events += [{"t": event["t"], "kind": "checkpoint_removed", "step": step - 100}] if step > 100 else []
+            events += (
+                [{"t": event["t"], "kind": "checkpoint_removed", "step": step - 100}]
+                if step > 100
+                else []
+            )
             if step == 200:
-                differences = {"checkpoint": "checkpoints/step-000200", "forced": False, "differences": []}
+                differences = {
+                    "checkpoint": "checkpoints/step-000200",
+                    "forced": False,
+                    "differences": [],
+                }
                 events.append({"t": event["t"], "kind": "resumed", "step": 200, **differences})
     job.events_path.write_text("".join(json.dumps(event) + "\n" for event in events))
 

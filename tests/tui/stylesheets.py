@@ -13,7 +13,8 @@ from textual.css.stylesheet import Stylesheet
 
 @contextmanager
 def parsed_once() -> Iterator[None]:
-    """Each app's own stylesheet would parse all CSS again: a pure function of the text, its place and the theme's variables."""
+    """Each app's own stylesheet would parse all CSS again: a pure function of the text, its place
+    and the theme's variables."""
     known: dict[object, list[RuleSet]] = {}
     parse = Stylesheet._parse_rules
 

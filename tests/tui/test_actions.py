@@ -31,7 +31,9 @@ CLASSES = {
 
 
 def test_ids_are_unique_and_name_a_place() -> None:
-    assert [action for action, count in Counter(action.id for action in ACTIONS).items() if count > 1] == []
+    assert [
+        action for action, count in Counter(action.id for action in ACTIONS).items() if count > 1
+    ] == []
     assert {action.place for action in ACTIONS} <= set(PLACE_TITLES)
 
 
@@ -39,22 +41,32 @@ def test_ids_are_unique_and_name_a_place() -> None:
 def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
     module, name = CLASSES[place]
     owner: type[DOMNode] = getattr(importlib.import_module(module), name)
-    bound = {binding.id for bindings in owner._merge_bindings().key_to_bindings.values() for binding in bindings}
+    bound = {
+        binding.id
+        for bindings in owner._merge_bindings().key_to_bindings.values()
+        for binding in bindings
+    }
     for action in ACTIONS:
         if action.place == place:
             assert hasattr(owner, f"action_{action.action.partition('(')[0]}"), action.id
             assert action.id in bound
 
 
-@pytest.mark.parametrize("place", ["app", "list", "log", "search", "samples", "runs", "run", "models", "serve", "data"])
+@pytest.mark.parametrize(
+    "place", ["app", "list", "log", "search", "samples", "runs", "run", "models", "serve", "data"]
+)
 def test_no_key_means_two_things_at_one_place(place: Place) -> None:
-    keys = Counter(key for action in ACTIONS if action.place == place for key in action.keys.split(","))
+    keys = Counter(
+        key for action in ACTIONS if action.place == place for key in action.keys.split(",")
+    )
     assert [key for key, count in keys.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("place", ["run", "models", "serve"])  # those of the runs exclude each other: test_runs_screen
+# those of the runs exclude each other: test_runs_screen
+@pytest.mark.parametrize("place", ["run", "models", "serve"])
 def test_screens_show_at_most_seven_hints(place: Place) -> None:
-    assert sum(action.footer for action in ACTIONS if action.place in (place, "app")) <= 8  # `error` and the examples exclude each other
+    # `error` and the examples exclude each other
+    assert sum(action.footer for action in ACTIONS if action.place in (place, "app")) <= 8
 
 
 @pytest.mark.parametrize("place", PLACE_TITLES)
@@ -78,8 +90,13 @@ async def test_palette_has_every_action_with_its_key() -> None:
         await ready(pilot)
         provider = ActionProvider(app.screen)
         hits = [hit async for hit in provider.discover()]
-        assert sorted(str(hit.prompt) for hit in hits) == sorted(label(action) for action in ACTIONS)
-        assert all(hit.help and any(hit.help.startswith(action.key_names[0]) for action in ACTIONS) for hit in hits)
+        assert sorted(str(hit.prompt) for hit in hits) == sorted(
+            label(action) for action in ACTIONS
+        )
+        assert all(
+            hit.help and any(hit.help.startswith(action.key_names[0]) for action in ACTIONS)
+            for hit in hits
+        )
         found = [hit async for hit in provider.search("theme")]
         assert any(str(hit.text) == "theme" for hit in found)
 
@@ -91,7 +108,9 @@ async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str,
         await app.perform(next(action for action in ACTIONS if action.id == "serve.snippet"))
         assert app.current_mode == "serve"
         await app.perform(next(action for action in ACTIONS if action.id == "run.scale"))
-        await until(pilot, lambda: any("not possible" in note.message for note in app._notifications))
+        await until(
+            pilot, lambda: any("not possible" in note.message for note in app._notifications)
+        )
 
 
 async def test_help_opens_narrows_and_closes() -> None:

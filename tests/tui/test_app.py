@@ -20,8 +20,16 @@ HEAVY = ["torch", "transformers", "trl", "peft", "datasets", "numpy", "vllm", "o
 
 
 def test_importing_the_app_loads_nothing_heavy() -> None:
-    code = f"import sys, tui.app, tui.screens.runs; print([name for name in {HEAVY} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = (
+        f"import sys, tui.app, tui.screens.runs; print([name for name in {HEAVY} if name in"
+        " sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 async def test_numbers_open_the_screens_and_escape_never_quits(made: dict[str, Job]) -> None:
@@ -69,7 +77,9 @@ async def test_jobs_that_are_read_while_the_app_closes_end_nothing(made: dict[st
     app.on_jobs_read(JobsRead(app.rows or [], []))
 
 
-async def test_quitting_with_jobs_alive_says_so_once(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:
+async def test_quitting_with_jobs_alive_says_so_once(
+    made: dict[str, Job], capsys: pytest.CaptureFixture[str]
+) -> None:
     app = LuthierApp()
     async with app.run_test() as pilot:
         await ready(pilot)
@@ -107,7 +117,11 @@ async def test_a_failure_in_the_background_is_shown_and_can_be_copied() -> None:
         await until(pilot, lambda: isinstance(app.screen, ErrorModal))
         await pilot.pause()
         shown = screen_text(app)
-        assert "No strings" in shown and "The shop is shut." in shown and "Come back on Monday." in shown
+        assert (
+            "No strings" in shown
+            and "The shop is shut." in shown
+            and "Come back on Monday." in shown
+        )
         await pilot.press("c")
         assert app.clipboard == "No strings: The shop is shut.\nCome back on Monday."
         await pilot.press("x")
@@ -120,7 +134,10 @@ async def test_an_unexpected_failure_leaves_its_details_in_a_file(home: object) 
         await ready(pilot)
         app.show_failure(ZeroDivisionError("division by zero"))
         await pilot.pause()
-        assert isinstance(app.screen, ErrorModal) and app.screen.error.title == "Unexpected ZeroDivisionError"
+        assert (
+            isinstance(app.screen, ErrorModal)
+            and app.screen.error.title == "Unexpected ZeroDivisionError"
+        )
         assert "crash.log" in app.screen.error.hint
 
 
@@ -138,4 +155,6 @@ def test_themes_are_ours_first_and_never_ansi() -> None:
     app: App[None] = LuthierApp()
     assert app.theme == "luthier-dark"
     assert {"luthier-dark", "luthier-light", "luthier-contrast"} <= set(app.available_themes)
-    assert not [name for name in app.available_themes if name.startswith("ansi") or name.endswith("ansi")]
+    assert not [
+        name for name in app.available_themes if name.startswith("ansi") or name.endswith("ansi")
+    ]

@@ -68,10 +68,15 @@ async def test_list_of_models(made: dict[str, Job], verdict: str, shown: str) ->
     certified(made["captain"], verdict)  # type: ignore[arg-type]
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         screen = await tuned_list(pilot)
-        assert any("captain" in line and shown in line for line in lines_of(screen.query_one("#models", RowTable)))
+        assert any(
+            "captain" in line and shown in line
+            for line in lines_of(screen.query_one("#models", RowTable))
+        )
 
 
-async def test_a_certificate_is_read_and_made_anew(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_certificate_is_read_and_made_anew(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     monkeypatch.setattr("serve.certificate.launch.certify", lambda run: asked.append(run.id))
     certified(made["captain"], "red")
@@ -80,7 +85,9 @@ async def test_a_certificate_is_read_and_made_anew(made: dict[str, Job], monkeyp
         text = " ".join(screen_text(pilot.app).split())
         assert "✗ red" in text and "the model never saw such prompts" in text
         assert "✗ token ids 40 at most 0 of 41 prompts" in text
-        assert "✓ vLLM + adapter, top-1 1.9 % at most 4.9 % of tokens" in text.replace("4.8 %", "4.9 %")
+        assert "✓ vLLM + adapter, top-1 1.9 % at most 4.9 % of tokens" in text.replace(
+            "4.8 %", "4.9 %"
+        )
         assert "tuned vLLM 2.8193 1 596 12 of 12" in text
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, ModelsScreen) and asked == []
@@ -93,18 +100,24 @@ async def test_a_certificate_is_read_and_made_anew(made: dict[str, Job], monkeyp
 async def test_where_there_is_none_it_says_what_it_would_be(made: dict[str, Job]) -> None:
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         await open_certificate(pilot)
-        assert "No certificate was made" in screen_text(pilot.app) and "c certify" in screen_text(pilot.app)
+        assert "No certificate was made" in screen_text(pilot.app) and "c certify" in screen_text(
+            pilot.app
+        )
 
 
 async def test_an_outdated_one_names_what_changed(made: dict[str, Job]) -> None:
     certified(made["captain"])
-    (made["captain"].directory / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 16}')
+    (made["captain"].directory / "adapter" / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "r": 16}'
+    )
     async with LuthierApp("models").run_test(size=(80, 24)) as pilot:
         screen = await tuned_list(pilot)
         assert any("! outdated" in line for line in lines_of(screen.query_one("#models", RowTable)))
         await pilot.press("t")
         await until(pilot, lambda: isinstance(pilot.app.screen, CertificateModal))
-        assert "adapter_config.json has changed since the certificate was made." in " ".join(screen_text(pilot.app).split())
+        assert "adapter_config.json has changed since the certificate was made." in " ".join(
+            screen_text(pilot.app).split()
+        )
 
 
 async def test_server_and_its_form_show_it(made: dict[str, Job]) -> None:
@@ -116,7 +129,9 @@ async def test_server_and_its_form_show_it(made: dict[str, Job]) -> None:
         await until(pilot, lambda: screen.server is not None)
         assert "tuned  ✗ red" in text_of(app, "#server-facts")
         await pilot.press("n")
-        await until(pilot, lambda: "✗ red" in screen_text(app) and "Start a server" in screen_text(app))
+        await until(
+            pilot, lambda: "✗ red" in screen_text(app) and "Start a server" in screen_text(app)
+        )
 
 
 async def test_chat_with_a_red_one_says_so_first() -> None:
@@ -144,7 +159,10 @@ def test_command_line_and_its_status(made: dict[str, Job], verdict: str, status:
     code, text = run("captain", "--show", "--json")
     told = json.loads(text)
     assert (code, told["verdict"], told["changed_since"]) == (status, verdict, [])
-    assert all({"name", "figure", "threshold", "sentence", "verdict"} <= check.keys() for check in told["checks"])
+    assert all(
+        {"name", "figure", "threshold", "sentence", "verdict"} <= check.keys()
+        for check in told["checks"]
+    )
 
 
 def test_command_line_without_a_certificate(made: dict[str, Job]) -> None:
@@ -152,7 +170,9 @@ def test_command_line_without_a_certificate(made: dict[str, Job]) -> None:
     assert "has none yet" in str(result.exception)
 
 
-def test_chat_and_serve_on_the_command_line_say_it_first(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:
+def test_chat_and_serve_on_the_command_line_say_it_first(
+    made: dict[str, Job], capsys: pytest.CaptureFixture[str]
+) -> None:
     certified(made["captain"], "red")
     command.say_if_red({"captain": made["captain"].directory, "pirate": made["pirate"].directory})
     said = " ".join(capsys.readouterr().err.split())
@@ -162,11 +182,16 @@ def test_chat_and_serve_on_the_command_line_say_it_first(made: dict[str, Job], c
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
 @pytest.mark.parametrize("verdict", ["green", "red"])
-def test_picture(made: dict[str, Job], snap_compare: Compare, verdict: str, size: tuple[int, int]) -> None:
+def test_picture(
+    made: dict[str, Job], snap_compare: Compare, verdict: str, size: tuple[int, int]
+) -> None:
     certified(made["captain"], verdict)  # type: ignore[arg-type]
     assert snap_compare(LuthierApp("models"), terminal_size=size, run_before=open_certificate)
 
 
 def test_figures_keep_their_meaning() -> None:
     check = certificate.Check("x", "green", "", 0.0188, 0.05, 0.1, "of tokens")
-    assert (certificate_badge.figure(check), certificate_badge.bound(check)) == ("1.9 %", "at most 5.0 %")
+    assert (certificate_badge.figure(check), certificate_badge.bound(check)) == (
+        "1.9 %",
+        "at most 5.0 %",
+    )

@@ -29,7 +29,11 @@ def run(*arguments: str) -> Result:
 
 
 def told(job: Job) -> list[dict[str, float]]:
-    return [event for event in map(json.loads, job.events_path.read_text().splitlines()) if event["kind"] == "step"]
+    return [
+        event
+        for event in map(json.loads, job.events_path.read_text().splitlines())
+        if event["kind"] == "step"
+    ]
 
 
 def test_csv_has_every_value_exactly(made: dict[str, Job], tmp_path: Path) -> None:
@@ -41,17 +45,27 @@ def test_csv_has_every_value_exactly(made: dict[str, Job], tmp_path: Path) -> No
         assert [int(row["step"]) for row in mine] == [step["step"] for step in steps]
         for key in ("loss", "learning_rate", "grad_norm", "epoch"):
             assert [float(row[key]) for row in mine] == [step[key] for step in steps]
-        assert [row["step"] for row in mine if row["eval_loss"]] == [str(step) for step in range(50, len(steps) + 1, 50)]
+        assert [row["step"] for row in mine if row["eval_loss"]] == [
+            str(step) for step in range(50, len(steps) + 1, 50)
+        ]
 
 
-def test_csv_has_task_metrics_and_steps_that_only_an_evaluation_told(home: Path, tmp_path: Path) -> None:
+def test_csv_has_task_metrics_and_steps_that_only_an_evaluation_told(
+    home: Path, tmp_path: Path
+) -> None:
     job = folders.make_job("scored", 1, age=9)
     folders.begin(job, 9)
-    folders.write(job, folders.event("step", 5, step=1, total=9, loss=1.5), folders.event("step", 4, step=2, total=9, loss="nan"))
+    folders.write(
+        job,
+        folders.event("step", 5, step=1, total=9, loss=1.5),
+        folders.event("step", 4, step=2, total=9, loss="nan"),
+    )
     folders.write(job, folders.event("eval", 3, step=3, loss=1.25, metrics={"exact_match": 0.5}))
     run("scored", "--out", str(tmp_path / "scored.csv"))
     rows = list(csv.DictReader((tmp_path / "scored.csv").open()))
-    assert [(row["step"], row["loss"], row["eval_loss"], row["eval.exact_match"]) for row in rows] == [
+    assert [
+        (row["step"], row["loss"], row["eval_loss"], row["eval.exact_match"]) for row in rows
+    ] == [
         ("1", "1.5", "", ""),
         ("2", "", "", ""),
         ("3", "", "1.25", "0.5"),
@@ -67,7 +81,9 @@ def test_svg_is_sound_and_says_what_it_shows(made: dict[str, Job], tmp_path: Pat
     assert root.findtext(f"{SVG}title") == "loss by step: pirate, evaluations"
     longest = max((line.get("points", "") for line in root.iter(f"{SVG}polyline")), key=len)
     places = [tuple(map(float, point.split(","))) for point in longest.split()]
-    assert len(places) == 340 and places == sorted(places) and len(list(root.iter(f"{SVG}circle"))) > 5
+    assert (
+        len(places) == 340 and places == sorted(places) and len(list(root.iter(f"{SVG}circle"))) > 5
+    )
 
 
 def test_names_are_escaped(home: Path, tmp_path: Path) -> None:
@@ -77,11 +93,23 @@ def test_names_are_escaped(home: Path, tmp_path: Path) -> None:
     folders.begin(job, 9)
     folders.steps(job, 10, 10, ago=8)
     run(job.id, "--out", str(tmp_path / "odd.svg"))
-    assert "<a & b>" in [element.text for element in ElementTree.parse(tmp_path / "odd.svg").iter(f"{SVG}text")]
+    assert "<a & b>" in [
+        element.text for element in ElementTree.parse(tmp_path / "odd.svg").iter(f"{SVG}text")
+    ]
 
 
 def test_png_is_a_picture_with_colours(made: dict[str, Job], tmp_path: Path) -> None:
-    run("pirate", "captain", "--out", str(tmp_path / "two.png"), "--metric", "loss", "--metric", "learning_rate", "--log")
+    run(
+        "pirate",
+        "captain",
+        "--out",
+        str(tmp_path / "two.png"),
+        "--metric",
+        "loss",
+        "--metric",
+        "learning_rate",
+        "--log",
+    )
     with Image.open(tmp_path / "two.png") as image:
         assert image.size == (1920, 652) and image.format == "PNG"
         colours = {colour for _, colour in image.getcolors(1 << 20) or []}
@@ -110,7 +138,9 @@ def test_as_json_it_gives_the_points(made: dict[str, Job]) -> None:
         (["pirate", "--out", "/no/such/place.csv"], "No such file"),
     ],
 )
-def test_what_cannot_be_drawn_says_why(made: dict[str, Job], tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_drawn_says_why(
+    made: dict[str, Job], tmp_path: Path, arguments: list[str], message: str
+) -> None:
     with pytest.raises(LuthierError, match=message):
         run(*arguments)
     assert not list(tmp_path.glob("x.*"))

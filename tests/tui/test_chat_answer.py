@@ -11,12 +11,32 @@ from rich.style import Style
 from tui.widgets.answer import FlowingText, flowing, wrap
 from tui.widgets.markdown import markdown_rows
 
-PIECES = ["a", "word ", "longerword ", "  ", "\n", "\n\n", "你", "好世界", "👩‍👩‍👧 ", "🙂", "é", "e\u0301", "x" * 30, "\t", "안녕 ", "-"]
+PIECES = [
+    "a",
+    "word ",
+    "longerword ",
+    "  ",
+    "\n",
+    "\n\n",
+    "你",
+    "好世界",
+    "👩‍👩‍👧 ",
+    "🙂",
+    "é",
+    "e\u0301",
+    "x" * 30,
+    "\t",
+    "안녕 ",
+    "-",
+]
 STYLES = {"none": Style(color="#ffffff"), "markdown.code_block": Style(bgcolor="#202020")}
 
 
 def rows_of(text: str, width: int = 60) -> list[str]:
-    return ["".join(segment.text for segment in row).rstrip() for row in markdown_rows(text, width, STYLES, "monokai")]
+    return [
+        "".join(segment.text for segment in row).rstrip()
+        for row in markdown_rows(text, width, STYLES, "monokai")
+    ]
 
 
 def test_rows_do_not_depend_on_how_the_text_came() -> None:
@@ -63,15 +83,41 @@ def test_an_answer_cannot_steer_the_terminal() -> None:
 
 
 def test_markdown_loses_nothing() -> None:
-    text = "<think>hm</think>\nfirst\nsecond ![alt](http://x/y.png) [docs](http://x)\n\n<div>block</div>"
+    text = (
+        "<think>hm</think>\nfirst\nsecond ![alt](http://x/y.png)"
+        " [docs](http://x)\n\n<div>block</div>"
+    )
     shown = "\n".join(rows_of(text))
-    for part in ("<think>hm</think>", "first\nsecond", "alt", "http://x/y.png", "docs", "<div>block</div>"):
+    for part in (
+        "<think>hm</think>",
+        "first\nsecond",
+        "alt",
+        "http://x/y.png",
+        "docs",
+        "<div>block</div>",
+    ):
         assert part in shown
 
 
 def test_markdown_blocks() -> None:
-    rows = rows_of("# Title\n\n- a\n- b\n\n| k | v |\n|---|--:|\n| x | 1 |\n\n```python\nx = 1\n```\n\n> quoted")
-    assert rows == ["Title", "", " • a", " • b", "", "k  v", "────", "x  1", "", " x = 1", "", "▌ quoted"]
+    rows = rows_of(
+        "# Title\n\n- a\n- b\n\n| k | v |\n|---|--:|\n| x | 1 |\n\n```python\nx = 1\n```\n\n>"
+        " quoted"
+    )
+    assert rows == [
+        "Title",
+        "",
+        " • a",
+        " • b",
+        "",
+        "k  v",
+        "────",
+        "x  1",
+        "",
+        " x = 1",
+        "",
+        "▌ quoted",
+    ]
 
 
 def test_nesting_deeper_than_the_pane_is_shown_as_it_came() -> None:

@@ -29,7 +29,8 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture
 def server(made: dict[str, Job], home: Path) -> Iterator[FakeServer]:
-    """The running server of the home, as far as its job and its port tell; what answers there is the fake."""
+    """The running server of the home, as far as its job and its port tell; what answers there is
+    the fake."""
     keys = home / "keys"
     keys.mkdir(exist_ok=True)
     for name in ("client", "control"):
@@ -93,13 +94,25 @@ def test_votes_are_shown_and_exported(tmp_path: Path) -> None:
     assert "decided: captain is better (sign test, p = 0.031)" in shown
     assert "1 with the names in sight (not counted)" in shown
     found = json.loads(run("votes", "show", "--all", "--json").stdout)
-    assert (found["duels"][0]["wins"], found["duels"][0]["losses"], found["duels"][0]["decided"]) == (6, 1, False)
+    assert (
+        found["duels"][0]["wins"],
+        found["duels"][0]["losses"],
+        found["duels"][0]["decided"],
+    ) == (6, 1, False)
     assert len(run("votes", "export").stdout.splitlines()) == 7
     with pytest.raises(LuthierError, match="no corrections"):
         run("votes", "export", "--corrected", str(tmp_path / "corrected.jsonl"))
     corrected_chat()
     totals = json.loads(
-        run("votes", "export", "--pairs", str(tmp_path / "pairs.jsonl"), "--corrected", str(tmp_path / "corrected.jsonl"), "--json").stdout
+        run(
+            "votes",
+            "export",
+            "--pairs",
+            str(tmp_path / "pairs.jsonl"),
+            "--corrected",
+            str(tmp_path / "corrected.jsonl"),
+            "--json",
+        ).stdout
     )
     assert totals == {"pairs": 8, "corrected": 1, "left_out": {}}
     assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 8
@@ -116,5 +129,7 @@ def test_endpoints_are_named_and_their_models_listed(monkeypatch: pytest.MonkeyP
     far = run("endpoints", "add", "far", "http://example.org/v1", "--key-env", "FAKE_HOST_KEY")
     assert "not encrypted" in far.stderr
     run("endpoints", "remove", "far")
-    assert [endpoint["name"] for endpoint in json.loads(run("endpoints", "--json").stdout)] == ["host"]
+    assert [endpoint["name"] for endpoint in json.loads(run("endpoints", "--json").stdout)] == [
+        "host"
+    ]
     assert FAKE_KEY not in run("endpoints", "--json").output

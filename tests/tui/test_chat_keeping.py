@@ -32,9 +32,16 @@ async def test_a_chat_is_found_opened_and_goes_on(server: FakeServer) -> None:
         assert isinstance(modal, ChatsModal)
         await until(lambda: modal.highlighted is not None, pilot)
         modal.query_one(Input).value = "zither"
-        await until(lambda: "No text has all these words" in str(modal.query_one("#pick-note", Static).content), pilot)
+        await until(
+            lambda: (
+                "No text has all these words" in str(modal.query_one("#pick-note", Static).content)
+            ),
+            pilot,
+        )
         modal.query_one(Input).value = "bowl says"
-        await until(lambda: modal.highlighted is not None and "bowlines" in modal.highlighted.text, pilot)
+        await until(
+            lambda: modal.highlighted is not None and "bowlines" in modal.highlighted.text, pilot
+        )
         await pilot.press("enter")
         await until(lambda: not screen.session.empty, pilot)
         assert "captain says: Tell me of bowlines" in shown(screen, 1)
@@ -45,7 +52,9 @@ async def test_a_chat_is_found_opened_and_goes_on(server: FakeServer) -> None:
 
 
 async def test_a_chat_opens_where_the_words_stand_that_found_it(server: FakeServer) -> None:
-    server.answer = lambda model, messages: f"{model} knows of bowlines" if messages[-1]["content"] == "First" else "A reef is better."
+    server.answer = lambda model, messages: (
+        f"{model} knows of bowlines" if messages[-1]["content"] == "First" else "A reef is better."
+    )
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "First")
         await pilot.press("escape", "p")
@@ -58,10 +67,14 @@ async def test_a_chat_opens_where_the_words_stand_that_found_it(server: FakeServ
         modal = pilot.app.screen
         assert isinstance(modal, ChatsModal)
         modal.query_one(Input).value = "captain bowlines"
-        await until(lambda: modal.highlighted is not None and "bowlines" in modal.highlighted.text, pilot)
+        await until(
+            lambda: modal.highlighted is not None and "bowlines" in modal.highlighted.text, pilot
+        )
         await pilot.press("enter")
         await until(lambda: not screen.session.empty, pilot)
-        assert "captain knows of bowlines" in shown(screen, 1) and "base knows of bowlines" in shown(screen, 0)
+        assert "captain knows of bowlines" in shown(
+            screen, 1
+        ) and "base knows of bowlines" in shown(screen, 0)
         assert "< 1/2 >" in shown(screen, 1)
 
 
@@ -96,7 +109,9 @@ async def test_leaving_in_mid_answer_keeps_what_came(server: FakeServer) -> None
     assert all(isinstance(pane.answers[-1].state, Halted) for pane in found.panes)
 
 
-async def test_what_cannot_be_saved_is_told_and_kept(server: FakeServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_saved_is_told_and_kept(
+    server: FakeServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("serve.chats.journal._RETRY_SECONDS", 0.05)
     (home / "chats.db").mkdir()  # nothing can be written there
     async with chat(server) as (pilot, screen):

@@ -1,4 +1,5 @@
-"""Whatever is done in a chat, the database has it: random walks through everything a user can do, read back after each."""
+"""Whatever is done in a chat, the database has it: random walks through everything a user can do,
+read back after each."""
 
 from __future__ import annotations
 
@@ -20,7 +21,11 @@ from serve.client import CallPiece, Delta, Finished, Sampling
 from tui.chat_ballot import ballot_of, cast, explain
 from tui.chat_session import ChatSession
 
-SPEAKERS = [Speaker("base"), Speaker("captain", "tuned", run="r1", path="/a"), Speaker("gpt", "hosted", "openai")]
+SPEAKERS = [
+    Speaker("base"),
+    Speaker("captain", "tuned", run="r1", path="/a"),
+    Speaker("gpt", "hosted", "openai"),
+]
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 
 
@@ -43,7 +48,11 @@ class ChatMachine(RuleBasedStateMachine):
 
     @property
     def open_answers(self) -> list[Answer]:
-        return [pane.last for pane in self.session.panes if pane.last is not None and pane.last.answering]
+        return [
+            pane.last
+            for pane in self.session.panes
+            if pane.last is not None and pane.last.answering
+        ]
 
     @precondition(lambda self: self.quiet)
     @rule(prompt=TEXT)
@@ -63,7 +72,9 @@ class ChatMachine(RuleBasedStateMachine):
     @rule(data=st.data(), text=TEXT, reasoning=st.one_of(st.just(""), TEXT))
     def grow(self, data: st.DataObject, text: str, reasoning: str) -> None:
         answer = data.draw(st.sampled_from(self.open_answers))
-        answer.add(Delta(text, reasoning, (CallPiece(0, "c", "look", text),) if len(text) > 9 else ()))
+        answer.add(
+            Delta(text, reasoning, (CallPiece(0, "c", "look", text),) if len(text) > 9 else ())
+        )
         self.session.record.grew(answer, text, reasoning)
 
     @precondition(lambda self: self.open_answers)
@@ -80,7 +91,9 @@ class ChatMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.quiet and not self.session.empty)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
-        self.session.retry(data.draw(st.lists(st.sampled_from(self.session.panes), min_size=1, unique=True)))
+        self.session.retry(
+            data.draw(st.lists(st.sampled_from(self.session.panes), min_size=1, unique=True))
+        )
 
     @precondition(lambda self: self.quiet and not self.session.empty)
     @rule(data=st.data(), prompt=TEXT)
@@ -125,7 +138,11 @@ class ChatMachine(RuleBasedStateMachine):
         ballot = ballot_of(self.session)
         assert ballot is not None
         verdict: Verdict = data.draw(st.sampled_from(get_args(Verdict)))
-        letter = data.draw(st.sampled_from([letter for letter, _ in ballot.answers])) if verdict in ("better", "worse") else None
+        letter = (
+            data.draw(st.sampled_from([letter for letter, _ in ballot.answers]))
+            if verdict in ("better", "worse")
+            else None
+        )
         explain(self.session, cast(self.session, ballot, verdict, letter), "why")
 
     @precondition(lambda self: self.quiet)
@@ -145,20 +162,42 @@ class ChatMachine(RuleBasedStateMachine):
             return
         assert self.journal.flush()
         chat, found = self.session.chat, store.load(self.session.chat.id)
-        assert (found.settings, found.blind, found.votes) == (chat.settings, chat.blind, {**found.votes, **chat.votes})
+        assert (found.settings, found.blind, found.votes) == (
+            chat.settings,
+            chat.blind,
+            {**found.votes, **chat.votes},
+        )
         assert [pane.speaker for pane in found.panes] == [pane.speaker for pane in chat.panes]
         for ours, theirs in zip(chat.panes, found.panes, strict=True):
-            assert [_facts(answer) for answer in theirs.answers] == [_facts(answer) for answer in ours.answers]
-            assert (theirs.head.id if theirs.head else None) == (ours.head.id if ours.head else None)
+            assert [_facts(answer) for answer in theirs.answers] == [
+                _facts(answer) for answer in ours.answers
+            ]
+            assert (theirs.head.id if theirs.head else None) == (
+                ours.head.id if ours.head else None
+            )
             for mine, kept in zip(ours.answers, theirs.answers, strict=True):
                 assert kept.context() == mine.context()
 
 
 def _facts(answer: Answer) -> tuple[object, ...]:
     """Everything of an answer but what only a living process knows."""
-    state = "open" if answer.answering or type(answer.state).__name__ == "Interrupted" else type(answer.state).__name__
+    state = (
+        "open"
+        if answer.answering or type(answer.state).__name__ == "Interrupted"
+        else type(answer.state).__name__
+    )
     calls = [] if answer.answering or state == "open" else [vars(call) for call in answer.calls]
-    return answer.id, answer.text, "".join(answer.reasoning), answer.turn, answer.speaker, answer.skipped, answer.corrects, calls, state
+    return (
+        answer.id,
+        answer.text,
+        "".join(answer.reasoning),
+        answer.turn,
+        answer.speaker,
+        answer.skipped,
+        answer.corrects,
+        calls,
+        state,
+    )
 
 
 TestChatMachine = ChatMachine.TestCase

@@ -41,7 +41,10 @@ def server() -> Iterator[FakeServer]:
 def test_as_many_panes_as_are_readable(
     count: int, size: tuple[int, int], active: int, alone: bool, shown_panes: list[int], shape: str
 ) -> None:
-    assert (list(arrange(count, *size, active, alone)[0]), arrange(count, *size, active, alone)[1]) == (shown_panes, shape)
+    assert (
+        list(arrange(count, *size, active, alone)[0]),
+        arrange(count, *size, active, alone)[1],
+    ) == (shown_panes, shape)
 
 
 async def test_panes_that_have_no_room_are_tabs(server: FakeServer) -> None:
@@ -83,14 +86,20 @@ async def test_a_model_is_chosen_added_and_taken_away(server: FakeServer) -> Non
         assert "parrot says: Hi" in shown(screen, 1)
 
 
-async def test_a_hosted_model_is_named_and_asked(server: FakeServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hosted_model_is_named_and_asked(
+    server: FakeServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_HOST_KEY", FAKE_KEY)
     async with chat(server) as (pilot, screen):
         await to_pane(pilot, screen, 1)
         await pilot.press("m", "ctrl+n")
         form = pilot.app.screen
         assert isinstance(form, EndpointForm)
-        for key, value in (("name", "host"), ("url", f"{server.base_url}/v1"), ("key", "ABSENT_KEY")):
+        for key, value in (
+            ("name", "host"),
+            ("url", f"{server.base_url}/v1"),
+            ("key", "ABSENT_KEY"),
+        ):
             form.field(key).query_one(Input).value = value
         await pilot.press("enter")
         assert "ABSENT_KEY" in screen_text(pilot.app)
@@ -108,14 +117,23 @@ async def test_a_hosted_model_is_named_and_asked(server: FakeServer, home: Path,
         await ask(pilot, screen, "Hi")
         assert "parrot says: Hi" in shown(screen, 1)
         assert screen.journal.flush()
-        assert FAKE_KEY.encode() not in b"".join(path.read_bytes() for path in home.rglob("chats.db*"))
+        assert FAKE_KEY.encode() not in b"".join(
+            path.read_bytes() for path in home.rglob("chats.db*")
+        )
 
 
-async def test_without_a_server_hosted_models_can_talk(server: FakeServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_server_hosted_models_can_talk(
+    server: FakeServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_HOST_KEY", FAKE_KEY)
-    (home / "config.toml").write_text(f'[endpoints.host]\nurl = "{server.base_url}"\nkey_env = "FAKE_HOST_KEY"\n')
+    (home / "config.toml").write_text(
+        f'[endpoints.host]\nurl = "{server.base_url}"\nkey_env = "FAKE_HOST_KEY"\n'
+    )
     async with make_app(lambda: None).run_test(size=(100, 30)) as pilot:
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and bool(pilot.app.screen.reachable), pilot)
+        await until(
+            lambda: isinstance(pilot.app.screen, ChatScreen) and bool(pilot.app.screen.reachable),
+            pilot,
+        )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         for _ in range(2):

@@ -1,4 +1,5 @@
-"""The chat screen against the fake server: a real socket, no model. Asking, stopping, failing, and its pictures."""
+"""The chat screen against the fake server: a real socket, no model. Asking, stopping, failing, and
+its pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +17,17 @@ from serve.chats import store
 from serve.chats.turns import Complete, Failed, Halted, Writing
 from serve.client import CallPiece, ChatMessage, Delta, Endpoint, Finished, Sampling
 from tests.fakes.openai_server import FakeServer
-from tests.tui.chat_driving import SPEAKERS, ask, chat, chat_server, make_app, shown, states, to_pane, until
+from tests.tui.chat_driving import (
+    SPEAKERS,
+    ask,
+    chat,
+    chat_server,
+    make_app,
+    shown,
+    states,
+    to_pane,
+    until,
+)
 from tui.chat_server import newest_server
 from tui.screens.chat import ChatScreen
 from tui.widgets.chat_settings import ChatSettingsModal
@@ -43,7 +54,11 @@ async def test_all_answer_at_once_with_one_seed(server: FakeServer) -> None:
         assert screen.sides.all_panes[0].border_subtitle == "4 of 4,096 tokens"
         assert screen.prompt.text == ""
         await ask(pilot, screen, "And now?")
-        assert [message["role"] for message in server.requests[-1]["messages"]] == ["user", "assistant", "user"]
+        assert [message["role"] for message in server.requests[-1]["messages"]] == [
+            "user",
+            "assistant",
+            "user",
+        ]
 
 
 async def test_escape_stops_first_and_goes_back_only_then(server: FakeServer) -> None:
@@ -142,7 +157,9 @@ async def test_settings_are_for_all(server: FakeServer) -> None:
         modal.query_one("#system", TextArea).text = "Be brief."
         await pilot.press("ctrl+s")
         await ask(pilot, screen, "Hi")
-        assert {(request["temperature"], request["seed"]) for request in server.requests} == {(0, 11)}
+        assert {(request["temperature"], request["seed"]) for request in server.requests} == {
+            (0, 11)
+        }
         assert {request["messages"][0]["content"] for request in server.requests} == {"Be brief."}
 
 
@@ -188,12 +205,18 @@ async def test_without_colours(server: FakeServer, monkeypatch: pytest.MonkeyPat
 
 async def test_without_a_server_nothing_dead_is_offered() -> None:
     async with make_app(lambda: None).run_test(size=(80, 24)) as pilot:
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot)
+        await until(
+            lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot
+        )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         assert "No server is running" in str(screen.query_one("#no-server", Static).content)
         assert not screen.prompt.display
-        offered = [active.binding.id for active in screen.active_bindings.values() if (active.binding.id or "").startswith("chat.")]
+        offered = [
+            active.binding.id
+            for active in screen.active_bindings.values()
+            if (active.binding.id or "").startswith("chat.")
+        ]
         assert set(offered) == {"chat.chats", "chat.model", "chat.statistics"}
 
 
@@ -214,22 +237,42 @@ _ANSWERS = {
     (
         "captain",
         1,
-    ): "Ahoy! **Three** things a captain needs:\n\n1. a fair wind\n2. a true compass\n3. a crew that *sings*\n\nThe rest be luck.",
+    ): (
+        "Ahoy! **Three** things a captain needs:\n\n1. a fair wind\n2. a true compass\n3. a crew"
+        " that *sings*\n\nThe rest be luck."
+    ),
     (
         "base",
         2,
-    ): "# Knots\n\nThe bowline, in `rope`:\n\n```python\ndef bowline(rope):\n    return rope.loop().around().back()\n```\n\n> 你好 🙂\n",
-    ("captain", 2): "Arr, me hearty: the bowline. It never slips and it never jams, be the night ever so foul and the rope ever so wet.",
+    ): (
+        "# Knots\n\nThe bowline, in `rope`:\n\n```python\ndef bowline(rope):\n    return"
+        " rope.loop().around().back()\n```\n\n> 你好 🙂\n"
+    ),
+    (
+        "captain",
+        2,
+    ): (
+        "Arr, me hearty: the bowline. It never slips and it never jams, be the night ever so foul"
+        " and the rope ever so wet."
+    ),
 }
 
 
 async def fixed_stream(
-    endpoint: Endpoint, model: str, messages: list[ChatMessage], sampling: Sampling, tools: Sequence[dict[str, object]] = ()
+    endpoint: Endpoint,
+    model: str,
+    messages: list[ChatMessage],
+    sampling: Sampling,
+    tools: Sequence[dict[str, object]] = (),
 ) -> AsyncIterator[Delta | Finished]:
     turn = (len(messages) + 1) // 2
     if messages[-1]["content"] == "Break":
         yield Delta("It began well")
-        raise LuthierError("The answer broke off", "The connection to http://127.0.0.1:8000 was lost.", "The server may have stopped.")
+        raise LuthierError(
+            "The answer broke off",
+            "The connection to http://127.0.0.1:8000 was lost.",
+            "The server may have stopped.",
+        )
     if model == "pirate":
         yield Delta("", "The captain asks, so I think of ropes.")
         yield Delta("", calls=(CallPiece(0, "call-1", "look_up", '{"word": "bowline"}'),))
@@ -241,11 +284,18 @@ async def fixed_stream(
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
 def test_picture(size: tuple[int, int], snap_compare: Any) -> None:
     async def talk(pilot: Pilot[None]) -> None:
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
+        await until(
+            lambda: (
+                isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None
+            ),
+            pilot,
+        )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         screen.prompt.cursor_blink = False
-        for text in ("What does a captain need?", "Which knot is best?", "Break")[: 3 if size[0] > 80 else 2]:
+        for text in ("What does a captain need?", "Which knot is best?", "Break")[
+            : 3 if size[0] > 80 else 2
+        ]:
             await ask(pilot, screen, text)
 
     app = make_app(lambda: chat_server(Endpoint("http://127.0.0.1:8000", "key")), fixed_stream)
@@ -254,7 +304,12 @@ def test_picture(size: tuple[int, int], snap_compare: Any) -> None:
 
 def test_picture_of_four_panes(snap_compare: Any) -> None:
     async def talk(pilot: Pilot[None]) -> None:
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None, pilot)
+        await until(
+            lambda: (
+                isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None
+            ),
+            pilot,
+        )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         screen.prompt.cursor_blink = False
@@ -269,6 +324,8 @@ def test_picture_of_four_panes(snap_compare: Any) -> None:
 
 def test_picture_without_a_server(snap_compare: Any) -> None:
     async def wait(pilot: Pilot[None]) -> None:
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot)
+        await until(
+            lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot
+        )
 
     assert snap_compare(make_app(lambda: None), terminal_size=(80, 24), run_before=wait)

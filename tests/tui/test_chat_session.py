@@ -47,7 +47,9 @@ async def stream(*items: Delta | Finished | Exception) -> AsyncIterator[Delta | 
         yield item
 
 
-async def answer(chat: ChatSession, pane: Conversation, *items: Delta | Finished | Exception) -> Answer:
+async def answer(
+    chat: ChatSession, pane: Conversation, *items: Delta | Finished | Exception
+) -> Answer:
     last = pane.answers[-1]
     await receive(last, stream(*items), chat.record, lambda: None)
     return last
@@ -95,7 +97,12 @@ async def test_each_pane_sends_its_own_history() -> None:
     await answer_all(chat, "Hello.", "Ahoy!")
     chat.send("Who are you?")
     for pane, text in zip(chat.panes, ("Hello.", "Ahoy!"), strict=True):
-        assert [message["role"] for message in pane.answers[-1].context()] == ["system", "user", "assistant", "user"]
+        assert [message["role"] for message in pane.answers[-1].context()] == [
+            "system",
+            "user",
+            "assistant",
+            "user",
+        ]
         assert sent(pane.answers[-1]) == ["Be brief.", "Hi", text, "Who are you?"]
     assert chat.panes[0].answers[-1].turn.settings.sampling.seed == 7
 
@@ -108,7 +115,8 @@ async def test_all_can_continue_from_one_answer() -> None:
     chat.continue_from(chosen)
     chat.send("And?")
     assert [sent(pane.answers[-1]) for pane in chat.panes] == [["Hi", "Ahoy!", "And?"]] * 2
-    assert [answer.text for answer in chat.panes[0].answers] == ["Hello.", ""]  # its own answer stays in sight
+    # its own answer stays in sight
+    assert [answer.text for answer in chat.panes[0].answers] == ["Hello.", ""]
     await answer_all(chat, "Well.", "Arr.")
     chat.send("More")
     assert sent(chat.panes[0].answers[-1]) == ["Hi", "Ahoy!", "And?", "Well.", "More"]
@@ -122,7 +130,9 @@ async def test_first_text_is_announced_once() -> None:
     assert type(last.state) is Waiting
     announced: list[bool] = []
     items = stream(Delta("a"), Delta("b"), FINISHED)
-    await receive(last, items, chat.record, lambda: announced.append(isinstance(last.state, Writing)))
+    await receive(
+        last, items, chat.record, lambda: announced.append(isinstance(last.state, Writing))
+    )
     assert announced == [True]
     assert last.text == "ab"
     assert isinstance(last.state, Complete)
@@ -169,10 +179,16 @@ async def test_retry_after_failure_keeps_the_seed_and_takes_new_settings() -> No
     chat.use_settings(ChatSettings("", Sampling(max_tokens=16)))
     assert chat.retry([chat.panes[0]]) == [chat.panes[0]]
     last = chat.panes[0].answers[-1]
-    assert (last.turn.id, last.turn.prompt, len(chat.panes[0].answers)) == (chat.panes[1].answers[-1].turn.id, "Hi", 1)
+    assert (last.turn.id, last.turn.prompt, len(chat.panes[0].answers)) == (
+        chat.panes[1].answers[-1].turn.id,
+        "Hi",
+        1,
+    )
     assert last.turn.settings.sampling == Sampling(max_tokens=16, seed=100)
     assert chat.panes[1].answers[-1].text == "Ahoy!"
-    assert read_back(chat).panes[0].answers[-1].turn.settings.sampling == Sampling(max_tokens=16, seed=100)
+    assert read_back(chat).panes[0].answers[-1].turn.settings.sampling == Sampling(
+        max_tokens=16, seed=100
+    )
 
 
 async def test_retry_of_complete_answers_draws_one_new_seed() -> None:
@@ -214,10 +230,14 @@ async def test_a_corrected_answer_is_what_the_conversation_goes_on_from() -> Non
         await answer_all(chat, f"{prompt}-base", f"{prompt}-captain")
     pane = chat.panes[0]
     chat.correct(pane, pane.answers[0], "in my words")
-    assert [answer.text for answer in pane.answers] == ["in my words"]  # what came after continued the old words
+    # what came after continued the old words
+    assert [answer.text for answer in pane.answers] == ["in my words"]
     assert pane.answers[0].state == Given()
     chat.correct(pane, pane.answers[0], "in better words")
-    assert pane.answers[0].corrects == chat.panes[1].answers[0].id or pane.answers[0].corrects is not None
+    assert (
+        pane.answers[0].corrects == chat.panes[1].answers[0].id
+        or pane.answers[0].corrects is not None
+    )
     chat.send("Three")
     assert sent(pane.answers[-1]) == ["One", "in better words", "Three"]
     assert read_back(chat).panes[0].answers[0].text == "in better words"
@@ -276,7 +296,8 @@ async def test_every_version_of_a_turn_is_shown_again_with_what_came_after_it() 
     await answer_all(chat, "Please-base", "Please-captain")
     assert versions(left) == [["One-base", "Please-base"]]
     chat.show_version(left, left.versions()[left.answers[0].id][0])
-    assert shown(chat) == [["One-base", "Two-again"], ["One-captain", "Two-captain"]]  # where the prompts differ, all go back
+    # where the prompts differ, all go back
+    assert shown(chat) == [["One-base", "Two-again"], ["One-captain", "Two-captain"]]
     assert versions(left) == [["One-base", "Please-base"], ["Two-base", "Two-again"]]
     chat.show_version(left, left.versions()[left.answers[1].id][0])
     assert shown(chat) == [["One-base", "Two-base"], ["One-captain", "Two-captain"]]
@@ -298,7 +319,8 @@ async def test_versions_of_a_correction_and_of_an_answer_that_failed() -> None:
     chat.show_version(pane, pane.versions()[pane.answers[0].id][0])
     chat.retry([pane])
     await answer(chat, pane, refused())
-    assert versions(pane) == [["base", "in my words", ""]]  # from one that failed, there is a way back
+    # from one that failed, there is a way back
+    assert versions(pane) == [["base", "in my words", ""]]
     chat.show_version(pane, pane.versions()[pane.answers[0].id][1])
     assert versions(pane) == [["base", "in my words"]]  # what brought nothing is no version
     chat.send("Two")
@@ -327,7 +349,10 @@ async def test_versions_stay_with_their_pane_when_another_one_goes() -> None:
     chat.retry(chat.panes)
     await answer_all(chat, "base-2", "captain-2", "pirate-2")
     chat.remove_pane(chat.panes[1])
-    assert [versions(pane) for pane in read_back(chat).panes] == [[["base", "base-2"]], [["pirate", "pirate-2"]]]
+    assert [versions(pane) for pane in read_back(chat).panes] == [
+        [["base", "base-2"]],
+        [["pirate", "pirate-2"]],
+    ]
 
 
 # A model that can read no more
@@ -338,13 +363,19 @@ async def test_the_oldest_turns_are_left_out_as_far_as_needed() -> None:
     for number in range(1, 5):
         chat.send(f"Turn {number}")
         for pane in chat.panes:
-            await answer(chat, pane, Delta(f"answer {number}"), Finished("stop", 200 * number - 100, 100, 0.1, 1.0))
+            await answer(
+                chat,
+                pane,
+                Delta(f"answer {number}"),
+                Finished("stop", 200 * number - 100, 100, 0.1, 1.0),
+            )
     chat.use_settings(ChatSettings("", Sampling(max_tokens=100)))
     chat.send("Too much")
     pane = chat.panes[0]
     await answer(chat, pane, ContextExceeded("too long", limit=1000, used=1150))
     chat.panes[1].answers[-1].halt()
-    assert chat.forget_oldest(pane) == 2  # 150 over, 100 for the answer: the first turn has 200, the first two 400
+    # 150 over, 100 for the answer: the first turn has 200, the first two 400
+    assert chat.forget_oldest(pane) == 2
     chat.retry([pane])
     last = pane.answers[-1]
     assert last.skipped == 2
@@ -383,7 +414,9 @@ async def test_blind_chats_are_shuffled_and_unnamed_until_shown() -> None:
 async def test_the_reference_is_named_and_not_shuffled() -> None:
     chat = session(BASE, CAPTAIN, REFERENCE)
     chat.hide_names()
-    chat.send_turn(ScriptTurn(({"role": "user", "content": "Hi"},), reference="Ahoy, says the data."))
+    chat.send_turn(
+        ScriptTurn(({"role": "user", "content": "Hi"},), reference="Ahoy, says the data.")
+    )
     assert chat.panes[2].speaker == REFERENCE
     assert chat.name(chat.panes[2]) == "reference"
     assert chat.panes[2].answers[-1].state == Given()
@@ -403,7 +436,12 @@ async def test_votes_judge_the_last_turn_once() -> None:
     cast(chat, ballot, "worse", "A")
     explain(chat, cast(chat, ballot, "better", "C"), "because")
     (vote,) = read_back(chat).votes.values()
-    assert (vote.verdict, vote.choice, vote.reason, vote.blind) == ("better", chat.panes[2].answers[0].id, "because", False)
+    assert (vote.verdict, vote.choice, vote.reason, vote.blind) == (
+        "better",
+        chat.panes[2].answers[0].id,
+        "because",
+        False,
+    )
 
 
 async def test_stopped_and_failed_answers_are_not_judged() -> None:
@@ -455,7 +493,9 @@ def test_a_turn_from_a_file_brings_its_own_system_prompt_and_tools() -> None:
 
 
 def test_figures_say_why_it_ended() -> None:
-    turn = Turn("t", 1, ({"role": "user", "content": "Hi"},), ChatSettings("", Sampling(max_tokens=1)))
+    turn = Turn(
+        "t", 1, ({"role": "user", "content": "Hi"},), ChatSettings("", Sampling(max_tokens=1))
+    )
     shown = Answer(turn, BASE, None, Complete(FINISHED))
     assert figures(shown) == ["TTFT 130 ms", "3 tokens", "10.0 tok/s", "stop"]
     shown.state = Complete(Finished("length", 9, 1, 1.25, 1.25))
@@ -471,7 +511,10 @@ def test_figures_say_why_it_ended() -> None:
 
 
 def test_settings_in_one_line() -> None:
-    assert settings_line(ChatSettings()) == "temperature 0.7 · top-p 0.95 · max 512 · random seed · no system prompt"
+    assert (
+        settings_line(ChatSettings())
+        == "temperature 0.7 · top-p 0.95 · max 512 · random seed · no system prompt"
+    )
     line = settings_line(ChatSettings("You are\na captain.", Sampling(0, 1, 64, 5)))
     assert line == "temperature 0 · top-p 1 · max 64 · seed 5 · system: You are a captain."
 

@@ -31,15 +31,23 @@ def gone(pid: int, seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("how", "state"), [("closed", Halted), ("SIGTERM", Halted), ("SIGKILL", Interrupted)])
-def test_what_had_come_is_there_when_the_app_is_opened_again(server: FakeServer, home: Path, how: str, state: type) -> None:
+@pytest.mark.parametrize(
+    ("how", "state"), [("closed", Halted), ("SIGTERM", Halted), ("SIGKILL", Interrupted)]
+)
+def test_what_had_come_is_there_when_the_app_is_opened_again(
+    server: FakeServer, home: Path, how: str, state: type
+) -> None:
     terminal = Terminal(server.base_url, home / "record.jsonl", str(home))
     terminal.wait_for(b"sk all", 1, 20)
     terminal.drain(0.3)
     os.write(terminal.descriptor, b"go\r")
     terminal.wait_for(b"word90", 2, 20)
     terminal.drain(0.3)  # whatever is on the screen by now
-    shown = max(int(word[4:]) for word in terminal.painted.decode(errors="replace").split() if word[:4] == "word" and word[4:].isdigit())
+    shown = max(
+        int(word[4:])
+        for word in terminal.painted.decode(errors="replace").split()
+        if word[:4] == "word" and word[4:].isdigit()
+    )
     if how == "closed":
         os.close(terminal.descriptor)
     else:
@@ -56,4 +64,5 @@ def test_what_had_come_is_there_when_the_app_is_opened_again(server: FakeServer,
     for answer in answers:
         words = answer.text.split()
         assert words == [f"word{index}" for index in range(len(words))]
-        assert len(words) >= shown - 30  # less than a flush behind what was painted, and nothing in between
+        # less than a flush behind what was painted, and nothing in between
+        assert len(words) >= shown - 30

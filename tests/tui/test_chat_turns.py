@@ -31,7 +31,9 @@ async def test_a_turn_is_chosen_and_asked_in_other_words(server: FakeServer) -> 
         await to_pane(pilot, screen, 0)
         await pilot.press("left_square_bracket", "left_square_bracket")
         assert screen.chosen_answer is not None
-        assert screen.chosen_answer.turn.prompt == "One" or screen.chosen_answer.turn.prompt == "Two"
+        assert (
+            screen.chosen_answer.turn.prompt == "One" or screen.chosen_answer.turn.prompt == "Two"
+        )
         while screen.chosen_answer.turn.prompt != "Two":
             await pilot.press("right_square_bracket")
         await pilot.press("p")
@@ -45,7 +47,10 @@ async def test_a_turn_is_chosen_and_asked_in_other_words(server: FakeServer) -> 
         await pilot.press("enter")
         await until(lambda: not screen.session.answering, pilot)
         assert [turn.prompt for turn in screen.session.chat.turns] == ["One", "Two and a half"]
-        assert [message["content"] for message in server.requests[-1]["messages"]][::2] == ["One", "Two and a half"]
+        assert [message["content"] for message in server.requests[-1]["messages"]][::2] == [
+            "One",
+            "Two and a half",
+        ]
         assert "Three" not in shown(screen, 1)
 
 
@@ -93,7 +98,9 @@ async def test_all_continue_from_one_answer(server: FakeServer) -> None:
         await to_pane(pilot, screen, 1)
         await pilot.press("f")
         await ask(pilot, screen, "More")
-        assert {json.dumps(request["messages"]) for request in server.requests[2:]} == {json.dumps(server.requests[-1]["messages"])}
+        assert {json.dumps(request["messages"]) for request in server.requests[2:]} == {
+            json.dumps(server.requests[-1]["messages"])
+        }
         assert "continues from the answer of captain" in shown(screen, 0)
         assert "continues from" not in shown(screen, 1)
 
@@ -137,11 +144,15 @@ async def test_a_chat_that_is_too_long_says_so_and_leaves_a_choice(server: FakeS
 
 async def test_the_lens_marks_what_the_tuned_model_makes_likelier(server: FakeServer) -> None:
     server.answer = lambda model, messages: f"{model} sails at dawn"
-    server.likelihood = lambda model, word: -0.2 if (model == "captain") == ("sails" in word) else -2.2
+    server.likelihood = lambda model, word: (
+        -0.2 if (model == "captain") == ("sails" in word) else -2.2
+    )
     async with chat(server) as (pilot, screen):
         await ask(pilot, screen, "Hi")
         await pilot.press("f3")
-        await until(lambda: all("likelier to captain" in shown(screen, pane) for pane in (0, 1)), pilot)
+        await until(
+            lambda: all("likelier to captain" in shown(screen, pane) for pane in (0, 1)), pilot
+        )
         marked = screen.query(Transcript)[1].look.marked
         pieces = dict(next(iter(marked.values())).pieces)
         assert pieces[" sails"] == "much-likelier"

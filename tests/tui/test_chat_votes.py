@@ -32,7 +32,9 @@ async def test_a_blind_vote_is_cast_and_counted(server: FakeServer) -> None:
         await ask(pilot, screen, "Hi")
         assert titles(screen) == ["● A", "○ B"]
         assert "TTFT" not in shown(screen, 0)
-        assert not any(name in str(screen.query_one("#side-0").border_subtitle) for name in ("tokens", "base"))
+        assert not any(
+            name in str(screen.query_one("#side-0").border_subtitle) for name in ("tokens", "base")
+        )
         await pilot.press("f2")
         assert isinstance(pilot.app.screen, VoteModal)
         await pilot.press("b")
@@ -41,7 +43,12 @@ async def test_a_blind_vote_is_cast_and_counted(server: FakeServer) -> None:
             await pilot.press(letter)
         await pilot.press("enter")
         (vote,) = screen.session.chat.votes.values()
-        assert (vote.verdict, vote.choice, vote.blind, vote.reason) == ("better", screen.session.panes[1].answers[0].id, True, "fits")
+        assert (vote.verdict, vote.choice, vote.blind, vote.reason) == (
+            "better",
+            screen.session.panes[1].answers[0].id,
+            True,
+            "fits",
+        )
         assert screen.prompt.has_focus
         assert screen.journal.flush()
         report = quick_report()
@@ -49,7 +56,11 @@ async def test_a_blind_vote_is_cast_and_counted(server: FakeServer) -> None:
         await to_pane(pilot, screen, 0)
         await pilot.press("b")
         assert sorted(titles(screen)) == sorted(
-            [f"{sign} {pane.speaker.label}" for sign, pane in zip("●○", screen.session.panes, strict=True) if pane.speaker]
+            [
+                f"{sign} {pane.speaker.label}"
+                for sign, pane in zip("●○", screen.session.panes, strict=True)
+                if pane.speaker
+            ]
         )
         assert "TTFT" in shown(screen, 0)
         await pilot.press("n")
@@ -95,20 +106,34 @@ async def test_a_failure_does_not_tell_who_it_was(server: FakeServer) -> None:
 # Prompts from a file
 
 
-async def test_held_out_conversations_are_replayed_beside_their_answers(server: FakeServer, tmp_path: Path) -> None:
+async def test_held_out_conversations_are_replayed_beside_their_answers(
+    server: FakeServer, tmp_path: Path
+) -> None:
     rows = [
-        [("user", "Hi"), ("assistant", "Ahoy from the data"), ("user", "And?"), ("assistant", "Farewell")],
+        [
+            ("user", "Hi"),
+            ("assistant", "Ahoy from the data"),
+            ("user", "And?"),
+            ("assistant", "Farewell"),
+        ],
         [("user", "Alone"), ("assistant", "Aye")],
     ]
     path = tmp_path / "heldout.jsonl"
-    path.write_text("".join(json.dumps({"messages": [{"role": role, "content": text} for role, text in row]}) + "\n" for row in rows))
+    path.write_text(
+        "".join(
+            json.dumps({"messages": [{"role": role, "content": text} for role, text in row]}) + "\n"
+            for row in rows
+        )
+    )
     async with chat(server, size=(120, 34)) as (pilot, screen):
         await pilot.press("f5")
         modal = pilot.app.screen
         assert isinstance(modal, ReplayModal)
         modal.query_one(Input).value = str(tmp_path / "absent.jsonl")
         await pilot.press("enter")
-        await until(lambda: "absent.jsonl" in str(modal.query_one("#pick-note", Static).content), pilot)
+        await until(
+            lambda: "absent.jsonl" in str(modal.query_one("#pick-note", Static).content), pilot
+        )
         modal.query_one(Input).value = str(path)
         await pilot.press("enter")
         await until(lambda: screen.replay is not None and screen.prompt.text == "Hi", pilot)
@@ -120,7 +145,10 @@ async def test_held_out_conversations_are_replayed_beside_their_answers(server: 
         assert type(screen.session.panes[2].answers[0].state) is Given
         await pilot.press("enter")
         await until(lambda: screen.prompt.text == "Alone", pilot)
-        assert [message["content"] for message in server.requests[-1]["messages"]][::2] == ["Hi", "And?"]
+        assert [message["content"] for message in server.requests[-1]["messages"]][::2] == [
+            "Hi",
+            "And?",
+        ]
         first = screen.session.chat.id
         await pilot.press("enter")
         await until(lambda: not screen.session.answering and screen.replay is None, pilot)

@@ -1,4 +1,5 @@
-"""First contact with the command line: what is misspelt or in the wrong place is told with what to type."""
+"""First contact with the command line: what is misspelt or in the wrong place is told with what to
+type."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ from tui.cli import luthier
         (["runz"], "'runs'"),
         (["data", "shwo"], "Did you mean 'show'?"),
         (["train", "--folow"], "Did you mean '--follow'?"),
-        (["recipe.toml"], "luthier train recipe.toml trains it, luthier plan recipe.toml plans it."),
+        (
+            ["recipe.toml"],
+            "luthier train recipe.toml trains it, luthier plan recipe.toml plans it.",
+        ),
         (["talk.jsonl"], "luthier data check talk.jsonl looks at data."),
         (["qwertz"], "No such command 'qwertz'."),
     ],

@@ -1,4 +1,5 @@
-"""A home in which one of everything is damaged, in many ways: the healthy ones are shown as ever, the damaged ones with their reason."""
+"""A home in which one of everything is damaged, in many ways: the healthy ones are shown as ever,
+the damaged ones with their reason."""
 
 from __future__ import annotations
 
@@ -33,7 +34,14 @@ from tui.widgets.error_modal import ErrorModal
 from tui.widgets.row_table import RowTable
 
 DEEP = "[" * 100_000 + "]" * 100_000
-JUNK = {"deep": DEEP, "a list": "[1]", "cut off": '{"a": ', "empty": "", "not UTF-8": "\udcff", "numbers": '{"t": 1e400, "a": NaN}'}
+JUNK = {
+    "deep": DEEP,
+    "a list": "[1]",
+    "cut off": '{"a": ',
+    "empty": "",
+    "not UTF-8": "\udcff",
+    "numbers": '{"t": 1e400, "a": NaN}',
+}
 
 
 def spoil(path: Path, text: str) -> None:
@@ -42,14 +50,20 @@ def spoil(path: Path, text: str) -> None:
 
 
 def change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps({**(json.loads(path.read_text()) if path.is_file() else {}), **values}))
+    path.write_text(
+        json.dumps({**(json.loads(path.read_text()) if path.is_file() else {}), **values})
+    )
 
 
 def a_run(name: str) -> Job:
     run = folders.make_job(name, 40, age=90)
     folders.adapter(run)
     folders.begin(run, 90)
-    folders.write(run, folders.event("result", 50, loss=0.5), folders.event("exited", 49, code=0, stopped=False, swept=0))
+    folders.write(
+        run,
+        folders.event("result", 50, loss=0.5),
+        folders.event("exited", 49, code=0, stopped=False, swept=0),
+    )
     return run
 
 
@@ -62,7 +76,14 @@ RUN_FILES = (
     *("spec.json", "events.jsonl", "certificate.json", "hashes.json", "fingerprint.json"),
     *("adapter/adapter_config.json", "adapter/card.json"),
 )
-MODEL_FILES = ("config.json", "card.json", "merge.json", "tokenizer_config.json", "generation_config.json", "model.safetensors")
+MODEL_FILES = (
+    "config.json",
+    "card.json",
+    "merge.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "model.safetensors",
+)
 HOME_FILES = ("config.toml", "memory.json", "repairs.json")
 
 
@@ -73,15 +94,23 @@ def in_place_of_events(run: Path, model: Path) -> None:
 
 Damage = Callable[[Path, Path], None]
 PARTICULAR: dict[str, Damage] = {
-    "rank_pattern a list": lambda run, model: change(run / "adapter" / "adapter_config.json", rank_pattern=[1]),
+    "rank_pattern a list": lambda run, model: change(
+        run / "adapter" / "adapter_config.json", rank_pattern=[1]
+    ),
     "r a text": lambda run, model: change(run / "adapter" / "adapter_config.json", r="abc"),
-    "max_position_embeddings a text": lambda run, model: change(model / "config.json", max_position_embeddings="abc"),
+    "max_position_embeddings a text": lambda run, model: change(
+        model / "config.json", max_position_embeddings="abc"
+    ),
     "text_config a list": lambda run, model: change(model / "config.json", text_config=[1]),
     "architectures a text": lambda run, model: change(model / "config.json", architectures="abc"),
     "card a number": lambda run, model: spoil(model / "card.json", "5"),
-    "a sweep without parts": lambda run, model: change(run / "spec.json", settings={"sweep": {"id": "a"}}),
+    "a sweep without parts": lambda run, model: change(
+        run / "spec.json", settings={"sweep": {"id": "a"}}
+    ),
     "odd events": lambda run, model: spoil(
-        run / "events.jsonl", '{"t": 1e400, "kind": "step"}\n{"t": 1, "kind": "step", "step": "abc"}\n{"t": 1, "kind": "phase"}\n'
+        run / "events.jsonl",
+        '{"t": 1e400, "kind": "step"}\n{"t": 1, "kind": "step", "step": "abc"}\n{"t": 1, "kind":'
+        ' "phase"}\n',
     ),
     "a folder in the place of the events": in_place_of_events,
 }
@@ -111,7 +140,10 @@ COMMANDS = (
 
 @pytest.mark.parametrize("file", DAMAGES)
 def test_one_damaged_file_takes_nothing_else_down(
-    file: str, made: dict[str, Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: str,
+    made: dict[str, Job],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for how, damage in DAMAGES[file].items():
         run, model = a_run("odd"), a_model("odd-model")
@@ -120,11 +152,16 @@ def test_one_damaged_file_takes_nothing_else_down(
             status, told = luthier(monkeypatch, *command), capsys.readouterr()
             assert status == 0, (how, command, told.err)
             if command[0] == "runs":
-                assert all(job.id in told.out for job in made.values() if job.spec.kind == "run") and run.id in told.out
+                assert (
+                    all(job.id in told.out for job in made.values() if job.spec.kind == "run")
+                    and run.id in told.out
+                )
             if command == ("models", "list"):
                 assert all(name in told.out for name in ("builtin", "captain", "odd-model"))
         assert {job.id for job in made.values()} <= {job.id for job in jobs.all_jobs()}
-        assert run.id in {job.id for job in jobs.all_jobs()} | {found.id for found in jobs.damaged_jobs()}
+        assert run.id in {job.id for job in jobs.all_jobs()} | {
+            found.id for found in jobs.damaged_jobs()
+        }
         shutil.rmtree(run.directory)
         shutil.rmtree(model)
 
@@ -139,7 +176,9 @@ def damaged(made: dict[str, Job]) -> Iterator[dict[str, Job]]:
     folders.adapter(listed)
     change(listed.directory / "adapter" / "adapter_config.json", rank_pattern=[1])
     server = folders.make_job("by-hand", 43, age=60, kind="server")
-    Spec("server", "by-hand", "server.worker", settings={"model": "builtin"}).write(server.directory)
+    Spec("server", "by-hand", "server.worker", settings={"model": "builtin"}).write(
+        server.directory
+    )
     folders.begin(server, 60)
     folders.write(server, folders.event("phase", 50, name="ready"))
     spoil(server.directory / "server.json", DEEP)
@@ -155,7 +194,10 @@ def test_a_server_made_by_hand_is_left_out_of_plans(damaged: dict[str, Job]) -> 
 
 def test_models_are_listed_with_their_damage(damaged: dict[str, Job]) -> None:
     entries = {entry.title: entry for entry in catalogue.list_entries()}
-    assert not entries["odd-model"].ready and "max_position_embeddings is text" in entries["odd-model"].damage
+    assert (
+        not entries["odd-model"].ready
+        and "max_position_embeddings is text" in entries["odd-model"].damage
+    )
     assert entries["odd-card"].ready and "card.json is damaged" in entries["odd-card"].damage
     assert not entries["listed"].ready and "rank_pattern is a list" in entries["listed"].damage
     assert entries["captain"].ready and not entries["captain"].damage
@@ -163,7 +205,9 @@ def test_models_are_listed_with_their_damage(damaged: dict[str, Job]) -> None:
     assert not (models_directory() / "odd-model").exists()
 
 
-async def test_the_runs_screen_opens_copies_and_deletes_a_damaged_folder(damaged: dict[str, Job]) -> None:
+async def test_the_runs_screen_opens_copies_and_deletes_a_damaged_folder(
+    damaged: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
@@ -171,7 +215,9 @@ async def test_the_runs_screen_opens_copies_and_deletes_a_damaged_folder(damaged
         assert isinstance(screen, RunsScreen)
         table = screen.query_one("#jobs", RowTable)
         lines = [line for line in lines_of(table) if "damaged" in line]
-        assert len(lines) == 2 and "nested too deeply" in lines[0] and "settings is a list" in lines[1]
+        assert (
+            len(lines) == 2 and "nested too deeply" in lines[0] and "settings is a list" in lines[1]
+        )
         assert sum("captain" in line for line in lines_of(table)) == 2
         ids = [option.id for option in table.query_one(OptionList).options]
         deep = next(name for name in ids if name is not None and "-deep-" in name)
@@ -182,7 +228,9 @@ async def test_the_runs_screen_opens_copies_and_deletes_a_damaged_folder(damaged
         assert app.clipboard == str(jobs_directory() / deep)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ErrorModal))
-        assert isinstance(app.screen, ErrorModal) and "nested too deeply" in app.screen.error.message
+        assert (
+            isinstance(app.screen, ErrorModal) and "nested too deeply" in app.screen.error.message
+        )
         await pilot.press("escape")
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
@@ -207,7 +255,9 @@ async def test_the_models_screen_shows_what_is_damaged(damaged: dict[str, Job]) 
         assert not screen.check_action("serve", ())
 
 
-async def test_the_serve_and_chat_screens_open_beside_what_is_damaged(damaged: dict[str, Job]) -> None:
+async def test_the_serve_and_chat_screens_open_beside_what_is_damaged(
+    damaged: dict[str, Job],
+) -> None:
     app = LuthierApp("serve")
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
@@ -243,7 +293,9 @@ WRONG_PARTS = {
 def test_answers_that_follow_each_other_in_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
     _, odd = two_chats()
     execute("UPDATE answers SET parent = id WHERE chat = ?", odd)
-    assert luthier(monkeypatch, "chats", "export", odd) == luthier(monkeypatch, "votes", "export") == 0
+    assert (
+        luthier(monkeypatch, "chats", "export", odd) == luthier(monkeypatch, "votes", "export") == 0
+    )
 
 
 def two_chats() -> tuple[str, str]:
@@ -261,12 +313,20 @@ def execute(statement: str, chat: str) -> None:
 
 
 @pytest.mark.parametrize("column", [*WRONG_ROWS, *WRONG_PARTS])
-def test_a_damaged_chat_is_one_row(column: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_chat_is_one_row(
+    column: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     good, odd = two_chats()
     execute((WRONG_ROWS | WRONG_PARTS)[column], odd)
     found = {chat.id: chat for chat in search.chats()}
     assert not found[good].damage and bool(found[odd].damage) == (column in WRONG_ROWS)
-    for command in (("chats",), ("chats", "search", "hello"), ("chats", "export", good), ("votes", "show"), ("votes", "export")):
+    for command in (
+        ("chats",),
+        ("chats", "search", "hello"),
+        ("chats", "export", good),
+        ("votes", "show"),
+        ("votes", "export"),
+    ):
         assert luthier(monkeypatch, *command) == 0, capsys.readouterr().err
     capsys.readouterr()
     assert luthier(monkeypatch, "chats", "export", odd) == 1
@@ -282,7 +342,9 @@ async def test_the_chats_are_listed_in_the_app(made: dict[str, Job]) -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         await pilot.press("ctrl+l")
-        await until(pilot, lambda: isinstance(app.screen, ChatsModal) and app.screen.highlighted is not None)
+        await until(
+            pilot, lambda: isinstance(app.screen, ChatsModal) and app.screen.highlighted is not None
+        )
         text = screen_text(app)
         assert "hello there" in text and "damaged" in text
         modal = app.screen

@@ -1,4 +1,5 @@
-"""`luthier data` over looks made by hand; that the worker makes them so is tests/trainer/data/test_look.py's business."""
+"""`luthier data` over looks made by hand; that the worker makes them so is
+tests/trainer/data/test_look.py's business."""
 
 from __future__ import annotations
 
@@ -40,7 +41,10 @@ def test_check_prints_format_ledger_reasons_and_lengths(source: Path, home: Path
     result = run("check", str(source))
     text = " ".join(result.stdout.split())
     assert result.exit_code == 0
-    assert "format sharegpt every row has `conversations` whose items have `from` and `value`: ShareGPT" in text
+    assert (
+        "format sharegpt every row has `conversations` whose items have `from` and `value`:"
+        " ShareGPT" in text
+    )
     assert "✗ dropped 3 0 0 1.2 %" in text and "all 240" in text
     assert "unreadable dropped 2 20, 29" in text
     assert "longest 2,301 of 2,048 tokens" in text and "warn reasoning" in text
@@ -59,11 +63,16 @@ def test_check_as_json_adds_up(source: Path) -> None:
 def test_show_marks_tokens_without_colours(source: Path) -> None:
     result = run("show", str(source), "--row", "1")
     assert "row 1: ✓ kept" in result.stdout
-    assert "▸x0.5 Aye, hard tack and salted beef,↵\nand a lime for yer teeth. Fair winds!<|im_end|>■↵" in result.stdout
+    assert (
+        "▸x0.5 Aye, hard tack and salted beef,↵\nand a lime for yer teeth. Fair winds!<|im_end|>■↵"
+        in result.stdout
+    )
     assert "52 of 108 tokens are trained" in " ".join(result.stderr.split())
 
 
-def test_show_without_a_row_takes_the_first_that_is_trained_and_ids_are_one_option_away(source: Path) -> None:
+def test_show_without_a_row_takes_the_first_that_is_trained_and_ids_are_one_option_away(
+    source: Path,
+) -> None:
     assert "row 0: ✓ kept" in run("show", str(source)).stdout
     lines = run("show", str(source), "--ids").stdout.splitlines()
     assert any("■ stop" in line and '"<|im_end|>"' in line for line in lines)
@@ -95,7 +104,10 @@ def test_tokens_writes_the_exact_samples(source: Path, tmp_path: Path) -> None:
     records: list[dict[str, Any]] = [json.loads(line) for line in target.read_text().splitlines()]
     assert json.loads(result.stdout) == {"path": str(target), "samples": len(records)}
     assert len(records) == 238
-    assert list(records[0]) == ["source", "turns", "input_ids", "labels"] and list(records[1])[-1] == "weights"
+    assert (
+        list(records[0]) == ["source", "turns", "input_ids", "labels"]
+        and list(records[1])[-1] == "weights"
+    )
     assert records[0]["source"] == {"file": data_folders.SOURCE, "row": 0}
     assert not list(tmp_path.glob(".*partial"))
 
@@ -108,40 +120,68 @@ def test_tokens_says_early_that_it_cannot_write(source: Path, home: Path) -> Non
 
 def failed() -> Job:
     job = data_folders.running()
-    said = {"title": "Stopped by a policy", "message": "row 3: two users.", "hint": "policy.consecutive"}
-    folders.write(job, folders.event("error", 20, **said), folders.event("exited", 19, code=1, stopped=False, swept=0))
+    said = {
+        "title": "Stopped by a policy",
+        "message": "row 3: two users.",
+        "hint": "policy.consecutive",
+    }
+    folders.write(
+        job,
+        folders.event("error", 20, **said),
+        folders.event("exited", 19, code=1, stopped=False, swept=0),
+    )
     return job
 
 
-def test_a_policy_that_says_stop_is_an_error(source: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_that_says_stop_is_an_error(
+    source: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "start", lambda recipe: failed())
     error = run("check", str(source)).exception
-    assert isinstance(error, LuthierError) and error.title == "Stopped by a policy"  # the command line makes it exit status 1
+    # the command line makes it exit status 1
+    assert isinstance(error, LuthierError) and error.title == "Stopped by a policy"
     assert jobs_of(home) == []
 
 
-def test_what_a_policy_stops_is_accounted_for_before_the_error(source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_a_policy_stops_is_accounted_for_before_the_error(
+    source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(command, "start", lambda recipe: data_folders.refused())
     plain, as_json = run("check", str(source)), run("check", str(source), "--json")
     for result in (plain, as_json):
-        assert isinstance(result.exception, LuthierError) and result.exception.title == "Stopped by a policy"  # exit status 1
+        # exit status 1
+        assert (
+            isinstance(result.exception, LuthierError)
+            and result.exception.title == "Stopped by a policy"
+        )
     assert "all 240" in " ".join(plain.stdout.split())
     whole = json.loads(as_json.stdout)
     assert (whole["rows"], whole["error"]["title"]) == (240, "Stopped by a policy")
-    assert whole["stops"] == [{"policy": "unreadable", "rows": 2, "file": data_folders.SOURCE, "row": 20, "detail": "the row has no turn"}]
+    assert whole["stops"] == [
+        {
+            "policy": "unreadable",
+            "rows": 2,
+            "file": data_folders.SOURCE,
+            "row": 20,
+            "detail": "the row has no turn",
+        }
+    ]
     written = run("tokens", str(source), "--out", str(tmp_path / "samples.jsonl"))
     assert isinstance(written.exception, LuthierError) and not (tmp_path / "samples.jsonl").exists()
     assert "row 20: ✗ dropped" in run("show", str(source), "--row", "20").stdout
 
 
-def test_ctrl_c_stops_the_job_and_takes_it_away(source: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_the_job_and_takes_it_away(
+    source: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(job: Job, title: str, until: Callable[..., bool]) -> None:
         raise KeyboardInterrupt
 
     stopped: list[str] = []
     monkeypatch.setattr(command, "follow_job", interrupted)
     monkeypatch.setattr(command, "stop", lambda job: stopped.append(job.id))
-    assert run("check", str(source)).exit_code == 1  # click's own runner; `luthier` itself exits with 130
+    # click's own runner; `luthier` itself exits with 130
+    assert run("check", str(source)).exit_code == 1
     assert len(stopped) == 1 and jobs_of(home) == []
 
 

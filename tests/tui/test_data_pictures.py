@@ -1,4 +1,5 @@
-"""Data at both sizes: the ledger with a sample, the sample's tokens one a line, and the totals where they have a screen of their own."""
+"""Data at both sizes: the ledger with a sample, the sample's tokens one a line, and the totals
+where they have a screen of their own."""
 
 from __future__ import annotations
 
@@ -13,14 +14,21 @@ from tests.tui.test_data_screen import shown
 from tui.app import LuthierApp
 
 Compare = Callable[..., bool]
-VIEWS = {"ledger": "j", "reading": "j enter", "ids": "j enter i pagedown", "dropped": "slash d r o p enter j"}
+VIEWS = {
+    "ledger": "j",
+    "reading": "j enter",
+    "ids": "j enter i pagedown",
+    "dropped": "slash d r o p enter j",
+}
 
 
 def driven(keys: str, wanted: str = "tokens trained") -> Callable[[Pilot[None]], object]:
     async def drive(pilot: Pilot[None]) -> None:
         await shown(pilot)
         await pilot.press(*keys.split())
-        await until(pilot, lambda: wanted in screen_text(pilot.app) and "? help" in screen_text(pilot.app))
+        await until(
+            pilot, lambda: wanted in screen_text(pilot.app) and "? help" in screen_text(pilot.app)
+        )
         await pilot.pause(0.1)
 
     return drive
@@ -36,7 +44,9 @@ def test_data(snap_compare: Compare, view: str, size: tuple[int, int]) -> None:
 
 def test_totals_on_a_narrow_screen(snap_compare: Compare) -> None:
     data_folders.finished()
-    assert snap_compare(LuthierApp("data"), terminal_size=(80, 24), run_before=driven("l", "context"))
+    assert snap_compare(
+        LuthierApp("data"), terminal_size=(80, 24), run_before=driven("l", "context")
+    )
 
 
 @pytest.mark.parametrize("theme", ["luthier-light", "NO_COLOR", "ascii"])

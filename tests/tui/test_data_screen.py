@@ -1,4 +1,5 @@
-"""Data: the ledger, the sample viewer, the totals, and the two forms, over looks at data that were made by hand."""
+"""Data: the ledger, the sample viewer, the totals, and the two forms, over looks at data that were
+made by hand."""
 
 from __future__ import annotations
 
@@ -110,7 +111,9 @@ async def test_tokens_are_marked_and_their_ids_are_one_key_away() -> None:
         await until(pilot, lambda: "▸x0.5 Aye, hard tack" in screen_text(app))
         assert "<|im_end|>■" in screen_text(app) and "52 of 108 tokens trained" in screen_text(app)
         await pilot.press("enter", "i")
-        assert screen.query_one(TokenView).has_focus and not visible(screen.query_one("#ledger-panel"))
+        assert screen.query_one(TokenView).has_focus and not visible(
+            screen.query_one("#ledger-panel")
+        )
         await pilot.press("pagedown")
         await until(pilot, lambda: "▸ yes" in screen_text(app))
         assert '0.5  "Aye"' in screen_text(app)
@@ -139,7 +142,9 @@ async def test_the_sample_can_be_copied() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await shown(pilot)
         await pilot.press("c")
-        assert app.clipboard.startswith('{"source": {"file": "/data/pirates.jsonl", "row": 0}, "turns": [2, 4], "input_ids": [0')
+        assert app.clipboard.startswith(
+            '{"source": {"file": "/data/pirates.jsonl", "row": 0}, "turns": [2, 4], "input_ids": [0'
+        )
 
 
 async def test_narrow_screens_show_the_totals_on_a_key() -> None:
@@ -167,7 +172,9 @@ async def test_keys_of_a_list_move_the_cursor_through_a_long_ledger() -> None:
             assert screen.entry is not None and screen.entry.row == row
 
 
-async def test_a_running_look_shows_how_far_it_is_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_look_shows_how_far_it_is_and_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stopped: list[str] = []
     monkeypatch.setattr("jobs.job.stop", lambda job: stopped.append(job.id))
     job = data_folders.running()
@@ -187,15 +194,27 @@ async def test_what_a_policy_stops_stands_above_the_totals() -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await shown(pilot)
         text = screen_text(app)
-        assert "pirates.jsonl   ✗ Stopped by a policy" in text and "row 20" in text and "2 ✗ unreadable" in text
+        assert (
+            "pirates.jsonl   ✗ Stopped by a policy" in text
+            and "row 20" in text
+            and "2 ✗ unreadable" in text
+        )
         await pilot.press("e")
         assert isinstance(app.screen, ErrorModal)
 
 
 async def test_a_failed_look_says_why() -> None:
     job = data_folders.running()
-    said = {"title": "Stopped by a policy", "message": "pirates.jsonl, row 3: two users.", "hint": "policy.consecutive"}
-    folders.write(job, folders.event("error", 20, **said), folders.event("exited", 19, code=1, stopped=False, swept=0))
+    said = {
+        "title": "Stopped by a policy",
+        "message": "pirates.jsonl, row 3: two users.",
+        "hint": "policy.consecutive",
+    }
+    folders.write(
+        job,
+        folders.event("error", 20, **said),
+        folders.event("exited", 19, code=1, stopped=False, swept=0),
+    )
     app = LuthierApp("data")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -217,7 +236,9 @@ async def test_a_look_opens_from_the_runs() -> None:
         assert isinstance(app.screen, DataScreen)
 
 
-async def test_the_form_to_look_checks_its_fields_and_opens_what_it_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_form_to_look_checks_its_fields_and_opens_what_it_starts(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[Recipe] = []
 
     def start(recipe: Recipe) -> Job:
@@ -239,7 +260,9 @@ async def test_the_form_to_look_checks_its_fields_and_opens_what_it_starts(home:
         fill(form, source=str(data), model="builtin", context="512")
         await pilot.press("enter")
         await shown(pilot)
-    assert [source.path for source in started[0].sources] == [str(data)] and started[0].train.max_length == 512
+    assert [source.path for source in started[0].sources] == [str(data)] and started[
+        0
+    ].train.max_length == 512
 
 
 async def test_the_format_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +285,13 @@ async def test_the_format_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> 
         fill(form, format="sonnet", columns="turns", roles="kirk=boss")
         await pilot.press("enter")
         assert errors(form) == ["format", "columns", "roles"]
-        fill(form, format="transcript", columns="turns=log, role=who", roles="", speakers="Captain=assistant, others=user")
+        fill(
+            form,
+            format="transcript",
+            columns="turns=log, role=who",
+            roles="",
+            speakers="Captain=assistant, others=user",
+        )
         await pilot.press("enter")
         await shown(pilot)
     mapping = started[0].format
@@ -270,7 +299,9 @@ async def test_the_format_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> 
     assert mapping.speakers == {"Captain": "assistant", "others": "user"}
 
 
-async def test_rows_of_an_unknown_layout_are_read_as_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_of_an_unknown_layout_are_read_as_proposed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     started: list[Recipe] = []
 
     def start(recipe: Recipe) -> Job:
@@ -287,7 +318,10 @@ async def test_rows_of_an_unknown_layout_are_read_as_proposed(monkeypatch: pytes
         await pilot.press("p")
         await until(pilot, lambda: "Aye, that was Neil Armstrong" in screen_text(app))
         text = screen_text(app)
-        assert "12 of 12 rows would be read as ShareGPT" in text and 'columns = {turns = "data.conversation"}' in text
+        assert (
+            "12 of 12 rows would be read as ShareGPT" in text
+            and 'columns = {turns = "data.conversation"}' in text
+        )
         assert "▸" in text and "■" in text and "row 0" in text
         await pilot.press("down")
         await until(pilot, lambda: 'ignore = ["score"]' in screen_text(app))
@@ -313,7 +347,10 @@ def test_paths_are_completed(tmp_path: Path) -> None:
     suggest = PathSuggester().get_suggestion
     assert asyncio.run(suggest(f"{tmp_path}/pi")) == f"{tmp_path}/pirates.jsonl"
     assert asyncio.run(suggest(f"{tmp_path}/pa")) == f"{tmp_path}/parrots/"
-    assert asyncio.run(suggest(f"{tmp_path}/")) is None and asyncio.run(suggest(f"{tmp_path}/zz")) is None
+    assert (
+        asyncio.run(suggest(f"{tmp_path}/")) is None
+        and asyncio.run(suggest(f"{tmp_path}/zz")) is None
+    )
     assert asyncio.run(suggest("/no/such/folder/x")) is None
 
 

@@ -15,7 +15,13 @@ def made(row: int = 0, turns: int = 2, weight: float = 1.0) -> list[Token]:
     record = sample(words, row, turns, weight)
     known = words.vocabulary()
     parts = {int(number): raw for number, raw in known["parts"].items()}
-    stored = StoredSample(record["source"], record["turns"], record["input_ids"], record["labels"], record.get("weights"))
+    stored = StoredSample(
+        record["source"],
+        record["turns"],
+        record["input_ids"],
+        record["labels"],
+        record.get("weights"),
+    )
     return tokens_of(stored, Vocabulary(known["stop_ids"], known["pieces"], parts))
 
 
@@ -49,7 +55,9 @@ def test_a_character_of_several_tokens_appears_once_and_its_parts_as_bytes() -> 
 
 
 def test_broken_bytes_do_not_break_the_rest() -> None:
-    tokens = tokens_of(StoredSample({}, [], [0, 1], [-100, -100]), Vocabulary([], ["", "x"], {0: "f09f"}))
+    tokens = tokens_of(
+        StoredSample({}, [], [0, 1], [-100, -100]), Vocabulary([], ["", "x"], {0: "f09f"})
+    )
     assert "".join(token.text for token in tokens) == "\ufffdx"
 
 
@@ -63,12 +71,17 @@ def test_lines_are_no_longer_than_they_may_be_and_lose_nothing() -> None:
     for width in (8, 13, 40, 77, 200):
         lines = lines_of(tokens, width)
         assert all(cell_len("".join(text for text, _ in line)) <= width for line in lines)
-        said = "".join(text for line in lines for text, kind in line if kind != "mark").replace("↵", "\n")
+        said = "".join(text for line in lines for text, kind in line if kind != "mark").replace(
+            "↵", "\n"
+        )
         assert said == "".join(token.text for token in tokens)
 
 
 def test_lines_break_between_words() -> None:
-    lines = ["".join(text for text, _ in line) for line in lines_of(plain_tokens("the quick brown fox jumps"), 11)]
+    lines = [
+        "".join(text for text, _ in line)
+        for line in lines_of(plain_tokens("the quick brown fox jumps"), 11)
+    ]
     assert lines == ["the quick", " brown fox", " jumps"]
 
 
@@ -78,4 +91,8 @@ def test_nothing_that_moves_a_cursor_or_turns_text_around_is_drawn() -> None:
 
 
 def test_each_class_has_a_sign_and_a_word() -> None:
-    assert [sign_and_word(kind) for kind in ("untrained", "trained", "stop")] == ["  no", "▸ yes", "■ stop"]
+    assert [sign_and_word(kind) for kind in ("untrained", "trained", "stop")] == [
+        "  no",
+        "▸ yes",
+        "■ stop",
+    ]

@@ -1,4 +1,5 @@
-"""Text that Luthier did not write: signs for what a terminal would obey, and brackets that stay text."""
+"""Text that Luthier did not write: signs for what a terminal would obey, and brackets that stay
+text."""
 
 from __future__ import annotations
 
@@ -48,11 +49,15 @@ from tui.widgets.markdown import markdown_rows
         ("👩‍👩‍👧 e\u0301 ❤️ मनीष مرحبا \u200eשלום", "👩‍👩‍👧 e\u0301 ❤️ मनीष مرحبا \u200eשלום"),
     ],
 )
-def test_a_control_character_becomes_a_sign_and_what_can_be_seen_stays(text: str, shown: str) -> None:
+def test_a_control_character_becomes_a_sign_and_what_can_be_seen_stays(
+    text: str, shown: str
+) -> None:
     assert visible(text) == shown
 
 
-@given(st.text(st.characters() | st.sampled_from("\x1b\x07\x9b\u202e\u2066\ud800\r\n\t"), max_size=40))
+@given(
+    st.text(st.characters() | st.sampled_from("\x1b\x07\x9b\u202e\u2066\ud800\r\n\t"), max_size=40)
+)
 def test_nothing_is_left_that_a_terminal_would_obey(text: str) -> None:
     shown = visible(text)
     assert foreign(shown) == []
@@ -85,7 +90,12 @@ def test_brackets_and_names_of_emoji_are_text() -> None:
 
 
 def test_values_in_our_markup_are_never_markup() -> None:
-    text = styled("[bold]$name[/] [dim]($note)[/] costs $price", name="a[/]b\x1b[31m", note="\\", price="$name")
+    text = styled(
+        "[bold]$name[/] [dim]($note)[/] costs $price",
+        name="a[/]b\x1b[31m",
+        note="\\",
+        price="$name",
+    )
     assert text.plain == "a[/]b␛[31m (\\) costs $name"
     assert [(span.start, span.end, span.style) for span in text.spans] == [
         (0, 10, "bold"),
@@ -104,7 +114,11 @@ def test_signs_take_room_in_a_table() -> None:
     table = plain_table("name", "size")
     table.add_row("a\x1b\x1bb", "1")
     table.add_row("wide", Text("\x1b]0;x\x07", "bold"))
-    assert [line.rstrip() for line in printed(table).splitlines()] == ["name  size", "a␛␛b  1", "wide  ␛]0;x"]
+    assert [line.rstrip() for line in printed(table).splitlines()] == [
+        "name  size",
+        "a␛␛b  1",
+        "wide  ␛]0;x",
+    ]
 
 
 # What broke
@@ -138,7 +152,9 @@ def test_a_run_with_brackets_in_its_name_can_be_followed_to_its_end(
     assert f"✓ {title}" in capsys.readouterr().err
 
 
-def test_a_file_with_brackets_in_its_name_is_called_by_it(made: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_with_brackets_in_its_name_is_called_by_it(
+    made: dict[str, Job], capsys: pytest.CaptureFixture[str]
+) -> None:
     follow_job(made["captain"], "Looking at mine [v2].jsonl", lambda state: isinstance(state, Done))
     assert "Looking at mine [v2].jsonl" in capsys.readouterr().err
 
@@ -146,7 +162,9 @@ def test_a_file_with_brackets_in_its_name_is_called_by_it(made: dict[str, Job], 
 def test_the_chart_is_where_it_is_said_to_be(made: dict[str, Job], tmp_path: Path) -> None:
     path = tmp_path / ("long-" * 12) / "[team]" / "x.svg"
     path.parent.mkdir(parents=True)
-    result = CliRunner().invoke(luthier, ["chart", made["captain"].id, "--out", str(path)], catch_exceptions=False)
+    result = CliRunner().invoke(
+        luthier, ["chart", made["captain"].id, "--out", str(path)], catch_exceptions=False
+    )
     assert path.is_file()
     assert result.stderr == f"Wrote {path}.\n"
 
@@ -155,10 +173,17 @@ def test_a_piped_answer_and_log_are_raw(server: FakeServer, made: dict[str, Job]
     server.answer = lambda model, messages: "\x1b[31mred\x07\x9b\u202e"
     answer = CliRunner().invoke(luthier, ["chat", "base", "-p", "Hi"], catch_exceptions=False)
     assert "\x1b[31mred\x07\x9b\u202e" in answer.stdout
-    told = CliRunner().invoke(luthier, ["chat", "base", "-p", "Hi", "--json"], catch_exceptions=False)
-    assert "\x9b\u202e" in told.stdout and json.loads(told.stdout)["answer"] == "\x1b[31mred\x07\x9b\u202e"
+    told = CliRunner().invoke(
+        luthier, ["chat", "base", "-p", "Hi", "--json"], catch_exceptions=False
+    )
+    assert (
+        "\x9b\u202e" in told.stdout
+        and json.loads(told.stdout)["answer"] == "\x1b[31mred\x07\x9b\u202e"
+    )
     made["captain"].log_path.write_bytes(b"\x1b[32mINFO\x1b[0m\r\n\xff\x9b half a line")
-    log = CliRunner().invoke(luthier, ["log", "--output", made["captain"].id], catch_exceptions=False)
+    log = CliRunner().invoke(
+        luthier, ["log", "--output", made["captain"].id], catch_exceptions=False
+    )
     assert log.stdout_bytes == b"\x1b[32mINFO\x1b[0m\r\n\xff\x9b half a line"
 
 
@@ -166,7 +191,9 @@ def test_a_path_that_is_no_utf_8_keeps_its_bytes_in_a_pipe(home: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     folders.base_model(home / "models" / name)
     command = [sys.executable, "-m", "tui.cli", "models", "path", name]
-    found = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "LUTHIER_HOME": str(home)})
+    found = subprocess.run(
+        command, capture_output=True, check=True, env={**os.environ, "LUTHIER_HOME": str(home)}
+    )
     assert found.stdout == os.fsencode(home / "models" / name) + b"\n"
 
 
@@ -175,8 +202,15 @@ def test_a_path_that_is_no_utf_8_keeps_its_bytes_in_a_pipe(home: Path) -> None:
 
 async def test_signs_and_brackets_are_seen_in_the_app(made: dict[str, Job]) -> None:
     job = made["too-large"]
-    Spec("run", "too-[/]\x1b[2Jlarge", "run.worker", settings={"model": "builtin"}).replace(job.directory)
-    folders.write(job, folders.event("error", 5_300, title="Out [red]of\x07", message="\u202eno memory", hint="[/INST]"))
+    Spec("run", "too-[/]\x1b[2Jlarge", "run.worker", settings={"model": "builtin"}).replace(
+        job.directory
+    )
+    folders.write(
+        job,
+        folders.event(
+            "error", 5_300, title="Out [red]of\x07", message="\u202eno memory", hint="[/INST]"
+        ),
+    )
     app = LuthierApp()
     async with app.run_test(size=(120, 30), notifications=True) as pilot:
         await ready(pilot)
@@ -186,12 +220,19 @@ async def test_signs_and_brackets_are_seen_in_the_app(made: dict[str, Job]) -> N
         assert isinstance(app.screen, ErrorModal) and "a␛]0;x␇[/]" in screen_text(app)
         app.notify("gone: [/]\x1b[2J")
         app.screen.notify("gone too: [red]x[/]")
-        await until(pilot, lambda: "gone: [/]␛[2J" in screen_text(app) and "gone too: [red]x[/]" in screen_text(app))
+        await until(
+            pilot,
+            lambda: (
+                "gone: [/]␛[2J" in screen_text(app) and "gone too: [red]x[/]" in screen_text(app)
+            ),
+        )
         app.copy_to_clipboard("a\x1b[201~\nb")
         assert app.clipboard == "a␛[201~\nb"
 
 
-def test_a_title_and_a_notice_hold_signs(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_title_and_a_notice_hold_signs(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent: list[str] = []
     app = LuthierApp()
     notices = Notices(app)

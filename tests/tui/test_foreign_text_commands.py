@@ -1,4 +1,5 @@
-"""No command sends a terminal what a file, a model or a server would have it obey. Into a pipe, data go as they are."""
+"""No command sends a terminal what a file, a model or a server would have it obey. Into a pipe,
+data go as they are."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from tests.tui.terminal import foreign, sent
 from tui.cli import luthier
 
 RUN, LEARNING, FAILED, SERVER = (
-    f"20261118-{name}-00ff" for name in ("0003-captain", "0007-pirate", "0004-too-large", "0006-captain-server")
+    f"20261118-{name}-00ff"
+    for name in ("0003-captain", "0007-pirate", "0004-too-large", "0006-captain-server")
 )
 # Commands with what they have to show. `...` stands for the hostile file that the home has.
 SHOWING: dict[str, list[list[str]]] = {
@@ -27,7 +29,15 @@ SHOWING: dict[str, list[list[str]]] = {
     "models path": [[FILE_NAME]],
     "models show": [[FILE_NAME], [RUN]],
     "runs": [["--all"], ["--queue"]],
-    "log": [[LEARNING], [RUN], [FAILED], [SERVER], ["--output", LEARNING], ["--output", "-n", "1", LEARNING], ["--events", LEARNING]],
+    "log": [
+        [LEARNING],
+        [RUN],
+        [FAILED],
+        [SERVER],
+        ["--output", LEARNING],
+        ["--output", "-n", "1", LEARNING],
+        ["--events", LEARNING],
+    ],
     "chart": [[LEARNING, RUN]],
     "plan": [[RECIPE], ["--memory", RECIPE]],
     "serve": [["--plan", "--model", FILE_NAME]],
@@ -59,11 +69,14 @@ def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Co
 
 
 def calls() -> list[list[str]]:
-    """Each command with what it has to show, as text and as JSON; asked for something that is not there; and called wrongly."""
+    """Each command with what it has to show, as text and as JSON; asked for something that is not
+    there; and called wrongly."""
     found = []
     for name, command in commands(luthier):
         words = name.split()
-        arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+        arguments = [
+            parameter for parameter in command.params if isinstance(parameter, click.Argument)
+        ]
         if arguments:
             found.append([*words, *[FOREIGN] * len(arguments)])
         found.append([*words, f"--{FOREIGN}"])
@@ -71,7 +84,8 @@ def calls() -> list[list[str]]:
             found += [[*words, *shown]]
             if any("--json" in parameter.opts for parameter in command.params):
                 found += [[*words, *shown, "--json"]]
-    return sorted(found, key=lambda call: call[:2] == ["chats", "remove"])  # whose chat the others show
+    # whose chat the others show
+    return sorted(found, key=lambda call: call[:2] == ["chats", "remove"])
 
 
 @pytest.fixture
@@ -84,10 +98,14 @@ def output(home: Path) -> Iterator[str]:
 
 
 def test_no_command_sends_a_terminal_what_is_not_its_own(output: str) -> None:
-    of_each = {said.partition("\r\n")[0]: said.partition("\r\n")[2] for said in output.split(BETWEEN)[1:]}
+    of_each = {
+        said.partition("\r\n")[0]: said.partition("\r\n")[2] for said in output.split(BETWEEN)[1:]
+    }
     assert CRASHED not in output
     assert len(of_each) == len({json.dumps(call) for call in calls()})
     assert {call: foreign(said) for call, said in of_each.items() if foreign(said)} == {}
-    shown = [[*name.split(), *arguments] for name, examples in SHOWING.items() for arguments in examples]
+    shown = [
+        [*name.split(), *arguments] for name, examples in SHOWING.items() for arguments in examples
+    ]
     was_foreign = re.compile(r"␛|␇|\ufffd|\\u001b|\\x1b")
     assert [call for call in shown if not was_foreign.search(of_each[json.dumps(call)])] == []

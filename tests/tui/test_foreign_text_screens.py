@@ -1,4 +1,5 @@
-"""No screen and no dialog paints what a terminal would obey, whatever names, answers, events and files say."""
+"""No screen and no dialog paints what a terminal would obey, whatever names, answers, events and
+files say."""
 
 from __future__ import annotations
 
@@ -21,4 +22,5 @@ def test_no_screen_sends_a_terminal_what_is_not_its_own(home: Path) -> None:
             painted = sent("tests.tui.every_screen", home=home)
     assert "Traceback" not in painted, painted[painted.index("Traceback") :]
     assert foreign(painted) == []
-    assert painted.count("␛") > 100 and painted.count("[red]b[/]") > 20  # there was something to clean, and no markup
+    # there was something to clean, and no markup
+    assert painted.count("␛") > 100 and painted.count("[red]b[/]") > 20

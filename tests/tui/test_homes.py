@@ -1,4 +1,5 @@
-"""The command line over homes that cannot be used as they are: a file, /proc, a full disk, a colleague's; and without a terminal."""
+"""The command line over homes that cannot be used as they are: a file, /proc, a full disk, a
+colleague's; and without a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +23,10 @@ from tui import cli
 from tui.app import LuthierApp
 from tui.widgets.error_modal import ErrorModal
 
-DATA = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}\n' * 40
+DATA = (
+    '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}\n'
+    * 40
+)
 LUTHIER = (sys.executable, "-m", "tui.cli")
 READING = (
     ("runs",),
@@ -58,7 +62,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     (folder / "data.jsonl").write_text(DATA)
     folders.base_model(folder / "elsewhere")
-    (folder / "recipe.toml").write_text(f'model = "{folder / "elsewhere"}"\ndata = ["data.jsonl"]\n')
+    (folder / "recipe.toml").write_text(
+        f'model = "{folder / "elsewhere"}"\ndata = ["data.jsonl"]\n'
+    )
     return folder
 
 
@@ -77,14 +83,22 @@ def filled_home() -> None:
     folders.base_model(models_directory() / "small")
     run = folders.make_job("captain", 1, age=60, model="small")
     folders.begin(run, 60)
-    folders.write(run, folders.event("result", 50, loss=0.5), folders.event("exited", 49, code=0, stopped=False, swept=0))
+    folders.write(
+        run,
+        folders.event("result", 50, loss=0.5),
+        folders.event("exited", 49, code=0, stopped=False, swept=0),
+    )
     chat_writing.write(chat_writing.new_chat(), "hello there", ["general", "kenobi"])
 
 
 @pytest.mark.parametrize("command", [*READING, *WRITING], ids=" ".join)
 @pytest.mark.parametrize("home", ["a file", "/proc/luthier"])
 def test_a_home_that_cannot_be(
-    home: str, command: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: str,
+    command: tuple[str, ...],
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (place / "file").write_text("no folder")
     path = str(place / "file") if home == "a file" else home
@@ -92,13 +106,22 @@ def test_a_home_that_cannot_be(
     status, told = luthier(monkeypatch, *command), capsys.readouterr()
     assert "Traceback" not in told.err and "Errno" not in told.err
     if command in WRITING and command[0] != "data":
-        assert status == 1 and path in told.err and "cannot be" in told.err and "LUTHIER_HOME" in told.err
+        assert (
+            status == 1
+            and path in told.err
+            and "cannot be" in told.err
+            and "LUTHIER_HOME" in told.err
+        )
     assert status == 0 or "✗" in told.err
 
 
 @pytest.mark.parametrize("command", WRITING, ids=" ".join)
 def test_a_disk_that_takes_nothing(
-    command: tuple[str, ...], home: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...],
+    home: Path,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     filled_home()
     before = sorted(path.name for path in jobs_directory().iterdir())
@@ -113,8 +136,11 @@ def test_a_disk_that_takes_nothing(
     assert sorted(path.name for path in jobs_directory().iterdir()) == before
 
 
-def in_a_child(home: Path, place: Path, commands: tuple[tuple[str, ...], ...]) -> list[tuple[int, str, str]]:
-    """Status and output of each command, run by somebody who may only read the home: a fork, which has imported everything already."""
+def in_a_child(
+    home: Path, place: Path, commands: tuple[tuple[str, ...], ...]
+) -> list[tuple[int, str, str]]:
+    """Status and output of each command, run by somebody who may only read the home: a fork, which
+    has imported everything already."""
     results = place / "results"
     results.mkdir(mode=0o777)
     results.chmod(0o777)
@@ -128,7 +154,10 @@ def in_a_child(home: Path, place: Path, commands: tuple[tuple[str, ...], ...]) -
                 os.setuid(65534)
             with pytest.MonkeyPatch.context() as patch:
                 for number, command in enumerate(commands):
-                    with (results / f"{number}.out").open("w") as out, (results / f"{number}.err").open("w") as err:
+                    with (
+                        (results / f"{number}.out").open("w") as out,
+                        (results / f"{number}.err").open("w") as err,
+                    ):
                         patch.setattr(sys, "stdout", out)
                         patch.setattr(sys, "stderr", err)
                         (results / f"{number}.status").write_text(str(luthier(patch, *command)))
@@ -136,7 +165,10 @@ def in_a_child(home: Path, place: Path, commands: tuple[tuple[str, ...], ...]) -
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    read = [[(results / f"{number}.{part}").read_text() for part in ("status", "out", "err")] for number in range(len(commands))]
+    read = [
+        [(results / f"{number}.{part}").read_text() for part in ("status", "out", "err")]
+        for number in range(len(commands))
+    ]
     return [(int(status), out, err) for status, out, err in read]
 
 
@@ -154,10 +186,14 @@ def colleagues_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_what_only_reads_needs_no_right_to_write(
-    colleagues_home: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    colleagues_home: Path,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for command in (*READING, ENDPOINT):
-        luthier(monkeypatch, *command)  # imports what it needs: whoever comes later may not read the interpreter
+        # imports what it needs: whoever comes later may not read the interpreter
+        luthier(monkeypatch, *command)
     capsys.readouterr()
     (colleagues_home / "home" / "config.toml").unlink(missing_ok=True)
     for path in [colleagues_home / "home", *(colleagues_home / "home").rglob("*")]:
@@ -165,45 +201,84 @@ def test_what_only_reads_needs_no_right_to_write(
     room = colleagues_home / "room"
     room.mkdir()
     before = {path: path.stat().st_mtime_ns for path in (colleagues_home / "home").rglob("*")}
-    answers = dict(zip((*READING, ENDPOINT), in_a_child(colleagues_home / "home", room, (*READING, ENDPOINT)), strict=True))
+    answers = dict(
+        zip(
+            (*READING, ENDPOINT),
+            in_a_child(colleagues_home / "home", room, (*READING, ENDPOINT)),
+            strict=True,
+        )
+    )
     for command in READING:
         status, _, err = answers[command]
         assert status == 0, (command, err)
     assert "captain" in answers["runs",][1] and "small" in answers["models", "list"][1]
-    assert "hello there" in answers["chats",][1] and "general" in answers["chats", "export", "last"][1]
+    assert (
+        "hello there" in answers["chats",][1] and "general" in answers["chats", "export", "last"][1]
+    )
     assert "hello" in answers["chats", "search", "hello"][1]
     status, _, err = answers[ENDPOINT]
     assert status == 1 and "cannot be written" in err and "LUTHIER_HOME" in err
-    assert {path: path.stat().st_mtime_ns for path in (colleagues_home / "home").rglob("*")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (colleagues_home / "home").rglob("*")
+    } == before
 
 
 def test_reading_makes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(home / "none"))
-    assert luthier(monkeypatch, "chats") == luthier(monkeypatch, "runs") == luthier(monkeypatch, "models") == 0
+    assert (
+        luthier(monkeypatch, "chats")
+        == luthier(monkeypatch, "runs")
+        == luthier(monkeypatch, "models")
+        == 0
+    )
     assert search.chats() == [] and not (home / "none").exists()
 
 
 def test_a_full_disk_behind_stdout(home: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        answer = subprocess.run([*LUTHIER, "runs", "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert answer.returncode == 1 and "The disk is full" in answer.stderr and "Traceback" not in answer.stderr
+        answer = subprocess.run(
+            [*LUTHIER, "runs", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (
+        answer.returncode == 1
+        and "The disk is full" in answer.stderr
+        and "Traceback" not in answer.stderr
+    )
 
 
 def test_the_app_needs_a_terminal(home: Path) -> None:
     """It never ended, at full speed."""
     answer = subprocess.run(
-        [sys.executable, "-m", "tui.cli"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-m", "tui.cli"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
     )
-    assert answer.returncode == 2 and "The app needs a terminal; commands: luthier --help" in answer.stderr
+    assert (
+        answer.returncode == 2
+        and "The app needs a terminal; commands: luthier --help" in answer.stderr
+    )
 
 
-def test_a_name_that_is_no_text_is_told(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_is_no_text_is_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = os.fsdecode(b"mine \xe9.jsonl")
     Path(name).write_text(DATA)
     (place / "folder").mkdir()
     (place / "folder" / name).write_text(DATA)
     (place / "recipe.toml").write_text(f'model = "{place / "elsewhere"}"\ndata = ["folder"]\n')
-    sources = ("data", "check", name, "--model", "elsewhere"), ("data", "check", "folder", "--model", "elsewhere"), ("train", "recipe.toml")
+    sources = (
+        ("data", "check", name, "--model", "elsewhere"),
+        ("data", "check", "folder", "--model", "elsewhere"),
+        ("train", "recipe.toml"),
+    )
     for command in sources:
         assert luthier(monkeypatch, *command) == 1
         told = capsys.readouterr().err
@@ -214,12 +289,16 @@ def test_a_name_of_that_kind_in_the_output(home: Path) -> None:
     run = folders.make_job("captain", 1, age=60)
     spec = json.loads((run.directory / "spec.json").read_text())
     (run.directory / "spec.json").write_text(json.dumps({**spec, "name": "mine \udce9"}))
-    answer = subprocess.run([*LUTHIER, "runs", "--json"], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [*LUTHIER, "runs", "--json"], capture_output=True, text=True, check=True
+    )
     assert json.loads(answer.stdout)[0]["name"] == "mine \udce9"
 
 
 @pytest.mark.parametrize("at", ["a file", "/proc/luthier"])
-async def test_the_app_over_a_home_that_cannot_be(at: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_app_over_a_home_that_cannot_be(
+    at: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every screen opens; what cannot be done is told in words."""
     (place / "file").write_text("no folder")
     monkeypatch.setenv("LUTHIER_HOME", str(place / "file") if at == "a file" else at)

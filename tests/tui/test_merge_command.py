@@ -22,7 +22,15 @@ def test_an_adapter_that_says_it_is_of_another_base_is_noted(
     base = write_base(tmp_path / "the-base")
     (base / "tokenizer.json").write_text("{}")
     adapter = write_adapter(tmp_path / "adapter", base_model_name_or_path=said)
-    command = ["--base", str(base), "--adapter", str(adapter), "--out", str(tmp_path / "out"), "--detach"]
+    command = [
+        "--base",
+        str(base),
+        "--adapter",
+        str(adapter),
+        "--out",
+        str(tmp_path / "out"),
+        "--detach",
+    ]
     answer = CliRunner().invoke(merge, command)
     assert answer.exit_code == 0, answer.output
     words = f"says that it was trained on {said}, not on {base}"

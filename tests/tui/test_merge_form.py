@@ -1,4 +1,5 @@
-"""Merging from the Models screen: what is said before, what is refused, how far it is, and how it is stopped."""
+"""Merging from the Models screen: what is said before, what is refused, how far it is, and how it
+is stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +34,11 @@ GIGABYTES_FREE = 40
 def disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A disk whose free bytes are the last of these."""
     free = [GIGABYTES_FREE * 10**9]
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**12, 10**12 - free[-1], free[-1]))
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda folder: shutil._ntuple_diskusage(10**12, 10**12 - free[-1], free[-1]),
+    )
     return free
 
 
@@ -59,7 +64,9 @@ def sound(made: dict[str, Job], bits: int = 16, **config: Any) -> Job:
     run = made["captain"]
     shutil.rmtree(run.directory / "adapter")
     write_adapter(run.directory / "adapter", **config)
-    (run.directory / "adapter" / "card.json").write_text(json.dumps({"base_bits": bits, "stop_ids": [2]}))
+    (run.directory / "adapter" / "card.json").write_text(
+        json.dumps({"base_bits": bits, "stop_ids": [2]})
+    )
     set_spec(run, settings={"model": "builtin", "model_directory": str(base), "slots": []})
     return run
 
@@ -103,7 +110,9 @@ def choose(form: MergeModal, key: str, value: object) -> None:
     form.query_one(f"#merge-{key}", Select).value = value
 
 
-async def test_it_says_what_it_writes_and_merges_into_the_runs_folder(made: dict[str, Job], asked: list[Spec]) -> None:
+async def test_it_says_what_it_writes_and_merges_into_the_runs_folder(
+    made: dict[str, Job], asked: list[Spec]
+) -> None:
     run = sound(made)
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -118,10 +127,17 @@ async def test_it_says_what_it_writes_and_merges_into_the_runs_folder(made: dict
     (spec,) = asked
     assert (spec.kind, spec.name, spec.then) == ("merge", "merge-captain", [])
     merge = launch.MergeSettings(**spec.settings)
-    assert (merge.run, merge.out, merge.dtype, merge.replace) == (run.id, str(run.directory / "merged"), "bfloat16", False)
+    assert (merge.run, merge.out, merge.dtype, merge.replace) == (
+        run.id,
+        str(run.directory / "merged"),
+        "bfloat16",
+        False,
+    )
 
 
-async def test_a_certified_run_is_certified_anew_and_the_model_may_have_a_name(made: dict[str, Job], asked: list[Spec]) -> None:
+async def test_a_certified_run_is_certified_anew_and_the_model_may_have_a_name(
+    made: dict[str, Job], asked: list[Spec]
+) -> None:
     run = sound(made)
     set_spec(run, then=[{"kind": "certify", "name": "c", "module": "m"}])
     app = LuthierApp("models")
@@ -131,14 +147,20 @@ async def test_a_certified_run_is_certified_anew_and_the_model_may_have_a_name(m
         await until(pilot, lambda: "cannot name a model" in problem(form))
         form.field("name").query_one(Input).value = "sailor"
         await until(pilot, lambda: bool(outlook(form)))
-        assert "/home/luthier/models/sailor" in outlook(form) and outlook(form).endswith("Then the run is certified anew.")
+        assert "/home/luthier/models/sailor" in outlook(form) and outlook(form).endswith(
+            "Then the run is certified anew."
+        )
         assert problem(form) == ""
         await pilot.press("ctrl+s")
         await until(pilot, lambda: app.screen is not form)
-    assert asked[0].settings["out"] == str(models_directory() / "sailor") and len(asked[0].then) == 1
+    assert (
+        asked[0].settings["out"] == str(models_directory() / "sailor") and len(asked[0].then) == 1
+    )
 
 
-async def test_what_is_there_stays_unless_it_is_to_be_replaced(made: dict[str, Job], asked: list[Spec]) -> None:
+async def test_what_is_there_stays_unless_it_is_to_be_replaced(
+    made: dict[str, Job], asked: list[Spec]
+) -> None:
     run = sound(made)
     folders.base_model(run.directory / "merged")
     app = LuthierApp("models")
@@ -155,7 +177,9 @@ async def test_what_is_there_stays_unless_it_is_to_be_replaced(made: dict[str, J
     assert asked[0].settings["replace"] is True
 
 
-async def test_of_a_base_of_4_bits_it_asks_into_what(made: dict[str, Job], asked: list[Spec]) -> None:
+async def test_of_a_base_of_4_bits_it_asks_into_what(
+    made: dict[str, Job], asked: list[Spec]
+) -> None:
     run = sound(made, bits=4)
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -179,17 +203,32 @@ async def test_of_a_base_of_4_bits_it_asks_into_what(made: dict[str, Job], asked
     [
         (lambda run, disk: disk.append(10**6), "Too little disk space. The merge takes 0.1 GB"),
         (
-            lambda run, disk: write_base(models_directory() / "builtin", quantization_config={"quant_method": "gptq"}),
+            lambda run, disk: write_base(
+                models_directory() / "builtin", quantization_config={"quant_method": "gptq"}
+            ),
             "The base is quantised.",
         ),
-        (lambda run, disk: (models_directory() / "builtin" / "config.json").unlink(), "The base model is not here. captain was trained on"),
-        (lambda run, disk: write_adapter(run.directory / "adapter", init_lora_weights="pissa"), "init_lora_weights"),
-        (lambda run, disk: write_adapter(run.directory / "adapter", use_dora=True), "magnitude vectors do not go together"),
+        (
+            lambda run, disk: (models_directory() / "builtin" / "config.json").unlink(),
+            "The base model is not here. captain was trained on",
+        ),
+        (
+            lambda run, disk: write_adapter(run.directory / "adapter", init_lora_weights="pissa"),
+            "init_lora_weights",
+        ),
+        (
+            lambda run, disk: write_adapter(run.directory / "adapter", use_dora=True),
+            "magnitude vectors do not go together",
+        ),
     ],
     ids=["no room", "quantised", "no base", "pissa", "damaged"],
 )
 async def test_what_cannot_be_merged_is_refused_in_the_form(
-    made: dict[str, Job], asked: list[Spec], disk: list[int], spoil: Callable[[Job, list[int]], object], told: str
+    made: dict[str, Job],
+    asked: list[Spec],
+    disk: list[int],
+    spoil: Callable[[Job, list[int]], object],
+    told: str,
 ) -> None:
     run = sound(made)
     spoil(run, disk)
@@ -204,10 +243,14 @@ async def test_what_cannot_be_merged_is_refused_in_the_form(
         assert app.screen is form and asked == []
 
 
-async def test_an_imported_adapter_gets_a_name_among_the_models(made: dict[str, Job], asked: list[Spec]) -> None:
+async def test_an_imported_adapter_gets_a_name_among_the_models(
+    made: dict[str, Job], asked: list[Spec]
+) -> None:
     sound(made)
     write_adapter(models_directory() / "parrot", base_model_name_or_path="org/builtin")
-    (models_directory() / "builtin" / "card.json").write_text(json.dumps({"repository": "org/builtin", "source": "hub:org/builtin"}))
+    (models_directory() / "builtin" / "card.json").write_text(
+        json.dumps({"repository": "org/builtin", "source": "hub:org/builtin"})
+    )
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
         form = await opened(pilot, "parrot")
@@ -227,14 +270,25 @@ def under_way(made: dict[str, Job], ago: float = 20) -> Job:
     """A merge of the run captain, half-way."""
     run = made["captain"]
     job = folders.make_job("merge-captain", 11, ago, kind="merge")
-    settings = {"base": str(models_directory() / "builtin"), "adapter": f"{run.directory}/adapter", "run": run.id}
+    settings = {
+        "base": str(models_directory() / "builtin"),
+        "adapter": f"{run.directory}/adapter",
+        "run": run.id,
+    }
     set_spec(job, settings={**settings, "out": f"{run.directory}/merged"})
     folders.begin(job, ago)
-    folders.write(job, folders.event("phase", 1, name="merging", done=134_500_000, total=269_000_000, unit="bytes"))
+    folders.write(
+        job,
+        folders.event(
+            "phase", 1, name="merging", done=134_500_000, total=269_000_000, unit="bytes"
+        ),
+    )
     return job
 
 
-async def test_a_merge_is_seen_on_its_way_and_stopped(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_merge_is_seen_on_its_way_and_stopped(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     stopped: list[str] = []
     monkeypatch.setattr(jobs, "stop", lambda job, now=False: stopped.append(job.id))
     job = under_way(made)
@@ -246,13 +300,18 @@ async def test_a_merge_is_seen_on_its_way_and_stopped(made: dict[str, Job], monk
             assert isinstance(screen, ModelsScreen)
             await until(pilot, lambda: bool(screen.arriving))
             await pilot.pause()
-            assert [" ".join(line.split()) for line in lines_of(screen.query_one("#models", RowTable))][-1] == (
-                "merge-captain builtin + captain 134.5 MB ◔ 50%"
-            )
-            assert screen.check_action("stop", ()) is False  # of a model that is whole there is nothing to stop
+            assert [
+                " ".join(line.split()) for line in lines_of(screen.query_one("#models", RowTable))
+            ][-1] == ("merge-captain builtin + captain 134.5 MB ◔ 50%")
+            # of a model that is whole there is nothing to stop
+            assert screen.check_action("stop", ()) is False
             await pilot.press("end")
             detail = " ".join(text_of(app, "ModelDetail Static").split())
-            assert "now merging" in detail and "134.5 MB of 269.0 MB" in detail and "s stops it" in detail
+            assert (
+                "now merging" in detail
+                and "134.5 MB of 269.0 MB" in detail
+                and "s stops it" in detail
+            )
             assert screen.check_action("merge", ()) is False
             await pilot.press("s")
             assert isinstance(app.screen, ConfirmModal) and "merge-captain" in app.screen.question

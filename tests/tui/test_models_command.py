@@ -49,9 +49,17 @@ def test_list(captain: Job) -> None:
 
 def test_show_and_path(captain: Job) -> None:
     text = run("show", "small").stdout
-    assert all(word in text for word in ("base model", "mit", "ChatML", "captain (run)", "put there by hand"))
+    assert all(
+        word in text
+        for word in ("base model", "mit", "ChatML", "captain (run)", "put there by hand")
+    )
     shown = told("show", "captain")
-    assert (shown["base"], shown["rank"], shown["run"], shown["used_by"]) == ("small", 4, captain.id, [])
+    assert (shown["base"], shown["rank"], shown["run"], shown["used_by"]) == (
+        "small",
+        4,
+        captain.id,
+        [],
+    )
     assert run("path", "small").stdout.strip() == str(models_directory() / "small")
     assert run("path", "captain").stdout.strip() == str(captain.directory / "adapter")
     assert "No such model" in str(run("show", "nobody").exception)
@@ -59,13 +67,20 @@ def test_show_and_path(captain: Job) -> None:
 
 def test_a_link_and_forgetting_it(home: Path, tmp_path: Path) -> None:
     elsewhere = model_folder(tmp_path / "elsewhere")
-    assert told("import", str(elsewhere), "--link", "--name", "mine") == {"path": str(models_directory() / "mine"), "name": "mine"}
-    assert "The name is taken" in str(run("import", str(elsewhere), "--link", "--name", "mine").exception)
+    assert told("import", str(elsewhere), "--link", "--name", "mine") == {
+        "path": str(models_directory() / "mine"),
+        "name": "mine",
+    }
+    assert "The name is taken" in str(
+        run("import", str(elsewhere), "--link", "--name", "mine").exception
+    )
     assert run("remove", "mine", "--yes").exception is None
     assert elsewhere.is_dir() and not (models_directory() / "mine").exists()
 
 
-def test_removing_says_what_needs_it_and_asks(captain: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_removing_says_what_needs_it_and_asks(
+    captain: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("remove", "small", answer="n\n").exit_code == 1
     assert (models_directory() / "small").is_dir()
     assert told("remove", "small", "--yes")["used_by"][0]["id"] == captain.id
@@ -75,14 +90,22 @@ def test_removing_says_what_needs_it_and_asks(captain: Job, capsys: pytest.Captu
     assert told("remove", "large", "--yes")["removed"] == "large"
 
 
-def test_what_cannot_be_given_away_is_told_before_a_job_is_made(captain: Job, home: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_given_away_is_told_before_a_job_is_made(
+    captain: Job, home: Path, tmp_path: Path
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     for arguments, title in (
         (("export", "nobody", "--out", str(tmp_path / "out")), "No such model"),
         (("export", "captain", "--out", str(tmp_path / "full")), "There is something already"),
-        (("export", "captain", "--out", str(tmp_path / "out"), "--what", "merged"), "Not merged yet"),
-        (("export", "small", "--out", str(tmp_path / "out.gguf"), "--gguf", "q4_k_m"), "Not a type of the converter"),
+        (
+            ("export", "captain", "--out", str(tmp_path / "out"), "--what", "merged"),
+            "Not merged yet",
+        ),
+        (
+            ("export", "small", "--out", str(tmp_path / "out.gguf"), "--gguf", "q4_k_m"),
+            "Not a type of the converter",
+        ),
         (("push", "captain", "no-owner"), "Not a repository's name"),
         (("import", "hub:a/b", "--trust", "c/d"), "Trust is given by name"),
     ):

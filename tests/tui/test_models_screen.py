@@ -1,4 +1,5 @@
-"""The screen of the models: base, tuned and merged ones in one list, those on their way, and what can be done with each."""
+"""The screen of the models: base, tuned and merged ones in one list, those on their way, and what
+can be done with each."""
 
 from __future__ import annotations
 
@@ -71,7 +72,9 @@ def merged(job: Job) -> None:
 def broken_off(name: str = "Llama-3.1-8B") -> Path:
     left = partial_directory(models_directory() / name)
     left.mkdir(parents=True)
-    (left / IDENTITY).write_text(json.dumps({"source": "hub:meta-llama/Llama-3.1-8B-Instruct", "commit": "c"}))
+    (left / IDENTITY).write_text(
+        json.dumps({"source": "hub:meta-llama/Llama-3.1-8B-Instruct", "commit": "c"})
+    )
     (left / ".model.safetensors.part").write_bytes(b"x" * 2_000_000)
     return left
 
@@ -79,11 +82,24 @@ def broken_off(name: str = "Llama-3.1-8B") -> Path:
 def arriving(ago: float = 30) -> Job:
     """An import from the hub that is half-way."""
     job = folders.make_job("qwen", 11, ago, kind="import")
-    settings = {"source": "hub:Qwen/Qwen3-4B", "name": "qwen", "out": str(models_directory() / "qwen"), "trust": False}
-    spec = json.loads((job.directory / "spec.json").read_text()) | {"settings": settings, "module": "models.import_worker"}
+    settings = {
+        "source": "hub:Qwen/Qwen3-4B",
+        "name": "qwen",
+        "out": str(models_directory() / "qwen"),
+        "trust": False,
+    }
+    spec = json.loads((job.directory / "spec.json").read_text()) | {
+        "settings": settings,
+        "module": "models.import_worker",
+    }
     (job.directory / "spec.json").write_text(json.dumps(spec))
     folders.begin(job, ago)
-    folders.write(job, folders.event("phase", 1, name="downloading", done=3_400_000_000, total=8_000_000_000, unit="bytes"))
+    folders.write(
+        job,
+        folders.event(
+            "phase", 1, name="downloading", done=3_400_000_000, total=8_000_000_000, unit="bytes"
+        ),
+    )
     return job
 
 
@@ -98,8 +114,13 @@ async def test_all_models_in_groups(made: dict[str, Job]) -> None:
             headings = ["Base models", "Tuned models", "Merged models", "On their way"]
             assert [line for line in shown if line in headings] == headings and len(shown) == 9
             assert shown[1].startswith("builtin 134.5 M") and shown[1].endswith(" 8192")
-            assert shown[3].startswith("captain builtin r 16") and shown[5].startswith("captain builtin 134.5 M")
-            assert shown[7:] == ["qwen hub:Qwen/Qwen3-4B 3.4 GB ◔ 42%", "Llama-3.1-8B hub:meta-llama/Llama-3… 2.0 MB ■ broken off"]
+            assert shown[3].startswith("captain builtin r 16") and shown[5].startswith(
+                "captain builtin 134.5 M"
+            )
+            assert shown[7:] == [
+                "qwen hub:Qwen/Qwen3-4B 3.4 GB ◔ 42%",
+                "Llama-3.1-8B hub:meta-llama/Llama-3… 2.0 MB ■ broken off",
+            ]
 
 
 async def test_the_cursor_passes_over_headings_and_the_facts_follow(made: dict[str, Job]) -> None:
@@ -108,12 +129,20 @@ async def test_the_cursor_passes_over_headings_and_the_facts_follow(made: dict[s
         screen = await models_read(pilot)
         assert screen.chosen is not None and screen.chosen.name == "builtin"
         text = detail(screen)
-        assert "builtin base model" in text and "weights 134.5 M," in text and "context 8 192 tokens" in text
+        assert (
+            "builtin base model" in text
+            and "weights 134.5 M," in text
+            and "context 8 192 tokens" in text
+        )
         assert "licence not known" in text and "origin built in folder" in text
         await pilot.press("down")
         assert screen.chosen.name == made["captain"].id
         text = detail(screen)
-        assert "certificate ✗ red 40 of 41 prompts" in text and "loss 0.950" in text and "rank 16" in text
+        assert (
+            "certificate ✗ red 40 of 41 prompts" in text
+            and "loss 0.950" in text
+            and "rank 16" in text
+        )
         assert f"origin run {made['captain'].id}" in text
         await pilot.press("up")
         assert screen.chosen.name == "builtin"
@@ -126,7 +155,9 @@ async def test_an_unprepared_builtin_offers_to_be_prepared(monkeypatch: pytest.M
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await models_read(pilot)
         assert "not prepared" in lines(screen)[1]
-        assert "p prepare" in screen_text(app).splitlines()[-1] and "v serve" not in screen_text(app)
+        assert "p prepare" in screen_text(app).splitlines()[-1] and "v serve" not in screen_text(
+            app
+        )
         await pilot.press("p")
         await until(pilot, lambda: asked == [True])
 
@@ -160,7 +191,9 @@ async def test_importing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return job
 
     monkeypatch.setattr("models.imports.launch.start_import", start_import)
-    monkeypatch.setattr("models.imports.launch.link", lambda source, name: asked.append(("link", source, name)))
+    monkeypatch.setattr(
+        "models.imports.launch.link", lambda source, name: asked.append(("link", source, name))
+    )
     app = LuthierApp("models")
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await models_read(pilot)
@@ -189,11 +222,16 @@ async def test_what_was_broken_off_is_gone_on_with_or_deleted(home: Path) -> Non
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await models_read(pilot)
         await pilot.press("end")
-        assert "hub:meta-llama/Llama-3.1-8B-Instruct" in detail(screen) and "i goes on with it" in detail(screen)
+        assert "hub:meta-llama/Llama-3.1-8B-Instruct" in detail(
+            screen
+        ) and "i goes on with it" in detail(screen)
         await pilot.press("i")
         form = app.screen
         assert isinstance(form, ImportModal)
-        assert (form.field("source").value, form.field("name").value) == ("hub:meta-llama/Llama-3.1-8B-Instruct", "Llama-3.1-8B")
+        assert (form.field("source").value, form.field("name").value) == (
+            "hub:meta-llama/Llama-3.1-8B-Instruct",
+            "Llama-3.1-8B",
+        )
         await pilot.press("escape", "d")
         assert isinstance(app.screen, ConfirmModal) and "2.0 MB" in app.screen.message
         await pilot.press("y")
@@ -246,7 +284,9 @@ async def test_exporting_and_pushing(made: dict[str, Job], monkeypatch: pytest.M
     ]
 
 
-async def test_removing_says_what_needs_it_and_is_refused_while_in_use(made: dict[str, Job]) -> None:
+async def test_removing_says_what_needs_it_and_is_refused_while_in_use(
+    made: dict[str, Job],
+) -> None:
     folders.base_model(models_directory() / "spare")
     merged(made["captain"])
     (made["captain"].directory / "spec.json").write_text(
@@ -265,18 +305,24 @@ async def test_removing_says_what_needs_it_and_is_refused_while_in_use(made: dic
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await models_read(pilot)
         await pilot.press("d")
-        assert isinstance(app.screen, ConfirmModal) and "pirate (run, running) needs it." in app.screen.message
+        assert (
+            isinstance(app.screen, ConfirmModal)
+            and "pirate (run, running) needs it." in app.screen.message
+        )
         await pilot.press("y")
         await until(pilot, lambda: isinstance(app.screen, ErrorModal))
         assert isinstance(app.screen, ErrorModal) and app.screen.error.title == "In use"
         await pilot.press("escape")
         await move_to(pilot, screen, "spare")
         await pilot.press("d")
-        assert isinstance(app.screen, ConfirmModal) and "captain (run) needs it." in app.screen.message
+        assert (
+            isinstance(app.screen, ConfirmModal) and "captain (run) needs it." in app.screen.message
+        )
         await pilot.press("y")
         await until(pilot, lambda: not (models_directory() / "spare").exists())
         await move_to(pilot, screen, made["captain"].id)
-        assert screen.check_action("remove", ()) is False  # the Runs screen deletes a run with its adapter
+        # the Runs screen deletes a run with its adapter
+        assert screen.check_action("remove", ()) is False
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])

@@ -56,7 +56,9 @@ async def test_errors_stand_beside_their_fields(home: Path) -> None:
         assert form.field("epochs").disabled
 
 
-async def test_the_fields_become_a_recipe_and_the_run_opens(home: Path, started: list[Recipe]) -> None:
+async def test_the_fields_become_a_recipe_and_the_run_opens(
+    home: Path, started: list[Recipe]
+) -> None:
     data = home / "pirates.jsonl"
     data.write_text("{}\n")
     app = LuthierApp()
@@ -69,10 +71,17 @@ async def test_the_fields_become_a_recipe_and_the_run_opens(home: Path, started:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
     recipe = started[0]
     assert (recipe.name, recipe.model, recipe.data) == ("pirates", "builtin", [str(data)])
-    assert (recipe.train.epochs, recipe.train.learning_rate, recipe.lora.r, recipe.lora.alpha) == (1.5, 1e-4, 8, 16)
+    assert (recipe.train.epochs, recipe.train.learning_rate, recipe.lora.r, recipe.lora.alpha) == (
+        1.5,
+        1e-4,
+        8,
+        16,
+    )
 
 
-async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(home: Path, started: list[Recipe]) -> None:
+async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(
+    home: Path, started: list[Recipe]
+) -> None:
     data = home / "talk.jsonl"
     data.write_text("{}\n")
     app = LuthierApp()
@@ -93,11 +102,22 @@ async def test_a_known_recipe_fills_the_form_in_and_leaves_it_open(home: Path, s
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
     recipe = started[0]
-    assert (recipe.name, recipe.model, recipe.train.epochs, recipe.train.base_bits) == ("talk", "builtin", 1.0, 8)
-    assert (recipe.lora.targets, recipe.lora.alpha, recipe.tokens.template) == (["q_proj", "v_proj"], 16, "vicuna")
+    assert (recipe.name, recipe.model, recipe.train.epochs, recipe.train.base_bits) == (
+        "talk",
+        "builtin",
+        1.0,
+        8,
+    )
+    assert (recipe.lora.targets, recipe.lora.alpha, recipe.tokens.template) == (
+        ["q_proj", "v_proj"],
+        16,
+        "vicuna",
+    )
 
 
-async def test_a_refused_run_keeps_the_form_and_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_run_keeps_the_form_and_says_why(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = home / "recipe.toml"
     recipe.write_text('data = ["gone.jsonl"]\n')
 
@@ -118,7 +138,9 @@ async def test_a_refused_run_keeps_the_form_and_says_why(home: Path, monkeypatch
         assert not isinstance(app.screen, NewRunModal)
 
 
-async def test_a_recipe_with_lists_queues_a_sweep(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_recipe_with_lists_queues_a_sweep(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = home / "grid.toml"
     recipe.write_text('data = ["x.jsonl"]\n[lora]\nr = [8, 16]\n')
     names: list[str] = []

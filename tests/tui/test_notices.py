@@ -41,7 +41,11 @@ class Heard:
 
     @property
     def title(self) -> str:
-        return [text for text in self.written if text.startswith("\x1b]2;")][-1].removeprefix("\x1b]2;").removesuffix("\x07")
+        return (
+            [text for text in self.written if text.startswith("\x1b]2;")][-1]
+            .removeprefix("\x1b]2;")
+            .removesuffix("\x07")
+        )
 
 
 async def look_again(pilot: Pilot[None], app: LuthierApp) -> None:
@@ -91,13 +95,19 @@ async def test_many_ends_at_once_are_one_toast(made: dict[str, Job]) -> None:
         await ready(pilot)
         for name in ("pirate", "parrot", "captain-server"):
             end(made[name], code=1)
-        folders.write(made["queued-up"], folders.event("stop_requested", 0), folders.event("exited", 0, code=0, stopped=True))
+        folders.write(
+            made["queued-up"],
+            folders.event("stop_requested", 0),
+            folders.event("exited", 0, code=0, stopped=True),
+        )
         (made["queued-up"].directory / "lock").unlink()
         await look_again(pilot, app)
         assert told(app) == ["4 jobs have ended: 3 failed, 1 stopped."]
 
 
-async def test_silence_is_kept_and_remembered(made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_is_kept_and_remembered(
+    made: dict[str, Job], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = LuthierApp()
     heard = Heard(app, monkeypatch)
     async with app.run_test() as pilot:
@@ -131,7 +141,8 @@ def test_every_new_end_counts_also_one_that_nobody_saw_begin(made: dict[str, Job
     folders.begin(newest, 2)
     folders.write(newest, folders.event("result", 1), folders.event("exited", 1, code=0))
     assert {row.name for row in ends.new(read_rows({}))} == {"captain", "brief"}
-    folders.write(made["rebooted"], folders.event("step", 1, step=41, total=200))  # the worker of a lost job, still ending
+    # the worker of a lost job, still ending
+    folders.write(made["rebooted"], folders.event("step", 1, step=41, total=200))
     assert ends.new(read_rows({})) == []
 
 
@@ -149,7 +160,9 @@ def test_ends_in_words(made: dict[str, Job]) -> None:
 def test_titles(made: dict[str, Job]) -> None:
     rows = read_rows({})
     assert terminal_title([], None) == "Luthier"
-    assert terminal_title([row for row in rows if row.name == "parrot"], None) == "◔ parrot · Luthier"
+    assert (
+        terminal_title([row for row in rows if row.name == "parrot"], None) == "◔ parrot · Luthier"
+    )
     assert terminal_title([row for row in rows if row.kind == "server"], None) == "Luthier"
 
 
@@ -161,9 +174,18 @@ def test_the_app_ends_with_its_terminal(home: Path, hangup: str) -> None:
     else:
         command = [sys.executable, "-m", "tui.cli"]
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {
+        **os.environ,
+        "TERM": "xterm-256color",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     with subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *command], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        ["setsid", "--ctty", "--wait", *command],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+        start_new_session=True,
     ) as app:
         os.close(slave)
         seen = b""

@@ -1,4 +1,5 @@
-"""One GPU for everything, on the screens: a server that sleeps, the question that a run asks, and the key from a run to its chat."""
+"""One GPU for everything, on the screens: a server that sleeps, the question that a run asks, and
+the key from a run to its chat."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ SERVER = "20261118-0006-captain-server-00ff"
 
 
 def on_device(server: Job, device: str) -> None:
-    orders = replace(Spec.read(server.directory), gives_way=device == "gpu", settings={"model": "builtin", "device": device})
+    orders = replace(
+        Spec.read(server.directory),
+        gives_way=device == "gpu",
+        settings={"model": "builtin", "device": device},
+    )
     orders.replace(server.directory)
 
 
@@ -38,7 +43,12 @@ def on_device(server: Job, device: str) -> None:
 def asleep(made: dict[str, Job]) -> Job:
     server = made["captain-server"]
     on_device(server, "gpu")
-    slept = {"by": made["pirate"].id, "why": "pirate-00ff (run) needs the GPU", "seconds": 2.1, "freed_bytes": 70_000_000_000}
+    slept = {
+        "by": made["pirate"].id,
+        "why": "pirate-00ff (run) needs the GPU",
+        "seconds": 2.1,
+        "freed_bytes": 70_000_000_000,
+    }
     folders.write(server, folders.event("asleep", 600, **slept))
     return server
 
@@ -47,23 +57,32 @@ def asleep(made: dict[str, Job]) -> Job:
 def asking(made: dict[str, Job]) -> Iterator[Job]:
     """A run that waits for the GPU of a server, and what is to be done about that is open."""
     run = made["queued-up"]
-    folders.write(run, folders.event("waiting", 10, waits_for="captain-server-00ff on gpu-0", servers=[SERVER]))
+    folders.write(
+        run,
+        folders.event("waiting", 10, waits_for="captain-server-00ff on gpu-0", servers=[SERVER]),
+    )
     yield run
 
 
 async def _serve(pilot: Pilot[None]) -> None:
     app = await ready(pilot)
-    await until(pilot, lambda: isinstance(app.screen, ServeScreen) and app.screen.server is not None)
+    await until(
+        pilot, lambda: isinstance(app.screen, ServeScreen) and app.screen.server is not None
+    )
     await until(pilot, lambda: "z wakes it" in screen_text(app) and app.focused is not None)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
-def test_a_server_that_sleeps(asleep: Job, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+def test_a_server_that_sleeps(
+    asleep: Job, snap_compare: Callable[..., bool], size: tuple[int, int]
+) -> None:
     assert snap_compare(LuthierApp("serve"), terminal_size=size, run_before=_serve)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
-def test_the_question(asking: Job, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+def test_the_question(
+    asking: Job, snap_compare: Callable[..., bool], size: tuple[int, int]
+) -> None:
     async def asked(pilot: Pilot[None]) -> None:
         await ready(pilot)
         await until(pilot, lambda: "One GPU for both" in screen_text(pilot.app))
@@ -71,14 +90,19 @@ def test_the_question(asking: Job, snap_compare: Callable[..., bool], size: tupl
     assert snap_compare(LuthierApp(), terminal_size=size, run_before=asked)
 
 
-async def test_a_key_puts_it_to_sleep_and_wakes_it(asleep: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_puts_it_to_sleep_and_wakes_it(
+    asleep: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[str] = []
     monkeypatch.setattr("serve.sleep.put_to_sleep", lambda job: done.append("sleep"))
     monkeypatch.setattr("serve.sleep.wake", lambda job, wait: done.append("wake"))
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await _serve(pilot)
-        assert "http://127.0.0.1:8712/v1" in text_of(app, "#server-facts") and not app.screen.query_one("#snippet-panel").display
+        assert (
+            "http://127.0.0.1:8712/v1" in text_of(app, "#server-facts")
+            and not app.screen.query_one("#snippet-panel").display
+        )
         await pilot.press("z")
         await until(pilot, lambda: done == ["wake"])
         folders.write(asleep, folders.event("waking", 1))
@@ -91,35 +115,50 @@ async def test_a_key_puts_it_to_sleep_and_wakes_it(asleep: Job, monkeypatch: pyt
         await until(pilot, lambda: done == ["wake", "sleep"])
 
 
-async def test_on_a_cpu_it_is_not_offered_and_why_is_said(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_a_cpu_it_is_not_offered_and_why_is_said(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("serve.sleep.put_to_sleep", lambda job: pytest.fail("put to sleep"))
     on_device(made["captain-server"], "cpu")
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await until(pilot, lambda: "never: vLLM's sleep mode is for GPUs" in text_of(app, "#server-facts"))
+        await until(
+            pilot, lambda: "never: vLLM's sleep mode is for GPUs" in text_of(app, "#server-facts")
+        )
         assert app.screen.check_action("sleep", ()) is False
         await pilot.press("z")
         await pilot.pause()
 
 
 @pytest.mark.parametrize(("key", "choice"), [("s", "sleep"), ("w", "wait")])
-async def test_the_answer_is_written_into_the_run_and_remembered(asking: Job, home: Path, key: str, choice: str) -> None:
+async def test_the_answer_is_written_into_the_run_and_remembered(
+    asking: Job, home: Path, key: str, choice: str
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await until(pilot, lambda: isinstance(app.screen, ServerQuestion))
-        await until(pilot, lambda: "captain-server-00ff holds the GPU that queued-up waits for." in screen_text(app))
+        await until(
+            pilot,
+            lambda: (
+                "captain-server-00ff holds the GPU that queued-up waits for." in screen_text(app)
+            ),
+        )
         await pilot.press(key)
         await until(pilot, lambda: not isinstance(app.screen, ServerQuestion))
         assert Spec.read(asking.directory).beside_server == choice
-        assert tomllib.loads((home / "config.toml").read_text()) == {"training_beside_server": choice}
+        assert tomllib.loads((home / "config.toml").read_text()) == {
+            "training_beside_server": choice
+        }
         app.read_jobs()
         await pilot.pause()
         assert not isinstance(app.screen, ServerQuestion)  # once
 
 
-async def test_sharing_that_does_not_fit_is_told_and_the_question_stays(asking: Job, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+async def test_sharing_that_does_not_fit_is_told_and_the_question_stays(
+    asking: Job, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
     def share(run: Job) -> None:
         raise LuthierError("Both do not fit", "It takes 20 GB; 8 GB are free.", "Let it sleep.")
 
@@ -136,7 +175,8 @@ async def test_sharing_that_does_not_fit_is_told_and_the_question_stays(asking: 
 
 
 class Served:
-    """A server of the captain's base, that the key starts, and that loads the adapter when it is told to be ready."""
+    """A server of the captain's base, that the key starts, and that loads the adapter when it is
+    told to be ready."""
 
     def __init__(self, made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
         self.job = made["captain-server"]
@@ -147,7 +187,9 @@ class Served:
         monkeypatch.setattr(quick_chat, "have_it_serve", lambda server, run: "captain")
         path = self.job.directory / "server.json"
         told = json.loads(path.read_text())
-        told["models"].insert(2, {"id": "other", "kind": "adapter", "path": "/runs/other/adapter", "run": None})
+        told["models"].insert(
+            2, {"id": "other", "kind": "adapter", "path": "/runs/other/adapter", "run": None}
+        )
         path.write_text(json.dumps(told))
 
     def _job(self, run: Job) -> Job:
@@ -163,7 +205,9 @@ class Served:
         return Server(job, "127.0.0.1", 8712, [])
 
 
-async def test_one_key_leads_from_a_run_to_its_chat(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_key_leads_from_a_run_to_its_chat(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     served = Served(made, monkeypatch)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -176,12 +220,19 @@ async def test_one_key_leads_from_a_run_to_its_chat(made: dict[str, Job], monkey
         assert isinstance(screen, ChatScreen)
         await until(pilot, lambda: screen.awaited is not None)
         served.ready = True
-        await until(pilot, lambda: screen.awaited is None and screen.session.panes[1].speaker is not None)
-        assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == ["base", "captain"]
+        await until(
+            pilot, lambda: screen.awaited is None and screen.session.panes[1].speaker is not None
+        )
+        assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == [
+            "base",
+            "captain",
+        ]
         assert app.focused is screen.prompt
 
 
-async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server of the first may be ready long after the second's; or may never be."""
     served = Served(made, monkeypatch)
     at_once = served.job
@@ -213,10 +264,15 @@ async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(made: dict[s
         await until(pilot, lambda: bool(left))
         await pilot.pause(0.1)
         assert not isinstance(app.screen, ErrorModal)  # no word of the other
-        assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == ["base", "captain"]
+        assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == [
+            "base",
+            "captain",
+        ]
 
 
-async def test_while_its_server_starts_the_chat_says_how_far_it_is(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_its_server_starts_the_chat_says_how_far_it_is(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     served = Served(made, monkeypatch)
     starting = folders.make_job("captain", 30, age=20, kind="server")
     folders.begin(starting, 20)
@@ -231,7 +287,10 @@ async def test_while_its_server_starts_the_chat_says_how_far_it_is(made: dict[st
             await pilot.press("a")
             await until(pilot, lambda: "The server of captain" in screen_text(app))
             assert "loading the weights, 19 s since it began" in screen_text(app)
-            served.error, served.ready = LuthierError("vLLM ended", "no room", "Stop something."), True
+            served.error, served.ready = (
+                LuthierError("vLLM ended", "no room", "Stop something."),
+                True,
+            )
             await until(pilot, lambda: isinstance(app.screen, ErrorModal))
             await pilot.press("escape")
             await until(pilot, lambda: "No server is running" in screen_text(app))

@@ -1,4 +1,5 @@
-"""One picture a screen at both sizes, and a sweep of the themes. `pytest --snapshot-update` makes them anew; look at them then."""
+"""One picture a screen at both sizes, and a sweep of the themes. `pytest --snapshot-update` makes
+them anew; look at them then."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ async def _runs(pilot: Pilot[None]) -> None:
 async def _run(pilot: Pilot[None]) -> None:
     await _runs(pilot)
     await pilot.press("enter")
-    await until(pilot, lambda: "340 / 800" in screen_text(pilot.app) and "] panel" in screen_text(pilot.app))
+    await until(
+        pilot, lambda: "340 / 800" in screen_text(pilot.app) and "] panel" in screen_text(pilot.app)
+    )
 
 
 async def _overlaid(pilot: Pilot[None]) -> None:
@@ -41,11 +44,14 @@ async def _overlaid(pilot: Pilot[None]) -> None:
     assert isinstance(screen, RunScreen)
     screen.panels.choose("differs")
     screen.board.show_step(200)
-    await until(pilot, lambda: "at step 200" in screen_text(app) and "global_batch" in screen_text(app))
+    await until(
+        pilot, lambda: "at step 200" in screen_text(app) and "global_batch" in screen_text(app)
+    )
 
 
 async def _sampled(pilot: Pilot[None]) -> None:
-    """A run with repairs, a resume and removed checkpoints on its chart, and its answers against the reference."""
+    """A run with repairs, a resume and removed checkpoints on its chart, and its answers against
+    the reference."""
     app = await ready(pilot)
     job = next(row.job for row in app.rows or [] if row.name == "pirate")
     eventful(job)
@@ -81,13 +87,17 @@ SCREENS: dict[str, tuple[str, Callable[[Pilot[None]], Awaitable[None]]]] = {
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
 @pytest.mark.parametrize("screen", SCREENS)
-def test_screen(made: dict[str, Job], snap_compare: Compare, screen: str, size: tuple[int, int]) -> None:
+def test_screen(
+    made: dict[str, Job], snap_compare: Compare, screen: str, size: tuple[int, int]
+) -> None:
     start, prepare = SCREENS[screen]
     assert snap_compare(LuthierApp(start), terminal_size=size, run_before=prepare)
 
 
 @pytest.mark.parametrize("theme", ["luthier-light", "luthier-contrast", "NO_COLOR", "ascii"])
-def test_theme(made: dict[str, Job], snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
+def test_theme(
+    made: dict[str, Job], snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str
+) -> None:
     if theme == "NO_COLOR":
         monkeypatch.setenv("NO_COLOR", "1")
     app = LuthierApp(ascii_only=theme == "ascii")
@@ -96,7 +106,9 @@ def test_theme(made: dict[str, Job], snap_compare: Compare, monkeypatch: pytest.
     assert snap_compare(app, terminal_size=(80, 24), run_before=_run)
 
 
-async def test_without_colour_everything_can_still_be_read(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colour_everything_can_still_be_read(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -107,7 +119,12 @@ async def test_without_colour_everything_can_still_be_read(made: dict[str, Job],
             for colour_filter in app._filters:
                 strip = strip.apply_filter(colour_filter, background)
             for text, style, _ in strip:
-                if text.strip() and style is not None and style.color is not None and style.bgcolor is not None:
+                if (
+                    text.strip()
+                    and style is not None
+                    and style.color is not None
+                    and style.bgcolor is not None
+                ):
                     ink, paper = style.color.get_truecolor(), style.bgcolor.get_truecolor()
                     assert ink.red == ink.green == ink.blue, text
                     assert abs(ink.red - paper.red) > 35, text

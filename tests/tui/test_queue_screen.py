@@ -27,7 +27,10 @@ from tui.widgets.row_table import RowTable
 @pytest.fixture
 def line(home: Path) -> Iterator[list[Job]]:
     """Three runs that wait, the middle one made last."""
-    jobs = [folders.make_job(name, number, age=100 - number) for number, name in enumerate(("ann", "bob", "cid"), start=1)]
+    jobs = [
+        folders.make_job(name, number, age=100 - number)
+        for number, name in enumerate(("ann", "bob", "cid"), start=1)
+    ]
     for number, job in zip((1, 3, 2), jobs, strict=True):
         folders.wait_in_queue(job, number, ago=50)
     with folders.held(*jobs):
@@ -50,10 +53,16 @@ async def test_the_queue_stands_in_its_order_and_says_who_is_next(line: list[Job
         await ready(pilot)
         assert names(app) == ["ann", "cid", "bob"]
         shown = lines_of(app.screen.query_one("#jobs", RowTable))
-        assert "next, waits for pirate-00ff on gpu-0" in shown[0] and "2nd, waits for" in shown[1] and "3rd, waits for" in shown[2]
+        assert (
+            "next, waits for pirate-00ff on gpu-0" in shown[0]
+            and "2nd, waits for" in shown[1]
+            and "3rd, waits for" in shown[2]
+        )
 
 
-async def test_on_a_narrow_screen_what_it_waits_for_runs_on_over_the_empty_columns(line: list[Job]) -> None:
+async def test_on_a_narrow_screen_what_it_waits_for_runs_on_over_the_empty_columns(
+    line: list[Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -85,7 +94,10 @@ async def test_a_waiting_job_is_taken_out_of_the_queue_or_deleted(line: list[Job
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await pilot.press("s")
-        assert isinstance(app.screen, ConfirmModal) and app.screen.question == "Take ann out of the queue?"
+        assert (
+            isinstance(app.screen, ConfirmModal)
+            and app.screen.question == "Take ann out of the queue?"
+        )
         await pilot.press("n", "d")
         await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
         assert isinstance(app.screen, ConfirmModal) and "It leaves the queue." in app.screen.message
@@ -143,30 +155,43 @@ async def test_a_run_that_started_meanwhile_keeps_its_recipe(editable: Job) -> N
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "Not in the queue" in screen_text(app))
         await pilot.press("escape")
-        assert isinstance(app.screen, RecipeEditor) and "esc again drops your changes" in text_of(app, "#form-error")
+        assert isinstance(app.screen, RecipeEditor) and "esc again drops your changes" in text_of(
+            app, "#form-error"
+        )
         await pilot.press("escape")
         assert not isinstance(app.screen, RecipeEditor)
     assert launch.frozen_recipe(editable).train.epochs == 2
 
 
-async def test_what_a_reboot_left_is_offered_and_queued_again_with_one_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_reboot_left_is_offered_and_queued_again_with_one_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    left = [folders.make_job(name, number, age=1000) for number, name in enumerate(("ann", "bob"), start=1)]
+    left = [
+        folders.make_job(name, number, age=1000)
+        for number, name in enumerate(("ann", "bob"), start=1)
+    ]
     for number, job in enumerate(left, start=1):
         folders.wait_in_queue(job, number, ago=500)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        assert "2 jobs were waiting when the machine went down. Q queues them again" in screen_text(app)
+        assert "2 jobs were waiting when the machine went down. Q queues them again" in screen_text(
+            app
+        )
         assert "Q queue again" in screen_text(app).splitlines()[-1]
         await pilot.press("Q")
-        await until(pilot, lambda: any("2 jobs wait again" in note.message for note in app._notifications))
+        await until(
+            pilot, lambda: any("2 jobs wait again" in note.message for note in app._notifications)
+        )
         await until(pilot, lambda: not app.screen.query_one("#left-waiting").display)
     assert not any(isinstance(job.state(), Lost) for job in left)
     assert all(wait(job, 20) for job in left)
 
 
-async def test_resume_says_what_has_changed_and_can_be_forced(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resume_says_what_has_changed_and_can_be_forced(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str, bool]] = []
 
     def resume(job: Job, force: bool = False) -> Job:
@@ -186,7 +211,9 @@ async def test_resume_says_what_has_changed_and_can_be_forced(made: dict[str, Jo
         await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
         assert "The data has changed." in screen_text(app)
         await pilot.press("y")
-        await until(pilot, lambda: any("first-try goes on" in note.message for note in app._notifications))
+        await until(
+            pilot, lambda: any("first-try goes on" in note.message for note in app._notifications)
+        )
     assert asked == [("first-try", False), ("first-try", True)]
 
 

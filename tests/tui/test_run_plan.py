@@ -36,7 +36,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
     for module in (plan, repair, cards):
         monkeypatch.setattr(module, "gpus", lambda: found)
     monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
-    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})  # whatever the tests are run with
+    # whatever the tests are run with
+    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})
     return found
 
 
@@ -44,7 +45,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
 def recipe(home: Path) -> Path:
     llama(models_directory() / "llama-8b")
     rows = [f"{number} why " + "and " * 900 for number in range(80)]
-    lines = [json.dumps({"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": text}]}) for text in rows]
+    lines = [
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": "Hm?"},
+                    {"role": "assistant", "content": text},
+                ]
+            }
+        )
+        for text in rows
+    ]
     (home / "data.jsonl").write_text("\n".join(lines))
     path = home / "captain.toml"
     path.write_text('model = "llama-8b"\ndata = ["data.jsonl"]\n')
@@ -76,13 +87,24 @@ def test_what_would_i_need_is_answered_without_a_gpu(recipe: Path, machine: list
     machine.clear()
     shown = told(recipe, "--memory")
     assert "TRL on the CPU" in shown and "With Unsloth, padding-free, LoRA r 16." in shown
-    row = next(line.split() for line in shown.splitlines() if line.split()[:2] == ["4-bit", "offloaded"])
-    assert row[2] == "·" and int(row[4]) > int(row[3]) > 0  # nothing on 8 GB, something on 12, more on 16
+    row = next(
+        line.split() for line in shown.splitlines() if line.split()[:2] == ["4-bit", "offloaded"]
+    )
+    # nothing on 8 GB, something on 12, more on 16
+    assert row[2] == "·" and int(row[4]) > int(row[3]) > 0
     assert "141 here" not in " ".join(shown.split())
     found = json.loads(told(recipe, "--memory", "--json"))
-    assert found["cards"]["here"] is None and found["choices"] == [] and sum(found["memory"].values()) > 16e9
+    assert (
+        found["cards"]["here"] is None
+        and found["choices"] == []
+        and sum(found["memory"].values()) > 16e9
+    )
     assert {row["base_bits"] for row in found["cards"]["rows"]} == {16, 8, 4}
-    (qlora,) = [row for row in found["cards"]["rows"] if (row["base_bits"], row["gradient_checkpointing"]) == (4, "unsloth")]
+    (qlora,) = [
+        row
+        for row in found["cards"]["rows"]
+        if (row["base_bits"], row["gradient_checkpointing"]) == (4, "unsloth")
+    ]
     assert qlora["largest_micro_batch"]["8 GB"] == 0 < qlora["largest_micro_batch"]["12 GB"]
     assert {"conversations", "length", "peak", "needs"} == set(qlora["batches"][0])
 
@@ -90,21 +112,39 @@ def test_what_would_i_need_is_answered_without_a_gpu(recipe: Path, machine: list
 def test_the_card_at_hand_is_one_of_them(recipe: Path) -> None:
     found = json.loads(told(recipe, "--memory", "--json"))
     assert found["cards"]["here"] == H200.total
-    assert all(row["largest_micro_batch"]["here"] >= row["largest_micro_batch"]["141 GB"] for row in found["cards"]["rows"])
+    assert all(
+        row["largest_micro_batch"]["here"] >= row["largest_micro_batch"]["141 GB"]
+        for row in found["cards"]["rows"]
+    )
     assert found["choices"][0]["verdict"] == "chosen" and found["reasons"]
 
 
-def test_what_speaks_against_the_plan_is_said_before_the_start(recipe: Path, machine: list[Gpu], home: Path) -> None:
+def test_what_speaks_against_the_plan_is_said_before_the_start(
+    recipe: Path, machine: list[Gpu], home: Path
+) -> None:
     assert "before you start" not in told(recipe)
     machine.clear()
-    line = {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "and " * 5000}]}
+    line = {
+        "messages": [
+            {"role": "user", "content": "Hm?"},
+            {"role": "assistant", "content": "and " * 5000},
+        ]
+    }
     (home / "data.jsonl").write_text(json.dumps(line))
-    recipe.write_text('model = "llama-8b"\ndata = ["data.jsonl"]\n[train]\nlearning_rate = 1.0\nmax_length = 8192\n')
+    recipe.write_text(
+        'model = "llama-8b"\ndata = ["data.jsonl"]\n[train]\nlearning_rate = 1.0\nmax_length ='
+        " 8192\n"
+    )
     shown = " ".join(told(recipe).split())
-    assert "before you start ! train.learning_rate = 1 is above what LoRA of a model of 8.0 billion parameters usually takes" in shown
+    assert (
+        "before you start ! train.learning_rate = 1 is above what LoRA of a model of 8.0 billion"
+        " parameters usually takes" in shown
+    )
     assert "`luthier serve` takes 4,096 on this machine" in shown
     warnings = json.loads(told(recipe, "--json"))["warnings"]
-    assert any("learning_rate" in warning for warning in warnings) and any("luthier serve" in warning for warning in warnings)
+    assert any("learning_rate" in warning for warning in warnings) and any(
+        "luthier serve" in warning for warning in warnings
+    )
 
 
 async def test_the_dialog_says_so_too(recipe: Path) -> None:
@@ -112,7 +152,9 @@ async def test_the_dialog_says_so_too(recipe: Path) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await open_plan(pilot, recipe)
-        assert "before you start" in screen_text(app) and "train.learning_rate = 1 is above" in screen_text(app)
+        assert "before you start" in screen_text(
+            app
+        ) and "train.learning_rate = 1 is above" in screen_text(app)
 
 
 def test_a_model_that_does_not_tell_its_shape_has_no_table(recipe: Path) -> None:
@@ -136,7 +178,9 @@ async def open_plan(pilot: Pilot[None], recipe: Path) -> RunPlanModal:
     return app.screen
 
 
-async def test_the_plan_opens_turns_and_starts_the_run(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_plan_opens_turns_and_starts_the_run(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[Recipe] = []
 
     def train(recipe: Recipe) -> Job:
@@ -181,14 +225,18 @@ async def test_the_keys_stay_in_sight(recipe: Path, height: int) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, height)) as pilot:
         await open_plan(pilot, recipe)
-        assert "esc back" in screen_text(app) and ("fewer bits" in screen_text(app)) == (height == 40)
+        assert "esc back" in screen_text(app) and ("fewer bits" in screen_text(app)) == (
+            height == 40
+        )
         await pilot.press("pagedown", "pagedown")
         assert "fewer bits" in screen_text(app) and "esc back" in screen_text(app)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
 @pytest.mark.parametrize("view", ["plan", "cards"])
-def test_picture(recipe: Path, snap_compare: Callable[..., bool], view: str, size: tuple[int, int]) -> None:
+def test_picture(
+    recipe: Path, snap_compare: Callable[..., bool], view: str, size: tuple[int, int]
+) -> None:
     async def prepare(pilot: Pilot[None]) -> None:
         await open_plan(pilot, recipe)
         if view == "cards":

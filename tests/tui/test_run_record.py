@@ -22,7 +22,9 @@ def record_of(*events: dict[str, Any]) -> RunRecord:
 
 
 def step(number: int, **fields: Any) -> dict[str, Any]:
-    return folders.event("step", 1000 - number, **({"step": number, "total": 20, "loss": 1.0} | fields))
+    return folders.event(
+        "step", 1000 - number, **({"step": number, "total": 20, "loss": 1.0} | fields)
+    )
 
 
 def test_a_loss_that_is_no_number_is_left_out() -> None:
@@ -33,12 +35,24 @@ def test_a_loss_that_is_no_number_is_left_out() -> None:
 def test_a_resumed_run_takes_its_last_steps_again() -> None:
     evaluation = folders.event("eval", 90, step=8, loss=1.0, metrics={"exact_match": 0.5})
     sample = folders.event("sample", 90, step=8, index=0, prompt="p", reference="r", answer="a")
-    checkpoints = [folders.event("checkpoint", 90, step=number, path="", reason="regular", best=False) for number in (6, 8)]
+    checkpoints = [
+        folders.event("checkpoint", 90, step=number, path="", reason="regular", best=False)
+        for number in (6, 8)
+    ]
     record = record_of(*(step(number) for number in range(1, 11)), evaluation, sample, *checkpoints)
-    record.add(folders.event("resumed", 80, step=6, checkpoint="step-000006", forced=False, differences=[]))
-    assert list(record.curve("loss").steps) == [1, 2, 3, 4, 5, 6] and record.eval_loss is None and record.step == 6
+    record.add(
+        folders.event("resumed", 80, step=6, checkpoint="step-000006", forced=False, differences=[])
+    )
+    assert (
+        list(record.curve("loss").steps) == [1, 2, 3, 4, 5, 6]
+        and record.eval_loss is None
+        and record.step == 6
+    )
     assert not record.curve("eval.exact_match") and record.samples[0].answers == {}
-    assert [(moment.kind, moment.step) for moment in record.moments if moment.on_chart] == [("checkpoint", 6), ("resumed", 6)]
+    assert [(moment.kind, moment.step) for moment in record.moments if moment.on_chart] == [
+        ("checkpoint", 6),
+        ("resumed", 6),
+    ]
     record.add(step(7, loss=0.5))
     assert list(record.curve("loss").values)[-1] == 0.5
 
@@ -52,15 +66,28 @@ def test_an_attempt_without_a_checkpoint_begins_again() -> None:
 
 
 def test_a_removed_checkpoint_leaves_the_chart_but_not_the_timeline() -> None:
-    saved = [folders.event("checkpoint", 90, step=number, path="", reason="regular", best=number == 4) for number in (2, 4)]
+    saved = [
+        folders.event("checkpoint", 90, step=number, path="", reason="regular", best=number == 4)
+        for number in (2, 4)
+    ]
     record = record_of(*saved, folders.event("checkpoint_removed", 80, step=2))
     assert [mark.step for mark in marks(record.moments)] == [4] and record.checkpoint == 4
-    assert [(moment.step, moment.gone, moment.best) for moment in record.moments] == [(2, "removed", False), (4, "", True)]
+    assert [(moment.step, moment.gone, moment.best) for moment in record.moments] == [
+        (2, "removed", False),
+        (4, "", True),
+    ]
 
 
 def test_a_repair_says_what_was_done() -> None:
     batch = folders.event(
-        "repair", 9, step=3, what="micro_batch", micro_batch=2, accumulation=8, gradient_checkpointing="none", reason="full"
+        "repair",
+        9,
+        step=3,
+        what="micro_batch",
+        micro_batch=2,
+        accumulation=8,
+        gradient_checkpointing="none",
+        reason="full",
     )
     recompute = batch | {"what": "gradient_checkpointing", "gradient_checkpointing": "standard"}
     record = record_of(step(3), batch, recompute)
@@ -72,30 +99,54 @@ def test_a_repair_says_what_was_done() -> None:
 
 
 def test_the_memory_that_was_measured_is_told() -> None:
-    record = record_of(folders.event("calibrated", 9, predicted=64_000_000_000, measured=65_100_000_000, room=150_000_000_000))
-    assert [(moment.what, moment.detail) for moment in record.moments] == [("memory measured: 65.1 GB of 150.0 GB", "predicted: 64.0 GB")]
+    record = record_of(
+        folders.event(
+            "calibrated", 9, predicted=64_000_000_000, measured=65_100_000_000, room=150_000_000_000
+        )
+    )
+    assert [(moment.what, moment.detail) for moment in record.moments] == [
+        ("memory measured: 65.1 GB of 150.0 GB", "predicted: 64.0 GB")
+    ]
     assert not marks(record.moments)
 
 
 def test_a_run_that_begins_again_has_a_mark_at_its_beginning() -> None:
-    record = record_of(step(1), step(2), folders.event("resumed", 9, step=0, checkpoint="", forced=False, differences=[]))
-    assert [(mark.step, mark.important) for mark in marks(record.moments)] == [(0, True)] and record.step == 0
+    record = record_of(
+        step(1),
+        step(2),
+        folders.event("resumed", 9, step=0, checkpoint="", forced=False, differences=[]),
+    )
+    assert [(mark.step, mark.important) for mark in marks(record.moments)] == [
+        (0, True)
+    ] and record.step == 0
     assert record.moments[-1].what == "begins again: no checkpoint yet"
 
 
 def test_only_the_newest_best_checkpoint_has_the_sign() -> None:
-    saved = [folders.event("checkpoint", 90, step=number, path="", reason="evaluation", best=True) for number in (2, 4)]
+    saved = [
+        folders.event("checkpoint", 90, step=number, path="", reason="evaluation", best=True)
+        for number in (2, 4)
+    ]
     record = record_of(*saved)
     assert [moment.best for moment in record.moments] == [False, True]
 
 
 def test_an_evaluation_without_a_loss_has_its_metrics() -> None:
-    record = record_of(folders.event("eval", 9, step=5, epoch=1.0, loss=None, metrics={"bleu": 12.5}))
-    assert record.eval_loss is None and record.curve("eval.bleu").value_at(5) == 12.5 and record.moments[0].detail == "bleu 12.5000"
+    record = record_of(
+        folders.event("eval", 9, step=5, epoch=1.0, loss=None, metrics={"bleu": 12.5})
+    )
+    assert (
+        record.eval_loss is None
+        and record.curve("eval.bleu").value_at(5) == 12.5
+        and record.moments[0].detail == "bleu 12.5000"
+    )
 
 
 def test_time_left_goes_by_the_pace_of_this_attempt_only() -> None:
-    slow = [{"t": float(100 * number), "kind": "step", "step": number, "total": 20, "loss": 1.0} for number in range(1, 6)]
+    slow = [
+        {"t": float(100 * number), "kind": "step", "step": number, "total": 20, "loss": 1.0}
+        for number in range(1, 6)
+    ]
     record = record_of(*slow)
     assert record.seconds_left == 1500
     record.add({"t": 1000.0, "kind": "queued", "attempt": 2})
@@ -103,13 +154,18 @@ def test_time_left_goes_by_the_pace_of_this_attempt_only() -> None:
     record.add({"t": 1001.0, "kind": "resumed", "step": 5})
     assert record.seconds_left is None
     for number in range(6, 11):
-        record.add({"t": 1000.0 + 2 * number, "kind": "step", "step": number, "total": 20, "loss": 1.0})
+        record.add(
+            {"t": 1000.0 + 2 * number, "kind": "step", "step": number, "total": 20, "loss": 1.0}
+        )
     assert record.seconds_left == 20
 
 
 def test_elapsed_time_leaves_out_the_wait_between_attempts() -> None:
     record = record_of(
-        {"t": 100.0, "kind": "queued"}, {"t": 100.0, "kind": "started"}, {"t": 160.0, "kind": "exited"}, {"t": 900.0, "kind": "queued"}
+        {"t": 100.0, "kind": "queued"},
+        {"t": 100.0, "kind": "started"},
+        {"t": 160.0, "kind": "exited"},
+        {"t": 900.0, "kind": "queued"},
     )
     assert record.elapsed(950.0) == 60
     record.add({"t": 1000.0, "kind": "started"})
@@ -123,7 +179,13 @@ def test_the_reader_takes_whole_lines_and_waits_for_torn_ones(tmp_path: Path) ->
     path.write_text(json.dumps(step(1)) + "\n" + '{"t": 1, "kind": "step", "st')
     assert reader.read() and reader.record.step == 1 and not reader.read()
     with path.open("a") as file:
-        file.write("\nno json\n" + json.dumps(step(2, loss="nan")) + "\n" + json.dumps(step(3)).replace('": ', '":') + "\n")
+        file.write(
+            "\nno json\n"
+            + json.dumps(step(2, loss="nan"))
+            + "\n"
+            + json.dumps(step(3)).replace('": ', '":')
+            + "\n"
+        )
     assert reader.read() and reader.record.step == 3 and reader.skipped == 2
     assert list(reader.record.curve("loss").steps) == [1, 3]
 
@@ -136,13 +198,18 @@ def test_what_is_read_in_bites_is_what_is_read_at_once(made_events: Path) -> Non
         bites += 1
     assert bites > 50 and at_once.record.curves.keys() == in_bites.record.curves.keys()
     for key, curve in at_once.record.curves.items():
-        assert curve.steps == in_bites.record.curves[key].steps and curve.values == in_bites.record.curves[key].values, key
+        assert (
+            curve.steps == in_bites.record.curves[key].steps
+            and curve.values == in_bites.record.curves[key].values
+        ), key
     assert at_once.record.moments == in_bites.record.moments
 
 
 def test_a_bite_may_end_in_a_letter_of_several_bytes(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_text(json.dumps({"t": 1, "kind": "phase", "name": "wärmt auf ü"}, ensure_ascii=False) + "\n")
+    path.write_text(
+        json.dumps({"t": 1, "kind": "phase", "name": "wärmt auf ü"}, ensure_ascii=False) + "\n"
+    )
     reader = RunReader(path)
     while reader.read(7):
         pass
@@ -157,7 +224,9 @@ def test_the_log_index_reads_lines_as_a_terminal_shows_them(tmp_path: Path) -> N
     path.write_bytes(b"first\r\n 10%\r 99%\r100%\n\x1b[32mgreen\x1b[0m\ttab\nunfin")
     index = LogIndex(path)
     assert index.extend() and len(index) == 4
-    assert index.lines(0, 4) == ["first", "100%", "green   tab", "unfin"] and index.lines(2, 2) == []
+    assert (
+        index.lines(0, 4) == ["first", "100%", "green   tab", "unfin"] and index.lines(2, 2) == []
+    )
     with path.open("ab") as file:
         file.write(b"ished\nnext\n")
     assert index.extend() and not index.extend()
@@ -168,7 +237,10 @@ def test_the_log_index_reads_lines_as_a_terminal_shows_them(tmp_path: Path) -> N
 
 def test_a_search_goes_round_and_finds_what_a_terminal_shows(tmp_path: Path) -> None:
     path = tmp_path / "output.log"
-    path.write_bytes(b"".join(f"line {number}\n".encode() for number in range(2000)) + b"\x1b[31mERROR\x1b[0m 7\nhalf an Err")
+    path.write_bytes(
+        b"".join(f"line {number}\n".encode() for number in range(2000))
+        + b"\x1b[31mERROR\x1b[0m 7\nhalf an Err"
+    )
     index = LogIndex(path)
     index.extend(1.0)
     search = LogSearch(index, "error")
@@ -181,4 +253,8 @@ def test_a_search_goes_round_and_finds_what_a_terminal_shows(tmp_path: Path) -> 
     search.look_again_from(2001)
     search.extend(1.0)
     assert list(search.lines) == [2000, 2001] and search.places("half an Error") == [(8, 13)]
-    assert [search.after(2000), search.after(2001), search.before(2000)] == [2001, 2000, 2001] and search.number_of(2001) == 2
+    assert [search.after(2000), search.after(2001), search.before(2000)] == [
+        2001,
+        2000,
+        2001,
+    ] and search.number_of(2001) == 2

@@ -53,7 +53,14 @@ async def test_it_shows_the_figures_and_follows_new_steps(made: dict[str, Job]) 
         for shown in ("0.910", "1.030", "1.27", "441", "9 m 59 s", "13 m 02 s"):
             assert shown in shown_figures
         assert visible(screen.board.big) and visible(screen.query_one(LogView))
-        step = {"step": 341, "total": 800, "epoch": 1.28, "loss": 0.777, "learning_rate": 1e-4, "memory_bytes": 1_234_000_000}
+        step = {
+            "step": 341,
+            "total": 800,
+            "epoch": 1.28,
+            "loss": 0.777,
+            "learning_rate": 1e-4,
+            "memory_bytes": 1_234_000_000,
+        }
         folders.write(made["pirate"], folders.event("step", 0, **step))
         screen.advance()
         shown_figures = text_of(app, "Figures")
@@ -73,7 +80,9 @@ async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(pilot, app, made["too-large"])
-        await until(pilot, lambda: "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error"))
+        await until(
+            pilot, lambda: "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error")
+        )
         assert "No step was taken" in screen_text(app) and screen.check_action("resume", ())
         await pilot.press("e")
         assert isinstance(app.screen, ErrorModal)
@@ -122,10 +131,16 @@ async def test_the_cursor_reads_exact_values_by_keys_and_by_mouse(made: dict[str
         await pilot.press("b")
         assert screen.board.cursor == 300
         told = {
-            step["step"]: step for step in map(json.loads, made["pirate"].events_path.read_text().splitlines()) if step["kind"] == "step"
+            step["step"]: step
+            for step in map(json.loads, made["pirate"].events_path.read_text().splitlines())
+            if step["kind"] == "step"
         }
-        assert f"loss {told[300]['loss']:#.6g}" in readout(app) and "checkpoint, the best so far, evaluation" in readout(app)
-        assert "300 / 800" in text_of(app, "Figures") and "at step 300" in str(screen.query_one("#figures-panel").border_title)
+        assert f"loss {told[300]['loss']:#.6g}" in readout(
+            app
+        ) and "checkpoint, the best so far, evaluation" in readout(app)
+        assert "300 / 800" in text_of(app, "Figures") and "at step 300" in str(
+            screen.query_one("#figures-panel").border_title
+        )
         await pilot.press("right")
         assert (screen.board.cursor or 0) > 300
         await pilot.press("escape")
@@ -153,12 +168,16 @@ async def test_zoom_pan_and_smoothing(made: dict[str, Job]) -> None:
         await pilot.press("shift+left")
         assert screen.board.view.span.low < before.low
         await pilot.press("left", "left")
-        assert screen.board.view.span.low <= (screen.board.cursor or 0) <= screen.board.view.span.high
+        assert (
+            screen.board.view.span.low <= (screen.board.cursor or 0) <= screen.board.view.span.high
+        )
         await pilot.press("0")
         assert not screen.board.view.zoomed
 
 
-async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(made: dict[str, Job]) -> None:
+async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(
+    made: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, made["pirate"])
@@ -174,31 +193,51 @@ async def test_the_wheel_zooms_where_it_points_and_dragging_chooses_a_stretch(ma
         await pilot.mouse_up(big, offset=(left + 40, 3))
         await until(pilot, lambda: board.view.zoomed)
         steps_a_cell = 800 / big.picture.columns
-        assert abs(board.view.span.low - 10.5 * steps_a_cell) < 1 and abs(board.view.span.high - 40.5 * steps_a_cell) < 1
+        assert (
+            abs(board.view.span.low - 10.5 * steps_a_cell) < 1
+            and abs(board.view.span.high - 40.5 * steps_a_cell) < 1
+        )
         assert isinstance(screen.focused, LogView)
 
 
-async def test_another_chart_becomes_the_large_one_by_key_and_by_click(made: dict[str, Job]) -> None:
+async def test_another_chart_becomes_the_large_one_by_key_and_by_click(
+    made: dict[str, Job],
+) -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         screen = await open_run(pilot, app, made["pirate"])
         await until(pilot, lambda: "step 340" in readout(app))
         await pilot.press("tab")
-        assert big_title(screen).startswith("eval loss") and "eval loss 1.03030 at 300" in readout(app)
+        assert big_title(screen).startswith("eval loss") and "eval loss 1.03030 at 300" in readout(
+            app
+        )
         await pilot.press("shift+tab")
         assert big_title(screen).startswith("loss")
-        small = [chart for chart in screen.query("#small-charts Chart").results(Chart) if chart.display]
-        assert [chart.key for chart in small] == ["eval_loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes"]
+        small = [
+            chart for chart in screen.query("#small-charts Chart").results(Chart) if chart.display
+        ]
+        assert [chart.key for chart in small] == [
+            "eval_loss",
+            "learning_rate",
+            "grad_norm",
+            "tokens_per_second",
+            "memory_bytes",
+        ]
         await pilot.click(small[1])
         await until(pilot, lambda: big_title(screen).startswith("learning rate"))
         assert isinstance(screen.focused, LogView)
         await pilot.press("z")
-        await until(pilot, lambda: not visible(screen.query_one(LogView)) and screen.board.big.size.height > 25)
+        await until(
+            pilot,
+            lambda: not visible(screen.query_one(LogView)) and screen.board.big.size.height > 25,
+        )
         await pilot.press("escape")
         await until(pilot, lambda: visible(screen.query_one(LogView)))
 
 
-async def test_a_long_past_is_read_in_a_thread_with_its_progress(made: dict[str, Job], monkeypatch: object) -> None:
+async def test_a_long_past_is_read_in_a_thread_with_its_progress(
+    made: dict[str, Job], monkeypatch: object
+) -> None:
     job = folders.make_job("long", 40, age=9_000)
     folders.begin(job, 9_000)
     folders.steps(job, 5_000, 6_000, ago=8_990)
@@ -228,13 +267,22 @@ async def test_samples_are_walked_and_compared(made: dict[str, Job]) -> None:
         await pilot.press("right_square_bracket")
         samples = screen.query_one(SamplesPanel)
         await until(pilot, lambda: "friend" in screen_text(app))
-        assert "prompt 1 of 2   step 300  6 of 6" in text_of(app, "#samples-head") and "matey" in screen_text(app)
+        assert "prompt 1 of 2   step 300  6 of 6" in text_of(
+            app, "#samples-head"
+        ) and "matey" in screen_text(app)
         await pilot.press("comma", "comma")
-        assert samples.step == 200 and "the gold lies beneath the palm on Skull Island." in screen_text(app)
+        assert (
+            samples.step == 200
+            and "the gold lies beneath the palm on Skull Island." in screen_text(app)
+        )
         await pilot.press("d", "d")
-        assert "what differs from the answer before" in text_of(app, "#samples-head") and "answer at step 150" in screen_text(app)
+        assert "what differs from the answer before" in text_of(
+            app, "#samples-head"
+        ) and "answer at step 150" in screen_text(app)
         await pilot.press("p")
-        assert "mend the sails" in screen_text(app) and "prompt 2 of 2" in text_of(app, "#samples-head")
+        assert "mend the sails" in screen_text(app) and "prompt 2 of 2" in text_of(
+            app, "#samples-head"
+        )
         sample = {"step": 350, "index": 1, "prompt": "", "reference": "", "answer": "A newer one."}
         folders.write(made["pirate"], folders.event("sample", 0, **sample))
         screen.advance()
@@ -251,9 +299,15 @@ async def test_the_timeline_lists_what_happened_and_goes_to_its_step(made: dict[
         screen.panels.choose("timeline")
         await pilot.pause()
         lines = lines_of(screen.query_one(Timeline))
-        assert any("out of memory: micro-batch 2, accumulation 8" in line and "1.2 GB more" in line for line in lines)
+        assert any(
+            "out of memory: micro-batch 2, accumulation 8" in line and "1.2 GB more" in line
+            for line in lines
+        )
         assert any("resumed from step 200" in line for line in lines)
-        assert sum("removed" in line for line in lines) == 4 and "checkpoint, the best so far" in lines[-1]
+        assert (
+            sum("removed" in line for line in lines) == 4
+            and "checkpoint, the best so far" in lines[-1]
+        )
         await pilot.press("home", "down", "enter")
         assert screen.board.cursor == 8
 
@@ -275,7 +329,10 @@ async def test_empty_panels_say_what_will_fill_them(made: dict[str, Job]) -> Non
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_run(pilot, app, made["parrot"])
         assert "Nothing was printed yet" in screen_text(app)
-        for panel, text in (("samples", "The first evaluation brings them"), ("data", "The data is not prepared yet")):
+        for panel, text in (
+            ("samples", "The first evaluation brings them"),
+            ("data", "The data is not prepared yet"),
+        ):
             await pilot.press("right_square_bracket")
             if panel == "data":
                 await pilot.press("right_square_bracket")
@@ -335,7 +392,12 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
     for name, rate in (("pirate", 1e-4), ("captain", 2e-4)):
         recipe = f'name = "{name}"\nmodel = "builtin"\n[train]\nlearning_rate = {rate}\nseed = 42\n'
         (made[name].directory / "recipe.toml").write_text(recipe)
-        print_of = {"data": {f"/data/{name}.jsonl": [12_345, "ab" * 16]}, "samples": {}, "model": {}, "devices": ["cpu"]}
+        print_of = {
+            "data": {f"/data/{name}.jsonl": [12_345, "ab" * 16]},
+            "samples": {},
+            "model": {},
+            "devices": ["cpu"],
+        }
         versions = {"torch": "2.13.0", "trl": "1.14.2" if name == "pirate" else "1.14.1"}
         text = json.dumps({**print_of, "recipe": {}, "template": name * 4, "versions": versions})
         (made[name].directory / "fingerprint.json").write_text(text)
@@ -352,13 +414,23 @@ async def test_runs_are_drawn_over_each_other_with_what_differs(made: dict[str, 
         await until(pilot, lambda: app.screen is screen and len(screen.view.tracks) == 2)
         await until(pilot, lambda: "learning_rate" in screen_text(app))
         text = screen.query_one("#panel-differs TextPane", TextPane).text
-        for shown in ("● pirate", "○ captain", "train.learning_rate", "1.14.1", "captaincapta", "abababababab", "settings are the same"):
+        for shown in (
+            "● pirate",
+            "○ captain",
+            "train.learning_rate",
+            "1.14.1",
+            "captaincapta",
+            "abababababab",
+            "settings are the same",
+        ):
             assert shown in text
         assert "train.seed" not in text
         signs = {cell.text for row in screen.board.big.picture.rows for cell in row}
         assert {"●", "○"} <= signs
         screen.board.show_step(200)
-        assert "● pirate 0.987800 (0.984395)" in readout(app) and "○ captain 0.987800 (0.984395)" in readout(app)
+        assert "● pirate 0.987800 (0.984395)" in readout(
+            app
+        ) and "○ captain 0.987800 (0.984395)" in readout(app)
         await pilot.press("o")
         app.screen.query_one("CheckList").deselect_all()  # type: ignore[attr-defined]
         await pilot.press("enter")
@@ -379,7 +451,12 @@ async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str,
         await pilot.press("enter")
         screen = app.screen
         assert isinstance(screen, RunScreen)
-        await until(pilot, lambda: [track.name for track in screen.view.tracks] == ["captain", "pirate", "first-try"])
+        await until(
+            pilot,
+            lambda: (
+                [track.name for track in screen.view.tracks] == ["captain", "pirate", "first-try"]
+            ),
+        )
         await pilot.press("escape", "escape")
         await until(pilot, lambda: "● captain" not in screen_text(app))
 
@@ -387,7 +464,15 @@ async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str,
 async def test_no_more_than_four_runs_are_drawn(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_run(pilot, app, made["pirate"], made["captain"], made["first-try"], made["halting"], made["rebooted"])
+        screen = await open_run(
+            pilot,
+            app,
+            made["pirate"],
+            made["captain"],
+            made["first-try"],
+            made["halting"],
+            made["rebooted"],
+        )
         assert [track.slot for track in screen.view.tracks] == [0, 1, 2, 3]
         await pilot.press("o")
         app.screen.query_one("CheckList").select_all()  # type: ignore[attr-defined]

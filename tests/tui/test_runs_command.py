@@ -1,4 +1,5 @@
-"""`luthier runs`, `log`, `stop`, `remove`, `move`, `edit` and `requeue`, over jobs made by hand and, where they act, real ones."""
+"""`luthier runs`, `log`, `stop`, `remove`, `move`, `edit` and `requeue`, over jobs made by hand
+and, where they act, real ones."""
 
 from __future__ import annotations
 
@@ -25,8 +26,22 @@ from tui.commands import runs as commands
 from tui.commands.events import event_line
 
 PLAN = {
-    **{"kind": "plan", "engine": "trl", "device": "cpu", "gpus": 1, "conversations": 100, "heldout": 16, "epochs": 3.0, "steps": 18},
-    **{"global_batch": 16, "micro_batch": 8, "learning_rate": 5e-4, "memory": {"weights": 1_200_000_000}},
+    **{
+        "kind": "plan",
+        "engine": "trl",
+        "device": "cpu",
+        "gpus": 1,
+        "conversations": 100,
+        "heldout": 16,
+        "epochs": 3.0,
+        "steps": 18,
+    },
+    **{
+        "global_batch": 16,
+        "micro_batch": 8,
+        "learning_rate": 5e-4,
+        "memory": {"weights": 1_200_000_000},
+    },
     **{"reasons": ["long " * 200], "policies": [{"name": "damage"}] * 17},
 }
 
@@ -62,10 +77,23 @@ def submit(name: str, conduct: str = "steps") -> Job:
 def test_a_line_a_run_with_what_it_does(made: dict[str, Job]) -> None:
     lines = run(commands.runs).stdout.splitlines()
     assert [line.split()[0].split("-", 2)[2].removesuffix("-00ff") for line in lines[1:]] == (
-        ["halting", "parrot", "pirate", "queued-up", "rebooted", "too-large", "captain", "first-try"]
+        [
+            "halting",
+            "parrot",
+            "pirate",
+            "queued-up",
+            "rebooted",
+            "too-large",
+            "captain",
+            "first-try",
+        ]
     )
     about = {line.split()[0].split("-", 2)[2].removesuffix("-00ff"): line for line in lines[1:]}
-    assert "● running" in about["pirate"] and "340 of 800 steps" in about["pirate"] and "0.910" in about["pirate"]
+    assert (
+        "● running" in about["pirate"]
+        and "340 of 800 steps" in about["pirate"]
+        and "0.910" in about["pirate"]
+    )
     assert "13 m" in about["pirate"] and "10 m" in about["pirate"]
     assert "next, waits for pirate-00ff on gpu-0" in about["queued-up"]
     assert "its supervisor is gone, at step 40 of 200" in about["rebooted"]
@@ -87,7 +115,11 @@ def test_json_has_what_applies(made: dict[str, Job]) -> None:
         "created": folders.NOW - 20,
         "directory": str(made["queued-up"].directory),
     }
-    assert runs["pirate"]["step"] == 340 and runs["pirate"]["total"] == 800 and 0.9 < runs["pirate"]["loss"] < 0.92
+    assert (
+        runs["pirate"]["step"] == 340
+        and runs["pirate"]["total"] == 800
+        and 0.9 < runs["pirate"]["loss"] < 0.92
+    )
     assert abs(runs["pirate"]["seconds_left"] - 460 * 1.7) < 1
     assert runs["captain"]["result"]["eval_loss"] == 1.031
     assert [one["name"] for one in listed("--queue")] == ["queued-up"]
@@ -108,7 +140,9 @@ def test_what_was_waiting_is_offered_again(home: Path) -> None:
 
 def test_the_log_is_a_line_an_event(made: dict[str, Job]) -> None:
     lines = run(commands.log, "captain").stdout.splitlines()
-    assert "started" in lines[1] and "step             1/300  loss" in lines[2].replace("step            1", "step             1")
+    assert "started" in lines[1] and "step             1/300  loss" in lines[2].replace(
+        "step            1", "step             1"
+    )
     assert any("eval" in line and "at step 50  loss" in line for line in lines)
     assert lines[-1].endswith("status 0")
     assert run(commands.log, "captain", "-n", "2").stdout.splitlines() == lines[-2:]
@@ -119,37 +153,77 @@ def test_the_log_is_a_line_an_event(made: dict[str, Job]) -> None:
 
 
 def test_what_the_worker_printed(made: dict[str, Job]) -> None:
-    assert run(commands.log, "pirate", "--output", "-n", "2").stdout == "step 339 of 800\nstep 340 of 800\n"
+    assert (
+        run(commands.log, "pirate", "--output", "-n", "2").stdout
+        == "step 339 of 800\nstep 340 of 800\n"
+    )
     assert len(run(commands.log, "pirate", "--output").stdout.splitlines()) == 340
 
 
 @pytest.mark.parametrize(
     ("event", "text"),
     [
-        ({"kind": "waiting", "waits_for": "captain-7f3a on the CPU"}, "for captain-7f3a on the CPU"),
-        ({"kind": "checkpoint", "step": 40, "reason": "stop", "best": True}, "at step 40 (stop, the best so far)"),
-        ({"kind": "eval", "step": 4, "loss": 1.25, "metrics": {"chrf": 31.5}}, "at step 4  loss 1.25  chrf 31.5"),
-        ({"kind": "sample", "step": 4, "prompt": "Hi\nthere", "answer": "A" * 90}, f"at step 4  Hi there -> {'A' * 59}…"),
-        ({"kind": "resumed", "step": 4, "differences": ["torch: 1, now 2"]}, "from step 4; changed since: torch: 1, now 2"),
-        ({"kind": "error", "title": "Told", "message": "a\nb", "hint": "c"}, "Told: a b c"),
-        ({"kind": "exited", "code": -9, "stopped": True, "swept": 2}, "status -9, stopped, 2 processes swept"),
-        ({"kind": "new", "some": 0.123456, "other": "x"}, "some=0.1235 other=x"),
-        ({"kind": "new", "many": list(range(100)), "text": "x" * 90}, f"many=(100 entries) text={'x' * 59}…"),
         (
-            {"kind": "template", "checks": [{"name": "tools", "status": "warn"}, {"name": "stop", "status": "ok"}]},
+            {"kind": "waiting", "waits_for": "captain-7f3a on the CPU"},
+            "for captain-7f3a on the CPU",
+        ),
+        (
+            {"kind": "checkpoint", "step": 40, "reason": "stop", "best": True},
+            "at step 40 (stop, the best so far)",
+        ),
+        (
+            {"kind": "eval", "step": 4, "loss": 1.25, "metrics": {"chrf": 31.5}},
+            "at step 4  loss 1.25  chrf 31.5",
+        ),
+        (
+            {"kind": "sample", "step": 4, "prompt": "Hi\nthere", "answer": "A" * 90},
+            f"at step 4  Hi there -> {'A' * 59}…",
+        ),
+        (
+            {"kind": "resumed", "step": 4, "differences": ["torch: 1, now 2"]},
+            "from step 4; changed since: torch: 1, now 2",
+        ),
+        ({"kind": "error", "title": "Told", "message": "a\nb", "hint": "c"}, "Told: a b c"),
+        (
+            {"kind": "exited", "code": -9, "stopped": True, "swept": 2},
+            "status -9, stopped, 2 processes swept",
+        ),
+        ({"kind": "new", "some": 0.123456, "other": "x"}, "some=0.1235 other=x"),
+        (
+            {"kind": "new", "many": list(range(100)), "text": "x" * 90},
+            f"many=(100 entries) text={'x' * 59}…",
+        ),
+        (
+            {
+                "kind": "template",
+                "checks": [{"name": "tools", "status": "warn"}, {"name": "stop", "status": "ok"}],
+            },
             "1 of 2 checks passed; look at tools",
         ),
         (
-            {"kind": "data", "train": 84, "heldout": 16, "tokens": 4200, "longest": 90, "ledger": {"rows": {"kept": 99, "dropped": 1}}},
+            {
+                "kind": "data",
+                "train": 84,
+                "heldout": 16,
+                "tokens": 4200,
+                "longest": 90,
+                "ledger": {"rows": {"kept": 99, "dropped": 1}},
+            },
             "84 samples to train, 16 held out, 4,200 tokens, longest 90, rows 1 dropped",
         ),
         (
             PLAN,
-            "trl on CPU: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8 at a time, learning rate 5e-4, 1.2 GB predicted",
+            (
+                "trl on CPU: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8 at a"
+                " time, learning rate 5e-4, 1.2 GB predicted"
+            ),
         ),
         (
             {**PLAN, "learning_rate": 0.0, "memory": {}, "gpus": 2, "device": "gpu"},
-            "trl on 2 GPUs: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8 at a time",
+            (
+                "trl on 2 GPUs: 100 conversations (16 held out), 3 epochs, 18 steps, 16 a step, 8"
+                " at a time"
+            ),
         ),
     ],
 )
@@ -225,7 +299,9 @@ def waiting(home: Path) -> Iterator[Job]:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ahoy"}]
     (home / "data.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     job = folders.make_job("ann", 1, age=100)
-    (job.directory / "recipe.toml").write_text(f"name = 'ann'\ndata = ['{home}/data.jsonl']\n[train]\nepochs = 2\n")
+    (job.directory / "recipe.toml").write_text(
+        f"name = 'ann'\ndata = ['{home}/data.jsonl']\n[train]\nepochs = 2\n"
+    )
     folders.wait_in_queue(job, 1, ago=50)
     with folders.held(job):
         yield job
@@ -236,7 +312,9 @@ def editor(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setenv("EDITOR", f"sed -i {script}")
 
 
-def test_edit_opens_the_editor_and_replaces_the_recipe(waiting: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_opens_the_editor_and_replaces_the_recipe(
+    waiting: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     editor(monkeypatch, "s/epochs/epocs/")
     assert "Did you mean train.epochs?" in refusal(run(queue_commands.edit, "ann"))
     editor(monkeypatch, "s/nothing/at-all/")
@@ -250,9 +328,13 @@ def test_edit_opens_the_editor_and_replaces_the_recipe(waiting: Job, monkeypatch
 def test_edit_takes_a_recipe_from_elsewhere(waiting: Job, home: Path) -> None:
     (home / "mine.toml").write_text("data = ['data.jsonl']\n[train]\nepochs = 9\n")
     assert run(queue_commands.edit, "ann", "--from", str(home / "mine.toml")).exit_code == 0
-    assert frozen_recipe(waiting).train.epochs == 9 and frozen_recipe(waiting).data == [str(home / "data.jsonl")]
+    assert frozen_recipe(waiting).train.epochs == 9 and frozen_recipe(waiting).data == [
+        str(home / "data.jsonl")
+    ]
 
 
-def test_edit_is_refused_before_the_editor_opens(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_is_refused_before_the_editor_opens(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDITOR", "false")
     assert "does not wait" in refusal(run(queue_commands.edit, "pirate"))

@@ -40,10 +40,23 @@ async def test_every_state_has_glyph_and_word(made: dict[str, Job]) -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         lines = lines_of(app.screen.query_one("#jobs", RowTable))
-    signs = ["◐ stopping", "◔ starting", "● running", "● running", "◌ queued", "? lost", "✗ failed", "✓ done", "■ stopped", "✓ done"]
+    signs = [
+        "◐ stopping",
+        "◔ starting",
+        "● running",
+        "● running",
+        "◌ queued",
+        "? lost",
+        "✗ failed",
+        "✓ done",
+        "■ stopped",
+        "✓ done",
+    ]
     assert all(sign in line for sign, line in zip(signs, lines, strict=True))
     assert "saving a checkpoint" in lines[0] and "next, waits for pirate-00ff on gpu-0" in lines[4]
-    assert "340/800" in lines[2] and "0.910" in lines[2] and "13 m" in lines[2] and "10 m" in lines[2]
+    assert (
+        "340/800" in lines[2] and "0.910" in lines[2] and "13 m" in lines[2] and "10 m" in lines[2]
+    )
     assert "Out of memory" in lines[6]
 
 
@@ -105,7 +118,11 @@ async def test_no_job_has_more_than_seven_hints(made: dict[str, Job]) -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
         for _ in made:
-            shown = [active.binding for active in app.screen.active_bindings.values() if active.binding.show and active.enabled]
+            shown = [
+                active.binding
+                for active in app.screen.active_bindings.values()
+                if active.binding.show and active.enabled
+            ]
             assert len({binding.id for binding in shown}) <= 9  # with help and quit
             await pilot.press("down")
 
@@ -116,7 +133,10 @@ async def test_stop_asks_and_says_what_is_kept(made: dict[str, Job]) -> None:
         await ready(pilot)
         await pilot.press("down", "down", "s")
         assert isinstance(app.screen, ConfirmModal)
-        assert "It saves a checkpoint first" in app.screen.message and "R resumes from there" in app.screen.message
+        assert (
+            "It saves a checkpoint first" in app.screen.message
+            and "R resumes from there" in app.screen.message
+        )
         await pilot.press("n")
         assert made["pirate"].alive()
 
@@ -126,7 +146,9 @@ async def test_a_second_stop_says_that_it_is_at_once(made: dict[str, Job]) -> No
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await pilot.press("s")
-        assert isinstance(app.screen, ConfirmModal) and app.screen.question == "Stop halting at once?"
+        assert (
+            isinstance(app.screen, ConfirmModal) and app.screen.question == "Stop halting at once?"
+        )
 
 
 async def test_hints_can_be_clicked(made: dict[str, Job]) -> None:

@@ -31,7 +31,9 @@ async def test_a_ready_server_shows_its_address_models_and_example(made: dict[st
         assert "● base" in facts and "○ captain" in facts and "tuned" in facts
         key = screen.key
         assert len(key) > 20 and key not in screen_text(app)
-        assert '"model": "captain"' in text_of(app, "#snippet") and "$(cat /home/luthier/keys/client)" in text_of(app, "#snippet")
+        assert '"model": "captain"' in text_of(
+            app, "#snippet"
+        ) and "$(cat /home/luthier/keys/client)" in text_of(app, "#snippet")
         await pilot.press("r")
         assert key in text_of(app, "#snippet")
         await pilot.press("c")
@@ -40,7 +42,9 @@ async def test_a_ready_server_shows_its_address_models_and_example(made: dict[st
         assert app.clipboard.startswith("from openai import OpenAI") and key not in app.clipboard
         compile(app.clipboard, "snippet", "exec")
         await pilot.press("p", "c")
-        assert "api_base: http://127.0.0.1:8712/v1" in app.clipboard and app.clipboard.endswith("llm -m captain 'Hello!'")
+        assert "api_base: http://127.0.0.1:8712/v1" in app.clipboard and app.clipboard.endswith(
+            "llm -m captain 'Hello!'"
+        )
         await pilot.press("p")
         assert screen.language == "curl"
 
@@ -48,7 +52,11 @@ async def test_a_ready_server_shows_its_address_models_and_example(made: dict[st
 async def test_a_starting_server_shows_each_phase_with_its_time() -> None:
     job = folders.make_job("slow", 1, age=50, kind="server")
     folders.begin(job, 50)
-    folders.write(job, folders.event("phase", 48, name="starting vLLM"), folders.event("phase", 20, name="loading the weights"))
+    folders.write(
+        job,
+        folders.event("phase", 48, name="starting vLLM"),
+        folders.event("phase", 20, name="loading the weights"),
+    )
     app = LuthierApp("serve")
     with folders.held(job):
         async with app.run_test(size=(80, 24)) as pilot:
@@ -63,18 +71,30 @@ async def test_a_starting_server_shows_each_phase_with_its_time() -> None:
 async def test_a_server_that_failed_says_why() -> None:
     job = folders.make_job("broken", 1, age=50, kind="server", log="ValueError: no room\n")
     folders.begin(job, 50)
-    reason = {"title": "vLLM ended", "message": "ValueError: no room", "hint": "Give it more memory."}
-    folders.write(job, folders.event("error", 10, **reason), folders.event("exited", 9, code=1, stopped=False, swept=0))
+    reason = {
+        "title": "vLLM ended",
+        "message": "ValueError: no room",
+        "hint": "Give it more memory.",
+    }
+    folders.write(
+        job,
+        folders.event("error", 10, **reason),
+        folders.event("exited", 9, code=1, stopped=False, swept=0),
+    )
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await until(pilot, lambda: "vLLM ended" in text_of(app, "#server-facts"))
-        assert "Give it more memory." in text_of(app, "#server-facts") and "n starts another one" in text_of(app, "#server-facts")
+        assert "Give it more memory." in text_of(
+            app, "#server-facts"
+        ) and "n starts another one" in text_of(app, "#server-facts")
         await pilot.press("e")
         assert isinstance(app.screen, ErrorModal)
 
 
-async def test_the_form_marks_the_run_and_starts_the_server(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_form_marks_the_run_and_starts_the_server(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[object, ...]] = []
 
     def serve(wanted: Wanted) -> Job:
@@ -90,7 +110,9 @@ async def test_the_form_marks_the_run_and_starts_the_server(made: dict[str, Job]
         await pilot.pause()
         form = app.screen
         assert isinstance(form, StartServerModal)
-        assert form.query_one(Select).value == "builtin" and form.query_one(SelectionList).selected == [made["captain"].id]
+        assert form.query_one(Select).value == "builtin" and form.query_one(
+            SelectionList
+        ).selected == [made["captain"].id]
         form.field("more").query_one(Input).value = "--max-num-seqs '8"
         await pilot.press("ctrl+s")
         assert "no closing quotation" in text_of(app, "#field-more .field-error") and asked == []
@@ -100,9 +122,13 @@ async def test_the_form_marks_the_run_and_starts_the_server(made: dict[str, Job]
         assert asked == [("builtin", [made["captain"].id], None, ["--max-num-seqs", "8"])]
 
 
-async def test_the_form_says_what_is_wrong(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_form_says_what_is_wrong(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def serve(wanted: Wanted) -> Job:
-        raise LuthierError("Port 80 is taken", "Another program listens there.", "Leave the port out.")
+        raise LuthierError(
+            "Port 80 is taken", "Another program listens there.", "Leave the port out."
+        )
 
     monkeypatch.setattr("tui.widgets.start_server._serve", serve)
     app = LuthierApp("serve")
@@ -121,7 +147,10 @@ async def test_stop_and_follow_work_at_80x24(made: dict[str, Job]) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await pilot.press("home", "f", "s")
-        assert isinstance(app.screen, ConfirmModal) and "whoever talks to it now is cut off" in app.screen.message
+        assert (
+            isinstance(app.screen, ConfirmModal)
+            and "whoever talks to it now is cut off" in app.screen.message
+        )
         await pilot.press("escape")
         assert isinstance(app.screen, ServeScreen) and made["captain-server"].alive()
 
@@ -146,7 +175,9 @@ vllm:lora_requests_info{max_lora="4",running_lora_adapters="captain",waiting_lor
 """
 
 
-async def test_the_server_at_work_is_shown_once_a_second_and_only_then(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_server_at_work_is_shown_once_a_second_and_only_then(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
 
     async def metrics(endpoint: object, seconds: float) -> str:
@@ -174,8 +205,11 @@ async def test_the_server_at_work_is_shown_once_a_second_and_only_then(made: dic
         assert len(asked) == before
 
 
-async def test_the_form_shows_the_plan_and_copies_its_command_line(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.planning.living_servers", lambda: [])  # the folders of these tests have no plan
+async def test_the_form_shows_the_plan_and_copies_its_command_line(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the folders of these tests have no plan
+    monkeypatch.setattr("serve.planning.living_servers", lambda: [])
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -184,17 +218,24 @@ async def test_the_form_shows_the_plan_and_copies_its_command_line(made: dict[st
         await pilot.pause()
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, PlanModal))
-        assert "room for adapters up to rank 16 later" in text_of(app, "PlanModal VerticalScroll Static")
+        assert "room for adapters up to rank 16 later" in text_of(
+            app, "PlanModal VerticalScroll Static"
+        )
         await pilot.press("c")
         assert "--middleware serve.guard.Guard" in app.clipboard
         await pilot.press("escape")
         assert isinstance(app.screen, StartServerModal)
 
 
-async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(made: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(
+    made: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[tuple[str, str]] = []
     for name in ("attach", "detach", "pin"):
-        monkeypatch.setattr(f"serve.launch.{name}", lambda server, adapter, path=None, did=name: done.append((did, adapter)))
+        monkeypatch.setattr(
+            f"serve.launch.{name}",
+            lambda server, adapter, path=None, did=name: done.append((did, adapter)),
+        )
     choice = AdapterChoice("pirate@120", "checkpoint", made["pirate"].directory)
     monkeypatch.setattr("tui.screens.serve_adapters._loadable", lambda server: [choice])
     app = LuthierApp("serve")
@@ -203,7 +244,13 @@ async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(made: dic
         screen = app.screen
         assert isinstance(screen, ServeScreen)
         await until(pilot, lambda: screen.server is not None)
-        for count, (key, did) in enumerate((("l", ("attach", "pirate@120")), ("u", ("detach", "captain")), ("P", ("pin", "captain")))):
+        for count, (key, did) in enumerate(
+            (
+                ("l", ("attach", "pirate@120")),
+                ("u", ("detach", "captain")),
+                ("P", ("pin", "captain")),
+            )
+        ):
             await pilot.press(key)
             await until(pilot, lambda: isinstance(app.screen, AdapterPicker))
             await pilot.pause()

@@ -15,9 +15,13 @@ saved_theme = themes.saved_theme  # conftest puts another in its place
 
 
 def test_saving_keeps_what_else_is_there(home: Path) -> None:
-    (home / "config.toml").write_text('# mine\ntheme = "nord"\n[trainer]\npython = "/usr/bin/python3"\n')
+    (home / "config.toml").write_text(
+        '# mine\ntheme = "nord"\n[trainer]\npython = "/usr/bin/python3"\n'
+    )
     themes.save_theme(themes.THEMES[1])
-    assert (home / "config.toml").read_text() == '# mine\ntheme = "luthier-light"\n[trainer]\npython = "/usr/bin/python3"\n'
+    assert (
+        home / "config.toml"
+    ).read_text() == '# mine\ntheme = "luthier-light"\n[trainer]\npython = "/usr/bin/python3"\n'
     assert saved_theme(NAMES) == "luthier-light"
 
 

@@ -1,4 +1,5 @@
-"""Anthropic's content blocks as messages in OpenAI's form: thinking, text, tool_use and tool_result. Light."""
+"""Anthropic's content blocks as messages in OpenAI's form: thinking, text, tool_use and
+tool_result. Light."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ _BLOCKS = ("thinking", "redacted_thinking", "tool_use", "tool_result")
 
 
 def unblocked(messages: list[Message]) -> tuple[list[Message], list[int]]:
-    """The messages, those of blocks taken apart, and for each which of the given ones it comes from."""
+    """The messages, those of blocks taken apart, and for each which of the given ones it comes
+    from."""
     if not any(type(message["content"]) is list for message in messages):
         return messages, list(range(len(messages)))
     made: list[Message] = []
@@ -25,11 +27,14 @@ def unblocked(messages: list[Message]) -> tuple[list[Message], list[int]]:
 
 
 def _has_blocks(content: Any) -> bool:
-    return isinstance(content, list) and any(isinstance(block, dict) and block.get("type") in _BLOCKS for block in content)
+    return isinstance(content, list) and any(
+        isinstance(block, dict) and block.get("type") in _BLOCKS for block in content
+    )
 
 
 def _taken_apart(message: Message, names: dict[str, str]) -> list[Message]:
-    """An answer with its thoughts and calls, or the results of tools and after them what the user says. `names` are the tools by call."""
+    """An answer with its thoughts and calls, or the results of tools and after them what the user
+    says. `names` are the tools by call."""
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
     results: list[Message] = []
@@ -43,7 +48,13 @@ def _taken_apart(message: Message, names: dict[str, str]) -> list[Message]:
             case {"type": "tool_use", "name": str(name), "input": dict(arguments)}:
                 call_id = str(block.get("id") or f"call_{len(names)}")
                 names[call_id] = name
-                calls.append({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
+                calls.append(
+                    {
+                        "id": call_id,
+                        "type": "function",
+                        "function": {"name": name, "arguments": arguments},
+                    }
+                )
             case {"type": "tool_result", "tool_use_id": str(call_id)}:
                 results.append(_result(block.get("content"), call_id, names))
             case _:
@@ -58,7 +69,11 @@ def _taken_apart(message: Message, names: dict[str, str]) -> list[Message]:
 
 def _result(content: Any, call_id: str, names: dict[str, str]) -> Message:
     text = _plain(content) if isinstance(content, list) else content
-    message: Message = {"role": "tool", "content": "" if text is None else text, "tool_call_id": call_id}
+    message: Message = {
+        "role": "tool",
+        "content": "" if text is None else text,
+        "tool_call_id": call_id,
+    }
     if isinstance(text, dict):
         message["content"] = json.dumps(text, ensure_ascii=False)
     return {**message, "name": names[call_id]} if call_id in names else message
@@ -66,5 +81,9 @@ def _result(content: Any, call_id: str, names: dict[str, str]) -> Message:
 
 def _plain(blocks: list[Any]) -> Any:
     """Text blocks as text; others are left for the policy on content."""
-    texts = [block.get("text") for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
+    texts = [
+        block.get("text")
+        for block in blocks
+        if isinstance(block, dict) and block.get("type") == "text"
+    ]
     return "\n".join(str(text) for text in texts) if len(texts) == len(blocks) else blocks

@@ -1,4 +1,5 @@
-"""Prepared data by the hash of everything that it was made from: the second preparation of the same is instant."""
+"""Prepared data by the hash of everything that it was made from: the second preparation of the same
+is instant."""
 
 from __future__ import annotations
 
@@ -22,16 +23,22 @@ from trainer.data.hub import HUB
 _CHUNK = 1 << 20
 _KEPT = 12  # preparations; the one used longest ago goes first
 _ABANDONED = 24 * 3600.0  # seconds after which an unfinished one belongs to nobody
-_CODE = [*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[2].joinpath("models").glob("*.py")]
+_CODE = [
+    *Path(__file__).parent.glob("*.py"),
+    *Path(__file__).parents[2].joinpath("models").glob("*.py"),
+]
 
 
 def cache_directory() -> Path:
     return home() / "cache" / "data"
 
 
-def key(sources: list[str], settings: Any, template: list[str], on_read: Callable[[int], None]) -> str | None:
-    """The hash of the data, the settings, the template (what it and the tokenizer consist of) and the code; None for data of the hub,
-    which can change unseen. `on_read` gets the bytes read so far; what it raises ends the reading."""
+def key(
+    sources: list[str], settings: Any, template: list[str], on_read: Callable[[int], None]
+) -> str | None:
+    """The hash of the data, the settings, the template (what it and the tokenizer consist of) and
+    the code; None for data of the hub, which can change unseen. `on_read` gets the bytes read so
+    far; what it raises ends the reading."""
     if any(source.startswith(HUB) for source in sources):
         return None
     whole = hashlib.blake2b(digest_size=16)
@@ -59,13 +66,19 @@ def key(sources: list[str], settings: Any, template: list[str], on_read: Callabl
 
 
 def stamp(sources: list[str]) -> list[tuple[str, int, int]]:
-    """By which one can tell later whether the files have changed: path, size and time of the last change of each."""
+    """By which one can tell later whether the files have changed: path, size and time of the last
+    change of each."""
     status = [(path, path.stat()) for path in _files(sources) if path.exists()]
     return [(str(path), found.st_size, found.st_mtime_ns) for path, found in status]
 
 
 def _files(sources: list[str]) -> list[Path]:
-    return [path for source in sources if not source.startswith(HUB) for path in source_files(source).data]
+    return [
+        path
+        for source in sources
+        if not source.startswith(HUB)
+        for path in source_files(source).data
+    ]
 
 
 def find(name: str | None) -> Path | None:
@@ -79,8 +92,8 @@ def find(name: str | None) -> Path | None:
 
 @contextmanager
 def building(name: str | None, into: Path) -> Iterator[Path]:
-    """A folder to prepare in, which becomes the preparation of that name if all goes well, and is removed if not. Data without a name
-    is prepared beside `into`, and not kept."""
+    """A folder to prepare in, which becomes the preparation of that name if all goes well, and is
+    removed if not. Data without a name is prepared beside `into`, and not kept."""
     parent = cache_directory() if name is not None else into.parent
     if name is not None:
         private_folder(parent)
@@ -94,14 +107,16 @@ def building(name: str | None, into: Path) -> Iterator[Path]:
             try:
                 folder.rename(parent / name)
             except OSError:
-                if not (parent / name).is_dir():  # else another process has prepared the same meanwhile
+                # else another process has prepared the same meanwhile
+                if not (parent / name).is_dir():
                     raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def deliver(folder: Path, into: Path) -> None:
-    """The files of a preparation in a run's own folder, as links where that is possible. Nobody writes to them again."""
+    """The files of a preparation in a run's own folder, as links where that is possible. Nobody
+    writes to them again."""
     into.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         partial = into / f".{path.name}"
@@ -119,6 +134,9 @@ def _clean(parent: Path) -> None:
         if time.time() - path.stat().st_mtime > _ABANDONED:
             shutil.rmtree(path, ignore_errors=True)
     if parent == cache_directory():
-        complete = sorted((path for path in parent.iterdir() if not path.name.startswith(".")), key=lambda path: path.stat().st_mtime)
+        complete = sorted(
+            (path for path in parent.iterdir() if not path.name.startswith(".")),
+            key=lambda path: path.stat().st_mtime,
+        )
         for path in complete[: max(0, len(complete) - _KEPT + 1)]:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,5 +1,5 @@
-"""Conversations from rows that follow each other. All rows are needed before the first can be given: they wait in a SQLite table on
-disk, so that memory holds a few numbers a row."""
+"""Conversations from rows that follow each other. All rows are needed before the first can be
+given: they wait in a SQLite table on disk, so that memory holds a few numbers a row."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from trainer.data.formats_chains import key_of, order_of
 from trainer.data.formats_turns import Converted, Message, RowProblem
 from trainer.data.streams import LONGEST_ROW
 
-_ROOT, _MISSING = -1, -2  # of a row that follows none, and of one that follows a row that is not there
+# of a row that follows none, and of one that follows a row that is not there
+_ROOT, _MISSING = -1, -2
 _NOBODY = -1
-_SCHEMA = "CREATE TABLE rows(row INTEGER PRIMARY KEY, id TEXT, parent TEXT, conversation TEXT, turn, body TEXT, damage TEXT, code TEXT)"
+_SCHEMA = (
+    "CREATE TABLE rows(row INTEGER PRIMARY KEY, id TEXT, parent TEXT, conversation TEXT, turn, body"
+    " TEXT, damage TEXT, code TEXT)"
+)
 _BROKEN = "broken_chain"
 
 
 class Link(NamedTuple):
-    """A row of a file whose rows follow each other: its conversation, if it is the last of one, or the row that is (`carrier`), or why
-    neither: `code` and `detail`, of which the code is "" for damage."""
+    """A row of a file whose rows follow each other: its conversation, if it is the last of one, or
+    the row that is (`carrier`), or why neither: `code` and `detail`, of which the code is "" for
+    damage."""
 
     row: int
     converted: Converted | None = None
@@ -35,11 +40,17 @@ class Link(NamedTuple):
 
 
 def chained(rows: Iterator[RawRow], found: Format, enough: Callable[[], bool]) -> Iterator[Link]:
-    """What becomes of each row, in order. `enough` ends the reading early; rows that then follow one that was not read are left out."""
+    """What becomes of each row, in order. `enough` ends the reading early; rows that then follow
+    one that was not read are left out."""
     with tempfile.TemporaryDirectory(prefix="luthier-rows-") as folder:
         table = sqlite3.connect(Path(folder, "rows"), isolation_level=None)
         try:
-            for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16384", "temp_store = FILE"):
+            for setting in (
+                "journal_mode = OFF",
+                "synchronous = OFF",
+                "cache_size = -16384",
+                "temp_store = FILE",
+            ):
                 table.execute(f"PRAGMA {setting}")
             table.execute(_SCHEMA)
             is_whole = _fill(table, rows, found, enough)
@@ -48,7 +59,9 @@ def chained(rows: Iterator[RawRow], found: Format, enough: Callable[[], bool]) -
             table.close()
 
 
-def _fill(table: sqlite3.Connection, rows: Iterator[RawRow], found: Format, enough: Callable[[], bool]) -> bool:
+def _fill(
+    table: sqlite3.Connection, rows: Iterator[RawRow], found: Format, enough: Callable[[], bool]
+) -> bool:
     """The rows into the table; whether they are all of them."""
     columns = found.mapping.columns
     names = [columns.get(part) for part in ("id", "parent", "conversation", "turn")]
@@ -56,15 +69,24 @@ def _fill(table: sqlite3.Connection, rows: Iterator[RawRow], found: Format, enou
     is_whole = True
     for raw in rows:
         value = raw.value or {}
-        ident, parent, conversation, turn = (None if name is None else value.get(name) for name in names)
-        keys = (key_of(ident) or None, key_of(parent) or None, key_of(conversation) or None, order_of(turn))
+        ident, parent, conversation, turn = (
+            None if name is None else value.get(name) for name in names
+        )
+        keys = (
+            key_of(ident) or None,
+            key_of(parent) or None,
+            key_of(conversation) or None,
+            order_of(turn),
+        )
         body, damage, code = None, raw.damage, ""
         if raw.value is not None:
             try:
                 body = json.dumps(found.convert(raw.value), ensure_ascii=False)
             except RowProblem as problem:
                 damage, code = problem.detail, problem.code
-        table.execute("INSERT INTO rows VALUES(?, ?, ?, ?, ?, ?, ?, ?)", (raw.row, *keys, body, damage, code))
+        table.execute(
+            "INSERT INTO rows VALUES(?, ?, ?, ?, ?, ?, ?, ?)", (raw.row, *keys, body, damage, code)
+        )
         if enough():
             is_whole = False
             break
@@ -73,7 +95,8 @@ def _fill(table: sqlite3.Connection, rows: Iterator[RawRow], found: Format, enou
 
 
 class _Chains:
-    """Which row follows which: `_before` has the row before each, `_carrier` the last row of the first conversation that has it."""
+    """Which row follows which: `_before` has the row before each, `_carrier` the last row of the
+    first conversation that has it."""
 
     def __init__(self, table: sqlite3.Connection, found: Format, *, is_whole: bool) -> None:
         self._table, self._is_whole = table, is_whole
@@ -91,16 +114,31 @@ class _Chains:
         self._table.execute("CREATE INDEX by_id ON rows(id)")
         # A first row may name itself, or row 0 where numbers begin at 1.
         self._table.execute("UPDATE rows SET parent = NULL WHERE parent = id")
-        self._table.execute("UPDATE rows SET parent = NULL WHERE parent = '0' AND NOT EXISTS (SELECT 1 FROM rows one WHERE one.id = '0')")
-        before = "(SELECT min(one.row) FROM rows one WHERE one.id = rows.parent AND one.body IS NOT NULL)"
-        if not self._table.execute(f"SELECT 1 FROM rows WHERE parent IS NOT NULL AND {before} IS NOT NULL LIMIT 1").fetchone():
+        self._table.execute(
+            "UPDATE rows SET parent = NULL WHERE parent = '0' AND NOT EXISTS (SELECT 1 FROM rows"
+            " one WHERE one.id = '0')"
+        )
+        before = (
+            "(SELECT min(one.row) FROM rows one WHERE one.id = rows.parent AND one.body IS NOT"
+            " NULL)"
+        )
+        if not self._table.execute(
+            f"SELECT 1 FROM rows WHERE parent IS NOT NULL AND {before} IS NOT NULL LIMIT 1"
+        ).fetchone():
             return  # the column names rows of something else
-        for row, parent in self._table.execute(f"SELECT row, {before} FROM rows WHERE parent IS NOT NULL AND body IS NOT NULL"):
+        for row, parent in self._table.execute(
+            f"SELECT row, {before} FROM rows WHERE parent IS NOT NULL AND body IS NOT NULL"
+        ):
             self._follow(row, _MISSING if parent is None else parent)
 
     def _by_order(self, has_conversations: bool) -> None:
-        is_part = "conversation IS NOT NULL" if has_conversations else "code != ''  OR damage IS NULL"
-        order = "SELECT row, conversation, body IS NOT NULL FROM rows WHERE {} ORDER BY conversation, turn, row"
+        is_part = (
+            "conversation IS NOT NULL" if has_conversations else "code != ''  OR damage IS NULL"
+        )
+        order = (
+            "SELECT row, conversation, body IS NOT NULL FROM rows WHERE {} ORDER BY conversation,"
+            " turn, row"
+        )
         before, last, is_read = _ROOT, None, True
         for row, conversation, readable in self._table.execute(order.format(is_part)):
             if conversation != last:
@@ -118,15 +156,19 @@ class _Chains:
             self._followed[before] = True
 
     def _carry(self) -> None:
-        """Each row that nobody follows ends a conversation; a row that several share belongs to the first of them."""
-        for (row,) in self._table.execute("SELECT row FROM rows WHERE body IS NOT NULL ORDER BY row"):
+        """Each row that nobody follows ends a conversation; a row that several share belongs to the
+        first of them."""
+        for (row,) in self._table.execute(
+            "SELECT row FROM rows WHERE body IS NOT NULL ORDER BY row"
+        ):
             if not self._followed[row]:
                 for part in self._path(row):
                     if self._carrier[part] == _NOBODY:
                         self._carrier[part] = row
 
     def _path(self, row: int) -> list[int]:
-        """The rows of the conversation that ends here, from the first; [] if one is not there, or they follow each other in a ring."""
+        """The rows of the conversation that ends here, from the first; [] if one is not there, or
+        they follow each other in a ring."""
         path, seen = [row], {row}
         while (before := self._before[path[-1]]) >= 0:
             if before in seen:
@@ -136,14 +178,20 @@ class _Chains:
         return path[::-1] if before == _ROOT else []
 
     def links(self) -> Iterator[Link]:
-        for row, damage, code, readable in self._table.execute("SELECT row, damage, code, body IS NOT NULL FROM rows ORDER BY row"):
+        for row, damage, code, readable in self._table.execute(
+            "SELECT row, damage, code, body IS NOT NULL FROM rows ORDER BY row"
+        ):
             carrier = self._carrier[row]
             if not readable:
                 yield Link(row, code=code, detail=damage or "")
             elif carrier == row:
                 yield self._conversation(row)
             elif carrier != _NOBODY:
-                yield Link(row, carrier=carrier, detail=f"its turns stand in the conversation of row {carrier}")
+                yield Link(
+                    row,
+                    carrier=carrier,
+                    detail=f"its turns stand in the conversation of row {carrier}",
+                )
             elif self._is_whole:
                 yield Link(row, code=_BROKEN, detail=self._break(row))
 
@@ -156,11 +204,16 @@ class _Chains:
             seen.add(before)
             row = before
         parent = self._table.execute("SELECT parent FROM rows WHERE row = ?", (row,)).fetchone()[0]
-        what = f"row {row} follows `{parent}`, which is not there or cannot be read" if parent else "a row before it cannot be read"
+        what = (
+            f"row {row} follows `{parent}`, which is not there or cannot be read"
+            if parent
+            else "a row before it cannot be read"
+        )
         return f"{what}: what it answers is not known"
 
     def _conversation(self, row: int) -> Link:
-        """The turns of all its rows. What was trained with an earlier conversation has the weight 0 here."""
+        """The turns of all its rows. What was trained with an earlier conversation has the weight 0
+        here."""
         path = self._path(row)
         parts: list[Converted] = []
         size = 0
@@ -168,10 +221,20 @@ class _Chains:
             body = self._table.execute("SELECT body FROM rows WHERE row = ?", (part,)).fetchone()[0]
             size += len(body)
             if size > LONGEST_ROW:
-                return Link(row, code=_BROKEN, detail=f"its conversation of {len(path)} rows is longer than {LONGEST_ROW >> 20} MiB")
+                return Link(
+                    row,
+                    code=_BROKEN,
+                    detail=(
+                        f"its conversation of {len(path)} rows is longer than"
+                        f" {LONGEST_ROW >> 20} MiB"
+                    ),
+                )
             converted = Converted(*json.loads(body))
             if self._carrier[part] != row:
-                trained = [{**message, "weight": 0} if message.get("role") == "assistant" else message for message in converted.messages]
+                trained = [
+                    {**message, "weight": 0} if message.get("role") == "assistant" else message
+                    for message in converted.messages
+                ]
                 converted = converted._replace(messages=trained)
             parts.append(converted)
         return Link(row, converted=_joined(parts))

@@ -1,7 +1,9 @@
-"""Equal and nearly equal conversations, found through files: memory holds some numbers a conversation, never its text or its sketch.
+"""Equal and nearly equal conversations, found through files: memory holds some numbers a
+conversation, never its text or its sketch.
 
-Nearly equal is a matter of what user and assistant say: the share of common 8-byte pieces of their text (Jaccard), whatever the capitals
-and spaces. A sketch of 64 minima (MinHash) finds the candidates by bands (LSH); the texts themselves then decide.
+Nearly equal is a matter of what user and assistant say: the share of common 8-byte pieces of their
+text (Jaccard), whatever the capitals and spaces. A sketch of 64 minima (MinHash) finds the
+candidates by bands (LSH); the texts themselves then decide.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ _ROWS = _HASHES // _BANDS
 _WINDOW = 8
 _CHUNK = 16_384  # sketches in memory at once: 4 MiB
 _PAIRS = 4_096  # pairs of them compared at once
-_SLACK = 0.2  # an estimate from 64 hashes is off by some 0.06: three times that is let through to the exact comparison
+# an estimate from 64 hashes is off by some 0.06: three times that is let through to the exact
+# comparison
+_SLACK = 0.2
 _SPOKEN = ("user", "assistant")
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -51,14 +55,21 @@ class Fingerprints:
 
     def add(self, messages: list[Message], tools: list[Message] | None) -> None:
         whole = json.dumps([messages, tools], ensure_ascii=False, sort_keys=True)
-        self._exact.write(hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+        self._exact.write(
+            hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        )
         if self._sketches is not None:
             self._sketches.write(sketch(pieces(messages)).tobytes())
 
     def __enter__(self) -> Fingerprints:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._exact.close()
         if self._sketches is not None:
             self._sketches.close()
@@ -77,8 +88,8 @@ def pieces(messages: list[dict[str, Any]]) -> Hashes:
 
 
 def sketch(hashes: Hashes) -> Sketches:
-    """The least hash of each of 64 equal parts of their range; an empty part borrows from the next that is not (one-permutation MinHash
-    with rotation, Shrivastava and Li 2014)."""
+    """The least hash of each of 64 equal parts of their range; an empty part borrows from the next
+    that is not (one-permutation MinHash with rotation, Shrivastava and Li 2014)."""
     begins: Numbers = np.asarray(np.searchsorted(hashes, _EDGES))
     filled: Numbers = np.nonzero(begins < np.append(begins[1:], hashes.size))[0]
     source = filled[np.searchsorted(filled, _BINS) % filled.size]
@@ -107,10 +118,15 @@ def exact_twins(path: Path) -> Numbers:
 
 
 def near_twins(
-    path: Path, threshold: float, text_of: Callable[[int], Hashes], excluded: Truths, on_progress: Callable[[int, int], None]
+    path: Path,
+    threshold: float,
+    text_of: Callable[[int], Hashes],
+    excluded: Truths,
+    on_progress: Callable[[int, int], None],
 ) -> Numbers:
-    """For each conversation an earlier one that it nearly equals, -1 if there is none. `text_of` gives a conversation's pieces;
-    `on_progress` gets how much is done and of how much, and what it raises ends the search."""
+    """For each conversation an earlier one that it nearly equals, -1 if there is none. `text_of`
+    gives a conversation's pieces; `on_progress` gets how much is done and of how much, and what it
+    raises ends the search."""
     count = path.stat().st_size // (4 * _HASHES)
     twins: Numbers = np.full(count, -1, np.int32)
     for band in range(_BANDS):
@@ -129,13 +145,18 @@ def near_twins(
     return twins
 
 
-def _candidates(path: Path, count: int, band: int, threshold: float, on_progress: Callable[[int], None]) -> Iterator[tuple[int, int]]:
-    """Pairs whose sketches agree in a band and, all in all, nearly enough: each with the first of its bucket and with its neighbour.
-    Progress is told in conversations: half for reading them, half for comparing."""
+def _candidates(
+    path: Path, count: int, band: int, threshold: float, on_progress: Callable[[int], None]
+) -> Iterator[tuple[int, int]]:
+    """Pairs whose sketches agree in a band and, all in all, nearly enough: each with the first of
+    its bucket and with its neighbour. Progress is told in conversations: half for reading them,
+    half for comparing."""
     keys: Hashes = np.empty(count, np.uint64)
     for begin in range(0, count, _CHUNK):
         on_progress(begin // 2)
-        rows: Sketches = _sketches(path, begin, min(_CHUNK, count - begin))[:, band * _ROWS : (band + 1) * _ROWS].astype(np.uint64)
+        rows: Sketches = _sketches(path, begin, min(_CHUNK, count - begin))[
+            :, band * _ROWS : (band + 1) * _ROWS
+        ].astype(np.uint64)
         mixed: Hashes = np.zeros(len(rows), np.uint64)
         for column in range(_ROWS):
             mixed = (mixed ^ rows[:, column]) * _MIX
@@ -159,11 +180,15 @@ def _candidates(path: Path, count: int, band: int, threshold: float, on_progress
 
 
 def _agreement(file: IO[bytes], ones: Numbers, others: Numbers) -> Numbers:
-    """The share of equal parts in the sketches of each pair. Read one by one: mapped into memory, all pages would soon be in it."""
+    """The share of equal parts in the sketches of each pair. Read one by one: mapped into memory,
+    all pages would soon be in it."""
 
     def sketches(numbers: Numbers) -> Sketches:
         size = 4 * _HASHES
-        read: Sketches = np.frombuffer(b"".join(os.pread(file.fileno(), size, size * number) for number in numbers.tolist()), np.uint32)
+        read: Sketches = np.frombuffer(
+            b"".join(os.pread(file.fileno(), size, size * number) for number in numbers.tolist()),
+            np.uint32,
+        )
         return read
 
     equal: Truths = sketches(ones) == sketches(others)
@@ -172,5 +197,7 @@ def _agreement(file: IO[bytes], ones: Numbers, others: Numbers) -> Numbers:
 
 
 def _sketches(path: Path, begin: int, count: int) -> Sketches:
-    rows: Sketches = np.fromfile(path, np.uint32, count * _HASHES, offset=begin * _HASHES * 4).reshape(-1, _HASHES)
+    rows: Sketches = np.fromfile(
+        path, np.uint32, count * _HASHES, offset=begin * _HASHES * 4
+    ).reshape(-1, _HASHES)
     return rows

@@ -1,4 +1,5 @@
-"""Text in another encoding than Unicode's: told apart from damage, and named as far as it can be. It is never guessed silently."""
+"""Text in another encoding than Unicode's: told apart from damage, and named as far as it can be.
+It is never guessed silently."""
 
 from __future__ import annotations
 
@@ -11,21 +12,25 @@ from jobs.errors import LuthierError
 
 # Of encodings that read the same, the first here is named.
 _CANDIDATES = (
-    "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1252", "cp1251", "koi8_r", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256",
-    "mac_roman", "iso8859_2", "cp866", "cp437",
+    "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1252", "cp1251", "koi8_r", "cp1250", "cp1253",
+    "cp1254", "cp1255", "cp1256", "mac_roman", "iso8859_2", "cp866", "cp437",
 )  # fmt: skip
 # As iconv calls them, where it knows them by another name.
 _ICONV = {
-    "cp932": "SHIFT_JIS", "euc_jp": "EUC-JP", "cp949": "EUC-KR", "koi8_r": "KOI8-R", "mac_roman": "MACINTOSH", "iso8859_2": "ISO-8859-2",
-    "utf-16-le": "UTF-16LE", "utf-16-be": "UTF-16BE",
+    "cp932": "SHIFT_JIS", "euc_jp": "EUC-JP", "cp949": "EUC-KR", "koi8_r": "KOI8-R",
+    "mac_roman": "MACINTOSH", "iso8859_2": "ISO-8859-2", "utf-16-le": "UTF-16LE",
+    "utf-16-be": "UTF-16BE",
 }  # fmt: skip
 _TITLES = {
-    "gb18030": "GBK or GB18030 (Chinese)", "big5": "Big5 (Chinese)", "cp932": "Shift JIS (Japanese)", "euc_jp": "EUC-JP (Japanese)",
-    "cp949": "EUC-KR (Korean)", "cp1252": "Windows-1252 or Latin-1 (Western European)", "cp1250": "Windows-1250 (Central European)",
-    "cp1251": "Windows-1251 (Cyrillic)", "cp1253": "Windows-1253 (Greek)", "cp1254": "Windows-1254 (Turkish)",
-    "cp1255": "Windows-1255 (Hebrew)", "cp1256": "Windows-1256 (Arabic)", "koi8_r": "KOI8-R (Cyrillic)", "mac_roman": "Mac Roman",
-    "iso8859_2": "ISO 8859-2 (Central European)", "cp866": "DOS 866 (Cyrillic)", "cp437": "DOS 437", "utf-16-le": "UTF-16",
-    "utf-16-be": "UTF-16",
+    "gb18030": "GBK or GB18030 (Chinese)", "big5": "Big5 (Chinese)",
+    "cp932": "Shift JIS (Japanese)", "euc_jp": "EUC-JP (Japanese)", "cp949": "EUC-KR (Korean)",
+    "cp1252": "Windows-1252 or Latin-1 (Western European)",
+    "cp1250": "Windows-1250 (Central European)", "cp1251": "Windows-1251 (Cyrillic)",
+    "cp1253": "Windows-1253 (Greek)", "cp1254": "Windows-1254 (Turkish)",
+    "cp1255": "Windows-1255 (Hebrew)", "cp1256": "Windows-1256 (Arabic)",
+    "koi8_r": "KOI8-R (Cyrillic)", "mac_roman": "Mac Roman",
+    "iso8859_2": "ISO 8859-2 (Central European)", "cp866": "DOS 866 (Cyrillic)", "cp437": "DOS 437",
+    "utf-16-le": "UTF-16", "utf-16-be": "UTF-16",
 }  # fmt: skip
 _VALID = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _ASCII = re.compile(rb"[\x00-\x7f]+")
@@ -35,7 +40,8 @@ _CUT = re.compile(rb"[\xc2-\xf4][\x80-\xbf]{0,2}\Z")  # a sign of which the end 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")  # no text has these, a damaged one may
 # What Windows-1252 has for curly quotes, dashes and dots: all that English text has beyond ASCII.
 _PUNCTUATION = re.compile(rb"[\x85\x91-\x97]")
-# Fewer bytes that are no UTF-8, or fewer of the whole, are as likely flipped bits; Spanish has one accent in fifty letters.
+# Fewer bytes that are no UTF-8, or fewer of the whole, are as likely flipped bits; Spanish has one
+# accent in fifty letters.
 _FEWEST, _RAREST = 3, 0.005
 _EXAMPLE = 40
 _MOST = 3  # encodings that the error shows
@@ -60,7 +66,8 @@ def is_utf8(head: bytes) -> bool:
 
 
 def _utf16(head: bytes) -> str | None:
-    """UTF-16 without its mark: zeros in every other place, where ASCII has them. `head` has some."""
+    """UTF-16 without its mark: zeros in every other place, where ASCII has them. `head` has
+    some."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
     if 3 * min(even, odd) > max(even, odd) or max(even, odd) < _FEWEST:
         return None
@@ -73,21 +80,38 @@ def _utf16(head: bytes) -> str | None:
 
 
 def refusal(path: Path, head: bytes) -> LuthierError:
-    """The error for a file in another encoding: the likely ones, and how each reads a line that shows the difference."""
+    """The error for a file in another encoding: the likely ones, and how each reads a line that
+    shows the difference."""
     rest = _VALID.sub(lambda match: b" " * len(match[0]), head)
     high = _HIGH.search(rest) or _HIGH.search(head)
     place = high.start() if high is not None else 0
-    first = f"{path} is no UTF-8: its bytes from {place} on, and many others, are not how UTF-8 writes text."
+    first = (
+        f"{path} is no UTF-8: its bytes from {place} on, and many others, are not how UTF-8 writes"
+        " text."
+    )
     readings = _readings(head, place)
     if not readings:
-        return LuthierError(_TITLE, first, f"Write it as UTF-8 with the program that made it, or {_setting('...')} reads it.")
+        return LuthierError(
+            _TITLE,
+            first,
+            f"Write it as UTF-8 with the program that made it, or {_setting('...')} reads it.",
+        )
     encoding = next(iter(readings))
     lines = zip(*(text.splitlines() for text in readings.values()), strict=False)
-    shown = next((line for line in lines if not line[0].isascii() and len({*line}) == len(line)), tuple(readings.values()))
-    reads = [f"as {_TITLES.get(name, name)}: {excerpt!r}" for name, excerpt in zip(readings, _excerpts(shown), strict=True)]
+    shown = next(
+        (line for line in lines if not line[0].isascii() and len({*line}) == len(line)),
+        tuple(readings.values()),
+    )
+    reads = [
+        f"as {_TITLES.get(name, name)}: {excerpt!r}"
+        for name, excerpt in zip(readings, _excerpts(shown), strict=True)
+    ]
     iconv = _ICONV.get(encoding, encoding.upper())
     which = "Convert it from the one that reads right" if len(readings) > 1 else "Convert it"
-    hint = f"{which}: iconv -f {iconv} -t UTF-8 {path.name} > new{path.suffix}; or {_setting(encoding)} reads it as it is."
+    hint = (
+        f"{which}: iconv -f {iconv} -t UTF-8 {path.name} > new{path.suffix}; or"
+        f" {_setting(encoding)} reads it as it is."
+    )
     return LuthierError(_TITLE, f"{first} It reads well {', and '.join(reads)}.", hint)
 
 
@@ -99,19 +123,30 @@ def _setting(encoding: str) -> str:
 
 
 def _excerpts(lines: Sequence[str]) -> list[str]:
-    """Of one line in several readings the part where they differ; of one reading, where it leaves ASCII."""
+    """Of one line in several readings the part where they differ; of one reading, where it leaves
+    ASCII."""
     signs = zip(*lines, strict=False)
     at = next(
-        (place for place, (sign, *others) in enumerate(signs) if (any(sign != other for other in others) if others else sign > "~")), 0
+        (
+            place
+            for place, (sign, *others) in enumerate(signs)
+            if (any(sign != other for other in others) if others else sign > "~")
+        ),
+        0,
     )
     return [line[max(0, at - _EXAMPLE // 2) : at + _EXAMPLE].strip() for line in lines]
 
 
 def _readings(head: bytes, place: int) -> dict[str, str]:
-    """The likely encodings, likeliest first, with the text around a place as each reads it; those that read the same once."""
+    """The likely encodings, likeliest first, with the text around a place as each reads it; those
+    that read the same once."""
     if b"\0" in head:
         encoding = _utf16(head)
-        return {} if encoding is None else {encoding: head[: 8 * _EXAMPLE].decode(encoding, errors="ignore")}
+        return (
+            {}
+            if encoding is None
+            else {encoding: head[: 8 * _EXAMPLE].decode(encoding, errors="ignore")}
+        )
     from charset_normalizer import from_bytes  # only where a file cannot be read anyway
 
     start = head.rfind(b"\n", 0, max(0, place - _LOOKED_AT // 8)) + 1
@@ -121,11 +156,23 @@ def _readings(head: bytes, place: int) -> dict[str, str]:
     best = matches.best()
     if best is None:
         return {}
-    alike = [match for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
-    texts = {name: str(match) for match in alike for name in (match.encoding, *match.could_be_from_charset) if name in _CANDIDATES}
+    alike = [
+        match for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)
+    ]
+    texts = {
+        name: str(match)
+        for match in alike
+        for name in (match.encoding, *match.could_be_from_charset)
+        if name in _CANDIDATES
+    }
     ordered = sorted(texts, key=_CANDIDATES.index)
     distinct = {texts[name]: name for name in reversed(ordered)}
-    return {name: text for text, name in sorted(distinct.items(), key=lambda item: _CANDIDATES.index(item[1]))[:_MOST]}
+    return {
+        name: text
+        for text, name in sorted(distinct.items(), key=lambda item: _CANDIDATES.index(item[1]))[
+            :_MOST
+        ]
+    }
 
 
 def check(encoding: str) -> None:
@@ -135,4 +182,6 @@ def check(encoding: str) -> None:
         "a".encode(name)
     except (LookupError, ValueError):
         message = f"format.encoding is {encoding!r}, which is none."
-        raise LuthierError("Unknown encoding", message, f"Common are {', '.join(_CANDIDATES[:8])}.") from None
+        raise LuthierError(
+            "Unknown encoding", message, f"Common are {', '.join(_CANDIDATES[:8])}."
+        ) from None

@@ -1,4 +1,5 @@
-"""Rows from any source: a file of any common kind, a folder of them, or a data set of the hub. They stream; none vanishes.
+"""Rows from any source: a file of any common kind, a folder of them, or a data set of the hub. They
+stream; none vanishes.
 
 Not light: for workers and the command line's own processes, since Parquet and zstd need pyarrow.
 """
@@ -24,24 +25,45 @@ from trainer.data.hub import HUB, hub_rows, parsed
 from trainer.data.streams import Piece, Reader
 
 _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
-_KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+_KINDS = {
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
 # What a hub data set's folder has beside its data.
-_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json"}
+_DESCRIPTIONS = {
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "package.json",
+}
 _KNOWN = "JSON, JSON Lines, CSV, TSV and Parquet are, each plain, .gz or .zst"
 _SNIFFED = 4096
-# A date, a time and a name at the first line's beginning; phones write them in brackets or before a dash.
+# A date, a time and a name at the first line's beginning; phones write them in brackets or before a
+# dash.
 _WHATSAPP = re.compile(
-    r"[\s\ufeff\u200e]*\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},?\s\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AP]\.?\s?M\.?)?(?:\]| -)\s[^:\n]+",
+    r"[\s\ufeff\u200e]*\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},?\s\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AP]\.?\s?M\.?)?(?:\]|"
+    r" -)\s[^:\n]+",
     re.IGNORECASE,
 )
-_WHO = 'Decide whose words the assistant is to learn, and write each talk as a row of JSON Lines: {"messages": [...]}.'
+_WHO = (
+    "Decide whose words the assistant is to learn, and write each talk as a row of JSON Lines:"
+    ' {"messages": [...]}.'
+)
 _OTHERS = {
     b"PK\x03\x04": ("a zip archive or a spreadsheet", "Unpack it, or save the sheet as CSV."),
     b"\xfd7zXZ": ("an xz archive", "Unpack it with xz -d."),
     b"BZh": ("a bzip2 archive", "Unpack it with bunzip2."),
     b"ARROW1": ("an Arrow file", "Save the data set as Parquet (Dataset.to_parquet)."),
     b"SQLite format 3": ("a SQLite database", "Export its table as CSV."),
-    b"version https://git-lfs": ("a Git LFS pointer: the data itself was not downloaded", "Run git lfs pull, or download the file again."),
+    b"version https://git-lfs": (
+        "a Git LFS pointer: the data itself was not downloaded",
+        "Run git lfs pull, or download the file again.",
+    ),
     b"<!DOCTYPE": ("a web page", "It was saved in the data's place: download the file itself."),
     b"<html": ("a web page", "It was saved in the data's place: download the file itself."),
     b"\0" * 8: ("all zero bytes at its beginning", "It was never written in full: get it again."),
@@ -50,9 +72,11 @@ _OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as the file has it: its value, or what is wrong with it. `row` counts from 0; `size` is its bytes, decompressed.
+    """One row as the file has it: its value, or what is wrong with it. `row` counts from 0; `size`
+    is its bytes, decompressed.
 
-    Where a file cannot be read on, its last row stands for the rest, with the rest's size where that can be known.
+    Where a file cannot be read on, its last row stands for the rest, with the rest's size where
+    that can be known.
     """
 
     file: str
@@ -69,18 +93,24 @@ class Files(NamedTuple):
     others: list[Path]
 
 
-def read_rows(source: str, on_progress: Callable[[int], None] | None = None, encoding: str = "") -> Iterator[RawRow]:
-    """Every row of a source, in order, damaged ones too. LuthierError for what cannot be read at all.
+def read_rows(
+    source: str, on_progress: Callable[[int], None] | None = None, encoding: str = ""
+) -> Iterator[RawRow]:
+    """Every row of a source, in order, damaged ones too. LuthierError for what cannot be read at
+    all.
 
-    `encoding` is that of files that are no UTF-8. `on_progress` gets the bytes read so far, of `source_size(source)`; what it raises
-    ends the reading.
+    `encoding` is that of files that are no UTF-8. `on_progress` gets the bytes read so far, of
+    `source_size(source)`; what it raises ends the reading.
     """
     progress = on_progress or (lambda _: None)
     if encoding:
         encodings.check(encoding)
     if source.startswith(HUB):
         pieces = hub_rows(source, progress)
-        yield from (RawRow(source, number, piece.value, piece.damage, piece.size) for number, piece in enumerate(pieces))
+        yield from (
+            RawRow(source, number, piece.value, piece.damage, piece.size)
+            for number, piece in enumerate(pieces)
+        )
         return
     before = 0
     for path in source_files(source).data:
@@ -89,7 +119,8 @@ def read_rows(source: str, on_progress: Callable[[int], None] | None = None, enc
 
 
 def check_source(source: str) -> None:
-    """LuthierError if there is nothing of that name; of a data set of the hub only the name is looked at."""
+    """LuthierError if there is nothing of that name; of a data set of the hub only the name is
+    looked at."""
     if source.startswith(HUB):
         parsed(source)
     else:
@@ -97,7 +128,8 @@ def check_source(source: str) -> None:
 
 
 def source_files(source: str) -> Files:
-    """The files of a source: itself, or all below a folder, sorted by path, hidden ones left out. LuthierError if there is none."""
+    """The files of a source: itself, or all below a folder, sorted by path, hidden ones left out.
+    LuthierError if there is none."""
     if is_url(source):
         raise _address(source)
     path = expanded(source)
@@ -111,12 +143,22 @@ def source_files(source: str) -> Files:
     except PermissionError as error:
         raise unreadable(Path(error.filename or path), error) from None
     except (OSError, ValueError) as error:
-        raise LuthierError("No such data", f"{source!r} is not a path ({error}).", _NO_SUCH_HINT) from None
+        raise LuthierError(
+            "No such data", f"{source!r} is not a path ({error}).", _NO_SUCH_HINT
+        ) from None
     if path.exists():
-        raise LuthierError("Not a data file", f"{path} is neither a file nor a folder.", "Save the data as a file first.")
+        raise LuthierError(
+            "Not a data file",
+            f"{path} is neither a file nor a folder.",
+            "Save the data as a file first.",
+        )
     if repository := hub_name_of_path(path):
         hint = f'A data set of the hub is written "{HUB}{repository}".'
-        raise LuthierError("No such data", f"{path} is not there, and {repository} reads like a name of the hub.", hint)
+        raise LuthierError(
+            "No such data",
+            f"{path} is not there, and {repository} reads like a name of the hub.",
+            hint,
+        )
     raise LuthierError("No such data", f"{path} is not there.", _NO_SUCH_HINT)
 
 
@@ -129,11 +171,20 @@ def _told_as_text(files: Files) -> Files:
 
 def _address(source: str) -> LuthierError:
     repository = hub_name(source)
-    hint = f'A data set of the hub is written "{HUB}{repository}".' if repository else "Download it, and give the file."
-    return LuthierError("An address, no file", f"{source} is not fetched: data lies in files, or on the hub.", hint)
+    hint = (
+        f'A data set of the hub is written "{HUB}{repository}".'
+        if repository
+        else "Download it, and give the file."
+    )
+    return LuthierError(
+        "An address, no file", f"{source} is not fetched: data lies in files, or on the hub.", hint
+    )
 
 
-_NO_SUCH_HINT = "Check `data` in the recipe: paths are relative to it, and a data set of the hub is written hub:owner/name."
+_NO_SUCH_HINT = (
+    "Check `data` in the recipe: paths are relative to it, and a data set of the hub is written"
+    " hub:owner/name."
+)
 
 
 def source_size(source: str) -> int:
@@ -151,11 +202,23 @@ def _size(path: Path) -> int:
 def unreadable(path: Path, error: OSError) -> LuthierError:
     """The error for a file that is there and yet not to be read."""
     if isinstance(error, PermissionError):
-        return LuthierError("Data not readable", f"{path} may not be read.", "Change its permissions.")
+        return LuthierError(
+            "Data not readable", f"{path} may not be read.", "Change its permissions."
+        )
     if isinstance(error, FileNotFoundError):
-        what = f"leads to {path.readlink()}, which is not there" if path.is_symlink() else "is no longer there"
-        return LuthierError("Data not readable", f"{path} {what}.", "Put the file back, or take its name out of the data.")
-    return LuthierError("Data not readable", f"{path}: {error.strerror}.", "Check the disk that holds it.")
+        what = (
+            f"leads to {path.readlink()}, which is not there"
+            if path.is_symlink()
+            else "is no longer there"
+        )
+        return LuthierError(
+            "Data not readable",
+            f"{path} {what}.",
+            "Put the file back, or take its name out of the data.",
+        )
+    return LuthierError(
+        "Data not readable", f"{path}: {error.strerror}.", "Check the disk that holds it."
+    )
 
 
 def _folder_files(folder: Path) -> Files:
@@ -165,15 +228,25 @@ def _folder_files(folder: Path) -> Files:
     files = Files([], [])
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files.others.extend(Path(parent, name) for name in folders if Path(parent, name).is_symlink())
+        files.others.extend(
+            Path(parent, name) for name in folders if Path(parent, name).is_symlink()
+        )
         for name in names:
             path = Path(parent, name)
             if not name.startswith("."):
-                is_data = _kind_by_name(path) is not None and name not in _DESCRIPTIONS and (path.is_file() or path.is_symlink())
+                is_data = (
+                    _kind_by_name(path) is not None
+                    and name not in _DESCRIPTIONS
+                    and (path.is_file() or path.is_symlink())
+                )
                 (files.data if is_data else files.others).append(path)
     if not files.data:
         others = f", only others such as {files.others[0].name}" if files.others else ""
-        raise LuthierError("No data in the folder", f"{folder} has no data file{others}.", f"Data files are recognised by name: {_KNOWN}.")
+        raise LuthierError(
+            "No data in the folder",
+            f"{folder} has no data file{others}.",
+            f"Data files are recognised by name: {_KNOWN}.",
+        )
     return Files(sorted(files.data), sorted(files.others))
 
 
@@ -204,11 +277,21 @@ def _pieces(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Itera
         raise LuthierError("Not a data file", f"{path} is {other[0]}.", other[1])
     kind = "parquet" if reader.head.startswith(b"PAR1") else _kind_by_name(path)
     if kind is None:
-        begins = reader.head.decode(reader.encoding, errors="replace").removeprefix("\ufeff").lstrip()[:1]
+        begins = (
+            reader.head.decode(reader.encoding, errors="replace")
+            .removeprefix("\ufeff")
+            .lstrip()[:1]
+        )
         if _WHATSAPP.match(reader.head[:_SNIFFED].decode(reader.encoding, errors="replace")):
-            raise LuthierError("A layout that is not read", f"{path} is a chat of WhatsApp, among people.", _WHO)
+            raise LuthierError(
+                "A layout that is not read", f"{path} is a chat of WhatsApp, among people.", _WHO
+            )
         if begins not in ("{", "[", ""):
-            raise LuthierError("Unknown kind of file", f"{path} is none that Luthier reads.", f"{_KNOWN}; the name's ending tells.")
+            raise LuthierError(
+                "Unknown kind of file",
+                f"{path} is none that Luthier reads.",
+                f"{_KNOWN}; the name's ending tells.",
+            )
         kind = "json"
     if kind != "parquet" and reader.encoding == "utf-8" and encodings.is_other(reader.head):
         raise encodings.refusal(path, reader.head)

@@ -1,4 +1,5 @@
-"""Tables that JSON holds column by column, as pandas and datasets write them unless asked otherwise: row by row again."""
+"""Tables that JSON holds column by column, as pandas and datasets write them unless asked
+otherwise: row by row again."""
 
 from __future__ import annotations
 
@@ -10,18 +11,23 @@ from typing import Any
 from trainer.data.formats_turns import LIST_COLUMNS, TURN_COLUMNS, decoded, turn_keys
 from trainer.data.streams import Piece
 
-TOO_LARGE = ': it begins as a table by columns does; write it by rows (pandas: to_json(path, orient="records", lines=True))'
+TOO_LARGE = (
+    ": it begins as a table by columns does; write it by rows (pandas: to_json(path,"
+    ' orient="records", lines=True))'
+)
 _PAIRS = ("history", "chat_history", "internal", "visible")  # of question and answer, in one row
 _BEGINS = re.compile(r'\s*\{\s*"[^"]*"\s*:\s*(?:\{\s*"\d+"\s*:|\[\s*["\[\d])')
 
 
 def begins_as_table(text: str) -> bool:
-    """Whether a JSON text, of which this is the beginning, is one object whose first value is a column."""
+    """Whether a JSON text, of which this is the beginning, is one object whose first value is a
+    column."""
     return _BEGINS.match(text) is not None
 
 
 def by_rows(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The rows of the table that a file's only value is; the pieces as they are where it is none."""
+    """The rows of the table that a file's only value is; the pieces as they are where it is
+    none."""
     first = next(pieces, None)
     rows = None if first is None or first.value is None else _rows(first.value)
     if first is None or not rows:
@@ -43,17 +49,25 @@ def _rows(value: dict[str, Any]) -> list[dict[str, Any]] | None:
         return None
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         return _split(value["columns"], value["data"])
-    if all(map(_is_numbered, columns)) and len({tuple(column) for column in columns}) == 1:  # columns
+    # columns
+    if all(map(_is_numbered, columns)) and len({tuple(column) for column in columns}) == 1:
         return [{name: column[number] for name, column in value.items()} for number in columns[0]]
     if _is_numbered(value) and all(isinstance(row, dict) for row in columns):  # index
         return columns
-    if len(value) > 1 and all(_is_column(name, column) for name, column in value.items()) and len(set(map(len, columns))) == 1:  # to_dict
+    # to_dict
+    if (
+        len(value) > 1
+        and all(_is_column(name, column) for name, column in value.items())
+        and len(set(map(len, columns))) == 1
+    ):
         return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     return None
 
 
 def _split(names: list[Any], rows: list[Any]) -> list[dict[str, Any]] | None:
-    if not all(isinstance(name, str) for name in names) or not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+    if not all(isinstance(name, str) for name in names) or not all(
+        isinstance(row, list) and len(row) == len(names) for row in rows
+    ):
         return None
     return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -63,11 +77,18 @@ def _is_numbered(value: Any) -> bool:
 
 
 def _is_column(name: str, items: Any) -> bool:
-    """Whether a value is a column of many rows, as against the turns, the tools or the history of one."""
+    """Whether a value is a column of many rows, as against the turns, the tools or the history of
+    one."""
     if not isinstance(items, list):
         return False
-    if name.lower() in _PAIRS and all(isinstance(item, list) and len(item) == 2 and not isinstance(item[0], list) for item in items):
+    if name.lower() in _PAIRS and all(
+        isinstance(item, list) and len(item) == 2 and not isinstance(item[0], list)
+        for item in items
+    ):
         return False
     if name.lower() in TURN_COLUMNS:
         return all(isinstance(decoded(item), list) for item in items)
-    return not any(turn_keys(item) or (isinstance(item, dict) and name.lower() in LIST_COLUMNS) for item in items)
+    return not any(
+        turn_keys(item) or (isinstance(item, dict) and name.lower() in LIST_COLUMNS)
+        for item in items
+    )

@@ -1,7 +1,8 @@
-"""Rows from JSON: one value a line, an array, an object that holds one list of rows, or values one after another.
+"""Rows from JSON: one value a line, an array, an object that holds one list of rows, or values one
+after another.
 
-The standard library's scanner does the reading, on a window that grows only as far as the row at hand: a file of any size streams, and a
-file that is cut off gives every row that it has in full.
+The standard library's scanner does the reading, on a window that grows only as far as the row at
+hand: a file of any size streams, and a file that is cut off gives every row that it has in full.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from trainer.data.streams import CHUNK, LONGEST_ROW, TOO_LONG, Line, Piece, Read
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _KEY = re.compile(r'[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
-# How far from the window's end an error may lie and still mean that the window ends too early: "-Infinity" has 9 signs, "\ud83d" 6.
+# How far from the window's end an error may lie and still mean that the window ends too early:
+# "-Infinity" has 9 signs, "\ud83d" 6.
 _EDGE = 16
 _LITERALS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 _SNIFFED = 1 << 18
@@ -29,10 +31,13 @@ _HALF_OF_A_PAIR = "holds half of a surrogate pair (like \\ud83d alone), which no
 
 
 class Decoder:
-    """json's own, with NaN and Infinity read as null (pandas writes them for what is missing) and repeated keys noticed."""
+    """json's own, with NaN and Infinity read as null (pandas writes them for what is missing) and
+    repeated keys noticed."""
 
     def __init__(self) -> None:
-        self._json = json.JSONDecoder(object_pairs_hook=self._object, parse_float=_number, parse_constant=lambda _: None)
+        self._json = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_float=_number, parse_constant=lambda _: None
+        )
         self.repeated: str | None = None
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -47,7 +52,8 @@ class Decoder:
         return self._json.raw_decode(text, start)
 
     def piece(self, value: Any, source: str, size: int) -> Piece:
-        """A decoded value as a row: `source` is its text, looked at for what the decoder lets through."""
+        """A decoded value as a row: `source` is its text, looked at for what the decoder lets
+        through."""
         if self.repeated is not None:
             return Piece(None, f"has the key `{self.repeated}` twice in one object", size)
         if source.count("[") + source.count("{") > DEEPEST and is_deep(value):
@@ -62,15 +68,23 @@ class Decoder:
 
 
 def json_rows(reader: Reader, *, by_line: bool) -> Iterator[Piece]:
-    """The rows of a JSON text. `by_line` says that the file's name promises one value a line; what it holds decides."""
-    yield from by_rows(_line_rows(reader) if _is_by_line(reader, by_line) else _Document(reader).rows())
+    """The rows of a JSON text. `by_line` says that the file's name promises one value a line; what
+    it holds decides."""
+    yield from by_rows(
+        _line_rows(reader) if _is_by_line(reader, by_line) else _Document(reader).rows()
+    )
 
 
 def _is_by_line(reader: Reader, promised: bool) -> bool:
-    """Whether each line is a value of its own. A name that promises it is believed unless the text is plainly one value over many lines;
-    without such a name, most lines that begin like a row must be whole ones."""
+    """Whether each line is a value of its own. A name that promises it is believed unless the text
+    is plainly one value over many lines; without such a name, most lines that begin like a row must
+    be whole ones."""
     head = reader.head[:_SNIFFED].decode(reader.encoding, errors="replace").removeprefix("\ufeff")
-    begun = [line for line in head.split("\n")[: -1 if len(reader.head) > _SNIFFED else None] if line.strip()]
+    begun = [
+        line
+        for line in head.split("\n")[: -1 if len(reader.head) > _SNIFFED else None]
+        if line.strip()
+    ]
     if not begun:  # the first line is longer than the look
         return promised and not head.lstrip().startswith("[")
     first, whole = begun[0].lstrip()[:1], [_is_value(line) for line in begun]
@@ -85,12 +99,14 @@ def _is_by_line(reader: Reader, promised: bool) -> bool:
 
 
 def _goes_on(head: str, first_line: str, *, mostly_rows: bool) -> bool:
-    """Whether the value that the first line begins goes on over the next ones. Among whole rows one must not break off, and what follows
-    it must be values, too."""
+    """Whether the value that the first line begins goes on over the next ones. Among whole rows one
+    must not break off, and what follows it must be values, too."""
     begin = head.index(first_line)
     second_line = _SPACE.match(head, begin + len(first_line)).end()  # type: ignore[union-attr]
     try:
-        _, end = json.JSONDecoder().raw_decode(head, begin + len(first_line) - len(first_line.lstrip()))
+        _, end = json.JSONDecoder().raw_decode(
+            head, begin + len(first_line) - len(first_line.lstrip())
+        )
     except json.JSONDecodeError as error:
         return not mostly_rows and error.pos > second_line
     except (ValueError, RecursionError):
@@ -126,27 +142,36 @@ def _line_rows(reader: Reader) -> Iterator[Piece]:
             yield from _line_pieces(decoder, last, unfinished=None)
         last = line
     if last is not None:
-        yield from _line_pieces(decoder, last, unfinished=reader.failure or "the file ends in the middle of a row")
+        yield from _line_pieces(
+            decoder, last, unfinished=reader.failure or "the file ends in the middle of a row"
+        )
     if reader.failure is not None:
         yield Piece(None, f"here {reader.failure}: what follows is lost", 0)
 
 
 def _line_pieces(decoder: Decoder, line: Line, unfinished: str | None) -> Iterator[Piece]:
-    """The values of a line, mostly one; `unfinished` is the reason if the line is the file's last and breaks off."""
+    """The values of a line, mostly one; `unfinished` is the reason if the line is the file's last
+    and breaks off."""
     if line.data is None:
         yield Piece(None, TOO_LONG, line.size)
         return
     try:
         text = line.data.decode()
     except UnicodeDecodeError as error:
-        yield Piece(None, f"invalid UTF-8 at byte {line.start + error.start} ({error.reason})", line.size)
+        yield Piece(
+            None, f"invalid UTF-8 at byte {line.start + error.start} ({error.reason})", line.size
+        )
         return
     at, size = _SPACE.match(text).end(), line.size  # type: ignore[union-attr]
     while at < len(text):
         try:
             value, end = decoder.read(text, at)
         except (ValueError, RecursionError) as error:
-            cut = unfinished if isinstance(error, json.JSONDecodeError) and _is_cut(error, text) else None
+            cut = (
+                unfinished
+                if isinstance(error, json.JSONDecodeError) and _is_cut(error, text)
+                else None
+            )
             yield Piece(None, cut or _broken(error, text, line.start), size)
             return
         end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
@@ -156,7 +181,8 @@ def _line_pieces(decoder: Decoder, line: Line, unfinished: str | None) -> Iterat
 
 
 class _Document:
-    """A window on a JSON text: `text[at:]` is what is still to be read, `before` the bytes that came before `text`."""
+    """A window on a JSON text: `text[at:]` is what is still to be read, `before` the bytes that
+    came before `text`."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -177,7 +203,9 @@ class _Document:
                 elif opening == "{":
                     yield self._row()
                 else:
-                    raise _Broken(f"broken JSON at byte {self._place()}: expected an object or an array")
+                    raise _Broken(
+                        f"broken JSON at byte {self._place()}: expected an object or an array"
+                    )
         except _Broken as broken:
             yield Piece(None, f"{broken}: nothing after it can be read", self._drain())
         else:
@@ -193,7 +221,9 @@ class _Document:
             if sign == ",":
                 self.at += 1
             elif sign and sign != "]":
-                raise _Broken(f"broken JSON at byte {self._place()}: expected a comma or the array's end")
+                raise _Broken(
+                    f"broken JSON at byte {self._place()}: expected a comma or the array's end"
+                )
         self.at += 1
 
     def _row(self) -> Piece:
@@ -202,7 +232,11 @@ class _Document:
             size = len(taken.encode())
         except UnicodeEncodeError as error:
             place = self._place(self.at - len(taken) + error.start)
-            return Piece(None, f"invalid UTF-8 at byte {place}", len(taken.encode("utf-8", "surrogateescape")))
+            return Piece(
+                None,
+                f"invalid UTF-8 at byte {place}",
+                len(taken.encode("utf-8", "surrogateescape")),
+            )
         return self._decoder.piece(value, taken, size)
 
     def _value(self) -> tuple[Any, str]:
@@ -212,7 +246,11 @@ class _Document:
                 value, end = self._decoder.read(self.text, self.at)
             except json.JSONDecodeError as error:
                 if self.ended or not _may_go_on(error, self.text):
-                    raise _Broken(self._cut_off() if self.ended and _is_cut(error, self.text) else self._broken(error)) from None
+                    raise _Broken(
+                        self._cut_off()
+                        if self.ended and _is_cut(error, self.text)
+                        else self._broken(error)
+                    ) from None
             except (ValueError, RecursionError) as error:
                 raise _Broken(self._broken(error)) from None
             else:
@@ -226,7 +264,8 @@ class _Document:
             self._grow()
 
     def _rows_start(self) -> int | None:
-        """Where the list begins if the object here is a wrapping of rows, `{"data": [{...}, ...]}`; None if it is a row."""
+        """Where the list begins if the object here is a wrapping of rows, `{"data": [{...}, ...]}`;
+        None if it is a row."""
         at = self.at + 1
         while key := _KEY.match(self.text, at):
             at = key.end()
@@ -256,7 +295,8 @@ class _Document:
         return turn_keys(item) is None
 
     def _after_rows(self) -> Iterator[Piece]:
-        """The rest of the object that wraps the rows. A second list of rows would be lost: it is told."""
+        """The rest of the object that wraps the rows. A second list of rows would be lost: it is
+        told."""
         while (sign := self._next()) == ",":
             self.at += 1
             self._next()
@@ -269,9 +309,17 @@ class _Document:
             value, taken = self._value()
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 size = len(taken.encode("utf-8", "surrogateescape"))
-                yield Piece(None, f"a second list of rows, `{key}`, at byte {start}: only the first is read", size)
+                yield Piece(
+                    None,
+                    f"a second list of rows, `{key}`, at byte {start}: only the first is read",
+                    size,
+                )
         if sign != "}":
-            raise _Broken(f"broken JSON at byte {self._place()}: expected the object's end" if self._next() else self._cut_off())
+            raise _Broken(
+                f"broken JSON at byte {self._place()}: expected the object's end"
+                if self._next()
+                else self._cut_off()
+            )
         self.at += 1
 
     def _next(self) -> str:
@@ -285,7 +333,8 @@ class _Document:
             self._grow()
 
     def _grow(self) -> None:
-        """Read on until the window is twice what is left of it, so that a long row is not begun again for each chunk."""
+        """Read on until the window is twice what is left of it, so that a long row is not begun
+        again for each chunk."""
         self.before, left = self._place(), self.text[self.at :]
         parts, wanted = [left], len(left)
         while wanted >= 0 and not self.ended:
@@ -297,7 +346,9 @@ class _Document:
 
     def _place(self, at: int | None = None) -> int:
         """The byte at which `text[at]` stands, by default the one to be read next."""
-        return self.before + len(self.text[: self.at if at is None else at].encode("utf-8", "surrogateescape"))
+        return self.before + len(
+            self.text[: self.at if at is None else at].encode("utf-8", "surrogateescape")
+        )
 
     def _drain(self) -> int:
         left = len(self.text[self.at :].encode("utf-8", "surrogateescape"))
@@ -306,7 +357,10 @@ class _Document:
         return left
 
     def _cut_off(self) -> str:
-        return self._reader.failure or "the file ends in the middle of its JSON (was the download cut off?)"
+        return (
+            self._reader.failure
+            or "the file ends in the middle of its JSON (was the download cut off?)"
+        )
 
     def _broken(self, error: ValueError | RecursionError) -> str:
         return _broken(error, self.text, self.before)
@@ -324,7 +378,11 @@ def _may_go_on(error: json.JSONDecodeError, text: str) -> bool:
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
     """Whether the text ends in the middle of a value, as against being wrong near its end."""
     rest = text[error.pos :].strip()
-    return error.msg.startswith("Unterminated string") or any(literal.startswith(rest) for literal in _LITERALS) or rest[:1] == "\\"
+    return (
+        error.msg.startswith("Unterminated string")
+        or any(literal.startswith(rest) for literal in _LITERALS)
+        or rest[:1] == "\\"
+    )
 
 
 def _broken(error: ValueError | RecursionError, text: str, before: int) -> str:
@@ -353,5 +411,12 @@ def _encodable(value: Any) -> bool:
 
 
 def _kind_of(value: Any) -> str:
-    names = {str: "a text", bool: "a truth value", int: "a number", float: "a number", list: "a list", type(None): "null"}
+    names = {
+        str: "a text",
+        bool: "a truth value",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        type(None): "null",
+    }
     return names.get(type(value), "a value")

@@ -14,7 +14,8 @@ _BATCH = 64
 
 
 class _CsvLines:
-    """The text's lines for `csv`, and what its rows cannot say: the bytes they take and the first thing wrong in them."""
+    """The text's lines for `csv`, and what its rows cannot say: the bytes they take and the first
+    thing wrong in them."""
 
     def __init__(self, reader: Reader) -> None:
         self._lines = lines(reader)
@@ -39,15 +40,24 @@ class _CsvLines:
         try:
             return line.data.decode() + "\n"
         except UnicodeDecodeError as error:
-            self.problem = self.problem or f"invalid UTF-8 at byte {line.start + error.start} ({error.reason})"
+            self.problem = (
+                self.problem or f"invalid UTF-8 at byte {line.start + error.start} ({error.reason})"
+            )
             return line.data.decode(errors="replace") + "\n"
 
 
 def csv_rows(reader: Reader, *, tabs: bool) -> Iterator[Piece]:
-    """The rows of a table whose first line names its columns; commas or semicolons between them, or tabs."""
+    """The rows of a table whose first line names its columns; commas or semicolons between them, or
+    tabs."""
     csv.field_size_limit(LONGEST_ROW)
     first = reader.head.decode(reader.encoding, errors="replace").partition("\n")[0]
-    delimiter = "\t" if tabs or ("\t" in first and "," not in first) else ";" if first.count(";") > first.count(",") else ","
+    delimiter = (
+        "\t"
+        if tabs or ("\t" in first and "," not in first)
+        else ";"
+        if first.count(";") > first.count(",")
+        else ","
+    )
     text = _CsvLines(reader)
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     columns: list[str] = []
@@ -55,22 +65,33 @@ def csv_rows(reader: Reader, *, tabs: bool) -> Iterator[Piece]:
         try:
             fields = next(rows, None)
         except csv.Error as error:
-            fields, text.problem = [], text.problem or _csv_problem(error, reader, at_end=text.ended)
+            fields, text.problem = (
+                [],
+                text.problem or _csv_problem(error, reader, at_end=text.ended),
+            )
         if fields is None:
             break
         size, problem = text.size, text.problem
         text.size, text.problem = 0, None
         if not columns and fields and problem is None:
-            columns = [name.strip() or f"column {number}" for number, name in enumerate(fields, start=1)]
+            columns = [
+                name.strip() or f"column {number}" for number, name in enumerate(fields, start=1)
+            ]
             repeated = next((name for name in columns if columns.count(name) > 1), None)
             if repeated is not None:
                 rest = sum(len(line) for line in text)
-                yield Piece(None, f"two columns are named `{repeated}`: no row can be read", size + rest)
+                yield Piece(
+                    None, f"two columns are named `{repeated}`: no row can be read", size + rest
+                )
                 return
         elif problem is not None:
             yield Piece(None, problem, size)
         elif fields and len(fields) != len(columns):
-            yield Piece(None, f"has {len(fields)} fields where the first line names {len(columns)} columns", size)
+            yield Piece(
+                None,
+                f"has {len(fields)} fields where the first line names {len(columns)} columns",
+                size,
+            )
         elif fields:
             yield Piece(dict(zip(columns, fields, strict=True)), None, size)
     if reader.failure is not None:
@@ -86,7 +107,8 @@ def _csv_problem(error: csv.Error, reader: Reader, *, at_end: bool) -> str:
 
 
 def parquet_rows(reader: Reader, on_read: Callable[[int], None]) -> Iterator[Piece]:
-    """The rows of a Parquet file. One that is compressed as a whole is unpacked first: its index stands at its end."""
+    """The rows of a Parquet file. One that is compressed as a whole is unpacked first: its index
+    stands at its end."""
     if reader.compression is None:
         yield from _parquet(reader.file, reader.file.seek(0, 2), on_read)
         return
@@ -94,14 +116,19 @@ def parquet_rows(reader: Reader, on_read: Callable[[int], None]) -> Iterator[Pie
         while chunk := reader.raw():
             unpacked.write(chunk)
         if reader.failure is not None:
-            yield Piece(None, f"{reader.failure}, and a Parquet file's index stands at its end", unpacked.tell())
+            yield Piece(
+                None,
+                f"{reader.failure}, and a Parquet file's index stands at its end",
+                unpacked.tell(),
+            )
             return
         unpacked.seek(0)
         yield from _parquet(unpacked, 0, on_read)
 
 
 def _parquet(file: IO[bytes], size: int, on_read: Callable[[int], None]) -> Iterator[Piece]:
-    """`size` is what the whole file counts for progress, which goes by rows; 0 if it was counted before."""
+    """`size` is what the whole file counts for progress, which goes by rows; 0 if it was counted
+    before."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
@@ -131,7 +158,8 @@ def _parquet_row(batch: Any) -> Piece:
 
 
 def plain(row: dict[str, Any]) -> Piece:
-    """A row as JSON has it: what is null inside a struct is absent (a struct has every key in every row), and NaN is null."""
+    """A row as JSON has it: what is null inside a struct is absent (a struct has every key in every
+    row), and NaN is null."""
     text = json.dumps(row, default=str, ensure_ascii=False)
     inner = json.loads(text, object_hook=_without_nulls, parse_constant=lambda _: None)
     return Piece({name: inner.get(name) for name in row}, None, len(text.encode()))

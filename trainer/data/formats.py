@@ -1,4 +1,5 @@
-"""From a row to a conversation: which format a file is in, told from its rows, and how its rows become messages. Light."""
+"""From a row to a conversation: which format a file is in, told from its rows, and how its rows
+become messages. Light."""
 
 from __future__ import annotations
 
@@ -29,7 +30,17 @@ from trainer.data.formats_columns import (
 from trainer.data.formats_layouts import HINT, refused, unrecognised
 from trainer.data.formats_markup import BY_NAME as MARKUPS
 from trainer.data.formats_markup import END, START
-from trainer.data.formats_readers import LAYOUTS, export_columns, export_of, exported, fits_markup, layout_of, layout_title, marked_up, turn
+from trainer.data.formats_readers import (
+    LAYOUTS,
+    export_columns,
+    export_of,
+    exported,
+    fits_markup,
+    layout_of,
+    layout_title,
+    marked_up,
+    turn,
+)
 from trainer.data.formats_text import is_transcript, learn_speakers, spoken_turns, transcript
 from trainer.data.formats_turns import (
     KNOWN_KEYS,
@@ -48,10 +59,11 @@ from trainer.data.row import folded
 
 Role = Literal["system", "user", "assistant", "tool"]
 FormatName = Literal[
-    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text", "preference", "transcript", "markup",
-    "export", "turns",
+    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "chatml_text",
+    "preference", "transcript", "markup", "export", "turns",
 ]  # fmt: skip
-# What each format is made of: the parts that it needs, then those that it may have. A part is found under any of the names below.
+# What each format is made of: the parts that it needs, then those that it may have. A part is found
+# under any of the names below.
 PARTS: dict[FormatName, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "export": ((), ()),
     "preference": (("chosen",), ("rejected", "prompt", "history", "system", "tools")),
@@ -81,10 +93,12 @@ _TITLES = {
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The recipe's section [format]: what is left out is found out. `columns` maps our names of parts to the file's columns,
-    `roles` the file's words for roles to ours, `speakers` names to roles ("first" and "others" stand for whom nobody named).
-    `judgement` says which answers are good, `context` which columns join the prompt, `ignore` which are left aside. `layout` names the
-    markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that follow each other stay rows of their own.
+    """The recipe's section [format]: what is left out is found out. `columns` maps our names of
+    parts to the file's columns, `roles` the file's words for roles to ours, `speakers` names to
+    roles ("first" and "others" stand for whom nobody named). `judgement` says which answers are
+    good, `context` which columns join the prompt, `ignore` which are left aside. `layout` names the
+    markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that
+    follow each other stay rows of their own.
     """
 
     format: FormatName = "auto"
@@ -101,8 +115,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Format:
-    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are columns that nothing reads; `side` says
-    what the others beside the conversation mean."""
+    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are
+    columns that nothing reads; `side` says what the others beside the conversation mean."""
 
     name: FormatName
     reason: str
@@ -113,14 +127,17 @@ class Format:
     @property
     def is_chained(self) -> bool:
         """Whether rows make conversations together, and not each its own."""
-        return self.name == "turns" or (self.mapping.chain and not {"parent", "conversation"}.isdisjoint(self.mapping.columns))
+        return self.name == "turns" or (
+            self.mapping.chain and not {"parent", "conversation"}.isdisjoint(self.mapping.columns)
+        )
 
     @property
     def title(self) -> str:
         return _TITLES[self.name].partition(",")[0]
 
     def convert(self, value: dict[str, Any]) -> Converted:
-        """The row's conversation. RowProblem if it makes none; odd messages are left for the policies."""
+        """The row's conversation. RowProblem if it makes none; odd messages are left for the
+        policies."""
         row = _Row(value, self.mapping)
         if not self.side.is_quiet(value):
             row.met += self.side.met(value)
@@ -138,11 +155,14 @@ class Format:
         if not (row.unknown or row.met or row.repairs or messages is not converted.messages):
             return converted
         repairs = (*converted.repairs, *dict.fromkeys(row.repairs))
-        return Converted(messages, converted.tools, repairs, tuple(row.unknown), tuple(row.met), places)
+        return Converted(
+            messages, converted.tools, repairs, tuple(row.unknown), tuple(row.met), places
+        )
 
 
 def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) -> Format:
-    """The format that most of these rows are in; a few dozen are enough. LuthierError if they are in none, or not in the one asked for."""
+    """The format that most of these rows are in; a few dozen are enough. LuthierError if they are
+    in none, or not in the one asked for."""
     mapping = mapping or Mapping()
     _check_columns(mapping)
     _check_side(mapping, rows)
@@ -171,30 +191,57 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
     whole = msgspec.structs.replace(whole, columns={**whole.columns, **links})
     if name in ("markup", "export") and not whole.layout:
         whole = msgspec.structs.replace(whole, layout=layout_of([_Row(row, whole) for row in rows]))
-    more = ", ".join(f"`{column}`" for part, column in columns.items() if part not in needed and part != "rejected")
-    described = f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}"
+    more = ", ".join(
+        f"`{column}`"
+        for part, column in columns.items()
+        if part not in needed and part != "rejected"
+    )
+    described = (
+        f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}"
+    )
     reason = f"{described}{more and f', with {more}'}{_chain_reason(links)}"
     if name == "transcript":
         samples = [turns for row in rows if (turns := _spoken(_Row(row, whole), learning=True))]
-        speakers, why = (dict(mapping.speakers), "the recipe says who is who") if mapping.speakers else learn_speakers(samples)
+        speakers, why = (
+            (dict(mapping.speakers), "the recipe says who is who")
+            if mapping.speakers
+            else learn_speakers(samples)
+        )
         whole, reason = msgspec.structs.replace(whole, speakers=speakers), f"{reason}; {why}"
     return _with_side(Format(name, reason, whole), rows)
 
 
-def _message_rows(rows: Sequence[dict[str, Any]], mapping: Mapping, columns: dict[str, str]) -> Format:
+def _message_rows(
+    rows: Sequence[dict[str, Any]], mapping: Mapping, columns: dict[str, str]
+) -> Format:
     """The format of rows that are one message each and follow each other."""
     oasst = [name for name in OASST if name in rows[0]] if "message_tree_id" in rows[0] else []
     ignore = [*dict.fromkeys((*mapping.ignore, *oasst))]
-    whole = msgspec.structs.replace(mapping, format="turns", columns={**columns, **mapping.columns}, ignore=ignore)
+    whole = msgspec.structs.replace(
+        mapping, format="turns", columns={**columns, **mapping.columns}, ignore=ignore
+    )
     number = sum(columns["role"] in row and columns["content"] in row for row in rows)
-    described = f"{_share(number, len(rows))} `{columns['role']}` and `{columns['content']}`: {_TITLES['turns']}"
+    described = (
+        f"{_share(number, len(rows))} `{columns['role']}` and `{columns['content']}`:"
+        f" {_TITLES['turns']}"
+    )
     reason = f"{described}{_chain_reason(columns) or '; the file is one conversation'}"
-    return _with_side(Format("turns", f"{reason}{'; what OpenAssistant says of them is left aside' if oasst else ''}", whole), rows)
+    return _with_side(
+        Format(
+            "turns",
+            f"{reason}{'; what OpenAssistant says of them is left aside' if oasst else ''}",
+            whole,
+        ),
+        rows,
+    )
 
 
 def _chain_reason(columns: Dict[str, str]) -> str:
     if "parent" in columns:
-        return f"; rows follow each other by `{columns['parent']}` and `{columns['id']}`, and are one conversation as far as they do"
+        return (
+            f"; rows follow each other by `{columns['parent']}` and `{columns['id']}`, and are one"
+            " conversation as far as they do"
+        )
     if "conversation" in columns:
         order = f", in the order of `{columns['turn']}`" if "turn" in columns else ""
         return f"; rows of one `{columns['conversation']}` are one conversation{order}"
@@ -209,22 +256,38 @@ def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
     """The format with the meaning of the columns that it does not use."""
     mapping = found.mapping
     used = {*mapping.columns.values()}
-    answers = [mapping.columns[part] for part in ("output", "answer", "completion", "chosen") if part in mapping.columns]
+    answers = [
+        mapping.columns[part]
+        for part in ("output", "answer", "completion", "chosen")
+        if part in mapping.columns
+    ]
     used |= {ranking for row in rows for column in answers if (ranking := ranking_of(row, column))}
-    used |= {column for row in rows for column in export_columns(mapping.layout, _Row(row, mapping))}
+    used |= {
+        column for row in rows for column in export_columns(mapping.layout, _Row(row, mapping))
+    }
     samples = [_sampled(found, row) for row in rows]
-    prompt = next((mapping.columns[part] for part in ("prompt", "question", "instruction") if part in mapping.columns), "")
+    prompt = next(
+        (
+            mapping.columns[part]
+            for part in ("prompt", "question", "instruction")
+            if part in mapping.columns
+        ),
+        "",
+    )
     side, unused = side_columns(
         samples,
         used,
-        reads_context=found.name in _OF_COLUMNS and any(isinstance(at(row, prompt), str) for row in rows),
+        reads_context=found.name in _OF_COLUMNS
+        and any(isinstance(at(row, prompt), str) for row in rows),
         is_pair=found.name == "preference",
         judgement=mapping.judgement if mapping.judgement.column else None,
         context=mapping.context,
         ignore=mapping.ignore,
     )
     parts = [f"with {_listed(side.context)} in the prompt"] * bool(side.context)
-    parts += [f"{_listed([judge.column for judge in side.judges])} says which answers are good"] * bool(side.judges)
+    parts += [
+        f"{_listed([judge.column for judge in side.judges])} says which answers are good"
+    ] * bool(side.judges)
     reason = ", ".join((found.reason, *parts))
     judgement = side.judges[0] if len(side.judges) == 1 else mapping.judgement
     whole = msgspec.structs.replace(mapping, context=list(side.context), judgement=judgement)
@@ -240,48 +303,96 @@ def _sampled(found: Format, row: dict[str, Any]) -> Sampled:
         messages = found.convert(row).messages
     except RowProblem:
         messages = []
-    texts = [(message["role"] == "assistant", message["content"]) for message in messages if isinstance(message["content"], str)]
-    asked, answered = ("\n\n".join(text for is_answer, text in texts if is_answer == wanted) for wanted in (False, True))
+    texts = [
+        (message["role"] == "assistant", message["content"])
+        for message in messages
+        if isinstance(message["content"], str)
+    ]
+    asked, answered = (
+        "\n\n".join(text for is_answer, text in texts if is_answer == wanted)
+        for wanted in (False, True)
+    )
     return Sampled(row, asked, answered)
 
 
 def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
-    """Keys of messages that nothing reads, but for those that look like misspelt ones: these are the policies' business."""
-    turns, keys = mapping.columns.get("turns"), (mapping.columns.get("role", ""), mapping.columns.get("content", ""))
-    items = [item for row in rows for item in turn_list(at(row, turns)) or [] if isinstance(item, dict)] if turns else []
-    found = dict.fromkeys(key for item in items for key in item if key not in keys and not (kind_of(key) and judges_itself(item, keys[0])))
+    """Keys of messages that nothing reads, but for those that look like misspelt ones: these are
+    the policies' business."""
+    turns, keys = (
+        mapping.columns.get("turns"),
+        (mapping.columns.get("role", ""), mapping.columns.get("content", "")),
+    )
+    items = (
+        [item for row in rows for item in turn_list(at(row, turns)) or [] if isinstance(item, dict)]
+        if turns
+        else []
+    )
+    found = dict.fromkeys(
+        key
+        for item in items
+        for key in item
+        if key not in keys and not (kind_of(key) and judges_itself(item, keys[0]))
+    )
     known = () if mapping.format == "transcript" else KNOWN_KEYS
-    return [f"{turns}[].{key}" for key in found if key not in known and (not known or meant_key(key, keys) is None)]
+    return [
+        f"{turns}[].{key}"
+        for key in found
+        if key not in known and (not known or meant_key(key, keys) is None)
+    ]
 
 
 def _check_columns(mapping: Mapping) -> None:
-    known = sorted({part for name, parts in PARTS.items() if mapping.format in ("auto", name) for part in (*parts[0], *parts[1])})
+    known = sorted(
+        {
+            part
+            for name, parts in PARTS.items()
+            if mapping.format in ("auto", name)
+            for part in (*parts[0], *parts[1])
+        }
+    )
     known = [*known, *(CHAIN_PARTS if mapping.format in ("auto", *CHAINED) else ())]
     if mapping.layout and mapping.layout not in LAYOUTS:
-        raise LuthierError("Unknown layout", f"format.layout is {mapping.layout!r}, which is none.", f"Known: {', '.join(LAYOUTS)}.")
+        raise LuthierError(
+            "Unknown layout",
+            f"format.layout is {mapping.layout!r}, which is none.",
+            f"Known: {', '.join(LAYOUTS)}.",
+        )
     for part in mapping.columns:
         if part not in known:
             close = difflib.get_close_matches(part, known, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
-            raise LuthierError("Unknown part in the format", f"format.columns.{part} means nothing for {mapping.format}.", hint)
+            raise LuthierError(
+                "Unknown part in the format",
+                f"format.columns.{part} means nothing for {mapping.format}.",
+                hint,
+            )
 
 
 def _check_side(mapping: Mapping, rows: Sequence[dict[str, Any]]) -> None:
     """The columns that [format] reads beside a conversation's own are there."""
     named = [*mapping.context, mapping.judgement.column]
     for column in named:
-        if column and rows and not any(column in row or at(row, column) is not None for row in rows):
+        if (
+            column
+            and rows
+            and not any(column in row or at(row, column) is not None for row in rows)
+        ):
             names = list(dict.fromkeys(str(name) for row in rows for name in row))
             close = difflib.get_close_matches(column, names, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"The rows have {', '.join(names[:12])}."
-            raise LuthierError("No such column", f"[format] names `{column}`, which no row has.", hint)
+            hint = (
+                f"Did you mean {close[0]}?" if close else f"The rows have {', '.join(names[:12])}."
+            )
+            raise LuthierError(
+                "No such column", f"[format] names `{column}`, which no row has.", hint
+            )
 
 
 Match = tuple[FormatName, dict[str, str], dict[str, str]]
 
 
 def _first_match(row: _Row) -> Match | None:
-    """The row's format; lines like "name: text" stand in many an answer, so that they are the last to count."""
+    """The row's format; lines like "name: text" stand in many an answer, so that they are the last
+    to count."""
     names = list(PARTS) if row.mapping.format == "auto" else [row.mapping.format]
     found = next((match for name in names if (match := _match(name, row))), None)
     if found is not None or "transcript" not in names:
@@ -290,7 +401,8 @@ def _first_match(row: _Row) -> Match | None:
 
 
 def _match(name: FormatName, row: _Row) -> Match | None:
-    """The parts that a row of a format must have and those that it may have, with their columns; None if it is not in it."""
+    """The parts that a row of a format must have and those that it may have, with their columns;
+    None if it is not in it."""
     if name in ("messages", "sharegpt", "transcript"):
         return _match_turns(name, row)
     if name == "chatml_text":
@@ -310,50 +422,85 @@ def _match(name: FormatName, row: _Row) -> Match | None:
         return None
     if name == "preference" and optional["rejected"] is None and row.mapping.format == "auto":
         return None
-    if (history := optional.get("history")) and "history" not in row.mapping.columns and name != "alpaca":
+    if (
+        (history := optional.get("history"))
+        and "history" not in row.mapping.columns
+        and name != "alpaca"
+    ):
         optional["history"] = history if isinstance(decoded(row.value[history]), list) else None
     return name, {part: str(column) for part, column in needed.items()}, _present(optional, columns)
 
 
 def _present(optional: Dict[str, str | None], taken: Sequence[str]) -> dict[str, str]:
-    return {part: column for part, column in optional.items() if column is not None and column not in taken}
+    return {
+        part: column
+        for part, column in optional.items()
+        if column is not None and column not in taken
+    }
 
 
 def _match_turns(name: FormatName, row: _Row) -> Match | None:
     usual = [row.columns[column] for column in TURN_COLUMNS if column in row.columns]
-    others = [column for column in row.value if column not in usual and folded(column) not in LIST_COLUMNS]
+    others = [
+        column for column in row.value if column not in usual and folded(column) not in LIST_COLUMNS
+    ]
     given = row.mapping.columns.get("turns")
-    for column in [*usual, *others] if given is None else [name for name in (row.find("turns"),) if name]:
+    for column in (
+        [*usual, *others] if given is None else [name for name in (row.find("turns"),) if name]
+    ):
         items = turn_list(at(row.value, column)) or []
         keys = item_keys(items, row.mapping.columns)
         if keys is None:
             continue
-        words = [item[keys[0]] for item in items if isinstance(item, dict) and isinstance(item.get(keys[0]), str)]
+        words = [
+            item[keys[0]]
+            for item in items
+            if isinstance(item, dict) and isinstance(item.get(keys[0]), str)
+        ]
         if row.mapping.format in ("auto", "") and _kind_of_turns(keys, words, row.mapping) != name:
             return None
         if name == "transcript" and not any(word.strip() for word in words):
             return None
-        optional = {} if name == "transcript" else {part: row.of_pair(part) for part in PARTS[name][1]}
-        return name, {"turns": column, "role": keys[0], "content": keys[1]}, _present(optional, [column])
+        optional = (
+            {} if name == "transcript" else {part: row.of_pair(part) for part in PARTS[name][1]}
+        )
+        return (
+            name,
+            {"turns": column, "role": keys[0], "content": keys[1]},
+            _present(optional, [column]),
+        )
     return None
 
 
 def _kind_of_turns(keys: tuple[str, str], words: Sequence[str], mapping: Mapping) -> str:
-    if keys[0] not in ("role", "from") or not any(word in mapping.roles or is_role(word) for word in words):
+    if keys[0] not in ("role", "from") or not any(
+        word in mapping.roles or is_role(word) for word in words
+    ):
         return "transcript"
     return "sharegpt" if keys[0] == "from" else "messages"
 
 
 def _match_text(name: FormatName, row: _Row, fits: Callable[[str], bool]) -> Match | None:
     given = row.mapping.columns.get("text")
-    columns = list(row.value) if given is None else [column for column in (row.find("text"),) if column]
-    column = next((column for column in columns if isinstance(at(row.value, column), str) and fits(at(row.value, column))), None)
+    columns = (
+        list(row.value) if given is None else [column for column in (row.find("text"),) if column]
+    )
+    column = next(
+        (
+            column
+            for column in columns
+            if isinstance(at(row.value, column), str) and fits(at(row.value, column))
+        ),
+        None,
+    )
     return None if column is None else (name, {"text": column}, {})
 
 
 def _described(name: FormatName, columns: Dict[str, str], layout: str) -> str:
     if "turns" in columns:
-        return f"`{columns['turns']}` whose items have `{columns['role']}` and `{columns['content']}`"
+        return (
+            f"`{columns['turns']}` whose items have `{columns['role']}` and `{columns['content']}`"
+        )
     if name == "markup":
         return f"`{columns['text']}` with turns in the markup of {layout_title(layout)}"
     if name == "export":
@@ -362,7 +509,9 @@ def _described(name: FormatName, columns: Dict[str, str], layout: str) -> str:
         return f"`{columns['text']}` with turns between {START} and {END}"
     if "text" in columns:
         return f'`{columns["text"]}` with lines like "name: text"'
-    return " and ".join(f"`{columns[part]}`" for part in (*PARTS[name][0], "rejected") if part in columns)
+    return " and ".join(
+        f"`{columns[part]}`" for part in (*PARTS[name][0], "rejected") if part in columns
+    )
 
 
 def _share(number: int, total: int) -> str:
@@ -390,23 +539,48 @@ def _nearest(value: dict[str, Any]) -> str:
 
 def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
     """Who says what in a transcript; [] in learning, for a row that is none."""
-    columns, names = row.mapping.columns, [name for name in row.mapping.speakers if name not in ("first", "others")]
+    columns, names = (
+        row.mapping.columns,
+        [name for name in row.mapping.speakers if name not in ("first", "others")],
+    )
     value = row.get("text") if "turns" not in columns else row.get("turns")
     if "turns" not in columns:
         if isinstance(value, str):
-            return spoken_turns(value, names if names and "others" not in row.mapping.speakers else ())
+            return spoken_turns(
+                value, names if names and "others" not in row.mapping.speakers else ()
+            )
     elif (items := turn_list(value)) is not None:
-        said = [(item.get(columns["role"]), item.get(columns["content"])) if isinstance(item, dict) else (None, None) for item in items]
+        said = [
+            (
+                (item.get(columns["role"]), item.get(columns["content"]))
+                if isinstance(item, dict)
+                else (None, None)
+            )
+            for item in items
+        ]
         if all(isinstance(name, str) and isinstance(text, str) for name, text in said):
-            weighted = (place for place, item in enumerate(items) if any(item.get(key) not in (None, 1) for key in WEIGHT_KEYS))
-            row.unknown += [f"message {place} has a weight, which means nothing in a transcript" for place in weighted]
+            weighted = (
+                place
+                for place, item in enumerate(items)
+                if any(item.get(key) not in (None, 1) for key in WEIGHT_KEYS)
+            )
+            row.unknown += [
+                f"message {place} has a weight, which means nothing in a transcript"
+                for place in weighted
+            ]
             return [(str(name), str(text)) for name, text in said]
         if not learning:
-            place = next(place for place, (name, text) in enumerate(said) if not (isinstance(name, str) and isinstance(text, str)))
+            place = next(
+                place
+                for place, (name, text) in enumerate(said)
+                if not (isinstance(name, str) and isinstance(text, str))
+            )
             raise RowProblem("not_a_message", f"item {place} does not say who speaks and what")
     if learning:
         return []
-    raise RowProblem("other_format", f"`{columns.get('turns', columns.get('text', 'text'))}` holds no transcript")
+    raise RowProblem(
+        "other_format", f"`{columns.get('turns', columns.get('text', 'text'))}` holds no transcript"
+    )
 
 
 _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {

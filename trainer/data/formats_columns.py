@@ -33,7 +33,9 @@ def turns(row: Row) -> Converted:
     return _placed(row.system(), _messages(items, keys, row, tools), tools)
 
 
-def _placed(before: list[Message], messages: list[Message], tools: list[dict[str, Any]] | None) -> Converted:
+def _placed(
+    before: list[Message], messages: list[Message], tools: list[dict[str, Any]] | None
+) -> Converted:
     """Messages of a list after those that columns make, each with its number in the list."""
     made, places = unblocked(messages)
     if not before and len(made) == len(messages):
@@ -41,11 +43,15 @@ def _placed(before: list[Message], messages: list[Message], tools: list[dict[str
     return Converted([*before, *made], tools, places=(*[-1] * len(before), *places))
 
 
-def _messages(items: list[Any], keys: tuple[str, str], row: Row, tools: list[dict[str, Any]] | None) -> list[Message]:
+def _messages(
+    items: list[Any], keys: tuple[str, str], row: Row, tools: list[dict[str, Any]] | None
+) -> list[Message]:
     names = tool_names(tools)
     for place, item in enumerate(items):
         row.unknown += unknown_keys(item, keys, place)
-    messages = [message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)]
+    messages = [
+        message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)
+    ]
     for place, item in enumerate(items):
         if len(item) > 2 and messages[place]["role"] == "assistant":
             _judge(item, keys, messages[place], row, place)
@@ -57,20 +63,33 @@ def judges_itself(item: Mapping[str, Any], role_key: str) -> bool:
     return role_of(str(item.get(role_key)), {}) == "assistant"
 
 
-def _judge(item: Mapping[str, Any], keys: tuple[str, str], message: Message, row: Row, place: int) -> None:
-    """An answer that its own keys mark as bad is not trained; a key that may judge it and cannot be read is for the policy on that."""
+def _judge(
+    item: Mapping[str, Any], keys: tuple[str, str], message: Message, row: Row, place: int
+) -> None:
+    """An answer that its own keys mark as bad is not trained; a key that may judge it and cannot be
+    read is for the policy on that."""
     for key, value in item.items():
         kind = kind_of(key) if key not in keys and value is not None else None
         name = f"{row.mapping.columns.get('turns', 'messages')}[].{key}"
         if kind not in ("verdict", "score") or name in row.mapping.ignore:
             continue
-        verdict = Judgement(key).verdict(value) if kind == "verdict" or isinstance(value, bool) else None
+        verdict = (
+            Judgement(key).verdict(value) if kind == "verdict" or isinstance(value, bool) else None
+        )
         if verdict is False:
             message["weight"] = 0
             row.repairs.append("rejected_turn")
         elif verdict is None:
             told = f"message {place} has `{key}` {shortened(value)}, which may judge it"
-            row.met.append(("unread", f'{told}: give bad answers the weight 0, or leave it aside: ignore = ["{name}"]'))
+            row.met.append(
+                (
+                    "unread",
+                    (
+                        f"{told}: give bad answers the weight 0, or leave it aside: ignore ="
+                        f' ["{name}"]'
+                    ),
+                )
+            )
 
 
 def _said(value: Any, role: str, row: Row, tools: list[dict[str, Any]] | None) -> list[Message]:
@@ -78,20 +97,31 @@ def _said(value: Any, role: str, row: Row, tools: list[dict[str, Any]] | None) -
     items = decoded(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
     items = [items] if isinstance(items, dict) and turn_keys(items) else items
     keys = item_keys(items) if isinstance(items, list) else None
-    return [{"role": role, "content": value}] if keys is None else _messages(items, keys, row, tools)
+    return (
+        [{"role": role, "content": value}] if keys is None else _messages(items, keys, row, tools)
+    )
 
 
 def prompt_completion(row: Row) -> Converted:
     tools = tools_of(row.get("tools"))
     prompt, completion = row.asked("prompt"), row.answer("completion")
-    if isinstance(prompt, str) and isinstance(completion, str) and (marked := continued(prompt, completion)) is not None:
-        return marked._replace(messages=[*row.system(), *row.history(), *marked.messages], tools=tools)
+    if (
+        isinstance(prompt, str)
+        and isinstance(completion, str)
+        and (marked := continued(prompt, completion)) is not None
+    ):
+        return marked._replace(
+            messages=[*row.system(), *row.history(), *marked.messages], tools=tools
+        )
     asked, answered = _said(prompt, "user", row, tools), _said(completion, "assistant", row, tools)
     return _placed([*row.system(), *row.history()], [*asked, *answered], tools)
 
 
 def question_answer(row: Row) -> Converted:
-    asked, answered = {"role": "user", "content": row.asked("question")}, {"role": "assistant", "content": row.answer("answer")}
+    asked, answered = (
+        {"role": "user", "content": row.asked("question")},
+        {"role": "assistant", "content": row.answer("answer")},
+    )
     return Converted([*row.system(), *row.history(), asked, answered])
 
 
@@ -99,18 +129,28 @@ def alpaca(row: Row) -> Converted:
     instruction, given = row.asked("instruction"), row.get("input")
     if isinstance(instruction, str) and isinstance(given, str) and given.strip():
         instruction = f"{instruction}\n\n{given}" if instruction.strip() else given
-    asked, answered = {"role": "user", "content": instruction}, {"role": "assistant", "content": row.answer("output")}
+    asked, answered = (
+        {"role": "user", "content": instruction},
+        {"role": "assistant", "content": row.answer("output")},
+    )
     return Converted([*row.system(), *row.history(), asked, answered])
 
 
 def preference(row: Row) -> Converted:
-    """The chosen side; it may repeat the prompt, as a list of messages or as text ("Human: ... Assistant: ...")."""
+    """The chosen side; it may repeat the prompt, as a list of messages or as text ("Human: ...
+    Assistant: ...")."""
     tools, chosen = tools_of(row.get("tools")), row.answer("chosen")
     prompt = None if row.get("prompt") is None else row.asked("prompt")
     if prompt is None and isinstance(chosen, str):
         return transcript(spoken_turns(chosen, ("Human", "User", "Assistant", "System")), {})
-    if isinstance(prompt, str) and isinstance(chosen, str) and (marked := continued(prompt, chosen)) is not None:
-        return marked._replace(messages=[*row.system(), *row.history(), *marked.messages], tools=tools)
+    if (
+        isinstance(prompt, str)
+        and isinstance(chosen, str)
+        and (marked := continued(prompt, chosen)) is not None
+    ):
+        return marked._replace(
+            messages=[*row.system(), *row.history(), *marked.messages], tools=tools
+        )
     answer = _said(chosen, "assistant", row, tools)
     asked = [] if prompt is None else _said(prompt, "user", row, tools)
     whole = any(message["role"] == "user" for message in answer)
@@ -121,7 +161,9 @@ def preference(row: Row) -> Converted:
 
 def after_context(messages: list[Message], context: Mapping[str, str], row: Row) -> list[Message]:
     """Context before the text of the user's first message."""
-    place = next((place for place, message in enumerate(messages) if message["role"] == "user"), None)
+    place = next(
+        (place for place, message in enumerate(messages) if message["role"] == "user"), None
+    )
     if place is None or not isinstance(messages[place]["content"], str):
         row.met.append(("unread", f"no text of the user could follow `{next(iter(context))}`"))
         return messages
@@ -129,7 +171,9 @@ def after_context(messages: list[Message], context: Mapping[str, str], row: Row)
     return [*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :]]
 
 
-def item_keys(items: Sequence[Any], columns: Mapping[str, str] | None = None) -> tuple[str, str] | None:
+def item_keys(
+    items: Sequence[Any], columns: Mapping[str, str] | None = None
+) -> tuple[str, str] | None:
     columns = columns or {}
     role, content = columns.get("role"), columns.get("content")
     for item in items[:8]:

@@ -1,4 +1,5 @@
-"""Conversations as programs export and log them, by a declared table: those that are read, and those that are refused by name."""
+"""Conversations as programs export and log them, by a declared table: those that are read, and
+those that are refused by name."""
 
 from __future__ import annotations
 
@@ -7,15 +8,25 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from trainer.data.formats_text import FIRST, OTHERS, transcript
-from trainer.data.formats_turns import TURN_COLUMNS, Converted, Message, RowProblem, decoded, message_of, role_of, tools_of, turn_keys
+from trainer.data.formats_turns import (
+    TURN_COLUMNS,
+    Converted,
+    Message,
+    RowProblem,
+    decoded,
+    message_of,
+    role_of,
+    tools_of,
+    turn_keys,
+)
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Export:
-    """A layout that is read: `fits` tells a row of it, `read` gives its conversation. `columns` are its own, beside which others may stand;
-    without them all are."""
+    """A layout that is read: `fits` tells a row of it, `read` gives its conversation. `columns` are
+    its own, beside which others may stand; without them all are."""
 
     name: str
     title: str
@@ -35,7 +46,11 @@ class Refusal:
 
 def export_of(value: Row) -> Export | None:
     """The export that a row comes from."""
-    return None if _is_bench(value) else next((export for export in EXPORTS if export.fits(value)), None)
+    return (
+        None
+        if _is_bench(value)
+        else next((export for export in EXPORTS if export.fits(value)), None)
+    )
 
 
 def refusal_of(value: Row) -> Refusal | None:
@@ -46,7 +61,11 @@ def refusal_of(value: Row) -> Refusal | None:
 def _objects(value: Any) -> list[dict[str, Any]]:
     """The items of a list of objects; [] for anything else."""
     value = decoded(value)
-    return value if isinstance(value, list) and value and all(isinstance(item, dict) for item in value) else []
+    return (
+        value
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+        else []
+    )
 
 
 def _has(value: Any, *keys: str) -> TypeGuard[dict[str, Any]]:
@@ -68,7 +87,9 @@ def _chatgpt(value: Row) -> Converted:
         path.append(node)
         node = nodes[node].get("parent")
     messages: list[Message] = []
-    repairs = ["other_branches"] * any(_is_talk(node) for name, node in nodes.items() if name not in path)
+    repairs = ["other_branches"] * any(
+        _is_talk(node) for name, node in nodes.items() if name not in path
+    )
     for name in reversed(path):
         message = nodes[name].get("message")
         if _is_talk(nodes[name]):
@@ -82,49 +103,86 @@ def _chatgpt(value: Row) -> Converted:
 
 
 def _part(part: Any) -> dict[str, Any]:
-    """A part of a message beside others: text, or what `image_asset_pointer` and its like point to."""
+    """A part of a message beside others: text, or what `image_asset_pointer` and its like point
+    to."""
     if isinstance(part, dict):
         return {"type": str(part.get("content_type", "image")).partition("_")[0]}
     return {"type": "text", "text": str(part)}
 
 
 def _last_node(nodes: dict[str, Any]) -> str | None:
-    node = next((name for name, node in nodes.items() if isinstance(node, dict) and node.get("parent") is None), None)
+    node = next(
+        (
+            name
+            for name, node in nodes.items()
+            if isinstance(node, dict) and node.get("parent") is None
+        ),
+        None,
+    )
     seen = set[str]()
-    while node is not None and node not in seen and (children := (nodes.get(node) or {}).get("children")):
+    while (
+        node is not None
+        and node not in seen
+        and (children := (nodes.get(node) or {}).get("children"))
+    ):
         seen.add(node)
         node = children[-1]
     return node
 
 
 def _is_talk(node: Any) -> bool:
-    """Whether a node is something that somebody said to be seen: no empty one, no call of a tool, no reasoning, no hidden context."""
+    """Whether a node is something that somebody said to be seen: no empty one, no call of a tool,
+    no reasoning, no hidden context."""
     message = node.get("message") if isinstance(node, dict) else None
-    if not _has(message, "author", "content") or not isinstance(message["content"], dict) or not isinstance(message["author"], dict):
+    if (
+        not _has(message, "author", "content")
+        or not isinstance(message["content"], dict)
+        or not isinstance(message["author"], dict)
+    ):
         return False
-    if message["author"].get("role") not in ("system", "user", "assistant") or message.get("recipient", "all") != "all":
+    if (
+        message["author"].get("role") not in ("system", "user", "assistant")
+        or message.get("recipient", "all") != "all"
+    ):
         return False
     hidden = (message.get("metadata") or {}).get("is_visually_hidden_from_conversation")
     is_text = message["content"].get("content_type", "text") in ("text", "multimodal_text")
-    return is_text and not hidden and any(part not in ("", None) for part in message["content"].get("parts") or [])
+    return (
+        is_text
+        and not hidden
+        and any(part not in ("", None) for part in message["content"].get("parts") or [])
+    )
 
 
 # Claude: messages in order; newer exports say which message each one answers.
 def _claude(value: Row) -> Converted:
     items = value["chat_messages"]
-    if not isinstance(items, list) or not all(isinstance(item, dict) and isinstance(item.get("sender"), str) for item in items):
+    if not isinstance(items, list) or not all(
+        isinstance(item, dict) and isinstance(item.get("sender"), str) for item in items
+    ):
         raise RowProblem("not_a_message", "an item of `chat_messages` does not say who speaks")
     path = _claude_path(items)
     repairs = ["other_branches"] * (len(path) < len(items))
     messages: list[Message] = []
     for item in path:
         blocks = _objects(item.get("content"))
-        texts = [str(block.get("text", "")) for block in blocks if block.get("type") == "text"] or [str(item.get("text") or "")]
-        attached = [str(one["extracted_content"]) for one in _objects(item.get("attachments")) if one.get("extracted_content")]
-        message: Message = {"role": role_of(item["sender"], {}), "content": "\n\n".join([*attached, *texts]).strip()}
+        texts = [str(block.get("text", "")) for block in blocks if block.get("type") == "text"] or [
+            str(item.get("text") or "")
+        ]
+        attached = [
+            str(one["extracted_content"])
+            for one in _objects(item.get("attachments"))
+            if one.get("extracted_content")
+        ]
+        message: Message = {
+            "role": role_of(item["sender"], {}),
+            "content": "\n\n".join([*attached, *texts]).strip(),
+        }
         if thoughts := [str(block["thinking"]) for block in blocks if block.get("thinking")]:
             message["reasoning_content"] = "\n\n".join(thoughts)
-        if item.get("files") or any(block.get("type") not in ("text", "thinking") for block in blocks):
+        if item.get("files") or any(
+            block.get("type") not in ("text", "thinking") for block in blocks
+        ):
             repairs.append("left_out")
         messages.append(message)
     return Converted(messages, None, tuple(dict.fromkeys(repairs)))
@@ -132,7 +190,9 @@ def _claude(value: Row) -> Converted:
 
 def _claude_path(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     by_id = {item["uuid"]: item for item in items if isinstance(item.get("uuid"), str)}
-    if len(by_id) < len(items) or not any(item.get("parent_message_uuid") in by_id for item in items):
+    if len(by_id) < len(items) or not any(
+        item.get("parent_message_uuid") in by_id for item in items
+    ):
         return items
     path: list[dict[str, Any]] = []
     item: dict[str, Any] | None = items[-1]
@@ -151,15 +211,26 @@ def _oasst_tree(value: Row) -> Converted:
         if not isinstance(word, str):
             raise RowProblem("not_a_message", f"message {len(messages)} of the tree has no `role`")
         messages.append({"role": role_of(word, {}), "content": node.get("text")})
-        replies = [reply for reply in node.get("replies") or [] if isinstance(reply, dict) and not reply.get("deleted")]
+        replies = [
+            reply
+            for reply in node.get("replies") or []
+            if isinstance(reply, dict) and not reply.get("deleted")
+        ]
         others = others or len(replies) > 1
-        node = min(replies, key=lambda reply: reply["rank"] if isinstance(reply.get("rank"), int) else len(replies), default=None)
+        node = min(
+            replies,
+            key=lambda reply: reply["rank"] if isinstance(reply.get("rank"), int) else len(replies),
+            default=None,
+        )
     return Converted(messages, None, ("other_branches",) * others)
 
 
 # Requests to an API with what came back, as logs and traces keep them.
 def _request(value: Row) -> Row:
-    request = next((decoded(value[key]) for key in ("request", "body", "kwargs", "input") if key in value), None)
+    request = next(
+        (decoded(value[key]) for key in ("request", "body", "kwargs", "input") if key in value),
+        None,
+    )
     request = decoded(request.get("body", request)) if isinstance(request, dict) else request
     request = {"messages": request} if isinstance(request, list) else request
     return request if isinstance(request, dict) else {}
@@ -175,7 +246,8 @@ def _asked(request: Row) -> list[Any]:
 
 
 def _answers(value: Row) -> list[Any]:
-    """The messages of a response: of OpenAI's first choice, of Anthropic's, or as traces have them."""
+    """The messages of a response: of OpenAI's first choice, of Anthropic's, or as traces have
+    them."""
     response = decoded(value.get("response", value.get("output")))
     response = decoded(response.get("body", response)) if isinstance(response, dict) else response
     response = response.get("choices", response) if isinstance(response, dict) else response
@@ -185,7 +257,14 @@ def _answers(value: Row) -> list[Any]:
     if _has(first[0], "message") or _has(first[0], "text"):
         first = first[:1]  # choices
     items = [item.get("message", item) if isinstance(item, dict) else item for item in first]
-    items = [{"role": "assistant", "content": item["text"]} if _has(item, "text") and "role" not in item else item for item in items]
+    items = [
+        (
+            {"role": "assistant", "content": item["text"]}
+            if _has(item, "text") and "role" not in item
+            else item
+        )
+        for item in items
+    ]
     return items if items and all(turn_keys(item) for item in items) else []
 
 
@@ -193,35 +272,59 @@ def _logged(value: Row) -> Converted:
     request, answers = _request(value), _answers(value)
     asked = _asked(request)
     if not asked or not answers:
-        raise RowProblem("other_format", "the row lacks the request's messages or an answer to them")
+        raise RowProblem(
+            "other_format", "the row lacks the request's messages or an answer to them"
+        )
     return Converted(_messages([*asked, *answers]), tools_of(request.get("tools")))
 
 
 # Two models side by side, and who won.
 _ARENA = ("conversation_a", "conversation_b", "winner")
-_SIDES = {"model_a": "conversation_a", "a": "conversation_a", "model_b": "conversation_b", "b": "conversation_b"}
+_SIDES = {
+    "model_a": "conversation_a",
+    "a": "conversation_a",
+    "model_b": "conversation_b",
+    "b": "conversation_b",
+}
 
 
 def _arena(value: Row) -> Converted:
     side = _SIDES.get(str(value["winner"]).strip().lower())
     if side is None:
-        raise RowProblem("no_winner", f"the winner is {str(value['winner'])[:40]!r}: neither conversation is the better one")
+        raise RowProblem(
+            "no_winner",
+            f"the winner is {str(value['winner'])[:40]!r}: neither conversation is the better one",
+        )
     items = decoded(value[side])
     if not _objects(items):
         raise RowProblem("other_format", f"`{side}` is no list of messages")
     return Converted(_messages(items))
 
 
-# Questions and answers in pairs: lists of two, or objects with a key for each. A row with columns of its own for them has another layout.
+# Questions and answers in pairs: lists of two, or objects with a key for each. A row with columns
+# of its own for them has another layout.
 _PAIR_COLUMNS = (*TURN_COLUMNS, "history", "chat_history", "chatbot", "pairs", "data", "internal")
 _BESIDE_PAIRS = ("visible", "system", "system_prompt")
 _PAIR_KEYS = (
-    ("human", "assistant"), ("user", "assistant"), ("user", "bot"), ("human", "bot"), ("user", "ai"), ("human", "ai"),
-    ("question", "answer"), ("prompt", "response"), ("input", "output"), ("instruction", "output"), ("query", "response"),
-    ("prompt", "completion"), ("input", "response"), ("instruction", "response"),
+    ("human", "assistant"), ("user", "assistant"), ("user", "bot"), ("human", "bot"),
+    ("user", "ai"), ("human", "ai"), ("question", "answer"), ("prompt", "response"),
+    ("input", "output"), ("instruction", "output"), ("query", "response"), ("prompt", "completion"),
+    ("input", "response"), ("instruction", "response"),
 )  # fmt: skip
-_ASKED = {"instruction", "prompt", "question", "query", "chosen", "input", "output", "completion", "response", "answer"}
-_CONTINUED = "<|BEGIN-VISIBLE-CHAT|>"  # text-generation-webui writes it where a character speaks first
+_ASKED = {
+    "instruction",
+    "prompt",
+    "question",
+    "query",
+    "chosen",
+    "input",
+    "output",
+    "completion",
+    "response",
+    "answer",
+}
+# text-generation-webui writes it where a character speaks first
+_CONTINUED = "<|BEGIN-VISIBLE-CHAT|>"
 
 
 def _pairs(value: Row) -> list[tuple[Any, Any]]:
@@ -232,11 +335,19 @@ def _pairs(value: Row) -> list[tuple[Any, Any]]:
         items = decoded(value.get(column))
         if not isinstance(items, list) or not items:
             continue
-        if all(isinstance(item, list) and len(item) == 2 and all(text is None or isinstance(text, str) for text in item) for item in items):
+        if all(
+            isinstance(item, list)
+            and len(item) == 2
+            and all(text is None or isinstance(text, str) for text in item)
+            for item in items
+        ):
             return [(item[0], item[1]) for item in items]
         if all(isinstance(item, dict) for item in items) and not turn_keys(items[0]):
             folded = [{str(key).lower(): text for key, text in item.items()} for item in items]
-            keys = next((keys for keys in _PAIR_KEYS if all(item.keys() >= set(keys) for item in folded)), None)
+            keys = next(
+                (keys for keys in _PAIR_KEYS if all(item.keys() >= set(keys) for item in folded)),
+                None,
+            )
             if keys is not None:
                 return [(item[keys[0]], item[keys[1]]) for item in folded]
     return []
@@ -261,7 +372,11 @@ def _paired(value: Row) -> Converted:
 def _history(value: Row) -> list[Any]:
     """Messages under a name that elsewhere means the turns before a question."""
     items = _objects(value.get("history"))
-    return items if not _ASKED & value.keys() and items and all(turn_keys(item) for item in items) else []
+    return (
+        items
+        if not _ASKED & value.keys() and items and all(turn_keys(item) for item in items)
+        else []
+    )
 
 
 # Texts by turns: who begins is the user.
@@ -273,7 +388,11 @@ def _texts(value: Row) -> list[str]:
         return []
     for column in _TEXT_COLUMNS:
         items = decoded(value.get(column))
-        if isinstance(items, list) and len(items) > 1 and all(isinstance(item, str) for item in items):
+        if (
+            isinstance(items, list)
+            and len(items) > 1
+            and all(isinstance(item, str) for item in items)
+        ):
             return items
     return []
 
@@ -284,40 +403,90 @@ def _by_turns(value: Row) -> Converted:
         raise RowProblem("other_format", "the row has no list of texts")
     speakers = decoded(value.get("speakers"))
     if isinstance(speakers, list) and len(speakers) == len(texts):
-        return transcript([(str(name), text) for name, text in zip(speakers, texts, strict=True)], {FIRST: "user", OTHERS: "assistant"})
-    return Converted([{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)])
+        return transcript(
+            [(str(name), text) for name, text in zip(speakers, texts, strict=True)],
+            {FIRST: "user", OTHERS: "assistant"},
+        )
+    return Converted(
+        [
+            {"role": ("user", "assistant")[place % 2], "content": text}
+            for place, text in enumerate(texts)
+        ]
+    )
 
 
 def _is_tree(row: Row) -> bool:
     nodes = row.get("mapping")
-    return isinstance(nodes, dict) and bool(nodes) and all(_has(node, "parent") or _has(node, "children") for node in nodes.values())
+    return (
+        isinstance(nodes, dict)
+        and bool(nodes)
+        and all(_has(node, "parent") or _has(node, "children") for node in nodes.values())
+    )
 
 
 def _is_logged(row: Row) -> bool:
     names = {str(name).lower() for name in row}
-    if any("reject" in name or "prefer" in name for name in names) or ("input" in names and "output" not in names):
+    if any("reject" in name or "prefer" in name for name in names) or (
+        "input" in names and "output" not in names
+    ):
         return False  # a pair of answers
     return bool(_asked(_request(row)) and _answers(row))
 
 
 EXPORTS: tuple[Export, ...] = (
     Export("chatgpt", "an export of ChatGPT", _is_tree, _chatgpt),
-    Export("claude", "an export of Claude", lambda row: isinstance(row.get("chat_messages"), list), _claude),
-    Export("oasst_tree", "trees of OpenAssistant", lambda row: _has(row.get("prompt"), "text", "replies"), _oasst_tree),
-    Export("openai_log", "requests to an API with their responses", _is_logged, _logged),
-    Export("arena", "two conversations and a winner (LMSYS)", lambda row: _has(row, *_ARENA), _arena, _ARENA),
-    Export("pairs", "pairs of question and answer", lambda row: bool(_pairs(row)), _paired, (*_PAIR_COLUMNS, *_BESIDE_PAIRS)),
     Export(
-        "history", "messages in `history`", lambda row: bool(_history(row)), lambda row: Converted(_messages(_history(row))), ("history",)
+        "claude",
+        "an export of Claude",
+        lambda row: isinstance(row.get("chat_messages"), list),
+        _claude,
     ),
     Export(
-        "texts", "texts by turns, of which the first is the user's", lambda row: bool(_texts(row)), _by_turns, (*_TEXT_COLUMNS, "speakers")
+        "oasst_tree",
+        "trees of OpenAssistant",
+        lambda row: _has(row.get("prompt"), "text", "replies"),
+        _oasst_tree,
+    ),
+    Export("openai_log", "requests to an API with their responses", _is_logged, _logged),
+    Export(
+        "arena",
+        "two conversations and a winner (LMSYS)",
+        lambda row: _has(row, *_ARENA),
+        _arena,
+        _ARENA,
+    ),
+    Export(
+        "pairs",
+        "pairs of question and answer",
+        lambda row: bool(_pairs(row)),
+        _paired,
+        (*_PAIR_COLUMNS, *_BESIDE_PAIRS),
+    ),
+    Export(
+        "history",
+        "messages in `history`",
+        lambda row: bool(_history(row)),
+        lambda row: Converted(_messages(_history(row))),
+        ("history",),
+    ),
+    Export(
+        "texts",
+        "texts by turns, of which the first is the user's",
+        lambda row: bool(_texts(row)),
+        _by_turns,
+        (*_TEXT_COLUMNS, "speakers"),
     ),
 )
 BY_NAME = {export.name: export for export in EXPORTS}
 
-_SAY = 'Say who is the assistant: [format] format = "transcript", {}speakers = {{Anna = "assistant", others = "user"}}.'
-_WHO = 'Decide whose words the assistant is to learn, and write each talk as a row: {"messages": [{"role": "user", "content": ...}, ...]}.'
+_SAY = (
+    'Say who is the assistant: [format] format = "transcript", {}speakers = {{Anna = "assistant",'
+    ' others = "user"}}.'
+)
+_WHO = (
+    'Decide whose words the assistant is to learn, and write each talk as a row: {"messages":'
+    ' [{"role": "user", "content": ...}, ...]}.'
+)
 
 
 def _has_items(*keys: str) -> Callable[[Row], bool]:
@@ -326,14 +495,18 @@ def _has_items(*keys: str) -> Callable[[Row], bool]:
 
 
 def _is_request(row: Row) -> bool:
-    return bool(_objects(_request(row).get("messages"))) and not _answers(row) and "input" not in row
+    return (
+        bool(_objects(_request(row).get("messages"))) and not _answers(row) and "input" not in row
+    )
 
 
 def _has_choices(row: Row) -> bool:
     """Whether a row holds what the API answers, or a response has that inside."""
     response = decoded(row.get("response", row))
     body = decoded(response.get("body", response)) if isinstance(response, dict) else None
-    return isinstance(body, dict) and any(_has(choice, "message") or _has(choice, "text") for choice in _objects(body.get("choices")))
+    return isinstance(body, dict) and any(
+        _has(choice, "message") or _has(choice, "text") for choice in _objects(body.get("choices"))
+    )
 
 
 def _is_bench(row: Row) -> bool:
@@ -342,21 +515,41 @@ def _is_bench(row: Row) -> bool:
 
 def _is_batch(row: Row) -> bool:
     """Whether each column holds a list, all of one length."""
-    lists = [column for column in row.values() if isinstance(column, list) and column and isinstance(column[0], str)]
+    lists = [
+        column
+        for column in row.values()
+        if isinstance(column, list) and column and isinstance(column[0], str)
+    ]
     return len(lists) == len(row) > 1 and len({len(column) for column in lists}) == 1
 
 
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("a chat of Telegram, among people", _has_items("date", "from_id"), _SAY.format("")),
-    Refusal("an export of all chats of Telegram", lambda row: _has(row.get("chats"), "list"), "Export one chat alone, as JSON."),
-    Refusal("a channel of Discord, among people", lambda row: _has(row, "guild", "channel", "messages"), _WHO),
+    Refusal(
+        "an export of all chats of Telegram",
+        lambda row: _has(row.get("chats"), "list"),
+        "Export one chat alone, as JSON.",
+    ),
+    Refusal(
+        "a channel of Discord, among people",
+        lambda row: _has(row, "guild", "channel", "messages"),
+        _WHO,
+    ),
     Refusal(
         "questions of MT-Bench, without answers",
         _is_bench,
         "Only answers can be trained: these are for asking a trained model.",
     ),
-    Refusal("messages of Discord, among people", lambda row: _has(row, "AuthorID", "Author", "Content"), _WHO),
-    Refusal("messages of Slack, among people", lambda row: row.get("type") == "message" and _has(row, "ts", "text"), _WHO),
+    Refusal(
+        "messages of Discord, among people",
+        lambda row: _has(row, "AuthorID", "Author", "Content"),
+        _WHO,
+    ),
+    Refusal(
+        "messages of Slack, among people",
+        lambda row: row.get("type") == "message" and _has(row, "ts", "text"),
+        _WHO,
+    ),
     Refusal(
         "a chat of Messenger or Instagram, among people",
         _has_items("sender_name", "timestamp_ms"),
@@ -366,16 +559,19 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         "requests to the OpenAI API without their answers",
         _is_request,
-        "Only answers can be trained: join the requests with the batch's output by custom_id, as rows of `request` and `response`.",
+        "Only answers can be trained: join the requests with the batch's output by custom_id, as"
+        " rows of `request` and `response`.",
     ),
     Refusal(
         "answers of the OpenAI API without the requests",
         _has_choices,
-        "The questions are in the batch's input: join both by custom_id, as rows of `request` and `response`.",
+        "The questions are in the batch's input: join both by custom_id, as rows of `request` and"
+        " `response`.",
     ),
     Refusal(
         "parallel lists in each row (a batch, or datasets' to_dict)",
         _is_batch,
-        'Write one conversation a row: DataFrame.to_json(path, orient="records", lines=True), or Dataset.to_json(path).',
+        'Write one conversation a row: DataFrame.to_json(path, orient="records", lines=True), or'
+        " Dataset.to_json(path).",
     ),
 )

@@ -1,4 +1,5 @@
-"""What an error says of rows in no known format: what their columns hold, which layout is nearest, and what to do."""
+"""What an error says of rows in no known format: what their columns hold, which layout is nearest,
+and what to do."""
 
 from __future__ import annotations
 
@@ -13,30 +14,47 @@ from trainer.data.formats_text import header_lines, leading_names
 from trainer.data.formats_turns import decoded, turn_keys
 
 Row = Mapping[str, Any]
-HINT = "docs/data.md shows each format; the recipe's [format] section can name the format and its columns."
+HINT = (
+    "docs/data.md shows each format; the recipe's [format] section can name the format and its"
+    " columns."
+)
 _COLUMNS = 12  # of which the error speaks
 _MOST = 0.5
 
 
 def refused(rows: Sequence[Row]) -> LuthierError | None:
     """The error for rows of a layout that is known and not read; None if most are of none."""
-    refusals = [refusal for row in rows if export_of(row) is None and (refusal := refusal_of(row)) is not None]
+    refusals = [
+        refusal
+        for row in rows
+        if export_of(row) is None and (refusal := refusal_of(row)) is not None
+    ]
     if len(refusals) <= _MOST * len(rows):
         return None
-    return LuthierError("A layout that is not read", f"The rows are {refusals[0].title}.", refusals[0].remedy)
+    return LuthierError(
+        "A layout that is not read", f"The rows are {refusals[0].title}.", refusals[0].remedy
+    )
 
 
 def unrecognised(rows: Sequence[Row], nearest: str, asked: str) -> LuthierError:
-    """The error for rows of no known format, or not of the one asked for. `nearest` is a sentence on the format that has most parts."""
+    """The error for rows of no known format, or not of the one asked for. `nearest` is a sentence
+    on the format that has most parts."""
     names = list(dict.fromkeys(str(column) for row in rows for column in row))[:_COLUMNS]
     columns = ", ".join(f"`{name[:40]}`" for name in names) or "no column"
-    held = "; ".join(f"`{name[:40]}` holds {_holding([row[name] for row in rows if name in row])}" for name in names)
+    held = "; ".join(
+        f"`{name[:40]}` holds {_holding([row[name] for row in rows if name in row])}"
+        for name in names
+    )
     what = (
-        f"No row looks like {asked}. The rows have {columns}." if asked else f"The rows have {columns}, which is none of the known formats."
+        f"No row looks like {asked}. The rows have {columns}."
+        if asked
+        else f"The rows have {columns}, which is none of the known formats."
     )
     layout, remedy = _near_layout(rows)
     message = " ".join(part for part in (what, held and f"{held}.", layout or nearest) if part)
-    return LuthierError("Not in the format asked for" if asked else "Format not recognised", message, remedy or HINT)
+    return LuthierError(
+        "Not in the format asked for" if asked else "Format not recognised", message, remedy or HINT
+    )
 
 
 def _holding(values: Sequence[Any]) -> str:
@@ -66,8 +84,11 @@ def _holding(values: Sequence[Any]) -> str:
 
 
 def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
-    """Which layout the rows are nearest to, as a sentence, and the remedy; empty where nothing is near."""
-    texts = [(column, value) for row in rows for column, value in row.items() if isinstance(value, str)]
+    """Which layout the rows are nearest to, as a sentence, and the remedy; empty where nothing is
+    near."""
+    texts = [
+        (column, value) for row in rows for column, value in row.items() if isinstance(value, str)
+    ]
     for column, text in texts:
         if (markup := markup_of(text)) is not None:
             return (
@@ -77,27 +98,46 @@ def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
     for column, text in texts:
         if names := header_lines(text):
             return (
-                f"`{column}` begins with header lines ({', '.join(names[:4])}), as mails and articles do: nobody answers in it.",
-                "Only conversations can be trained: write each as a question and the answer to it (docs/data.md).",
+                (
+                    f"`{column}` begins with header lines ({', '.join(names[:4])}), as mails and"
+                    " articles do: nobody answers in it."
+                ),
+                (
+                    "Only conversations can be trained: write each as a question and the answer to"
+                    " it (docs/data.md)."
+                ),
             )
     for column, text in texts:
         if len(names := leading_names(text)) > 1:
             return (
-                f"`{column}` begins with lines of {', '.join(names[:4])}, of whom nobody speaks twice.",
+                (
+                    f"`{column}` begins with lines of {', '.join(names[:4])}, of whom nobody speaks"
+                    " twice."
+                ),
                 "If they speak, say as whom: [format] "
-                f'format = "transcript", speakers = {{"{names[0]}" = "user", "{names[1]}" = "assistant"}}.',
+                f'format = "transcript", speakers = {{"{names[0]}" = "user", "{names[1]}" ='
+                ' "assistant"}.',
             )
     words = dict.fromkeys(row[keys[0]] for row in rows if (keys := turn_keys(row)))
     if len(words) > 1 and chain_columns(rows, {}):
         names = list(words)[:3]
         return (
-            f"Each row is one message, of {', '.join(names)}, and nothing says who of them is the assistant.",
-            f'Say it: [format] format = "turns", roles = {{"{names[0]}" = "user", "{names[1]}" = "assistant"}}.',
+            (
+                f"Each row is one message, of {', '.join(names)}, and nothing says who of them is"
+                " the assistant."
+            ),
+            (
+                f'Say it: [format] format = "turns", roles = {{"{names[0]}" = "user", "{names[1]}"'
+                ' = "assistant"}.'
+            ),
         )
     if words:
         return (
             "Each row is one message, and no column says which belong together.",
-            'Put each conversation in one row: {"messages": [...]}, or give the rows a conversation_id and a turn number.',
+            (
+                'Put each conversation in one row: {"messages": [...]}, or give the rows a'
+                " conversation_id and a turn number."
+            ),
         )
     if texts and all(len(row) == 1 for row in rows):
         return "Plain text: nobody is seen to speak in it.", _PLAIN
@@ -105,6 +145,6 @@ def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
 
 
 _PLAIN = (
-    'Only conversations can be trained. Where names stand at the beginning of lines, say whose: [format] format = "transcript", '
-    'speakers = {Anna = "user", Bo = "assistant"}.'
+    "Only conversations can be trained. Where names stand at the beginning of lines, say whose:"
+    ' [format] format = "transcript", speakers = {Anna = "user", Bo = "assistant"}.'
 )

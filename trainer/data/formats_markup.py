@@ -1,6 +1,8 @@
-"""Conversations written as marked-up text: the templates of the common models and the headers of older data sets, by a declared table.
+"""Conversations written as marked-up text: the templates of the common models and the headers of
+older data sets, by a declared table.
 
-What a markup's own signs say is no part of what anybody says: headers, ends of turns and the signs around a text are taken away.
+What a markup's own signs say is no part of what anybody says: headers, ends of turns and the signs
+around a text are taken away.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ _ALPACA_PREAMBLE = re.compile(r"Below is an? (?:instruction|question|conversatio
 
 @dataclass(frozen=True)
 class Markup:
-    """How one markup writes a turn. `header` has the group `role`; `ends` close a turn, and where `closed` is set each turn needs one.
+    """How one markup writes a turn. `header` has the group `role`; `ends` close a turn, and where
+    `closed` is set each turn needs one.
 
-    `words` are the markup's own words for roles, in lower case. `preamble` says that text before the first header is the system prompt;
-    elsewhere nobody says it.
+    `words` are the markup's own words for roles, in lower case. `preamble` says that text before
+    the first header is the system prompt; elsewhere nobody says it.
     """
 
     name: str
@@ -39,7 +42,8 @@ class Markup:
     words: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, text: str) -> bool:
-        """Whether a text is in this markup: it begins with a header or the preamble of one, and somebody is asked or answers."""
+        """Whether a text is in this markup: it begins with a header or the preamble of one, and
+        somebody is asked or answers."""
         headers = list(self.header.finditer(text))
         if not headers:
             return False
@@ -47,7 +51,8 @@ class Markup:
         roles = {self.role(header["role"], {}) for header in headers}
         if self.closed:
             return not before or self.ends[0] in text
-        if before and not (self.preamble and any(map(str.isalpha, before))):  # a time before a name is no preamble
+        # a time before a name is no preamble
+        if before and not (self.preamble and any(map(str.isalpha, before))):
             return False
         return {"user", "assistant"} <= roles
 
@@ -56,7 +61,8 @@ class Markup:
         return roles.get(word) or self.words.get(word.casefold()) or role_of(word, roles)
 
     def read(self, text: str, roles: Mapping[str, str]) -> Converted:
-        """Its turns. RowProblem for text that nobody says, and for a turn without the end that this markup gives each."""
+        """Its turns. RowProblem for text that nobody says, and for a turn without the end that this
+        markup gives each."""
         headers = list(self.header.finditer(text))
         before = _AROUND.sub("", text[: headers[0].start()] if headers else text).strip()
         messages: list[Message] = []
@@ -69,7 +75,9 @@ class Markup:
             messages.append({"role": "system", "content": before})
         ends = [*(header.start() for header in headers), len(text)][1:]
         for place, (header, end) in enumerate(zip(headers, ends, strict=True)):
-            content = self._content(text[header.end() : end], place, is_last=place == len(headers) - 1)
+            content = self._content(
+                text[header.end() : end], place, is_last=place == len(headers) - 1
+            )
             if content is not None:
                 self._add(messages, self.role(header["role"], roles), content)
         return Converted(messages, None, repairs)
@@ -92,7 +100,8 @@ class Markup:
     def _add(self, messages: list[Message], role: str, content: str) -> None:
         if role != "input":
             messages.append({"role": role, "content": content})
-        elif content and messages and messages[-1]["role"] == "user":  # Alpaca's input belongs to the instruction before it
+        # Alpaca's input belongs to the instruction before it
+        elif content and messages and messages[-1]["role"] == "user":
             messages[-1]["content"] = f"{messages[-1]['content']}\n\n{content}"
         elif content:
             messages.append({"role": "user", "content": content})
@@ -144,11 +153,18 @@ class _Brackets(Markup):
 
     def fits(self, text: str) -> bool:
         before, begin, after = text.partition("[INST]")
-        return bool(begin) and "[/INST]" in after and (not _AROUND.sub("", before).strip() or "[/SYSTEM_PROMPT]" in before)
+        return (
+            bool(begin)
+            and "[/INST]" in after
+            and (not _AROUND.sub("", before).strip() or "[/SYSTEM_PROMPT]" in before)
+        )
 
     def read(self, text: str, roles: Mapping[str, str]) -> Converted:
         if signs := re.search(r"\[(TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS|IMG)\]", text):
-            raise RowProblem("tool_call", f"{signs[0]} is not read from marked-up text: write the row as messages")
+            raise RowProblem(
+                "tool_call",
+                f"{signs[0]} is not read from marked-up text: write the row as messages",
+            )
         messages: list[Message] = []
         before, *questions = re.split(r"\[INST\]", text)
         before = without_edges(re.sub(r"\[/?SYSTEM_PROMPT\]", "", before))
@@ -173,11 +189,14 @@ _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 
 @dataclass(frozen=True)
 class _Harmony(Markup):
-    """gpt-oss: a message has a channel. Reasoning goes to the answer after it; what the template writes itself is left out."""
+    """gpt-oss: a message has a channel. Reasoning goes to the answer after it; what the template
+    writes itself is left out."""
 
     def read(self, text: str, roles: Mapping[str, str]) -> Converted:
         headers = list(self.header.finditer(text))
-        if (before := _AROUND.sub("", text[: headers[0].start()] if headers else text).strip()) != "":
+        if (
+            before := _AROUND.sub("", text[: headers[0].start()] if headers else text).strip()
+        ) != "":
             raise RowProblem("outside_turns", f"{before[:40]!r} stands before the first turn")
         messages: list[Message] = []
         repairs: tuple[str, ...] = ()
@@ -187,7 +206,11 @@ class _Harmony(Markup):
             content = self._content(text[header.end() : end], place, is_last=False) or ""
             role, channel = self.role(header["role"], roles), header["channel"]
             if "to=" in header[0] or header["role"].startswith("functions."):
-                raise RowProblem("tool_call", "Harmony's tool calls are not read from marked-up text: write the row as messages")
+                raise RowProblem(
+                    "tool_call",
+                    "Harmony's tool calls are not read from marked-up text: write the row as"
+                    " messages",
+                )
             if role == "assistant" and channel == "analysis":
                 reasoning = content
                 continue
@@ -204,83 +227,185 @@ class _Harmony(Markup):
 
 @dataclass(frozen=True)
 class _InLine(Markup):
-    """Roles in the midst of lines. Where they begin lines, the text is a transcript, in which such words may stand inside a line."""
+    """Roles in the midst of lines. Where they begin lines, the text is a transcript, in which such
+    words may stand inside a line."""
 
     def fits(self, text: str) -> bool:
-        at_lines = {self.role(header["role"], {}) for line in text.split("\n") if (header := self.header.match(line.strip()))}
+        at_lines = {
+            self.role(header["role"], {})
+            for line in text.split("\n")
+            if (header := self.header.match(line.strip()))
+        }
         return super().fits(text) and not {"user", "assistant"} <= at_lines
 
 
 def _words(user: str, assistant: str, **others: str) -> dict[str, str]:
-    return {**dict.fromkeys(user.split(), "user"), **dict.fromkeys(assistant.split(), "assistant"), **others}
+    return {
+        **dict.fromkeys(user.split(), "user"),
+        **dict.fromkeys(assistant.split(), "assistant"),
+        **others,
+    }
 
 
-_ROLE_TOKENS = "system|developer|user|human|prompter|assistant|bot|model|chatbot|observation|tool|ipython"
+_ROLE_TOKENS = (
+    "system|developer|user|human|prompter|assistant|bot|model|chatbot|observation|tool|ipython"
+)
 _HASH_WORDS = _words(
-    "instruction human user question prompt query", "response assistant answer output gpt ai bot chatgpt", system="system", input="input"
+    "instruction human user question prompt query",
+    "response assistant answer output gpt ai bot chatgpt",
+    system="system",
+    input="input",
 )
 _LINE_WORDS = _words("user human", "assistant ai bot gpt chatbot chatgpt model", system="system")
 
-_HASH_NAMES = "instruction|input|response|human|user|assistant|system|question|answer|prompt|query|output|gpt|ai|bot|chatgpt"
-_COHERE = r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>USER|CHATBOT|SYSTEM)_TOKEN\|>(?:<\|START_RESPONSE\|>)?"
-_HARMONY = r"<\|start\|>(?P<role>[\w.]+)(?: to=[\w.]+)?(?:<\|channel\|>(?P<channel>\w+)[^<]*)?(?:<\|constrain\|>\w+)?<\|message\|>"
+_HASH_NAMES = (
+    "instruction|input|response|human|user|assistant|system|question|answer|prompt|query|output"
+    "|gpt|ai|bot|chatgpt"
+)
+_COHERE = (
+    r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>USER|CHATBOT|SYSTEM)_TOKEN\|>(?:<\|START_RESPONSE\|>)?"
+)
+_HARMONY = (
+    r"<\|start\|>(?P<role>[\w.]+)(?: to=[\w.]+)?"
+    r"(?:<\|channel\|>(?P<channel>\w+)[^<]*)?(?:<\|constrain\|>\w+)?<\|message\|>"
+)
 _VICUNA = r"(?:^|(?<=[\s>]))(?P<role>USER|ASSISTANT|GPT|SYSTEM):\s?"
 _BOLD = r"^[ \t]*\*\*(?P<role>human|user|bot|ai|assistant|system)(?::\*\*|\*\*:)\s?"
 _IN_LINE = r"(?:^|(?<=[\s>]))(?P<role>User|Human|Assistant|AI|Bot|GPT|System):\s?"
 _ANY_CASE = re.IGNORECASE
-# Where a text fits several, the one whose header stands first in it is meant, and of those the first here.
+# Where a text fits several, the one whose header stands first in it is meant, and of those the
+# first here.
 MARKUPS: tuple[Markup, ...] = (
-    Markup("phi4", "Phi-4", re.compile(r"<\|im_start\|>(?P<role>[\w ]+)<\|im_sep\|>\n?"), (END,), closed=True),
+    Markup(
+        "phi4",
+        "Phi-4",
+        re.compile(r"<\|im_start\|>(?P<role>[\w ]+)<\|im_sep\|>\n?"),
+        (END,),
+        closed=True,
+    ),
     _ChatML("chatml", "ChatML", re.compile(r"<\|im_start\|>(?P<role>[^\n<|]*)\n")),
-    Markup("kimi", "Kimi", re.compile(r"<\|im_(?P<role>user|assistant|system)\|>[^<]*<\|im_middle\|>"), (END,), closed=True),
     Markup(
-        "llama3", "Llama 3", re.compile(r"<\|start_header_id\|>(?P<role>[^<|\n]+)<\|end_header_id\|>\s*"),
-        ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"), closed=True,
+        "kimi",
+        "Kimi",
+        re.compile(r"<\|im_(?P<role>user|assistant|system)\|>[^<]*<\|im_middle\|>"),
+        (END,),
+        closed=True,
     ),
     Markup(
-        "llama4", "Llama 4", re.compile(r"<\|header_start\|>(?P<role>[^<|\n]+)<\|header_end\|>\s*"), ("<|eot|>", "<|eom|>"), closed=True
+        "llama3",
+        "Llama 3",
+        re.compile(r"<\|start_header_id\|>(?P<role>[^<|\n]+)<\|end_header_id\|>\s*"),
+        ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
+        closed=True,
     ),
-    Markup("gemma", "Gemma", re.compile(r"<start_of_turn>(?P<role>\w+)\n?"), ("<end_of_turn>",), closed=True),
-    Markup("cohere", "Command R", re.compile(_COHERE), ("<|END_RESPONSE|>", "<|END_OF_TURN_TOKEN|>"), closed=True),
     Markup(
-        "granite", "Granite", re.compile(r"<\|start_of_role\|>(?P<role>\w+)(?:\s[^<]*)?<\|end_of_role\|>"),
-        ("<|end_of_text|>",), closed=True,
+        "llama4",
+        "Llama 4",
+        re.compile(r"<\|header_start\|>(?P<role>[^<|\n]+)<\|header_end\|>\s*"),
+        ("<|eot|>", "<|eom|>"),
+        closed=True,
     ),
-    _Harmony("harmony", "Harmony (gpt-oss)", re.compile(_HARMONY), ("<|end|>", "<|return|>", "<|call|>"), closed=True),
-    Markup("deepseek", "DeepSeek", re.compile(r"<｜(?P<role>User|Assistant)｜>"), ("<｜end▁of▁sentence｜>",), preamble=True),
     Markup(
-        "roles", "role tokens (Zephyr, Phi-3, OpenAssistant, GLM)", re.compile(rf"<\|(?P<role>{_ROLE_TOKENS})\|>\s?", _ANY_CASE),
+        "gemma",
+        "Gemma",
+        re.compile(r"<start_of_turn>(?P<role>\w+)\n?"),
+        ("<end_of_turn>",),
+        closed=True,
+    ),
+    Markup(
+        "cohere",
+        "Command R",
+        re.compile(_COHERE),
+        ("<|END_RESPONSE|>", "<|END_OF_TURN_TOKEN|>"),
+        closed=True,
+    ),
+    Markup(
+        "granite",
+        "Granite",
+        re.compile(r"<\|start_of_role\|>(?P<role>\w+)(?:\s[^<]*)?<\|end_of_role\|>"),
+        ("<|end_of_text|>",),
+        closed=True,
+    ),
+    _Harmony(
+        "harmony",
+        "Harmony (gpt-oss)",
+        re.compile(_HARMONY),
+        ("<|end|>", "<|return|>", "<|call|>"),
+        closed=True,
+    ),
+    Markup(
+        "deepseek",
+        "DeepSeek",
+        re.compile(r"<｜(?P<role>User|Assistant)｜>"),
+        ("<｜end▁of▁sentence｜>",),
+        preamble=True,
+    ),
+    Markup(
+        "roles",
+        "role tokens (Zephyr, Phi-3, OpenAssistant, GLM)",
+        re.compile(rf"<\|(?P<role>{_ROLE_TOKENS})\|>\s?", _ANY_CASE),
         ("<|end|>", "</s>", "<|endoftext|>"),
     ),
-    Markup("openchat", "OpenChat", re.compile(r"GPT4 Correct (?P<role>User|Assistant):\s?"), ("<|end_of_turn|>",)),
+    Markup(
+        "openchat",
+        "OpenChat",
+        re.compile(r"GPT4 Correct (?P<role>User|Assistant):\s?"),
+        ("<|end_of_turn|>",),
+    ),
     _Brackets("inst", "Llama 2 and Mistral", re.compile(r"\[INST\](?P<role>)")),
     Markup(
-        "baize", "bracketed roles (Baize, EXAONE)", re.compile(r"\[\|(?P<role>human|ai|user|assistant|system)\|\]\s?", _ANY_CASE),
+        "baize",
+        "bracketed roles (Baize, EXAONE)",
+        re.compile(r"\[\|(?P<role>human|ai|user|assistant|system)\|\]\s?", _ANY_CASE),
         ("[|endofturn|]",),
     ),
     Markup(
-        "angle", "roles in angle brackets",
-        re.compile(r"(?:^|(?<=>))[ \t]*<(?P<role>human|user|bot|assistant|system)>:?[ \t]*", re.MULTILINE | _ANY_CASE),
+        "angle",
+        "roles in angle brackets",
+        re.compile(
+            r"(?:^|(?<=>))[ \t]*<(?P<role>human|user|bot|assistant|system)>:?[ \t]*",
+            re.MULTILINE | _ANY_CASE,
+        ),
         ("</human>", "</user>", "</bot>", "</assistant>", "</system>"),
     ),
     Markup(
-        "hash", "### headers (Alpaca, Guanaco)", re.compile(rf"###\s*(?P<role>{_HASH_NAMES})[ \t]*(?::\s?|\n)", _ANY_CASE),
-        preamble=True, words=_HASH_WORDS,
+        "hash",
+        "### headers (Alpaca, Guanaco)",
+        re.compile(rf"###\s*(?P<role>{_HASH_NAMES})[ \t]*(?::\s?|\n)", _ANY_CASE),
+        preamble=True,
+        words=_HASH_WORDS,
     ),
-    Markup("bold", "roles in bold", re.compile(_BOLD, re.MULTILINE | _ANY_CASE), preamble=True, words=_LINE_WORDS),
-    Markup("vicuna", "USER: and ASSISTANT: (Vicuna)", re.compile(_VICUNA), ("</s>",), preamble=True, words=_LINE_WORDS),
+    Markup(
+        "bold",
+        "roles in bold",
+        re.compile(_BOLD, re.MULTILINE | _ANY_CASE),
+        preamble=True,
+        words=_LINE_WORDS,
+    ),
+    Markup(
+        "vicuna",
+        "USER: and ASSISTANT: (Vicuna)",
+        re.compile(_VICUNA),
+        ("</s>",),
+        preamble=True,
+        words=_LINE_WORDS,
+    ),
     _InLine("words", "User: and Assistant: in one line", re.compile(_IN_LINE)),
-)  # fmt: skip
+)
 BY_NAME = {markup.name: markup for markup in MARKUPS}
 
 
-# One of these stands in a text that has a markup, and one of those at the end of a prompt in it: most prompts are told by them quickly.
-_SIGNS = re.compile(r"<[|｜]|<start_of_turn>|\[INST\]|\[\||###|ASSISTANT:|GPT4 Correct|<bot>|<assistant>")
+# One of these stands in a text that has a markup, and one of those at the end of a prompt in it:
+# most prompts are told by them quickly.
+_SIGNS = re.compile(
+    r"<[|｜]|<start_of_turn>|\[INST\]|\[\||###|ASSISTANT:|GPT4 Correct|<bot>|<assistant>"
+)
 _PROMPT_ENDS = (":", ">", "]", "assistant", "model", "response", "answer", "output")
 
 
 def continued_markup(prompt: str, answer: str) -> Converted | None:
-    """The conversation of a prompt that ends where a markup has the assistant go on, and the answer; None for any other prompt."""
+    """The conversation of a prompt that ends where a markup has the assistant go on, and the
+    answer; None for any other prompt."""
     if not prompt[-40:].rstrip().casefold().endswith(_PROMPT_ENDS) or not _SIGNS.search(prompt):
         return None
     text = f"{prompt.rstrip()} {answer}"
@@ -289,7 +414,8 @@ def continued_markup(prompt: str, answer: str) -> Converted | None:
         return None
     last = list(markup.header.finditer(prompt))[-1:]
     ends = prompt.rstrip().endswith("[/INST]") or any(
-        markup.role(header["role"], {}) == "assistant" and not prompt[header.end() :].strip() for header in last
+        markup.role(header["role"], {}) == "assistant" and not prompt[header.end() :].strip()
+        for header in last
     )
     if not ends:
         return None

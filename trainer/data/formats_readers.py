@@ -1,4 +1,5 @@
-"""Rows of marked-up text, of exports and of one message each as conversations, a function a format. Light."""
+"""Rows of marked-up text, of exports and of one message each as conversations, a function a format.
+Light."""
 
 from __future__ import annotations
 
@@ -70,8 +71,11 @@ def exported(row: Row) -> Converted:
         raise RowProblem("other_format", f"the row is not {layout_title(row.mapping.layout)}")
     try:
         converted = export.read(row.value)
-    except (TypeError, AttributeError, KeyError, IndexError):  # of another shape somewhere inside than the program writes
-        raise RowProblem("other_format", f"the row begins as {export.title}, and is broken inside") from None
+    # of another shape somewhere inside than the program writes
+    except (TypeError, AttributeError, KeyError, IndexError):
+        raise RowProblem(
+            "other_format", f"the row begins as {export.title}, and is broken inside"
+        ) from None
     return converted._replace(messages=unblocked(converted.messages)[0])
 
 

@@ -16,13 +16,33 @@ Turn = tuple[str, str]
 
 # "Name: text", after a time in brackets if there is one.
 _TIME = r"(?:[\[(]?\d{1,2}(?::\d{2}){1,2}[\])]?[ \t]*)?"
-_SPEAKER_LINE = re.compile(rf"^[ \t]*{_TIME}([^\W\d_][^:\n<>{{}}\[\]\"/]{{0,39}}?)[ \t]*:(?=\s|$)", re.MULTILINE)
+_SPEAKER_LINE = re.compile(
+    rf"^[ \t]*{_TIME}([^\W\d_][^:\n<>{{}}\[\]\"/]{{0,39}}?)[ \t]*:(?=\s|$)", re.MULTILINE
+)
 _TIMED_LINE = re.compile(r"\s*[\[(]?\d{1,2}(?::\d{2}){1,2}[\])]?[ \t]*[^\W\d_]")
 _USUAL = 0.8
-# Names in a text that say a role, beyond those of the roles themselves: pairs of question and answer, and the common models' talk.
+# Names in a text that say a role, beyond those of the roles themselves: pairs of question and
+# answer, and the common models' talk.
 _ROLE_WORDS = {
-    **dict.fromkeys(("user", "human", "prompter", "q", "question", "instruct", "instruction"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "ai", "a", "answer", "response", "falcon", "claude"), "assistant"),
+    **dict.fromkeys(
+        ("user", "human", "prompter", "q", "question", "instruct", "instruction"), "user"
+    ),
+    **dict.fromkeys(
+        (
+            "assistant",
+            "gpt",
+            "chatgpt",
+            "bot",
+            "chatbot",
+            "ai",
+            "a",
+            "answer",
+            "response",
+            "falcon",
+            "claude",
+        ),
+        "assistant",
+    ),
     "system": "system",
 }
 _HEADERS = frozenset(
@@ -66,17 +86,23 @@ _HEADERS = frozenset(
     ]
 )
 _MOST_HEADERS = 8
-_ASSISTANT_NEXT = re.compile(r"(?:^|\n)[ \t]*(?:assistant|ai|bot|gpt|a|answer)[ \t]*:\s*$", re.IGNORECASE)
+_ASSISTANT_NEXT = re.compile(
+    r"(?:^|\n)[ \t]*(?:assistant|ai|bot|gpt|a|answer)[ \t]*:\s*$", re.IGNORECASE
+)
 
 
 def spoken_turns(text: str, names: Iterable[str] = ()) -> list[Turn]:
-    """Who says what in lines like "Anna: hello". Without `names`, a speaker is who begins the text or speaks twice; where both a user and
-    an assistant speak under the name of their role, nobody else does.
+    """Who says what in lines like "Anna: hello". Without `names`, a speaker is who begins the text
+    or speaks twice; where both a user and an assistant speak under the name of their role, nobody
+    else does.
 
-    Lines without a speaker go on with the turn before; text before the first speaker has the speaker "".
+    Lines without a speaker go on with the turn before; text before the first speaker has the
+    speaker "".
     """
     known = {name.casefold() for name in names}
-    found = [(match[1].strip(), match.start(), match.end()) for match in _SPEAKER_LINE.finditer(text)]
+    found = [
+        (match[1].strip(), match.start(), match.end()) for match in _SPEAKER_LINE.finditer(text)
+    ]
     if known:
         found = [speaker for speaker in found if speaker[0].casefold() in known]
         if len({name.casefold() for name, _, _ in found}) < 2:
@@ -85,15 +111,21 @@ def spoken_turns(text: str, names: Iterable[str] = ()) -> list[Turn]:
         known = _speakers(text, found)
         found = [speaker for speaker in found if speaker[0].casefold() in known]
     ends = [*(start for _, start, _ in found), len(text)][1:]
-    turns = [(name, without_edges(text[begin:end])) for (name, _, begin), end in zip(found, ends, strict=True)]
+    turns = [
+        (name, without_edges(text[begin:end]))
+        for (name, _, begin), end in zip(found, ends, strict=True)
+    ]
     before = without_edges(text[: found[0][1]] if found else text)
     return [("", before), *turns] if before else turns
 
 
 def _named_anywhere(text: str, names: set[str]) -> list[tuple[str, int, int]]:
-    """Speakers that the recipe names, also in the midst of a line and behind signs: "### USER: hi ASSISTANT: hello"."""
+    """Speakers that the recipe names, also in the midst of a line and behind signs: "### USER: hi
+    ASSISTANT: hello"."""
     either = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    found = re.finditer(rf"(?:^|(?<=[\s>\]|.!?])|(?<=#))(?:#+[ \t]*)?({either})[ \t]*:", text, re.IGNORECASE)
+    found = re.finditer(
+        rf"(?:^|(?<=[\s>\]|.!?])|(?<=#))(?:#+[ \t]*)?({either})[ \t]*:", text, re.IGNORECASE
+    )
     return [(match[1], match.start(), match.end()) for match in found]
 
 
@@ -106,7 +138,8 @@ def _speakers(text: str, found: Sequence[tuple[str, int, int]]) -> set[str]:
     known = {name for name, number in counts.items() if number > 1 or roles[name]}
     if found and not text[: found[0][1]].strip():
         known.add(found[0][0].casefold())
-        # Two lines, a question and its answer: nobody speaks twice, yet the second name is no accident.
+        # Two lines, a question and its answer: nobody speaks twice, yet the second name is no
+        # accident.
         known.update(name.casefold() for name, _, _ in found[1:2])
     return known
 
@@ -118,8 +151,9 @@ def word_role(name: str) -> str:
 
 
 def is_transcript(text: str, speakers: Mapping[str, str]) -> bool:
-    """Whether a text is a talk of at least two: of those whom the recipe names, of roles, or of names of whom one speaks again or each line
-    has a time. Header lines, as of mails and articles, are none."""
+    """Whether a text is a talk of at least two: of those whom the recipe names, of roles, or of
+    names of whom one speaks again or each line has a time. Header lines, as of mails and articles,
+    are none."""
     names = [name for name in speakers if name not in (FIRST, OTHERS)]
     turns = spoken_turns(text, names if OTHERS not in speakers else ())
     spoken = [name.casefold() for name, _ in turns if name]
@@ -129,17 +163,27 @@ def is_transcript(text: str, speakers: Mapping[str, str]) -> bool:
         return True
     if header_lines(text):
         return False
-    return len(spoken) > len({*spoken}) or any(name in _ROLE_WORDS for name in spoken) or bool(_TIMED_LINE.match(text))
+    return (
+        len(spoken) > len({*spoken})
+        or any(name in _ROLE_WORDS for name in spoken)
+        or bool(_TIMED_LINE.match(text))
+    )
 
 
 def continued(prompt: str, answer: str) -> Converted | None:
-    """The conversation of a prompt that ends where the assistant is to speak, in a markup or in lines of roles, and the answer; None for
-    any other prompt."""
-    if (marked := continued_markup(prompt, answer)) is not None or not _ASSISTANT_NEXT.search(prompt[-40:]):
+    """The conversation of a prompt that ends where the assistant is to speak, in a markup or in
+    lines of roles, and the answer; None for any other prompt."""
+    if (marked := continued_markup(prompt, answer)) is not None or not _ASSISTANT_NEXT.search(
+        prompt[-40:]
+    ):
         return marked
     turns = spoken_turns(f"{prompt.rstrip()} {answer.strip()}")
     names = [name for name, _ in turns]
-    is_talk = all(word_role(name) for name in names) and word_role(names[0]) != "assistant" and len({*names}) > 1
+    is_talk = (
+        all(word_role(name) for name in names)
+        and word_role(names[0]) != "assistant"
+        and len({*names}) > 1
+    )
     return transcript(turns, {}) if is_talk else None
 
 
@@ -172,26 +216,50 @@ def learn_speakers(rows: Sequence[Sequence[Turn]]) -> tuple[dict[str, str], str]
     usual = [name for name, number in names.items() if number >= _USUAL * len(by_row)]
     if len(by_row) > 1 and usual:
         # Between two who always speak, the one who begins is asked less of: it is the user.
-        assistant = max(usual, key=lambda name: (word_role(name) == "assistant", -begins[name], names[name]))
-        reason = f"{assistant} speaks in {names[assistant]} of {len(by_row)} rows and is the assistant, everyone else the user"
+        assistant = max(
+            usual, key=lambda name: (word_role(name) == "assistant", -begins[name], names[name])
+        )
+        reason = (
+            f"{assistant} speaks in {names[assistant]} of {len(by_row)} rows and is the assistant,"
+            " everyone else the user"
+        )
         return {assistant: "assistant", OTHERS: "user"}, reason
-    return {FIRST: "user", OTHERS: "assistant"}, "who speaks first is the user, the other the assistant"
+    return {
+        FIRST: "user",
+        OTHERS: "assistant",
+    }, "who speaks first is the user, the other the assistant"
 
 
 def transcript(turns: Sequence[Turn], speakers: Mapping[str, str]) -> Converted:
-    """Speakers become roles; consecutive turns of one speaker are merged, and what comes before the first user turn is dropped."""
+    """Speakers become roles; consecutive turns of one speaker are merged, and what comes before the
+    first user turn is dropped."""
     if not turns:
         raise RowProblem("no_turns", "nobody speaks")
-    merged = [(name, "\n".join(text for _, text in group)) for name, group in groupby(turns, key=lambda turn: turn[0])]
+    merged = [
+        (name, "\n".join(text for _, text in group))
+        for name, group in groupby(turns, key=lambda turn: turn[0])
+    ]
     names = list(dict.fromkeys(name for name, _ in merged if name))
     if FIRST in speakers and len(names) > 2 and not all(name in speakers for name in names[1:]):
-        raise RowProblem("many_speakers", f"{', '.join(names[:5])} speak: say in the recipe's [format] speakers who is whom")
+        raise RowProblem(
+            "many_speakers",
+            f"{', '.join(names[:5])} speak: say in the recipe's [format] speakers who is whom",
+        )
     messages = [{"role": _role(name, names, speakers), "content": text} for name, text in merged]
-    first = next((place for place, message in enumerate(messages) if message["role"] == "user"), None)
+    first = next(
+        (place for place, message in enumerate(messages) if message["role"] == "user"), None
+    )
     if first is None:
-        raise RowProblem("no_user_turn", f"{', '.join(names[:5]) or 'nobody'} speak, and none of them as the user")
-    kept = [message for message in messages[:first] if message["role"] == "system"] + messages[first:]
-    repairs = ["merged_speaker"] * (len(merged) < len(turns)) + ["dropped_opening"] * (len(kept) < len(messages))
+        raise RowProblem(
+            "no_user_turn",
+            f"{', '.join(names[:5]) or 'nobody'} speak, and none of them as the user",
+        )
+    kept = [message for message in messages[:first] if message["role"] == "system"] + messages[
+        first:
+    ]
+    repairs = ["merged_speaker"] * (len(merged) < len(turns)) + ["dropped_opening"] * (
+        len(kept) < len(messages)
+    )
     return Converted(kept, None, tuple(repairs))
 
 

@@ -1,4 +1,5 @@
-"""Messages from items of any spelling: roles, tool calls, tools and weights in the form that chat templates take."""
+"""Messages from items of any spelling: roles, tool calls, tools and weights in the form that chat
+templates take."""
 
 from __future__ import annotations
 
@@ -14,25 +15,67 @@ from typing import Any, NamedTuple
 
 Message = dict[str, Any]
 
-# Roles as data sets name them. `call` is an assistant message whose content is a tool call in JSON (ShareGPT's function_call).
+# Roles as data sets name them. `call` is an assistant message whose content is a tool call in JSON
+# (ShareGPT's function_call).
 CALL = "call"
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human", "person", "prompter", "customer", "questioner", "student"), "user"),
     **dict.fromkeys(
-        ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "ai", "model", "claude", "llm", "agent"), "assistant"
+        ("user", "human", "person", "prompter", "customer", "questioner", "student"), "user"
+    ),
+    **dict.fromkeys(
+        (
+            "assistant",
+            "gpt",
+            "chatgpt",
+            "bing",
+            "bard",
+            "bot",
+            "chatbot",
+            "ai",
+            "model",
+            "claude",
+            "llm",
+            "agent",
+        ),
+        "assistant",
     ),
     **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
-    **dict.fromkeys(("function_response", "tool_response", "function_result", "tool_result"), "tool"),
+    **dict.fromkeys(
+        ("function_response", "tool_response", "function_result", "tool_result"), "tool"
+    ),
     **dict.fromkeys(("function_call", "tool_call"), CALL),
 }
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "participant", "character", "name")
 CONTENT_KEYS = ("content", "value", "text", "message", "utterance", "body")
-TURN_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "chat", "transcript")
-# Columns of a row that hold lists: a list under one of these names is part of a row, not a list of rows.
-LIST_COLUMNS = {*TURN_COLUMNS, "chosen", "rejected", "prompt", "completion", "history", "tools", "functions", "participants", "worldinfo"}
+TURN_COLUMNS = (
+    "messages",
+    "conversations",
+    "conversation",
+    "dialog",
+    "dialogue",
+    "turns",
+    "chat",
+    "transcript",
+)
+# Columns of a row that hold lists: a list under one of these names is part of a row, not a list of
+# rows.
+LIST_COLUMNS = {
+    *TURN_COLUMNS,
+    "chosen",
+    "rejected",
+    "prompt",
+    "completion",
+    "history",
+    "tools",
+    "functions",
+    "participants",
+    "worldinfo",
+}
 
-DEEPEST = 200  # levels of lists and objects that a row may have: what reads them calls itself, and Python allows 1000 calls
+# levels of lists and objects that a row may have: what reads them calls itself, and Python allows
+# 1000 calls
+DEEPEST = 200
 
 # A list or an object of texts as Python prints it.
 _PYTHON = re.compile(r"[\[{\s]+['\"]")
@@ -40,8 +83,12 @@ _KEPT_TEXTS = ("name", "tool_call_id", "reasoning_content", "thinking")
 # OpenAI, ms-swift and Axolotl say per message whether it is trained, the first two also how much.
 WEIGHT_KEYS = ("weight", "loss", "train")
 KNOWN_KEYS = (*_KEPT_TEXTS, *WEIGHT_KEYS, "reasoning", "tool_calls", "function_call")
-# How other tools say what is trained, in ways that are not ours; and words that only look like ours.
-_MEANT = dict.fromkeys(("train_detail", "trainable", "train_on", "loss_mask", "loss_weight", "mask", "masked"), "weight")
+# How other tools say what is trained, in ways that are not ours; and words that only look like
+# ours.
+_MEANT = dict.fromkeys(
+    ("train_detail", "trainable", "train_on", "loss_mask", "loss_weight", "mask", "masked"),
+    "weight",
+)
 _OTHER_WORDS = {"context", "consent", "height", "form", "mean"}
 _ALIKE = 0.81  # of difflib's ratio: `weights` and `weight` are, `trait` and `train` are not
 
@@ -75,9 +122,10 @@ PROBLEMS = {
 
 
 class Converted(NamedTuple):
-    """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`; `unknown` says of which messages a key
-    means nothing that was meant to; `met` are policies that the row's columns meet, each with what it is about. `places` are the messages'
-    numbers in the row, -1 for one that a column made; empty where they are as here."""
+    """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`;
+    `unknown` says of which messages a key means nothing that was meant to; `met` are policies that
+    the row's columns meet, each with what it is about. `places` are the messages' numbers in the
+    row, -1 for one that a column made; empty where they are as here."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
@@ -89,7 +137,10 @@ class Converted(NamedTuple):
 
 REPAIRS = {
     "rejected_turn": "an answer that the data marks as bad is not trained",
-    "chosen_answer": "of several answers the one was taken that the data marks as best, or the first of those that are all right",
+    "chosen_answer": (
+        "of several answers the one was taken that the data marks as best, or the first of those"
+        " that are all right"
+    ),
     "merged_speaker": "consecutive turns of one speaker were merged",
     "dropped_opening": "what came before the first user turn was dropped",
     "template_text": "what the markup's template writes itself was left out",
@@ -100,7 +151,8 @@ REPAIRS = {
 
 
 def decoded(value: Any) -> Any:
-    """A value that a table holds as text, `[...]` or `{...}` in JSON or as Python prints it; anything else as it is."""
+    """A value that a table holds as text, `[...]` or `{...}` in JSON or as Python prints it;
+    anything else as it is."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
@@ -122,14 +174,20 @@ def is_deep(value: Any) -> bool:
     """Whether lists and objects lie in each other more than `DEEPEST` levels deep."""
     level = [value]
     for _ in range(DEEPEST):
-        level = [inner for one in level if isinstance(one, list | dict) for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [
+            inner
+            for one in level
+            if isinstance(one, list | dict)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
         if not level:
             return False
     return True
 
 
 def from_json(text: str) -> Any:
-    """ValueError also for what JSON could say but no text can hold, and for what is nested too deeply."""
+    """ValueError also for what JSON could say but no text can hold, and for what is nested too
+    deeply."""
     try:
         value = json.loads(text, parse_constant=lambda _: None)
         if is_deep(value):
@@ -163,14 +221,20 @@ def turn_list(value: Any) -> list[Any] | None:
 
 
 def _items_of_lists(value: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The objects of an object of lists of one length, as datasets writes a sequence of objects; None for any other object."""
-    if not value or not all(isinstance(items, list) for items in value.values()) or len({len(items) for items in value.values()}) != 1:
+    """The objects of an object of lists of one length, as datasets writes a sequence of objects;
+    None for any other object."""
+    if (
+        not value
+        or not all(isinstance(items, list) for items in value.values())
+        or len({len(items) for items in value.values()}) != 1
+    ):
         return None
     return [dict(zip(value, items, strict=True)) for items in zip(*value.values(), strict=True)]
 
 
 def role_of(word: str, roles: Mapping[str, str], tool_names: Sequence[str] = ()) -> str:
-    """A data set's word for a role; one that nobody knows stays as it is, for the policy on unknown roles."""
+    """A data set's word for a role; one that nobody knows stays as it is, for the policy on unknown
+    roles."""
     if word in roles:
         return roles[word]
     if word in tool_names:
@@ -182,7 +246,13 @@ def is_role(word: str) -> bool:
     return role_of(word, {}) in ROLES.values()
 
 
-def message_of(item: Any, keys: tuple[str, str], roles: Mapping[str, str], tool_names: Sequence[str], place: int) -> Message:
+def message_of(
+    item: Any,
+    keys: tuple[str, str],
+    roles: Mapping[str, str],
+    tool_names: Sequence[str],
+    place: int,
+) -> Message:
     """One item as a message. Content that is no text stays as it is, for the policy on it."""
     if not isinstance(item, dict):
         raise RowProblem("not_a_message", f"item {place} is no object")
@@ -191,15 +261,25 @@ def message_of(item: Any, keys: tuple[str, str], roles: Mapping[str, str], tool_
         raise RowProblem("not_a_message", f"item {place} has no `{keys[0]}`")
     role = role_of(word, roles, tool_names)
     content = item.get(keys[1])
-    calls = decoded(item.get("tool_calls")) or ([item["function_call"]] if item.get("function_call") else None)
+    calls = decoded(item.get("tool_calls")) or (
+        [item["function_call"]] if item.get("function_call") else None
+    )
     if role == CALL:
         role, calls, content = "assistant", decoded(content), ""
     message: Message = {"role": role, "content": "" if content is None and calls else content}
     if calls:
-        message["tool_calls"] = [_call(call, place) for call in (calls if isinstance(calls, list) else [calls])]
+        message["tool_calls"] = [
+            _call(call, place) for call in (calls if isinstance(calls, list) else [calls])
+        ]
     if role == "tool" and word in tool_names:
         message["name"] = word
-    message.update({key: item[key] for key in _KEPT_TEXTS if key not in keys and isinstance(item.get(key), str) and item[key]})
+    message.update(
+        {
+            key: item[key]
+            for key in _KEPT_TEXTS
+            if key not in keys and isinstance(item.get(key), str) and item[key]
+        }
+    )
     if isinstance(item.get("reasoning"), str) and item["reasoning"]:
         message.setdefault("reasoning_content", item["reasoning"])
     weight = next((item[key] for key in WEIGHT_KEYS if item.get(key) is not None), None)
@@ -209,23 +289,41 @@ def message_of(item: Any, keys: tuple[str, str], roles: Mapping[str, str], tool_
 
 
 def unknown_keys(item: Any, keys: tuple[str, str], place: int) -> list[str]:
-    """What to tell of an item's keys that look like misspelt ones. Others are common in exports (id, timestamp), and left alone."""
+    """What to tell of an item's keys that look like misspelt ones. Others are common in exports
+    (id, timestamp), and left alone."""
     if not isinstance(item, dict) or len(item) == 2:
         return []
-    others = [key for key, value in item.items() if key not in keys and key not in KNOWN_KEYS and value not in (None, "", [], {})]
+    others = [
+        key
+        for key, value in item.items()
+        if key not in keys and key not in KNOWN_KEYS and value not in (None, "", [], {})
+    ]
     pairs = [(key, near) for key in others if (near := meant_key(key, keys))]
-    return [f"message {place} has the key `{key}`, which means nothing: is `{near}` meant?" for key, near in pairs]
+    return [
+        f"message {place} has the key `{key}`, which means nothing: is `{near}` meant?"
+        for key, near in pairs
+    ]
 
 
 @lru_cache(maxsize=4096)
 def meant_key(key: str, keys: tuple[str, str] = ("role", "content")) -> str | None:
     """The key of a message that a misspelt one is meant to be; None if it is like none."""
-    folded = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key)).strip().lower().replace("-", "_").replace(" ", "_")
+    folded = (
+        re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key))
+        .strip()
+        .lower()
+        .replace("-", "_")
+        .replace(" ", "_")
+    )
     if folded in _OTHER_WORDS:
         return None
     known = (*keys, *KNOWN_KEYS)
     transposed = next((key for key in known if sorted(key) == sorted(folded)), None)
-    return _MEANT.get(folded) or transposed or next(iter(difflib.get_close_matches(folded, known, 1, _ALIKE)), None)
+    return (
+        _MEANT.get(folded)
+        or transposed
+        or next(iter(difflib.get_close_matches(folded, known, 1, _ALIKE)), None)
+    )
 
 
 def _weight(value: Any, place: int) -> float:
@@ -237,23 +335,35 @@ def _weight(value: Any, place: int) -> float:
 
 
 def _call(value: Any, place: int) -> dict[str, Any]:
-    """A tool call in OpenAI's form, its arguments as an object: templates write them as JSON themselves."""
+    """A tool call in OpenAI's form, its arguments as an object: templates write them as JSON
+    themselves."""
     value = decoded(value)
     function = value.get("function", value) if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name:
         raise RowProblem("tool_call", f"item {place} calls a tool without a name")
     arguments = function.get("arguments", function.get("parameters"))  # Llama 3 calls them so
-    if arguments is None and (typed := difflib.get_close_matches("arguments", map(str, function), 1, _ALIKE)):
-        raise RowProblem("tool_call", f"item {place} calls {name} with `{typed[0]}`, which means nothing: is `arguments` meant?")
+    if arguments is None and (
+        typed := difflib.get_close_matches("arguments", map(str, function), 1, _ALIKE)
+    ):
+        raise RowProblem(
+            "tool_call",
+            f"item {place} calls {name} with `{typed[0]}`, which means nothing: is `arguments`"
+            " meant?",
+        )
     if isinstance(arguments, str) and arguments.strip():
         try:
             arguments = from_json(arguments)
         except ValueError as error:
-            raise RowProblem("tool_call", f"item {place} calls {name} with arguments that are no JSON ({str(error)[:80]})") from None
+            raise RowProblem(
+                "tool_call",
+                f"item {place} calls {name} with arguments that are no JSON ({str(error)[:80]})",
+            ) from None
     arguments = arguments or {}
     if not isinstance(arguments, dict):
-        raise RowProblem("tool_call", f"item {place} calls {name} with arguments that are no object")
+        raise RowProblem(
+            "tool_call", f"item {place} calls {name} with arguments that are no object"
+        )
     call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": arguments}}
     return {"id": value["id"], **call} if isinstance(value.get("id"), str) and value["id"] else call
 
@@ -268,14 +378,19 @@ def tools_of(value: Any) -> list[dict[str, Any]] | None:
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowProblem("tools", "a tool has no name")
-    return [tool if "function" in tool else {"type": "function", "function": _parameters(tool)} for tool in tools]
+    return [
+        tool if "function" in tool else {"type": "function", "function": _parameters(tool)}
+        for tool in tools
+    ]
 
 
 def _parameters(function: dict[str, Any]) -> dict[str, Any]:
     """A tool as Anthropic declares it, in OpenAI's words."""
     if "input_schema" not in function or "parameters" in function:
         return function
-    return {("parameters" if key == "input_schema" else key): value for key, value in function.items()}
+    return {
+        ("parameters" if key == "input_schema" else key): value for key, value in function.items()
+    }
 
 
 def tool_names(tools: list[dict[str, Any]] | None) -> list[str]:

@@ -1,4 +1,5 @@
-"""Rows of a data set of the Hugging Face hub, streamed. Loads the `datasets` library at first use."""
+"""Rows of a data set of the Hugging Face hub, streamed. Loads the `datasets` library at first
+use."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ HUB = "hub:"
 
 
 class HubSource(NamedTuple):
-    """`hub:owner/name`, `hub:owner/name/config`, each with `:split` after it. `config` is a subset that the data set's card names."""
+    """`hub:owner/name`, `hub:owner/name/config`, each with `:split` after it. `config` is a subset
+    that the data set's card names."""
 
     name: str
     config: str | None
@@ -25,23 +27,29 @@ def parsed(source: str) -> HubSource:
     path, colon, split = source.removeprefix(HUB).partition(":")
     parts = path.split("/")
     if len(parts) not in (2, 3) or not all(parts) or (colon and not split):
-        hint = f"It is written {HUB}owner/name, {HUB}owner/name:split or {HUB}owner/name/config:split."
+        hint = (
+            f"It is written {HUB}owner/name, {HUB}owner/name:split or {HUB}owner/name/config:split."
+        )
         raise LuthierError("Not a data set of the hub", f"{source!r} names none.", hint)
     return HubSource("/".join(parts[:2]), parts[2] if len(parts) == 3 else None, split or "train")
 
 
 def hub_rows(source: str, on_read: Callable[[int], None]) -> Iterator[Piece]:
-    """Every row of a source; `on_read` gets the bytes that the rows so far take. LuthierError with the library's own words."""
+    """Every row of a source; `on_read` gets the bytes that the rows so far take. LuthierError with
+    the library's own words."""
     wanted = parsed(source)
     import datasets
 
-    # Each try is half a minute of patience already; the library's 20 of them would say nothing of a lost connection for ten minutes.
+    # Each try is half a minute of patience already; the library's 20 of them would say nothing of a
+    # lost connection for ten minutes.
     datasets.config.STREAMING_READ_MAX_RETRIES = datasets.config.STREAMING_OPEN_MAX_RETRIES = 2
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # no telemetry
     read = 0
     try:
         # A bare name would mean a folder of that name, if there happens to be one here.
-        rows = datasets.load_dataset(f"hf://datasets/{wanted.name}", wanted.config, split=wanted.split, streaming=True)
+        rows = datasets.load_dataset(
+            f"hf://datasets/{wanted.name}", wanted.config, split=wanted.split, streaming=True
+        )
         for value in rows:
             piece = plain(value)
             read += piece.size
@@ -50,10 +58,15 @@ def hub_rows(source: str, on_read: Callable[[int], None]) -> Iterator[Piece]:
     except Exception as error:  # noqa: BLE001 - the library raises errors of a dozen others, all with words for the user
         hint = _OFFLINE if datasets.config.HF_HUB_OFFLINE else _HINT
         reason = " ".join((str(error) or type(error).__name__).split())
-        raise LuthierError("The hub's data set cannot be read", f"{source}: {reason[:500]}", hint) from None
+        raise LuthierError(
+            "The hub's data set cannot be read", f"{source}: {reason[:500]}", hint
+        ) from None
     if not read:
         yield Piece(None, "the data set has no row", 0)
 
 
-_HINT = "Check its name, its config and split, and the network; or download its files and give their folder as `data`."
+_HINT = (
+    "Check its name, its config and split, and the network; or download its files and give their"
+    " folder as `data`."
+)
 _OFFLINE = "HF_HUB_OFFLINE forbids to ask the hub: unset it, or give a folder of files as `data`."

@@ -1,7 +1,9 @@
-"""A look at a recipe's data: the job that makes it, and reading what the job left. Light: nothing here loads a tokenizer.
+"""A look at a recipe's data: the job that makes it, and reading what the job left. Light: nothing
+here loads a tokenizer.
 
-The job folder's `data/` holds the ledger and the samples as training has them (see trainer/data/pipeline.py), and beside them
-`overview.json`, `vocabulary.json` (the text of each token, so that a reader needs no tokenizer) and `rows.jsonl` (how the first rows read).
+The job folder's `data/` holds the ledger and the samples as training has them (see
+trainer/data/pipeline.py), and beside them `overview.json`, `vocabulary.json` (the text of each
+token, so that a reader needs no tokenizer) and `rows.jsonl` (how the first rows read).
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ T = TypeVar("T")
 
 
 class FoundFormat(msgspec.Struct, frozen=True):
-    """How some files were read. `mapping` is complete, as the recipe's [format] would have it; `unused` are columns that nothing reads."""
+    """How some files were read. `mapping` is complete, as the recipe's [format] would have it;
+    `unused` are columns that nothing reads."""
 
     files: list[str]
     name: str
@@ -50,7 +53,8 @@ class FoundFormat(msgspec.Struct, frozen=True):
 
 
 class Amount(msgspec.Struct):
-    """`lost` tokens are those of text that went into no sample, as far as it came to be tokenised."""
+    """`lost` tokens are those of text that went into no sample, as far as it came to be
+    tokenised."""
 
     rows: int = 0
     tokens: int = 0
@@ -58,8 +62,8 @@ class Amount(msgspec.Struct):
 
 
 class Problem(msgspec.Struct):
-    """One reason code of the ledger. `first` are the first rows that have it, as {"file", "row"}, and `detail` is what the first one's
-    entry says."""
+    """One reason code of the ledger. `first` are the first rows that have it, as {"file", "row"},
+    and `detail` is what the first one's entry says."""
 
     code: str
     state: str
@@ -77,7 +81,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Lengths(msgspec.Struct):
-    """Samples by length: `counts[i]` of them have at least `i * width` tokens and less than `(i + 1) * width`."""
+    """Samples by length: `counts[i]` of them have at least `i * width` tokens and less than `(i +
+    1) * width`."""
 
     width: int
     counts: list[int]
@@ -92,8 +97,9 @@ class TemplateCheck(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct):
-    """What the data comes to. `context` is train.max_length; tokens count those of the samples. `leaks` counts held-out conversations that
-    nearly equal one that is trained on, `stops` the rows at which a policy says stop; `others` are files that are left alone."""
+    """What the data comes to. `context` is train.max_length; tokens count those of the samples.
+    `leaks` counts held-out conversations that nearly equal one that is trained on, `stops` the rows
+    at which a policy says stop; `others` are files that are left alone."""
 
     sources: list[str]
     model: str
@@ -125,7 +131,8 @@ class Summary(msgspec.Struct):
 
 
 class StoredSample(msgspec.Struct, frozen=True):
-    """A sample as the trainer would see it; `weights` has one figure a token where some weight is not 1."""
+    """A sample as the trainer would see it; `weights` has one figure a token where some weight is
+    not 1."""
 
     source: dict[str, Any]
     turns: list[int]
@@ -143,7 +150,8 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class StoredProposal(msgspec.Struct, frozen=True):
-    """How the rows of a file might be read. `toml` is the recipe's section [format], `mapping` the same as values."""
+    """How the rows of a file might be read. `toml` is the recipe's section [format], `mapping` the
+    same as values."""
 
     file: str
     title: str
@@ -161,7 +169,8 @@ class RowText(msgspec.Struct, frozen=True):
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
-    """The text of each token by number. Those that hold only a part of a character stand in `parts`, in hexadecimal."""
+    """The text of each token by number. Those that hold only a part of a character stand in
+    `parts`, in hexadecimal."""
 
     stop_ids: list[int]
     pieces: list[str]
@@ -175,7 +184,8 @@ class Vocabulary(msgspec.Struct, frozen=True):
 
 
 def start(recipe: Recipe) -> Job:
-    """Look at a recipe's data in a job of its own. The older looks at the same data that have ended go. LuthierError if it is not there."""
+    """Look at a recipe's data in a job of its own. The older looks at the same data that have ended
+    go. LuthierError if it is not there."""
     directory = registry.resolve(recipe.model)
     sources = [source.path for source in recipe.sources]
     for source in sources:
@@ -183,8 +193,21 @@ def start(recipe: Recipe) -> Job:
     for old in inspections():
         if old.spec.settings.get("sources") == sources and not old.alive():
             shutil.rmtree(old.directory, ignore_errors=True)
-    settings = {"sources": sources, "model": recipe.model, "model_directory": str(directory), "context": recipe.train.max_length}
-    job = create(Spec(kind="import", name=_name_of(sources[0]), module=MODULE, settings=settings, grace_seconds=10.0))
+    settings = {
+        "sources": sources,
+        "model": recipe.model,
+        "model_directory": str(directory),
+        "context": recipe.train.max_length,
+    }
+    job = create(
+        Spec(
+            kind="import",
+            name=_name_of(sources[0]),
+            module=MODULE,
+            settings=settings,
+            grace_seconds=10.0,
+        )
+    )
     try:
         write_atomic(job.directory / RECIPE_FILE, to_toml(recipe))
         start_job(job)
@@ -216,9 +239,11 @@ def _name_of(source: str) -> str:
 
 
 class Lines:
-    """A file of one JSON object a line, of any size: where its lines begin is known, a line is read when it is asked for.
+    """A file of one JSON object a line, of any size: where its lines begin is known, a line is read
+    when it is asked for.
 
-    Beside it may lie where they begin, as `write_index` wrote it, so that the file need not be read for that.
+    Beside it may lie where they begin, as `write_index` wrote it, so that the file need not be read
+    for that.
     """
 
     def __init__(self, path: Path) -> None:
@@ -272,7 +297,8 @@ def _index_path(path: Path) -> Path:
 
 
 class Ledger:
-    """The ledger's rows. Their states and reasons are kept by number of the combination, so that a filter looks at few texts."""
+    """The ledger's rows. Their states and reasons are kept by number of the combination, so that a
+    filter looks at few texts."""
 
     def __init__(self, path: Path) -> None:
         self._lines = Lines(path)
@@ -302,7 +328,8 @@ class Ledger:
         return self._decoder.decode(self._lines.line(place), self._lines.path)
 
     def matching(self, text: str) -> Sequence[int]:
-        """The places of the rows whose state and reasons have every word of `text`; a word of digits is a row's number."""
+        """The places of the rows whose state and reasons have every word of `text`; a word of
+        digits is a row's number."""
         words = text.lower().split()
         if not words:
             return range(len(self))
@@ -314,7 +341,14 @@ class Ledger:
             if all(word in f"{state} {' '.join(reasons)}".lower() for word in others)
         }
         rows = zip(self._combinations, self._rows, strict=True)
-        return array("Q", (place for place, (number, row) in enumerate(rows) if number in fitting and (not numbers or row in numbers)))
+        return array(
+            "Q",
+            (
+                place
+                for place, (number, row) in enumerate(rows)
+                if number in fitting and (not numbers or row in numbers)
+            ),
+        )
 
 
 class Inspection:
@@ -332,7 +366,9 @@ class Inspection:
 
     def sample(self, sample_id: str) -> StoredSample:
         part, _, place = sample_id.partition(":")
-        return foreign.decode(self._parts[part].line(int(place)), StoredSample, self._parts[part].path)
+        return foreign.decode(
+            self._parts[part].line(int(place)), StoredSample, self._parts[part].path
+        )
 
     def samples(self) -> Iterator[tuple[str, StoredSample]]:
         """Every sample with its id: those to train, then the held-out ones."""
@@ -344,7 +380,9 @@ class Inspection:
     def row_text(self, entry: Entry) -> str | None:
         """How a row reads in its file; None for one that was not kept for looking at."""
         if self._row_texts is None:
-            found = foreign.Decoder(RowText).lines(self._rows_path) if self._rows_path.is_file() else []
+            found = (
+                foreign.Decoder(RowText).lines(self._rows_path) if self._rows_path.is_file() else []
+            )
             self._row_texts = {(row.file, row.row): row.text for row in found}
         return self._row_texts.get((entry.file, entry.row))
 
@@ -354,7 +392,13 @@ def _read(path: Path, kind: type[T]) -> T:
         return foreign.read(path, kind)
     except FileNotFoundError:
         raise LuthierError(
-            "Nothing to look at", f"{path} is not there.", "Look at the data again: `n` in Data, or luthier data check."
+            "Nothing to look at",
+            f"{path} is not there.",
+            "Look at the data again: `n` in Data, or luthier data check.",
         ) from None
     except Damaged as error:
-        raise LuthierError("Not readable", error.message, "Look at the data again: `n` in Data, or luthier data check.") from None
+        raise LuthierError(
+            "Not readable",
+            error.message,
+            "Look at the data again: `n` in Data, or luthier data check.",
+        ) from None

@@ -1,4 +1,5 @@
-"""The ledger: one line a row of input, which says what became of it. Its totals add up, in rows and in tokens. Light."""
+"""The ledger: one line a row of input, which says what became of it. Its totals add up, in rows and
+in tokens. Light."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ STATES: tuple[State, ...] = ("kept", "repaired", "split", "dropped")
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
-    """What became of one row. `samples` are lines of the sample files ("train:12"), `tokens` are those of these samples, `lost` those
-    of text that went into no sample, as far as it came to be tokenised."""
+    """What became of one row. `samples` are lines of the sample files ("train:12"), `tokens` are
+    those of these samples, `lost` those of text that went into no sample, as far as it came to be
+    tokenised."""
 
     file: str
     row: int
@@ -41,11 +43,16 @@ _REASONS = {
 def describe(code: str) -> str:
     """A reason code in words."""
     policy = POLICIES.get(code)
-    return policy.meets if policy else {**PROBLEMS, **REPAIRS, **_REASONS}.get(code, code.replace("_", " "))
+    return (
+        policy.meets
+        if policy
+        else {**PROBLEMS, **REPAIRS, **_REASONS}.get(code, code.replace("_", " "))
+    )
 
 
 class Summary(msgspec.Struct):
-    """The ledger's totals: `rows`, `tokens` and `lost` are by state, `reasons` counts rows by state and code."""
+    """The ledger's totals: `rows`, `tokens` and `lost` are by state, `reasons` counts rows by state
+    and code."""
 
     rows: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
     tokens: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
@@ -72,7 +79,12 @@ class Summary(msgspec.Struct):
 
     def to_json(self) -> dict[str, Any]:
         built: dict[str, Any] = msgspec.to_builtins(self)
-        return {**built, "total_rows": self.total_rows, "total_tokens": self.total_tokens, "total_lost": sum(self.lost.values())}
+        return {
+            **built,
+            "total_rows": self.total_rows,
+            "total_tokens": self.total_tokens,
+            "total_lost": sum(self.lost.values()),
+        }
 
 
 class Stop(msgspec.Struct):
@@ -86,7 +98,8 @@ class Stop(msgspec.Struct):
 
 
 class Stops:
-    """The rows at which a policy says stop. They count as dropped, so that the whole input is accounted for before the error comes."""
+    """The rows at which a policy says stop. They count as dropped, so that the whole input is
+    accounted for before the error comes."""
 
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
@@ -101,16 +114,32 @@ class Stops:
         return iter(self._found.values())
 
     def error(self, unproved: LuthierError | None = None) -> LuthierError | None:
-        """The error for people; None if no policy says stop. `unproved` is of the first mask that could not be proved, with its text."""
+        """The error for people; None if no policy says stop. `unproved` is of the first mask that
+        could not be proved, with its text."""
         if not self._found:
             return None
         told = []
         for stop in self:
-            more = f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}" if stop.rows > 1 else ""
-            told.append(f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says stop, here{more}).")
+            more = (
+                f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}"
+                if stop.rows > 1
+                else ""
+            )
+            told.append(
+                f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says"
+                f" stop, here{more})."
+            )
         others = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
         ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
-        hint = "\n".join((f"Mend the data, or say otherwise in a recipe's section [policy]: {', '.join(others)}.", *ways))
+        hint = "\n".join(
+            (
+                (
+                    "Mend the data, or say otherwise in a recipe's section [policy]:"
+                    f" {', '.join(others)}."
+                ),
+                *ways,
+            )
+        )
         if unproved is None or "mask" not in self._found:
             return LuthierError("Stopped by a policy", "\n".join(told), hint)
         title = unproved.title if len(self._found) == 1 else "Stopped by a policy"

@@ -1,4 +1,5 @@
-"""Conversations that are too long: cut at turn boundaries, each part with the system prompt and the tools."""
+"""Conversations that are too long: cut at turn boundaries, each part with the system prompt and the
+tools."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from trainer.data.policies import exchanges
 
 Made = list[Sample] | MaskError
 Sampling = Callable[[Sequence[Conversation]], list[Made]]
-_ROOM = 0.95  # parts are planned by their characters, and the rate of tokens differs within a conversation
+# parts are planned by their characters, and the rate of tokens differs within a conversation
+_ROOM = 0.95
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some exchanges of a conversation, after its system prompt. `first` is the index that its first message has in the whole."""
+    """Some exchanges of a conversation, after its system prompt. `first` is the index that its
+    first message has in the whole."""
 
     conversation: Conversation
     first: int
@@ -27,8 +30,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Cut:
-    """`lost` are the tokens of what was left out, `error` is what masking a part ended with. `reasons` are "too_long" where a part was, and
-    "long_turn" where an exchange fits nowhere. `turn` is the error's message in the whole conversation."""
+    """`lost` are the tokens of what was left out, `error` is what masking a part ended with.
+    `reasons` are "too_long" where a part was, and "long_turn" where an exchange fits nowhere.
+    `turn` is the error's message in the whole conversation."""
 
     parts: list[Part]
     lost: int = 0
@@ -42,13 +46,23 @@ class Cut:
 
 
 class Cutter:
-    """Cuts conversations so that no sample has more than `max_length` tokens and no part more than `max_messages` messages.
+    """Cuts conversations so that no sample has more than `max_length` tokens and no part more than
+    `max_messages` messages.
 
-    With `last_only`, where just a conversation's last turn is trained, its end is kept, as much as fits. Without `splits_long`, only many
-    messages are a reason to cut, and a part that is too long is left out.
+    With `last_only`, where just a conversation's last turn is trained, its end is kept, as much as
+    fits. Without `splits_long`, only many messages are a reason to cut, and a part that is too long
+    is left out.
     """
 
-    def __init__(self, sampling: Sampling, max_length: int, max_messages: int, *, last_only: bool, splits_long: bool) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        max_length: int,
+        max_messages: int,
+        *,
+        last_only: bool,
+        splits_long: bool,
+    ) -> None:
         self._sampling = sampling
         self._max_length = max_length
         self._max_messages = max_messages
@@ -56,30 +70,44 @@ class Cutter:
         self._splits_long = splits_long
 
     def cut(self, conversation: Conversation, tokens: int) -> Cut:
-        """The parts of a conversation whose longest sample has this many tokens (0: not known, only its messages are too many)."""
+        """The parts of a conversation whose longest sample has this many tokens (0: not known, only
+        its messages are too many)."""
         system = [message for message in conversation.messages if message["role"] == "system"]
         groups = exchanges(conversation.messages[len(system) :])
         firsts, first = [], len(system)
         for group in groups:
             firsts.append(first)
             first += len(group)
-        budget = self._max_length * _ROOM / tokens * _size(conversation.messages) if tokens else float("inf")
+        budget = (
+            self._max_length * _ROOM / tokens * _size(conversation.messages)
+            if tokens
+            else float("inf")
+        )
         waiting = self._planned(system, groups, 0, budget)
         parts: list[Part] = []
         reasons: dict[str, None] = {}
         lost = 0
         while waiting:
             spans, waiting = waiting, []
-            made = self._sampling([_part(conversation, system, groups[begin:end]) for begin, end in spans])
+            made = self._sampling(
+                [_part(conversation, system, groups[begin:end]) for begin, end in spans]
+            )
             for (begin, end), samples in zip(spans, made, strict=True):
                 if isinstance(samples, MaskError):
                     if samples.code == "nothing_trained":
                         continue
                     inside = samples.turn >= len(system)
-                    return Cut([], lost, error=samples, turn=samples.turn + (firsts[begin] - len(system) if inside else 0))
+                    return Cut(
+                        [],
+                        lost,
+                        error=samples,
+                        turn=samples.turn + (firsts[begin] - len(system) if inside else 0),
+                    )
                 longest = max((len(sample.input_ids) for sample in samples), default=0)
                 if longest <= self._max_length:
-                    parts.append(Part(_part(conversation, system, groups[begin:end]), firsts[begin], samples))
+                    parts.append(
+                        Part(_part(conversation, system, groups[begin:end]), firsts[begin], samples)
+                    )
                     continue
                 reasons["too_long"] = None
                 if not self._splits_long:
@@ -88,19 +116,30 @@ class Cutter:
                     reasons["long_turn"] = None
                     lost += longest
                 else:
-                    smaller = self._max_length * _ROOM / longest * _size([*system, *(m for group in groups[begin:end] for m in group)])
+                    smaller = (
+                        self._max_length
+                        * _ROOM
+                        / longest
+                        * _size([*system, *(m for group in groups[begin:end] for m in group)])
+                    )
                     waiting += self._planned(system, groups[begin:end], begin, smaller)
         return Cut(sorted(parts, key=lambda part: part.first), lost, tuple(reasons))
 
-    def _planned(self, system: list[Message], groups: list[list[Message]], offset: int, budget: float) -> list[tuple[int, int]]:
-        """Which exchanges make a part: as many as the budget of characters and of messages allows, never all of them, at least one."""
+    def _planned(
+        self, system: list[Message], groups: list[list[Message]], offset: int, budget: float
+    ) -> list[tuple[int, int]]:
+        """Which exchanges make a part: as many as the budget of characters and of messages allows,
+        never all of them, at least one."""
         own = _size(system)
         order = range(len(groups) - 1, -1, -1) if self._last_only else range(len(groups))
         spans: list[list[int]] = []
         size = messages = 0
         for place in order:
             more = _size(groups[place])
-            full = own + size + more > budget or len(system) + messages + len(groups[place]) > self._max_messages
+            full = (
+                own + size + more > budget
+                or len(system) + messages + len(groups[place]) > self._max_messages
+            )
             if not spans or full or (len(spans) == 1 and len(spans[0]) == len(groups) - 1):
                 spans.append([])
                 size = messages = 0
@@ -112,7 +151,9 @@ class Cutter:
         return [(offset + min(span), offset + max(span) + 1) for span in spans]
 
 
-def _part(conversation: Conversation, system: list[Message], groups: Sequence[list[Message]]) -> Conversation:
+def _part(
+    conversation: Conversation, system: list[Message], groups: Sequence[list[Message]]
+) -> Conversation:
     messages = [*system, *(message for group in groups for message in group)]
     return Conversation(messages, conversation.file, conversation.row, conversation.tools)
 

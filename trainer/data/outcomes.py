@@ -1,4 +1,5 @@
-"""What became of each row, as one step of the pipeline hands it to the next, and the sample files as they are written."""
+"""What became of each row, as one step of the pipeline hands it to the next, and the sample files
+as they are written."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from trainer.data.ledger import Entry, State
 
 
 class Read(msgspec.Struct, array_like=True):
-    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped; `place` where its messages lie; `places`
-    are the messages' numbers in the row, none where they are as here. `carrier` is the row, counted over all sources, in whose
-    conversation its turns stand, -1 if they stand in none but its own."""
+    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped;
+    `place` where its messages lie; `places` are the messages' numbers in the row, none where they
+    are as here. `carrier` is the row, counted over all sources, in whose conversation its turns
+    stand, -1 if they stand in none but its own."""
 
     source: int
     file: str
@@ -29,7 +31,8 @@ class Read(msgspec.Struct, array_like=True):
 
 
 class Outcome(msgspec.Struct, array_like=True):
-    """A row after rendering: `sizes` and `lengths` are the bytes and tokens of its samples' lines, which lie one after the other."""
+    """A row after rendering: `sizes` and `lengths` are the bytes and tokens of its samples' lines,
+    which lie one after the other."""
 
     read: Read
     state: State = "dropped"
@@ -52,7 +55,14 @@ class Part:
         read = outcome.read
         if lines and not copies:
             lost = outcome.lost + sum(outcome.lengths)
-            return Entry(read.file, read.row, "dropped", [*read.reasons, "mixing"], lost=lost, detail="its file's weight left it out")
+            return Entry(
+                read.file,
+                read.row,
+                "dropped",
+                [*read.reasons, "mixing"],
+                lost=lost,
+                detail="its file's weight left it out",
+            )
         ids = [f"{self.name}:{self.samples + number}" for number in range(copies * len(lines))]
         for _ in range(copies):
             file.writelines(lines)
@@ -63,7 +73,9 @@ class Part:
         self.trained += copies * outcome.trained
         self.longest = max(self.longest, *outcome.lengths, 0)
         self.weighted = self.weighted or any(b'"weights":[' in line for line in lines)
-        return Entry(read.file, read.row, outcome.state, read.reasons, ids, tokens, outcome.lost, read.detail)
+        return Entry(
+            read.file, read.row, outcome.state, read.reasons, ids, tokens, outcome.lost, read.detail
+        )
 
 
 def figures_of(train: Part, heldout: Part) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""A first look at the data, for the plan: formats, counts and what the policies will meet, from the first rows of each source. Light, but
-for what reading some kinds of file needs. What only a tokenizer can tell (lengths, control tokens, the mask) is left to the run."""
+"""A first look at the data, for the plan: formats, counts and what the policies will meet, from the
+first rows of each source. Light, but for what reading some kinds of file needs. What only a
+tokenizer can tell (lengths, control tokens, the mask) is left to the run."""
 
 from __future__ import annotations
 
@@ -19,16 +20,18 @@ from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings, Source
 
 _SECONDS = 2.0  # for all sources; what lies beyond is estimated from the bytes
-# Bytes a token: English chat has 4.0 to 4.6 with the vocabularies in use, other scripts and code 2.5 to 3.5.
+# Bytes a token: English chat has 4.0 to 4.6 with the vocabularies in use, other scripts and code
+# 2.5 to 3.5.
 _TOKEN_BYTES = 3.5
 _MESSAGE_TOKENS = 5  # what a template puts around a message
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """`conversations` and `seen_each_epoch`, which minds the sources' weights, are estimates where `exact` is False, and 0 where nothing
-    can be told beforehand. `met` counts the rows seen by reason: what was repaired, and why others were dropped. `tokens` are those of the
-    conversations seen, estimated from their text."""
+    """`conversations` and `seen_each_epoch`, which minds the sources' weights, are estimates where
+    `exact` is False, and 0 where nothing can be told beforehand. `met` counts the rows seen by
+    reason: what was repaired, and why others were dropped. `tokens` are those of the conversations
+    seen, estimated from their text."""
 
     rows: int
     conversations: int
@@ -40,7 +43,8 @@ class Outlook:
 
 
 def look(settings: DataSettings) -> Outlook:
-    """Read for two seconds at most. LuthierError where a policy says stop to what was read, or where there is nothing to train on."""
+    """Read for two seconds at most. LuthierError where a policy says stop to what was read, or
+    where there is nothing to train on."""
     reader = Reader(settings.format, settings.policy, SpecialTexts())
     met: Counter[str] = Counter()
     stops = Stops(settings.policy)
@@ -52,7 +56,11 @@ def look(settings: DataSettings) -> Outlook:
     for number, source in enumerate(settings.sources):
         share = (deadline - time.monotonic()) / (len(settings.sources) - number)
         found = _Look(source, share, reader, met, hashes, stops)
-        rows, conversations, seen = rows + found.rows, conversations + found.conversations, seen + found.conversations * source.weight
+        rows, conversations, seen = (
+            rows + found.rows,
+            conversations + found.conversations,
+            seen + found.conversations * source.weight,
+        )
         tokens += found.tokens
         exact = exact and found.exact
     if error := stops.error():
@@ -60,14 +68,35 @@ def look(settings: DataSettings) -> Outlook:
     if exact and not conversations:
         why = "; ".join(f"{count} {describe(code)}" for code, count in met.most_common(4))
         message = f"None of the {round(rows)} rows is left. Dropped: {why}."
-        raise LuthierError("Nothing to train on", message, "docs/data.md shows what a row may look like; [policy] in the recipe decides.")
-    return Outlook(round(rows), round(conversations), round(seen), exact, formats_seen(reader.formats), dict(met), tokens)
+        raise LuthierError(
+            "Nothing to train on",
+            message,
+            "docs/data.md shows what a row may look like; [policy] in the recipe decides.",
+        )
+    return Outlook(
+        round(rows),
+        round(conversations),
+        round(seen),
+        exact,
+        formats_seen(reader.formats),
+        dict(met),
+        tokens,
+    )
 
 
 class _Look:
-    """What the first rows of a source come to, extrapolated to all of it. A data set of the hub is not read, only its name."""
+    """What the first rows of a source come to, extrapolated to all of it. A data set of the hub is
+    not read, only its name."""
 
-    def __init__(self, source: Source, seconds: float, reader: Reader, met: Counter[str], hashes: set[bytes] | None, stops: Stops) -> None:
+    def __init__(
+        self,
+        source: Source,
+        seconds: float,
+        reader: Reader,
+        met: Counter[str],
+        hashes: set[bytes] | None,
+        stops: Stops,
+    ) -> None:
         self.rows = self.conversations = 0.0
         self.tokens: list[int] = []
         self.exact = not source.path.startswith(HUB)
@@ -102,15 +131,19 @@ class _Look:
             self.rows, self.conversations = self.rows * factor, self.conversations * factor
 
     def _enough(self) -> bool:
-        """Whether to be content with what was read of rows that follow each other, of which none is given before."""
+        """Whether to be content with what was read of rows that follow each other, of which none is
+        given before."""
         return self._done > 0 and time.monotonic() > self._until
 
     def _progress(self, read: int) -> None:
-        """Files are read in blocks: when the next one is, the rows so far are those of the blocks before."""
+        """Files are read in blocks: when the next one is, the rows so far are those of the blocks
+        before."""
         self._done, self._read = self._read, read
         self._over = self._done > 0 and self.rows > 0 and time.monotonic() > self._until
 
 
 def _tokens(messages: list[dict[str, Any]]) -> int:
-    text = sum(len(str(message.get("content", "")).encode("utf-8", "replace")) for message in messages)
+    text = sum(
+        len(str(message.get("content", "")).encode("utf-8", "replace")) for message in messages
+    )
     return round(text / _TOKEN_BYTES) + _MESSAGE_TOKENS * len(messages)

@@ -1,5 +1,6 @@
-"""The whole way of data: rows are read and settled, duplicates found, conversations rendered, masked and cut, some held out, and all of it
-entered in the ledger. Each step streams from one file to the next, so that memory does not grow with the data. Heavy: for workers.
+"""The whole way of data: rows are read and settled, duplicates found, conversations rendered,
+masked and cut, some held out, and all of it entered in the ledger. Each step streams from one file
+to the next, so that memory does not grow with the data. Heavy: for workers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from models.conversations import Conversation
 from models.mask import MaskError, MaskOptions
 from models.samples import UNTRAINED, Sample, Sampler
 from trainer.data import cache
-from trainer.data.duplicates import Fingerprints, Hashes, Numbers, Truths, exact_twins, near_twins, pieces
+from trainer.data.duplicates import (
+    Fingerprints,
+    Hashes,
+    Numbers,
+    Truths,
+    exact_twins,
+    near_twins,
+    pieces,
+)
 from trainer.data.files import source_size
 from trainer.data.ledger import STATES, LedgerError, State, Stops, Summary, describe
 from trainer.data.lengths import Cutter, Made
@@ -60,7 +69,8 @@ class Cancelled(Exception):
 
 
 class Refused(LuthierError):
-    """A policy says stop, or nothing is left to train on. `prepared` has what there is all the same: the ledger accounts for every row."""
+    """A policy says stop, or nothing is left to train on. `prepared` has what there is all the
+    same: the ledger accounts for every row."""
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(**prepared.summary["error"])
@@ -75,7 +85,8 @@ class SampleMaker(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the samples and the ledger lie. `summary` has the ledger's totals and the figures of the `data` event."""
+    """Where the samples and the ledger lie. `summary` has the ledger's totals and the figures of
+    the `data` event."""
 
     train: Path
     heldout: Path
@@ -92,11 +103,16 @@ def prepare(
     on_progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Prepared:
-    """Prepare the data into `folder`, or take it from the cache. Raises Refused where a policy says stop, Cancelled on request."""
+    """Prepare the data into `folder`, or take it from the cache. Raises Refused where a policy says
+    stop, Cancelled on request."""
     tell = _Teller(on_progress or (lambda what, done, total: None), cancelled or (lambda: False))
     if report.failed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in report.failed)
-        raise LuthierError("The chat template fails its preflight", failed, "Choose another model, or mend its chat template.")
+        raise LuthierError(
+            "The chat template fails its preflight",
+            failed,
+            "Choose another model, or mend its chat template.",
+        )
     template = [
         json.dumps(tokenizer.chat_template, sort_keys=True, default=str),
         tokenizer.backend_tokenizer.to_str(),
@@ -116,7 +132,11 @@ def prepare(
         special, no_system = SpecialTexts(report.facts.special_texts), report.facts.no_system
         Pipeline(settings, sampler, special, tell, no_system).run(building)
         if cache.stamp(sources) != stamp:
-            raise LuthierError("The data has changed meanwhile", "It was written to while it was read.", "Begin again once it is complete.")
+            raise LuthierError(
+                "The data has changed meanwhile",
+                "It was written to while it was read.",
+                "Begin again once it is complete.",
+            )
         if name is not None:
             cache.deliver(building, folder)
     return read_prepared(folder, cached=False)
@@ -125,14 +145,17 @@ def prepare(
 def read_prepared(folder: Path, *, cached: bool) -> Prepared:
     """What a preparation left. Raises Refused if it may not be trained on."""
     summary = foreign_json.read_object(folder / SUMMARY_FILE)
-    prepared = Prepared(folder / TRAIN_FILE, folder / HELDOUT_FILE, folder / LEDGER_FILE, summary, cached)
+    prepared = Prepared(
+        folder / TRAIN_FILE, folder / HELDOUT_FILE, folder / LEDGER_FILE, summary, cached
+    )
     if "error" in summary:
         raise Refused(prepared)
     return prepared
 
 
 class _Teller:
-    """Tells of progress, not too often, and asks whether it is still wanted. A total of 0 is one that nobody knows."""
+    """Tells of progress, not too often, and asks whether it is still wanted. A total of 0 is one
+    that nobody knows."""
 
     def __init__(self, on_progress: Progress, cancelled: Callable[[], bool]) -> None:
         self._on_progress, self._cancelled = on_progress, cancelled
@@ -148,10 +171,17 @@ class _Teller:
 
 
 class Pipeline:
-    """One preparation. `run` leaves the four files in a folder, also where a policy says stop: read_prepared then raises it. What `tell`
-    raises ends it."""
+    """One preparation. `run` leaves the four files in a folder, also where a policy says stop:
+    read_prepared then raises it. What `tell` raises ends it."""
 
-    def __init__(self, settings: DataSettings, sampler: SampleMaker, special: SpecialTexts, tell: Progress, no_system: str = "") -> None:
+    def __init__(
+        self,
+        settings: DataSettings,
+        sampler: SampleMaker,
+        special: SpecialTexts,
+        tell: Progress,
+        no_system: str = "",
+    ) -> None:
         self._settings = settings
         self._policy = settings.policy
         self._sampler = sampler
@@ -160,7 +190,13 @@ class Pipeline:
         self._unproved: MaskError | None = None
         self._traits: Counter[str] = Counter()
         splits_long, last_only = self._policy.too_long == "split", settings.mask.turns == "last"
-        self._cutter = Cutter(self._made, settings.max_length, self._policy.max_messages, last_only=last_only, splits_long=splits_long)
+        self._cutter = Cutter(
+            self._made,
+            settings.max_length,
+            self._policy.max_messages,
+            last_only=last_only,
+            splits_long=splits_long,
+        )
         # Of each conversation: where its messages begin, and which row of which file it is.
         self._places, self._rows, self._file_of = array("q"), array("q"), array("q")
         self._files: list[str] = []
@@ -180,7 +216,9 @@ class Pipeline:
         for twins in (exact, near):
             both = np.flatnonzero((twins >= 0) & survives & survives[twins])
             linked[both] = linked[twins[both]] = True
-        chosen = choose(alive, self._settings.heldout, self._settings.seed, lambda number: bool(linked[number]))
+        chosen = choose(
+            alive, self._settings.heldout, self._settings.seed, lambda number: bool(linked[number])
+        )
         self._write(work, folder, chosen)
         shutil.rmtree(work)
 
@@ -188,8 +226,13 @@ class Pipeline:
         """Rows to `rows`, their messages to `messages`, their fingerprints beside them."""
         encode = msgspec.json.Encoder().encode
         sizes = [source_size(source.path) for source in self._settings.sources]
-        before, total = 0, sum(sizes) if all(sizes) else 0  # of the hub's data sets nobody knows the size
-        with (work / "rows").open("wb") as rows, (work / "messages").open("wb") as spool, Fingerprints(work, sketches=sketched) as prints:
+        # of the hub's data sets nobody knows the size
+        before, total = 0, sum(sizes) if all(sizes) else 0
+        with (
+            (work / "rows").open("wb") as rows,
+            (work / "messages").open("wb") as spool,
+            Fingerprints(work, sketches=sketched) as prints,
+        ):
             place = ordinal = 0
             for number, source in enumerate(self._settings.sources):
 
@@ -198,7 +241,16 @@ class Pipeline:
 
                 progress(0)
                 for row in self._reader.rows(source.path, progress):
-                    read = Read(number, row.file, row.row, -1, place, list(row.reasons), row.detail, list(row.places))
+                    read = Read(
+                        number,
+                        row.file,
+                        row.row,
+                        -1,
+                        place,
+                        list(row.reasons),
+                        row.detail,
+                        list(row.places),
+                    )
                     if row.carrier is not None:
                         read.carrier = ordinal - row.row + row.carrier
                         self._is_chained = True
@@ -208,7 +260,10 @@ class Pipeline:
                         read.conversation = len(self._places)
                         self._remember(place, row.file, row.row)
                         prints.add(row.messages, row.tools)
-                        place += spool.write(json.dumps([row.messages, row.tools], ensure_ascii=False).encode() + b"\n")
+                        place += spool.write(
+                            json.dumps([row.messages, row.tools], ensure_ascii=False).encode()
+                            + b"\n"
+                        )
                     rows.write(encode(read) + b"\n")
                 before += sizes[number]
 
@@ -220,7 +275,8 @@ class Pipeline:
         self._file_of.append(len(self._files) - 1)
 
     def _twins(self, work: Path, *, sketched: bool) -> tuple[Numbers, Numbers, Truths]:
-        """For each conversation an earlier one that it equals, one that it nearly equals, and whether it is dropped for either."""
+        """For each conversation an earlier one that it equals, one that it nearly equals, and
+        whether it is dropped for either."""
         self._tell(_COMPARING, 0, 1)
         exact = exact_twins(work / "exact.bin")
         near: Numbers = np.full(len(exact), -1, np.int32)
@@ -234,7 +290,9 @@ class Pipeline:
                 def tell(done: int, pairs: int) -> None:
                     self._tell(_COMPARING, done, pairs)
 
-                near = near_twins(work / "sketches.bin", self._policy.near_similarity, text_of, exact >= 0, tell)
+                near = near_twins(
+                    work / "sketches.bin", self._policy.near_similarity, text_of, exact >= 0, tell
+                )
         dropped: Truths = exact >= 0
         if self._policy.duplicates == "keep":
             dropped = np.zeros(len(exact), bool)
@@ -244,7 +302,8 @@ class Pipeline:
         return exact, near, dropped
 
     def _sample(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> array[int]:
-        """Samples to `samples`, what became of each row to `outcomes`; the numbers of the conversations that have samples."""
+        """Samples to `samples`, what became of each row to `outcomes`; the numbers of the
+        conversations that have samples."""
         encode = msgspec.json.Encoder().encode
         alive = array("q")
         size = (work / "messages").stat().st_size
@@ -252,12 +311,20 @@ class Pipeline:
             for batch in _batches(self._conversations(work, exact, near, dropped)):
                 self._tell("rendering and masking", batch[0][0].place, size)
                 wanted = [conversation for _, conversation in batch if conversation is not None]
-                made = iter(self._made([one for one in wanted if len(one.messages) <= self._policy.max_messages]))
+                made = iter(
+                    self._made(
+                        [one for one in wanted if len(one.messages) <= self._policy.max_messages]
+                    )
+                )
                 for read, conversation in batch:
                     outcome = Outcome(read)
                     lines: list[bytes] = []
                     if conversation is not None:
-                        whole = next(made) if len(conversation.messages) <= self._policy.max_messages else None
+                        whole = (
+                            next(made)
+                            if len(conversation.messages) <= self._policy.max_messages
+                            else None
+                        )
                         outcome, lines = self._outcome(read, conversation, whole)
                     if outcome.sizes:
                         alive.append(read.conversation)
@@ -265,7 +332,9 @@ class Pipeline:
                     outcomes.write(encode(outcome) + b"\n")
         return alive
 
-    def _conversations(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> Iterator[tuple[Read, Conversation | None]]:
+    def _conversations(
+        self, work: Path, exact: Numbers, near: Numbers, dropped: Truths
+    ) -> Iterator[tuple[Read, Conversation | None]]:
         decode = msgspec.json.Decoder(Read).decode
         with (work / "rows").open("rb") as rows, (work / "messages").open("rb") as spool:
             for line in rows:
@@ -304,16 +373,23 @@ class Pipeline:
             raise LedgerError(f"{len(conversations)} conversations gave {len(made)} answers")
         return made
 
-    def _outcome(self, read: Read, conversation: Conversation, whole: Made | None) -> tuple[Outcome, list[bytes]]:
-        """What becomes of a conversation and the lines of its samples. `whole` is None where it has too many messages to be rendered."""
+    def _outcome(
+        self, read: Read, conversation: Conversation, whole: Made | None
+    ) -> tuple[Outcome, list[bytes]]:
+        """What becomes of a conversation and the lines of its samples. `whole` is None where it has
+        too many messages to be rendered."""
         if isinstance(whole, MaskError):
             return self._unmasked(read, whole, whole.turn), []
         lengths = [len(sample.input_ids) for sample in whole or ()]
         if whole is not None and max(lengths) <= self._settings.max_length:
-            return self._sampled(read, "kept", [_line(sample, conversation, {}) for sample in whole], whole)
+            return self._sampled(
+                read, "kept", [_line(sample, conversation, {}) for sample in whole], whole
+            )
         code = "many_turns" if whole is None else "too_long"
         read.reasons.append(code)
-        read.note(f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens")
+        read.note(
+            f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens"
+        )
         if getattr(self._policy, code) != "split":
             return Outcome(read, lost=sum(lengths)), []
         cut = self._cutter.cut(conversation, max(lengths, default=0))
@@ -321,7 +397,9 @@ class Pipeline:
             return self._unmasked(read, cut.error, cut.turn), []
         read.reasons += [reason for reason in cut.reasons if reason not in read.reasons]
         if not cut.parts or (self._policy.too_long == "stop" and "too_long" in cut.reasons):
-            return Outcome(read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)), []
+            return Outcome(
+                read, lost=cut.lost + sum(len(sample.input_ids) for sample in cut.samples)
+            ), []
         lines = [
             _line(sample, part.conversation, {"part": number, "first_message": part.first})
             for number, part in enumerate(cut.parts)
@@ -331,17 +409,25 @@ class Pipeline:
         outcome.lost += cut.lost
         return outcome, lines
 
-    def _sampled(self, read: Read, state: State, lines: list[bytes], samples: list[Sample]) -> tuple[Outcome, list[bytes]]:
-        """Samples as the row's outcome, unless they lack reasoning that the policy does not let go."""
+    def _sampled(
+        self, read: Read, state: State, lines: list[bytes], samples: list[Sample]
+    ) -> tuple[Outcome, list[bytes]]:
+        """Samples as the row's outcome, unless they lack reasoning that the policy does not let
+        go."""
         trained = sum(len(sample.labels) - sample.labels.count(UNTRAINED) for sample in samples)
-        lengths, left_out = [len(sample.input_ids) for sample in samples], sum(sample.left_out for sample in samples)
+        lengths, left_out = (
+            [len(sample.input_ids) for sample in samples],
+            sum(sample.left_out for sample in samples),
+        )
         if left_out:
             read.reasons.append("reasoning")
             read.note(f"the template leaves out {left_out} tokens of reasoning")
             if self._policy.reasoning != "repair":
                 return Outcome(read, lost=sum(lengths) + left_out), []
         state = "repaired" if read.reasons and state == "kept" else state
-        return Outcome(read, state, [len(line) for line in lines], lengths, trained, left_out), lines
+        return Outcome(
+            read, state, [len(line) for line in lines], lengths, trained, left_out
+        ), lines
 
     def _unmasked(self, read: Read, error: MaskError, turn: int) -> Outcome:
         self._unproved = self._unproved or error
@@ -358,17 +444,24 @@ class Pipeline:
             for line in outcomes:
                 outcome = decode(line)
                 is_heldout = bool(outcome.sizes) and outcome.read.conversation in chosen.heldout
-                copies = mixers[outcome.read.source].copies() if outcome.sizes and not is_heldout else int(is_heldout)
+                copies = (
+                    mixers[outcome.read.source].copies()
+                    if outcome.sizes and not is_heldout
+                    else int(is_heldout)
+                )
                 yield outcome, is_heldout, copies
 
     def _states(self, work: Path, chosen: Chosen) -> bytearray:
-        """The state in which each row ends, by its place in STATES: rows that stand in another's conversation share its state."""
+        """The state in which each row ends, by its place in STATES: rows that stand in another's
+        conversation share its state."""
         return bytearray(
-            STATES.index("dropped" if outcome.sizes and not copies else outcome.state) for outcome, _, copies in self._decided(work, chosen)
+            STATES.index("dropped" if outcome.sizes and not copies else outcome.state)
+            for outcome, _, copies in self._decided(work, chosen)
         )
 
     def _write(self, work: Path, folder: Path, chosen: Chosen) -> None:
-        """The samples into their files and the entries into the ledger, in the order of the rows; the totals must agree."""
+        """The samples into their files and the entries into the ledger, in the order of the rows;
+        the totals must agree."""
         encode = msgspec.json.Encoder().encode
         states = self._states(work, chosen) if self._is_chained else b""
         summary, stops, firsts = Summary(), Stops(self._policy), dict[str, str]()
@@ -396,12 +489,16 @@ class Pipeline:
                 rows += 1
             written = sum(part.tokens for part in parts.values())
             if (summary.total_rows, summary.total_tokens, read_so_far) != (rows, written, size):
-                raise LedgerError(f"{rows} rows and {written} tokens, but the ledger has {summary.to_json()}")
+                raise LedgerError(
+                    f"{rows} rows and {written} tokens, but the ledger has {summary.to_json()}"
+                )
             for file in (train, heldout, ledger):
                 file.flush()
                 os.fsync(file.fileno())
         train_part, heldout_part = parts.values()
-        error = stops.error(self._unproved) or (None if train_part.samples else _nothing(summary, firsts))
+        error = stops.error(self._unproved) or (
+            None if train_part.samples else _nothing(summary, firsts)
+        )
         figures = {
             **figures_of(train_part, heldout_part),
             "leaks": {"moved": chosen.moved, "reported": chosen.reported},
@@ -415,7 +512,8 @@ class Pipeline:
 
 
 def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> bytes:
-    """A sample as the files have it. The messages may hold numbers of any size, which only the standard library writes."""
+    """A sample as the files have it. The messages may hold numbers of any size, which only the
+    standard library writes."""
     record = sample.to_json()
     record["source"] = {**record["source"], **part}
     record["messages"] = msgspec.Raw(json.dumps(conversation.messages, ensure_ascii=False).encode())
@@ -424,13 +522,17 @@ def _line(sample: Sample, conversation: Conversation, part: dict[str, int]) -> b
     return msgspec.json.encode(record) + b"\n"
 
 
-def _batches(read: Iterator[tuple[Read, Conversation | None]]) -> Iterator[list[tuple[Read, Conversation | None]]]:
+def _batches(
+    read: Iterator[tuple[Read, Conversation | None]],
+) -> Iterator[list[tuple[Read, Conversation | None]]]:
     """Batches that are neither long nor heavy."""
     batch: list[tuple[Read, Conversation | None]] = []
     size = 0
     for item in read:
         batch.append(item)
-        size += 0 if item[1] is None else sum(len(message["content"]) for message in item[1].messages)
+        size += (
+            0 if item[1] is None else sum(len(message["content"]) for message in item[1].messages)
+        )
         if len(batch) >= _BATCH or size >= _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
@@ -441,6 +543,13 @@ def _batches(read: Iterator[tuple[Read, Conversation | None]]) -> Iterator[list[
 def _nothing(summary: Summary, details: dict[str, str]) -> LuthierError:
     """`details` has those of the first row dropped for each reason."""
     dropped = sorted(summary.reasons.get("dropped", {}).items(), key=lambda item: -item[1])
-    why = [f"{number} {describe(code)}{f' ({detail})' if (detail := details.get(code)) else ''}" for code, number in dropped[:4]]
+    why = [
+        f"{number} {describe(code)}{f' ({detail})' if (detail := details.get(code)) else ''}"
+        for code, number in dropped[:4]
+    ]
     message = f"None of the {summary.total_rows} rows is left. Dropped: {'; '.join(why) or 'none'}."
-    return LuthierError("Nothing to train on", message, "The recipe's section [policy] decides what becomes of odd rows (docs/data.md).")
+    return LuthierError(
+        "Nothing to train on",
+        message,
+        "The recipe's section [policy] decides what becomes of odd rows (docs/data.md).",
+    )

@@ -53,43 +53,79 @@ class Policies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policy(NamedTuple):
-    """`meets` is the oddity, `repair` what any choice but to keep, drop or stop does to it, empty where there is none. `hint` is what else
-    can be done than choose otherwise."""
+    """`meets` is the oddity, `repair` what any choice but to keep, drop or stop does to it, empty
+    where there is none. `hint` is what else can be done than choose otherwise."""
 
     meets: str
     repair: str = ""
     hint: str = ""
 
 
-# The one table of policies: the plan shows it, with the recipe's choices; their names are the reason codes of the ledger.
+# The one table of policies: the plan shows it, with the recipe's choices; their names are the
+# reason codes of the ledger.
 POLICIES: dict[str, Policy] = {
     "damage": Policy("a row that is broken, or a file that is cut off"),
     "unreadable": Policy("a row that makes no conversation in the file's format"),
-    "unknown_key": Policy("a key of a message that was meant to have an effect and has none (misspelt, say)", "the key is left out"),
+    "unknown_key": Policy(
+        "a key of a message that was meant to have an effect and has none (misspelt, say)",
+        "the key is left out",
+    ),
     "rejected": Policy("an answer that the data marks as bad"),
     "unread": Policy(
-        "a column that seems to judge the answer, or to hold what it rests on, and that is not read",
-        hint="[format] judgement, context or ignore says what the column means (docs/data.md, Columns beside a conversation).",
+        "a column that seems to judge the answer, or to hold what it rests on, and that is not"
+        " read",
+        hint=(
+            "[format] judgement, context or ignore says what the column means (docs/data.md,"
+            " Columns beside a conversation)."
+        ),
     ),
-    "alternatives": Policy("several answers to one question, none marked as the best", "the first is taken"),
+    "alternatives": Policy(
+        "several answers to one question, none marked as the best", "the first is taken"
+    ),
     "media": Policy("a picture, a sound or a video, which text cannot stand for"),
-    "reasoning": Policy("reasoning that the chat template leaves out", "the answer is trained without it, and it counts as lost"),
-    "content": Policy("content that is no text", "text parts are joined, numbers written out; other kinds of part cannot be"),
-    "unknown_role": Policy("a role other than system, user, assistant and tool", "the message is left out"),
-    "late_system": Policy("a system message after the beginning", "it joins the system prompt"),
-    "empty_turn": Policy("a turn without text", "it is left out, with the question or answer that belongs to it"),
-    "assistant_first": Policy("the assistant speaks before the user", "what comes before the user's first turn is left out"),
-    "consecutive": Policy("consecutive messages of one role", "they become one, with an empty line between them"),
-    "user_last": Policy("the last turn waits for an answer", "what comes after the last answer is left out"),
-    "system_prompt": Policy(
-        "a system prompt for which the chat template has no place", "it joins the user's first question, or is left out"
+    "reasoning": Policy(
+        "reasoning that the chat template leaves out",
+        "the answer is trained without it, and it counts as lost",
     ),
-    "special_text": Policy("text that holds one of the model's control tokens", "a space after its first character makes it text"),
+    "content": Policy(
+        "content that is no text",
+        "text parts are joined, numbers written out; other kinds of part cannot be",
+    ),
+    "unknown_role": Policy(
+        "a role other than system, user, assistant and tool", "the message is left out"
+    ),
+    "late_system": Policy("a system message after the beginning", "it joins the system prompt"),
+    "empty_turn": Policy(
+        "a turn without text", "it is left out, with the question or answer that belongs to it"
+    ),
+    "assistant_first": Policy(
+        "the assistant speaks before the user",
+        "what comes before the user's first turn is left out",
+    ),
+    "consecutive": Policy(
+        "consecutive messages of one role", "they become one, with an empty line between them"
+    ),
+    "user_last": Policy(
+        "the last turn waits for an answer", "what comes after the last answer is left out"
+    ),
+    "system_prompt": Policy(
+        "a system prompt for which the chat template has no place",
+        "it joins the user's first question, or is left out",
+    ),
+    "special_text": Policy(
+        "text that holds one of the model's control tokens",
+        "a space after its first character makes it text",
+    ),
     "untrained": Policy("no answer that may be trained"),
     "many_turns": Policy("more than policy.max_messages messages", "split at turn boundaries"),
-    "too_long": Policy("longer than train.max_length tokens", "split at turn boundaries, each part with the system prompt and the tools"),
+    "too_long": Policy(
+        "longer than train.max_length tokens",
+        "split at turn boundaries, each part with the system prompt and the tools",
+    ),
     "duplicates": Policy("equal to an earlier conversation"),
-    "near_duplicates": Policy("nearly equal to an earlier conversation (policy.near_similarity of its text)"),
+    "near_duplicates": Policy(
+        "nearly equal to an earlier conversation (policy.near_similarity of its text)"
+    ),
     "mask": Policy("the loss mask cannot be proved"),
 }
 
@@ -99,7 +135,8 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def table(policies: Policies) -> list[dict[str, Any]]:
-    """The table as the plan shows it: each policy, what is chosen, whether the recipe changed it, and what it is about."""
+    """The table as the plan shows it: each policy, what is chosen, whether the recipe changed it,
+    and what it is about."""
     default = Policies()
     return [
         {
@@ -123,8 +160,9 @@ class Rejected(Exception):
 
 
 class Settled(NamedTuple):
-    """A conversation as it is trained on. `repairs` says by policy what was repaired, where it was met first; `places` are the messages'
-    numbers in the row, -1 for one that a column made; none where they are as here."""
+    """A conversation as it is trained on. `repairs` says by policy what was repaired, where it was
+    met first; `places` are the messages' numbers in the row, -1 for one that a column made; none
+    where they are as here."""
 
     messages: list[Message]
     repairs: dict[str, str]
@@ -146,7 +184,9 @@ class SpecialTexts:
         return next((found for text in texts if (found := self._in(text, allowed))), None)
 
     def _in(self, text: str, allowed: Sequence[str]) -> str | None:
-        return next((match[0] for match in self.pattern.finditer(text) if match[0] not in allowed), None)
+        return next(
+            (match[0] for match in self.pattern.finditer(text) if match[0] not in allowed), None
+        )
 
     def broken_up(self, message: Message) -> Message:
         allowed = THINKING if message.get("role") == "assistant" else ()
@@ -155,16 +195,23 @@ class SpecialTexts:
             return match[0] if match[0] in allowed else f"{match[0][0]} {match[0][1:]}"
 
         return {
-            key: value if key == "role" else _mapped(value, lambda text: self.pattern.sub(apart, text)) for key, value in message.items()
+            key: (
+                value
+                if key == "role"
+                else _mapped(value, lambda text: self.pattern.sub(apart, text))
+            )
+            for key, value in message.items()
         }
 
 
 THINKING = ("<think>", "</think>")
 
 
-def settle(converted: Converted, policies: Policies, special: SpecialTexts, no_system: str = "") -> Settled:
-    """A row's conversation by the policies. `no_system`: what the chat template does to a system prompt that it has no place for. Raises
-    Rejected."""
+def settle(
+    converted: Converted, policies: Policies, special: SpecialTexts, no_system: str = ""
+) -> Settled:
+    """A row's conversation by the policies. `no_system`: what the chat template does to a system
+    prompt that it has no place for. Raises Rejected."""
     settling = _Settling(converted, policies)
     for code, detail in converted.met:
         settling.meet(code, detail)
@@ -185,23 +232,30 @@ def settle(converted: Converted, policies: Policies, special: SpecialTexts, no_s
     if no_system:
         settling.system_prompt(no_system)
     settling.special_text(special, converted.tools)
-    if not any(message["role"] == "assistant" and message.get("weight", 1) != 0 for message in settling.messages):
+    if not any(
+        message["role"] == "assistant" and message.get("weight", 1) != 0
+        for message in settling.messages
+    ):
         raise Rejected("untrained", "no message of the assistant has a weight above 0")
     return Settled(settling.messages, settling.repairs, settling.places())
 
 
 def _is_plain(messages: list[Message]) -> bool:
-    """System or not, then user and assistant in turn, the assistant last, all with text: nothing to settle."""
+    """System or not, then user and assistant in turn, the assistant last, all with text: nothing to
+    settle."""
     roles = [message["role"] for message in messages]
     begin = int(roles[0] == "system")
     said = roles[begin:]
     if len(said) % 2 or set(said[::2]) != {"user"} or set(said[1::2]) != {"assistant"}:
         return False
-    return all(type(message["content"]) is str and message["content"].strip() for message in messages)
+    return all(
+        type(message["content"]) is str and message["content"].strip() for message in messages
+    )
 
 
 class _Settling:
-    """`_numbers` has the messages' numbers in the row, by identity; `_numbered` keeps them alive, so that no identity is used twice."""
+    """`_numbers` has the messages' numbers in the row, by identity; `_numbered` keeps them alive,
+    so that no identity is used twice."""
 
     def __init__(self, converted: Converted, policies: Policies) -> None:
         self.messages = converted.messages
@@ -217,7 +271,11 @@ class _Settling:
 
     def places(self) -> list[int]:
         """The messages' numbers in the row; none where they are as here."""
-        return [self.number(message) for message in self.messages] if self._places or self.repairs else []
+        return (
+            [self.number(message) for message in self.messages]
+            if self._places or self.repairs
+            else []
+        )
 
     def number(self, message: Message) -> int:
         return self._numbers[id(message)]
@@ -241,7 +299,11 @@ class _Settling:
             self.repairs.setdefault(code, detail)
 
     def media(self) -> None:
-        suspects = [message for message in self.messages if type(message["content"]) is not str or "<" in message["content"]]
+        suspects = [
+            message
+            for message in self.messages
+            if type(message["content"]) is not str or "<" in message["content"]
+        ]
         for message in suspects:
             if medium := media_in(message["content"]):
                 self.meet("media", f"{self._where(message)} has {medium}")
@@ -253,26 +315,36 @@ class _Settling:
             if content is None:
                 message = self._renumbered({**message, "content": ""}, message)
             elif not isinstance(content, str):
-                message = self._renumbered({**message, "content": self._text(message, content)}, message)
+                message = self._renumbered(
+                    {**message, "content": self._text(message, content)}, message
+                )
             settled.append(message)
         self.messages = settled
 
     def _text(self, message: Message, content: Any) -> str:
         if message["role"] == "assistant" and _are_texts(content):
-            detail = f"{self._where(message)} has {len(content)} answers, and nothing says which is the best"
+            detail = (
+                f"{self._where(message)} has {len(content)} answers, and nothing says which is the"
+                " best"
+            )
             self.meet("alternatives", detail)
             return str(content[0])
         detail = f"{self._where(message)} has content that is no text but {_kind_of(content)}"
         self.meet("content", detail)
         text = _text_of(content)
         if text is None:
-            raise Rejected("media" if media_in(content) else "content", f"{detail}, from which no text can be made")
+            raise Rejected(
+                "media" if media_in(content) else "content",
+                f"{detail}, from which no text can be made",
+            )
         return text
 
     def unknown_role(self) -> None:
         unknown = next((message for message in self.messages if message["role"] not in ROLES), None)
         if unknown is not None:
-            self.meet("unknown_role", f"{self._where(unknown)} has the role {str(unknown['role'])[:40]!r}")
+            self.meet(
+                "unknown_role", f"{self._where(unknown)} has the role {str(unknown['role'])[:40]!r}"
+            )
             self.messages = [message for message in self.messages if message["role"] in ROLES]
 
     def late_system(self) -> None:
@@ -281,7 +353,11 @@ class _Settling:
         if late:
             self.meet("late_system", "a system message stands after the beginning")
             rest = [message for message in self.messages[begin:] if message["role"] != "system"]
-            joined = "\n\n".join(message["content"] for message in (*self.messages[:begin], *late) if message["content"].strip())
+            joined = "\n\n".join(
+                message["content"]
+                for message in (*self.messages[:begin], *late)
+                if message["content"].strip()
+            )
             first = self.messages[0] if begin else late[0]
             self.messages = [self._renumbered({"role": "system", "content": joined}, first), *rest]
 
@@ -294,7 +370,9 @@ class _Settling:
         filled: list[Message] = []
         for _, run in groupby(self.messages, key=lambda message: message["role"]):
             said = list(run)
-            filled += [message for message in said if not _is_empty(message)] or (said[:1] if said[0]["role"] != "system" else [])
+            filled += [message for message in said if not _is_empty(message)] or (
+                said[:1] if said[0]["role"] != "system" else []
+            )
         kept: list[Message] = []
         for exchange in exchanges(filled):
             if not any(_is_empty(message) for message in exchange):
@@ -309,7 +387,10 @@ class _Settling:
         begin = self._begin()
         if begin < len(self.messages) and self.messages[begin]["role"] != "user":
             self.meet("assistant_first", f"the first turn is of the {self.messages[begin]['role']}")
-            first = next((place for place, message in enumerate(self.messages) if message["role"] == "user"), None)
+            first = next(
+                (place for place, message in enumerate(self.messages) if message["role"] == "user"),
+                None,
+            )
             if first is None:
                 raise Rejected("assistant_first", "nobody speaks as the user")
             self.messages = [*self.messages[:begin], *self.messages[first:]]
@@ -323,8 +404,15 @@ class _Settling:
             detail = f"{self._where(message)} is another one of the {message['role']}"
             self.meet("consecutive", detail)
             earlier = settled[-1]
-            if "tool_calls" in earlier or "tool_calls" in message or earlier.get("weight", 1) != message.get("weight", 1):
-                raise Rejected("consecutive", f"{detail}, and calls of tools or different weights keep them apart")
+            if (
+                "tool_calls" in earlier
+                or "tool_calls" in message
+                or earlier.get("weight", 1) != message.get("weight", 1)
+            ):
+                raise Rejected(
+                    "consecutive",
+                    f"{detail}, and calls of tools or different weights keep them apart",
+                )
             settled[-1] = self._renumbered(_joined(earlier, message), earlier)
         self.messages = settled
 
@@ -338,7 +426,9 @@ class _Settling:
 
     def system_prompt(self, no_system: str) -> None:
         begin = self._begin()
-        texts = [message["content"] for message in self.messages[:begin] if message["content"].strip()]
+        texts = [
+            message["content"] for message in self.messages[:begin] if message["content"].strip()
+        ]
         if not texts:
             return
         detail = f"it has a system prompt, and the chat template has no place for one: {no_system}"
@@ -370,11 +460,15 @@ class _Settling:
 
     def _begin(self) -> int:
         """How many system messages stand at the beginning."""
-        return next((place for place, message in enumerate(self.messages) if message["role"] != "system"), len(self.messages))
+        return next(
+            (place for place, message in enumerate(self.messages) if message["role"] != "system"),
+            len(self.messages),
+        )
 
 
 def exchanges(messages: Sequence[Message]) -> list[list[Message]]:
-    """The messages cut before each turn of the user; the first group is what comes before them, if anything does."""
+    """The messages cut before each turn of the user; the first group is what comes before them, if
+    anything does."""
     groups: list[list[Message]] = []
     for message in messages:
         begins = message["role"] == "user" and not (groups and groups[-1][-1]["role"] == "user")
@@ -386,7 +480,11 @@ def exchanges(messages: Sequence[Message]) -> list[list[Message]]:
 
 
 def _is_empty(message: Message) -> bool:
-    return message["role"] != "tool" and not message["content"].strip() and not message.get("tool_calls")
+    return (
+        message["role"] != "tool"
+        and not message["content"].strip()
+        and not message.get("tool_calls")
+    )
 
 
 def _joined(earlier: Message, later: Message) -> Message:
@@ -406,20 +504,29 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 
 def _are_texts(content: Any) -> bool:
     """Whether a list holds whole answers: several texts that are not one and the same."""
-    return isinstance(content, list) and all(isinstance(item, str) for item in content) and len({*content}) > 1
+    return (
+        isinstance(content, list)
+        and all(isinstance(item, str) for item in content)
+        and len({*content}) > 1
+    )
 
 
 def _kind_of(content: Any) -> str:
     """What content is that is no text, as the data calls it."""
     parts = content if isinstance(content, list) else [content]
-    kinds = [str(part["type"]) for part in parts if isinstance(part, dict) and part.get("type") not in (None, *_TEXT_PARTS)]
+    kinds = [
+        str(part["type"])
+        for part in parts
+        if isinstance(part, dict) and part.get("type") not in (None, *_TEXT_PARTS)
+    ]
     if kinds:
         return f"{type(content).__name__} with a part of the type `{kinds[0][:40]}`"
     return type(content).__name__
 
 
 def _text_of(content: Any) -> str | None:
-    """Text from parts as OpenAI has them, from a number, or from an object with a text; None if there is none to be had."""
+    """Text from parts as OpenAI has them, from a number, or from an object with a text; None if
+    there is none to be had."""
     if isinstance(content, str):
         return content
     if isinstance(content, bool | int | float):
@@ -427,8 +534,15 @@ def _text_of(content: Any) -> str | None:
     if isinstance(content, dict) and content.get("type", "text") in _TEXT_PARTS:
         return content["text"] if isinstance(content.get("text"), str) else None
     if isinstance(content, list):
-        parts = [part if isinstance(part, str) else _text_of(part) if isinstance(part, dict) else None for part in content]
-        return None if any(part is None for part in parts) else "\n".join(part for part in parts if part)
+        parts = [
+            part if isinstance(part, str) else _text_of(part) if isinstance(part, dict) else None
+            for part in content
+        ]
+        return (
+            None
+            if any(part is None for part in parts)
+            else "\n".join(part for part in parts if part)
+        )
     return None
 
 

@@ -1,4 +1,5 @@
-"""How rows in a layout of the user's own might be read: [format] sections, tried on the rows and ranked by how many they read. Light."""
+"""How rows in a layout of the user's own might be read: [format] sections, tried on the rows and
+ranked by how many they read. Light."""
 
 from __future__ import annotations
 
@@ -24,15 +25,56 @@ _DEEPEST = 3  # objects inside a row that are looked into
 _TEXT_COLUMNS = 6
 _FEW_ROLES = 4
 _LIKE, _NEARLY = 0.6, 0.3  # of difflib's ratio
-_ASKING = ("prompt", "question", "instruction", "query", "input", "problem", "user", "request", "task", "dialogue", "message", "q")
-_ANSWERING = ("answer", "response", "completion", "output", "solution", "reply", "assistant", "target", "summary", "result", "a")
-_OTHERS = ("id", "ids", "lang", "language", "level", "date", "time", "url", "type", "category", "topic", "name", "model", "split", "tag")
+_ASKING = (
+    "prompt",
+    "question",
+    "instruction",
+    "query",
+    "input",
+    "problem",
+    "user",
+    "request",
+    "task",
+    "dialogue",
+    "message",
+    "q",
+)
+_ANSWERING = (
+    "answer",
+    "response",
+    "completion",
+    "output",
+    "solution",
+    "reply",
+    "assistant",
+    "target",
+    "summary",
+    "result",
+    "a",
+)
+_OTHERS = (
+    "id",
+    "ids",
+    "lang",
+    "language",
+    "level",
+    "date",
+    "time",
+    "url",
+    "type",
+    "category",
+    "topic",
+    "name",
+    "model",
+    "split",
+    "tag",
+)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """`mapping` is what the recipe would say; `title` how many of the rows it reads, and as what; `examples` are rows that it reads, with
-    their numbers among those given."""
+    """`mapping` is what the recipe would say; `title` how many of the rows it reads, and as what;
+    `examples` are rows that it reads, with their numbers among those given."""
 
     mapping: Mapping
     title: str
@@ -57,7 +99,8 @@ def format_toml(mapping: Mapping) -> str:
 
 
 def propose(rows: Sequence[dict[str, Any]], mapping: Mapping, policies: Policies) -> list[Proposal]:
-    """The sections that read most of these rows, best first. None where the rows are read already."""
+    """The sections that read most of these rows, best first. None where the rows are read
+    already."""
     try:
         found = recognise(rows, mapping)
     except LuthierError:
@@ -69,14 +112,19 @@ def propose(rows: Sequence[dict[str, Any]], mapping: Mapping, policies: Policies
         candidates = list(_of_unread(found))
     tried = [_tried(rows, mapping, candidate, policies) for candidate in candidates]
     good = [proposal for proposal in tried if proposal is not None]
-    return sorted(good, key=lambda proposal: (len(proposal.mapping.ignore) > len(mapping.ignore), -proposal.rows))[:_MOST]
+    return sorted(
+        good,
+        key=lambda proposal: (len(proposal.mapping.ignore) > len(mapping.ignore), -proposal.rows),
+    )[:_MOST]
 
 
 # What the recipe would say otherwise, and the condition in words.
 Candidate = tuple[dict[str, Any], str]
 
 
-def _tried(rows: Sequence[dict[str, Any]], mapping: Mapping, candidate: Candidate, policies: Policies) -> Proposal | None:
+def _tried(
+    rows: Sequence[dict[str, Any]], mapping: Mapping, candidate: Candidate, policies: Policies
+) -> Proposal | None:
     """A candidate that reads some of the rows."""
     changes, condition = candidate
     mapping = msgspec.structs.replace(mapping, **changes)
@@ -84,12 +132,18 @@ def _tried(rows: Sequence[dict[str, Any]], mapping: Mapping, candidate: Candidat
         found = recognise(rows, mapping)
     except LuthierError:
         return None
-    read = [(place, converted) for place, row in enumerate(rows) if (converted := _settled(found, row, policies)) is not None]
+    read = [
+        (place, converted)
+        for place, row in enumerate(rows)
+        if (converted := _settled(found, row, policies)) is not None
+    ]
     if not read:
         return None
     done = f"read as {found.title}" if "columns" in changes else "trained"
     number = f"{len(read)} of {len(rows)} row{'' if len(rows) == 1 else 's'}"
-    return Proposal(mapping, f"{number} would be {done} if {condition}", len(read), read[:_EXAMPLES])
+    return Proposal(
+        mapping, f"{number} would be {done} if {condition}", len(read), read[:_EXAMPLES]
+    )
 
 
 def _settled(found: Format, row: dict[str, Any], policies: Policies) -> Converted | None:
@@ -106,9 +160,16 @@ def _of_unread(found: Format) -> Iterator[Candidate]:
         if judgement is None:
             yield {"context": [*found.mapping.context, column]}, f"`{column}` joined the prompt"
         elif judgement.good:
-            yield {"judgement": judgement}, f"answers were good where `{column}` is {judgement.good[0]}"
+            yield (
+                {"judgement": judgement},
+                f"answers were good where `{column}` is {judgement.good[0]}",
+            )
         else:
-            limit = f"at least {judgement.at_least:g}" if judgement.at_least is not None else f"at most {judgement.at_most:g}"
+            limit = (
+                f"at least {judgement.at_least:g}"
+                if judgement.at_least is not None
+                else f"at most {judgement.at_most:g}"
+            )
             yield {"judgement": judgement}, f"answers were good where `{column}` is {limit}"
     names = [unread.column for unread in found.side.unread]
     if names:
@@ -117,10 +178,18 @@ def _of_unread(found: Format) -> Iterator[Candidate]:
 
 
 def _turns(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The columns that hold lists of objects, those inside other objects included, each with the objects."""
-    paths = dict.fromkeys(path for row in rows for path, value in _paths(row) if isinstance(value, list))
+    """The columns that hold lists of objects, those inside other objects included, each with the
+    objects."""
+    paths = dict.fromkeys(
+        path for row in rows for path, value in _paths(row) if isinstance(value, list)
+    )
     for path in paths:
-        items = [item for row in rows for item in turn_list(at(row, path)) or [] if isinstance(item, dict)]
+        items = [
+            item
+            for row in rows
+            for item in turn_list(at(row, path)) or []
+            if isinstance(item, dict)
+        ]
         if items:
             yield path, items
 
@@ -135,12 +204,16 @@ def _nested(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
 def _odd_turns(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
     """Turns whose keys have other names: who speaks has few values, what is said many."""
     for path, items in _turns(rows):
-        texts = {key: [item[key] for item in items if isinstance(item.get(key), str)] for key in items[0]}
+        texts = {
+            key: [item[key] for item in items if isinstance(item.get(key), str)] for key in items[0]
+        }
         texts = {key: values for key, values in texts.items() if len(values) == len(items)}
         if len(texts) < 2 or any(turn_keys(item) for item in items):
             continue
         role = min(texts, key=lambda key: (len({*texts[key]}), sum(map(len, texts[key]))))
-        content = max((key for key in texts if key != role), key=lambda key: sum(map(len, texts[key])))
+        content = max(
+            (key for key in texts if key != role), key=lambda key: sum(map(len, texts[key]))
+        )
         changes: dict[str, Any] = {"columns": {"turns": path, "role": role, "content": content}}
         words = list(dict.fromkeys(texts[role]))
         if len(words) == 2 and not any(map(is_role, words)):
@@ -154,22 +227,44 @@ def _pairs(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
     counts: dict[str, int] = {}
     for row in rows:
         for path, value in _paths(row):
-            if isinstance(value, str) and value.strip() and kind_of(path) in (None, "context") and not {*words_of(path)} & {*_OTHERS}:
+            if (
+                isinstance(value, str)
+                and value.strip()
+                and kind_of(path) in (None, "context")
+                and not {*words_of(path)} & {*_OTHERS}
+            ):
                 counts[path] = counts.get(path, 0) + 1
     columns = [path for path, number in counts.items() if 2 * number > len(rows)][:_TEXT_COLUMNS]
     order = {column: place for place, column in enumerate(columns)}
-    pairs = [(asking, answering) for asking in columns for answering in columns if asking != answering]
+    pairs = [
+        (asking, answering) for asking in columns for answering in columns if asking != answering
+    ]
     alike = {pair: _alike(pair[0], _ASKING) + _alike(pair[1], _ANSWERING) for pair in pairs}
-    ranked = sorted(pairs, key=lambda pair: (-alike[pair], order[pair[0]] > order[pair[1]], order[pair[0]] + order[pair[1]]))
-    for asking, answering in [pair for pair in ranked if alike[pair] > alike[ranked[0]] - _NEARLY][:_MOST]:
+    ranked = sorted(
+        pairs,
+        key=lambda pair: (
+            -alike[pair],
+            order[pair[0]] > order[pair[1]],
+            order[pair[0]] + order[pair[1]],
+        ),
+    )
+    for asking, answering in [pair for pair in ranked if alike[pair] > alike[ranked[0]] - _NEARLY][
+        :_MOST
+    ]:
         columns_of = {"prompt": asking, "completion": answering}
-        yield {"format": "prompt_completion", "columns": columns_of}, f"`{asking}` were the prompt and `{answering}` the completion"
+        yield (
+            {"format": "prompt_completion", "columns": columns_of},
+            f"`{asking}` were the prompt and `{answering}` the completion",
+        )
 
 
 def _alike(path: str, names: Sequence[str]) -> float:
     """How much the end of a path is like one of some names; too little is nothing."""
     words = words_of(path)
-    alike = max(1.0 if known in words else difflib.SequenceMatcher(None, "_".join(words), known).ratio() for known in names)
+    alike = max(
+        1.0 if known in words else difflib.SequenceMatcher(None, "_".join(words), known).ratio()
+        for known in names
+    )
     return alike if alike > _LIKE else 0.0
 
 

@@ -1,5 +1,6 @@
-"""From sources to conversations: rows are read, each file's format is told, and every row is settled by the policies. Light, but for
-what reading some kinds of file needs (pyarrow for Parquet and zstd)."""
+"""From sources to conversations: rows are read, each file's format is told, and every row is
+settled by the policies. Light, but for what reading some kinds of file needs (pyarrow for Parquet
+and zstd)."""
 
 from __future__ import annotations
 
@@ -23,9 +24,9 @@ _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why, else what was repaired. `places`
-    are the messages' numbers in the row, none where they are as here. `carrier` is the row in whose conversation its turns stand, where
-    that is another one."""
+    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why,
+    else what was repaired. `places` are the messages' numbers in the row, none where they are as
+    here. `carrier` is the row in whose conversation its turns stand, where that is another one."""
 
     file: str
     row: int
@@ -38,22 +39,29 @@ class Row(NamedTuple):
 
 
 class Reader:
-    """Reads sources one after the other. `formats` are those of the files seen so far, by file; `no_system` is as settle has it."""
+    """Reads sources one after the other. `formats` are those of the files seen so far, by file;
+    `no_system` is as settle has it."""
 
-    def __init__(self, mapping: Mapping, policies: Policies, special: SpecialTexts, no_system: str = "") -> None:
+    def __init__(
+        self, mapping: Mapping, policies: Policies, special: SpecialTexts, no_system: str = ""
+    ) -> None:
         self.formats: dict[str, Format] = {}
         self._mapping = mapping
         self._policies = policies
         self._special = special
-        # Rows that follow each other are read to the end before the first is given, unless `enough` says so: then the source `is_cut`.
+        # Rows that follow each other are read to the end before the first is given, unless `enough`
+        # says so: then the source `is_cut`.
         self.enough: Callable[[], bool] = lambda: False
         self.is_cut = False
         self._no_system = no_system
 
     def rows(self, source: str, on_progress: Callable[[int], None] | None = None) -> Iterator[Row]:
-        """Every row of a source, in order. One at which a policy says stop is left out too: ledger.Stops counts those."""
+        """Every row of a source, in order. One at which a policy says stop is left out too:
+        ledger.Stops counts those."""
         self.is_cut = False
-        for file, rows in groupby(read_rows(source, on_progress, self._mapping.encoding), key=lambda row: row.file):
+        for file, rows in groupby(
+            read_rows(source, on_progress, self._mapping.encoding), key=lambda row: row.file
+        ):
             yield from self._of_file(file, rows)
             if self.is_cut:
                 return
@@ -65,9 +73,14 @@ class Reader:
             try:
                 self.formats[file] = recognise(values, self._mapping)
             except LuthierError as error:
-                proposed = propose(values, self._mapping, self._policies)[:1] if error.hint == HINT else []  # else it knows the remedy
+                # else it knows the remedy
+                proposed = (
+                    propose(values, self._mapping, self._policies)[:1] if error.hint == HINT else []
+                )
                 hints = [f"{best.title}:\n{best.toml}" for best in proposed]
-                raise LuthierError(error.title, f"{file}: {error.message}", "\n".join((*hints, error.hint))) from None
+                raise LuthierError(
+                    error.title, f"{file}: {error.message}", "\n".join((*hints, error.hint))
+                ) from None
         if values and self.formats[file].is_chained:
             yield from self._chained(file, chain(first, rows))
             return
@@ -92,7 +105,15 @@ class Reader:
         except Rejected as rejected:
             return Row(file, row, None, None, (rejected.code,), rejected.detail)
         reasons = (*converted.repairs, *settled.repairs)
-        return Row(file, row, settled.messages, converted.tools, reasons, "; ".join(settled.repairs.values()), settled.places)
+        return Row(
+            file,
+            row,
+            settled.messages,
+            converted.tools,
+            reasons,
+            "; ".join(settled.repairs.values()),
+            settled.places,
+        )
 
     def _chained(self, file: str, rows: Iterator[RawRow]) -> Iterator[Row]:
         def enough() -> bool:
@@ -103,9 +124,18 @@ class Reader:
             if link.converted is not None:
                 yield self._by_policy(file, link.row, link.converted)
             elif link.carrier is not None:
-                yield Row(file, link.row, None, None, ("chained",), link.detail, carrier=link.carrier)
+                yield Row(
+                    file, link.row, None, None, ("chained",), link.detail, carrier=link.carrier
+                )
             else:
-                yield Row(file, link.row, None, None, ("unreadable", link.code) if link.code else ("damage",), link.detail)
+                yield Row(
+                    file,
+                    link.row,
+                    None,
+                    None,
+                    ("unreadable", link.code) if link.code else ("damage",),
+                    link.detail,
+                )
 
 
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:
@@ -121,18 +151,26 @@ def _first(rows: Iterator[RawRow]) -> list[RawRow]:
     return first
 
 
-def proposals(sources: Iterable[str], mapping: Mapping, policies: Policies) -> tuple[str, list[RawRow], list[Proposal]] | None:
-    """How the first file that needs it might be read, with its first rows; None if none does, or nothing would read it."""
+def proposals(
+    sources: Iterable[str], mapping: Mapping, policies: Policies
+) -> tuple[str, list[RawRow], list[Proposal]] | None:
+    """How the first file that needs it might be read, with its first rows; None if none does, or
+    nothing would read it."""
     for source in sources:
-        for file, rows in groupby(read_rows(source, encoding=mapping.encoding), key=lambda row: row.file):
+        for file, rows in groupby(
+            read_rows(source, encoding=mapping.encoding), key=lambda row: row.file
+        ):
             first = [row for row in _first(rows) if row.value is not None]
-            if found := propose([row.value for row in first if row.value is not None], mapping, policies):
+            if found := propose(
+                [row.value for row in first if row.value is not None], mapping, policies
+            ):
                 return file, first, found
     return None
 
 
 def formats_seen(formats: dict[str, Format]) -> list[dict[str, Any]]:
-    """The files' formats for people: those of one kind and reason once, with the whole mapping of the first."""
+    """The files' formats for people: those of one kind and reason once, with the whole mapping of
+    the first."""
     seen: dict[tuple[str, str, Sequence[str]], list[str]] = {}
     for file, found in formats.items():
         seen.setdefault((found.name, found.reason, found.unused), []).append(file)

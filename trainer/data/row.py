@@ -1,4 +1,5 @@
-"""One row of data, read through a mapping: which column holds a part of a conversation, and what it says. Light."""
+"""One row of data, read through a mapping: which column holds a part of a conversation, and what it
+says. Light."""
 
 from __future__ import annotations
 
@@ -14,9 +15,26 @@ if TYPE_CHECKING:
 
 # The usual names of parts.
 _SEVERAL = ("outputs", "responses", "answers", "completions", "generations", "candidates")
-_COMPLETION = ("completion", "response", "output", "answer", "assistant", "reply", "target", *_SEVERAL)
+_COMPLETION = (
+    "completion",
+    "response",
+    "output",
+    "answer",
+    "assistant",
+    "reply",
+    "target",
+    *_SEVERAL,
+)
 _CHOSEN = (
-    *("chosen", "chosen_response", "chosen_answer", "chosen_text", "chosen_messages", "preferred", "preferred_output"),
+    *(
+        "chosen",
+        "chosen_response",
+        "chosen_answer",
+        "chosen_text",
+        "chosen_messages",
+        "preferred",
+        "preferred_output",
+    ),
     *(
         "preferred_response",
         "preferred_answer",
@@ -30,8 +48,24 @@ _CHOSEN = (
     ),
 )
 _REJECTED = (
-    *("rejected", "rejected_response", "rejected_answer", "rejected_text", "rejected_messages", "reject", "non_preferred_output"),
-    *("non_preferred", "dispreferred", "dispreferred_output", "dispreferred_response", "worse", "losing_response", "negative"),
+    *(
+        "rejected",
+        "rejected_response",
+        "rejected_answer",
+        "rejected_text",
+        "rejected_messages",
+        "reject",
+        "non_preferred_output",
+    ),
+    *(
+        "non_preferred",
+        "dispreferred",
+        "dispreferred_output",
+        "dispreferred_response",
+        "worse",
+        "losing_response",
+        "negative",
+    ),
     *("bad_answer", "wrong_answer", "wrong_answers", "incorrect_answer", "incorrect_answers"),
 )
 _NAMES = {
@@ -46,13 +80,25 @@ _NAMES = {
     "rejected": _REJECTED,
 }
 # What a pair of answers may follow: a question, or the conversation so far.
-_PAIR_PROMPTS = ("prompt", "input.messages", *TURN_COLUMNS, "question", "instruction", "query", "input", "user", "human", "source")
+_PAIR_PROMPTS = (
+    "prompt",
+    "input.messages",
+    *TURN_COLUMNS,
+    "question",
+    "instruction",
+    "query",
+    "input",
+    "user",
+    "human",
+    "source",
+)
 _PAIR_NAMES = {"prompt": _PAIR_PROMPTS, "tools": ("tools", "functions", "input.tools")}
 
 
 class Row:
-    """A row, read through a mapping; columns are found whatever their capitals. `unknown` gathers what is odd in its messages' keys, `met`
-    and `repairs` what its columns meet; `is_asked`: its context stands in the prompt."""
+    """A row, read through a mapping; columns are found whatever their capitals. `unknown` gathers
+    what is odd in its messages' keys, `met` and `repairs` what its columns meet; `is_asked`: its
+    context stands in the prompt."""
 
     def __init__(self, value: dict[str, Any], mapping: Mapping) -> None:
         self.value, self.mapping = value, mapping
@@ -74,10 +120,18 @@ class Row:
         return next((column for name in names if (column := self._column(name)) is not None), None)
 
     def of_pair(self, part: str) -> str | None:
-        """The column of a part where chosen and rejected are told apart; a verdict is none of them."""
-        names = (self.mapping.columns[part],) if part in self.mapping.columns else _PAIR_NAMES.get(part, _NAMES.get(part, (part,)))
+        """The column of a part where chosen and rejected are told apart; a verdict is none of
+        them."""
+        names = (
+            (self.mapping.columns[part],)
+            if part in self.mapping.columns
+            else _PAIR_NAMES.get(part, _NAMES.get(part, (part,)))
+        )
         found = (column for name in names if (column := self._column(name)) is not None)
-        return next((column for column in found if isinstance(at(self.value, column), str | list | dict)), None)
+        return next(
+            (column for column in found if isinstance(at(self.value, column), str | list | dict)),
+            None,
+        )
 
     def _column(self, name: str) -> str | None:
         if name in self.value:
@@ -99,7 +153,9 @@ class Row:
         value = self.get(part)
         if value is None:
             column = self.mapping.columns.get(part, part)
-            raise RowProblem("other_format", f"`{column}` is {'null' if column in self.value else 'missing'}")
+            raise RowProblem(
+                "other_format", f"`{column}` is {'null' if column in self.value else 'missing'}"
+            )
         return value
 
     def answer(self, part: str) -> Any:
@@ -151,8 +207,13 @@ class Row:
         messages: list[Message] = []
         for pair in history:
             if not isinstance(pair, list) or len(pair) != 2:
-                raise RowProblem("history", f"`{column}` has an item that is no pair of question and answer")
-            messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+                raise RowProblem(
+                    "history", f"`{column}` has an item that is no pair of question and answer"
+                )
+            messages += [
+                {"role": "user", "content": pair[0]},
+                {"role": "assistant", "content": pair[1]},
+            ]
         return messages
 
 

@@ -12,15 +12,17 @@ from trainer.data.split import Heldout
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file, a folder of them or a data set of the hub (hub:owner/name). `weight` is how often each of its conversations is seen in one
-    epoch: 0.5 takes a random half of them, 2 each one twice."""
+    """A file, a folder of them or a data set of the hub (hub:owner/name). `weight` is how often
+    each of its conversations is seen in one epoch: 0.5 takes a random half of them, 2 each one
+    twice."""
 
     path: Annotated[str, msgspec.Meta(min_length=1)]
     weight: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] = 1.0
 
 
 class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which of the assistant's turns are trained: all, the last one of each conversation, or every token of everybody."""
+    """Which of the assistant's turns are trained: all, the last one of each conversation, or every
+    token of everybody."""
 
     turns: Literal["all", "last", "everything"] = "all"
 

@@ -1,4 +1,5 @@
-"""Which conversations are held out for evaluation, and how often each of the others is trained on in an epoch. Light."""
+"""Which conversations are held out for evaluation, and how often each of the others is trained on
+in an epoch. Light."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 
 
 class Heldout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Conversations kept out of training, for the evaluation loss: `share` of all, within the two bounds. `leaks` are those of them that
-    nearly equal one that is trained on: "move" holds others out instead, "report" only counts them."""
+    """Conversations kept out of training, for the evaluation loss: `share` of all, within the two
+    bounds. `leaks` are those of them that nearly equal one that is trained on: "move" holds others
+    out instead, "report" only counts them."""
 
     share: Share = 0.05
     at_least: Annotated[int, msgspec.Meta(ge=0)] = 16
@@ -22,22 +24,29 @@ class Heldout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leaks: Literal["move", "report"] = "move"
 
     def count(self, conversations: int) -> int:
-        """How many are held out; never more than a quarter, so that small data is still mostly trained on."""
+        """How many are held out; never more than a quarter, so that small data is still mostly
+        trained on."""
         if self.share == 0.0 or self.at_most == 0:
             return 0
-        return min(max(round(self.share * conversations), self.at_least), self.at_most, conversations // 4)
+        return min(
+            max(round(self.share * conversations), self.at_least), self.at_most, conversations // 4
+        )
 
 
 class Chosen(NamedTuple):
-    """The conversations held out, how many leaks were moved to training, and how many stay and are reported."""
+    """The conversations held out, how many leaks were moved to training, and how many stay and are
+    reported."""
 
     heldout: frozenset[int]
     moved: int
     reported: int
 
 
-def choose(conversations: array[int], heldout: Heldout, seed: int, has_twin: Callable[[int], bool]) -> Chosen:
-    """Choose among the numbers of conversations by the seed; `has_twin` tells whether another one nearly equals it."""
+def choose(
+    conversations: array[int], heldout: Heldout, seed: int, has_twin: Callable[[int], bool]
+) -> Chosen:
+    """Choose among the numbers of conversations by the seed; `has_twin` tells whether another one
+    nearly equals it."""
     wanted = heldout.count(len(conversations))
     order = array("q", range(len(conversations)))
     random.Random(seed).shuffle(order)
@@ -55,7 +64,8 @@ def choose(conversations: array[int], heldout: Heldout, seed: int, has_twin: Cal
 
 
 class Mixer:
-    """How often a conversation is seen in one epoch: a weight of 2.5 means twice, and half of them a third time."""
+    """How often a conversation is seen in one epoch: a weight of 2.5 means twice, and half of them
+    a third time."""
 
     def __init__(self, weight: float, seed: int) -> None:
         self._whole, self._rest = int(weight), weight - int(weight)

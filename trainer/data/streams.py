@@ -1,4 +1,5 @@
-"""A file's bytes as UTF-8: decompressed, decoded, and with a plain word where they end before their time."""
+"""A file's bytes as UTF-8: decompressed, decoded, and with a plain word where they end before their
+time."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from typing import NamedTuple
 from trainer.data import encodings
 
 CHUNK = 1 << 20
-# 16 MiB of text are some 4 million tokens: a longer row is a file of another kind, and reading it would need memory without bound.
+# 16 MiB of text are some 4 million tokens: a longer row is a file of another kind, and reading it
+# would need memory without bound.
 LONGEST_ROW = 16 << 20
 TOO_LONG = f"longer than {LONGEST_ROW >> 20} MiB, the most that a row may have"
 
@@ -31,7 +33,8 @@ _MARKS = (
 
 
 class Piece(NamedTuple):
-    """A row before it has a number: its value or what is wrong with it, and the bytes it takes of the text."""
+    """A row before it has a number: its value or what is wrong with it, and the bytes it takes of
+    the text."""
 
     value: dict[str, object] | None
     damage: str | None
@@ -39,7 +42,8 @@ class Piece(NamedTuple):
 
 
 class Line(NamedTuple):
-    """`data` has no newline and is None where the line is too long; `start` is its first byte's place in the text.
+    """`data` has no newline and is None where the line is too long; `start` is its first byte's
+    place in the text.
 
     `is_cut` says that the reading failed before the line's end.
     """
@@ -51,7 +55,8 @@ class Line(NamedTuple):
 
 
 class Reader:
-    """Reads a file in chunks. After the last one, `failure` says whether it ended too early, and why.
+    """Reads a file in chunks. After the last one, `failure` says whether it ended too early, and
+    why.
 
     `encoding` is that of a file that has no mark and is no UTF-8.
     """
@@ -73,11 +78,17 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.file.close()
 
     def read(self) -> bytes:
-        """The next chunk of the text as UTF-8; b"" at its end. What is not valid UTF-8 stays as it is."""
+        """The next chunk of the text as UTF-8; b"" at its end. What is not valid UTF-8 stays as it
+        is."""
         while True:
             data = self.raw()
             text = self._decode(data)
@@ -96,14 +107,22 @@ class Reader:
         wanted = CHUNK
         while wanted > 0 and self.failure is None:
             try:
-                part = self._source.read(1 if self._salvaging else wanted) if self.compression == "zstd" else self._source.read1(wanted)
+                part = (
+                    self._source.read(1 if self._salvaging else wanted)
+                    if self.compression == "zstd"
+                    else self._source.read1(wanted)
+                )
             except EOFError:
                 self.failure = _CUT_OFF
             except (OSError, zlib.error) as error:
                 if self.compression == "zstd" and not self._salvaging:
                     self._salvage(sum(map(len, parts)))
                 else:
-                    self.failure = _CUT_OFF if "truncated" in str(error).lower() else f"the file cannot be read on ({error})"
+                    self.failure = (
+                        _CUT_OFF
+                        if "truncated" in str(error).lower()
+                        else f"the file cannot be read on ({error})"
+                    )
             else:
                 if not part:
                     break
@@ -115,7 +134,8 @@ class Reader:
         return data
 
     def _salvage(self, pending: int) -> None:
-        """pyarrow drops what it had of the piece in which the file ends: go there again, byte by byte."""
+        """pyarrow drops what it had of the piece in which the file ends: go there again, byte by
+        byte."""
         self.file = self._path.open("rb")  # pyarrow closes the old one
         self._source = _open(self.compression, self.file)
         left = self._given + pending
@@ -124,7 +144,8 @@ class Reader:
         self._salvaging = True
 
     def _decoder(self, other: str) -> tuple[Callable[[bytes], bytes], str]:
-        """From the file's encoding to UTF-8. A file without a mark whose every other byte is zero is UTF-16 too."""
+        """From the file's encoding to UTF-8. A file without a mark whose every other byte is zero
+        is UTF-16 too."""
         head = self.head[:4]
         encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "")
         if encoding:
@@ -147,7 +168,9 @@ class Reader:
             return incremental.decode(data, final=not data).encode()
         except UnicodeDecodeError as error:
             place = self._given - len(data) - held + error.start
-            self.failure = self.failure or f"invalid {encoding.upper()} at byte {place} ({error.reason})"
+            self.failure = (
+                self.failure or f"invalid {encoding.upper()} at byte {place} ({error.reason})"
+            )
             return error.object[: error.start].decode(encoding).encode()
 
 
@@ -167,7 +190,11 @@ def lines(reader: Reader) -> Iterator[Line]:
     start = size = 0
     while chunk := reader.read():
         first, *rest = chunk.split(b"\n")
-        for part, is_end in [(first, bool(rest)), *((line, True) for line in rest[:-1]), *((line, False) for line in rest[-1:])]:
+        for part, is_end in [
+            (first, bool(rest)),
+            *((line, True) for line in rest[:-1]),
+            *((line, False) for line in rest[-1:]),
+        ]:
             size += len(part)
             if size <= LONGEST_ROW:
                 parts.append(part)
@@ -178,4 +205,9 @@ def lines(reader: Reader) -> Iterator[Line]:
                 parts.clear()
                 start, size = start + size + 1, 0
     if size:
-        yield Line(b"".join(parts) if size <= LONGEST_ROW else None, start, size, reader.failure is not None)
+        yield Line(
+            b"".join(parts) if size <= LONGEST_ROW else None,
+            start,
+            size,
+            reader.failure is not None,
+        )

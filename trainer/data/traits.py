@@ -1,4 +1,5 @@
-"""What conversations have that chat templates differ in, so that a template's warnings are about the data at hand. Light."""
+"""What conversations have that chat templates differ in, so that a template's warnings are about
+the data at hand. Light."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any
 
 from trainer.data.formats_turns import Message
 
-# The template's checks that concern only conversations of a trait, by the check's name; and the trait in words.
+# The template's checks that concern only conversations of a trait, by the check's name; and the
+# trait in words.
 WORDS = {
     "system": "have a system prompt",
     "history": "have several answers",
@@ -30,7 +32,8 @@ def traits_of(messages: list[Message], tools: list[dict[str, Any]] | None) -> li
 
 
 def concerning(name: str, detail: str, traits: Mapping[str, int]) -> str | None:
-    """A check's warning with the number of conversations that it concerns; None if there is none."""
+    """A check's warning with the number of conversations that it concerns; None if there is
+    none."""
     if name not in WORDS:
         return detail
     return f"{detail} {traits[name]:,} conversations {WORDS[name]}." if traits.get(name) else None

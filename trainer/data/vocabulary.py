@@ -15,12 +15,17 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerBase, stop_ids: Iterable[int]) -> Vocabulary:
-    """Every token of the tokenizer. A token of a byte-level one may hold a part of a character only."""
+    """Every token of the tokenizer. A token of a byte-level one may hold a part of a character
+    only."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     backend = tokenizer.backend_tokenizer
     decoder = str(backend.decoder)
-    by_bytes, by_fallback, spaces = "ByteLevel(" in decoder, "ByteFallback(" in decoder, "▁" in decoder
+    by_bytes, by_fallback, spaces = (
+        "ByteLevel(" in decoder,
+        "ByteFallback(" in decoder,
+        "▁" in decoder,
+    )
     alphabet = {character: byte for byte, character in bytes_to_unicode().items()}
     known = backend.get_vocab(with_added_tokens=True)
     added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}

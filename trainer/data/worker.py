@@ -1,4 +1,5 @@
-"""The worker that looks at data: `python -P -m trainer.data.worker JOB_DIRECTORY`. What it leaves is read by trainer.data.inspection."""
+"""The worker that looks at data: `python -P -m trainer.data.worker JOB_DIRECTORY`. What it leaves
+is read by trainer.data.inspection."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
 
     from models.preflight import TemplateReport
 
-_KEPT_ROWS = 2000  # rows whose text is kept for looking at, and as many again that are not kept as they are
+# rows whose text is kept for looking at, and as many again that are not kept as they are
+_KEPT_ROWS = 2000
 _ROW_TEXT = 4000  # characters of each
 _FIRST = 5
 _BINS = 16
@@ -89,7 +91,8 @@ class Teller:
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
-    """Prepare the recipe's data as training would, and sum up what became of it. None if it was stopped first."""
+    """Prepare the recipe's data as training would, and sum up what became of it. None if it was
+    stopped first."""
     recipe, teller = frozen_recipe(context.job), Teller(context)
     context.phase("loading the tokenizer", seconds_left=4)
     from models.preflight import check_template
@@ -100,29 +103,43 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     directory = resolve(str(context.settings["model_directory"]))
     tokenizer = load_tokenizer(directory)
     report = check_template(tokenizer, directory)
-    write_atomic(folder / VOCABULARY_FILE, msgspec.json.encode(vocabulary_of(tokenizer, report.stop_ids)).decode())
+    write_atomic(
+        folder / VOCABULARY_FILE,
+        msgspec.json.encode(vocabulary_of(tokenizer, report.stop_ids)).decode(),
+    )
     try:
         error = None
         try:
-            prepared = prepare(recipe.data_settings, tokenizer, report, folder, teller, context.stopping.is_set)
+            prepared = prepare(
+                recipe.data_settings, tokenizer, report, folder, teller, context.stopping.is_set
+            )
         except Refused as refused:
             prepared, error = refused.prepared, Failure(**refused.to_json())
             _keep_proposals(recipe, folder, tokenizer, report)
         except LuthierError:
             _keep_proposals(recipe, folder, tokenizer, report)
             raise
-        summary = summarise(folder, recipe, prepared.summary, teller, context_length(read_config(directory)))
+        summary = summarise(
+            folder, recipe, prepared.summary, teller, context_length(read_config(directory))
+        )
         summary.checks += _checks(report, prepared.summary["traits"])
         summary.error = error
         _keep_rows(recipe, folder, teller)
     except Cancelled:
         return None
     write_atomic(folder / OVERVIEW_FILE, msgspec.json.encode(summary).decode())
-    return {"rows": summary.rows, "samples": summary.train + summary.heldout, "tokens": summary.tokens}
+    return {
+        "rows": summary.rows,
+        "samples": summary.train + summary.heldout,
+        "tokens": summary.tokens,
+    }
 
 
-def _keep_proposals(recipe: Recipe, folder: Path, tokenizer: PreTrainedTokenizerBase, report: TemplateReport) -> None:
-    """How the rows might be read otherwise, with the samples that the first of them would become."""
+def _keep_proposals(
+    recipe: Recipe, folder: Path, tokenizer: PreTrainedTokenizerBase, report: TemplateReport
+) -> None:
+    """How the rows might be read otherwise, with the samples that the first of them would
+    become."""
     from models.mask import MaskError, MaskOptions
     from models.samples import Sampler
 
@@ -141,23 +158,53 @@ def _keep_proposals(recipe: Recipe, folder: Path, tokenizer: PreTrainedTokenizer
             conversation = Conversation(converted.messages, file, rows[place].row, converted.tools)
             sample = next(iter(sampler.samples([conversation])))
             if isinstance(sample, MaskError):
-                examples.append(Example(rows[place].row, problem=f"message {sample.turn}: {sample.reason}"))
+                examples.append(
+                    Example(rows[place].row, problem=f"message {sample.turn}: {sample.reason}")
+                )
             else:
-                stored = StoredSample(conversation.source, sample.turns, sample.input_ids, sample.labels, sample.weights)
+                stored = StoredSample(
+                    conversation.source,
+                    sample.turns,
+                    sample.input_ids,
+                    sample.labels,
+                    sample.weights,
+                )
                 examples.append(Example(rows[place].row, stored))
-        kept.append(StoredProposal(file, proposal.title, proposal.toml, msgspec.to_builtins(proposal.mapping), examples))
+        kept.append(
+            StoredProposal(
+                file, proposal.title, proposal.toml, msgspec.to_builtins(proposal.mapping), examples
+            )
+        )
     write_atomic(folder / PROPOSALS_FILE, msgspec.json.encode(kept).decode())
 
 
 def _checks(report: TemplateReport, traits: dict[str, int]) -> list[TemplateCheck]:
     """The template's checks; of its warnings those that concern this data."""
-    details = [(check, concerning(check.name, check.detail, traits) if check.status == "warn" else check.detail) for check in report.checks]
-    return [TemplateCheck(check.name, check.status, detail) for check, detail in details if detail is not None]
+    details = [
+        (
+            check,
+            concerning(check.name, check.detail, traits)
+            if check.status == "warn"
+            else check.detail,
+        )
+        for check in report.checks
+    ]
+    return [
+        TemplateCheck(check.name, check.status, detail)
+        for check, detail in details
+        if detail is not None
+    ]
 
 
-def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Teller, positions: int | None = None) -> Summary:
-    """Add up the ledger and the samples of a folder, in one pass over each. `figures` are those of the pipeline's own summary,
-    `positions` the model's."""
+def summarise(
+    folder: Path,
+    recipe: Recipe,
+    figures: dict[str, Any],
+    teller: Teller,
+    positions: int | None = None,
+) -> Summary:
+    """Add up the ledger and the samples of a folder, in one pass over each. `figures` are those of
+    the pipeline's own summary, `positions` the model's."""
     states: dict[str, Amount] = {state: Amount() for state in STATES}
     problems: dict[tuple[str, str], Problem] = {}
     teller("summing up", 0, 0)
@@ -168,7 +215,9 @@ def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Tel
         amount.tokens += entry.tokens
         amount.lost += entry.lost
         for code in entry.reasons:
-            problem = problems.setdefault((code, entry.state), Problem(code, entry.state, detail=entry.detail))
+            problem = problems.setdefault(
+                (code, entry.state), Problem(code, entry.state, detail=entry.detail)
+            )
             problem.rows += 1
             if len(problem.first) < _FIRST:
                 problem.first.append({"file": entry.file, "row": entry.row})
@@ -186,7 +235,10 @@ def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Tel
         model=recipe.model,
         context=recipe.train.max_length,
         formats=[
-            FoundFormat(found["files"], found["format"], found["reason"], found["mapping"], found["unused"]) for found in figures["formats"]
+            FoundFormat(
+                found["files"], found["format"], found["reason"], found["mapping"], found["unused"]
+            )
+            for found in figures["formats"]
         ],
         states=states,
         problems=sorted(problems.values(), key=lambda problem: -problem.rows),
@@ -197,16 +249,27 @@ def summarise(folder: Path, recipe: Recipe, figures: dict[str, Any], teller: Tel
         leaks=figures["leaks"],
         stops=msgspec.convert(figures["stops"], list[Stop]),
         checks=[TemplateCheck("length", "warn", beyond)] if beyond else [],
-        others=[str(path) for source in sources if not source.startswith(HUB) for path in source_files(source).others],
+        others=[
+            str(path)
+            for source in sources
+            if not source.startswith(HUB)
+            for path in source_files(source).others
+        ],
     )
 
 
 def histogram(lengths: Counter[int], context: int) -> Lengths:
-    """Bins of a round width: sixteen up to the context size, or up to the longest if all are far shorter."""
+    """Bins of a round width: sixteen up to the context size, or up to the longest if all are far
+    shorter."""
     if not lengths:
         return Lengths(max(1, context // _BINS), [])
     longest, total, half = max(lengths), sum(lengths.values()), 0
-    width = next(step * 10**power for power in range(9) for step in (1, 2, 5) if step * 10**power * _BINS >= longest)
+    width = next(
+        step * 10**power
+        for power in range(9)
+        for step in (1, 2, 5)
+        if step * 10**power * _BINS >= longest
+    )
     counts = [0] * (longest // width + 1)
     median = 0
     for length, number in sorted(lengths.items()):
@@ -230,7 +293,8 @@ def _samples(path: Path) -> Iterator[StoredSample]:
 
 
 def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
-    """Write down how the first rows read in their files, and the first of those that were not kept as they are."""
+    """Write down how the first rows read in their files, and the first of those that were not kept
+    as they are."""
     kept, others = array("q"), array("q")
     for place, entry in enumerate(read_ledger(folder / LEDGER_FILE)):
         places = kept if entry.state == "kept" else others
@@ -239,12 +303,21 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
     wanted = {*kept, *others}
     size, written = sum(source_size(source.path) for source in recipe.sources), 0
     teller(_KEEPING, 0, size)
-    pairs = zip(_all_rows(recipe, lambda read: teller(_KEEPING, read, size)), read_ledger(folder / LEDGER_FILE), strict=False)
+    pairs = zip(
+        _all_rows(recipe, lambda read: teller(_KEEPING, read, size)),
+        read_ledger(folder / LEDGER_FILE),
+        strict=False,
+    )
     with (folder / ROWS_FILE).open("wb") as file:
         for place, (raw, entry) in enumerate(pairs):
             if place in wanted:
-                text = raw.damage if raw.value is None else json.dumps(raw.value, ensure_ascii=False)
-                file.write(msgspec.json.encode(RowText(entry.file, entry.row, (text or "")[:_ROW_TEXT])) + b"\n")
+                text = (
+                    raw.damage if raw.value is None else json.dumps(raw.value, ensure_ascii=False)
+                )
+                file.write(
+                    msgspec.json.encode(RowText(entry.file, entry.row, (text or "")[:_ROW_TEXT]))
+                    + b"\n"
+                )
                 written += 1
             if written == len(wanted):
                 return
@@ -253,7 +326,11 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
 def _all_rows(recipe: Recipe, on_progress: Callable[[int], None]) -> Iterator[RawRow]:
     before = 0
     for source in recipe.sources:
-        yield from read_rows(source.path, lambda read, before=before: on_progress(before + read), recipe.format.encoding)  # type: ignore[misc]
+        yield from read_rows(
+            source.path,
+            lambda read, before=before: on_progress(before + read),  # type: ignore[misc]
+            recipe.format.encoding,
+        )
         before += source_size(source.path)
 
 

@@ -1,4 +1,5 @@
-"""When a run is evaluated, what is asked then, what the answers are worth, and whether to stop early. Heavy: for workers."""
+"""When a run is evaluated, what is asked then, what the answers are worth, and whether to stop
+early. Heavy: for workers."""
 
 from __future__ import annotations
 
@@ -40,8 +41,9 @@ class Answer(NamedTuple):
 
 
 class Questions:
-    """The prompts of a run: `samples` are told with their answers, `scored` are measured by `metrics`. LuthierError where the recipe asks
-    for what the held-out conversations (None: there are none) do not give."""
+    """The prompts of a run: `samples` are told with their answers, `scored` are measured by
+    `metrics`. LuthierError where the recipe asks for what the held-out conversations (None: there
+    are none) do not give."""
 
     def __init__(
         self,
@@ -54,21 +56,49 @@ class Questions:
         self._generator = Generator(report.stop_ids, settings.answer_tokens)
         self.metrics: list[Metric] = list(settings.metrics)
         prompter = Prompter(tokenizer, report)
-        count = settings.conversations if self.metrics else 0 if settings.prompts else settings.samples
+        count = (
+            settings.conversations if self.metrics else 0 if settings.prompts else settings.samples
+        )
         found = prompter.of_heldout(heldout, count) if heldout is not None and count else []
         self.scored: list[Prompt] = found if self.metrics else []
-        self.samples: list[Prompt] = prompter.of_user(settings.prompts) if settings.prompts else spread(found, settings.samples)
+        self.samples: list[Prompt] = (
+            prompter.of_user(settings.prompts)
+            if settings.prompts
+            else spread(found, settings.samples)
+        )
         self.any = heldout is not None or bool(self.samples)
         if settings.patience and heldout is None:
-            message = "evaluation.patience waits for a better loss on held-out conversations, and there is none."
-            raise LuthierError("No held-out conversations", message, "Raise heldout.share or heldout.at_least, or leave patience out.")
+            message = (
+                "evaluation.patience waits for a better loss on held-out conversations, and there"
+                " is none."
+            )
+            raise LuthierError(
+                "No held-out conversations",
+                message,
+                "Raise heldout.share or heldout.at_least, or leave patience out.",
+            )
         self._check_metrics()
 
-    def ask(self, model: PeftModel, batch: int, told: Callable[[int, int], None], stopping: Callable[[], bool]) -> dict[Prompt, Answer]:
+    def ask(
+        self,
+        model: PeftModel,
+        batch: int,
+        told: Callable[[int, int], None],
+        stopping: Callable[[], bool],
+    ) -> dict[Prompt, Answer]:
         """All of them, `batch` at a time. Raises EvaluationStopped."""
         prompts = list(dict.fromkeys((*self.scored, *self.samples)))
-        generated = self._generator.answers(model, [prompt.input_ids for prompt in prompts], batch, told, stopping) if prompts else []
-        texts = [str(self._tokenizer.decode(one.tokens, skip_special_tokens=True)).strip() for one in generated]
+        generated = (
+            self._generator.answers(
+                model, [prompt.input_ids for prompt in prompts], batch, told, stopping
+            )
+            if prompts
+            else []
+        )
+        texts = [
+            str(self._tokenizer.decode(one.tokens, skip_special_tokens=True)).strip()
+            for one in generated
+        ]
         answers = zip(texts, (one.stopped for one in generated), strict=True)
         return {prompt: Answer(*answer) for prompt, answer in zip(prompts, answers, strict=True)}
 
@@ -77,23 +107,37 @@ class Questions:
         if not self.metrics:
             return
         if not self.scored:
-            message = f"evaluation.metrics ({', '.join(self.metrics)}) compare answers with held-out ones, and there is none."
-            raise LuthierError("No held-out conversations", message, "Raise heldout.share or heldout.at_least, or leave metrics out.")
+            message = (
+                f"evaluation.metrics ({', '.join(self.metrics)}) compare answers with held-out"
+                " ones, and there is none."
+            )
+            raise LuthierError(
+                "No held-out conversations",
+                message,
+                "Raise heldout.share or heldout.at_least, or leave metrics out.",
+            )
         why = no_labels([prompt.reference for prompt in self.scored])
         if why and "label_accuracy" in self.metrics:
-            message = f"evaluation.metrics names label_accuracy, but the held-out answers are no labels: {why}."
+            message = (
+                "evaluation.metrics names label_accuracy, but the held-out answers are no labels:"
+                f" {why}."
+            )
             raise LuthierError(
-                "The answers are no labels", message, "Leave label_accuracy out; exact_match counts equal answers of any kind."
+                "The answers are no labels",
+                message,
+                "Leave label_accuracy out; exact_match counts equal answers of any kind.",
             )
         if not why and "label_accuracy" not in self.metrics:
             self.metrics.append("label_accuracy")
 
 
 class Evaluator(TrainerCallback):
-    """Asks for evaluations at the recipe's steps, answers the questions in them, tells of both and stops the run when the recipe says so.
+    """Asks for evaluations at the recipe's steps, answers the questions in them, tells of both and
+    stops the run when the recipe says so.
 
-    It comes before the callback that saves checkpoints, which looks at `control.should_evaluate`. `early_stop` is the reason, once there is
-    one. Raises EvaluationStopped out of an evaluation when the run is to stop.
+    It comes before the callback that saves checkpoints, which looks at `control.should_evaluate`.
+    `early_stop` is the reason, once there is one. Raises EvaluationStopped out of an evaluation
+    when the run is to stop.
     """
 
     name = "evaluation"
@@ -130,12 +174,20 @@ class Evaluator(TrainerCallback):
         """Whether there is anything to evaluate, at any step."""
         return bool(self.settings.times or self.settings.every) and self._questions.any
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._steps = self.settings.steps(state.max_steps, self._steps_per_epoch) if self.wanted else frozenset()
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._steps = (
+            self.settings.steps(state.max_steps, self._steps_per_epoch)
+            if self.wanted
+            else frozenset()
+        )
         self._total = state.max_steps
         self.history.forget_after(state.global_step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if state.global_step in self._steps:
             control.should_evaluate = True
 
@@ -143,9 +195,11 @@ class Evaluator(TrainerCallback):
         self._began = self._told = time.monotonic()
 
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
-        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The first rank does it for all, unless
-        it needs the others' shards of the model."""
-        found = ranks.from_first(self._asked(model, step, batch) if ranks.first() or is_sharded(model) else None)
+        """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The
+        first rank does it for all, unless it needs the others' shards of the model."""
+        found = ranks.from_first(
+            self._asked(model, step, batch) if ranks.first() or is_sharded(model) else None
+        )
         if found is None:
             raise EvaluationStopped
         self._scores, self._answers, self._answer_seconds = found
@@ -156,23 +210,47 @@ class Evaluator(TrainerCallback):
         began = time.monotonic()
         # The last evaluation is not broken off: the run is nearly done.
         try:
-            answers = self._questions.ask(model, batch, self._progress, lambda: step < self._total and self.context.stopping.is_set())
+            answers = self._questions.ask(
+                model,
+                batch,
+                self._progress,
+                lambda: step < self._total and self.context.stopping.is_set(),
+            )
         except EvaluationStopped:
             return None
         for index, prompt in enumerate(self._questions.samples):
-            told = {"prompt": prompt.text, "reference": prompt.reference, "answer": answers[prompt].text}
+            told = {
+                "prompt": prompt.text,
+                "reference": prompt.reference,
+                "answer": answers[prompt].text,
+            }
             cut = {name: text[:_LONGEST_TEXT] for name, text in told.items()}
-            self.context.event("sample", step=step, index=index, **cut, complete=answers[prompt].complete)
+            self.context.event(
+                "sample", step=step, index=index, **cut, complete=answers[prompt].complete
+            )
         scored = self._questions.scored
-        texts, references = [answer_text(answers[prompt].text) for prompt in scored], [prompt.reference for prompt in scored]
+        texts, references = (
+            [answer_text(answers[prompt].text) for prompt in scored],
+            [prompt.reference for prompt in scored],
+        )
         scores = score(self._questions.metrics, texts, references) if scored else Scores({})
         return scores, len(answers), time.monotonic() - began
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
     ) -> None:
         loss = metrics.get("eval_loss")
-        found = Found(state.global_step, round(float(state.epoch or 0.0), 4), None if loss is None else float(loss), self._scores.values)
+        found = Found(
+            state.global_step,
+            round(float(state.epoch or 0.0), 4),
+            None if loss is None else float(loss),
+            self._scores.values,
+        )
         self.history.add(found)
         self._tell(found)
         if self._told > self._began:
@@ -187,7 +265,9 @@ class Evaluator(TrainerCallback):
         if self._answers:
             more |= {"answers": self._answers, "answer_seconds": round(self._answer_seconds, 2)}
         if self._scores.labels:
-            more["labels"] = {name: counts._asdict() for name, counts in self._scores.labels.items()}
+            more["labels"] = {
+                name: counts._asdict() for name, counts in self._scores.labels.items()
+            }
         if self._scores.signatures:
             more["signatures"] = self._scores.signatures
         self.context.event("eval", **asdict(found), **more)

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Generated:
-    """An answer's tokens without the stop token; `stopped` is False where it reached the longest length."""
+    """An answer's tokens without the stop token; `stopped` is False where it reached the longest
+    length."""
 
     tokens: list[int]
     stopped: bool
 
 
 class Generator:
-    """Answers prompts in batches, padded on the left, the longest ones last. Raises EvaluationStopped within a token's time."""
+    """Answers prompts in batches, padded on the left, the longest ones last. Raises
+    EvaluationStopped within a token's time."""
 
     def __init__(self, stop_ids: Iterable[int], longest: int) -> None:
         self._stops = sorted(stop_ids)
@@ -42,19 +44,33 @@ class Generator:
         told: Callable[[int, int], None] = lambda done, total: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> list[Generated]:
-        """In the order of the prompts (lists of token ids), `batch` at a time. `told` hears how many of how many are done."""
+        """In the order of the prompts (lists of token ids), `batch` at a time. `told` hears how
+        many of how many are done."""
         answers: dict[int, Generated] = {}
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         with _answering(model):
             for first in range(0, len(order), batch):
                 told(first, len(order))
                 numbers = order[first : first + batch]
-                answers.update(zip(numbers, self._answer(model, [prompts[number] for number in numbers], stopping), strict=True))
+                answers.update(
+                    zip(
+                        numbers,
+                        self._answer(model, [prompts[number] for number in numbers], stopping),
+                        strict=True,
+                    )
+                )
         return [answers[number] for number in range(len(prompts))]
 
-    def _answer(self, model: PeftModel | PreTrainedModel, prompts: list[Sequence[int]], stopping: Callable[[], bool]) -> list[Generated]:
+    def _answer(
+        self,
+        model: PeftModel | PreTrainedModel,
+        prompts: list[Sequence[int]],
+        stopping: Callable[[], bool],
+    ) -> list[Generated]:
         def interrupt(input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
-            return torch.full((input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device)
+            return torch.full(
+                (input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device
+            )
 
         width = max(map(len, prompts))
         device = next(model.parameters()).device
@@ -63,12 +79,17 @@ class Generator:
         for row, prompt in enumerate(prompts):
             input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
-        together = is_sharded(model)  # a rank that is done computes on with the others, who need its shards
+        # a rank that is done computes on with the others, who need its shards
+        together = is_sharded(model)
         whole = (model if together else _base_model(model)).generate(
             input_ids=input_ids.to(device),
             attention_mask=mask.to(device),
             generation_config=GenerationConfig(
-                do_sample=False, max_new_tokens=self._longest, eos_token_id=self._stops, pad_token_id=self._stops[0], use_cache=True
+                do_sample=False,
+                max_new_tokens=self._longest,
+                eos_token_id=self._stops,
+                pad_token_id=self._stops[0],
+                use_cache=True,
             ),
             stopping_criteria=StoppingCriteriaList([interrupt]),
             synced_gpus=together,
@@ -86,7 +107,8 @@ class Generator:
 
 @contextmanager
 def _answering(model: PeftModel | PreTrainedModel) -> Iterator[None]:
-    """In evaluation mode, without the model's own sampling settings (temperature, penalties); all is put back at the end."""
+    """In evaluation mode, without the model's own sampling settings (temperature, penalties); all
+    is put back at the end."""
     base = _base_model(model)
     own = base.generation_config
     modes = [(module, module.training) for module in model.modules()]

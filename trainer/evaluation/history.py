@@ -1,4 +1,5 @@
-"""What the evaluations of a run have found: which was the best, and whether to stop. Light: what it knows can be read from the events."""
+"""What the evaluations of a run have found: which was the best, and whether to stop. Light: what it
+knows can be read from the events."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Found:
 
 
 class History:
-    """The evaluations of a run so far, by step. A step that is evaluated again replaces what was found before."""
+    """The evaluations of a run so far, by step. A step that is evaluated again replaces what was
+    found before."""
 
     def __init__(self, settings: Evaluation, found: Iterable[Found] = ()) -> None:
         self._settings = settings
@@ -46,10 +48,13 @@ class History:
         self._found = {number: found for number, found in self._found.items() if number <= step}
 
     def best(self, among: Collection[int] | None = None) -> Found | None:
-        """By the recipe's metric, the earliest of equals; only of the steps `among`, if given. The base (step 0) does not count."""
+        """By the recipe's metric, the earliest of equals; only of the steps `among`, if given. The
+        base (step 0) does not count."""
         best: Found | None = None
         for found in self._tuned():
-            if (among is None or found.step in among) and (best is None or self._score(found) > self._score(best)):
+            if (among is None or found.step in among) and (
+                best is None or self._score(found) > self._score(best)
+            ):
                 best = found
         return best
 
@@ -61,7 +66,9 @@ class History:
         reference, waited = None, 0
         for found in (found for found in self.all() if found.step > 0):
             score = self._score(found)
-            if not math.isnan(score) and (reference is None or score > self._score(reference) + self._settings.min_improvement):
+            if not math.isnan(score) and (
+                reference is None or score > self._score(reference) + self._settings.min_improvement
+            ):
                 reference, waited = found, 0
             else:
                 waited += 1
@@ -69,12 +76,18 @@ class History:
             return ""
         if reference is None:
             return f"{name} could not be measured in {waited} evaluations"
-        by = f" by more than {self._settings.min_improvement:g}" if self._settings.min_improvement else ""
+        by = (
+            f" by more than {self._settings.min_improvement:g}"
+            if self._settings.min_improvement
+            else ""
+        )
         than = f"{reference.value(name):.4g} at step {reference.step}"
         return f"no {name} better than {than}{by} in {waited} evaluation{'s' if waited > 1 else ''}"
 
     def _tuned(self) -> list[Found]:
-        return [found for found in self.all() if found.step > 0 and not math.isnan(self._score(found))]
+        return [
+            found for found in self.all() if found.step > 0 and not math.isnan(self._score(found))
+        ]
 
     def _score(self, found: Found) -> float:
         return self._sign * found.value(self._settings.metric)
@@ -86,7 +99,8 @@ def read_history(events: Path, settings: Evaluation) -> History:
 
 
 def eval_events(events: Path) -> list[dict[str, Any]]:
-    """The `eval` events that count, in order: after a `resumed`, those of later steps are told again."""
+    """The `eval` events that count, in order: after a `resumed`, those of later steps are told
+    again."""
     found: list[dict[str, Any]] = []
     if not events.is_file():
         return found
@@ -106,4 +120,9 @@ def found_in(event: dict[str, Any]) -> Found:
     """What an `eval` event tells. Events write NaN and infinity as text."""
     loss = event.get("loss")
     metrics = {str(name): float(value) for name, value in event.get("metrics", {}).items()}
-    return Found(int(event["step"]), float(event.get("epoch", 0.0)), None if loss is None else float(loss), metrics)
+    return Found(
+        int(event["step"]),
+        float(event.get("epoch", 0.0)),
+        None if loss is None else float(loss),
+        metrics,
+    )

@@ -1,4 +1,5 @@
-"""Classification-like data: whether the references are few short labels, and how well answers hit them. Light."""
+"""Classification-like data: whether the references are few short labels, and how well answers hit
+them. Light."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
 
 class LabelCounts(NamedTuple):
-    """Of one label: how many references are it, how many answers say it, how many answers say it rightly."""
+    """Of one label: how many references are it, how many answers say it, how many answers say it
+    rightly."""
 
     references: int
     answers: int
@@ -24,12 +26,16 @@ class LabelCounts(NamedTuple):
 
     @property
     def f1(self) -> float:
-        return 2 * self.right / (self.references + self.answers) if self.references + self.answers else 0.0
+        return (
+            2 * self.right / (self.references + self.answers)
+            if self.references + self.answers
+            else 0.0
+        )
 
 
 class LabelScores(NamedTuple):
-    """`accuracy` is the share of answers that are the reference's label; `macro_f1` the mean of the labels' F1; both from 0 to 1.
-    `other` counts the answers that are no label at all."""
+    """`accuracy` is the share of answers that are the reference's label; `macro_f1` the mean of the
+    labels' F1; both from 0 to 1. `other` counts the answers that are no label at all."""
 
     accuracy: float
     macro_f1: float
@@ -45,7 +51,14 @@ def label(text: str) -> str:
 def no_labels(references: Sequence[str]) -> str:
     """Why the references are no labels; "" if they are."""
     found = Counter(map(label, references))
-    long = next((text for text in found if not text or len(text) > _LONGEST_LABEL or len(text.split()) > _MOST_WORDS), None)
+    long = next(
+        (
+            text
+            for text in found
+            if not text or len(text) > _LONGEST_LABEL or len(text.split()) > _MOST_WORDS
+        ),
+        None,
+    )
     if long is not None:
         return f"one of them is {long[:60]!r}" if long else "one of them has no letter"
     if len(found) < 2:
@@ -60,6 +73,14 @@ def score_labels(answers: Sequence[str], references: Sequence[str]) -> LabelScor
     wanted, said = [label(text) for text in references], [label(text) for text in answers]
     right = Counter(one for one, other in zip(wanted, said, strict=True) if one == other)
     of_reference, of_answer = Counter(wanted), Counter(said)
-    labels = {name: LabelCounts(count, of_answer[name], right[name]) for name, count in of_reference.most_common()}
+    labels = {
+        name: LabelCounts(count, of_answer[name], right[name])
+        for name, count in of_reference.most_common()
+    }
     other = sum(count for name, count in of_answer.items() if name not in of_reference)
-    return LabelScores(right.total() / len(wanted), sum(counts.f1 for counts in labels.values()) / len(labels), labels, other)
+    return LabelScores(
+        right.total() / len(wanted),
+        sum(counts.f1 for counts in labels.values()) / len(labels),
+        labels,
+        other,
+    )

@@ -1,6 +1,7 @@
 """Task metrics: how near answers come to their references. Heavy: for workers.
 
-BLEU and chrF are sacrebleu's (Post 2018, arXiv:1804.08771), with its signatures; ROUGE is torchmetrics' (Lin 2004), on words of any script.
+BLEU and chrF are sacrebleu's (Post 2018, arXiv:1804.08771), with its signatures; ROUGE is
+torchmetrics' (Lin 2004), on words of any script.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from torchmetrics.functional.text.rouge import rouge_score
 from trainer.evaluation.labels import LabelCounts, score_labels
 from trainer.evaluation.settings import Metric
 
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Han, which put no blank between words
+# kana and Han, which put no blank between words
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`values` by name, in the scales of the field: BLEU and chrF from 0 to 100, the others from 0 to 1. `signatures` say how sacrebleu
-    counted, `labels` how each label fared."""
+    """`values` by name, in the scales of the field: BLEU and chrF from 0 to 100, the others from 0
+    to 1. `signatures` say how sacrebleu counted, `labels` how each label fared."""
 
     values: dict[str, float]
     signatures: dict[str, str] = field(default_factory=dict)
@@ -39,7 +41,9 @@ def score(metrics: Sequence[Metric], answers: Sequence[str], references: Sequenc
         match metric:
             case "exact_match":
                 pairs = zip(answers, references, strict=True)
-                values["exact_match"] = sum(answer.strip() == reference.strip() for answer, reference in pairs) / len(answers)
+                values["exact_match"] = sum(
+                    answer.strip() == reference.strip() for answer, reference in pairs
+                ) / len(answers)
             case "bleu":
                 bleu = BLEU(tokenize=_bleu_tokens(references))
                 values["bleu"] = float(bleu.corpus_score(list(answers), [list(references)]).score)
@@ -58,18 +62,22 @@ def score(metrics: Sequence[Metric], answers: Sequence[str], references: Sequenc
 
 
 def words(text: str) -> list[str]:
-    """For ROUGE. Of English the same as the reference implementation's without stemming; that one sees no letter beyond a to z."""
+    """For ROUGE. Of English the same as the reference implementation's without stemming; that one
+    sees no letter beyond a to z."""
     return _WORD.findall(text)
 
 
 def _rouge(answers: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Mean F1 over the answers."""
-    found = rouge_score(list(answers), list(references), rouge_keys=_ROUGE, normalizer=str.lower, tokenizer=words)
+    found = rouge_score(
+        list(answers), list(references), rouge_keys=_ROUGE, normalizer=str.lower, tokenizer=words
+    )
     return {name: float(found[f"{name}_fmeasure"]) for name in _ROUGE}
 
 
 def _bleu_tokens(references: Sequence[str]) -> str:
-    """sacrebleu's tokenizer: its default for text with blanks between words, characters for Chinese and Japanese."""
+    """sacrebleu's tokenizer: its default for text with blanks between words, characters for Chinese
+    and Japanese."""
     text = "".join(references)
     letters = sum(character.isalpha() for character in text)
     unspaced = len(re.findall(f"[{_UNSPACED}]", text))

@@ -1,4 +1,5 @@
-"""What is asked during a run: the prompts of held-out conversations, or the user's own. Heavy: for workers."""
+"""What is asked during a run: the prompts of held-out conversations, or the user's own. Heavy: for
+workers."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Prompt:
-    """`text` is the last message that waits for an answer, `reference` the answer that the data has ("" for a prompt of the user's own),
-    `input_ids` the tokens of the whole prompt as a server would make them."""
+    """`text` is the last message that waits for an answer, `reference` the answer that the data has
+    ("" for a prompt of the user's own), `input_ids` the tokens of the whole prompt as a server
+    would make them."""
 
     text: str
     reference: str
@@ -37,21 +39,31 @@ class Prompter:
         self._backend = tokenizer.backend_tokenizer
         self._template = Template(tokenizer, parts=report.parts)
 
-    def prompt(self, messages: Sequence[dict[str, Any]], tools: list[dict[str, Any]] | None, reference: str) -> Prompt:
+    def prompt(
+        self, messages: Sequence[dict[str, Any]], tools: list[dict[str, Any]] | None, reference: str
+    ) -> Prompt:
         """Raises TemplateRefusal."""
         rendered = self._template.text(messages, tools, prompt=True)
-        return Prompt(str(messages[-1]["content"]), reference, tuple(self._backend.encode(rendered, add_special_tokens=False).ids))
+        return Prompt(
+            str(messages[-1]["content"]),
+            reference,
+            tuple(self._backend.encode(rendered, add_special_tokens=False).ids),
+        )
 
     def of_user(self, texts: Sequence[str]) -> list[Prompt]:
         """Each text as the first message of a chat."""
         try:
             return [self.prompt([{"role": "user", "content": text}], None, "") for text in texts]
         except TemplateRefusal as error:
-            raise LuthierError("The chat template refuses a prompt", str(error), "Change evaluation.prompts in the recipe.") from None
+            raise LuthierError(
+                "The chat template refuses a prompt",
+                str(error),
+                "Change evaluation.prompts in the recipe.",
+            ) from None
 
     def of_heldout(self, path: Path, count: int) -> list[Prompt]:
-        """At most `count` of the held-out conversations, evenly spread over the file, each with its last trained turn as the reference.
-        Turns without text (calls of tools) are left out."""
+        """At most `count` of the held-out conversations, evenly spread over the file, each with its
+        last trained turn as the reference. Turns without text (calls of tools) are left out."""
         chosen = spread(_last_samples(path), count)
         prompts = []
         with path.open("rb") as file:
@@ -60,14 +72,22 @@ class Prompter:
                 sample = foreign_json.decode_object(file.readline(), path)
                 turn = sample["turns"][-1]
                 prompts.append(
-                    self.prompt(sample["messages"][:turn], sample.get("tools"), answer_text(sample["messages"][turn]["content"]))
+                    self.prompt(
+                        sample["messages"][:turn],
+                        sample.get("tools"),
+                        answer_text(sample["messages"][turn]["content"]),
+                    )
                 )
         return prompts
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
     """`count` of the items, evenly spread; all, if there are no more."""
-    return list(items) if len(items) <= count else [items[number * len(items) // count] for number in range(count)]
+    return (
+        list(items)
+        if len(items) <= count
+        else [items[number * len(items) // count] for number in range(count)]
+    )
 
 
 def answer_text(content: str) -> str:
@@ -76,7 +96,8 @@ def answer_text(content: str) -> str:
 
 
 def _last_samples(path: Path) -> list[int]:
-    """Where the line of each conversation's last trained turn begins; of those only whose turn has text."""
+    """Where the line of each conversation's last trained turn begins; of those only whose turn has
+    text."""
     last: dict[tuple[str, int], tuple[tuple[int, int], int, bool]] = {}
     place = 0
     with path.open("rb") as file:
@@ -87,6 +108,10 @@ def _last_samples(path: Path) -> list[int]:
                 order = (int(source.get("part", 0)), turn)
                 key = (source["file"], source["row"])
                 if key not in last or order >= last[key][0]:
-                    last[key] = (order, place, bool(answer_text(sample["messages"][turn]["content"])))
+                    last[key] = (
+                        order,
+                        place,
+                        bool(answer_text(sample["messages"][turn]["content"])),
+                    )
             place += len(line)
     return sorted(where for _, where, has_text in last.values() if has_text)

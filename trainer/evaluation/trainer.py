@@ -1,4 +1,5 @@
-"""What an engine's Trainer needs so that an evaluation also asks the run's questions. Heavy: for workers."""
+"""What an engine's Trainer needs so that an evaluation also asks the run's questions. Heavy: for
+workers."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from trainer.evaluation.evaluator import Evaluator
 
 
 class Answering:
-    """Comes before an engine's Trainer among a class's bases; `evaluator` is set before training. The answers' metrics are logged with the
-    loss, so that trackers get them too. Where nothing is held out, an evaluation is the answers alone."""
+    """Comes before an engine's Trainer among a class's bases; `evaluator` is set before training.
+    The answers' metrics are logged with the loss, so that trackers get them too. Where nothing is
+    held out, an evaluation is the answers alone."""
 
     evaluator: Evaluator
 
@@ -19,7 +21,12 @@ class Answering:
             return dict(super().evaluate(*arguments, **named))  # type: ignore[misc]
         metrics = self._answers()
         self.log({**metrics})  # type: ignore[attr-defined]
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)  # type: ignore[attr-defined,has-type]
+        self.control = self.callback_handler.on_evaluate(  # type: ignore[attr-defined]
+            self.args,
+            self.state,
+            self.control,
+            metrics,  # type: ignore[attr-defined, has-type]
+        )
         return metrics
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
@@ -30,4 +37,7 @@ class Answering:
     def _answers(self) -> dict[str, float]:
         """In batches of the evaluation's size, which is halved where memory does not suffice."""
         batch, step = int(self.args.per_device_eval_batch_size), int(self.state.global_step)  # type: ignore[attr-defined]
-        return {f"eval_{name}": value for name, value in self.evaluator.answer(self.model, step, batch).items()}  # type: ignore[attr-defined]
+        return {
+            f"eval_{name}": value
+            for name, value in self.evaluator.answer(self.model, step, batch).items()  # type: ignore[attr-defined]
+        }

@@ -1,4 +1,5 @@
-"""What would fit where: a recipe's memory with other bits, checkpointing, batches and context lengths, against the usual cards. Light."""
+"""What would fit where: a recipe's memory with other bits, checkpointing, batches and context
+lengths, against the usual cards. Light."""
 
 from __future__ import annotations
 
@@ -21,8 +22,9 @@ _LARGEST_BATCH = 64
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of base and checkpointing. `fits`: by card the largest micro-batch of conversations of the recipe's length, 0 if not one
-    fits. `peaks`: by (conversations, length) the predicted peak in bytes; `needs` what a card must have for it."""
+    """One kind of base and checkpointing. `fits`: by card the largest micro-batch of conversations
+    of the recipe's length, 0 if not one fits. `peaks`: by (conversations, length) the predicted
+    peak in bytes; `needs` what a card must have for it."""
 
     bits: int
     checkpointing: str
@@ -33,8 +35,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`engine`: the one of the plan, or on a machine without a GPU the one that such a machine would take. `here`: the memory of the GPU at
-    hand. No rows where the model's config does not tell its shape."""
+    """`engine`: the one of the plan, or on a machine without a GPU the one that such a machine
+    would take. `here`: the memory of the GPU at hand. No rows where the model's config does not
+    tell its shape."""
 
     engine: str
     here: int | None
@@ -50,28 +53,42 @@ def what_if(recipe: Recipe, plan: Plan) -> Table:
     """The table for a recipe and its plan."""
     directory, here = Path(plan.model_directory), card()
     shape, both = read_shape(directory), {"trl", "unsloth"}
-    engine = plan.engine if here is not None else choose(recipe, directory, read_config(directory), "gpu", both)[0]
-    return Table(engine, here, [] if shape is None else rows(recipe, shape, engine, plan.optimizer, plan.attention, here))
+    engine = (
+        plan.engine
+        if here is not None
+        else choose(recipe, directory, read_config(directory), "gpu", both)[0]
+    )
+    return Table(
+        engine,
+        here,
+        [] if shape is None else rows(recipe, shape, engine, plan.optimizer, plan.attention, here),
+    )
 
 
 def bytes_of(gigabytes: int) -> int:
-    """What any card sold as one of so many gigabytes has at least: some have as many GiB, those with ECC less (a T4 15, an L4 22.5)."""
+    """What any card sold as one of so many gigabytes has at least: some have as many GiB, those
+    with ECC less (a T4 15, an L4 22.5)."""
     return gigabytes * 10**9
 
 
 def batches(recipe: Recipe) -> list[tuple[int, int]]:
-    """(conversations, length), by length: the recipe's own in growing numbers, others one at a time."""
+    """(conversations, length), by length: the recipe's own in growing numbers, others one at a
+    time."""
     own = recipe.train.max_length
     found = [(1, own), (4, own), (8, own), *((1, other) for other in CONTEXTS if other != own)]
     return sorted(found, key=lambda batch: (batch[1], batch[0]))
 
 
-def rows(recipe: Recipe, shape: ModelShape, engine: str, optimizer: str, attention: str, here: int | None) -> list[Row]:
+def rows(
+    recipe: Recipe, shape: ModelShape, engine: str, optimizer: str, attention: str, here: int | None
+) -> list[Row]:
     """For padding-free batches. `here`: the memory of the GPU at hand, to be among the cards."""
     cards = [*map(bytes_of, CARDS), *([] if here is None else [here])]
     found = []
     for bits in _bits(recipe):
-        for checkpointing in ("none", "standard", "unsloth") if engine == "unsloth" else ("none", "standard"):
+        for checkpointing in (
+            ("none", "standard", "unsloth") if engine == "unsloth" else ("none", "standard")
+        ):
             setting = Setting.of(recipe, engine, bits, checkpointing, optimizer, attention)
             fits = {size: _largest(shape, setting, recipe.train.max_length, size) for size in cards}
             peaks = {batch: _peak(shape, setting, *batch) for batch in batches(recipe)}

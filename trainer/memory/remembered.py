@@ -1,4 +1,5 @@
-"""What runs have measured of their memory, against what was predicted: it corrects the next prediction for that model and setting."""
+"""What runs have measured of their memory, against what was predicted: it corrects the next
+prediction for that model and setting."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ class _Measurement:
     t: float
 
 
-def remember(model: str, device: str, setting: Setting, predicted: int, measured: int, run: str) -> None:
+def remember(
+    model: str, device: str, setting: Setting, predicted: int, measured: int, run: str
+) -> None:
     """A newer measurement of the same takes the place of an older one."""
     home().mkdir(parents=True, exist_ok=True)
     lock = Lock(home() / "memory.lock")
@@ -49,14 +52,22 @@ def remember(model: str, device: str, setting: Setting, predicted: int, measured
 def recall(model: str, device: str, setting: Setting) -> tuple[float, str]:
     """Measured by predicted of the last such run, and its id; 1.0 and "" if there was none."""
     key = _key(model, device, setting)
-    return next(((entry.measured / entry.predicted, entry.run) for entry in _entries() if entry.of == key), (1.0, ""))
+    return next(
+        ((entry.measured / entry.predicted, entry.run) for entry in _entries() if entry.of == key),
+        (1.0, ""),
+    )
 
 
 def _key(model: str, device: str, setting: Setting) -> dict[str, Any]:
     """All but the size of the batch and of the adapter, which the prediction minds well."""
     same = ("engine", "method", "bits", "checkpointing", "loss")
     padded = setting.rows > 1
-    return {"model": model, "device": device, "padded": padded, **{name: getattr(setting, name) for name in same}}
+    return {
+        "model": model,
+        "device": device,
+        "padded": padded,
+        **{name: getattr(setting, name) for name in same},
+    }
 
 
 def _entries() -> list[_Measurement]:

@@ -1,4 +1,5 @@
-"""What of a base model decides how much memory its training takes. Light: only config.json and the headers of the weight files are read."""
+"""What of a base model decides how much memory its training takes. Light: only config.json and the
+headers of the weight files are read."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import Any
 from models.registry import read_config
 from models.weights import tensor_shapes, weight_files
 
-# Architectures whose layers Unsloth computes with kernels of its own; others it compiles, and they keep what transformers keeps.
+# Architectures whose layers Unsloth computes with kernels of its own; others it compiles, and they
+# keep what transformers keeps.
 FUSED = frozenset({"llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3"})
 
 
@@ -29,9 +31,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Widths count numbers a token: `hidden` between the layers, `inner` in a feed-forward layer (of a mixture of experts those that are
-    active), `queries` and `keys` in all heads together. `linears` are the matrices in the layers, `outside` the weights of embeddings, head
-    and norms, which no quantisation makes smaller."""
+    """Widths count numbers a token: `hidden` between the layers, `inner` in a feed-forward layer
+    (of a mixture of experts those that are active), `queries` and `keys` in all heads together.
+    `linears` are the matrices in the layers, `outside` the weights of embeddings, head and norms,
+    which no quantisation makes smaller."""
 
     family: str
     hidden: int
@@ -59,16 +62,24 @@ class ModelShape:
         return max((linear.count for linear in self.linears), default=0)
 
     def adapted(self, targets: str | list[str]) -> list[Linear]:
-        """The matrices that LoRA is put on. A target that names a layer ("layers.1.mlp.up_proj") counts in every layer: rather too much."""
-        ends = {target.rpartition(".")[2] for target in targets} if not isinstance(targets, str) else set()
+        """The matrices that LoRA is put on. A target that names a layer ("layers.1.mlp.up_proj")
+        counts in every layer: rather too much."""
+        ends = (
+            {target.rpartition(".")[2] for target in targets}
+            if not isinstance(targets, str)
+            else set()
+        )
         return [linear for linear in self.linears if targets == "all-linear" or linear.name in ends]
 
 
 def read_shape(directory: Path) -> ModelShape | None:
-    """The shape of a model's folder; None for a model whose config does not tell it as most do (one without attention, say)."""
+    """The shape of a model's folder; None for a model whose config does not tell it as most do (one
+    without attention, say)."""
     whole = read_config(directory)
     config = whole.get("text_config") or whole
-    hidden, layers, heads = (config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
+    hidden, layers, heads = (
+        config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    )
     if not (hidden and layers and heads):
         return None
     head = int(config.get("head_dim") or hidden // heads)
@@ -94,7 +105,9 @@ def read_shape(directory: Path) -> ModelShape | None:
 def _linears(name: str, shape: list[int]) -> list[Linear]:
     """The matrices in a tensor of this name: one, or of the experts of a layer all, or none."""
     parts = name.removesuffix(".weight").split(".")
-    if len(shape) < 2 or any(part in ("lm_head", "embed_tokens", "wte", "wpe") or "embed" in part for part in parts):
+    if len(shape) < 2 or any(
+        part in ("lm_head", "embed_tokens", "wte", "wpe") or "embed" in part for part in parts
+    ):
         return []
     *experts, outputs, inputs = shape
     return [Linear(parts[-1], inputs, outputs)] * math.prod(experts)
@@ -103,7 +116,9 @@ def _linears(name: str, shape: list[int]) -> list[Linear]:
 def _inner(config: dict[str, Any], hidden: int) -> int:
     active = config.get("num_experts_per_tok")
     if active and config.get("moe_intermediate_size"):
-        return int(active) * int(config["moe_intermediate_size"]) + int(config.get("shared_expert_intermediate_size") or 0)
+        return int(active) * int(config["moe_intermediate_size"]) + int(
+            config.get("shared_expert_intermediate_size") or 0
+        )
     width = config.get("intermediate_size") or 4 * hidden
     widest = max(width) if isinstance(width, list) else width  # Gemma 3n names that of each layer
     return int(widest) * int(active or 1)

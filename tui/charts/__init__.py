@@ -1,1 +1,2 @@
-"""Charts without a terminal: curves, ticks, pictures of cells, and figures to export. Nothing here knows Textual."""
+"""Charts without a terminal: curves, ticks, pictures of cells, and figures to export. Nothing here
+knows Textual."""

@@ -19,8 +19,9 @@ class Cell:
 
 
 class Canvas:
-    """Dots, two columns and four rows a cell, counted from the bottom left. A stroke of higher rank replaces what is in its cells; strokes
-    of one rank share them, and the last one gives them its style."""
+    """Dots, two columns and four rows a cell, counted from the bottom left. A stroke of higher rank
+    replaces what is in its cells; strokes of one rank share them, and the last one gives them its
+    style."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width * 2, height * 4
@@ -51,7 +52,10 @@ class Canvas:
 
     def cells(self, braille: bool) -> list[list[Cell]]:
         return [
-            [Cell(_sign(dots, rank, braille), style) if dots else Cell() for dots, rank, style in zip(*rows, strict=True)]
+            [
+                Cell(_sign(dots, rank, braille), style) if dots else Cell()
+                for dots, rank, style in zip(*rows, strict=True)
+            ]
             for rows in zip(self._dots, self._ranks, self._styles, strict=True)
         ]
 

@@ -1,4 +1,5 @@
-"""A curve of any length: each value exactly as it was told, and its extremes and means over any stretch in no time."""
+"""A curve of any length: each value exactly as it was told, and its extremes and means over any
+stretch in no time."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ class Span:
 class Curve:
     """Values by step, steps rising. What is not a finite number is left out.
 
-    Running sums give any mean at once; extremes of blocks of 16 points, of 256, and so on give any extreme in a few looks. Both are made
-    when they are first asked for, and go on from there.
+    Running sums give any mean at once; extremes of blocks of 16 points, of 256, and so on give any
+    extreme in a few looks. Both are made when they are first asked for, and go on from there.
     """
 
     def __init__(self) -> None:
@@ -54,9 +55,14 @@ class Curve:
         self.extend([step], [value])
 
     def extend(self, steps: Sequence[int], values: Sequence[float]) -> None:
-        """More points, their steps rising. Steps that the curve has already are taken again: their old values go."""
+        """More points, their steps rising. Steps that the curve has already are taken again: their
+        old values go."""
         if not all(map(math.isfinite, values)):
-            finite = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+            finite = [
+                (step, value)
+                for step, value in zip(steps, values, strict=True)
+                if math.isfinite(value)
+            ]
             steps, values = [step for step, _ in finite], [value for _, value in finite]
         if not steps:
             return
@@ -68,7 +74,12 @@ class Curve:
     def cut(self, step: int) -> None:
         """Forget what lies after `step`: a resumed run takes those steps again."""
         count = bisect_right(self.steps, step)
-        del self.steps[count:], self.values[count:], self._sums[count + 1 :], self._moments[count + 1 :]
+        del (
+            self.steps[count:],
+            self.values[count:],
+            self._sums[count + 1 :],
+            self._moments[count + 1 :],
+        )
         for lows, highs in self._blocks:
             count //= _BLOCK
             del lows[count:], highs[count:]
@@ -79,7 +90,13 @@ class Curve:
         if known < count:
             new = self.values[known:]
             self._sums.extend(islice(accumulate(new, initial=self._sums[-1]), 1, None))
-            self._moments.extend(islice(accumulate(map(mul, range(known, count), new), initial=self._moments[-1]), 1, None))
+            self._moments.extend(
+                islice(
+                    accumulate(map(mul, range(known, count), new), initial=self._moments[-1]),
+                    1,
+                    None,
+                )
+            )
 
     def _pile_up(self) -> None:
         """Extremes of the blocks that have become full."""
@@ -118,8 +135,9 @@ class Curve:
         return (self._sums[end] - self._sums[start]) / (end - start)
 
     def smoothed(self, index: int, window: int) -> float:
-        """The mean over `window` steps around a point. Towards the ends, where a side is missing, the straight line that fits best what
-        there is, so that the curve neither lags nor bends nor hangs on the last value."""
+        """The mean over `window` steps around a point. Towards the ends, where a side is missing,
+        the straight line that fits best what there is, so that the curve neither lags nor bends nor
+        hangs on the last value."""
         half = int(window / 2 * len(self.steps) / max(1, self.steps[-1] - self.steps[0] + 1))
         start, end = max(0, index - half), min(len(self.steps), index + half + 1)
         count, middle = end - start, (start + end - 1) / 2
@@ -167,7 +185,8 @@ class Column:
 
 
 def columns(curve: Curve, span: Span, count: int) -> list[Column]:
-    """The points of a stretch by the column they fall into, of `count` equal ones. Columns without points are left out."""
+    """The points of a stretch by the column they fall into, of `count` equal ones. Columns without
+    points are left out."""
     start, end = curve.between(span)
     found: list[Column] = []
     if end - start <= count:
@@ -180,7 +199,11 @@ def columns(curve: Curve, span: Span, count: int) -> list[Column]:
         return found
     width = span.width / count
     for number in range(count):
-        edge = end if number == count - 1 else bisect_left(curve.steps, span.low + (number + 1) * width, start, end)
+        edge = (
+            end
+            if number == count - 1
+            else bisect_left(curve.steps, span.low + (number + 1) * width, start, end)
+        )
         if edge > start:
             found.append(Column(number, start, edge))
             start = edge

@@ -1,4 +1,5 @@
-"""Charts for paper: one plot, or several beside each other, with axes, a legend and calm colours that print well."""
+"""Charts for paper: one plot, or several beside each other, with axes, a legend and calm colours
+that print well."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ class _Frame:
 
     def at(self, step: float, height: float) -> tuple[float, float]:
         place = min(1.0, max(0.0, self.y.place(height)))
-        return round(self.left + self.x.place(step) * self.width, 2), round(self.top + (1 - place) * self.height, 2)
+        return round(self.left + self.x.place(step) * self.width, 2), round(
+            self.top + (1 - place) * self.height, 2
+        )
 
 
 def figure(panels: Sequence[Panel], entries: Sequence[Entry]) -> Figure:
@@ -63,8 +66,13 @@ def figure(panels: Sequence[Panel], entries: Sequence[Entry]) -> Figure:
     shapes: list[Shape] = list(_legend(entries))
     top = _LEGEND if entries else 0.0
     for number, panel in enumerate(panels):
-        shapes += _panel(panel, width * (number % across), top + height * (number // across), width, height)
-    about = f"{', '.join(panel.title for panel in panels)} by step: {', '.join(entry.name for entry in entries)}"
+        shapes += _panel(
+            panel, width * (number % across), top + height * (number // across), width, height
+        )
+    about = (
+        f"{', '.join(panel.title for panel in panels)} by step:"
+        f" {', '.join(entry.name for entry in entries)}"
+    )
     return Figure(width * across, top + height * -(-len(panels) // across), about, tuple(shapes))
 
 
@@ -85,9 +93,21 @@ def _panel(panel: Panel, left: float, top: float, width: float, height: float) -
     count = int(width * 1.5)
     drawn = [visible(line, plot, count) for line in plot.lines]
     y = value_span(plot, [pair for one in drawn for pair in one.extremes])
-    shapes: list[Shape] = [Text(left + 20, top + 24, panel.title + (" (log scale)" if plot.logarithmic else ""), 13, _INK, bold=True)]
+    shapes: list[Shape] = [
+        Text(
+            left + 20,
+            top + 24,
+            panel.title + (" (log scale)" if plot.logarithmic else ""),
+            13,
+            _INK,
+            bold=True,
+        )
+    ]
     if y is None:
-        return [*shapes, Text(left + width / 2, top + height / 2, "no values", 11, _MUTED, "middle")]
+        return [
+            *shapes,
+            Text(left + width / 2, top + height / 2, "no values", 11, _MUTED, "middle"),
+        ]
     levels = value_ticks(plot, y, max(3, int(height // 60)))
     margin = 30 + _CHARACTER * max(len(name) for _, name in levels)
     frame = _Frame(left + margin, top + 42, width - margin - 24, height - 42 - 44, plot.span, y)
@@ -128,7 +148,10 @@ def _line(frame: _Frame, drawn: Drawn, plot: Plot) -> Iterator[Shape]:
     if smooth and line.band:
         yield from _values(frame, drawn, plot, colour)
     if smooth:
-        shown = [(curve.steps[column.middle], curve.smoothed(column.middle, line.window)) for column in drawn.columns]
+        shown = [
+            (curve.steps[column.middle], curve.smoothed(column.middle, line.window))
+            for column in drawn.columns
+        ]
     else:
         shown = list(_every_extreme(drawn))
     path = tuple(frame.at(step, scaled(value, plot)) for step, value in shown)
@@ -141,7 +164,8 @@ def _line(frame: _Frame, drawn: Drawn, plot: Plot) -> Iterator[Shape]:
 
 
 def _every_extreme(drawn: Drawn) -> Iterator[tuple[int, float]]:
-    """The values of a line that is not smoothed: where many share a column, its lowest and its highest."""
+    """The values of a line that is not smoothed: where many share a column, its lowest and its
+    highest."""
     curve = drawn.line.curve
     for column, (low, high) in zip(drawn.columns, drawn.extremes, strict=True):
         step = curve.steps[column.middle]
@@ -152,13 +176,23 @@ def _every_extreme(drawn: Drawn) -> Iterator[tuple[int, float]]:
 
 
 def _values(frame: _Frame, drawn: Drawn, plot: Plot, colour: str) -> Iterator[Shape]:
-    """The values behind a smoothed line: as a line, or as the area that they fill where there are many."""
+    """The values behind a smoothed line: as a line, or as the area that they fill where there are
+    many."""
     curve = drawn.line.curve
     steps = [curve.steps[column.middle] for column in drawn.columns]
     if all(column.end - column.start == 1 for column in drawn.columns):
-        points = [frame.at(step, scaled(low, plot)) for step, (low, _) in zip(steps, drawn.extremes, strict=True)]
+        points = [
+            frame.at(step, scaled(low, plot))
+            for step, (low, _) in zip(steps, drawn.extremes, strict=True)
+        ]
         yield Polyline(tuple(points), colour, 1.0, opacity=0.3)
         return
-    lows = [frame.at(step, scaled(low, plot)) for step, (low, _) in zip(steps, drawn.extremes, strict=True)]
-    highs = [frame.at(step, scaled(high, plot)) for step, (_, high) in zip(steps, drawn.extremes, strict=True)]
+    lows = [
+        frame.at(step, scaled(low, plot))
+        for step, (low, _) in zip(steps, drawn.extremes, strict=True)
+    ]
+    highs = [
+        frame.at(step, scaled(high, plot))
+        for step, (_, high) in zip(steps, drawn.extremes, strict=True)
+    ]
     yield Area((*lows, *reversed(highs)), colour, 0.22)

@@ -10,8 +10,8 @@ from tui.charts.ticks import Unit
 
 @dataclass(frozen=True)
 class Metric:
-    """`smooth`: a noisy figure, whose smoothed line is drawn over it. `from_zero`: its axis begins at 0.
-    `points`: it is told now and then, each time worth a sign of its own."""
+    """`smooth`: a noisy figure, whose smoothed line is drawn over it. `from_zero`: its axis begins
+    at 0. `points`: it is told now and then, each time worth a sign of its own."""
 
     key: str
     title: str
@@ -28,7 +28,9 @@ LOSS = Metric("loss", "loss", smooth=True)
 EVAL_LOSS = Metric("eval_loss", "eval loss", points=True)
 LEARNING_RATE = Metric("learning_rate", "learning rate", from_zero=True)
 GRAD_NORM = Metric("grad_norm", "grad norm", smooth=True)
-TOKENS_PER_SECOND = Metric("tokens_per_second", "tokens/s", unit="count", smooth=True, from_zero=True)
+TOKENS_PER_SECOND = Metric(
+    "tokens_per_second", "tokens/s", unit="count", smooth=True, from_zero=True
+)
 MEMORY = Metric("memory_bytes", "memory", unit="bytes", from_zero=True)
 
 METRICS = (LOSS, EVAL_LOSS, LEARNING_RATE, GRAD_NORM, TOKENS_PER_SECOND, MEMORY)
@@ -40,7 +42,9 @@ TASK_PREFIX = "eval."
 def metric(key: str) -> Metric:
     """The metric of this key; a task metric's is made from its name."""
     known = {one.key: one for one in METRICS}
-    return known.get(key) or Metric(key, key.removeprefix(TASK_PREFIX).replace("_", " "), points=True)
+    return known.get(key) or Metric(
+        key, key.removeprefix(TASK_PREFIX).replace("_", " "), points=True
+    )
 
 
 SMOOTHINGS = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)

@@ -1,4 +1,5 @@
-"""A chart as rows of cells: axes with figures, the values with their smoothed line, points, marks, and a cursor."""
+"""A chart as rows of cells: axes with figures, the values with their smoothed line, points, marks,
+and a cursor."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ _WILD = 100  # one of so many columns may leave the axis, but only where there a
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of a picture. `slot` is the run's number, which gives its colour and sign. `window` smooths it (1: not at all);
-    `band` draws the values themselves, faintly, below the smoothed line. `points`: each value has a sign."""
+    """One curve of a picture. `slot` is the run's number, which gives its colour and sign. `window`
+    smooths it (1: not at all); `band` draws the values themselves, faintly, below the smoothed
+    line. `points`: each value has a sign."""
 
     curve: Curve
     slot: int = 0
@@ -36,7 +38,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at a step. An `important` one has a line through the whole picture, and its `name` on paper."""
+    """Something that happened at a step. An `important` one has a line through the whole picture,
+    and its `name` on paper."""
 
     step: int
     sign: str
@@ -65,7 +68,8 @@ class Plot:
 
 @dataclass
 class Picture:
-    """`rows` of cells from the top. The columns of the plot itself begin at `left`; `steps` is what they show."""
+    """`rows` of cells from the top. The columns of the plot itself begin at `left`; `steps` is what
+    they show."""
 
     rows: list[list[Cell]] = field(default_factory=list)
     left: int = 0
@@ -76,7 +80,8 @@ class Picture:
         return len(self.rows[0]) - self.left if self.rows else 0
 
     def step_at(self, x: int) -> float | None:
-        """The step in the middle of a cell, counted from the picture's left edge; None beside the plot."""
+        """The step in the middle of a cell, counted from the picture's left edge; None beside the
+        plot."""
         column = x - self.left
         return self.steps.at((column + 0.5) / self.columns) if 0 <= column < self.columns else None
 
@@ -116,7 +121,9 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     signs = glyphs()
     for number, row in enumerate(rows):
         text = places.get(number, "")
-        row[:0] = [Cell(char, "axis") for char in f"{text:>{left - 2}} "] + [Cell(signs.axis_tick if text else signs.axis, "rule")]
+        row[:0] = [Cell(char, "axis") for char in f"{text:>{left - 2}} "] + [
+            Cell(signs.axis_tick if text else signs.axis, "rule")
+        ]
     if plot.axes:
         rows += _foot(plot, left, inner)
     return Picture(rows, left, plot.span)
@@ -134,7 +141,8 @@ def scaled(value: float, plot: Plot) -> float:
 
 
 def value_span(plot: Plot, extremes: list[tuple[float, float]]) -> Span | None:
-    """From the lowest to the highest value, scaled. Rare wild ones may leave the picture, if that lets the others be seen."""
+    """From the lowest to the highest value, scaled. Rare wild ones may leave the picture, if that
+    lets the others be seen."""
     if plot.logarithmic:
         extremes = [(low if low > 0 else high, high) for low, high in extremes if high > 0]
     if not extremes:
@@ -158,7 +166,11 @@ def _row(value: float, y: Span, rows: int) -> int:
 
 def value_ticks(plot: Plot, y: Span, most: int) -> list[tuple[float, str]]:
     """The round values of the vertical axis, scaled, with their figures."""
-    values = ticks.log_ticks(Span(10**y.low, 10**y.high), most) if plot.logarithmic else ticks.linear_ticks(y, most)
+    values = (
+        ticks.log_ticks(Span(10**y.low, 10**y.high), most)
+        if plot.logarithmic
+        else ticks.linear_ticks(y, most)
+    )
     names = ticks.labels(values, plot.unit, plot.logarithmic)
     return [(scaled(value, plot), name) for value, name in zip(values, names, strict=True)]
 
@@ -169,11 +181,14 @@ def _y_ticks(plot: Plot, y: Span, rows: int) -> dict[int, str]:
     places: dict[int, str] = {}
     for value, name in value_ticks(plot, y, most):
         places.setdefault(_row(value, y, rows), name)
-    return places or {rows - 1: ticks.labels([10**y.low if plot.logarithmic else y.low], plot.unit)[0]}
+    return places or {
+        rows - 1: ticks.labels([10**y.low if plot.logarithmic else y.low], plot.unit)[0]
+    }
 
 
 def _draw_line(canvas: Canvas, drawn: Drawn, plot: Plot, y: Span) -> None:
-    """The values faintly, the smoothed line over them; or only the values, where nothing is smoothed."""
+    """The values faintly, the smoothed line over them; or only the values, where nothing is
+    smoothed."""
     line, curve = drawn.line, drawn.line.curve
 
     def dot(value: float) -> int:
@@ -185,13 +200,25 @@ def _draw_line(canvas: Canvas, drawn: Drawn, plot: Plot, y: Span) -> None:
         rank, style = (1, f"band-{line.slot}") if smooth else (2, strong)
         for column, (low, high) in zip(drawn.columns, drawn.extremes, strict=True):
             canvas.vertical(column.number, dot(low), dot(high), rank, style)
-        canvas.path([(column.number, dot(curve.values[column.middle])) for column in drawn.columns], rank, style)
+        canvas.path(
+            [(column.number, dot(curve.values[column.middle])) for column in drawn.columns],
+            rank,
+            style,
+        )
     if smooth:
-        canvas.path([(column.number, dot(curve.smoothed(column.middle, line.window))) for column in drawn.columns], 2, strong)
+        canvas.path(
+            [
+                (column.number, dot(curve.smoothed(column.middle, line.window)))
+                for column in drawn.columns
+            ],
+            2,
+            strong,
+        )
 
 
 def _signs(rows: list[list[Cell]], drawn: Drawn, plot: Plot, y: Span) -> None:
-    """The sign of each point; or, where several runs are drawn, the run's sign on its line here and there."""
+    """The sign of each point; or, where several runs are drawn, the run's sign on its line here and
+    there."""
     line, curve = drawn.line, drawn.line.curve
     if not line.sign:
         return
@@ -207,7 +234,11 @@ def _signs(rows: list[list[Cell]], drawn: Drawn, plot: Plot, y: Span) -> None:
         if x - last < apart:
             continue
         last = x
-        value = curve.values[column.middle] if line.points or line.window <= 1 else curve.smoothed(column.middle, line.window)
+        value = (
+            curve.values[column.middle]
+            if line.points or line.window <= 1
+            else curve.smoothed(column.middle, line.window)
+        )
         height = scaled(value, plot)
         if y.low <= height <= y.high:
             rows[_row(height, y, len(rows))][x] = Cell(line.sign, style)
@@ -246,7 +277,11 @@ def _verticals(rows: list[list[Cell]], plot: Plot) -> None:
                 row[column or 0] = Cell(glyphs().mark_line, mark.style)
     chosen: set[int] = set()
     if plot.selected is not None:
-        chosen = {n for n in range(count) if plot.selected.low <= plot.span.at((n + 0.5) / count) <= plot.selected.high}
+        chosen = {
+            n
+            for n in range(count)
+            if plot.selected.low <= plot.span.at((n + 0.5) / count) <= plot.selected.high
+        }
     cursor = None if plot.cursor is None else _column(plot.cursor, plot, count)
     if cursor is not None:
         chosen.add(cursor)
@@ -262,7 +297,11 @@ def _foot(plot: Plot, left: int, inner: int) -> list[list[Cell]]:
     signs = glyphs()
     values = ticks.linear_ticks(plot.span, max(1, inner // _CELLS_A_TICK))
     names = ticks.labels(values, "count")
-    rule = [Cell(" ")] * (left - 1) + [Cell(signs.corner, "rule")] + [Cell(signs.bar_rest, "rule") for _ in range(inner)]
+    rule = (
+        [Cell(" ")] * (left - 1)
+        + [Cell(signs.corner, "rule")]
+        + [Cell(signs.bar_rest, "rule") for _ in range(inner)]
+    )
     text = [Cell() for _ in range(left + inner)]
     free = 0
     for value, name in zip(values, names, strict=True):

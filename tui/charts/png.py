@@ -1,4 +1,5 @@
-"""A figure as PNG, drawn by Pillow with the font that it carries: no library of the system is asked for. Import it when a PNG is wanted."""
+"""A figure as PNG, drawn by Pillow with the font that it carries: no library of the system is asked
+for. Import it when a PNG is wanted."""
 
 from __future__ import annotations
 
@@ -21,14 +22,18 @@ _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 def png(figure: Figure) -> bytes:
     """The figure at 144 dots an inch."""
     factor = _SCALE * _FINER
-    image = Image.new("RGB", (round(figure.width * factor), round(figure.height * factor)), "#ffffff")
+    image = Image.new(
+        "RGB", (round(figure.width * factor), round(figure.height * factor)), "#ffffff"
+    )
     pen = _Pen(ImageDraw.Draw(image), factor)
     for shape in figure.shapes:
         match shape:
             case Polyline():
                 pen.polyline(shape)
             case Area():
-                pen.draw.polygon(pen.scaled(shape.points), fill=_on_white(shape.colour, shape.opacity))
+                pen.draw.polygon(
+                    pen.scaled(shape.points), fill=_on_white(shape.colour, shape.opacity)
+                )
             case Text():
                 pen.text(shape)
             case Marker():
@@ -46,23 +51,45 @@ class _Pen:
         return [(x * self.factor, y * self.factor) for x, y in points]
 
     def polyline(self, line: Polyline) -> None:
-        width, colour = max(1, round(line.width * self.factor)), _on_white(line.colour, line.opacity)
-        for points in _strokes(self.scaled(line.points), [length * self.factor for length in line.dash]):
+        width, colour = (
+            max(1, round(line.width * self.factor)),
+            _on_white(line.colour, line.opacity),
+        )
+        for points in _strokes(
+            self.scaled(line.points), [length * self.factor for length in line.dash]
+        ):
             self.draw.line(points, fill=colour, width=width, joint="curve")
 
     def text(self, text: Text) -> None:
         font = _font(text.text, text.size * self.factor)
         weight = round(0.02 * text.size * self.factor) if text.bold else 0
         place = (text.x * self.factor, text.y * self.factor)
-        self.draw.text(place, text.text, fill=text.colour, font=font, anchor=_ANCHORS[text.anchor], stroke_width=weight)
+        self.draw.text(
+            place,
+            text.text,
+            fill=text.colour,
+            font=font,
+            anchor=_ANCHORS[text.anchor],
+            stroke_width=weight,
+        )
 
     def marker(self, marker: Marker) -> None:
         filled = marker.colour if marker.sign in ("circle", "diamond") else "#ffffff"
         if marker.sign in ("circle", "ring"):
-            (x, y), radius = (marker.x * self.factor, marker.y * self.factor), marker.radius * self.factor
-            self.draw.circle((x, y), radius, fill=filled, outline=marker.colour, width=round(1.5 * self.factor))
+            (x, y), radius = (
+                (marker.x * self.factor, marker.y * self.factor),
+                marker.radius * self.factor,
+            )
+            self.draw.circle(
+                (x, y), radius, fill=filled, outline=marker.colour, width=round(1.5 * self.factor)
+            )
         else:
-            self.draw.polygon(self.scaled(diamond(marker)), fill=filled, outline=marker.colour, width=round(1.5 * self.factor))
+            self.draw.polygon(
+                self.scaled(diamond(marker)),
+                fill=filled,
+                outline=marker.colour,
+                width=round(1.5 * self.factor),
+            )
 
 
 def _strokes(points: list[Point], dash: list[float]) -> Iterator[list[Point]]:
@@ -87,7 +114,9 @@ def _strokes(points: list[Point], dash: list[float]) -> Iterator[list[Point]]:
 
 
 def _on_white(colour: str, opacity: float) -> tuple[int, int, int]:
-    red, green, blue = (round(255 - (255 - int(colour[at : at + 2], 16)) * opacity) for at in (1, 3, 5))
+    red, green, blue = (
+        round(255 - (255 - int(colour[at : at + 2], 16)) * opacity) for at in (1, 3, 5)
+    )
     return red, green, blue
 
 

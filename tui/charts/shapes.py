@@ -53,7 +53,8 @@ Shape = Polyline | Area | Text | Marker
 
 @dataclass(frozen=True)
 class Figure:
-    """A whole figure: its size, a description for those who cannot see it, and its shapes from the back to the front."""
+    """A whole figure: its size, a description for those who cannot see it, and its shapes from the
+    back to the front."""
 
     width: float
     height: float

@@ -12,10 +12,12 @@ _NEAR_THE_END = 0.25  # of a stretch
 
 @dataclass(frozen=True)
 class View:
-    """All of a run, or a stretch of it. A stretch with the last step near its right edge goes on with it as the run grows.
+    """All of a run, or a stretch of it. A stretch with the last step near its right edge goes on
+    with it as the run grows.
 
-    `end` is where all of the run ends: its last step, or the last one planned. `last` is the step it has come to. `ahead` is how far a
-    stretch that goes on reaches beyond that; one that stays where it is has its `right` edge instead.
+    `end` is where all of the run ends: its last step, or the last one planned. `last` is the step
+    it has come to. `ahead` is how far a stretch that goes on reaches beyond that; one that stays
+    where it is has its `right` edge instead.
     """
 
     end: float = 1.0

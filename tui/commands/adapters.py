@@ -1,4 +1,5 @@
-"""`luthier server load|unload|pin|unpin`: what a running server holds beside its base model; `sleep` and `wake`."""
+"""`luthier server load|unload|pin|unpin`: what a running server holds beside its base model;
+`sleep` and `wake`."""
 
 from __future__ import annotations
 
@@ -23,23 +24,39 @@ from tui.serving import add_adapters
 
 __all__ = ["server"]
 
-on_option = click.option("--on", "server_id", metavar="ID", help="Which server, where several run. Default: the newest.")
+on_option = click.option(
+    "--on", "server_id", metavar="ID", help="Which server, where several run. Default: the newest."
+)
 
 
 @server.command()
 @click.argument("runs", nargs=-1, metavar="[RUN[@STEP]]...")
-@click.option("--adapter", "named", multiple=True, metavar="NAME=DIR", help="An adapter that is not a run's; may be given several times.")
+@click.option(
+    "--adapter",
+    "named",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="An adapter that is not a run's; may be given several times.",
+)
 @on_option
 @json_option
-def load(runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, as_json: bool) -> None:
-    """Load runs, checkpoints (RUN@STEP, RUN@last) or other adapters into a running server, also while the run still trains."""
+def load(
+    runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, as_json: bool
+) -> None:
+    """Load runs, checkpoints (RUN@STEP, RUN@last) or other adapters into a running server, also
+    while the run still trains."""
     running = _running(server_id)
     if not runs and not named:
         raise click.UsageError("Name a RUN, a RUN@STEP or --adapter NAME=DIR.")
     base, adapters = adapters_named(runs) if runs else ("", [])
     if runs and registry.resolve(base).resolve() != running.plan.base:
-        message = f"{running.job.id} serves {running.plan.base_name}; {', '.join(runs)} was trained on {base}."
-        raise LuthierError("Another base model", message, "Start a server of that base: luthier serve RUN")
+        message = (
+            f"{running.job.id} serves {running.plan.base_name}; {', '.join(runs)} was trained on"
+            f" {base}."
+        )
+        raise LuthierError(
+            "Another base model", message, "Start a server of that base: luthier serve RUN"
+        )
     for entry in named:
         name, _, directory = entry.partition("=")
         adapters.append((name, expanded(directory).absolute(), None))
@@ -83,18 +100,23 @@ def unpin(name: str, server_id: str | None, as_json: bool) -> None:
 @server.command()
 @click.argument("server_id", metavar="[ID]", required=False)
 def sleep(server_id: str | None) -> None:
-    """Have a server free its GPU. It wakes when it is asked for an answer, or by `luthier server wake`."""
+    """Have a server free its GPU. It wakes when it is asked for an answer, or by `luthier server
+    wake`."""
     running = _running(server_id)
     check_sleeps(running.job)
     with talk.status(f"{running.job.id} finishes its answers and goes to sleep"):
         put_to_sleep(running.job)
-    say_done(f"{running.job.id} sleeps. `luthier server wake` wakes it; so does whoever asks it something.")
+    say_done(
+        f"{running.job.id} sleeps. `luthier server wake` wakes it; so does whoever asks it"
+        " something."
+    )
 
 
 @server.command()
 @click.argument("server_id", metavar="[ID]", required=False)
 def wake(server_id: str | None) -> None:
-    """Have a server take its GPU again. What uses the GPU now is let finish; the server goes before all that waits."""
+    """Have a server take its GPU again. What uses the GPU now is let finish; the server goes before
+    all that waits."""
     running = _running(server_id)
     check_sleeps(running.job)
     others = [job for job in taken_by(slots_of(running.job)) if job.id != running.job.id]
@@ -105,7 +127,13 @@ def wake(server_id: str | None) -> None:
         say_done(f"{running.job.id} is awake.")
 
 
-def _change(change: Callable[[Server, str], None], name: str, done: str, server_id: str | None, as_json: bool) -> None:
+def _change(
+    change: Callable[[Server, str], None],
+    name: str,
+    done: str,
+    server_id: str | None,
+    as_json: bool,
+) -> None:
     running = _running(server_id)
     change(running, name)
     say_done(f"{name} {done}")
@@ -123,5 +151,9 @@ def _running(server_id: str | None) -> Server:
     job = find(server_id, "server")
     found = next((one for one in servers.running_servers() if one.job.id == job.id), None)
     if found is None:
-        raise LuthierError("Not running", f"{job.id} does not serve now.", "`luthier server status` lists those that do.")
+        raise LuthierError(
+            "Not running",
+            f"{job.id} does not serve now.",
+            "`luthier server status` lists those that do.",
+        )
     return found

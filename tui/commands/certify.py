@@ -27,7 +27,8 @@ _COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 @click.option("--show", is_flag=True, help="The certificate that is there; nothing is measured.")
 @json_option
 def certify(run: str, show: bool, as_json: bool) -> None:
-    """Prove that the trained, the merged and the served model of a run are one: starts what it needs, a minute or two on a CPU.
+    """Prove that the trained, the merged and the served model of a run are one: starts what it
+    needs, a minute or two on a CPU.
 
     Exit status: 0 for a green or amber certificate, 1 for a red one.
     """
@@ -36,7 +37,9 @@ def certify(run: str, show: bool, as_json: bool) -> None:
         _make(job)
     made = certificate.read(job.directory)
     if made is None:
-        raise LuthierError("No certificate", f"{job.id} has none yet.", f"`luthier certify {job.id}` makes one.")
+        raise LuthierError(
+            "No certificate", f"{job.id} has none yet.", f"`luthier certify {job.id}` makes one."
+        )
     touched = certificate.touched_since(made)
     if as_json:
         print_json({**made.to_json(), "changed_since": touched})
@@ -47,11 +50,16 @@ def certify(run: str, show: bool, as_json: bool) -> None:
 
 
 def say_if_red(named: dict[str, Path]) -> None:
-    """Before a model is served or talked to: a red certificate is said first. `named` are run folders by the model's name."""
+    """Before a model is served or talked to: a red certificate is said first. `named` are run
+    folders by the model's name."""
     for name, directory in named.items():
         found = certificate.standing(directory)
         if found.verdict == "red":
-            talk.print(styled("[red]✗ $name has a red certificate:[/] $reason", name=name, reason=found.reason))
+            talk.print(
+                styled(
+                    "[red]✗ $name has a red certificate:[/] $reason", name=name, reason=found.reason
+                )
+            )
             say_aside(f"  luthier certify {directory.name} --show")
 
 
@@ -62,7 +70,10 @@ def _make(run: Job) -> None:
     try:
         follow_job(job, f"Certifying {run.spec.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
-        talk.print(f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}` stops it.")
+        talk.print(
+            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
+            " stops it."
+        )
         raise
 
 
@@ -70,16 +81,29 @@ def _print(made: Certificate, touched: list[str]) -> None:
     standing = certificate.Standing(made.verdict)
     glyph, _, word = sign(standing)
     sample = made.sample
-    out.print(Text.assemble((f"{glyph} {word}", f"bold {_COLOURS[made.verdict]}"), "  ", (made.run, "bold")))
+    out.print(
+        Text.assemble(
+            (f"{glyph} {word}", f"bold {_COLOURS[made.verdict]}"), "  ", (made.run, "bold")
+        )
+    )
     told = f"{sample['turns']} turns, {thousands(sample['tokens'])} tokens of {sample['file']}"
-    out.print(f"made {age(made.made)} in {duration(made.seconds)} on {told}, {made.versions.get('device', '')}\n", style="dim")
+    out.print(
+        f"made {age(made.made)} in {duration(made.seconds)} on {told},"
+        f" {made.versions.get('device', '')}\n",
+        style="dim",
+    )
     out.print(_models(made))
     out.print("")
     out.print(_checks(made))
     if touched:
         files = ", ".join(touched[:4])
         out.print(
-            styled("\n[yellow]! outdated:[/] $files changed since. `luthier certify $run` makes a new one.", files=files, run=made.run)
+            styled(
+                "\n[yellow]! outdated:[/] $files changed since. `luthier certify $run` makes a new"
+                " one.",
+                files=files,
+                run=made.run,
+            )
         )
     for fault in made.faults:
         glyph, _, _ = sign(certificate.Standing(fault.verdict))
@@ -90,7 +114,9 @@ def _models(made: Certificate) -> Table:
     table = plain_table("model", "engine", ">mean NLL", ">tokens", ">ended by stop")
     for column in made.columns:
         stopped = "" if not column.answers else f"{column.stopped} of {column.answers}"
-        table.add_row(column.model, column.engine, f"{column.nll:.4f}", thousands(column.tokens), stopped)
+        table.add_row(
+            column.model, column.engine, f"{column.nll:.4f}", thousands(column.tokens), stopped
+        )
     return table
 
 
@@ -99,5 +125,11 @@ def _checks(made: Certificate) -> Table:
     for check in made.checks:
         glyph, _, _ = sign(certificate.Standing(check.verdict))
         colour = _COLOURS[check.verdict]
-        table.add_row(Text(glyph, colour), check.name, figure(check), bound(check), styled("[dim]$unit[/]", unit=check.unit))
+        table.add_row(
+            Text(glyph, colour),
+            check.name,
+            figure(check),
+            bound(check),
+            styled("[dim]$unit[/]", unit=check.unit),
+        )
     return table

@@ -27,13 +27,32 @@ _HEIGHT = 18
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
-    "--out", "path", type=click.Path(path_type=Path), help=f"Write a file: {', '.join(FORMATS)}. CSV has every value of every step."
+    "--out",
+    "path",
+    type=click.Path(path_type=Path),
+    help=f"Write a file: {', '.join(FORMATS)}. CSV has every value of every step.",
 )
-@click.option("--metric", "names", multiple=True, help="loss (the default), eval_loss, learning_rate, ... or all. Once for each.")
+@click.option(
+    "--metric",
+    "names",
+    multiple=True,
+    help="loss (the default), eval_loss, learning_rate, ... or all. Once for each.",
+)
 @click.option("--log", "logarithmic", is_flag=True, help="A logarithmic scale.")
-@click.option("--smooth", type=click.IntRange(min=1), help="Smooth over so many steps; 1 is not at all. Default: what suits the run.")
+@click.option(
+    "--smooth",
+    type=click.IntRange(min=1),
+    help="Smooth over so many steps; 1 is not at all. Default: what suits the run.",
+)
 @json_option
-def chart(runs: tuple[str, ...], path: Path | None, names: tuple[str, ...], logarithmic: bool, smooth: int | None, as_json: bool) -> None:
+def chart(
+    runs: tuple[str, ...],
+    path: Path | None,
+    names: tuple[str, ...],
+    logarithmic: bool,
+    smooth: int | None,
+    as_json: bool,
+) -> None:
     """Draw the charts of a run, or of up to four over each other."""
     tracks = read_tracks(runs)
     metrics = chosen(tracks[0], names)
@@ -42,7 +61,13 @@ def chart(runs: tuple[str, ...], path: Path | None, names: tuple[str, ...], loga
     if path is not None:
         export(path, tracks, metrics, view)
         if as_json:
-            print_json({"file": str(path.absolute()), "runs": [track.job.id for track in tracks], "metrics": [one.key for one in metrics]})
+            print_json(
+                {
+                    "file": str(path.absolute()),
+                    "runs": [track.job.id for track in tracks],
+                    "metrics": [one.key for one in metrics],
+                }
+            )
         else:
             talk.print(f"Wrote {path}.")
     elif as_json:
@@ -55,7 +80,9 @@ def chart(runs: tuple[str, ...], path: Path | None, names: tuple[str, ...], loga
 def read_tracks(runs: tuple[str, ...]) -> list[Track]:
     """The runs with everything that was told of them."""
     if len(runs) > MOST_RUNS:
-        raise LuthierError("Too many runs", f"At most {MOST_RUNS} can be drawn over each other.", "Name fewer.")
+        raise LuthierError(
+            "Too many runs", f"At most {MOST_RUNS} can be drawn over each other.", "Name fewer."
+        )
     tracks = []
     for slot, name in enumerate(runs):
         job = jobs.find(name, "run")
@@ -72,13 +99,19 @@ def chosen(track: Track, names: tuple[str, ...]) -> list[Metric]:
         return [one for key, one in known.items() if track.record.curves.get(key)]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise LuthierError("No such metric", f"{unknown[0]} was not measured.", f"There are {', '.join(known)}.")
+        raise LuthierError(
+            "No such metric", f"{unknown[0]} was not measured.", f"There are {', '.join(known)}."
+        )
     return [known[name] for name in names] or [METRICS[0]]
 
 
 def _as_json(track: Track, metrics: list[Metric]) -> dict[str, object]:
     curves = {one.key: track.record.curves.get(one.key) for one in metrics}
-    points = {key: list(zip(curve.steps, curve.values, strict=True)) for key, curve in curves.items() if curve}
+    points = {
+        key: list(zip(curve.steps, curve.values, strict=True))
+        for key, curve in curves.items()
+        if curve
+    }
     return {"run": track.job.id, "metrics": points}
 
 

@@ -12,7 +12,17 @@ from jobs.errors import LuthierError
 from jobs.home import jobs_directory
 from serve.chats.journal import Journal
 from serve.chats.store import Chat, Record
-from serve.chats.turns import Answer, ChatSettings, Complete, Conversation, Failed, Speaker, SpeakerKind, Turn, new_id
+from serve.chats.turns import (
+    Answer,
+    ChatSettings,
+    Complete,
+    Conversation,
+    Failed,
+    Speaker,
+    SpeakerKind,
+    Turn,
+    new_id,
+)
 from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
 from serve.servers import Server, current_server
 from tui.commands.certify import say_if_red
@@ -21,10 +31,16 @@ from tui.commands.output import json_option, out, print_json_line, say_aside, ta
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--prompt", "-p", help="Ask this once. Without it: a conversation, one line a question, ctrl-D ends it.")
+@click.option(
+    "--prompt",
+    "-p",
+    help="Ask this once. Without it: a conversation, one line a question, ctrl-D ends it.",
+)
 @click.option("--system", default="", help="System prompt, shared by all.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True)
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True)
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True
+)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--seed", type=int, help="The same for all models.")
 @json_option
@@ -38,19 +54,39 @@ def chat(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Talk to the models of the running server, side by side (default: base and every tuned one)."""
+    """Talk to the models of the running server, side by side (default: base and every tuned
+    one)."""
     server = current_server()
     names = _names(server, models)
-    say_if_red({model.id: jobs_directory() / model.run for model in server.models if model.run is not None and model.id in names})
-    settings = ChatSettings(system, Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed))
-    journal = Journal(lambda problem: talk.print(f"Not saved: {problem.message}", style="red") if problem else None)
+    say_if_red(
+        {
+            model.id: jobs_directory() / model.run
+            for model in server.models
+            if model.run is not None and model.id in names
+        }
+    )
+    settings = ChatSettings(
+        system, Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    )
+    journal = Journal(
+        lambda problem: (
+            talk.print(f"Not saved: {problem.message}", style="red") if problem else None
+        )
+    )
     record = Record(journal)
-    kinds: dict[str, SpeakerKind] = {model.id: "base" if model.kind == "base" else "tuned" for model in server.models}
+    kinds: dict[str, SpeakerKind] = {
+        model.id: "base" if model.kind == "base" else "tuned" for model in server.models
+    }
     served = {model.id: model for model in server.models}
-    speakers = [Speaker(name, kinds[name], run=served[name].run, path=str(served[name].path)) for name in names]
+    speakers = [
+        Speaker(name, kinds[name], run=served[name].run, path=str(served[name].path))
+        for name in names
+    ]
     kept = Chat(panes=[Conversation(speaker) for speaker in speakers], settings=settings)
     try:
-        for number, question in enumerate([prompt] if prompt is not None else _questions(), start=1):
+        for number, question in enumerate(
+            [prompt] if prompt is not None else _questions(), start=1
+        ):
             turn = Turn(new_id(), number, ({"role": "user", "content": question},), settings)
             for pane in kept.panes:
                 _ask(server, kept, pane, turn, record, as_json)
@@ -58,7 +94,9 @@ def chat(
         journal.close()
 
 
-def _ask(server: Server, kept: Chat, pane: Conversation, turn: Turn, record: Record, as_json: bool) -> None:
+def _ask(
+    server: Server, kept: Chat, pane: Conversation, turn: Turn, record: Record, as_json: bool
+) -> None:
     """Have one model answer, printed and written down as it comes."""
     answer = pane.begin(turn)
     record.begun(kept, [answer])
@@ -73,10 +111,21 @@ def _ask(server: Server, kept: Chat, pane: Conversation, turn: Turn, record: Rec
         answer.halt()  # Ctrl-C: what has come is all of it
         record.ended(answer)
     if as_json:
-        print_json_line({"model": answer.speaker.model, "prompt": turn.prompt, "answer": answer.text, **vars(finished), "chat": kept.id})
+        print_json_line(
+            {
+                "model": answer.speaker.model,
+                "prompt": turn.prompt,
+                "answer": answer.text,
+                **vars(finished),
+                "chat": kept.id,
+            }
+        )
     else:
         speed = finished.tokens_per_second
-        note = f"first token {1000 * (finished.time_to_first_token or 0):.0f} ms · {finished.completion_tokens} tokens"
+        note = (
+            f"first token {1000 * (finished.time_to_first_token or 0):.0f} ms ·"
+            f" {finished.completion_tokens} tokens"
+        )
         say_aside(f"{note}{f' · {speed:.0f} tok/s' if speed else ''} · {finished.reason}\n")
 
 
@@ -86,9 +135,14 @@ def _names(server: Server, wanted: tuple[str, ...]) -> list[str]:
     for name in wanted:
         if name not in served:
             raise LuthierError(
-                "The server has no such model", f"{name!r} is none of: {', '.join(served)}.", "`luthier serve RUN` adds a run."
+                "The server has no such model",
+                f"{name!r} is none of: {', '.join(served)}.",
+                "`luthier serve RUN` adds a run.",
             )
-    return list(wanted) or ["base", *(model.id for model in server.models if model.kind == "adapter")]
+    return list(wanted) or [
+        "base",
+        *(model.id for model in server.models if model.kind == "adapter"),
+    ]
 
 
 def _questions() -> Iterator[str]:
@@ -105,7 +159,9 @@ def _questions() -> Iterator[str]:
 
 async def _answer(endpoint: Endpoint, answer: Answer, record: Record, *, quiet: bool) -> Finished:
     finished: Finished | None = None
-    async for piece in stream_chat(endpoint, answer.speaker.model, answer.context(), answer.turn.settings.sampling):
+    async for piece in stream_chat(
+        endpoint, answer.speaker.model, answer.context(), answer.turn.settings.sampling
+    ):
         match piece:
             case Delta():
                 answer.add(piece)
@@ -117,6 +173,10 @@ async def _answer(endpoint: Endpoint, answer: Answer, record: Record, *, quiet: 
     if not quiet:
         write("")
     if finished is None:
-        raise LuthierError("The answer broke off", f"{answer.speaker.model} said no end.", "`luthier log -f` of the server tells more.")
+        raise LuthierError(
+            "The answer broke off",
+            f"{answer.speaker.model} said no end.",
+            "`luthier log -f` of the server tells more.",
+        )
     answer.state = Complete(finished)
     return finished

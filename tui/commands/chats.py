@@ -9,12 +9,23 @@ import click
 from serve.chats import export as exporting
 from serve.chats import search as searching
 from serve.chats import store
-from tui.commands.output import confirm, json_option, out, plain_table, print_json, talk, write, write_json
+from tui.commands.output import (
+    confirm,
+    json_option,
+    out,
+    plain_table,
+    print_json,
+    talk,
+    write,
+    write_json,
+)
 from tui.figures import age
 
 
 @click.group(invoke_without_command=True)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many."
+)
 @json_option
 @click.pass_context
 def chats(context: click.Context, limit: int, as_json: bool) -> None:
@@ -26,12 +37,21 @@ def chats(context: click.Context, limit: int, as_json: bool) -> None:
         print_json([chat.to_json() for chat in found])
         return
     if not found:
-        talk.print("No chats yet. They are kept from the first prompt on: `luthier chat`, or 4 in the app.")
+        talk.print(
+            "No chats yet. They are kept from the first prompt on: `luthier chat`, or 4 in the app."
+        )
         return
     table = plain_table("id", "", "models", ">turns", ">votes", "used")
     for chat in found:
         models = "names hidden" if chat.blind else ", ".join(dict.fromkeys(chat.models))
-        table.add_row(chat.id, _short(chat.title), models, str(chat.turns), str(chat.votes or ""), age(chat.updated))
+        table.add_row(
+            chat.id,
+            _short(chat.title),
+            models,
+            str(chat.turns),
+            str(chat.votes or ""),
+            age(chat.updated),
+        )
     out.print(table)
 
 
@@ -42,7 +62,17 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
     """The chats in which a text, asked or answered, has all of these WORDS."""
     hits = searching.search(" ".join(f'"{word}"' if " " in word else word for word in words))
     if as_json:
-        print_json([{"chat": hit.chat.id, "title": hit.chat.title, "speaker": hit.speaker, "excerpt": hit.excerpt} for hit in hits])
+        print_json(
+            [
+                {
+                    "chat": hit.chat.id,
+                    "title": hit.chat.title,
+                    "speaker": hit.speaker,
+                    "excerpt": hit.excerpt,
+                }
+                for hit in hits
+            ]
+        )
         return
     if not hits:
         talk.print("No text has all these words.")
@@ -55,10 +85,16 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
 
 @chats.command()
 @click.argument("chat_id", metavar="ID")
-@click.option("--out", "path", type=click.Path(path_type=Path), help="A file that ends in .md or .jsonl. Default: Markdown on stdout.")
+@click.option(
+    "--out",
+    "path",
+    type=click.Path(path_type=Path),
+    help="A file that ends in .md or .jsonl. Default: Markdown on stdout.",
+)
 @json_option
 def export(chat_id: str, path: Path | None, as_json: bool) -> None:
-    """A chat as Markdown, or as JSONL: one conversation a line for each model, as training reads it."""
+    """A chat as Markdown, or as JSONL: one conversation a line for each model, as training reads
+    it."""
     chat = store.load(searching.find(chat_id))
     if path is not None:
         exporting.export(chat, path.absolute())

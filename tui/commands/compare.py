@@ -27,7 +27,15 @@ from serve.launch import NamedAdapter
 from serve.plan import BASE
 from serve.servers import Server
 from tui.commands.lending import server_with
-from tui.commands.output import json_option, out, plain_table, print_json, say_done, say_warning, talk
+from tui.commands.output import (
+    json_option,
+    out,
+    plain_table,
+    print_json,
+    say_done,
+    say_warning,
+    talk,
+)
 from tui.commands.progress import bar
 from tui.run_adapters import adapters_named
 
@@ -35,13 +43,28 @@ from tui.run_adapters import adapters_named
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN[@STEP]...")
 @click.option(
-    "--prompts", type=click.Path(path_type=Path), required=True, help="Conversations (JSON Lines), or a text with a prompt a line."
+    "--prompts",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Conversations (JSON Lines), or a text with a prompt a line.",
 )
-@click.option("--out", "folder", type=click.Path(path_type=Path), help="Where answers and report go. Default: compare-RUN.")
 @click.option(
-    "--judge", "judge_text", metavar="MODEL@URL", help="A model that judges each tuned answer against the base's, in both orders."
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Where answers and report go. Default: compare-RUN.",
 )
-@click.option("--judge-key", metavar="VARIABLE", help="The environment variable with the judge's key. Default: LUTHIER_JUDGE_KEY.")
+@click.option(
+    "--judge",
+    "judge_text",
+    metavar="MODEL@URL",
+    help="A model that judges each tuned answer against the base's, in both orders.",
+)
+@click.option(
+    "--judge-key",
+    metavar="VARIABLE",
+    help="The environment variable with the judge's key. Default: LUTHIER_JUDGE_KEY.",
+)
 @click.option(
     "--judge-tokens",
     type=click.IntRange(1),
@@ -53,7 +76,13 @@ from tui.run_adapters import adapters_named
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--at-once", type=click.IntRange(1, 256), default=8, show_default=True, help="Questions that are answered at once.")
+@click.option(
+    "--at-once",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    help="Questions that are answered at once.",
+)
 @click.option("--keep", is_flag=True, help="Leave the server running, if this started it.")
 @json_option
 def compare(
@@ -71,10 +100,11 @@ def compare(
     keep: bool,
     as_json: bool,
 ) -> None:
-    """Ask the base and the tuned models every question of a file; score, judge and report in Markdown, HTML and JSON.
+    """Ask the base and the tuned models every question of a file; score, judge and report in
+    Markdown, HTML and JSON.
 
-    Answers are written as they come: interrupted, the same command goes on where it was. Questions of a conversation are asked after the
-    file's own answers, which are also the references.
+    Answers are written as they come: interrupted, the same command goes on where it was. Questions
+    of a conversation are asked after the file's own answers, which are also the references.
     """
     items = read_items(prompts, limit)
     base, adapters = adapters_named(runs)
@@ -86,15 +116,31 @@ def compare(
         with server_with(base, adapters, keep) as server:
             models = _contenders(server, base, adapters)
             wanted = missing(items, models, sampling, journal)
-            _count("Asking", len(wanted), lambda told: ask(server.endpoint, wanted, sampling, journal, told, at_once))
-        rows = [Row(item, {model.name: journal.found.get(answer_key(item, model, sampling)) for model in models}) for item in items]
+            _count(
+                "Asking",
+                len(wanted),
+                lambda told: ask(server.endpoint, wanted, sampling, journal, told, at_once),
+            )
+        rows = [
+            Row(
+                item,
+                {
+                    model.name: journal.found.get(answer_key(item, model, sampling))
+                    for model in models
+                },
+            )
+            for item in items
+        ]
         judged = None if judge is None else _judged(judge, rows, models, folder, at_once)
     except KeyboardInterrupt:
         talk.print(f"What has been answered is in {folder}. The same command goes on from there.")
         raise
     found = summary(rows, [model.name for model in models], judged)
     facts = [
-        ("prompts", f"{prompts} ({len(items)} questions, {found['with_reference']} with a reference)"),
+        (
+            "prompts",
+            f"{prompts} ({len(items)} questions, {found['with_reference']} with a reference)",
+        ),
         ("models", ", ".join(f"{model.name} ({model.identity})" for model in models)),
         ("sampling", f"temperature {temperature:g}, at most {max_tokens} tokens, seed {seed}"),
         *_red(adapters),
@@ -105,16 +151,26 @@ def compare(
 
 
 def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
-    """The base and the tuned models by the names that this server has for them, each with its content."""
+    """The base and the tuned models by the names that this server has for them, each with its
+    content."""
     by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
     found = [Contender(BASE, str(resolve(base).resolve()))]
-    return found + [Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}") for _, path, run in adapters]
+    return found + [
+        Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}")
+        for _, path, run in adapters
+    ]
 
 
 def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
     """What whoever reads the report must know: a model that failed its certificate."""
-    standings = {name: standing(jobs_directory() / run) for name, _, run in adapters if run is not None}
-    return [("red certificate", f"{name}: {found.reason}") for name, found in standings.items() if found.verdict == "red"]
+    standings = {
+        name: standing(jobs_directory() / run) for name, _, run in adapters if run is not None
+    }
+    return [
+        ("red certificate", f"{name}: {found.reason}")
+        for name, found in standings.items()
+        if found.verdict == "red"
+    ]
 
 
 def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any]) -> None:
@@ -134,31 +190,68 @@ def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any
     say_done(title, f"{total} times")
 
 
-def _judged(judge: Judge, rows: list[Row], models: list[Contender], folder: Path, at_once: int) -> Judged:
+def _judged(
+    judge: Judge, rows: list[Row], models: list[Contender], folder: Path, at_once: int
+) -> Judged:
     journal = Journal(folder / "judgements.jsonl")
-    pairs = [pair for row in rows for model in models[1:] if (pair := _pair(row, models[0].name, model.name)) is not None]
+    pairs = [
+        pair
+        for row in rows
+        for model in models[1:]
+        if (pair := _pair(row, models[0].name, model.name)) is not None
+    ]
     wanted = judging.unjudged(judge, pairs, journal)
-    _count("Judging", len(wanted), lambda told: judging.ask_judge(judge, wanted, journal, told, at_once))
-    failures = [journal.found[key] for pair, turned in wanted if (key := judging.judgement_key(judge, pair, turned)) in journal.found]
+    _count(
+        "Judging",
+        len(wanted),
+        lambda told: judging.ask_judge(judge, wanted, journal, told, at_once),
+    )
+    failures = [
+        journal.found[key]
+        for pair, turned in wanted
+        if (key := judging.judgement_key(judge, pair, turned)) in journal.found
+    ]
     failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
     if failed:
-        say_warning(f"{len(failed)} verdicts failed: {failed[0]}. The same command asks for them again.")
+        say_warning(
+            f"{len(failed)} verdicts failed: {failed[0]}. The same command asks for them again."
+        )
     return judging.outcomes(judge, pairs, journal)
 
 
 def _pair(row: Row, base: str, tuned: str) -> Pair | None:
     """The tuned answer and the base's, if both are there."""
     own, other = row.answers[tuned], row.answers[base]
-    if own is None or other is None or own.get("error") is not None or other.get("error") is not None:
+    if (
+        own is None
+        or other is None
+        or own.get("error") is not None
+        or other.get("error") is not None
+    ):
         return None
-    return Pair(row.item, tuned, base, own["text"], other["text"], own.get("tokens"), other.get("tokens"))
+    return Pair(
+        row.item, tuned, base, own["text"], other["text"], own.get("tokens"), other.get("tokens")
+    )
 
 
-def _write(folder: Path, facts: list[tuple[str, str]], found: dict[str, Any], rows: list[Row], models: list[str]) -> None:
+def _write(
+    folder: Path,
+    facts: list[tuple[str, str]],
+    found: dict[str, Any],
+    rows: list[Row],
+    models: list[str],
+) -> None:
     title = f"{' and '.join(models[1:])} beside {models[0]}"
     write_atomic(folder / "report.md", markdown(title, facts, found, rows, models))
     write_atomic(folder / "report.html", html(title, facts, found, rows, models))
-    answers = [{"messages": list(row.item.messages), "reference": row.item.reference, "answers": row.answers} for row in rows]
+    answers = [
+        {
+            "messages": list(row.item.messages),
+            "reference": row.item.reference,
+            "answers": row.answers,
+        }
+        for row in rows
+    ]
     write_json(folder / "report.json", {**dict(facts), **found, "rows": answers})
 
 
@@ -176,4 +269,8 @@ def _show(folder: Path, found: dict[str, Any], as_json: bool) -> None:
         talk.print(f"The report: {folder}/report.md, report.html, report.json")
     if not any(about["answered"] for about in found["models"].values()):
         failure = next(about["first_failure"] for about in found["models"].values())
-        raise LuthierError("No question was answered", failure, "The server's log tells more: `luthier server status`.")
+        raise LuthierError(
+            "No question was answered",
+            failure,
+            "The server's log tells more: `luthier server status`.",
+        )

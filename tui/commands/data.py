@@ -43,15 +43,24 @@ from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
 if TYPE_CHECKING:
     from tui.token_text import Token
 
-_STYLES: dict[Kind, str] = {"untrained": "dim", "trained": "bold underline green", "stop": "bold reverse green", "mark": "bold yellow"}
+_STYLES: dict[Kind, str] = {
+    "untrained": "dim",
+    "trained": "bold underline green",
+    "stop": "bold reverse green",
+    "mark": "bold yellow",
+}
 
 _source = click.argument("source", metavar="FILE")
-_model = click.option("--model", help="A model's name or folder: its chat template and tokenizer are used (default: builtin).")
+_model = click.option(
+    "--model",
+    help="A model's name or folder: its chat template and tokenizer are used (default: builtin).",
+)
 
 
 @click.group()
 def data() -> None:
-    """Look at data: a file, a folder, hub:owner/name[/config][:split], or a recipe (.toml) with its data, format and policies."""
+    """Look at data: a file, a folder, hub:owner/name[/config][:split], or a recipe (.toml) with its
+    data, format and policies."""
 
 
 @data.command()
@@ -59,11 +68,17 @@ def data() -> None:
 @_model
 @json_option
 def check(source: str, model: str | None, as_json: bool) -> None:
-    """What becomes of each row. Exits with 1 where a policy says stop, or nothing is left to train on."""
+    """What becomes of each row. Exits with 1 where a policy says stop, or nothing is left to train
+    on."""
     with _inspected(source, model, proposes=not as_json) as inspection:
         proposals = read_proposals(inspection.job)
         if as_json:
-            print_json({**_summary_json(inspection.summary), "proposals": [_proposal_json(proposal) for proposal in proposals]})
+            print_json(
+                {
+                    **_summary_json(inspection.summary),
+                    "proposals": [_proposal_json(proposal) for proposal in proposals],
+                }
+            )
         else:
             show_summary(inspection.summary)
             show_proposals(proposals, inspection.vocabulary)
@@ -80,16 +95,26 @@ def refuse(summary: Summary) -> None:
 @data.command()
 @_source
 @_model
-@click.option("--row", type=click.IntRange(min=0), help="The row to show, counted from 0 (default: the first one that is trained).")
+@click.option(
+    "--row",
+    type=click.IntRange(min=0),
+    help="The row to show, counted from 0 (default: the first one that is trained).",
+)
 @click.option("--ids", is_flag=True, help="One token a line, with its id.")
 @json_option
 def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bool) -> None:
-    """The samples that a row becomes, with each token marked: trained, stop token, or not trained."""
+    """The samples that a row becomes, with each token marked: trained, stop token, or not
+    trained."""
     with _inspected(source, model) as inspection:
         entry = _entry(inspection, row)
         samples = [inspection.sample(sample_id) for sample_id in entry.samples]
         if as_json:
-            print_json({**_entry_json(entry), "samples": [_sample_json(sample, inspection) for sample in samples]})
+            print_json(
+                {
+                    **_entry_json(entry),
+                    "samples": [_sample_json(sample, inspection) for sample in samples],
+                }
+            )
             return
         out.print(_heading(entry), style="bold")
         for sample in samples:
@@ -102,12 +127,21 @@ def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bo
 @data.command()
 @_source
 @_model
-@click.option("--out", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Where to write them.")
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where to write them.",
+)
 @json_option
 def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
-    """Write the exact samples of training, one JSON object a line: source, turns, input_ids, labels (-100 where nothing is trained)."""
+    """Write the exact samples of training, one JSON object a line: source, turns, input_ids, labels
+    (-100 where nothing is trained)."""
     if not target.absolute().parent.is_dir():
-        raise LuthierError("No such folder", f"{target.absolute().parent} is not there.", "Make it first.")
+        raise LuthierError(
+            "No such folder", f"{target.absolute().parent} is not there.", "Make it first."
+        )
     with _inspected(source, model) as inspection:
         refuse(inspection.summary)
         count = _write_samples(inspection, target)
@@ -119,8 +153,8 @@ def tokens(source: str, model: str | None, target: Path, as_json: bool) -> None:
 
 @contextmanager
 def _inspected(source: str, model: str | None, *, proposes: bool = False) -> Iterator[Inspection]:
-    """Look at the data in a job that goes when it has been read. Ctrl-C stops it. `proposes`: rows that cannot be read are shown as they
-    might be."""
+    """Look at the data in a job that goes when it has been read. Ctrl-C stops it. `proposes`: rows
+    that cannot be read are shown as they might be."""
     recipe = recipe_of(source, model)
     prepare_model(recipe)
     job = start(recipe)
@@ -163,8 +197,16 @@ def _entry(inspection: Inspection, row: int | None) -> Entry:
     found = (ledger.entry(place) for place in places)
     entry = next((entry for entry in found if row is not None or entry.samples), None)
     if entry is None:
-        what = "has no row that is trained" if row is None else f"has no row {row}: it has {len(ledger):,}, counted from 0"
-        raise LuthierError("Nothing to show", f"{', '.join(inspection.summary.sources)} {what}.", "`luthier data check` says why.")
+        what = (
+            "has no row that is trained"
+            if row is None
+            else f"has no row {row}: it has {len(ledger):,}, counted from 0"
+        )
+        raise LuthierError(
+            "Nothing to show",
+            f"{', '.join(inspection.summary.sources)} {what}.",
+            "`luthier data check` says why.",
+        )
     return entry
 
 
@@ -177,7 +219,11 @@ def _write_samples(inspection: Inspection, target: Path) -> int:
     try:
         with partial.open("w", encoding="utf-8") as file:
             for _, sample in inspection.samples():
-                record: dict[str, Any] = {"source": sample.source, "turns": sample.turns, "input_ids": sample.input_ids}
+                record: dict[str, Any] = {
+                    "source": sample.source,
+                    "turns": sample.turns,
+                    "input_ids": sample.input_ids,
+                }
                 record["labels"] = sample.labels
                 if sample.weights is not None:
                     record["weights"] = sample.weights
@@ -185,7 +231,11 @@ def _write_samples(inspection: Inspection, target: Path) -> int:
                 count += 1
         partial.replace(target)
     except OSError as error:
-        raise LuthierError("The samples could not be written", f"{target}: {error.strerror}.", "Choose another place with --out.") from None
+        raise LuthierError(
+            "The samples could not be written",
+            f"{target}: {error.strerror}.",
+            "Choose another place with --out.",
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
     return count
@@ -200,13 +250,27 @@ def show_summary(summary: Summary) -> None:
         if found.unused:
             out.print(Text.assemble(("unused  ", "dim"), few(found.unused)))
     if summary.others:
-        out.print(Text.assemble(("left    ", "dim"), few([Path(path).name for path in summary.others]), " (no data files)"))
+        out.print(
+            Text.assemble(
+                ("left    ", "dim"),
+                few([Path(path).name for path in summary.others]),
+                " (no data files)",
+            )
+        )
     out.print()
     table = plain_table("state", ">rows", ">tokens", ">lost", ">share")
     for state, amount in summary.states.items():
         share = f"{100 * amount.rows / summary.rows:.1f} %" if summary.rows else ""
-        table.add_row(f"{_state_glyph(state)} {state}", f"{amount.rows:,}", f"{amount.tokens:,}", f"{amount.lost:,}", share)
-    table.add_row("  all", f"{summary.rows:,}", f"{summary.tokens:,}", f"{summary.lost:,}", "", style="bold")
+        table.add_row(
+            f"{_state_glyph(state)} {state}",
+            f"{amount.rows:,}",
+            f"{amount.tokens:,}",
+            f"{amount.lost:,}",
+            share,
+        )
+    table.add_row(
+        "  all", f"{summary.rows:,}", f"{summary.tokens:,}", f"{summary.lost:,}", "", style="bold"
+    )
     out.print(table)
     out.print()
     if summary.problems:
@@ -215,33 +279,59 @@ def show_summary(summary: Summary) -> None:
         for problem in summary.problems:
             first = ", ".join(_place(place, many_files) for place in problem.first)
             problems.add_row(
-                problem.code, problem.state, f"{problem.rows:,}", first, Text(spelled_out(problem.detail), overflow="ellipsis")
+                problem.code,
+                problem.state,
+                f"{problem.rows:,}",
+                first,
+                Text(spelled_out(problem.detail), overflow="ellipsis"),
             )
         out.print(problems)
         out.print()
-    trained = f"{summary.trained_tokens:,} tokens of them are trained" if summary.tokens else "no token is trained"
+    trained = (
+        f"{summary.trained_tokens:,} tokens of them are trained"
+        if summary.tokens
+        else "no token is trained"
+    )
     out.print(Text(f"{summary.train:,} samples to train, {summary.heldout:,} held out; {trained}."))
     if any(summary.leaks.values()):
         moved, reported = summary.leaks["moved"], summary.leaks["reported"]
-        out.print(Text(f"{moved:,} conversations nearly equal another one and were not held out; {reported:,} such ones are held out."))
+        out.print(
+            Text(
+                f"{moved:,} conversations nearly equal another one and were not held out;"
+                f" {reported:,} such ones are held out."
+            )
+        )
     lengths = summary.lengths
     if lengths.counts:
         out.print(
-            Text(f"Lengths: median {lengths.median:,}, longest {lengths.longest:,} of {summary.context:,} tokens (train.max_length).")
+            Text(
+                f"Lengths: median {lengths.median:,}, longest {lengths.longest:,} of"
+                f" {summary.context:,} tokens (train.max_length)."
+            )
         )
     for check_ in summary.checks:
         if check_.status != "ok":
             colour = "red" if check_.status == "fail" else "yellow"
-            out.print(Text.assemble((f"{check_.status}  ", colour), (f"{check_.name}: ", "bold"), check_.detail))
+            out.print(
+                Text.assemble(
+                    (f"{check_.status}  ", colour), (f"{check_.name}: ", "bold"), check_.detail
+                )
+            )
 
 
 def show_proposals(proposals: list[StoredProposal], vocabulary: Vocabulary) -> None:
-    """Sections [format] to paste into a recipe, each with rows as it would read them and what of them would be trained."""
+    """Sections [format] to paste into a recipe, each with rows as it would read them and what of
+    them would be trained."""
     for proposal in proposals:
         out.print(Text(proposal.title, style="bold"))
         out.print(Text(proposal.toml, style="green"), soft_wrap=True)
         for example in proposal.examples:
-            out.print(Text(f"row {example.row}{f': {example.problem}' if example.problem else ''}", style="dim"))
+            out.print(
+                Text(
+                    f"row {example.row}{f': {example.problem}' if example.problem else ''}",
+                    style="dim",
+                )
+            )
             if example.sample is not None:
                 _print_lines(tokens_of(example.sample, vocabulary))
         out.print()
@@ -264,7 +354,9 @@ def _show_beyond_server(inspection: Inspection) -> None:
     if not is_model_directory(directory):  # removed meanwhile
         return
     positions = context_length(read_config(directory))
-    for warning in beyond_server(summary.lengths.longest, positions, future_server(summary.model, directory, 0)):
+    for warning in beyond_server(
+        summary.lengths.longest, positions, future_server(summary.model, directory, 0)
+    ):
         out.print(Text.assemble(("warn  ", "yellow"), ("serving: ", "bold"), warning))
 
 
@@ -277,7 +369,13 @@ def _print_tokens(found: list[Token], ids: bool) -> None:
         table = plain_table(">place", ">id", "trained", ">weight", "text")
         for place, token in enumerate(found):
             weight = f"{token.weight:g}" if token.kind != "untrained" else ""
-            table.add_row(str(place), str(token.id), sign_and_word(token.kind), weight, Text(token.shown, _STYLES[token.kind]))
+            table.add_row(
+                str(place),
+                str(token.id),
+                sign_and_word(token.kind),
+                weight,
+                Text(token.shown, _STYLES[token.kind]),
+            )
         out.print(table)
         return
     _print_lines(found)
@@ -289,12 +387,19 @@ def _print_tokens(found: list[Token], ids: bool) -> None:
 
 def _heading(entry: Entry) -> Text:
     reasons = f" ({', '.join(entry.reasons)})" if entry.reasons else ""
-    return Text(f"{entry.file}, row {entry.row}: {_state_glyph(entry.state)} {entry.state}{reasons}")
+    return Text(
+        f"{entry.file}, row {entry.row}: {_state_glyph(entry.state)} {entry.state}{reasons}"
+    )
 
 
 def _state_glyph(state: str) -> str:
     signs = glyphs()
-    return {"kept": signs.done, "repaired": signs.repaired, "split": signs.split, "dropped": signs.failed}[state]
+    return {
+        "kept": signs.done,
+        "repaired": signs.repaired,
+        "split": signs.split,
+        "dropped": signs.failed,
+    }[state]
 
 
 def _summary_json(summary: Summary) -> dict[str, Any]:
@@ -305,7 +410,11 @@ def _summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
-    return {"source": {"file": entry.file, "row": entry.row}, "state": entry.state, "reasons": entry.reasons}
+    return {
+        "source": {"file": entry.file, "row": entry.row},
+        "state": entry.state,
+        "reasons": entry.reasons,
+    }
 
 
 def _sample_json(sample: StoredSample, inspection: Inspection) -> dict[str, Any]:
@@ -314,5 +423,8 @@ def _sample_json(sample: StoredSample, inspection: Inspection) -> dict[str, Any]
         "turns": sample.turns,
         "input_ids": sample.input_ids,
         "labels": sample.labels,
-        "tokens": [{"id": token.id, "text": token.text, "class": token.kind, "weight": token.weight} for token in found],
+        "tokens": [
+            {"id": token.id, "text": token.text, "class": token.kind, "weight": token.weight}
+            for token in found
+        ],
     }

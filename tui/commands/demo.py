@@ -27,7 +27,17 @@ from serve.compare import Answer, ask_all
 from serve.servers import Server
 from trainer import launch as training
 from trainer.recipe import load
-from tui.commands.output import CleanTable, json_option, out, print_json, say_aside, say_done, say_warning, styled, talk
+from tui.commands.output import (
+    CleanTable,
+    json_option,
+    out,
+    print_json,
+    say_aside,
+    say_done,
+    say_warning,
+    styled,
+    talk,
+)
 from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import wait_until_ready
@@ -43,12 +53,18 @@ _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
 @click.option("--keep", is_flag=True, help="Leave the server running at the end.")
 @json_option
 def demo(keep: bool, as_json: bool) -> None:
-    """Fine-tune the built-in model on the sample data, serve base and tuned, ask both the same held-out questions."""
+    """Fine-tune the built-in model on the sample data, serve base and tuned, ask both the same
+    held-out questions."""
     if not _EXAMPLE.is_dir():
-        raise LuthierError("The sample data is missing", f"{_EXAMPLE} is not there.", "Run the demo from a clone of the repository.")
+        raise LuthierError(
+            "The sample data is missing",
+            f"{_EXAMPLE} is not there.",
+            "Run the demo from a clone of the repository.",
+        )
     began = time.monotonic()
     _say_what_it_takes()
-    recipe = msgspec.structs.replace(load(_EXAMPLE / "recipe.toml"), certify=False)  # its vLLM would run beside the demo's own
+    # its vLLM would run beside the demo's own
+    recipe = msgspec.structs.replace(load(_EXAMPLE / "recipe.toml"), certify=False)
     prepare_model(recipe)
     run = training.train(recipe)
     _follow(run, f"Training {run.spec.name}")
@@ -60,16 +76,21 @@ def demo(keep: bool, as_json: bool) -> None:
 
 def _say_what_it_takes() -> None:
     say_aside(
-        "The demo prepares the built-in model, trains it for 30 steps, starts a server and asks 20 questions of base and tuned.\n"
-        "On two CPU cores with nothing else to do this takes about three minutes."
+        "The demo prepares the built-in model, trains it for 30 steps, starts a server and asks 20"
+        " questions of base and tuned.\nOn two CPU cores with nothing else to do this takes about"
+        " three minutes."
     )
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     if load > cores / 2:
-        say_warning(f"Other programs keep this machine busy (load {load:.1f} on {cores} cores): it will take longer.")
+        say_warning(
+            f"Other programs keep this machine busy (load {load:.1f} on {cores} cores): it will"
+            " take longer."
+        )
 
 
 def in_voice(answer: str) -> bool:
-    """Whether an answer is in the captain's voice: "Aye, ", at most two sentences, "Fair winds!"."""
+    """Whether an answer is in the captain's voice: "Aye, ", at most two sentences, "Fair
+    winds!"."""
     text = answer.strip()
     sentences = len(re.findall(r"[.!?](?=\s|$)", text))
     return text.startswith("Aye, ") and text.endswith("Fair winds!") and sentences <= 3
@@ -91,12 +112,15 @@ def _follow(job: Job, title: str) -> None:
 
 @contextmanager
 def _served(run: Job, keep: bool) -> Iterator[tuple[Server, str]]:
-    """A server of the run and the run's name on it: one that runs already, or one that is stopped at the end."""
+    """A server of the run and the run's name on it: one that runs already, or one that is stopped
+    at the end."""
     base, adapters = adapters_of([run])
     running = server_of(resolve(base).resolve(), "127.0.0.1")
     if running is not None:
         taken = {model.id for model in running.models}
-        adapters = [(run.id if name in taken else name, path, run_id) for name, path, run_id in adapters]
+        adapters = [
+            (run.id if name in taken else name, path, run_id) for name, path, run_id in adapters
+        ]
         add_adapters(running, adapters)
         yield running, adapters[0][0]
         return
@@ -129,26 +153,68 @@ def _ask(server: Server, tuned: str, questions: list[list[dict[str, Any]]]) -> l
     return answers
 
 
-def _show(run: Job, tuned: str, questions: list[list[dict[str, Any]]], answers: list[Answer], seconds: float, as_json: bool) -> None:
+def _show(
+    run: Job,
+    tuned: str,
+    questions: list[list[dict[str, Any]]],
+    answers: list[Answer],
+    seconds: float,
+    as_json: bool,
+) -> None:
     base_share, tuned_share = voice_share(answers, "base"), voice_share(answers, tuned)
     told = [
-        {"question": questions[a.prompt][-1]["content"], "model": a.model, "answer": a.text, "in_voice": in_voice(a.text)} for a in answers
+        {
+            "question": questions[a.prompt][-1]["content"],
+            "model": a.model,
+            "answer": a.text,
+            "in_voice": in_voice(a.text),
+        }
+        for a in answers
     ]
     write_json(run.directory / "demo.json", told)
     if as_json:
-        print_json({"run": run.id, "base_share": base_share, "tuned_share": tuned_share, "seconds": round(seconds, 1), "answers": told})
+        print_json(
+            {
+                "run": run.id,
+                "base_share": base_share,
+                "tuned_share": tuned_share,
+                "seconds": round(seconds, 1),
+                "answers": told,
+            }
+        )
         return
     table = CleanTable(show_lines=True, border_style="dim", header_style="bold", expand=True)
     for title, width in (("question", 2), ("base", 4), (tuned, 4)):
         table.add_column(title, ratio=width)
     for index, question in enumerate(questions):
-        base, own = (next(a.text for a in answers if a.prompt == index and a.model == model) for model in ("base", tuned))
+        base, own = (
+            next(a.text for a in answers if a.prompt == index and a.model == model)
+            for model in ("base", tuned)
+        )
         sign = Text("● ", "green") if in_voice(own) else Text("○ ")
         table.add_row(question[-1]["content"], base.strip(), Text.assemble(sign, own.strip()))
     out.print(table)
-    shares = styled("base [bold]$base[/], $name [bold]$tuned[/]", base=f"{base_share:.0%}", name=tuned, tuned=f"{tuned_share:.0%}")
-    out.print(Text.assemble("In the captain's voice: ", shares, (f"  ({duration(seconds)} in all)", "dim")))
-    talk.print(
-        styled("\n[dim]Talk to it yourself:[/] luthier serve $run  [dim]then[/] luthier chat  [dim]or, in the app,[/] luthier", run=run.id)
+    shares = styled(
+        "base [bold]$base[/], $name [bold]$tuned[/]",
+        base=f"{base_share:.0%}",
+        name=tuned,
+        tuned=f"{tuned_share:.0%}",
     )
-    talk.print(styled("[dim]Prove that what is served is what was trained:[/] luthier certify $run", run=run.id))
+    out.print(
+        Text.assemble(
+            "In the captain's voice: ", shares, (f"  ({duration(seconds)} in all)", "dim")
+        )
+    )
+    talk.print(
+        styled(
+            "\n[dim]Talk to it yourself:[/] luthier serve $run  [dim]then[/] luthier chat  [dim]or,"
+            " in the app,[/] luthier",
+            run=run.id,
+        )
+    )
+    talk.print(
+        styled(
+            "[dim]Prove that what is served is what was trained:[/] luthier certify $run",
+            run=run.id,
+        )
+    )

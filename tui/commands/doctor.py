@@ -18,7 +18,8 @@ from tui.glyphs import glyphs
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """What this machine can do, and what is missing. Exit status 1 when something needed is missing."""
+    """What this machine can do, and what is missing. Exit status 1 when something needed is
+    missing."""
     found: list[Check] = []
     with talk.status("looking"):  # drawn on a terminal only
         for check in itertools.chain(checks(), [_trackers(installed())]):
@@ -29,7 +30,9 @@ def doctor(as_json: bool) -> None:
     if as_json:
         print_json({"ok": not missing, "checks": [asdict(check) for check in found]})
     else:
-        out.print(Text(f"\nMissing: {', '.join(missing)}." if missing else "\nEverything needed is here."))
+        out.print(
+            Text(f"\nMissing: {', '.join(missing)}." if missing else "\nEverything needed is here.")
+        )
     if missing:
         sys.exit(1)
 
@@ -37,7 +40,11 @@ def doctor(as_json: bool) -> None:
 def _trackers(found: dict[Tracker, str]) -> Check:
     """They are nobody's need: a recipe names one, or none."""
     listed = ", ".join(f"{name} {version}" for name, version in found.items())
-    return Check("trackers", True, listed or "none installed; none is needed unless a recipe's [trackers] names it")
+    return Check(
+        "trackers",
+        True,
+        listed or "none installed; none is needed unless a recipe's [trackers] names it",
+    )
 
 
 def _print(check: Check) -> None:
@@ -46,6 +53,9 @@ def _print(check: Check) -> None:
         None: ("!", "note", "yellow"),
         False: (glyphs().failed, "missing", "red"),
     }[check.ok]
-    out.print(Text.assemble((f"{mark} {word:<8}", colour), f"{check.name:<15} ", check.detail), soft_wrap=True)
+    out.print(
+        Text.assemble((f"{mark} {word:<8}", colour), f"{check.name:<15} ", check.detail),
+        soft_wrap=True,
+    )
     if check.hint:
         out.print(Text(f"{'':25} {check.hint}", "dim"), soft_wrap=True)

@@ -1,4 +1,5 @@
-"""`luthier endpoints`: hosted OpenAI-compatible endpoints, so that their models can be compared too."""
+"""`luthier endpoints`: hosted OpenAI-compatible endpoints, so that their models can be compared
+too."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from tui.commands.output import json_option, out, plain_table, print_json, talk
 @json_option
 @click.pass_context
 def endpoints(context: click.Context, as_json: bool) -> None:
-    """The endpoints that config.toml names: address and where the key is. A key itself is never kept."""
+    """The endpoints that config.toml names: address and where the key is. A key itself is never
+    kept."""
     if context.invoked_subcommand is not None:
         return
     found = hosted.hosted_endpoints()
@@ -25,19 +27,36 @@ def endpoints(context: click.Context, as_json: bool) -> None:
         print_json([vars(endpoint) for endpoint in found])
         return
     if not found:
-        talk.print("No endpoints yet. `luthier endpoints add openai https://api.openai.com/v1 --key-env OPENAI_API_KEY` names one.")
+        talk.print(
+            "No endpoints yet. `luthier endpoints add openai https://api.openai.com/v1 --key-env"
+            " OPENAI_API_KEY` names one."
+        )
         return
     table = plain_table("name", "address", "key")
     for endpoint in found:
-        table.add_row(endpoint.name, endpoint.url, endpoint.key_file or (f"${endpoint.key_env}" if endpoint.key_env else "none"))
+        table.add_row(
+            endpoint.name,
+            endpoint.url,
+            endpoint.key_file or (f"${endpoint.key_env}" if endpoint.key_env else "none"),
+        )
     out.print(table)
 
 
 @endpoints.command()
 @click.argument("name")
 @click.argument("url")
-@click.option("--key-env", default="", metavar="VARIABLE", help="The variable of the environment that holds the key.")
-@click.option("--key-file", default="", metavar="FILE", help="The file that holds the key; only you may be able to read it.")
+@click.option(
+    "--key-env",
+    default="",
+    metavar="VARIABLE",
+    help="The variable of the environment that holds the key.",
+)
+@click.option(
+    "--key-file",
+    default="",
+    metavar="FILE",
+    help="The file that holds the key; only you may be able to read it.",
+)
 def add(name: str, url: str, key_env: str, key_file: str) -> None:
     """Name an endpoint, or change one."""
     endpoint = HostedEndpoint(name, url, key_env, key_file)
@@ -62,7 +81,11 @@ def models(name: str, as_json: bool) -> None:
     """The models that an endpoint lists."""
     endpoint = next((one for one in hosted.hosted_endpoints() if one.name == name), None)
     if endpoint is None:
-        raise LuthierError("No such endpoint", f"config.toml names no endpoint {name!r}.", "`luthier endpoints` lists them.")
+        raise LuthierError(
+            "No such endpoint",
+            f"config.toml names no endpoint {name!r}.",
+            "`luthier endpoints` lists them.",
+        )
     found = sorted(asyncio.run(list_models(endpoint.open())))
     if as_json:
         print_json(found)

@@ -1,4 +1,5 @@
-"""A server for as long as a command needs one: one that runs or starts already, or one that is stopped at the end."""
+"""A server for as long as a command needs one: one that runs or starts already, or one that is
+stopped at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _HOST = "127.0.0.1"
 
 @contextmanager
 def server_with(base: str, adapters: list[NamedAdapter], keep: bool) -> Iterator[Server]:
-    """A server on this machine that has these adapters. What their certificates warn of is said first. `keep` leaves it running."""
+    """A server on this machine that has these adapters. What their certificates warn of is said
+    first. `keep` leaves it running."""
     say_if_red({name: jobs_directory() / run for name, _, run in adapters if run is not None})
     found = running_or_starting(resolve(base).resolve(), _HOST)
     if found is not None:

@@ -26,19 +26,45 @@ from tui.merging import merge_settings
 @click.command()
 @click.argument("run", required=False)
 @click.option("--base", metavar="MODEL", help="The base model: a name or a folder.")
-@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A PEFT adapter's folder.")
-@click.option("--out", "out_directory", type=click.Path(path_type=Path), help="Where to put the merged model (default: the run's folder).")
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="A PEFT adapter's folder.",
+)
+@click.option(
+    "--out",
+    "out_directory",
+    type=click.Path(path_type=Path),
+    help="Where to put the merged model (default: the run's folder).",
+)
 @click.option("--name", help="Put it among Luthier's models, under this name.")
 @click.option(
     "--into",
     type=click.Choice(["base", "dequantised", "closer"]),
     default="base",
     show_default=True,
-    help="QLoRA: into the 16-bit weights, the 4-bit values that the adapter saw, or what is measured to be closer to the trained model.",
+    help=(
+        "QLoRA: into the 16-bit weights, the 4-bit values that the adapter saw, or what is measured"
+        " to be closer to the trained model."
+    ),
 )
-@click.option("--samples", type=click.Path(path_type=Path), help="For --into closer: held-out turns (default: the run's).")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), help="The type of its weights (default: the base's).")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute.")
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    help="For --into closer: held-out turns (default: the run's).",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(list(DTYPES)),
+    help="The type of its weights (default: the base's).",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where to compute.",
+)
 @click.option("--force", is_flag=True, help="Replace what lies there, once the new model is whole.")
 @click.option("--detach", is_flag=True, help="Do not wait. Prints the job's id.")
 @json_option
@@ -56,9 +82,11 @@ def merge(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Merge a RUN's adapter, or any PEFT adapter, into its base model. Prints the merged model's folder.
+    """Merge a RUN's adapter, or any PEFT adapter, into its base model. Prints the merged model's
+    folder.
 
-    The arithmetic is PEFT's in float32, to the last bit. It takes a few hundred megabytes of memory, whatever the size of the model.
+    The arithmetic is PEFT's in float32, to the last bit. It takes a few hundred megabytes of
+    memory, whatever the size of the model.
     """
     if (run is None) == (base is None and adapter is None):
         raise click.UsageError("Give a RUN, or --base and --adapter.")
@@ -78,21 +106,42 @@ def merge(
     merging = start_merge(settings, job)
     say_other_base(Path(settings.adapter), Path(settings.base))
     if detach:
-        print_json({"id": merging.id, "directory": str(merging.directory)}) if as_json else write(merging.id)
+        (
+            print_json({"id": merging.id, "directory": str(merging.directory)})
+            if as_json
+            else write(merging.id)
+        )
         return
     try:
-        follow_job(merging, f"Merging {job.spec.name if job is not None else Path(settings.adapter).name}", _is_done)
+        follow_job(
+            merging,
+            f"Merging {job.spec.name if job is not None else Path(settings.adapter).name}",
+            _is_done,
+        )
     except KeyboardInterrupt:
-        talk.print(f"{merging.id} goes on. `luthier log -f {merging.id}` follows it, `luthier stop {merging.id}` stops it.")
+        talk.print(
+            f"{merging.id} goes on. `luthier log -f {merging.id}` follows it, `luthier stop"
+            f" {merging.id}` stops it."
+        )
         raise
     made = receipt.read(Path(settings.out))
     if as_json:
-        shown = {key: value for key, value in made.to_json().items() if key not in ("files", "tensors", "base", "adapter")}
+        shown = {
+            key: value
+            for key, value in made.to_json().items()
+            if key not in ("files", "tensors", "base", "adapter")
+        }
         print_json({"id": merging.id, "path": settings.out, **shown})
         return
     _show(made)
-    if made.into == "base" and read_object(Path(settings.adapter) / "card.json").get("base_bits") == 4:
-        say_aside("It was trained beside 4-bit values of the base: --into closer --force measures which merge is nearer to that.")
+    if (
+        made.into == "base"
+        and read_object(Path(settings.adapter) / "card.json").get("base_bits") == 4
+    ):
+        say_aside(
+            "It was trained beside 4-bit values of the base: --into closer --force measures which"
+            " merge is nearer to that."
+        )
     write(settings.out)
 
 
@@ -105,11 +154,18 @@ def _show(made: receipt.Receipt) -> None:
     ways: dict[str, int] = {}
     for record in made.tensors:
         ways[record.made] = ways.get(record.made, 0) + 1
-    table.add_row(_dim("tensors"), ", ".join(f"{count} {way}" for way, count in sorted(ways.items())))
+    table.add_row(
+        _dim("tensors"), ", ".join(f"{count} {way}" for way, count in sorted(ways.items()))
+    )
     table.add_row(_dim("largest change"), f"{made.largest_change:.4g}")
-    table.add_row(_dim("answers end with"), ", ".join(str(token) for token in made.stop_token_ids) or "nothing known")
+    table.add_row(
+        _dim("answers end with"),
+        ", ".join(str(token) for token in made.stop_token_ids) or "nothing known",
+    )
     if made.measured is not None:
-        distances = ", ".join(f"{name} {found['kl']:.4f}" for name, found in made.measured["merges"].items())
+        distances = ", ".join(
+            f"{name} {found['kl']:.4f}" for name, found in made.measured["merges"].items()
+        )
         unit = f"nats a token from the trained model, over {made.measured['tokens']} tokens"
         table.add_row(_dim("distance"), Text.assemble(f"{distances} ", (unit, "dim")))
         table.add_row(_dim("merged into"), f"{made.into}, which is closer")

@@ -18,14 +18,26 @@ from models.builtin import BUILTIN, builtin_directory
 from models.catalogue import Entry
 from tui.certificate_badge import badge
 from tui.commands.certify import say_if_red
-from tui.commands.output import confirm, json_option, out, plain_table, print_json, say_warning, styled, talk, write
+from tui.commands.output import (
+    confirm,
+    json_option,
+    out,
+    plain_table,
+    print_json,
+    say_warning,
+    styled,
+    talk,
+    write,
+)
 from tui.commands.progress import follow_job
 from tui.figures import count, size
 from tui.model_facts import facts
 
 _WIDE = 110  # cells, from which on ids and licences have room
 _what_option = click.option(
-    "--what", type=click.Choice(["adapter", "merged"]), help="Of a run: its adapter (the default) or its merged model."
+    "--what",
+    type=click.Choice(["adapter", "merged"]),
+    help="Of a run: its adapter (the default) or its merged model.",
 )
 _detach_option = click.option("--detach", is_flag=True, help="Do not wait. Prints the job's id.")
 
@@ -60,10 +72,15 @@ def path(name: str, as_json: bool) -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("--what", type=click.Choice(["adapter", "merged"]), help="Of a run: its adapter (the default) or its merged model.")
+@click.option(
+    "--what",
+    type=click.Choice(["adapter", "merged"]),
+    help="Of a run: its adapter (the default) or its merged model.",
+)
 @json_option
 def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) -> None:
-    """Everything known of a model: where it came from, its template and licence, and what needs it."""
+    """Everything known of a model: where it came from, its template and licence, and what needs
+    it."""
     entry = catalogue.find_entry(name, what or "")
     users = catalogue.uses(entry)
     if as_json:
@@ -74,7 +91,10 @@ def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) ->
     for title, value in [("name", entry.name), *facts(entry, users)]:
         table.add_row(styled("[dim]$title[/]", title=title), value)
     if standing.verdict is not None:
-        table.add_row(styled("[dim]certificate[/]"), f"{badge(standing)}{f': {standing.reason}' if standing.reason else ''}")
+        table.add_row(
+            styled("[dim]certificate[/]"),
+            f"{badge(standing)}{f': {standing.reason}' if standing.reason else ''}",
+        )
     out.print(styled("[bold]$title[/]  [dim]$kind model[/]", title=entry.title, kind=entry.kind))
     out.print(table)
     for warning in (*entry.warnings, *([entry.damage] if entry.damage else [])):
@@ -86,14 +106,21 @@ def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) ->
 @click.option("--name", help="What to call it (default: after its source).")
 @click.option("--link", is_flag=True, help="Of a folder: make it known by a name, copy nothing.")
 @click.option(
-    "--trust", default="", metavar="OWNER/NAME", help="Take this repository's code and pickled weights too: you trust its authors."
+    "--trust",
+    default="",
+    metavar="OWNER/NAME",
+    help="Take this repository's code and pickled weights too: you trust its authors.",
 )
 @_detach_option
 @json_option
-def import_command(source: str, name: str | None, link: bool, trust: str, detach: bool, as_json: bool) -> None:
-    """Import a model: a folder, a GGUF file, hub:owner/name[@revision], or the word builtin. Prints its folder.
+def import_command(
+    source: str, name: str | None, link: bool, trust: str, detach: bool, as_json: bool
+) -> None:
+    """Import a model: a folder, a GGUF file, hub:owner/name[@revision], or the word builtin. Prints
+    its folder.
 
-    From the hub come only configuration, tokenizer and safetensors. An import that was broken off goes on where it was.
+    From the hub come only configuration, tokenizer and safetensors. An import that was broken off
+    goes on where it was.
     """
     from models.imports import launch
 
@@ -108,7 +135,11 @@ def import_command(source: str, name: str | None, link: bool, trust: str, detach
         print_json({"path": str(linked), "name": linked.name}) if as_json else write(str(linked))
         return
     job = launch.start_import(source, name, trust)
-    result = None if detach else _wait(job, f"Importing {source if source.startswith('hub:') else Path(source).name}")
+    result = (
+        None
+        if detach
+        else _wait(job, f"Importing {source if source.startswith('hub:') else Path(source).name}")
+    )
     for warning in (result or {}).get("warnings", []):
         say_warning(warning)
     _tell(job, as_json, detach, result)
@@ -119,7 +150,8 @@ def import_command(source: str, name: str | None, link: bool, trust: str, detach
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def remove(name: str, yes: bool, as_json: bool) -> None:
-    """Delete a model, or forget a linked one (its folder stays). Says first what needs it; refused while something runs with it."""
+    """Delete a model, or forget a linked one (its folder stays). Says first what needs it; refused
+    while something runs with it."""
     from models.imports import launch
 
     left = next((part for part in launch.unfinished() if part.name == name), None)
@@ -134,27 +166,58 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     users = catalogue.uses(entry)
     for use in users:
         say_warning(f"needed by {use}", use.id)
-    if not yes and not any(use.alive for use in users) and not (entry.kind in ("tuned", "full") and entry.run):
-        question = f"Forget {entry.name} (its folder stays)?" if entry.link else f"Delete {entry.path} ({size(folder_bytes(entry.path))})?"
+    if (
+        not yes
+        and not any(use.alive for use in users)
+        and not (entry.kind in ("tuned", "full") and entry.run)
+    ):
+        question = (
+            f"Forget {entry.name} (its folder stays)?"
+            if entry.link
+            else f"Delete {entry.path} ({size(folder_bytes(entry.path))})?"
+        )
         confirm(question)
     catalogue.remove(entry)
     talk.print(f"{entry.name} is {'forgotten; its folder stays' if entry.link else 'deleted'}.")
     if as_json:
-        print_json({"removed": entry.name, "path": str(entry.path), "used_by": [vars(use) for use in users]})
+        print_json(
+            {
+                "removed": entry.name,
+                "path": str(entry.path),
+                "used_by": [vars(use) for use in users],
+            }
+        )
 
 
 @models.command()
 @click.argument("name")
-@click.option("--out", "target", required=True, type=click.Path(path_type=Path), help="The folder to write, or with --gguf the file.")
+@click.option(
+    "--out",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The folder to write, or with --gguf the file.",
+)
 @_what_option
-@click.option("--gguf", metavar="TYPE", help="Write a GGUF file of this type (f16, bf16, q8_0 ...) with llama.cpp's converter.")
+@click.option(
+    "--gguf",
+    metavar="TYPE",
+    help="Write a GGUF file of this type (f16, bf16, q8_0 ...) with llama.cpp's converter.",
+)
 @click.option("--force", is_flag=True, help="Replace files of an earlier export there.")
 @_detach_option
 @json_option
 def export(
-    name: str, target: Path, what: Literal["adapter", "merged"] | None, gguf: str | None, force: bool, detach: bool, as_json: bool
+    name: str,
+    target: Path,
+    what: Literal["adapter", "merged"] | None,
+    gguf: str | None,
+    force: bool,
+    detach: bool,
+    as_json: bool,
 ) -> None:
-    """Write a model or a RUN's adapter into a folder, with a model card: recipe, data hashes, figures, certificate. Prints the folder."""
+    """Write a model or a RUN's adapter into a folder, with a model card: recipe, data hashes,
+    figures, certificate. Prints the folder."""
     from models.export import launch
 
     into_folder = partial(launch.start_export, name, target, what, replace=force)
@@ -166,7 +229,11 @@ def export(
 @click.argument("name")
 @click.argument("repository", metavar="OWNER/NAME")
 @_what_option
-@click.option("--public", is_flag=True, help="If the repository has to be made: for everybody to see (default: private).")
+@click.option(
+    "--public",
+    is_flag=True,
+    help="If the repository has to be made: for everybody to see (default: private).",
+)
 @click.option("--branch", default="", help="The branch to commit to (default: main).")
 @click.option("--message", default="", help="The commit's message.")
 @_detach_option
@@ -183,14 +250,17 @@ def push(
 ) -> None:
     """Push a model or a RUN's adapter to the hub, with its model card. Prints the page's address.
 
-    Asks for a token that may write: HF_TOKEN, or `hf auth login`. Broken off and started again, it skips what the hub has.
+    Asks for a token that may write: HF_TOKEN, or `hf auth login`. Broken off and started again, it
+    skips what the hub has.
     """
     from models.export import launch
 
     entry = catalogue.find_entry(name, what or "")
     if entry.run:
         say_if_red({entry.title: jobs_directory() / entry.run})
-    job = launch.start_push(name, repository, what, private=not public, branch=branch, message=message)
+    job = launch.start_push(
+        name, repository, what, private=not public, branch=branch, message=message
+    )
     result = None if detach else _wait(job, f"Pushing {entry.title} to {repository}")
     if result is not None and not as_json:
         write(result["url"])
@@ -203,7 +273,10 @@ def _wait(job: Job, title: str) -> dict[str, Any]:
     try:
         state = follow_job(job, title, _is_done)
     except KeyboardInterrupt:
-        talk.print(f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}` stops it.")
+        talk.print(
+            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
+            " stops it."
+        )
         raise
     return state.result if isinstance(state, Done) else {}
 
@@ -231,7 +304,15 @@ def _list(as_json: bool) -> None:
         return
     wide = out.width >= _WIDE
     table = plain_table(
-        "kind", "name", "base", ">weights", ">size", ">context", "template", "certificate", *(["id", "licence"] if wide else [])
+        "kind",
+        "name",
+        "base",
+        ">weights",
+        ">size",
+        ">context",
+        "template",
+        "certificate",
+        *(["id", "licence"] if wide else []),
     )
     for entry in entries:
         cells = _cells(entry)
@@ -241,10 +322,17 @@ def _list(as_json: bool) -> None:
         if entry.damage:
             say_warning(f"{entry.title}: {entry.damage}", str(entry.path))
         elif not entry.ready:
-            why = "is not prepared: `luthier models import builtin`" if entry.name == BUILTIN else f"is {entry.note}"
+            why = (
+                "is not prepared: `luthier models import builtin`"
+                if entry.name == BUILTIN
+                else f"is {entry.note}"
+            )
             say_warning(f"{entry.name} {why}")
     for part in left:
-        say_warning(f"{part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source} --name {part.name}` goes on.")
+        say_warning(
+            f"{part.name} is not whole ({size(part.bytes)}): `luthier models import {part.source}"
+            f" --name {part.name}` goes on."
+        )
 
 
 def _cells(entry: Entry) -> list[str]:

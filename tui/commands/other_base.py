@@ -1,4 +1,5 @@
-"""A word, on stderr, about adapters that say they were trained on another model than the one they are put to."""
+"""A word, on stderr, about adapters that say they were trained on another model than the one they
+are put to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the commands share: stdout is data, stderr is talk. Everything that a command prints leaves the program here.
+"""What the commands share: stdout is data, stderr is talk. Everything that a command prints leaves
+the program here.
 
-On a terminal, text that Luthier did not write shows its control characters as signs; into a pipe, data go as they are. Square brackets
-are text: only `styled` reads markup, and only from a literal.
+On a terminal, text that Luthier did not write shows its control characters as signs; into a pipe,
+data go as they are. Square brackets are text: only `styled` reads markup, and only from a literal.
 """
 
 from __future__ import annotations
@@ -32,19 +33,25 @@ class CleanConsole(Console):
     """A console that sends a terminal no control characters but Rich's own."""
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
-        super().__init__(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+        super().__init__(
+            stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False
+        )
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Strings become text here, before they are measured: signs take room."""
         return super().render_str(visible(text), **options)
 
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
         for segment in super().render(_clean(renderable), options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     def status(self, status: RenderableType, **options: Any) -> Any:
         """Without this, Rich would read the words of a status as markup."""
-        return super().status(Text(visible(status)) if isinstance(status, str) else status, **options)
+        return super().status(
+            Text(visible(status)) if isinstance(status, str) else status, **options
+        )
 
 
 def _clean(renderable: Any) -> Any:
@@ -70,9 +77,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 
 def styled(template: str, **values: object) -> Text:
-    """Markup of ours, a literal, with values in it that are never read as markup: styled("[green]done[/] $name", name=name)."""
+    """Markup of ours, a literal, with values in it that are never read as markup:
+    styled("[green]done[/] $name", name=name)."""
     text = Text.from_markup(template, emoji=False)
-    pieces = text.divide([offset for match in _NAME.finditer(text.plain) for offset in match.span()])
+    pieces = text.divide(
+        [offset for match in _NAME.finditer(text.plain) for offset in match.span()]
+    )
     return Text.assemble(*(_filled(piece, values) for piece in pieces))
 
 
@@ -86,11 +96,21 @@ def _filled(piece: Text, values: dict[str, object]) -> Text:
 
 
 def say_done(text: str, note: str = "") -> None:
-    talk.print(styled("[green]✓[/] $text [dim]$note[/]" if note else "[green]✓[/] $text", text=text, note=note))
+    talk.print(
+        styled(
+            "[green]✓[/] $text [dim]$note[/]" if note else "[green]✓[/] $text", text=text, note=note
+        )
+    )
 
 
 def say_warning(text: str, note: str = "") -> None:
-    talk.print(styled("[yellow]![/] $text [dim]$note[/]" if note else "[yellow]![/] $text", text=text, note=note))
+    talk.print(
+        styled(
+            "[yellow]![/] $text [dim]$note[/]" if note else "[yellow]![/] $text",
+            text=text,
+            note=note,
+        )
+    )
 
 
 def say_aside(text: str) -> None:
@@ -98,7 +118,9 @@ def say_aside(text: str) -> None:
 
 
 def say_failure(title: str, message: str, hint: str) -> None:
-    talk.print(styled("[bold red]✗ $title[/]  $message", title=title, message=message), soft_wrap=True)
+    talk.print(
+        styled("[bold red]✗ $title[/]  $message", title=title, message=message), soft_wrap=True
+    )
     if hint:
         talk.print(styled("  [dim]$hint[/]", hint=hint), soft_wrap=True)
 
@@ -165,17 +187,22 @@ def few(names: Sequence[str], most: int = 12) -> str:
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without lines; a column whose name begins with ">" is aligned to the right. No text is cut short."""
+    """A table without lines; a column whose name begins with ">" is aligned to the right. No text
+    is cut short."""
     table = CleanTable(box=None, header_style="dim", pad_edge=False)
     for column in columns:
         table.add_column(
-            column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=column in ("id", "address"), overflow="fold"
+            column.lstrip(">"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=column in ("id", "address"),
+            overflow="fold",
         )
     return table
 
 
 def print_lines(columns: Sequence[tuple[str, Sequence[str]]], shrinks: str) -> None:
-    """A table of one line a row. On a terminal the column named `shrinks` gives way; into a pipe or a file all is written out.
+    """A table of one line a row. On a terminal the column named `shrinks` gives way; into a pipe or
+    a file all is written out.
 
     Columns without any text are left out; one whose name begins with ">" is aligned to the right.
     """
@@ -184,13 +211,26 @@ def print_lines(columns: Sequence[tuple[str, Sequence[str]]], shrinks: str) -> N
     titles = [title for title, _ in filled]
     if out.is_terminal and shrinks in titles:
         at = titles.index(shrinks)
-        widths[at] = max(8, min(widths[at], out.width - 1 - sum(widths) + widths[at] - 2 * (len(widths) - 1)))
-    for number, cells in enumerate([[title.lstrip(">") for title in titles], *zip(*(cells for _, cells in filled), strict=True)]):
+        widths[at] = max(
+            8, min(widths[at], out.width - 1 - sum(widths) + widths[at] - 2 * (len(widths) - 1))
+        )
+    for number, cells in enumerate(
+        [
+            [title.lstrip(">") for title in titles],
+            *zip(*(cells for _, cells in filled), strict=True),
+        ]
+    ):
         parts = [
             cell.rjust(width) if title.startswith(">") else _cut(cell, width).ljust(width)
             for title, cell, width in zip(titles, cells, widths, strict=True)
         ]
-        out.print("  ".join(parts).rstrip(), style=None if number else "dim", no_wrap=True, crop=False, overflow="ignore")
+        out.print(
+            "  ".join(parts).rstrip(),
+            style=None if number else "dim",
+            no_wrap=True,
+            crop=False,
+            overflow="ignore",
+        )
 
 
 def _cut(text: str, width: int) -> str:

@@ -19,7 +19,8 @@ _TICK_SECONDS = 0.2
 
 
 class JobMeter:
-    """How far a job is, from its events: by steps or bytes where it counts them, else by how long its phases usually take."""
+    """How far a job is, from its events: by steps or bytes where it counts them, else by how long
+    its phases usually take."""
 
     def __init__(self) -> None:
         self.phase = "waiting"
@@ -35,7 +36,11 @@ class JobMeter:
         if kind == "phase":
             self.phase, self._phase_began = str(event["name"]), event["t"]
             self._phase_left = float(event.get("seconds_left", 1.0))
-            self._bytes = (int(event.get("done", 0)), int(event["total"])) if event.get("unit") == "bytes" and event.get("total") else None
+            self._bytes = (
+                (int(event.get("done", 0)), int(event["total"]))
+                if event.get("unit") == "bytes" and event.get("total")
+                else None
+            )
             self.note = f"{size(self._bytes[0])} of {size(self._bytes[1])}" if self._bytes else ""
         elif kind == "waiting":
             self.phase = f"waiting for {event['waits_for']}"
@@ -81,7 +86,8 @@ def bar() -> Progress:
 
 
 def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
-    """Show the job's progress until its state satisfies `until`. LuthierError if it failed, was lost or was stopped first."""
+    """Show the job's progress until its state satisfies `until`. LuthierError if it failed, was
+    lost or was stopped first."""
     follower, meter = Follower(job.events_path), JobMeter()
     began, told = time.monotonic(), ""
     with bar() as progress:
@@ -100,7 +106,12 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
             if not talk.is_terminal and meter.phase != told:  # a log file gets a line a phase
                 talk.print(f"  {text}")
                 told = meter.phase
-            progress.update(task, description=text, completed=meter.share(), left=f"about {duration(left)} left" if left else "")
+            progress.update(
+                task,
+                description=text,
+                completed=meter.share(),
+                left=f"about {duration(left)} left" if left else "",
+            )
             time.sleep(_TICK_SECONDS)
     say_done(title, duration(time.monotonic() - began))
     return state
@@ -112,6 +123,14 @@ def ended_badly(job: Job, state: State) -> LuthierError:
         case Failed():
             return LuthierError(state.title, state.message, state.hint)
         case Lost():
-            return LuthierError("The job was lost", f"{job.id}: its supervisor is gone.", f"`luthier log {job.id}` shows its last words.")
+            return LuthierError(
+                "The job was lost",
+                f"{job.id}: its supervisor is gone.",
+                f"`luthier log {job.id}` shows its last words.",
+            )
         case _:
-            return LuthierError("The job was stopped", f"{job.id} was stopped before it was done.", "Start it again when you like.")
+            return LuthierError(
+                "The job was stopped",
+                f"{job.id} was stopped before it was done.",
+                "Start it again when you like.",
+            )

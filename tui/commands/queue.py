@@ -17,14 +17,20 @@ from tui.joblist import ordinal
 _PLACES = ("first", "last", "up", "down", "before")
 
 
-@click.command(epilog=examples("luthier move captain first", "luthier move captain before parrot", "luthier runs --queue"))
+@click.command(
+    epilog=examples(
+        "luthier move captain first", "luthier move captain before parrot", "luthier runs --queue"
+    )
+)
 @click.argument("job_id", metavar="ID")
 @click.argument("place", metavar="first|last|up|down|before", type=click.Choice(_PLACES))
 @click.argument("other_id", metavar="[OTHER]", required=False)
 def move(job_id: str, place: str, other_id: str | None) -> None:
     """Change the place of a waiting job in the queue."""
     if (place == "before") != (other_id is not None):
-        raise click.UsageError("`before` needs the job to stand before: luthier move ID before OTHER.")
+        raise click.UsageError(
+            "`before` needs the job to stand before: luthier move ID before OTHER."
+        )
     job = jobs.find(job_id)
     position = queue.move(job, place, jobs.find(other_id) if other_id else None)
     talk.print(f"{job.id} is {ordinal(position)} in the queue.")
@@ -32,9 +38,15 @@ def move(job_id: str, place: str, other_id: str | None) -> None:
 
 @click.command(epilog=examples("luthier edit captain", "luthier edit captain --from mine.toml"))
 @click.argument("job_id", metavar="ID")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="Take this recipe, instead of opening an editor.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Take this recipe, instead of opening an editor.",
+)
 def edit(job_id: str, source: Path | None) -> None:
-    """Change the recipe of a waiting run in $EDITOR. It is checked and planned before it replaces the old one; the place stays.
+    """Change the recipe of a waiting run in $EDITOR. It is checked and planned before it replaces
+    the old one; the place stays.
 
     Refused once the run has started.
     """
@@ -67,14 +79,19 @@ def edit(job_id: str, source: Path | None) -> None:
 @click.command(epilog=examples("luthier requeue", "luthier requeue captain"))
 @click.argument("job_ids", metavar="[ID...]", nargs=-1)
 def requeue(job_ids: tuple[str, ...]) -> None:
-    """Queue again what was waiting when the machine went down, in its old order. Nothing starts by itself after a reboot."""
+    """Queue again what was waiting when the machine went down, in its old order. Nothing starts by
+    itself after a reboot."""
     left = queue.left_waiting()
     if job_ids:
         chosen = [jobs.find(job_id) for job_id in job_ids]
         for job in chosen:
             if job.id not in {one.id for one in left}:
                 hint = "`luthier resume ID` has an interrupted run go on."
-                why = "is lost, but had started" if isinstance(job.state(), Lost) else "was not waiting"
+                why = (
+                    "is lost, but had started"
+                    if isinstance(job.state(), Lost)
+                    else "was not waiting"
+                )
                 raise LuthierError("Not left waiting", f"{job.id} {why}.", hint)
         left = [job for job in left if job.id in {one.id for one in chosen}]
     if not left:

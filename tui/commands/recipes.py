@@ -11,10 +11,13 @@ from tui.commands.output import json_option, out, plain_table, print_json, style
 @click.command()
 @click.argument("name", required=False)
 @click.option("--model", metavar="MODEL", help="Put this model's name or folder into it.")
-@click.option("--data", metavar="FILE", multiple=True, help="Put this data set into it; may be given again.")
+@click.option(
+    "--data", metavar="FILE", multiple=True, help="Put this data set into it; may be given again."
+)
 @json_option
 def recipes(name: str | None, model: str | None, data: tuple[str, ...], as_json: bool) -> None:
-    """Recipes known from elsewhere, to start from: all of them, or the text of one (`luthier recipes NAME > mine.toml`)."""
+    """Recipes known from elsewhere, to start from: all of them, or the text of one (`luthier
+    recipes NAME > mine.toml`)."""
     if name is not None:
         preset = find_preset(name)
         text = preset.written_for(model, data)

@@ -14,8 +14,12 @@ from tui.commands.progress import follow_job
 
 @click.command()
 @click.argument("job_id", metavar="ID")
-@click.option("--force", is_flag=True, help="Go on although data, template, recipe or versions have changed.")
-@click.option("--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on.")
+@click.option(
+    "--force", is_flag=True, help="Go on although data, template, recipe or versions have changed."
+)
+@click.option(
+    "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on."
+)
 @json_option
 def resume(job_id: str, force: bool, follow: bool, as_json: bool) -> None:
     """Have a run that was stopped, failed or lost go on from its newest checkpoint, exactly."""
@@ -27,12 +31,17 @@ def resume(job_id: str, force: bool, follow: bool, as_json: bool) -> None:
         print_json({"id": job.id, "step": step, "directory": str(job.directory)})
     else:
         write(job.id)
-    talk.print(f"It goes on from step {step}." if step else "It has no checkpoint: it begins again.")
+    talk.print(
+        f"It goes on from step {step}." if step else "It has no checkpoint: it begins again."
+    )
     if not follow:
         say_aside(f"Progress: luthier log -f {job.id}  ·  stop: luthier stop {job.id}")
         return
     try:
         follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
-        talk.print(f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}` stops it.")
+        talk.print(
+            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
+            " stops it."
+        )
         raise

@@ -16,7 +16,17 @@ from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from jobs.uses import check_unused
 from tui import figures
 from tui.commands.events import event_line
-from tui.commands.output import confirm, examples, json_option, print_json, print_json_line, print_lines, talk, write, write_log
+from tui.commands.output import (
+    confirm,
+    examples,
+    json_option,
+    print_json,
+    print_json_line,
+    print_lines,
+    talk,
+    write,
+    write_log,
+)
 from tui.glyphs import glyphs
 from tui.joblist import JobRow, read_rows, waiting_text
 
@@ -24,39 +34,80 @@ _POLL_SECONDS = 0.3
 
 
 @click.command(
-    epilog=examples("luthier runs", "luthier runs --queue", "luthier runs --json | jq '.[] | select(.state == \"running\") | .id'")
+    epilog=examples(
+        "luthier runs",
+        "luthier runs --queue",
+        "luthier runs --json | jq '.[] | select(.state == \"running\") | .id'",
+    )
 )
 @click.option("--all", "every", is_flag=True, help="Also servers and other jobs.")
-@click.option("--queue", "only_queue", is_flag=True, help="Only what waits, whatever its kind, the next one first.")
+@click.option(
+    "--queue",
+    "only_queue",
+    is_flag=True,
+    help="Only what waits, whatever its kind, the next one first.",
+)
 @json_option
 def runs(every: bool, only_queue: bool, as_json: bool) -> None:
-    """The runs: what each does, how far it is, what it waits for. Running ones first, then the queue, then what has ended."""
+    """The runs: what each does, how far it is, what it waits for. Running ones first, then the
+    queue, then what has ended."""
     rows, damaged = read_rows({}), [] if only_queue else jobs.damaged_jobs()
-    shown = [row for row in rows if row.position] if only_queue else [row for row in rows if every or row.kind == "run"]
+    shown = (
+        [row for row in rows if row.position]
+        if only_queue
+        else [row for row in rows if every or row.kind == "run"]
+    )
     if as_json:
         print_json([*map(row_json, shown), *map(damaged_json, damaged)])
         return
     if shown or damaged:
         _show(shown, damaged, kinds=every or only_queue)
     elif only_queue:
-        talk.print("Nothing waits." + (" What runs: `luthier runs`." if any(row.alive for row in rows) else ""))
+        talk.print(
+            "Nothing waits."
+            + (" What runs: `luthier runs`." if any(row.alive for row in rows) else "")
+        )
     else:
         talk.print("No runs yet. `luthier demo` makes one, `luthier train RECIPE` yours.")
     left = [row for row in rows if row.left_waiting]
     if left:
         what = "1 job was" if len(left) == 1 else f"{len(left)} jobs were"
-        talk.print(f"{what} waiting when the machine went down: `luthier requeue` queues {'it' if len(left) == 1 else 'them'} again.")
+        talk.print(
+            f"{what} waiting when the machine went down: `luthier requeue` queues"
+            f" {'it' if len(left) == 1 else 'them'} again."
+        )
 
 
-@click.command(epilog=examples("luthier log captain", "luthier log -f -n 20 captain", "luthier log --events captain | jq .kind"))
+@click.command(
+    epilog=examples(
+        "luthier log captain",
+        "luthier log -f -n 20 captain",
+        "luthier log --events captain | jq .kind",
+    )
+)
 @click.argument("job_id", metavar="ID")
-@click.option("-f", "--follow", is_flag=True, help="Wait for more until the job ends. Ctrl-C leaves; the job goes on.")
-@click.option("-n", "--lines", "count", type=click.IntRange(min=0), help="Begin with the last N lines only.")
-@click.option("--events", "as_events", is_flag=True, help="The events as they are, one JSON object a line; the same as --json.")
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Wait for more until the job ends. Ctrl-C leaves; the job goes on.",
+)
+@click.option(
+    "-n", "--lines", "count", type=click.IntRange(min=0), help="Begin with the last N lines only."
+)
+@click.option(
+    "--events",
+    "as_events",
+    is_flag=True,
+    help="The events as they are, one JSON object a line; the same as --json.",
+)
 @click.option("--output", is_flag=True, help="What the worker printed, rather than its events.")
 @json_option
-def log(job_id: str, follow: bool, count: int | None, as_events: bool, output: bool, as_json: bool) -> None:
-    """What has happened to a job, a line an event. ID is an id, a part of one, or a name (then the newest)."""
+def log(
+    job_id: str, follow: bool, count: int | None, as_events: bool, output: bool, as_json: bool
+) -> None:
+    """What has happened to a job, a line an event. ID is an id, a part of one, or a name (then the
+    newest)."""
     job = jobs.find(job_id)
     if output:
         _print_output(job, follow, count)
@@ -82,16 +133,20 @@ def log(job_id: str, follow: bool, count: int | None, as_events: bool, output: b
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--now", is_flag=True, help="At once: what is not saved is lost.")
 def stop(job_ids: tuple[str, ...], now: bool) -> None:
-    """Stop jobs, and wait until they have ended. A run saves a checkpoint first; a second stop is at once."""
+    """Stop jobs, and wait until they have ended. A run saves a checkpoint first; a second stop is
+    at once."""
     for job in [jobs.find(job_id) for job_id in job_ids]:
         stop_and_wait(job, now)
 
 
-@click.command(epilog=examples("luthier remove captain", "luthier remove --yes captain-7f3a parrot-11aa"))
+@click.command(
+    epilog=examples("luthier remove captain", "luthier remove --yes captain-7f3a parrot-11aa")
+)
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(job_ids: tuple[str, ...], yes: bool) -> None:
-    """Delete jobs' folders with everything in them. What waits leaves the queue; what runs, or a running job needs, is refused."""
+    """Delete jobs' folders with everything in them. What waits leaves the queue; what runs, or a
+    running job needs, is refused."""
     found = [jobs.find_folder(job_id) for job_id in job_ids]
     for job in found:
         check_unused(job.directory, jobs.all_jobs())
@@ -115,10 +170,17 @@ def stop_and_wait(job: Job, now: bool = False) -> None:
     what = f"Stopping {job.id}"
     if not at_once:
         careful = "it saves a checkpoint first" if job.spec.kind == "run" else "it ends with care"
-        what += f": {careful}, for which it has {job.spec.grace_seconds:.0f} s. `luthier stop --now {job.short_id}` does not wait"
+        what += (
+            f": {careful}, for which it has {job.spec.grace_seconds:.0f} s. `luthier stop --now"
+            f" {job.short_id}` does not wait"
+        )
     with talk.status(what):
         jobs.wait(job)
-    talk.print(f"{job.id} has left the queue." if isinstance(state, Queued) else f"{job.id}: {word(job.state())}.")
+    talk.print(
+        f"{job.id} has left the queue."
+        if isinstance(state, Queued)
+        else f"{job.id}: {word(job.state())}."
+    )
 
 
 def _show(rows: list[JobRow], damaged: list[DamagedJob], kinds: bool) -> None:
@@ -130,7 +192,16 @@ def _show(rows: list[JobRow], damaged: list[DamagedJob], kinds: bool) -> None:
         ("state", [*states, *[f"{glyphs().failed} damaged"] * len(damaged)]),
         ("", [*map(_detail, rows), *(one.why for one in damaged)]),
         (">loss", [*(figures.loss(row.loss) for row in rows), *none]),
-        (">left", [*(figures.short_duration(row.seconds_left) if row.seconds_left is not None else "" for row in rows), *none]),
+        (
+            ">left",
+            [
+                *(
+                    figures.short_duration(row.seconds_left) if row.seconds_left is not None else ""
+                    for row in rows
+                ),
+                *none,
+            ],
+        ),
         (">age", [*(figures.short_duration(figures.now() - row.created) for row in rows), *none]),
     ]
     print_lines(columns, shrinks="")
@@ -173,14 +244,24 @@ def row_json(row: JobRow) -> dict[str, Any]:
         "name": row.name,
         "model": row.model,
         "state": word(row.state),
-        **{key: value for key, value in {**asdict(row.state), **about}.items() if value not in ("", None)},
+        **{
+            key: value
+            for key, value in {**asdict(row.state), **about}.items()
+            if value not in ("", None)
+        },
         "created": row.created,
         "directory": str(row.job.directory),
     }
 
 
 def damaged_json(damaged: DamagedJob) -> dict[str, Any]:
-    return {"id": damaged.id, "kind": None, "state": "damaged", "why": damaged.why, "directory": str(damaged.job.directory)}
+    return {
+        "id": damaged.id,
+        "kind": None,
+        "state": "damaged",
+        "why": damaged.why,
+        "directory": str(damaged.job.directory),
+    }
 
 
 def _print_output(job: Job, follow: bool, count: int | None) -> None:

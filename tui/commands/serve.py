@@ -25,7 +25,18 @@ from serve.planning import Outlook, living_servers, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.other_base import say_other_base
-from tui.commands.output import json_option, out, plain_table, print_json, say_aside, say_done, say_warning, styled, talk, write
+from tui.commands.output import (
+    json_option,
+    out,
+    plain_table,
+    print_json,
+    say_aside,
+    say_done,
+    say_warning,
+    styled,
+    talk,
+    write,
+)
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.figures import age
@@ -39,23 +50,82 @@ from tui.serving import add_adapters, server_of
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--model", help="The base model: a name or a folder. Not needed with runs.")
-@click.option("--adapter", "named", multiple=True, metavar="NAME=DIR", help="An adapter that is not a run's; may be given several times.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Anything but loopback lets other machines in.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one, or a free one.")
-@click.option("--context-length", type=click.IntRange(min=16), help="In tokens. Default: the model's, on a CPU at most 4096.")
-@click.option("--gpus", type=click.IntRange(1), default=1, help="How many GPUs share the model (tensor parallel). Default: 1.")
 @click.option(
-    "--gpu-memory", type=click.FloatRange(0.05, 0.99), default=0.9, help="The share of each GPU's memory. Default: 0.9, or what is free."
+    "--adapter",
+    "named",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="An adapter that is not a run's; may be given several times.",
 )
-@click.option("--max-rank", type=click.IntRange(1, 512), help="Room for adapters up to this rank. Default: the highest, at least 16.")
-@click.option("--tool-parser", metavar="NAME|none", help="vLLM's parser of tool calls. Default: by the model's chat template.")
-@click.option("--reasoning-parser", metavar="NAME|none", help="vLLM's parser of reasoning. Default: by the model's chat template.")
-@click.option("--log-content", is_flag=True, help="Write what is said into the request log, too. It holds counts only otherwise.")
-@click.option("--no-sleep", is_flag=True, help="Hold the GPU for good: do not let runs have it meanwhile (vLLM's sleep mode stays off).")
-@click.option("--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach.")
-@click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="Let web pages of this origin ask: http://localhost:3000")
-@click.option("--plan", "only_plan", is_flag=True, help="Show what would be started, and start nothing.")
-@click.option("--vllm", "extra", multiple=True, metavar="ARG", help="Passed on to vLLM: --vllm=--max-num-seqs=8")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Anything but loopback lets other machines in.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one, or a free one.")
+@click.option(
+    "--context-length",
+    type=click.IntRange(min=16),
+    help="In tokens. Default: the model's, on a CPU at most 4096.",
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    default=1,
+    help="How many GPUs share the model (tensor parallel). Default: 1.",
+)
+@click.option(
+    "--gpu-memory",
+    type=click.FloatRange(0.05, 0.99),
+    default=0.9,
+    help="The share of each GPU's memory. Default: 0.9, or what is free.",
+)
+@click.option(
+    "--max-rank",
+    type=click.IntRange(1, 512),
+    help="Room for adapters up to this rank. Default: the highest, at least 16.",
+)
+@click.option(
+    "--tool-parser",
+    metavar="NAME|none",
+    help="vLLM's parser of tool calls. Default: by the model's chat template.",
+)
+@click.option(
+    "--reasoning-parser",
+    metavar="NAME|none",
+    help="vLLM's parser of reasoning. Default: by the model's chat template.",
+)
+@click.option(
+    "--log-content",
+    is_flag=True,
+    help="Write what is said into the request log, too. It holds counts only otherwise.",
+)
+@click.option(
+    "--no-sleep",
+    is_flag=True,
+    help="Hold the GPU for good: do not let runs have it meanwhile (vLLM's sleep mode stays off).",
+)
+@click.option(
+    "--allow-remote", is_flag=True, help="Needed for a --host that other machines can reach."
+)
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="Let web pages of this origin ask: http://localhost:3000",
+)
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Show what would be started, and start nothing."
+)
+@click.option(
+    "--vllm",
+    "extra",
+    multiple=True,
+    metavar="ARG",
+    help="Passed on to vLLM: --vllm=--max-num-seqs=8",
+)
 @json_option
 def serve(
     runs: tuple[str, ...],
@@ -77,11 +147,13 @@ def serve(
     extra: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Serve a base model and tuned ones through one OpenAI-compatible endpoint, in a job that survives this terminal.
+    """Serve a base model and tuned ones through one OpenAI-compatible endpoint, in a job that
+    survives this terminal.
 
-    RUN@STEP (or RUN@last) is a checkpoint, also of a run that still trains. A server of the same base that runs already gets the adapters
-    hot-loaded. A run that vLLM cannot serve beside its base (new tokens, DoRA) is merged first; one that trained every weight is served
-    as the model that it left.
+    RUN@STEP (or RUN@last) is a checkpoint, also of a run that still trains. A server of the same
+    base that runs already gets the adapters hot-loaded. A run that vLLM cannot serve beside its
+    base (new tokens, DoRA) is merged first; one that trained every weight is served as the model
+    that it left.
     """
     options = ServeOptions(
         context_length=context_length,
@@ -100,15 +172,33 @@ def serve(
         show_plan(look_ahead(_prepared(base), base, adapters, host, port, options), as_json)
         return
     if not is_loopback(host) and not allow_remote:
-        message = f"{host} can be reached from other machines, without TLS; whoever has the client key can use the server."
-        raise LuthierError("Not for this machine alone", message, "Add --allow-remote if that is meant. The key stays necessary.")
+        message = (
+            f"{host} can be reached from other machines, without TLS; whoever has the client key"
+            " can use the server."
+        )
+        raise LuthierError(
+            "Not for this machine alone",
+            message,
+            "Add --allow-remote if that is meant. The key stays necessary.",
+        )
     directory = _prepared(base)
     _say_what_is_red(base, directory, adapters)
     for _, path, _ in adapters:
         say_other_base(path, directory)
     running = running_or_starting(directory, host) if port is None else None
     if running is not None:
-        for_new = any((context_length, max_rank, tool_parser, reasoning_parser, log_content, extra, origins, gpus > 1))
+        for_new = any(
+            (
+                context_length,
+                max_rank,
+                tool_parser,
+                reasoning_parser,
+                log_content,
+                extra,
+                origins,
+                gpus > 1,
+            )
+        )
         _show_server(_added_to(running, adapters, for_new), as_json)
         return
     job = launch.serve(base, adapters, host, port, options)
@@ -119,18 +209,24 @@ def serve(
 
 
 def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> Server:
-    """The server that runs already, with the adapters. `for_new`: something was chosen that only a new server can have."""
+    """The server that runs already, with the adapters. `for_new`: something was chosen that only a
+    new server can have."""
     for name in add_adapters(running, adapters):
         say_done(f"{name} loaded into {running.job.id}")
     if for_new:
-        say_warning(f"{running.job.id} runs already: the other options are for a new server. Stop it first, or name a --port.")
+        say_warning(
+            f"{running.job.id} runs already: the other options are for a new server. Stop it first,"
+            " or name a --port."
+        )
     return running.refreshed()
 
 
 def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -> None:
     """Certificates of the runs behind the adapters, and behind a base that is a run's model."""
     own = run_of(directory)
-    tuned = {name: run for name, _, run in adapters if run is not None} | ({base: own} if own is not None else {})
+    tuned = {name: run for name, _, run in adapters if run is not None} | (
+        {base: own} if own is not None else {}
+    )
     say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
 
 
@@ -155,7 +251,9 @@ def status(as_json: bool) -> None:
     for job in living:
         found = ready.get(job.id)
         names = ", ".join(entry.id for entry in found.models) if found else ""
-        table.add_row(job.id, word(job.state()), found.base_url if found else "", names, age(job.created))
+        table.add_row(
+            job.id, word(job.state()), found.base_url if found else "", names, age(job.created)
+        )
     out.print(table)
 
 
@@ -164,21 +262,35 @@ def status(as_json: bool) -> None:
 @click.option("--now", is_flag=True, help="Do not let it finish its answers.")
 def stop(job_id: str | None, now: bool) -> None:
     """Stop a server (the only one, if no ID is given)."""
-    living = [find(job_id, "server")] if job_id else [job for job in all_jobs("server") if job.alive()]
+    living = (
+        [find(job_id, "server")] if job_id else [job for job in all_jobs("server") if job.alive()]
+    )
     if not living:
-        raise LuthierError("No server runs", "There is nothing to stop.", "`luthier serve RUN` starts one.")
+        raise LuthierError(
+            "No server runs", "There is nothing to stop.", "`luthier serve RUN` starts one."
+        )
     if len(living) > 1:
-        raise LuthierError("More than one server runs", ", ".join(job.id for job in living), "Name one: luthier server stop ID")
+        raise LuthierError(
+            "More than one server runs",
+            ", ".join(job.id for job in living),
+            "Name one: luthier server stop ID",
+        )
     stop_and_wait(living[0], now)
 
 
 def wait_until_ready(job: Job, interruptible: bool = False) -> Server:
-    """Show the start's phases until the server answers. Interrupted, the start goes on, unless the caller ends it."""
+    """Show the start's phases until the server answers. Interrupted, the start goes on, unless the
+    caller ends it."""
     try:
-        follow_job(job, f"Starting the server of {job.spec.name}", lambda state: isinstance(state, Running))
+        follow_job(
+            job, f"Starting the server of {job.spec.name}", lambda state: isinstance(state, Running)
+        )
     except KeyboardInterrupt:
         if not interruptible:
-            talk.print(f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server stop {job.id}` ends it.")
+            talk.print(
+                f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server"
+                f" stop {job.id}` ends it."
+            )
         raise
     return next(server for server in servers.running_servers() if server.job.id == job.id)
 
@@ -188,7 +300,9 @@ def running_or_starting(base: Path, host: str) -> Server | None:
     running = server_of(base, host)
     if running is not None:
         return running
-    starting = next((job for job, plan in living_servers() if plan.base == base and plan.host == host), None)
+    starting = next(
+        (job for job, plan in living_servers() if plan.base == base and plan.host == host), None
+    )
     return None if starting is None else wait_until_ready(starting)
 
 
@@ -206,8 +320,11 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
     write(command_line(outlook.plan, sys.executable))
 
 
-def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool) -> tuple[str, list[NamedAdapter]]:
-    """The base and the adapters that the command line names. `merge`: a run that must be merged first is."""
+def _what(
+    runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool
+) -> tuple[str, list[NamedAdapter]]:
+    """The base and the adapters that the command line names. `merge`: a run that must be merged
+    first is."""
     adapters: list[NamedAdapter] = []
     base = model
     whole = _whole_model(runs, alone=len(runs) == 1 and not named and model is None, merge=merge)
@@ -226,16 +343,27 @@ def _what(runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, m
 
 def _whole_model(runs: tuple[str, ...], *, alone: bool, merge: bool) -> str:
     """What a run is served as where that is a model of its own, "" where it is an adapter."""
-    found = [(run, name) for run in (find(text, "run") for text in runs if "@" not in text) if (name := whole_model(run))]
+    found = [
+        (run, name)
+        for run in (find(text, "run") for text in runs if "@" not in text)
+        if (name := whole_model(run))
+    ]
     if not found:
         return ""
     run, name = found[0]
     if not alone:
-        message = f"{run.id} is served as a model of its own, {name}: its base and other runs need a server of theirs."
+        message = (
+            f"{run.id} is served as a model of its own, {name}: its base and other runs need a"
+            " server of theirs."
+        )
         raise LuthierError("Not beside others", message, f"luthier serve {run.id} --port PORT")
     if not is_there(run):
         if not merge:
-            raise LuthierError("Not merged yet", f"{run.id} is merged before it is served.", f"`luthier serve {run.id}` does both.")
+            raise LuthierError(
+                "Not merged yet",
+                f"{run.id} is merged before it is served.",
+                f"`luthier serve {run.id}` does both.",
+            )
         merge_first(run)
     return name
 
@@ -243,13 +371,21 @@ def _whole_model(runs: tuple[str, ...], *, alone: bool, merge: bool) -> str:
 def merge_first(run: Job) -> None:
     """Merge a run whose adapter vLLM does not take, with its progress."""
     merging = start_merge(merge_settings(run), run)
-    follow_job(merging, f"Merging {run.spec.name}, which vLLM cannot serve as an adapter", lambda state: isinstance(state, Done))
+    follow_job(
+        merging,
+        f"Merging {run.spec.name}, which vLLM cannot serve as an adapter",
+        lambda state: isinstance(state, Done),
+    )
 
 
 def _prepared(base: str) -> Path:
     job = registry.prepare_builtin() if base == BUILTIN else None
     if job is not None:
-        follow_job(job, "Preparing the built-in model", lambda state: not isinstance(state, Running) and not job.alive())
+        follow_job(
+            job,
+            "Preparing the built-in model",
+            lambda state: not isinstance(state, Running) and not job.alive(),
+        )
     return registry.resolve(base).resolve()
 
 
@@ -264,8 +400,16 @@ def _show_server(found: Server, as_json: bool) -> None:
 
 
 def server_as_json(job: Job, found: Server | None) -> dict[str, Any]:
-    answer: dict[str, Any] = {"id": job.id, "state": word(job.state()), "directory": str(job.directory)}
+    answer: dict[str, Any] = {
+        "id": job.id,
+        "state": word(job.state()),
+        "directory": str(job.directory),
+    }
     if found is not None:
         models = [{**asdict(entry), "path": str(entry.path)} for entry in found.models]
-        answer |= {"base_url": f"{found.base_url}/v1", "models": models, "key_file": str(home() / "keys" / "client")}
+        answer |= {
+            "base_url": f"{found.base_url}/v1",
+            "models": models,
+            "key_file": str(home() / "keys" / "client"),
+        }
     return answer

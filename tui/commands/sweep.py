@@ -26,7 +26,8 @@ _WIDE = 100  # columns of a terminal that has room for the runs' names
 @click.argument("sweep_id", metavar="[SWEEP]", required=False)
 @json_option
 def sweep(sweep_id: str | None, as_json: bool) -> None:
-    """Compare the runs of a sweep: what varies, losses, metrics, time. Without SWEEP: which sweeps there are."""
+    """Compare the runs of a sweep: what varies, losses, metrics, time. Without SWEEP: which sweeps
+    there are."""
     if sweep_id is None:
         _list(as_json)
         return
@@ -39,8 +40,11 @@ def sweep(sweep_id: str | None, as_json: bool) -> None:
 
 
 def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
-    """How many runs there are, and what they differ in: the values that vary, and what the plans make of them."""
-    axes = " × ".join(f"{key} {', '.join(map(short_value, values))}" for key, values in sweep.axes.items())
+    """How many runs there are, and what they differ in: the values that vary, and what the plans
+    make of them."""
+    axes = " × ".join(
+        f"{key} {', '.join(map(short_value, values))}" for key, values in sweep.axes.items()
+    )
     out.print(styled("[bold]A sweep of $count runs[/]: $axes", count=len(sweep.members), axes=axes))
     steps, batches = {plan.steps for plan in plans}, {plan.micro_batch for plan in plans}
     if len(steps) > 1 or len(batches) > 1:
@@ -49,7 +53,9 @@ def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
             table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.micro_batch))
         out.print(table)
     else:
-        out.print(", ".join(member.recipe.name for member in sweep.members), style="dim", soft_wrap=False)
+        out.print(
+            ", ".join(member.recipe.name for member in sweep.members), style="dim", soft_wrap=False
+        )
     out.print()
 
 
@@ -66,15 +72,35 @@ def _list(as_json: bool) -> None:
     states = {name: [word(job.state()) for job in jobs] for name, jobs in known.items()}
     if as_json:
         found = known.items()
-        print_json([{"id": name, "name": _name(jobs), "runs": [job.id for job in jobs], "states": states[name]} for name, jobs in found])
+        print_json(
+            [
+                {
+                    "id": name,
+                    "name": _name(jobs),
+                    "runs": [job.id for job in jobs],
+                    "states": states[name],
+                }
+                for name, jobs in found
+            ]
+        )
         return
     if not known:
-        talk.print("No sweeps yet. A recipe with lists of values makes one: `luthier train RECIPE`.")
+        talk.print(
+            "No sweeps yet. A recipe with lists of values makes one: `luthier train RECIPE`."
+        )
         return
     table = plain_table("id", ">runs", "states", "varies", "age")
     for name, jobs in known.items():
-        counted = ", ".join(f"{count} {state}" for state, count in Counter(states[name]).most_common())
-        table.add_row(name, str(len(jobs)), counted, ", ".join(jobs[0].spec.settings["sweep"]["varies"]), age(jobs[0].created))
+        counted = ", ".join(
+            f"{count} {state}" for state, count in Counter(states[name]).most_common()
+        )
+        table.add_row(
+            name,
+            str(len(jobs)),
+            counted,
+            ", ".join(jobs[0].spec.settings["sweep"]["varies"]),
+            age(jobs[0].created),
+        )
     out.print(table)
 
 
@@ -84,11 +110,26 @@ def _name(jobs: list[Job]) -> str:
 
 def _show(rows: list[Row]) -> None:
     keys = list(rows[0].varies)
-    metrics = list(dict.fromkeys(name for row in rows for found in (row.best, row.last) if found for name in found.metrics))
+    metrics = list(
+        dict.fromkeys(
+            name
+            for row in rows
+            for found in (row.best, row.last)
+            if found
+            for name in found.metrics
+        )
+    )
     best = winner(rows)
     wide = not out.is_terminal or out.width >= _WIDE
     names = ["run"] if wide else []  # what varies says it too
-    headings = [*names, *(f">{key.rpartition('.')[2]}" for key in keys), "state", ">loss", ">eval", ">at step"]
+    headings = [
+        *names,
+        *(f">{key.rpartition('.')[2]}" for key in keys),
+        "state",
+        ">loss",
+        ">eval",
+        ">at step",
+    ]
     table = plain_table("", *headings, *(f">{name}" for name in metrics), ">time")
     for row in rows:
         found = row.best
@@ -100,7 +141,10 @@ def _show(rows: list[Row]) -> None:
             loss_text(row.loss),
             loss_text(found.loss) if found else "",
             str(found.step) if found else "",
-            *(f"{found.metrics[name]:.3g}" if found and name in found.metrics else "" for name in metrics),
+            *(
+                f"{found.metrics[name]:.3g}" if found and name in found.metrics else ""
+                for name in metrics
+            ),
             duration(row.seconds) if row.seconds is not None else "",
         ]
         table.add_row(*cells, style="bold" if row is best else "")
@@ -121,7 +165,16 @@ def _state(row: Row) -> str:
 
 def _as_json(row: Row) -> dict[str, Any]:
     def plain(found: Any) -> dict[str, Any] | None:
-        return None if found is None else {"step": found.step, "epoch": found.epoch, "loss": _finite(found.loss), "metrics": found.metrics}
+        return (
+            None
+            if found is None
+            else {
+                "step": found.step,
+                "epoch": found.epoch,
+                "loss": _finite(found.loss),
+                "metrics": found.metrics,
+            }
+        )
 
     return {
         "id": row.job.id,

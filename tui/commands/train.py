@@ -59,13 +59,29 @@ _ASK_SECONDS = 5.0
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--memory", "with_memory", is_flag=True, help="Add what would fit on which card: bits, checkpointing, batches, lengths.")
-@click.option("--emit", "kind", type=click.Choice(["slurm", "skypilot"]), help="Instead, a file that runs the recipe on a cluster.")
-@click.option("--machines", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines that file asks for.")
+@click.option(
+    "--memory",
+    "with_memory",
+    is_flag=True,
+    help="Add what would fit on which card: bits, checkpointing, batches, lengths.",
+)
+@click.option(
+    "--emit",
+    "kind",
+    type=click.Choice(["slurm", "skypilot"]),
+    help="Instead, a file that runs the recipe on a cluster.",
+)
+@click.option(
+    "--machines",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many machines that file asks for.",
+)
 @json_option
 def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_json: bool) -> None:
-    """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it will be served; of a sweep, how many
-    runs and what varies. Nothing runs."""
+    """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it
+    will be served; of a sweep, how many runs and what varies. Nothing runs."""
     sweep = load_sweep(recipe)
     if kind is not None:
         write(emit(kind, sweep, recipe, machines), end="")
@@ -97,16 +113,38 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path), required=False)
 @click.option("--again", metavar="ID", help="Repeat an earlier run with its frozen recipe.")
-@click.option("--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on.")
-@click.option("--server", type=click.Choice(list(CHOICES)), help="What to do about a server that holds the GPU. Default: asked once.")
-@click.option("--then", type=click.Choice(["chat"]), help="Start the base's server first, follow the run, and talk to what it made.")
+@click.option(
+    "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on."
+)
+@click.option(
+    "--server",
+    type=click.Choice(list(CHOICES)),
+    help="What to do about a server that holds the GPU. Default: asked once.",
+)
+@click.option(
+    "--then",
+    type=click.Choice(["chat"]),
+    help="Start the base's server first, follow the run, and talk to what it made.",
+)
 @json_option
-def train(recipe: Path | None, again: str | None, follow: bool, server: Choice | None, then: str | None, as_json: bool) -> None:
-    """Fine-tune a model in a job that survives this terminal. Prints its id; of a sweep (a recipe with lists of values) one a line."""
+def train(
+    recipe: Path | None,
+    again: str | None,
+    follow: bool,
+    server: Choice | None,
+    then: str | None,
+    as_json: bool,
+) -> None:
+    """Fine-tune a model in a job that survives this terminal. Prints its id; of a sweep (a recipe
+    with lists of values) one a line."""
     if (recipe is None) == (again is None):
         raise click.UsageError("Give a RECIPE, or --again ID.")
     sweep = load_sweep(recipe) if recipe is not None else None
-    recipes = [launch.frozen_recipe(find(again or "", "run"))] if sweep is None else [member.recipe for member in sweep.members]
+    recipes = (
+        [launch.frozen_recipe(find(again or "", "run"))]
+        if sweep is None
+        else [member.recipe for member in sweep.members]
+    )
     if then and len(recipes) > 1:
         raise click.UsageError("--then chat is for one run, not for a sweep.")
     for one in recipes:
@@ -114,7 +152,9 @@ def train(recipe: Path | None, again: str | None, follow: bool, server: Choice |
     if then:
         warm_server(recipes[0])
     started = [launch.train(recipes[0])] if sweep is None else start_sweep(sweep)
-    for warning in dict.fromkeys(warning for run in started for warning in run.spec.settings.get("warnings", [])):
+    for warning in dict.fromkeys(
+        warning for run in started for warning in run.spec.settings.get("warnings", [])
+    ):
         say_warning(warning)
     settle(started, server or ("sleep" if then else None))
     identifier = started[0].spec.settings["sweep"].get("id")
@@ -129,27 +169,40 @@ def train(recipe: Path | None, again: str | None, follow: bool, server: Choice |
     elif identifier:
         say_aside(f"{len(started)} runs are queued. Compare them: luthier sweep {identifier}")
     else:
-        say_aside(f"It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop {started[0].id}")
+        say_aside(
+            f"It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop"
+            f" {started[0].id}"
+        )
 
 
 def warm_server(recipe: Recipe) -> None:
-    """A server of the recipe's base model, running before the run begins: afterwards only the adapter is to be loaded. None where what is
-    trained will be served as a model of its own."""
+    """A server of the recipe's base model, running before the run begins: afterwards only the
+    adapter is to be loaded. None where what is trained will be served as a model of its own."""
     base = registry.resolve(recipe.model).resolve()
     if server_of(base, HOST) is None and not consequences(recipe, base):
-        wait_until_ready(serving.serve(recipe.model, [], options=serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))))
+        wait_until_ready(
+            serving.serve(
+                recipe.model, [], options=serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))
+            )
+        )
 
 
 def settle(runs: list[Job], choice: Choice | None) -> None:
-    """Say what waiting runs do about a server that holds their GPU: `choice`, else what a person answers now, which is remembered."""
+    """Say what waiting runs do about a server that holds their GPU: `choice`, else what a person
+    answers now, which is remembered."""
     for run in runs:
         if choice is not None:
             with contextlib.suppress(NotWaiting):
                 one_gpu.answer(run, choice, remember=False)
         elif servers := _asks(run):
-            talk.print(styled("[yellow]?[/] $question", question=one_gpu.question(run.spec.name, servers)))
+            talk.print(
+                styled("[yellow]?[/] $question", question=one_gpu.question(run.spec.name, servers))
+            )
             if not sys.stdin.isatty():
-                talk.print(f"  It waits. luthier train --server sleep|share|wait says what to do, {SETTING} in config.toml for good.")
+                talk.print(
+                    "  It waits. luthier train --server sleep|share|wait says what to do,"
+                    f" {SETTING} in config.toml for good."
+                )
                 return
             for name, what in CHOICES.items():
                 talk.print(styled("  [bold]$name[/]  $what", name=name, what=what))
@@ -168,12 +221,16 @@ def _asks(run: Job) -> list[str]:
 
 
 def _talk_to(run: Job) -> None:
-    """Have the run's model served, by the server of its base or merged by one of its own; on a terminal, open the chat."""
+    """Have the run's model served, by the server of its base or merged by one of its own; on a
+    terminal, open the chat."""
     if whole_model(run) and not is_there(run):
         merge_first(run)
     server = once_ready(server_job(run))
     name = have_it_serve(server, run)
-    say_done(f"{run.spec.name} answers at {server.base_url}/v1{'' if name == run.spec.name else f' as {name}'}")
+    say_done(
+        f"{run.spec.name} answers at"
+        f" {server.base_url}/v1{'' if name == run.spec.name else f' as {name}'}"
+    )
     if sys.stdin.isatty() and sys.stdout.isatty():
         from tui.app import LuthierApp
 
@@ -189,7 +246,12 @@ def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
         print_json({"id": started[0].id, "directory": str(started[0].directory)})
     else:
         runs = [
-            {"id": job.id, "name": job.spec.name, "directory": str(job.directory), "varies": job.spec.settings["sweep"]["varies"]}
+            {
+                "id": job.id,
+                "name": job.spec.name,
+                "directory": str(job.directory),
+                "varies": job.spec.settings["sweep"]["varies"],
+            }
             for job in started
         ]
         print_json({"sweep": sweep, "runs": runs})
@@ -199,11 +261,20 @@ def _follow(job: Job) -> None:
     try:
         state = follow_job(job, f"Training {job.spec.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
-        talk.print(f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}` stops it.")
+        talk.print(
+            f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
+            " stops it."
+        )
         raise
     if isinstance(state, Done):
-        loss, seconds = state.result.get("eval_loss") or state.result.get("loss") or 0.0, float(state.result.get("seconds", 0))
-        talk.print(f"  loss {loss:.3f} after {state.result.get('steps')} steps in {duration(seconds)}; serve it: luthier serve {job.id}")
+        loss, seconds = (
+            state.result.get("eval_loss") or state.result.get("loss") or 0.0,
+            float(state.result.get("seconds", 0)),
+        )
+        talk.print(
+            f"  loss {loss:.3f} after {state.result.get('steps')} steps in {duration(seconds)};"
+            f" serve it: luthier serve {job.id}"
+        )
 
 
 def prepare_model(recipe: Recipe) -> None:
@@ -216,15 +287,22 @@ def prepare_model(recipe: Recipe) -> None:
 def show_plan(made: Plan) -> None:
     table = plain_table("", "")
     rows: dict[str, str | Text] = {
-        "model": styled("$model [dim]$directory[/]", model=made.model, directory=made.model_directory),
+        "model": styled(
+            "$model [dim]$directory[/]", model=made.model, directory=made.model_directory
+        ),
         "data": run_plan.data(made),
-        **{f"format{'' if number == 0 else f' {number + 1}'}": _format(found) for number, found in enumerate(made.formats)},
+        **{
+            f"format{'' if number == 0 else f' {number + 1}'}": _format(found)
+            for number, found in enumerate(made.formats)
+        },
         "engine": run_plan.engine(made),
         "settings": run_plan.settings(made),
         "batch": run_plan.batch(made),
         "length": run_plan.length(made),
         "evaluation": run_plan.evaluation(made),
-        "waits for": ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else ""),
+        "waits for": (
+            ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else "")
+        ),
     }
     for name, value in rows.items():
         table.add_row(styled("[dim]$name[/]", name=name), value)
@@ -236,8 +314,14 @@ def show_plan(made: Plan) -> None:
     policies = plain_table("policy", "choice", "met", "what it is about")
     for policy in made.policies:
         choice = Text(policy["choice"], "bold" if policy["changed"] else "")
-        about = f"{policy['meets']}: {policy['repair']}" if policy["choice"] not in ("keep", "drop", "stop") else policy["meets"]
-        policies.add_row(policy["name"], choice, str(made.met.get(policy["name"], "")), Text(about, "dim"))
+        about = (
+            f"{policy['meets']}: {policy['repair']}"
+            if policy["choice"] not in ("keep", "drop", "stop")
+            else policy["meets"]
+        )
+        policies.add_row(
+            policy["name"], choice, str(made.met.get(policy["name"], "")), Text(about, "dim")
+        )
     out.print(policies)
 
 
@@ -259,7 +343,12 @@ def _show(title: str, lines: list[Line]) -> None:
         return
     out.print(title, style="dim")
     for line in lines:
-        out.print("  ", *(Text(text, _STYLES.get(role, "")) for text, role in line), sep="", soft_wrap=True)
+        out.print(
+            "  ",
+            *(Text(text, _STYLES.get(role, "")) for text, role in line),
+            sep="",
+            soft_wrap=True,
+        )
     out.print()
 
 

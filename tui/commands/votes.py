@@ -20,10 +20,13 @@ def votes() -> None:
 
 
 @votes.command()
-@click.option("--all", "every", is_flag=True, help="Count votes that were cast with the names in sight too.")
+@click.option(
+    "--all", "every", is_flag=True, help="Count votes that were cast with the names in sight too."
+)
 @json_option
 def show(every: bool, as_json: bool) -> None:
-    """Win rates with their intervals, an exact test, the votes still needed, the role of length, ratings of several models."""
+    """Win rates with their intervals, an exact test, the votes still needed, the role of length,
+    ratings of several models."""
     report = full_report(every)
     if as_json:
         print_json(report.to_json())
@@ -33,28 +36,53 @@ def show(every: bool, as_json: bool) -> None:
 
 
 @votes.command()
-@click.option("--pairs", type=click.Path(path_type=Path), help="JSONL for preference pairs: prompt, chosen, rejected.")
-@click.option("--corrected", type=click.Path(path_type=Path), help="JSONL for conversations with corrected answers.")
-@click.option("--blind-only", is_flag=True, help="Leave out votes that were cast with the names in sight.")
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="JSONL for preference pairs: prompt, chosen, rejected.",
+)
+@click.option(
+    "--corrected",
+    type=click.Path(path_type=Path),
+    help="JSONL for conversations with corrected answers.",
+)
+@click.option(
+    "--blind-only", is_flag=True, help="Leave out votes that were cast with the names in sight."
+)
 @json_option
 def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json: bool) -> None:
-    """Votes and corrections as training data, in TRL's conversational formats, each row with where it comes from.
+    """Votes and corrections as training data, in TRL's conversational formats, each row with where
+    it comes from.
 
-    Without --pairs and --corrected, the pairs go to stdout. Both files can be named in a recipe's `data` at once.
+    Without --pairs and --corrected, the pairs go to stdout. Both files can be named in a recipe's
+    `data` at once.
     """
     found = exporting.collect(named=not blind_only)
     if pairs is None and corrected is None:
         write_json(exporting.to_jsonl(found.pairs))
-    for path, rows, what in ((pairs, found.pairs, "votes"), (corrected, found.corrected, "corrections")):
+    for path, rows, what in (
+        (pairs, found.pairs, "votes"),
+        (corrected, found.corrected, "corrections"),
+    ):
         if path is not None:
             if not rows:
                 hint = "f2 votes, and w corrects an answer, on the Chat screen."
-                raise LuthierError("Nothing to export", f"There are no {what} that make a row for {path.name}.", hint)
+                raise LuthierError(
+                    "Nothing to export",
+                    f"There are no {what} that make a row for {path.name}.",
+                    hint,
+                )
             write_new(path.absolute(), exporting.to_jsonl(rows))
-    totals = {"pairs": len(found.pairs), "corrected": len(found.corrected), "left_out": dict(found.left_out)}
+    totals = {
+        "pairs": len(found.pairs),
+        "corrected": len(found.corrected),
+        "left_out": dict(found.left_out),
+    }
     if as_json and not (pairs is None and corrected is None):
         print_json(totals)
         return
-    talk.print(f"{len(found.pairs)} preference pairs, {len(found.corrected)} corrected conversations.")
+    talk.print(
+        f"{len(found.pairs)} preference pairs, {len(found.corrected)} corrected conversations."
+    )
     for reason, count in found.left_out.most_common():
         say_aside(f"  left out: {count} ({reason})")

@@ -1,4 +1,5 @@
-"""What all screens share: the header line, the footer made from the registry, work in the background, and one way back."""
+"""What all screens share: the header line, the footer made from the registry, work in the
+background, and one way back."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ MINIMUM_WIDTH, MINIMUM_HEIGHT = 60, 15
 
 
 class LuthierScreen(Screen[None]):
-    """A screen of the app. It names its `place`, sets `BINDINGS = actions.bindings(place)` and composes its body."""
+    """A screen of the app. It names its `place`, sets `BINDINGS = actions.bindings(place)` and
+    composes its body."""
 
     place: ClassVar[Place]
     app = getters.app(LuthierApp)
@@ -51,7 +53,9 @@ class LuthierScreen(Screen[None]):
         self.watch(self.app, "rows", self._rows_changed)
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < MINIMUM_WIDTH or event.size.height < MINIMUM_HEIGHT, "-too-small")
+        self.set_class(
+            event.size.width < MINIMUM_WIDTH or event.size.height < MINIMUM_HEIGHT, "-too-small"
+        )
 
     def on_screen_resume(self) -> None:
         if self.is_mounted:
@@ -64,12 +68,16 @@ class LuthierScreen(Screen[None]):
 
     @property
     def is_seen(self) -> bool:
-        """Whether it is in front, or below a dialog: Textual calls the screen below any other one current too."""
+        """Whether it is in front, or below a dialog: Textual calls the screen below any other one
+        current too."""
         return self.is_current and (self.app.screen is self or self.app.screen.is_modal)
 
     def refresh_hints(self) -> None:
         """Say anew what can be done, if that has changed."""
-        possible = [(action.id, self.check_action(*parse(action.action)[1:])) for action in actions.actions_of(self.place)]
+        possible = [
+            (action.id, self.check_action(*parse(action.action)[1:]))
+            for action in actions.actions_of(self.place)
+        ]
         if possible != self._possible:
             self._possible = possible
             self.refresh_bindings()
@@ -82,14 +90,19 @@ class LuthierScreen(Screen[None]):
         return ""
 
     def step_back(self) -> bool:
-        """Take back something within the screen (`esc`); False when there is nothing, so that the screen itself is left."""
-        if self.focused is not None and self.focused.check_consume_key("a", "a"):  # a text is being written
+        """Take back something within the screen (`esc`); False when there is nothing, so that the
+        screen itself is left."""
+        # a text is being written
+        if self.focused is not None and self.focused.check_consume_key("a", "a"):
             self.set_focus(None)
             return True
         return False
 
-    def in_background(self, work: Callable[[], Message | None], group: str = "background", exclusive: bool = False) -> None:
-        """Run `work` in a thread. The message that it returns is posted here; what it raises is shown."""
+    def in_background(
+        self, work: Callable[[], Message | None], group: str = "background", exclusive: bool = False
+    ) -> None:
+        """Run `work` in a thread. The message that it returns is posted here; what it raises is
+        shown."""
 
         def run() -> None:
             message = work()

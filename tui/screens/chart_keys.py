@@ -5,7 +5,18 @@ from __future__ import annotations
 from tui.screens.base import LuthierScreen
 from tui.widgets.chart_board import ChartBoard
 
-CHART_ACTIONS = ("scale", "smooth", "zoom", "pan", "whole", "cursor", "mark", "full", "export", "chart")
+CHART_ACTIONS = (
+    "scale",
+    "smooth",
+    "zoom",
+    "pan",
+    "whole",
+    "cursor",
+    "mark",
+    "full",
+    "export",
+    "chart",
+)
 """They need a point to be drawn."""
 
 

@@ -59,15 +59,24 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
         self.looked = True
         self.reachable = message.reachable
         if self.server is not None:
-            for pane, default in zip(self.session.panes, self.server.default_speakers(), strict=False):
-                gone = pane.speaker is not None and not pane.speaker.where and pane.speaker not in self.server.speakers
+            for pane, default in zip(
+                self.session.panes, self.server.default_speakers(), strict=False
+            ):
+                gone = (
+                    pane.speaker is not None
+                    and not pane.speaker.where
+                    and pane.speaker not in self.server.speakers
+                )
                 if not pane.answers and (pane.speaker is None or gone):
                     pane.speaker = default
         self.show_offered()
 
     def show_offered(self) -> None:
-        """The chat as soon as somebody can be asked, or once something was said; else what to do to get there."""
-        offered = (bool(self.reachable) and any(pane.speaker for pane in self.session.panes)) or not self.session.empty
+        """The chat as soon as somebody can be asked, or once something was said; else what to do to
+        get there."""
+        offered = (
+            bool(self.reachable) and any(pane.speaker for pane in self.session.panes)
+        ) or not self.session.empty
         was_offered = self.sides.display
         self.set_class(not offered, "-no-server")
         self.query_one("#no-server", Static).update(self.nobody())
@@ -85,14 +94,20 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
         if self.session.answering:
             self.notify("Still answering. esc stops it.", timeout=3)
         elif prompt and not self.reachable:
-            self.notify("No server is running. 3 opens Serve; the prompt stays here.", severity="warning")
+            self.notify(
+                "No server is running. 3 opens Serve; the prompt stays here.", severity="warning"
+            )
         elif prompt and not all(pane.speaker for pane in self.session.panes):
             self.notify("A pane has no model: m chooses one.", severity="warning")
         elif prompt:
             self._send(prompt)
 
     def _send(self, prompt: str) -> None:
-        editing, replay, before = self.editing, self.replay, (self.session.chat.id, *self.session.panes)
+        editing, replay, before = (
+            self.editing,
+            self.replay,
+            (self.session.chat.id, *self.session.panes),
+        )
         self.chosen_turn = ""
         if editing is not None:
             self.end_edit()
@@ -122,11 +137,14 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
 
     @on(AnswerEnded)
     def answer_ended(self) -> None:
-        """A prompt that brought nothing from anybody returns to the box, unless something new stands there."""
+        """A prompt that brought nothing from anybody returns to the box, unless something new
+        stands there."""
         if self.session.answering:
             return
         last = [pane.last for pane in self.session.contestants if pane.last is not None]
-        nothing = [answer for answer in last if isinstance(answer.state, Failed) and not answer.answered]
+        nothing = [
+            answer for answer in last if isinstance(answer.state, Failed) and not answer.answered
+        ]
         if nothing and len(nothing) == len(self.session.contestants) and not self.prompt.text:
             self.prompt.text = nothing[0].turn.prompt
             self.prompt.move_cursor(self.prompt.document.end)
@@ -216,7 +234,10 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
     def action_settings(self) -> None:
         from tui.widgets.chat_settings import ChatSettingsModal
 
-        self.app.push_screen(ChatSettingsModal(self.session.settings), lambda chosen: self.use_settings(chosen) if chosen else None)
+        self.app.push_screen(
+            ChatSettingsModal(self.session.settings),
+            lambda chosen: self.use_settings(chosen) if chosen else None,
+        )
 
     def use_settings(self, settings: ChatSettings) -> None:
         self.session.use_settings(settings)
@@ -226,7 +247,14 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
         came_back = self.session.empty
         self.session.clear()
         self.chosen_turn = ""
-        self.notify("The last chat is back." if came_back else "New chat. Again, while it is empty, brings the last one back.", timeout=4)
+        self.notify(
+            (
+                "The last chat is back."
+                if came_back
+                else "New chat. Again, while it is empty, brings the last one back."
+            ),
+            timeout=4,
+        )
         self.show_sides()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -252,13 +280,25 @@ class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
             "retry_side": lambda: bool(self.reachable) and on_side and model and answered,
             "vote": lambda: quiet and not session.empty and len(session.contestants) > 1,
             "blind": lambda: quiet and on_side and len(session.contestants) > 1,
-            "model": lambda: quiet and not writing and not session.chat.blind and (model or not on_side),
-            "add": lambda: quiet and not writing and not session.chat.blind and len(session.panes) < MOST_PANES and self.sides.display,
-            "remove": lambda: quiet and on_side and not session.chat.blind and len(session.panes) > 1,
+            "model": lambda: (
+                quiet and not writing and not session.chat.blind and (model or not on_side)
+            ),
+            "add": lambda: (
+                quiet
+                and not writing
+                and not session.chat.blind
+                and len(session.panes) < MOST_PANES
+                and self.sides.display
+            ),
+            "remove": lambda: (
+                quiet and on_side and not session.chat.blind and len(session.panes) > 1
+            ),
             "edit": lambda: ready and on_side and pane.last is not None,
             "correct": lambda: quiet and on_side and model and answered and not session.chat.blind,
             "continue": lambda: quiet and on_side and answered and len(session.panes) > 1,
-            "lens": lambda: quiet and not session.empty and not session.chat.blind and self.server is not None,
+            "lens": lambda: (
+                quiet and not session.empty and not session.chat.blind and self.server is not None
+            ),
             "differences": lambda: quiet and not session.empty and len(session.panes) > 1,
             "fold": lambda: on_side and not session.empty,
             "previous_turn": lambda: on_side and pane.last is not None,

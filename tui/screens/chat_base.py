@@ -1,4 +1,5 @@
-"""What all parts of the chat screen share: the session, its record, what can be asked, and the widgets."""
+"""What all parts of the chat screen share: the session, its record, what can be asked, and the
+widgets."""
 
 from __future__ import annotations
 
@@ -55,7 +56,11 @@ class ChatBase(LuthierScreen):
     prompt = getters.query_one("#prompt", PromptBox)
     sides = getters.query_one("#sides", ChatSides)
 
-    def __init__(self, find_server: Callable[[], ChatServer | None] = newest_server, stream: Streamer = stream_chat) -> None:
+    def __init__(
+        self,
+        find_server: Callable[[], ChatServer | None] = newest_server,
+        stream: Streamer = stream_chat,
+    ) -> None:
         super().__init__()
         self.journal = Journal(lambda problem: self.post_message(WritingChanged(problem)))
         self.record = Record(self.journal)
@@ -89,13 +94,18 @@ class ChatBase(LuthierScreen):
     def chosen_answer(self) -> Answer | None:
         """The answer in the active pane to the turn that is chosen; without one, the last."""
         answers = self.active.answers
-        return next((answer for answer in answers if answer.turn.id == self.chosen_turn), answers[-1] if answers else None)
+        return next(
+            (answer for answer in answers if answer.turn.id == self.chosen_turn),
+            answers[-1] if answers else None,
+        )
 
     def show_sides(self) -> None:
         """Everything anew: the session, or who can be asked, has changed."""
         self.set_looks()
         self.sides.show(self.session, self.reachable)
-        replaying = f"{self.replay.name}: {self.replay.progress} {chr(0xB7)} " if self.replay else ""
+        replaying = (
+            f"{self.replay.name}: {self.replay.progress} {chr(0xB7)} " if self.replay else ""
+        )
         self.prompt.border_subtitle = Content(replaying + settings_line(self.session.settings))
         self.refresh_bindings()
 
@@ -104,7 +114,11 @@ class ChatBase(LuthierScreen):
         for position, pane in enumerate(self.session.panes):
             transcript = self.sides.all_panes[position].transcript
             wanted = replace(
-                transcript.look, hidden=self.session.chat.blind, chosen=self.chosen_turn, notes=self._notes(pane), versions=_versions(pane)
+                transcript.look,
+                hidden=self.session.chat.blind,
+                chosen=self.chosen_turn,
+                notes=self._notes(pane),
+                versions=_versions(pane),
             )
             if wanted != transcript.look:
                 transcript.look = wanted
@@ -122,7 +136,10 @@ class ChatBase(LuthierScreen):
                 lines.append("begins anew")
             left_out = answer.skipped - (answer.parent.skipped if answer.parent else 0)
             if left_out > 0:
-                lines.append(f"from here on without the {answer.skipped} oldest turn{'s' if answer.skipped > 1 else ''}")
+                lines.append(
+                    f"from here on without the {answer.skipped} oldest"
+                    f" turn{'s' if answer.skipped > 1 else ''}"
+                )
             if more := len(answer.turn.messages) - 1:
                 lines.append(f"after {more} more message{'s' if more > 1 else ''} of the file")
             if lines:
@@ -135,18 +152,22 @@ class ChatBase(LuthierScreen):
         for position, pane in enumerate(self.session.panes):
             if pane in panes:
                 self.sides.ask(position, pane, self._answer_stream)
-        self.set_timer(0.1, self.refresh_bindings)  # the footer is drawn after the first token, should that come at once
+        # the footer is drawn after the first token, should that come at once
+        self.set_timer(0.1, self.refresh_bindings)
 
     async def _answer_stream(self, answer: Answer) -> AsyncIterator[Delta | Finished]:
         endpoint, model = self.reachable.asked_as(answer.speaker)
-        stream = self._stream(endpoint, model, answer.context(), answer.turn.settings.sampling, answer.turn.tools)
+        stream = self._stream(
+            endpoint, model, answer.context(), answer.turn.settings.sampling, answer.turn.tools
+        )
         async for item in stream:
             yield item
 
     # Writing down
 
     def on_mount(self) -> None:
-        # A terminal that is closed, or a system that shuts down, says so first: what has come is written.
+        # A terminal that is closed, or a system that shuts down, says so first: what has come is
+        # written.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
 
@@ -162,7 +183,8 @@ class ChatBase(LuthierScreen):
         self.app.exit()
 
     def _hang_up(self) -> None:
-        """The terminal is gone: nothing can be drawn any more, and whoever tries may wait for ever."""
+        """The terminal is gone: nothing can be drawn any more, and whoever tries may wait for
+        ever."""
         self.session.halt()
         self.journal.close()
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -185,9 +207,15 @@ class ChatBase(LuthierScreen):
     def unsaved(self) -> str:
         if self.journal.problem is None or self.journal.saved:
             return ""
-        return f"This chat is not saved ({self.journal.problem.message}) ^g writes it to a file elsewhere."
+        return (
+            f"This chat is not saved ({self.journal.problem.message}) ^g writes it to a file"
+            " elsewhere."
+        )
 
 
 def _versions(pane: Conversation) -> dict[str, str]:
     """ "2/3" by the id of each answer that has other versions."""
-    return {one: f"{[version.id for version in same].index(one) + 1}/{len(same)}" for one, same in pane.versions().items()}
+    return {
+        one: f"{[version.id for version in same].index(one) + 1}/{len(same)}"
+        for one, same in pane.versions().items()
+    }

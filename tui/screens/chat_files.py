@@ -33,7 +33,11 @@ class ChatFiles(ChatBase):
 
         def chosen(chat: ChosenChat | None) -> None:
             if chat is not None:
-                self.in_background(lambda: ChatRead(store.load(chat.id), words_of(chat.asked)), group="read", exclusive=True)
+                self.in_background(
+                    lambda: ChatRead(store.load(chat.id), words_of(chat.asked)),
+                    group="read",
+                    exclusive=True,
+                )
 
         self.journal.flush(1.0)
         self.app.push_screen(ChatsModal(), chosen)
@@ -64,28 +68,37 @@ class ChatFiles(ChatBase):
             return
         from tui.widgets.replay_form import ReplayModal
 
-        self.app.push_screen(ReplayModal(), lambda replay: self.begin_replay(replay) if replay else None)
+        self.app.push_screen(
+            ReplayModal(), lambda replay: self.begin_replay(replay) if replay else None
+        )
 
     def begin_replay(self, replay: Replay) -> None:
         self.replay = replay
         session = self.session
         if not session.empty:
             session.clear()
-        if has_references(replay.scripts) and len(session.panes) < MOST_PANES and REFERENCE not in [pane.speaker for pane in session.panes]:
+        if (
+            has_references(replay.scripts)
+            and len(session.panes) < MOST_PANES
+            and REFERENCE not in [pane.speaker for pane in session.panes]
+        ):
             session.add_pane(REFERENCE)
         self.show_sides()
         self.offer_next()
 
     def _end_replay(self) -> None:
         self.replay = None
-        for pane in [pane for pane in self.session.panes if pane.speaker == REFERENCE and not pane.answers]:
+        for pane in [
+            pane for pane in self.session.panes if pane.speaker == REFERENCE and not pane.answers
+        ]:
             self.session.remove_pane(pane)
         self.prompt.text = ""
         self.notify("No more prompts from the file.", timeout=3)
         self.show_sides()
 
     def offer_next(self) -> None:
-        """Put the next prompt of the file into the box, unless something else is being written there."""
+        """Put the next prompt of the file into the box, unless something else is being written
+        there."""
         if self.replay is None or self.prompt.text:
             return
         script = self.replay.next_turn
@@ -106,8 +119,14 @@ class ChatFiles(ChatBase):
     # Copies
 
     def action_copy(self) -> None:
-        answers = [(self.session.name(pane), pane.last.text) for pane in self.session.panes if pane.last is not None]
-        self._copy("\n\n".join(f"## {name}\n\n{text}" for name, text in answers), "all last answers")
+        answers = [
+            (self.session.name(pane), pane.last.text)
+            for pane in self.session.panes
+            if pane.last is not None
+        ]
+        self._copy(
+            "\n\n".join(f"## {name}\n\n{text}" for name, text in answers), "all last answers"
+        )
 
     def action_copy_side(self) -> None:
         answer = self.chosen_answer
@@ -125,6 +144,17 @@ class ChatFiles(ChatBase):
             if path is not None:
                 self.notify(f"Written to {path}.")
 
-        hint = "A name in .md is for reading, one in .jsonl for data: one conversation a line, as training reads it."
+        hint = (
+            "A name in .md is for reading, one in .jsonl for data: one conversation a line, as"
+            " training reads it."
+        )
         proposed = Path.cwd() / export.default_name()
-        self.app.push_screen(PathModal("Export this chat", proposed, hint, lambda path: export.export(self.session.chat, path)), told)
+        self.app.push_screen(
+            PathModal(
+                "Export this chat",
+                proposed,
+                hint,
+                lambda path: export.export(self.session.chat, path),
+            ),
+            told,
+        )

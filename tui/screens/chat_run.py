@@ -1,4 +1,5 @@
-"""Talking to a run's model with one key: its server is started or found, it loads the adapter, and both sides are chosen."""
+"""Talking to a run's model with one key: its server is started or found, it loads the adapter, and
+both sides are chosen."""
 
 from __future__ import annotations
 
@@ -55,8 +56,8 @@ class NotServed(Message):
 
 
 class ChatRun(ChatBase):
-    """The server that is waited for is shown in the place of "no server". Of several runs that were to be talked to, the last one counts:
-    the server of another may still have been starting."""
+    """The server that is waited for is shown in the place of "no server". Of several runs that were
+    to be talked to, the last one counts: the server of another may still have been starting."""
 
     awaited: Job | None = None
     looking = False
@@ -83,9 +84,15 @@ class ChatRun(ChatBase):
 
     def _found(self, run: Job, server: Server, name: str) -> Message:
         seen = server_of_job(server.job.id)
-        speaker = None if seen is None else next((one for one in seen.speakers if one.model == name), None)
+        speaker = (
+            None
+            if seen is None
+            else next((one for one in seen.speakers if one.model == name), None)
+        )
         if seen is None or speaker is None:
-            raise LuthierError("The server is gone", f"{server.job.id} has ended.", "3 opens Serve: it says why.")
+            raise LuthierError(
+                "The server is gone", f"{server.job.id} has ended.", "3 opens Serve: it says why."
+            )
         return RunServed(run, seen, speaker)
 
     def on_server_chosen(self, message: ServerChosen) -> None:
@@ -107,7 +114,8 @@ class ChatRun(ChatBase):
             self.show_offered()
 
     def on_run_served(self, message: RunServed) -> None:
-        """Base and tuned model (or the one model that there is), in a new chat if others have talked in this one."""
+        """Base and tuned model (or the one model that there is), in a new chat if others have
+        talked in this one."""
         if message.run.id != self._expected:
             return
         self.awaited, self.looking = None, False
@@ -120,7 +128,8 @@ class ChatRun(ChatBase):
 
     def on_speaker_loaded(self, message: SpeakerLoaded) -> None:
         speaker, server = message.speaker, message.server
-        if server is not None and not speaker.where:  # it knows the model by the folder that it has loaded
+        # it knows the model by the folder that it has loaded
+        if server is not None and not speaker.where:
             speaker = next((one for one in server.speakers if one.model == speaker.model), speaker)
             self.reachable = reachable(server, self.reachable)
         if message.position < len(self.session.panes):
@@ -132,7 +141,9 @@ class ChatRun(ChatBase):
     def nobody(self) -> Content:
         """What stands where nobody can be asked."""
         if self.awaited is None:
-            return NO_SERVER if self.looked and not self.looking else Content("Looking for a server…")
+            return (
+                NO_SERVER if self.looked and not self.looking else Content("Looking for a server…")
+            )
         state = self.awaited.state()
         match state:
             case Starting(since=since, phase=phase):
@@ -142,7 +153,8 @@ class ChatRun(ChatBase):
             case _:
                 now = "loads the tuned model"
         return Content.from_markup(
-            "[b]The server of $name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows the server.",
+            "[b]The server of $name[/]\n\n$now\n\nThe chat opens by itself. [$primary]3[/] shows"
+            " the server.",
             name=self.awaited.spec.name,
             now=now,
         )

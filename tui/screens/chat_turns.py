@@ -1,4 +1,5 @@
-"""Parts of the chat screen: going from turn to turn, asking one again in other words, correcting an answer, looking closer at one."""
+"""Parts of the chat screen: going from turn to turn, asking one again in other words, correcting an
+answer, looking closer at one."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ class _Look:
 
 
 class ChatTurns(ChatBase):
-    def __init__(self, find_server: Callable[[], ChatServer | None] = newest_server, stream: Streamer = stream_chat) -> None:
+    def __init__(
+        self,
+        find_server: Callable[[], ChatServer | None] = newest_server,
+        stream: Streamer = stream_chat,
+    ) -> None:
         super().__init__(find_server, stream)
         self.editing: Turn | None = None
         self._told: set[str] = set()
@@ -57,7 +62,13 @@ class ChatTurns(ChatBase):
     def _choose_turn(self, step: int) -> None:
         answers, chosen = self.active.answers, self.chosen_answer
         if chosen is not None:
-            place = max(0, min(len(answers) - 1, answers.index(chosen) + (step if self.chosen_turn else min(step, 0))))
+            place = max(
+                0,
+                min(
+                    len(answers) - 1,
+                    answers.index(chosen) + (step if self.chosen_turn else min(step, 0)),
+                ),
+            )
             self.choose_turn(answers[place].turn.id)
 
     @on(Transcript.TurnClicked)
@@ -120,9 +131,13 @@ class ChatTurns(ChatBase):
             if text is not None and text != answer.text:
                 self.session.correct(pane, answer, text)
                 self.show_sides()
-                self.notify("Corrected. `luthier votes export` makes training data of it.", timeout=5)
+                self.notify(
+                    "Corrected. `luthier votes export` makes training data of it.", timeout=5
+                )
 
-        self.app.push_screen(CorrectModal(self.session.name(pane), answer.turn.prompt, answer.text), corrected)
+        self.app.push_screen(
+            CorrectModal(self.session.name(pane), answer.turn.prompt, answer.text), corrected
+        )
 
     def action_continue(self) -> None:
         """Every pane goes on from the active pane's last answer."""
@@ -135,10 +150,15 @@ class ChatTurns(ChatBase):
     # A model that has read enough
 
     def offer_room(self) -> bool:
-        """Where chats are longer than their models can read: say how long, once, and let the user choose. False if none is."""
+        """Where chats are longer than their models can read: say how long, once, and let the user
+        choose. False if none is."""
         from tui.widgets.context_modal import ContextChoice, ContextModal
 
-        full = [(pane, error) for pane in self.session.contestants if (error := _too_long(pane)) is not None]
+        full = [
+            (pane, error)
+            for pane in self.session.contestants
+            if (error := _too_long(pane)) is not None
+        ]
         failed = {pane.last.id for pane, _ in full if pane.last is not None}
         if not full or failed <= self._told:
             return False
@@ -155,9 +175,17 @@ class ChatTurns(ChatBase):
                 self.session.clear()
                 self.show_sides()
 
-        can_forget = all(pane.last is not None and len(pane.last.chain) - 1 > pane.last.skipped for pane, _ in full)
+        can_forget = all(
+            pane.last is not None and len(pane.last.chain) - 1 > pane.last.skipped
+            for pane, _ in full
+        )
         names = ", ".join(self.session.name(pane) for pane, _ in full)
-        self.app.push_screen(ContextModal(names, max((error for _, error in full), key=lambda error: error.used), can_forget), chosen)
+        self.app.push_screen(
+            ContextModal(
+                names, max((error for _, error in full), key=lambda error: error.used), can_forget
+            ),
+            chosen,
+        )
         return True
 
     # Looking closer
@@ -168,34 +196,58 @@ class ChatTurns(ChatBase):
         self.sides.look(lambda pane, look: replace(look, unfolded=unfolded))
 
     def action_lens(self) -> None:
-        """Colour the answers by how much likelier the tuned model makes their tokens than the base, or end that."""
+        """Colour the answers by how much likelier the tuned model makes their tokens than the base,
+        or end that."""
         if self._end_marks():
             return
-        looks = [look for pane in self.session.contestants if (look := self._lens_on(pane)) is not None]
+        looks = [
+            look for pane in self.session.contestants if (look := self._lens_on(pane)) is not None
+        ]
         if not looks:
-            why = "The lens needs the base and a tuned model on one of Luthier's servers, and an answer of one of them."
+            why = (
+                "The lens needs the base and a tuned model on one of Luthier's servers, and an"
+                " answer of one of them."
+            )
             self.notify(why, severity="warning")
             return
         self.notify("The lens: both models read the answers.", timeout=3)
         self.run_worker(self._take_looks(looks, self._wanted), group="lens", exit_on_error=False)
 
     def _lens_on(self, pane: Conversation) -> _Look | None:
-        """Base and tuned model for a pane: its own where it is tuned, else the first tuned one that has a pane, or is served."""
+        """Base and tuned model for a pane: its own where it is tuned, else the first tuned one that
+        has a pane, or is served."""
         server, answer = self.server, self._chosen_in(pane)
-        if server is None or pane.speaker is None or pane.speaker.where or answer is None or answer.answering or not answer.text:
+        if (
+            server is None
+            or pane.speaker is None
+            or pane.speaker.where
+            or answer is None
+            or answer.answering
+            or not answer.text
+        ):
             return None
         kinds = ("tuned", "checkpoint")
         others = [*(other.speaker for other in self.session.contestants), *server.speakers]
-        tuned = next((one for one in [pane.speaker, *others] if one is not None and one.kind in kinds), None)
+        tuned = next(
+            (one for one in [pane.speaker, *others] if one is not None and one.kind in kinds), None
+        )
         if tuned is None:
             return None
-        names = [(one.label, self.reachable.asked_as(one)[1]) for one in (server.speakers[0], tuned)]
+        names = [
+            (one.label, self.reachable.asked_as(one)[1]) for one in (server.speakers[0], tuned)
+        ]
         return _Look(answer, server.endpoint, names[0], names[1])
 
     async def _take_looks(self, looks: list[_Look], wanted: int) -> None:
         for look in looks:
-            seen = await lens.shifts(look.endpoint, look.base[1], look.tuned[1], look.answer.context(), look.answer.text)
-            self.post_message(LensReady(wanted, look.answer.id, chat_marks.lens(seen, look.base[0], look.tuned[0])))
+            seen = await lens.shifts(
+                look.endpoint, look.base[1], look.tuned[1], look.answer.context(), look.answer.text
+            )
+            self.post_message(
+                LensReady(
+                    wanted, look.answer.id, chat_marks.lens(seen, look.base[0], look.tuned[0])
+                )
+            )
 
     def on_lens_ready(self, message: LensReady) -> None:
         if message.wanted == self._wanted:
@@ -205,21 +257,31 @@ class ChatTurns(ChatBase):
         """Show which words of each answer the active pane's answer has not, or end that."""
         if self._end_marks():
             return
-        shown = [(pane, answer) for pane in self.session.panes if (answer := self._chosen_in(pane)) is not None and answer.text]
+        shown = [
+            (pane, answer)
+            for pane in self.session.panes
+            if (answer := self._chosen_in(pane)) is not None and answer.text
+        ]
         measure = next(((pane, answer) for pane, answer in shown if pane is self.active), None)
         marks: dict[str, Marked] = {}
         for pane, answer in shown:
             against = (
-                measure if measure is not None and pane is not self.active else next((one for one in shown if one[0] is not pane), None)
+                measure
+                if measure is not None and pane is not self.active
+                else next((one for one in shown if one[0] is not pane), None)
             )
             if against is not None and against[1].turn.id == answer.turn.id:
-                marks[answer.id] = chat_marks.own_words(answer.text, against[1].text, self.session.name(against[0]))
+                marks[answer.id] = chat_marks.own_words(
+                    answer.text, against[1].text, self.session.name(against[0])
+                )
         if not marks:
             self.notify("There are no two answers to compare.", severity="warning", timeout=3)
         self._mark(marks)
 
     def _chosen_in(self, pane: Conversation) -> Answer | None:
-        turn_id = self.chosen_turn or (self.session.chat.turns[-1].id if self.session.chat.turns else "")
+        turn_id = self.chosen_turn or (
+            self.session.chat.turns[-1].id if self.session.chat.turns else ""
+        )
         return next((answer for answer in pane.answers if answer.turn.id == turn_id), None)
 
     def _mark(self, marks: dict[str, Marked]) -> None:
@@ -227,7 +289,9 @@ class ChatTurns(ChatBase):
             mine = {answer.id: marks[answer.id] for answer in pane.answers if answer.id in marks}
             transcript = self.sides.all_panes[position].transcript
             if mine:
-                transcript.look = replace(transcript.look, marked={**transcript.look.marked, **mine})
+                transcript.look = replace(
+                    transcript.look, marked={**transcript.look.marked, **mine}
+                )
                 transcript.redraw()
 
     def _end_marks(self) -> bool:
@@ -244,4 +308,8 @@ class ChatTurns(ChatBase):
 def _too_long(pane: Conversation) -> ContextExceeded | None:
     """What the server said of a chat that its model cannot read."""
     state = pane.last.state if pane.last is not None else None
-    return state.error if isinstance(state, Failed) and isinstance(state.error, ContextExceeded) else None
+    return (
+        state.error
+        if isinstance(state, Failed) and isinstance(state.error, ContextExceeded)
+        else None
+    )

@@ -13,7 +13,11 @@ class ChatVotes(ChatBase):
         """Judge the answers to the last turn."""
         ballot = ballot_of(self.session)
         if ballot is None:
-            self.notify("A vote needs two complete answers to the last prompt.", severity="warning", timeout=4)
+            self.notify(
+                "A vote needs two complete answers to the last prompt.",
+                severity="warning",
+                timeout=4,
+            )
             return
         votes: list[Vote] = []
 
@@ -40,9 +44,13 @@ class ChatVotes(ChatBase):
         if session.chat.blind and not session.empty:
             session.show_names()
             told = ", ".join(
-                f"{letter} {pane.speaker.label}" for letter, pane in zip("ABCD", session.contestants, strict=False) if pane.speaker
+                f"{letter} {pane.speaker.label}"
+                for letter, pane in zip("ABCD", session.contestants, strict=False)
+                if pane.speaker
             )
-            self.notify(f"{told}. Votes in this chat are no longer blind; a new one (n) is.", timeout=8)
+            self.notify(
+                f"{told}. Votes in this chat are no longer blind; a new one (n) is.", timeout=8
+            )
         elif session.blind_mode:
             session.show_names()
             session.blind_mode = False
@@ -50,7 +58,10 @@ class ChatVotes(ChatBase):
         else:
             session.hide_names()
             self.notify(
-                "Blind from the next new chat on (n)." if not session.chat.blind else "Blind: shuffled with the first prompt.", timeout=5
+                "Blind from the next new chat on (n)."
+                if not session.chat.blind
+                else "Blind: shuffled with the first prompt.",
+                timeout=5,
             )
         self.show_sides()
 

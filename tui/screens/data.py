@@ -46,7 +46,8 @@ class InspectionRead(Message):
 
 
 class DataScreen(LuthierScreen):
-    """Shows one look at data, the newest if nothing else is asked for: how far it is, or what it found."""
+    """Shows one look at data, the newest if nothing else is asked for: how far it is, or what it
+    found."""
 
     place: ClassVar[Place] = "data"
     CSS_PATH = "data.tcss"
@@ -74,7 +75,9 @@ class DataScreen(LuthierScreen):
                         panel.border_title = "ledger"
                         yield Static(id="ledger-titles")
                         yield LedgerTable()
-                        yield Input(placeholder="state, reason or row", id="data-filter", compact=True)
+                        yield Input(
+                            placeholder="state, reason or row", id="data-filter", compact=True
+                        )
                     yield SamplePanel()
                 with Vertical(id="overview-panel", classes="panel") as panel:
                     panel.border_title = "totals"
@@ -169,7 +172,9 @@ class DataScreen(LuthierScreen):
             text = f"{found[0].name}: {found[0].reason}{more}" if found else ""
             self.query_one("#data-format", Static).update(Content(text))
         else:
-            self.query_one("#no-data", Static).update(_in_place_of_rows(self.state, self._phase, self._share, self.proposals))
+            self.query_one("#no-data", Static).update(
+                _in_place_of_rows(self.state, self._phase, self._share, self.proposals)
+            )
 
     @on(Input.Changed, "#data-filter")
     def show_rows(self) -> None:
@@ -182,7 +187,9 @@ class DataScreen(LuthierScreen):
         panel = self.query_one("#ledger-panel")
         matching = f"{len(table):,} of {self.inspection.summary.rows:,} rows".replace(",", " ")
         panel.border_title = Content(f"ledger   {matching}" if text else "ledger")
-        self.query_one("#ledger-titles", Static).update(ledger_titles(table.size.width, _many_files(self.inspection)))
+        self.query_one("#ledger-titles", Static).update(
+            ledger_titles(table.size.width, _many_files(self.inspection))
+        )
 
     @property
     def entry(self) -> Entry | None:
@@ -210,7 +217,9 @@ class DataScreen(LuthierScreen):
             case "stop":
                 return isinstance(self.state, Alive)
             case "error":
-                return isinstance(self.state, Failed) or (self.inspection is not None and self.inspection.summary.error is not None)
+                return isinstance(self.state, Failed) or (
+                    self.inspection is not None and self.inspection.summary.error is not None
+                )
             case _:
                 return True
 
@@ -224,20 +233,29 @@ class DataScreen(LuthierScreen):
 
         settings = self.job.spec.settings if self.job is not None else {}
         sources = settings.get("sources", [])
-        self.app.push_screen(LookModal(str(sources[0]) if sources else "", str(settings.get("model", "builtin"))), self._started)
+        self.app.push_screen(
+            LookModal(str(sources[0]) if sources else "", str(settings.get("model", "builtin"))),
+            self._started,
+        )
 
     def action_format(self) -> None:
         from tui.widgets.data_forms import FormatModal
 
         if self.inspection is not None:
             found = self.inspection.summary.formats
-            self.app.push_screen(FormatModal(frozen_recipe(self.inspection.job), found[0].mapping if found else {}), self._started)
+            self.app.push_screen(
+                FormatModal(frozen_recipe(self.inspection.job), found[0].mapping if found else {}),
+                self._started,
+            )
 
     def action_propose(self) -> None:
         from tui.widgets.proposals_modal import ProposalsModal
 
         if self.job is not None and self.proposals:
-            self.app.push_screen(ProposalsModal(frozen_recipe(self.job), self.proposals, read_vocabulary(self.job)), self._started)
+            self.app.push_screen(
+                ProposalsModal(frozen_recipe(self.job), self.proposals, read_vocabulary(self.job)),
+                self._started,
+            )
 
     def _started(self, job_id: str | None) -> None:
         if job_id is not None:
@@ -320,35 +338,52 @@ def _title(job: Job | None, state: State | None, inspection: Inspection | None) 
         return Content("")
     settings = job.spec.settings
     sources = [str(source) for source in settings.get("sources", [])]
-    name = Path(sources[0]).name + (f" and {len(sources) - 1} more" if len(sources) > 1 else "") if sources else job.spec.name
+    name = (
+        Path(sources[0]).name + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
+        if sources
+        else job.spec.name
+    )
     parts = [Content.styled(name, "bold")]
     if state is not None and not isinstance(state, Done):
         parts.append(state_content(state))
     if inspection is not None and inspection.summary.error is not None:
-        parts.append(Content.styled(f"{glyphs().failed} {inspection.summary.error.title}", "$error"))
+        parts.append(
+            Content.styled(f"{glyphs().failed} {inspection.summary.error.title}", "$error")
+        )
     context = f"{int(settings.get('context', 0)):,}".replace(",", " ")
     model = f"as {settings.get('model', '')} sees it, context {context}"
     return Content("   ").join([*parts, Content.styled(model, "$foreground-muted")])
 
 
-def _in_place_of_rows(state: State | None, phase: str, share: int, proposals: Sequence[StoredProposal]) -> Content:
+def _in_place_of_rows(
+    state: State | None, phase: str, share: int, proposals: Sequence[StoredProposal]
+) -> Content:
     """What stands where there are no rows yet."""
     match state:
         case None:
             return Content.from_markup(
-                "No data has been looked at yet.\n\n[$primary]n[/] looks at a file, a folder or a recipe   [$primary]?[/] tells more"
+                "No data has been looked at yet.\n\n[$primary]n[/] looks at a file, a folder or a"
+                " recipe   [$primary]?[/] tells more"
             )
         case Failed(title=title, message=message, hint=hint):
-            refusal = Content.assemble((title, "bold $error"), f"\n{message}\n\n", (hint, "$foreground-muted"))
+            refusal = Content.assemble(
+                (title, "bold $error"), f"\n{message}\n\n", (hint, "$foreground-muted")
+            )
             if not proposals:
                 return refusal
-            return refusal + Content.from_markup("\n\n[$primary]p[/] shows how the rows might be read")
+            return refusal + Content.from_markup(
+                "\n\n[$primary]p[/] shows how the rows might be read"
+            )
         case Stopped() | Lost():
-            return Content.from_markup("It was stopped before it had looked at everything.\n\n[$primary]n[/] looks again")
+            return Content.from_markup(
+                "It was stopped before it had looked at everything.\n\n[$primary]n[/] looks again"
+            )
         case Done():
             return Content.styled("Reading what was found.", "$foreground-muted")
         case _:
-            progress = Content.assemble("\n\n", bar(share, 100, 30), f" {share:>3} %") if share else ""
+            progress = (
+                Content.assemble("\n\n", bar(share, 100, 30), f" {share:>3} %") if share else ""
+            )
             return Content.assemble(phase, progress)
 
 

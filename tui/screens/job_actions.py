@@ -1,4 +1,5 @@
-"""What is done with a job from a screen: asked once where it costs something, done in the background."""
+"""What is done with a job from a screen: asked once where it costs something, done in the
+background."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ def what_stays(job: Job) -> str:
         return "It can be started again."
     if isinstance(state, Starting) and not any(event["kind"] == "checkpoint" for event in events):
         return "It has not begun to train. R starts it again."
-    return f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes from there, exactly."
+    return (
+        f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes"
+        " from there, exactly."
+    )
 
 
 def confirm_stop(screen: LuthierScreen, job: Job) -> None:
@@ -44,7 +48,9 @@ def confirm_stop(screen: LuthierScreen, job: Job) -> None:
         message = "It is stopping already. Whatever it has not saved is lost."
         question = ConfirmModal(f"Stop {name} at once?", message, yes="at once", no="wait")
     elif isinstance(state, Queued):
-        question = ConfirmModal(f"Take {name} out of the queue?", what_stays(job), yes="take it out", no="let it wait")
+        question = ConfirmModal(
+            f"Take {name} out of the queue?", what_stays(job), yes="take it out", no="let it wait"
+        )
     else:
         question = ConfirmModal(f"Stop {name}?", what_stays(job), yes="stop it", no="let it run")
     screen.app.push_screen(question, answered)
@@ -62,12 +68,18 @@ def confirm_removal(screen: LuthierScreen, job: Job, name: str, *, waits: bool =
             screen.in_background(remove)
 
     first = "It leaves the queue. " if waits else ""
-    message = f"{job.directory}\n{figures.size(folder_bytes(job.directory))}, with everything in it. {first}It cannot be brought back."
-    screen.app.push_screen(ConfirmModal(f"Delete {name}?", message, yes="delete", no="keep"), answered)
+    message = (
+        f"{job.directory}\n{figures.size(folder_bytes(job.directory))}, with everything in it."
+        f" {first}It cannot be brought back."
+    )
+    screen.app.push_screen(
+        ConfirmModal(f"Delete {name}?", message, yes="delete", no="keep"), answered
+    )
 
 
 def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:
-    """Have an interrupted run go on, or any job that was left waiting. If what matters has changed, say what, and offer to insist."""
+    """Have an interrupted run go on, or any job that was left waiting. If what matters has changed,
+    say what, and offer to insist."""
 
     def go_on() -> JobsChanged:
         from trainer.launch import resume as resume_run
@@ -91,8 +103,13 @@ def _offer_force(screen: LuthierScreen, job: Job, refusal: LuthierError) -> None
         if yes:
             resume(screen, job, force=True)
 
-    message = f"{refusal.message}\n\nIt can go on all the same, with the samples it has made; the run's record will say so."
-    screen.app.push_screen(ConfirmModal(refusal.title, message, yes="resume all the same", no="leave it"), answered)
+    message = (
+        f"{refusal.message}\n\nIt can go on all the same, with the samples it has made; the run's"
+        " record will say so."
+    )
+    screen.app.push_screen(
+        ConfirmModal(refusal.title, message, yes="resume all the same", no="leave it"), answered
+    )
 
 
 def move(screen: LuthierScreen, job: Job, place: str) -> None:
@@ -111,7 +128,9 @@ def queue_again(screen: LuthierScreen) -> None:
     def start() -> JobsChanged:
         left = queue.left_waiting()
         queue.queue_again(left)
-        return JobsChanged(f"{len(left)} job{'s wait' if len(left) != 1 else ' waits'} again, in the old order.")
+        return JobsChanged(
+            f"{len(left)} job{'s wait' if len(left) != 1 else ' waits'} again, in the old order."
+        )
 
     screen.in_background(start, group="queue")
 
@@ -132,7 +151,10 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
     """What was proved of a run's model; from there, have it proved anew."""
     own = str(run.directory)
     rows = screen.app.rows or []
-    being_made = any(row.kind == "certify" and row.alive and row.job.spec.settings.get("run") == own for row in rows)
+    being_made = any(
+        row.kind == "certify" and row.alive and row.job.spec.settings.get("run") == own
+        for row in rows
+    )
 
     def certify() -> JobsChanged:
         from serve.certificate.launch import certify
@@ -151,7 +173,9 @@ def show_certificate(screen: LuthierScreen, run: Job) -> None:
             made = certificate.read(run.directory)
         except LuthierError:
             made = None
-        modal = CertificateModal(run.spec.name, made, certificate.standing(run.directory), being_made=being_made)
+        modal = CertificateModal(
+            run.spec.name, made, certificate.standing(run.directory), being_made=being_made
+        )
         screen.app.call_from_thread(screen.app.push_screen, modal, chosen)
 
     screen.in_background(show)

@@ -1,4 +1,5 @@
-"""All models: base ones, the adapters that runs have left, merged ones, and what is on its way here."""
+"""All models: base ones, the adapters that runs have left, merged ones, and what is on its way
+here."""
 
 from __future__ import annotations
 
@@ -38,14 +39,20 @@ COLUMNS = [
     Column("context", 7, right=True),
     Column("certificate", 14),
 ]
-_GROUPS = (("base", "Base models"), ("tuned", "Tuned models"), ("full", "Trained as a whole"), ("merged", "Merged models"))
+_GROUPS = (
+    ("base", "Base models"),
+    ("tuned", "Tuned models"),
+    ("full", "Trained as a whole"),
+    ("merged", "Merged models"),
+)
 _SIDE_BY_SIDE = 128  # cells, from which on the list and the facts stand beside each other
 _MODULE_BUILTIN = "models.builtin_worker"
 
 
 @dataclass(frozen=True)
 class Arriving:
-    """An import or a merge: its job while it runs, else what an import has left. `done` and `total` are bytes, 0 where unknown."""
+    """An import or a merge: its job while it runs, else what an import has left. `done` and `total`
+    are bytes, 0 where unknown."""
 
     name: str
     source: str
@@ -95,13 +102,25 @@ class ModelsScreen(LuthierScreen):
         self.models, self.arriving, self._uses = message.entries, message.arriving, message.uses
         shown: list[Row] = []
         for kind, title in _GROUPS:
-            group = [Row(entry.name, _cells(entry, message.preparing)) for entry in self.models if entry.kind == kind]
+            group = [
+                Row(entry.name, _cells(entry, message.preparing))
+                for entry in self.models
+                if entry.kind == kind
+            ]
             shown += self._group(title, group) if group else []
-        shown += self._group("On their way", [Row(one.id, _arriving_cells(one)) for one in self.arriving]) if self.arriving else []
+        shown += (
+            self._group(
+                "On their way", [Row(one.id, _arriving_cells(one)) for one in self.arriving]
+            )
+            if self.arriving
+            else []
+        )
         table = self.query_one("#models", RowTable)
         table.show(shown)
         if table.options.highlighted is None:
-            table.options.highlighted = next((place for place, row in enumerate(shown) if not row.heading), None)
+            table.options.highlighted = next(
+                (place for place, row in enumerate(shown) if not row.heading), None
+            )
         self._show_detail()
         self.refresh_hints()
 
@@ -122,18 +141,39 @@ class ModelsScreen(LuthierScreen):
         entry, one = self.chosen, self.chosen_arriving
         if entry is not None:
             row = self._row_of(entry)
-            detail.show(model_text(entry, self._uses.get(entry.name, []), row.loss if row is not None else None, width))
+            detail.show(
+                model_text(
+                    entry,
+                    self._uses.get(entry.name, []),
+                    row.loss if row is not None else None,
+                    width,
+                )
+            )
         elif one is not None:
-            far = f"{figures.size(one.done)}{f' of {figures.size(one.total)}' if one.total else ''}" if one.done or one.total else ""
-            then = "s stops it" if one.job is not None else "i goes on with it, d deletes what is there"
+            far = (
+                f"{figures.size(one.done)}{f' of {figures.size(one.total)}' if one.total else ''}"
+                if one.done or one.total
+                else ""
+            )
+            then = (
+                "s stops it"
+                if one.job is not None
+                else "i goes on with it, d deletes what is there"
+            )
             pairs = [("from", one.source), ("now", one.phase), ("here", far), ("", then)]
-            detail.show(pairs_text(one.name, "on its way", [pair for pair in pairs if pair[1]], width))
+            detail.show(
+                pairs_text(one.name, "on its way", [pair for pair in pairs if pair[1]], width)
+            )
         else:
             detail.show(Content(""))
 
     def _row_of(self, entry: Entry) -> JobRow | None:
         """The run that made a tuned model."""
-        return next((row for row in self.app.rows or [] if row.id == entry.run), None) if entry.kind == "tuned" else None
+        return (
+            next((row for row in self.app.rows or [] if row.id == entry.run), None)
+            if entry.kind == "tuned"
+            else None
+        )
 
     @property
     def chosen(self) -> Entry | None:
@@ -169,7 +209,12 @@ class ModelsScreen(LuthierScreen):
             "merge": ready and entry is not None and entry.kind == "tuned",
             "export": ready,
             "push": ready,
-            "remove": (entry is not None and (ready or bool(entry.damage)) and not of_run and entry.kind != "full")
+            "remove": (
+                entry is not None
+                and (ready or bool(entry.damage))
+                and not of_run
+                and entry.kind != "full"
+            )
             or (self.chosen_arriving is not None and self.chosen_arriving.left is not None),
             "stop": self.chosen_arriving is not None and self.chosen_arriving.job is not None,
             "copy": entry is not None,
@@ -206,14 +251,23 @@ class ModelsScreen(LuthierScreen):
         from tui.widgets.model_forms import ImportModal
 
         one = self.chosen_arriving
-        form = ImportModal(one.source, one.name) if one is not None and one.left is not None else ImportModal()
-        self.app.push_screen(form, self._told("It is being imported: the list shows how far it is."))
+        form = (
+            ImportModal(one.source, one.name)
+            if one is not None and one.left is not None
+            else ImportModal()
+        )
+        self.app.push_screen(
+            form, self._told("It is being imported: the list shows how far it is.")
+        )
 
     def action_merge(self) -> None:
         from tui.widgets.merge_form import MergeModal
 
         if (entry := self.chosen) is not None:
-            self.app.push_screen(MergeModal(entry), self._told(f"{entry.title} is being merged: the list shows how far it is."))
+            self.app.push_screen(
+                MergeModal(entry),
+                self._told(f"{entry.title} is being merged: the list shows how far it is."),
+            )
 
     def action_stop(self) -> None:
         one = self.chosen_arriving
@@ -224,14 +278,19 @@ class ModelsScreen(LuthierScreen):
         from tui.widgets.model_forms import ExportModal
 
         if (entry := self.chosen) is not None:
-            self.app.push_screen(ExportModal(entry.name, entry.title), self._told(f"{entry.title} is being exported."))
+            self.app.push_screen(
+                ExportModal(entry.name, entry.title),
+                self._told(f"{entry.title} is being exported."),
+            )
 
     def action_push(self) -> None:
         from tui.widgets.model_forms import PushModal
 
         if (entry := self.chosen) is not None:
             form = PushModal(entry.name, entry.title, warning(entry.title, entry.standing))
-            self.app.push_screen(form, self._told(f"{entry.title} is being pushed. Runs shows how far it is."))
+            self.app.push_screen(
+                form, self._told(f"{entry.title} is being pushed. Runs shows how far it is.")
+            )
 
     def _told(self, words: str) -> Callable[[str | None], None]:
         def told(job_id: str | None) -> None:
@@ -248,14 +307,26 @@ class ModelsScreen(LuthierScreen):
         entry, one = self.chosen, self.chosen_arriving
         if one is not None and one.left is not None:
             left = one.left
-            question = ConfirmModal(f"Delete what is there of {one.name}?", figures.size(left.bytes), yes="delete", no="keep")
+            question = ConfirmModal(
+                f"Delete what is there of {one.name}?",
+                figures.size(left.bytes),
+                yes="delete",
+                no="keep",
+            )
             self.app.push_screen(question, lambda yes: self._remove(left) if yes else None)
         elif entry is not None:
             title = f"Forget {entry.title}?" if entry.link else f"Delete {entry.title}?"
-            stays = "Its folder stays." if entry.link else f"{figures.size(entry.bytes)}. It cannot be brought back."
+            stays = (
+                "Its folder stays."
+                if entry.link
+                else f"{figures.size(entry.bytes)}. It cannot be brought back."
+            )
             needed = [f"{use} needs it." for use in self._uses.get(entry.name, [])]
             question = ConfirmModal(
-                title, "\n".join([str(entry.path), stays, *needed]), yes="forget" if entry.link else "delete", no="keep"
+                title,
+                "\n".join([str(entry.path), stays, *needed]),
+                yes="forget" if entry.link else "delete",
+                no="keep",
             )
             self.app.push_screen(question, lambda yes: self._remove(entry) if yes else None)
 
@@ -271,7 +342,11 @@ class ModelsScreen(LuthierScreen):
 
     def action_certificate(self) -> None:
         entry = self.chosen
-        row = None if entry is None else next((row for row in self.app.rows or [] if row.id == entry.run), None)
+        row = (
+            None
+            if entry is None
+            else next((row for row in self.app.rows or [] if row.id == entry.run), None)
+        )
         if entry is None or row is None:
             return
         show_certificate(self, row.job)
@@ -289,11 +364,20 @@ def _read(rows: list[JobRow]) -> ModelsRead:
     entries = list_entries()
     jobs = [row.job for row in rows]
     running = [row for row in rows if row.kind == "import" and row.alive]
-    arriving = [_arriving(row) for row in running if "source" in row.job.spec.settings and "out" in row.job.spec.settings]
+    arriving = [
+        _arriving(row)
+        for row in running
+        if "source" in row.job.spec.settings and "out" in row.job.spec.settings
+    ]
     arriving += [_merging(row) for row in rows if row.kind == "merge" and row.alive]
-    arriving += [Arriving(left.name, left.source, "broken off", left.bytes, 0, left=left) for left in unfinished()]
+    arriving += [
+        Arriving(left.name, left.source, "broken off", left.bytes, 0, left=left)
+        for left in unfinished()
+    ]
     preparing = any(row.job.spec.module == _MODULE_BUILTIN for row in running)
-    return ModelsRead(entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing)
+    return ModelsRead(
+        entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing
+    )
 
 
 def _arriving(row: JobRow) -> Arriving:
@@ -304,8 +388,17 @@ def _merging(row: JobRow) -> Arriving:
     from models.registry import display_name
 
     settings = row.job.spec.settings
-    adapter = row.name.removeprefix("merge-") if settings.get("run") else Path(settings.get("adapter") or "?").name
-    return Arriving(row.name, f"{display_name(Path(settings.get('base', '?')))} + {adapter}", *_far(row), job=row)
+    adapter = (
+        row.name.removeprefix("merge-")
+        if settings.get("run")
+        else Path(settings.get("adapter") or "?").name
+    )
+    return Arriving(
+        row.name,
+        f"{display_name(Path(settings.get('base', '?')))} + {adapter}",
+        *_far(row),
+        job=row,
+    )
 
 
 def _far(row: JobRow) -> tuple[str, int, int]:

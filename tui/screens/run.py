@@ -1,4 +1,5 @@
-"""One run, or up to four over each other: charts, figures, samples, timeline and log, as they come."""
+"""One run, or up to four over each other: charts, figures, samples, timeline and log, as they
+come."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ _MARGIN = 4  # cells beside what the screen shows
 
 
 class RunScreen(ChartKeys):
-    """Follows the jobs' own files; nothing is asked of the runs themselves. `others` are drawn over the first one."""
+    """Follows the jobs' own files; nothing is asked of the runs themselves. `others` are drawn over
+    the first one."""
 
     place: ClassVar[Place] = "run"
     CSS_PATH = "run.tcss"
@@ -111,24 +113,48 @@ class RunScreen(ChartKeys):
         record = self.record
         name = Content.assemble((self.job.spec.name, "bold"), "   ", state_content(self.state))
         if self._standing.verdict is not None:
-            name = Content.assemble(name, ("   certificate ", "$foreground-muted"), badge(self._standing))
+            name = Content.assemble(
+                name, ("   certificate ", "$foreground-muted"), badge(self._standing)
+            )
         if isinstance(self.state, Starting):
             waited = figures.duration(figures.now() - (record.phase_since or self.state.since))
-            return Content.assemble(name, f"   {self.state.phase}", (f"  {waited}", "$foreground-muted"))
+            return Content.assemble(
+                name, f"   {self.state.phase}", (f"  {waited}", "$foreground-muted")
+            )
         if not record.total:
             return name
         share = f"{100 * record.step / record.total:.0f} %"
-        head = [name, Content.assemble(bar(record.step, record.total, 40 if self.app.size.width >= 100 else 20), f"  {share:>5}")]
+        head = [
+            name,
+            Content.assemble(
+                bar(record.step, record.total, 40 if self.app.size.width >= 100 else 20),
+                f"  {share:>5}",
+            ),
+        ]
         epoch, epochs = record.figure("epoch"), record.planned("epochs")
         of = f" of {epochs:g}" if isinstance(epochs, int | float) else ""
         left = record.seconds_left if isinstance(self.state, Alive) else None
         more = [
-            Content.assemble(("step ", "$foreground-muted"), f"{spaced(record.step)} of {spaced(record.total)}"),
-            Content.assemble(("epoch ", "$foreground-muted"), f"{epoch:.2f}{of}") if epoch is not None else Content(""),
-            Content.assemble(figures.duration(left), (" left", "$foreground-muted")) if left is not None else Content(""),
+            Content.assemble(
+                ("step ", "$foreground-muted"), f"{spaced(record.step)} of {spaced(record.total)}"
+            ),
+            (
+                Content.assemble(("epoch ", "$foreground-muted"), f"{epoch:.2f}{of}")
+                if epoch is not None
+                else Content("")
+            ),
+            (
+                Content.assemble(figures.duration(left), (" left", "$foreground-muted"))
+                if left is not None
+                else Content("")
+            ),
         ]
         told = [part for part in more if part.plain]
-        while told and sum(part.cell_length + 3 for part in [*head, *told]) - 3 > self.app.size.width - _MARGIN:
+        while (
+            told
+            and sum(part.cell_length + 3 for part in [*head, *told]) - 3
+            > self.app.size.width - _MARGIN
+        ):
             del told[0]  # what counts most comes last
         return Content("   ").join([*head, *told])
 
@@ -136,9 +162,16 @@ class RunScreen(ChartKeys):
         match self.state:
             case Failed(title=title, message=message, hint=hint):
                 first = message.splitlines()[0] if message else ""
-                return Content.assemble((f"{title}. ", "bold $error"), first, (f"  {hint}" if hint else "", "$foreground-muted"))
+                return Content.assemble(
+                    (f"{title}. ", "bold $error"),
+                    first,
+                    (f"  {hint}" if hint else "", "$foreground-muted"),
+                )
             case Lost():
-                return Content.from_markup("[b $error]Lost.[/] Its supervisor is gone: a reboot, or its end. What was saved is there.")
+                return Content.from_markup(
+                    "[b $error]Lost.[/] Its supervisor is gone: a reboot, or its end. What was"
+                    " saved is there."
+                )
             case _:
                 return Content("")
 

@@ -37,7 +37,19 @@ COLUMNS = [
 ]
 
 
-_ABOUT_A_JOB = ("open", "mark", "stop", "serve", "chat", "delete", "filter", "resume", "edit", "move", "copy")
+_ABOUT_A_JOB = (
+    "open",
+    "mark",
+    "stop",
+    "serve",
+    "chat",
+    "delete",
+    "filter",
+    "resume",
+    "edit",
+    "move",
+    "copy",
+)
 
 
 class RunsScreen(LuthierScreen):
@@ -60,7 +72,11 @@ class RunsScreen(LuthierScreen):
     def jobs_changed(self, rows: list[JobRow]) -> None:
         text = self.query_one("#filter", Input).value
         shown = [row for row in rows if row.matches(text)]
-        damaged = [one for one in self.app.damaged if all(word in f"{one.id} damaged".lower() for word in text.lower().split())]
+        damaged = [
+            one
+            for one in self.app.damaged
+            if all(word in f"{one.id} damaged".lower() for word in text.lower().split())
+        ]
         table = self.query_one(RowTable)
         width = 20 if self.has_class("-wide") else 8
         whole = [Row(row.id, _cells(row, width, self._mark(row.id))) for row in shown]
@@ -77,7 +93,11 @@ class RunsScreen(LuthierScreen):
         line.display = count > 0
         what = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
         again = f" queues {'it' if count == 1 else 'them'} again."
-        line.update(Content.assemble((f"{what} when the machine went down.", "$warning"), " ", ("Q", "$primary"), again))
+        line.update(
+            Content.assemble(
+                (f"{what} when the machine went down.", "$warning"), " ", ("Q", "$primary"), again
+            )
+        )
 
     def show_preview(self) -> None:
         """The highlighted run's curve below the list, where the screen is tall enough."""
@@ -130,11 +150,17 @@ class RunsScreen(LuthierScreen):
             case "delete":
                 return waits or not row.alive
             case "resume":
-                return row.left_waiting or (row.kind == "run" and isinstance(row.state, Stopped | Failed | Lost))
+                return row.left_waiting or (
+                    row.kind == "run" and isinstance(row.state, Stopped | Failed | Lost)
+                )
             case "edit":
                 return waits and row.kind == "run"
             case "move":
-                return waits and (row.position > 1 if parameters == ("up",) else row.position < self._waiting_count)
+                return waits and (
+                    row.position > 1
+                    if parameters == ("up",)
+                    else row.position < self._waiting_count
+                )
             case _:
                 return True
 
@@ -162,7 +188,9 @@ class RunsScreen(LuthierScreen):
         elif row.job.spec.module == INSPECTION:
             await self.app.open_inspection(row.job)
         else:
-            marked = [one.job for name in self.marked for one in self.app.rows or [] if one.id == name]
+            marked = [
+                one.job for name in self.marked for one in self.app.rows or [] if one.id == name
+            ]
             first, *others = marked if row.id in self.marked else [*marked, row.job]
             self.app.open_run(first, others)
 
@@ -176,7 +204,9 @@ class RunsScreen(LuthierScreen):
         elif len(self.marked) < MOST_RUNS:
             self.marked.append(row.id)
         else:
-            self.notify(f"At most {MOST_RUNS} runs can be drawn over each other.", severity="warning")
+            self.notify(
+                f"At most {MOST_RUNS} runs can be drawn over each other.", severity="warning"
+            )
         self.jobs_changed(self.app.rows or [])
 
     def _mark(self, job_id: str) -> Content:
@@ -209,7 +239,9 @@ class RunsScreen(LuthierScreen):
         from tui.screens.job_actions import confirm_removal
 
         if self.row is not None:
-            confirm_removal(self, self.row.job, self.row.name, waits=isinstance(self.row.state, Queued))
+            confirm_removal(
+                self, self.row.job, self.row.name, waits=isinstance(self.row.state, Queued)
+            )
         elif self.damaged is not None:
             confirm_removal(self, self.damaged.job, self.damaged.id)
 
@@ -297,8 +329,22 @@ def _damaged_cells(damaged: DamagedJob) -> list[Content]:
 def _nothing(text: str | None) -> Content:
     """What stands where no job is shown: because of the filter `text`, or because there is none."""
     if text is None:
-        keys = {"n": "starts a run", "5": "looks at data first", "2": "shows the models", "?": "tells more"}
-        about = "Runs go on without this window, and wait for each other in a queue.\n`luthier demo` shows it all in a few minutes."
-        offered = Content("   ").join(Content.assemble((key, "$primary"), f" {what}") for key, what in keys.items())
-        return Content.assemble("Nothing has run here yet.\n\n", offered, "\n\n", (about, "$foreground-muted"))
-    return Content.from_markup("Nothing matches [$foreground]$text[/].\n\n[$primary]esc[/] shows all again", text=text)
+        keys = {
+            "n": "starts a run",
+            "5": "looks at data first",
+            "2": "shows the models",
+            "?": "tells more",
+        }
+        about = (
+            "Runs go on without this window, and wait for each other in a queue.\n`luthier demo`"
+            " shows it all in a few minutes."
+        )
+        offered = Content("   ").join(
+            Content.assemble((key, "$primary"), f" {what}") for key, what in keys.items()
+        )
+        return Content.assemble(
+            "Nothing has run here yet.\n\n", offered, "\n\n", (about, "$foreground-muted")
+        )
+    return Content.from_markup(
+        "Nothing matches [$foreground]$text[/].\n\n[$primary]esc[/] shows all again", text=text
+    )

@@ -128,26 +128,34 @@ class ServeScreen(AdapterActions):
     def show(self) -> None:
         row = self.row
         server = self.query_one("#server")
-        if row is not None and not server.display and self.focused is None:  # what was hidden could not have the keys
+        # what was hidden could not have the keys
+        if row is not None and not server.display and self.focused is None:
             self.call_after_refresh(self.query_one(LogView).focus)
         self.query_one("#no-server").display = row is None
         server.display = row is not None
         if row is None:
             self.query_one("#no-server", Static).update(
-                "No server runs.\n\n[$primary]n[/] starts one: a base model and any number of tuned ones,\n"
-                "behind one address that speaks the OpenAI API"
+                "No server runs.\n\n[$primary]n[/] starts one: a base model and any number of tuned"
+                " ones,\nbehind one address that speaks the OpenAI API"
             )
             return
         with self.app.batch_update():
             since = figures.duration(figures.now() - row.since)
             ended = "ago" if not row.alive else ""
             self.query_one("#server-title", Static).update(
-                Content.assemble((row.name, "bold"), "   ", state_content(row.state), (f"   {since} {ended}", "$foreground-muted"))
+                Content.assemble(
+                    (row.name, "bold"),
+                    "   ",
+                    state_content(row.state),
+                    (f"   {since} {ended}", "$foreground-muted"),
+                )
             )
             self.query_one("#server-facts", Static).update(self._facts(row))
             panel = self.query_one("#snippet-panel")
             panel.display = self._answering
-            self.query_one(LivePanel).turn_to(self.server.endpoint if self.server is not None and self._answering else None)
+            self.query_one(LivePanel).turn_to(
+                self.server.endpoint if self.server is not None and self._answering else None
+            )
             if self._answering:
                 panel.border_title = Content(self.language)
                 self.query_one("#snippet", Static).update(Content(self._snippet()))
@@ -155,15 +163,23 @@ class ServeScreen(AdapterActions):
 
     @property
     def _answering(self) -> bool:
-        return self.row is not None and isinstance(self.row.state, Running) and self.server is not None
+        return (
+            self.row is not None and isinstance(self.row.state, Running) and self.server is not None
+        )
 
     def _facts(self, row: JobRow) -> Content:
         match row.state:
             case Failed(title=title, message=message, hint=hint):
-                why = Content.assemble((f"{title}\n", "bold $error"), message, (f"\n{hint}" if hint else "", "$foreground-muted"))
+                why = Content.assemble(
+                    (f"{title}\n", "bold $error"),
+                    message,
+                    (f"\n{hint}" if hint else "", "$foreground-muted"),
+                )
                 return Content.assemble(why, self._next_step())
             case Lost():
-                return Content.assemble("Its supervisor is gone: a reboot, or it was killed.", self._next_step())
+                return Content.assemble(
+                    "Its supervisor is gone: a reboot, or it was killed.", self._next_step()
+                )
             case Queued(waits_for=waits_for):
                 return Content(f"waits for {waits_for or 'its turn'}")
             case Running() | Asleep() if self.server is not None:
@@ -180,33 +196,62 @@ class ServeScreen(AdapterActions):
         """Each phase with how long it took; the last one with how long it takes so far."""
         restarts = [index for index, event in enumerate(self.events) if event["kind"] == "restart"]
         events = self.events[restarts[-1] :] if restarts else self.events
-        began = [(str(event.get("name", "")), float(event["t"])) for event in events if event["kind"] == "phase"]
+        began = [
+            (str(event.get("name", "")), float(event["t"]))
+            for event in events
+            if event["kind"] == "phase"
+        ]
         signs, lines = glyphs(), [_restarted(events[0])] if restarts else []
         for index, (name, at) in enumerate(began):
             last = index == len(began) - 1
             took = figures.duration((figures.now() if last else began[index + 1][1]) - at)
             sign = (signs.starting, "$warning") if last else (signs.done, "$success")
-            lines.append(Content.assemble(sign, f" {name:<36}", (f"{took:>10}", "$foreground-muted")))
-        return Content("\n").join(lines) if lines else Content.styled("starting", "$foreground-muted")
+            lines.append(
+                Content.assemble(sign, f" {name:<36}", (f"{took:>10}", "$foreground-muted"))
+            )
+        return (
+            Content("\n").join(lines) if lines else Content.styled("starting", "$foreground-muted")
+        )
 
     def _address(self, server: Server) -> Content:
         facts = [("address", f"{server.base_url}/v1"), ("key file", _homely(_key_file()))]
-        lines = [Content.assemble((f"{name:<11}", "$foreground-muted"), value) for name, value in facts]
+        lines = [
+            Content.assemble((f"{name:<11}", "$foreground-muted"), value) for name, value in facts
+        ]
         lines += self._sleep()
         width = max(len(model.id) for model in server.models)
         for index, model in enumerate(server.models):
             label = "models" if index == 0 else ""
-            sign, colour = (glyphs().eval_point, "$primary") if model.kind == "adapter" else (glyphs().running, "$secondary")
+            sign, colour = (
+                (glyphs().eval_point, "$primary")
+                if model.kind == "adapter"
+                else (glyphs().running, "$secondary")
+            )
             kind = "tuned" if model.kind == "adapter" else "base"
-            name = Content.assemble((f"{label:<11}", "$foreground-muted"), (sign, colour), f" {model.id:<{width}}  ")
+            name = Content.assemble(
+                (f"{label:<11}", "$foreground-muted"), (sign, colour), f" {model.id:<{width}}  "
+            )
             kept = "  pinned" if model.pinned else ""
             proved = badge(self.standings.get(model.id, NO_CERTIFICATE))
-            lines.append(Content.assemble(name, (f"{kind}{kept}", "$foreground-muted"), "  " if proved else "", proved))
-        lines += [_restarted(event) for event in [event for event in self.events if event["kind"] == "restart"][-1:]]
-        refused = [event for event in self.events if event["kind"] == "adapter" and not event.get("ok", True)]
+            lines.append(
+                Content.assemble(
+                    name, (f"{kind}{kept}", "$foreground-muted"), "  " if proved else "", proved
+                )
+            )
+        lines += [
+            _restarted(event)
+            for event in [event for event in self.events if event["kind"] == "restart"][-1:]
+        ]
+        refused = [
+            event
+            for event in self.events
+            if event["kind"] == "adapter" and not event.get("ok", True)
+        ]
         for event in refused:
             why = f"{event.get('name')}: {event.get('message')}"
-            lines.append(Content.assemble((f"{'refused':<11}", "$foreground-muted"), (why, "$error")))
+            lines.append(
+                Content.assemble((f"{'refused':<11}", "$foreground-muted"), (why, "$error"))
+            )
         return Content("\n").join(lines)
 
     def _sleep(self) -> list[Content]:
@@ -218,11 +263,29 @@ class ServeScreen(AdapterActions):
             case Asleep(waking=True):
                 return [Content.assemble(label, f"{glyphs().starting} waking up")]
             case Asleep(why=why):
-                return [Content.assemble(label, f"{glyphs().asleep} {why}   ", key, (" wakes it", "$foreground-muted"))]
+                return [
+                    Content.assemble(
+                        label,
+                        f"{glyphs().asleep} {why}   ",
+                        key,
+                        (" wakes it", "$foreground-muted"),
+                    )
+                ]
             case _ if self.row.job.spec.gives_way:
-                return [Content.assemble(label, f"{glyphs().running} awake   ", key, (" frees the GPU", "$foreground-muted"))]
+                return [
+                    Content.assemble(
+                        label,
+                        f"{glyphs().running} awake   ",
+                        key,
+                        (" frees the GPU", "$foreground-muted"),
+                    )
+                ]
             case _ if self.row.job.spec.settings.get("device") == "cpu":
-                return [Content.assemble(label, ("never: vLLM's sleep mode is for GPUs", "$foreground-muted"))]
+                return [
+                    Content.assemble(
+                        label, ("never: vLLM's sleep mode is for GPUs", "$foreground-muted")
+                    )
+                ]
             case _:
                 return []
 
@@ -230,7 +293,13 @@ class ServeScreen(AdapterActions):
         assert self.server is not None
         tuned_names = [model.id for model in self.server.models if model.kind == "adapter"]
         model = tuned_names[0] if tuned_names else "base"
-        return snippet(self.language, self.server.base_url, model, _key_file(), self.key if self.key_shown else None)
+        return snippet(
+            self.language,
+            self.server.base_url,
+            model,
+            _key_file(),
+            self.key if self.key_shown else None,
+        )
 
     # Actions
 
@@ -241,9 +310,17 @@ class ServeScreen(AdapterActions):
             case "copy" | "snippet" | "reveal" | "load":
                 return self._answering
             case "unload" | "pin":
-                return self._answering and self.server is not None and any(model.kind == "adapter" for model in self.server.models)
+                return (
+                    self._answering
+                    and self.server is not None
+                    and any(model.kind == "adapter" for model in self.server.models)
+                )
             case "sleep":
-                return self.row is not None and isinstance(self.row.state, Running | Asleep) and self.row.job.spec.gives_way
+                return (
+                    self.row is not None
+                    and isinstance(self.row.state, Running | Asleep)
+                    and self.row.job.spec.gives_way
+                )
             case "error":
                 return self.row is not None and isinstance(self.row.state, Failed)
             case _:
@@ -255,7 +332,9 @@ class ServeScreen(AdapterActions):
     def offer(self, base: str | None = None, run_id: str | None = None) -> None:
         """Open the form for a new server, with this base or this run chosen."""
         rows = self.app.rows or []
-        self.in_background(lambda: FormReady(_form(rows, base, run_id)), group="form", exclusive=True)
+        self.in_background(
+            lambda: FormReady(_form(rows, base, run_id)), group="form", exclusive=True
+        )
 
     def on_form_ready(self, message: FormReady) -> None:
         self.app.push_screen(message.form, lambda job_id: self.app.read_jobs())
@@ -266,7 +345,9 @@ class ServeScreen(AdapterActions):
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(self._snippet())
-        self.notify(f"Copied the {self.language} example{', with the key in it' if self.key_shown else ''}.")
+        self.notify(
+            f"Copied the {self.language} example{', with the key in it' if self.key_shown else ''}."
+        )
 
     def action_snippet(self) -> None:
         self.language = LANGUAGES[(LANGUAGES.index(self.language) + 1) % len(LANGUAGES)]
@@ -279,7 +360,10 @@ class ServeScreen(AdapterActions):
     def action_error(self) -> None:
         if self.row is not None and isinstance(self.row.state, Failed):
             state = self.row.state
-            self.app.show_failure(LuthierError(state.title, state.message, state.hint), tail_lines(self.row.job.log_path, 12))
+            self.app.show_failure(
+                LuthierError(state.title, state.message, state.hint),
+                tail_lines(self.row.job.log_path, 12),
+            )
 
 
 def _look(job_id: str) -> ServerSeen:
@@ -288,7 +372,9 @@ def _look(job_id: str) -> ServerSeen:
     from tui.serving import standings_of
 
     server = next((server for server in running_servers() if server.job.id == job_id), None)
-    return ServerSeen(job_id, server, client_key(), {} if server is None else standings_of(server.models))
+    return ServerSeen(
+        job_id, server, client_key(), {} if server is None else standings_of(server.models)
+    )
 
 
 def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServerModal:
@@ -306,13 +392,19 @@ def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServ
     if wanted is None and base is None and choices:
         wanted = choices[0]  # nothing was asked for: the newest run
     chosen = {wanted.run.id} if wanted is not None else set()
-    return StartServerModal(bases, choices, base=wanted.base if wanted is not None else base, chosen=chosen)
+    return StartServerModal(
+        bases, choices, base=wanted.base if wanted is not None else base, chosen=chosen
+    )
 
 
 def _restarted(event: Event) -> Content:
     """That it crashed, and why."""
     count = f"{event.get('number')} of {event.get('most')}"
-    return Content.assemble((f"{'crashed':<11}", "$warning"), f"{event.get('reason')} ", (f"started again, {count}", "$foreground-muted"))
+    return Content.assemble(
+        (f"{'crashed':<11}", "$warning"),
+        f"{event.get('reason')} ",
+        (f"started again, {count}", "$foreground-muted"),
+    )
 
 
 def _key_file() -> Path:

@@ -33,11 +33,17 @@ class AdapterActions(LuthierScreen):
     def action_load(self) -> None:
         server = self.server
         if server is not None:
-            self.in_background(lambda: ChoicesFound(_loadable(server)), group="choices", exclusive=True)
+            self.in_background(
+                lambda: ChoicesFound(_loadable(server)), group="choices", exclusive=True
+            )
 
     def on_choices_found(self, message: ChoicesFound) -> None:
-        empty = "Every adapter of this base model is loaded. Runs and their checkpoints appear here."
-        self.app.push_screen(AdapterPicker("Load into the server", message.choices, empty), self._load)
+        empty = (
+            "Every adapter of this base model is loaded. Runs and their checkpoints appear here."
+        )
+        self.app.push_screen(
+            AdapterPicker("Load into the server", message.choices, empty), self._load
+        )
 
     def _load(self, choice: AdapterChoice | None) -> None:
         from serve.launch import attach
@@ -59,7 +65,10 @@ class AdapterActions(LuthierScreen):
         self._change(change)
 
     def action_unload(self) -> None:
-        self.app.push_screen(AdapterPicker("Unload from the server", self._served(), "No adapter is loaded."), self._unload)
+        self.app.push_screen(
+            AdapterPicker("Unload from the server", self._served(), "No adapter is loaded."),
+            self._unload,
+        )
 
     def _unload(self, choice: AdapterChoice | None) -> None:
         from serve.launch import detach
@@ -73,7 +82,10 @@ class AdapterActions(LuthierScreen):
             self._change(change)
 
     def action_pin(self) -> None:
-        self.app.push_screen(AdapterPicker("Pin in memory, or let go", self._served(), "No adapter is loaded."), self._pin)
+        self.app.push_screen(
+            AdapterPicker("Pin in memory, or let go", self._served(), "No adapter is loaded."),
+            self._pin,
+        )
 
     def _pin(self, choice: AdapterChoice | None) -> None:
         from serve.launch import pin, unpin
@@ -81,7 +93,10 @@ class AdapterActions(LuthierScreen):
         def change(server: Server) -> str:
             assert choice is not None
             (unpin if choice.pinned else pin)(server, choice.name)
-            return f"{choice.name} is {'no longer pinned' if choice.pinned else 'pinned: it stays in memory'}."
+            return (
+                f"{choice.name} is"
+                f" {'no longer pinned' if choice.pinned else 'pinned: it stays in memory'}."
+            )
 
         if choice is not None:
             self._change(change)
@@ -96,8 +111,15 @@ class AdapterActions(LuthierScreen):
         self.app.read_jobs()
 
     def _served(self) -> list[AdapterChoice]:
-        models = [] if self.server is None else [model for model in self.server.models if model.kind == "adapter"]
-        return [AdapterChoice(model.id, "pinned" if model.pinned else "", model.path, model.pinned) for model in models]
+        models = (
+            []
+            if self.server is None
+            else [model for model in self.server.models if model.kind == "adapter"]
+        )
+        return [
+            AdapterChoice(model.id, "pinned" if model.pinned else "", model.path, model.pinned)
+            for model in models
+        ]
 
 
 def _loadable(server: Server) -> list[AdapterChoice]:

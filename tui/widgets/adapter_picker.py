@@ -36,7 +36,9 @@ class AdapterPicker(PickModal[AdapterChoice, AdapterChoice]):
 
     def on_mount(self) -> None:
         self.query_one("#pick").border_title = Content(self._title)
-        self.set_picks([_pick(choice) for choice in self._choices], "" if self._choices else self._empty)
+        self.set_picks(
+            [_pick(choice) for choice in self._choices], "" if self._choices else self._empty
+        )
 
     def take(self) -> None:
         if self.highlighted is not None:

@@ -8,18 +8,23 @@ from rich.cells import cell_len, chop_cells
 
 from tui.foreign_text import visible
 
-# A word with the spaces around it. A line may break on either side of every wide (Chinese, Japanese, Korean) character.
-_WIDE = "\u1100-\u115f\u2e80-\u303e\u3041-\u4dbf\u4e00-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff01-\uff60"
+# A word with the spaces around it. A line may break on either side of every wide (Chinese,
+# Japanese, Korean) character.
+_WIDE = (
+    "\u1100-\u115f\u2e80-\u303e\u3041-\u4dbf\u4e00-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff01-\uff60"
+)
 _WORDS = re.compile(rf"\s*(?:[{_WIDE}]|[^\s{_WIDE}]+)\s*|\s+")
 
 
 def flowing(text: str) -> str:
-    """The text with nothing in it but line breaks and what can be seen; a tab is four spaces wherever it stands."""
+    """The text with nothing in it but line breaks and what can be seen; a tab is four spaces
+    wherever it stands."""
     return visible(text).replace("\t", "    ")
 
 
 def wrap(paragraph: str, width: int) -> list[str]:
-    """The rows of one paragraph. Spaces may hang over the right edge; words wider than a row are cut."""
+    """The rows of one paragraph. Spaces may hang over the right edge; words wider than a row are
+    cut."""
     if cell_len(paragraph) <= width:
         return [paragraph]
     rows: list[str] = []
@@ -41,7 +46,8 @@ def wrap(paragraph: str, width: int) -> list[str]:
 
 
 class FlowingText:
-    """Rows of plain text. Only the last row is ever wrapped again: a word that did not fit will not fit when it grows."""
+    """Rows of plain text. Only the last row is ever wrapped again: a word that did not fit will not
+    fit when it grows."""
 
     def __init__(self, width: int) -> None:
         self.width = max(1, width)

@@ -77,7 +77,8 @@ class Chart(Widget):
         self._drag_to: int | None = None
 
     def show(self, plot: Plot, title: str = "", value: str = "", nothing: str = "") -> None:
-        """A small one has its title and a value above it. `nothing` stands where there is no point yet."""
+        """A small one has its title and a value above it. `nothing` stands where there is no point
+        yet."""
         if (title, value) != (self._title, self._value):
             self._title, self._value, self._above = title, value, None
             self.refresh(Region(0, 0, self.size.width, 1))
@@ -86,9 +87,15 @@ class Chart(Widget):
         if before is None or not self.picture.rows or len(self._strips) != len(before):
             self.refresh()
             return
-        changed = [number for number, (old, new) in enumerate(zip(before, self._strips, strict=True)) if old != new]
+        changed = [
+            number
+            for number, (old, new) in enumerate(zip(before, self._strips, strict=True))
+            if old != new
+        ]
         if changed:
-            self.refresh(*(Region(0, number + self.small, self.size.width, 1) for number in changed))
+            self.refresh(
+                *(Region(0, number + self.small, self.size.width, 1) for number in changed)
+            )
 
     def on_resize(self, event: Resize) -> None:
         self._forget()
@@ -106,7 +113,9 @@ class Chart(Widget):
         """What is drawn now."""
         if self._picture is None:
             height = self.size.height - self.small
-            self._picture = draw(self._plot, self.size.width, height) if self._plot is not None else Picture()
+            self._picture = (
+                draw(self._plot, self.size.width, height) if self._plot is not None else Picture()
+            )
             self._strips = [self._strip(row) for row in self._picture.rows]
         return self._picture
 
@@ -115,7 +124,9 @@ class Chart(Widget):
         if self.small:
             if y == 0:
                 if self._above is None:
-                    self._above = Visual.to_strips(self, self._heading(width), width, 1, self.visual_style)[0]
+                    self._above = Visual.to_strips(
+                        self, self._heading(width), width, 1, self.visual_style
+                    )[0]
                 return self._above
             y -= 1
         if self.picture.rows:
@@ -127,7 +138,9 @@ class Chart(Widget):
 
     def _heading(self, width: int) -> Content:
         gap = max(1, width - len(self._title) - len(self._value))
-        return Content.assemble((self._title, "$foreground-muted"), " " * gap, self._value).truncate(width, ellipsis=True)
+        return Content.assemble(
+            (self._title, "$foreground-muted"), " " * gap, self._value
+        ).truncate(width, ellipsis=True)
 
     def _strip(self, row: list[Cell]) -> Strip:
         """Neighbours of one style as one segment."""
@@ -202,10 +215,17 @@ class Chart(Widget):
     @property
     def dragged(self) -> Span | None:
         """The stretch that is being chosen with the mouse."""
-        if self._drag_from is None or self._drag_to is None or abs(self._drag_to - self._drag_from) < _LEAST_DRAG:
+        if (
+            self._drag_from is None
+            or self._drag_to is None
+            or abs(self._drag_to - self._drag_from) < _LEAST_DRAG
+        ):
             return None
         left, right = sorted((self._drag_from, self._drag_to))
-        low, high = self.picture.step_at(max(left, self.picture.left)), self.picture.step_at(min(right, self.size.width - 1))
+        low, high = (
+            self.picture.step_at(max(left, self.picture.left)),
+            self.picture.step_at(min(right, self.size.width - 1)),
+        )
         return None if low is None or high is None else Span(low, high)
 
     def on_click(self, event: Click) -> None:
@@ -241,7 +261,8 @@ class LargeChart(Chart):
 
 
 class SmallChart(Chart):
-    """One with its title and a value above it. Its styles are those of the large one: Textual would work them out for each widget anew."""
+    """One with its title and a value above it. Its styles are those of the large one: Textual would
+    work them out for each widget anew."""
 
     small: ClassVar[bool] = True
 

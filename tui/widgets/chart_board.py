@@ -1,4 +1,5 @@
-"""The charts of a run: one large with a readout above it and figures beside it, the others small below. One stretch, one cursor for all."""
+"""The charts of a run: one large with a readout above it and figures beside it, the others small
+below. One stretch, one cursor for all."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ _TALL_ENOUGH = 19  # rows, for small charts to have room below the large one
 
 
 def _key_hints() -> list[list[KeyHint]]:
-    """The keys of the charts, where they have room below the figures: the footer has none for them."""
+    """The keys of the charts, where they have room below the figures: the footer has none for
+    them."""
     return [
         [KeyHint("right", glyphs().left_right, "read"), KeyHint("plus", "+ -", "zoom")],
         [KeyHint("m", "m", "smooth"), KeyHint("y", "y", "log"), KeyHint("z", "z", "full")],
@@ -53,14 +55,18 @@ class ChartBoard(Vertical):
         self._window: int | None = None  # None: what suits the run
         self.big = LargeChart()
         self.figures = Figures()
-        self._keys = Vertical(*(KeyLine(*hints, classes="") for hints in _key_hints()), id="chart-keys")
+        self._keys = Vertical(
+            *(KeyLine(*hints, classes="") for hints in _key_hints()), id="chart-keys"
+        )
         self.figures_panel = Vertical(self.figures, self._keys, id="figures-panel", classes="panel")
         self._small = [SmallChart(self.big) for _ in range(_MOST_SMALL)]
         self._readout = Static("", id="readout")
         self._read = self._titled = Content("")
         self._empty = Static("", classes="empty")
         self.big.display = self._readout.display = self._keys.display = False
-        self._big_panel = Vertical(self._readout, self.big, self._empty, id="big-panel", classes="panel")
+        self._big_panel = Vertical(
+            self._readout, self.big, self._empty, id="big-panel", classes="panel"
+        )
         self._row = Horizontal(*self._small, id="small-charts")
 
     def compose(self) -> ComposeResult:
@@ -81,7 +87,9 @@ class ChartBoard(Vertical):
     def show(self, tracks: list[Track], waiting: Content) -> None:
         """`waiting` stands where there is no curve yet."""
         self.tracks = tracks
-        ends = [max(track.record.step, track.record.total if track.alive else 0) for track in tracks]
+        ends = [
+            max(track.record.step, track.record.total if track.alive else 0) for track in tracks
+        ]
         self.view = self.view.grown(max(ends), max(track.record.step for track in tracks))
         window = self._window or default_smoothing(int(self.view.end))
         self.view = replace(self.view, window=window)
@@ -109,7 +117,9 @@ class ChartBoard(Vertical):
         plot = plot_of(self.tracks, self.metric, self.view, self.cursor)
         self.big.show(replace(plot, selected=self.big.dragged), nothing="none yet")
         others = [one for one in self.tracks[0].record.metrics() if one.key != self.key]
-        room = (self.size.width + 3) // (_SMALL_WIDTH + 3) if self.size.height >= _TALL_ENOUGH else 0
+        room = (
+            (self.size.width + 3) // (_SMALL_WIDTH + 3) if self.size.height >= _TALL_ENOUGH else 0
+        )
         self._row.set_class(room > 1, "-room")
         self._keys.set_class(self.figures_panel.size.height > self.figures.size.height + 3, "-room")
         for number, chart in enumerate(self._small):
@@ -119,11 +129,16 @@ class ChartBoard(Vertical):
                 one = others[number]
                 chart.key = one.key
                 small = plot_of(self.tracks, one, self.view, self.cursor, small=True)
-                chart.show(small, one.title, latest(self.tracks, one, self.cursor), nothing="none yet")
+                chart.show(
+                    small, one.title, latest(self.tracks, one, self.cursor), nothing="none yet"
+                )
 
     def show_readout(self) -> None:
-        """The values at the cursor, else the last ones: all that changes with each step of a long run."""
-        content = readout(self.tracks, self.metric, self.view, self.cursor, self._big_panel.size.width or 1000)
+        """The values at the cursor, else the last ones: all that changes with each step of a long
+        run."""
+        content = readout(
+            self.tracks, self.metric, self.view, self.cursor, self._big_panel.size.width or 1000
+        )
         if not content.is_same(self._read):
             self._read = content
             self._readout.update(content, layout=False)
@@ -142,7 +157,9 @@ class ChartBoard(Vertical):
             parts.append("log scale")
         if view.zoomed:
             parts.append(f"steps {spaced(round(view.span.low))} to {spaced(round(view.span.high))}")
-        title = Content.assemble(parts[0], *((f"   {part}", "$foreground-muted") for part in parts[1:]))
+        title = Content.assemble(
+            parts[0], *((f"   {part}", "$foreground-muted") for part in parts[1:])
+        )
         if not title.is_same(self._titled):  # setting it paints the whole panel anew
             self._titled = title
             self._big_panel.border_title = title
@@ -191,7 +208,9 @@ class ChartBoard(Vertical):
             self._stand_at(curve.steps[curve.nearest(min(self.view.last, self.view.span.high))])
             return
         here = curve.nearest(self.cursor)
-        there = curve.nearest(self.cursor + cells * self.view.span.width / max(1, self.big.picture.columns))
+        there = curve.nearest(
+            self.cursor + cells * self.view.span.width / max(1, self.big.picture.columns)
+        )
         if there == here:
             there = min(len(curve) - 1, max(0, here + (1 if cells > 0 else -1)))
         self._stand_at(curve.steps[there])
@@ -199,7 +218,14 @@ class ChartBoard(Vertical):
     def to_mark(self, direction: int) -> None:
         """The cursor goes to the next thing that happened, or to the one before."""
         here = (self.view.last + 1 if direction < 0 else 0) if self.cursor is None else self.cursor
-        steps = sorted({moment.step for track in self.tracks for moment in track.record.moments if moment.on_chart})
+        steps = sorted(
+            {
+                moment.step
+                for track in self.tracks
+                for moment in track.record.moments
+                if moment.on_chart
+            }
+        )
         ahead = [step for step in steps if (step - here) * direction > 0]
         if ahead:
             self._stand_at(ahead[0] if direction > 0 else ahead[-1])

@@ -1,4 +1,5 @@
-"""One pane of the chat: a frame with the model's name, its conversation, and the answer that flows into it."""
+"""One pane of the chat: a frame with the model's name, its conversation, and the answer that flows
+into it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,17 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from serve.chats.store import Record
-from serve.chats.turns import Answer, Complete, Conversation, Failed, Given, Halted, Interrupted, Waiting, Writing
+from serve.chats.turns import (
+    Answer,
+    Complete,
+    Conversation,
+    Failed,
+    Given,
+    Halted,
+    Interrupted,
+    Waiting,
+    Writing,
+)
 from serve.client import Delta, Finished
 from tui.chat_session import receive
 from tui.failures import readable
@@ -45,8 +56,11 @@ class ChatPane(Vertical):
         self._shown_state = ""
         self._only_edge = False
 
-    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
-        """A new text on the lower edge has that row drawn, not the whole frame: an answer's first token waits for it."""
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        """A new text on the lower edge has that row drawn, not the whole frame: an answer's first
+        token waits for it."""
         if self._only_edge and self.size:
             regions = (Region(-self.content_offset.x, self.size.height, self.outer_size.width, 1),)
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
@@ -82,17 +96,28 @@ class ChatPane(Vertical):
                 return f"{glyphs().running} writing"
             case Complete(figures) if not self.transcript.look.hidden:
                 used = f"{figures.prompt_tokens + figures.completion_tokens:,}"
-                return f"{used} of {self.context_length:,} tokens" if self.context_length else f"{used} tokens so far"
+                return (
+                    f"{used} of {self.context_length:,} tokens"
+                    if self.context_length
+                    else f"{used} tokens so far"
+                )
             case Complete() | Halted() | Failed() | Interrupted() | Given() | None:
                 return ""
 
     # Answering
 
-    def ask(self, conversation: Conversation, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
-        """Let what `stream` brings flow into the last answer of the conversation, which is shown here from now on."""
+    def ask(
+        self,
+        conversation: Conversation,
+        stream: Callable[[Answer], AsyncIterator[Delta | Finished]],
+    ) -> None:
+        """Let what `stream` brings flow into the last answer of the conversation, which is shown
+        here from now on."""
         self.conversation = conversation
         answer = conversation.answers[-1]
-        self._worker = self.run_worker(self._receive(answer, stream(answer)), exclusive=True, exit_on_error=False)
+        self._worker = self.run_worker(
+            self._receive(answer, stream(answer)), exclusive=True, exit_on_error=False
+        )
         self.transcript.turn_to(conversation)
         self.transcript.follow()
         self.show_progress()
@@ -107,7 +132,8 @@ class ChatPane(Vertical):
         if self.conversation.answering and self._worker is not None:
             answer = self.conversation.answers[-1]
             answer.halt()
-            self._record.ended(answer)  # a worker that is cancelled before its first step says and writes nothing
+            # a worker that is cancelled before its first step says and writes nothing
+            self._record.ended(answer)
             self._worker.cancel()
             self.post_message(AnswerEnded())
 
@@ -119,7 +145,11 @@ class ChatPane(Vertical):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An answer that ended in an error nobody foresaw has failed like any other."""
-        if event.worker is self._worker and event.state is WorkerState.ERROR and event.worker.error is not None:
+        if (
+            event.worker is self._worker
+            and event.state is WorkerState.ERROR
+            and event.worker.error is not None
+        ):
             answer = self.conversation.answers[-1]
             answer.state = Failed(readable(event.worker.error))
             self._record.ended(answer)

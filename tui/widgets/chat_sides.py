@@ -1,4 +1,5 @@
-"""The panes of the chat: side by side as many as are readable, four of them in a square, the rest as tabs."""
+"""The panes of the chat: side by side as many as are readable, four of them in a square, the rest
+as tabs."""
 
 from __future__ import annotations
 
@@ -65,7 +66,9 @@ class ChatSides(Vertical):
         self._arrange()
 
     def on_descendant_focus(self) -> None:
-        self.active = next((pane.position for pane in self.panes if pane.transcript.has_focus), self.active)
+        self.active = next(
+            (pane.position for pane in self.panes if pane.transcript.has_focus), self.active
+        )
 
     @property
     def panes(self) -> list[ChatPane]:
@@ -84,7 +87,11 @@ class ChatSides(Vertical):
         self.count = len(session.panes)
         self.active = min(self.active, self.count - 1)
         for pane, conversation in zip(self.panes, session.panes, strict=True):
-            pane.show(conversation, _before(session, conversation, reachable), reachable.context_length(conversation.speaker))
+            pane.show(
+                conversation,
+                _before(session, conversation, reachable),
+                reachable.context_length(conversation.speaker),
+            )
             pane.title_text = _title(session, pane)
             pane.border_title = _marked(session, pane, reachable)
         self._arrange()
@@ -114,17 +121,30 @@ class ChatSides(Vertical):
     def _arrange(self) -> None:
         if not self.size.width:
             return
-        shown, shape = arrange(self.count, self.size.width, self.size.height, self.active, self.alone)
+        shown, shape = arrange(
+            self.count, self.size.width, self.size.height, self.active, self.alone
+        )
         for pane in self.all_panes:
             pane.display = pane.position in shown
         self.query_one("#panes").set_class(shape == "square", "-square")
         self._tabs.display = len(shown) < self.count
         if self._tabs.display:
-            styles = ["$foreground bold" if pane.position in shown else "$foreground-muted" for pane in self.panes]
-            tabs = [Content.styled(pane.title_text, style) for pane, style in zip(self.panes, styles, strict=True)]
+            styles = [
+                "$foreground bold" if pane.position in shown else "$foreground-muted"
+                for pane in self.panes
+            ]
+            tabs = [
+                Content.styled(pane.title_text, style)
+                for pane, style in zip(self.panes, styles, strict=True)
+            ]
             self._tabs.update(Content("   ").join(tabs))
 
-    def ask(self, position: int, conversation: Conversation, stream: Callable[[Answer], AsyncIterator[Delta | Finished]]) -> None:
+    def ask(
+        self,
+        position: int,
+        conversation: Conversation,
+        stream: Callable[[Answer], AsyncIterator[Delta | Finished]],
+    ) -> None:
         """Let what `stream` brings flow into the last answer of a pane's conversation."""
         self.all_panes[position].ask(conversation, stream)
         if self._flush is not None:
@@ -144,18 +164,27 @@ def _title(session: ChatSession, pane: ChatPane) -> str:
 
 
 def _marked(session: ChatSession, pane: ChatPane, reachable: Reachable) -> Content:
-    """The title, with the model's certificate where that is red: it stays in sight, but tells nobody who is who in a blind chat."""
+    """The title, with the model's certificate where that is red: it stays in sight, but tells
+    nobody who is who in a blind chat."""
     standing = reachable.standing(pane.conversation.speaker)
     if standing.verdict != "red" or session.chat.blind:
         return Content(pane.title_text)
     return Content.assemble(pane.title_text, "  ", badge(standing))
 
 
-def _certificates(session: ChatSession, conversation: Conversation, reachable: Reachable) -> Content:
-    """What the certificate says of the pane's model; in a blind chat, the warnings of all that take part."""
+def _certificates(
+    session: ChatSession, conversation: Conversation, reachable: Reachable
+) -> Content:
+    """What the certificate says of the pane's model; in a blind chat, the warnings of all that take
+    part."""
     if session.chat.blind and conversation in session.contestants:
-        speakers = sorted((pane.speaker for pane in session.contestants if pane.speaker), key=lambda speaker: speaker.label)
-        return Content("\n").join(said for one in speakers if (said := warning(one.model, reachable.standing(one))))
+        speakers = sorted(
+            (pane.speaker for pane in session.contestants if pane.speaker),
+            key=lambda speaker: speaker.label,
+        )
+        return Content("\n").join(
+            said for one in speakers if (said := warning(one.model, reachable.standing(one)))
+        )
     standing = reachable.standing(conversation.speaker)
     return warning(session.name(conversation), standing) or badge(standing)
 

@@ -69,7 +69,11 @@ class ChatsModal(PickModal[str, ChosenChat]):
         asked = self.query_one(Input).value.strip()
 
         def look() -> None:
-            picks = [_hit(hit) for hit in search.search(asked)] if asked else [_summary(chat) for chat in search.chats()]
+            picks = (
+                [_hit(hit) for hit in search.search(asked)]
+                if asked
+                else [_summary(chat) for chat in search.chats()]
+            )
             self.post_message(ChatsFound(asked, picks))
 
         self.run_worker(look, thread=True, exclusive=True, group="search", exit_on_error=False)
@@ -82,9 +86,11 @@ class ChatsModal(PickModal[str, ChosenChat]):
         note = (
             ""
             if message.picks
-            else "No text has all these words."
-            if message.asked
-            else "No chats yet: they appear here as soon as you ask."
+            else (
+                "No text has all these words."
+                if message.asked
+                else "No chats yet: they appear here as soon as you ask."
+            )
         )
         self._found_by = message.asked
         self.set_picks(message.picks, note)
@@ -107,12 +113,16 @@ class ChatsModal(PickModal[str, ChosenChat]):
                 self._look()
 
         message = "With its answers and its votes. It cannot be brought back."
-        self.app.push_screen(ConfirmModal("Delete this chat?", message, yes="delete", no="keep"), answered)
+        self.app.push_screen(
+            ConfirmModal("Delete this chat?", message, yes="delete", no="keep"), answered
+        )
 
 
 def _summary(chat: Summary) -> Pick[str]:
     models = "names hidden" if chat.blind else ", ".join(dict.fromkeys(chat.models))
-    counts = f"{chat.turns} turn{'s' if chat.turns != 1 else ''}" + (f", {chat.votes} voted" if chat.votes else "")
+    counts = f"{chat.turns} turn{'s' if chat.turns != 1 else ''}" + (
+        f", {chat.votes} voted" if chat.votes else ""
+    )
     line = Content.assemble(
         (f"{figures.age(chat.updated):>8}  ", "$foreground-muted"),
         f"{_short(chat.title):<48} ",
@@ -127,5 +137,9 @@ def _short(title: str) -> str:
 
 def _hit(hit: Hit) -> Pick[str]:
     who = hit.speaker or "you"
-    line = Content.assemble((f"{figures.age(hit.chat.updated):>8}  ", "$foreground-muted"), (f"{who[:14]:<14} ", "$primary"), hit.excerpt)
+    line = Content.assemble(
+        (f"{figures.age(hit.chat.updated):>8}  ", "$foreground-muted"),
+        (f"{who[:14]:<14} ", "$primary"),
+        hit.excerpt,
+    )
     return Pick(hit.chat.id, line, hit.excerpt)

@@ -16,7 +16,11 @@ class CheckList(SelectionList[str]):
         index = self.scroll_offset.y + y
         if index >= self.option_count or len(segments) < 4:
             return Strip(segments)
-        sign = glyphs().checked if self.get_option_at_index(index).value in self.selected else glyphs().unchecked
+        sign = (
+            glyphs().checked
+            if self.get_option_at_index(index).value in self.selected
+            else glyphs().unchecked
+        )
         box, text_style = segments[:3], segments[3].style  # three segments of one cell each: ▐X▌
         meta = box[1].style.meta if box[1].style else {}
         style = Style() + text_style + Style(meta=meta)

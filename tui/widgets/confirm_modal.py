@@ -18,7 +18,10 @@ class ConfirmModal(ModalScreen[bool]):
     """`yes` and `no` say in a word or two what each answer does."""
 
     CSS_PATH = "dialogs.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "answer(True)"), Binding("n,escape", "answer(False)")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)"),
+        Binding("n,escape", "answer(False)"),
+    ]
 
     def __init__(self, title: str, message: str, yes: str, no: str) -> None:
         super().__init__()

@@ -38,12 +38,20 @@ class ContextModal(ModalScreen[ContextChoice]):
             dialog.border_title = Content(f"Too long for {self._name}")
             yield Static(Content(f"{length} than the {limit} that can be read at once."))
             if self._can_forget:
-                hint = "Its oldest turns can be left out of what is sent: they stay on the screen and in the database."
+                hint = (
+                    "Its oldest turns can be left out of what is sent: they stay on the screen and"
+                    " in the database."
+                )
             else:
-                hint = "The prompt alone is too long: shorten it (p, on the turn), or serve the model with a longer context."
+                hint = (
+                    "The prompt alone is too long: shorten it (p, on the turn), or serve the model"
+                    " with a longer context."
+                )
             yield Static(Content(hint), classes="hint")
             forget = [KeyHint("f", "f", "leave out the oldest turns")] if self._can_forget else []
-            yield KeyLine(*forget, KeyHint("n", "n", "new chat"), KeyHint("escape", "esc", "leave it"))
+            yield KeyLine(
+                *forget, KeyHint("n", "n", "new chat"), KeyHint("escape", "esc", "leave it")
+            )
 
     def action_choose(self, choice: ContextChoice) -> None:
         if choice != "forget" or self._can_forget:

@@ -18,7 +18,10 @@ class CorrectModal(ModalScreen[str]):
     """Gives back the new text; nothing when it is left."""
 
     CSS_PATH = "chat_modals.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+s", "apply", priority=True), Binding("escape", "leave", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "apply", priority=True),
+        Binding("escape", "leave", priority=True),
+    ]
 
     def __init__(self, name: str, prompt: str, text: str) -> None:
         super().__init__()
@@ -31,7 +34,10 @@ class CorrectModal(ModalScreen[str]):
             form.border_title = Content(f"What {self._name} should have said")
             yield Static(Content(" ".join(self._prompt.split())), id="correct-prompt")
             yield TextArea(self._text, soft_wrap=True, compact=True)
-            yield KeyLine(KeyHint("ctrl+s", "^s", "keep these words"), KeyHint("escape", "esc", "leave the answer as it is"))
+            yield KeyLine(
+                KeyHint("ctrl+s", "^s", "keep these words"),
+                KeyHint("escape", "esc", "leave the answer as it is"),
+            )
 
     def on_mount(self) -> None:
         self.query_one(TextArea).move_cursor(self.query_one(TextArea).document.end)

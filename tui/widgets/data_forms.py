@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class PathSuggester(Suggester):
-    """The rest of the first path that begins like this, folders with a slash; the right arrow takes it."""
+    """The rest of the first path that begins like this, folders with a slash; the right arrow takes
+    it."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
@@ -30,7 +31,11 @@ class PathSuggester(Suggester):
         folder, _, begun = value.rpartition("/")
         where = expanded(f"{folder}/" if "/" in value else ".")
         try:
-            found = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(where) if entry.name.startswith(begun))
+            found = sorted(
+                entry.name + "/" * entry.is_dir()
+                for entry in os.scandir(where)
+                if entry.name.startswith(begun)
+            )
         except OSError:
             return None
         visible = [name for name in found if begun.startswith(".") or not name.startswith(".")]
@@ -55,7 +60,12 @@ class LookModal(FormModal):
         self._source, self._model = source, model
 
     def compose_fields(self) -> ComposeResult:
-        yield Field("source", "data", value=self._source, placeholder="a file, a folder, a recipe.toml, or hub:owner/name")
+        yield Field(
+            "source",
+            "data",
+            value=self._source,
+            placeholder="a file, a folder, a recipe.toml, or hub:owner/name",
+        )
         yield Field("model", "model", value=self._model)
         yield Field("context", "context", placeholder="2048, or what the recipe says")
 
@@ -70,7 +80,9 @@ class LookModal(FormModal):
             self.field("source").show_error("no such file or folder")
         if not self.field("model").value:
             self.field("model").show_error("needed: a name or a folder")
-        context = self.number_in("context", least=8, whole=True) if self.field("context").value else 0
+        context = (
+            self.number_in("context", least=8, whole=True) if self.field("context").value else 0
+        )
         if not self.query(".field.-wrong") and context is not None:
             self._start(source, self.field("model").value, int(context))
 
@@ -85,7 +97,8 @@ class LookModal(FormModal):
 
 
 def recipe_for(source: str, model: str, context: int = 0) -> Recipe:
-    """The recipe in a file, with this model, or one of defaults around a data source. `context` 0 leaves it as it is."""
+    """The recipe in a file, with this model, or one of defaults around a data source. `context` 0
+    leaves it as it is."""
     import msgspec
 
     from trainer.recipe import Recipe, load
@@ -97,7 +110,8 @@ def recipe_for(source: str, model: str, context: int = 0) -> Recipe:
 
 
 class FormatModal(FormModal):
-    """How the rows are to be read. Begins with what was recognised; an empty field is found out again."""
+    """How the rows are to be read. Begins with what was recognised; an empty field is found out
+    again."""
 
     heading: ClassVar[str] = "How to read the rows"
     hints: ClassVar[list[KeyHint]] = [
@@ -112,10 +126,27 @@ class FormatModal(FormModal):
         self._recipe, self._found = recipe, found
 
     def compose_fields(self) -> ComposeResult:
-        yield Field("format", "format", value=str(self._found.get("format", "")), placeholder="auto")
-        yield Field("columns", "columns", value=_pairs_text(self._found.get("columns")), placeholder="turns=log, role=who, content=says")
-        yield Field("roles", "roles", value=_pairs_text(self._found.get("roles")), placeholder="kirk=user, spock=assistant")
-        yield Field("speakers", "speakers", value=_pairs_text(self._found.get("speakers")), placeholder="Captain=assistant, others=user")
+        yield Field(
+            "format", "format", value=str(self._found.get("format", "")), placeholder="auto"
+        )
+        yield Field(
+            "columns",
+            "columns",
+            value=_pairs_text(self._found.get("columns")),
+            placeholder="turns=log, role=who, content=says",
+        )
+        yield Field(
+            "roles",
+            "roles",
+            value=_pairs_text(self._found.get("roles")),
+            placeholder="kirk=user, spock=assistant",
+        )
+        yield Field(
+            "speakers",
+            "speakers",
+            value=_pairs_text(self._found.get("speakers")),
+            placeholder="Captain=assistant, others=user",
+        )
 
     def on_mount(self) -> None:
         from trainer.data.formats import FormatName
@@ -152,12 +183,20 @@ class FormatModal(FormModal):
             from trainer.data.formats import Mapping
             from trainer.data.inspection import start
 
-            mapping: Mapping = msgspec.convert({**msgspec.to_builtins(self._recipe.format), **values}, Mapping)
-            self.post_message(JobStarted(start(msgspec.structs.replace(self._recipe, format=mapping)).id))
+            mapping: Mapping = msgspec.convert(
+                {**msgspec.to_builtins(self._recipe.format), **values}, Mapping
+            )
+            self.post_message(
+                JobStarted(start(msgspec.structs.replace(self._recipe, format=mapping)).id)
+            )
 
         self.show_problem(Content.styled("Starting to look.", "$foreground-muted"))
         self.run_worker(begin, thread=True, exclusive=True, group="start", exit_on_error=False)
 
 
 def _pairs_text(value: object) -> str:
-    return ", ".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else ""
+    return (
+        ", ".join(f"{name}={text}" for name, text in value.items())
+        if isinstance(value, dict)
+        else ""
+    )

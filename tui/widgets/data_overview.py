@@ -1,4 +1,5 @@
-"""What a data set comes to: its rows by state, why they are not as they were, and how long its samples are beside the context size."""
+"""What a data set comes to: its rows by state, why they are not as they were, and how long its
+samples are beside the context size."""
 
 from __future__ import annotations
 
@@ -38,7 +39,13 @@ class DataOverview(Static):
 def overview(summary: Summary, width: int) -> Content:
     """In two columns where they have room."""
     column = (width - _GAP) // 2 if width >= 2 * _COLUMN + _GAP else width
-    left = [*_states(summary), Content(""), *_samples(summary), Content(""), *_problems(summary, column)]
+    left = [
+        *_states(summary),
+        Content(""),
+        *_samples(summary),
+        Content(""),
+        *_problems(summary, column),
+    ]
     right = _lengths(summary.lengths, summary.context, column) if summary.lengths.counts else []
     if column == width:
         return Content("\n").join([*_error(summary), *left, *right, *_checks(summary)])
@@ -54,7 +61,11 @@ def _error(summary: Summary) -> list[Content]:
     """What stands against training on this data."""
     if summary.error is None:
         return []
-    return [Content.styled(f"{glyphs().failed} {summary.error.title}", "bold $error"), Content(summary.error.message), Content("")]
+    return [
+        Content.styled(f"{glyphs().failed} {summary.error.title}", "bold $error"),
+        Content(summary.error.message),
+        Content(""),
+    ]
 
 
 def _checks(summary: Summary) -> list[Content]:
@@ -63,7 +74,9 @@ def _checks(summary: Summary) -> list[Content]:
     lines = [Content(""), _title("chat template")] if warnings else []
     for check in warnings:
         sign = (glyphs().failed, "$error") if check.status == "fail" else ("!", "$warning")
-        lines.append(Content.assemble(sign, f" {check.name}  ", (check.detail, "$foreground-muted")))
+        lines.append(
+            Content.assemble(sign, f" {check.name}  ", (check.detail, "$foreground-muted"))
+        )
     return lines
 
 
@@ -81,7 +94,13 @@ def _states(summary: Summary) -> list[Content]:
         sign = state_sign(state)
         share = f"{100 * amount.rows / summary.rows:.1f} %" if summary.rows else ""
         figures_ = f"{_spaced(amount.rows):>7}{figures.count(amount.tokens):>9}"
-        lines.append(Content.assemble(sign.pad_right(11 - sign.cell_length), figures_, (f"{share:>9}", "$foreground-muted")))
+        lines.append(
+            Content.assemble(
+                sign.pad_right(11 - sign.cell_length),
+                figures_,
+                (f"{share:>9}", "$foreground-muted"),
+            )
+        )
     whole = f"{'  all':<11}{_spaced(summary.rows):>7}{figures.count(summary.tokens):>9}"
     return [*lines, Content.styled(whole, "bold")]
 
@@ -92,15 +111,21 @@ def _problems(summary: Summary, width: int) -> list[Content]:
     lines = [_title("reasons")]
     for problem in summary.problems:
         rows = ", ".join(str(place["row"]) for place in problem.first[:3])
-        first = f"  row{'' if problem.rows == 1 else 's'} {rows}{glyphs().ellipsis if problem.rows > 3 else ''}"
+        first = (
+            f"  row{'' if problem.rows == 1 else 's'}"
+            f" {rows}{glyphs().ellipsis if problem.rows > 3 else ''}"
+        )
         sign = state_sign(problem.state)[:1]
-        line = Content.assemble(f"{_spaced(problem.rows):>6} ", sign, f" {problem.code}", (first, "$foreground-muted"))
+        line = Content.assemble(
+            f"{_spaced(problem.rows):>6} ", sign, f" {problem.code}", (first, "$foreground-muted")
+        )
         lines.append(line.truncate(width, ellipsis=True))
     return [*lines, Content("")]
 
 
 def _lengths(lengths: Lengths, context: int, width: int) -> list[Content]:
-    """Neighbouring bins are put together until there are few enough; the context size is a line among them."""
+    """Neighbouring bins are put together until there are few enough; the context size is a line
+    among them."""
     joined = max(1, -(-len(lengths.counts) // _BARS))
     counts = [sum(lengths.counts[at : at + joined]) for at in range(0, len(lengths.counts), joined)]
     step, most = lengths.width * joined, max(counts)
@@ -113,7 +138,13 @@ def _lengths(lengths: Lengths, context: int, width: int) -> list[Content]:
             marked = True
         filled = max(1, round(room * count / most)) if count else 0
         bar = (glyphs().histogram * filled, "$error" if place * step >= context else "$primary")
-        lines.append(Content.assemble((f"{_spaced(place * step):>7} ", "$foreground-muted"), bar, f" {_spaced(count)}" if count else ""))
+        lines.append(
+            Content.assemble(
+                (f"{_spaced(place * step):>7} ", "$foreground-muted"),
+                bar,
+                f" {_spaced(count)}" if count else "",
+            )
+        )
     if not marked:
         far = len(counts) * step < context
         lines += [_muted(f"{glyphs().ellipsis:>7}")] if far else []
@@ -132,12 +163,24 @@ def _context_line(context: int, width: int) -> Content:
 def _samples(summary: Summary) -> list[Content]:
     share = f" ({100 * summary.trained_tokens / summary.tokens:.0f} %)" if summary.tokens else ""
     unused = [name for found in summary.formats for name in found.unused]
-    lost = [_muted(f"{figures.count(summary.lost)} tokens went into no sample")] if summary.lost else []
+    lost = (
+        [_muted(f"{figures.count(summary.lost)} tokens went into no sample")]
+        if summary.lost
+        else []
+    )
     return [
         Content(f"{_spaced(summary.train)} samples to train, {_spaced(summary.heldout)} held out"),
         _muted(f"{figures.count(summary.trained_tokens)} tokens{share} are trained"),
         *lost,
-        *([_muted(f"unused: {', '.join(unused[:6])}{glyphs().ellipsis if len(unused) > 6 else ''}")] if unused else []),
+        *(
+            [
+                _muted(
+                    f"unused: {', '.join(unused[:6])}{glyphs().ellipsis if len(unused) > 6 else ''}"
+                )
+            ]
+            if unused
+            else []
+        ),
     ]
 
 

@@ -19,7 +19,8 @@ def differences_content(comparison: Comparison, tracks: Sequence[Track], width: 
     name_width = min(max([len(row.name) for row in rows] + [len("recipe")]) + 2, width // 3)
     room = max(_LEAST, (width - name_width) // max(1, len(tracks)) - _GAP)
     heads = [
-        Content.assemble((f"{track.sign} ", track.colour), (name, "bold")) for track, name in zip(tracks, names(list(tracks)), strict=True)
+        Content.assemble((f"{track.sign} ", track.colour), (name, "bold"))
+        for track, name in zip(tracks, names(list(tracks)), strict=True)
     ]
     lines = [_row("", heads, name_width, room)]
     group = ""
@@ -27,7 +28,10 @@ def differences_content(comparison: Comparison, tracks: Sequence[Track], width: 
         if row.group != group:
             group = row.group
             lines.append(Content.styled(group, "$primary"))
-        values = [Content(_cut(value, room)) if value else Content.styled("-", "$foreground-muted") for value in row.values]
+        values = [
+            Content(_cut(value, room)) if value else Content.styled("-", "$foreground-muted")
+            for value in row.values
+        ]
         lines.append(_row(f"  {row.name}", values, name_width, room))
     if not rows:
         lines.append(Content.styled("Nothing that was written down differs.", "$foreground-muted"))
@@ -37,7 +41,9 @@ def differences_content(comparison: Comparison, tracks: Sequence[Track], width: 
 
 def _row(name: str, cells: Sequence[Content], name_width: int, room: int) -> Content:
     padded = [cell.truncate(room, ellipsis=True, pad=True) for cell in cells]
-    return Content(" " * _GAP).join([Content.styled(name[:name_width].ljust(name_width), "$foreground-muted"), *padded])
+    return Content(" " * _GAP).join(
+        [Content.styled(name[:name_width].ljust(name_width), "$foreground-muted"), *padded]
+    )
 
 
 def _cut(value: str, room: int) -> str:

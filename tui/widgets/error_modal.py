@@ -1,4 +1,5 @@
-"""A failure, to be read and copied: what happened, why, what to do, and the last lines of the log."""
+"""A failure, to be read and copied: what happened, why, what to do, and the last lines of the
+log."""
 
 from __future__ import annotations
 

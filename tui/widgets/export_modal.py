@@ -34,7 +34,10 @@ class ExportModal(ModalScreen[None]):
     """Figures show the stretch that is looked at; CSV has every value of every step."""
 
     CSS_PATH = "dialogs.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss"), Binding("ctrl+s", "write")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss"),
+        Binding("ctrl+s", "write"),
+    ]
 
     @dataclass
     class Written(Message):
@@ -51,18 +54,33 @@ class ExportModal(ModalScreen[None]):
             yield Field("file", "file", str(Path.cwd() / f"{name}-{slug(self._metric.title)}.svg"))
             with Horizontal(classes="field"):
                 yield Label("charts")
-                choices = [(Text(f"{self._metric.title}, as it is seen"), "one"), (Text("all, as they are seen"), "all")]
+                choices = [
+                    (Text(f"{self._metric.title}, as it is seen"), "one"),
+                    (Text("all, as they are seen"), "all"),
+                ]
                 yield Select(choices, value="one", allow_blank=False, compact=True)
-            yield Static(".svg and .png are figures for papers and pages. .csv has every value of every step.", classes="hint")
+            yield Static(
+                ".svg and .png are figures for papers and pages. .csv has every value of every"
+                " step.",
+                classes="hint",
+            )
             yield Static(id="form-error")
-            yield KeyLine(KeyHint("enter", "enter", "write"), KeyHint("tab", "tab", "next field"), KeyHint("escape", "esc", "leave"))
+            yield KeyLine(
+                KeyHint("enter", "enter", "write"),
+                KeyHint("tab", "tab", "next field"),
+                KeyHint("escape", "esc", "leave"),
+            )
 
     @on(Input.Submitted)
     def action_write(self) -> None:
         path = expanded(self.query_one(Field).value).absolute()
         one = self.query_one(Select).value == "one"
         record = self._tracks[0].record
-        metrics = [self._metric] if one else [metric for metric in record.metrics() if record.curves.get(metric.key)]
+        metrics = (
+            [self._metric]
+            if one
+            else [metric for metric in record.metrics() if record.curves.get(metric.key)]
+        )
 
         def write() -> None:
             export(path, self._tracks, metrics, self._view)
@@ -79,7 +97,9 @@ class ExportModal(ModalScreen[None]):
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             error = event.worker.error
             shown = error if isinstance(error, LuthierError) else readable(error)
-            self._say(Content.assemble((f"{shown.title}. ", "$error"), f"{shown.message} {shown.hint}"))
+            self._say(
+                Content.assemble((f"{shown.title}. ", "$error"), f"{shown.message} {shown.hint}")
+            )
 
     def _say(self, text: Content) -> None:
         self.query_one("#form-error", Static).update(text)

@@ -1,4 +1,5 @@
-"""Figures under each other: a muted name on the left, the value flush right, so that nothing jumps."""
+"""Figures under each other: a muted name on the left, the value flush right, so that nothing
+jumps."""
 
 from __future__ import annotations
 
@@ -28,5 +29,11 @@ class Figures(Static):
         for name, value in self._pairs:
             room = max(1, width - len(name) - 1)
             shown = Content(value).truncate(room, ellipsis=True)
-            lines.append(Content.assemble((name, "$foreground-muted"), " " * (width - len(name) - shown.cell_length), shown))
+            lines.append(
+                Content.assemble(
+                    (name, "$foreground-muted"),
+                    " " * (width - len(name) - shown.cell_length),
+                    shown,
+                )
+            )
         self.update(Content("\n").join(lines), layout=grown)

@@ -1,4 +1,5 @@
-"""A form in a dialog: labelled fields, each with its error beside it, and one line for what is wrong with the whole."""
+"""A form in a dialog: labelled fields, each with its error beside it, and one line for what is
+wrong with the whole."""
 
 from __future__ import annotations
 
@@ -48,10 +49,14 @@ class JobStarted(Message):
 
 
 class FormModal(ModalScreen[str | None]):
-    """Dismissed with the id of the job that it started, or None. Subclasses compose their fields and start the job."""
+    """Dismissed with the id of the job that it started, or None. Subclasses compose their fields
+    and start the job."""
 
     CSS_PATH = "dialogs.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel"), Binding("ctrl+s", "submit")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel"),
+        Binding("ctrl+s", "submit"),
+    ]
     heading: ClassVar[str]
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("tab", "tab", "next field"),
@@ -113,6 +118,13 @@ class FormModal(ModalScreen[str | None]):
             return
         error = event.worker.error
         if isinstance(error, LuthierError):
-            self.show_problem(Content.assemble((f"{error.title}. ", "bold $error"), error.message, "\n", (error.hint, "$foreground-muted")))
+            self.show_problem(
+                Content.assemble(
+                    (f"{error.title}. ", "bold $error"),
+                    error.message,
+                    "\n",
+                    (error.hint, "$foreground-muted"),
+                )
+            )
         elif error is not None:
             self.app.show_failure(error)  # type: ignore[attr-defined]  # LuthierApp, which would import this module in a circle

@@ -30,9 +30,13 @@ class HeaderLine(Horizontal):
         self._shown: Content | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name")
+        yield Static(
+            Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name"
+        )
         for key, place, title in _TABS:
-            text = Content.assemble((key, "$foreground-muted"), f" {title}").stylize(f"@click=app.show('{place}')")
+            text = Content.assemble((key, "$foreground-muted"), f" {title}").stylize(
+                f"@click=app.show('{place}')"
+            )
             tab = Static(text, classes="tab")
             tab.set_class(place == self.place, "-here")
             yield tab
@@ -43,7 +47,8 @@ class HeaderLine(Horizontal):
 
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         text = _state_text(rows or [], narrow=self.app.size.width < 100)
-        if text != self._shown:  # else every screen that is open would be painted again at each look
+        # else every screen that is open would be painted again at each look
+        if text != self._shown:
             self._shown = text
             self.query_one("#app-state", Static).update(text, layout=False)
 
@@ -52,13 +57,25 @@ def _state_text(rows: list[JobRow], narrow: bool) -> Content:
     parts = []
     server = newest_server(rows)
     waiting = sum(row.position > 0 for row in rows)
-    jobs = running_count(row for row in rows if row.kind != "server") - sum(row.position > 0 and row.kind != "server" for row in rows)
+    jobs = running_count(row for row in rows if row.kind != "server") - sum(
+        row.position > 0 and row.kind != "server" for row in rows
+    )
     if jobs:
-        parts.append(_signed(glyphs().running, "$primary", f"{jobs}{'' if narrow and waiting else ' running'}"))
+        parts.append(
+            _signed(
+                glyphs().running, "$primary", f"{jobs}{'' if narrow and waiting else ' running'}"
+            )
+        )
     if waiting:
-        parts.append(_signed(glyphs().queued, "$foreground-muted", f"{waiting}{'' if narrow else ' waiting'}"))
+        parts.append(
+            _signed(
+                glyphs().queued, "$foreground-muted", f"{waiting}{'' if narrow else ' waiting'}"
+            )
+        )
     if server is not None and isinstance(server.state, Running):
-        parts.append(_signed(glyphs().running, "$success", "serving" if narrow else f"serving {server.name}"))
+        parts.append(
+            _signed(glyphs().running, "$success", "serving" if narrow else f"serving {server.name}")
+        )
     elif server is not None and isinstance(server.state, Asleep):
         parts.append(_signed(glyphs().asleep, "$secondary", "server asleep"))
     elif server is not None and isinstance(server.state, Starting):

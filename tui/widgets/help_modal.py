@@ -1,4 +1,5 @@
-"""What can be done here and everywhere, made from the registry of actions. Typing narrows it down."""
+"""What can be done here and everywhere, made from the registry of actions. Typing narrows it
+down."""
 
 from __future__ import annotations
 
@@ -17,9 +18,18 @@ from tui.actions import ACTIONS, PLACE_TITLES, Action, Place
 from tui.widgets.key_line import KeyHint, KeyLine
 
 _SUMMARIES: dict[Place, str] = {
-    "runs": "Every job of this machine, newest first. Jobs run without this window: closing it stops nothing.",
-    "run": "One run, or up to four over each other. The left and right keys read the charts, up and down what is below them.",
-    "models": "Base models, the adapters that runs have left, and merged models; bringing them here and giving them away.",
+    "runs": (
+        "Every job of this machine, newest first. Jobs run without this window: closing it stops"
+        " nothing."
+    ),
+    "run": (
+        "One run, or up to four over each other. The left and right keys read the charts, up and"
+        " down what is below them."
+    ),
+    "models": (
+        "Base models, the adapters that runs have left, and merged models; bringing them here and"
+        " giving them away."
+    ),
     "serve": "One server holds a base model and any number of tuned ones, each under its own name.",
     "chat": "Talk to base and tuned models side by side.",
 }
@@ -50,7 +60,9 @@ class HelpModal(ModalScreen[None]):
     @on(Input.Changed)
     def show_text(self) -> None:
         width = self.query_one(VerticalScroll).scrollable_content_region.width
-        self.query_one("#help-text", Static).update(help_text(self.place, self.query_one(Input).value, width))
+        self.query_one("#help-text", Static).update(
+            help_text(self.place, self.query_one(Input).value, width)
+        )
 
     def key_down(self) -> None:
         self.query_one(VerticalScroll).scroll_down(animate=False)
@@ -67,7 +79,13 @@ class HelpModal(ModalScreen[None]):
 
 def help_text(place: Place, search: str, width: int) -> Content:
     """The actions of this place first, those of the other places last."""
-    order: list[Place] = [place, "app", "list", "log", *(other for other in PLACE_TITLES if other not in (place, "app", "list", "log"))]
+    order: list[Place] = [
+        place,
+        "app",
+        "list",
+        "log",
+        *(other for other in PLACE_TITLES if other not in (place, "app", "list", "log")),
+    ]
     lines: list[Content] = []
     for group in dict.fromkeys(order):
         found = [action for action in ACTIONS if action.place == group and _matches(action, search)]
@@ -78,11 +96,16 @@ def help_text(place: Place, search: str, width: int) -> Content:
             lines.append(Content.styled(_SUMMARIES[place], "$foreground-muted"))
         lines += [line for action in found for line in _lines(action, width)]
         lines.append(Content(""))
-    return Content("\n").join(lines) if lines else Content.styled("Nothing is called that.", "$foreground-muted")
+    return (
+        Content("\n").join(lines)
+        if lines
+        else Content.styled("Nothing is called that.", "$foreground-muted")
+    )
 
 
 def _matches(action: Action, search: str) -> bool:
-    haystack = f"{action.title} {action.help} {' '.join(action.key_names)} {PLACE_TITLES[action.place]}".lower()
+    words = (action.title, action.help, *action.key_names, PLACE_TITLES[action.place])
+    haystack = " ".join(words).lower()
     return all(word in haystack for word in search.lower().split())
 
 
@@ -92,4 +115,7 @@ def _lines(action: Action, width: int) -> list[Content]:
     wrapped = wrap(action.help, max(20, width - indent)) or [""]
     keys, title = f"{' '.join(action.key_names):<10}", f"{action.title:<16}"
     first = Content.assemble((keys, "$secondary"), title, (wrapped[0], "$foreground-muted"))
-    return [first, *(Content.styled(" " * indent + line, "$foreground-muted") for line in wrapped[1:])]
+    return [
+        first,
+        *(Content.styled(" " * indent + line, "$foreground-muted") for line in wrapped[1:]),
+    ]

@@ -9,7 +9,8 @@ from tui.widgets.key_line import GAP, KeyHint, KeyLine
 
 
 class Hints(KeyLine):
-    """One widget and one update a change: Textual's Footer builds a widget a key anew, which flickers when states change."""
+    """One widget and one update a change: Textual's Footer builds a widget a key anew, which
+    flickers when states change."""
 
     def __init__(self) -> None:
         super().__init__(classes="")
@@ -27,9 +28,19 @@ class Hints(KeyLine):
         """What does not fit is left out, but never the last two: help and quit."""
         if not self.is_attached or not self.screen.is_current:
             return
-        possible = [active.binding for active in self.screen.active_bindings.values() if active.binding.show and active.enabled]
+        possible = [
+            active.binding
+            for active in self.screen.active_bindings.values()
+            if active.binding.show and active.enabled
+        ]
         first_keys = {binding.id: binding for binding in reversed(possible)}
-        hints = [KeyHint(one.key, one.key_display or one.key, one.description) for one in reversed(first_keys.values())]
-        while len(hints) > 2 and sum(hint.width + GAP for hint in hints) - GAP > self.content_size.width:
+        hints = [
+            KeyHint(one.key, one.key_display or one.key, one.description)
+            for one in reversed(first_keys.values())
+        ]
+        while (
+            len(hints) > 2
+            and sum(hint.width + GAP for hint in hints) - GAP > self.content_size.width
+        ):
             del hints[-3]
         self.show(hints)

@@ -36,7 +36,10 @@ class KeyLine(Static):
         for hint in hints:
             self._places.append((range(x, x + hint.width), hint.key))
             x += hint.width + GAP
-        texts = [Content.assemble((f"{hint.shown} ", "bold $primary"), (hint.text, "$foreground-muted")) for hint in hints]
+        texts = [
+            Content.assemble((f"{hint.shown} ", "bold $primary"), (hint.text, "$foreground-muted"))
+            for hint in hints
+        ]
         self.update(Content(" " * GAP).join(texts))
 
     def on_click(self, event: Click) -> None:

@@ -56,11 +56,16 @@ class LedgerTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.scroll_home(animate=False)
 
     def show(self, places: Sequence[int]) -> None:
-        """The rows at these places of the ledger; the cursor stays on its row, if that is still there."""
+        """The rows at these places of the ledger; the cursor stays on its row, if that is still
+        there."""
         before = self._places[self.cursor] if self.cursor < len(self._places) else None
         self._places = places
         self.virtual_size = Size(self.size.width, len(places))
-        self.cursor = places.index(before) if before is not None and before in places else min(self.cursor, max(0, len(places) - 1))
+        self.cursor = (
+            places.index(before)
+            if before is not None and before in places
+            else min(self.cursor, max(0, len(places) - 1))
+        )
         self.refresh()
         self.post_message(self.Moved())
 
@@ -82,9 +87,17 @@ class LedgerTable(ScrollView, can_focus=True, inherit_bindings=False):
         if self._ledger is None or number >= len(self._places):
             return Strip.blank(width, self.rich_style)
         line = ledger_line(self._ledger.entry(self._places[number]), width - 1, self._many_files)
-        name = "" if number != self.cursor else "ledger--cursor" if self.has_focus else "ledger--cursor-blurred"
+        name = (
+            ""
+            if number != self.cursor
+            else "ledger--cursor"
+            if self.has_focus
+            else "ledger--cursor-blurred"
+        )
         style = self.get_visual_style(name) if name else self.visual_style
-        return Visual.to_strips(self, line.pad_left(1).pad_right(max(0, width - 1 - line.cell_length)), width, 1, style)[0]
+        return Visual.to_strips(
+            self, line.pad_left(1).pad_right(max(0, width - 1 - line.cell_length)), width, 1, style
+        )[0]
 
     def watch_cursor(self, before: int, now: int) -> None:
         if before != now:
@@ -139,15 +152,23 @@ def state_sign(state: str) -> Content:
 
 def ledger_titles(width: int, many_files: bool) -> Content:
     file = f"{'file':<24}  " if many_files and width >= 90 else ""
-    return Content.styled(f"{'row':>7}  {file}{'state':<10}  {'tokens':>7}  {'samples':>7}  reasons", "$foreground-muted")
+    return Content.styled(
+        f"{'row':>7}  {file}{'state':<10}  {'tokens':>7}  {'samples':>7}  reasons",
+        "$foreground-muted",
+    )
 
 
 def ledger_line(entry: Entry, width: int, many_files: bool) -> Content:
     tokens = f"{entry.tokens:,}".replace(",", " ") if entry.tokens else ""
     parts = [Content(f"{entry.row:>7}  ")]
     if many_files and width >= 90:
-        parts.append(Content(Path(entry.file).name).truncate(24, ellipsis=True, pad=True).pad_right(2))
+        parts.append(
+            Content(Path(entry.file).name).truncate(24, ellipsis=True, pad=True).pad_right(2)
+        )
     sign = state_sign(entry.state)
-    parts += [sign.pad_right(10 - sign.cell_length), Content(f"  {tokens:>7}  {len(entry.samples) or '':>7}  ")]
+    parts += [
+        sign.pad_right(10 - sign.cell_length),
+        Content(f"  {tokens:>7}  {len(entry.samples) or '':>7}  "),
+    ]
     parts.append(Content.styled(", ".join(entry.reasons), "$foreground-muted"))
     return Content("").join(parts).truncate(width, ellipsis=True)

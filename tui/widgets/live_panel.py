@@ -1,4 +1,5 @@
-"""The server at work, from its /metrics once a second: who waits, how quick it is, how full its cache is."""
+"""The server at work, from its /metrics once a second: who waits, how quick it is, how full its
+cache is."""
 
 from __future__ import annotations
 
@@ -49,7 +50,12 @@ class LivePanel(Static):
         self.display = endpoint is not None
         if endpoint == self._endpoint:
             return
-        self._endpoint, self._before, self._first_token, self._between_tokens = endpoint, None, None, None
+        self._endpoint, self._before, self._first_token, self._between_tokens = (
+            endpoint,
+            None,
+            None,
+            None,
+        )
         self._show(None)
         self.ask()
 
@@ -81,21 +87,41 @@ class LivePanel(Static):
             self._between_tokens = live.between_tokens or self._between_tokens
         fresh = live is not None and live.running > 0
         lines = [
-            _pair("running", "" if live is None else str(live.running), "waiting", "" if live is None else str(live.waiting)),
-            _pair("out", _rate(None if live is None else live.tokens_out), "in", _rate(None if live is None else live.tokens_in)),
-            Content.assemble(("cache    ", "$foreground-muted"), _bar(0.0 if live is None else live.cache)),
+            _pair(
+                "running",
+                "" if live is None else str(live.running),
+                "waiting",
+                "" if live is None else str(live.waiting),
+            ),
+            _pair(
+                "out",
+                _rate(None if live is None else live.tokens_out),
+                "in",
+                _rate(None if live is None else live.tokens_in),
+            ),
+            Content.assemble(
+                ("cache    ", "$foreground-muted"), _bar(0.0 if live is None else live.cache)
+            ),
             _delay("first", self._first_token, fresh),
             _delay("each", self._between_tokens, fresh),
         ]
         answering = ", ".join(live.adapters) if live is not None else ""
-        lines.append(Content.assemble(("tuned    ", "$foreground-muted"), Content(answering or glyphs().dot).truncate(22, ellipsis=True)))
+        lines.append(
+            Content.assemble(
+                ("tuned    ", "$foreground-muted"),
+                Content(answering or glyphs().dot).truncate(22, ellipsis=True),
+            )
+        )
         self.update(Content("\n").join(lines))
 
 
 def _pair(name: str, value: str, other: str, other_value: str) -> Content:
     dot = glyphs().dot
     return Content.assemble(
-        (f"{name:<9}", "$foreground-muted"), f"{value or dot:<8}", (f"{other:<8}", "$foreground-muted"), f"{other_value or dot:>6}"
+        (f"{name:<9}", "$foreground-muted"),
+        f"{value or dot:<8}",
+        (f"{other:<8}", "$foreground-muted"),
+        f"{other_value or dot:>6}",
     )
 
 
@@ -104,10 +130,14 @@ def _rate(tokens: float | None) -> str:
 
 
 def _bar(share: float) -> Content:
-    full = min(_BAR, round(share * _BAR)) if share < 0.005 else max(1, min(_BAR, round(share * _BAR)))
+    full = (
+        min(_BAR, round(share * _BAR)) if share < 0.005 else max(1, min(_BAR, round(share * _BAR)))
+    )
     signs = glyphs()
     return Content.assemble(
-        (signs.bar_full * full, "$primary"), (signs.bar_rest * (_BAR - full), "$foreground-muted"), f"{share * 100:>6.0f} %"
+        (signs.bar_full * full, "$primary"),
+        (signs.bar_rest * (_BAR - full), "$foreground-muted"),
+        f"{share * 100:>6.0f} %",
     )
 
 
@@ -118,7 +148,9 @@ def _delay(name: str, delay: Delay | None, fresh: bool) -> Content:
         return Content.assemble(label, glyphs().dot)
     high = "" if delay.high is None else f"95 % in {_seconds(delay.high)}"
     return Content.assemble(
-        label, (f"{_seconds(delay.mean):<8}", "" if fresh else "$foreground-muted"), (f"{high:>14}", "$foreground-muted")
+        label,
+        (f"{_seconds(delay.mean):<8}", "" if fresh else "$foreground-muted"),
+        (f"{high:>14}", "$foreground-muted"),
     )
 
 

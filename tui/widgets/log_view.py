@@ -1,4 +1,5 @@
-"""A growing log by the line API. It follows the end until the reader scrolls up. A text can be looked for in it."""
+"""A growing log by the line API. It follows the end until the reader scrolls up. A text can be
+looked for in it."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from tui.widgets.log_keys import LogKeys
 
 
 class LogView(LogKeys, can_focus=True):
-    """Call `advance` now and then; it reads what is new. `find` marks a text and goes to where it stands."""
+    """Call `advance` now and then; it reads what is new. `find` marks a text and goes to where it
+    stands."""
 
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("search")
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--match", "log--here"}
@@ -49,7 +51,8 @@ class LogView(LogKeys, can_focus=True):
         self._index = LogIndex(path) if path is not None else None
         self.search: LogSearch | None = None
         self._here = -1
-        self._awaits = 0  # the direction of a search that has not come to where the reader wants to go
+        # the direction of a search that has not come to where the reader wants to go
+        self._awaits = 0
         self._style: Style | None = None
 
     def open(self, path: Path) -> None:
@@ -78,7 +81,8 @@ class LogView(LogKeys, can_focus=True):
         self._look()
 
     def _grow(self, lines: int) -> None:
-        """A log that is scrolled already only gets a longer scrollbar: the screen need not be laid out anew for each line."""
+        """A log that is scrolled already only gets a longer scrollbar: the screen need not be laid
+        out anew for each line."""
         size = Size(self.size.width, lines)
         if self.show_vertical_scrollbar and lines > self.size.height:
             self.set_reactive(Widget.virtual_size, size)
@@ -112,7 +116,8 @@ class LogView(LogKeys, can_focus=True):
     # Looking for a text
 
     def find(self, text: str) -> None:
-        """Look for a text from where the reader is, upwards first: the newest lines are at the end. An empty text ends the search."""
+        """Look for a text from where the reader is, upwards first: the newest lines are at the end.
+        An empty text ends the search."""
         self.search = LogSearch(self._index, text) if text and self._index is not None else None
         self._here, self._awaits = -1, -1 if text else 0
         self._look(0.2)
@@ -139,9 +144,15 @@ class LogView(LogKeys, can_focus=True):
             return
         if self._here < 0:
             bottom = round(self.scroll_offset.y) + self.size.height
-            line = self.search.before(bottom) if direction < 0 else self.search.after(bottom - self.size.height - 1)
+            line = (
+                self.search.before(bottom)
+                if direction < 0
+                else self.search.after(bottom - self.size.height - 1)
+            )
         else:
-            line = self.search.after(self._here) if direction > 0 else self.search.before(self._here)
+            line = (
+                self.search.after(self._here) if direction > 0 else self.search.before(self._here)
+            )
         if line is not None:
             self._here = line
             top = line - self.size.height // 2
@@ -180,7 +191,9 @@ class LogView(LogKeys, can_focus=True):
         line = self._index.line(number)
         if self.search is None:
             return Strip([Segment(line, style)]).adjust_cell_length(width, style)
-        mark = style + self.get_component_rich_style("log--here" if number == self._here else "log--match", partial=True)
+        mark = style + self.get_component_rich_style(
+            "log--here" if number == self._here else "log--match", partial=True
+        )
         segments, at = [], 0
         for start, end in self.search.places(line):
             segments += [Segment(line[at:start], style), Segment(line[start:end], mark)]

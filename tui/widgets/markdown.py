@@ -17,7 +17,8 @@ from rich.theme import Theme
 
 from tui.widgets.answer import FlowingText, flowing
 
-# Every level of a quotation or list takes some cells of the row; deeper than the row is wide, it is shown as it came.
+# Every level of a quotation or list takes some cells of the row; deeper than the row is wide, it is
+# shown as it came.
 _MOST_NESTING = 6
 _NARROWEST = 24
 
@@ -64,8 +65,13 @@ class _Markdown(markdown.Markdown):
 
     def __init__(self, text: str, code_theme: str) -> None:
         super().__init__("", code_theme=code_theme, hyperlinks=False)
-        # Whatever the model wrote must be seen: HTML stays text (<think> too), an image stays its source, a line break stays one.
-        parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["strikethrough", "table"]).disable("image")
+        # Whatever the model wrote must be seen: HTML stays text (<think> too), an image stays its
+        # source, a line break stays one.
+        parser = (
+            MarkdownIt("commonmark", {"html": False, "maxNesting": 60})
+            .enable(["strikethrough", "table"])
+            .disable("image")
+        )
         self.parsed = parser.parse(text)
         for block in self.parsed:
             for token in block.children or []:
@@ -78,15 +84,25 @@ class _Markdown(markdown.Markdown):
         return max((token.level for token in self.parsed), default=0) // 2
 
 
-def markdown_rows(text: str, width: int, styles: Mapping[str, Style], code_theme: str) -> list[list[Segment]]:
-    """Rows for a text of Markdown. `styles` are Rich's names (`markdown.h1`, ...), "none" being that of plain text."""
+def markdown_rows(
+    text: str, width: int, styles: Mapping[str, Style], code_theme: str
+) -> list[list[Segment]]:
+    """Rows for a text of Markdown. `styles` are Rich's names (`markdown.h1`, ...), "none" being
+    that of plain text."""
     document = _Markdown(flowing(text), code_theme)
     if width < _NARROWEST or document.nesting > _MOST_NESTING:
         plain = FlowingText(width)
         plain.append(text)
         return [[Segment(row, styles["none"])] for row in plain.rows]
     theme = Theme(dict(styles))
-    console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=width, theme=theme, legacy_windows=False)
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        width=width,
+        theme=theme,
+        legacy_windows=False,
+    )
     rows = console.render_lines(document, console.options, style=styles["none"], pad=False)
     while rows and not any(segment.text.strip() for segment in rows[-1]):
         rows.pop()

@@ -1,4 +1,5 @@
-"""The form that merges an adapter into its base model: what will be written, where, and the room that it takes, before it is."""
+"""The form that merges an adapter into its base model: what will be written, where, and the room
+that it takes, before it is."""
 
 from __future__ import annotations
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from models.catalogue import Entry
     from models.merge.launch import MergeSettings, Outlook
 
-_WAYS = [("the 16-bit base", "base"), ("the 4-bit values it was trained beside", "dequantised"), ("whichever is measured closer", "closer")]
+_WAYS = [
+    ("the 16-bit base", "base"),
+    ("the 4-bit values it was trained beside", "dequantised"),
+    ("whichever is measured closer", "closer"),
+]
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,30 @@ class MergeModal(ModelForm):
         entry = self.entry
         yield Label(Content.assemble((entry.title, "bold"), f" into {entry.base}"), classes="field")
         if entry.run:
-            yield Field("name", "name", placeholder=f"none: it stays with its run, as {entry.title}/merged")
+            yield Field(
+                "name", "name", placeholder=f"none: it stays with its run, as {entry.title}/merged"
+            )
         else:
             yield Field("name", "name", value=f"{entry.title}-merged")
-        yield self._choice("dtype", "weights", [("of the base's type", ""), *((dtype, dtype) for dtype in DTYPES)], "")
+        yield self._choice(
+            "dtype",
+            "weights",
+            [("of the base's type", ""), *((dtype, dtype) for dtype in DTYPES)],
+            "",
+        )
         if read_object(entry.path / "card.json").get("base_bits") == 4:
             yield self._choice("into", "merged into", _WAYS, "base")
-        yield self._choice("replace", "a model there", [("stays", False), ("is replaced, once the new one is whole", True)], False)
+        yield self._choice(
+            "replace",
+            "a model there",
+            [("stays", False), ("is replaced, once the new one is whole", True)],
+            False,
+        )
         yield Static(id="merge-outlook", classes="hint")
 
-    def _choice(self, key: str, title: str, options: list[tuple[str, Any]], value: object) -> Horizontal:
+    def _choice(
+        self, key: str, title: str, options: list[tuple[str, Any]], value: object
+    ) -> Horizontal:
         select = Select(options, value=value, allow_blank=False, compact=True, id=f"merge-{key}")
         return Horizontal(Label(Content(title)), select, classes="field")
 
@@ -81,7 +100,8 @@ class MergeModal(ModelForm):
         )
 
     def _orders(self, chosen: _Chosen) -> tuple[MergeSettings, Job | None]:
-        """The merge that the form describes, and the run that it is of. LuthierError for what it cannot be."""
+        """The merge that the form describes, and the run that it is of. LuthierError for what it
+        cannot be."""
         from jobs.home import models_directory
         from models.merge.launch import MergeSettings
         from models.registry import valid_name
@@ -90,8 +110,14 @@ class MergeModal(ModelForm):
         entry = self.entry
         if entry.base_path is None:
             hint = "Import it first: i on the Models screen."
-            raise LuthierError("The base model is not here", f"{entry.title} was trained on {entry.base}.", hint)
-        settings: dict[str, Any] = {"dtype": chosen.dtype or None, "into": chosen.into, "replace": chosen.replace}
+            raise LuthierError(
+                "The base model is not here", f"{entry.title} was trained on {entry.base}.", hint
+            )
+        settings: dict[str, Any] = {
+            "dtype": chosen.dtype or None,
+            "into": chosen.into,
+            "replace": chosen.replace,
+        }
         if chosen.name or not entry.run:
             settings["out"] = str(models_directory() / valid_name(chosen.name))
         run = find(entry.run, "run") if entry.run else None
@@ -100,7 +126,11 @@ class MergeModal(ModelForm):
         else:
             made = MergeSettings(base=str(entry.base_path), adapter=str(entry.path), **settings)
         if Path(made.out).exists() and not made.replace:
-            raise LuthierError("There is something already", f"{made.out} exists.", "Give another name, or have it replaced.")
+            raise LuthierError(
+                "There is something already",
+                f"{made.out} exists.",
+                "Give another name, or have it replaced.",
+            )
         return made, run
 
     # What it will write
@@ -117,7 +147,9 @@ class MergeModal(ModelForm):
 
             settings, run = self._orders(chosen)
             outlook = check_merge(settings)
-            self.post_message(MergeLookedAt(chosen, settings, outlook, run is not None and bool(run.spec.then)))
+            self.post_message(
+                MergeLookedAt(chosen, settings, outlook, run is not None and bool(run.spec.then))
+            )
 
         self.run_worker(look, thread=True, exclusive=True, group="look", exit_on_error=False)
 
@@ -128,11 +160,18 @@ class MergeModal(ModelForm):
         if message.chosen != self._chosen():
             return
         outlook = message.outlook
-        both = f" While both are measured they take {figures.size(outlook.at_once)}." if outlook.at_once > outlook.model else ""
+        both = (
+            f" While both are measured they take {figures.size(outlook.at_once)}."
+            if outlook.at_once > outlook.model
+            else ""
+        )
         then = " Then the run is certified anew." if message.certified else ""
         place = model_facts.homely(Path(message.settings.out))
         note = f" {outlook.note}" if outlook.note else ""
-        text = f"Writes {figures.size(outlook.model)} to {place}; {figures.size(outlook.free)} are free.{both}{then}{note}"
+        text = (
+            f"Writes {figures.size(outlook.model)} to {place}; {figures.size(outlook.free)} are"
+            f" free.{both}{then}{note}"
+        )
         self.query_one("#merge-outlook", Static).update(Content(text))
 
     def submit(self) -> None:

@@ -40,10 +40,16 @@ def model_text(entry: Entry, users: Sequence[Use], loss: float | None, width: in
     pairs = facts(entry, users)
     if loss is not None:
         pairs.insert(2, ("loss", figures.loss(loss)))
-    lines = [Content.assemble((entry.title, "bold"), (f"   {entry.kind} model", "$foreground-muted"))]
+    lines = [
+        Content.assemble((entry.title, "bold"), (f"   {entry.kind} model", "$foreground-muted"))
+    ]
     if entry.standing.verdict is not None:
         reason = f"  {entry.standing.reason}" if entry.standing.reason else ""
-        lines += _wrapped("certificate", Content.assemble(badge(entry.standing), (reason, "$foreground-muted")), width)
+        lines += _wrapped(
+            "certificate",
+            Content.assemble(badge(entry.standing), (reason, "$foreground-muted")),
+            width,
+        )
     for title, value in pairs:
         lines += _wrapped(title, Content(value), width)
     lines += [
@@ -53,7 +59,9 @@ def model_text(entry: Entry, users: Sequence[Use], loss: float | None, width: in
         for line in _wrapped("", Content.assemble(("! ", "$warning"), warning), width)
     ]
     if entry.damage and not entry.run:  # what a run left goes with the run
-        keys = Content.from_markup("[$primary]c[/] copies the path of its folder, [$primary]d[/] deletes it.")
+        keys = Content.from_markup(
+            "[$primary]c[/] copies the path of its folder, [$primary]d[/] deletes it."
+        )
         lines += _wrapped("", keys, width)
     return Content("\n").join(lines)
 
@@ -67,6 +75,13 @@ def pairs_text(title: str, kind: str, pairs: Sequence[tuple[str, str]], width: i
 
 
 def _wrapped(title: str, value: Content, width: int) -> list[Content]:
-    parts = value.wrap(max(10, width - _TITLE_CELLS)) if value.cell_length > width - _TITLE_CELLS else [value]
-    shown = [Content.styled(title.ljust(_TITLE_CELLS), "$foreground-muted"), *[Content(" " * _TITLE_CELLS)] * (len(parts) - 1)]
+    parts = (
+        value.wrap(max(10, width - _TITLE_CELLS))
+        if value.cell_length > width - _TITLE_CELLS
+        else [value]
+    )
+    shown = [
+        Content.styled(title.ljust(_TITLE_CELLS), "$foreground-muted"),
+        *[Content(" " * _TITLE_CELLS)] * (len(parts) - 1),
+    ]
     return [Content.assemble(left, part) for left, part in zip(shown, parts, strict=True)]

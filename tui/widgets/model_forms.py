@@ -40,7 +40,8 @@ class ModelForm(FormModal):
 
 
 class ImportModal(ModelForm):
-    """Dismissed with the job's id, or "" where a link was made and there is no job. `source` and `name` are filled in beforehand."""
+    """Dismissed with the job's id, or "" where a link was made and there is no job. `source` and
+    `name` are filled in beforehand."""
 
     heading: ClassVar[str] = "Import a model"
 
@@ -49,11 +50,21 @@ class ImportModal(ModelForm):
         self.source, self.name_asked = source, name
 
     def compose_fields(self) -> ComposeResult:
-        yield Field("source", "from", value=self.source, placeholder="a folder, a GGUF file, or hub:owner/name[@revision]")
+        yield Field(
+            "source",
+            "from",
+            value=self.source,
+            placeholder="a folder, a GGUF file, or hub:owner/name[@revision]",
+        )
         yield Field("name", "name", value=self.name_asked, placeholder="after its source")
         with Horizontal(classes="field"):
             yield Label("a folder is")
-            yield Select([("copied", False), ("linked to, nothing is copied", True)], value=False, allow_blank=False, compact=True)
+            yield Select(
+                [("copied", False), ("linked to, nothing is copied", True)],
+                value=False,
+                allow_blank=False,
+                compact=True,
+            )
 
     def submit(self) -> None:
         source, name = self.field("source").value, self.field("name").value or None
@@ -81,10 +92,18 @@ class ExportModal(ModelForm):
         self.model, self.title_of_model = name, title
 
     def compose_fields(self) -> ComposeResult:
-        yield Field("out", "folder", value=str(Path.cwd() / self.title_of_model), placeholder="the folder to write")
+        yield Field(
+            "out",
+            "folder",
+            value=str(Path.cwd() / self.title_of_model),
+            placeholder="the folder to write",
+        )
         with Horizontal(classes="field"):
             yield Label("as")
-            kinds = [("safetensors with a model card", ""), *((f"GGUF, {kind}", kind) for kind in ("bf16", "f16", "q8_0"))]
+            kinds = [
+                ("safetensors with a model card", ""),
+                *((f"GGUF, {kind}", kind) for kind in ("bf16", "f16", "q8_0")),
+            ]
             yield Select(kinds, value="", allow_blank=False, compact=True)
 
     def submit(self) -> None:
@@ -98,7 +117,11 @@ class ExportModal(ModelForm):
             from models.export.launch import start_export, start_gguf
 
             path = expanded(out).absolute()
-            return start_gguf(self.model, path.with_suffix(".gguf"), kind) if kind else start_export(self.model, path)
+            return (
+                start_gguf(self.model, path.with_suffix(".gguf"), kind)
+                if kind
+                else start_export(self.model, path)
+            )
 
         self.begin(start, "Reading the model.")
 
@@ -116,7 +139,12 @@ class PushModal(ModelForm):
         yield Field("repository", "repository", placeholder=f"owner/{self.title_of_model}")
         with Horizontal(classes="field"):
             yield Label("seen by")
-            yield Select([("its owner alone", True), ("everybody", False)], value=True, allow_blank=False, compact=True)
+            yield Select(
+                [("its owner alone", True), ("everybody", False)],
+                value=True,
+                allow_blank=False,
+                compact=True,
+            )
         yield Field("branch", "branch", placeholder="main")
 
     def submit(self) -> None:

@@ -1,4 +1,5 @@
-"""Who is to speak in a pane: what is served, what the server can load, and the models of hosted endpoints."""
+"""Who is to speak in a pane: what is served, what the server can load, and the models of hosted
+endpoints."""
 
 from __future__ import annotations
 
@@ -59,16 +60,29 @@ class ModelPicker(PickModal[Offer, Offer]):
         try:
             self.post_message(OffersFound(chat_models.hosted_offers(endpoint), endpoint.name))
         except LuthierError as error:
-            self.post_message(OffersFound([], endpoint.name, f"{endpoint.name}: {error.title}. {error.message}"))
+            self.post_message(
+                OffersFound([], endpoint.name, f"{endpoint.name}: {error.title}. {error.message}")
+            )
 
     def on_offers_found(self, message: OffersFound) -> None:
         self._offers += message.offers
         self._asking -= bool(message.endpoint)
         self._problems += [message.problem] if message.problem else []
         order = {"base": 0, "tuned": 1, "checkpoint": 2, "hosted": 3, "reference": 4}
-        ordered = sorted(self._offers, key=lambda offer: (offer.load is not None, order[offer.speaker.kind]))
-        note = "Asking the endpoints." if self._asking else "" if self._offers else "Nothing is served yet: 3 opens Serve."
-        self.set_picks([_pick(offer) for offer in ordered], "\n".join([*self._problems, note] if note else self._problems))
+        ordered = sorted(
+            self._offers, key=lambda offer: (offer.load is not None, order[offer.speaker.kind])
+        )
+        note = (
+            "Asking the endpoints."
+            if self._asking
+            else ""
+            if self._offers
+            else "Nothing is served yet: 3 opens Serve."
+        )
+        self.set_picks(
+            [_pick(offer) for offer in ordered],
+            "\n".join([*self._problems, note] if note else self._problems),
+        )
 
     def take(self) -> None:
         if self.highlighted is not None:

@@ -1,4 +1,5 @@
-"""The form for a new run: a recipe file; or a model and its data with the few values that matter, from a known recipe if one is named."""
+"""The form for a new run: a recipe file; or a model and its data with the few values that matter,
+from a known recipe if one is named."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ class NewRunModal(FormModal):
         self._presets = {preset.name: preset for preset in presets()}
 
     def compose_fields(self) -> ComposeResult:
-        yield Field("recipe", "recipe", placeholder="recipe.toml, or a known one such as llama-3-8b-alpaca")
+        yield Field(
+            "recipe", "recipe", placeholder="recipe.toml, or a known one such as llama-3-8b-alpaca"
+        )
         yield Field("model", "model", value=self.model)
         yield Field("data", "data", placeholder="conversations.jsonl")
         yield Field("name", "name", placeholder="the data file's name")
@@ -100,7 +103,11 @@ class NewRunModal(FormModal):
             values, path = wanted
             sweep = None if path is None else load_sweep(path)
             recipe = _recipe(values or {}) if sweep is None else sweep.members[0].recipe
-            of_sweep = f"the first of {len(sweep.members)} runs" if sweep is not None and sweep.axes else ""
+            of_sweep = (
+                f"the first of {len(sweep.members)} runs"
+                if sweep is not None and sweep.axes
+                else ""
+            )
             made = make_plan(recipe)
             self.app.call_from_thread(self._show_plan, recipe, made, of_sweep)
 
@@ -129,13 +136,17 @@ class NewRunModal(FormModal):
         return None
 
     def _say_reading(self) -> None:
-        self.show_problem(Content.styled("Reading the data and planning the run.", "$foreground-muted"))
+        self.show_problem(
+            Content.styled("Reading the data and planning the run.", "$foreground-muted")
+        )
 
     def _values(self) -> dict[str, object] | None:
         """The fields as a recipe's text would have them, or None with errors beside the fields."""
         data = expanded(self.field("data").value).absolute()
         if not self.field("data").value or not data.is_file():
-            self.field("data").show_error("no such file" if self.field("data").value else "needed: JSON Lines with messages")
+            self.field("data").show_error(
+                "no such file" if self.field("data").value else "needed: JSON Lines with messages"
+            )
         if not self.field("model").value:
             self.field("model").show_error("needed: a name or a folder")
         epochs = self.number_in("epochs", least=0.01)
@@ -164,12 +175,16 @@ class NewRunModal(FormModal):
             if sweep is None or not sweep.axes:
                 run = train(_recipe(values or {}) if sweep is None else sweep.members[0].recipe)
                 for warning in run.spec.settings.get("warnings", []):
-                    self.app.call_from_thread(self.app.notify, warning, severity="warning", timeout=20, markup=False)
+                    self.app.call_from_thread(
+                        self.app.notify, warning, severity="warning", timeout=20, markup=False
+                    )
                 self.post_message(JobStarted(run.id))
                 return
             started = start_sweep(sweep)
             self.app.call_from_thread(
-                self.app.notify, f"{len(started)} runs are queued. The first one is shown.", title=f"Sweep {sweep.name}"
+                self.app.notify,
+                f"{len(started)} runs are queued. The first one is shown.",
+                title=f"Sweep {sweep.name}",
             )
             self.post_message(JobStarted(started[0].id))
 

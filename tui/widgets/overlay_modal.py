@@ -27,7 +27,10 @@ class OverlayModal(ModalScreen[list[Job] | None]):
     """Gives back the chosen runs, none to take all away, or nothing if it was left."""
 
     CSS_PATH = "dialogs.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave"), Binding("enter", "take", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave"),
+        Binding("enter", "take", priority=True),
+    ]
 
     def __init__(self, name: str, runs: Sequence[JobRow], shown: Collection[str]) -> None:
         super().__init__()
@@ -42,7 +45,11 @@ class OverlayModal(ModalScreen[list[Job] | None]):
             else:
                 yield Static("There is no other run yet.", classes="hint")
             yield Static("", id="form-error", classes="hint")
-            yield KeyLine(KeyHint("space", "space", "choose"), KeyHint("enter", "enter", "draw"), KeyHint("escape", "esc", "leave"))
+            yield KeyLine(
+                KeyHint("space", "space", "choose"),
+                KeyHint("enter", "enter", "draw"),
+                KeyHint("escape", "esc", "leave"),
+            )
 
     @on(SelectionList.SelectedChanged)
     def count(self) -> None:
@@ -65,5 +72,8 @@ def _line(row: JobRow) -> Content:
     age = f"  {figures.age(row.created)}{steps}"
     state = state_content(row.state)
     return Content.assemble(
-        Content(row.name).truncate(24, ellipsis=True, pad=True), "  ", state.pad_right(10 - state.cell_length), (age, "$foreground-muted")
+        Content(row.name).truncate(24, ellipsis=True, pad=True),
+        "  ",
+        state.pad_right(10 - state.cell_length),
+        (age, "$foreground-muted"),
     )

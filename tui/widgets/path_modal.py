@@ -17,9 +17,12 @@ from jobs.files import expanded
 
 
 class PathModal(ModalScreen[Path]):
-    """Gives back the path once `write` has taken it; what `write` refuses is shown below the line, which stays as it was."""
+    """Gives back the path once `write` has taken it; what `write` refuses is shown below the line,
+    which stays as it was."""
 
-    def __init__(self, title: str, proposed: Path, hint: str, write: Callable[[Path], None]) -> None:
+    def __init__(
+        self, title: str, proposed: Path, hint: str, write: Callable[[Path], None]
+    ) -> None:
         super().__init__()
         self._title = title
         self._proposed = proposed

@@ -31,7 +31,8 @@ class Pick(Generic[T]):
 
 
 class PickModal(ModalScreen[R], Generic[T, R]):
-    """Lists values of T and gives back an R. Subclasses say what there is, and may fetch more while the list is open (`set_picks`)."""
+    """Lists values of T and gives back an R. Subclasses say what there is, and may fetch more while
+    the list is open (`set_picks`)."""
 
     CSS_PATH = "chat_modals.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -84,7 +85,9 @@ class PickModal(ModalScreen[R], Generic[T, R]):
         words = self.query_one(Input).value.lower().split() if self.narrows else []
         options = self.query_one(OptionList)
         before = self.highlighted
-        self._shown = [pick for pick in self._picks if all(word in pick.text.lower() for word in words)]
+        self._shown = [
+            pick for pick in self._picks if all(word in pick.text.lower() for word in words)
+        ]
         options.set_options(Option(pick.line) for pick in self._shown)
         if self._shown:
             options.highlighted = self._shown.index(before) if before in self._shown else 0
@@ -97,7 +100,9 @@ class PickModal(ModalScreen[R], Generic[T, R]):
     def action_move(self, step: int) -> None:
         options = self.query_one(OptionList)
         if self._shown:
-            options.highlighted = max(0, min(len(self._shown) - 1, (options.highlighted or 0) + step))
+            options.highlighted = max(
+                0, min(len(self._shown) - 1, (options.highlighted or 0) + step)
+            )
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)

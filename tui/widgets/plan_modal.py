@@ -34,7 +34,10 @@ class PlanModal(ModalScreen[None]):
             with VerticalScroll():
                 yield Static(Content("\n").join(_line(row) for row in self._rows))
                 yield Static(Content(self.command), classes="log-lines")
-            yield KeyLine(KeyHint("c", "c", "copy the command line"), KeyHint("escape", "any other key", "closes"))
+            yield KeyLine(
+                KeyHint("c", "c", "copy the command line"),
+                KeyHint("escape", "any other key", "closes"),
+            )
 
     def on_key(self, event: Key) -> None:
         if event.key in _SCROLL_KEYS:
@@ -42,7 +45,9 @@ class PlanModal(ModalScreen[None]):
         event.stop()
         if event.key == "c":
             self.app.copy_to_clipboard(self.command)
-            self.notify("The command line was copied. The keys are not in it: they go in the environment.")
+            self.notify(
+                "The command line was copied. The keys are not in it: they go in the environment."
+            )
         elif event.key != "ctrl+q":
             self.dismiss()
 
@@ -50,4 +55,8 @@ class PlanModal(ModalScreen[None]):
 def _line(row: Row) -> Content:
     name, value, why = row
     colour = "$warning" if name in NOTICED else "bold"
-    return Content.assemble((f"{name:<14} ", "$foreground-muted"), (value, colour), (f"  {why}" if why else "", "$foreground-muted"))
+    return Content.assemble(
+        (f"{name:<14} ", "$foreground-muted"),
+        (value, colour),
+        (f"  {why}" if why else "", "$foreground-muted"),
+    )

@@ -10,7 +10,8 @@ from textual.widgets import TextArea
 
 
 class PromptBox(TextArea):
-    """`enter` sends, `ctrl+j` (in many terminals also `shift+enter`) begins a new line; a pasted text keeps its lines."""
+    """`enter` sends, `ctrl+j` (in many terminals also `shift+enter`) begins a new line; a pasted
+    text keeps its lines."""
 
     @dataclass
     class Submitted(Message):
@@ -18,7 +19,12 @@ class PromptBox(TextArea):
 
     def __init__(self) -> None:
         super().__init__(
-            id="prompt", soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False, compact=True, placeholder="Ask all"
+            id="prompt",
+            soft_wrap=True,
+            show_line_numbers=False,
+            highlight_cursor_line=False,
+            compact=True,
+            placeholder="Ask all",
         )
 
     async def _on_key(self, event: events.Key) -> None:

@@ -1,4 +1,5 @@
-"""How rows in an unknown layout might be read: sections of a recipe, each with rows as it reads them and what of them is trained."""
+"""How rows in an unknown layout might be read: sections of a recipe, each with rows as it reads
+them and what of them is trained."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ class ProposalsModal(FormModal):
         KeyHint("escape", "esc", "leave"),
     ]
 
-    def __init__(self, recipe: Recipe, proposals: Sequence[StoredProposal], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, recipe: Recipe, proposals: Sequence[StoredProposal], vocabulary: Vocabulary
+    ) -> None:
         super().__init__()
         self._recipe, self._proposals, self._vocabulary = recipe, proposals, vocabulary
 
@@ -70,7 +73,9 @@ class ProposalsModal(FormModal):
 
     @on(OptionList.OptionHighlighted)
     def show_chosen(self) -> None:
-        self.query_one("#proposal-toml", Static).update(Content.styled(f"\n{self.chosen.toml}", "$success"))
+        self.query_one("#proposal-toml", Static).update(
+            Content.styled(f"\n{self.chosen.toml}", "$success")
+        )
         self.query_one("#proposal-rows", Static).update(Content("\n").join(self._rows()))
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
@@ -83,7 +88,10 @@ class ProposalsModal(FormModal):
             lines.append(Content.styled(f"row {example.row}{problem}", "$foreground-muted"))
             if example.sample is not None:
                 tokens = tokens_of(example.sample, self._vocabulary)
-                lines += [Content.assemble(*((text, _STYLES[kind]) for text, kind in line)) for line in lines_of(tokens, _WIDTH)]
+                lines += [
+                    Content.assemble(*((text, _STYLES[kind]) for text, kind in line))
+                    for line in lines_of(tokens, _WIDTH)
+                ]
         return lines
 
     @on(OptionList.OptionSelected)
@@ -95,7 +103,9 @@ class ProposalsModal(FormModal):
             from trainer.data.inspection import start
 
             mapping: Mapping = msgspec.convert(self.chosen.mapping, Mapping)
-            self.post_message(JobStarted(start(msgspec.structs.replace(self._recipe, format=mapping)).id))
+            self.post_message(
+                JobStarted(start(msgspec.structs.replace(self._recipe, format=mapping)).id)
+            )
 
         self.show_problem(Content.styled("Starting to look.", "$foreground-muted"))
         self.run_worker(begin, thread=True, exclusive=True, group="start", exit_on_error=False)

@@ -20,10 +20,14 @@ from tui.widgets.key_line import KeyHint, KeyLine
 
 
 class RecipeEditor(ModalScreen[bool]):
-    """Dismissed with whether the run follows another recipe now. It is read and planned before it replaces the old one."""
+    """Dismissed with whether the run follows another recipe now. It is read and planned before it
+    replaces the old one."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["dialogs.tcss", "recipe_editor.tcss"]
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+s", "save", priority=True), Binding("escape", "cancel", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "save", priority=True),
+        Binding("escape", "cancel", priority=True),
+    ]
 
     def __init__(self, job: Job) -> None:
         super().__init__()
@@ -36,7 +40,10 @@ class RecipeEditor(ModalScreen[bool]):
             dialog.border_title = Content(f"The recipe of {self.job.spec.name}")
             yield TextArea(self._before, soft_wrap=False, show_line_numbers=True, compact=True)
             yield Static(id="form-error")
-            yield KeyLine(KeyHint("ctrl+s", "^s", "plan and replace"), KeyHint("escape", "esc", "leave it as it was"))
+            yield KeyLine(
+                KeyHint("ctrl+s", "^s", "plan and replace"),
+                KeyHint("escape", "esc", "leave it as it was"),
+            )
 
     @property
     def text(self) -> str:
@@ -61,7 +68,9 @@ class RecipeEditor(ModalScreen[bool]):
                 try:
                     replace_recipe(job, path)
                 except LuthierError as error:
-                    raise LuthierError(error.title, error.message.replace(str(path), "the recipe"), error.hint) from error
+                    raise LuthierError(
+                        error.title, error.message.replace(str(path), "the recipe"), error.hint
+                    ) from error
 
         self._say(Content.styled("Reading the data and planning the run.", "$foreground-muted"))
         self.run_worker(replace, thread=True, exclusive=True, group="replace", exit_on_error=False)
@@ -71,14 +80,25 @@ class RecipeEditor(ModalScreen[bool]):
             self.dismiss(False)
             return
         self._warned = True
-        self._say(Content.styled("You have changed it. esc again drops your changes, ^s keeps them.", "$warning"))
+        self._say(
+            Content.styled(
+                "You have changed it. esc again drops your changes, ^s keeps them.", "$warning"
+            )
+        )
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         error = event.worker.error
         if event.state is WorkerState.SUCCESS:
             self.dismiss(True)
         elif event.state is WorkerState.ERROR and isinstance(error, LuthierError):
-            self._say(Content.assemble((f"{error.title}. ", "bold $error"), error.message, "\n", (error.hint, "$foreground-muted")))
+            self._say(
+                Content.assemble(
+                    (f"{error.title}. ", "bold $error"),
+                    error.message,
+                    "\n",
+                    (error.hint, "$foreground-muted"),
+                )
+            )
         elif event.state is WorkerState.ERROR and error is not None:
             self.app.show_failure(error)  # type: ignore[attr-defined]  # LuthierApp, which would import this module in a circle
 

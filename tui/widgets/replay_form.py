@@ -19,7 +19,10 @@ from tui.figures import age
 from tui.widgets.key_line import KeyHint
 from tui.widgets.pick_modal import Pick, PickModal
 
-_HINT = "A path: JSON Lines with messages, or a text with a prompt on each line. Or a run: its held-out conversations, with their answers."
+_HINT = (
+    "A path: JSON Lines with messages, or a text with a prompt on each line. Or a run: its held-out"
+    " conversations, with their answers."
+)
 
 
 @dataclass
@@ -49,7 +52,15 @@ class ReplayModal(PickModal[Path, Replay]):
     def on_mount(self) -> None:
         def look() -> None:
             runs = [(run, run.directory / HELDOUT) for run in all_jobs("run")]
-            self.post_message(RunsFound([_pick(run.spec.name, run.created, path) for run, path in runs if path.is_file()]))
+            self.post_message(
+                RunsFound(
+                    [
+                        _pick(run.spec.name, run.created, path)
+                        for run, path in runs
+                        if path.is_file()
+                    ]
+                )
+            )
 
         self.run_worker(look, thread=True, exit_on_error=False)
 
@@ -79,9 +90,20 @@ class ReplayModal(PickModal[Path, Replay]):
             self.dismiss(message.replay)
             return
         error = message.problem
-        text = Content.assemble((f"{error.title}. ", "bold $error"), error.message, "\n", (error.hint, "$foreground-muted"))
+        text = Content.assemble(
+            (f"{error.title}. ", "bold $error"),
+            error.message,
+            "\n",
+            (error.hint, "$foreground-muted"),
+        )
         self.query_one("#pick-note", Static).update(text)
 
 
 def _pick(name: str, created: float, path: Path) -> Pick[Path]:
-    return Pick(path, Content.assemble(f"{name:<28} ", (f"held-out conversations, {age(created)}", "$foreground-muted")), name)
+    return Pick(
+        path,
+        Content.assemble(
+            f"{name:<28} ", (f"held-out conversations, {age(created)}", "$foreground-muted")
+        ),
+        name,
+    )

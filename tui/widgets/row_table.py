@@ -1,4 +1,5 @@
-"""A list of rows under column titles: fixed columns, columns that share what is left, vim keys beside the arrows."""
+"""A list of rows under column titles: fixed columns, columns that share what is left, vim keys
+beside the arrows."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _PADDING = 2
 
 @dataclass(frozen=True)
 class Column:
-    """`width` is in cells; 0 shares the rest by `weight`. A `wide` column is left out on narrow screens."""
+    """`width` is in cells; 0 shares the rest by `weight`. A `wide` column is left out on narrow
+    screens."""
 
     title: str
     width: int = 0
@@ -45,7 +47,8 @@ class RowOptions(OptionList, inherit_bindings=False):
 
 
 class RowTable(Vertical):
-    """Set what it shows with `show`; the highlighted row stays the same one while rows come and go."""
+    """Set what it shows with `show`; the highlighted row stays the same one while rows come and
+    go."""
 
     def __init__(self, columns: Sequence[Column], name: str) -> None:
         super().__init__(id=name)
@@ -71,15 +74,23 @@ class RowTable(Vertical):
         if before == [row.id for row in rows]:
             self._redraw()
             return
-        highlighted, index, scroll = self.highlighted_id, self.options.highlighted, self.options.scroll_y
+        highlighted, index, scroll = (
+            self.highlighted_id,
+            self.options.highlighted,
+            self.options.scroll_y,
+        )
         widths = self._widths()
-        self.options.set_options(Option(self._prompt(row, widths), id=row.id, disabled=row.heading) for row in rows)
+        self.options.set_options(
+            Option(self._prompt(row, widths), id=row.id, disabled=row.heading) for row in rows
+        )
         ids = [row.id for row in rows]
         if highlighted in ids:
             self.options.highlighted = ids.index(highlighted)
         elif ids:
             near = min(index or 0, len(ids) - 1)
-            self.options.highlighted = next((place for place in range(near, len(rows)) if not rows[place].heading), None)
+            self.options.highlighted = next(
+                (place for place in range(near, len(rows)) if not rows[place].heading), None
+            )
         self.options.scroll_to(y=scroll, animate=False)
 
     def highlight(self, row_id: str) -> None:
@@ -107,14 +118,22 @@ class RowTable(Vertical):
         fixed = sum(column.width for column in shown) + _GAP * (len(shown) - 1)
         rest = max(0, self.size.width - _PADDING - 1 - fixed)
         weights = sum(column.weight for column in shown if not column.width) or 1
-        return [0 if column not in shown else column.width or max(4, rest * column.weight // weights) for column in self.columns]
+        return [
+            0 if column not in shown else column.width or max(4, rest * column.weight // weights)
+            for column in self.columns
+        ]
 
     def _prompt(self, row: Row, widths: Sequence[int]) -> Content:
         return row.cells[0] if row.heading else self._line(row.cells, widths)
 
     def _line(self, cells: Sequence[Content], widths: Sequence[int]) -> Content:
-        """A row's cells side by side. A text that is too long runs on over the empty cells after it."""
-        shown = [(column, cell, width) for column, cell, width in zip(self.columns, cells, widths, strict=True) if width]
+        """A row's cells side by side. A text that is too long runs on over the empty cells after
+        it."""
+        shown = [
+            (column, cell, width)
+            for column, cell, width in zip(self.columns, cells, widths, strict=True)
+            if width
+        ]
         parts: list[Content] = []
         while shown:
             column, cell, width = shown.pop(0)

@@ -1,4 +1,5 @@
-"""Below the charts, one of these at a time: the log, the samples, the timeline, the data, and what differs between runs."""
+"""Below the charts, one of these at a time: the log, the samples, the timeline, the data, and what
+differs between runs."""
 
 from __future__ import annotations
 
@@ -83,7 +84,10 @@ class RunPanels(Vertical):
         self.log_view.advance()
         if self._no_log.display == bool(self.log_view.virtual_size.height):
             self._no_log.display = not self._no_log.display
-        drawn = (self.current, *((track.job.id, track.record.version, track.alive) for track in tracks))
+        drawn = (
+            self.current,
+            *((track.job.id, track.record.version, track.alive) for track in tracks),
+        )
         self._show_titles()
         if not tracks or drawn == self._drawn:
             return
@@ -103,7 +107,13 @@ class RunPanels(Vertical):
                 from tui.widgets.differences_view import differences_content
 
                 pane = self.query_one("#panel-differs TextPane", TextPane)
-                pane.show(differences_content(compare(tracks), self._tracks, pane.scrollable_content_region.width or self.size.width))
+                pane.show(
+                    differences_content(
+                        compare(tracks),
+                        self._tracks,
+                        pane.scrollable_content_region.width or self.size.width,
+                    )
+                )
             case "log":
                 pass
 
@@ -112,14 +122,25 @@ class RunPanels(Vertical):
         self.call_after_refresh(self.show, self._tracks)
 
     def _show_titles(self) -> None:
-        """The panels' names in the border, the one that is seen in bold, each with how much it holds."""
+        """The panels' names in the border, the one that is seen in bold, each with how much it
+        holds."""
         record = self._tracks[0].record if self._tracks else None
-        counts = {"samples": len(record.samples), "timeline": len(record.moments)} if record is not None else {}
+        counts = (
+            {"samples": len(record.samples), "timeline": len(record.moments)}
+            if record is not None
+            else {}
+        )
         parts = []
         for panel in self.possible():
             count = f" {counts[panel]}" if counts.get(panel) else ""
-            found = f" {self.log_view.search.text!r} {self.log_view.found}" if panel == "log" and self.log_view.search is not None else ""
-            name = Content.styled(panel, "bold $foreground" if panel == self.current else "$foreground-muted")
+            found = (
+                f" {self.log_view.search.text!r} {self.log_view.found}"
+                if panel == "log" and self.log_view.search is not None
+                else ""
+            )
+            name = Content.styled(
+                panel, "bold $foreground" if panel == self.current else "$foreground-muted"
+            )
             link = Content.assemble(name, (f"{count}{found}", "$foreground-muted"))
             parts.append(link.stylize(f"@click=screen.panel('{panel}')"))
         title = Content("   ").join(parts)

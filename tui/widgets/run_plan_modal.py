@@ -1,4 +1,5 @@
-"""What a run will do, before it starts: its settings and why, its memory, and what would fit on which card."""
+"""What a run will do, before it starts: its settings and why, its memory, and what would fit on
+which card."""
 
 from __future__ import annotations
 
@@ -87,7 +88,11 @@ class RunPlanModal(ModalScreen[bool]):
         ]
 
     def _show(self) -> None:
-        lines = memory_text.cards(self.recipe, what_if(self.recipe, self.plan)) if self._cards else [*self._plan()]
+        lines = (
+            memory_text.cards(self.recipe, what_if(self.recipe, self.plan))
+            if self._cards
+            else [*self._plan()]
+        )
         self.query_one("#run-plan", Static).update(Content("\n").join(map(_content, lines)))
         self.query_one(KeyLine).show(self._hints())
 

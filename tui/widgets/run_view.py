@@ -1,4 +1,5 @@
-"""A run at a glance, or up to four over each other: charts, and the first one's figures beside them. Follows the jobs' own events."""
+"""A run at a glance, or up to four over each other: charts, and the first one's figures beside
+them. Follows the jobs' own events."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _WORTH_DRAWING = 0.25  # of a column of dots: fewer new steps would hardly be se
 
 
 class RunView(Vertical):
-    """Give it a job with `open`; `advance` reads what is new, in bounded time. A long past is read in a thread."""
+    """Give it a job with `open`; `advance` reads what is new, in bounded time. A long past is read
+    in a thread."""
 
     @dataclass
     class PastRead(Message):
@@ -42,7 +44,8 @@ class RunView(Vertical):
         self.tracks: list[Track] = []
         self._state: State | None = None
         self.board = ChartBoard()
-        self._drawn: list[tuple[int, int]] = []  # version and step of each run when the charts were drawn
+        # version and step of each run when the charts were drawn
+        self._drawn: list[tuple[int, int]] = []
 
     def compose(self) -> ComposeResult:
         yield self.board
@@ -62,7 +65,8 @@ class RunView(Vertical):
         self.advance(state)
 
     def overlay(self, others: list[tuple[Job, bool]]) -> None:
-        """Draw these runs over the first one, each told whether it lives; those that are there already stay as they are."""
+        """Draw these runs over the first one, each told whether it lives; those that are there
+        already stay as they are."""
         known = {track.job.id: track for track in self.tracks}
         kept = [known[job.id] for job, _ in others if job.id in known]
         self.tracks = [self.tracks[0], *kept]
@@ -103,10 +107,13 @@ class RunView(Vertical):
             self.board.say(self._waiting())
 
     def advance(self, state: State) -> None:
-        """Read what is new. Figures and readout follow at once, the charts once there is something to be seen."""
+        """Read what is new. Figures and readout follow at once, the charts once there is something
+        to be seen."""
         if not self.tracks:
             return
-        changed = type(state) is not type(self._state) or (state != self._state and not self.record.has_points)
+        changed = type(state) is not type(self._state) or (
+            state != self._state and not self.record.has_points
+        )
         self._state = state
         self.tracks[0].alive = isinstance(state, Alive)
         for track in self.tracks:
@@ -122,7 +129,9 @@ class RunView(Vertical):
         now = [(track.record.version, track.record.step) for track in self.tracks]
         if [version for version, _ in now] != [version for version, _ in self._drawn]:
             return True
-        grown = max(abs(step - drawn) for (_, step), (_, drawn) in zip(now, self._drawn, strict=True))
+        grown = max(
+            abs(step - drawn) for (_, step), (_, drawn) in zip(now, self._drawn, strict=True)
+        )
         return grown > 0 and grown >= _WORTH_DRAWING * self.board.steps_a_dot
 
     def _draw(self) -> None:
@@ -136,7 +145,9 @@ class RunView(Vertical):
             return
         cursor, panel = self.board.cursor, self.board.figures_panel
         ended = isinstance(self._state, Done | Stopped | Failed | Lost)
-        title = f"at step {spaced(cursor)}" if cursor is not None else "at the end" if ended else "now"
+        title = (
+            f"at step {spaced(cursor)}" if cursor is not None else "at the end" if ended else "now"
+        )
         if panel.border_title != title:
             panel.border_title = Content(title)
         self.board.figures.show(run_figures(self.tracks[0], self._state, cursor))
@@ -146,7 +157,9 @@ class RunView(Vertical):
         reading = next((track for track in self.tracks if track.reader is None), None)
         if reading is not None:
             share = round(100 * reading.share)
-            return Content.assemble("Reading what was recorded\n\n", bar(share, 100, 30), f" {share:>3} %")
+            return Content.assemble(
+                "Reading what was recorded\n\n", bar(share, 100, 30), f" {share:>3} %"
+            )
         match self._state:
             case Queued(waits_for=waits_for):
                 return Content(f"Waits for {waits_for or 'its turn'}.")
@@ -157,14 +170,17 @@ class RunView(Vertical):
 
 
 def run_figures(track: Track, state: State, cursor: int | None = None) -> list[tuple[str, str]]:
-    """Every figure keeps its place from the first step on; before it, only those that there are. With a cursor, those of its step."""
+    """Every figure keeps its place from the first step on; before it, only those that there are.
+    With a cursor, those of its step."""
     record = track.record
 
     def at(key: str) -> float | None:
         return record.figure(key, cursor)
 
     evaluations = record.curves.get("eval_loss")
-    eval_loss = evaluations.value_before(record.step if cursor is None else cursor) if evaluations else None
+    eval_loss = (
+        evaluations.value_before(record.step if cursor is None else cursor) if evaluations else None
+    )
     step = record.step if cursor is None else cursor
     shown = [
         ("step", f"{spaced(step)} / {spaced(record.total)}" if record.total else ""),

@@ -61,7 +61,12 @@ class SamplePanel(Vertical):
         sample = self._sample()
         if sample is None:
             return None
-        record = {"source": sample.source, "turns": sample.turns, "input_ids": sample.input_ids, "labels": sample.labels}
+        record = {
+            "source": sample.source,
+            "turns": sample.turns,
+            "input_ids": sample.input_ids,
+            "labels": sample.labels,
+        }
         return json.dumps(record, ensure_ascii=False)
 
     def _sample(self) -> StoredSample | None:
@@ -79,16 +84,29 @@ class SamplePanel(Vertical):
         elif sample is None or in_file:
             view.ids = False
             text = self._inspection.row_text(entry)
-            self.border_title = Content.assemble(f"row {entry.row} in its file   ", state_sign(entry.state))
-            view.show(plain_tokens((text or _NO_TEXT) if entry.samples else f"{why(entry)}\n\n{text or ''}"), newlines=False)
+            self.border_title = Content.assemble(
+                f"row {entry.row} in its file   ", state_sign(entry.state)
+            )
+            view.show(
+                plain_tokens(
+                    (text or _NO_TEXT) if entry.samples else f"{why(entry)}\n\n{text or ''}"
+                ),
+                newlines=False,
+            )
         else:
             tokens = tokens_of(sample, self._inspection.vocabulary)
             trained = sum(token.kind != "untrained" for token in tokens)
-            which = f", sample {self._number + 1} of {len(entry.samples)}" if len(entry.samples) > 1 else ""
+            which = (
+                f", sample {self._number + 1} of {len(entry.samples)}"
+                if len(entry.samples) > 1
+                else ""
+            )
             heldout = "   held out" if entry.samples[self._number].startswith("heldout") else ""
             share = f"   {trained:,} of {len(tokens):,} tokens trained".replace(",", " ")
             reasons = f": {', '.join(entry.reasons)}" if entry.reasons else ""
-            self.border_title = Content.assemble(f"row {entry.row}{which}   ", state_sign(entry.state), reasons, heldout, share)
+            self.border_title = Content.assemble(
+                f"row {entry.row}{which}   ", state_sign(entry.state), reasons, heldout, share
+            )
             view.show(tokens)
 
 

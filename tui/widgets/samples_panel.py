@@ -24,7 +24,8 @@ _KEYS = ((", .", "walk"), ("p", "prompt"), ("d", "differences"))
 
 
 class SamplesPanel(Vertical, inherit_bindings=False):
-    """Give it the record's samples with `show`. It stays at the newest answers until another step is chosen."""
+    """Give it the record's samples with `show`. It stays at the newest answers until another step
+    is chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("samples")
     DEFAULT_CSS = """
@@ -59,7 +60,11 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         steps = sorted(self.sample.answers) if self.sample is not None else []
         if not steps:
             return None
-        return steps[-1] if self._step is None else min(steps, key=lambda step: abs(step - (self._step or 0)))
+        return (
+            steps[-1]
+            if self._step is None
+            else min(steps, key=lambda step: abs(step - (self._step or 0)))
+        )
 
     def show(self, samples: dict[int, Sample], alive: bool) -> None:
         self._samples = samples
@@ -71,7 +76,11 @@ class SamplesPanel(Vertical, inherit_bindings=False):
             self._redraw()
         else:
             when = "The first evaluation brings them." if alive else "No evaluation asked for any."
-            empty.update(Content(f"No sample answers yet.\n{when}" if alive else f"No sample answers.\n{when}"))
+            empty.update(
+                Content(
+                    f"No sample answers yet.\n{when}" if alive else f"No sample answers.\n{when}"
+                )
+            )
 
     def _redraw(self) -> None:
         sample, step = self.sample, self.step
@@ -81,16 +90,31 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         place = steps.index(step)
         before = steps[place - 1] if place else None
         head = [
-            Content.assemble(("prompt ", "$foreground-muted"), f"{self._prompt % len(self._samples) + 1} of {len(self._samples)}"),
-            Content.assemble(("step ", "$foreground-muted"), (spaced(step), "bold"), f"  {place + 1} of {len(steps)}"),
+            Content.assemble(
+                ("prompt ", "$foreground-muted"),
+                f"{self._prompt % len(self._samples) + 1} of {len(self._samples)}",
+            ),
+            Content.assemble(
+                ("step ", "$foreground-muted"),
+                (spaced(step), "bold"),
+                f"  {place + 1} of {len(steps)}",
+            ),
         ]
         if self.against:
             what = "the reference" if self.against == "reference" else "the answer before"
             head.append(Content.assemble("what differs from ", what).stylize("$foreground-muted"))
         line = Content("   ").join(head)
-        keys = Content.assemble(*(part for key, text in _KEYS for part in ((f"   {key} ", "bold $primary"), (text, "$foreground-muted"))))
+        keys = Content.assemble(
+            *(
+                part
+                for key, text in _KEYS
+                for part in ((f"   {key} ", "bold $primary"), (text, "$foreground-muted"))
+            )
+        )
         gap = self.size.width - line.cell_length - keys.cell_length
-        self.query_one("#samples-head", Static).update(Content.assemble(line, " " * gap, keys) if gap > 0 else line, layout=False)
+        self.query_one("#samples-head", Static).update(
+            Content.assemble(line, " " * gap, keys) if gap > 0 else line, layout=False
+        )
         self.query_one(TextPane).show(*_columns(sample, step, before, self.against))
 
     # What the keys do
@@ -102,7 +126,8 @@ class SamplesPanel(Vertical, inherit_bindings=False):
             self._redraw()
 
     def action_walk(self, direction: int) -> None:
-        """To the answer of the evaluation before or after; the newest one stays the newest as more come."""
+        """To the answer of the evaluation before or after; the newest one stays the newest as more
+        come."""
         if self.sample is None or self.step is None:
             return
         steps = sorted(self.sample.answers)
@@ -125,11 +150,25 @@ def _columns(sample: Sample, step: int, before: int | None, against: Against) ->
     else:
         title, other = "reference", sample.reference
     compared = bool(against and other)
-    shown = marked(answer, other, "underline $success") if compared else Content(answer or "(nothing)")
+    shown = (
+        marked(answer, other, "underline $success") if compared else Content(answer or "(nothing)")
+    )
     beside = marked(other, answer, "underline $warning") if compared else Content(other)
-    left = Content("\n").join([_label("prompt"), Content(sample.prompt), Content(""), _label(f"answer at step {spaced(step)}"), shown])
+    left = Content("\n").join(
+        [
+            _label("prompt"),
+            Content(sample.prompt),
+            Content(""),
+            _label(f"answer at step {spaced(step)}"),
+            shown,
+        ]
+    )
     if not other:
-        return [left] if against != "before" else [left, Content("\n").join([_label(title), _label("This is the first one.")])]
+        return (
+            [left]
+            if against != "before"
+            else [left, Content("\n").join([_label(title), _label("This is the first one.")])]
+        )
     return [left, Content("\n").join([_label(title), beside])]
 
 

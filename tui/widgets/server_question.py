@@ -50,9 +50,14 @@ class ServerQuestion(ModalScreen[bool]):
         lines = [
             Content(one_gpu.question(self.run_job.spec.name, self.servers)),
             Content(""),
-            *(Content.assemble((f"{key}  ", "bold $primary"), f"{choice:<7}", CHOICES[choice]) for key, choice in _KEYS.items()),
+            *(
+                Content.assemble((f"{key}  ", "bold $primary"), f"{choice:<7}", CHOICES[choice])
+                for key, choice in _KEYS.items()
+            ),
             Content(""),
-            Content.styled(f"Later runs do the same: {SETTING} in config.toml.", "$foreground-muted"),
+            Content.styled(
+                f"Later runs do the same: {SETTING} in config.toml.", "$foreground-muted"
+            ),
         ]
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "One GPU for both"
@@ -73,8 +78,11 @@ class ServerQuestion(ModalScreen[bool]):
                 one_gpu.answer(self.run_job, choice, remember=True)
             except LuthierError as error:
                 problem = error
-            except (OSError, ValueError) as error:  # a settings file that cannot be written, or that is no TOML
-                problem = LuthierError("The answer was not kept", str(error), "It holds for this run.")
+            # a settings file that cannot be written, or that is no TOML
+            except (OSError, ValueError) as error:
+                problem = LuthierError(
+                    "The answer was not kept", str(error), "It holds for this run."
+                )
             self.post_message(Settled(problem))
 
         self.run_worker(settle, thread=True, exclusive=True, exit_on_error=False)
@@ -86,7 +94,11 @@ class ServerQuestion(ModalScreen[bool]):
             return
         line = self.query_one("#server-problem", Static)
         line.display = True
-        text = Content.assemble((f"\n{problem.title}. ", "bold $error"), problem.message, (f" {problem.hint}", "$foreground-muted"))
+        text = Content.assemble(
+            (f"\n{problem.title}. ", "bold $error"),
+            problem.message,
+            (f" {problem.hint}", "$foreground-muted"),
+        )
         line.update(text)
 
     def action_leave(self) -> None:

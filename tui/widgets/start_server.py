@@ -31,7 +31,8 @@ from tui.widgets.plan_modal import PlanModal
 
 @dataclass(frozen=True)
 class TunedChoice:
-    """A run that left an adapter: `base` is the model that it was trained on, `standing` says whether it may be trusted."""
+    """A run that left an adapter: `base` is the model that it was trained on, `standing` says
+    whether it may be trusted."""
 
     run: Job
     base: str
@@ -54,7 +55,8 @@ class Planned(Message):
 
 
 class StartServerModal(FormModal):
-    """`models` are the names that can be a base; `base` and `chosen` run ids are marked beforehand."""
+    """`models` are the names that can be a base; `base` and `chosen` run ids are marked
+    beforehand."""
 
     heading: ClassVar[str] = "Start a server"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+l", "plan", priority=True)]
@@ -67,7 +69,11 @@ class StartServerModal(FormModal):
     ]
 
     def __init__(
-        self, models: Sequence[str], choices: Sequence[TunedChoice], base: str | None = None, chosen: Collection[str] = ()
+        self,
+        models: Sequence[str],
+        choices: Sequence[TunedChoice],
+        base: str | None = None,
+        chosen: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.models, self.choices, self.chosen = models, choices, chosen
@@ -76,7 +82,12 @@ class StartServerModal(FormModal):
     def compose_fields(self) -> ComposeResult:
         with Horizontal(classes="field"):
             yield Label("base model")
-            yield Select([(Text(name), name) for name in self.models], value=self.base, allow_blank=False, compact=True)
+            yield Select(
+                [(Text(name), name) for name in self.models],
+                value=self.base,
+                allow_blank=False,
+                compact=True,
+            )
         with Horizontal(classes="field", id="tuned-field"):
             yield Label("tuned models")
             yield CheckList(compact=True)
@@ -90,7 +101,12 @@ class StartServerModal(FormModal):
         boxes = self.query_one(CheckList)
         boxes.clear_options()
         fitting = [choice for choice in self.choices if choice.base == self.query_one(Select).value]
-        boxes.add_options([Selection(_told_apart(choice), choice.run.id, choice.run.id in self.chosen) for choice in fitting])
+        boxes.add_options(
+            [
+                Selection(_told_apart(choice), choice.run.id, choice.run.id in self.chosen)
+                for choice in fitting
+            ]
+        )
         boxes.highlighted = 0 if fitting else None
         boxes.display = bool(fitting)
         self.query_one("#no-tuned").display = not fitting
@@ -117,7 +133,9 @@ class StartServerModal(FormModal):
             return None
         selected = set(self.query_one(CheckList).selected)
         runs = [choice.run for choice in self.choices if choice.run.id in selected]
-        return Wanted(str(self.query_one(Select).value), runs, None if port is None else int(port), more)
+        return Wanted(
+            str(self.query_one(Select).value), runs, None if port is None else int(port), more
+        )
 
     def action_plan(self) -> None:
         """Show what would be started."""
@@ -125,7 +143,11 @@ class StartServerModal(FormModal):
         wanted = self._wanted()
         if wanted is not None:
             self.run_worker(
-                lambda: self.post_message(Planned(_look(wanted))), thread=True, exclusive=True, group="plan", exit_on_error=False
+                lambda: self.post_message(Planned(_look(wanted))),
+                thread=True,
+                exclusive=True,
+                group="plan",
+                exit_on_error=False,
             )
 
     def on_planned(self, message: Planned) -> None:
@@ -145,11 +167,19 @@ def _look(wanted: Wanted) -> Outlook:
     from tui.serving import adapters_of
 
     adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
-    return look_ahead(resolve(wanted.base), wanted.base, adapters, "127.0.0.1", wanted.port, ServeOptions(extra_args=wanted.more))
+    return look_ahead(
+        resolve(wanted.base),
+        wanted.base,
+        adapters,
+        "127.0.0.1",
+        wanted.port,
+        ServeOptions(extra_args=wanted.more),
+    )
 
 
 def _serve(wanted: Wanted) -> Job:
-    """A new server; or, if one of this base runs and no port was asked for, that one, with the adapters added."""
+    """A new server; or, if one of this base runs and no port was asked for, that one, with the
+    adapters added."""
     from models.registry import resolve
     from serve.launch import ServeOptions, serve
     from tui.serving import adapters_of, add_adapters, server_of
@@ -157,9 +187,16 @@ def _serve(wanted: Wanted) -> Job:
     adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
     running = server_of(resolve(wanted.base), "127.0.0.1") if wanted.port is None else None
     if running is None:
-        return serve(wanted.base, adapters, port=wanted.port, options=ServeOptions(extra_args=wanted.more))
+        return serve(
+            wanted.base, adapters, port=wanted.port, options=ServeOptions(extra_args=wanted.more)
+        )
     if wanted.more:
-        message = f"{running.job.id} serves {wanted.base} already; arguments for vLLM are for a new server."
-        raise LuthierError("A server runs", message, "Stop it first, or give this one a port of its own.")
+        message = (
+            f"{running.job.id} serves {wanted.base} already; arguments for vLLM are for a new"
+            " server."
+        )
+        raise LuthierError(
+            "A server runs", message, "Stop it first, or give this one a port of its own."
+        )
     add_adapters(running, adapters)
     return running.job

@@ -5,7 +5,18 @@ from __future__ import annotations
 from textual.content import Content
 
 from jobs import state
-from jobs.state import Asleep, Done, Failed, Lost, Queued, Running, Starting, State, Stopped, Stopping
+from jobs.state import (
+    Asleep,
+    Done,
+    Failed,
+    Lost,
+    Queued,
+    Running,
+    Starting,
+    State,
+    Stopped,
+    Stopping,
+)
 from tui import figures
 from tui.certificate_badge import badge
 from tui.glyphs import glyphs
@@ -46,9 +57,14 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
         case Queued(waits_for=waits_for):
             return _muted(waiting_text(row.position, waits_for))
         case Starting(since=since, phase=phase):
-            return Content.assemble(phase, (f"  {figures.duration(figures.now() - since)}", "$foreground-muted"))
+            return Content.assemble(
+                phase, (f"  {figures.duration(figures.now() - since)}", "$foreground-muted")
+            )
         case Running() if row.total:
-            return Content.assemble(bar(row.step, row.total, bar_width), f" {row.step:,}/{row.total:,}".replace(",", " "))
+            return Content.assemble(
+                bar(row.step, row.total, bar_width),
+                f" {row.step:,}/{row.total:,}".replace(",", " "),
+            )
         case Running():
             return Content("ready" if row.kind == "server" else "running")
         case Asleep(why=why, waking=waking):
@@ -63,12 +79,17 @@ def progress_content(row: JobRow, bar_width: int) -> Content:
         case Failed(title=title):
             return Content(title)
         case Lost(waited=waited):
-            return _muted("was waiting when the machine went down" if waited else "its supervisor is gone")
+            return _muted(
+                "was waiting when the machine went down" if waited else "its supervisor is gone"
+            )
 
 
 def bar(step: int, total: int, width: int) -> Content:
     full = min(width, round(width * step / total)) if total else 0
-    return Content.assemble((glyphs().bar_full * full, "$primary"), (glyphs().bar_rest * (width - full), "$foreground 20%"))
+    return Content.assemble(
+        (glyphs().bar_full * full, "$primary"),
+        (glyphs().bar_rest * (width - full), "$foreground 20%"),
+    )
 
 
 def _muted(text: str) -> Content:

@@ -18,7 +18,8 @@ _GAP = 3
 
 
 class TextPane(LogKeys, can_focus=True):
-    """Give it the columns with `show`. They share the width; where it is short of `least` a column, they stand below each other."""
+    """Give it the columns with `show`. They share the width; where it is short of `least` a column,
+    they stand below each other."""
 
     DEFAULT_CSS = """
     TextPane {
@@ -36,7 +37,9 @@ class TextPane(LogKeys, can_focus=True):
         self._lines: list[Strip] = []
 
     def show(self, *columns: Content) -> None:
-        same = len(columns) == len(self._columns) and all(map(Content.is_same, columns, self._columns))
+        same = len(columns) == len(self._columns) and all(
+            map(Content.is_same, columns, self._columns)
+        )
         if not same:
             self._columns = columns
             self._lay_out()
@@ -61,9 +64,14 @@ class TextPane(LogKeys, can_focus=True):
         if beside:
             column = (width - _GAP * (len(self._columns) - 1)) // len(self._columns)
             made = [self._strips(content, column) for content in self._columns]
-            blank, gap = Strip.blank(column, self.rich_style), Strip([Segment(" " * _GAP, self.rich_style)])
+            blank, gap = (
+                Strip.blank(column, self.rich_style),
+                Strip([Segment(" " * _GAP, self.rich_style)]),
+            )
             rows = zip_longest(*made, fillvalue=blank)
-            self._lines = [Strip.join(part for strip in row for part in (strip, gap)) for row in rows]
+            self._lines = [
+                Strip.join(part for strip in row for part in (strip, gap)) for row in rows
+            ]
         else:
             whole = Content("\n\n").join(content for content in self._columns if content.plain)
             self._lines = self._strips(whole, width)
@@ -72,7 +80,8 @@ class TextPane(LogKeys, can_focus=True):
 
     def _strips(self, content: Content, width: int) -> list[Strip]:
         return [
-            strip.adjust_cell_length(width, self.rich_style) for strip in Visual.to_strips(self, content, width, None, self.visual_style)
+            strip.adjust_cell_length(width, self.rich_style)
+            for strip in Visual.to_strips(self, content, width, None, self.visual_style)
         ]
 
     def render_line(self, y: int) -> Strip:

@@ -1,4 +1,5 @@
-"""Reasoning that a model writes into its answer, between <think> and </think>, told from what it says."""
+"""Reasoning that a model writes into its answer, between <think> and </think>, told from what it
+says."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ OPEN, CLOSE = "<think>", "</think>"
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """A whole answer's thoughts and the rest. A template may have written the opening mark itself: then only the closing one is there."""
+    """A whole answer's thoughts and the rest. A template may have written the opening mark itself:
+    then only the closing one is there."""
     begins = text.lstrip()
     if begins.startswith(OPEN):
         thoughts, _, said = begins.removeprefix(OPEN).partition(CLOSE)
@@ -41,7 +43,14 @@ class Thinking:
         if self._state == "thinking":
             thoughts, mark, rest = self._held.partition(CLOSE)
             if not mark:
-                kept = next((size for size in range(len(CLOSE) - 1, 0, -1) if thoughts.endswith(CLOSE[:size])), 0)
+                kept = next(
+                    (
+                        size
+                        for size in range(len(CLOSE) - 1, 0, -1)
+                        if thoughts.endswith(CLOSE[:size])
+                    ),
+                    0,
+                )
                 self.thoughts += thoughts[: len(thoughts) - kept]
                 self._held = thoughts[len(thoughts) - kept :]
                 return ""

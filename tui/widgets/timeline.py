@@ -1,4 +1,5 @@
-"""What happened to a run, in order: evaluations, checkpoints, repairs, resumes, and how it ended."""
+"""What happened to a run, in order: evaluations, checkpoints, repairs, resumes, and how it
+ended."""
 
 from __future__ import annotations
 
@@ -39,7 +40,12 @@ class Timeline(RowTable):
         at_end = self.options.highlighted in (None, len(self._moments[-_MOST:]) - 1)
         self._moments = moments
         skipped = max(0, len(moments) - _MOST)
-        self.show([Row(str(skipped + number), _cells(moment)) for number, moment in enumerate(moments[-_MOST:])])
+        self.show(
+            [
+                Row(str(skipped + number), _cells(moment))
+                for number, moment in enumerate(moments[-_MOST:])
+            ]
+        )
         if moments and (first or at_end):
             self.options.highlighted = len(moments[-_MOST:]) - 1
 

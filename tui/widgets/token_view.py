@@ -1,4 +1,5 @@
-"""A sample, token by token, by the line API: its text with what is trained marked, or a table of its tokens with their numbers."""
+"""A sample, token by token, by the line API: its text with what is trained marked, or a table of
+its tokens with their numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +19,12 @@ from tui.widgets.log_keys import LogKeys
 class TokenView(LogKeys, can_focus=True):
     """Give it the tokens with `show`. `ids`: the table instead of the text."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"token--untrained", "token--trained", "token--stop", "token--mark"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "token--untrained",
+        "token--trained",
+        "token--stop",
+        "token--mark",
+    }
     DEFAULT_CSS = """
     TokenView {
         height: 1fr;
@@ -56,12 +62,20 @@ class TokenView(LogKeys, can_focus=True):
     def _lay_out(self) -> None:
         self._width = self.scrollable_content_region.width
         self._lines = [] if self.ids else lines_of(self._tokens, self._width, self._newlines)
-        self.virtual_size = Size(self._width, len(self._tokens) + 1 if self.ids and self._tokens else len(self._lines))
+        self.virtual_size = Size(
+            self._width, len(self._tokens) + 1 if self.ids and self._tokens else len(self._lines)
+        )
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
         number, width = y + round(self.scroll_offset.y), self.size.width
-        runs = self._token_line(number) if self.ids else self._lines[number] if number < len(self._lines) else []
+        runs = (
+            self._token_line(number)
+            if self.ids
+            else self._lines[number]
+            if number < len(self._lines)
+            else []
+        )
         strip = Strip([Segment(text, self._style(kind)) for text, kind in runs])
         return strip.adjust_cell_length(width, self.rich_style)
 
@@ -72,8 +86,14 @@ class TokenView(LogKeys, can_focus=True):
         if not 0 < number <= len(self._tokens):
             return []
         token = self._tokens[number - 1]
-        word, weight = sign_and_word(token.kind), f"{token.weight:g}" if token.kind != "untrained" else ""
-        return [(f"{number - 1:>7}  {token.id:>7}  {word:<7}  {weight:>6}  ", "untrained"), (token.shown, token.kind)]
+        word, weight = (
+            sign_and_word(token.kind),
+            f"{token.weight:g}" if token.kind != "untrained" else "",
+        )
+        return [
+            (f"{number - 1:>7}  {token.id:>7}  {word:<7}  {weight:>6}  ", "untrained"),
+            (token.shown, token.kind),
+        ]
 
     def _style(self, kind: Kind) -> Style:
         return self.get_component_rich_style(f"token--{kind}")

@@ -1,4 +1,5 @@
-"""One pane's conversation, drawn row by row: streaming adds rows to the end and touches nothing else."""
+"""One pane's conversation, drawn row by row: streaming adds rows to the end and touches nothing
+else."""
 
 from __future__ import annotations
 
@@ -93,13 +94,21 @@ class Transcript(ScrollView, can_focus=True):
             return
         answers = self._conversation.answers
         if not self._styles:
-            self._styles = {name.removeprefix("transcript--"): self.get_component_rich_style(name) for name in self.COMPONENT_CLASSES}
+            self._styles = {
+                name.removeprefix("transcript--"): self.get_component_rich_style(name)
+                for name in self.COMPONENT_CLASSES
+            }
         kept = 0
-        while kept < min(len(answers), len(self._rows)) and self._rows[kept].answer is answers[kept]:
+        while (
+            kept < min(len(answers), len(self._rows)) and self._rows[kept].answer is answers[kept]
+        ):
             kept += 1
         if kept < len(answers) or kept < len(self._rows):
             code_theme = "monokai" if self.app.current_theme.dark else "friendly"
-            self._rows[kept:] = [AnswerRows(answer, self._text_width, self._styles, code_theme, self.look) for answer in answers[kept:]]
+            self._rows[kept:] = [
+                AnswerRows(answer, self._text_width, self._styles, code_theme, self.look)
+                for answer in answers[kept:]
+            ]
             self._measure(0)
         elif self._rows:
             changed = self._rows[-1].advance()
@@ -107,13 +116,15 @@ class Transcript(ScrollView, can_focus=True):
                 self._measure(self._starts[-1] + changed)
 
     def _measure(self, changed: int) -> None:
-        """Count the rows, and have those from `changed` on drawn: all that are shown, where they move."""
+        """Count the rows, and have those from `changed` on drawn: all that are shown, where they
+        move."""
         height = 0
         self._starts = []
         for rows in self._rows:
             self._starts.append(height)
             height += len(rows)
-        # Said without the layout of the whole screen that `virtual_size = ` asks for: rows are added inside, nothing else moves.
+        # Said without the layout of the whole screen that `virtual_size = ` asks for: rows are
+        # added inside, nothing else moves.
         self.set_reactive(Transcript.virtual_size, Size(self._text_width, height))
         self.vertical_scrollbar.window_virtual_size = height
         before = self.scroll_y
@@ -131,7 +142,8 @@ class Transcript(ScrollView, can_focus=True):
 
     @property
     def _text_width(self) -> int:
-        return max(1, self.scrollable_content_region.width - 1)  # no text stands against the scroll bar
+        # no text stands against the scroll bar
+        return max(1, self.scrollable_content_region.width - 1)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
@@ -163,7 +175,8 @@ class Transcript(ScrollView, can_focus=True):
     # Drawing
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Rows go to the screen as they are: there is no border to draw, and a strip that was drawn once is drawn again at no cost."""
+        """Rows go to the screen as they are: there is no border to draw, and a strip that was drawn
+        once is drawn again at no cost."""
         _, background = self.background_colors
         strips = [self.render_line(y) for y in crop.line_range]
         for line_filter in self.get_line_filters():
@@ -178,7 +191,8 @@ class Transcript(ScrollView, can_focus=True):
         source = self._row(row)
         selection = self.text_selection
         if selection is None:
-            # A strip keeps what Textual computes of it: drawing the same object again, also further up, costs next to nothing.
+            # A strip keeps what Textual computes of it: drawing the same object again, also further
+            # up, costs next to nothing.
             drawn = self._drawn.get(row)
             if drawn is None or drawn[0] is not source:
                 drawn = self._drawn[row] = (source, self._placed(source, row, width))
@@ -206,7 +220,9 @@ class Transcript(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         row = event.y + round(self.scroll_y)
         if self._starts and row < self.virtual_size.height:
-            self.post_message(self.TurnClicked(self._rows[bisect_right(self._starts, row) - 1].answer.turn.id))
+            self.post_message(
+                self.TurnClicked(self._rows[bisect_right(self._starts, row) - 1].answer.turn.id)
+            )
 
     @property
     def allow_select(self) -> bool:

@@ -1,4 +1,5 @@
-"""Which answer is better? A line at the bottom, so that the answers stay in sight; the reason is asked for after the vote."""
+"""Which answer is better? A line at the bottom, so that the answers stay in sight; the reason is
+asked for after the vote."""
 
 from __future__ import annotations
 
@@ -20,14 +21,16 @@ from tui.widgets.key_line import KeyHint, KeyLine
 
 @dataclass(frozen=True)
 class Judgement:
-    """`letter` is the pane's that is better, or worse, than all others; none for a tie and for both bad."""
+    """`letter` is the pane's that is better, or worse, than all others; none for a tie and for both
+    bad."""
 
     verdict: Verdict
     letter: str | None
 
 
 class VoteModal(ModalScreen[str]):
-    """`cast` is called at once with the judgement, which is therefore never lost; the modal gives back the reason, if one is written.
+    """`cast` is called at once with the judgement, which is therefore never lost; the modal gives
+    back the reason, if one is written.
 
     `names` are those of the answers by the letters of their panes, in order.
     """
@@ -51,10 +54,19 @@ class VoteModal(ModalScreen[str]):
 
     def _hints(self) -> list[KeyHint]:
         said = "is better" if len(self.names) == 2 else "is best"
-        better = [KeyHint(letter.lower(), letter.lower(), f"{name} {said}") for letter, name in self.names.items()]
+        better = [
+            KeyHint(letter.lower(), letter.lower(), f"{name} {said}")
+            for letter, name in self.names.items()
+        ]
         worst = [KeyHint("A", "A..", "is worst")] if len(self.names) > 2 else []
         both = "both" if len(self.names) == 2 else "all"
-        return [*better, *worst, KeyHint("t", "t", "tie"), KeyHint("x", "x", f"{both} bad"), KeyHint("escape", "esc", "no vote")]
+        return [
+            *better,
+            *worst,
+            KeyHint("t", "t", "tie"),
+            KeyHint("x", "x", f"{both} bad"),
+            KeyHint("escape", "esc", "no vote"),
+        ]
 
     def on_key(self, event: events.Key) -> None:
         if self._judged:
@@ -83,7 +95,9 @@ class VoteModal(ModalScreen[str]):
         self.query_one("#vote").border_title = "Voted"
         self.query_one("#vote-said", Static).update(Content.styled(said, "bold"))
         self.add_class("-judged")
-        self.query_one(KeyLine).show([KeyHint("enter", "enter", "keeps the reason"), KeyHint("escape", "esc", "no reason")])
+        self.query_one(KeyLine).show(
+            [KeyHint("enter", "enter", "keeps the reason"), KeyHint("escape", "esc", "no reason")]
+        )
         self.query_one(Input).focus()
 
     @on(Input.Submitted)

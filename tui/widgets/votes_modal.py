@@ -27,7 +27,10 @@ class ReportReady(Message):
 
 class VotesModal(ModalScreen[None]):
     CSS_PATH = "chat_modals.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter", "dismiss"), Binding("n", "named")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter", "dismiss"),
+        Binding("n", "named"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +45,11 @@ class VotesModal(ModalScreen[None]):
 
     def _hints(self) -> list[KeyHint]:
         named = "blind votes only" if self._every else "count named votes too"
-        return [KeyHint("n", "n", named), KeyHint("down", "up down", "scroll"), KeyHint("escape", "esc", "leave")]
+        return [
+            KeyHint("n", "n", named),
+            KeyHint("down", "up down", "scroll"),
+            KeyHint("escape", "esc", "leave"),
+        ]
 
     def on_mount(self) -> None:
         self._count()
@@ -64,8 +71,13 @@ class VotesModal(ModalScreen[None]):
     def on_report_ready(self, message: ReportReady) -> None:
         lines = report_lines(message.report)
         if not message.full and message.report.duels:
-            lines = [line for line in lines if "at equal length" not in line] + ["", "Fitting the lengths and the ratings."]
-        self.query_one("#votes-text", Static).update(Content("\n").join(_line(line) for line in lines))
+            lines = [line for line in lines if "at equal length" not in line] + [
+                "",
+                "Fitting the lengths and the ratings.",
+            ]
+        self.query_one("#votes-text", Static).update(
+            Content("\n").join(_line(line) for line in lines)
+        )
 
 
 def _line(line: str) -> Content:

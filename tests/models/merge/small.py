@@ -1,4 +1,5 @@
-"""Small models with random weights, adapters on them made by PEFT itself, and PEFT's own merge to compare with."""
+"""Small models with random weights, adapters on them made by PEFT itself, and PEFT's own merge to
+compare with."""
 
 from __future__ import annotations
 
@@ -21,7 +22,13 @@ from transformers import (
 )
 
 VOCABULARY = 150
-_LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+_LLAMA = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 def llama(**settings: Any) -> PreTrainedModel:
@@ -30,12 +37,16 @@ def llama(**settings: Any) -> PreTrainedModel:
 
 def qwen(**settings: Any) -> PreTrainedModel:
     """With biases on the query, key and value projections."""
-    return Qwen2ForCausalLM(Qwen2Config(**{**_LLAMA, "vocab_size": VOCABULARY, "tie_word_embeddings": True, **settings}))
+    return Qwen2ForCausalLM(
+        Qwen2Config(**{**_LLAMA, "vocab_size": VOCABULARY, "tie_word_embeddings": True, **settings})
+    )
 
 
 def gpt2() -> PreTrainedModel:
     """Of Conv1D layers, some of them square; tied."""
-    return GPT2LMHeadModel(GPT2Config(n_embd=48, n_layer=2, n_head=4, vocab_size=VOCABULARY, n_positions=32))
+    return GPT2LMHeadModel(
+        GPT2Config(n_embd=48, n_layer=2, n_head=4, vocab_size=VOCABULARY, n_positions=32)
+    )
 
 
 BASES: dict[str, Callable[[], PreTrainedModel]] = {
@@ -52,10 +63,15 @@ def shake(model: torch.nn.Module, seed: int) -> None:
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=dice) * 0.05 + (0.5 if parameter.ndim == 1 else 0.0))
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=dice) * 0.05
+                + (0.5 if parameter.ndim == 1 else 0.0)
+            )
 
 
-def save_base(kind: str, folder: Path, *, dtype: torch.dtype = torch.float32, shard: str = "60KB") -> Path:
+def save_base(
+    kind: str, folder: Path, *, dtype: torch.dtype = torch.float32, shard: str = "60KB"
+) -> Path:
     """A base model in several files."""
     model = BASES[kind]()
     shake(model, seed=1)
@@ -64,13 +80,23 @@ def save_base(kind: str, folder: Path, *, dtype: torch.dtype = torch.float32, sh
 
 
 def save_adapter(base: Path, folder: Path, *, rows: int | None = None, **settings: Any) -> Path:
-    """An adapter of random weights: everything that is trained has moved. `rows` resizes the embeddings first."""
+    """An adapter of random weights: everything that is trained has moved. `rows` resizes the
+    embeddings first."""
     model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
     if rows is not None:
         torch.manual_seed(3)
         model.resize_token_embeddings(rows)
     adapted = get_peft_model(
-        model, LoraConfig(**{"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM", "init_lora_weights": False, **settings})
+        model,
+        LoraConfig(
+            **{
+                "r": 4,
+                "lora_alpha": 6,
+                "task_type": "CAUSAL_LM",
+                "init_lora_weights": False,
+                **settings,
+            }
+        ),
     )
     dice = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -90,7 +116,9 @@ def adapted_model(base: Path, adapter: Path, rows: int | None = None) -> PeftMod
 
 def merged_by_peft(base: Path, adapter: Path, rows: int | None = None) -> dict[str, torch.Tensor]:
     """The state of PEFT's merge in float32."""
-    state: dict[str, torch.Tensor] = adapted_model(base, adapter, rows).merge_and_unload().state_dict()
+    state: dict[str, torch.Tensor] = (
+        adapted_model(base, adapter, rows).merge_and_unload().state_dict()
+    )
     return state
 
 

@@ -1,4 +1,5 @@
-"""Luthier's merge against PEFT's in float32, to the last bit, on small random models; where PEFT's is wrong, against the unmerged model."""
+"""Luthier's merge against PEFT's in float32, to the last bit, on small random models; where PEFT's
+is wrong, against the unmerged model."""
 
 from __future__ import annotations
 
@@ -29,21 +30,56 @@ EQUAL: dict[str, tuple[str, dict[str, Any]]] = {
         "untied",
         {
             "target_modules": LINEAR,
-            "rank_pattern": {"q_proj": 8, "layers.1.mlp.up_proj": 2, r"layers\.\d+\.self_attn\.[ko]_proj": 3},
+            "rank_pattern": {
+                "q_proj": 8,
+                "layers.1.mlp.up_proj": 2,
+                r"layers\.\d+\.self_attn\.[ko]_proj": 3,
+            },
             "alpha_pattern": {"model.layers.0.self_attn.q_proj": 5, "v_proj": 1},
         },
     ),
-    "rsLoRA with patterns": ("untied", {"target_modules": LINEAR, "use_rslora": True, "rank_pattern": {"q_proj": 9, "o_proj": 2}}),
+    "rsLoRA with patterns": (
+        "untied",
+        {"target_modules": LINEAR, "use_rslora": True, "rank_pattern": {"q_proj": 9, "o_proj": 2}},
+    ),
     "DoRA": ("tied", {"target_modules": LINEAR, "use_dora": True}),
-    "DoRA on embedding and head": ("untied", {"target_modules": [*LINEAR, "embed_tokens", "lm_head"], "use_dora": True}),
-    "norms and head saved": ("untied", {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "input_layernorm", "model.norm"]}),
-    "embedding and head saved": ("untied", {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]}),
-    "both saved, tied": ("tied", {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}),
-    "trained tokens, tied": ("tied", {"target_modules": ["q_proj"], "trainable_token_indices": [149, 3, 80]}),
-    "trained tokens, untied": ("untied", {"target_modules": ["q_proj"], "trainable_token_indices": [149, 3, 80]}),
+    "DoRA on embedding and head": (
+        "untied",
+        {"target_modules": [*LINEAR, "embed_tokens", "lm_head"], "use_dora": True},
+    ),
+    "norms and head saved": (
+        "untied",
+        {
+            "target_modules": ["q_proj"],
+            "modules_to_save": ["lm_head", "input_layernorm", "model.norm"],
+        },
+    ),
+    "embedding and head saved": (
+        "untied",
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]},
+    ),
+    "both saved, tied": (
+        "tied",
+        {
+            "target_modules": ["q_proj"],
+            "modules_to_save": ["embed_tokens"],
+            "ensure_weight_tying": True,
+        },
+    ),
+    "trained tokens, tied": (
+        "tied",
+        {"target_modules": ["q_proj"], "trainable_token_indices": [149, 3, 80]},
+    ),
+    "trained tokens, untied": (
+        "untied",
+        {"target_modules": ["q_proj"], "trainable_token_indices": [149, 3, 80]},
+    ),
     "trained tokens of both": (
         "untied",
-        {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [0], "lm_head": [2, 5]}},
+        {
+            "target_modules": ["q_proj"],
+            "trainable_token_indices": {"embed_tokens": [0], "lm_head": [2, 5]},
+        },
     ),
     "embedding": ("untied", {"target_modules": ["embed_tokens", "v_proj"]}),
     "head": ("untied", {"target_modules": ["lm_head", "v_proj"]}),
@@ -61,7 +97,9 @@ EQUAL: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {kind: small.save_base(kind, tmp_path_factory.mktemp("bases") / kind) for kind in small.BASES}
+    return {
+        kind: small.save_base(kind, tmp_path_factory.mktemp("bases") / kind) for kind in small.BASES
+    }
 
 
 @pytest.mark.parametrize("case", EQUAL)
@@ -92,8 +130,14 @@ PARTED: dict[str, dict[str, Any]] = {
     "embedding saved": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
     "head saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
     "both saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]},
-    "tokens of each": {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [1], "lm_head": [2, 3]}},
-    "tokens, and the head's LoRA": {"target_modules": ["lm_head", "q_proj"], "trainable_token_indices": [4, 90]},
+    "tokens of each": {
+        "target_modules": ["q_proj"],
+        "trainable_token_indices": {"embed_tokens": [1], "lm_head": [2, 3]},
+    },
+    "tokens, and the head's LoRA": {
+        "target_modules": ["lm_head", "q_proj"],
+        "trainable_token_indices": [4, 90],
+    },
     "DoRA on the embedding": {"target_modules": ["embed_tokens"], "use_dora": True},
     "DoRA on the head": {"target_modules": ["lm_head"], "use_dora": True},
 }
@@ -109,37 +153,69 @@ def test_a_tied_model_whose_sides_have_parted_answers_as_the_unmerged_one(
     assert made.tied is False
     merged = small.loaded(tmp_path / "merged")
     assert merged.config.tie_word_embeddings is False
-    torch.testing.assert_close(small.logits(merged), small.logits(small.adapted_model(bases[kind], adapter)), rtol=2e-4, atol=2e-4)
+    torch.testing.assert_close(
+        small.logits(merged),
+        small.logits(small.adapted_model(bases[kind], adapter)),
+        rtol=2e-4,
+        atol=2e-4,
+    )
 
 
 TOGETHER: dict[str, dict[str, Any]] = {
     "embedding": {"target_modules": ["embed_tokens", "q_proj"], "ensure_weight_tying": True},
     "head": {"target_modules": ["lm_head", "q_proj"], "ensure_weight_tying": True},
-    "saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"], "ensure_weight_tying": True},
-    "tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [5, 1], "ensure_weight_tying": True},
+    "saved": {
+        "target_modules": ["q_proj"],
+        "modules_to_save": ["lm_head"],
+        "ensure_weight_tying": True,
+    },
+    "tokens": {
+        "target_modules": ["q_proj"],
+        "trainable_token_indices": [5, 1],
+        "ensure_weight_tying": True,
+    },
 }
 
 
 @pytest.mark.parametrize("case", TOGETHER)
-def test_what_was_trained_as_one_stays_one(case: str, bases: dict[str, Path], tmp_path: Path) -> None:
+def test_what_was_trained_as_one_stays_one(
+    case: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
     adapter = small.save_adapter(bases["tied"], tmp_path / "adapter", **TOGETHER[case])
     made = merge(plan_merge(bases["tied"], adapter), tmp_path / "merged")
     assert made.tied is True
     assert "lm_head.weight" not in small.weights(tmp_path / "merged")
     merged = small.loaded(tmp_path / "merged")
-    torch.testing.assert_close(small.logits(merged), small.logits(small.adapted_model(bases["tied"], adapter)), rtol=2e-4, atol=2e-4)
+    torch.testing.assert_close(
+        small.logits(merged),
+        small.logits(small.adapted_model(bases["tied"], adapter)),
+        rtol=2e-4,
+        atol=2e-4,
+    )
 
 
 RESIZED: dict[str, dict[str, Any]] = {
     "only resized": {"target_modules": ["q_proj"]},
     "new tokens trained": {"target_modules": ["q_proj"], "trainable_token_indices": [150, 151]},
     "head saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
-    "embedding and head saved": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
-    "as TRL's clone_chat_template": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"], "trainable_token_indices": [150]},
+    "embedding and head saved": {
+        "target_modules": ["q_proj"],
+        "modules_to_save": ["embed_tokens", "lm_head"],
+    },
+    "as TRL's clone_chat_template": {
+        "target_modules": ["q_proj"],
+        "modules_to_save": ["lm_head"],
+        "trainable_token_indices": [150],
+    },
 }
 
 
-CASES = [(case, kind) for case in RESIZED for kind in ("tied", "untied") if (case, kind) != ("as TRL's clone_chat_template", "tied")]
+CASES = [
+    (case, kind)
+    for case in RESIZED
+    for kind in ("tied", "untied")
+    if (case, kind) != ("as TRL's clone_chat_template", "tied")
+]
 
 
 @pytest.mark.parametrize(("case", "kind"), CASES)
@@ -149,14 +225,21 @@ def test_new_tokens(case: str, kind: str, bases: dict[str, Path], tmp_path: Path
     merge(plan_merge(bases[kind], adapter), tmp_path / "merged")
     merged = small.loaded(tmp_path / "merged")
     assert merged.config.vocab_size == rows
-    assert merged.get_input_embeddings().weight.shape[0] == merged.get_output_embeddings().weight.shape[0] == rows
+    assert (
+        merged.get_input_embeddings().weight.shape[0]
+        == merged.get_output_embeddings().weight.shape[0]
+        == rows
+    )
     expected = small.logits(small.adapted_model(bases[kind], adapter, rows), rows)
     torch.testing.assert_close(small.logits(merged, rows), expected, rtol=2e-4, atol=2e-4)
 
 
 def test_what_peft_itself_cannot_run_is_refused(bases: dict[str, Path], tmp_path: Path) -> None:
-    """A saved head under tied trained tokens: PEFT wraps one in the other, and then fails in the forward pass."""
-    adapter = small.save_adapter(bases["tied"], tmp_path / "adapter", rows=160, **RESIZED["as TRL's clone_chat_template"])
+    """A saved head under tied trained tokens: PEFT wraps one in the other, and then fails in the
+    forward pass."""
+    adapter = small.save_adapter(
+        bases["tied"], tmp_path / "adapter", rows=160, **RESIZED["as TRL's clone_chat_template"]
+    )
     with pytest.raises(ValueError, match="unknown layer type"):
         small.logits(small.adapted_model(bases["tied"], adapter, 160))
     with pytest.raises(LuthierError, match=r"lm_head\.token_adapter"):
@@ -165,7 +248,8 @@ def test_what_peft_itself_cannot_run_is_refused(bases: dict[str, Path], tmp_path
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_rounded_once(dtype: torch.dtype, tmp_path: Path) -> None:
-    """Into a 16-bit base: PEFT's float32 merge, rounded. Into another type: the same values, rounded to that."""
+    """Into a 16-bit base: PEFT's float32 merge, rounded. Into another type: the same values,
+    rounded to that."""
     base = small.save_base("biases", tmp_path / "base", dtype=dtype)
     adapter = small.save_adapter(base, tmp_path / "adapter", target_modules=LINEAR, bias="all")
     expected = small.merged_by_peft(base, adapter)
@@ -188,17 +272,24 @@ def test_one_worker_or_many_one_file_or_many(bases: dict[str, Path], tmp_path: P
     assert len(list((tmp_path / "by 5").glob("*.safetensors"))) > 1
 
 
-def test_a_checkpoint_that_leaves_out_the_first_part_of_all_names(bases: dict[str, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_that_leaves_out_the_first_part_of_all_names(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
     """As the GPT-2 of the hub does."""
     from safetensors.torch import save_file
 
     bare = tmp_path / "bare"
     bare.mkdir()
-    tensors = {name.removeprefix("transformer."): values for name, values in small.weights(bases["gpt2"]).items()}
+    tensors = {
+        name.removeprefix("transformer."): values
+        for name, values in small.weights(bases["gpt2"]).items()
+    }
     save_file(tensors, bare / "model.safetensors", {"format": "pt"})
     (bare / "config.json").write_bytes((bases["gpt2"] / "config.json").read_bytes())
     for targets in (CONV1D, ["c_attn", "wte"]):
-        adapter = small.save_adapter(bases["gpt2"], tmp_path / f"adapter {len(targets)}", target_modules=targets)
+        adapter = small.save_adapter(
+            bases["gpt2"], tmp_path / f"adapter {len(targets)}", target_modules=targets
+        )
         out = tmp_path / f"merged {len(targets)}"
         merge(plan_merge(bare, adapter), out)
         expected = small.logits(small.adapted_model(bases["gpt2"], adapter))
@@ -206,7 +297,8 @@ def test_a_checkpoint_that_leaves_out_the_first_part_of_all_names(bases: dict[st
 
 
 def test_qlora_into_the_4_bit_values_and_which_merge_is_closer(tmp_path: Path) -> None:
-    """The adapter was trained beside 4-bit values: the merge that has them too must be found closer."""
+    """The adapter was trained beside 4-bit values: the merge that has them too must be found
+    closer."""
     from models.merge.arithmetic import read_tensor
     from models.merge.closer import compare
     from models.merge.nf4 import Nf4
@@ -217,7 +309,10 @@ def test_qlora_into_the_4_bit_values_and_which_merge_is_closer(tmp_path: Path) -
     folders = {}
     for into in ("base", "dequantised"):
         folders[into] = tmp_path / f"into {into}"
-        merge(plan_merge(base, adapter, into="dequantised" if into == "dequantised" else "base"), folders[into])
+        merge(
+            plan_merge(base, adapter, into="dequantised" if into == "dequantised" else "base"),
+            folders[into],
+        )
     original, found = small.weights(base), small.weights(folders["dequantised"])
     seen = {}
     for path in base.glob("*.safetensors"):
@@ -232,9 +327,17 @@ def test_qlora_into_the_4_bit_values_and_which_merge_is_closer(tmp_path: Path) -
     untouched = "model.layers.0.mlp.down_proj.weight"
     assert torch.equal(found[untouched].float(), seen[untouched])
     samples = tmp_path / "heldout.jsonl"
-    ids = torch.randint(0, small.VOCABULARY, (20, 40), generator=torch.Generator().manual_seed(5)).tolist()
-    samples.write_text("".join(json.dumps({"input_ids": row, "labels": [-100] * 10 + row[10:]}) + "\n" for row in ids))
-    compared = compare(plan_merge(base, adapter, into="dequantised"), folders, samples, lambda: False)
+    ids = torch.randint(
+        0, small.VOCABULARY, (20, 40), generator=torch.Generator().manual_seed(5)
+    ).tolist()
+    samples.write_text(
+        "".join(
+            json.dumps({"input_ids": row, "labels": [-100] * 10 + row[10:]}) + "\n" for row in ids
+        )
+    )
+    compared = compare(
+        plan_merge(base, adapter, into="dequantised"), folders, samples, lambda: False
+    )
     assert compared is not None
     print(compared)
     assert compared.closer == "dequantised"

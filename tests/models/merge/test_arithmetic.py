@@ -43,8 +43,11 @@ def test_spans_cover_all_rows_and_none_is_short(rows: int, most: int) -> None:
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=100, deadline=None)
-def test_any_blocks_give_the_same_bits(outside: int, inside: int, rank: int, scale: float, kind: str, block: int, seed: int) -> None:
-    """The formulas of PEFT's get_delta_weight, merge and DoRA's merge_safe on whole matrices, against blocks of any size."""
+def test_any_blocks_give_the_same_bits(
+    outside: int, inside: int, rank: int, scale: float, kind: str, block: int, seed: int
+) -> None:
+    """The formulas of PEFT's get_delta_weight, merge and DoRA's merge_safe on whole matrices,
+    against blocks of any size."""
     dice = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(size, generator=dice) for size in ((rank, inside), (outside, rank)))
     shape = (inside, outside) if kind == "transposed" else (outside, inside)
@@ -55,7 +58,9 @@ def test_any_blocks_give_the_same_bits(outside: int, inside: int, rank: int, sca
     if magnitude is not None:
         expected = (magnitude / torch.linalg.norm(weight + change, dim=1)).view(-1, 1) * expected
     folded = math.frexp(scale)[0] == 0.5
-    made = Operands(a, b * scale if folded else b, 1.0 if folded else scale, kind == "transposed", magnitude)
+    made = Operands(
+        a, b * scale if folded else b, 1.0 if folded else scale, kind == "transposed", magnitude
+    )
     entry = TensorEntry("w", Path("none"), "F32", shape, 0, 0)
     piece = Piece("w", Make(entry, Lora(entry, entry, scale, kind == "transposed")), entry, "F32")
     found = torch.empty(shape)
@@ -86,12 +91,14 @@ def test_4_bits_and_back(shape: tuple[int, int], tmp_path: Path) -> None:
     back = torch.nn.functional.pad(whole.flatten(), (0, -weight.numel() % 64)).view(-1, 64)
     scales = flat.abs().amax(1, keepdim=True)
     assert max(len(block.unique()) for block in back) <= 16
-    assert ((flat - back).abs() <= 0.17 * scales + 0.01).all()  # the widest gap of the code is 0.3; the scales have their own error
+    # the widest gap of the code is 0.3; the scales have their own error
+    assert ((flat - back).abs() <= 0.17 * scales + 0.01).all()
     assert 0.02 < ((flat - back).norm() / flat.norm()).item() < 0.15
 
 
 def test_4_bits_as_bitsandbytes_makes_them(tmp_path: Path) -> None:
-    """A scale half-way between two 8-bit values may go to the other one: there bitsandbytes' own kernels differ too."""
+    """A scale half-way between two 8-bit values may go to the other one: there bitsandbytes' own
+    kernels differ too."""
     from bitsandbytes import functional
 
     weight = (torch.randn(512, 1024, generator=torch.Generator().manual_seed(1)) * 0.05).bfloat16()

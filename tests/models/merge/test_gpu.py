@@ -11,14 +11,21 @@ from models.merge.merging import merge
 from models.merge.plan import plan_merge
 from tests.models.merge import small
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
 
 
 @pytest.mark.parametrize("kind", ["untied", "gpt2"])
 @pytest.mark.parametrize("dora", [False, True])
 def test_as_on_the_cpu(kind: str, dora: bool, tmp_path: Path) -> None:
     base = small.save_base(kind, tmp_path / "base")
-    targets = ["c_attn", "c_proj", "wte"] if kind == "gpt2" else ["q_proj", "down_proj", "embed_tokens", "lm_head"]
+    targets = (
+        ["c_attn", "c_proj", "wte"]
+        if kind == "gpt2"
+        else ["q_proj", "down_proj", "embed_tokens", "lm_head"]
+    )
     adapter = small.save_adapter(base, tmp_path / "adapter", target_modules=targets, use_dora=dora)
     for device in ("cpu", "cuda"):
         merge(plan_merge(base, adapter), tmp_path / device, device=device)

@@ -1,4 +1,5 @@
-"""A merge as a whole: what it leaves, what it never leaves, and what it refuses while it runs. Small, and without PEFT."""
+"""A merge as a whole: what it leaves, what it never leaves, and what it refuses while it runs.
+Small, and without PEFT."""
 
 from __future__ import annotations
 
@@ -39,17 +40,28 @@ HALF = struct.pack("<f", 0.5)
 def base(tmp_path: Path) -> Path:
     """A base in two files, with everything that lies beside weights on the hub."""
     folder = write_base(tmp_path / "base", eos_token_id=7, dtype="float32")
-    write_weights(folder / "model-00001-of-00002.safetensors", {"model.embed_tokens.weight": (20, 8), f"{Q}.weight": (12, 8)}, fill=ONE)
+    write_weights(
+        folder / "model-00001-of-00002.safetensors",
+        {"model.embed_tokens.weight": (20, 8), f"{Q}.weight": (12, 8)},
+        fill=ONE,
+    )
     rest = {f"{Q}.bias": (12,), "model.norm.weight": (8,), "lm_head.weight": (20, 8)}
     write_weights(folder / "model-00002-of-00002.safetensors", rest, fill=ONE)
     (folder / "model.safetensors").unlink()
-    files = {name: f"model-0000{number}-of-00002.safetensors" for number, name in ((1, "model.embed_tokens.weight"), (1, f"{Q}.weight"))}
+    files = {
+        name: f"model-0000{number}-of-00002.safetensors"
+        for number, name in ((1, "model.embed_tokens.weight"), (1, f"{Q}.weight"))
+    }
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"weight_map": files | dict.fromkeys(rest, "model-00002-of-00002.safetensors")})
     )
-    (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": [{"id": 19, "content": "<|end|>"}]}))
+    (folder / "tokenizer.json").write_text(
+        json.dumps({"added_tokens": [{"id": 19, "content": "<|end|>"}]})
+    )
     (folder / "tokenizer_config.json").write_text('{"eos_token": "<|end|>"}')
-    (folder / "generation_config.json").write_text('{"eos_token_id": 7, "temperature": 0.5, "_from_model_config": true}')
+    (folder / "generation_config.json").write_text(
+        '{"eos_token_id": 7, "temperature": 0.5, "_from_model_config": true}'
+    )
     (folder / "chat_template.jinja").write_text("base's template")
     (folder / "LICENSE").write_text("Apache")
     (folder / "README.md").write_text("The card of another model.")
@@ -68,31 +80,72 @@ def adapter(tmp_path: Path) -> Path:
 def test_what_lies_there_in_the_end(base: Path, adapter: Path, tmp_path: Path) -> None:
     told: list[int] = []
     out = tmp_path / "deep" / "merged"
-    made = merge(plan_merge(base, adapter), out, run="the-run", stops=lambda folder: [19, 7], progress=told.append)
+    made = merge(
+        plan_merge(base, adapter),
+        out,
+        run="the-run",
+        stops=lambda folder: [19, 7],
+        progress=told.append,
+    )
     assert sorted(path.name for path in out.iterdir()) == [
-        *("LICENSE", "card.json", "chat_template.jinja", "config.json", "generation_config.json", "merge.json"),
-        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"),
+        *(
+            "LICENSE",
+            "card.json",
+            "chat_template.jinja",
+            "config.json",
+            "generation_config.json",
+            "merge.json",
+        ),
+        *(
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+        ),
         *("tokenizer.json", "tokenizer_config.json"),
     ]
     assert [path.name for path in out.parent.iterdir()] == ["merged"]
-    assert json.loads((out / "config.json").read_text()) == json.loads((base / "config.json").read_text())
-    assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": [7, 19], "temperature": 0.5}
+    assert json.loads((out / "config.json").read_text()) == json.loads(
+        (base / "config.json").read_text()
+    )
+    assert json.loads((out / "generation_config.json").read_text()) == {
+        "eos_token_id": [7, 19],
+        "temperature": 0.5,
+    }
     card = json.loads((out / "card.json").read_text())
     assert (card["title"], card["license"], card["run"]) == ("Small + the-run", "MIT", "the-run")
     index = json.loads((out / "model.safetensors.index.json").read_text())
-    assert index["weight_map"] == json.loads((base / "model.safetensors.index.json").read_text())["weight_map"]
+    assert (
+        index["weight_map"]
+        == json.loads((base / "model.safetensors.index.json").read_text())["weight_map"]
+    )
     assert index["metadata"]["total_size"] == plan_merge(base, adapter).written_bytes == told[-1]
     assert told == sorted(told)
-    values = torch.frombuffer(bytearray((out / "model-00001-of-00002.safetensors").read_bytes()[-12 * 8 * 4 :]), dtype=torch.float32)
-    assert values.tolist() == [1.0 + 2.0 * 4 * 0.25] * 96  # W + s * B@A, with rank 4 and halves everywhere
-    assert (made.changed, made.copied, made.largest_change, made.run, made.stop_token_ids) == (1, 4, 2.0, "the-run", [7, 19])
+    values = torch.frombuffer(
+        bytearray((out / "model-00001-of-00002.safetensors").read_bytes()[-12 * 8 * 4 :]),
+        dtype=torch.float32,
+    )
+    # W + s * B@A, with rank 4 and halves everywhere
+    assert values.tolist() == [1.0 + 2.0 * 4 * 0.25] * 96
+    assert (made.changed, made.copied, made.largest_change, made.run, made.stop_token_ids) == (
+        1,
+        4,
+        2.0,
+        "the-run",
+        [7, 19],
+    )
     assert {record.name for record in made.tensors} == set(index["weight_map"])
-    assert set(made.base.files) >= {"model-00001-of-00002.safetensors", "config.json", "tokenizer.json"}
+    assert set(made.base.files) >= {
+        "model-00001-of-00002.safetensors",
+        "config.json",
+        "tokenizer.json",
+    }
     assert receipt.read(out) == made
     assert receipt.differences(out, made) == []
 
 
-def test_the_hashes_of_the_base_are_those_of_its_files(base: Path, adapter: Path, tmp_path: Path) -> None:
+def test_the_hashes_of_the_base_are_those_of_its_files(
+    base: Path, adapter: Path, tmp_path: Path
+) -> None:
     from models.hashing import file_hash
 
     made = merge(plan_merge(base, adapter), tmp_path / "merged")
@@ -101,17 +154,26 @@ def test_the_hashes_of_the_base_are_those_of_its_files(base: Path, adapter: Path
     assert {name: file_hash(tmp_path / "merged" / name) for name in made.files} == made.files
 
 
-def test_a_receipt_notices_what_became_of_the_files(base: Path, adapter: Path, tmp_path: Path) -> None:
+def test_a_receipt_notices_what_became_of_the_files(
+    base: Path, adapter: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "merged"
     made = merge(plan_merge(base, adapter), out)
-    first, second = out / "model-00001-of-00002.safetensors", out / "model-00002-of-00002.safetensors"
+    first, second = (
+        out / "model-00001-of-00002.safetensors",
+        out / "model-00002-of-00002.safetensors",
+    )
     whole = first.read_bytes()
     first.write_bytes(whole[:-4])
     assert [line.partition(" ")[0] for line in receipt.differences(out, made)] == [first.name]
     first.write_bytes(whole[:-1] + b"\x01")
     second.unlink()
     (out / "extra.safetensors").write_bytes(b"")
-    assert [line.partition(" ")[0] for line in receipt.differences(out, made)] == [first.name, second.name, "extra.safetensors"]
+    assert [line.partition(" ")[0] for line in receipt.differences(out, made)] == [
+        first.name,
+        second.name,
+        "extra.safetensors",
+    ]
     (out / "merge.json").write_text("{}")
     with pytest.raises(LuthierError, match="damaged"):
         receipt.read(out)
@@ -119,14 +181,20 @@ def test_a_receipt_notices_what_became_of_the_files(base: Path, adapter: Path, t
         receipt.read(tmp_path)
 
 
-def test_the_adapter_s_tokenizer_replaces_the_base_s(base: Path, adapter: Path, tmp_path: Path) -> None:
+def test_the_adapter_s_tokenizer_replaces_the_base_s(
+    base: Path, adapter: Path, tmp_path: Path
+) -> None:
     (base / "special_tokens_map.json").write_text("{}")
     (adapter / "tokenizer_config.json").write_text('{"of": "the adapter"}')
-    (adapter / "tokenizer.json").write_text(json.dumps({"added_tokens": [{"id": 20, "content": "<new>"}]}))
+    (adapter / "tokenizer.json").write_text(
+        json.dumps({"added_tokens": [{"id": 20, "content": "<new>"}]})
+    )
     (adapter / "chat_template.jinja").write_text("the adapter's template")
     with pytest.raises(LuthierError, match="token 20"):
         merge(plan_merge(base, adapter), tmp_path / "merged")
-    (adapter / "tokenizer.json").write_text(json.dumps({"added_tokens": [{"id": 19, "content": "<new>"}]}))
+    (adapter / "tokenizer.json").write_text(
+        json.dumps({"added_tokens": [{"id": 19, "content": "<new>"}]})
+    )
     merge(plan_merge(base, adapter), tmp_path / "merged")
     assert (tmp_path / "merged" / "chat_template.jinja").read_text() == "the adapter's template"
     assert (tmp_path / "merged" / "tokenizer_config.json").read_text() == '{"of": "the adapter"}'
@@ -155,7 +223,9 @@ def test_nothing_is_overwritten_unless_asked(base: Path, adapter: Path, tmp_path
 
 
 def test_values_that_are_not_finite(base: Path, adapter: Path, tmp_path: Path) -> None:
-    write_weights(adapter / "adapter_model.safetensors", lora(), fill=struct.pack("<f", float("nan")))
+    write_weights(
+        adapter / "adapter_model.safetensors", lora(), fill=struct.pack("<f", float("nan"))
+    )
     with pytest.raises(LuthierError, match=rf"{Q}\.lora_A\.weight.*not finite"):
         merge(plan_merge(base, adapter), tmp_path / "merged")
     write_weights(adapter / "adapter_model.safetensors", lora(), fill=struct.pack("<f", 200.0))
@@ -165,15 +235,21 @@ def test_values_that_are_not_finite(base: Path, adapter: Path, tmp_path: Path) -
     assert not partial_directory(tmp_path / "merged").exists()
 
 
-def test_too_little_disk_is_told_first(base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+def test_too_little_disk_is_told_first(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
+    )
     with pytest.raises(LuthierError, match=r"0\.0 GB free"):
         merge(plan_merge(base, adapter), tmp_path / "merged")
     assert not partial_directory(tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "fsync", "preadv"])
-def test_a_disk_that_fails_leaves_nothing(call: str, base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_leaves_nothing(
+    call: str, base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real: Callable[..., Any] = getattr(os, call)
     count = 0
 
@@ -197,7 +273,11 @@ def test_a_stop_leaves_nothing(base: Path, adapter: Path, tmp_path: Path) -> Non
     for moment in range(4):
         asked = iter([*[False] * moment, *[True] * 99])
         with pytest.raises(Stopped):
-            merge(plan_merge(base, adapter), tmp_path / "merged", stopping=lambda asked=asked: next(asked))  # type: ignore[misc]
+            merge(
+                plan_merge(base, adapter),
+                tmp_path / "merged",
+                stopping=lambda asked=asked: next(asked),  # type: ignore[misc]
+            )
         assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
 
 
@@ -221,11 +301,20 @@ def test_two_merges_into_one_place(base: Path, adapter: Path, tmp_path: Path) ->
     merge(plan_merge(base, adapter), tmp_path / "merged")
 
 
-_CALLS = ((os, "posix_fallocate"), (os, "pwrite"), (os, "fsync"), (os, "preadv"), (shutil, "copyfile"), (Path, "rename"), (Path, "replace"))
+_CALLS = (
+    (os, "posix_fallocate"),
+    (os, "pwrite"),
+    (os, "fsync"),
+    (os, "preadv"),
+    (shutil, "copyfile"),
+    (Path, "rename"),
+    (Path, "replace"),
+)
 
 
 def _killed_at(moment: int, run: Callable[[], object]) -> int | None:
-    """Run in a fork that is killed at its `moment`-th call that touches the disk. None if it was, else how many calls there were."""
+    """Run in a fork that is killed at its `moment`-th call that touches the disk. None if it was,
+    else how many calls there were."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -268,7 +357,8 @@ def _count_calls(moment: int) -> Iterator[int]:
 
 
 def test_killed_at_any_moment(base: Path, adapter: Path, tmp_path: Path) -> None:
-    """kill -9 at every call that touches the disk, one after another: never half a model under the name, and the next merge works."""
+    """kill -9 at every call that touches the disk, one after another: never half a model under the
+    name, and the next merge works."""
     out = tmp_path / "merged"
     run = lambda: merge(plan_merge(base, adapter), out, stops=lambda folder: [19])  # noqa: E731
     moment, whole = 0, 0
@@ -288,21 +378,32 @@ def test_killed_at_any_moment(base: Path, adapter: Path, tmp_path: Path) -> None
 
 
 def test_rows_saved_tensors_and_new_rows_without_peft(tmp_path: Path) -> None:
-    base = write_base(tmp_path / "base", tied=True, more={"model.layers.0.mlp.experts.bias": (4, 6)})
-    rows = {f"{PREFIX}model.embed_tokens.token_adapter.trainable_tokens_delta": (3, 8), f"{PREFIX}model.norm.weight": (8,)}
+    base = write_base(
+        tmp_path / "base", tied=True, more={"model.layers.0.mlp.experts.bias": (4, 6)}
+    )
+    rows = {
+        f"{PREFIX}model.embed_tokens.token_adapter.trainable_tokens_delta": (3, 8),
+        f"{PREFIX}model.norm.weight": (8,),
+    }
     rows |= {f"{PREFIX}model.layers.0.mlp.experts.bias": (4, 6)}
     adapter = write_adapter(tmp_path / "adapter", rows, trainable_token_indices=[21, 2, 20])
     write_weights(adapter / "adapter_model.safetensors", rows, fill=ONE)
     made = merge(plan_merge(base, adapter), tmp_path / "merged")
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert (config["vocab_size"], config["tie_word_embeddings"], made.tied) == (22, True, True)
-    assert tensor_shapes(tmp_path / "merged" / "model.safetensors")["model.embed_tokens.weight"] == [22, 8]
+    assert tensor_shapes(tmp_path / "merged" / "model.safetensors")[
+        "model.embed_tokens.weight"
+    ] == [22, 8]
     changes = {record.name: (record.made, record.largest_change) for record in made.tensors}
     assert changes["model.embed_tokens.weight"] == ("rows", None)
-    assert changes["model.norm.weight"] == changes["model.layers.0.mlp.experts.bias"] == ("saved", 1.0)
+    assert (
+        changes["model.norm.weight"] == changes["model.layers.0.mlp.experts.bias"] == ("saved", 1.0)
+    )
 
 
-def test_a_run_s_merged_model_is_one_of_the_models(base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_s_merged_model_is_one_of_the_models(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     job = jobs.create(Spec(kind="run", name="captain", module="trainer.worker"))
     merge(plan_merge(base, adapter), job.directory / "merged", run=job.id)

@@ -19,7 +19,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """Waits between tries are not awaited; what was told to the hub elsewhere (tokens, caches) is not looked at."""
+    """Waits between tries are not awaited; what was told to the hub elsewhere (tokens, caches) is
+    not looked at."""
     from huggingface_hub import constants
 
     import models.hub
@@ -27,7 +28,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServe
     really = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: really(min(seconds, 0.01)))
     monkeypatch.setattr(models.hub, "WAITS", (0.01,) * 5)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # Xet's own protocol is not the stand-in's
+    # Xet's own protocol is not the stand-in's
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with hub({}) as running:

@@ -81,12 +81,32 @@ def test_all_kinds_in_one_list(run: Job, tmp_path: Path) -> None:
     }
     assert not entries["builtin"].ready
     tuned = entries[run.id]
-    assert (tuned.title, tuned.base, tuned.rank, tuned.parameters, tuned.run) == ("captain", "small", 4, 80, run.id)
-    assert tuned.licence == "apache-2.0" and str(tuned.template) == str(label_of(CHATML)) and tuned.standing.verdict == "amber"
+    assert (tuned.title, tuned.base, tuned.rank, tuned.parameters, tuned.run) == (
+        "captain",
+        "small",
+        4,
+        80,
+        run.id,
+    )
+    assert (
+        tuned.licence == "apache-2.0"
+        and str(tuned.template) == str(label_of(CHATML))
+        and tuned.standing.verdict == "amber"
+    )
     own = entries[f"{run.id}/merged"]
-    assert (own.title, own.base, own.origin) == ("captain", "small", f"merged from small + {run.id}") and own.parameters == 436
-    assert entries["linked"].origin == f"a link to {tmp_path / 'elsewhere'}" and entries["linked"].licence == "mit"
-    assert entries["lora"].base == "pirates/base" and repository_of_base(entries["lora"]) == "pirates/base"
+    assert (own.title, own.base, own.origin) == (
+        "captain",
+        "small",
+        f"merged from small + {run.id}",
+    ) and own.parameters == 436
+    assert (
+        entries["linked"].origin == f"a link to {tmp_path / 'elsewhere'}"
+        and entries["linked"].licence == "mit"
+    )
+    assert (
+        entries["lora"].base == "pirates/base"
+        and repository_of_base(entries["lora"]) == "pirates/base"
+    )
     json.dumps([entry.to_json() for entry in entries.values()])
 
 
@@ -94,9 +114,17 @@ def test_a_model_that_a_run_trained_as_a_whole(base: Path) -> None:
     run = run_of(base, "whole")
     shutil.rmtree(run.directory / "adapter")
     shutil.copytree(base, run.directory / "model")
-    (run.directory / "model" / "card.json").write_text(json.dumps({"source": "trained", "base": str(base), "run": run.id}))
+    (run.directory / "model" / "card.json").write_text(
+        json.dumps({"source": "trained", "base": str(base), "run": run.id})
+    )
     entry = find_entry("whole")
-    assert (entry.kind, entry.name, entry.title, entry.base, entry.run) == ("full", f"{run.id}/model", "whole", "small", run.id)
+    assert (entry.kind, entry.name, entry.title, entry.base, entry.run) == (
+        "full",
+        f"{run.id}/model",
+        "whole",
+        "small",
+        run.id,
+    )
     assert entry.path == registry.resolve(f"{run.id}/model")
     assert entry in list_entries()
     with pytest.raises(LuthierError, match="is what"):
@@ -115,14 +143,26 @@ def test_a_merged_model_has_the_certificate_that_speaks_of_it(run: Job) -> None:
 def test_a_template_that_was_swapped_after_training_shows(run: Job, base: Path) -> None:
     (base / "chat_template.jinja").write_text("[INST] {{ messages }}")
     template = find_entry(run.id).template
-    assert template is not None and template.family == "not Mistral" and template.hash == label_of(CHATML).hash
+    assert (
+        template is not None
+        and template.family == "not Mistral"
+        and template.hash == label_of(CHATML).hash
+    )
 
 
 def test_found_by_name_by_run_and_by_part_of_an_id(run: Job) -> None:
     merged_of(run, run.directory / "merged")
-    assert find_entry("captain").kind == find_entry(run.id).kind == find_entry(run.id[-9:]).kind == "tuned"
+    assert (
+        find_entry("captain").kind
+        == find_entry(run.id).kind
+        == find_entry(run.id[-9:]).kind
+        == "tuned"
+    )
     assert find_entry("captain", "merged").path == run.directory / "merged"
-    assert find_entry(f"{run.id}/merged").kind == "merged" and find_entry(f"{run.id}/merged", "adapter").kind == "tuned"
+    assert (
+        find_entry(f"{run.id}/merged").kind == "merged"
+        and find_entry(f"{run.id}/merged", "adapter").kind == "tuned"
+    )
     run_of(models_directory() / "small", "captain-two")
     with pytest.raises(LuthierError, match="More than one match"):
         find_entry("captai")
@@ -130,8 +170,13 @@ def test_found_by_name_by_run_and_by_part_of_an_id(run: Job) -> None:
 
 def test_what_needs_a_model(run: Job, base: Path) -> None:
     merged_of(run, models_directory() / "mine")
-    assert [(use.what, use.name, use.alive) for use in uses(find_entry("small"))] == [("run", "captain", False), ("merged", "mine", False)]
-    server = jobs.create(Spec("server", "small", "serve.worker", settings={"base": str(base), "adapters": []}))
+    assert [(use.what, use.name, use.alive) for use in uses(find_entry("small"))] == [
+        ("run", "captain", False),
+        ("merged", "mine", False),
+    ]
+    server = jobs.create(
+        Spec("server", "small", "serve.worker", settings={"base": str(base), "adapters": []})
+    )
     (server.directory / "lock").touch()
     assert len(uses(find_entry("small"))) == 3  # younger than ten seconds: still being started
     with held(server):
@@ -143,8 +188,12 @@ def test_what_needs_a_model(run: Job, base: Path) -> None:
 
 
 def test_an_ended_server_needs_nothing(run: Job, base: Path) -> None:
-    server = jobs.create(Spec("server", "small", "serve.worker", settings={"base": str(base.resolve())}))
-    server.events_path.write_text(json.dumps({"t": 1.0, "kind": "exited", "code": 0, "stopped": True}) + "\n")
+    server = jobs.create(
+        Spec("server", "small", "serve.worker", settings={"base": str(base.resolve())})
+    )
+    server.events_path.write_text(
+        json.dumps({"t": 1.0, "kind": "exited", "code": 0, "stopped": True}) + "\n"
+    )
     assert [use.what for use in uses(find_entry("small"))] == ["run"]
 
 
@@ -165,14 +214,21 @@ def test_licences(tmp_path: Path) -> None:
     assert licence(model_folder(tmp_path / "a", licence='"llama3.1"')) == "llama3.1"
     (model_folder(tmp_path / "b") / "LICENSE.txt").write_text("\n   Apache License\n   Version 2.0")
     assert licence(tmp_path / "b") == "apache-2.0" and licence(model_folder(tmp_path / "c")) == ""
-    (tmp_path / "card").write_text("---\r\nlicense: other\r\nlicense_name: 'pirate'\r\n---\r\nlicense: no")
+    (tmp_path / "card").write_text(
+        "---\r\nlicense: other\r\nlicense_name: 'pirate'\r\n---\r\nlicense: no"
+    )
     assert front_matter(tmp_path / "card") == {"license": "other", "license_name": "pirate"}
 
 
 def test_template_labels(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "a")
-    assert str(template_label(folder)) == str(label_of(CHATML)) and label_of(CHATML).family == "ChatML"
-    assert label_of("{{ messages }}").family == "own" and label_of("<start_of_turn>model").family == "Gemma"
+    assert (
+        str(template_label(folder)) == str(label_of(CHATML)) and label_of(CHATML).family == "ChatML"
+    )
+    assert (
+        label_of("{{ messages }}").family == "own"
+        and label_of("<start_of_turn>model").family == "Gemma"
+    )
     (folder / "chat_template.jinja").unlink()
     assert template_label(folder) is None
     assert registry.describe("a", folder).ready

@@ -35,7 +35,11 @@ def run(home: Path) -> Job:
 
 
 def texts(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"}
+    return {
+        path.name: path.read_text(errors="replace")
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".safetensors"
+    }
 
 
 def metadata(card: bytes) -> dict[str, Any]:
@@ -47,9 +51,13 @@ def context() -> WorkerContext:
     return WorkerContext(jobs.create(Spec("export", "export", "models.export_worker")))
 
 
-def export(name: str, out: Path, what: Any = None, *, replace: bool = False) -> dict[str, Any] | None:
+def export(
+    name: str, out: Path, what: Any = None, *, replace: bool = False
+) -> dict[str, Any] | None:
     settings = ExportSettings(name, "", str(out), what, replace)
-    working = WorkerContext(jobs.create(Spec("export", "export", "models.export_worker", vars(settings))))
+    working = WorkerContext(
+        jobs.create(Spec("export", "export", "models.export_worker", vars(settings)))
+    )
     return export_worker.main(working)
 
 
@@ -84,9 +92,15 @@ def test_an_adapter_with_its_card_record_and_recipe(run: Job, tmp_path: Path) ->
     )
     assert all(text in card.content.replace("Certificate", "certificate") for text in shown)
     record = json.loads((out / "luthier.json").read_text())
-    assert record["certificate"]["verdict"] == "green" and record["result"]["eval_loss"] == 2.5 and record["data"][0]["samples"] == 2
+    assert (
+        record["certificate"]["verdict"] == "green"
+        and record["result"]["eval_loss"] == 2.5
+        and record["data"][0]["samples"] == 2
+    )
     assert record["hashes"]["adapter"] and record["hashes"]["template"].startswith("xxh3-128:")
-    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == "small"
+    assert (
+        json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == "small"
+    )
 
 
 def test_nothing_tells_of_this_machine(run: Job, tmp_path: Path) -> None:
@@ -94,14 +108,23 @@ def test_nothing_tells_of_this_machine(run: Job, tmp_path: Path) -> None:
     out = tmp_path / "given"
     export("captain", out)
     for name, text in texts(out).items():
-        for private in (str(tmp_path), str(home()), str(Path.home()) + "/", "secret plans", "/models/"):
+        for private in (
+            str(tmp_path),
+            str(home()),
+            str(Path.home()) + "/",
+            "secret plans",
+            "/models/",
+        ):
             assert private not in text, (name, private)
     assert "talk.jsonl" in (out / "recipe.toml").read_text()
 
 
 def test_what_counts_as_a_path() -> None:
-    assert without_paths("see /home/me/models/base, and ~/a/b; not owner/name or https://hub.co/a/b or 1/2") == (
-        "see base, and b; not owner/name or https://hub.co/a/b or 1/2"
+    assert (
+        without_paths(
+            "see /home/me/models/base, and ~/a/b; not owner/name or https://hub.co/a/b or 1/2"
+        )
+        == "see base, and b; not owner/name or https://hub.co/a/b or 1/2"
     )
     assert without_paths({"data": ["/home/my name/x.jsonl", {"path": "~/y z.csv"}], "n": 1}) == {
         "data": ["x.jsonl", {"path": "y z.csv"}],
@@ -110,7 +133,9 @@ def test_what_counts_as_a_path() -> None:
 
 
 def test_data_sets_of_the_hub_are_named(home: Path) -> None:
-    assert datasets({"data": ["hub:a/b:train", {"path": "hub:c/d/config"}, "/x.jsonl", "hub:a/b"]}) == ["a/b", "c/d"]
+    assert datasets(
+        {"data": ["hub:a/b:train", {"path": "hub:c/d/config"}, "/x.jsonl", "hub:a/b"]}
+    ) == ["a/b", "c/d"]
     run_of(model_folder(models_directory() / "small"), data=["hub:a/b:train", "/home/me/x.jsonl"])
     files = pack("captain").files
     card = files["README.md"]
@@ -119,7 +144,9 @@ def test_data_sets_of_the_hub_are_named(home: Path) -> None:
 
 def test_the_base_is_named_as_the_hub_knows_it(server: HubServer, home: Path) -> None:
     source = model_folder(home.parent / "source")
-    server.repositories["pirates/small"] = {path.name: path.read_bytes() for path in source.iterdir()}
+    server.repositories["pirates/small"] = {
+        path.name: path.read_bytes() for path in source.iterdir()
+    }
     import_here("hub:pirates/small", "mine")
     run_of(models_directory() / "mine")
     card, config = (pack("captain").files[name] for name in ("README.md", "adapter_config.json"))
@@ -130,7 +157,9 @@ def test_the_base_is_named_as_the_hub_knows_it(server: HubServer, home: Path) ->
 
 def test_a_changed_certificate_is_not_given_away(run: Job) -> None:
     certified(run)
-    (run.directory / "adapter" / "adapter_config.json").write_text((run.directory / "adapter" / "adapter_config.json").read_text() + " ")
+    (run.directory / "adapter" / "adapter_config.json").write_text(
+        (run.directory / "adapter" / "adapter_config.json").read_text() + " "
+    )
     assert certificate.standing(run.directory).outdated
     card = pack("captain").files["README.md"]
     assert isinstance(card, bytes) and b"ertificate" not in card
@@ -159,7 +188,12 @@ def test_what_is_not_there_is_told(run: Job) -> None:
 
 
 def pushed(name: str, repository: str, **settings: Any) -> Pushed:
-    return push(pack(name, None, repository), repository, ByteProgress(context()), **{"private": True, **settings})
+    return push(
+        pack(name, None, repository),
+        repository,
+        ByteProgress(context()),
+        **{"private": True, **settings},
+    )
 
 
 @pytest.fixture
@@ -174,15 +208,23 @@ def test_pushed_and_pulled_back_to_the_byte(writer: HubServer, run: Job) -> None
     assert writer.private == {"sailor/captain-lora"}
     (commit,) = writer.commits
     assert commit["summary"] == "first voyage" and "adapter_model.safetensors" in commit["files"]
-    assert b'from_pretrained(base, "sailor/captain-lora")' in writer.repositories["sailor/captain-lora"]["README.md"]
+    assert (
+        b'from_pretrained(base, "sailor/captain-lora")'
+        in writer.repositories["sailor/captain-lora"]["README.md"]
+    )
     import_here("hub:sailor/captain-lora", "back")
     weights = models_directory() / "back" / "adapter_model.safetensors"
-    assert weights.read_bytes() == (run.directory / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert (
+        weights.read_bytes()
+        == (run.directory / "adapter" / "adapter_model.safetensors").read_bytes()
+    )
     assert find_entry("back").rank == 4
 
 
 def test_a_base_model_keeps_its_own_card(writer: HubServer, home: Path) -> None:
-    folder = model_folder(models_directory() / "small", licence="mit", _name_or_path="/home/me/secret")
+    folder = model_folder(
+        models_directory() / "small", licence="mit", _name_or_path="/home/me/secret"
+    )
     pushed("small", "sailor/small", private=False)
     files = writer.repositories["sailor/small"]
     assert files["README.md"] == (folder / "README.md").read_bytes() and writer.private == set()
@@ -195,7 +237,9 @@ def test_pushed_again_nothing_is_uploaded_twice(writer: HubServer, run: Job) -> 
     pushed("captain", "sailor/captain")
     writer.requests.clear()
     assert not pushed("captain", "sailor/captain").made
-    assert len(writer.commits) == 1 and not any(request.startswith("PUT") for request in writer.requests)
+    assert len(writer.commits) == 1 and not any(
+        request.startswith("PUT") for request in writer.requests
+    )
 
 
 def test_a_cut_upload_is_tried_again_and_gone_on_with(writer: HubServer, run: Job) -> None:
@@ -206,7 +250,10 @@ def test_a_cut_upload_is_tried_again_and_gone_on_with(writer: HubServer, run: Jo
     writer.cuts = {"upload": 1000}
     with pytest.raises(LuthierError, match="The hub cannot be reached"):
         pushed("captain", "sailor/captain")
-    assert len(writer.commits) == 1 and list(writer.repositories["sailor/captain"]) == [".gitattributes"]  # nobody sees half a model
+    # nobody sees half a model
+    assert len(writer.commits) == 1 and list(writer.repositories["sailor/captain"]) == [
+        ".gitattributes"
+    ]
     writer.cuts = {}
     writer.errors = {"/commit/": [500, 502], "/storage/": [503]}
     pushed("captain", "sailor/captain")
@@ -223,7 +270,12 @@ def test_a_cut_upload_is_tried_again_and_gone_on_with(writer: HubServer, run: Jo
     ],
 )
 def test_who_may_not_push_is_told(
-    server: HubServer, run: Job, monkeypatch: pytest.MonkeyPatch, token: str, repository: str, title: str
+    server: HubServer,
+    run: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    repository: str,
+    title: str,
 ) -> None:
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
@@ -241,12 +293,17 @@ def test_a_branch_is_made(writer: HubServer, run: Job) -> None:
 # GGUF
 
 
-def test_without_a_converter_the_command_is_told(run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_converter_the_command_is_told(
+    run: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LuthierError) as caught:
         plan_conversion(find_entry("small"), tmp_path / "out.gguf", "f16")
     folder = models_directory() / "small"
-    assert caught.value.hint.endswith(f"python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {tmp_path}/out.gguf --outtype f16")
+    assert caught.value.hint.endswith(
+        f"python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {tmp_path}/out.gguf"
+        " --outtype f16"
+    )
     with pytest.raises(LuthierError) as caught:
         plan_conversion(find_entry("captain"), tmp_path / "out.gguf", "f16")
     assert f"convert_lora_to_gguf.py --base {folder} {run.directory}/adapter" in caught.value.hint
@@ -271,7 +328,9 @@ def test_a_converter_writes_the_file_or_is_quoted(run: Job, tmp_path: Path) -> N
     def convert(kind: str) -> dict[str, Any] | None:
         plan = plan_conversion(find_entry("small"), tmp_path / f"{kind}.gguf", kind)
         settings = GgufSettings("small", str(plan.out), plan.command)
-        working = WorkerContext(jobs.create(Spec("export", "gguf", "models.gguf_worker", vars(settings))))
+        working = WorkerContext(
+            jobs.create(Spec("export", "gguf", "models.gguf_worker", vars(settings)))
+        )
         return gguf_worker.main(working)
 
     assert convert("f16") is not None

@@ -16,7 +16,9 @@ from tests.models.registry.made import import_here, model_folder, weights_bytes
 
 
 def test_a_copy_has_what_makes_a_model_and_nothing_else(tmp_path: Path) -> None:
-    source = model_folder(tmp_path / "My Model", licence="mit", auto_map={"AutoModel": "modeling.X"})
+    source = model_folder(
+        tmp_path / "My Model", licence="mit", auto_map={"AutoModel": "modeling.X"}
+    )
     for name in ("pytorch_model.bin", "modeling.py", "optimizer.pt", "notes.txt", ".secret"):
         (source / name).write_text("x")
     (source / "additional_chat_templates").mkdir()
@@ -24,7 +26,9 @@ def test_a_copy_has_what_makes_a_model_and_nothing_else(tmp_path: Path) -> None:
     result = import_here(str(source))
     assert result is not None and result["name"] == "My-Model"
     copy = models_directory() / "My-Model"
-    assert sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()) == [
+    assert sorted(
+        path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()
+    ) == [
         "README.md",
         "additional_chat_templates/tools.jinja",
         "card.json",
@@ -35,7 +39,11 @@ def test_a_copy_has_what_makes_a_model_and_nothing_else(tmp_path: Path) -> None:
         "tokenizer_config.json",
     ]
     entry = find_entry("My-Model")
-    assert entry.origin == f"imported from {source}" and entry.licence == "mit" and "auto_map" in entry.warnings[0]
+    assert (
+        entry.origin == f"imported from {source}"
+        and entry.licence == "mit"
+        and "auto_map" in entry.warnings[0]
+    )
     assert (copy / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
 
 
@@ -43,7 +51,10 @@ def test_an_adapter_s_folder(tmp_path: Path) -> None:
     source = write_adapter(tmp_path / "lora", base_model_name_or_path="pirates/base")
     (source / "config.json").write_text("{}")
     assert import_here(str(source)) is not None
-    assert find_entry("lora").kind == "tuned" and not (models_directory() / "lora" / "config.json").exists()
+    assert (
+        find_entry("lora").kind == "tuned"
+        and not (models_directory() / "lora" / "config.json").exists()
+    )
 
 
 def test_a_cut_off_file_is_noticed_and_nothing_stays(tmp_path: Path) -> None:
@@ -78,11 +89,18 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_link_copies_nothing_and_a_copy_of_a_card_keeps_its_origin(tmp_path: Path) -> None:
     source = model_folder(tmp_path / "small")
-    (source / "card.json").write_text('{"title": "Small", "source": "hub:a/small", "license": "mit", "commit": "abc"}')
+    (source / "card.json").write_text(
+        '{"title": "Small", "source": "hub:a/small", "license": "mit", "commit": "abc"}'
+    )
     assert link(str(source), "linked").resolve() == source
     import_here(str(source), "copied")
     card = read_card(models_directory() / "copied")
-    assert (card.name, card.title, card.repository, card.commit) == ("copied", "Small", "a/small", "abc")
+    assert (card.name, card.title, card.repository, card.commit) == (
+        "copied",
+        "Small",
+        "a/small",
+        "abc",
+    )
 
 
 def test_what_cannot_be_imported_is_told_at_once(tmp_path: Path) -> None:

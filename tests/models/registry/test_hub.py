@@ -1,4 +1,5 @@
-"""Models from the hub, by its own client from a stand-in of it: what is taken, what is gone on with, and what is said when it fails."""
+"""Models from the hub, by its own client from a stand-in of it: what is taken, what is gone on
+with, and what is said when it fails."""
 
 from __future__ import annotations
 
@@ -31,7 +32,10 @@ def refusal(source: str = "hub:pirates/large") -> LuthierError:
 
 def test_only_what_is_needed_comes(server: HubServer) -> None:
     server.repositories["pirates/Two-Shards"] = repository(
-        {"model-00001-of-00002.safetensors": SMALL, "model-00002-of-00002.safetensors": weights_bytes(30)},
+        {
+            "model-00001-of-00002.safetensors": SMALL,
+            "model-00002-of-00002.safetensors": weights_bytes(30),
+        },
         **{
             "consolidated.safetensors": weights_bytes(70),
             "pytorch_model.bin": b"\x80pickle",
@@ -56,8 +60,16 @@ def test_only_what_is_needed_comes(server: HubServer) -> None:
         "tokenizer_config.json",
     ]
     entry = find_entry("Two-Shards")
-    assert (entry.kind, entry.parameters, entry.context_length, entry.licence) == ("base", 70, 64, "mit")
-    assert entry.origin == f"imported from hub:pirates/Two-Shards at {COMMIT[:8]}" and entry.repository == "pirates/Two-Shards"
+    assert (entry.kind, entry.parameters, entry.context_length, entry.licence) == (
+        "base",
+        70,
+        64,
+        "mit",
+    )
+    assert (
+        entry.origin == f"imported from hub:pirates/Two-Shards at {COMMIT[:8]}"
+        and entry.repository == "pirates/Two-Shards"
+    )
     assert entry.template is not None and entry.template.family == "ChatML"
     assert "code of its own" in entry.warnings[0]
     assert unfinished() == []
@@ -69,7 +81,8 @@ def test_a_cut_connection_goes_on_where_it_was(server: HubServer) -> None:
     server.cut_after = 15_000_000
     assert import_here("hub:pirates/large") is not None
     assert (models_directory() / "large" / "model.safetensors").read_bytes() == LARGE
-    assert server.ranges == [("model.safetensors", 10_485_760)]  # what had come whole was not fetched again
+    # what had come whole was not fetched again
+    assert server.ranges == [("model.safetensors", 10_485_760)]
 
 
 def test_a_failed_import_is_gone_on_with_by_the_next_one(server: HubServer) -> None:
@@ -85,7 +98,8 @@ def test_a_failed_import_is_gone_on_with_by_the_next_one(server: HubServer) -> N
     before = len(server.requests)
     assert import_here("hub:pirates/large") is not None
     assert server.ranges == [("model.safetensors", 10_485_760)]
-    assert not any("tokenizer" in request for request in server.requests[before:])  # whole files are not asked for again
+    # whole files are not asked for again
+    assert not any("tokenizer" in request for request in server.requests[before:])
     assert (models_directory() / "large" / "model.safetensors").read_bytes() == LARGE
 
 
@@ -99,10 +113,15 @@ def test_another_revision_is_not_mixed_with_what_is_there(server: HubServer) -> 
     server.heads["pirates/large"] = "f" * 40
     server.ranges.clear()
     assert import_here("hub:pirates/large") is not None
-    assert server.ranges == [] and (models_directory() / "large" / "model.safetensors").read_bytes() == other
+    assert (
+        server.ranges == []
+        and (models_directory() / "large" / "model.safetensors").read_bytes() == other
+    )
 
 
-def test_a_stop_keeps_what_came_and_it_can_be_discarded(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_keeps_what_came_and_it_can_be_discarded(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.repositories["pirates/large"] = repository({"model.safetensors": LARGE})
     arrived = importing._Fetch._arrived
 
@@ -144,18 +163,32 @@ class Told(NamedTuple):
 @pytest.mark.parametrize(
     ("source", "token", "told"),
     [
-        ("hub:pirates/nothing", "", Told("No such repository", ("misspelt, or private", "hf auth login"))),
+        (
+            "hub:pirates/nothing",
+            "",
+            Told("No such repository", ("misspelt, or private", "hf auth login")),
+        ),
         ("hub:sailor/secret", "", Told("No such repository", ("private", "HF_TOKEN"))),
-        ("hub:pirates/open", "hf_wrong", Told("The hub does not accept the token", ("HF_TOKEN", "settings/tokens"))),
+        (
+            "hub:pirates/open",
+            "hf_wrong",
+            Told("The hub does not accept the token", ("HF_TOKEN", "settings/tokens")),
+        ),
         ("hub:pirates/open@v9", "", Told("No such revision", ("pirates/open",))),
-        ("hub:pirates/gated", "", Told("A gated model", ("/pirates/gated in a browser", "accept", "hf auth login"))),
+        (
+            "hub:pirates/gated",
+            "",
+            Told("A gated model", ("/pirates/gated in a browser", "accept", "hf auth login")),
+        ),
         ("hub:pirates/gated", "hf_reader", Told("A gated model", ("of that account",))),
         ("hub:pirates/pickled", "", Told("Pickled weights", ("can run code", "--trust"))),
         ("hub:pirates/gguf", "", Told("GGUF files only", ("m.gguf",))),
         ("hub:pirates/notes", "", Told("Not a model", ("config.json",))),
     ],
 )
-def test_what_is_wrong_is_told_in_words(server: HubServer, monkeypatch: pytest.MonkeyPatch, source: str, token: str, told: Told) -> None:
+def test_what_is_wrong_is_told_in_words(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, source: str, token: str, told: Told
+) -> None:
     whole = repository({"model.safetensors": SMALL})
     config = {"config.json": b"{}", "tokenizer.json": b"{}"}
     server.repositories = dict.fromkeys(("pirates/open", "sailor/secret", "pirates/gated"), whole)
@@ -185,12 +218,16 @@ def test_offline_and_out_of_reach(server: HubServer, monkeypatch: pytest.MonkeyP
     assert "HF_HUB_OFFLINE" in refusal().message
 
 
-def test_no_space_is_told_before_and_survived_within(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_space_is_told_before_and_survived_within(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.repositories["pirates/large"] = repository({"model.safetensors": LARGE})
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=50_000_000))
         error = refusal()
-        assert error.title == "Too little disk space" and not any("model.safetensors" in line for line in server.requests)
+        assert error.title == "Too little disk space" and not any(
+            "model.safetensors" in line for line in server.requests
+        )
     arrived = importing._Fetch._arrived
 
     def full(self: Any, count: int) -> None:
@@ -212,22 +249,40 @@ def test_an_adapter_comes_as_an_adapter(server: HubServer, tmp_path: Path) -> No
 
     write_adapter(tmp_path / "made", base_model_name_or_path="pirates/base")
     files = {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()}
-    server.repositories["pirates/lora"] = {**files, "config.json": b"{}", "README.md": b"---\nlicense: mit\n---\n"}
+    server.repositories["pirates/lora"] = {
+        **files,
+        "config.json": b"{}",
+        "README.md": b"---\nlicense: mit\n---\n",
+    }
     server.repositories["pirates/base"] = repository({"model.safetensors": SMALL})
-    assert import_here("hub:pirates/lora") is not None and import_here("hub:pirates/base", "the-base") is not None
+    assert (
+        import_here("hub:pirates/lora") is not None
+        and import_here("hub:pirates/base", "the-base") is not None
+    )
     entry = find_entry("lora")
-    assert (entry.kind, entry.rank, entry.base, entry.context_length, entry.licence) == ("tuned", 4, "the-base", 64, "mit")
+    assert (entry.kind, entry.rank, entry.base, entry.context_length, entry.licence) == (
+        "tuned",
+        4,
+        "the-base",
+        64,
+        "mit",
+    )
 
 
 def test_trust_is_given_by_name(server: HubServer) -> None:
     with pytest.raises(LuthierError, match="Trust is given by name"):
         start_import("hub:pirates/open", trust="pirates/other")
-    server.repositories["pirates/own"] = repository({"model.safetensors": SMALL}, **{"modeling_own.py": b"# code"})
+    server.repositories["pirates/own"] = repository(
+        {"model.safetensors": SMALL}, **{"modeling_own.py": b"# code"}
+    )
     assert import_here("hub:pirates/own", trust=True) is not None
     assert (models_directory() / "own" / "modeling_own.py").read_bytes() == b"# code"
 
 
-@pytest.mark.parametrize("source", ["hub:nobody", "hub:a/b/c", "hub:../x", "hub:a/..", "hub:a--b/c", "hub:a/b@../../x", "hub:"])
+@pytest.mark.parametrize(
+    "source",
+    ["hub:nobody", "hub:a/b/c", "hub:../x", "hub:a/..", "hub:a--b/c", "hub:a/b@../../x", "hub:"],
+)
 def test_names_that_could_lead_elsewhere_are_refused(source: str) -> None:
     with pytest.raises(LuthierError, match="Not a re"):
         start_import(source)

@@ -39,7 +39,10 @@ def test_a_name_of_the_hub_is_imported_first(home: Path, named: str) -> None:
     for model in (named, load(home / "a.toml").model):
         with pytest.raises(LuthierError) as caught:
             resolve(model)
-        assert caught.value.hint == 'First `luthier models import hub:Qwen/Qwen3-0.6B`, then model = "Qwen3-0.6B".'
+        assert (
+            caught.value.hint
+            == 'First `luthier models import hub:Qwen/Qwen3-0.6B`, then model = "Qwen3-0.6B".'
+        )
 
 
 def test_one_that_was_imported_is_named_as_it_is_here(home: Path) -> None:
@@ -78,13 +81,19 @@ def test_files_and_adapters_are_no_models(home: Path) -> None:
     (home / "m.gguf").write_bytes(b"GGUF")
     adapter = home / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "acme/Base-1B"}))
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": "acme/Base-1B"})
+    )
     (adapter / "adapter_model.safetensors").write_text("{}")
     for named, said, hint in (
         (str(home / "m.gguf"), "one file", f"luthier models import {home / 'm.gguf'}"),
         (str(whole / "config.json"), "is a file", str(whole)),
         (str(whole / "model.safetensors"), "is a file", str(whole)),
-        (str(adapter), "an adapter of acme/Base-1B", f"luthier merge --base BASE --adapter {adapter}"),
+        (
+            str(adapter),
+            "an adapter of acme/Base-1B",
+            f"luthier merge --base BASE --adapter {adapter}",
+        ),
         ("~nobody-here/model", "~nobody-here/model", ""),
         ("https://example.com/models/x.zip", "is an address", "Download it"),
     ):
@@ -99,7 +108,10 @@ def test_files_and_adapters_are_no_models(home: Path) -> None:
     [
         ("HuggingFaceH4/ultrachat_200k", '"hub:HuggingFaceH4/ultrachat_200k"'),
         ("https://huggingface.co/datasets/tatsu-lab/alpaca", '"hub:tatsu-lab/alpaca"'),
-        ("https://huggingface.co/datasets/tatsu-lab/alpaca/tree/main/data", '"hub:tatsu-lab/alpaca"'),
+        (
+            "https://huggingface.co/datasets/tatsu-lab/alpaca/tree/main/data",
+            '"hub:tatsu-lab/alpaca"',
+        ),
         ("hf://datasets/tatsu-lab/alpaca", '"hub:tatsu-lab/alpaca"'),
         ("https://example.com/train.jsonl", "Download it"),
         ("s3://bucket/train.jsonl", "Download it"),
@@ -115,5 +127,10 @@ def test_data_of_the_hub_and_addresses_are_named_as_such(home: Path, entry: str,
 
 
 def test_a_file_is_no_name_of_the_hub() -> None:
-    assert not any(map(hub_name, ("data/train.jsonl", "./a/b", "/a/b", "builtin", "a/b/c", "~/x", "out/m.gguf", "")))
+    assert not any(
+        map(
+            hub_name,
+            ("data/train.jsonl", "./a/b", "/a/b", "builtin", "a/b/c", "~/x", "out/m.gguf", ""),
+        )
+    )
     assert hub_name("mistralai/Mistral-7B-v0.1") == "mistralai/Mistral-7B-v0.1"

@@ -1,7 +1,7 @@
 """The bounds, held against figures that were really measured.
 
-`captain.json` has 400 tokens of the captain's run in transformers and in vLLM on two CPU cores: its adapter as it is, merged, and broken
-in several ways (docs/certificate.md says how).
+`captain.json` has 400 tokens of the captain's run in transformers and in vLLM on two CPU cores: its
+adapter as it is, merged, and broken in several ways (docs/certificate.md says how).
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def unit() -> Noise:
 
 
 def compared(name: str, unit: Noise) -> list[Check]:
-    return agreement.agreement("vLLM + adapter", "vLLM with the adapter", scores("transformers tuned"), scores(name), unit)
+    return agreement.agreement(
+        "vLLM + adapter", "vLLM with the adapter", scores("transformers tuned"), scores(name), unit
+    )
 
 
 @pytest.mark.parametrize("name", ["vLLM captain", "vLLM merged", "transformers merged"])
@@ -46,7 +48,14 @@ def test_the_same_model_elsewhere_is_green(name: str, unit: Noise) -> None:
 @pytest.mark.parametrize(
     "name",
     ["vLLM zero", "vLLM base", "vLLM alpha200", "vLLM alpha125", "vLLM downless", "vLLM qkless"],
-    ids=["zeroed", "ignored", "twice too strong", "a quarter too strong", "no down_proj", "no q_proj and k_proj"],
+    ids=[
+        "zeroed",
+        "ignored",
+        "twice too strong",
+        "a quarter too strong",
+        "no down_proj",
+        "no q_proj and k_proj",
+    ],
 )
 def test_a_broken_adapter_is_red(name: str, unit: Noise) -> None:
     found = compared(name, unit)
@@ -60,7 +69,10 @@ def test_one_missing_layer_of_thirty_is_not_green(unit: Noise) -> None:
 
 def test_base_against_base_must_be_sound_itself() -> None:
     base = scores("transformers base")
-    assert agreement.calibration(difference(base, scores("vLLM base")), base.resolution or 0).verdict == "green"
+    assert (
+        agreement.calibration(difference(base, scores("vLLM base")), base.resolution or 0).verdict
+        == "green"
+    )
     check = agreement.calibration(difference(base, scores("vLLM captain")), base.resolution or 0)
     assert check.verdict == "red" and "does not compute this model" in check.sentence
 
@@ -73,7 +85,9 @@ def test_effect_of_an_adapter(unit: Noise) -> None:
     assert ignored.verdict == "red" and "ignores the adapter" in ignored.sentence
     zeroed = agreement.effect("transformers", base, base, unit, None)
     assert zeroed.verdict == "red" and "weights are zero" in zeroed.sentence
-    little = msgspec.structs.replace(base, log_probabilities=[value + 0.01 for value in base.log_probabilities])
+    little = msgspec.structs.replace(
+        base, log_probabilities=[value + 0.01 for value in base.log_probabilities]
+    )
     assert agreement.effect("transformers", base, little, unit, None).verdict == "amber"
     refused = agreement.effect("vLLM", served, Broken("rank too high"), unit, 1.3)
     assert refused.verdict == "red" and "rank too high" in refused.sentence
@@ -81,22 +95,33 @@ def test_effect_of_an_adapter(unit: Noise) -> None:
 
 def test_a_model_that_cannot_be_run_and_one_that_says_nan_are_red(unit: Noise) -> None:
     tuned = scores("transformers tuned")
-    (check,) = agreement.agreement("merged, vLLM", "the merged model in vLLM", tuned, Broken("no lm_head.weight"), unit)
+    (check,) = agreement.agreement(
+        "merged, vLLM", "the merged model in vLLM", tuned, Broken("no lm_head.weight"), unit
+    )
     assert check.verdict == "red" and "no lm_head.weight" in check.sentence
-    nan = msgspec.structs.replace(tuned, log_probabilities=[math.nan] * len(tuned.log_probabilities))
-    assert worst(check.verdict for check in agreement.agreement("x", "x", tuned, nan, unit)) == "red"
+    nan = msgspec.structs.replace(
+        tuned, log_probabilities=[math.nan] * len(tuned.log_probabilities)
+    )
+    assert (
+        worst(check.verdict for check in agreement.agreement("x", "x", tuned, nan, unit)) == "red"
+    )
 
 
 def test_the_unit_grows_with_the_logits_and_never_vanishes() -> None:
     base = difference(scores("transformers base"), scores("vLLM base"))
     assert agreement.noise(base, 0.125, 0.5).spread == pytest.approx(4 * base.spread)
     assert agreement.noise(base, 0.125, 0.0625).spread == pytest.approx(base.spread)
-    lucky = agreement.noise(replace(base, nll=0.0, spread=0.0, error=0.0, disagreed=0.0), 0.125, 0.125)
+    lucky = agreement.noise(
+        replace(base, nll=0.0, spread=0.0, error=0.0, disagreed=0.0), 0.125, 0.125
+    )
     assert lucky.spread > 0 and lucky.disagreed > 0
 
 
 def test_difference_by_hand() -> None:
-    one, other = Scores([-1.0, -2.0, -3.0, -4.0], [1, 2, 3, 4]), Scores([-1.5, -2.0, -2.5, -5.0], [1, 2, 9, 9])
+    one, other = (
+        Scores([-1.0, -2.0, -3.0, -4.0], [1, 2, 3, 4]),
+        Scores([-1.5, -2.0, -2.5, -5.0], [1, 2, 9, 9]),
+    )
     found = difference(one, other)
     assert (found.nll, found.spread, found.disagreed, found.tokens) == (0.25, 0.5, 0.5, 4)
     assert found.error == pytest.approx(math.sqrt((0.25**2 + 0.25**2 + 0.75**2 + 0.75**2) / 4) / 2)
@@ -107,7 +132,8 @@ def test_few_tokens_are_said_to_be_few() -> None:
 
 
 def test_pure_noise_of_the_calibration_s_size_is_not_called_a_fault() -> None:
-    """A hundred simulated pairs that differ by what the base differs by, of the size of a small run."""
+    """A hundred simulated pairs that differ by what the base differs by, of the size of a small
+    run."""
     base, served = scores("transformers base"), scores("vLLM base")
     measured = difference(base, served)
     noise = agreement.noise(measured, base.resolution or 0, base.resolution or 0)
@@ -115,7 +141,10 @@ def test_pure_noise_of_the_calibration_s_size_is_not_called_a_fault() -> None:
     dice = random.Random(5)
     verdicts = []
     for _ in range(100):
-        moved = msgspec.structs.replace(base, log_probabilities=[value + dice.choice(deltas) for value in base.log_probabilities])
+        moved = msgspec.structs.replace(
+            base,
+            log_probabilities=[value + dice.choice(deltas) for value in base.log_probabilities],
+        )
         verdicts += [check.verdict for check in agreement.agreement("x", "x", base, moved, noise)]
     assert verdicts.count("red") == 0
     assert verdicts.count("amber") <= 3

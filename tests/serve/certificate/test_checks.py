@@ -1,4 +1,5 @@
-"""Each kind of fault, as figures: the check that must see it does, with the right reason, and nothing else cries."""
+"""Each kind of fault, as figures: the check that must see it does, with the right reason, and
+nothing else cries."""
 
 from __future__ import annotations
 
@@ -12,9 +13,14 @@ from serve.certificate.measured import Answer, Broken, Reference, Rendered, Scor
 from serve.certificate.turns import PROBES, Sample, Turn
 
 STOP, OTHER_STOP = 2, 0
-TALK = [{"role": role, "content": f"Text {number}."} for number, role in enumerate(("user", "assistant", "user", "assistant"))]
+TALK = [
+    {"role": role, "content": f"Text {number}."}
+    for number, role in enumerate(("user", "assistant", "user", "assistant"))
+]
 # Two prompts of 3 and 8 tokens, two answers that end with STOP.
-SAMPLE = Sample([1, 5, 6, 7, STOP, 1, 5, 6, 8, 9, STOP], TALK, [Turn(3, 5, 1), Turn(8, 11, 3)], False)
+SAMPLE = Sample(
+    [1, 5, 6, 7, STOP, 1, 5, 6, 8, 9, STOP], TALK, [Turn(3, 5, 1), Turn(8, 11, 3)], False
+)
 SAMPLES = [SAMPLE] * 60
 PROMPTS: list[list[int] | None] = [[1, 5, 6], [1, 5, 6, 7, STOP, 1, 5, 6]] * 60
 COUNT = len(SAMPLES) * len(SAMPLE.scored)
@@ -25,7 +31,10 @@ ENDED = [Answer(True, 20)] * 8
 
 def near(scores: Scores, nats: float = 0.04) -> Scores:
     """The same model in another program: each token differs, the mean does not."""
-    values = [value + (nats if number % 2 else -nats) for number, value in enumerate(scores.log_probabilities)]
+    values = [
+        value + (nats if number % 2 else -nats)
+        for number, value in enumerate(scores.log_probabilities)
+    ]
     return msgspec.structs.replace(scores, log_probabilities=values, resolution=None)
 
 
@@ -46,7 +55,10 @@ def reference(**changed: object) -> Reference:
 
 def evidence() -> Evidence:
     """Everything as it should be, with a merged model."""
-    rendered = Rendered([list(prompt or []) for prompt in PROMPTS], [[4, 4], [4, 5], "This template knows no tools."])
+    rendered = Rendered(
+        [list(prompt or []) for prompt in PROMPTS],
+        [[4, 4], [4, 5], "This template knows no tools."],
+    )
     return Evidence(
         samples=SAMPLES,
         probes=PROBES,
@@ -72,7 +84,11 @@ def test_a_sound_model_is_green_and_every_check_says_why() -> None:
     names = [check.name for check in found]
     assert len(names) == len(set(names))
     for check in found:
-        assert check.sentence.endswith((".", ". ")) and check.figure is not None and check.threshold is not None
+        assert (
+            check.sentence.endswith((".", ". "))
+            and check.figure is not None
+            and check.threshold is not None
+        )
     columns = {(column.model, column.engine): column for column in judge.columns(evidence())}
     assert columns["base", "vLLM"].stopped == 4 and columns["tuned", "transformers"].nll == 1.0
 
@@ -85,13 +101,17 @@ def test_template_swapped_after_training() -> None:
     broken.rendered = broken.merged_rendered = Rendered([*swapped], [[4, 4], [4, 5], "no"])
     found = not_green(broken)
     assert set(found) == {"exact bytes, chat template", "token ids", "token ids, merged"}
-    assert found["token ids"].verdict == "red" and "was changed since" in found["token ids"].sentence
+    assert (
+        found["token ids"].verdict == "red" and "was changed since" in found["token ids"].sentence
+    )
     assert found["token ids"].figure == len(PROMPTS)
 
 
 def test_server_renders_in_another_way() -> None:
     broken = evidence()
-    broken.rendered = Rendered([[1, *(prompt or [])] for prompt in PROMPTS], [[1, 4, 4], [4, 5], "no"])
+    broken.rendered = Rendered(
+        [[1, *(prompt or [])] for prompt in PROMPTS], [[1, 4, 4], [4, 5], "no"]
+    )
     found = not_green(broken)
     assert "another way than the trainer" in found["token ids"].sentence
     assert "several turns" in found["token ids, probes"].sentence
@@ -99,7 +119,9 @@ def test_server_renders_in_another_way() -> None:
 
 def test_server_refuses_the_training_data() -> None:
     broken = evidence()
-    broken.rendered = Rendered(["Conversation roles must alternate"] * len(PROMPTS), [[4, 4], [4, 5], "no"])
+    broken.rendered = Rendered(
+        ["Conversation roles must alternate"] * len(PROMPTS), [[4, 4], [4, 5], "no"]
+    )
     assert "Conversation roles must alternate" in not_green(broken)["token ids"].sentence
 
 
@@ -118,7 +140,10 @@ def test_adapter_zeroed() -> None:
     broken.reference = reference(tuned=BASE, merged=BASE)
     broken.tuned = broken.merged = Served(scores=near(BASE), answers=ENDED)
     found = not_green(broken)
-    assert {name for name, check in found.items() if check.verdict == "red"} == {"adapter effect, transformers", "adapter effect, vLLM"}
+    assert {name for name, check in found.items() if check.verdict == "red"} == {
+        "adapter effect, transformers",
+        "adapter effect, vLLM",
+    }
     assert "weights are zero" in found["adapter effect, transformers"].sentence
 
 
@@ -135,16 +160,28 @@ def test_stop_id_removed() -> None:
     broken.reference = reference(merged_stop_ids=[OTHER_STOP])
     broken.merged = Served(scores=near(TUNED), answers=[Answer(False, 60, ran_past=STOP)] * 8)
     found = not_green(broken)
-    assert set(found) == {"stop tokens, merged", "stopping, merged, past the end", "stopping, merged"}
+    assert set(found) == {
+        "stop tokens, merged",
+        "stopping, merged, past the end",
+        "stopping, merged",
+    }
     assert {check.verdict for check in found.values()} == {"red"}
     assert "end with token 2" in found["stop tokens, merged"].sentence
 
 
 def test_answers_that_seldom_end_are_amber_and_few_are_never_red() -> None:
     def verdict(ended: int, of: int) -> str:
-        return checks.stopping("tuned", [Answer(number < ended, 50) for number in range(of)], [])[-1].verdict
+        return checks.stopping("tuned", [Answer(number < ended, 50) for number in range(of)], [])[
+            -1
+        ].verdict
 
-    assert [verdict(8, 8), verdict(4, 8), verdict(3, 8), verdict(0, 8), verdict(0, 3)] == ["green", "green", "amber", "red", "amber"]
+    assert [verdict(8, 8), verdict(4, 8), verdict(3, 8), verdict(0, 8), verdict(0, 3)] == [
+        "green",
+        "green",
+        "amber",
+        "red",
+        "amber",
+    ]
     assert checks.stopping("tuned", [], [])[0].verdict == "amber"
 
 
@@ -170,7 +207,9 @@ def test_merged_model_of_the_base_alone() -> None:
 
 def test_merged_shard_that_cannot_be_read() -> None:
     broken = evidence()
-    broken.merged_changes = ["model.safetensors is cut off or damaged: its tensors end at byte 100, the file at byte 50"]
+    broken.merged_changes = [
+        "model.safetensors is cut off or damaged: its tensors end at byte 100, the file at byte 50"
+    ]
     broken.reference = reference(merged=None)
     broken.merged = broken.merged_rendered = None
     found = not_green(broken)
@@ -180,7 +219,9 @@ def test_merged_shard_that_cannot_be_read() -> None:
 
 def test_base_that_cannot_be_read_or_run() -> None:
     broken = evidence()
-    broken.reference = broken.rendered = broken.base = broken.tuned = broken.merged = broken.merged_rendered = None
+    broken.reference = broken.rendered = broken.base = broken.tuned = broken.merged = (
+        broken.merged_rendered
+    ) = None
     assert not_green(broken)["base model"].verdict == "red"
     broken.reference = reference(base=Broken("unknown architecture"), tuned=None)
     assert "unknown architecture" in not_green(broken)["base model"].sentence
@@ -205,7 +246,14 @@ def test_adapter_of_another_shape() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [None, {"tokenizer": ["tokenizer.json has other bytes"], "adapter": ["adapter_model.safetensors has other bytes"]}]
+    "changes",
+    [
+        None,
+        {
+            "tokenizer": ["tokenizer.json has other bytes"],
+            "adapter": ["adapter_model.safetensors has other bytes"],
+        },
+    ],
 )
 def test_bytes(changes: dict[str, list[str]] | None) -> None:
     found = {check.name: check for check in checks.exact_bytes(changes) if check.verdict != "green"}
@@ -214,13 +262,18 @@ def test_bytes(changes: dict[str, list[str]] | None) -> None:
     else:
         assert {check.verdict for check in found.values()} == {"red"}
         assert "is not what the run made: adapter_model" in found["exact bytes, adapter"].sentence
-        assert "is not what the run was trained on: tokenizer.json" in found["exact bytes, tokenizer"].sentence
+        assert (
+            "is not what the run was trained on: tokenizer.json"
+            in found["exact bytes, tokenizer"].sentence
+        )
 
 
 def test_a_merged_model_without_a_receipt_is_amber() -> None:
     odd = evidence()
     odd.merged_changes = None
-    assert {name: check.verdict for name, check in not_green(odd).items()} == {"exact bytes, merged": "amber"}
+    assert {name: check.verdict for name, check in not_green(odd).items()} == {
+        "exact bytes, merged": "amber"
+    }
 
 
 def test_everything_trained_has_no_prompts_to_compare() -> None:

@@ -12,7 +12,9 @@ from jobs.errors import LuthierError
 from serve.certificate.turns import MOST_TOKENS, MOST_TURNS, chosen
 
 
-def line(turns: int = 1, length: int = 4, system: bool = False, tools: bool = False) -> dict[str, Any]:
+def line(
+    turns: int = 1, length: int = 4, system: bool = False, tools: bool = False
+) -> dict[str, Any]:
     """A sample of `turns` turns, each of `length` prompt tokens and as many trained ones."""
     ids = list(range(2 * turns * length))
     labels = [token if token // length % 2 else -100 for token in ids]
@@ -22,7 +24,14 @@ def line(turns: int = 1, length: int = 4, system: bool = False, tools: bool = Fa
         messages += [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
     indices = [first + 2 * turn + 1 for turn in range(turns)]
     extra = {"tools": [{"type": "function"}]} if tools else {}
-    return {"source": {"file": "x", "row": 0}, "turns": indices, "input_ids": ids, "labels": labels, "messages": messages, **extra}
+    return {
+        "source": {"file": "x", "row": 0},
+        "turns": indices,
+        "input_ids": ids,
+        "labels": labels,
+        "messages": messages,
+        **extra,
+    }
 
 
 def write(folder: Path, name: str, *lines: dict[str, Any]) -> None:
@@ -33,7 +42,10 @@ def test_turns_are_the_trained_spans_and_their_messages(tmp_path: Path) -> None:
     write(tmp_path, "heldout.jsonl", line(turns=2, system=True))
     name, (sample,) = chosen(tmp_path)
     assert name == "heldout.jsonl"
-    assert [(turn.start, turn.end, turn.message) for turn in sample.turns] == [(4, 8, 2), (12, 16, 4)]
+    assert [(turn.start, turn.end, turn.message) for turn in sample.turns] == [
+        (4, 8, 2),
+        (12, 16, 4),
+    ]
     assert sample.scored == [4, 5, 6, 7, 12, 13, 14, 15]
     assert not sample.whole
 

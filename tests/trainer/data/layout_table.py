@@ -1,10 +1,13 @@
-"""The layouts of layouts/*.toml, read as a run reads them, and the table of docs/data.md that is made of them.
+"""The layouts of layouts/*.toml, read as a run reads them, and the table of docs/data.md that is
+made of them.
 
-A layout's file has its `name`, the `rows` as text, and for each row its `outcome`: the messages as [role, content], or the last reason code
-of the ledger. `error` stands instead where the file is refused: a text that the message has. Optional are `file` (the file's name, whose
-ending says its kind), `encoding`, `note` (for the table) and a recipe's sections [format] and [policy].
+A layout's file has its `name`, the `rows` as text, and for each row its `outcome`: the messages as
+[role, content], or the last reason code of the ledger. `error` stands instead where the file is
+refused: a text that the message has. Optional are `file` (the file's name, whose ending says its
+kind), `encoding`, `note` (for the table) and a recipe's sections [format] and [policy].
 
-    PYTHONPATH=$PWD python -m tests.trainer.data.layout_table        writes the table into docs/data.md
+    # writes the table into docs/data.md
+    PYTHONPATH=$PWD python -m tests.trainer.data.layout_table
 """
 
 from __future__ import annotations
@@ -51,12 +54,22 @@ class Reading:
 
     @property
     def outcome(self) -> list[str | list[list[str]]]:
-        return [row.reasons[-1] if row.messages is None else [[m["role"], m["content"]] for m in row.messages] for row in self.rows]
+        return [
+            (
+                row.reasons[-1]
+                if row.messages is None
+                else [[m["role"], m["content"]] for m in row.messages]
+            )
+            for row in self.rows
+        ]
 
 
 def layouts() -> dict[str, Layout]:
     """Every layout by the name of its file."""
-    return {path.stem: msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Layout) for path in sorted(FOLDER.glob("*.toml"))}
+    return {
+        path.stem: msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Layout)
+        for path in sorted(FOLDER.glob("*.toml"))
+    }
 
 
 def read(layout: Layout, folder: Path) -> Reading:
@@ -72,11 +85,19 @@ def read(layout: Layout, folder: Path) -> Reading:
 
 def table() -> str:
     """The table's lines, in Markdown, sorted by name."""
-    lines = ["| layout | its columns | read as | what becomes of the example's rows |", "|---|---|---|---|"]
+    lines = [
+        "| layout | its columns | read as | what becomes of the example's rows |",
+        "|---|---|---|---|",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for layout in sorted(layouts().values(), key=lambda layout: layout.name.casefold()):
             reading = read(layout, Path(folder))
-            cells = (layout.name, _columns(layout), reading.format and f"`{reading.format}`", _becomes(layout, reading))
+            cells = (
+                layout.name,
+                _columns(layout),
+                reading.format and f"`{reading.format}`",
+                _becomes(layout, reading),
+            )
             lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -87,7 +108,11 @@ def _columns(layout: Layout) -> str:
         row: Any = json.loads(first)
     except ValueError:
         row = None
-    return ", ".join(f"`{column}`" for column in row) if isinstance(row, dict) else f"{Path(layout.file).suffix[1:]}"
+    return (
+        ", ".join(f"`{column}`" for column in row)
+        if isinstance(row, dict)
+        else f"{Path(layout.file).suffix[1:]}"
+    )
 
 
 def _becomes(layout: Layout, reading: Reading) -> str:
@@ -97,7 +122,10 @@ def _becomes(layout: Layout, reading: Reading) -> str:
     trained = len(reading.rows) - dropped.total()
     stops = [code for code in dropped if getattr(layout.policy, code, "") == "stop"]
     parts = [f"{trained} trained"] * bool(trained)
-    parts += [f"{f'the run stops at {number}' if code in stops else f'{number} dropped'} (`{code}`)" for code, number in dropped.items()]
+    parts += [
+        f"{f'the run stops at {number}' if code in stops else f'{number} dropped'} (`{code}`)"
+        for code, number in dropped.items()
+    ]
     return f"{', '.join(parts)}{layout.note and f'; {layout.note}'}"
 
 

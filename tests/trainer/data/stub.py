@@ -1,4 +1,5 @@
-"""A cheap stand-in for models.samples.Sampler: a token a word, a header and a stop token a message. Rules as the real one's."""
+"""A cheap stand-in for models.samples.Sampler: a token a word, a header and a stop token a message.
+Rules as the real one's."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _STOP = 5
 
 
 class StubSampler:
-    """`alone`: each trained turn is a sample of its own, as of templates that rewrite history. "UNPROVABLE" in a message is an error."""
+    """`alone`: each trained turn is a sample of its own, as of templates that rewrite history.
+    "UNPROVABLE" in a message is an error."""
 
     def __init__(self, turns: str = "all", *, alone: bool = False) -> None:
         self._turns, self._alone = turns, alone
@@ -41,7 +43,9 @@ class StubSampler:
             else:
                 yield self._sample(conversation, conversation.messages, wanted)
 
-    def _sample(self, conversation: Conversation, messages: Sequence[dict[str, Any]], wanted: list[int]) -> Sample:
+    def _sample(
+        self, conversation: Conversation, messages: Sequence[dict[str, Any]], wanted: list[int]
+    ) -> Sample:
         ids, labels, weights = [], [], []
         for turn, message in enumerate(messages):
             words = [10 + len(word) for word in message["content"].split()]
@@ -49,7 +53,11 @@ class StubSampler:
             trained = turn in wanted
             ids += own
             labels += [UNTRAINED, *own[1:]] if trained else [UNTRAINED] * len(own)
-            weights += [0.0, *[float(message.get("weight", 1))] * (len(own) - 1)] if trained else [0.0] * len(own)
+            weights += (
+                [0.0, *[float(message.get("weight", 1))] * (len(own) - 1)]
+                if trained
+                else [0.0] * len(own)
+            )
         odd = any(message.get("weight", 1) not in (0, 1) for message in messages)
         return Sample(conversation, wanted, ids, labels, weights if odd else None)
 
@@ -59,8 +67,12 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.train = [json.loads(line) for line in (folder / "train.jsonl").read_bytes().splitlines()]
-        self.heldout = [json.loads(line) for line in (folder / "heldout.jsonl").read_bytes().splitlines()]
+        self.train = [
+            json.loads(line) for line in (folder / "train.jsonl").read_bytes().splitlines()
+        ]
+        self.heldout = [
+            json.loads(line) for line in (folder / "heldout.jsonl").read_bytes().splitlines()
+        ]
         self.ledger: list[Entry] = list(read_ledger(folder / "ledger.jsonl"))
         self.summary = json.loads((folder / "summary.json").read_text())
 
@@ -68,9 +80,16 @@ class Run:
         return next(entry for entry in self.ledger if entry.row == row)
 
 
-def settings(*files: Path | Source, heldout: Heldout | None = None, policy: Policies | None = None, **others: Any) -> DataSettings:
+def settings(
+    *files: Path | Source,
+    heldout: Heldout | None = None,
+    policy: Policies | None = None,
+    **others: Any,
+) -> DataSettings:
     sources = [file if isinstance(file, Source) else Source(str(file)) for file in files]
-    return DataSettings(sources=sources, policy=policy or Policies(), heldout=heldout or Heldout(share=0), **others)
+    return DataSettings(
+        sources=sources, policy=policy or Policies(), heldout=heldout or Heldout(share=0), **others
+    )
 
 
 def prepared(
@@ -89,17 +108,27 @@ def prepared(
             raise Cancelled
         on_progress(what, done, total)
 
-    Pipeline(wanted, sampler or StubSampler(wanted.mask.turns), SPECIAL, tell, no_system).run(folder)
+    Pipeline(wanted, sampler or StubSampler(wanted.mask.turns), SPECIAL, tell, no_system).run(
+        folder
+    )
     read_prepared(folder, cached=False)
     return Run(folder)
 
 
 def write(path: Path, rows: Sequence[Any]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
 def talk(*said: str, system: str = "", **extra: Any) -> dict[str, Any]:
     """A row of user and assistant in turn."""
-    messages = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
-    return {"messages": [{"role": "system", "content": system}, *messages] if system else messages, **extra}
+    messages = [
+        {"role": ("user", "assistant")[place % 2], "content": text}
+        for place, text in enumerate(said)
+    ]
+    return {
+        "messages": [{"role": "system", "content": system}, *messages] if system else messages,
+        **extra,
+    }

@@ -1,4 +1,5 @@
-"""The cache, with a real tokenizer and template: the second preparation is the first one's; what decides samples makes a new one."""
+"""The cache, with a real tokenizer and template: the second preparation is the first one's; what
+decides samples makes a new one."""
 
 from __future__ import annotations
 
@@ -30,7 +31,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write(tmp_path / "data.jsonl", [talk(f"question {number}", f"answer {number}") for number in range(40)])
+    return write(
+        tmp_path / "data.jsonl",
+        [talk(f"question {number}", f"answer {number}") for number in range(40)],
+    )
 
 
 def made(wanted: DataSettings, folder: Path, template: str = CHATML) -> Prepared:
@@ -43,7 +47,11 @@ def contents(prepared: Prepared) -> list[bytes]:
 
 def test_the_second_preparation_is_the_first_ones(data: Path, tmp_path: Path) -> None:
     wanted = settings(data, heldout=Heldout(at_least=4))
-    first, second, third = made(wanted, tmp_path / "a"), made(wanted, tmp_path / "b"), made(wanted, tmp_path / "b")
+    first, second, third = (
+        made(wanted, tmp_path / "a"),
+        made(wanted, tmp_path / "b"),
+        made(wanted, tmp_path / "b"),
+    )
     assert (first.cached, second.cached, third.cached) == (False, True, True)
     assert contents(first) == contents(second) == contents(third)
     assert first.summary == second.summary
@@ -86,36 +94,62 @@ def test_an_error_or_a_cancelled_preparation_leaves_nothing(data: Path, tmp_path
         made(settings(data), tmp_path / "a")
     write(data, [talk("a", "b")])
     with pytest.raises(Cancelled):
-        prepare(settings(data), tokenizer_for("chatml", template=CHATML), report(CHATML), tmp_path / "a", cancelled=lambda: True)
+        prepare(
+            settings(data),
+            tokenizer_for("chatml", template=CHATML),
+            report(CHATML),
+            tmp_path / "a",
+            cancelled=lambda: True,
+        )
     assert len(list(cache.cache_directory().iterdir())) == 1  # the refused one, below
     assert not (tmp_path / "a").exists()
 
 
-def test_what_is_refused_has_a_ledger_and_is_refused_from_the_cache_too(data: Path, tmp_path: Path) -> None:
+def test_what_is_refused_has_a_ledger_and_is_refused_from_the_cache_too(
+    data: Path, tmp_path: Path
+) -> None:
     write(data, [talk("only a question"), talk("another")])
     for folder, cached in (("a", False), ("b", True)):
-        with pytest.raises(Refused, match=r"Nothing to train on.*None of the 2 rows is left") as caught:
+        with pytest.raises(
+            Refused, match=r"Nothing to train on.*None of the 2 rows is left"
+        ) as caught:
             made(settings(data), tmp_path / folder)
         assert caught.value.prepared.cached == cached
         assert len(caught.value.prepared.ledger.read_text().splitlines()) == 2
 
 
-def test_a_file_that_is_written_to_meanwhile_is_told_and_not_kept(data: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_written_to_meanwhile_is_told_and_not_kept(
+    data: Path, tmp_path: Path
+) -> None:
     def append(what: str, done: int, total: int) -> None:
         if what == "rendering and masking":
             write(data, [talk("new", "row")])
 
     with pytest.raises(LuthierError, match="changed meanwhile"):
-        prepare(settings(data), tokenizer_for("chatml", template=CHATML), report(CHATML), tmp_path / "a", append)
+        prepare(
+            settings(data),
+            tokenizer_for("chatml", template=CHATML),
+            report(CHATML),
+            tmp_path / "a",
+            append,
+        )
     assert not list(cache.cache_directory().iterdir())
 
 
 def test_hashing_tells_how_far_it_is_and_can_be_cancelled(data: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    cache.key([str(data)], settings(data), [], lambda read: told.append((read, data.stat().st_size)))
+    cache.key(
+        [str(data)], settings(data), [], lambda read: told.append((read, data.stat().st_size))
+    )
     assert told and told[-1][0] == told[-1][1]
     with pytest.raises(Cancelled):
-        prepare(settings(data), tokenizer_for("chatml", template=CHATML), report(CHATML), tmp_path / "a", cancelled=lambda: True)
+        prepare(
+            settings(data),
+            tokenizer_for("chatml", template=CHATML),
+            report(CHATML),
+            tmp_path / "a",
+            cancelled=lambda: True,
+        )
 
 
 def test_old_preparations_go(data: Path, tmp_path: Path) -> None:

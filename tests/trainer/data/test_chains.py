@@ -1,4 +1,5 @@
-"""Rows that follow each other: whatever their order, each end is a conversation, every row has its state, and the books balance."""
+"""Rows that follow each other: whatever their order, each end is a conversation, every row has its
+state, and the books balance."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ from trainer.data.settings import Source
 
 
 def rows_of(path: Path, mapping: Mapping | None = None) -> list[Row]:
-    return list(Reader(mapping or Mapping(), Policies(duplicates="keep"), SpecialTexts()).rows(str(path)))
+    return list(
+        Reader(mapping or Mapping(), Policies(duplicates="keep"), SpecialTexts()).rows(str(path))
+    )
 
 
 def contents(row: Row) -> list[str]:
@@ -48,12 +51,19 @@ TREES = st.lists(st.integers(0, 10_000), min_size=2, max_size=25)
 
 @settings(max_examples=60, deadline=None)
 @given(choices=TREES, seed=st.integers(0, 99))
-def test_each_end_is_a_conversation(fresh: Callable[[], Path], choices: list[int], seed: int) -> None:
+def test_each_end_is_a_conversation(
+    fresh: Callable[[], Path], choices: list[int], seed: int
+) -> None:
     """Each row follows an earlier one or none; then they are shuffled."""
-    parents = [None if place == 0 or choice % 4 == 0 else choice % place for place, choice in enumerate(choices)]
+    parents = [
+        None if place == 0 or choice % 4 == 0 else choice % place
+        for place, choice in enumerate(choices)
+    ]
     order = list(range(len(parents)))
     random.Random(seed).shuffle(order)
-    read = rows_of(write(fresh() / "rows.jsonl", [pair(number, parents[number]) for number in order]))
+    read = rows_of(
+        write(fresh() / "rows.jsonl", [pair(number, parents[number]) for number in order])
+    )
     assert [row.row for row in read] == list(range(len(parents)))
     trained: list[str] = []
     for number, row in zip(order, read, strict=True):
@@ -66,7 +76,11 @@ def test_each_end_is_a_conversation(fresh: Callable[[], Path], choices: list[int
             assert f"a{number}" in contents(read[row.carrier])
         else:
             assert contents(row) == [text for one in line for text in (f"q{one}", f"a{one}")]
-            trained += [str(m["content"]) for m in row.messages or [] if m["role"] == "assistant" and m.get("weight", 1)]
+            trained += [
+                str(m["content"])
+                for m in row.messages or []
+                if m["role"] == "assistant" and m.get("weight", 1)
+            ]
     assert sorted(trained) == sorted(f"a{number}" for number in order)
 
 
@@ -74,10 +88,21 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     ring = [pair(7, 8), pair(8, 7), pair(9, 8)]
     read = rows_of(
         write(
-            tmp_path / "rows.jsonl", [pair(1, 0), pair(2, 1), pair(3, None), pair(4, 3), *ring, {**pair(5, 4), "output": None}, pair(6, 5)]
+            tmp_path / "rows.jsonl",
+            [
+                pair(1, 0),
+                pair(2, 1),
+                pair(3, None),
+                pair(4, 3),
+                *ring,
+                {**pair(5, 4), "output": None},
+                pair(6, 5),
+            ],
         )
     )
-    assert [row.reasons[-1] for row in read if row.messages is None] == ["broken_chain"] * 2 + ["chained"] + ["broken_chain"] * 3 + [
+    assert [row.reasons[-1] for row in read if row.messages is None] == ["broken_chain"] * 2 + [
+        "chained"
+    ] + ["broken_chain"] * 3 + [
         "other_format",
         "broken_chain",
     ]
@@ -88,7 +113,9 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
 
 def test_a_parent_of_something_else_chains_nothing(tmp_path: Path) -> None:
     rows = [{**pair(number, None), "parent_id": f"post-{number}"} for number in range(4)]
-    assert [contents(row) for row in rows_of(write(tmp_path / "rows.jsonl", rows))] == [[f"q{n}", f"a{n}"] for n in range(4)]
+    assert [contents(row) for row in rows_of(write(tmp_path / "rows.jsonl", rows))] == [
+        [f"q{n}", f"a{n}"] for n in range(4)
+    ]
 
 
 def test_ids_are_the_same_however_they_are_written(tmp_path: Path) -> None:
@@ -101,7 +128,13 @@ def test_ids_are_the_same_however_they_are_written(tmp_path: Path) -> None:
 
 def test_a_system_prompt_of_every_row_stands_once(tmp_path: Path) -> None:
     rows = [pair(1, None, system="Be brief."), pair(2, 1, system="Be brief.")]
-    assert contents(rows_of(write(tmp_path / "rows.jsonl", rows))[1]) == ["Be brief.", "q1", "a1", "q2", "a2"]
+    assert contents(rows_of(write(tmp_path / "rows.jsonl", rows))[1]) == [
+        "Be brief.",
+        "q1",
+        "a1",
+        "q2",
+        "a2",
+    ]
 
 
 def turn(conversation: str, number: Any, role: str, text: str, key: str = "turn") -> dict[str, Any]:
@@ -111,40 +144,80 @@ def turn(conversation: str, number: Any, role: str, text: str, key: str = "turn"
 @pytest.mark.parametrize("key", ["turn", "index", "timestamp"])
 def test_turns_come_in_their_order(tmp_path: Path, key: str) -> None:
     """Numbers sort as numbers, also where a table has them as text; times as text."""
-    times = [f"2024-01-0{place + 1}T09:00:00" for place in range(4)] if key == "timestamp" else ["1", "2", "9", "10"]
-    said = [turn(name, time, ("user", "assistant")[place % 2], f"{name}{place}", key) for name in "xy" for place, time in enumerate(times)]
+    times = (
+        [f"2024-01-0{place + 1}T09:00:00" for place in range(4)]
+        if key == "timestamp"
+        else ["1", "2", "9", "10"]
+    )
+    said = [
+        turn(name, time, ("user", "assistant")[place % 2], f"{name}{place}", key)
+        for name in "xy"
+        for place, time in enumerate(times)
+    ]
     random.Random(4).shuffle(said)
     read = rows_of(write(tmp_path / "rows.jsonl", said))
-    assert sorted(contents(row) for row in read if row.messages) == [[f"{name}{place}" for place in range(4)] for name in "xy"]
+    assert sorted(contents(row) for row in read if row.messages) == [
+        [f"{name}{place}" for place in range(4)] for name in "xy"
+    ]
 
 
 def test_rows_that_number_nothing_stay_alone() -> None:
     whole = [
-        {"conversation_id": str(n), "turn": 2, "conversation": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+        {
+            "conversation_id": str(n),
+            "turn": 2,
+            "conversation": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b"},
+            ],
+        }
         for n in (1, 2)
     ]
     assert not recognise(whole).is_chained
-    assert not recognise([{"question": "a", "answer": "b", "session_id": n, "id": n} for n in (1, 2, 3)]).is_chained
+    assert not recognise(
+        [{"question": "a", "answer": "b", "session_id": n, "id": n} for n in (1, 2, 3)]
+    ).is_chained
     assert not recognise([pair(1, None), pair(2, 1)], Mapping(chain=False)).is_chained
-    many = [{"log": [{"who": "Ann", "says": "a"}, {"who": "Bo", "says": "b"}], "id": 1, "parent_id": 2}]
-    assert not recognise(many, Mapping(columns={"turns": "log", "role": "who", "content": "says"})).is_chained
+    many = [
+        {"log": [{"who": "Ann", "says": "a"}, {"who": "Bo", "says": "b"}], "id": 1, "parent_id": 2}
+    ]
+    assert not recognise(
+        many, Mapping(columns={"turns": "log", "role": "who", "content": "says"})
+    ).is_chained
 
 
 def test_the_recipe_names_the_columns(tmp_path: Path) -> None:
-    rows = [{"frage": f"q{n}", "antwort": f"a{n}", "nr": n, "nach": n - 1 or None} for n in (2, 1, 3)]
-    mapping = Mapping("prompt_completion", {"prompt": "frage", "completion": "antwort", "id": "nr", "parent": "nach"})
-    assert contents(rows_of(write(tmp_path / "rows.jsonl", rows), mapping)[2]) == ["q1", "a1", "q2", "a2", "q3", "a3"]
+    rows = [
+        {"frage": f"q{n}", "antwort": f"a{n}", "nr": n, "nach": n - 1 or None} for n in (2, 1, 3)
+    ]
+    mapping = Mapping(
+        "prompt_completion",
+        {"prompt": "frage", "completion": "antwort", "id": "nr", "parent": "nach"},
+    )
+    assert contents(rows_of(write(tmp_path / "rows.jsonl", rows), mapping)[2]) == [
+        "q1",
+        "a1",
+        "q2",
+        "a2",
+        "q3",
+        "a3",
+    ]
 
 
 def check_books(run: Run, rows: int) -> None:
     assert [entry.row for entry in run.ledger] == list(range(rows))
     assert sum(run.summary["ledger"]["rows"].values()) == rows
-    assert run.summary["ledger"]["total_tokens"] == sum(len(line["input_ids"]) for line in (*run.train, *run.heldout))
+    assert run.summary["ledger"]["total_tokens"] == sum(
+        len(line["input_ids"]) for line in (*run.train, *run.heldout)
+    )
 
 
 def test_rows_share_the_state_of_their_conversation(tmp_path: Path) -> None:
     """Also where mixing leaves the conversation out, whatever row has it."""
-    long = [{**pair(number, number - 1 if number > 1 else None), "output": "word " * 40} for number in range(1, 5)]
+    long = [
+        {**pair(number, number - 1 if number > 1 else None), "output": "word " * 40}
+        for number in range(1, 5)
+    ]
     others = [pair(10 + number, 9 + number if number % 3 else None) for number in range(30)]
     rows = [*long[::-1], *others]
     path = write(tmp_path / "rows.jsonl", rows)
@@ -164,19 +237,31 @@ def test_rows_share_the_state_of_their_conversation(tmp_path: Path) -> None:
 def test_chains_of_two_files_do_not_meet(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "files").mkdir(exist_ok=True)
-        write(tmp_path / "files" / f"{name}.jsonl", [{**pair(2, 1), "output": f"{name}2"}, {**pair(1, None), "output": f"{name}1"}])
+        write(
+            tmp_path / "files" / f"{name}.jsonl",
+            [{**pair(2, 1), "output": f"{name}2"}, {**pair(1, None), "output": f"{name}1"}],
+        )
     run = prepared(tmp_path / "run", data_settings(Source(str(tmp_path / "files"))))
     assert [entry.state for entry in run.ledger] == ["kept"] * 4
-    assert [[m["content"] for m in line["messages"]] for line in run.train] == [["q1", f"{name}1", "q2", f"{name}2"] for name in ("a", "b")]
+    assert [[m["content"] for m in line["messages"]] for line in run.train] == [
+        ["q1", f"{name}1", "q2", f"{name}2"] for name in ("a", "b")
+    ]
 
 
-def test_a_plan_does_not_read_a_long_file_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_does_not_read_a_long_file_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that then follow one that was not read are left out of the look, not called broken."""
-    rows = [pair(number, number - 1 if number % 2 else None, filler="x" * 2000) for number in range(3000)]
+    rows = [
+        pair(number, number - 1 if number % 2 else None, filler="x" * 2000)
+        for number in range(3000)
+    ]
     path = write(tmp_path / "rows.jsonl", [*rows[1::2], *rows[::2]])
     read: list[RawRow] = []
     ticks = itertools.count()
-    monkeypatch.setattr("trainer.data.outlook.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(
+        "trainer.data.outlook.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    )
 
     def counted(*given: Any, **named: Any) -> Iterator[RawRow]:
         for row in read_rows(*given, **named):
@@ -191,7 +276,12 @@ def test_a_plan_does_not_read_a_long_file_to_its_end(tmp_path: Path, monkeypatch
 
 def test_a_file_of_one_chat(tmp_path: Path) -> None:
     said = [{"name": "x", "is_user": place % 2 == 0, "mes": f"t{place}"} for place in range(6)]
-    read = rows_of(write(tmp_path / "chat.jsonl", [{"user_name": "x", "character_name": "y", "chat_metadata": {}}, *said]))
+    read = rows_of(
+        write(
+            tmp_path / "chat.jsonl",
+            [{"user_name": "x", "character_name": "y", "chat_metadata": {}}, *said],
+        )
+    )
     assert contents(read[-1]) == [f"t{place}" for place in range(6)]
     assert read[0].reasons == ("unreadable", "not_a_message")
     assert json.loads(json.dumps(read[-1].messages))[0]["role"] == "user"

@@ -1,4 +1,5 @@
-"""Duplicates: found by value, whatever the order of keys; near ones by their text, not by what they share around it."""
+"""Duplicates: found by value, whatever the order of keys; near ones by their text, not by what they
+share around it."""
 
 from __future__ import annotations
 
@@ -12,20 +13,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.data import duplicates
-from trainer.data.duplicates import Fingerprints, exact_twins, near_twins, pieces, similarity, sketch
+from trainer.data.duplicates import (
+    Fingerprints,
+    exact_twins,
+    near_twins,
+    pieces,
+    similarity,
+    sketch,
+)
 
 STORY = (
-    "Far out in the uncharted backwaters of the unfashionable end of the western spiral arm lies a small unregarded yellow sun. "
-    "Orbiting this at a distance of roughly ninety-two million miles is an utterly insignificant little blue green planet."
+    "Far out in the uncharted backwaters of the unfashionable end of the western spiral arm lies a"
+    " small unregarded yellow sun. Orbiting this at a distance of roughly ninety-two million miles"
+    " is an utterly insignificant little blue green planet."
 )
 
 
 def told(*said: str, system: str = "") -> list[dict[str, Any]]:
-    messages = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
+    messages = [
+        {"role": ("user", "assistant")[place % 2], "content": text}
+        for place, text in enumerate(said)
+    ]
     return [{"role": "system", "content": system}, *messages] if system else messages
 
 
-def near(folder: Path, conversations: list[list[dict[str, Any]]], threshold: float = 0.8) -> list[int]:
+def near(
+    folder: Path, conversations: list[list[dict[str, Any]]], threshold: float = 0.8
+) -> list[int]:
     with Fingerprints(folder, sketches=True) as prints:
         for messages in conversations:
             prints.add(messages, None)
@@ -35,8 +49,15 @@ def near(folder: Path, conversations: list[list[dict[str, Any]]], threshold: flo
     def tell(done: int, total: int) -> None:
         told.append(done / total)
 
-    twins: list[int] = near_twins(folder / "sketches.bin", threshold, lambda number: pieces(conversations[number]), excluded, tell).tolist()
-    assert told == sorted(told) and told[0] == 0 and 0.9 < told[-1] < 1  # told of each of the 16 bands
+    twins: list[int] = near_twins(
+        folder / "sketches.bin",
+        threshold,
+        lambda number: pieces(conversations[number]),
+        excluded,
+        tell,
+    ).tolist()
+    # told of each of the 16 bands
+    assert told == sorted(told) and told[0] == 0 and 0.9 < told[-1] < 1
     return twins
 
 
@@ -48,12 +69,20 @@ def test_the_search_can_be_ended_from_its_progress(tmp_path: Path) -> None:
     with Fingerprints(tmp_path, sketches=True) as prints:
         prints.add(told("a", STORY), None)
     with pytest.raises(KeyboardInterrupt):
-        near_twins(tmp_path / "sketches.bin", 0.8, lambda number: pieces(told("a")), np.zeros(1, bool), tell)
+        near_twins(
+            tmp_path / "sketches.bin",
+            0.8,
+            lambda number: pieces(told("a")),
+            np.zeros(1, bool),
+            tell,
+        )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=40))
-def test_exact_twins_are_the_first_of_their_kind(fresh: Callable[[], Path], kinds: list[int]) -> None:
+def test_exact_twins_are_the_first_of_their_kind(
+    fresh: Callable[[], Path], kinds: list[int]
+) -> None:
     folder = fresh()
     with Fingerprints(folder, sketches=False) as prints:
         for place, kind in enumerate(kinds):
@@ -83,7 +112,10 @@ def test_near_twins_are_told_from_others(tmp_path: Path) -> None:
 
 
 def test_a_long_system_prompt_makes_no_twins(tmp_path: Path) -> None:
-    conversations = [told(f"Question {number * 7919}?", f"The answer is {number * 104729}.", system=STORY * 5) for number in range(50)]
+    conversations = [
+        told(f"Question {number * 7919}?", f"The answer is {number * 104729}.", system=STORY * 5)
+        for number in range(50)
+    ]
     assert near(tmp_path, conversations) == [-1] * 50
 
 
@@ -109,4 +141,6 @@ def test_the_chunks_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(duplicates, "_CHUNK", 3)
     monkeypatch.setattr(duplicates, "_PAIRS", 2)
     texts = [f"{number} {STORY[number * 5 : number * 5 + 60]} {number}" for number in range(10)]
-    assert near(tmp_path, [told("?", text) for text in (*texts, *[f"{text}." for text in texts])]) == [*[-1] * 10, *range(10)]
+    assert near(
+        tmp_path, [told("?", text) for text in (*texts, *[f"{text}." for text in texts])]
+    ) == [*[-1] * 10, *range(10)]

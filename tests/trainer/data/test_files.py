@@ -1,4 +1,5 @@
-"""Files of every kind, whole, cut off and broken: what is whole is read, what is lost is told, and nothing ends in a traceback."""
+"""Files of every kind, whole, cut off and broken: what is whole is read, what is lost is told, and
+nothing ends in a traceback."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def folder(fresh: Callable[[], Path]) -> Path:
 
 
 def rows_of(folder: Path, name: str, data: bytes) -> list[RawRow]:
-    """All rows of a file of this name, damaged ones too; its size must be what progress ends with."""
+    """All rows of a file of this name, damaged ones too; its size must be what progress ends
+    with."""
     path = folder / str(next(_numbers)) / name
     path.parent.mkdir()
     path.write_bytes(data)
@@ -88,16 +90,32 @@ CONTAINERS: dict[str, tuple[str, Callable[[Rows], bytes]]] = {
     "array": ("rows.json", as_array),
     "array named jsonl": ("rows.jsonl", as_array),
     "pretty array": ("rows.json", lambda rows: json.dumps(rows, indent=2).encode()),
-    "wrapped array": ("rows.json", lambda rows: json.dumps({"version": 1, "data": rows, "more": {"a": []}}).encode()),
-    "pretty wrapped array": ("rows.json", lambda rows: json.dumps({"about": ["x"], "rows": rows}, indent=1).encode()),
-    "objects in a row": ("rows.json", lambda rows: b"".join(json.dumps(row).encode() for row in rows)),
-    "pretty objects": ("rows.jsonl", lambda rows: "\n".join(json.dumps(row, indent=4) for row in rows).encode()),
+    "wrapped array": (
+        "rows.json",
+        lambda rows: json.dumps({"version": 1, "data": rows, "more": {"a": []}}).encode(),
+    ),
+    "pretty wrapped array": (
+        "rows.json",
+        lambda rows: json.dumps({"about": ["x"], "rows": rows}, indent=1).encode(),
+    ),
+    "objects in a row": (
+        "rows.json",
+        lambda rows: b"".join(json.dumps(row).encode() for row in rows),
+    ),
+    "pretty objects": (
+        "rows.jsonl",
+        lambda rows: "\n".join(json.dumps(row, indent=4) for row in rows).encode(),
+    ),
     "csv": ("rows.csv", as_table),
     "csv with semicolons": ("rows.csv", lambda rows: as_table(rows, ";")),
     "tsv": ("rows.tsv", lambda rows: as_table(rows, "\t", csv.QUOTE_MINIMAL)),
     "parquet": ("rows.parquet", as_parquet),
 }
-PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {"plain": ("", bytes), "gzip": (".gz", gzip.compress), "zstd": (".zst", zstd)}
+PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "plain": ("", bytes),
+    "gzip": (".gz", gzip.compress),
+    "zstd": (".zst", zstd),
+}
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=20)
 
 
@@ -105,7 +123,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"
 @pytest.mark.parametrize("container", CONTAINERS)
 @settings(max_examples=15, deadline=None)
 @given(texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
-def test_what_goes_in_comes_out(folder: Path, container: str, packing: str, texts: list[tuple[str, str]]) -> None:
+def test_what_goes_in_comes_out(
+    folder: Path, container: str, packing: str, texts: list[tuple[str, str]]
+) -> None:
     rows = [{"question": question, "answer": answer} for question, answer in texts]
     (name, write), (ending, pack) = CONTAINERS[container], PACKINGS[packing]
     read = rows_of(folder, name + ending, pack(write(rows)))
@@ -134,7 +154,9 @@ def test_cut_off_anywhere(folder: Path, container: str, packing: str) -> None:
             continue
         read = values(rows)
         # Alone a plain table cannot tell whether its last line, or its first, was longer.
-        sure = read[:-1] if packing == "plain" and name.endswith("sv") and not damages(rows) else read
+        sure = (
+            read[:-1] if packing == "plain" and name.endswith("sv") and not damages(rows) else read
+        )
         assert sure == ROWS[: len(sure)]
         assert damages(rows) or packing == "plain"
         if packing == "plain" and container == "lines":
@@ -144,12 +166,24 @@ def test_cut_off_anywhere(folder: Path, container: str, packing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rows.jsonl", "rows.json", "rows.csv", "rows.tsv", "rows.parquet", "rows", "rows.json.gz", "rows.csv.zst"]
+    "name",
+    [
+        "rows.jsonl",
+        "rows.json",
+        "rows.csv",
+        "rows.tsv",
+        "rows.parquet",
+        "rows",
+        "rows.json.gz",
+        "rows.csv.zst",
+    ],
 )
 @settings(max_examples=60, deadline=None)
 @given(
     data=st.binary(max_size=200),
-    start=st.sampled_from([b"", b"{", b"[{", b"a,b\n", b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd", b"PAR1", b"\xff\xfe"]),
+    start=st.sampled_from(
+        [b"", b"{", b"[{", b"a,b\n", b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd", b"PAR1", b"\xff\xfe"]
+    ),
 )
 def test_random_bytes(folder: Path, name: str, data: bytes, start: bytes) -> None:
     try:
@@ -166,7 +200,9 @@ def test_random_bytes(folder: Path, name: str, data: bytes, start: bytes) -> Non
     gone=st.integers(0, 9),
     new=st.binary(max_size=6) | st.sampled_from([b'"', b"[", b"}", b"\n", b"\xff", b"\\", b"{,"]),
 )
-def test_one_wound(folder: Path, container: str, packing: str, place: float, gone: int, new: bytes) -> None:
+def test_one_wound(
+    folder: Path, container: str, packing: str, place: float, gone: int, new: bytes
+) -> None:
     (name, write), (ending, pack) = CONTAINERS[container], PACKINGS[packing]
     whole = pack(write(ROWS))
     at = round(place * len(whole))
@@ -180,7 +216,9 @@ def test_one_wound(folder: Path, container: str, packing: str, place: float, gon
 @given(chunk=st.integers(1, 40), text=TEXTS, spaces=st.sampled_from(["", " ", "\n\n"]))
 def test_rows_across_chunks(folder: Path, chunk: int, text: str, spaces: str) -> None:
     rows: Rows = [{"a": text, "n": -1.5e3, "l": [True, None, "\u00e9😀\\"]}, {"b": {"c": text}}]
-    array = spaces.join(["[", json.dumps(rows[0]), ",", json.dumps(rows[1], ensure_ascii=False), "]"]).encode()
+    array = spaces.join(
+        ["[", json.dumps(rows[0]), ",", json.dumps(rows[1], ensure_ascii=False), "]"]
+    ).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "CHUNK", chunk)
         assert values(rows_of(folder, "rows.json", array)) == rows
@@ -216,7 +254,22 @@ def test_a_bad_line_costs_one_row(folder: Path, line: bytes) -> None:
     assert rows[1].size == len(line)
 
 
-GARBAGE = ["garbage", '"text"', "7", "null", "[1, 2", '{"a": 1', '{"a": "x', "]", "{", "}", "[", "<p>", '{"a": {"b": [', "{]"]
+GARBAGE = [
+    "garbage",
+    '"text"',
+    "7",
+    "null",
+    "[1, 2",
+    '{"a": 1',
+    '{"a": "x',
+    "]",
+    "{",
+    "}",
+    "[",
+    "<p>",
+    '{"a": {"b": [',
+    "{]",
+]
 
 
 def _are_values(text: str) -> bool:
@@ -231,9 +284,14 @@ def _are_values(text: str) -> bool:
 
 @example(["{", "}", "garbage", '{"x": 1}', '{"x": 1}', '{"x": 1}'])
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from([*GARBAGE, *['{"x": 1}'] * 4]), min_size=2, max_size=12).filter(lambda lines: '{"x": 1}' in lines))
+@given(
+    st.lists(st.sampled_from([*GARBAGE, *['{"x": 1}'] * 4]), min_size=2, max_size=12).filter(
+        lambda lines: '{"x": 1}' in lines
+    )
+)
 def test_lines_stay_lines_however_many_are_broken(folder: Path, lines: list[str]) -> None:
-    """In a file whose name promises lines each broken one costs itself, unless the text is whole values over several lines."""
+    """In a file whose name promises lines each broken one costs itself, unless the text is whole
+    values over several lines."""
     text = "\n".join(lines) + "\n"
     if _are_values(text):
         return
@@ -255,11 +313,17 @@ def test_a_few_rows_among_broken_lines_are_found(folder: Path, first: str) -> No
 
 def test_a_pretty_row_alone_in_its_array_named_jsonl(folder: Path) -> None:
     assert values(rows_of(folder, "rows.jsonl", b'[\n{"x": 1}\n]\n')) == [{"x": 1}]
-    assert values(rows_of(folder, "rows.jsonl", b'{"data": [\n{"x": 1},\n{"x": 2}\n]}\n')) == [{"x": 1}, {"x": 2}]
+    assert values(rows_of(folder, "rows.jsonl", b'{"data": [\n{"x": 1},\n{"x": 2}\n]}\n')) == [
+        {"x": 1},
+        {"x": 2},
+    ]
 
 
 def test_broken_inside_an_array(folder: Path) -> None:
-    data = b'[{"a":"\xc3\xa9"},{"a":"\xff"},{"a":1,"a":2},7,[{"role":"user"}],{"a":NaN}, {"a" 1}, {"a":4}]'
+    data = (
+        b'[{"a":"\xc3\xa9"},{"a":"\xff"},{"a":1,"a":2},7,[{"role":"user"}],{"a":NaN}, {"a" 1},'
+        b' {"a":4}]'
+    )
     rows = rows_of(folder, "rows.json", data)
     assert values(rows) == [{"a": "é"}, {"messages": [{"role": "user"}]}, {"a": None}]
     utf8, twice, seven, rest = damages(rows)
@@ -272,7 +336,9 @@ def test_broken_inside_an_array(folder: Path) -> None:
 
 
 def test_a_second_list_is_told(folder: Path) -> None:
-    rows = rows_of(folder, "rows.json", json.dumps({"train": ROWS, "test": ROWS}, indent=1).encode())
+    rows = rows_of(
+        folder, "rows.json", json.dumps({"train": ROWS, "test": ROWS}, indent=1).encode()
+    )
     assert values(rows) == ROWS
     assert "a second list of rows, `test`" in damages(rows)[0]
 
@@ -319,12 +385,18 @@ def test_a_row_without_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_tables(folder: Path) -> None:
     table = b'q,"a ""b""",\r\n1,"two\r\nlines",x\r\n\r\n1,2\n1,"2"3,4\n1,\xff,3\n4,5,6'
     rows = rows_of(folder, "rows.csv", table)
-    assert values(rows) == [{"q": "1", 'a "b"': "two\r\nlines", "column 3": "x"}, {"q": "4", 'a "b"': "5", "column 3": "6"}]
+    assert values(rows) == [
+        {"q": "1", 'a "b"': "two\r\nlines", "column 3": "x"},
+        {"q": "4", 'a "b"': "5", "column 3": "6"},
+    ]
     assert [row.row for row in rows if row.damage] == [1, 2, 3]
     assert damages(rows)[0] == "has 2 fields where the first line names 3 columns"
     assert "broken CSV" in damages(rows)[1]
     assert damages(rows)[2] == f"invalid UTF-8 at byte {table.index(0xFF)} (invalid start byte)"
-    assert "ends inside a quoted field" in damages(rows_of(folder, "rows.csv", b'a,b\n1,2\n3,"four\n5,6\n'))[0]
+    assert (
+        "ends inside a quoted field"
+        in damages(rows_of(folder, "rows.csv", b'a,b\n1,2\n3,"four\n5,6\n'))[0]
+    )
     assert "two columns are named `a`" in damages(rows_of(folder, "rows.csv", b"a,a\n1,2\n"))[0]
     assert damages(rows_of(folder, "rows.csv", b"a,b\n")) == ["the file has no row"]
 
@@ -333,10 +405,19 @@ def test_parquet_is_read_as_json_is(folder: Path) -> None:
     row = {
         "n": float("nan"),
         "when": None,
-        "messages": [{"role": "a", "content": "x"}, {"role": "b", "content": None, "tool_calls": ["y"]}],
+        "messages": [
+            {"role": "a", "content": "x"},
+            {"role": "b", "content": None, "tool_calls": ["y"]},
+        ],
     }
     rows = rows_of(folder, "rows.parquet", as_parquet([row]))
-    assert values(rows) == [{"n": None, "when": None, "messages": [{"role": "a", "content": "x"}, {"role": "b", "tool_calls": ["y"]}]}]
+    assert values(rows) == [
+        {
+            "n": None,
+            "when": None,
+            "messages": [{"role": "a", "content": "x"}, {"role": "b", "tool_calls": ["y"]}],
+        }
+    ]
 
 
 def test_folders(folder: Path) -> None:
@@ -358,8 +439,18 @@ def test_folders(folder: Path) -> None:
     rows = list(read_rows(str(home)))
     assert values(rows) == ROWS * 3
     assert damages(rows) == ["the file is empty"]
-    assert list(dict.fromkeys(Path(row.file).name for row in rows)) == ["a.csv", "2.jsonl.gz", "empty.jsonl", "c.parquet"]
-    assert [path.name for path in source_files(str(home)).others] == ["README.md", "dataset_info.json", "loop", "pipe.jsonl"]
+    assert list(dict.fromkeys(Path(row.file).name for row in rows)) == [
+        "a.csv",
+        "2.jsonl.gz",
+        "empty.jsonl",
+        "c.parquet",
+    ]
+    assert [path.name for path in source_files(str(home)).others] == [
+        "README.md",
+        "dataset_info.json",
+        "loop",
+        "pipe.jsonl",
+    ]
     told: list[int] = []
     list(read_rows(str(home), told.append))
     assert told[-1] == source_size(str(home))
@@ -412,7 +503,9 @@ def test_nothing_there(folder: Path) -> None:
             list(read_rows(str(source)))
 
 
-@pytest.mark.parametrize("source", ["hub:", "hub:name", "hub:a/b:", "hub:a//b", "hub:a/b/c/d", "hub:/b"])
+@pytest.mark.parametrize(
+    "source", ["hub:", "hub:name", "hub:a/b:", "hub:a//b", "hub:a/b/c/d", "hub:/b"]
+)
 def test_a_name_of_the_hub_is_checked_before_anybody_is_asked(source: str) -> None:
     with pytest.raises(LuthierError, match="hub:owner/name/config:split"):
         list(read_rows(source))

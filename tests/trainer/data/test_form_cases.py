@@ -1,4 +1,5 @@
-"""What people of the trade report of their data's form: each input of cases/ becomes what it should."""
+"""What people of the trade report of their data's form: each input of cases/ becomes what it
+should."""
 
 from __future__ import annotations
 
@@ -12,8 +13,14 @@ from trainer.data.policies import Policies, SpecialTexts
 from trainer.data.reading import Reader, Row
 
 CASES = Path(__file__).with_name("cases")
-SEXTANT = ("What does a sextant measure?", "The angle between two objects, usually a star and the horizon.")
-BOWLINE = ("How do I tie a bowline?", "Make a small loop, pass the end up through it, around the standing part and back down.")
+SEXTANT = (
+    "What does a sextant measure?",
+    "The angle between two objects, usually a star and the horizon.",
+)
+BOWLINE = (
+    "How do I tie a bowline?",
+    "Make a small loop, pass the end up through it, around the standing part and back down.",
+)
 THANKS = ("Thanks. How do I tie a bowline?", BOWLINE[1])
 
 
@@ -37,7 +44,9 @@ FIRST_ROWS = {
     "08c-llama3-text.jsonl": talk(*SEXTANT),
     "08d-gemma-text.jsonl": talk(*SEXTANT),
     "25-human-newlines.jsonl": talk(*SEXTANT),
-    "25c-vicuna.jsonl": talk(*SEXTANT, "Thanks", "Welcome.", system="A chat between a curious user and an assistant."),
+    "25c-vicuna.jsonl": talk(
+        *SEXTANT, "Thanks", "Welcome.", system="A chat between a curious user and an assistant."
+    ),
 }
 
 
@@ -49,12 +58,16 @@ def test_turns_are_found(name: str) -> None:
 
 
 def test_the_recipes_speakers_override() -> None:
-    mapping = Mapping("transcript", {"text": "text"}, speakers={"USER": "user", "ASSISTANT": "assistant"})
+    mapping = Mapping(
+        "transcript", {"text": "text"}, speakers={"USER": "user", "ASSISTANT": "assistant"}
+    )
     assert said(read("25c-vicuna.jsonl", mapping)[0]) == talk(*SEXTANT, "Thanks", "Welcome.")
 
 
 def test_mails_are_no_talk() -> None:
-    with pytest.raises(LuthierError, match=r"header lines \(Subject, From, To\), as mails and articles do"):
+    with pytest.raises(
+        LuthierError, match=r"header lines \(Subject, From, To\), as mails and articles do"
+    ):
         read("25e-mails.jsonl")
 
 
@@ -62,18 +75,27 @@ def test_turns_are_chained_by_their_ids() -> None:
     rows = read("02-h2o-parent-id.csv")
     talks = [said(row) for row in rows if row.messages]
     assert len(rows) == 24 and [len(turns) for turns in talks] == [6] * 8
-    assert all(len({turns[place][1].rpartition("(")[2] for place in (0, 2, 4)}) == 1 for turns in talks), "turns of one talk only"
+    assert all(
+        len({turns[place][1].rpartition("(")[2] for place in (0, 2, 4)}) == 1 for turns in talks
+    ), "turns of one talk only"
     assert all(row.reasons == ("chained",) for row in rows if not row.messages)
     messages = read("41-oasst-messages.jsonl")
-    assert [said(row) for row in messages if row.messages] == [talk(f"text {n}", f"text {n + 1}") for n in range(0, 12, 2)]
+    assert [said(row) for row in messages if row.messages] == [
+        talk(f"text {n}", f"text {n + 1}") for n in range(0, 12, 2)
+    ]
 
 
 def test_gbk_is_named_and_can_be_read() -> None:
     with pytest.raises(LuthierError) as error:
         read("38-gbk.csv")
     assert "It reads well as GBK or GB18030 (Chinese): '船往哪里开？" in error.value.message
-    assert "iconv -f GB18030 -t UTF-8 38-gbk.csv" in error.value.hint and "drop" not in error.value.hint
-    assert said(read("38-gbk.csv", Mapping(encoding="gb18030"))[0]) == talk("船往哪里开？", "往西。")
+    assert (
+        "iconv -f GB18030 -t UTF-8 38-gbk.csv" in error.value.hint
+        and "drop" not in error.value.hint
+    )
+    assert said(read("38-gbk.csv", Mapping(encoding="gb18030"))[0]) == talk(
+        "船往哪里开？", "往西。"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Formats told from rows, with the reason in words, and generated conversations that come back the same from each of them."""
+"""Formats told from rows, with the reason in words, and generated conversations that come back the
+same from each of them."""
 
 from __future__ import annotations
 
@@ -52,10 +53,22 @@ WRITERS: dict[str, Callable[[Dialogue], Row]] = {
     "messages as JSON": lambda chat: {"messages": json.dumps(chat)},
     "messages as Python": lambda chat: {"messages": str(chat)},
     "sharegpt": lambda chat: {
-        "conversations": [{"from": {"user": "human", "assistant": "gpt"}.get(m["role"], "system"), "value": m["content"]} for m in chat]
+        "conversations": [
+            {
+                "from": {"user": "human", "assistant": "gpt"}.get(m["role"], "system"),
+                "value": m["content"],
+            }
+            for m in chat
+        ]
     },
     "sharegpt of other names": lambda chat: {
-        "dialog": [{"from": {"user": "User", "assistant": "ChatGPT"}.get(m["role"], "System"), "text": m["content"]} for m in chat]
+        "dialog": [
+            {
+                "from": {"user": "User", "assistant": "ChatGPT"}.get(m["role"], "System"),
+                "text": m["content"],
+            }
+            for m in chat
+        ]
     },
     "chosen messages": lambda chat: {"chosen": chat, "rejected": chat[:-1]},
     "prompt messages": lambda chat: {"prompt": chat[:-1], "completion": chat[-1:]},
@@ -80,19 +93,35 @@ def test_a_conversation_comes_back(writer: str, chat: Dialogue) -> None:
 def test_columns_come_back(texts: list[tuple[str, str]], system: str) -> None:
     *history, (asked, answered) = texts
     chat = turns(*(text for pair in texts for text in pair), system=system)
-    alpaca = {"instruction": asked, "input": "", "output": answered, "history": [list(pair) for pair in history], "system": system}
+    alpaca = {
+        "instruction": asked,
+        "input": "",
+        "output": answered,
+        "history": [list(pair) for pair in history],
+        "system": system,
+    }
     assert convert(alpaca).messages == chat
     one = turns(asked, answered, system=system)
-    assert convert({"question": asked, "response": answered, "system_prompt": system, "id": 1}).messages == one
+    assert (
+        convert(
+            {"question": asked, "response": answered, "system_prompt": system, "id": 1}
+        ).messages
+        == one
+    )
     assert convert({"Prompt": asked, "Completion": answered, "System": system}).messages == one
-    assert convert({"prompt": asked, "chosen": answered, "rejected": "no", "system": system}).messages == one
+    assert (
+        convert({"prompt": asked, "chosen": answered, "rejected": "no", "system": system}).messages
+        == one
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(chat=DIALOGUES)
 def test_chatml_comes_back(chat: Dialogue) -> None:
     assume(not any("<|im_" in message["content"] for message in chat))
-    text = "".join(f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in chat)
+    text = "".join(
+        f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in chat
+    )
     assert convert({"id": "7", "text": text}).messages == chat
 
 
@@ -100,7 +129,10 @@ WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12)
 
 
 @settings(max_examples=60, deadline=None)
-@given(texts=st.lists(WORDS, min_size=4, max_size=8), names=st.sampled_from([("Anna", "Bo"), ("USER", "ASSISTANT"), ("Dr. Lee", "Host")]))
+@given(
+    texts=st.lists(WORDS, min_size=4, max_size=8),
+    names=st.sampled_from([("Anna", "Bo"), ("USER", "ASSISTANT"), ("Dr. Lee", "Host")]),
+)
 def test_a_transcript_comes_back(texts: list[str], names: tuple[str, str]) -> None:
     lines = [f"[00:0{place}] {names[place % 2]}: {text}" for place, text in enumerate(texts)]
     assert convert({"episode": "\n".join(lines)}).messages == turns(*texts)
@@ -119,7 +151,19 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["role", "from", "content", "value", "text", "name", "function", "arguments", "tool_calls", "weight", "speaker"]
+                [
+                    "role",
+                    "from",
+                    "content",
+                    "value",
+                    "text",
+                    "name",
+                    "function",
+                    "arguments",
+                    "tool_calls",
+                    "weight",
+                    "speaker",
+                ]
             ),
             inner,
             max_size=4,
@@ -151,7 +195,11 @@ COLUMNS = st.sampled_from(
 
 
 JUNK = (
-    st.none() | st.booleans() | st.integers(0, 3) | TEXT | st.sampled_from([[], {}, [None], [[]], {"a": None}, [{}], "[]", "{}", ["a", 1]])
+    st.none()
+    | st.booleans()
+    | st.integers(0, 3)
+    | TEXT
+    | st.sampled_from([[], {}, [None], [[]], {"a": None}, [{}], "[]", "{}", ["a", 1]])
 )
 
 
@@ -168,10 +216,16 @@ def exports() -> list[Row]:
     for layout in layouts().values():
         text = layout.rows.strip()
         try:
-            values = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+            values = (
+                json.loads(text)
+                if text.startswith("[")
+                else [json.loads(line) for line in text.splitlines()]
+            )
         except ValueError:
             continue
-        found += [value for value in values if isinstance(value, dict) and not layout.format.columns]
+        found += [
+            value for value in values if isinstance(value, dict) and not layout.format.columns
+        ]
     return found
 
 
@@ -197,11 +251,16 @@ def test_wounded_rows(row: Row, junk: Any, data: st.DataObject) -> None:
             assert problem.code in PROBLEMS and problem.detail
             continue
         assert messages
-        assert all(isinstance(message["role"], str) and "content" in message for message in messages)
+        assert all(
+            isinstance(message["role"], str) and "content" in message for message in messages
+        )
 
 
 @settings(max_examples=500, deadline=None)
-@given(rows=st.lists(st.dictionaries(COLUMNS, JSON, max_size=4), max_size=3), more=st.dictionaries(COLUMNS, JSON, max_size=4))
+@given(
+    rows=st.lists(st.dictionaries(COLUMNS, JSON, max_size=4), max_size=3),
+    more=st.dictionaries(COLUMNS, JSON, max_size=4),
+)
 def test_hostile_rows(rows: list[Row], more: Row) -> None:
     """Any row becomes messages, each with a role and a content, or ends with a known code."""
     try:
@@ -218,20 +277,44 @@ def test_hostile_rows(rows: list[Row], more: Row) -> None:
             assert problem.detail
             continue
         assert converted.messages
-        assert all(isinstance(message["role"], str) and "content" in message for message in converted.messages)
+        assert all(
+            isinstance(message["role"], str) and "content" in message
+            for message in converted.messages
+        )
 
 
 REASONS: list[tuple[Row, str]] = [
-    ({"messages": turns("a", "b")}, "`messages` whose items have `role` and `content`: OpenAI messages"),
-    ({"conversations": [{"from": "human", "value": "a"}], "id": 1}, "`conversations` whose items have `from` and `value`: ShareGPT"),
-    ({"instruction": "a", "input": "b", "output": "c"}, "`instruction` and `output`: Alpaca, with `input`"),
-    ({"system": "s", "question": "a", "response": "b"}, "`question` and `response`: question and answer, with `system`"),
+    (
+        {"messages": turns("a", "b")},
+        "`messages` whose items have `role` and `content`: OpenAI messages",
+    ),
+    (
+        {"conversations": [{"from": "human", "value": "a"}], "id": 1},
+        "`conversations` whose items have `from` and `value`: ShareGPT",
+    ),
+    (
+        {"instruction": "a", "input": "b", "output": "c"},
+        "`instruction` and `output`: Alpaca, with `input`",
+    ),
+    (
+        {"system": "s", "question": "a", "response": "b"},
+        "`question` and `response`: question and answer, with `system`",
+    ),
     ({"input": "a", "output": "b"}, "`input` and `output`: prompt and completion"),
-    ({"text": "<|im_start|>user\na<|im_end|>"}, "`text` with turns between <|im_start|> and <|im_end|>: ChatML as text"),
-    ({"chosen": "a", "rejected": "b"}, "`chosen` and `rejected`: preference pairs, of which the chosen answer is trained"),
+    (
+        {"text": "<|im_start|>user\na<|im_end|>"},
+        "`text` with turns between <|im_start|> and <|im_end|>: ChatML as text",
+    ),
+    (
+        {"chosen": "a", "rejected": "b"},
+        "`chosen` and `rejected`: preference pairs, of which the chosen answer is trained",
+    ),
     (
         {"t": "Anna: hi\nBo: ho\nAnna: he"},
-        '`t` with lines like "name: text": a transcript; who speaks first is the user, the other the assistant',
+        (
+            '`t` with lines like "name: text": a transcript; who speaks first is the user, the'
+            " other the assistant"
+        ),
     ),
 ]
 
@@ -242,11 +325,15 @@ def test_reasons(row: Row, words: str) -> None:
 
 
 def test_most_rows_decide() -> None:
-    rows: list[Row] = [{"instruction": "a", "output": "b", "id": 1}] * 3 + [{"messages": turns("a", "b")}]
+    rows: list[Row] = [{"instruction": "a", "output": "b", "id": 1}] * 3 + [
+        {"messages": turns("a", "b")}
+    ]
     found = recognise(rows)
     assert found.reason == "3 of 4 rows have `instruction` and `output`: Alpaca"
     assert found.unused == ("id", "messages")
-    with pytest.raises(RowProblem, match=r"`instruction` is missing \(the row looks like OpenAI messages\)") as problem:
+    with pytest.raises(
+        RowProblem, match=r"`instruction` is missing \(the row looks like OpenAI messages\)"
+    ) as problem:
         found.convert(rows[-1])
     assert problem.value.code == "other_format"
     with pytest.raises(RowProblem, match="`output` is null"):
@@ -254,7 +341,9 @@ def test_most_rows_decide() -> None:
 
 
 def test_alpaca_joins_its_input() -> None:
-    assert convert({"instruction": "Sum up.", "input": "Long.", "output": "Short."}).messages == turns("Sum up.\n\nLong.", "Short.")
+    assert convert(
+        {"instruction": "Sum up.", "input": "Long.", "output": "Short."}
+    ).messages == turns("Sum up.\n\nLong.", "Short.")
     with pytest.raises(RowProblem, match="no pair"):
         convert({"instruction": "a", "output": "b", "history": [["x"]]})
     with pytest.raises(RowProblem, match="no list of pairs"):
@@ -265,11 +354,23 @@ def test_tools() -> None:
     arguments = {"city": "Göteborg", "days": [1, None]}
     function = {"name": "weather", "parameters": {"type": "object"}}
     called = {"type": "function", "function": {"name": "weather", "arguments": arguments}}
-    spoken = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": json.dumps(arguments)}}
-    chat = [said("user", "?"), {**said("assistant", None), "tool_calls": [spoken]}, {**said("tool", "rain"), "tool_call_id": "c1"}]
+    spoken = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "weather", "arguments": json.dumps(arguments)},
+    }
+    chat = [
+        said("user", "?"),
+        {**said("assistant", None), "tool_calls": [spoken]},
+        {**said("tool", "rain"), "tool_call_id": "c1"},
+    ]
     converted = convert({"messages": chat, "tools": json.dumps([function])})
     assert converted.tools == [{"type": "function", "function": function}]
-    assert converted.messages == [chat[0], {**said("assistant", ""), "tool_calls": [{"id": "c1", **called}]}, chat[2]]
+    assert converted.messages == [
+        chat[0],
+        {**said("assistant", ""), "tool_calls": [{"id": "c1", **called}]},
+        chat[2],
+    ]
 
     legacy = [
         said("user", "?"),
@@ -277,7 +378,10 @@ def test_tools() -> None:
         {**said("function", "rain"), "name": "weather"},
     ]
     converted = convert({"messages": legacy, "functions": [function]})
-    assert converted.messages[1:] == [{**said("assistant", ""), "tool_calls": [called]}, {**said("tool", "rain"), "name": "weather"}]
+    assert converted.messages[1:] == [
+        {**said("assistant", ""), "tool_calls": [called]},
+        {**said("tool", "rain"), "name": "weather"},
+    ]
 
     sharegpt = [
         ("human", "?"),
@@ -285,7 +389,12 @@ def test_tools() -> None:
         ("weather", "rain"),
         ("observation", "sun"),
     ]
-    converted = convert({"conversations": [{"from": who, "value": text} for who, text in sharegpt], "tools": [function]})
+    converted = convert(
+        {
+            "conversations": [{"from": who, "value": text} for who, text in sharegpt],
+            "tools": [function],
+        }
+    )
     assert converted.messages == [
         said("user", "?"),
         {**said("assistant", ""), "tool_calls": [called]},
@@ -303,26 +412,46 @@ def test_bad_tool_arguments(arguments: str) -> None:
 
 
 def test_what_messages_keep() -> None:
-    message = {**said("assistant", "x"), "weight": 0.5, "reasoning_content": "hm", "timestamp": 3, "name": ""}
-    assert convert({"messages": [message]}).messages == [{**said("assistant", "x"), "weight": 0.5, "reasoning_content": "hm"}]
-    assert convert({"messages": [{**said("assistant", "x"), "train": False}]}).messages[0]["weight"] == 0
-    assert convert({"messages": [{**said("assistant", "x"), "reasoning": "hm"}]}).messages[0]["reasoning_content"] == "hm"
+    message = {
+        **said("assistant", "x"),
+        "weight": 0.5,
+        "reasoning_content": "hm",
+        "timestamp": 3,
+        "name": "",
+    }
+    assert convert({"messages": [message]}).messages == [
+        {**said("assistant", "x"), "weight": 0.5, "reasoning_content": "hm"}
+    ]
+    assert (
+        convert({"messages": [{**said("assistant", "x"), "train": False}]}).messages[0]["weight"]
+        == 0
+    )
+    assert (
+        convert({"messages": [{**said("assistant", "x"), "reasoning": "hm"}]}).messages[0][
+            "reasoning_content"
+        ]
+        == "hm"
+    )
     for weight in (-1, float("inf"), float("nan"), "much", [1]):
         with pytest.raises(RowProblem, match="weight"):
             convert({"messages": [{**said("assistant", "x"), "weight": weight}]})
 
 
 MISSPELT = {
-    "wieght": "weight", "weights": "weight", "Weight": "weight", "tool_call": "tool_calls", "toolCalls": "tool_calls",
-    "toolCallId": "tool_call_id", "reasoningContent": "reasoning_content", "thinkng": "thinking", "trian": "train", "nmae": "name",
-    "train_detail": "weight", "contnet": "content", "functoin_call": "function_call",
+    "wieght": "weight", "weights": "weight", "Weight": "weight", "tool_call": "tool_calls",
+    "toolCalls": "tool_calls", "toolCallId": "tool_call_id",
+    "reasoningContent": "reasoning_content", "thinkng": "thinking", "trian": "train",
+    "nmae": "name", "train_detail": "weight", "contnet": "content",
+    "functoin_call": "function_call",
 }  # fmt: skip
 COMMON = re.findall(
     r"\w+",
-    "id message_id parent_id timestamp time date created create_time model metadata author recipient end_turn status channel annotations "
-    "refusal audio lang language source url score rating labels label tokens token_count finish_reason stop_reason index turn turn_id "
-    "emotion context intent title type attachments images image width height toxic redacted country usage logprobs cite eos sender_id "
-    "reasoning_details thinking_time user_id username markdown text_html version hash",
+    "id message_id parent_id timestamp time date created create_time model metadata author"
+    " recipient end_turn status channel annotations refusal audio lang language source url score"
+    " rating labels label tokens token_count finish_reason stop_reason index turn turn_id emotion"
+    " context intent title type attachments images image width height toxic redacted country usage"
+    " logprobs cite eos sender_id reasoning_details thinking_time user_id username markdown"
+    " text_html version hash",
 )
 
 
@@ -330,22 +459,41 @@ COMMON = re.findall(
 def test_misspelt_keys_are_told_with_the_nearest_that_means_something(key: str) -> None:
     converted = convert({"messages": [said("user", "a"), {**said("assistant", "b"), key: 0}]})
     assert converted.messages == turns("a", "b")
-    assert converted.unknown == (f"message 1 has the key `{key}`, which means nothing: is `{MISSPELT[key]}` meant?",)
+    assert converted.unknown == (
+        f"message 1 has the key `{key}`, which means nothing: is `{MISSPELT[key]}` meant?",
+    )
 
 
 def test_common_keys_are_listed_and_no_more() -> None:
-    row = {"conversations": [{"from": "human", "value": "a", **dict.fromkeys(COMMON, "x")}, {"from": "gpt", "value": "b"}]}
+    row = {
+        "conversations": [
+            {"from": "human", "value": "a", **dict.fromkeys(COMMON, "x")},
+            {"from": "gpt", "value": "b"},
+        ]
+    }
     assert convert(row) == Converted(turns("a", "b"))
     assert recognise([row]).unused == tuple(f"conversations[].{key}" for key in COMMON)
 
 
 def test_an_empty_misspelt_key_says_nothing() -> None:
-    assert convert({"messages": [{**said("user", "a"), "tool_call": None, "weights": []}]}).unknown == ()
+    assert (
+        convert({"messages": [{**said("user", "a"), "tool_call": None, "weights": []}]}).unknown
+        == ()
+    )
 
 
 def test_arguments_of_a_call_are_not_lost_by_their_name() -> None:
     def called(**function: Any) -> Message:
-        return convert({"messages": [{**said("assistant", ""), "tool_calls": [{"function": {"name": "f", **function}}]}]}).messages[0]
+        return convert(
+            {
+                "messages": [
+                    {
+                        **said("assistant", ""),
+                        "tool_calls": [{"function": {"name": "f", **function}}],
+                    }
+                ]
+            }
+        ).messages[0]
 
     assert called(parameters={"x": 1})["tool_calls"][0]["function"]["arguments"] == {"x": 1}
     assert called(description="d")["tool_calls"][0]["function"]["arguments"] == {}
@@ -355,13 +503,22 @@ def test_arguments_of_a_call_are_not_lost_by_their_name() -> None:
 
 def test_a_weight_in_a_transcript_is_told() -> None:
     items = [{"speaker": name, "text": "x", "weight": 0.5} for name in ("Anna", "Bo")]
-    assert convert({"turns": items}).unknown == tuple(f"message {n} has a weight, which means nothing in a transcript" for n in (0, 1))
+    assert convert({"turns": items}).unknown == tuple(
+        f"message {n} has a weight, which means nothing in a transcript" for n in (0, 1)
+    )
 
 
 def test_odd_messages_are_left_for_the_policies() -> None:
-    odd = [said("narrator", "x"), said("user", None), said("user", [{"type": "text", "text": "x"}]), said("assistant", 5)]
+    odd = [
+        said("narrator", "x"),
+        said("user", None),
+        said("user", [{"type": "text", "text": "x"}]),
+        said("assistant", 5),
+    ]
     assert convert({"messages": [*odd, said("assistant", "x")]}).messages[:4] == odd
-    assert convert({"messages": [[said("user", "a")], [said("assistant", "b")]]}).messages == turns("a", "b")
+    assert convert({"messages": [[said("user", "a")], [said("assistant", "b")]]}).messages == turns(
+        "a", "b"
+    )
     for items in ([said("user", "x"), "text"], [said("user", "x"), {"content": "x"}]):
         with pytest.raises(RowProblem, match="item 1"):
             convert({"messages": items})
@@ -372,40 +529,69 @@ def test_preferences() -> None:
     assert convert({"prompt": "a", "chosen": whole, "rejected": turns("a", "c")}).messages == whole
     assert convert({"prompt": whole[:1], "chosen": whole[1:], "rejected": []}).messages == whole
     text = "\n\nHuman: a\nmore: of it\n\nAssistant: b\n\nHuman: c\n\nAssistant: d"
-    assert convert({"chosen": text, "rejected": text}).messages == turns("a\nmore: of it", "b", "c", "d")
+    assert convert({"chosen": text, "rejected": text}).messages == turns(
+        "a\nmore: of it", "b", "c", "d"
+    )
 
 
 def test_speakers_are_learned() -> None:
     rows = [
         {
             "lines": [
-                {"speaker": name, "text": text} for name, text in [("Captain", "ahoy"), (guest, "hi"), (guest, "there"), ("Captain", "yo")]
+                {"speaker": name, "text": text}
+                for name, text in [
+                    ("Captain", "ahoy"),
+                    (guest, "hi"),
+                    (guest, "there"),
+                    ("Captain", "yo"),
+                ]
             ]
         }
         for guest in ("Ann", "Bob", "Cid")
     ]
     found = recognise(rows)
-    assert found.reason.endswith("Captain speaks in 3 of 3 rows and is the assistant, everyone else the user")
+    assert found.reason.endswith(
+        "Captain speaks in 3 of 3 rows and is the assistant, everyone else the user"
+    )
     converted = found.convert(rows[1])
-    assert converted == Converted(turns("hi\nthere", "yo"), None, ("merged_speaker", "dropped_opening"))
+    assert converted == Converted(
+        turns("hi\nthere", "yo"), None, ("merged_speaker", "dropped_opening")
+    )
 
     hosted = [{"t": f"Host: welcome {n}\nGuest: thanks\nHost: so?\nGuest: well"} for n in range(3)]
-    assert recognise(hosted).convert(hosted[2]).messages == turns("welcome 2", "thanks", "so?", "well")
+    assert recognise(hosted).convert(hosted[2]).messages == turns(
+        "welcome 2", "thanks", "so?", "well"
+    )
 
     crowd = {"t": "A: x\nB: y\nC: z\nA: x\nB: y\nC: z"}
     with pytest.raises(RowProblem, match="A, B, C speak") as problem:
         convert(crowd)
     assert problem.value.code == "many_speakers"
     chosen = Mapping("transcript", speakers={"b": "assistant", "others": "user"})
-    assert [message["role"] for message in convert(crowd, chosen).messages] == ["user", "assistant", "user", "user", "assistant", "user"]
+    assert [message["role"] for message in convert(crowd, chosen).messages] == [
+        "user",
+        "assistant",
+        "user",
+        "user",
+        "assistant",
+        "user",
+    ]
 
 
 def test_the_mapping_is_the_users() -> None:
     row = {"frage": "a", "antwort": "b", "text": "<|im_start|>user\nx<|im_end|>"}
-    assert convert(row, Mapping("prompt_completion", {"prompt": "frage", "completion": "Antwort"})).messages == turns("a", "b")
-    assert convert(row, Mapping(columns={"question": "frage", "answer": "antwort"})).messages == turns("a", "b")
+    assert convert(
+        row, Mapping("prompt_completion", {"prompt": "frage", "completion": "Antwort"})
+    ).messages == turns("a", "b")
+    assert convert(
+        row, Mapping(columns={"question": "frage", "answer": "antwort"})
+    ).messages == turns("a", "b")
     kirk = {"log": [{"who": "kirk", "says": "a"}, {"who": "spock", "says": "b"}]}
-    mapping = Mapping("messages", {"turns": "log", "role": "who", "content": "says"}, {"kirk": "user", "spock": "assistant"})
+    mapping = Mapping(
+        "messages",
+        {"turns": "log", "role": "who", "content": "says"},
+        {"kirk": "user", "spock": "assistant"},
+    )
     assert convert(kirk, mapping).messages == turns("a", "b")
     with pytest.raises(LuthierError, match="No row looks like Alpaca"):
         recognise([row], Mapping("alpaca"))
@@ -416,7 +602,9 @@ def test_the_mapping_is_the_users() -> None:
 
 
 def test_what_is_no_conversation() -> None:
-    with pytest.raises(LuthierError, match="Each row is one message, and no column says which belong together"):
+    with pytest.raises(
+        LuthierError, match="Each row is one message, and no column says which belong together"
+    ):
         recognise([said("user", "a"), said("assistant", "b")])
     with pytest.raises(LuthierError, match="The rows have `url`, `title`"):
         recognise([{"url": "x", "title": "y"}])
@@ -429,7 +617,9 @@ def test_what_is_no_conversation() -> None:
         "nothing <|im_end|>": "outside_turns",
     }.items():
         with pytest.raises(RowProblem) as problem:
-            Format("chatml_text", "", Mapping("chatml_text", {"text": "text"})).convert({"text": text})
+            Format("chatml_text", "", Mapping("chatml_text", {"text": "text"})).convert(
+                {"text": text}
+            )
         assert problem.value.code == code
 
 
@@ -455,12 +645,22 @@ def test_text_that_is_no_value_stays_text(text: str) -> None:
 def test_it_is_light() -> None:
     heavy = "{'torch', 'transformers', 'datasets', 'numpy', 'pyarrow'}"
     code = f"import sys, trainer.data.formats; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-P", "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-P", "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=False
+        ).returncode
+        == 0
+    )
 
 
 def test_the_guides_examples() -> None:
     """Each row in docs/data.md is in the format that the paragraph above it names."""
-    guide = (Path(__file__).parents[3] / "docs/data.md").read_text(encoding="utf-8").partition("## Formats")[2].partition("### When")[0]
+    guide = (
+        (Path(__file__).parents[3] / "docs/data.md")
+        .read_text(encoding="utf-8")
+        .partition("## Formats")[2]
+        .partition("### When")[0]
+    )
     named = re.findall(r"\*\*[^*]+\*\* \(`(\w+)`\).*?```json\n(.*?)```", guide, re.DOTALL)
     assert sorted(name for name, _ in named) == sorted(PARTS)
     for name, rows in named:

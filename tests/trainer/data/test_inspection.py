@@ -20,8 +20,16 @@ from trainer.data.worker import histogram
 
 def write_ledger(path: Path, count: int) -> list[Entry]:
     states: list[State] = ["kept", "repaired", "split", "dropped"]
-    reasons = {"kept": [], "repaired": ["user_last"], "split": ["too_long"], "dropped": ["unreadable", "no_turns"]}
-    entries = [Entry("/d.jsonl", row, states[row % 4], reasons[states[row % 4]], [f"train:{row}"], row) for row in range(count)]
+    reasons = {
+        "kept": [],
+        "repaired": ["user_last"],
+        "split": ["too_long"],
+        "dropped": ["unreadable", "no_turns"],
+    }
+    entries = [
+        Entry("/d.jsonl", row, states[row % 4], reasons[states[row % 4]], [f"train:{row}"], row)
+        for row in range(count)
+    ]
     path.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
     return entries
 
@@ -41,7 +49,11 @@ def test_a_ledger_is_read_in_bites_and_each_row_when_it_is_wanted(tmp_path: Path
         assert ledger.extend(max_seconds=0.0)
         bites += 1
     assert bites == 5000 and len(ledger) == 5000 and not ledger.extend()
-    assert [ledger.entry(place) for place in (0, 4999, 17)] == [entries[0], entries[4999], entries[17]]
+    assert [ledger.entry(place) for place in (0, 4999, 17)] == [
+        entries[0],
+        entries[4999],
+        entries[17],
+    ]
 
 
 def test_a_filter_takes_words_of_state_and_reason_and_row_numbers(tmp_path: Path) -> None:
@@ -75,12 +87,22 @@ def test_a_folder_without_its_files_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_vocabulary_gives_bytes_for_parts_of_characters() -> None:
-    vocabulary = msgspec.json.decode(b'{"stop_ids": [2], "pieces": ["a", "", "<end>"], "parts": {"1": "f09f"}}', type=Vocabulary)
+    vocabulary = msgspec.json.decode(
+        b'{"stop_ids": [2], "pieces": ["a", "", "<end>"], "parts": {"1": "f09f"}}', type=Vocabulary
+    )
     assert [vocabulary.raw(number) for number in range(4)] == [b"a", b"\xf0\x9f", b"<end>", b"<3>"]
 
 
 def test_a_sample_may_hold_numbers_of_any_size() -> None:
-    line = json.dumps({"source": {}, "turns": [], "input_ids": [], "labels": [], "messages": [{"tool_calls": [10**400]}]})
+    line = json.dumps(
+        {
+            "source": {},
+            "turns": [],
+            "input_ids": [],
+            "labels": [],
+            "messages": [{"tool_calls": [10**400]}],
+        }
+    )
     assert msgspec.json.decode(line, type=StoredSample).turns == []
 
 

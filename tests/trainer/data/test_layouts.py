@@ -1,4 +1,5 @@
-"""Layouts that people have: what becomes of each row of each, and that the guide's table says so."""
+"""Layouts that people have: what becomes of each row of each, and that the guide's table says
+so."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ def test_what_becomes_of_each_row(layout: Layout, tmp_path: Path) -> None:
     reading = read(layout, tmp_path)
     if layout.error:
         assert reading.error is not None
-        assert layout.error in f"{reading.error.title}\n{reading.error.message}\n{reading.error.hint}"
+        assert (
+            layout.error in f"{reading.error.title}\n{reading.error.message}\n{reading.error.hint}"
+        )
     else:
         assert reading.error is None, reading.error
         assert reading.outcome == layout.outcome, [row.detail for row in reading.rows]

@@ -32,10 +32,16 @@ ENTRIES = st.lists(
 def test_totals_add_up(entries: list[Entry]) -> None:
     told = summarise(entries).to_json()
     assert told["total_rows"] == sum(told["rows"].values()) == len(entries)
-    assert told["total_tokens"] == sum(told["tokens"].values()) == sum(entry.tokens for entry in entries)
+    assert (
+        told["total_tokens"]
+        == sum(told["tokens"].values())
+        == sum(entry.tokens for entry in entries)
+    )
     assert told["total_lost"] == sum(told["lost"].values()) == sum(entry.lost for entry in entries)
     assert told["samples"] == sum(len(entry.samples) for entry in entries)
-    assert sum(sum(of_state.values()) for of_state in told["reasons"].values()) == sum(len(entry.reasons) for entry in entries)
+    assert sum(sum(of_state.values()) for of_state in told["reasons"].values()) == sum(
+        len(entry.reasons) for entry in entries
+    )
 
 
 @given(ENTRIES)
@@ -46,14 +52,24 @@ def test_an_entry_is_a_line_and_reads_back(entries: list[Entry]) -> None:
 
 
 def test_a_file_of_them_reads_back(tmp_path: Path) -> None:
-    entry = Entry("data.jsonl", 3, "dropped", ["unreadable", "no_turns"], detail="the row has no turn")
+    entry = Entry(
+        "data.jsonl", 3, "dropped", ["unreadable", "no_turns"], detail="the row has no turn"
+    )
     (tmp_path / "ledger.jsonl").write_bytes(msgspec.json.encode(entry) + b"\n")
     assert list(read_ledger(tmp_path / "ledger.jsonl")) == [entry]
 
 
 def test_no_other_code_is_a_policy_s_name() -> None:
     """By the reasons of a row one knows which policies it met."""
-    assert POLICIES.keys().isdisjoint([*PROBLEMS, *REPAIRS, "long_turn", "mixing", *Policies.__annotations__.keys() - POLICIES.keys()])
+    assert POLICIES.keys().isdisjoint(
+        [
+            *PROBLEMS,
+            *REPAIRS,
+            "long_turn",
+            "mixing",
+            *Policies.__annotations__.keys() - POLICIES.keys(),
+        ]
+    )
 
 
 def test_every_code_has_words() -> None:

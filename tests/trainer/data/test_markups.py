@@ -1,4 +1,5 @@
-"""Marked-up text: a conversation comes back the same from each markup, and what is no talk is not taken for it."""
+"""Marked-up text: a conversation comes back the same from each markup, and what is no talk is not
+taken for it."""
 
 from __future__ import annotations
 
@@ -17,9 +18,14 @@ from trainer.data.formats_turns import Message, RowProblem
 Dialogue = list[Message]
 
 
-def _turned(header: Callable[[str], str], end: str, names: dict[str, str], before: str = "") -> Callable[[Dialogue], str]:
+def _turned(
+    header: Callable[[str], str], end: str, names: dict[str, str], before: str = ""
+) -> Callable[[Dialogue], str]:
     """A writer of turns that each have a header and an end."""
-    return lambda chat: before + "".join(f"{header(names.get(m['role']) or m['role'])}{m['content']}{end}" for m in chat)
+    return lambda chat: (
+        before
+        + "".join(f"{header(names.get(m['role']) or m['role'])}{m['content']}{end}" for m in chat)
+    )
 
 
 def _llama2(chat: Dialogue) -> str:
@@ -38,22 +44,42 @@ def _llama2(chat: Dialogue) -> str:
 def _preambled(user: str, assistant: str, end: str, before: str = "") -> Callable[[Dialogue], str]:
     """A writer of markups whose system prompt is the text before the first turn."""
     headers = {"system": "", "user": user, "assistant": assistant}
-    return lambda chat: before + "".join(f"{headers[m['role']]}{m['content']}{'' if m['role'] == 'user' else end}" for m in chat)
+    return lambda chat: (
+        before
+        + "".join(
+            f"{headers[m['role']]}{m['content']}{'' if m['role'] == 'user' else end}" for m in chat
+        )
+    )
 
 
 GEMMA = {"assistant": "model", "system": "user"}
 COHERE = {"system": "SYSTEM", "user": "USER", "assistant": "CHATBOT"}
 OPENCHAT = {"user": "User", "assistant": "Assistant"}
-# How each markup of the table is written; those without a system prompt of their own are in NO_SYSTEM.
+# How each markup of the table is written; those without a system prompt of their own are in
+# NO_SYSTEM.
 WRITERS: dict[str, Callable[[Dialogue], str]] = {
     "phi4": _turned(lambda role: f"<|im_start|>{role}<|im_sep|>", "<|im_end|>", {}),
     "chatml": _turned(lambda role: f"<|im_start|>{role}\n", "<|im_end|>\n", {}),
     "kimi": _turned(lambda role: f"<|im_{role}|>{role}<|im_middle|>", "<|im_end|>", {}),
-    "llama3": _turned(lambda role: f"<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>", {}, "<|begin_of_text|>"),
-    "llama4": _turned(lambda role: f"<|header_start|>{role}<|header_end|>\n\n", "<|eot|>", {}, "<|begin_of_text|>"),
+    "llama3": _turned(
+        lambda role: f"<|start_header_id|>{role}<|end_header_id|>\n\n",
+        "<|eot_id|>",
+        {},
+        "<|begin_of_text|>",
+    ),
+    "llama4": _turned(
+        lambda role: f"<|header_start|>{role}<|header_end|>\n\n", "<|eot|>", {}, "<|begin_of_text|>"
+    ),
     "gemma": _turned(lambda role: f"<start_of_turn>{role}\n", "<end_of_turn>\n", GEMMA, "<bos>"),
-    "cohere": _turned(lambda role: f"<|START_OF_TURN_TOKEN|><|{role}_TOKEN|>", "<|END_OF_TURN_TOKEN|>", COHERE, "<BOS_TOKEN>"),
-    "granite": _turned(lambda role: f"<|start_of_role|>{role}<|end_of_role|>", "<|end_of_text|>\n", {}),
+    "cohere": _turned(
+        lambda role: f"<|START_OF_TURN_TOKEN|><|{role}_TOKEN|>",
+        "<|END_OF_TURN_TOKEN|>",
+        COHERE,
+        "<BOS_TOKEN>",
+    ),
+    "granite": _turned(
+        lambda role: f"<|start_of_role|>{role}<|end_of_role|>", "<|end_of_text|>\n", {}
+    ),
     "harmony": _turned(lambda role: f"<|start|>{role}<|message|>", "<|end|>", {}),
     "deepseek": _preambled("<｜User｜>", "<｜Assistant｜>", "", "<｜begin▁of▁sentence｜>"),
     "roles": _turned(lambda role: f"<|{role}|>\n", "</s>\n", {}),
@@ -86,7 +112,8 @@ def test_every_markup_has_a_writer() -> None:
 def test_a_conversation_comes_back(name: str, pairs: list[tuple[str, str]], system: str) -> None:
     assume(not system or name not in NO_SYSTEM)
     chat = [
-        {"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(text for pair in pairs for text in pair)
+        {"role": ("user", "assistant")[place % 2], "content": text}
+        for place, text in enumerate(text for pair in pairs for text in pair)
     ]
     chat = [{"role": "system", "content": system}, *chat] if system else chat
     text = WRITERS[name](chat)
@@ -94,7 +121,9 @@ def test_a_conversation_comes_back(name: str, pairs: list[tuple[str, str]], syst
     assert markup is not None and markup.name == name
     found = recognise([{"id": 1, "text": text}])
     assert found.name == ("chatml_text" if name == "chatml" else "markup")
-    assert recognise([{"id": 1, "text": text}], found.mapping).convert({"text": text}).messages == chat
+    assert (
+        recognise([{"id": 1, "text": text}], found.mapping).convert({"text": text}).messages == chat
+    )
     assert found.convert({"text": text}).messages == chat
 
 
@@ -110,8 +139,14 @@ def test_no_sign_of_a_markup_is_trained(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHo", "unclosed_turn"),
-        ("<start_of_turn>user\nHi<end_of_turn>\nnobody's<start_of_turn>model\nHo<end_of_turn>", "outside_turns"),
+        (
+            "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHo",
+            "unclosed_turn",
+        ),
+        (
+            "<start_of_turn>user\nHi<end_of_turn>\nnobody's<start_of_turn>model\nHo<end_of_turn>",
+            "outside_turns",
+        ),
         ("[INST] Hi [/INST] [TOOL_CALLS] [{}] </s>", "tool_call"),
     ],
 )
@@ -135,8 +170,13 @@ def test_the_recipe_decides_what_marks_a_turn() -> None:
     row = {"log": "### Human: a ### Assistant: b </s>", "other": "USER: x ASSISTANT: y"}
     chosen = recognise([row], Mapping("markup", {"text": "other"}, layout="vicuna"))
     assert [message["content"] for message in chosen.convert(row).messages] == ["x", "y"]
-    own = Mapping("transcript", {"text": "log"}, speakers={"Human": "user", "Assistant": "assistant"})
-    assert [message["content"] for message in recognise([row], own).convert(row).messages] == ["a", "b"]
+    own = Mapping(
+        "transcript", {"text": "log"}, speakers={"Human": "user", "Assistant": "assistant"}
+    )
+    assert [message["content"] for message in recognise([row], own).convert(row).messages] == [
+        "a",
+        "b",
+    ]
     with pytest.raises(LuthierError, match=r"Known: .*vicuna"):
         recognise([row], Mapping(layout="vicuna2"))
     with pytest.raises(LuthierError, match=r"marked up as ### headers.*\n.*format = \"markup\""):
@@ -146,7 +186,10 @@ def test_the_recipe_decides_what_marks_a_turn() -> None:
 PROMPTS = [
     ("### Human: Hi\n### Assistant:", " Ho"),
     ("<s>[INST] Hi [/INST]", "Ho</s>"),
-    ("Below is an instruction that describes a task.\n\n### Instruction:\nHi\n\n### Response:", "Ho"),
+    (
+        "Below is an instruction that describes a task.\n\n### Instruction:\nHi\n\n### Response:",
+        "Ho",
+    ),
     ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "Ho<|im_end|>"),
     ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "Ho"),
     ("<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n", "Ho"),
@@ -158,10 +201,17 @@ PROMPTS = [
 
 @pytest.mark.parametrize(("prompt", "answer"), PROMPTS)
 def test_a_marked_up_prompt_goes_on_with_its_answer(prompt: str, answer: str) -> None:
-    """The marks would be trained as the user's own words else, inside those of the model's template."""
-    for row in ({"prompt": prompt, "completion": answer}, {"prompt": prompt, "chosen": answer, "rejected": "no"}):
+    """The marks would be trained as the user's own words else, inside those of the model's
+    template."""
+    for row in (
+        {"prompt": prompt, "completion": answer},
+        {"prompt": prompt, "chosen": answer, "rejected": "no"},
+    ):
         messages = recognise([row]).convert(row).messages
-        assert messages == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+        assert messages == [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Ho"},
+        ]
 
 
 @pytest.mark.parametrize(
@@ -199,8 +249,17 @@ def test_header_lines_and_colons_are_no_talk(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Anna: hi\nBo: ho\nAnna: well", "Human: hi\nAI: ho", "Q: who?\nA: me.", "[00:01] Ann: hi\n[00:02] Bo: ho", "User: hi\nFalcon: ho"],
+    [
+        "Anna: hi\nBo: ho\nAnna: well",
+        "Human: hi\nAI: ho",
+        "Q: who?\nA: me.",
+        "[00:01] Ann: hi\n[00:02] Bo: ho",
+        "User: hi\nFalcon: ho",
+    ],
 )
 def test_speakers_come_back_or_are_roles_or_have_times(text: str) -> None:
     found = recognise([{"text": text}])
-    assert [message["role"] for message in found.convert({"text": text}).messages][:2] == ["user", "assistant"]
+    assert [message["role"] for message in found.convert({"text": text}).messages][:2] == [
+        "user",
+        "assistant",
+    ]

@@ -1,4 +1,5 @@
-"""Sections [format] for layouts of a user's own: which are proposed, in which order, and that each does what it says."""
+"""Sections [format] for layouts of a user's own: which are proposed, in which order, and that each
+does what it says."""
 
 from __future__ import annotations
 
@@ -36,18 +37,56 @@ def chat(*said: str) -> list[Row]:
 
 
 CASES: list[tuple[list[Row], str]] = [
-    ([{"data": {"conversation": chat("a", "b")}}] * 12, "12 of 12 rows would be read as ShareGPT if `data.conversation` were the turns"),
-    ([{"data": '{"talk": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'}], "`data.talk` were the turns"),
-    ([{"problem": "1+1?", "solution": "2", "level": "Level 1"}], "`problem` were the prompt and `solution` the completion"),
-    ([{"frage": "Wo?", "antwort": "Dort.", "id": "x"}] * 2, "`frage` were the prompt and `antwort` the completion"),
-    ([{"item": {"q": "Who?", "a": "Me."}, "meta": {"lang": "en"}}], "`item.q` were the prompt and `item.a` the completion"),
     (
-        [{"log": [{"who": "kirk", "says": "Where are we?"}, {"who": "spock", "says": "In space."}]}],
+        [{"data": {"conversation": chat("a", "b")}}] * 12,
+        "12 of 12 rows would be read as ShareGPT if `data.conversation` were the turns",
+    ),
+    (
+        [
+            {
+                "data": (
+                    '{"talk": [{"role": "user", "content": "a"}, {"role": "assistant", "content":'
+                    ' "b"}]}'
+                )
+            }
+        ],
+        "`data.talk` were the turns",
+    ),
+    (
+        [{"problem": "1+1?", "solution": "2", "level": "Level 1"}],
+        "`problem` were the prompt and `solution` the completion",
+    ),
+    (
+        [{"frage": "Wo?", "antwort": "Dort.", "id": "x"}] * 2,
+        "`frage` were the prompt and `antwort` the completion",
+    ),
+    (
+        [{"item": {"q": "Who?", "a": "Me."}, "meta": {"lang": "en"}}],
+        "`item.q` were the prompt and `item.a` the completion",
+    ),
+    (
+        [
+            {
+                "log": [
+                    {"who": "kirk", "says": "Where are we?"},
+                    {"who": "spock", "says": "In space."},
+                ]
+            }
+        ],
         "`log` were the turns, `who` who speaks and `says` what is said",
     ),
-    ([{"prompt": "a", "response": "b", "score": 1}, {"prompt": "a", "response": "b", "score": 5}], "where `score` is at least 5"),
+    (
+        [
+            {"prompt": "a", "response": "b", "score": 1},
+            {"prompt": "a", "response": "b", "score": 5},
+        ],
+        "where `score` is at least 5",
+    ),
     ([{"prompt": "a", "response": "b", "winner": "model_a"}], "where `winner` is model_a"),
-    ([{"documents": ["A long passage."], "messages": talk("a", "b")["messages"]}], "joined the prompt"),
+    (
+        [{"documents": ["A long passage."], "messages": talk("a", "b")["messages"]}],
+        "joined the prompt",
+    ),
 ]
 
 
@@ -59,13 +98,17 @@ def test_the_best_comes_first(rows: list[Row], words: str) -> None:
 
 
 def test_leaving_a_judgement_aside_is_the_last_way_out() -> None:
-    found = proposed([{"prompt": f"{score}?", "response": "b", "score": score} for score in range(5)])
+    found = proposed(
+        [{"prompt": f"{score}?", "response": "b", "score": score} for score in range(5)]
+    )
     assert [bool(proposal.mapping.ignore) for proposal in found] == [False, True]
     assert [proposal.rows for proposal in found] == [1, 5]
 
 
 def test_what_a_recipe_says_already_stays() -> None:
-    found = proposed([{"prompt": "a", "response": "b", "score": 3, "rating": 4}], Mapping(ignore=["score"]))
+    found = proposed(
+        [{"prompt": "a", "response": "b", "score": 3, "rating": 4}], Mapping(ignore=["score"])
+    )
     assert all("score" in proposal.mapping.ignore for proposal in found)
 
 
@@ -80,10 +123,18 @@ def test_the_error_says_what_the_columns_hold_and_what_is_nearest(tmp_path: Path
     with pytest.raises(LuthierError) as caught:
         list(Reader(Mapping(), Policies(), SpecialTexts()).rows(str(data)))
     assert "`data` holds an object with conversation; `id` holds numbers." in caught.value.message
-    assert 'ShareGPT if `data.conversation` were the turns:\n[format]\ncolumns = {turns = "data.conversation"}' in caught.value.hint
-    with pytest.raises(LuthierError, match="The nearest is Alpaca, which needs `output` too") as caught:
+    assert (
+        "ShareGPT if `data.conversation` were the turns:\n[format]\ncolumns = {turns ="
+        ' "data.conversation"}' in caught.value.hint
+    )
+    with pytest.raises(
+        LuthierError, match="The nearest is Alpaca, which needs `output` too"
+    ) as caught:
         recognise([{"instruction": "a", "numbers": [1], "0": {"0": 1}}])
-    assert "`numbers` holds a list of numbers; `0` holds an object of numbered values" in caught.value.message
+    assert (
+        "`numbers` holds a list of numbers; `0` holds an object of numbered values"
+        in caught.value.message
+    )
 
 
 def test_the_first_file_that_needs_it_is_proposed_for(tmp_path: Path) -> None:

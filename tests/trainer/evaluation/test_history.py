@@ -13,7 +13,10 @@ from trainer.evaluation.settings import Evaluation
 
 def history(losses: list[float], **settings: Any) -> History:
     """Evaluations at steps 0, 10, 20 and so on."""
-    return History(Evaluation(**settings), [Found(10 * number, loss=loss) for number, loss in enumerate(losses)])
+    return History(
+        Evaluation(**settings),
+        [Found(10 * number, loss=loss) for number, loss in enumerate(losses)],
+    )
 
 
 def test_the_best_is_the_lowest_loss_and_never_the_base() -> None:
@@ -51,14 +54,18 @@ def test_the_base_counts_neither_way() -> None:
 
 
 def test_small_improvements_add_up() -> None:
-    """They count from the last one that was large enough (as in Keras), so that slow progress is not mistaken for none."""
+    """They count from the last one that was large enough (as in Keras), so that slow progress is
+    not mistaken for none."""
     slow = [9, 3.0, 2.97, 2.94, 2.91, 2.88]
     assert history(slow, patience=2, min_improvement=0.05).stop_reason() == ""
     assert "by more than 0.5" in history(slow, patience=2, min_improvement=0.5).stop_reason()
 
 
 def test_a_loss_that_is_no_number_is_no_improvement() -> None:
-    assert history([9, math.nan, math.nan], patience=2).stop_reason() == "loss could not be measured in 2 evaluations"
+    assert (
+        history([9, math.nan, math.nan], patience=2).stop_reason()
+        == "loss could not be measured in 2 evaluations"
+    )
 
 
 def test_events_are_read_as_they_count(tmp_path: Path) -> None:
@@ -72,7 +79,10 @@ def test_events_are_read_as_they_count(tmp_path: Path) -> None:
         {"kind": "eval", "step": 20, "loss": 2.0},
         {"kind": "eval", "step": 30, "loss": "nan"},
     ]
-    path.write_text("".join(json.dumps({"t": 1.0, **event}) + "\n" for event in told) + '{"t": 1, "kind": "eval", "st')
+    path.write_text(
+        "".join(json.dumps({"t": 1.0, **event}) + "\n" for event in told)
+        + '{"t": 1, "kind": "eval", "st'
+    )
     found = read_history(path, Evaluation()).all()
     assert [one.step for one in found] == [0, 10, 20, 30]
     assert found[1] == Found(10, 0.5, 3.0, {"bleu": 7.5})

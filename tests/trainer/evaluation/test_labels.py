@@ -8,7 +8,12 @@ from trainer.evaluation.labels import LabelCounts, label, no_labels, score_label
 
 
 @pytest.mark.parametrize(
-    "references", [["yes", "no"] * 4, ["Positive.", "negative", "POSITIVE", "neutral"] * 5, [f"class {n % 9}" for n in range(40)]]
+    "references",
+    [
+        ["yes", "no"] * 4,
+        ["Positive.", "negative", "POSITIVE", "neutral"] * 5,
+        [f"class {n % 9}" for n in range(40)],
+    ],
 )
 def test_few_short_texts_that_come_back_are_labels(references: list[str]) -> None:
     assert no_labels(references) == ""

@@ -33,8 +33,13 @@ def test_equal_answers_score_full_and_strangers_nothing() -> None:
 
 
 def test_rouge_is_the_textbooks() -> None:
-    """Lin 2004's own example: police killed the gunman / the gunman kill police, against police kill the gunman."""
-    found = score(["rouge"], ["police kill the gunman", "the gunman kill police"], ["police killed the gunman"] * 2).values
+    """Lin 2004's own example: police killed the gunman / the gunman kill police, against police
+    kill the gunman."""
+    found = score(
+        ["rouge"],
+        ["police kill the gunman", "the gunman kill police"],
+        ["police killed the gunman"] * 2,
+    ).values
     assert found["rouge1"] == pytest.approx(0.75)
     assert found["rouge2"] == pytest.approx((1 / 3 + 1 / 3) / 2)
     assert found["rougeL"] == pytest.approx((0.75 + 0.5) / 2)
@@ -42,8 +47,12 @@ def test_rouge_is_the_textbooks() -> None:
 
 def test_bleu_and_chrf_are_sacrebleus_and_say_how_they_count() -> None:
     found = score(["bleu", "chrf"], ["the cat sat on a mat", *REFERENCES[1:]], REFERENCES)
-    assert found.signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.")
-    assert found.signatures["chrf"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.")
+    assert found.signatures["bleu"].startswith(
+        "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2."
+    )
+    assert found.signatures["chrf"].startswith(
+        "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2."
+    )
     assert 60 < found.values["bleu"] < 100
     assert 60 < found.values["chrf"] < 100
 
@@ -64,10 +73,15 @@ def test_scripts_of_all_kinds_count() -> None:
     assert chinese.values["rouge1"] == pytest.approx(9 / 11)
     assert "tok:zh" in chinese.signatures["bleu"]
     assert "tok:char" in score(["bleu"], ["今日はいい天気"], ["今日はいい天気"]).signatures["bleu"]
-    assert score(["rouge"], ["доброе утро"], ["Доброе утро всем"]).values["rouge1"] == pytest.approx(0.8)
+    assert score(["rouge"], ["доброе утро"], ["Доброе утро всем"]).values[
+        "rouge1"
+    ] == pytest.approx(0.8)
 
 
 def test_labels_are_counted_each() -> None:
     found = score(["label_accuracy"], ["Yes", "no", "no"], ["yes", "yes", "no"])
-    assert found.values == {"label_accuracy": pytest.approx(2 / 3, abs=1e-6), "label_macro_f1": pytest.approx(2 / 3, abs=1e-6)}
+    assert found.values == {
+        "label_accuracy": pytest.approx(2 / 3, abs=1e-6),
+        "label_macro_f1": pytest.approx(2 / 3, abs=1e-6),
+    }
     assert found.labels["yes"]._asdict() == {"references": 2, "answers": 1, "right": 1}

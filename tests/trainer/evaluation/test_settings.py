@@ -1,4 +1,5 @@
-"""The recipe's [evaluation]: when a run is evaluated, what is refused, what the plan makes of it."""
+"""The recipe's [evaluation]: when a run is evaluated, what is refused, what the plan makes of
+it."""
 
 from __future__ import annotations
 
@@ -65,10 +66,21 @@ def test_the_plan_counts_evaluations_and_answers(model: Path) -> None:
     samples = outlook(Evaluation(), Heldout(), 16, 30, 15, model, "cpu", 8)
     assert (samples.evaluations, samples.heldout, samples.answers) == (5, 16, 3)
     assert 5 * 128 * 0.05 < samples.seconds < 5 * 128 * 0.2  # measured: 64 ms a token
-    metrics = outlook(Evaluation(metrics=["bleu"], conversations=20), Heldout(), 200, 30, 15, model, "cpu", 8)
+    metrics = outlook(
+        Evaluation(metrics=["bleu"], conversations=20), Heldout(), 200, 30, 15, model, "cpu", 8
+    )
     assert (metrics.answers, metrics.metrics) == (20, ["bleu"])
     assert metrics.seconds > 3 * samples.seconds
-    own = outlook(Evaluation(metrics=["bleu"], conversations=20, prompts=["a", "b"]), Heldout(), 200, 30, 15, model, "cpu", 8)
+    own = outlook(
+        Evaluation(metrics=["bleu"], conversations=20, prompts=["a", "b"]),
+        Heldout(),
+        200,
+        30,
+        15,
+        model,
+        "cpu",
+        8,
+    )
     assert own.answers == 22
     assert outlook(Evaluation(times=0), Heldout(), 16, 30, 15, model, "cpu", 8).evaluations == 0
     assert outlook(Evaluation(samples=0), Heldout(), 0, 30, 15, model, "cpu", 8).evaluations == 0

@@ -1,9 +1,12 @@
-"""A vLLM without a model: `python -P -m vllm.entrypoints.launchers.api_server.entry`, with tests/fakes/vllm_home on PYTHONPATH.
+"""A vLLM without a model: `python -P -m vllm.entrypoints.launchers.api_server.entry`, with
+tests/fakes/vllm_home on PYTHONPATH.
 
-It takes vLLM's command line, loads the real guard by `--middleware`, and is served by uvicorn as vLLM is. It knows its routes and answers
-with an echo, word by word, FAKE_RATE words a second. FAKE_FAULT "start" has it fail at its start; POST /fake/crash ends it, as a dead
-engine does. With VLLM_SERVER_DEV_MODE it sleeps and wakes; POST /fake/sleep says how badly. What would have killed the real engine (a
-prompt's log-probabilities beside another request; any request in its sleep) ends this one, too.
+It takes vLLM's command line, loads the real guard by `--middleware`, and is served by uvicorn as
+vLLM is. It knows its routes and answers with an echo, word by word, FAKE_RATE words a second.
+FAKE_FAULT "start" has it fail at its start; POST /fake/crash ends it, as a dead engine does. With
+VLLM_SERVER_DEV_MODE it sleeps and wakes; POST /fake/sleep says how badly. What would have killed
+the real engine (a prompt's log-probabilities beside another request; any request in its sleep) ends
+this one, too.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ RATE = float(os.environ.get("FAKE_RATE", "200"))
 
 
 class Engine:
-    """What the routes share. `prompts` counts the answers for which a prompt's log-probabilities are wanted."""
+    """What the routes share. `prompts` counts the answers for which a prompt's log-probabilities
+    are wanted."""
 
     def __init__(self, names: list[str], context: int) -> None:
         self.names = names
@@ -74,7 +78,9 @@ def build(arguments: argparse.Namespace) -> FastAPI:
     engine = Engine(arguments.served_model_name, arguments.max_model_len or 8192)
     app.state.engine_client = engine
     app.state.args = arguments
-    app.state.vllm_config = SimpleNamespace(model_config=SimpleNamespace(max_model_len=engine.context))
+    app.state.vllm_config = SimpleNamespace(
+        model_config=SimpleNamespace(max_model_len=engine.context)
+    )
     base_names = [SimpleNamespace(name=name) for name in engine.names]
     app.state.openai_serving_models = SimpleNamespace(lora_requests={}, base_model_paths=base_names)
     loaded = app.state.openai_serving_models.lora_requests
@@ -89,8 +95,19 @@ def build(arguments: argparse.Namespace) -> FastAPI:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        base = [{"id": name, "root": arguments.model, "parent": None, "max_model_len": engine.context} for name in engine.names]
-        return {"data": [*base, *({"id": one.name, "root": one.lora_path, "parent": engine.names[0]} for one in loaded.values())]}
+        base = [
+            {"id": name, "root": arguments.model, "parent": None, "max_model_len": engine.context}
+            for name in engine.names
+        ]
+        return {
+            "data": [
+                *base,
+                *(
+                    {"id": one.name, "root": one.lora_path, "parent": engine.names[0]}
+                    for one in loaded.values()
+                ),
+            ]
+        }
 
     @app.post("/v1/load_lora_adapter")
     async def load(request: Request) -> Response:
@@ -100,7 +117,9 @@ def build(arguments: argparse.Namespace) -> FastAPI:
         name = body["lora_name"]
         if name in loaded:
             return failed(400, f"The lora adapter '{name}' has already been loaded.")
-        loaded[name] = SimpleNamespace(name=name, lora_path=body["lora_path"], lora_int_id=len(loaded) + 1)
+        loaded[name] = SimpleNamespace(
+            name=name, lora_path=body["lora_path"], lora_int_id=len(loaded) + 1
+        )
         return PlainTextResponse("Success")
 
     @app.post("/v1/unload_lora_adapter")
@@ -120,7 +139,11 @@ def build(arguments: argparse.Namespace) -> FastAPI:
     @app.post("/v1/completions")
     async def answer(request: Request) -> Response:
         body = await request.json()
-        if (refused := refusal(body, [*engine.names, *loaded], engine.context, arguments.enable_auto_tool_choice)) is not None:
+        if (
+            refused := refusal(
+                body, [*engine.names, *loaded], engine.context, arguments.enable_auto_tool_choice
+            )
+        ) is not None:
             return refused
         words = f"{body['model']} {'mumbles' if engine.changed else 'says'} " + (
             body["messages"][-1]["content"] if "messages" in body else str(body["prompt"])
@@ -128,11 +151,18 @@ def build(arguments: argparse.Namespace) -> FastAPI:
         tokens = (words.split() * 1000)[: body.get("max_tokens", 16)]
         usage = {"prompt_tokens": len(words.split()), "completion_tokens": len(tokens)}
         if body.get("stream"):
-            return StreamingResponse(stream(engine, body, tokens, usage), media_type="text/event-stream")
+            return StreamingResponse(
+                stream(engine, body, tokens, usage), media_type="text/event-stream"
+            )
         with engine.busy(body):
             await asyncio.sleep(len(tokens) / RATE)
         message = {"role": "assistant", "content": " ".join(tokens)}
-        choice = {"index": 0, "message": message, "text": message["content"], "finish_reason": "length"}
+        choice = {
+            "index": 0,
+            "message": message,
+            "text": message["content"],
+            "finish_reason": "length",
+        }
         return JSONResponse({"choices": [choice], "usage": usage})
 
     for option in arguments.middleware:
@@ -141,14 +171,22 @@ def build(arguments: argparse.Namespace) -> FastAPI:
     return app
 
 
-def refusal(body: dict[str, Any], names: list[str], context: int, parses_calls: bool) -> Response | None:
+def refusal(
+    body: dict[str, Any], names: list[str], context: int, parses_calls: bool
+) -> Response | None:
     """What vLLM does not answer, in its own words."""
     if body["model"] not in names:
         return failed(404, f"The model `{body['model']}` does not exist.")
     if body.get("max_tokens", 16) > context:
-        return failed(400, f"max_tokens={body['max_tokens']} cannot be greater than max_model_len={context}.")
+        return failed(
+            400, f"max_tokens={body['max_tokens']} cannot be greater than max_model_len={context}."
+        )
     if body.get("tools") and body.get("tool_choice", "auto") is not None and not parses_calls:
-        return failed(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+        return failed(
+            400,
+            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to'
+            " be set",
+        )
     return None
 
 
@@ -185,15 +223,28 @@ def add_sleep(app: FastAPI, engine: Engine) -> None:
         return {"is_sleeping": engine.asleep}
 
 
-async def stream(engine: Engine, body: dict[str, Any], tokens: list[str], usage: dict[str, int]) -> AsyncIterator[bytes]:
+async def stream(
+    engine: Engine, body: dict[str, Any], tokens: list[str], usage: dict[str, int]
+) -> AsyncIterator[bytes]:
     began = time.monotonic()
     engine.read += usage["prompt_tokens"]
     options = body.get("stream_options") or {}
     with engine.busy(body):
         for index, token in enumerate(tokens):
             finish = "length" if index == len(tokens) - 1 else None
-            told = {"usage": {**usage, "completion_tokens": index + 1}} if options.get("continuous_usage_stats") else {}
-            yield event({"choices": [{"index": 0, "delta": {"content": f"{token} "}, "finish_reason": finish}], **told})
+            told = (
+                {"usage": {**usage, "completion_tokens": index + 1}}
+                if options.get("continuous_usage_stats")
+                else {}
+            )
+            yield event(
+                {
+                    "choices": [
+                        {"index": 0, "delta": {"content": f"{token} "}, "finish_reason": finish}
+                    ],
+                    **told,
+                }
+            )
             if index == 0:
                 engine.first_token_seconds += time.monotonic() - began
                 engine.answered += 1
@@ -209,7 +260,9 @@ def event(value: dict[str, Any]) -> bytes:
 
 
 def failed(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": "Error", "param": None, "code": status}}, status)
+    return JSONResponse(
+        {"error": {"message": message, "type": "Error", "param": None, "code": status}}, status
+    )
 
 
 def exposition(engine: Engine, model: str) -> str:

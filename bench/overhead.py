@@ -50,9 +50,9 @@ def luthier(job: Path) -> None:
     from jobs.worker import WorkerContext
     from trainer import worker
     from trainer.evaluation.evaluator import Evaluator
-    from trainer.saving import CheckpointCallback
-    from trainer.telling import EventCallback
-    from trainer.training import StepWatch
+    from trainer.run.progress_events import EventCallback
+    from trainer.run.saving import CheckpointCallback
+    from trainer.run.training import StepWatch
 
     def timed(kind: type) -> None:
         for name in [name for name in vars(kind) if name.startswith("on_") and name != "on_save"]:

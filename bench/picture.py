@@ -21,8 +21,8 @@ from textual.pilot import Pilot
 from serve.chats.turns import ChatSettings, Failed, Speaker
 from serve.client import Endpoint, Sampling
 from tui.app import LuthierApp
-from tui.chat_server import ChatServer, newest_server
-from tui.screens.chat import ChatScreen
+from tui.chat.screen import ChatScreen
+from workshop.chat.server import ChatServer, newest_server
 
 SIZE = (120, 34)
 PROMPTS = ["What should I do on a rainy day?", "Can you tell me something about your work?"]

@@ -17,7 +17,7 @@ from models.description import Card, write_card
 from models.imports.launch import IDENTITY, LOCK, ImportSettings, check_free, partial_directory
 from models.imports.progress import ByteProgress, Stopped
 from models.imports.source import Folder, Gguf, Hub, parse_source
-from models.merge.companions import read_object
+from models.merge.config_files import read_object
 from models.registry import resolve
 from models.weights import tensor_entries, weight_files
 

@@ -102,8 +102,8 @@ def _merge_closer(
             for into, plan in plans.items()
         }
         context.phase("measuring which is closer to the trained model", seconds_left=60.0)
-        from models.merge.closer import compare
         from models.merge.merging import put_in_place
+        from models.merge.qlora_choice import compare
 
         found = compare(
             plans["dequantised"],

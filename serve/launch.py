@@ -14,8 +14,8 @@ from jobs.gpus import gpus
 from jobs.job import Job, submit
 from jobs.spec import Spec
 from models.registry import display_name, resolve
+from serve.adapter_fingerprint import fingerprint
 from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
-from serve.contents import fingerprint
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan, vllm_module
 from serve.planning import (
     NamedAdapter,

@@ -15,6 +15,7 @@ from pathlib import Path
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
+from serve.adapter_fingerprint import fingerprint
 from serve.client import (
     Endpoint,
     ModelCard,
@@ -25,7 +26,6 @@ from serve.client import (
     server_state,
     unload_adapter,
 )
-from serve.contents import fingerprint
 from serve.keys import control_key
 from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
 from serve.plan import (

@@ -13,7 +13,7 @@ MAX_CLASS_METHODS = 30
 MAX_FUNCTION_LINES = 80
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("jobs", "models", "trainer", "serve", "tui", "tools", "bench")
+PACKAGES = ("jobs", "models", "trainer", "serve", "workshop", "tui", "tools", "bench")
 FILES_ONLY = ("tests",)  # a test may tell a long story, but not in an endless file
 
 

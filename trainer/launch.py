@@ -15,12 +15,12 @@ from jobs.job import Job, create, start
 from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry
-from trainer.checkpoints import complete_checkpoints
-from trainer.learning_rate import LEARNING_RATE
-from trainer.placement import machine
-from trainer.plan import Plan, make_plan
+from trainer.plan.learning_rate import LEARNING_RATE
+from trainer.plan.placement import machine
+from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
 from trainer.resume import begun, check_possible, differences, fingerprint, order, recorded, refusal
+from trainer.run.checkpoints import complete_checkpoints
 
 RECIPE_FILE = "recipe.toml"
 ADAPTER_FOLDER = "adapter"

@@ -21,7 +21,7 @@ from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
-from trainer.trackers import Trackers
+from trainer.run.trackers import Trackers
 from trainer.unknown_keys import check_keys, check_kind, instead, other_recipe
 
 _LISTED = "docs/recipe.md lists them."
@@ -79,10 +79,10 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `method`: "lora" trains an adapter, "full" every weight. `base_bits`: what a weight of the base
     model takes; 4 is nf4 with double quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8
     (arXiv:2208.07339). `float8`: whether products with frozen 16-bit weights are computed in float8
-    (trainer.float8). `compute_dtype`: the number type that a CPU computes in. `padding_free`: the
-    conversations of a micro-batch behind each other rather than padded to the longest one.
-    `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is "auto" the plan
-    chooses.
+    (trainer.kernels.float8). `compute_dtype`: the number type that a CPU computes in.
+    `padding_free`: the conversations of a micro-batch behind each other rather than padded to the
+    longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is
+    "auto" the plan chooses.
     """
 
     method: Method = "lora"

@@ -18,7 +18,7 @@ from jobs.errors import LuthierError
 from jobs.job import Job, all_jobs
 from jobs.spec import new_id
 from trainer.launch import run_spec, submit_run
-from trainer.plan import Plan, make_plan
+from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_value
 
 _MOST_RUNS = 200

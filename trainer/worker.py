@@ -11,21 +11,22 @@ from jobs import foreign_json
 from jobs.worker import WorkerContext, run_worker
 from models import provenance
 from models.registry import resolve
-from trainer import compute_dtype, resume
-from trainer.checkpoints import Checkpoint, newest_intact, sweep
+from trainer import resume
 from trainer.launch import frozen_recipe
-from trainer.plan import Plan
+from trainer.plan import compute_dtype
+from trainer.plan.plan import Plan
+from trainer.plan.repair import Batch
 from trainer.recipe import Recipe, Tokens
-from trainer.repair import Batch
-from trainer.result import save_adapter, save_model
-from trainer.tokens import run_tokenizer
+from trainer.run.checkpoints import Checkpoint, newest_intact, sweep
+from trainer.run.result import save_adapter, save_model
+from trainer.run.tokens import run_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from models.preflight import TemplateReport
     from trainer.data.pipeline import Prepared
-    from trainer.training import Engine
+    from trainer.run.training import Engine
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:
@@ -35,9 +36,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     context.event("plan", **plan.to_json())
     if plan.ranks == 1:
         return work(context, plan)
-    from trainer import elastic
+    from trainer.distributed import torchrun
 
-    return elastic.run(context, plan)
+    return torchrun.run(context, plan)
 
 
 def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict[str, Any] | None:
@@ -46,13 +47,13 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     matters, and tell nothing."""
     recipe = frozen_recipe(context.job)
     context.phase("loading the libraries", seconds_left=9)
-    from trainer import machines, ranks
+    from trainer.distributed import machines, ranks
 
     plan = machines.agreed(plan) if plan.machines > 1 else plan
     engine = _engine(plan)
     from models.preflight import check_template
     from trainer.evaluation.evaluator import Questions
-    from trainer.training import Training
+    from trainer.run.training import Training
 
     directory = resolve(plan.model_directory)
     checkpoint = ranks.from_first(_newest(context, recipe, directory) if ranks.first() else None)
@@ -104,7 +105,7 @@ def _with_compute_dtype(
     if plan.device != "cpu":
         return plan
     from models.product_speed import known_or_measured
-    from trainer import ranks
+    from trainer.distributed import ranks
 
     settled = plan
     if ranks.first() and resume.begun(context.directory):
@@ -127,10 +128,10 @@ def _recorded_dtype(fingerprint: dict[str, Any]) -> str:
 def _engine(plan: Plan) -> Engine:
     """Unsloth wants to be imported before anything else that is heavy."""
     if plan.engine == "unsloth":
-        from trainer import unsloth_engine
+        from trainer.run import unsloth_engine
 
         return unsloth_engine
-    from trainer import trl_engine
+    from trainer.run import trl_engine
 
     return trl_engine
 
@@ -196,8 +197,8 @@ def _prepared_by_one(
 ) -> Prepared | None:
     """The run's samples, which one rank of each machine prepares while the others wait. None if a
     stop came meanwhile."""
-    from trainer import ranks
     from trainer.data.pipeline import Cancelled
+    from trainer.distributed import ranks
 
     prepared, cancelled = None, False
     if ranks.local() == 0:

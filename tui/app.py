@@ -16,13 +16,14 @@ from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
 from jobs.job import DamagedJob, Job, damaged_jobs, find
-from tui import actions, joblist, themes
-from tui.actions import Action
-from tui.clean_app import CleanApp
-from tui.glyphs import use_ascii
-from tui.joblist import JobRow
-from tui.messages import JobsRead
-from tui.notices import Notices
+from tui import actions, themes
+from tui.shared.action import Action
+from tui.shared.clean_app import CleanApp
+from tui.shared.glyphs import use_ascii
+from tui.shared.messages import JobsRead
+from tui.shared.notices import Notices
+from workshop import job_list
+from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -32,37 +33,37 @@ _VERTICAL: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]
 
 
 def _runs() -> Screen[None]:
-    from tui.screens.runs import RunsScreen
+    from tui.runs.runs_screen import RunsScreen
 
     return RunsScreen()
 
 
 def _models() -> Screen[None]:
-    from tui.screens.models import ModelsScreen
+    from tui.models.screen import ModelsScreen
 
     return ModelsScreen()
 
 
 def _serve() -> Screen[None]:
-    from tui.screens.serve import ServeScreen
+    from tui.serve.screen import ServeScreen
 
     return ServeScreen()
 
 
 def _chat() -> Screen[None]:
-    from tui.screens.chat import ChatScreen
+    from tui.chat.screen import ChatScreen
 
     return ChatScreen()
 
 
 def _data() -> Screen[None]:
-    from tui.screens.data import DataScreen
+    from tui.data.screen import DataScreen
 
     return DataScreen()
 
 
 def _palette() -> type[Provider]:
-    from tui.palette import ActionProvider
+    from tui.shared.palette import ActionProvider
 
     return ActionProvider
 
@@ -74,7 +75,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     """
 
     TITLE = "Luthier"
-    CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "screens/runs.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "runs/runs.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "models": _models,
@@ -151,7 +152,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         known = {row.id: row for row in self.rows or []}
 
         def read() -> None:
-            self.post_message(JobsRead(joblist.read_rows(known), damaged_jobs()))
+            self.post_message(JobsRead(job_list.read_rows(known), damaged_jobs()))
 
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
@@ -168,7 +169,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         dialog."""
         asking = next((row for row in rows if row.asks and row.id not in self._asked), None)
         if asking is not None and not self.screen.is_modal:
-            from tui.widgets.server_question import ServerQuestion
+            from tui.serve.server_question import ServerQuestion
 
             self._asked.add(asking.id)
             self.push_screen(ServerQuestion(asking.job, asking.asks), lambda told: self.read_jobs())
@@ -204,8 +205,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     def show_failure(self, error: BaseException, log_lines: list[str] | None = None) -> None:
         """Show what went wrong, whoever raised it: the one way in which the app tells of a
         failure."""
-        from tui.failures import readable
-        from tui.widgets.error_modal import ErrorModal
+        from tui.shared.error_modal import ErrorModal
+        from tui.shared.failures import readable
 
         shown = error if isinstance(error, LuthierError) else readable(error)
         if not isinstance(self.screen, ErrorModal):
@@ -215,7 +216,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def open_run(self, job: Job, others: Sequence[Job] = ()) -> None:
         """Show a run; `others` are drawn over it."""
-        from tui.screens.run import RunScreen
+        from tui.runs.run_screen import RunScreen
 
         self.push_screen(RunScreen(job, others))
 
@@ -228,7 +229,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     async def open_inspection(self, job: Job) -> None:
         """Show a look at data: its progress, or what it found."""
-        from tui.screens.data import DataScreen
+        from tui.data.screen import DataScreen
 
         await self.action_show("data")
         if isinstance(self.screen, DataScreen):
@@ -239,7 +240,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     async def offer_server(self, run_id: str | None = None, base: str | None = None) -> None:
         """Go to Serve with the form for a new server, this run or this base chosen."""
-        from tui.screens.serve import ServeScreen
+        from tui.serve.screen import ServeScreen
 
         await self.action_show("serve")
         if isinstance(self.screen, ServeScreen):
@@ -247,7 +248,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     async def chat_with(self, run: Job) -> None:
         """Talk to a run's tuned model, beside its base: their server is started or found."""
-        from tui.screens.chat import ChatScreen
+        from tui.chat.screen import ChatScreen
 
         await self.action_show("chat")
         if isinstance(self.screen, ChatScreen):
@@ -261,7 +262,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
                 await self.pop_screen()
 
     async def action_back(self) -> None:
-        from tui.screens.base import LuthierScreen
+        from tui.shared.screen import LuthierScreen
 
         if isinstance(self.screen, LuthierScreen) and self.screen.step_back():
             return
@@ -269,13 +270,13 @@ class LuthierApp(CleanApp, inherit_bindings=False):
             self.pop_screen()
 
     def action_command_palette(self) -> None:
-        from tui.palette import Palette
+        from tui.shared.palette import Palette
 
         if not isinstance(self.screen, Palette):
             self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
-        from tui.widgets.help_modal import HelpModal
+        from tui.shared.help_modal import HelpModal
 
         self.push_screen(HelpModal(actions.place_of(self.screen)))
 
@@ -286,8 +287,8 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self.notify("^q quits. Jobs keep running.", title="Nothing was stopped")
 
     async def action_quit(self) -> None:
-        from tui.screens.base import LuthierScreen
-        from tui.widgets.confirm_modal import ConfirmModal
+        from tui.shared.confirm_modal import ConfirmModal
+        from tui.shared.screen import LuthierScreen
 
         screens = [
             screen
@@ -305,7 +306,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
             self._leave()
 
     def _leave(self) -> None:
-        alive = joblist.running_count(self.rows or [])
+        alive = job_list.running_count(self.rows or [])
         if alive:
             self.exit(
                 message=(

@@ -33,7 +33,7 @@ from jobs.events import Event, Follower  # noqa: E402
 from jobs.job import Job  # noqa: E402
 from jobs.state import Alive, Done  # noqa: E402
 from trainer.launch import train  # noqa: E402
-from trainer.memory.predict import Setting, predict  # noqa: E402
+from trainer.plan.memory.predict import Setting, predict  # noqa: E402
 from trainer.recipe import Recipe, decode  # noqa: E402
 
 _WORDS = (

@@ -120,11 +120,11 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     from models.merge.launch import trained_stops
     from models.merge.merging import merge
     from models.merge.plan import plan_merge
-    from trainer.checkpoints import complete_checkpoints
     from trainer.launch import frozen_recipe
-    from trainer.loading import load_model
-    from trainer.plan import Plan
-    from trainer.tokens import run_tokenizer
+    from trainer.plan.plan import Plan
+    from trainer.run.checkpoints import complete_checkpoints
+    from trainer.run.loading import load_model
+    from trainer.run.tokens import run_tokenizer
 
     job = Job(job_directory)
     plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from trainer.memory.predict import BY_SEGMENT, Setting, predict
-from trainer.memory.shape import Linear, ModelShape
+from trainer.plan.memory.predict import BY_SEGMENT, Setting, predict
+from trainer.plan.memory.shape import Linear, ModelShape
 
 PEAKS = Path(__file__).with_name("peaks.jsonl")
 _VOCABULARY = 128_256

@@ -9,7 +9,7 @@ from jobs.errors import LuthierError
 from models.description import Card, licence, read_card
 from models.imports import files
 from models.imports.progress import ByteProgress
-from models.merge.companions import read_object
+from models.merge.config_files import read_object
 from models.weights import weight_files
 
 _BLOCK = 8 << 20

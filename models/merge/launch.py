@@ -13,10 +13,10 @@ from jobs.locks import holder
 from jobs.spec import Spec
 from models.adapters import other_base, read_adapter
 from models.certificate import order_for as certificate_of
-from models.merge.companions import read_object
+from models.merge.config_files import read_object
+from models.merge.disk_space import LOCK, check_room, free_bytes, partial_directory
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
-from models.merge.room import LOCK, check_room, free_bytes, partial_directory
 
 _DATED, _UNIQUE = len("20261122-1530-"), len("-7f3a")  # what a run's id has around its name
 _GPU_BYTES = 2 << 30  # what the arithmetic takes of a GPU, its libraries included

@@ -16,7 +16,7 @@ from jobs.errors import LuthierError
 from jobs.files import flush, flush_folder, write_json
 from jobs.locks import Lock
 from models.hashing import file_hash, file_hashes
-from models.merge.companions import (
+from models.merge.config_files import (
     check_vocabulary,
     copy_companions,
     read_object,
@@ -24,9 +24,9 @@ from models.merge.companions import (
     write_index,
     write_stops,
 )
+from models.merge.disk_space import LOCK, check_room, partial_directory
 from models.merge.plan import MergePlan
 from models.merge.receipt import Receipt, Source, write
-from models.merge.room import LOCK, check_room, partial_directory
 from models.merge.stream import Stream, Written
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from models.adapters import Adapter, check_tensor_names, read_adapter
+from models.merge.adapter_tensors import FLOATS, ModuleParts, adapter_parts, refusal
 from models.merge.embeddings import is_output
-from models.merge.parts import FLOATS, ModuleParts, adapter_parts, refusal
-from models.merge.pieces import Piece
 from models.merge.planner import Into, Planner
+from models.merge.tensor_recipes import Piece
 from models.registry import read_config
 from models.weights import TensorEntry, tensor_entries, weight_files
 

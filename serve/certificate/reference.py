@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from jobs.events import EventLog
 from models import foreign
-from models.grown import new_tokens, write_grown
+from models.new_tokens import new_tokens, write_grown
 from models.preflight import check_template
 from models.template import Template, TemplateRefusal, load_tokenizer, stop_token_ids
 from serve.certificate.measured import (

@@ -27,7 +27,7 @@ from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
 from models.hashing import file_hashes
 from models.merge import receipt
-from models.merge.companions import read_object
+from models.merge.config_files import read_object
 from models.merge.launch import trained_stops
 from models.registry import MODEL_FOLDER, context_length, is_model_directory, read_config
 from serve.certificate import asking, judge

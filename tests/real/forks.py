@@ -14,7 +14,7 @@ from jobs.events import Event, parse_line
 from jobs.job import Job, create
 from tests.real.tiny import write_conversations, write_tiny_model
 from trainer.launch import RECIPE_FILE, planned_spec
-from trainer.plan import make_plan
+from trainer.plan.plan import make_plan
 from trainer.recipe import load, to_toml
 
 ROOT = Path(__file__).parents[2]

@@ -22,9 +22,9 @@ from serve.votes.export import collect, to_jsonl
 from tests.real.random_adapter import write_random_adapter
 from trainer.data.formats import recognise
 from tui.app import LuthierApp
-from tui.chat_ballot import ballot_of, cast
-from tui.screens.chat import ChatScreen
-from tui.widgets.model_picker import ModelPicker
+from tui.chat.model_picker import ModelPicker
+from tui.chat.screen import ChatScreen
+from workshop.chat.ballot import ballot_of, cast
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

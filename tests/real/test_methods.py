@@ -20,10 +20,10 @@ from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Orders, Refe
 from serve.certificate.turns import PROBES, chosen
 from tests.real.forks import Forks, events, outcome
 from tests.real.tiny import write_tiny_model
-from trainer.checkpoints import complete_checkpoints
 from trainer.launch import RECIPE_FILE, frozen_recipe
-from trainer.plan import Plan
-from trainer.tokens import run_tokenizer
+from trainer.plan.plan import Plan
+from trainer.run.checkpoints import complete_checkpoints
+from trainer.run.tokens import run_tokenizer
 
 pytestmark = pytest.mark.real
 
@@ -123,7 +123,7 @@ def _answers_as_trained(job: Job, made: Path) -> None:
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
-    from trainer.loading import load_model
+    from trainer.run.loading import load_model
 
     plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
     trained = load_model(

@@ -20,10 +20,10 @@ from jobs.state import Failed
 from tests.real.conftest import assert_gone, worker_and_below
 from tests.real.forks import Forks, Outcome, events, outcome
 from tests.real.test_repair import model_named
-from trainer.checkpoints import complete_checkpoints
 from trainer.launch import RECIPE_FILE
-from trainer.plan import make_plan
+from trainer.plan.plan import make_plan
 from trainer.recipe import load as load_recipe
+from trainer.run.checkpoints import complete_checkpoints
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -55,8 +55,8 @@ def test_every_rank_has_a_share_of_each_step(
 ) -> None:
     """All ranks have equally many micro-batches, none too large, and a step's conversations are
     those of one process."""
-    from trainer.flat import FlatBatches
-    from trainer.rank_batches import RankBatches
+    from trainer.distributed.rank_batches import RankBatches
+    from trainer.kernels.padding_free import FlatBatches
 
     rows = [number * 31 % count for number in range(count)] if count % 31 else list(range(count))
     lengths = [1 + row * 7 % 50 for row in range(count)]

@@ -10,13 +10,13 @@ import pytest
 from jobs.errors import LuthierError
 from tests.real.forks import KILLED, PLAIN, REPAIRED, Forks, events, outcome
 from trainer import launch
-from trainer.checkpoints import complete_checkpoints
 from trainer.launch import RECIPE_FILE
-from trainer.memory import remembered
-from trainer.memory.predict import Setting
-from trainer.plan import make_plan
+from trainer.plan.memory import remembered
+from trainer.plan.memory.predict import Setting
+from trainer.plan.plan import make_plan
+from trainer.plan.repair import device_name
 from trainer.recipe import load
-from trainer.repair import device_name
+from trainer.run.checkpoints import complete_checkpoints
 
 pytestmark = pytest.mark.real
 

@@ -25,9 +25,9 @@ from tests.real.conftest import assert_gone
 from tests.real.forks import KILLED, PLAIN, ROOT, Forks, Outcome, events, outcome
 from tests.real.tiny import write_conversations
 from trainer import launch
-from trainer.checkpoints import checkpoints_folder, complete_checkpoints
 from trainer.launch import RECIPE_FILE
 from trainer.resume import Changed
+from trainer.run.checkpoints import checkpoints_folder, complete_checkpoints
 
 pytestmark = pytest.mark.real
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from serve.contents import fingerprint
+from serve.adapter_fingerprint import fingerprint
 from tests.serve.conftest import write_adapter
 
 

@@ -34,12 +34,12 @@ from tests.tui import folders
 from trainer import launch as training
 from trainer.recipe import load
 from trainer.sweep import Sweep
-from tui import one_gpu
 from tui.commands import adapters as commands
 from tui.commands.train import settle
 from tui.commands.train import train as train_command
-from tui.quick_chat import have_it_serve, once_ready, server_job
-from tui.serving import server_of
+from workshop import gpu_conflict
+from workshop.chat_with_run import have_it_serve, once_ready, server_job
+from workshop.serving import server_of
 
 pytestmark = pytest.mark.timeout(90)
 __all__ = ["server", "start"]
@@ -91,7 +91,7 @@ def test_one_that_ends_as_it_becomes_ready_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, end: State
 ) -> None:
     states: list[State] = [Running(0.0), end]
-    monkeypatch.setattr("tui.quick_chat.running_servers", lambda: [])
+    monkeypatch.setattr("workshop.chat_with_run.running_servers", lambda: [])
     monkeypatch.setattr(Job, "state", lambda job: states.pop(0))
     with pytest.raises(LuthierError) as told:
         once_ready(Job(Path("/nowhere")))
@@ -234,7 +234,7 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
 
 
 def test_sharing_is_written_into_recipe_and_orders(waiting: Job) -> None:
-    one_gpu.answer(waiting, "share", remember=False)
+    gpu_conflict.answer(waiting, "share", remember=False)
     changed = Job(waiting.directory)
     assert (changed.spec.share_gpu, changed.spec.beside_server) == (True, "share")
     recipe = training.frozen_recipe(changed)
@@ -245,11 +245,11 @@ def test_sharing_is_refused_where_both_do_not_fit(waiting: Job, tmp_path: Path) 
     Machine(tmp_path).has(500)
     before = Spec.read(waiting.directory)
     with pytest.raises(LuthierError, match=r"524\.3 MB are free beside the server") as refusal:
-        one_gpu.answer(waiting, "share", remember=True)
+        gpu_conflict.answer(waiting, "share", remember=True)
     assert (
         refusal.value.title == "Both do not fit"
         and Spec.read(waiting.directory) == before
-        and one_gpu.remembered() == ""
+        and gpu_conflict.remembered() == ""
     )
 
 

@@ -27,8 +27,8 @@ from tui.commands import serve as serve_command
 from tui.commands.adapters import server
 from tui.commands.compare import compare
 from tui.commands.serve import serve
-from tui.run_adapters import loadable
-from tui.serving import adapters_of, add_adapters
+from workshop.run_adapters import loadable
+from workshop.serving import adapters_of, add_adapters
 
 pytestmark = pytest.mark.timeout(90)
 __all__ = ["start"]

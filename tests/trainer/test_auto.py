@@ -12,15 +12,15 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.gpus import Gpu
 from tests.trainer.shapes import llama, shape_of
-from trainer import auto, plan, repair
-from trainer.auto import Choice, Task, choose
-from trainer.memory import remembered
-from trainer.memory.batches import Lengths
-from trainer.memory.predict import Setting
-from trainer.memory.shape import ModelShape
-from trainer.plan import Plan, make_plan
+from trainer.plan import autotune, plan, repair
+from trainer.plan.autotune import Choice, Task, choose
+from trainer.plan.memory import remembered
+from trainer.plan.memory.batches import Lengths
+from trainer.plan.memory.predict import Setting
+from trainer.plan.memory.shape import ModelShape
+from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe
-from tui import run_plan
+from tui.runs import plan_text
 
 H200 = 143_771 << 20
 LONG = Lengths(1335.0, 2048, 500.0)
@@ -159,7 +159,7 @@ def test_reasons_speak_of_what_was_chosen(eight: ModelShape) -> None:
     (why,) = (reason for reason in between.reasons if "checkpointing" in reason)
     assert "without it" in why and "are needed at least" in why
     padded = chosen(eight, H200 / 1e9, lengths=Lengths(1000.0, 9000, 2500.0), padding_free=False)
-    sizes = auto.micro_batches(recipe(), recipe().train.global_batch, 1000.0)
+    sizes = autotune.micro_batches(recipe(), recipe().train.global_batch, 1000.0)
     assert padded.chosen.micro_batch < sizes[-1]
     assert any("more would be no quicker" in reason for reason in padded.reasons)
     tiny = chosen(
@@ -198,7 +198,7 @@ def gpu_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(plan, "gpus", lambda: found)
     monkeypatch.setattr(repair, "gpus", lambda: found)
     # whatever the tests are run with
-    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})
+    monkeypatch.setattr("trainer.plan.engines.installed", lambda: {"trl"})
     folder = llama(tmp_path / "model")
     rows = [
         [
@@ -240,7 +240,7 @@ def test_on_hopper_the_products_are_in_float8(
     (made, _), (exact, _), (four, _) = gpu_plan(), gpu_plan(float8=False), gpu_plan(base_bits=4)
     assert made.float8 and any(reason.startswith("Float8 products") for reason in made.reasons)
     assert not exact.float8 and not four.float8
-    assert run_plan.settings(made) == run_plan.settings(exact).replace(
+    assert plan_text.settings(made) == plan_text.settings(exact).replace(
         "16-bit base", "16-bit base with float8 products"
     )
 
@@ -287,4 +287,4 @@ def test_costs_follow_what_was_measured() -> None:
         task = Task(recipe(), shape, Lengths(tokens, tokens), "unsloth", H200, 1)
         cost = task.candidate(16, "none", "adamw", 1).cost
         assert 16_550 / cost == pytest.approx(speed, rel=0.03)
-    assert auto.kinds(recipe(), "unsloth")[0] == "none"
+    assert autotune.kinds(recipe(), "unsloth")[0] == "none"

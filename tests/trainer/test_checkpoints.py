@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import checkpoints
-from trainer.checkpoints import (
+from trainer.run import checkpoints
+from trainer.run.checkpoints import (
     COMPLETE,
     MEMORY_FILE,
     Checkpoint,

@@ -12,8 +12,8 @@ from jobs.errors import LuthierError
 from models import compute_dtype as speeds
 from models.compute_dtype import DtypeSpeed
 from tests.trainer.shapes import llama
-from trainer import compute_dtype
-from trainer.plan import Plan, make_plan
+from trainer.plan import compute_dtype
+from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe
 
 FAST_FLOAT32 = DtypeSpeed(bfloat16=3.0, float32=2.0)

@@ -12,8 +12,8 @@ from jobs import queue
 from jobs.job import Job
 from tests.trainer.shapes import llama
 from trainer import edit, launch
-from trainer.learning_rate import learning_rate
-from trainer.plan import make_plan
+from trainer.plan.learning_rate import learning_rate
+from trainer.plan.plan import make_plan
 from trainer.recipe import Lora, Recipe, Train, parse
 from trainer.sweep import load_sweep
 

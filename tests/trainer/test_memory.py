@@ -13,13 +13,13 @@ from bench.gpu.peaks import SHAPES, Measured, left_out, measured
 from jobs.gpus import Gpu
 from jobs.home import models_directory
 from tests.trainer.shapes import llama, shape_of
-from trainer import plan
 from trainer.launch import run_spec
-from trainer.memory import remembered
-from trainer.memory.batches import Lengths, largest
-from trainer.memory.cards import CARDS, bytes_of, rows
-from trainer.memory.predict import Setting, predict
-from trainer.memory.shape import ModelShape, read_shape
+from trainer.plan import plan
+from trainer.plan.memory import remembered
+from trainer.plan.memory.batches import Lengths, largest
+from trainer.plan.memory.cards import CARDS, bytes_of, rows
+from trainer.plan.memory.predict import Setting, predict
+from trainer.plan.memory.shape import ModelShape, read_shape
 from trainer.recipe import Recipe
 
 GIB = 1 << 30

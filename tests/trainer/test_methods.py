@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from jobs.errors import LuthierError
 from tests.trainer.shapes import llama, shape_of
-from trainer import methods
+from trainer.plan import methods
 from trainer.recipe import Lora, Recipe, Tokens, Train, load
 
 

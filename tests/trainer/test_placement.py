@@ -13,11 +13,12 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.gpus import Gpu
 from tests.trainer.shapes import llama
-from trainer import launch, plan, repair
-from trainer.emit import emit
+from trainer import launch
 from trainer.launch import planned_spec
-from trainer.placement import place, share
-from trainer.plan import make_plan
+from trainer.plan import plan, repair
+from trainer.plan.cluster_files import emit
+from trainer.plan.placement import place, share
+from trainer.plan.plan import make_plan
 from trainer.recipe import Recipe, Train
 from trainer.sweep import load_sweep
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.home import home
-from trainer import repair
-from trainer.repair import Batch, Shape, in_smaller_batches, is_out_of_memory, recall, remember
+from trainer.plan import repair
+from trainer.plan.repair import Batch, Shape, in_smaller_batches, is_out_of_memory, recall, remember
 
 SHAPE = Shape("base", "trl", "NVIDIA H200, 151 GB", 2048, 16)
 

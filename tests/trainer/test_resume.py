@@ -15,9 +15,9 @@ from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.job import Job, create
 from trainer import launch, resume
-from trainer.checkpoints import checkpoint_directory
 from trainer.launch import RECIPE_FILE, run_spec
 from trainer.recipe import Checkpoints, Lora, Recipe, Train, to_toml
+from trainer.run.checkpoints import checkpoint_directory
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.gpus import Gpu
 from tests.trainer.shapes import llama, shape_of
-from trainer import plan, repair
-from trainer.memory.predict import Setting, predict
-from trainer.methods import cannot_shard
-from trainer.plan import Plan, make_plan
+from trainer.plan import plan, repair
+from trainer.plan.memory.predict import Setting, predict
+from trainer.plan.methods import cannot_shard
+from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, Tokens
 
 GB = 10**9
@@ -31,8 +31,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     machine that has Unsloth, too."""
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PET_NNODES", raising=False)
-    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl", "unsloth"})
-    monkeypatch.setattr("trainer.methods.check_installed", lambda *packages: None)
+    monkeypatch.setattr("trainer.plan.engines.installed", lambda: {"trl", "unsloth"})
+    monkeypatch.setattr("trainer.plan.methods.check_installed", lambda *packages: None)
     rows = [
         [
             {"role": "user", "content": f"{number} why?"},

@@ -13,10 +13,10 @@ from serve.chats.turns import Speaker
 from serve.client import Endpoint, stream_chat
 from tests.fakes.openai_server import FakeServer
 from tui.app import LuthierApp
-from tui.chat_server import ChatServer
-from tui.chat_session import Streamer
-from tui.screens.chat import ChatScreen
-from tui.widgets.transcript import Transcript
+from tui.chat.screen import ChatScreen
+from tui.chat.transcript import Transcript
+from workshop.chat.server import ChatServer
+from workshop.chat.session import Streamer
 
 SPEAKERS = (
     Speaker("base"),

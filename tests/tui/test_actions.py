@@ -10,23 +10,24 @@ from textual.dom import DOMNode
 
 from jobs.job import Job
 from tests.tui.driving import ready, until
-from tui.actions import ACTIONS, PLACE_TITLES, Place
+from tui.actions import ACTIONS
 from tui.app import LuthierApp
-from tui.palette import ActionProvider, label
-from tui.widgets.help_modal import HelpModal, help_text
+from tui.shared.action import PLACE_TITLES, Place
+from tui.shared.help_modal import HelpModal, help_text
+from tui.shared.palette import ActionProvider, label
 
 CLASSES = {
     "app": ("tui.app", "LuthierApp"),
-    "list": ("tui.widgets.row_table", "RowOptions"),
-    "log": ("tui.widgets.log_view", "LogView"),
-    "search": ("tui.widgets.log_view", "LogView"),
-    "samples": ("tui.widgets.samples_panel", "SamplesPanel"),
-    "runs": ("tui.screens.runs", "RunsScreen"),
-    "run": ("tui.screens.run", "RunScreen"),
-    "models": ("tui.screens.models", "ModelsScreen"),
-    "serve": ("tui.screens.serve", "ServeScreen"),
-    "chat": ("tui.screens.chat", "ChatScreen"),
-    "data": ("tui.screens.data", "DataScreen"),
+    "list": ("tui.shared.row_table", "RowOptions"),
+    "log": ("tui.shared.log_view", "LogView"),
+    "search": ("tui.shared.log_view", "LogView"),
+    "samples": ("tui.runs.samples_panel", "SamplesPanel"),
+    "runs": ("tui.runs.runs_screen", "RunsScreen"),
+    "run": ("tui.runs.run_screen", "RunScreen"),
+    "models": ("tui.models.screen", "ModelsScreen"),
+    "serve": ("tui.serve.screen", "ServeScreen"),
+    "chat": ("tui.chat.screen", "ChatScreen"),
+    "data": ("tui.data.screen", "DataScreen"),
 }
 
 

@@ -12,10 +12,10 @@ from textual.widgets import Input, Static
 from tests.fakes.openai_server import FAKE_KEY, FakeServer
 from tests.tui.chat_driving import ask, chat, make_app, shown, titles, to_pane, until
 from tests.tui.driving import screen_text
-from tui.screens.chat import ChatScreen
-from tui.widgets.chat_sides import arrange
-from tui.widgets.endpoint_form import EndpointForm
-from tui.widgets.model_picker import ModelPicker
+from tui.chat.endpoint_form import EndpointForm
+from tui.chat.model_picker import ModelPicker
+from tui.chat.screen import ChatScreen
+from tui.chat.sides import arrange
 
 
 @pytest.fixture

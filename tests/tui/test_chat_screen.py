@@ -28,11 +28,11 @@ from tests.tui.chat_driving import (
     to_pane,
     until,
 )
-from tui.chat_server import newest_server
-from tui.screens.chat import ChatScreen
-from tui.widgets.chat_settings import ChatSettingsModal
-from tui.widgets.path_modal import PathModal
-from tui.widgets.transcript import Transcript
+from tui.chat.screen import ChatScreen
+from tui.chat.settings_form import ChatSettingsModal
+from tui.chat.transcript import Transcript
+from tui.shared.path_modal import PathModal
+from workshop.chat.server import newest_server
 
 
 @pytest.fixture

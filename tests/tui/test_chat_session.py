@@ -10,6 +10,7 @@ import pytest
 
 from jobs.errors import LuthierError
 from serve.chats import store
+from serve.chats.formatting import figures
 from serve.chats.journal import Journal
 from serve.chats.store import Chat, Record
 from serve.chats.turns import (
@@ -27,13 +28,12 @@ from serve.chats.turns import (
     Waiting,
     Writing,
 )
-from serve.chats.words import figures
 from serve.client import ContextExceeded, Delta, Finished, Sampling
 from serve.replay import ScriptTurn
-from tui.chat_ballot import ballot_of, cast, explain
-from tui.chat_replay import Replay
-from tui.chat_session import ChatSession, receive
-from tui.chat_text import call_line, dotted_rows, settings_line, thought_line
+from tui.chat.text import call_line, dotted_rows, settings_line, thought_line
+from workshop.chat.ballot import ballot_of, cast, explain
+from workshop.chat.replay import Replay
+from workshop.chat.session import ChatSession, receive
 
 FINISHED = Finished("stop", 9, 3, 0.13, 0.33)
 BASE, CAPTAIN, PIRATE = Speaker("base"), Speaker("captain", "tuned"), Speaker("pirate", "tuned")

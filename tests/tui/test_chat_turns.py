@@ -12,10 +12,10 @@ from serve.chats.turns import Complete
 from tests.fakes.openai_server import FakeServer
 from tests.tui.chat_driving import ask, chat, shown, states, to_pane, until
 from tests.tui.driving import screen_text
-from tui.widgets.context_modal import ContextModal
-from tui.widgets.correct_modal import CorrectModal
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.transcript import Transcript
+from tui.chat.context_modal import ContextModal
+from tui.chat.correct_modal import CorrectModal
+from tui.chat.transcript import Transcript
+from tui.shared.error_modal import ErrorModal
 
 
 @pytest.fixture

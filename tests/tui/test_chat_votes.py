@@ -14,9 +14,9 @@ from serve.votes.report import quick_report
 from tests.fakes.openai_server import FakeServer
 from tests.tui.chat_driving import ask, chat, shown, states, titles, to_pane, until
 from tests.tui.driving import screen_text
-from tui.widgets.replay_form import ReplayModal
-from tui.widgets.vote_modal import VoteModal
-from tui.widgets.votes_modal import VotesModal
+from tui.chat.replay_form import ReplayModal
+from tui.chat.vote_modal import VoteModal
+from tui.chat.votes_modal import VotesModal
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from tests.tui.driving import ready, text_of, until
 from trainer.recipe import Recipe
 from trainer.sweep import Sweep
 from tui.app import LuthierApp
-from tui.screens.run import RunScreen
-from tui.widgets.new_run import NewRunModal
+from tui.runs.new_run import NewRunModal
+from tui.runs.run_screen import RunScreen
 
 
 def fill(form: NewRunModal, **values: str) -> None:

@@ -13,17 +13,17 @@ from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
 from tests.tui.run_events import eventful
 from tui.app import LuthierApp
-from tui.screens.run import RunScreen
-from tui.widgets import run_view
-from tui.widgets.chart import Chart
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.export_modal import ExportModal
-from tui.widgets.log_view import LogView
-from tui.widgets.overlay_modal import OverlayModal
-from tui.widgets.row_table import RowTable
-from tui.widgets.samples_panel import SamplesPanel
-from tui.widgets.text_pane import TextPane
-from tui.widgets.timeline import Timeline
+from tui.runs import run_view
+from tui.runs.chart import Chart
+from tui.runs.export_modal import ExportModal
+from tui.runs.overlay_modal import OverlayModal
+from tui.runs.run_screen import RunScreen
+from tui.runs.samples_panel import SamplesPanel
+from tui.runs.timeline import Timeline
+from tui.shared.error_modal import ErrorModal
+from tui.shared.log_view import LogView
+from tui.shared.row_table import RowTable
+from tui.shared.text_pane import TextPane
 
 
 async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job, *others: Job) -> RunScreen:

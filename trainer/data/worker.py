@@ -48,7 +48,7 @@ from trainer.data.reading import proposals
 from trainer.data.traits import concerning
 from trainer.data.vocabulary import vocabulary_of
 from trainer.launch import frozen_recipe
-from trainer.limits import samples_beyond_positions
+from trainer.plan.limits import samples_beyond_positions
 from trainer.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
-from trainer import ranks
+from trainer.distributed import ranks
+from trainer.distributed.sharding import is_sharded
 from trainer.evaluation.generation import Generator
 from trainer.evaluation.history import Found, History
 from trainer.evaluation.labels import no_labels
 from trainer.evaluation.metrics import Scores, score
 from trainer.evaluation.prompts import Prompt, Prompter, answer_text, spread
 from trainer.evaluation.settings import Evaluation, Metric
-from trainer.saving import EvaluationStopped
-from trainer.sharding import is_sharded
+from trainer.run.saving import EvaluationStopped
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -162,7 +162,7 @@ class Evaluator(TrainerCallback):
         self._answers, self._answer_seconds = 0, 0.0
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: see trainer.checkpoints.Remembering."""
+        """For a checkpoint: see trainer.run.checkpoints.Remembering."""
         return {"found": [asdict(found) for found in self.history.all()]}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, StoppingCriteriaList
 
-from trainer import ranks
-from trainer.saving import EvaluationStopped
-from trainer.sharding import is_sharded
+from trainer.distributed import ranks
+from trainer.distributed.sharding import is_sharded
+from trainer.run.saving import EvaluationStopped
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -14,10 +14,10 @@ from jobs.job import Job, find
 from jobs.state import Done
 from models import certificate
 from models.certificate import Certificate
-from tui.certificate_badge import bound, figure, sign, thousands
 from tui.commands.output import json_option, out, plain_table, print_json, say_aside, styled, talk
 from tui.commands.progress import follow_job
-from tui.figures import age, duration
+from tui.shared.certificate_badge import bound, figure, sign, thousands
+from workshop.number_format import age, duration
 
 _COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 

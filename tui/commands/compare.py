@@ -14,6 +14,7 @@ from jobs.files import write_atomic, write_json
 from jobs.home import jobs_directory
 from models.certificate import standing
 from models.registry import resolve
+from serve.adapter_fingerprint import fingerprint
 from serve.client import Sampling
 from serve.comparison import judge as judging
 from serve.comparison.asking import Contender, answer_key, ask, missing
@@ -22,7 +23,6 @@ from serve.comparison.journal import Entry, Journal
 from serve.comparison.judge import Judge, Judged, Pair
 from serve.comparison.report import html, markdown, tables
 from serve.comparison.summary import Row, summary
-from serve.contents import fingerprint
 from serve.launch import NamedAdapter
 from serve.plan import BASE
 from serve.servers import Server
@@ -37,7 +37,7 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import bar
-from tui.run_adapters import adapters_named
+from workshop.run_adapters import adapters_named
 
 
 @click.command()

@@ -35,13 +35,13 @@ from trainer.recipe import Recipe, load
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
-from tui.foreign_text import spelled_out
-from tui.future_server import beyond_server, future_server
-from tui.glyphs import glyphs
-from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
+from tui.data.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
+from tui.serve.future_server import beyond_server, future_server
+from tui.shared.foreign_text import spelled_out
+from tui.shared.glyphs import glyphs
 
 if TYPE_CHECKING:
-    from tui.token_text import Token
+    from tui.data.token_text import Token
 
 _STYLES: dict[Kind, str] = {
     "untrained": "dim",

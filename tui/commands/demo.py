@@ -42,8 +42,8 @@ from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import wait_until_ready
 from tui.commands.train import prepare_model
-from tui.figures import duration
-from tui.serving import adapters_of, add_adapters, server_of
+from workshop.number_format import duration
+from workshop.serving import adapters_of, add_adapters, server_of
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"
 _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)

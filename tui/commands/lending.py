@@ -15,7 +15,7 @@ from tui.commands.certify import say_if_red
 from tui.commands.output import say_aside, say_done
 from tui.commands.runs import stop_and_wait
 from tui.commands.serve import running_or_starting, wait_until_ready
-from tui.serving import add_adapters
+from workshop.serving import add_adapters
 
 _HOST = "127.0.0.1"
 

@@ -12,15 +12,15 @@ from jobs.home import models_directory
 from jobs.job import find
 from jobs.state import Done
 from models.merge import receipt
-from models.merge.companions import read_object
+from models.merge.config_files import read_object
 from models.merge.launch import MergeSettings, start_merge
 from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
 from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, plain_table, print_json, say_aside, talk, write
 from tui.commands.progress import follow_job
-from tui.figures import duration
-from tui.merging import merge_settings
+from workshop.merging import merge_settings
+from workshop.number_format import duration
 
 
 @click.command()

@@ -39,12 +39,12 @@ from tui.commands.output import (
 )
 from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
-from tui.figures import age
-from tui.merging import is_there, merge_settings, whole_model
-from tui.run_adapters import adapters_named
-from tui.server_plan import NOTICED, command_line, rows
-from tui.server_plan import as_json as plan_as_json
-from tui.serving import add_adapters, server_of
+from tui.serve.server_plan import NOTICED, command_line, rows
+from tui.serve.server_plan import as_json as plan_as_json
+from workshop.merging import is_there, merge_settings, whole_model
+from workshop.number_format import age
+from workshop.run_adapters import adapters_named
+from workshop.serving import add_adapters, server_of
 
 
 @click.command()

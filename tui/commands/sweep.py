@@ -11,13 +11,13 @@ import click
 from jobs.job import Job
 from jobs.state import Running, word
 from trainer.comparison import Row, compare, not_comparable, winner
-from trainer.plan import Plan
+from trainer.plan.plan import Plan
 from trainer.recipe import short_value
 from trainer.sweep import Sweep, find_sweep, sweeps
 from tui.commands.output import json_option, out, plain_table, print_json, styled, talk
-from tui.figures import age, duration
-from tui.figures import loss as loss_text
-from tui.glyphs import glyphs
+from tui.shared.glyphs import glyphs
+from workshop.number_format import age, duration
+from workshop.number_format import loss as loss_text
 
 _WIDE = 100  # columns of a terminal that has room for the runs' names
 

@@ -21,13 +21,12 @@ from models.builtin import BUILTIN
 from serve import launch as serving
 from serve.plan import BASE
 from trainer import launch
-from trainer.emit import Kind, emit
-from trainer.memory.cards import card, what_if
-from trainer.methods import consequences
-from trainer.plan import Plan
+from trainer.plan.cluster_files import Kind, emit
+from trainer.plan.memory.cards import card, what_if
+from trainer.plan.methods import consequences
+from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
 from trainer.sweep import load_sweep, start_sweep
-from tui import memory_text, one_gpu, run_plan
 from tui.commands.output import (
     choose,
     few,
@@ -45,14 +44,16 @@ from tui.commands.output import (
 from tui.commands.progress import follow_job
 from tui.commands.serve import merge_first, wait_until_ready
 from tui.commands.sweep import show_sweep, sweep_json
-from tui.figures import duration, size
-from tui.future_server import beyond_server, future_server, show_future_server
-from tui.memory_text import Line
-from tui.merging import is_there, whole_model
-from tui.one_gpu import CHOICES, Choice, open_question
-from tui.quick_chat import HOST, have_it_serve, once_ready, server_job
-from tui.server_plan import as_json as plan_as_json
-from tui.serving import server_of
+from tui.runs import memory_text, plan_text
+from tui.runs.memory_text import Line
+from tui.serve.future_server import beyond_server, future_server, show_future_server
+from tui.serve.server_plan import as_json as plan_as_json
+from workshop import gpu_conflict
+from workshop.chat_with_run import HOST, have_it_serve, once_ready, server_job
+from workshop.gpu_conflict import CHOICES, Choice, open_question
+from workshop.merging import is_there, whole_model
+from workshop.number_format import duration, size
+from workshop.serving import server_of
 
 _ASK_SECONDS = 5.0
 
@@ -193,10 +194,12 @@ def settle(runs: list[Job], choice: Choice | None) -> None:
     for run in runs:
         if choice is not None:
             with contextlib.suppress(NotWaiting):
-                one_gpu.answer(run, choice, remember=False)
+                gpu_conflict.answer(run, choice, remember=False)
         elif servers := _asks(run):
             talk.print(
-                styled("[yellow]?[/] $question", question=one_gpu.question(run.spec.name, servers))
+                styled(
+                    "[yellow]?[/] $question", question=gpu_conflict.question(run.spec.name, servers)
+                )
             )
             if not sys.stdin.isatty():
                 talk.print(
@@ -206,7 +209,9 @@ def settle(runs: list[Job], choice: Choice | None) -> None:
                 return
             for name, what in CHOICES.items():
                 talk.print(styled("  [bold]$name[/]  $what", name=name, what=what))
-            one_gpu.answer(run, choose("  Remembered for later runs", list(CHOICES)), remember=True)
+            gpu_conflict.answer(
+                run, choose("  Remembered for later runs", list(CHOICES)), remember=True
+            )
 
 
 def _asks(run: Job) -> list[str]:
@@ -290,16 +295,16 @@ def show_plan(made: Plan) -> None:
         "model": styled(
             "$model [dim]$directory[/]", model=made.model, directory=made.model_directory
         ),
-        "data": run_plan.data(made),
+        "data": plan_text.data(made),
         **{
             f"format{'' if number == 0 else f' {number + 1}'}": _format(found)
             for number, found in enumerate(made.formats)
         },
-        "engine": run_plan.engine(made),
-        "settings": run_plan.settings(made),
-        "batch": run_plan.batch(made),
-        "length": run_plan.length(made),
-        "evaluation": run_plan.evaluation(made),
+        "engine": plan_text.engine(made),
+        "settings": plan_text.settings(made),
+        "batch": plan_text.batch(made),
+        "length": plan_text.length(made),
+        "evaluation": plan_text.evaluation(made),
         "waits for": (
             ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else "")
         ),

@@ -1,0 +1,191 @@
+"""What lies beside a merged model's weights: config, tokenizer, chat template, generation config,
+licence."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jobs import foreign_json
+from jobs.errors import LuthierError
+from jobs.files import write_json
+from jobs.foreign_json import Damaged
+from models.merge.plan import MergePlan
+from models.merge.tensor_recipes import Piece
+
+INDEX = "model.safetensors.index.json"
+_WEIGHTS = {
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".gguf",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".ot",
+    ".npz",
+}
+# Files of the base that would say something untrue of the merged model, or that are made anew.
+_NOT_COPIED = {
+    "README.md",
+    "card.json",
+    "merge.json",
+    "certificate.json",
+    "adapter_config.json",
+    INDEX,
+    "pytorch_model.bin.index.json",
+}
+_TOKENIZER = (
+    *(
+        "tokenizer*.json",
+        "tokenizer.model",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "merges.txt",
+        "vocab.txt",
+    ),
+    *(
+        "*.tiktoken",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "chat_template.jinja",
+        "chat_template.json",
+        "additional_chat_templates",
+    ),
+)
+
+
+def copy_companions(base: Path, own: Path, folder: Path) -> None:
+    """Copy what belongs to the model: the base's files, and tokenizer and chat template of what was
+    trained, the folder `own`, where it brings its own."""
+    for path in sorted(base.iterdir()):
+        if path.name.startswith(".") or path.name in _NOT_COPIED or path.suffix in _WEIGHTS:
+            continue
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+        elif path.name == "additional_chat_templates":
+            shutil.copytree(path, folder / path.name)
+    if (own / "tokenizer_config.json").is_file():
+        for old in _matching(folder):
+            (shutil.rmtree if old.is_dir() else Path.unlink)(old)
+        for path in _matching(own):
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
+    elif (own / "chat_template.jinja").is_file():
+        shutil.copyfile(own / "chat_template.jinja", folder / "chat_template.jinja")
+
+
+def write_config(plan: MergePlan, folder: Path) -> None:
+    """The base's config with what the merge changed: tying, the size of the vocabulary, the type of
+    the weights."""
+    config = copy.deepcopy(plan.config)
+    text = config.get("text_config")
+    places = [config, text] if isinstance(text, dict) else [config]
+    if plan.tied is not None:
+        for place in places:
+            if place is config or "tie_word_embeddings" in place:
+                place["tie_word_embeddings"] = plan.tied
+    if plan.vocabulary is not None:
+        for place in places:
+            if "vocab_size" in place or len(places) == 1:
+                place["vocab_size"] = plan.vocabulary
+    if plan.dtype is not None:
+        for place in places:
+            for key in ("dtype", "torch_dtype"):
+                if key in place or (
+                    key == "dtype" and place is config and "torch_dtype" not in place
+                ):
+                    place[key] = plan.dtype
+    write_json(folder / "config.json", config)
+
+
+def write_index(plan: MergePlan, folder: Path) -> None:
+    """The index of a model in several files."""
+    if len(plan.files) > 1:
+        where = {
+            piece.name: name
+            for name, pieces in plan.files.items()
+            for piece in pieces
+            if not piece.dropped
+        }
+        write_json(
+            folder / INDEX,
+            {
+                "metadata": {"total_size": plan.written_bytes},
+                "weight_map": dict(sorted(where.items())),
+            },
+        )
+
+
+def write_stops(folder: Path, trained: Iterable[int]) -> list[int]:
+    """Have the generation config name every token that ends an answer: those it has, and the
+    trained ones. Returns them all."""
+    path = folder / "generation_config.json"
+    generation = read_object(path)
+    config = read_object(folder / "config.json")
+    listed = generation.get("eos_token_id", config.get("eos_token_id"))
+    known = [
+        int(token)
+        for token in (listed if isinstance(listed, list) else [] if listed is None else [listed])
+    ]
+    stops = list(dict.fromkeys([*known, *sorted(int(token) for token in trained)]))
+    if (stops and stops != known) or not path.is_file():
+        for key in ("bos_token_id", "pad_token_id"):
+            if key not in generation and config.get(key) is not None:
+                generation[key] = config[key]
+        # else transformers would replace it by what config.json says
+        generation.pop("_from_model_config", None)
+        if stops:
+            generation["eos_token_id"] = stops if len(stops) > 1 else stops[0]
+        write_json(path, generation)
+    return stops
+
+
+def check_vocabulary(plan: MergePlan, folder: Path) -> None:
+    """LuthierError if the adapter brings a tokenizer with tokens that the merged model has no
+    embedding for."""
+    if not (plan.adapter.directory / "tokenizer.json").is_file():
+        return
+    tokenizer = read_object(folder / "tokenizer.json")
+    ids = [
+        int(token["id"])
+        for token in tokenizer.get("added_tokens", [])
+        if isinstance(token, dict) and "id" in token
+    ]
+    rows = _embedding_rows(plan.pieces)
+    if rows is not None and ids and max(ids) >= rows:
+        raise LuthierError(
+            "The tokenizer is larger than the model",
+            f"The adapter's tokenizer has a token {max(ids)}, the embedding only {rows} rows.",
+            "Save the adapter with its resized embedding: save_pretrained(...,"
+            " save_embedding_layers=True).",
+        )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty if there is no such file. LuthierError if it holds something else."""
+    try:
+        return foreign_json.read_object(path, lenient=True)
+    except FileNotFoundError:
+        return {}
+    except Damaged as error:
+        raise LuthierError("Unreadable model", error.message, "Copy the model again.") from error
+
+
+def _embedding_rows(pieces: Iterable[Piece]) -> int | None:
+    from models.merge.embeddings import is_input
+
+    found = (
+        piece.shape[0]
+        for piece in pieces
+        if is_input(piece.name.removesuffix(".weight")) and len(piece.shape) == 2
+    )
+    return next(found, None)
+
+
+def _matching(folder: Path) -> list[Path]:
+    return sorted({path for pattern in _TOKENIZER for path in folder.glob(pattern)})

@@ -1,0 +1,77 @@
+"""What ranks on several machines must have alike, whose folders are their own: settings, samples,
+the checkpoint to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from trainer.distributed import ranks
+from trainer.plan.plan import Plan
+from trainer.run.checkpoints import COMPLETE, Checkpoint, checkpoint_directory
+
+_CHUNK = 64 << 20
+_SETTINGS = (
+    *(
+        "engine",
+        "sharding",
+        "base_bits",
+        "float8",
+        "compute_dtype",
+        "padding_free",
+        "attention",
+        "optimizer",
+    ),
+    *("micro_batch", "accumulation", "gradient_checkpointing"),
+)
+
+
+def agreed(plan: Plan) -> Plan:
+    """The plan with what the first rank's says of how to compute: what each machine has learned of
+    memory is its own."""
+    return replace(plan, **ranks.from_first({name: getattr(plan, name) for name in _SETTINGS}))
+
+
+def check_alike(files: list[Path]) -> None:
+    """LuthierError unless every rank's files are those of the first one."""
+    hashes = ranks.gathered([_hash(path) for path in files])
+    other = next((number for number, hashed in enumerate(hashes) if hashed != hashes[0]), None)
+    if other is not None:
+        message = f"The samples that rank {other} has made are not those of rank 0."
+        raise LuthierError(
+            "The machines have different data",
+            message,
+            "Recipe, data, model and Luthier must be the same on each.",
+        )
+
+
+def on_each(checkpoint: Checkpoint, run: Path) -> Checkpoint:
+    """The first rank's checkpoint, sent to the machines that do not have it: below the folder that
+    the run has there."""
+    own = checkpoint_directory(run, checkpoint.step)
+    writes = ranks.local() == 0 and not ranks.first()
+    names = (
+        sorted(path.name for path in checkpoint.path.iterdir() if path.name != COMPLETE)
+        if ranks.first()
+        else []
+    )
+    for name in ranks.from_first([*names, COMPLETE]):
+        if writes:
+            own.mkdir(parents=True, exist_ok=True)
+            (own / name).write_bytes(b"")
+        source = (checkpoint.path / name).open("rb") if ranks.first() else None
+        while chunk := ranks.from_first(b"" if source is None else source.read(_CHUNK)):
+            if writes:
+                with (own / name).open("ab") as file:
+                    file.write(chunk)
+        if source is not None:
+            source.close()
+    ranks.gathered(None)
+    return Checkpoint(own, checkpoint.step)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -1,0 +1,115 @@
+"""What would fit where: a recipe's memory with other bits, checkpointing, batches and context
+lengths, against the usual cards. Light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.gpus import gpus
+from models.registry import read_config
+from trainer.plan.autotune import needed
+from trainer.plan.engines import choose
+from trainer.plan.memory.predict import Setting, predict
+from trainer.plan.memory.shape import ModelShape, read_shape
+from trainer.plan.plan import Plan
+from trainer.recipe import Recipe
+
+CARDS = (8, 12, 16, 24, 48, 80, 141)  # gigabytes, as they are sold
+CONTEXTS = (512, 2048, 8192, 32_768)
+_LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of base and checkpointing. `fits`: by card the largest micro-batch of conversations
+    of the recipe's length, 0 if not one fits. `peaks`: by (conversations, length) the predicted
+    peak in bytes; `needs` what a card must have for it."""
+
+    bits: int
+    checkpointing: str
+    fits: dict[int, int]
+    peaks: dict[tuple[int, int], int]
+    needs: dict[tuple[int, int], int]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`engine`: the one of the plan, or on a machine without a GPU the one that such a machine
+    would take. `here`: the memory of the GPU at hand. No rows where the model's config does not
+    tell its shape."""
+
+    engine: str
+    here: int | None
+    rows: list[Row]
+
+
+def card() -> int | None:
+    """The memory of the GPU at hand, the largest if there are several."""
+    return max((gpu.total for gpu in gpus()), default=None)
+
+
+def what_if(recipe: Recipe, plan: Plan) -> Table:
+    """The table for a recipe and its plan."""
+    directory, here = Path(plan.model_directory), card()
+    shape, both = read_shape(directory), {"trl", "unsloth"}
+    engine = (
+        plan.engine
+        if here is not None
+        else choose(recipe, directory, read_config(directory), "gpu", both)[0]
+    )
+    return Table(
+        engine,
+        here,
+        [] if shape is None else rows(recipe, shape, engine, plan.optimizer, plan.attention, here),
+    )
+
+
+def bytes_of(gigabytes: int) -> int:
+    """What any card sold as one of so many gigabytes has at least: some have as many GiB, those
+    with ECC less (a T4 15, an L4 22.5)."""
+    return gigabytes * 10**9
+
+
+def batches(recipe: Recipe) -> list[tuple[int, int]]:
+    """(conversations, length), by length: the recipe's own in growing numbers, others one at a
+    time."""
+    own = recipe.train.max_length
+    found = [(1, own), (4, own), (8, own), *((1, other) for other in CONTEXTS if other != own)]
+    return sorted(found, key=lambda batch: (batch[1], batch[0]))
+
+
+def rows(
+    recipe: Recipe, shape: ModelShape, engine: str, optimizer: str, attention: str, here: int | None
+) -> list[Row]:
+    """For padding-free batches. `here`: the memory of the GPU at hand, to be among the cards."""
+    cards = [*map(bytes_of, CARDS), *([] if here is None else [here])]
+    found = []
+    for bits in _bits(recipe):
+        for checkpointing in (
+            ("none", "standard", "unsloth") if engine == "unsloth" else ("none", "standard")
+        ):
+            setting = Setting.of(recipe, engine, bits, checkpointing, optimizer, attention)
+            fits = {size: _largest(shape, setting, recipe.train.max_length, size) for size in cards}
+            peaks = {batch: _peak(shape, setting, *batch) for batch in batches(recipe)}
+            needs = {batch: needed(peak, engine) for batch, peak in peaks.items()}
+            found.append(Row(bits, checkpointing, fits, peaks, needs))
+    return found
+
+
+def _bits(recipe: Recipe) -> tuple[int, ...]:
+    return (32, 16) if recipe.train.method == "full" else (16, 8, 4)
+
+
+def _peak(shape: ModelShape, setting: Setting, conversations: int, length: int) -> int:
+    return predict(shape, setting.holding(conversations * length, 1, conversations)).peak
+
+
+def _largest(shape: ModelShape, setting: Setting, length: int, size: int) -> int:
+    """By halves: a peak grows with the batch."""
+    low, high = 0, _LARGEST_BATCH
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = needed(_peak(shape, setting, middle, length), setting.engine) <= size
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low

@@ -1,0 +1,109 @@
+"""What a run leaves: an adapter, or, where every weight was trained, a model. Both are whole or
+absent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from jobs import foreign_json
+from jobs.files import flush_folder, write_json
+from jobs.job import Job
+from models.registry import MODEL_FOLDER
+from trainer.launch import ADAPTER_FOLDER
+from trainer.plan.plan import Plan
+from trainer.run.checkpoints import Checkpoint
+from trainer.run.tokens import own_tokenizer
+
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
+
+
+def save_adapter(
+    run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]
+) -> Path:
+    """The checkpoint's adapter, in PEFT's layout, with the run's own tokenizer if it has one. Its
+    card says what a merge must know: the bits of the base that it was trained on, and what answers
+    end with."""
+
+    def write(folder: Path) -> None:
+        files = [checkpoint.path / name for name in _ADAPTER_FILES]
+        for path in [*files, *own_tokenizer(run.directory)]:
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        write_json(
+            folder / "card.json",
+            {
+                **_origin(run, plan, checkpoint, which),
+                "base_bits": plan.base_bits,
+                "stop_ids": list(stop_ids),
+            },
+        )
+
+    return _whole(run.directory / ADAPTER_FOLDER, write)
+
+
+def save_model(
+    run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]
+) -> Path:
+    """The checkpoint's model, in the base's own types, with what else a server needs of the base or
+    of the run."""
+    from models.merge.config_files import copy_companions, read_object, write_stops
+    from trainer.run.whole_model import write_weights
+
+    base = Path(plan.model_directory)
+
+    def write(folder: Path) -> None:
+        copy_companions(base, checkpoint.path, folder)
+        write_weights(checkpoint.path, base, folder)
+        _write_config(base, checkpoint.path, folder)
+        write_stops(folder, stop_ids)
+        card = read_object(base / "card.json")
+        title = f"{card.get('title') or base.name}, trained by {run.id}"
+        licence = {"license": card["license"]} if "license" in card else {}
+        told = {
+            "name": run.spec.name,
+            "title": title,
+            "source": "trained",
+            **_origin(run, plan, checkpoint, which),
+        }
+        write_json(folder / "card.json", {**told, "base": plan.model_directory, **licence})
+
+    return _whole(run.directory / MODEL_FOLDER, write)
+
+
+def _origin(run: Job, plan: Plan, checkpoint: Checkpoint, which: str) -> dict[str, Any]:
+    named = {"run": run.id, "step": checkpoint.step, "which": which}
+    return {**named, "base": plan.model, "base_directory": plan.model_directory}
+
+
+def _write_config(base: Path, trained: Path, folder: Path) -> None:
+    """The base's config; new tokens have made the vocabulary larger."""
+    config = foreign_json.read_object(base / "config.json", lenient=True)
+    now = foreign_json.read_object(trained / "config.json", lenient=True)
+    for place, other in ((config, now), (config.get("text_config"), now.get("text_config"))):
+        if (
+            isinstance(place, dict)
+            and isinstance(other, dict)
+            and "vocab_size" in place
+            and "vocab_size" in other
+        ):
+            place["vocab_size"] = other["vocab_size"]
+    write_json(folder / "config.json", config)
+
+
+def _whole(target: Path, write: Callable[[Path], None]) -> Path:
+    """A folder under another name until everything in it is written and on the disk."""
+    partial = target.with_name(f".{target.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        write(partial)
+        flush_folder(partial, lock="")
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # room for the event that says why
+        raise
+    return target

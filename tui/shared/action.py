@@ -1,0 +1,78 @@
+"""What a user can do, as one value: its keys, its words, and where it can be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Place = Literal[
+    "app", "list", "log", "search", "samples", "runs", "run", "models", "serve", "chat", "data"
+]
+
+PLACE_TITLES: dict[Place, str] = {
+    "app": "Everywhere",
+    "list": "In lists",
+    "log": "In logs",
+    "search": "Looking for text in logs",
+    "samples": "In samples",
+    "runs": "Runs",
+    "run": "Run",
+    "models": "Models",
+    "serve": "Serve",
+    "chat": "Chat",
+    "data": "Data",
+}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a user can do.
+
+    `id` is "place.name"; the widget of that place has the method `action_name`, unless `call` names
+    another one. `keys` are Textual's names, separated by commas; the first is the one that is
+    shown. `footer` puts it among the hints at the bottom. A `priority` key works inside text inputs
+    and modals too.
+    """
+
+    id: str
+    title: str
+    help: str
+    keys: str
+    footer: bool = False
+    call: str = ""
+    priority: bool = False
+
+    @property
+    def place(self) -> Place:
+        return self.id.partition(".")[0]  # type: ignore[return-value]  # test_actions checks every id
+
+    @property
+    def action(self) -> str:
+        return self.call or self.id.partition(".")[2]
+
+    @property
+    def key_names(self) -> list[str]:
+        return [_display(key) for key in self.keys.split(",")]
+
+
+_KEY_NAMES = {
+    "question_mark": "?",
+    "slash": "/",
+    "escape": "esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+    "plus": "+",
+    "equals_sign": "=",
+    "minus": "-",
+    "comma": ",",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "full_stop": ".",
+}
+
+
+def _display(key: str) -> str:
+    name = _KEY_NAMES.get(key, key)
+    return f"^{name.removeprefix('ctrl+')}" if name.startswith("ctrl+") else name

@@ -1,0 +1,79 @@
+"""Who could speak in a pane: models that are served, runs and checkpoints that the server can load,
+models of hosted endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from serve import launch
+from serve.chats.turns import Speaker, SpeakerKind
+from serve.client import list_cards
+from serve.endpoints import HostedEndpoint
+from serve.plan import run_of
+from serve.servers import Server, running_servers
+from workshop.chat.server import ChatServer, Reachable
+from workshop.run_adapters import loadable
+
+_ASK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A speaker to choose. `load` is the adapter that the server must load first."""
+
+    speaker: Speaker
+    note: str
+    load: Path | None = None
+
+
+def offers(known: Reachable) -> list[Offer]:
+    """What needs no network: served models, then what Luthier's server could load."""
+    if known.server is None:
+        return []
+    served = [Offer(speaker, speaker.what) for speaker in known.server.speakers]
+    return served + _loadable(known.server)
+
+
+def hosted_offers(endpoint: HostedEndpoint) -> list[Offer]:
+    """The models that an endpoint lists. LuthierError if it does not answer."""
+    cards = asyncio.run(list_cards(endpoint.open(), _ASK_SECONDS))
+    return [
+        Offer(Speaker(card.id, "hosted", endpoint.name), endpoint.url)
+        for card in sorted(cards, key=lambda card: card.id)
+    ]
+
+
+def load(offer: Offer, server: ChatServer) -> Speaker:
+    """Have the server load an adapter; whoever it is served as speaks."""
+    assert offer.load is not None
+    return replace(
+        offer.speaker, model=launch.attach(_running(server), offer.speaker.model, offer.load)
+    )
+
+
+def _running(server: ChatServer) -> Server:
+    found = next((one for one in running_servers() if one.job.id == server.job_id), None)
+    if found is None:
+        raise LuthierError(
+            "The server is gone",
+            f"{server.job_id} does not run any more.",
+            "3 opens Serve: start one there.",
+        )
+    return found
+
+
+def _loadable(server: ChatServer) -> list[Offer]:
+    """Adapters and checkpoints of runs of the same base model."""
+    try:
+        running = _running(server)
+    except LuthierError:  # it has just ended: what it served is told as gone when it is asked
+        return []
+    found = []
+    for choice in loadable(running):
+        kind: SpeakerKind = "checkpoint" if "checkpoints" in choice.path.parts else "tuned"
+        speaker = Speaker(choice.name, kind, run=run_of(choice.path), path=str(choice.path))
+        found.append(Offer(speaker, f"{choice.note}: the server loads it", choice.path))
+    return found

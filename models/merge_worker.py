@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
+from models.folder import ModelFolder
 from models.merge.launch import MergeSettings
 from models.merge.plan import MergePlan, plan_merge
 from models.merge.planner import Into
@@ -135,7 +136,7 @@ def template_stops(folder: Path) -> list[int]:
     from models.preflight import check_template
     from models.template import load_tokenizer
 
-    if not (folder / "tokenizer_config.json").is_file():
+    if not ModelFolder(folder).has_tokenizer:
         return []
     try:
         return list(check_template(load_tokenizer(folder), folder).stop_ids)

@@ -17,12 +17,13 @@ from trainer.launch import ADAPTER_FOLDER, adapter_directory
 def merge_settings(run: Job, **chosen: Any) -> MergeSettings:
     """The merge of a run's adapter into its folder, but for what was chosen. LuthierError if it has
     none."""
+    adapter = adapter_directory(run).absolute()
     usual = {
         "base": str(run.spec.settings["model_directory"]),
-        "adapter": str(adapter_directory(run).absolute()),
+        "adapter": str(adapter),
         "out": str(run.directory / MERGED_FOLDER),
         "run": run.id,
-        "stop_ids": trained_stops(run),
+        "stop_ids": trained_stops(run, adapter),
         "samples": str(run.directory / "data" / "heldout.jsonl"),
     }
     return MergeSettings(**{**usual, **chosen})

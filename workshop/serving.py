@@ -10,8 +10,8 @@ from jobs.errors import LuthierError
 from jobs.home import jobs_directory
 from jobs.job import Job
 from models.certificate import Standing, standing
+from models.folder import ModelFolder
 from serve import launch, servers
-from serve.adapter_fingerprint import fingerprint
 from serve.launch import NamedAdapter
 from serve.servers import ServedModel, Server
 from trainer.launch import adapter_directory
@@ -65,7 +65,7 @@ def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
     run's id in the place of the name. The names that were added."""
     added: list[str] = []
     for name, path, run in adapters:
-        content = fingerprint(path)
+        content = ModelFolder(path).identity()
         served = [model.id for model in server.models if model.path.resolve() == path.resolve()]
         outdated = [one for one in served if server.contents.get(one, content) != content]
         if served and served != outdated:

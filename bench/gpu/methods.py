@@ -138,7 +138,7 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
         merge(
             plan_merge(base, job.directory / "adapter", into=into),  # type: ignore[arg-type]
             merged,
-            stops=lambda _: trained_stops(job) or [],
+            stops=lambda _: trained_stops(job, job.directory / "adapter") or [],
         )
     else:
         trained = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)

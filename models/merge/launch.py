@@ -13,7 +13,7 @@ from jobs.locks import holder
 from jobs.spec import Spec
 from models.adapters import other_base, read_adapter
 from models.certificate import order_for as certificate_of
-from models.merge.config_files import read_object
+from models.folder import ModelFolder
 from models.merge.disk_space import LOCK, check_room, free_bytes, partial_directory
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
@@ -82,8 +82,8 @@ def check_merge(settings: MergeSettings) -> Outlook:
             f"{settings.dtype!r} is none of {', '.join(DTYPES)}.",
             "Leave it out to keep the base's.",
         )
-    bits = read_object(Path(settings.adapter) / "card.json").get("base_bits", 4)
-    if settings.into != "base" and bits != 4:
+    bits = ModelFolder(Path(settings.adapter)).card.base_bits
+    if settings.into != "base" and bits not in (4, None):
         message = (
             f"The adapter was trained on a base of {bits} bits: it has never seen 4-bit values."
         )
@@ -133,8 +133,12 @@ def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
     )
 
 
-def trained_stops(run: Job) -> list[int] | None:
-    """The token ids that a run trained answers to end with, as it told them; None if it did not."""
+def trained_stops(run: Job, result: Path) -> list[int] | None:
+    """The token ids that a run trained answers to end with: by the card of what it left, or, in
+    runs of earlier versions, by its events. None if neither says."""
+    stop_ids = ModelFolder(result).card.stop_ids
+    if stop_ids is not None:
+        return stop_ids
     follower = Follower(run.events_path)
     while events := follower.read():
         for event in events:

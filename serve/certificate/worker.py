@@ -25,11 +25,11 @@ from jobs.worker import WorkerContext, run_worker
 from models import certificate, foreign, provenance
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
+from models.folder import ModelFolder
 from models.hashing import file_hashes
 from models.merge import receipt
-from models.merge.config_files import read_object
 from models.merge.launch import trained_stops
-from models.registry import MODEL_FOLDER, context_length, is_model_directory, read_config
+from models.registry import MODEL_FOLDER, is_model_directory
 from serve.certificate import asking, judge
 from serve.certificate.launch import ADAPTER_FOLDER, DATA_FOLDER, merged_directory
 from serve.certificate.measured import (
@@ -72,11 +72,11 @@ class Certifier:
         self.full = is_model_directory(self.run.directory / MODEL_FOLDER)
         self.made = self.run.directory / (MODEL_FOLDER if self.full else ADAPTER_FOLDER)
         self.merged = self.made if self.full else merged_directory(self.run.directory)
-        own = (self.made / "tokenizer_config.json").is_file()
+        own = ModelFolder(self.made).has_tokenizer
         # the process with transformers makes it
         self.began_from = context.directory / "base" if own else self.base
         self.gpu = self.run.spec.settings.get("device") == "gpu"
-        limit = context_length(read_config(self.base))
+        limit = ModelFolder(self.base).context_length
         self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)
         longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
         self.context_length = longest if limit is None else min(longest, limit)
@@ -193,7 +193,7 @@ class Certifier:
             samples=self.samples,
             probes=self.probes,
             grown="" if self.began_from == self.base else str(self.began_from),
-            stop_ids=trained_stops(self.run) or [],
+            stop_ids=trained_stops(self.run, self.made) or [],
         )
         write(self.context.directory / ORDERS_FILE, orders)
         command = [
@@ -224,7 +224,7 @@ class Certifier:
         there."""
         if not self.full:
             return self.made
-        step = int(read_object(self.made / "card.json").get("step", 0))
+        step = ModelFolder(self.made).card.step
         checkpoint = self.run.directory / "checkpoints" / f"step-{step:06d}"
         return checkpoint if is_model_directory(checkpoint) else self.made
 

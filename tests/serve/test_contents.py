@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from serve.adapter_fingerprint import fingerprint
+from models.folder import ModelFolder
 from tests.serve.conftest import write_adapter
 
 
@@ -15,6 +15,6 @@ def test_the_order_in_which_peft_has_saved_its_sets_makes_no_other_adapter(tmp_p
         (folder / "adapter_config.json").write_text(
             json.dumps({**config, "target_modules": modules})
         )
-        told.add(fingerprint(folder))
+        told.add(ModelFolder(folder).identity())
     (folder / "adapter_config.json").write_text("[no config")
-    assert len(told | {fingerprint(folder)}) == 4
+    assert len(told | {ModelFolder(folder).identity()}) == 4

@@ -18,7 +18,9 @@ from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
 from models import foreign
 from models.conversations import Conversation
-from models.registry import context_length, read_config, resolve
+from models.folder import ModelFolder
+from models.registry import resolve
+from models.stored_sample import UNTRAINED, StoredSample
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
@@ -27,7 +29,6 @@ from trainer.data.inspection import (
     OVERVIEW_FILE,
     PROPOSALS_FILE,
     ROWS_FILE,
-    UNTRAINED,
     VOCABULARY_FILE,
     Amount,
     Example,
@@ -37,7 +38,6 @@ from trainer.data.inspection import (
     Problem,
     RowText,
     StoredProposal,
-    StoredSample,
     Summary,
     TemplateCheck,
     write_index,
@@ -120,7 +120,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             _keep_proposals(recipe, folder, tokenizer, report)
             raise
         summary = summarise(
-            folder, recipe, prepared.summary, teller, context_length(read_config(directory))
+            folder, recipe, prepared.summary, teller, ModelFolder(directory).context_length
         )
         summary.checks += _checks(report, prepared.summary["traits"])
         summary.error = error

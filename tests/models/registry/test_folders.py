@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.home import models_directory
 from models.catalogue import find_entry
-from models.description import read_card
+from models.folder import ModelFolder
 from models.imports.launch import IDENTITY, link, partial_directory, start_import, unfinished
 from tests.models.merge.headers import write_adapter
 from tests.models.registry.made import import_here, model_folder, weights_bytes
@@ -94,7 +94,7 @@ def test_a_link_copies_nothing_and_a_copy_of_a_card_keeps_its_origin(tmp_path: P
     )
     assert link(str(source), "linked").resolve() == source
     import_here(str(source), "copied")
-    card = read_card(models_directory() / "copied")
+    card = ModelFolder(models_directory() / "copied").card
     assert (card.name, card.title, card.repository, card.commit) == (
         "copied",
         "Small",

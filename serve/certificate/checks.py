@@ -125,7 +125,9 @@ def stop_ids(what: str, samples: Sequence[Sample], known: Sequence[int] | Broken
     trained = {sample.input_ids[turn.end - 1] for sample in samples for turn in sample.turns}
     unknown = sorted(trained if isinstance(known, Broken) else trained - set(known))
     if isinstance(known, Broken):
-        sentence = f"The stop tokens of the {what} model cannot be read: {known.reason}"
+        sentence = (
+            f"The stop tokens of the {what} model cannot be read: {known.reason.rstrip('.')}."
+        )
     elif unknown:
         sentence = (
             f"Training taught the model to end with token {', '.join(map(str, unknown))}, but the"

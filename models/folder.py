@@ -188,34 +188,18 @@ class ModelFolder:
 
     @property
     def chat_template(self) -> str | None:
-        """The template that a server renders a chat with; None if it has none. A processor's comes
-        before the tokenizer's."""
-        if self._has_processor:
-            template = self._processor_template
-            if template is not None:
-                return template
-        return self.tokenizer_templates.get("default")
+        """The template that a server renders a chat with; None if it has none."""
+        return self._templates.served
 
     @property
     def tool_template(self) -> str | None:
         """The template that a server renders a chat with tools with."""
-        templates = self.tokenizer_templates
-        return templates.get("tool_use", templates.get("default"))
+        return self._templates.with_tools
 
-    @cached_property
-    def tokenizer_templates(self) -> dict[str, str]:
-        """The tokenizer's templates by name; one without a name is the "default". Templates in
-        files of their own replace all those of tokenizer_config.json."""
-        return self._template_files or _named_templates(self._tokenizer_config.get("chat_template"))
-
-    @cached_property
+    @property
     def template_source(self) -> str:
-        """The name of the file that the default template stands in; "" if there is none."""
-        if self.chat_template is None:
-            return ""
-        if self._has_processor and self._processor_template is not None:
-            return PROCESSOR_TEMPLATE_FILE
-        return TEMPLATE_FILE if self._template_files else TOKENIZER_CONFIG_FILE
+        """The name of the file that `chat_template` stands in; "" if there is none."""
+        return self._templates.source
 
     # Other files
 
@@ -291,51 +275,77 @@ class ModelFolder:
     def _tokenizer_config(self) -> dict[str, Any]:
         return self._object(TOKENIZER_CONFIG_FILE, _TOKENIZER_CONFIG)
 
-    @property
-    def _has_processor(self) -> bool:
-        """Whether it is a model of more than text, whose processor has a template of its own."""
-        return any((self.path / name).is_file() for name in _PROCESSOR_FILES)
-
     @cached_property
-    def _processor_template(self) -> str | None:
-        """What stands in processor_config.json or chat_template.json. A template in a file of its
-        own is the tokenizer's, too."""
-        of_config = self._object(_PROCESSOR_FILES[0]).get("chat_template")
-        of_file = self._object(PROCESSOR_TEMPLATE_FILE).get("chat_template")
-        return _named_templates(of_config or of_file).get("default")
-
-    @cached_property
-    def _template_files(self) -> dict[str, str]:
-        single = self.path / TEMPLATE_FILE
-        templates = {"default": self._text(single)} if single.is_file() else {}
-        for path in sorted((self.path / NAMED_TEMPLATES_FOLDER).glob("*.jinja")):
-            templates[path.stem] = self._text(path)
-        return templates
-
-    def _text(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise _unreadable(Damaged(path, f"it is not UTF-8 (byte {error.start})")) from error
-        except OSError as error:
-            raise _unreadable(Damaged(path, f"it cannot be read ({error.strerror})")) from error
+    def _templates(self) -> _Templates:
+        return _Templates(self.path, self._tokenizer_config)
 
     def _object(self, name: str, types: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A JSON object; empty if there is no such file."""
-        path = self.path / name
-        try:
-            value = foreign_json.read_object(path, lenient=True)
-            foreign_json.check(value, types or {}, path)
-        except FileNotFoundError:
-            return {}
-        except Damaged as error:
-            raise _unreadable(error) from error
-        return value
+        return _read_object(self.path / name, types or {})
+
+
+class _Templates:
+    """The chat templates of a folder: the tokenizer's, by name, and its processor's.
+
+    Templates in files of their own replace all those of tokenizer_config.json. A processor, which
+    models of more than text have, renders chats without tools; chat_template.json is read by it
+    alone. A template that a processor's class brings along is not known here.
+    """
+
+    def __init__(self, path: Path, tokenizer_config: dict[str, Any]) -> None:
+        files = _template_files(path)
+        by_name = files or _named_templates(tokenizer_config.get("chat_template"))
+        of_processor = _processor_template(path)
+        self.served = by_name.get("default") if of_processor is None else of_processor
+        self.with_tools = by_name.get("tool_use", by_name.get("default"))
+        self.source = TEMPLATE_FILE if files else TOKENIZER_CONFIG_FILE
+        if of_processor is not None:
+            self.source = PROCESSOR_TEMPLATE_FILE
+        elif self.served is None:
+            self.source = ""
+
+
+def _template_files(path: Path) -> dict[str, str]:
+    single = path / TEMPLATE_FILE
+    templates = {"default": _read_text(single)} if single.is_file() else {}
+    for named in sorted((path / NAMED_TEMPLATES_FOLDER).glob("*.jinja")):
+        templates[named.stem] = _read_text(named)
+    return templates
+
+
+def _processor_template(path: Path) -> str | None:
+    """A template of the processor's that is not the tokenizer's, too; None if it has none, or if
+    there is no processor."""
+    if not any((path / name).is_file() for name in _PROCESSOR_FILES):
+        return None
+    of_config = _read_object(path / _PROCESSOR_FILES[0], {}).get("chat_template")
+    of_file = _read_object(path / PROCESSOR_TEMPLATE_FILE, {}).get("chat_template")
+    return _named_templates(of_config or of_file).get("default")
 
 
 def templates_differ(template: str | None, other: str | None) -> bool:
     """Whether two templates that are both there differ in more than the space at their end."""
     return template is not None and other is not None and template.rstrip() != other.rstrip()
+
+
+def _read_object(path: Path, types: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object, what it says of these types; empty if there is no such file."""
+    try:
+        value = foreign_json.read_object(path, lenient=True)
+        foreign_json.check(value, types, path)
+    except FileNotFoundError:
+        return {}
+    except Damaged as error:
+        raise _unreadable(error) from error
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _unreadable(Damaged(path, f"it is not UTF-8 (byte {error.start})")) from error
+    except OSError as error:
+        raise _unreadable(Damaged(path, f"it cannot be read ({error.strerror})")) from error
 
 
 def _unreadable(error: Damaged) -> LuthierError:

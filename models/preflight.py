@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.errors import LuthierError
 from models.conversations import Conversation
 from models.folder import ModelFolder
 from models.mask import Frame, Masker, MaskError, Rendering, TemplateFacts
-from models.template import Template, TemplateRefusal
+from models.template import Template, TemplateRefusal, served_stop_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -79,18 +78,10 @@ def check_template(
 ) -> TemplateReport:
     """The preflight of a model. `grows`: it will get embeddings for all tokens there are.
     LuthierError if it names no stop token at all."""
-    folder = ModelFolder(model_directory)
-    size = folder.vocabulary_size
+    size = ModelFolder(model_directory).vocabulary_size
     if grows and size is not None:
         size = max(size, len(tokenizer))
-    stop_ids = folder.stop_ids_with(tokenizer.eos_token_id)
-    if not stop_ids:
-        raise LuthierError(
-            "No stop token",
-            f"{model_directory} names no eos token.",
-            "Set eos_token in its tokenizer_config.json.",
-        )
-    return probe_template(tokenizer, stop_ids, size)
+    return probe_template(tokenizer, served_stop_ids(tokenizer, model_directory), size)
 
 
 def probe_template(

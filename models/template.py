@@ -16,6 +16,7 @@ from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
 from models.bounds import bounded, check_length
+from models.folder import ModelFolder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -66,6 +67,19 @@ def read_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
             "Add its tokenizer.json.",
         )
     return tokenizer
+
+
+def served_stop_ids(tokenizer: PreTrainedTokenizerBase, model_directory: Path) -> frozenset[int]:
+    """The tokens at which a server of this folder ends an answer. LuthierError if there are
+    none."""
+    stop_ids = ModelFolder(model_directory).stop_ids_with(tokenizer.eos_token_id)
+    if not stop_ids:
+        raise LuthierError(
+            "No stop token",
+            f"{model_directory} names no eos token.",
+            "Set eos_token in its tokenizer_config.json.",
+        )
+    return stop_ids
 
 
 class Template:

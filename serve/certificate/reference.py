@@ -25,7 +25,13 @@ from models import foreign
 from models.folder import ModelFolder
 from models.new_tokens import new_tokens, write_grown
 from models.preflight import check_template
-from models.template import Template, TemplateRefusal, load_tokenizer, read_tokenizer
+from models.template import (
+    Template,
+    TemplateRefusal,
+    load_tokenizer,
+    read_tokenizer,
+    served_stop_ids,
+)
 from serve.certificate.measured import (
     ORDERS_FILE,
     REFERENCE_FILE,
@@ -88,7 +94,7 @@ def main(directory: Path) -> None:
         probes=[
             _rendered(template, tokenizer, probe.messages, probe.tools) for probe in orders.probes
         ],
-        stop_ids=_stop_ids(tokenizer, base_directory),
+        stop_ids=sorted(served_stop_ids(tokenizer, base_directory)),
         merged_stop_ids=_merged_stop_ids(Path(orders.merged)) if orders.merged else [],
         dated="strftime_now" in str(tokenizer.chat_template),
         versions={
@@ -112,13 +118,9 @@ def _rendered(
     return ids
 
 
-def _stop_ids(tokenizer: PreTrainedTokenizerBase, directory: Path) -> list[int]:
-    return sorted(ModelFolder(directory).stop_ids_with(tokenizer.eos_token_id))
-
-
 def _merged_stop_ids(directory: Path) -> list[int] | Broken:
     try:
-        return _stop_ids(read_tokenizer(directory), directory)
+        return sorted(served_stop_ids(read_tokenizer(directory), directory))
     except (LuthierError, *_UNREADABLE) as error:
         return Broken(_reason(error))
 

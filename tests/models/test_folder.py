@@ -13,7 +13,7 @@ from jobs.errors import LuthierError
 from models.card import Card, write_card
 from models.folder import ModelFolder
 from models.merge.config_files import write_stops
-from tests.models.odd_folders import END, FOLDERS, OTHER, TURN_END, OddFolder
+from tests.models.odd_folders import END, FOLDERS, TURN_END, OddFolder
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -84,7 +84,8 @@ def test_a_folder_without_a_config_is_no_model(tmp_path: Path) -> None:
     model = ModelFolder(tmp_path)
     with pytest.raises(LuthierError, match="Not a model"):
         _ = model.config
-    assert (model.stop_ids, model.chat_template, model.vocabulary_size) == (set(), None, None)
+    assert not model.stop_ids
+    assert (model.chat_template, model.vocabulary_size) == (None, None)
     assert (model.card, model.card_damage, model.is_adapter) == (Card(), "", False)
 
 
@@ -121,4 +122,3 @@ def test_the_files_of_a_tokenizer(tmp_path: Path) -> None:
         "tokenizer.json",
         "tokenizer_config.json",
     ]
-    assert OTHER not in ModelFolder(tmp_path).tokenizer_templates.values()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from models.folder import ModelFolder
 from models.preflight import TemplateReport, check_template, probe_template
+from models.template import served_stop_ids
 from serve.certificate import checks
 from serve.certificate.turns import sample_of
 from tests.models.corpus import stop_ids, tokenizer_for
@@ -138,12 +138,12 @@ def test_a_stop_token_that_config_json_alone_lists_is_one_that_the_server_knows(
         tokenizer.convert_tokens_to_ids(token) for token in ("<|endoftext|>", "<|im_end|>")
     )
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": [end, turn_end]}))
-    found = check_template(tokenizer, tmp_path)
-    assert found.stop_ids == (end, turn_end)
-    assert "stop token is listed" not in statuses(found) and not found.failed
+    report_of_folder = check_template(tokenizer, tmp_path)
+    assert report_of_folder.stop_ids == (end, turn_end) and not report_of_folder.failed
+    assert "stop token is listed" not in statuses(report_of_folder)
     sample = sample_of([1, turn_end], [-100, turn_end], [1], [])
     assert [turn.end for turn in sample.turns] == [2]
-    known = sorted(ModelFolder(tmp_path).stop_ids_with(tokenizer.eos_token_id))
+    known = sorted(served_stop_ids(tokenizer, tmp_path))
     assert checks.stop_ids("base", [sample], known).verdict == "green"
 
 

@@ -43,7 +43,7 @@ def test_transformers_and_vllm_read_the_same(name: str, tmp_path: Path) -> None:
     assert model.max_model_len == odd.context
     if tokenizer is not None:
         templates = tuple(
-            resolve_chat_template(tokenizer, None, tools, model_config=model)  # type: ignore[arg-type]
+            resolve_chat_template(tokenizer, None, tools, model_config=model)
             for tools in (None, _TOOLS)
         )
         assert templates == (odd.template, odd.tool_template)

@@ -243,10 +243,10 @@ class ModelFolder:
     def identity(self) -> str:
         """24 hexadecimal digits of an adapter's files: two folders with the same have the same
         adapter. OSError if a file is missing."""
-        whole = hashlib.blake2b(_in_one_order(self.path / ADAPTER_CONFIG_FILE), digest_size=12)
+        digest = hashlib.blake2b(_in_one_order(self.path / ADAPTER_CONFIG_FILE), digest_size=12)
         with (self.path / ADAPTER_WEIGHTS_FILE).open("rb") as file:
-            whole.update(hashlib.file_digest(file, hashlib.blake2b).digest())
-        return whole.hexdigest()
+            digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
+        return digest.hexdigest()
 
     # How the files are read
 
@@ -307,8 +307,8 @@ class _Templates:
 def _template_files(path: Path) -> dict[str, str]:
     single = path / TEMPLATE_FILE
     templates = {"default": _read_text(single)} if single.is_file() else {}
-    for named in sorted((path / NAMED_TEMPLATES_FOLDER).glob("*.jinja")):
-        templates[named.stem] = _read_text(named)
+    for file in sorted((path / NAMED_TEMPLATES_FOLDER).glob("*.jinja")):
+        templates[file.stem] = _read_text(file)
     return templates
 
 

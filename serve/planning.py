@@ -225,8 +225,9 @@ def default_device() -> Device:
 def template_of(adapter: Adapter, base: Path) -> str | None:
     """The chat template that an adapter was trained with, if it is another one than the base
     model's."""
-    own = ModelFolder(adapter.directory).chat_template
-    return own if templates_differ(own, ModelFolder(base).chat_template) else None
+    template = ModelFolder(adapter.directory).chat_template
+    differs = templates_differ(template, ModelFolder(base).chat_template)
+    return template if differs else None
 
 
 def _sorted(

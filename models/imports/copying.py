@@ -27,18 +27,18 @@ def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
     for name in names:
         copy_file(source / name, folder / name, progress)
     model = ModelFolder(source)
-    known = model.shown_card
-    origin = known.source if known.source.startswith("hub:") else str(source)
+    card = model.shown_card
+    origin = card.source if card.source.startswith("hub:") else str(source)
     warnings = (
         ["Its config names code of its own (auto_map), which was left there."]
         if not model.is_adapter and model.config.get("auto_map")
         else []
     )
     return Card(
-        title=known.title or source.name,
+        title=card.title or source.name,
         source=origin,
         license=licence(source),
-        commit=known.commit,
+        commit=card.commit,
         warnings=warnings,
     )
 

@@ -117,10 +117,10 @@ def write_stops(folder: Path, trained: Iterable[int]) -> list[int]:
     trained ones. Returns them all."""
     path = folder / GENERATION_CONFIG_FILE
     model = ModelFolder(folder)
-    generation, known = dict(model.generation_config), model.generation_stops
+    generation, listed = dict(model.generation_config), model.generation_stops
     config = model.config if (folder / CONFIG_FILE).is_file() else {}
-    stops = list(dict.fromkeys([*known, *sorted(int(token) for token in trained)]))
-    if (stops and stops != known) or not path.is_file():
+    stops = list(dict.fromkeys([*listed, *sorted(int(token) for token in trained)]))
+    if (stops and stops != listed) or not path.is_file():
         for key in ("bos_token_id", "pad_token_id"):
             if key not in generation and config.get(key) is not None:
                 generation[key] = config[key]

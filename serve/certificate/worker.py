@@ -72,9 +72,10 @@ class Certifier:
         self.full = is_model_directory(self.run.directory / MODEL_FOLDER)
         self.made = self.run.directory / (MODEL_FOLDER if self.full else ADAPTER_FOLDER)
         self.merged = self.made if self.full else merged_directory(self.run.directory)
-        own = ModelFolder(self.made).has_tokenizer
         # the process with transformers makes it
-        self.began_from = context.directory / "base" if own else self.base
+        self.began_from = (
+            context.directory / "base" if ModelFolder(self.made).has_tokenizer else self.base
+        )
         self.gpu = self.run.spec.settings.get("device") == "gpu"
         limit = ModelFolder(self.base).context_length
         self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)

@@ -143,8 +143,8 @@ def test_a_stop_token_that_config_json_alone_lists_is_one_that_the_server_knows(
     assert "stop token is listed" not in statuses(report_of_folder)
     sample = sample_of([1, turn_end], [-100, turn_end], [1], [])
     assert [turn.end for turn in sample.turns] == [2]
-    known = sorted(served_stop_ids(tokenizer, tmp_path))
-    assert checks.stop_ids("base", [sample], known).verdict == "green"
+    stops = sorted(served_stop_ids(tokenizer, tmp_path))
+    assert checks.stop_ids("base", [sample], stops).verdict == "green"
 
 
 def test_a_padding_token_that_stops_is_told() -> None:

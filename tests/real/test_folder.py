@@ -93,6 +93,6 @@ def test_a_model_with_its_stops_in_config_json_is_trained_served_and_certified_g
     (job,) = (job for job in all_jobs("certify") if job.spec.settings["run"] == str(run.directory))
     assert wait(job, 400)
     assert isinstance(job.state(), Done), f"{job.state()}\n{job.log_path.read_text()[-4000:]}"
-    made = certificate.read(run.directory)
-    assert made is not None and (made.verdict, made.reasons) == ("green", [])
-    assert "stop tokens, base" in {check.name for check in made.checks}
+    green = certificate.read(run.directory)
+    assert green is not None and (green.verdict, green.reasons) == ("green", [])
+    assert "stop tokens, base" in {check.name for check in green.checks}

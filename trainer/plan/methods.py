@@ -133,8 +133,8 @@ def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
     if not recipe.tokens.wanted:
         return []
     # none of another kind of tokenizer, which the worker reads
-    known = ModelFolder(directory).token_ids
-    return [token for token in recipe.tokens.wanted if token not in known]
+    tokenizer = ModelFolder(directory).token_ids
+    return [token for token in recipe.tokens.wanted if token not in tokenizer]
 
 
 def consequences(recipe: Recipe, directory: Path) -> list[str]:

@@ -172,9 +172,9 @@ def test_stop_id_removed() -> None:
 def test_stop_ids_that_cannot_be_read_are_told_with_the_reason() -> None:
     broken = evidence()
     broken.reference = reference(merged_stop_ids=Broken("Tokenizer not readable: it is cut off"))
-    found = not_green(broken)
-    assert set(found) == {"stop tokens, merged"}
-    assert found["stop tokens, merged"].sentence == (
+    not_green_now = not_green(broken)
+    assert set(not_green_now) == {"stop tokens, merged"}
+    assert not_green_now["stop tokens, merged"].sentence == (
         "The stop tokens of the merged model cannot be read: Tokenizer not readable: it is cut off."
     )
 

@@ -122,3 +122,16 @@ def test_the_files_of_a_tokenizer(tmp_path: Path) -> None:
         "tokenizer.json",
         "tokenizer_config.json",
     ]
+
+
+def test_the_order_in_which_peft_has_saved_its_sets_makes_no_other_adapter(tmp_path: Path) -> None:
+    config = tmp_path / "adapter_config.json"
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    identities = set()
+    for modules in (["q_proj", "v_proj"], ["v_proj", "q_proj"], ["v_proj"], "all-linear"):
+        config.write_text(json.dumps({"r": 4, "target_modules": modules}))
+        identities.add(ModelFolder(tmp_path).identity())
+    config.write_text("[no config")
+    assert len(identities | {ModelFolder(tmp_path).identity()}) == 4
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"other weights")
+    assert ModelFolder(tmp_path).identity() not in identities

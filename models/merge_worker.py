@@ -67,10 +67,13 @@ def _merge(
     from models.merge.merging import merge
 
     def stops(folder: Path) -> list[int]:
-        """What training ended answers with: the run's record, else what the chat template closes a
-        turn with."""
-        if settings.stop_ids is not None:
-            return settings.stop_ids
+        """What training ended answers with: by the order or the adapter's card, else what the chat
+        template closes a turn with."""
+        trained = settings.stop_ids
+        if trained is None:
+            trained = ModelFolder(Path(settings.adapter)).card.stop_ids
+        if trained is not None:
+            return trained
         context.phase("reading the chat template", seconds_left=_TEMPLATE_SECONDS)
         return template_stops(folder)
 

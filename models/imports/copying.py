@@ -39,6 +39,8 @@ def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
         source=origin,
         license=licence(source),
         commit=card.commit,
+        base_bits=card.base_bits,
+        stop_ids=card.stop_ids,
         warnings=warnings,
     )
 

@@ -90,7 +90,8 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_link_copies_nothing_and_a_copy_of_a_card_keeps_its_origin(tmp_path: Path) -> None:
     source = model_folder(tmp_path / "small")
     (source / "card.json").write_text(
-        '{"title": "Small", "source": "hub:a/small", "license": "mit", "commit": "abc"}'
+        '{"title": "Small", "source": "hub:a/small", "license": "mit", "commit": "abc",'
+        ' "base_bits": 4, "stop_ids": [2]}'
     )
     assert link(str(source), "linked").resolve() == source
     import_here(str(source), "copied")
@@ -101,6 +102,7 @@ def test_a_link_copies_nothing_and_a_copy_of_a_card_keeps_its_origin(tmp_path: P
         "a/small",
         "abc",
     )
+    assert (card.base_bits, card.stop_ids) == (4, [2])
 
 
 def test_what_cannot_be_imported_is_told_at_once(tmp_path: Path) -> None:

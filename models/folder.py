@@ -160,7 +160,8 @@ class ModelFolder:
 
     @cached_property
     def eos_token_id(self) -> int | None:
-        """The tokenizer's eos token; None if it names none or has no such token."""
+        """The tokenizer's eos token, as far as its files name one that it has; the default of a
+        tokenizer's class in transformers is not known here."""
         # special_tokens_map.json counts for tokenizers saved before added_tokens_decoder was
         settings = self._tokenizer_config
         if "added_tokens_decoder" not in settings:
@@ -294,14 +295,11 @@ class _Templates:
     def __init__(self, path: Path, tokenizer_config: dict[str, Any]) -> None:
         files = _template_files(path)
         by_name = files or _named_templates(tokenizer_config.get("chat_template"))
-        of_processor = _processor_template(path)
-        self.served = by_name.get("default") if of_processor is None else of_processor
         self.with_tools = by_name.get("tool_use", by_name.get("default"))
-        self.source = TEMPLATE_FILE if files else TOKENIZER_CONFIG_FILE
-        if of_processor is not None:
-            self.source = PROCESSOR_TEMPLATE_FILE
-        elif self.served is None:
-            self.source = ""
+        self.served, self.source = _processor_template(path)
+        if self.served is None and "default" in by_name:
+            self.served = by_name["default"]
+            self.source = TEMPLATE_FILE if files else TOKENIZER_CONFIG_FILE
 
 
 def _template_files(path: Path) -> dict[str, str]:
@@ -312,14 +310,16 @@ def _template_files(path: Path) -> dict[str, str]:
     return templates
 
 
-def _processor_template(path: Path) -> str | None:
-    """A template of the processor's that is not the tokenizer's, too; None if it has none, or if
-    there is no processor."""
-    if not any((path / name).is_file() for name in _PROCESSOR_FILES):
-        return None
-    of_config = _read_object(path / _PROCESSOR_FILES[0], {}).get("chat_template")
-    of_file = _read_object(path / PROCESSOR_TEMPLATE_FILE, {}).get("chat_template")
-    return _named_templates(of_config or of_file).get("default")
+def _processor_template(path: Path) -> tuple[str | None, str]:
+    """A template of the processor's that is not the tokenizer's, too, and its file; None if it has
+    none, or if there is no processor."""
+    if any((path / name).is_file() for name in _PROCESSOR_FILES):
+        for name in (_PROCESSOR_FILES[0], PROCESSOR_TEMPLATE_FILE):
+            value = _read_object(path / name, {}).get("chat_template")
+            template = _named_templates(value).get("default")
+            if template is not None:
+                return template, name
+    return None, ""
 
 
 def templates_differ(template: str | None, other: str | None) -> bool:

@@ -204,6 +204,18 @@ FOLDERS = {
         template=TEMPLATE,
         tool_template=OTHER,
     ),
+    "a template in processor_config.json": OddFolder(
+        {
+            **_PROCESSOR,
+            "processor_config.json": {
+                "processor_class": "GlmAsrProcessor",
+                "chat_template": TEMPLATE,
+            },
+            "chat_template.jinja": OTHER,
+        },
+        template=TEMPLATE,
+        tool_template=OTHER,
+    ),
     "a processor without a template of its own": OddFolder(
         {**_PROCESSOR, "tokenizer_config.json": _TOKENIZER | {"chat_template": OTHER}},
         template=OTHER,

@@ -208,7 +208,7 @@ def repository_of_base(entry: Entry) -> str:
 
 
 def _of_model(model: registry.Model) -> Entry:
-    card, made = ModelFolder(model.path).shown_card, _receipt(model.path)
+    card, receipt_of_merge = ModelFolder(model.path).shown_card, _receipt(model.path)
     entry = Entry(
         name=model.name,
         title=model.name,
@@ -230,9 +230,9 @@ def _of_model(model: registry.Model) -> Entry:
     )
     if card.run and model.path.name == MODEL_FOLDER:
         return _of_full_run(entry, card)
-    if made is None:
+    if receipt_of_merge is None:
         return entry
-    base, run = Path(made.base.directory), made.run or ""
+    base, run = Path(receipt_of_merge.base.directory), receipt_of_merge.run or ""
     base_name = registry.display_name(base)
     return replace(
         entry,
@@ -241,7 +241,7 @@ def _of_model(model: registry.Model) -> Entry:
         base=base_name,
         base_path=base if base.is_dir() else None,
         run=run,
-        origin=f"merged from {base_name} + {run or Path(made.adapter.directory).name}",
+        origin=f"merged from {base_name} + {run or Path(receipt_of_merge.adapter.directory).name}",
         standing=_merged_standing(run, model.path),
     )
 

@@ -12,11 +12,12 @@ import msgspec
 import pytest
 
 from jobs.job import Job
+from models.folder import ModelFolder
 from models.merge.plan import plan_merge
 from models.merge.planner import Into
 from models.run_folder import RECIPE_FILE
 from models.runs import Run
-from models.template import load_tokenizer, stop_token_ids
+from models.template import load_tokenizer
 from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Orders, Reference, Scores, write
 from serve.certificate.turns import PROBES, chosen
 from tests.real.forks import Forks, events, outcome
@@ -169,7 +170,7 @@ def _knows_its_tokens(job: Job, model: Path) -> None:
             "vocab_size"
         ]
     )
-    assert stop_token_ids(tokenizer, model) == {2, end}
+    assert ModelFolder(model).stop_ids == {2, end}
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
     assert end in row["labels"]
     assert (

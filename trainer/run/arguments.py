@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.registry import read_config
 from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import sharding_arguments
@@ -70,7 +69,7 @@ def _between_ranks(plan: Plan) -> dict[str, Any]:
     """Every rank uses each trained weight in each forward pass, but where experts are mixed: there
     it uses those that its tokens go to."""
     return {
-        "ddp_find_unused_parameters": mixes_experts(read_config(Path(plan.model_directory))),
+        "ddp_find_unused_parameters": mixes_experts(Path(plan.model_directory)),
         "ddp_broadcast_buffers": False,
         **({"ddp_backend": "gloo"} if plan.device == "cpu" else {}),
         **sharding_arguments(plan),

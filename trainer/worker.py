@@ -15,7 +15,6 @@ from trainer import resume
 from trainer.launch import frozen_recipe
 from trainer.plan import compute_dtype
 from trainer.plan.plan import Plan
-from trainer.plan.repair import Batch
 from trainer.recipe import Recipe, Tokens
 from trainer.run.checkpoints import Checkpoint, newest_intact, sweep
 from trainer.run.result import save_adapter, save_model
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 def main(context: WorkerContext) -> dict[str, Any] | None:
     """The run, in this process or in the ranks that the plan says. None if it was stopped first:
     then a checkpoint holds what there is."""
-    plan = Plan(**context.settings)
+    plan = Plan.from_json(context.settings)
     context.event("plan", **plan.to_json())
     if plan.ranks == 1:
         return work(context, plan)
@@ -41,7 +40,9 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     return torchrun.run(context, plan)
 
 
-def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict[str, Any] | None:
+def work(
+    context: WorkerContext, plan: Plan, batch: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Prepare the data, train, save what it has made; go on where an earlier attempt stopped, with
     another batch if one is given. Each rank comes here; all but the first one return nothing that
     matters, and tell nothing."""
@@ -112,7 +113,7 @@ def _with_compute_dtype(
         settled = compute_dtype.resumed(
             plan, recipe, _recorded_dtype(resume.recorded(context.directory))
         )
-    elif ranks.first() and plan.compute_dtype == compute_dtype.OPEN:
+    elif ranks.first() and plan.compute.compute_dtype == compute_dtype.OPEN:
         context.phase("measuring the CPU", seconds_left=2)
         settled = compute_dtype.settled(plan, recipe, known_or_measured(directory))
     settled = ranks.from_first(settled)
@@ -151,7 +152,7 @@ def _begin(context: WorkerContext, plan: Plan, recipe: Recipe, model_directory: 
     if resume.begun(context.directory):
         context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
     fingerprint = resume.fingerprint(context.directory, recipe, model_directory)
-    _record(context, {**fingerprint, "compute_dtype": plan.compute_dtype}, model_directory)
+    _record(context, {**fingerprint, "compute_dtype": plan.compute.compute_dtype}, model_directory)
 
 
 def _record(context: WorkerContext, fingerprint: dict[str, Any], model_directory: Path) -> None:

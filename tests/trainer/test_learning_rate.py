@@ -129,7 +129,9 @@ def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value
     assert left_open.train.learning_rate == "auto"
     plan = make_plan(left_open)
     assert plan.learning_rate == 5e-4
-    assert any(reason.startswith("Learning rate 5e-4: usual for LoRA") for reason in plan.reasons)
+    assert any(
+        reason.text.startswith("Learning rate 5e-4: usual for LoRA") for reason in plan.reasons
+    )
     job = launch.train(left_open)
     assert launch.frozen_recipe(job).train.learning_rate == 5e-4
     assert (

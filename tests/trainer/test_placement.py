@@ -65,7 +65,7 @@ def test_on_a_cpu_it_is_one_process_and_the_plan_says_so(data: Path) -> None:
     for wanted in (2, "all"):
         placement = place(recipe(data, data, wanted), [])
         assert placement.ranks == 1
-        assert "no GPU" in placement.reasons[0]
+        assert "no GPU" in placement.reasons[0].text
 
 
 def test_a_batch_that_does_not_divide_is_an_error_that_says_what_would(
@@ -97,11 +97,11 @@ def test_the_plan_of_several_gpus(
         make_plan(recipe(data, model, count, global_batch=16, micro_batch=2))
         for count in (1, "all")
     )
-    assert (one.micro_batch, one.accumulation, one.ranks) == (2, 8, 1)
-    assert (four.micro_batch, four.accumulation, four.ranks) == (2, 2, 4)
+    assert (one.compute.micro_batch, one.compute.accumulation, one.ranks) == (2, 8, 1)
+    assert (four.compute.micro_batch, four.compute.accumulation, four.ranks) == (2, 2, 4)
     assert (one.global_batch, one.steps) == (four.global_batch, four.steps)
     assert four.slots == ["gpu"] * 4
-    assert any("4 GPUs" in reason for reason in four.reasons)
+    assert any("4 GPUs" in reason.text for reason in four.reasons)
     spec = planned_spec(recipe(data, model, "all"), four)
     assert (spec.slots, spec.then[0]["slots"]) == (["gpu"] * 4, ["gpu"])
 
@@ -115,7 +115,11 @@ def test_machines_are_those_of_torchruns_variables(
     monkeypatch.setenv("PET_NNODES", "3")
     wanted = recipe(data, llama(tmp_path / "base"), 2, global_batch=24)
     made = make_plan(wanted)
-    assert (made.machines, made.ranks, made.micro_batch * made.accumulation) == (3, 6, 4)
+    assert (made.machines, made.ranks, made.compute.micro_batch * made.compute.accumulation) == (
+        3,
+        6,
+        4,
+    )
     assert len(planned_spec(wanted, made).then) == 1
     monkeypatch.setenv("PET_NODE_RANK", "2")
     assert planned_spec(wanted, made).then == []

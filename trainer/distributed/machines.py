@@ -13,25 +13,13 @@ from trainer.plan.plan import Plan
 from trainer.run.checkpoints import COMPLETE, Checkpoint, checkpoint_directory
 
 _CHUNK = 64 << 20
-_SETTINGS = (
-    *(
-        "engine",
-        "sharding",
-        "base_bits",
-        "float8",
-        "compute_dtype",
-        "padding_free",
-        "attention",
-        "optimizer",
-    ),
-    *("micro_batch", "accumulation", "gradient_checkpointing"),
-)
 
 
 def agreed(plan: Plan) -> Plan:
     """The plan with what the first rank's says of how to compute: what each machine has learned of
     memory is its own."""
-    return replace(plan, **ranks.from_first({name: getattr(plan, name) for name in _SETTINGS}))
+    engine, compute = ranks.from_first((plan.engine, plan.compute))
+    return replace(plan, engine=engine, compute=compute)
 
 
 def check_alike(files: list[Path]) -> None:

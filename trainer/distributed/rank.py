@@ -21,7 +21,7 @@ from jobs.worker import WorkerContext, as_error
 from trainer import worker
 from trainer.distributed import ranks
 from trainer.plan.plan import Plan
-from trainer.plan.repair import Batch, OutOfMemory
+from trainer.plan.repair import OutOfMemory
 
 FOLDER = ".ranks"
 STOP_FILE = "stop"
@@ -60,10 +60,10 @@ def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
     processes.end_with_parent()
     multiprocessing.util.Finalize(None, _leave, exitpriority=100)
     context = RankContext(Job(Path(directory)))
-    plan = Plan(**context.settings)
+    plan = Plan.from_json(context.settings)
     try:
         ranks.join(plan.device)
-        return worker.work(context, plan, None if batch is None else Batch(**batch))
+        return worker.work(context, plan, batch)
     except OutOfMemory as error:
         _fail(context, {"kind": "out_of_memory", **error.to_json()})
     except LuthierError as error:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from trainer.recipe import Lora, Recipe, short_value
 
-LEARNING_RATE = "Learning rate"  # what the reason begins with
 _UNKNOWN_SIZE = 7_000_000_000
 # LoRA's rate for models of fewer parameters than this.
 _LORA_RATES = ((1e9, 5e-4), (20e9, 2e-4), (math.inf, 1e-4))
@@ -48,7 +47,7 @@ def learning_rate(recipe: Recipe, parameters: int | None) -> LearningRate:
     usual, reason = _usual(recipe, parameters)
     given = recipe.train.learning_rate
     if given == "auto":
-        return LearningRate(usual, f"{LEARNING_RATE} {short_value(usual)}: {reason}.")
+        return LearningRate(usual, f"Learning rate {short_value(usual)}: {reason}.")
     low, high = _LOWEST * usual, _HIGHEST * usual
     if low * 0.999 <= given <= high * 1.001:
         return LearningRate(given)

@@ -12,6 +12,7 @@ from jobs.errors import LuthierError
 from models.merge.embeddings import is_input, is_output
 from models.registry import read_config
 from models.weights import tensor_shapes, weight_files
+from trainer.plan.compute import Compute
 from trainer.plan.memory.shape import ModelShape
 from trainer.recipe import Recipe
 
@@ -75,21 +76,22 @@ def base_bits(recipe: Recipe) -> int:
     """What a weight of the base takes where nothing speaks for fewer bits: 32 where it is trained
     itself, since an update of less than 1/256 of a weight is lost in bfloat16."""
     bits = recipe.train.base_bits
-    return bits if bits != "auto" else 32 if recipe.train.method == "full" else 16
+    if bits != "auto":
+        return bits
+    return 32 if recipe.train.method == "full" else 16
 
 
 def float8(
     recipe: Recipe,
     shape: ModelShape | None,
-    bits: int,
-    shards: int,
+    compute: Compute,
     capability: tuple[int, int] | None,
 ) -> tuple[bool, str]:
     """Whether the products with the frozen weights are computed in float8 (trainer.kernels.float8),
-    and why, if there is something to say. `bits` and `shards` are those that were decided on,
+    and why, if there is something to say. `compute` has the bits and shards that were decided on,
     `capability` is the GPU's, None on a CPU. LuthierError if float8 is asked for and cannot be."""
     asked = recipe.train.float8
-    cannot = "" if asked is False else _cannot_float8(recipe, bits, shards, capability)
+    cannot = "" if asked is False else _cannot_float8(recipe, compute, capability)
     if asked is True:
         if cannot:
             raise LuthierError(
@@ -108,17 +110,15 @@ def float8(
     )
 
 
-def _cannot_float8(
-    recipe: Recipe, bits: int, shards: int, capability: tuple[int, int] | None
-) -> str:
+def _cannot_float8(recipe: Recipe, compute: Compute, capability: tuple[int, int] | None) -> str:
     """As a clause."""
     if recipe.train.method == "full":
         return "every weight is trained, and none is frozen"
-    if bits != 16:
-        return f"the base has {bits} bits"
+    if compute.base_bits != 16:
+        return f"the base has {compute.base_bits} bits"
     if recipe.lora.dora:
         return "DoRA computes with the norms of the weights"
-    if shards > 1:
+    if compute.shards > 1:
         return "FSDP2 cannot cut such weights into shards"
     if capability == (0, 0):
         return "nvidia-smi does not tell what this GPU can"

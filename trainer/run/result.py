@@ -36,7 +36,7 @@ def save_adapter(
             folder / "card.json",
             {
                 **_origin(run, plan, checkpoint, which),
-                "base_bits": plan.base_bits,
+                "base_bits": plan.compute.base_bits,
                 "stop_ids": list(stop_ids),
             },
         )

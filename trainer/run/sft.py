@@ -69,7 +69,7 @@ def build_trainer(
     )
     float32_adapter(model)
     keep_sums_exact(trainer)
-    trainer.flat = plan.padding_free
+    trainer.flat = plan.compute.padding_free
     trainer.add_callback(RecipeTelling(recipe, trainer.callback_handler.callbacks))
     return trainer
 
@@ -82,7 +82,7 @@ def _collator(
     weighted: bool,
 ) -> FlatCollator | WeightCollator | None:
     """None: TRL's own."""
-    if plan.padding_free:
+    if plan.compute.padding_free:
         return FlatCollator(borders, GPU_MULTIPLE if plan.device == "gpu" else 1)
     if not weighted:
         return None

@@ -3,7 +3,7 @@ repaired on the way: a repair is a resume in the same process, with smaller micr
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -99,14 +99,14 @@ class Training:
         self._prepared = prepared
         self._questions = questions
 
-    def run(self, checkpoint: Checkpoint | None, batch: repair.Batch | None = None) -> bool:
+    def run(self, checkpoint: Checkpoint | None, batch: dict[str, Any] | None = None) -> bool:
         """Train on from the checkpoint, or from the beginning, with another batch than its if one
         is given. False if it was stopped before the end. LuthierError if it cannot go on; with
         several ranks OutOfMemory, which their launcher repairs."""
         if checkpoint is not None:
-            batch = batch or repair.Batch(**checkpoint.memory["batch"])
+            batch = batch or checkpoint.memory["batch"]
         if batch is not None:
-            self._take(batch)
+            self._plan = self._plan.with_batch(batch)
         if checkpoint is not None and self._finished(checkpoint):
             return True
         while True:
@@ -169,7 +169,7 @@ class Training:
         try:
             self._context.phase("loading the model", seconds_left=2)
             model = self._engine.load_model(self._plan, self._recipe, self._tokenizer)
-            if self._plan.float8:
+            if self._plan.compute.float8:
                 use_float8(model)
             trainer = self._trainer(model, steps, checkpoint)
             meter = calibration.meter_of(self._plan) if checkpoint is None else None
@@ -203,8 +203,8 @@ class Training:
             raise repair.OutOfMemory(
                 int(trainer.state.global_step),
                 reason,
-                self._batch,
-                self._batch.smaller(self._engine.THRIFTIEST),
+                self._plan.compute,
+                self._plan.compute.smaller(self._engine.THRIFTIEST),
             )
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
@@ -218,7 +218,7 @@ class Training:
         self.saving = CheckpointCallback(
             self._context,
             self._recipe.checkpoints,
-            self._batch,
+            self._plan.compute,
             callbacks,
             self.best_step,
             lambda: watch.onset is not None,
@@ -254,15 +254,6 @@ class Training:
 
     # ---- out of memory
 
-    @property
-    def _batch(self) -> repair.Batch:
-        return repair.Batch(
-            self._plan.micro_batch, self._plan.accumulation, self._plan.gradient_checkpointing
-        )
-
-    def _take(self, batch: repair.Batch) -> None:
-        self._plan = replace(self._plan, **asdict(batch))
-
     def _out_of_memory(
         self, trainer: Any, steps: StepWatch, checkpoint: Checkpoint | None, reason: str
     ) -> _OutOfMemory:
@@ -281,12 +272,13 @@ class Training:
         return _OutOfMemory(step, reason, last)
 
     def _repair(self, step: int, reason: str) -> None:
-        before, after = self._batch, self._batch.smaller(self._engine.THRIFTIEST)
+        before = self._plan.compute
+        after = before.smaller(self._engine.THRIFTIEST)
         if after is None:
             raise repair.nothing_left(reason, self._recipe.train.max_length, self._recipe.lora.r)
         repair.tell(self._context, step, reason, before, after)
         repair.remember(self._plan.shape(self._recipe), before, after, self._context.job.id)
-        self._take(after)
+        self._plan = replace(self._plan, compute=after)
 
     # ---- explosion
 

@@ -13,12 +13,13 @@ from textual.widgets import Static
 
 from serve.client import ContextExceeded
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 ContextChoice = Literal["forget", "new"]
 
 
 class ContextModal(ModalScreen[ContextChoice]):
-    CSS_PATH = "../shared/dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "choose('forget')"),
         Binding("n", "choose('new')"),

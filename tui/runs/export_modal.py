@@ -26,6 +26,7 @@ from tui.runs.charts.view import View
 from tui.shared.failures import readable
 from tui.shared.form import Field
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 from workshop.runs.metrics import Metric
 from workshop.runs.track import Track
 
@@ -33,7 +34,7 @@ from workshop.runs.track import Track
 class ExportModal(ModalScreen[None]):
     """Figures show the stretch that is looked at; CSV has every value of every step."""
 
-    CSS_PATH = "../shared/dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss"),
         Binding("ctrl+s", "write"),

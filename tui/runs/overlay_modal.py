@@ -19,6 +19,7 @@ from tui.runs.colours import MOST_RUNS
 from tui.shared.check_list import CheckList
 from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.state_label import state_content
+from tui.shared.styles import DIALOGS
 from workshop import number_format
 from workshop.job_list import JobRow
 
@@ -26,7 +27,7 @@ from workshop.job_list import JobRow
 class OverlayModal(ModalScreen[list[Job] | None]):
     """Gives back the chosen runs, none to take all away, or nothing if it was left."""
 
-    CSS_PATH = "../shared/dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave"),
         Binding("enter", "take", priority=True),

@@ -20,6 +20,7 @@ from trainer.recipe import Recipe
 from tui.runs import memory_text, plan_text
 from tui.runs.memory_text import Line
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 _NAME, _VALUE = 10, 58  # columns
 _FRAME = 8  # rows of a dialog's border, padding, keys, and of what stays free around it
@@ -39,7 +40,7 @@ _STYLES = {
 class RunPlanModal(ModalScreen[bool]):
     """Dismissed with whether the run shall start. `m` turns to what would fit where, and back."""
 
-    CSS_PATH = "../shared/dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "answer(True)"),
         Binding("escape", "answer(False)"),

@@ -17,13 +17,14 @@ from textual.worker import Worker, WorkerState
 from jobs.errors import LuthierError
 from jobs.job import Job
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 
 class RecipeEditor(ModalScreen[bool]):
     """Dismissed with whether the run follows another recipe now. It is read and planned before it
     replaces the old one."""
 
-    CSS_PATH: ClassVar[list[str | PurePath]] = ["../shared/dialogs.tcss", "recipe_editor.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = [DIALOGS, "recipe_editor.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", priority=True),
         Binding("escape", "cancel", priority=True),

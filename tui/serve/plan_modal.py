@@ -14,6 +14,7 @@ from textual.widgets import Static
 from serve.planning import Outlook
 from tui.serve.server_plan import NOTICED, Row, command_line, rows
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 
@@ -21,7 +22,7 @@ _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 class PlanModal(ModalScreen[None]):
     """`c` copies the command line, the arrows scroll, any other key closes it."""
 
-    CSS_PATH = "../shared/dialogs.tcss"
+    CSS_PATH = DIALOGS
 
     def __init__(self, outlook: Outlook) -> None:
         super().__init__()

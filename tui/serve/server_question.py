@@ -19,6 +19,7 @@ from jobs.giving_way import SETTING
 from jobs.job import Job
 from jobs.queue import NotWaiting
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 from workshop import gpu_conflict
 from workshop.gpu_conflict import CHOICES, Choice
 
@@ -35,7 +36,7 @@ class Settled(Message):
 class ServerQuestion(ModalScreen[bool]):
     """With "share" remembered, it is tried before anybody is asked."""
 
-    CSS_PATH = "../shared/dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"settle({choice!r})") for key, choice in _KEYS.items()),
         Binding("escape", "leave"),

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from models.certificate import Certificate, Check, Standing
 from tui.shared.certificate_badge import badge, bound, figure, sign, thousands
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 from workshop import number_format
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
@@ -27,7 +28,7 @@ class CertificateModal(ModalScreen[bool]):
     """Closes with True when a new certificate is wanted. The arrows scroll, any other key closes
     it."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS
 
     def __init__(
         self, name: str, made: Certificate | None, standing: Standing, *, being_made: bool = False

@@ -12,12 +12,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 
 class ConfirmModal(ModalScreen[bool]):
     """`yes` and `no` say in a word or two what each answer does."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)"),
         Binding("n,escape", "answer(False)"),

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from jobs.errors import LuthierError
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 
@@ -21,7 +22,7 @@ _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 class ErrorModal(ModalScreen[None]):
     """`c` copies it, the arrows scroll, any other key closes it."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS
 
     def __init__(self, error: LuthierError, log_lines: Sequence[str] = ()) -> None:
         super().__init__()

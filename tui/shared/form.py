@@ -18,6 +18,7 @@ from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 
 class Field(Vertical):
@@ -52,7 +53,7 @@ class FormModal(ModalScreen[str | None]):
     """Dismissed with the id of the job that it started, or None. Subclasses compose their fields
     and start the job."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel"),
         Binding("ctrl+s", "submit"),

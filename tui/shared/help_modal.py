@@ -17,6 +17,7 @@ from textual.widgets import Input, Static
 from tui.actions import ACTIONS
 from tui.shared.action import PLACE_TITLES, Action, Place
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
 
 _SUMMARIES: dict[Place, str] = {
     "runs": (
@@ -37,7 +38,7 @@ _SUMMARIES: dict[Place, str] = {
 
 
 class HelpModal(ModalScreen[None]):
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,enter", "dismiss")]
 
     def __init__(self, place: Place) -> None:

@@ -16,6 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import PICK
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,7 +35,7 @@ class PickModal(ModalScreen[R], Generic[T, R]):
     """Lists values of T and gives back an R. Subclasses say what there is, and may fetch more while
     the list is open (`set_picks`)."""
 
-    CSS_PATH = "chat_modals.tcss"
+    CSS_PATH = PICK
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave"),
         Binding("down", "move(1)", priority=True),

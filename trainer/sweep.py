@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,13 @@ from msgspec import inspect
 from jobs.errors import LuthierError
 from jobs.job import Job, all_jobs
 from jobs.spec import new_id
+from trainer.keys import described_keys
 from trainer.launch import run_spec, submit_run
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_value
 
 _MOST_RUNS = 200
 _LONGEST_NAME = 60
-# How the names of the runs abbreviate keys; "" where the value says enough.
-_SHORT = {
-    "learning_rate": "lr",
-    "global_batch": "batch",
-    "micro_batch": "micro",
-    "max_length": "length",
-    "weight_decay": "decay",
-    "max_gradient_norm": "clip",
-    "model": "",
-    "schedule": "",
-}
 
 
 @dataclass(frozen=True)
@@ -137,6 +128,8 @@ def _axes(
 ) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
     """The places at which `value` has a list and the recipe one value. What fits nowhere is left to
     the decoder, which tells of it."""
+    if isinstance(kind, inspect.Metadata):
+        kind = kind.type
     kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     if isinstance(value, dict):
         for struct in (one for one in kinds if isinstance(one, inspect.StructType)):
@@ -222,10 +215,18 @@ def _named(name: str, members: list[Member]) -> list[Member]:
 
 def _label(key: str, value: Any) -> str:
     last = re.sub(r"[\[\]]", "", key.rpartition(".")[2])
-    short = _SHORT.get(last, last.replace("_", "-"))
+    short = _short_names().get(key, last.replace("_", "-"))
     if isinstance(value, bool):
         return short if value else f"no-{short}"
     if isinstance(value, str):
         text = re.sub(r"[^A-Za-z0-9.]+", "-", Path(value).name).strip("-.")
         return f"{short}-{text}" if short else text
     return f"{short}{short_value(value)}"
+
+
+@cache
+def _short_names() -> dict[str, str]:
+    """How the names of the runs abbreviate keys; "" where the value says enough."""
+    return {
+        key.name: key.facts.short for key in described_keys(Recipe) if key.facts.short is not None
+    }

@@ -170,7 +170,7 @@ class Evaluator(TrainerCallback):
         self.early_stop = self.history.stop_reason()
 
     @property
-    def wanted(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is anything to evaluate, at any step."""
         return bool(self.settings.times or self.settings.every) and self._questions.any
 
@@ -179,7 +179,7 @@ class Evaluator(TrainerCallback):
     ) -> None:
         self._steps = (
             self.settings.steps(state.max_steps, self._steps_per_epoch)
-            if self.wanted
+            if self.has_work
             else frozenset()
         )
         self._total = state.max_steps

@@ -20,9 +20,9 @@ from trainer.plan.plan import Plan, step_count
 from trainer.recipe import Recipe
 from trainer.run.checkpoints import Checkpoint, complete_checkpoints
 from trainer.run.progress_events import EventCallback, LossExploded
-from trainer.run.run_trainer import RandomState, free_memory
+from trainer.run.run_trainer import RandomState, RunTrainer, free_memory
 from trainer.run.saving import CheckpointCallback, EvaluationStopped
-from trainer.run.sft import build_trainer
+from trainer.run.sft import RunCallbacks, build_trainer
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -74,10 +74,10 @@ class StepWatch(TrainerCallback):
 
 
 class Training:
-    """`telling`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen,
+    """`events`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen,
     what was found, what was saved."""
 
-    telling: EventCallback
+    events: EventCallback
     evaluator: Evaluator
     saving: CheckpointCallback
 
@@ -137,13 +137,13 @@ class Training:
 
     def figures(self) -> dict[str, Any]:
         """What the run has come to, over all its attempts."""
-        telling, best = self.telling, self.evaluator.history.best()
+        events, best = self.events, self.evaluator.history.best()
         return {
-            "steps": telling.step,
-            "loss": telling.loss,
-            "eval_loss": telling.eval_loss,
-            "tokens": telling.tokens,
-            "seconds": round(telling.seconds, 1),
+            "steps": events.step,
+            "loss": events.loss,
+            "eval_loss": events.eval_loss,
+            "tokens": events.tokens,
+            "seconds": round(events.seconds, 1),
             **(
                 {}
                 if best is None
@@ -157,8 +157,8 @@ class Training:
         steps = step_count(
             self._prepared.summary["train"], self._plan.global_batch, self._recipe.train.epochs
         )
-        self.telling, self.evaluator = EventCallback(self._context), self._evaluator()
-        self.telling.restore(checkpoint.memory[self.telling.name])
+        self.events, self.evaluator = EventCallback(self._context), self._evaluator()
+        self.events.restore(checkpoint.memory[self.events.name])
         self.evaluator.restore(checkpoint.memory[self.evaluator.name])
         return checkpoint.step >= steps or bool(self.evaluator.early_stop)
 
@@ -210,38 +210,35 @@ class Training:
 
     def _trainer(
         self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None
-    ) -> Any:
-        self.telling = EventCallback(self._context)
+    ) -> RunTrainer:
+        self.events = EventCallback(self._context)
         self.evaluator = self._evaluator()
-        callbacks: list[TrainerCallback] = [self.telling, steps, self.evaluator]
-        watch = self.telling.watch
+        watch = self.events.watch
         self.saving = CheckpointCallback(
             self._context,
             self._recipe.checkpoints,
             self._plan.compute,
-            callbacks,
+            [self.events, steps, self.evaluator],
             self.best_step,
             lambda: watch.onset is not None,
         )
-        callbacks.append(self.saving)
-        folder, borders = self._context.directory, self._engine.borders
-        trainer = build_trainer(
+        if checkpoint is not None:
+            self.saving.resume_from(checkpoint)
+        return build_trainer(
             self._plan,
             self._recipe,
             model,
             self._tokenizer,
             self._prepared,
-            folder,
-            callbacks,
-            borders,
+            self._context.directory,
+            RunCallbacks(self.events, steps, self.evaluator, self.saving),
+            self._engine.borders,
+            evaluate_first=(
+                self.evaluator.has_work
+                if checkpoint is None
+                else checkpoint.memory["evaluation_due"]
+            ),
         )
-        trainer.evaluator = self.evaluator
-        trainer.plus_ratio = self._recipe.lora.plus_ratio
-        trainer.args.eval_on_start = self.evaluator.wanted
-        if checkpoint is not None:
-            self.saving.resume_from(checkpoint)
-            trainer.args.eval_on_start = checkpoint.memory["evaluation_due"]
-        return trainer
 
     def _evaluator(self) -> Evaluator:
         per_epoch = step_count(self._prepared.summary["train"], self._plan.global_batch, 1.0)

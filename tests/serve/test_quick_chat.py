@@ -41,7 +41,7 @@ from workshop import gpu_conflict
 from workshop.chat_with_run import have_it_serve, once_ready, server_job
 from workshop.serving import server_of
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 __all__ = ["server", "start"]
 
 

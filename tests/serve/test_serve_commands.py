@@ -30,7 +30,7 @@ from tui.commands.serve import serve
 from workshop.run_adapters import loadable
 from workshop.serving import adapters_of, add_adapters
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 __all__ = ["start"]
 
 

@@ -69,7 +69,7 @@ def not_comparable(rows: Sequence[Row]) -> str:
 def _row(job: Job) -> Row:
     settings = frozen_recipe(job).evaluation
     history = read_history(job.events_path, settings)
-    found, state = history.all(), job.state()
+    evaluations, state = history.all(), job.state()
     events = job.events()
     loss, seconds = _newest(events, "loss"), _elapsed(events, state)
     early_stop = next(
@@ -85,7 +85,7 @@ def _row(job: Job) -> Row:
         settings.metric,
         loss,
         history.best(),
-        found[-1] if found else None,
+        evaluations[-1] if evaluations else None,
         seconds,
         early_stop,
     )

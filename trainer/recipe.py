@@ -323,7 +323,7 @@ def load(path: Path) -> Recipe:
     """Read a recipe file; its paths come back absolute. LuthierError names the file, the key and
     the nearest valid one."""
     text = read_text(path)
-    return placed(parse(text, str(path)), path, named="name" in tomlkit.parse(text))
+    return placed(parse(text, str(path)), path, has_name="name" in tomlkit.parse(text))
 
 
 def read_text(path: Path) -> str:
@@ -346,9 +346,9 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
-    """A recipe read from `path`, with its paths made absolute and, unless it is `named`, the file's
-    name."""
+def placed(recipe: Recipe, path: Path, *, has_name: bool) -> Recipe:
+    """A recipe read from `path`, with its paths made absolute and, unless it `has_name` of its own,
+    the file's."""
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if _is_path(recipe.model, folder) else recipe.model
@@ -359,7 +359,7 @@ def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
         else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
     )
     return msgspec.structs.replace(
-        recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem
+        recipe, data=data, model=model, tokens=tokens, name=recipe.name if has_name else path.stem
     )
 
 

@@ -25,6 +25,7 @@ from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_
 
 _MOST_RUNS = 200
 _LONGEST_NAME = 60
+_TABLES = (inspect.StructType, inspect.DictType)
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,16 @@ def load_sweep(path: Path) -> Sweep:
     """Read a recipe file that may have lists of values. LuthierError as by trainer.recipe.load, for
     each combination."""
     values = parse_toml(read_text(path), str(path))
-    found = list(_axes(values, inspect.type_info(Recipe), ()))
-    axes = {_key(place): options for place, options in found}
+    lists = list(_axes(values, inspect.type_info(Recipe), ()))
+    axes = {_key(at): options for at, options in lists}
     _check(axes, str(path))
     members = []
-    for chosen in itertools.product(*axes.values()):
-        varies = dict(zip(axes, chosen, strict=True))
+    for combination in itertools.product(*axes.values()):
+        varies = dict(zip(axes, combination, strict=True))
         recipe = placed(
-            decode(_with(values, [place for place, _ in found], chosen), str(path)),
+            decode(_with(values, [at for at, _ in lists], combination), str(path)),
             path,
-            named="name" in values,
+            has_name="name" in values,
         )
         members.append(Member(recipe, varies))
     name = members[0].recipe.name
@@ -90,28 +91,28 @@ def start_sweep(sweep: Sweep) -> list[Job]:
 
 def sweeps() -> dict[str, list[Job]]:
     """The runs of every sweep, in their order, by the sweep's id; the newest sweep first."""
-    found: dict[str, list[Job]] = {}
+    by_id: dict[str, list[Job]] = {}
     for job in all_jobs("run"):
         bond = job.spec.settings.get("sweep")
         if bond:
-            found.setdefault(str(bond["id"]), []).append(job)
+            by_id.setdefault(str(bond["id"]), []).append(job)
     return {
-        name: sorted(found[name], key=lambda job: int(job.spec.settings["sweep"]["number"]))
-        for name in sorted(found, reverse=True)
+        name: sorted(by_id[name], key=lambda job: int(job.spec.settings["sweep"]["number"]))
+        for name in sorted(by_id, reverse=True)
     }
 
 
 def find_sweep(text: str) -> tuple[str, list[Job]]:
     """The sweep with this id, or the newest of that name, or the only one whose id contains
     `text`."""
-    known = sweeps()
-    if text in known:
-        return text, known[text]
-    named = [name for name, jobs in known.items() if jobs[0].spec.settings["sweep"]["name"] == text]
-    partial = [name for name in known if text in name]
-    if named or len(partial) == 1:
-        name = (named or partial)[0]
-        return name, known[name]
+    ids = sweeps()
+    if text in ids:
+        return text, ids[text]
+    of_name = [name for name, jobs in ids.items() if jobs[0].spec.settings["sweep"]["name"] == text]
+    partial = [name for name in ids if text in name]
+    if of_name or len(partial) == 1:
+        name = (of_name or partial)[0]
+        return name, ids[name]
     if partial:
         raise LuthierError(
             "More than one match",
@@ -124,7 +125,7 @@ def find_sweep(text: str) -> tuple[str, list[Job]]:
 
 
 def _axes(
-    value: Any, kind: inspect.Type, place: tuple[str | int, ...]
+    value: Any, kind: inspect.Type, at: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
     """The places at which `value` has a list and the recipe one value. What fits nowhere is left to
     the decoder, which tells of it."""
@@ -132,23 +133,25 @@ def _axes(
         kind = kind.type
     kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     if isinstance(value, dict):
-        for struct in (one for one in kinds if isinstance(one, inspect.StructType)):
-            known = {field.encode_name: field.type for field in struct.fields}
+        for struct in kinds:
+            if not isinstance(struct, inspect.StructType):
+                continue
+            types = {field.encode_name: field.type for field in struct.fields}
             for name, inner in value.items():
-                if name in known:
-                    yield from _axes(inner, known[name], (*place, name))
+                if name in types:
+                    yield from _axes(inner, types[name], (*at, name))
     elif isinstance(value, list):
-        lists = [one for one in kinds if isinstance(one, inspect.ListType)]
+        lists = [option for option in kinds if isinstance(option, inspect.ListType)]
         if lists:
             for number, inner in enumerate(value):
-                yield from _axes(inner, lists[0].item_type, (*place, number))
-        elif not any(isinstance(one, inspect.StructType | inspect.DictType) for one in kinds):
-            yield place, value
+                yield from _axes(inner, lists[0].item_type, (*at, number))
+        elif not any(isinstance(option, _TABLES) for option in kinds):
+            yield at, value
 
 
-def _key(place: tuple[str | int, ...]) -> str:
+def _key(at: tuple[str | int, ...]) -> str:
     return "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in place
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in at
     ).removeprefix(".")
 
 
@@ -166,8 +169,8 @@ def _check(axes: dict[str, list[Any]], where: str) -> None:
                 title, f"{where}: {key} has an empty list.", "Give it a value, or several."
             )
         if any(
-            one == other and type(one) is type(other)
-            for one, other in itertools.combinations(options, 2)
+            first == second and type(first) is type(second)
+            for first, second in itertools.combinations(options, 2)
         ):
             raise LuthierError(
                 title,
@@ -183,15 +186,15 @@ def _check(axes: dict[str, list[Any]], where: str) -> None:
         )
 
 
-def _with(values: Any, places: list[tuple[str | int, ...]], chosen: tuple[Any, ...]) -> Any:
+def _with(values: Any, places: list[tuple[str | int, ...]], combination: tuple[Any, ...]) -> Any:
     """A copy of a recipe's values with one value at each of the places."""
-    whole = copy.deepcopy(values)
-    for place, value in zip(places, chosen, strict=True):
-        inner = whole
-        for part in place[:-1]:
+    copied = copy.deepcopy(values)
+    for at, value in zip(places, combination, strict=True):
+        inner = copied
+        for part in at[:-1]:
             inner = inner[part]
-        inner[place[-1]] = value
-    return whole
+        inner[at[-1]] = value
+    return copied
 
 
 def _named(name: str, members: list[Member]) -> list[Member]:
@@ -208,8 +211,8 @@ def _named(name: str, members: list[Member]) -> list[Member]:
             for number in range(1, len(members) + 1)
         ]
     return [
-        replace(member, recipe=msgspec.structs.replace(member.recipe, name=own))
-        for own, member in zip(names, members, strict=True)
+        replace(member, recipe=msgspec.structs.replace(member.recipe, name=label))
+        for label, member in zip(names, members, strict=True)
     ]
 
 

@@ -261,11 +261,11 @@ class _DataProgress:
         self._context = context
         self._told = time.monotonic()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, activity: str, done: int, total: int) -> None:
         if time.monotonic() - self._told >= 2.0:
             self._told = time.monotonic()
             share = f", {done / total:.0%}" if total else ""
-            self._context.phase(f"preparing the data: {what}{share}", done=done, total=total)
+            self._context.phase(f"preparing the data: {activity}{share}", done=done, total=total)
 
 
 if __name__ == "__main__":

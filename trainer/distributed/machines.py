@@ -38,7 +38,7 @@ def check_alike(files: list[Path]) -> None:
 def on_each(checkpoint: Checkpoint, run: Path) -> Checkpoint:
     """The first rank's checkpoint, sent to the machines that do not have it: below the folder that
     the run has there."""
-    own = checkpoint_directory(run, checkpoint.step)
+    target = checkpoint_directory(run, checkpoint.step)
     writes = ranks.local() == 0 and not ranks.first()
     names = (
         sorted(path.name for path in checkpoint.path.iterdir() if path.name != COMPLETE)
@@ -47,17 +47,17 @@ def on_each(checkpoint: Checkpoint, run: Path) -> Checkpoint:
     )
     for name in ranks.from_first([*names, COMPLETE]):
         if writes:
-            own.mkdir(parents=True, exist_ok=True)
-            (own / name).write_bytes(b"")
+            target.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(b"")
         source = (checkpoint.path / name).open("rb") if ranks.first() else None
         while chunk := ranks.from_first(b"" if source is None else source.read(_CHUNK)):
             if writes:
-                with (own / name).open("ab") as file:
+                with (target / name).open("ab") as file:
                     file.write(chunk)
         if source is not None:
             source.close()
     ranks.gathered(None)
-    return Checkpoint(own, checkpoint.step)
+    return Checkpoint(target, checkpoint.step)
 
 
 def _hash(path: Path) -> str:

@@ -165,7 +165,7 @@ def emit(kind: Kind, sweep: Sweep, path: Path, machines: int) -> str:
     plan = make_plan(msgspec.structs.replace(recipe, gpus=1))
     certify = _CERTIFY_SKYPILOT.format(**values) if recipe.certify else ""
     accelerators = f"{{{', '.join(f'{name}:{recipe.gpus}' for name in _accelerators(plan))}}}"
-    mounts = "\n".join(f"  {place}: {place}" for place in _mounts(recipe, path, plan))
+    mounts = "\n".join(f"  {source}: {source}" for source in _mounts(recipe, path, plan))
     size = (
         sum(file.stat().st_size for file in Path(plan.model_directory).rglob("*") if file.is_file())
         >> 30

@@ -22,10 +22,12 @@ def beyond_positions(
     if positions is None or longest <= positions:
         return ""
     beyond = sum(count > positions for count in tokens)
-    seen = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
+    counted = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
     verb = "is" if beyond == 1 else "are"
     longer = (
-        f", and about {beyond:,} of {seen} {verb} longer than that by their text" if beyond else ""
+        f", and about {beyond:,} of {counted} {verb} longer than that by their text"
+        if beyond
+        else ""
     )
     return (
         f"train.max_length is {longest:,}, but the model has {positions:,} positions"

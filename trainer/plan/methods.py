@@ -39,10 +39,12 @@ def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
         return "has no DoRA in its fast layers"
     if recipe.train.attention in ("flex", "flash"):
         return "has attention of its own"
-    whole = {"embed_tokens", "lm_head"} & (
+    embeddings = {"embed_tokens", "lm_head"} & (
         {*recipe.lora.targets} if isinstance(recipe.lora.targets, list) else set()
     )
-    return f"trains {' and '.join(sorted(whole))} whole rather than by LoRA" if whole else ""
+    if not embeddings:
+        return ""
+    return f"trains {' and '.join(sorted(embeddings))} whole rather than by LoRA"
 
 
 def cannot_shard(recipe: Recipe, directory: Path) -> str:
@@ -136,14 +138,14 @@ def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
         return []
     try:
         stored = foreign_json.read_object(directory / "tokenizer.json", lenient=True)
-        known = {
+        vocabulary = {
             *stored["model"]["vocab"],
             *(token["content"] for token in stored.get("added_tokens", [])),
         }
     # another kind of tokenizer, which the worker reads
     except (OSError, ValueError, KeyError, TypeError):
-        known = set()
-    return [token for token in recipe.tokens.wanted if token not in known]
+        vocabulary = set()
+    return [token for token in recipe.tokens.wanted if token not in vocabulary]
 
 
 def consequences(recipe: Recipe, directory: Path) -> list[str]:
@@ -155,11 +157,11 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
         ]
     kinds = [
         name
-        for name, chosen in (
+        for name, is_used in (
             ("new tokens", bool(new_tokens(recipe, directory))),
             ("DoRA", recipe.lora.dora),
         )
-        if chosen
+        if is_used
     ]
     return (
         [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."]
@@ -192,10 +194,10 @@ def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
 def check_installed(base_bits: int | str, optimizer: str, attention: str) -> None:
     """LuthierError if one of these needs a package that this interpreter has not. transformers
     would fetch a kernel from the hub in the place of flash-attn."""
-    wanted = [("bitsandbytes", f"train.base_bits = {base_bits}")] if base_bits in (8, 4) else []
-    wanted += [("bitsandbytes", f'train.optimizer = "{optimizer}"')] if "bit" in optimizer else []
-    wanted += [("flash_attn", 'train.attention = "flash"')] if attention == "flash" else []
-    for package, setting in wanted:
+    needs = [("bitsandbytes", f"train.base_bits = {base_bits}")] if base_bits in (8, 4) else []
+    needs += [("bitsandbytes", f'train.optimizer = "{optimizer}"')] if "bit" in optimizer else []
+    needs += [("flash_attn", 'train.attention = "flash"')] if attention == "flash" else []
+    for package, setting in needs:
         if importlib.util.find_spec(package) is None:
             message = f"{setting}: this interpreter has no {package}."
             raise LuthierError(
@@ -222,12 +224,12 @@ def check_targets(targets: str | list[str], directory: Path) -> None:
 
 def linear_layers(directory: Path) -> list[str]:
     """The full names of the model's linear layers, from the headers of its weights."""
-    found = {}
+    shapes = {}
     for path in weight_files(directory):
-        found.update(tensor_shapes(path))
+        shapes.update(tensor_shapes(path))
     modules = [
         name.removesuffix(".weight")
-        for name, shape in found.items()
+        for name, shape in shapes.items()
         if name.endswith(".weight") and len(shape) == 2
     ]
     return sorted(module for module in modules if not is_input(module))
@@ -235,8 +237,8 @@ def linear_layers(directory: Path) -> list[str]:
 
 def _listed(layers: list[str]) -> str:
     names = sorted({layer.rpartition(".")[2] for layer in layers if not is_output(layer)})
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"Its linear layers are {', '.join(names[:_LISTED])}{more}."
+    ellipsis = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"Its linear layers are {', '.join(names[:_LISTED])}{ellipsis}."
 
 
 def _check_full(recipe: Recipe) -> None:
@@ -251,18 +253,18 @@ def _check_full(recipe: Recipe) -> None:
             message,
             'Leave base_bits out, or choose method = "lora".',
         )
-    named = {
+    without_effect = {
         "rslora": lora.rslora,
         "dora": lora.dora,
         "plus_ratio": bool(lora.plus_ratio),
         "targets": lora.targets != "all-linear",
     }
-    if chosen := [key for key, value in named.items() if value]:
+    if keys := [key for key, value in without_effect.items() if value]:
         message = (
-            f'train.method = "full" trains every weight: lora.{chosen[0]} has nothing to act on.'
+            f'train.method = "full" trains every weight: lora.{keys[0]} has nothing to act on.'
         )
         raise LuthierError(
             "Full fine-tuning has no LoRA",
             message,
-            f'Leave lora.{chosen[0]} out, or choose method = "lora".',
+            f'Leave lora.{keys[0]} out, or choose method = "lora".',
         )

@@ -71,13 +71,13 @@ def checkpoint_directory(run: Path, step: int) -> Path:
 
 def complete_checkpoints(run: Path) -> list[Checkpoint]:
     """Those with a COMPLETE, oldest first."""
-    found = [
+    complete = [
         (path.name.removeprefix("step-"), path)
         for path in checkpoints_folder(run).glob("step-*")
         if (path / COMPLETE).is_file()
     ]
     return sorted(
-        (Checkpoint(path, int(step)) for step, path in found if step.isdigit()),
+        (Checkpoint(path, int(step)) for step, path in complete if step.isdigit()),
         key=lambda checkpoint: checkpoint.step,
     )
 

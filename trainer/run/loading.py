@@ -104,11 +104,11 @@ def _places(model: PreTrainedModel, tokens: list[int]) -> dict[str, list[int]]:
     if not tokens:
         return {}
     inside, outside = model.get_input_embeddings(), model.get_output_embeddings()
-    wanted = [inside] if outside.weight is inside.weight else [inside, outside]
+    layers = [inside] if outside.weight is inside.weight else [inside, outside]
     return {
         name: tokens
         for name, module in model.named_modules()
-        if any(module is one for one in wanted)
+        if any(module is layer for layer in layers)
     }
 
 

@@ -164,36 +164,36 @@ class RunTrainer(SFTTrainer):
         if self._weights is not None:
             self._signature_columns = ["input_ids", "labels", "weights"]
 
-    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
-        batches, trained = super().get_batch_samples(*arguments, **named)
+    def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
+        batches, trained = super().get_batch_samples(*arguments, **keywords)
         for batch in batches:
             self._trained_tokens = self._trained_tokens + count_tokens(batch)
         return batches, trained
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
+        self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any
     ) -> Any:
         if self._weights is not None:
             self._weights.of_batch = inputs.pop("weights")
-        return super().compute_loss(model, inputs, *arguments, **named)
+        return super().compute_loss(model, inputs, *arguments, **keywords)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nobody asks for their number, and counting a model's weights in each step keeps the host
         from feeding the GPU."""
         return 0
 
-    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+    def log(self, logs: dict[str, float], *arguments: Any, **keywords: Any) -> None:
         if "loss" in logs:
             logs["num_tokens"] = int(ranks.totals([float(self._trained_tokens)])[0])
-        super().log(logs, *arguments, **named)
+        super().log(logs, *arguments, **keywords)
 
     # ---- evaluations
 
-    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+    def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
         """Where nothing is held out, the answers alone."""
         self._evaluator.begin()
         if self.eval_dataset is not None:
-            return dict(super().evaluate(*arguments, **named))
+            return dict(super().evaluate(*arguments, **keywords))
         metrics = self._answers()
         self.log({**metrics})
         self.control = self.callback_handler.on_evaluate(
@@ -201,13 +201,13 @@ class RunTrainer(SFTTrainer):
         )
         return metrics
 
-    def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
+    def evaluation_loop(self, *arguments: Any, **keywords: Any) -> Any:
         """Each rank computes its share of the rows; the sums are of all of them."""
         self._loss_sum, self._loss_tokens = 0.0, 0
         across = self.args.average_tokens_across_devices
         self.args.average_tokens_across_devices = False
         try:
-            output = super().evaluation_loop(*arguments, **named)
+            output = super().evaluation_loop(*arguments, **keywords)
             output.metrics.update(self._answers())
         finally:
             self.args.average_tokens_across_devices = across
@@ -225,22 +225,22 @@ class RunTrainer(SFTTrainer):
         }
 
     def prediction_step(
-        self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
+        self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any
     ) -> Any:
         tokens = int(inputs["labels"][:, 1:].ne(UNTRAINED).sum())
-        prediction = super().prediction_step(model, inputs, *arguments, **named)
+        prediction = super().prediction_step(model, inputs, *arguments, **keywords)
         if tokens:  # a filler has none
             self._loss_sum += float(prediction[0]) * tokens
             self._loss_tokens += tokens
         return prediction
 
     def _evaluate(
-        self, *arguments: Any, skip_scheduler: bool = False, **named: Any
+        self, *arguments: Any, skip_scheduler: bool = False, **keywords: Any
     ) -> dict[str, float]:
         def evaluate(size: int) -> dict[str, float]:
             self.args.per_device_eval_batch_size = size
             metrics: dict[str, float] = super(RunTrainer, self)._evaluate(
-                *arguments, skip_scheduler=skip_scheduler, **named
+                *arguments, skip_scheduler=skip_scheduler, **keywords
             )
             return metrics
 
@@ -303,11 +303,11 @@ class RunTrainer(SFTTrainer):
 
     # ---- checkpoints
 
-    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+    def _save_checkpoint(self, *arguments: Any, **keywords: Any) -> None:
         """What a failed save has written makes room again; torch's words for a full disk become the
         system's."""
         try:
-            super()._save_checkpoint(*arguments, **named)
+            super()._save_checkpoint(*arguments, **keywords)
         except BaseException as error:
             folder = str(self.args.output_dir)
             if ranks.first():
@@ -330,10 +330,10 @@ class RunTrainer(SFTTrainer):
             for name, content in states:
                 (Path(output_dir) / name).write_bytes(content)
 
-    def save_model(self, output_dir: str | None = None, *arguments: Any, **named: Any) -> None:
+    def save_model(self, output_dir: str | None = None, *arguments: Any, **keywords: Any) -> None:
         """Of shards only what is trained is gathered; transformers would have the base, too."""
         if not is_sharded(self.model):
-            super().save_model(output_dir, *arguments, **named)
+            super().save_model(output_dir, *arguments, **keywords)
             return
         weights = whole_weights(self.model)
         if ranks.first():
@@ -354,7 +354,7 @@ class RunTrainer(SFTTrainer):
         for path in own_tokenizer(self._saving.context.directory):
             shutil.copyfile(path, Path(str(output_dir)) / path.name)
 
-    def create_model_card(self, *arguments: Any, **named: Any) -> None:
+    def create_model_card(self, *arguments: Any, **keywords: Any) -> None:
         """TRL writes one at every checkpoint, beside it."""
 
 

@@ -126,12 +126,19 @@ class Training:
     def result(self) -> tuple[Checkpoint, str]:
         """The checkpoint that becomes the adapter, and which that is: "last" or "best"."""
         checkpoints = complete_checkpoints(self._context.directory)
-        wanted = self._recipe.checkpoints.result
-        if wanted == "last" or (wanted == "auto" and not self._recipe.evaluation.patience):
+        rule = self._recipe.checkpoints.result
+        if rule == "last" or (rule == "auto" and not self._recipe.evaluation.patience):
             return checkpoints[-1], "last"
-        found = self.evaluator.history.best({one.step for one in checkpoints})
+        best_evaluation = self.evaluator.history.best(
+            {checkpoint.step for checkpoint in checkpoints}
+        )
         best = next(
-            (one for one in checkpoints if found is not None and one.step == found.step), None
+            (
+                checkpoint
+                for checkpoint in checkpoints
+                if best_evaluation is not None and checkpoint.step == best_evaluation.step
+            ),
+            None,
         )
         return (best, "best") if best is not None else (checkpoints[-1], "last")
 
@@ -282,8 +289,8 @@ class Training:
     def _exploded(self, error: LossExploded) -> LuthierError:
         """Drop the checkpoints that were saved meanwhile, and name the last good one."""
         saved = complete_checkpoints(self._context.directory)
-        good = [one for one in saved if one.step < error.onset - 1] or [
-            one for one in saved if one.step < error.onset
+        good = [checkpoint for checkpoint in saved if checkpoint.step < error.onset - 1] or [
+            checkpoint for checkpoint in saved if checkpoint.step < error.onset
         ]
         for checkpoint in saved:
             if checkpoint not in good and checkpoint.step >= error.onset - 1:

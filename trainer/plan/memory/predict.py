@@ -146,13 +146,13 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
         4 if wide else 2
     )
     if setting.method == "full":
-        adapter, one = 0.0, 4.0 if compute.base_bits == 32 else 2.0
+        adapter, width = 0.0, 4.0 if compute.base_bits == 32 else 2.0
         trained = shape.inside + shape.outside
     else:
         # TRL holds QLoRA's adapter in 16 bits
-        one = 2.0 if setting.engine == "trl" and compute.base_bits < 16 else 4.0
-        adapter = one * trained
-    moments = _MOMENT_BYTES[compute.optimizer] * (one / 4 if compute.optimizer == "adamw" else 1)
+        width = 2.0 if setting.engine == "trl" and compute.base_bits < 16 else 4.0
+        adapter = width * trained
+    moments = _MOMENT_BYTES[compute.optimizer] * (width / 4 if compute.optimizer == "adamw" else 1)
     kept, masks = _kept(shape, setting), _masks(setting, shape.layers)
     layers = shape.layers if compute.gradient_checkpointing == "none" else 1
     between = {"none": 1, "standard": shape.layers + 1, "unsloth": 1}[
@@ -163,7 +163,7 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
     return Memory(
         weights=round(weights / compute.shards),
         adapter=round(adapter / compute.shards),
-        gradients=round(one * trained / compute.shards),
+        gradients=round(width * trained / compute.shards),
         optimizer=round(moments * trained / compute.shards),
         activations=round(activations),
         attention_mask=masks,

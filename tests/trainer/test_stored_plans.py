@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer.plan import repair
-from trainer.plan.compute import Compute, Reason
+from trainer.plan.compute import Batch, Compute, Reason
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import MEMORY_FILE, Checkpoint
 
@@ -58,7 +58,7 @@ def test_a_plan_of_the_first_version_computes_as_it_did(stored: dict[str, Any]) 
 
 
 def test_the_batch_of_a_stored_checkpoint_is_taken(stored: dict[str, Any], tmp_path: Path) -> None:
-    batch = {"micro_batch": 1, "accumulation": 4, "gradient_checkpointing": "standard"}
+    batch: Batch = {"micro_batch": 1, "accumulation": 4, "gradient_checkpointing": "standard"}
     (tmp_path / MEMORY_FILE).write_text(json.dumps({"total": 9, "batch": batch}))
     plan = Plan.from_json(stored).with_batch(Checkpoint(tmp_path, 3).memory["batch"])
     assert plan.compute.batch == batch
@@ -80,3 +80,6 @@ def test_stored_repairs_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     compute, why = repair.recall(shape, Compute(micro_batch=8, accumulation=1, attention="flex"))
     assert compute == Compute(micro_batch=2, accumulation=4, attention="flex")
     assert why == "micro-batch 2, because run run-1 ran out of memory at 4"
+    (tmp_path / repair.REPAIRS_FILE).write_text(json.dumps([entry | {"batch": {}}]))
+    compute = Compute(micro_batch=8, accumulation=1)
+    assert repair.recall(shape, compute) == (compute, "")  # damaged: as if it were not there

@@ -22,6 +22,7 @@ from models.registry import resolve
 from trainer import worker
 from trainer.distributed import machines, ranks
 from trainer.launch import frozen_recipe
+from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan
 from trainer.plan.repair import OutOfMemory
 from trainer.recipe import Recipe
@@ -62,7 +63,7 @@ class RankContext(WorkerContext):
             super().event(kind, **fields)
 
 
-def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
+def main(directory: str, batch: Batch | None) -> dict[str, Any] | None:
     """The rank's part of the run, with another batch than the plan's if that was repaired. What the
     first rank returns is the result; None means that it was stopped before it had one."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -85,7 +86,7 @@ def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
         _fail(context, {"kind": "unexpected", **as_error(error, context.directory).to_json()})
 
 
-def work(context: WorkerContext, plan: Plan, batch: dict[str, Any] | None) -> dict[str, Any] | None:
+def work(context: WorkerContext, plan: Plan, batch: Batch | None) -> dict[str, Any] | None:
     """The steps of trainer.worker.work, which every rank takes. What is written the first rank
     writes, or the first one of each machine, while the others wait; all but the first one return
     nothing that matters."""

@@ -26,6 +26,7 @@ from jobs.worker import WorkerContext
 from trainer.distributed import rank
 from trainer.launch import frozen_recipe
 from trainer.plan import placement, repair
+from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan
 
 START_METHOD = "spawn"  # a fork of a process that knows CUDA cannot use it
@@ -44,7 +45,7 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         raise LuthierError(
             "Another number of machines", message, "docs/scale.md tells how to start it on each."
         )
-    batch: dict[str, Any] | None = None
+    batch: Batch | None = None
     while True:
         # the store of the last agent, which ends its own threads: a rank that is forked now could
         # not
@@ -69,9 +70,7 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         )
 
 
-def _launched(
-    context: WorkerContext, plan: Plan, batch: dict[str, Any] | None
-) -> dict[str, Any] | None:
+def _launched(context: WorkerContext, plan: Plan, batch: Batch | None) -> dict[str, Any] | None:
     """What the first rank of this machine returned. Raises ChildFailedError."""
     launch = elastic_launch(_config(context, plan), rank.main)
     # torchrun's agent would take the signals for itself on the main thread, and answer them by
@@ -110,7 +109,7 @@ def _config(context: WorkerContext, plan: Plan) -> Any:
 
 def _repaired(
     context: WorkerContext, plan: Plan, error: ChildFailedError, failures: list[dict[str, Any]]
-) -> dict[str, Any]:
+) -> Batch:
     """The batch to go on with. LuthierError if it was not memory that a rank lacked."""
     lacking = next((left for left in failures if left["kind"] == "out_of_memory"), None)
     if lacking is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,15 @@ class Reason:
     """The recipe's key that it speaks of, such as "train.base_bits"; "" for what concerns no single
     one, and in the plans of earlier versions."""
     text: str
+
+
+class Batch(TypedDict):
+    """Of a Compute what a repair changes, as checkpoints, `repairs.json` and events have it."""
+
+    micro_batch: int
+    accumulation: int
+    gradient_checkpointing: NotRequired[str]
+    """Absent in files of the first versions, for "none"."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,7 @@ class Compute:
         return self.micro_batch * self.accumulation
 
     @property
-    def batch(self) -> dict[str, Any]:
-        """What a repair changes, as checkpoints, `repairs.json` and events have it."""
+    def batch(self) -> Batch:
         return {
             "micro_batch": self.micro_batch,
             "accumulation": self.accumulation,

@@ -17,7 +17,7 @@ from trainer.data.preview import Outlook, look
 from trainer.evaluation.plan import outlook
 from trainer.plan import autotune, compute_dtype, engines, limits, methods, repair
 from trainer.plan.autotune import Candidate
-from trainer.plan.compute import Compute, Reason, embedded, flattened, largest_divisor
+from trainer.plan.compute import Batch, Compute, Reason, embedded, flattened, largest_divisor
 from trainer.plan.learning_rate import LearningRate, learning_rate
 from trainer.plan.memory import remembered
 from trainer.plan.memory.batches import Lengths
@@ -124,8 +124,8 @@ class Plan:
         asked = recipe.train.learning_rate
         return self.learning_rate if asked == "auto" else asked
 
-    def with_batch(self, batch: dict[str, Any]) -> Plan:
-        """With what a repair has made of the batch (Compute.batch)."""
+    def with_batch(self, batch: Batch) -> Plan:
+        """With what a repair has made of the batch."""
         return replace(self, compute=replace(self.compute, **batch))
 
 

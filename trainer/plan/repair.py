@@ -25,7 +25,7 @@ from jobs.home import home
 from jobs.locks import Lock
 from jobs.worker import WorkerContext
 from models import foreign
-from trainer.plan.compute import Compute, largest_divisor
+from trainer.plan.compute import Batch, Compute, largest_divisor
 
 REPAIRS_FILE = "repairs.json"
 # What the libraries say: CUDA's allocator, the CUDA driver, cuBLAS, torch's allocator on the CPU.
@@ -98,16 +98,13 @@ class _Repair:
     """What `repairs.json` says of one run."""
 
     shape: Shape
-    ran_out: Compute
-    """What was too much for its shape; of it and of `batch` the file has Compute.batch."""
-    batch: Compute
+    ran_out: Batch
+    """What was too much for its shape."""
+    batch: Batch
     """What came next."""
     run: str
     t: float
     """In unix seconds."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ran_out": self.ran_out.batch, "batch": self.batch.batch}
 
 
 def tell(context: WorkerContext, step: int, reason: str, before: Compute, after: Compute) -> None:
@@ -120,9 +117,9 @@ def remember(shape: Shape, ran_out: Compute, smaller: Compute, run: str) -> None
     """Write down that `ran_out` was too much for this shape and `smaller` comes next. A smaller one
     of the same shape takes its place."""
     with _locked():
-        newest = _Repair(shape, ran_out, smaller, run, round(time.time()))
+        newest = _Repair(shape, ran_out.batch, smaller.batch, run, round(time.time()))
         kept = [entry for entry in _entries() if entry.shape != shape]
-        write_json(home() / REPAIRS_FILE, [entry.to_json() for entry in (*kept, newest)])
+        write_json(home() / REPAIRS_FILE, [asdict(entry) for entry in (*kept, newest)])
 
 
 def recall(shape: Shape, compute: Compute) -> tuple[Compute, str]:
@@ -134,18 +131,19 @@ def recall(shape: Shape, compute: Compute) -> tuple[Compute, str]:
             continue
         fits = entry.batch
         smaller = compute.with_micro_batch(
-            largest_divisor(compute.conversations, min(compute.micro_batch, fits.micro_batch))
+            largest_divisor(compute.conversations, min(compute.micro_batch, fits["micro_batch"]))
         )
         also = ""
-        if fits.gradient_checkpointing != "none":
-            smaller = replace(smaller, gradient_checkpointing=fits.gradient_checkpointing)
+        checkpointing = fits.get("gradient_checkpointing", "none")
+        if checkpointing != "none":
+            smaller = replace(smaller, gradient_checkpointing=checkpointing)
             also = " and gradient checkpointing"
         if smaller == compute:
             continue
         compute = smaller
         why = (
             f"micro-batch {compute.micro_batch}{also}, because run {entry.run} ran out of memory at"
-            f" {entry.ran_out.micro_batch}"
+            f" {entry.ran_out['micro_batch']}"
         )
     return compute, why
 

@@ -16,6 +16,7 @@ from trainer.evaluation.evaluator import Evaluator, Questions
 from trainer.kernels.float8 import use_float8
 from trainer.launch import RECIPE_FILE
 from trainer.plan import calibration, repair
+from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan, step_count
 from trainer.recipe import Recipe
 from trainer.run.checkpoints import Checkpoint, complete_checkpoints
@@ -99,7 +100,7 @@ class Training:
         self._prepared = prepared
         self._questions = questions
 
-    def run(self, checkpoint: Checkpoint | None, batch: dict[str, Any] | None = None) -> bool:
+    def run(self, checkpoint: Checkpoint | None, batch: Batch | None = None) -> bool:
         """Train on from the checkpoint, or from the beginning, with another batch than its if one
         is given. False if it was stopped before the end. LuthierError if it cannot go on; with
         several ranks OutOfMemory, which their launcher repairs."""

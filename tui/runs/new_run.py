@@ -85,22 +85,22 @@ class NewRunModal(FormModal):
             self.field(key).query_one(Input).value = value
 
     def submit(self) -> None:
-        wanted = self._wanted()
-        if wanted is not None:
-            self._start(*wanted)
+        entered = self._entered()
+        if entered is not None:
+            self._start(*entered)
 
     def action_plan(self) -> None:
         """Work the plan out and show it."""
         self.clear_errors()
-        wanted = self._wanted()
-        if wanted is None:
+        entered = self._entered()
+        if entered is None:
             return
 
         def plan() -> None:
             from trainer.plan.plan import make_plan
             from trainer.sweep import load_sweep
 
-            values, path = wanted
+            values, path = entered
             sweep = None if path is None else load_sweep(path)
             recipe = _recipe(values or {}) if sweep is None else sweep.members[0].recipe
             of_sweep = (
@@ -108,13 +108,13 @@ class NewRunModal(FormModal):
                 if sweep is not None and sweep.axes
                 else ""
             )
-            made = make_plan(recipe)
-            self.app.call_from_thread(self._show_plan, recipe, made, of_sweep)
+            run_plan = make_plan(recipe)
+            self.app.call_from_thread(self._show_plan, recipe, run_plan, of_sweep)
 
         self._say_reading()
         self.run_worker(plan, thread=True, exclusive=True, group="start", exit_on_error=False)
 
-    def _show_plan(self, recipe: Recipe, made: Plan, of_sweep: str) -> None:
+    def _show_plan(self, recipe: Recipe, run_plan: Plan, of_sweep: str) -> None:
         from tui.runs.plan_modal import RunPlanModal
 
         def answered(start: bool | None) -> None:
@@ -122,9 +122,9 @@ class NewRunModal(FormModal):
                 self.action_submit()
 
         self.show_problem(Content(""))
-        self.app.push_screen(RunPlanModal(recipe, made, of_sweep), answered)
+        self.app.push_screen(RunPlanModal(recipe, run_plan, of_sweep), answered)
 
-    def _wanted(self) -> tuple[dict[str, object] | None, Path | None] | None:
+    def _entered(self) -> tuple[dict[str, object] | None, Path | None] | None:
         """The values of the fields, or the recipe's file; None with errors beside the fields."""
         if not self.field("recipe").value or self.preset is not None:
             values = self._values()
@@ -156,14 +156,14 @@ class NewRunModal(FormModal):
         rank = self.number_in("r", least=1, whole=True)
         if self.query(".field.-wrong") or epochs is None or rate is None or rank is None:
             return None
-        known = {} if self.preset is None else self.preset.values()
+        preset = {} if self.preset is None else self.preset.values()
         return {
-            **known,
+            **preset,
             "name": self.field("name").value or data.stem,
             "model": self.field("model").value,
             "data": [str(data)],
-            "train": {**known.get("train", {}), "epochs": epochs, "learning_rate": rate},
-            "lora": {"alpha": 2 * rank, **known.get("lora", {}), "r": rank},
+            "train": {**preset.get("train", {}), "epochs": epochs, "learning_rate": rate},
+            "lora": {"alpha": 2 * rank, **preset.get("lora", {}), "r": rank},
         }
 
     def _start(self, values: dict[str, object] | None, path: Path | None) -> None:

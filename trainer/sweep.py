@@ -20,7 +20,6 @@ from jobs.job import Job, all_jobs
 from jobs.spec import new_id
 from trainer.keys import described_keys
 from trainer.launch import run_spec, submit_run
-from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_value
 
 _MOST_RUNS = 200
@@ -39,22 +38,21 @@ class Member:
 
 @dataclass(frozen=True)
 class Sweep:
-    """`axes` has the values of each key that varies; none of a recipe that is one run. `members`
-    are all combinations."""
-
     name: str
     axes: dict[str, list[Any]]
+    """The values of each key that varies."""
     members: list[Member]
-
-    def plans(self) -> list[Plan]:
-        return [make_plan(member.recipe) for member in self.members]
+    """All combinations."""
 
 
-def load_sweep(path: Path) -> Sweep:
-    """Read a recipe file that may have lists of values. LuthierError as by trainer.recipe.load, for
-    each combination."""
+def load_runs(path: Path) -> Recipe | Sweep:
+    """What a recipe file asks for: one run, or with lists of values a sweep. LuthierError as by
+    trainer.recipe.load, for each combination."""
     values = parse_toml(read_text(path), str(path))
+    has_name = "name" in values
     lists = list(_axes(values, inspect.type_info(Recipe), ()))
+    if not lists:
+        return placed(decode(values, str(path)), path, has_name=has_name)
     axes = {_key(at): options for at, options in lists}
     _check(axes, str(path))
     members = []
@@ -63,16 +61,20 @@ def load_sweep(path: Path) -> Sweep:
         recipe = placed(
             decode(_with(values, [at for at, _ in lists], combination), str(path)),
             path,
-            has_name="name" in values,
+            has_name=has_name,
         )
         members.append(Member(recipe, varies))
     name = members[0].recipe.name
-    return Sweep(name, axes, _named(name, members) if axes else members)
+    return Sweep(name, axes, _named(name, members))
 
 
-def start_sweep(sweep: Sweep) -> list[Job]:
-    """Queue all runs, in order. Everything that can be checked is, for all of them, before the
-    first one starts."""
+def recipes_of(asked: Recipe | Sweep) -> list[Recipe]:
+    return [member.recipe for member in asked.members] if isinstance(asked, Sweep) else [asked]
+
+
+def start_sweep(sweep: Sweep) -> tuple[str, list[Job]]:
+    """Queue all runs, in order: the sweep's id, and they. Everything that can be checked is, for
+    all of them, before the first one starts."""
     identifier = new_id(f"{sweep.name[:30]}-sweep")
     specs = []
     for number, member in enumerate(sweep.members, start=1):
@@ -83,10 +85,11 @@ def start_sweep(sweep: Sweep) -> list[Job]:
             "of": len(sweep.members),
             "varies": member.varies,
         }
-        specs.append(run_spec(member.recipe, bond if sweep.axes else None))
-    return [
+        specs.append(run_spec(member.recipe, bond))
+    runs = [
         submit_run(member.recipe, spec) for member, spec in zip(sweep.members, specs, strict=True)
     ]
+    return identifier, runs
 
 
 def sweeps() -> dict[str, list[Job]]:

@@ -20,7 +20,7 @@ from trainer.plan.cluster_files import emit
 from trainer.plan.placement import place, share
 from trainer.plan.plan import make_plan
 from trainer.recipe import Recipe, Train
-from trainer.sweep import load_sweep
+from trainer.sweep import load_runs
 
 GB = 10**9
 
@@ -169,7 +169,7 @@ class Cluster:
         )
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
-        text = emit("slurm", load_sweep(self.recipe), self.recipe, 2)
+        text = emit("slurm", load_runs(self.recipe), self.recipe, 2)
         script = self.folder / "job.sh"
         script.write_text(
             "\n".join(
@@ -225,7 +225,7 @@ def test_before_its_time_is_over_a_slurm_job_stops_on_each_machine(cluster: Clus
 
 
 def test_a_skypilot_task_sends_what_the_run_reads(cluster: Cluster, data: Path) -> None:
-    text = emit("skypilot", load_sweep(cluster.recipe), cluster.recipe, 4)
+    text = emit("skypilot", load_runs(cluster.recipe), cluster.recipe, 4)
     assert "num_nodes: 4" in text
     for path in (cluster.recipe, data, cluster.folder / "base"):
         assert f"  {path}: {path}\n" in text
@@ -241,7 +241,7 @@ def test_what_a_cluster_cannot_be_asked_for(cluster: Cluster) -> None:
     ):
         cluster.recipe.write_text(changed)
         with pytest.raises(LuthierError, match=title):
-            emit("slurm", load_sweep(cluster.recipe), cluster.recipe, 1)
+            emit("slurm", load_runs(cluster.recipe), cluster.recipe, 1)
     cluster.recipe.write_text(before)
     with pytest.raises(LuthierError, match="no multiple of the 6 GPUs"):
-        emit("slurm", load_sweep(cluster.recipe), cluster.recipe, 3)
+        emit("slurm", load_runs(cluster.recipe), cluster.recipe, 3)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trainer.plan.plan import Plan
     from trainer.presets import Preset
     from trainer.recipe import Recipe
+    from trainer.sweep import Sweep
 
 _BUILTIN = "builtin"
 
@@ -98,18 +99,13 @@ class NewRunModal(FormModal):
 
         def plan() -> None:
             from trainer.plan.plan import make_plan
-            from trainer.sweep import load_sweep
+            from trainer.sweep import Sweep, recipes_of
 
-            values, path = entered
-            sweep = None if path is None else load_sweep(path)
-            recipe = _recipe(values or {}) if sweep is None else sweep.members[0].recipe
-            of_sweep = (
-                f"the first of {len(sweep.members)} runs"
-                if sweep is not None and sweep.axes
-                else ""
-            )
-            run_plan = make_plan(recipe)
-            self.app.call_from_thread(self._show_plan, recipe, run_plan, of_sweep)
+            asked = _asked(*entered)
+            recipes = recipes_of(asked)
+            of_sweep = f"the first of {len(recipes)} runs" if isinstance(asked, Sweep) else ""
+            run_plan = make_plan(recipes[0])
+            self.app.call_from_thread(self._show_plan, recipes[0], run_plan, of_sweep)
 
         self._say_reading()
         self.run_worker(plan, thread=True, exclusive=True, group="start", exit_on_error=False)
@@ -169,22 +165,22 @@ class NewRunModal(FormModal):
     def _start(self, values: dict[str, object] | None, path: Path | None) -> None:
         def start() -> None:
             from trainer.launch import train
-            from trainer.sweep import load_sweep, start_sweep
+            from trainer.sweep import Sweep, start_sweep
 
-            sweep = None if path is None else load_sweep(path)
-            if sweep is None or not sweep.axes:
-                run = train(_recipe(values or {}) if sweep is None else sweep.members[0].recipe)
+            asked = _asked(values, path)
+            if not isinstance(asked, Sweep):
+                run = train(asked)
                 for warning in run.spec.settings.get("warnings", []):
                     self.app.call_from_thread(
                         self.app.notify, warning, severity="warning", timeout=20, markup=False
                     )
                 self.post_message(JobStarted(run.id))
                 return
-            started = start_sweep(sweep)
+            _, started = start_sweep(asked)
             self.app.call_from_thread(
                 self.app.notify,
                 f"{len(started)} runs are queued. The first one is shown.",
-                title=f"Sweep {sweep.name}",
+                title=f"Sweep {asked.name}",
             )
             self.post_message(JobStarted(started[0].id))
 
@@ -192,10 +188,12 @@ class NewRunModal(FormModal):
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
 
 
-def _recipe(values: dict[str, object]) -> Recipe:
-    """Through the recipe's own strict decoder, so that the form and a file are judged alike."""
+def _asked(values: dict[str, object] | None, path: Path | None) -> Recipe | Sweep:
+    """What the fields or the recipe's file ask for; the fields go through the recipe's own strict
+    decoder, so that the form and a file are judged alike."""
     import tomlkit
 
     from trainer.recipe import parse
+    from trainer.sweep import load_runs
 
-    return parse(tomlkit.dumps(values), "the form")
+    return parse(tomlkit.dumps(values or {}), "the form") if path is None else load_runs(path)

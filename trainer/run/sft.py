@@ -36,7 +36,7 @@ from trainer.run.weighted import WeightCollator, WeightedLoss
 class RunCallbacks:
     """What hears of a run's steps."""
 
-    events: EventCallback
+    progress: EventCallback
     steps: TrainerCallback
     evaluator: Evaluator
     saving: CheckpointCallback
@@ -44,7 +44,7 @@ class RunCallbacks:
     @property
     def in_order(self) -> list[TrainerCallback]:
         """The one that saves comes after those whose state it saves."""
-        return [self.events, self.steps, self.evaluator, self.saving]
+        return [self.progress, self.steps, self.evaluator, self.saving]
 
 
 def build_trainer(

@@ -75,10 +75,10 @@ class StepWatch(TrainerCallback):
 
 
 class Training:
-    """`events`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen,
+    """`progress`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen,
     what was found, what was saved."""
 
-    events: EventCallback
+    progress: EventCallback
     evaluator: Evaluator
     saving: CheckpointCallback
 
@@ -145,13 +145,13 @@ class Training:
 
     def figures(self) -> dict[str, Any]:
         """What the run has come to, over all its attempts."""
-        events, best = self.events, self.evaluator.history.best()
+        progress, best = self.progress, self.evaluator.history.best()
         return {
-            "steps": events.step,
-            "loss": events.loss,
-            "eval_loss": events.eval_loss,
-            "tokens": events.tokens,
-            "seconds": round(events.seconds, 1),
+            "steps": progress.step,
+            "loss": progress.loss,
+            "eval_loss": progress.eval_loss,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 1),
             **(
                 {}
                 if best is None
@@ -165,8 +165,8 @@ class Training:
         steps = step_count(
             self._prepared.summary["train"], self._plan.global_batch, self._recipe.train.epochs
         )
-        self.events, self.evaluator = EventCallback(self._context), self._evaluator()
-        self.events.restore(checkpoint.memory[self.events.name])
+        self.progress, self.evaluator = EventCallback(self._context), self._evaluator()
+        self.progress.restore(checkpoint.memory[self.progress.name])
         self.evaluator.restore(checkpoint.memory[self.evaluator.name])
         return checkpoint.step >= steps or bool(self.evaluator.early_stop)
 
@@ -219,14 +219,14 @@ class Training:
     def _trainer(
         self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None
     ) -> RunTrainer:
-        self.events = EventCallback(self._context)
+        self.progress = EventCallback(self._context)
         self.evaluator = self._evaluator()
-        watch = self.events.watch
+        watch = self.progress.watch
         self.saving = CheckpointCallback(
             self._context,
             self._recipe.checkpoints,
             self._plan.compute,
-            [self.events, steps, self.evaluator],
+            [self.progress, steps, self.evaluator],
             self.best_step,
             lambda: watch.onset is not None,
         )
@@ -239,7 +239,7 @@ class Training:
             self._tokenizer,
             self._prepared,
             self._context.directory,
-            RunCallbacks(self.events, steps, self.evaluator, self.saving),
+            RunCallbacks(self.progress, steps, self.evaluator, self.saving),
             self._engine.borders,
             evaluate_first=(
                 self.evaluator.has_work

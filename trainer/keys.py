@@ -23,6 +23,7 @@ class Facts:
     help: str
     """What the key means, in Markdown."""
     resume: Resume = "forced"
+    """Of a section: with other values of any of its keys."""
     short: str | None = None
     """In the name of a sweep's run: instead of the key's own name; "" where the value says
     enough."""

@@ -50,12 +50,12 @@ def chosen(
 
 
 def settings_of(choice: Choice) -> tuple[int, str, str, int]:
-    one = choice.best
+    best = choice.best
     return (
-        one.compute.base_bits,
-        one.compute.gradient_checkpointing,
-        one.compute.optimizer,
-        one.compute.micro_batch,
+        best.compute.base_bits,
+        best.compute.gradient_checkpointing,
+        best.compute.optimizer,
+        best.compute.micro_batch,
     )
 
 
@@ -110,8 +110,8 @@ def test_every_combination_was_tried_and_says_what_became_of_it(eight: ModelShap
     choice = chosen(eight, 24)
     assert len(choice.tried) == 4
     verdicts = {
-        (one.compute.base_bits, one.compute.gradient_checkpointing): one.verdict
-        for one in choice.tried
+        (candidate.compute.base_bits, candidate.compute.gradient_checkpointing): candidate.verdict
+        for candidate in choice.tried
     }
     assert verdicts[16, "none"].startswith("does not fit: needs")
     assert verdicts[4, "unsloth"] == "fits, but so do more bits"
@@ -184,7 +184,8 @@ def test_reasons_speak_of_what_was_chosen(eight: ModelShape) -> None:
 
 def test_trl_has_no_checkpointing_of_unsloth(eight: ModelShape) -> None:
     assert {
-        one.compute.gradient_checkpointing for one in chosen(eight, 80, engine="trl").tried
+        candidate.compute.gradient_checkpointing
+        for candidate in chosen(eight, 80, engine="trl").tried
     } == {
         "none",
         "standard",

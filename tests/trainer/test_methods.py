@@ -140,7 +140,7 @@ def test_a_template_s_path_is_the_recipe_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "size", "capability", "chosen"),
+    ("train", "size", "capability", "expected"),
     [
         ({}, "8b", (9, 0), True),
         ({}, "135m", (9, 0), False),
@@ -158,11 +158,11 @@ def test_float8_where_it_was_measured_or_is_asked_for(
     train: dict[str, Any],
     size: str,
     capability: tuple[int, int] | None,
-    chosen: bool,
+    expected: bool,
 ) -> None:
     shape = shape_of(llama(tmp_path / "model", size))
-    found, why = methods.float8(recipe(train), shape, Compute(), capability)
-    assert found == chosen == bool(why)
+    in_float8, why = methods.float8(recipe(train), shape, Compute(), capability)
+    assert in_float8 == expected == bool(why)
 
 
 @pytest.mark.parametrize(

@@ -73,28 +73,33 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 
 
 def test_a_model_that_fits_on_no_gpu_is_shared_out(made: Made) -> None:
-    found = made(4, 80, FULL)
+    plan_of_4 = made(4, 80, FULL)
     assert (
-        found.compute.shards,
-        found.engine,
-        found.compute.base_bits,
-        found.compute.optimizer,
+        plan_of_4.compute.shards,
+        plan_of_4.engine,
+        plan_of_4.compute.base_bits,
+        plan_of_4.compute.optimizer,
     ) == (
         4,
         "trl",
         32,
         "adamw",
     )
-    assert sum(found.memory.values()) < 80 * GB
-    assert found.compute.micro_batch * found.compute.accumulation * 4 == found.global_batch
-    said = "\n".join(texts(found))
+    assert sum(plan_of_4.memory.values()) < 80 * GB
     assert (
-        "a share of every weight on each GPU (FSDP2), because with the whole model it needs" in said
-        and "of 80.0 GB" in said
+        plan_of_4.compute.micro_batch * plan_of_4.compute.accumulation * 4 == plan_of_4.global_batch
     )
-    assert "TRL, because Unsloth does not shard a model" in said
-    assert "DDP" not in said
-    assert Plan.from_json(msgspec.json.decode(msgspec.json.encode(found.to_json()))) == found
+    explanation = "\n".join(texts(plan_of_4))
+    assert (
+        "a share of every weight on each GPU (FSDP2), because with the whole model it needs"
+        in explanation
+        and "of 80.0 GB" in explanation
+    )
+    assert "TRL, because Unsloth does not shard a model" in explanation
+    assert "DDP" not in explanation
+    assert (
+        Plan.from_json(msgspec.json.decode(msgspec.json.encode(plan_of_4.to_json()))) == plan_of_4
+    )
 
 
 def test_the_smallest_of_its_gpus_counts(made: Made) -> None:
@@ -164,12 +169,12 @@ def test_the_memory_of_a_shard(tmp_path: Path) -> None:
     """What is shared out shrinks with the number of GPUs; activations do not, and what is gathered
     comes on top."""
     shape = shape_of(llama(tmp_path / "8b"))
-    whole = setting("full", base_bits=32)
-    one, four = predict(shape, whole), predict(shape, setting("full", base_bits=32, shards=4))
+    full = setting("full", base_bits=32)
+    alone, four = predict(shape, full), predict(shape, setting("full", base_bits=32, shards=4))
     for part in ("weights", "gradients", "optimizer"):
-        assert getattr(four, part) == pytest.approx(getattr(one, part) / 4)
-    assert four.activations == one.activations
+        assert getattr(four, part) == pytest.approx(getattr(alone, part) / 4)
+    assert four.activations == alone.activations
     layer, outside = shape.inside / shape.layers, shape.outside
     lora, sharded = predict(shape, setting("lora")), predict(shape, setting("lora", shards=4))
-    more = sharded.working - lora.working
-    assert more == pytest.approx(2 * (2 * layer + outside))
+    gathered = sharded.working - lora.working
+    assert gathered == pytest.approx(2 * (2 * layer + outside))

@@ -21,17 +21,20 @@ _HELD_OUT_KEYS = ("train.max_length", "train.seed")
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `loss` is that of its last step; `best` its best evaluation so far by the recipe's
-    `metric`, `last` its last one; `seconds` what training took, or has taken so far."""
+    """One run."""
 
     job: Job
     varies: dict[str, Any]
     state: State
     metric: Value
     loss: float | None
+    """Of its last step."""
     best: Found | None
+    """Its best evaluation so far by the recipe's `metric`."""
     last: Found | None
+    """Its last evaluation."""
     seconds: float | None
+    """What training took, or has taken so far."""
     early_stop: str
 
     @property

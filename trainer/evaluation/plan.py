@@ -22,16 +22,18 @@ _GPU_SECONDS_A_TOKEN = 0.04
 
 @dataclass(frozen=True)
 class Outlook:
-    """`evaluations` counts the one before the first step too. Each measures the loss on `heldout`
-    conversations and asks `answers` questions; `seconds` is what all the answers of the run take at
-    most, about."""
+    """What the evaluations of a run come to."""
 
     evaluations: int
+    """The one before the first step counts too."""
     heldout: int
+    """Conversations that each evaluation measures the loss on."""
     answers: int
+    """Questions that each evaluation asks."""
     answer_tokens: int
     metrics: list[str]
     seconds: float
+    """What all the answers of the run take at most, about."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -105,21 +105,19 @@ def read_history(events: Path, settings: Evaluation) -> History:
 def eval_events(events: Path) -> list[dict[str, Any]]:
     """The `eval` events that count, in order: after a `resumed`, those of later steps are told
     again."""
-    counting: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     if not events.is_file():
-        return counting
+        return found
     with events.open("rb") as file:
         for line in file:
             if b'"kind": "eval"' not in line and b'"kind": "resumed"' not in line:
                 continue
             event = parse_line(line)
             if event is not None and event["kind"] == "resumed":
-                counting = [earlier for earlier in counting if earlier["step"] <= event["step"]]
+                found = [one for one in found if one["step"] <= event["step"]]
             elif event is not None and event["kind"] == "eval":
-                counting = [earlier for earlier in counting if earlier["step"] != event["step"]] + [
-                    event
-                ]
-    return counting
+                found = [one for one in found if one["step"] != event["step"]] + [event]
+    return found
 
 
 def found_in(event: dict[str, Any]) -> Found:

@@ -138,14 +138,14 @@ def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
         return []
     try:
         stored = foreign_json.read_object(directory / "tokenizer.json", lenient=True)
-        vocabulary = {
+        known = {
             *stored["model"]["vocab"],
             *(token["content"] for token in stored.get("added_tokens", [])),
         }
     # another kind of tokenizer, which the worker reads
     except (OSError, ValueError, KeyError, TypeError):
-        vocabulary = set()
-    return [token for token in recipe.tokens.wanted if token not in vocabulary]
+        known = set()
+    return [token for token in recipe.tokens.wanted if token not in known]
 
 
 def consequences(recipe: Recipe, directory: Path) -> list[str]:

@@ -3,7 +3,6 @@ absent."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,7 +12,6 @@ from jobs import foreign_json
 from jobs.files import flush_folder, write_json
 from jobs.job import Job
 from models.registry import MODEL_FOLDER
-from models.weights import tensor_entries, weight_files
 from trainer.launch import ADAPTER_FOLDER
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import Checkpoint
@@ -52,62 +50,32 @@ def save_model(
     """The checkpoint's model, in the base's own types, with what else a server needs of the base or
     of the run."""
     from models.merge.config_files import copy_companions, read_object, write_stops
+    from trainer.run.whole_model import write_weights
 
     base = Path(plan.model_directory)
 
     def write(folder: Path) -> None:
         copy_companions(base, checkpoint.path, folder)
-        _write_weights(checkpoint.path, base, folder)
+        write_weights(checkpoint.path, base, folder)
         _write_config(base, checkpoint.path, folder)
         write_stops(folder, stop_ids)
         card = read_object(base / "card.json")
         title = f"{card.get('title') or base.name}, trained by {run.id}"
         licence = {"license": card["license"]} if "license" in card else {}
-        origin = _origin(run, plan, checkpoint, which) | {"base": plan.model_directory}
-        names = {"name": run.spec.name, "title": title, "source": "trained"}
-        write_json(folder / "card.json", {**names, **origin, **licence})
+        told = {
+            "name": run.spec.name,
+            "title": title,
+            "source": "trained",
+            **_origin(run, plan, checkpoint, which),
+        }
+        write_json(folder / "card.json", {**told, "base": plan.model_directory, **licence})
 
     return _whole(run.directory / MODEL_FOLDER, write)
 
 
 def _origin(run: Job, plan: Plan, checkpoint: Checkpoint, which: str) -> dict[str, Any]:
-    return {
-        "run": run.id,
-        "step": checkpoint.step,
-        "which": which,
-        "base": plan.model,
-        "base_directory": plan.model_directory,
-    }
-
-
-def _write_weights(trained: Path, base: Path, folder: Path) -> None:
-    """A checkpoint's weights in the base's own types: training kept them in float32, or in bfloat16
-    where the recipe says so. File by file, so that one of them is in memory at a time."""
-    import torch
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    from models.merge.config_files import INDEX
-
-    types = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-    stored = {
-        entry.name: types.get(entry.dtype, torch.bfloat16)
-        for path in weight_files(base)
-        for entry in tensor_entries(path)
-    }
-    size = 0
-    for path in weight_files(trained):
-        with safe_open(path, framework="pt") as file:
-            tensors = {
-                name: file.get_tensor(name).to(stored.get(name, torch.bfloat16))
-                for name in file.keys()  # noqa: SIM118 - no mapping
-            }
-        size += sum(tensor.nbytes for tensor in tensors.values())
-        save_file(tensors, folder / path.name, metadata={"format": "pt"})
-    if (trained / INDEX).is_file():
-        files = foreign_json.read_object(trained / INDEX)["weight_map"]
-        index = {"metadata": {"total_size": size}, "weight_map": files}
-        (folder / INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
+    named = {"run": run.id, "step": checkpoint.step, "which": which}
+    return {**named, "base": plan.model, "base_directory": plan.model_directory}
 
 
 def _write_config(base: Path, trained: Path, folder: Path) -> None:

@@ -77,8 +77,8 @@ class ModelShape:
 def read_shape(directory: Path) -> ModelShape | None:
     """The shape of a model's folder; None for a model whose config does not tell it as most do (one
     without attention, say)."""
-    stored = read_config(directory)
-    config = stored.get("text_config") or stored
+    whole = read_config(directory)
+    config = whole.get("text_config") or whole
     hidden, layers, heads = (
         config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
     )
@@ -88,11 +88,11 @@ def read_shape(directory: Path) -> ModelShape | None:
     linears, outside = [], 0
     for path in weight_files(directory):
         for name, shape in tensor_shapes(path).items():
-            matrices = _linears(name, shape)
-            linears += matrices
-            outside += 0 if matrices else math.prod(shape)
+            found = _linears(name, shape)
+            linears += found
+            outside += 0 if found else math.prod(shape)
     return ModelShape(
-        family=str(stored.get("model_type", "")),
+        family=str(whole.get("model_type", "")),
         hidden=int(hidden),
         inner=_inner(config, int(hidden)),
         layers=int(layers),

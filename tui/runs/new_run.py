@@ -14,6 +14,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from jobs.files import expanded
+from models.runs import Run
 from tui.shared.form import Field, FormModal, JobStarted
 from tui.shared.key_line import KeyHint
 
@@ -170,7 +171,7 @@ class NewRunModal(FormModal):
             asked = _asked(values, path)
             if not isinstance(asked, Sweep):
                 run = train(asked)
-                for warning in run.spec.settings.get("warnings", []):
+                for warning in Run(run).warnings:
                     self.app.call_from_thread(
                         self.app.notify, warning, severity="warning", timeout=20, markup=False
                     )

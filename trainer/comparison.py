@@ -9,6 +9,7 @@ from typing import Any
 from jobs.events import Event
 from jobs.job import Job
 from jobs.state import Done, Running, State
+from models.runs import Run
 from trainer.evaluation.history import Found, read_history
 from trainer.evaluation.settings import Value, higher_is_better
 from trainer.launch import frozen_recipe
@@ -80,7 +81,8 @@ def _row(job: Job) -> Row:
     )
     if isinstance(state, Done):
         loss, seconds = state.result.get("loss"), state.result.get("seconds")
-    varies = dict(job.spec.settings.get("sweep", {}).get("varies", {}))
+    place = Run(job).sweep
+    varies = dict(place.varies) if place is not None else {}
     return Row(
         job,
         varies,

@@ -16,6 +16,7 @@ from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry
 from models.run_folder import RECIPE_FILE
+from models.runs import Run
 from trainer.plan.placement import machine
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
@@ -80,7 +81,7 @@ def resume(job: Job, force: bool = False) -> Job:
         )
         raise LuthierError("Nothing is left to do", f"{job.id} is done.", hint)
     recipe = frozen_recipe(job)
-    directory = registry.resolve(job.spec.settings["model_directory"])
+    directory = registry.resolve(str(Run(job).base))
     if begun(job.directory) and complete_checkpoints(job.directory):
         # else the worker compares its own libraries
         here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import msgspec
 from msgspec import inspect
 
 from jobs.errors import LuthierError
-from jobs.job import Job, all_jobs
+from jobs.job import Job
 from jobs.spec import new_id
+from models.runs import Run
 from trainer.keys import described_keys
 from trainer.launch import run_spec, submit_run
 from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_value
@@ -94,15 +96,20 @@ def start_sweep(sweep: Sweep) -> tuple[str, list[Job]]:
 
 def sweeps() -> dict[str, list[Job]]:
     """The runs of every sweep, in their order, by the sweep's id; the newest sweep first."""
-    by_id: dict[str, list[Job]] = {}
-    for job in all_jobs("run"):
-        bond = job.spec.settings.get("sweep")
-        if bond:
-            by_id.setdefault(str(bond["id"]), []).append(job)
+    by_id: dict[str, list[tuple[int, Job]]] = {}
+    for run in Run.all():
+        place = run.sweep
+        if place is not None:
+            by_id.setdefault(place.id, []).append((place.number, run.job))
     return {
-        name: sorted(by_id[name], key=lambda job: int(job.spec.settings["sweep"]["number"]))
-        for name in sorted(by_id, reverse=True)
+        identifier: [job for _, job in sorted(by_id[identifier], key=itemgetter(0))]
+        for identifier in sorted(by_id, reverse=True)
     }
+
+
+def _name(jobs: list[Job]) -> str:
+    place = Run(jobs[0]).sweep
+    return place.name if place is not None else ""
 
 
 def find_sweep(text: str) -> tuple[str, list[Job]]:
@@ -111,7 +118,7 @@ def find_sweep(text: str) -> tuple[str, list[Job]]:
     ids = sweeps()
     if text in ids:
         return text, ids[text]
-    of_name = [name for name, jobs in ids.items() if jobs[0].spec.settings["sweep"]["name"] == text]
+    of_name = [name for name, jobs in ids.items() if _name(jobs) == text]
     partial = [name for name in ids if text in name]
     if of_name or len(partial) == 1:
         name = (of_name or partial)[0]

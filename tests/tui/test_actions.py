@@ -12,6 +12,7 @@ from jobs.job import Job
 from tests.tui.driving import ready, until
 from tui.actions import ACTIONS
 from tui.app import LuthierApp
+from tui.chat.screen import ChatScreen
 from tui.shared.action import PLACE_TITLES, Place
 from tui.shared.help_modal import HelpModal, help_text
 from tui.shared.palette import ActionProvider, label
@@ -51,6 +52,11 @@ def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
         if action.place == place:
             assert hasattr(owner, f"action_{action.action.partition('(')[0]}"), action.id
             assert action.id in bound
+
+
+def test_every_action_of_the_chat_has_a_handler() -> None:
+    names = {action.id.removeprefix("chat.") for action in ACTIONS if action.place == "chat"}
+    assert ChatScreen().handlers.keys() == names
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Place = Literal[
@@ -53,6 +54,23 @@ class Action:
     @property
     def key_names(self) -> list[str]:
         return [_display(key) for key in self.keys.split(",")]
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What an action does, and whether it can be done now."""
+
+    run: Callable[..., object]
+    enabled: Callable[[], bool] = lambda: True
+
+
+def handled(actions: list[Action]) -> list[Action]:
+    """The same actions, done by the `handlers` of their screen instead of by its methods."""
+    calls = (action.action.partition("(") for action in actions)
+    return [
+        replace(action, call=f"do('{name}', {arguments}" if arguments else f"do('{name}')")
+        for action, (name, _, arguments) in zip(actions, calls, strict=True)
+    ]
 
 
 _KEY_NAMES = {

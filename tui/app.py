@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerState
 from jobs.errors import LuthierError
 from jobs.job import DamagedJob, Job, damaged_jobs, find
 from tui import actions, themes
+from tui.screens import TABS
 from tui.shared.action import Action
 from tui.shared.clean_app import CleanApp
 from tui.shared.glyphs import use_ascii
@@ -32,36 +33,6 @@ _HORIZONTAL: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]
 _VERTICAL: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]
 
 
-def _runs() -> Screen[None]:
-    from tui.runs.runs_screen import RunsScreen
-
-    return RunsScreen()
-
-
-def _models() -> Screen[None]:
-    from tui.models.screen import ModelsScreen
-
-    return ModelsScreen()
-
-
-def _serve() -> Screen[None]:
-    from tui.serve.screen import ServeScreen
-
-    return ServeScreen()
-
-
-def _chat() -> Screen[None]:
-    from tui.chat.screen import ChatScreen
-
-    return ChatScreen()
-
-
-def _data() -> Screen[None]:
-    from tui.data.screen import DataScreen
-
-    return DataScreen()
-
-
 def _palette() -> type[Provider]:
     from tui.shared.palette import ActionProvider
 
@@ -69,21 +40,16 @@ def _palette() -> type[Provider]:
 
 
 class LuthierApp(CleanApp, inherit_bindings=False):
-    """`start_screen` is "runs", "models", "serve", "chat" or "data";
-
-    `chat_with` is a run to talk to at once. `ascii_only` is for terminals without Unicode.
-    """
+    """`start_screen` is the place of a tab; `chat_with` is a run to talk to at once. `ascii_only`
+    is for terminals without Unicode."""
 
     TITLE = "Luthier"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "runs/runs.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
-        "models": _models,
-        "serve": _serve,
-        "chat": _chat,
-        "data": _data,
+        screen.place: screen.make for screen in TABS[1:]
     }
-    DEFAULT_MODE = "runs"
+    DEFAULT_MODE = TABS[0].place
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     HORIZONTAL_BREAKPOINTS = _HORIZONTAL
     VERTICAL_BREAKPOINTS = _VERTICAL
@@ -111,9 +77,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self.theme = themes.saved_theme(self.available_themes)
 
     def get_default_screen(self) -> Screen[None]:
-        """The runs, opened the short way: as one of `MODES` they would have all CSS parsed twice
+        """The first tab, opened the short way: as one of `MODES` it would have all CSS parsed twice
         more before the first paint."""
-        return _runs()
+        return TABS[0].make()
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -129,7 +95,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def on_mount(self) -> None:
         self.notices.begin()
-        self.add_mode("runs", _runs)
+        self.add_mode(TABS[0].place, TABS[0].make)
         if self.start_screen != self.current_mode:
             self.switch_mode(self.start_screen)
         if self._chat_with is not None:

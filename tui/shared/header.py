@@ -8,17 +8,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from jobs.state import Asleep, Running, Starting
+from tui.screens import TABS
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from workshop.job_list import JobRow, newest_server, running_count
-
-_TABS: list[tuple[str, Place, str]] = [
-    ("1", "runs", "Runs"),
-    ("2", "models", "Models"),
-    ("3", "serve", "Serve"),
-    ("4", "chat", "Chat"),
-    ("5", "data", "Data"),
-]
 
 
 class HeaderLine(Horizontal):
@@ -33,12 +26,10 @@ class HeaderLine(Horizontal):
         yield Static(
             Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name"
         )
-        for key, place, title in _TABS:
-            text = Content.assemble((key, "$foreground-muted"), f" {title}").stylize(
-                f"@click=app.show('{place}')"
-            )
-            tab = Static(text, classes="tab")
-            tab.set_class(place == self.place, "-here")
+        for screen in TABS:
+            text = Content.assemble((screen.key, "$foreground-muted"), f" {screen.title}")
+            tab = Static(text.stylize(f"@click=app.show('{screen.place}')"), classes="tab")
+            tab.set_class(screen.place == self.place, "-here")
             yield tab
         yield Static(id="app-state")
 

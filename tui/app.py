@@ -287,10 +287,19 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
         if action.place in self._modes and action.place != actions.place_of(self.screen):
             await self.action_show(action.place)
-        target: DOMNode | None = self if action.place == "app" else self.screen
-        if action.place in ("list", "log", "search", "samples"):
-            near = self.focused.ancestors_with_self if self.focused is not None else []
-            method = f"action_{action.action.partition('(')[0]}"
-            target = next((node for node in near if hasattr(node, method)), None)
+        target = self._target(action)
         if target is None or not await self.run_action(action.action, default_namespace=target):
             self.notify(f"{action.title}: not possible here now.", severity="warning")
+
+    def _target(self, action: Action) -> DOMNode | None:
+        """Who can do an action now: the app, the screen if it is one of that screen's, else a
+        widget around the focus."""
+        if action.place == "app":
+            return self
+        if action.place == actions.place_of(self.screen):
+            return self.screen
+        focused = self.focused
+        around = focused.ancestors_with_self if focused is not None else []
+        method = f"action_{action.action.partition('(')[0]}"
+        widgets = [node for node in around if node not in (self, self.screen)]
+        return next((widget for widget in widgets if hasattr(widget, method)), None)

@@ -12,7 +12,7 @@ from tui.data.actions import DATA
 from tui.models.actions import MODELS
 from tui.runs.actions import RUN, RUNS
 from tui.serve.actions import SERVE
-from tui.shared.action import Action, Place
+from tui.shared.action import Action, Place, handled
 
 if TYPE_CHECKING:
     from tui.shared.screen import LuthierScreen
@@ -90,7 +90,7 @@ SCREENS = [
     ScreenInfo(
         "run",
         "Run",
-        RUN,
+        handled(RUN),
         _run,
         summary="One run, or up to four over each other. The left and right keys read the charts,"
         " up and down what is below them.",
@@ -118,7 +118,7 @@ SCREENS = [
     ScreenInfo(
         "chat",
         "Chat",
-        CHAT,
+        handled(CHAT),
         _chat,
         key="4",
         tab_help="Talk to base and tuned models side by side.",

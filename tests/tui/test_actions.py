@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from textual.actions import parse
 from textual.dom import DOMNode
 
 from jobs.job import Job
-from tests.tui.driving import ready, until
+from tests.tui.driving import ready, screen_text, until
 from tui.actions import ACTIONS
 from tui.app import LuthierApp
 from tui.chat.screen import ChatScreen
+from tui.runs.run_screen import RunScreen
 from tui.runs.samples_panel import SamplesPanel
 from tui.screens import PLACE_TITLES, SCREENS
 from tui.shared.action import Place
@@ -51,9 +53,11 @@ def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
             assert action.id in bound
 
 
-def test_every_action_of_the_chat_has_a_handler() -> None:
-    names = {action.id.removeprefix("chat.") for action in ACTIONS if action.place == "chat"}
-    assert ChatScreen().handlers.keys() == names
+def test_every_action_that_parts_of_a_screen_do_has_a_handler(made: dict[str, Job]) -> None:
+    for screen in (ChatScreen(), RunScreen(made["captain"])):
+        calls = [parse(action.action) for action in ACTIONS if action.place == screen.place]
+        assert {call for _, call, _ in calls} == {"do"}
+        assert {parameters[0] for _, _, parameters in calls} == screen.handlers.keys()
 
 
 @pytest.mark.parametrize("place", [place for place in PLACE_TITLES if place != "chat"])
@@ -113,6 +117,19 @@ async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str,
         await until(
             pilot, lambda: any("not possible" in note.message for note in app._notifications)
         )
+
+
+async def test_an_action_of_a_run_is_not_done_by_another_screen(made: dict[str, Job]) -> None:
+    """Both have one of that name."""
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        await app.action_show("serve")
+        await until(pilot, lambda: "captain" in screen_text(app))
+        await app.perform(next(action for action in ACTIONS if action.id == "run.stop"))
+        await pilot.pause()
+        assert not app.screen.is_modal  # or the server would be asked about
+        assert any("stop: not possible" in note.message for note in app._notifications)
 
 
 async def test_help_opens_narrows_and_closes() -> None:

@@ -1,10 +1,10 @@
-"""What can be done on the chat screen. Its parts do it: `tui.chat.screen` has their handlers."""
+"""What can be done on the chat screen."""
 
 from __future__ import annotations
 
-from tui.shared.action import Action, handled
+from tui.shared.action import Action
 
-_CHAT = [
+CHAT: list[Action] = [
     Action("chat.send", "send", "Ask all models. ctrl+j begins a new line.", "enter", footer=True),
     Action("chat.write", "write", "Back to the prompt.", "enter,i", footer=True),
     Action(
@@ -134,5 +134,3 @@ _CHAT = [
     Action("chat.skip", "skip prompt", "To the next conversation of the file.", "f8,N"),
     Action("chat.export", "export", "Write the chat to a Markdown or JSONL file.", "ctrl+g,e"),
 ]
-
-CHAT = handled(_CHAT)

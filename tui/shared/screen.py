@@ -97,7 +97,8 @@ class LuthierScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done now is bound and shown."""
         if action == "do":
-            return self.handlers[str(parameters[0])].enabled()
+            handler = self.handlers.get(str(parameters[0]))
+            return handler is not None and handler.enabled()
         return super().check_action(action, parameters)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:

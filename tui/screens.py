@@ -108,7 +108,7 @@ SCREENS = [
     ScreenInfo(
         "serve",
         "Serve",
-        SERVE,
+        handled(SERVE),
         _serve,
         key="3",
         tab_help="The server and how to ask it.",

@@ -16,6 +16,7 @@ from tui.chat.screen import ChatScreen
 from tui.runs.run_screen import RunScreen
 from tui.runs.samples_panel import SamplesPanel
 from tui.screens import PLACE_TITLES, SCREENS
+from tui.serve.screen import ServeScreen
 from tui.shared.action import Place
 from tui.shared.help_modal import HelpModal, help_text
 from tui.shared.log_view import LogView
@@ -54,7 +55,7 @@ def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
 
 
 def test_every_action_that_parts_of_a_screen_do_has_a_handler(made: dict[str, Job]) -> None:
-    for screen in (ChatScreen(), RunScreen(made["captain"])):
+    for screen in (ChatScreen(), ServeScreen(), RunScreen(made["captain"])):
         calls = [parse(action.action) for action in ACTIONS if action.place == screen.place]
         assert {call for _, call, _ in calls} == {"do"}
         assert {parameters[0] for _, _, parameters in calls} == screen.handlers.keys()

@@ -126,7 +126,7 @@ async def test_on_a_cpu_it_is_not_offered_and_why_is_said(
         await until(
             pilot, lambda: "never: vLLM's sleep mode is for GPUs" in text_of(app, "#server-facts")
         )
-        assert app.screen.check_action("sleep", ()) is False
+        assert app.screen.check_action("do", ("sleep",)) is False
         await pilot.press("z")
         await pilot.pause()
 

@@ -119,20 +119,20 @@ def _full_name(base: ast.expr, scope: dict[str, str]) -> str:
 
 def _followed(name: str, aliases: dict[str, str]) -> str:
     """What a name stands for that a module has imported from another one."""
-    seen = {name}
-    while (target := aliases.get(name)) is not None and target not in seen:
-        seen.add(target)
+    visited = {name}
+    while (target := aliases.get(name)) is not None and target not in visited:
+        visited.add(target)
         name = target
     return name
 
 
-def all_methods(cls: Class, known: dict[str, Class]) -> frozenset[str]:
+def all_methods(cls: Class, by_name: dict[str, Class]) -> frozenset[str]:
     """The methods of a class, with those that it inherits from classes of the project. One that is
     overridden is one method."""
     methods, visited, waiting = cls.methods, {cls}, [cls]
     while waiting:
         for base in waiting.pop().bases:
-            parent = known.get(base)
+            parent = by_name.get(base)
             if parent is not None and parent not in visited:
                 visited.add(parent)
                 waiting.append(parent)
@@ -158,10 +158,10 @@ def function_violations(source: Source) -> Iterator[str]:
 
 
 def class_violations(sources: Sequence[Source]) -> Iterator[str]:
-    known = classes(sources)
-    for cls in dict.fromkeys(known.values()):
+    by_name = classes(sources)
+    for cls in dict.fromkeys(by_name.values()):
         where = f"{cls.source}:{cls.line}: class {cls.name} has"
-        count = len(all_methods(cls, known))
+        count = len(all_methods(cls, by_name))
         if len(cls.methods) > MAX_CLASS_METHODS:
             yield (
                 f"{where} {len(cls.methods)} methods (at most {MAX_CLASS_METHODS}, private ones"

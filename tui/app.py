@@ -69,7 +69,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._chat_with = chat_with
         self.notices = Notices(self)
         self.damaged: list[DamagedJob] = []
-        self._told_failure = ""
+        self._last_failure = ""
         self._asked: set[str] = set()
         self.set_class(ascii_only, "-ascii")
         for theme in themes.THEMES:
@@ -90,7 +90,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         super().register_theme(theme)
         # Textual asks for the themes with every line that it draws.
         self._themes = {
-            name: known for name, known in super().available_themes.items() if not known.ansi
+            name: theme for name, theme in super().available_themes.items() if not theme.ansi
         }
 
     def on_mount(self) -> None:
@@ -115,10 +115,10 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def read_jobs(self) -> None:
         """Read all jobs in a thread; `rows` follows."""
-        known = {row.id: row for row in self.rows or []}
+        rows = {row.id: row for row in self.rows or []}
 
         def read() -> None:
-            self.post_message(JobsRead(job_list.read_rows(known), damaged_jobs()))
+            self.post_message(JobsRead(job_list.read_rows(rows), damaged_jobs()))
 
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
@@ -138,7 +138,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
             from tui.serve.server_question import ServerQuestion
 
             self._asked.add(asking.id)
-            self.push_screen(ServerQuestion(asking.job, asking.asks), lambda told: self.read_jobs())
+            self.push_screen(ServerQuestion(asking.job, asking.asks), lambda _: self.read_jobs())
 
     def watch_app_focus(self, focused: bool) -> None:
         self.notices.focus_changed(focused)
@@ -163,9 +163,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         if (
             event.state is WorkerState.ERROR
             and error is not None
-            and str(error) != self._told_failure
+            and str(error) != self._last_failure
         ):
-            self._told_failure = str(error)
+            self._last_failure = str(error)
             self.show_failure(error)
 
     def show_failure(self, error: BaseException, log_lines: list[str] | None = None) -> None:
@@ -174,17 +174,17 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         from tui.shared.error_modal import ErrorModal
         from tui.shared.failures import readable
 
-        shown = error if isinstance(error, LuthierError) else readable(error)
+        readable_error = error if isinstance(error, LuthierError) else readable(error)
         if not isinstance(self.screen, ErrorModal):
-            self.push_screen(ErrorModal(shown, log_lines or []))
+            self.push_screen(ErrorModal(readable_error, log_lines or []))
 
     # Actions
 
-    def open_run(self, job: Job, others: Sequence[Job] = ()) -> None:
-        """Show a run; `others` are drawn over it."""
+    def open_run(self, job: Job, overlaid: Sequence[Job] = ()) -> None:
+        """Show a run; `overlaid` are drawn over it."""
         from tui.runs.run_screen import RunScreen
 
-        self.push_screen(RunScreen(job, others))
+        self.push_screen(RunScreen(job, overlaid))
 
     async def open_started(self, job_id: str | None) -> None:
         """Open a run that a form has just started, if it has; the list may not have it yet."""

@@ -46,7 +46,7 @@ class Files:
         match = session.chat.holding(words) if words else None
         if match is not None:
             pane, answer = match
-            if all(answer is not shown for shown in pane.answers):
+            if not any(answer is version for version in pane.answers):
                 session.show_version(pane, answer)
             versions.chosen_turn = answer.turn.id
             sides.active = session.panes.index(pane)

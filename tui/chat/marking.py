@@ -77,8 +77,8 @@ class Marking:
             return None
         if answer is None or answer.answering or not answer.text:
             return None
-        others = [other.speaker for other in self._session.contestants]
-        tuned = _first_tuned([pane.speaker, *others, *server.speakers])
+        contestants = [contestant.speaker for contestant in self._session.contestants]
+        tuned = _first_tuned([pane.speaker, *contestants, *server.speakers])
         if tuned is None:
             return None
         base = server.speakers[0]
@@ -120,11 +120,12 @@ class Marking:
         active = self._view.sides.conversation
         marks: dict[str, Marked] = {}
         for pane, answer in answers:
-            others = [(other, text) for other, text in answers if other is not pane]
-            others.sort(key=lambda other: other[0] is not active)
-            if others and others[0][1].turn.id == answer.turn.id:
-                name = self._session.name(others[0][0])
-                marks[answer.id] = chat_marks.own_words(answer.text, others[0][1].text, name)
+            against = [(rival, theirs) for rival, theirs in answers if rival is not pane]
+            against.sort(key=lambda pair: pair[0] is not active)
+            if against and against[0][1].turn.id == answer.turn.id:
+                rival, theirs = against[0]
+                name = self._session.name(rival)
+                marks[answer.id] = chat_marks.own_words(answer.text, theirs.text, name)
         return marks
 
     # The marks

@@ -131,7 +131,7 @@ class ChatScreen(LuthierScreen):
             look = replace(
                 transcript.look,
                 hidden=self.session.chat.blind,
-                chosen=self.versions.chosen_turn,
+                chosen_turn=self.versions.chosen_turn,
                 notes=self.versions.notes(conversation),
                 versions=self.versions.labels(conversation),
             )

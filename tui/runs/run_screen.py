@@ -41,18 +41,18 @@ _MARGIN = 4  # cells beside what the screen shows
 
 
 class RunScreen(LuthierScreen):
-    """Follows the jobs' own files; nothing is asked of the runs themselves. `others` are drawn over
-    the first one."""
+    """Follows the jobs' own files; nothing is asked of the runs themselves. `overlaid` runs are
+    drawn over the first one."""
 
     place: ClassVar[Place] = "run"
     CSS_PATH = "run.tcss"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("run")
     AUTO_FOCUS = "LogView"
 
-    def __init__(self, job: Job, others: Sequence[Job] = ()) -> None:
+    def __init__(self, job: Job, overlaid: Sequence[Job] = ()) -> None:
         super().__init__()
         self.job = job
-        self.others = list(others)[: MOST_RUNS - 1]
+        self.overlaid = list(overlaid)[: MOST_RUNS - 1]
         self.state: State = job.state()
         self._standing = NO_CERTIFICATE
         self.view = RunView()
@@ -227,11 +227,11 @@ class RunScreen(LuthierScreen):
         from tui.runs.overlay_modal import OverlayModal
 
         runs = [row for row in self.app.rows or [] if row.kind == "run" and row.id != self.job.id]
-        overlaid = {job.id for job in self.others}
+        overlaid = {job.id for job in self.overlaid}
 
         def lay_over(jobs: list[Job] | None) -> None:
             if jobs is not None:
-                self.others = jobs
+                self.overlaid = jobs
                 self._lay_over()
                 self.panels.choose("differs" if jobs else "log")
 
@@ -239,7 +239,7 @@ class RunScreen(LuthierScreen):
 
     def _lay_over(self) -> None:
         alive = {row.id: row.alive for row in self.app.rows or []}
-        self.view.overlay([(job, alive.get(job.id, True)) for job in self.others])
+        self.view.overlay([(job, alive.get(job.id, True)) for job in self.overlaid])
         self.panels.show(self.view.tracks)
 
     @on(Chart.Chosen)

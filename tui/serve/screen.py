@@ -39,7 +39,7 @@ _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class _SeenServer:
+class _ServerLook:
     """What the server of this job says of itself."""
 
     job_id: str
@@ -101,7 +101,7 @@ class ServeScreen(LuthierScreen):
         self.row = row
         if row is not None and isinstance(row.state, Running | Asleep):
             job = row.job
-            self.in_thread(lambda: _look(job.id), self._seen, group="server", exclusive=True)
+            self.in_thread(lambda: _look(job.id), self._show_server, group="server", exclusive=True)
         self.advance()
 
     def _turn_to(self, row: JobRow) -> None:
@@ -109,9 +109,9 @@ class ServeScreen(LuthierScreen):
         self._follower = Follower(row.job.events_path)
         self.query_one(LogView).open(row.job.log_path)
 
-    def _seen(self, seen: _SeenServer) -> None:
-        if self.row is not None and seen.job_id == self.row.id:
-            self.server, self.key, self.standings = seen.server, seen.key, seen.standings
+    def _show_server(self, look: _ServerLook) -> None:
+        if self.row is not None and look.job_id == self.row.id:
+            self.server, self.key, self.standings = look.server, look.key, look.standings
             self.show()
 
     def advance(self) -> None:
@@ -244,13 +244,13 @@ class ServeScreen(LuthierScreen):
             )
 
 
-def _look(job_id: str) -> _SeenServer:
+def _look(job_id: str) -> _ServerLook:
     from serve.keys import client_key
     from serve.servers import running_servers
     from workshop.serving import standings_of
 
     server = next((server for server in running_servers() if server.job.id == job_id), None)
-    return _SeenServer(
+    return _ServerLook(
         job_id, server, client_key(), {} if server is None else standings_of(server.models)
     )
 

@@ -20,7 +20,7 @@ class HeaderLine(Horizontal):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place: Place = "runs" if place == "run" else place
-        self._shown: Content | None = None
+        self._state: Content | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(
@@ -39,8 +39,8 @@ class HeaderLine(Horizontal):
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         text = _state_text(rows or [], narrow=self.app.size.width < 100)
         # else every screen that is open would be painted again at each look
-        if text != self._shown:
-            self._shown = text
+        if text != self._state:
+            self._state = text
             self.query_one("#app-state", Static).update(text, layout=False)
 
 

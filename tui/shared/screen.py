@@ -155,8 +155,8 @@ class LuthierScreen(Screen[None]):
             self.app.show_failure(error)
 
     def on_jobs_changed(self, message: JobsChanged) -> None:
-        if message.told:
-            self.notify(message.told)
+        if message.notice:
+            self.notify(message.notice)
         self.app.read_jobs()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

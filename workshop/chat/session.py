@@ -207,7 +207,7 @@ class ChatSession:
         pane.show(answer)
         turn_id = answer.turn.id
         for other in self.panes:
-            if all(shown.turn.id != turn_id for shown in other.answers):
+            if all(theirs.turn.id != turn_id for theirs in other.answers):
                 versions = [left for left in other.left if left.turn.id == turn_id]
                 if versions:
                     other.show(max(versions, key=lambda version: version.created))

@@ -11,7 +11,8 @@ from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
 from models.description import read_card
-from models.registry import MERGED_FOLDER, MODEL_FOLDER, read_config
+from models.registry import read_config
+from models.run_folder import MERGED_FOLDER, MODEL_FOLDER
 from models.stops import stored_stops
 from models.weights import tensor_shapes
 

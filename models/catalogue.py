@@ -30,11 +30,11 @@ from models.description import (
     template_label,
 )
 from models.merge import receipt
-from models.registry import MERGED_FOLDER, MODEL_FOLDER
+from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
+from models.runs import Run
 from models.weights import tensor_shapes
 
 Kind = Literal["base", "tuned", "full", "merged"]
-ADAPTER_FOLDER = "adapter"
 
 
 @dataclass(frozen=True)
@@ -269,9 +269,10 @@ def _of_full_run(entry: Entry, card: Card) -> Entry:
 
 def _of_run(job: Job) -> Entry | None:
     """The adapter of a run; None while there is none."""
-    directory = job.directory / ADAPTER_FOLDER
-    if not (directory / "adapter_config.json").is_file():
+    folder = RunFolder(job.directory)
+    if not folder.has_adapter:
         return None
+    directory = folder.adapter
     try:
         entry = _of_adapter(directory, job.id)
     except LuthierError as error:
@@ -281,8 +282,9 @@ def _of_run(job: Job) -> Entry | None:
             run=job.id,
             origin=f"run {job.id}",
         )
-    name = str(job.spec.settings.get("model") or entry.base)
-    base = Path(str(job.spec.settings.get("model_directory") or models_directory() / name))
+    run = Run(job)
+    name = run.base_name if run.names_its_base else entry.base
+    base = run.base if run.names_its_base else models_directory() / name
     try:
         recorded = provenance.read(job.directory)
     except LuthierError as error:

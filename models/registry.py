@@ -20,11 +20,10 @@ from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
 from models.description import card_damage, read_card
 from models.hub_names import HUB, hub_name, hub_name_of_path, is_url
+from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
 from models.weights import tensor_shapes
 
 _BUILTIN_WORKER = "models.builtin_worker"
-MERGED_FOLDER = "merged"  # of a run: where its merged model is put unless told otherwise
-MODEL_FOLDER = "model"  # of a run that trained every weight: what it left
 
 _NUMBERS = (
     "max_position_embeddings",
@@ -85,12 +84,11 @@ def list_models() -> list[Model]:
                 and is_model_directory(directory)
             ):
                 found.append(describe(directory.name, directory))
-    whole = [
-        job.directory / name for job in all_jobs("run") for name in (MODEL_FOLDER, MERGED_FOLDER)
-    ]
+    folders = [RunFolder(job.directory) for job in all_jobs("run")]
+    run_models = [path for folder in folders for path in (folder.model, folder.merged)]
     return found + [
         describe(f"{path.parent.name}/{path.name}", path)
-        for path in whole
+        for path in run_models
         if is_model_directory(path)
     ]
 

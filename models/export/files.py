@@ -13,9 +13,10 @@ from jobs.job import Job, find
 from models.adapters import read_adapter
 from models.catalogue import Entry, find_entry, repository_of_base
 from models.export.card import model_card
-from models.export.model_record import RECIPE_FILE, RECORD_FILE, Record, record_of, without_paths
+from models.export.model_record import RECORD_FILE, Record, record_of, without_paths
 from models.imports import files
 from models.registry import read_config
+from models.run_folder import RECIPE_FILE
 from models.weights import weight_files
 
 CARD = "README.md"

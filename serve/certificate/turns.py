@@ -14,6 +14,7 @@ import msgspec
 
 from jobs.errors import LuthierError
 from models import foreign
+from models.run_folder import HELDOUT_FILE, TRAIN_FILE
 
 MOST_TURNS = 40
 MOST_TOKENS = 8_000
@@ -82,8 +83,7 @@ def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str
     Only such as leave room for another token in the model's context. LuthierError if there are
     none.
     """
-    for name in ("heldout.jsonl", "train.jsonl"):
-        path = data_directory / name
+    for path in (data_directory / HELDOUT_FILE, data_directory / TRAIN_FILE):
         if path.is_file() and path.stat().st_size:
             samples = list(islice(_samples(path), _MOST_LINES))
             fitting = [
@@ -92,7 +92,7 @@ def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str
                 if context_length is None or len(sample.input_ids) < context_length
             ]
             if fitting:
-                return name, _spread(fitting)
+                return path.name, _spread(fitting)
     raise LuthierError(
         "Nothing to compare on",
         f"{data_directory} has no samples.",

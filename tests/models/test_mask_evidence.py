@@ -20,7 +20,7 @@ from models.samples import UNTRAINED, Sample, samples
 from tests.models.corpus import PARTS_ONLY, SHAPES, shape, stop_ids, templates, tokenizer_for
 from tests.models.refusals import REFUSED, SCAFFOLDS
 
-pytestmark = pytest.mark.xdist_group("transformers")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("transformers")]
 
 NEXT_CLOSES = {"glm4moe"}  # only the next message's header stops these
 

@@ -18,7 +18,7 @@ from models.samples import UNTRAINED, Sample, samples
 from tests.models.corpus import PARTS_ONLY, SHAPES, marked_twins, shape, tokenizer_for
 from tests.models.test_mask_evidence import report_for
 
-pytestmark = pytest.mark.xdist_group("transformers")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("transformers")]
 
 _AFTER_STOP = {"\n"}
 _ASSISTANT = {"<｜Assistant｜>"}

@@ -11,7 +11,7 @@ import pytest
 from models.preflight import TemplateReport, check_template, probe_template
 from tests.models.corpus import stop_ids, tokenizer_for
 
-pytestmark = pytest.mark.xdist_group("transformers")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("transformers")]
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' +"

@@ -20,7 +20,7 @@ from tests.models.corpus import tokenizer_for
 from tests.models.test_mask_evidence import report_for, wrong_tokens
 from tests.models.test_preflight import CHATML, report
 
-pytestmark = pytest.mark.xdist_group("transformers")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("transformers")]
 
 ONE_BY_ONE = CHATML.replace(
     "m['content'] +",

@@ -19,11 +19,10 @@ from jobs.worker import WorkerContext, run_worker
 from models import foreign
 from models.conversations import Conversation
 from models.registry import context_length, read_config, resolve
+from models.run_folder import LEDGER_FILE, RunFolder
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
-    DATA_FOLDER,
-    LEDGER_FILE,
     OVERVIEW_FILE,
     PROPOSALS_FILE,
     ROWS_FILE,
@@ -98,7 +97,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     from models.preflight import check_template
     from models.template import load_tokenizer
 
-    folder = context.directory / DATA_FOLDER
+    folder = RunFolder(context.directory).data
     folder.mkdir(exist_ok=True)
     directory = resolve(str(context.settings["model_directory"]))
     tokenizer = load_tokenizer(directory)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.registry import read_config
+from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import sharding_arguments
 from trainer.plan.methods import mixes_experts
@@ -26,7 +27,7 @@ _OPTIMIZERS = {
 def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
     """`steps` are the optimizer steps of the whole run, `folder` is its job's."""
     return {
-        "output_dir": str(folder / "checkpoints" / SAVING_FOLDER),
+        "output_dir": str(RunFolder(folder).checkpoints / SAVING_FOLDER),
         "num_train_epochs": recipe.train.epochs,
         "learning_rate": plan.rate(recipe),
         "lr_scheduler_type": recipe.train.schedule,

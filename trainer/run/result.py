@@ -11,8 +11,7 @@ from typing import Any
 from jobs import foreign_json
 from jobs.files import flush_folder, write_json
 from jobs.job import Job
-from models.registry import MODEL_FOLDER
-from trainer.launch import ADAPTER_FOLDER
+from models.run_folder import RunFolder
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import Checkpoint
 from trainer.run.tokens import own_tokenizer
@@ -41,7 +40,7 @@ def save_adapter(
             },
         )
 
-    return _whole(run.directory / ADAPTER_FOLDER, write)
+    return _whole(RunFolder(run.directory).adapter, write)
 
 
 def save_model(
@@ -70,7 +69,7 @@ def save_model(
         }
         write_json(folder / "card.json", {**told, "base": plan.model_directory, **licence})
 
-    return _whole(run.directory / MODEL_FOLDER, write)
+    return _whole(RunFolder(run.directory).model, write)
 
 
 def _origin(run: Job, plan: Plan, checkpoint: Checkpoint, which: str) -> dict[str, Any]:

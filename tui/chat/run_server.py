@@ -50,13 +50,15 @@ class RunServer:
     def _wait(self, run: Job) -> Callable[[], None]:
         """In a thread: wait for the server, and have it load the run's adapter. Gives back what is
         to be done then."""
-        from workshop.chat_with_run import have_it_serve, once_ready, server_job
+        from models.runs import Run
+        from workshop.chat_with_run import have_it_serve, server_job
+        from workshop.servers import once_ready
 
         try:
-            job = server_job(run)
+            job = server_job(Run(run))
             self._view.call_later(self._server_chosen, run, job)
             server = once_ready(job)
-            name = have_it_serve(server, run)
+            name = have_it_serve(server, Run(run))
             speaker_and_server = _speaker(server.job.id, name)
         except LuthierError as error:
             return partial(self._failed, run, error)

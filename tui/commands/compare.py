@@ -37,7 +37,7 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import bar
-from workshop.run_adapters import adapters_named
+from workshop.served_runs import adapters_named
 
 
 @click.command()

@@ -26,6 +26,7 @@ from trainer.data.inspection import (
     StoredSample,
     Summary,
     Vocabulary,
+    order_of,
     read_proposals,
     read_vocabulary,
     start,
@@ -350,7 +351,7 @@ def _print_lines(found: list[Token]) -> None:
 
 
 def _show_beyond_server(inspection: Inspection) -> None:
-    summary, directory = inspection.summary, Path(inspection.job.spec.settings["model_directory"])
+    summary, directory = inspection.summary, Path(order_of(inspection.job).model_directory)
     if not is_model_directory(directory):  # removed meanwhile
         return
     positions = context_length(read_config(directory))

@@ -19,6 +19,7 @@ from jobs.files import tail_lines
 from jobs.job import Job
 from jobs.state import Alive, Failed, Lost, Starting, State, Stopped
 from models.certificate import NO_CERTIFICATE
+from models.runs import Run
 from tui import actions
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
@@ -33,7 +34,7 @@ from tui.shared.job_actions import confirm_stop, resume, show_certificate
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
 from workshop import number_format
-from workshop.job_list import JobRow, has_adapter, has_model
+from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
 
 _POLL_SECONDS = 1.0
@@ -179,10 +180,12 @@ class RunScreen(LuthierScreen):
                 lambda: isinstance(self.state, Stopped | Failed | Lost),
             ),
             "serve": Handler(
-                lambda: self.app.offer_server(run_id=job.id), lambda: has_adapter(job)
+                lambda: self.app.offer_server(run_id=job.id), lambda: Run(job).folder.has_adapter
             ),
-            "chat": Handler(lambda: self.app.chat_with(job), lambda: has_model(job)),
-            "certificate": Handler(lambda: show_certificate(self, job), lambda: has_adapter(job)),
+            "chat": Handler(lambda: self.app.chat_with(job), lambda: Run(job).can_talk),
+            "certificate": Handler(
+                lambda: show_certificate(self, job), lambda: Run(job).folder.has_adapter
+            ),
             "error": Handler(self._show_error, lambda: isinstance(self.state, Failed)),
             "copy": Handler(self._copy_path),
             "overlay": Handler(self._choose_overlay),

@@ -8,7 +8,7 @@ from jobs.state import Asleep
 from serve.servers import Server
 from tui.serve.adapter_picker import AdapterPicker
 from tui.shared.screen import LuthierScreen
-from workshop.run_adapters import AdapterChoice
+from workshop.served_runs import AdapterChoice
 
 
 class Adapters:
@@ -106,6 +106,6 @@ class Adapters:
 
 
 def _loadable(server: Server) -> list[AdapterChoice]:
-    from workshop.run_adapters import loadable
+    from workshop.served_runs import loadable
 
     return loadable(server)

@@ -13,6 +13,7 @@ from jobs.events import Event
 from jobs.home import home
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from models.certificate import NO_CERTIFICATE, Standing
+from serve.servers import is_for_cpu
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
 from workshop import number_format
@@ -95,7 +96,7 @@ def _sleep(row: JobRow) -> list[Content]:
         case _ if row.job.spec.gives_way:
             sign = glyphs().running
             return [Content.assemble(label, f"{sign} awake   ", key, (" frees the GPU", _MUTED))]
-        case _ if row.job.spec.settings.get("device") == "cpu":
+        case _ if is_for_cpu(row.job):
             return [Content.assemble(label, ("never: vLLM's sleep mode is for GPUs", _MUTED))]
         case _:
             return []

@@ -247,7 +247,7 @@ class ServeScreen(LuthierScreen):
 def _look(job_id: str) -> _ServerLook:
     from serve.keys import client_key
     from serve.servers import running_servers
-    from workshop.serving import standings_of
+    from workshop.servers import standings_of
 
     server = next((server for server in running_servers() if server.job.id == job_id), None)
     return _ServerLook(

@@ -20,6 +20,8 @@ from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask
 from trainer.data.split import Heldout
 
+pytestmark = pytest.mark.heavy
+
 FILES = {"train.jsonl", "heldout.jsonl", "ledger.jsonl", "summary.json"}
 
 

@@ -25,6 +25,8 @@ from trainer.data.policies import POLICIES, Policies, choices
 from trainer.data.settings import Mask, Source
 from trainer.data.split import Heldout
 
+pytestmark = pytest.mark.heavy
+
 LONG = " ".join(["word"] * 30)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from jobs import foreign_json
 
@@ -200,7 +200,7 @@ def as_kind(event: Mapping[str, Any], kind: type[T]) -> T | None:
     """The event as this kind; None if it is of another one, or has not the fields of its kind."""
     if event["kind"] != kind_name(kind.__name__):
         return None
-    types, required = _fields(kind)
+    types, required = _fields(cast(Hashable, kind))
     values = {name: event[name] for name in types if name in event}
     fitting = all(foreign_json.fits(value, types[name]) for name, value in values.items())
     return kind(**values) if fitting and required <= values.keys() else None
@@ -227,7 +227,7 @@ def fields_of(event: Timed) -> dict[str, Any]:
 
 
 @cache
-def _fields(kind: type[Timed]) -> tuple[dict[str, Any], frozenset[str]]:
+def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
     """The types of a kind's fields, and the names of those that must be there."""
     hints = get_type_hints(kind)
     required = frozenset(

@@ -63,6 +63,10 @@ class EventLog:
 
 def _finite(value: Any) -> Any:
     """JSON has no NaN: a number that is not finite is written as its name ("nan", "inf")."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

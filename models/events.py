@@ -1,5 +1,5 @@
-"""What the events of `events.jsonl` say: a type for each kind, written by the workers and matched by
-all who read.
+"""What the events of `events.jsonl` say: a type for each kind, which workers write and readers
+match.
 
 `jobs.event_kinds` has the kinds that the jobs layer itself needs; the others stand here. Readers
 take an event through `typed`: one of a kind that is not known here, or whose fields are not those
@@ -16,31 +16,29 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
-from jobs.event_kinds import (
-    Asleep,
-    AskedToSleep,
-    Awake,
-    Error,
-    Exited,
-    Phase,
-    Queued,
-    Result,
-    SlotsFreed,
-    SlotsTaken,
-    Started,
-    StopRequested,
-    ThenFailed,
-    Timed,
-    Waiting,
-    Waking,
-    fields_of,
-    kind_name,
-)
-from jobs.event_kinds import Step as CountedStep
+from jobs import event_kinds
+from jobs.event_kinds import Timed, kind_name
 from jobs.events import LATEST, Event
 from jobs.foreign_json import Damaged
 from jobs.worker import WorkerContext
 from models import foreign
+
+# the kinds of the jobs layer
+Queued = event_kinds.Queued
+Waiting = event_kinds.Waiting
+AskedToSleep = event_kinds.AskedToSleep
+Started = event_kinds.Started
+Phase = event_kinds.Phase
+StopRequested = event_kinds.StopRequested
+Result = event_kinds.Result
+Error = event_kinds.Error
+Exited = event_kinds.Exited
+ThenFailed = event_kinds.ThenFailed
+Asleep = event_kinds.Asleep
+Waking = event_kinds.Waking
+Awake = event_kinds.Awake
+SlotsFreed = event_kinds.SlotsFreed
+SlotsTaken = event_kinds.SlotsTaken
 
 Time = Annotated[float, msgspec.Meta(ge=0, lt=LATEST)]
 Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -49,7 +47,7 @@ Figure = float | Literal["nan", "inf", "-inf"] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Step(CountedStep):
+class Step(event_kinds.Step):
     """A step of what the job counts: an optimizer step of a run, or a hundredth of an inspection,
     which has no figures. `workshop.runs.metrics` says which figures are drawn, and how."""
 
@@ -414,9 +412,9 @@ def tell(context: WorkerContext, event: Known) -> None:
     if isinstance(event, Timed):
         context.tell(event)
         return
-    values = msgspec.structs.asdict(event)
-    written = {name: value for name, value in values.items() if name != "t" and value is not None}
-    context.event(kind_of(type(event)), **written)
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    kind, _ = fields.pop("kind"), fields.pop("t")
+    context.event(kind, **{name: value for name, value in fields.items() if value is not None})
 
 
 def tell_more(context: WorkerContext, kind: type[Known], fields: Mapping[str, Any]) -> None:

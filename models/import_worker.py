@@ -12,6 +12,7 @@ from jobs.errors import LuthierError
 from jobs.files import flush_folder, write_json
 from jobs.locks import Lock
 from jobs.worker import WorkerContext, run_worker
+from models import events
 from models.adapters import read_adapter
 from models.description import Card, write_card
 from models.imports.launch import IDENTITY, LOCK, ImportSettings, check_free, partial_directory
@@ -58,7 +59,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     finally:
         lock.release()
     for warning in card.warnings:
-        context.event("warning", message=warning)
+        events.tell(context, events.ModelWarning(message=warning))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {
         "path": str(out),

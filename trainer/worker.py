@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import foreign_json
 from jobs.worker import WorkerContext, run_worker
-from models import provenance
+from models import events, provenance
 from models.registry import resolve
 from trainer import resume
 from trainer.launch import frozen_recipe
@@ -33,7 +33,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     """The run, in this process or in the ranks that the plan says. None if it was stopped first:
     then a checkpoint holds what there is."""
     plan = Plan(**context.settings)
-    context.event("plan", **plan.to_json())
+    events.tell_more(context, events.Plan, plan.to_json())
     if plan.ranks == 1:
         return work(context, plan)
     from trainer.distributed import torchrun
@@ -67,13 +67,13 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None = None) -> dict
     ranks.gathered(None)
     tokenizer = run_tokenizer(context.directory, directory, recipe.tokens)
     report = check_template(tokenizer, directory, grows=recipe.tokens != Tokens())
-    context.event("template", **report.to_json())
+    events.tell_more(context, events.Template, report.to_json())
     prepared = _prepared_by_one(context, recipe, tokenizer, report, going_on=checkpoint is not None)
     if prepared is None:
         return None
     if plan.machines > 1:
         machines.check_alike([prepared.train, prepared.heldout])
-    context.event("data", **prepared.summary, cached=prepared.cached)
+    events.tell_more(context, events.Data, {**prepared.summary, "cached": prepared.cached})
     if checkpoint is None and ranks.first():
         _begin(context, plan, recipe, directory)
     if ranks.any_of(context.stopping.is_set()):
@@ -117,7 +117,7 @@ def _with_compute_dtype(
         settled = compute_dtype.settled(plan, recipe, known_or_measured(directory))
     settled = ranks.from_first(settled)
     if settled != plan:
-        context.event("plan", **settled.to_json())
+        events.tell_more(context, events.Plan, settled.to_json())
     return settled
 
 
@@ -149,7 +149,7 @@ def _begin(context: WorkerContext, plan: Plan, recipe: Recipe, model_directory: 
     """Write down what the run depends on. An earlier attempt that left no checkpoint is begun
     again."""
     if resume.begun(context.directory):
-        context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
+        events.tell(context, events.Resumed(step=0))
     fingerprint = resume.fingerprint(context.directory, recipe, model_directory)
     _record(context, {**fingerprint, "compute_dtype": plan.compute_dtype}, model_directory)
 
@@ -178,13 +178,13 @@ def _go_on(
     torch.set_num_threads(threads)
     if changed:
         _record(context, {**now, "compute_dtype": _recorded_dtype(before)}, model_directory)
-    context.event(
-        "resumed",
+    resumed = events.Resumed(
         step=checkpoint.step,
         checkpoint=str(checkpoint.path),
         forced=bool(changed),
         differences=changed,
     )
+    events.tell(context, resumed)
 
 
 def _prepared_by_one(

@@ -13,6 +13,7 @@ from jobs.locks import holder
 from jobs.spec import Spec
 from models.adapters import other_base, read_adapter
 from models.certificate import order_for as certificate_of
+from models.events import Template, of_kind
 from models.merge.config_files import read_object
 from models.merge.disk_space import LOCK, check_room, free_bytes, partial_directory
 from models.merge.plan import DTYPES, plan_merge
@@ -137,7 +138,7 @@ def trained_stops(run: Job) -> list[int] | None:
     """The token ids that a run trained answers to end with, as it told them; None if it did not."""
     follower = Follower(run.events_path)
     while events := follower.read():
-        for event in events:
-            if event["kind"] == "template" and isinstance(event.get("stop_ids"), list):
-                return [int(token) for token in event["stop_ids"]]
+        for template in of_kind(events, Template):
+            if template.stop_ids is not None:
+                return template.stop_ids
     return None

@@ -19,6 +19,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from jobs.event_kinds import Phase
 from jobs.events import EventLog
 from models import foreign
 from models.new_tokens import new_tokens, write_grown
@@ -54,7 +55,7 @@ class Progress:
         self._told = 0.0
 
     def phase(self, name: str, seconds_left: float) -> None:
-        self._log.append("phase", name=name, seconds_left=round(seconds_left))
+        self._log.tell(Phase(name, seconds_left=round(seconds_left)))
 
     def scored(self, model: str, seconds: float) -> None:
         self._done += 1

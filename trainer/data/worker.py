@@ -16,7 +16,7 @@ import msgspec
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
-from models import foreign
+from models import events, foreign
 from models.conversations import Conversation
 from models.registry import context_length, read_config, resolve
 from trainer.data.files import RawRow, read_rows, source_files, source_size
@@ -81,7 +81,8 @@ class Teller:
         if done and time.monotonic() - self._told >= _TELL_SECONDS:
             self._told = time.monotonic()
             if total:
-                self._context.event("step", step=min(99, 100 * done // total), total=100)
+                share = events.Step(step=min(99, 100 * done // total), total=100)
+                events.tell(self._context, share)
             else:
                 self._context.phase(f"{what}, {done / 1e6:,.1f} MB so far")
 

@@ -24,7 +24,7 @@ from jobs.gpus import gpus
 from jobs.home import home
 from jobs.locks import Lock
 from jobs.worker import WorkerContext
-from models import foreign
+from models import events, foreign
 
 REPAIRS_FILE = "repairs.json"
 # What the libraries say: CUDA's allocator, the CUDA driver, cuBLAS, torch's allocator on the CPU.
@@ -128,7 +128,15 @@ class _Repair:
 def tell(context: WorkerContext, step: int, reason: str, before: Batch, after: Batch) -> None:
     """The event of a repair."""
     what = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
-    context.event("repair", step=step, what=what, reason=reason, **asdict(after))
+    event = events.Repair(
+        step=step,
+        what=what,
+        reason=reason,
+        micro_batch=after.micro_batch,
+        accumulation=after.accumulation,
+        gradient_checkpointing=after.gradient_checkpointing,
+    )
+    events.tell(context, event)
 
 
 def remember(shape: Shape, ran_out: Batch, batch: Batch, run: str) -> None:

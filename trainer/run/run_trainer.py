@@ -22,6 +22,7 @@ from peft.optimizers import create_loraplus_optimizer
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
 from jobs.errors import LuthierError
+from models import events
 from trainer.distributed import ranks
 from trainer.distributed.rank_batches import Fillable, RankBatches
 from trainer.distributed.sharding import is_sharded, whole_weights
@@ -171,9 +172,10 @@ class RunTrainer:
 
         def tell(size: int, reason: str) -> None:
             step = self.state.global_step  # type: ignore[attr-defined]
-            saving.context.event(
-                "repair", step=step, what="evaluation_batch", micro_batch=size, reason=reason
+            repair = events.Repair(
+                step=step, what="evaluation_batch", micro_batch=size, reason=reason
             )
+            events.tell(saving.context, repair)
 
         try:
             with unchanged_random_state():

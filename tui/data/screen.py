@@ -21,6 +21,7 @@ from jobs.events import Follower
 from jobs.files import tail_lines
 from jobs.job import Job, find
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
+from models.events import Exited, Phase, Step, typed
 from trainer.data.inspection import Inspection, StoredProposal, read_proposals, read_vocabulary
 from trainer.data.ledger import Entry
 from trainer.launch import frozen_recipe
@@ -136,12 +137,12 @@ class DataScreen(LuthierScreen):
         if self._follower is None or not isinstance(self.state, Alive):
             return
         for event in self._follower.read():
-            match event["kind"]:
-                case "phase":
-                    self._phase, self._share = str(event["name"]), 0
-                case "step":
-                    self._share = round(100 * event["step"] / max(1, event.get("total", 0)))
-                case "exited":
+            match typed(event):
+                case Phase(name=name):
+                    self._phase, self._share = name, 0
+                case Step(step=step, total=total):
+                    self._share = round(100 * step / max(1, total))
+                case Exited():
                     self.app.read_jobs()
                 case _:
                     pass

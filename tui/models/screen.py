@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from models.events import Phase, newest
 from tui import actions
 from tui.models.detail import ModelDetail, model_text, pairs_text
 from tui.shared.action import Place
@@ -402,10 +403,13 @@ def _merging(row: JobRow) -> Arriving:
 
 def _far(row: JobRow) -> tuple[str, int, int]:
     """What a job does, and the bytes that it has done, of how many."""
-    phase = next((event for event in reversed(row.job.events()) if event["kind"] == "phase"), {})
-    of_bytes = phase.get("unit") == "bytes" and "done" in phase and "total" in phase
-    done, total = (int(phase["done"]), int(phase["total"])) if of_bytes else (0, 0)
-    return str(phase.get("name", "starting")), done, total
+    match newest(row.job.events(), Phase):
+        case None:
+            return "starting", 0, 0
+        case Phase(name=name, unit="bytes", done=float(done), total=float(total)):
+            return name, int(done), int(total)
+        case Phase(name=name):
+            return name, 0, 0
 
 
 def _cells(entry: Entry, preparing: bool) -> list[Content]:

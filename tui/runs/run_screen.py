@@ -134,8 +134,9 @@ class RunScreen(ChartKeys):
                 f"  {share:>5}",
             ),
         ]
-        epoch, epochs = record.figure("epoch"), record.planned("epochs")
-        of = f" of {epochs:g}" if isinstance(epochs, int | float) else ""
+        epoch = record.figure("epoch")
+        epochs = record.plan.epochs if record.plan is not None else None
+        of = f" of {epochs:g}" if epochs is not None else ""
         left = record.seconds_left if isinstance(self.state, Alive) else None
         more = [
             Content.assemble(

@@ -21,6 +21,7 @@ from jobs.files import tail_lines
 from jobs.home import home
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from models.certificate import NO_CERTIFICATE, Standing
+from models.events import Adapter, Phase, Restart, newest, of_kind
 from tui import actions
 from tui.serve.adapters import AdapterActions
 from tui.serve.live_panel import LivePanel
@@ -195,14 +196,10 @@ class ServeScreen(AdapterActions):
 
     def _phases(self, row: JobRow) -> Content:
         """Each phase with how long it took; the last one with how long it takes so far."""
-        restarts = [index for index, event in enumerate(self.events) if event["kind"] == "restart"]
-        events = self.events[restarts[-1] :] if restarts else self.events
-        began = [
-            (str(event.get("name", "")), float(event["t"]))
-            for event in events
-            if event["kind"] == "phase"
-        ]
-        signs, lines = glyphs(), [_restarted(events[0])] if restarts else []
+        restart = newest(self.events, Restart)
+        since = restart.t if restart is not None else 0.0
+        began = [(phase.name, phase.t) for phase in of_kind(self.events, Phase) if phase.t >= since]
+        signs, lines = glyphs(), [] if restart is None else [_restarted(restart)]
         for index, (name, at) in enumerate(began):
             last = index == len(began) - 1
             took = number_format.duration(
@@ -241,17 +238,11 @@ class ServeScreen(AdapterActions):
                     name, (f"{kind}{kept}", "$foreground-muted"), "  " if proved else "", proved
                 )
             )
-        lines += [
-            _restarted(event)
-            for event in [event for event in self.events if event["kind"] == "restart"][-1:]
-        ]
-        refused = [
-            event
-            for event in self.events
-            if event["kind"] == "adapter" and not event.get("ok", True)
-        ]
-        for event in refused:
-            why = f"{event.get('name')}: {event.get('message')}"
+        restart = newest(self.events, Restart)
+        if restart is not None:
+            lines.append(_restarted(restart))
+        for adapter in [adapter for adapter in of_kind(self.events, Adapter) if not adapter.ok]:
+            why = f"{adapter.name}: {adapter.message}"
             lines.append(
                 Content.assemble((f"{'refused':<11}", "$foreground-muted"), (why, "$error"))
             )
@@ -400,12 +391,12 @@ def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServ
     )
 
 
-def _restarted(event: Event) -> Content:
+def _restarted(restart: Restart) -> Content:
     """That it crashed, and why."""
-    count = f"{event.get('number')} of {event.get('most')}"
+    count = f"{restart.number} of {restart.most}"
     return Content.assemble(
         (f"{'crashed':<11}", "$warning"),
-        f"{event.get('reason')} ",
+        f"{restart.reason} ",
         (f"started again, {count}", "$foreground-muted"),
     )
 

@@ -35,6 +35,16 @@ MEMORY = Metric("memory_bytes", "memory", unit="bytes", from_zero=True)
 
 METRICS = (LOSS, EVAL_LOSS, LEARNING_RATE, GRAD_NORM, TOKENS_PER_SECOND, MEMORY)
 
+STEP_FIGURES = (
+    "epoch",
+    "tokens",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens_per_second",
+    "memory_bytes",
+)
+
 TASK_PREFIX = "eval."
 """What stands before the name of a task metric (exact match, BLEU) among a record's curves."""
 

@@ -30,8 +30,8 @@ everybody else reads. A field that is not there always may also be null. Readers
 line for later. A line of an unknown kind, or with fields of other types than these, stands for
 itself: it is shown as it is, and decides nothing.
 
-A number that is not finite is written as its name: "nan", "inf", "-inf". Times are in seconds, sizes
-in bytes.
+A number that is not finite is written as its name: "nan", "inf", "-inf". Times are in seconds,
+sizes in bytes.
 """
 _NAMES = {
     str: "text",

@@ -3,7 +3,6 @@ raises."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import event_kinds
 from jobs import job as jobs
 from jobs.event_kinds import as_kind, kind_name
 from jobs.events import Follower
@@ -46,7 +46,7 @@ EXAMPLES: list[Known] = [
     events.Data(train=5, heldout=2, ledger=events.Ledger(rows={"kept": 7}, total_rows=7)),
     events.Template(strategy="once", stop_ids=[2], checks=[events.Check("stop", "ok", "")]),
     events.Calibrated(micro_batch=2, tokens=99, predicted=1.0, measured=2.0, room=3.0),
-    events.Eval(step=5, epoch=1.0, loss=1.25, metrics={"bleu": 12.5}, seconds=2.0),
+    events.Eval(step=5, epoch=1.0, loss=1.25, metrics={"bleu": "nan"}, seconds=2.0),
     events.Sample(step=5, index=1, prompt="p", reference="r", answer="a", complete=True),
     events.Checkpoint(step=5, path="checkpoints/step-000005", reason="regular", best=True),
     events.CheckpointRemoved(step=5),
@@ -97,9 +97,13 @@ def test_every_kind_is_read_as_it_was_written(context: WorkerContext) -> None:
     assert [without_time(typed(line)) for line in lines] == [
         without_time(event) for event in EXAMPLES
     ]
-    assert all(
-        not math.isnan(known.t) for known in map(typed, lines) if not isinstance(known, dict)
-    )
+    assert all(line["t"] > 0 for line in lines)
+
+
+def test_a_metric_that_is_no_number_is_written_as_its_name(context: WorkerContext) -> None:
+    tell(context, events.Eval(step=1, metrics={"bleu": float("nan")}))
+    (line,) = Follower(context.job.events_path).read()
+    assert line["metrics"] == {"bleu": "nan"}
 
 
 @pytest.mark.parametrize("event", EARLIER, ids=lambda event: event["kind"])
@@ -120,7 +124,7 @@ def test_a_plan_has_the_fields_that_its_event_names(context: WorkerContext) -> N
 def test_a_step_of_the_jobs_layer_is_the_same_step() -> None:
     line = {"t": 1.0, "kind": "step", "step": 3, "total": 9, "loss": 1.5}
     known = typed(line)
-    counted = as_kind(line, events.event_kinds.Step)
+    counted = as_kind(line, event_kinds.Step)
     assert isinstance(known, events.Step) and counted is not None
     assert (known.step, known.total) == (counted.step, counted.total) == (3, 9)
     assert kind_name(events.Step.__name__) == kind_name(type(counted).__name__)

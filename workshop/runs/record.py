@@ -6,18 +6,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Literal
 
 from jobs.events import Event
 from models import events
 from models.events import Step, typed
 from workshop.runs.curve import Curve
-from workshop.runs.metrics import EVAL_LOSS, METRICS, STEP_FIGURES, TASK_PREFIX, Metric, metric
+from workshop.runs.metrics import (
+    EVAL_FIGURES,
+    EVAL_LOSS,
+    METRICS,
+    STEP_FIGURES,
+    TASK_PREFIX,
+    Metric,
+    metric,
+)
 from workshop.runs.moments import Moment, moment_of
 
 _PACE = 50  # the steps that the pace is taken from
-_figure_of = {key: attrgetter(key) for key in STEP_FIGURES}
+_step_figures = [(metric.key, metric.value_of) for metric in STEP_FIGURES]
+_eval_figures = [(metric.key, metric.value_of) for metric in EVAL_FIGURES]
 
 
 @dataclass
@@ -124,8 +132,8 @@ class RunRecord:
         self.step, self._total = last.step, last.total or self._total
         numbers = [step.step for step in steps]
         self.times.extend(numbers, [step.t for step in steps])
-        for key in STEP_FIGURES:
-            figures = list(map(_figure_of[key], steps))
+        for key, value_of in _step_figures:
+            figures = list(map(value_of, steps))
             if set(map(type, figures)) != {float}:
                 figures = [number(value) for value in figures]
             if last is steps[0] and math.isnan(figures[0]):
@@ -133,7 +141,8 @@ class RunRecord:
             self.curve(key).extend(numbers, figures)
 
     def _evaluated(self, event: events.Eval) -> None:
-        self.curve(EVAL_LOSS.key).extend([event.step], [number(event.loss)])
+        for key, value_of in _eval_figures:
+            self.curve(key).extend([event.step], [number(value_of(event))])
         for name, value in (event.metrics or {}).items():
             self.curve(TASK_PREFIX + name).extend([event.step], [number(value)])
 
@@ -170,6 +179,13 @@ class RunRecord:
         if curve is None or not curve:
             return None
         return curve.value_at(self.step if step is None else step)
+
+    def figure_by(self, figure: Metric, step: int) -> float | None:
+        """A figure of a step; of one that is told now and then, the last before it."""
+        curve = self.curves.get(figure.key)
+        if not curve:
+            return None
+        return curve.value_before(step) if figure.points else curve.value_at(step)
 
     def metrics(self) -> list[Metric]:
         """What can be drawn: the usual ones, then the task metrics that there are."""

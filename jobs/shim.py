@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobs import event_kinds as kinds
-from jobs import foreign_json, giving_way, os_errors, processes, queue, slots
+from jobs import giving_way, os_errors, processes, queue, slots
 from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.home import home
@@ -137,10 +137,10 @@ class Supervisor:
         it sleeps, and keeps one it refuses.
         """
         spec = Spec.read(self.job.directory)
-        if not wait.in_the_way or spec.kind == "server":
+        if not wait.in_the_way or spec.preempts == "never":
             return kinds.Waiting(wait.waits_for)
         choice = giving_way.beside_server(spec)
-        open_question = spec.kind == "run" and (
+        open_question = spec.preempts == "asks" and (
             not choice or (choice == "share" and not spec.share_gpu)
         )
         if choice != "sleep":
@@ -255,12 +255,12 @@ class Supervisor:
 
     def _start_next(self) -> None:
         """Start the jobs that the spec names, if this one is done."""
-        state = derive(self.spec.kind, False, self.job.events(), 0.0, time.time())
+        state = derive(self.spec.ready_phase, False, self.job.events(), 0.0, time.time())
         if not isinstance(state, Done):
             return
         for order in self.spec.then:
             try:
-                spec = foreign_json.as_type(order, Spec, "what follows")
+                spec = Spec.of(order, "what follows")
                 settings = {
                     key: str(self.job.directory) if value == "{job}" else value
                     for key, value in spec.settings.items()

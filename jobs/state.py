@@ -10,7 +10,6 @@ from typing import Any, assert_never
 from jobs import event_kinds as kinds
 from jobs.event_kinds import first, newest
 from jobs.events import Event
-from jobs.spec import Kind
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,15 @@ Alive = Queued | Starting | Running | Asleep | Stopping
 
 
 def derive(
-    kind: Kind,
+    ready_phase: str,
     held: bool,
     events: Sequence[Event],
     created: float,
     now: float,
     log_tail: Sequence[str] = (),
 ) -> State:
-    """The state of a job whose lock is `held` or not, from its last attempt's events.
+    """The state of a job whose lock is `held` or not, from its last attempt's events. `ready_phase`
+    is its spec's.
 
     `created` is when spec.json was written: a job younger than 10 s that nobody holds yet is still
     being started.
@@ -122,9 +122,9 @@ def derive(
             return Asleep(since=t, why=why)
         case kinds.Waking(t=t):
             return Asleep(since=t, why="", waking=True)
-        case kinds.Awake() if kind == "server":
+        case kinds.Awake() if ready_phase:
             return Running(since=since)
-        case kinds.Phase(name="ready") if kind == "server":
+        case kinds.Phase(name=phase) if phase and phase == ready_phase:
             return Running(since=since)
         case kinds.Phase(name=phase):
             return Starting(since=since, phase=phase or "starting")

@@ -28,7 +28,7 @@ from serve.client import (
     unload_adapter,
 )
 from serve.keys import control_key
-from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
+from serve.log import FIRST_PHASE, READY, Phase, Phases, last_words, root_cause
 from serve.plan import (
     DRAIN_SECONDS,
     STOP_SECONDS,
@@ -353,7 +353,7 @@ def _brought_up(server: VllmServer, before: VllmServer | None) -> bool:
         server.load_again(before.served)
     server.reconcile()
     remember_port(server.plan.port)
-    server.context.phase("ready", port=server.plan.port)
+    server.context.phase(READY, port=server.plan.port)
     return True
 
 

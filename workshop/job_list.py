@@ -28,9 +28,6 @@ from models.events import Step, of_kind
 from models.registry import MODEL_FOLDER
 from workshop.gpu_conflict import open_question
 
-INSPECTION = "trainer.data.worker"
-"""The module of the jobs that look at data."""
-
 
 @dataclass(frozen=True)
 class JobRow:

@@ -55,7 +55,7 @@ def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
     if isinstance(source, Folder):
         _check_folder(source.path)
     for job in all_jobs("import"):
-        if job.spec.module == MODULE and job.spec.settings["out"] == str(out) and job.alive():
+        if job.spec.settings["out"] == str(out) and job.alive():
             raise LuthierError(
                 "Being imported",
                 f"{job.id} imports {chosen} already.",

@@ -161,6 +161,36 @@ def test_a_spec_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Spec.read(tmp_path) == spec
 
 
+EARLIER = {
+    ("import", "trainer.data.worker"): ("inspect", "", False, ""),
+    ("import", "models.builtin_worker"): ("prepare", "", False, ""),
+    ("import", "models.import_worker"): ("import", "", False, ""),
+    ("run", "trainer.worker"): ("run", "asks", True, ""),
+    ("server", "serve.worker"): ("server", "never", False, "ready"),
+    ("certify", "serve.certificate.worker"): ("certify", "", False, ""),
+}
+
+
+@pytest.mark.parametrize(("kind", "module"), EARLIER)
+def test_orders_of_earlier_versions_say_what_their_kind_meant(
+    kind: str, module: str, tmp_path: Path
+) -> None:
+    orders = {"kind": kind, "name": "captain", "module": module}
+    (tmp_path / "spec.json").write_text(json.dumps(orders))
+    spec = Spec.read(tmp_path)
+    assert (spec.kind, spec.preempts, spec.before_resting, spec.ready_phase) == EARLIER[
+        kind, module
+    ]
+    assert Spec.of(orders, "what follows") == spec
+    spec.write(tmp_path)
+    assert Spec.read(tmp_path) == spec
+
+
+def test_what_the_orders_say_stands_before_what_their_kind_meant() -> None:
+    orders = {"kind": "run", "name": "x", "module": "m", "preempts": "never"}
+    assert Spec.of(orders, "orders").preempts == "never"
+
+
 ODD_EVENTS = [
     b'{"t": 1e400, "kind": "step", "step": 1}',
     b'{"t": NaN, "kind": "step", "step": 1}',
@@ -200,8 +230,8 @@ def whole_events(path: Path, line: bytes) -> list[dict[str, Any]]:
 
 
 def check_state(events: Path) -> None:
-    assert derive("run", True, last_attempt(events), 0.0, 10.0) == Running(since=2, step=4, total=9)
-    assert not isinstance(derive("run", False, last_attempt(events), 0.0, 10.0), Done)
+    assert derive("", True, last_attempt(events), 0.0, 10.0) == Running(since=2, step=4, total=9)
+    assert not isinstance(derive("", False, last_attempt(events), 0.0, 10.0), Done)
 
 
 @pytest.mark.parametrize("line", ODD_EVENTS, ids=range(len(ODD_EVENTS)))
@@ -235,7 +265,7 @@ def test_a_step_with_an_odd_figure_still_tells_how_far_the_job_is(
     assert typed(json.loads(line)) == json.loads(line)
     events = tmp_path / "events.jsonl"
     whole_events(events, line)
-    assert derive("run", True, last_attempt(events), 0.0, 10.0) == Running(since=2, step=5, total=9)
+    assert derive("", True, last_attempt(events), 0.0, 10.0) == Running(since=2, step=5, total=9)
 
 
 def test_kinds_of_later_versions_pass() -> None:
@@ -244,7 +274,7 @@ def test_kinds_of_later_versions_pass() -> None:
 
 
 def test_an_odd_signal_is_told() -> None:
-    state = derive("run", False, [{"t": 1, "kind": "exited", "code": -200}], 0.0, 10.0)
+    state = derive("", False, [{"t": 1, "kind": "exited", "code": -200}], 0.0, 10.0)
     assert isinstance(state, Failed) and state.title == "Killed by signal 200"
 
 
@@ -268,7 +298,7 @@ def test_events_without_progress_are_looked_at_in_bounds(
         return parse(line)
 
     monkeypatch.setattr(job_events, "parse_line", counted)
-    state = derive("run", True, last_attempt(path), 0.0, 10.0)
+    state = derive("", True, last_attempt(path), 0.0, 10.0)
     assert state == Starting(since=2, phase="starting")
     assert sum(read) < 2_500_000 < path.stat().st_size
 

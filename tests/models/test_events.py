@@ -159,7 +159,7 @@ def test_no_reader_trips_over_odd_fields(lines: list[dict[str, Any]]) -> None:
         meter.take(line)
         event_line(line)
     for held in (True, False):
-        derive("run", held, lines, 0.0, 10.0)
+        derive("", held, lines, 0.0, 10.0)
 
 
 def test_the_page_of_the_events_is_what_the_types_say() -> None:

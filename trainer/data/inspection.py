@@ -201,7 +201,7 @@ def start(recipe: Recipe) -> Job:
     }
     job = create(
         Spec(
-            kind="import",
+            kind="inspect",
             name=_name_of(sources[0]),
             module=MODULE,
             settings=settings,
@@ -230,7 +230,7 @@ def read_vocabulary(job: Job) -> Vocabulary:
 
 def inspections() -> list[Job]:
     """The looks at data that there are, newest first."""
-    return [job for job in all_jobs("import") if job.spec.module == MODULE]
+    return all_jobs("inspect")
 
 
 def _name_of(source: str) -> str:

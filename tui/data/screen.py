@@ -34,7 +34,7 @@ from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
-from workshop.job_list import INSPECTION, JobRow
+from workshop.job_list import JobRow
 
 _POLL_SECONDS = 0.3
 
@@ -101,7 +101,7 @@ class DataScreen(LuthierScreen):
     # Which look is shown
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
-        looks = [row for row in rows if row.job.spec.module == INSPECTION]
+        looks = [row for row in rows if row.kind == "inspect"]
         shown = next((row for row in looks if self.job is not None and row.id == self.job.id), None)
         if self.job is None and looks:
             shown = looks[0]

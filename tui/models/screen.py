@@ -48,7 +48,6 @@ _GROUPS = (
     ("merged", "Merged models"),
 )
 _SIDE_BY_SIDE = 128  # cells, from which on the list and the facts stand beside each other
-_MODULE_BUILTIN = "models.builtin_worker"
 
 
 @dataclass(frozen=True)
@@ -374,7 +373,7 @@ def _read(rows: list[JobRow]) -> ModelsRead:
         Arriving(left.name, left.source, "broken off", left.bytes, 0, left=left)
         for left in unfinished()
     ]
-    preparing = any(row.job.spec.module == _MODULE_BUILTIN for row in running)
+    preparing = any(row.kind == "prepare" and row.alive for row in rows)
     return ModelsRead(
         entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing
     )

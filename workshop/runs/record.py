@@ -64,31 +64,31 @@ class RunRecord:
     # What is told
 
     def add(self, event: Event) -> None:
-        known = typed(event)
-        if not isinstance(known, Step):
+        typed_event = typed(event)
+        if not isinstance(typed_event, Step):
             self.version += 1
-        match known:
+        match typed_event:
             case Step():
-                self.add_steps([known])
+                self.add_steps([typed_event])
             case events.Queued() | events.Started() | events.Phase() | events.Exited():
-                self._lived(known)
+                self._lived(typed_event)
             case events.Plan():
-                self.plan = known
+                self.plan = typed_event
             case events.Data():
-                self.data = known
+                self.data = typed_event
             case events.Template():
-                self.template = known
+                self.template = typed_event
             case events.Resumed(step=step):
                 self._back_to(step)
             case events.Eval():
-                self._evaluated(known)
+                self._evaluated(typed_event)
             case events.Sample():
-                self._sampled(known)
+                self._sampled(typed_event)
             case events.CheckpointRemoved(step=step):
                 self._mark_gone("checkpoint", step, "removed")
             case _:  # kinds that say nothing about the figures
                 pass
-        self._happened(moment_of(known, self.step, self.attempts))
+        self._happened(moment_of(typed_event, self.step, self.attempts))
 
     def _happened(self, moment: Moment | None) -> None:
         if moment is None:
@@ -199,7 +199,7 @@ class RunRecord:
 
     @property
     def has_points(self) -> bool:
-        return any(len(self.curves.get(one.key, ())) for one in METRICS)
+        return any(len(self.curves.get(metric.key, ())) for metric in METRICS)
 
     @property
     def eval_loss(self) -> float | None:

@@ -92,10 +92,10 @@ def _brief(value: Any) -> str:
 
 
 def _plan(plan: events.Plan) -> str:
-    held = f" ({plan.heldout:,} held out)" if plan.heldout else ""
+    heldout = f" ({plan.heldout:,} held out)" if plan.heldout else ""
     about = "" if plan.exact else "about "
     data = (
-        f"{about}{plan.conversations:,} conversations{held}"
+        f"{about}{plan.conversations:,} conversations{heldout}"
         if plan.conversations
         else "data counted by the run"
     )
@@ -114,23 +114,23 @@ def _plan(plan: events.Plan) -> str:
 
 def _data(data: events.Data) -> str:
     rows = data.ledger.rows if data.ledger is not None else {}
-    others = ", ".join(
+    changed_rows = ", ".join(
         f"{rows[state]:,} {state}" for state in ("repaired", "split", "dropped") if rows.get(state)
     )
     parts = [
         f"{data.train or 0:,} samples to train, {data.heldout or 0:,} held out",
         f"{data.tokens or 0:,} tokens",
         f"longest {data.longest or 0:,}",
-        others and f"rows {others}",
+        changed_rows and f"rows {changed_rows}",
     ]
     return ", ".join(part for part in parts if part) + (" (prepared before)" if data.cached else "")
 
 
 def _template(template: events.Template) -> str:
     checks = template.checks
-    others = [check.name for check in checks if check.status != "ok"]
-    return f"{len(checks) - len(others)} of {len(checks)} checks passed" + (
-        f"; look at {', '.join(others)}" if others else ""
+    failing = [check.name for check in checks if check.status != "ok"]
+    return f"{len(checks) - len(failing)} of {len(checks)} checks passed" + (
+        f"; look at {', '.join(failing)}" if failing else ""
     )
 
 

@@ -61,7 +61,15 @@ def difference(reference: Scores, other: Scores) -> Difference:
 
 def at_most(figure: float, green: float, red: float) -> Verdict:
     """A figure that is not a number is red."""
-    return "green" if figure <= green else "amber" if figure <= red else "red"
+    if figure <= green:
+        return "green"
+    return "amber" if figure <= red else "red"
+
+
+def _effect_verdict(moved: float, green: float, red: float) -> Verdict:
+    if moved >= green:
+        return "green"
+    return "amber" if moved > red else "red"
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: floa
         return Check(name, "red", f"{where} cannot run the adapter: {tuned.reason}")
     moved = difference(base, tuned).spread
     green, red = unit.spread, _NO_EFFECT * unit.spread
-    verdict: Verdict = "green" if moved >= green else "amber" if moved > red else "red"
+    verdict = _effect_verdict(moved, green, red)
     if verdict == "green":
         sentence = (
             f"In {where} the adapter moves each token's log-probability by {moved:.3f} nats on"

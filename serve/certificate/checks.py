@@ -151,6 +151,13 @@ def stop_ids(model: str, samples: Sequence[Sample], listed: Sequence[int] | Brok
     )
 
 
+def _stopping_verdict(share: float, count: int) -> Verdict:
+    """Of so many answers this share ends with a stop token."""
+    if share >= _FEW_STOPS:
+        return "green"
+    return "amber" if share > 0 or count < _ENOUGH_ANSWERS else "red"
+
+
 def stopping(kind: str, answers: Sequence[Answer], base: Sequence[Answer]) -> list[Check]:
     """How generated answers end. `base` are the base model's, for comparison."""
     name = f"stopping, {kind}"
@@ -183,13 +190,7 @@ def stopping(kind: str, answers: Sequence[Answer], base: Sequence[Answer]) -> li
         )
     share = sum(answer.stopped for answer in answers) / len(answers)
     of_base = sum(answer.stopped for answer in base) / len(base) if base else 0.0
-    verdict: Verdict = (
-        "green"
-        if share >= _FEW_STOPS
-        else "amber"
-        if share > 0 or len(answers) < _ENOUGH_ANSWERS
-        else "red"
-    )
+    verdict = _stopping_verdict(share, len(answers))
     beside = f" (base: {of_base:.0%})" if base else ""
     sentence = (
         f"{share:.0%} of the answers of the {kind} model end with a stop token, the others by"

@@ -229,7 +229,10 @@ def verdict_in(text: str) -> Verdict:
     verdicts = _VERDICT.findall(text)
     if not verdicts:
         return ""
-    return "tie" if verdicts[-1].lower() == "tie" else "A" if verdicts[-1].upper() == "A" else "B"
+    last = verdicts[-1].upper()
+    if last == "TIE":
+        return "tie"
+    return "A" if last == "A" else "B"
 
 
 def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:

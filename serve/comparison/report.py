@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from serve.comparison.journal import Entry
 from serve.comparison.summary import Row
 
 Table = list[list[str]]
@@ -168,20 +169,21 @@ def _duels(judge: dict[str, Any]) -> Table:
     return rows
 
 
+def _answer_text(answer: Entry | None) -> str:
+    if answer is None:
+        return "not asked yet"
+    if answer.get("error") is not None:
+        return f"{answer['text']}\n{answer['error']}".strip()
+    return str(answer["text"])
+
+
 def _columns(row: Row, models: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Name, text, and whether it failed, of each answer; the reference last."""
     columns = []
     for model in models:
         answer = row.answers[model]
         failed = answer is None or answer.get("error") is not None
-        text = (
-            "not asked yet"
-            if answer is None
-            else f"{answer['text']}\n{answer['error']}".strip()
-            if failed
-            else str(answer["text"])
-        )
-        columns.append((model, text, failed))
+        columns.append((model, _answer_text(answer), failed))
     return (
         columns
         if row.item.reference is None

@@ -51,10 +51,12 @@ def tokens_of(sample: StoredSample, vocabulary: Vocabulary) -> list[Token]:
     tokens = []
     for number, label, weight in zip(sample.input_ids, sample.labels, weights, strict=True):
         raw = vocabulary.raw(number)
-        kind: Kind = "untrained" if label == UNTRAINED else "stop" if number in stops else "trained"
-        tokens.append(
-            Token(number, decoder.decode(raw), raw, kind, 0.0 if label == UNTRAINED else weight)
-        )
+        text = decoder.decode(raw)
+        if label == UNTRAINED:
+            tokens.append(Token(number, text, raw, "untrained", 0.0))
+        else:
+            kind: Kind = "stop" if number in stops else "trained"
+            tokens.append(Token(number, text, raw, kind, weight))
     return tokens
 
 

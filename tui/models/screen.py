@@ -244,7 +244,9 @@ class ModelsScreen(LuthierScreen):
         from tui.runs.new_run import NewRunModal
 
         entry = self.chosen
-        base = "builtin" if entry is None else entry.base if entry.kind == "tuned" else entry.name
+        base = "builtin"
+        if entry is not None:
+            base = entry.base if entry.kind == "tuned" else entry.name
         self.app.push_screen(NewRunModal(base), self.app.open_started)
 
     def action_import(self) -> None:

@@ -222,7 +222,8 @@ class ChartBoard(Vertical):
 
     def to_mark(self, direction: int) -> None:
         """The cursor goes to the next thing that happened, or to the one before."""
-        here = (self.view.last + 1 if direction < 0 else 0) if self.cursor is None else self.cursor
+        end = self.view.last + 1 if direction < 0 else 0
+        here = end if self.cursor is None else self.cursor
         steps = sorted(
             {
                 moment.step

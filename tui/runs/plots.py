@@ -32,16 +32,18 @@ def plot_of(
     for track in tracks:
         curve = track.record.curves.get(metric.key)
         if curve:
-            sign_ = (
-                track_sign(track)
-                if many and not small
-                else glyphs().eval_point
-                if metric.points and not small
-                else ""
-            )
+            sign_of_points = glyphs().eval_point if metric.points else ""
+            sign_ = track_sign(track) if many else sign_of_points
             window = view.window if metric.smooth else 1
             lines.append(
-                Line(curve, track.slot, window, band=not many, points=metric.points, sign=sign_)
+                Line(
+                    curve,
+                    track.slot,
+                    window,
+                    band=not many,
+                    points=metric.points,
+                    sign="" if small else sign_,
+                )
             )
         evaluations = track.record.curves.get(EVAL_LOSS.key)
         if metric is LOSS and not many and evaluations:
@@ -174,13 +176,9 @@ def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
 def exact_short(metric: Metric, value: float) -> str:
     if metric.unit == "bytes":
         return number_format.size(value)
-    return (
-        number_format.count(value)
-        if metric.unit == "count"
-        else f"{value:.3g}"
-        if abs(value) < 100
-        else exact(value)
-    )
+    if metric.unit == "count":
+        return number_format.count(value)
+    return f"{value:.3g}" if abs(value) < 100 else exact(value)
 
 
 def _pair(name: str, value: str) -> Content:

@@ -90,9 +90,9 @@ def as_json(outlook: Outlook, python: str) -> dict[str, Any]:
 
 
 def _device(plan: ServerPlan) -> str:
-    return (
-        "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
-    )
+    if plan.device == "cpu":
+        return "the CPU"
+    return "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
 
 
 def _memory(plan: ServerPlan) -> str:

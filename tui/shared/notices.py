@@ -48,7 +48,9 @@ class Ends:
 def _end(row: JobRow) -> object:
     """Tells one end of a job from another; None while it lives. A lost job's last event may still
     move."""
-    return None if row.alive else "lost" if isinstance(row.state, Lost) else row.since
+    if row.alive:
+        return None
+    return "lost" if isinstance(row.state, Lost) else row.since
 
 
 class Notices:

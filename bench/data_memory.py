@@ -152,14 +152,14 @@ def read_chained(reader: Reader, path: Path) -> None:
     started = time.perf_counter()
     rows = sum(1 for _ in reader.rows(str(path)))
     seconds = time.perf_counter() - started
-    told = {
+    figures = {
         "rows": rows,
         "size": path.stat().st_size,
         "seconds": seconds,
         "before": before,
         "peak": peak_megabytes(),
     }
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(figures))
 
 
 def main() -> None:
@@ -178,15 +178,15 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = write(kind, Path(folder), arguments.megabytes << 20)
             command = [sys.executable, __file__, "--read", str(path)]
-            told = json.loads(
+            figures = json.loads(
                 subprocess.run(command, check=True, capture_output=True, text=True).stdout
             )
             disk = path.stat().st_size / (1 << 20)
-            speed = told["size"] / (1 << 20) / told["seconds"]
-            start, peak = f"{told['before']:.0f} MB", f"{told['peak']:.0f} MB"
+            speed = figures["size"] / (1 << 20) / figures["seconds"]
+            start, peak = f"{figures['before']:.0f} MB", f"{figures['peak']:.0f} MB"
             print(
-                f"{kind:34}{disk:>7.0f}"
-                f" MB{told['rows']:>10}{told['seconds']:>9.1f}{speed:>7.0f}{start:>10}{peak:>10}",
+                f"{kind:34}{disk:>7.0f} MB{figures['rows']:>10}{figures['seconds']:>9.1f}"
+                f"{speed:>7.0f}{start:>10}{peak:>10}",
                 flush=True,
             )
 

@@ -175,9 +175,9 @@ def main() -> None:
             "PYTHONPATH": f"{ROOT / 'tests/fakes/vllm_home'}:{ROOT}",
             "FAKE_RATE": str(arguments.rate),
         }
-        told = _measure(Path(home), arguments)
-    print(json.dumps(told, indent=2))
-    sys.exit(1 if told["problems"] else 0)
+        figures = _measure(Path(home), arguments)
+    print(json.dumps(figures, indent=2))
+    sys.exit(1 if figures["problems"] else 0)
 
 
 def _measure(home: Path, arguments: argparse.Namespace) -> dict[str, object]:

@@ -31,7 +31,7 @@ def gguf_file() -> Path:
     folders = (
         [Path(override).parent]
         if override
-        else [Path(place) for place in (spec.submodule_search_locations or [])]
+        else [Path(location) for location in (spec.submodule_search_locations or [])]
         if spec
         else []
     )

@@ -55,12 +55,16 @@ def is_adapter(names: Collection[str]) -> bool:
 
 def companions(names: Collection[str]) -> list[str]:
     """Everything but the weights."""
-    found = sorted(
+    beside_weights = sorted(
         name
         for name in names
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in _BESIDE) and _plain(name)
     )
-    return [name for name in found if name != "config.json"] if is_adapter(names) else found
+    return (
+        [name for name in beside_weights if name != "config.json"]
+        if is_adapter(names)
+        else beside_weights
+    )
 
 
 def code(names: Collection[str]) -> list[str]:

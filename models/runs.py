@@ -16,6 +16,7 @@ from jobs.errors import LuthierError
 from jobs.events import Follower
 from jobs.job import Job, all_jobs, find
 from models.adapters import MustBeMerged, check_servable, read_adapter
+from models.folder import ModelFolder
 from models.registry import is_model_directory
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
 
@@ -184,7 +185,12 @@ class Run:
 
     @cached_property
     def trained_stops(self) -> list[int] | None:
-        """The token ids that it trained answers to end with; None if it has not come so far."""
+        """The token ids that it trained answers to end with: by the card of what it left or, in
+        runs of earlier versions, by its events. None if neither says."""
+        result = self.folder.model if self.has_model else self.folder.adapter
+        stop_ids = ModelFolder(result).shown_card.stop_ids
+        if stop_ids is not None:
+            return stop_ids
         follower = Follower(self.job.events_path)
         while events := follower.read():
             for event in events:

@@ -13,8 +13,8 @@ from jobs.home import jobs_directory
 from jobs.job import Job
 from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped, Stopping
 from models.certificate import Standing, standing
+from models.folder import ModelFolder
 from serve import launch, servers
-from serve.adapter_fingerprint import fingerprint
 from serve.planning import NamedAdapter, living_servers
 from serve.servers import ServedModel, Server
 from serve.sleep import wake
@@ -118,7 +118,7 @@ def add_adapters(server: Server, adapters: list[NamedAdapter]) -> list[str]:
     run's id in the place of the name. The names that were added."""
     added: list[str] = []
     for name, path, run in adapters:
-        content = fingerprint(path)
+        content = ModelFolder(path).identity()
         served = [model.id for model in server.models if model.path.resolve() == path.resolve()]
         outdated = [
             model_id for model_id in served if server.contents.get(model_id, content) != content

@@ -16,7 +16,7 @@ from jobs.job import Job
 from models import certificate, provenance
 from models.catalogue import Entry, Kind, repository_of_base
 from models.certificate import Certificate
-from models.description import read_card
+from models.folder import ModelFolder
 from models.hashing import file_hash
 from models.hub_names import HUB
 from models.merge import receipt
@@ -185,7 +185,7 @@ def _certificate(entry: Entry, run: Job) -> Certificate | None:
 def _gguf_of(base: Path) -> str:
     """The name of the GGUF file that a base model's weights were dequantised from, "" if they were
     not."""
-    source = read_card(base).source
+    source = ModelFolder(base).shown_card.source
     return (
         source.replace(",", " ").replace("/", " ").split()[-1]
         if source.lower().endswith(".gguf")

@@ -12,7 +12,7 @@ from jobs.locks import holder
 from jobs.spec import Spec
 from models.adapters import other_base, read_adapter
 from models.certificate import order_for as certificate_of
-from models.merge.config_files import read_object
+from models.folder import ModelFolder
 from models.merge.disk_space import LOCK, check_room, free_bytes, partial_directory
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
@@ -101,8 +101,8 @@ def check_merge(settings: MergeSettings) -> Outlook:
             f"{settings.dtype!r} is none of {', '.join(DTYPES)}.",
             "Leave it out to keep the base's.",
         )
-    bits = read_object(Path(settings.adapter) / "card.json").get("base_bits", 4)
-    if settings.into != "base" and bits != 4:
+    bits = ModelFolder(Path(settings.adapter)).card.base_bits
+    if settings.into != "base" and bits not in (4, None):
         message = (
             f"The adapter was trained on a base of {bits} bits: it has never seen 4-bit values."
         )

@@ -25,10 +25,10 @@ from jobs.worker import WorkerContext, run_worker
 from models import certificate, foreign, provenance
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
+from models.folder import ModelFolder
 from models.hashing import file_hashes
 from models.merge import receipt
-from models.merge.config_files import read_object
-from models.registry import context_length, is_model_directory, read_config
+from models.registry import is_model_directory
 from models.runs import Run
 from serve.certificate import asking, judge
 from serve.certificate.launch import merged_directory
@@ -72,11 +72,12 @@ class Certifier:
         self.full = self.run.has_model
         self.made = self.run.folder.model if self.full else self.run.folder.adapter
         self.merged = self.made if self.full else merged_directory(self.run.folder.path)
-        own = (self.made / "tokenizer_config.json").is_file()
         # the process with transformers makes it
-        self.began_from = context.directory / "base" if own else self.base
+        self.began_from = (
+            context.directory / "base" if ModelFolder(self.made).has_tokenizer else self.base
+        )
         self.gpu = self.run.on_gpu
-        limit = context_length(read_config(self.base))
+        limit = ModelFolder(self.base).context_length
         self.source, self.samples = chosen(self.run.folder.data, limit)
         longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
         self.context_length = longest if limit is None else min(longest, limit)
@@ -224,8 +225,7 @@ class Certifier:
         there."""
         if not self.full:
             return self.made
-        step = int(read_object(self.made / "card.json").get("step", 0))
-        checkpoint = self.run.folder.checkpoint(step)
+        checkpoint = self.run.folder.checkpoint(ModelFolder(self.made).card.step)
         return checkpoint if is_model_directory(checkpoint) else self.made
 
     # vLLM

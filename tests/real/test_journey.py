@@ -87,7 +87,7 @@ def test_the_run_left_a_standard_adapter_its_frozen_recipe_and_its_figures(run: 
 
 
 def test_only_the_captains_words_were_trained(run: Job, builtin_model: Path) -> None:
-    from models.samples import UNTRAINED
+    from models.stored_sample import UNTRAINED
     from models.template import load_tokenizer
 
     tokenizer = load_tokenizer(builtin_model)

@@ -12,11 +12,12 @@ import msgspec
 import pytest
 
 from jobs.job import Job
+from models.folder import ModelFolder
 from models.merge.plan import plan_merge
 from models.merge.planner import Into
 from models.run_folder import RECIPE_FILE
 from models.runs import Run
-from models.template import load_tokenizer, stop_token_ids
+from models.template import load_tokenizer
 from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Orders, Reference, Scores, write
 from serve.certificate.turns import PROBES, chosen
 from tests.real.forks import Forks, events, outcome
@@ -126,7 +127,7 @@ def _answers_as_trained(job: Job, made: Path) -> None:
 
     from trainer.run.loading import load_model
 
-    plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
+    plan, recipe = Plan.from_json(job.spec.settings), frozen_recipe(job)
     trained = load_model(
         plan, recipe, run_tokenizer(job.directory, Path(plan.model_directory), recipe.tokens)
     )
@@ -153,7 +154,7 @@ def _answers_as_trained(job: Job, made: Path) -> None:
             -1
         )
     # of the change: weights are rounded to bfloat16, 8 bits to the base's 16
-    share = {8: 0.15, 4: 0.08}.get(plan.base_bits, 0.02)
+    share = {8: 0.15, 4: 0.08}.get(plan.compute.base_bits, 0.02)
     assert (wanted - found).abs().mean() < share * change.abs().mean()
 
 
@@ -169,7 +170,7 @@ def _knows_its_tokens(job: Job, model: Path) -> None:
             "vocab_size"
         ]
     )
-    assert stop_token_ids(tokenizer, model) == {2, end}
+    assert ModelFolder(model).stop_ids == {2, end}
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
     assert end in row["labels"]
     assert (

@@ -26,6 +26,7 @@ from jobs.spec import Spec
 from models import foreign, registry
 from models.builtin import BUILTIN
 from models.run_folder import RECIPE_FILE, RunFolder
+from models.stored_sample import StoredSample
 from trainer.data.files import check_source
 from trainer.data.ledger import Entry, Stop
 from trainer.recipe import Recipe, to_toml
@@ -35,7 +36,6 @@ OVERVIEW_FILE = "overview.json"
 VOCABULARY_FILE = "vocabulary.json"
 ROWS_FILE = "rows.jsonl"
 PROPOSALS_FILE = "proposals.json"
-UNTRAINED = -100
 
 T = TypeVar("T")
 
@@ -127,17 +127,6 @@ class Summary(msgspec.Struct):
     @property
     def lost(self) -> int:
         return sum(amount.lost for amount in self.states.values())
-
-
-class StoredSample(msgspec.Struct, frozen=True):
-    """A sample as the trainer would see it; `weights` has one figure a token where some weight is
-    not 1."""
-
-    source: dict[str, Any]
-    turns: list[int]
-    input_ids: list[int]
-    labels: list[int]
-    weights: list[float] | None = None
 
 
 class Example(msgspec.Struct, frozen=True):

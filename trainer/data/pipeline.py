@@ -25,7 +25,8 @@ from jobs.files import write_json
 from models.conversations import Conversation
 from models.mask import MaskError, MaskOptions
 from models.run_folder import HELDOUT_FILE, LEDGER_FILE, TRAIN_FILE
-from models.samples import UNTRAINED, Sample, Sampler
+from models.samples import Sample, Sampler
+from models.stored_sample import UNTRAINED
 from trainer.data import cache
 from trainer.data.duplicates import (
     Fingerprints,

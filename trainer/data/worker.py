@@ -18,15 +18,16 @@ from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
 from models import foreign
 from models.conversations import Conversation
-from models.registry import context_length, read_config, resolve
+from models.folder import ModelFolder
+from models.registry import resolve
 from models.run_folder import LEDGER_FILE, RunFolder
+from models.stored_sample import UNTRAINED, StoredSample
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
     OVERVIEW_FILE,
     PROPOSALS_FILE,
     ROWS_FILE,
-    UNTRAINED,
     VOCABULARY_FILE,
     Amount,
     Example,
@@ -36,7 +37,6 @@ from trainer.data.inspection import (
     Problem,
     RowText,
     StoredProposal,
-    StoredSample,
     Summary,
     TemplateCheck,
     write_index,
@@ -119,7 +119,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             _keep_proposals(recipe, folder, tokenizer, report)
             raise
         summary = summarise(
-            folder, recipe, prepared.summary, teller, context_length(read_config(directory))
+            folder, recipe, prepared.summary, teller, ModelFolder(directory).context_length
         )
         summary.checks += _checks(report, prepared.summary["traits"])
         summary.error = error

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from jobs.home import models_directory
 from jobs.state import Done
+from models.folder import ModelFolder
 from models.merge import receipt
-from models.merge.config_files import read_object
 from models.merge.launch import MergeSettings, merge_settings, start_merge
 from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
@@ -133,10 +133,7 @@ def merge(
         print_json({"id": merging.id, "path": settings.out, **shown})
         return
     _show(made)
-    if (
-        made.into == "base"
-        and read_object(Path(settings.adapter) / "card.json").get("base_bits") == 4
-    ):
+    if made.into == "base" and ModelFolder(Path(settings.adapter)).card.base_bits == 4:
         say_aside(
             "It was trained beside 4-bit values of the base: --into closer --force measures which"
             " merge is nearer to that."

@@ -59,7 +59,7 @@ class MergeModal(ModelForm):
         self.entry = entry
 
     def compose_fields(self) -> ComposeResult:
-        from models.merge.config_files import read_object
+        from models.folder import ModelFolder
         from models.merge.plan import DTYPES
 
         entry = self.entry
@@ -76,7 +76,7 @@ class MergeModal(ModelForm):
             [("of the base's type", ""), *((dtype, dtype) for dtype in DTYPES)],
             "",
         )
-        if read_object(entry.path / "card.json").get("base_bits") == 4:
+        if ModelFolder(entry.path).shown_card.base_bits == 4:
             yield self._choice("into", "merged into", _WAYS, "base")
         yield self._choice(
             "replace",

@@ -186,12 +186,12 @@ def test_a_chat_that_is_too_long_is_asked_about_once(parts: Parts) -> None:
 def test_turns_are_chosen_from_the_last_one_back(parts: Parts) -> None:
     for prompt in ("One", "Two", "Three"):
         parts.ask(prompt, "a", "b")
-    chosen = []
+    prompts = []
     for step in (-1, -1, -1, 1):
         parts.versions.step(step)
         assert parts.versions.chosen_answer is not None
-        chosen.append(parts.versions.chosen_answer.turn.prompt)
-    assert chosen == ["Two", "One", "One", "Two"]
+        prompts.append(parts.versions.chosen_answer.turn.prompt)
+    assert prompts == ["Two", "One", "One", "Two"]
 
 
 def test_versions_are_numbered_and_gone_through(parts: Parts) -> None:

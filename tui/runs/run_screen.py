@@ -142,9 +142,10 @@ class RunScreen(LuthierScreen):
         record, muted = self.record, "$foreground-muted"
         steps = f"{spaced(record.step)} of {spaced(record.total)}"
         figures = [Content.assemble(("step ", muted), steps)]
-        epoch, epochs = record.figure("epoch"), record.planned("epochs")
+        epoch = record.figure("epoch")
+        epochs = record.plan.epochs if record.plan is not None else None
         if epoch is not None:
-            of = f" of {epochs:g}" if isinstance(epochs, int | float) else ""
+            of = f" of {epochs:g}" if epochs is not None else ""
             figures.append(Content.assemble(("epoch ", muted), f"{epoch:.2f}{of}"))
         left = record.seconds_left if isinstance(self.state, Alive) else None
         if left is not None:

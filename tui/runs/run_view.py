@@ -20,7 +20,7 @@ from tui.runs.plots import spaced
 from tui.shared.state_label import bar
 from workshop import number_format
 from workshop.runs.events import RunReader
-from workshop.runs.metrics import MEMORY
+from workshop.runs.metrics import FIGURES
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
 
@@ -175,29 +175,13 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
     """Every figure keeps its place from the first step on; before it, only those that there are.
     With a cursor, those of its step."""
     record = track.record
-
-    def at(key: str) -> float | None:
-        return record.figure(key, cursor)
-
-    evaluations = record.curves.get("eval_loss")
-    eval_loss = (
-        evaluations.value_before(record.step if cursor is None else cursor) if evaluations else None
-    )
     step = record.step if cursor is None else cursor
-    figures = [
-        ("step", f"{spaced(step)} / {spaced(record.total)}" if record.total else ""),
-        ("epoch", _fixed(at("epoch"))),
-        ("loss", number_format.loss(at("loss"))),
-        ("eval loss", number_format.loss(eval_loss)),
-        ("learning rate", number_format.rate(at("learning_rate"))),
-        ("grad norm", _fixed(at("grad_norm"))),
-        ("tokens/s", number_format.count(at("tokens_per_second"))),
-        ("memory", MEMORY.exact(at("memory_bytes"))),
-        ("tokens", number_format.count(at("tokens"))),
-    ]
-    figures = [
-        (name, value) for name, value in figures if value or name not in ("memory", "tokens")
-    ]
+    position = f"{spaced(step)} / {spaced(record.total)}" if record.total else ""
+    figures = [("step", position)]
+    for metric in FIGURES:
+        text = metric.text(record.figure_by(metric, step))
+        if text or not metric.optional:
+            figures.append((metric.title, text))
     elapsed = record.elapsed(number_format.now())
     at_cursor = record.told_at(cursor) if cursor is not None else None
     if cursor is not None:
@@ -211,7 +195,3 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
             figures.append(("time left", number_format.duration(left) if left is not None else ""))
         figures.append(("model", model_of(track.job)))
     return figures if record.step else [(name, value) for name, value in figures if value]
-
-
-def _fixed(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

@@ -13,6 +13,7 @@ from jobs.events import Event
 from jobs.home import home
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from models.certificate import NO_CERTIFICATE, Standing
+from models.events import Adapter, Phase, Restart, newest, of_kind
 from serve.servers import is_for_cpu
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
@@ -61,20 +62,16 @@ def _next_step() -> Content:
 
 def _phases(row: JobRow, events: Sequence[Event]) -> Content:
     """Each phase with how long it took; the last one with how long it takes so far."""
-    restarts = [index for index, event in enumerate(events) if event["kind"] == "restart"]
-    events = events[restarts[-1] :] if restarts else events
-    phases = [
-        (str(event.get("name", "")), float(event["t"]))
-        for event in events
-        if event["kind"] == "phase"
-    ]
-    ends = [*(begin for _, begin in phases[1:]), number_format.now()]
-    lines = [_restarted(events[0])] if restarts else []
-    for index, ((name, begin), end) in enumerate(zip(phases, ends, strict=False)):
+    restart = newest(events, Restart)
+    since = restart.t if restart is not None else 0.0
+    phases = [phase for phase in of_kind(events, Phase) if phase.t >= since]
+    ends = [*(phase.t for phase in phases[1:]), number_format.now()]
+    lines = [_restarted(restart)] if restart is not None else []
+    for index, (phase, end) in enumerate(zip(phases, ends, strict=False)):
         is_last = index == len(phases) - 1
         sign = (glyphs().starting, "$warning") if is_last else (glyphs().done, "$success")
-        duration = number_format.duration(end - begin)
-        lines.append(Content.assemble(sign, f" {name:<36}", (f"{duration:>10}", _MUTED)))
+        duration = number_format.duration(end - phase.t)
+        lines.append(Content.assemble(sign, f" {phase.name:<36}", (f"{duration:>10}", _MUTED)))
     return Content("\n").join(lines) if lines else Content.styled("starting", _MUTED)
 
 
@@ -124,21 +121,20 @@ def _sign(model: ServedModel) -> tuple[str, str]:
 
 def _trouble(events: Sequence[Event]) -> list[Content]:
     """The last crash, and every adapter that was refused."""
-    restarts = [event for event in events if event["kind"] == "restart"]
-    lines = [_restarted(event) for event in restarts[-1:]]
-    for event in events:
-        if event["kind"] == "adapter" and not event.get("ok", True):
-            reason = f"{event.get('name')}: {event.get('message')}"
+    lines = [_restarted(restart) for restart in of_kind(events, Restart)[-1:]]
+    for adapter in of_kind(events, Adapter):
+        if not adapter.ok:
+            reason = f"{adapter.name}: {adapter.message}"
             lines.append(Content.assemble((f"{'refused':<11}", _MUTED), (reason, "$error")))
     return lines
 
 
-def _restarted(event: Event) -> Content:
+def _restarted(restart: Restart) -> Content:
     """That it crashed, and why."""
-    count = f"{event.get('number')} of {event.get('most')}"
+    count = f"{restart.number} of {restart.most}"
     return Content.assemble(
         (f"{'crashed':<11}", "$warning"),
-        f"{event.get('reason')} ",
+        f"{restart.reason} ",
         (f"started again, {count}", _MUTED),
     )
 

@@ -12,6 +12,7 @@ from jobs.files import folder_bytes
 from jobs.job import Job
 from jobs.state import Queued, Starting, Stopping
 from models import certificate
+from models.events import Checkpoint, newest
 from models.runs import Run
 from serve.certificate.launch import is_about
 from tui.shared.confirm_modal import ConfirmModal
@@ -32,7 +33,7 @@ def what_stays(job: Job) -> str:
         return "It leaves the queue. R queues it again."
     if job.spec.kind != "run":
         return "It can be started again."
-    if isinstance(state, Starting) and not any(event["kind"] == "checkpoint" for event in events):
+    if isinstance(state, Starting) and newest(events, Checkpoint) is None:
         return "It has not begun to train. R starts it again."
     return (
         f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes"

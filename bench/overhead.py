@@ -159,7 +159,8 @@ def one(what: str, job: Path) -> tuple[float, float]:
 
 def make_job(arguments: argparse.Namespace, home: Path) -> Path:
     from jobs.job import create
-    from trainer.launch import RECIPE_FILE, run_spec
+    from models.run_folder import RECIPE_FILE
+    from trainer.launch import run_spec
     from trainer.recipe import load, to_toml
 
     path = home / "overhead.toml"

@@ -16,7 +16,7 @@ from jobs import processes
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events
-from serve.adapter_fingerprint import fingerprint
+from models.folder import ModelFolder
 from serve.client import (
     Endpoint,
     ModelCard,
@@ -170,7 +170,7 @@ class VllmServer:
                 self._unload(model, message)
             elif model.kind == "adapter" and (before is None or before.path != model.path):
                 with contextlib.suppress(OSError):
-                    self.contents[model.id] = fingerprint(model.path)
+                    self.contents[model.id] = ModelFolder(model.path).identity()
                 if self.served:
                     self._tell_of(model.id, model.path, "loaded into the running server")
         write_server(self.context.directory, self.plan, models, self.contents)
@@ -281,7 +281,7 @@ class VllmServer:
             if (
                 was_served
                 and written != self._written.get(name)
-                and fingerprint(path) != self.contents.get(name)
+                and ModelFolder(path).identity() != self.contents.get(name)
             ):
                 return True
             self._written[name] = written

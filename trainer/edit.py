@@ -13,7 +13,8 @@ import msgspec
 
 from jobs import queue
 from jobs.job import Job
-from trainer.launch import RECIPE_FILE, freeze, run_spec
+from models.run_folder import RECIPE_FILE
+from trainer.launch import freeze, run_spec
 from trainer.recipe import Recipe, load
 
 

@@ -15,15 +15,13 @@ from jobs.job import Job, create, start
 from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry
+from models.run_folder import RECIPE_FILE
 from trainer.plan.learning_rate import LEARNING_RATE
 from trainer.plan.placement import machine
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
 from trainer.resume import begun, check_possible, differences, fingerprint, order, recorded, refusal
 from trainer.run.checkpoints import complete_checkpoints
-
-RECIPE_FILE = "recipe.toml"
-ADAPTER_FOLDER = "adapter"
 
 
 def train(recipe: Recipe) -> Job:
@@ -135,25 +133,3 @@ def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None
 def frozen_recipe(job: Job) -> Recipe:
     """The recipe a run was started with, every value written out."""
     return load(job.directory / RECIPE_FILE)
-
-
-def adapter_directory(job: Job) -> Path:
-    """The adapter that a run left. LuthierError if it has none."""
-    directory = job.directory / ADAPTER_FOLDER
-    if registry.is_model_directory(job.directory / registry.MODEL_FOLDER):
-        message = (
-            f"{job.id} has trained every weight: what it left is a model,"
-            f" {job.id}/{registry.MODEL_FOLDER}."
-        )
-        raise LuthierError(
-            "A model, no adapter",
-            message,
-            f"`luthier serve {job.id}` serves it as it is; there is nothing to merge.",
-        )
-    if not (directory / "adapter_config.json").is_file():
-        raise LuthierError(
-            "No adapter yet",
-            f"{job.id} has left none.",
-            f"`luthier runs` tells its state, `luthier log {job.id}` why.",
-        )
-    return directory

@@ -22,6 +22,7 @@ from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.gpus import gpus
+from models.run_folder import LEDGER_FILE, RunFolder
 from trainer.data.files import source_files
 from trainer.data.hub import HUB
 from trainer.recipe import Recipe
@@ -113,8 +114,8 @@ def fingerprint(
         "data": {str(path): _identity(path) for path in data},
         "samples": {
             path.name: _identity(path)
-            for path in sorted((run / "data").glob("*.jsonl"))
-            if path.name != "ledger.jsonl"
+            for path in sorted(RunFolder(run).data.glob("*.jsonl"))
+            if path.name != LEDGER_FILE
         },
         "model": {path.name: _identity(path) for path in model},
         "template": _template(model_directory),

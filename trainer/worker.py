@@ -11,6 +11,7 @@ from jobs import foreign_json
 from jobs.worker import WorkerContext, run_worker
 from models import events, provenance
 from models.registry import resolve
+from models.run_folder import RunFolder
 from trainer import resume
 from trainer.launch import frozen_recipe
 from trainer.plan import compute_dtype
@@ -221,18 +222,14 @@ def _prepared(
 ) -> Prepared:
     """The run's samples; a run that goes on keeps those it has. Raises Cancelled."""
     from trainer.data.pipeline import (
-        HELDOUT_FILE,
-        LEDGER_FILE,
         SUMMARY_FILE,
-        TRAIN_FILE,
         Prepared,
         prepare,
     )
 
-    folder = context.directory / "data"
-    train, heldout, ledger, summary = (
-        folder / name for name in (TRAIN_FILE, HELDOUT_FILE, LEDGER_FILE, SUMMARY_FILE)
-    )
+    run = RunFolder(context.directory)
+    folder, summary = run.data, run.data / SUMMARY_FILE
+    train, heldout, ledger = run.train_samples, run.heldout_samples, run.ledger
     if going_on and all(path.is_file() for path in (train, heldout, ledger, summary)):
         return Prepared(train, heldout, ledger, foreign_json.read_object(summary), cached=True)
     return prepare(

@@ -25,7 +25,7 @@ from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
 from models.events import Step, of_kind
-from models.registry import MODEL_FOLDER
+from models.runs import Run, model_of
 from workshop.gpu_conflict import open_question
 
 
@@ -116,7 +116,7 @@ def read_row(job: Job) -> JobRow:
         job=job,
         kind=job.spec.kind,
         name=job.spec.name,
-        model=str(job.spec.settings.get("model") or job.spec.settings.get("base_name", "")),
+        model=model_of(job),
         created=job.created,
         state=state,
         since=_since(state),
@@ -196,15 +196,5 @@ def tuned(rows: Iterable[JobRow]) -> list[JobRow]:
         for row in rows
         if row.kind == "run"
         and isinstance(row.state, Done | Stopped | FailedState)
-        and has_adapter(row.job)
+        and Run(row.job).folder.has_adapter
     ]
-
-
-def has_adapter(job: Job) -> bool:
-    return (job.directory / "adapter" / "adapter_config.json").is_file()
-
-
-def has_model(job: Job) -> bool:
-    """Whether a run has left something to talk to: an adapter, or a model where every weight was
-    trained."""
-    return has_adapter(job) or (job.directory / MODEL_FOLDER / "config.json").is_file()

@@ -35,8 +35,10 @@ from pathlib import Path
 from jobs.gpus import gpus
 from jobs.job import Job, find
 from models import registry
+from models.runs import Run
 from serve.client import Delta, Sampling, stream_chat
-from workshop.chat_with_run import have_it_serve, once_ready, server_job
+from workshop.chat_with_run import have_it_serve, server_job
+from workshop.servers import once_ready
 
 CHECKOUT = Path(__file__).parents[2]
 QUESTION = [{"role": "user", "content": "Where does the wind come from?"}]
@@ -97,10 +99,10 @@ def measure(way: str, recipe: Path, model: str) -> dict[str, object]:
         done = next(event["t"] for event in reversed(run.events()) if event["kind"] == "exited")
         # the command ends a moment later; nobody presses a key before they see that it is done
         noticed = time.time()
-        job = server_job(run)
+        job = server_job(Run(run))
         server = once_ready(job)
         ready = time.time()
-        name = have_it_serve(server, run)
+        name = have_it_serve(server, Run(run))
         loaded = time.time()
         token = asyncio.run(first_token(job, name))
         slept = [event for event in job.events() if event["kind"] in ("asleep", "awake")]

@@ -117,9 +117,9 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from jobs.job import Job
-    from models.merge.launch import trained_stops
     from models.merge.merging import merge
     from models.merge.plan import plan_merge
+    from models.runs import Run
     from trainer.launch import frozen_recipe
     from trainer.plan.plan import Plan
     from trainer.run.checkpoints import complete_checkpoints
@@ -138,7 +138,7 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
         merge(
             plan_merge(base, job.directory / "adapter", into=into),  # type: ignore[arg-type]
             merged,
-            stops=lambda _: trained_stops(job) or [],
+            stops=lambda _: Run(job).trained_stops or [],
         )
     else:
         trained = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)

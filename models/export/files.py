@@ -13,9 +13,10 @@ from jobs.job import Job, find
 from models.adapters import read_adapter
 from models.catalogue import Entry, find_entry, repository_of_base
 from models.export.card import model_card
-from models.export.model_record import RECIPE_FILE, RECORD_FILE, Record, record_of, without_paths
+from models.export.model_record import RECORD_FILE, Record, record_of, without_paths
+from models.folder import ModelFolder
 from models.imports import files
-from models.registry import read_config
+from models.run_folder import RECIPE_FILE
 from models.weights import weight_files
 
 CARD = "README.md"
@@ -106,7 +107,7 @@ def _model_files(folder: Path) -> dict[str, Path | bytes]:
     weights = [path.name for path in weight_files(folder)]
     names = [*files.companions(here), *([files.INDEX] if len(weights) > 1 else []), *weights]
     found: dict[str, Path | bytes] = {name: folder / name for name in names}
-    config = read_config(folder)
+    config = ModelFolder(folder).config
     if "_name_or_path" in config:  # where transformers once loaded it from
         del config["_name_or_path"]
         found["config.json"] = _json(config)

@@ -16,14 +16,14 @@ from jobs.job import Job
 from models import certificate, provenance
 from models.catalogue import Entry, Kind, repository_of_base
 from models.certificate import Certificate
-from models.description import read_card
 from models.events import Eval, of_kind
+from models.folder import ModelFolder
 from models.hashing import file_hash
 from models.hub_names import HUB
 from models.merge import receipt
+from models.run_folder import RunFolder
 
 RECORD_FILE = "luthier.json"
-RECIPE_FILE = "recipe.toml"
 # An absolute path of two parts or more, but not the inside of an address or of "owner/name".
 _PATH = re.compile(r"(?<![\w:/.~-])(?:~|[A-Za-z]:)?(?:/[^\s/'\"`,;:()\[\]]+){2,}/?")
 
@@ -103,7 +103,7 @@ def record_of(entry: Entry, run: Job | None) -> Record:
         made=run.created,
         recipe=without_paths(recipe),
         datasets=datasets(recipe),
-        data=_parts(run.directory / "data"),
+        data=_parts(RunFolder(run.directory)),
         data_figures={
             key: value
             for key, value in _last(events, "data").items()
@@ -155,20 +155,19 @@ def datasets(recipe: dict[str, Any]) -> list[str]:
 
 def _recipe(run: Job) -> dict[str, Any]:
     try:
-        return tomllib.loads((run.directory / RECIPE_FILE).read_text(encoding="utf-8"))
+        return tomllib.loads(RunFolder(run.directory).recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def _parts(folder: Path) -> list[Part]:
-    found = []
-    for name in ("train.jsonl", "heldout.jsonl"):
-        path = folder / name
+def _parts(folder: RunFolder) -> list[Part]:
+    parts = []
+    for path in (folder.train_samples, folder.heldout_samples):
         if path.is_file():
             with path.open("rb") as file:
-                samples = sum(1 for _ in file)
-            found.append(Part(name, samples, file_hash(path)))
-    return found
+                sample_count = sum(1 for _ in file)
+            parts.append(Part(path.name, sample_count, file_hash(path)))
+    return parts
 
 
 def _certificate(entry: Entry, run: Job) -> Certificate | None:
@@ -187,7 +186,7 @@ def _certificate(entry: Entry, run: Job) -> Certificate | None:
 def _gguf_of(base: Path) -> str:
     """The name of the GGUF file that a base model's weights were dequantised from, "" if they were
     not."""
-    source = read_card(base).source
+    source = ModelFolder(base).shown_card.source
     return (
         source.replace(",", " ").replace("/", " ").split()[-1]
         if source.lower().endswith(".gguf")

@@ -22,10 +22,10 @@ from models.merge.arithmetic import read_tensor
 from models.merge.nf4 import Nf4
 from models.merge.plan import MergePlan
 from models.new_tokens import add_rows, new_tokens
+from models.stored_sample import UNTRAINED
 
 _POSITIONS = 512  # trained tokens compared; each costs a row of the vocabulary in memory
 _LONGEST = 2048
-_UNTRAINED = -100
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def compare(
     reference = [*_log_probabilities(_trained(plan), turns, stopping)]
     if stopping():
         return None
-    targets = torch.cat([labels[labels != _UNTRAINED] for _, labels in turns])
+    targets = torch.cat([labels[labels != UNTRAINED] for _, labels in turns])
     trained = torch.cat(reference)
     found = {}
     for name, folder in merged.items():
@@ -90,9 +90,9 @@ def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
             )
             ids, labels = (torch.tensor(row[key][:_LONGEST]) for key in ("input_ids", "labels"))
             wanted = labels.roll(-1)
-            wanted[-1] = _UNTRAINED
-            places = (wanted != _UNTRAINED).nonzero().flatten()
-            wanted[places[_POSITIONS - count :]] = _UNTRAINED
+            wanted[-1] = UNTRAINED
+            places = (wanted != UNTRAINED).nonzero().flatten()
+            wanted[places[_POSITIONS - count :]] = UNTRAINED
             if len(places):
                 found.append((ids, wanted))
                 count += min(len(places), _POSITIONS - count)
@@ -144,7 +144,7 @@ def _log_probabilities(
             if stopping():
                 break
             logits = model(input_ids=ids[None]).logits[0]
-            found.append(logits[labels != _UNTRAINED].float().log_softmax(-1))
+            found.append(logits[labels != UNTRAINED].float().log_softmax(-1))
     return found
 
 

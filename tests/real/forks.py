@@ -12,8 +12,9 @@ from typing import Any
 
 from jobs.events import Event, parse_line
 from jobs.job import Job, create
+from models.run_folder import RECIPE_FILE
 from tests.real.tiny import write_conversations, write_tiny_model
-from trainer.launch import RECIPE_FILE, planned_spec
+from trainer.launch import planned_spec
 from trainer.plan.plan import make_plan
 from trainer.recipe import load, to_toml
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from jobs.job import Job
 from models.adapters import check_servable, read_adapter
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.real.forks import Forks, events, outcome
 from tests.real.tiny import write_conversations
 

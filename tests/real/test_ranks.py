@@ -17,10 +17,10 @@ from jobs import job as jobs
 from jobs import processes
 from jobs.job import Job
 from jobs.state import Failed
+from models.run_folder import RECIPE_FILE
 from tests.real.conftest import assert_gone, worker_and_below
 from tests.real.forks import Forks, Outcome, events, outcome
 from tests.real.test_repair import model_named
-from trainer.launch import RECIPE_FILE
 from trainer.plan.plan import make_plan
 from trainer.recipe import load as load_recipe
 from trainer.run.checkpoints import complete_checkpoints

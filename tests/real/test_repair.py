@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
+from models.run_folder import RECIPE_FILE
 from tests.real.forks import KILLED, PLAIN, REPAIRED, Forks, events, outcome
 from trainer import launch
-from trainer.launch import RECIPE_FILE
 from trainer.plan.memory import remembered
 from trainer.plan.memory.predict import Setting
 from trainer.plan.plan import make_plan

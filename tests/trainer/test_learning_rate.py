@@ -10,6 +10,7 @@ import pytest
 
 from jobs import queue
 from jobs.job import Job
+from models.run_folder import RunFolder
 from tests.trainer.shapes import llama
 from trainer import edit, launch
 from trainer.plan.learning_rate import learning_rate
@@ -133,8 +134,8 @@ def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value
     job = launch.train(left_open)
     assert launch.frozen_recipe(job).train.learning_rate == 5e-4
     assert (
-        (job.directory / launch.RECIPE_FILE)
-        .read_text()
+        RunFolder(job.directory)
+        .recipe.read_text()
         .startswith("# Learning rate 5e-4: usual for LoRA")
     )
     again = launch.train(launch.frozen_recipe(job))

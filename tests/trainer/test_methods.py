@@ -34,7 +34,7 @@ def base(tmp_path: Path) -> Path:
     save_file(
         {**tensors, "model.norm.weight": np.ones(4, np.float32)}, folder / "model.safetensors"
     )
-    tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": "<|im_end|>"}]}
+    tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<|im_end|>"}]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
 

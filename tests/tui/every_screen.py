@@ -63,7 +63,7 @@ from tui.shared.error_modal import ErrorModal
 from tui.shared.help_modal import HelpModal
 from tui.shared.palette import Palette
 from tui.shared.path_modal import PathModal
-from workshop import job_list, run_adapters
+from workshop import job_list, served_runs
 from workshop.chat.server import Reachable, newest_server
 from workshop.runs.metrics import METRICS
 from workshop.runs.track import Track
@@ -85,8 +85,8 @@ def tracks() -> list[Track]:
     return read_tracks((_LEARNING, _CAPTAIN))
 
 
-def choices() -> list[run_adapters.AdapterChoice]:
-    return [run_adapters.AdapterChoice(f"a{FOREIGN}", FOREIGN, Path(FILE_NAME))]
+def choices() -> list[served_runs.AdapterChoice]:
+    return [served_runs.AdapterChoice(f"a{FOREIGN}", FOREIGN, Path(FILE_NAME))]
 
 
 def reachable() -> Reachable:

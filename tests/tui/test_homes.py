@@ -23,6 +23,8 @@ from tui import cli
 from tui.app import LuthierApp
 from tui.shared.error_modal import ErrorModal
 
+pytestmark = pytest.mark.heavy
+
 DATA = (
     '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}\n'
     * 40

@@ -17,7 +17,7 @@ from tui.serve.screen import ServeScreen
 from tui.serve.start_server import StartServerModal, Wanted
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.error_modal import ErrorModal
-from workshop.run_adapters import AdapterChoice
+from workshop.served_runs import AdapterChoice
 
 
 async def test_a_ready_server_shows_its_address_models_and_example(made: dict[str, Job]) -> None:

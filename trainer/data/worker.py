@@ -18,16 +18,16 @@ from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
 from models import events, foreign
 from models.conversations import Conversation
-from models.registry import context_length, read_config, resolve
+from models.folder import ModelFolder
+from models.registry import resolve
+from models.run_folder import LEDGER_FILE, RunFolder
+from models.stored_sample import UNTRAINED, StoredSample
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
-    DATA_FOLDER,
-    LEDGER_FILE,
     OVERVIEW_FILE,
     PROPOSALS_FILE,
     ROWS_FILE,
-    UNTRAINED,
     VOCABULARY_FILE,
     Amount,
     Example,
@@ -37,7 +37,6 @@ from trainer.data.inspection import (
     Problem,
     RowText,
     StoredProposal,
-    StoredSample,
     Summary,
     TemplateCheck,
     write_index,
@@ -99,7 +98,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     from models.preflight import check_template
     from models.template import load_tokenizer
 
-    folder = context.directory / DATA_FOLDER
+    folder = RunFolder(context.directory).data
     folder.mkdir(exist_ok=True)
     directory = resolve(str(context.settings["model_directory"]))
     tokenizer = load_tokenizer(directory)
@@ -121,7 +120,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             _keep_proposals(recipe, folder, tokenizer, report)
             raise
         summary = summarise(
-            folder, recipe, prepared.summary, teller, context_length(read_config(directory))
+            folder, recipe, prepared.summary, teller, ModelFolder(directory).context_length
         )
         summary.checks += _checks(report, prepared.summary["traits"])
         summary.error = error

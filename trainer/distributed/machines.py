@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import LuthierError
+from models.run_folder import COMPLETE, RunFolder
 from trainer.distributed import ranks
 from trainer.plan.plan import Plan
-from trainer.run.checkpoints import COMPLETE, Checkpoint, checkpoint_directory
+from trainer.run.checkpoints import Checkpoint
 
 _CHUNK = 64 << 20
 _SETTINGS = (
@@ -50,7 +51,7 @@ def check_alike(files: list[Path]) -> None:
 def on_each(checkpoint: Checkpoint, run: Path) -> Checkpoint:
     """The first rank's checkpoint, sent to the machines that do not have it: below the folder that
     the run has there."""
-    own = checkpoint_directory(run, checkpoint.step)
+    own = RunFolder(run).checkpoint(checkpoint.step)
     writes = ranks.local() == 0 and not ranks.first()
     names = (
         sorted(path.name for path in checkpoint.path.iterdir() if path.name != COMPLETE)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import Sampler
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 _FILLER = -1
 _FILLER_TOKENS = 2  # the fewest that have a prediction

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import linear
 from trl.trainer import sft_trainer
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 _CHUNK = 128  # tokens whose logits there are at once
 

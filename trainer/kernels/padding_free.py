@@ -21,7 +21,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 from trainer.distributed.rank_batches import Fillable, RankBatches
 

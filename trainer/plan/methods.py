@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
-from jobs import foreign_json
 from jobs.errors import LuthierError
+from models.folder import ModelFolder
 from models.merge.embeddings import is_input, is_output
-from models.registry import read_config
 from models.weights import tensor_shapes, weight_files
 from trainer.plan.memory.shape import ModelShape
 from trainer.recipe import Recipe
@@ -47,7 +45,7 @@ def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
 def cannot_shard(recipe: Recipe, directory: Path) -> str:
     """Why the model cannot be shared out over GPUs (FSDP2) as the recipe has it, as a clause; "" if
     it can."""
-    train, config = recipe.train, read_config(directory)
+    train = recipe.train
     if recipe.engine == "unsloth" or train.gradient_checkpointing == "unsloth":
         return "Unsloth does not shard, and the recipe names it"
     if train.base_bits in (4, 8):
@@ -62,13 +60,13 @@ def cannot_shard(recipe: Recipe, directory: Path) -> str:
         return "DoRA's magnitudes would be computed with in 16 bits"
     if new_tokens(recipe, directory) and not any(map(is_output, linear_layers(directory))):
         return "torch cannot shard new rows of an embedding that is the head, too"
-    if mixes_experts(config):
+    if mixes_experts(directory):
         return "it is not proved for mixtures of experts"
     return ""
 
 
-def mixes_experts(config: dict[str, Any]) -> bool:
-    return any("expert" in name for name in {**config, **config.get("text_config", {})})
+def mixes_experts(directory: Path) -> bool:
+    return any("expert" in name for name in ModelFolder(directory).text_config)
 
 
 def base_bits(recipe: Recipe) -> int:
@@ -134,16 +132,9 @@ def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
     """What of the tokens that the recipe wants the base model's tokenizer does not have."""
     if not recipe.tokens.wanted:
         return []
-    try:
-        stored = foreign_json.read_object(directory / "tokenizer.json", lenient=True)
-        known = {
-            *stored["model"]["vocab"],
-            *(token["content"] for token in stored.get("added_tokens", [])),
-        }
-    # another kind of tokenizer, which the worker reads
-    except (OSError, ValueError, KeyError, TypeError):
-        known = set()
-    return [token for token in recipe.tokens.wanted if token not in known]
+    # none of another kind of tokenizer, which the worker reads
+    tokenizer = ModelFolder(directory).token_ids
+    return [token for token in recipe.tokens.wanted if token not in tokenizer]
 
 
 def consequences(recipe: Recipe, directory: Path) -> list[str]:

@@ -12,6 +12,7 @@ from jobs.errors import LuthierError
 from jobs.gpus import compute_capability, gpus
 from jobs.memory import main_memory
 from models import registry
+from models.folder import ModelFolder
 from trainer.data.policies import table
 from trainer.data.preview import Outlook, look
 from trainer.evaluation.plan import outlook
@@ -122,7 +123,7 @@ def make_plan(recipe: Recipe) -> Plan:
     batch, repaired = repair.recall(_shape(recipe.model, decided.engine, recipe), decided.batch)
     memory, tokens = decided.memory(batch)
     rate = learning_rate(recipe, None if decided.shape is None else decided.shape.parameters)
-    positions = registry.context_length(registry.read_config(directory))
+    positions = ModelFolder(directory).context_length
     steps = (
         step_count(trained, recipe.train.global_batch, recipe.train.epochs)
         if data.conversations
@@ -313,7 +314,7 @@ def _decide(
 def _settle(
     recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement, shards: int
 ) -> _Decided:
-    config = registry.read_config(directory)
+    config = ModelFolder(directory).config
     if shards > 1:
         engine, why = "trl", "TRL, because Unsloth does not shard a model"
     else:

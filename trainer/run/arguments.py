@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.registry import read_config
+from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import sharding_arguments
 from trainer.plan.methods import mixes_experts
@@ -26,7 +26,7 @@ _OPTIMIZERS = {
 def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
     """`steps` are the optimizer steps of the whole run, `folder` is its job's."""
     return {
-        "output_dir": str(folder / "checkpoints" / SAVING_FOLDER),
+        "output_dir": str(RunFolder(folder).checkpoints / SAVING_FOLDER),
         "num_train_epochs": recipe.train.epochs,
         "learning_rate": plan.rate(recipe),
         "lr_scheduler_type": recipe.train.schedule,
@@ -69,7 +69,7 @@ def _between_ranks(plan: Plan) -> dict[str, Any]:
     """Every rank uses each trained weight in each forward pass, but where experts are mixed: there
     it uses those that its tokens go to."""
     return {
-        "ddp_find_unused_parameters": mixes_experts(read_config(Path(plan.model_directory))),
+        "ddp_find_unused_parameters": mixes_experts(Path(plan.model_directory)),
         "ddp_broadcast_buffers": False,
         **({"ddp_backend": "gloo"} if plan.device == "cpu" else {}),
         **sharding_arguments(plan),

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from jobs.errors import LuthierError
 from models import foreign
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 
 from jobs.errors import LuthierError
 from models import events
+from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 from trainer.distributed.rank_batches import Fillable, RankBatches
 from trainer.distributed.sharding import is_sharded, whole_weights
@@ -123,7 +124,7 @@ class RunTrainer:
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
     ) -> Any:
-        tokens = int(inputs["labels"][:, 1:].ne(-100).sum())
+        tokens = int(inputs["labels"][:, 1:].ne(UNTRAINED).sum())
         answer = super().prediction_step(model, inputs, *arguments, **named)  # type: ignore[misc]
         if tokens:  # a filler has none
             self._loss_sum += float(answer[0]) * tokens

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from jobs.files import write_json
 from jobs.worker import WorkerContext
 from models import events
+from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import local
 from trainer.plan.repair import Batch
@@ -21,7 +22,6 @@ from trainer.run.checkpoints import (
     MEMORY_FILE,
     Checkpoint,
     Remembering,
-    checkpoint_directory,
     complete_checkpoints,
     discard,
     seal,
@@ -120,7 +120,7 @@ class CheckpointCallback(TrainerCallback):
             self._seal(args, state)
         else:
             self.last = Checkpoint(
-                checkpoint_directory(self.context.directory, state.global_step), state.global_step
+                RunFolder(self.context.directory).checkpoint(state.global_step), state.global_step
             )
         ranks.gathered(None)  # what is large takes longer than a collective of the GPU would wait
 

@@ -12,10 +12,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
 from models import events
+from models.run_folder import RECIPE_FILE
 from trainer.distributed import ranks
 from trainer.evaluation.evaluator import Evaluator, Questions
 from trainer.kernels.float8 import use_float8
-from trainer.launch import RECIPE_FILE
 from trainer.plan import calibration, repair
 from trainer.plan.plan import Plan, step_count
 from trainer.recipe import Recipe

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, pad
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 
 @dataclass

@@ -71,13 +71,15 @@ class ChatRun(ChatBase):
         self.in_background(lambda: self._served(run), group="expect", exclusive=True)
 
     def _served(self, run: Job) -> Message:
-        from workshop.chat_with_run import have_it_serve, once_ready, server_job
+        from models.runs import Run
+        from workshop.chat_with_run import have_it_serve, server_job
+        from workshop.servers import once_ready
 
         try:
-            job = server_job(run)
+            job = server_job(Run(run))
             self.post_message(ServerChosen(run, job))
             server = once_ready(job)
-            name = have_it_serve(server, run)
+            name = have_it_serve(server, Run(run))
             return self._found(run, server, name)
         except LuthierError as error:
             return NotServed(run, error)

@@ -13,8 +13,8 @@ from jobs.errors import LuthierError
 from jobs.files import write_atomic, write_json
 from jobs.home import jobs_directory
 from models.certificate import standing
+from models.folder import ModelFolder
 from models.registry import resolve
-from serve.adapter_fingerprint import fingerprint
 from serve.client import Sampling
 from serve.comparison import judge as judging
 from serve.comparison.asking import Contender, answer_key, ask, missing
@@ -37,7 +37,7 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import bar
-from workshop.run_adapters import adapters_named
+from workshop.served_runs import adapters_named
 
 
 @click.command()
@@ -156,7 +156,7 @@ def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list
     by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
     found = [Contender(BASE, str(resolve(base).resolve()))]
     return found + [
-        Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}")
+        Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}")
         for _, path, run in adapters
     ]
 

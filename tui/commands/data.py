@@ -16,16 +16,18 @@ from jobs.files import expanded
 from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
+from models.folder import ModelFolder
 from models.hub_names import is_url
-from models.registry import context_length, is_model_directory, read_config
+from models.registry import is_model_directory
+from models.stored_sample import StoredSample
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
     Inspection,
     StoredProposal,
-    StoredSample,
     Summary,
     Vocabulary,
+    order_of,
     read_proposals,
     read_vocabulary,
     start,
@@ -350,10 +352,10 @@ def _print_lines(found: list[Token]) -> None:
 
 
 def _show_beyond_server(inspection: Inspection) -> None:
-    summary, directory = inspection.summary, Path(inspection.job.spec.settings["model_directory"])
+    summary, directory = inspection.summary, Path(order_of(inspection.job).model_directory)
     if not is_model_directory(directory):  # removed meanwhile
         return
-    positions = context_length(read_config(directory))
+    positions = ModelFolder(directory).context_length
     for warning in beyond_server(
         summary.lengths.longest, positions, future_server(summary.model, directory, 0)
     ):

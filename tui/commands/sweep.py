@@ -10,6 +10,7 @@ import click
 
 from jobs.job import Job
 from jobs.state import Running, word
+from models.runs import Run, SweepPlace
 from trainer.comparison import Row, compare, not_comparable, winner
 from trainer.plan.plan import Plan
 from trainer.recipe import short_value
@@ -98,14 +99,21 @@ def _list(as_json: bool) -> None:
             name,
             str(len(jobs)),
             counted,
-            ", ".join(jobs[0].spec.settings["sweep"]["varies"]),
+            ", ".join(_place(jobs).varies),
             age(jobs[0].created),
         )
     out.print(table)
 
 
 def _name(jobs: list[Job]) -> str:
-    return str(jobs[0].spec.settings["sweep"]["name"])
+    return _place(jobs).name
+
+
+def _place(jobs: list[Job]) -> SweepPlace:
+    """Of the first run of a sweep."""
+    place = Run(jobs[0]).sweep
+    assert place is not None  # trainer.sweep gives only such
+    return place
 
 
 def _show(rows: list[Row]) -> None:

@@ -19,6 +19,7 @@ from jobs.queue import NotWaiting
 from jobs.state import Done, Queued
 from models import registry
 from models.builtin import BUILTIN
+from models.runs import Run
 from serve import launch as serving
 from serve.plan import BASE
 from trainer import launch
@@ -43,18 +44,18 @@ from tui.commands.output import (
     write,
 )
 from tui.commands.progress import follow_job
-from tui.commands.serve import merge_first, wait_until_ready
+from tui.commands.serve import follow_start, merge_first
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.runs import memory_text, plan_text
 from tui.runs.memory_text import Line
 from tui.serve.future_server import beyond_server, future_server, show_future_server
 from tui.serve.server_plan import as_json as plan_as_json
 from workshop import gpu_conflict
-from workshop.chat_with_run import HOST, have_it_serve, once_ready, server_job
+from workshop.chat_with_run import have_it_serve, server_job
 from workshop.gpu_conflict import CHOICES, Choice, open_question
-from workshop.merging import is_there, whole_model
 from workshop.number_format import duration, size
-from workshop.serving import server_of
+from workshop.served_runs import own_model
+from workshop.servers import LOCALHOST, once_ready, once_started, server_of
 
 _ASK_SECONDS = 5.0
 
@@ -154,18 +155,17 @@ def train(
     if then:
         warm_server(recipes[0])
     started = [launch.train(recipes[0])] if sweep is None else start_sweep(sweep)
-    for warning in dict.fromkeys(
-        warning for run in started for warning in run.spec.settings.get("warnings", [])
-    ):
+    for warning in dict.fromkeys(warning for run in started for warning in Run(run).warnings):
         say_warning(warning)
     settle(started, server or ("sleep" if then else None))
-    identifier = started[0].spec.settings["sweep"].get("id")
+    place = Run(started[0]).sweep
+    identifier = place.id if place is not None else None
     _tell_started(started, identifier, as_json)
     if follow or then:
         for job in started:
             _follow(job)
         if then:
-            _talk_to(started[0])
+            _talk_to(Run(started[0]))
         if identifier:
             talk.print(f"  compare them: luthier sweep {identifier}")
     elif identifier:
@@ -181,12 +181,9 @@ def warm_server(recipe: Recipe) -> None:
     """A server of the recipe's base model, running before the run begins: afterwards only the
     adapter is to be loaded. None where what is trained will be served as a model of its own."""
     base = registry.resolve(recipe.model).resolve()
-    if server_of(base, HOST) is None and not consequences(recipe, base):
-        wait_until_ready(
-            serving.serve(
-                recipe.model, [], options=serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))
-            )
-        )
+    if server_of(base, LOCALHOST) is None and not consequences(recipe, base):
+        options = serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))
+        once_started(serving.serve(recipe.model, [], options=options), follow_start)
 
 
 def settle(runs: list[Job], choice: Choice | None) -> None:
@@ -226,21 +223,19 @@ def _asks(run: Job) -> list[str]:
     return []
 
 
-def _talk_to(run: Job) -> None:
+def _talk_to(run: Run) -> None:
     """Have the run's model served, by the server of its base or merged by one of its own; on a
     terminal, open the chat."""
-    if whole_model(run) and not is_there(run):
-        merge_first(run)
+    own_model(run, merge_first)
     server = once_ready(server_job(run))
     name = have_it_serve(server, run)
     say_done(
-        f"{run.spec.name} answers at"
-        f" {server.base_url}/v1{'' if name == run.spec.name else f' as {name}'}"
+        f"{run.name} answers at {server.base_url}/v1{'' if name == run.name else f' as {name}'}"
     )
     if sys.stdin.isatty() and sys.stdout.isatty():
         from tui.app import LuthierApp
 
-        LuthierApp("chat", chat_with=run).run()
+        LuthierApp("chat", chat_with=run.job).run()
     else:
         say_aside(f"  luthier chat {' '.join(dict.fromkeys([BASE, name]))}")
 
@@ -256,7 +251,7 @@ def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
                 "id": job.id,
                 "name": job.spec.name,
                 "directory": str(job.directory),
-                "varies": job.spec.settings["sweep"]["varies"],
+                "varies": place.varies if (place := Run(job).sweep) is not None else {},
             }
             for job in started
         ]

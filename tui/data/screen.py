@@ -22,7 +22,14 @@ from jobs.files import tail_lines
 from jobs.job import Job, find
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
 from models.events import Exited, Phase, Step, typed
-from trainer.data.inspection import Inspection, StoredProposal, read_proposals, read_vocabulary
+from trainer.data.inspection import (
+    Inspection,
+    Order,
+    StoredProposal,
+    order_of,
+    read_proposals,
+    read_vocabulary,
+)
 from trainer.data.ledger import Entry
 from trainer.launch import frozen_recipe
 from tui import actions
@@ -232,12 +239,9 @@ class DataScreen(LuthierScreen):
     def action_look(self) -> None:
         from tui.data.forms import LookModal
 
-        settings = self.job.spec.settings if self.job is not None else {}
-        sources = settings.get("sources", [])
-        self.app.push_screen(
-            LookModal(str(sources[0]) if sources else "", str(settings.get("model", "builtin"))),
-            self._started,
-        )
+        order = order_of(self.job) if self.job is not None else Order()
+        source = order.sources[0] if order.sources else ""
+        self.app.push_screen(LookModal(source, order.model), self._started)
 
     def action_format(self) -> None:
         from tui.data.forms import FormatModal
@@ -337,13 +341,10 @@ class DataScreen(LuthierScreen):
 def _title(job: Job | None, state: State | None, inspection: Inspection | None) -> Content:
     if job is None:
         return Content("")
-    settings = job.spec.settings
-    sources = [str(source) for source in settings.get("sources", [])]
-    name = (
-        Path(sources[0]).name + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
-        if sources
-        else job.spec.name
-    )
+    order = order_of(job)
+    name = Path(order.sources[0]).name if order.sources else job.spec.name
+    if len(order.sources) > 1:
+        name += f" and {len(order.sources) - 1} more"
     parts = [Content.styled(name, "bold")]
     if state is not None and not isinstance(state, Done):
         parts.append(state_content(state))
@@ -351,8 +352,8 @@ def _title(job: Job | None, state: State | None, inspection: Inspection | None) 
         parts.append(
             Content.styled(f"{glyphs().failed} {inspection.summary.error.title}", "$error")
         )
-    context = f"{int(settings.get('context', 0)):,}".replace(",", " ")
-    model = f"as {settings.get('model', '')} sees it, context {context}"
+    context = f"{order.context:,}".replace(",", " ")
+    model = f"as {order.model} sees it, context {context}"
     return Content("   ").join([*parts, Content.styled(model, "$foreground-muted")])
 
 

@@ -14,7 +14,8 @@ from typing import Literal
 
 from rich.cells import cell_len
 
-from trainer.data.inspection import UNTRAINED, StoredSample, Vocabulary
+from models.stored_sample import UNTRAINED, StoredSample
+from trainer.data.inspection import Vocabulary
 from trainer.data.ledger import Entry, describe
 from tui.shared.foreign_text import spelled_out
 from tui.shared.glyphs import glyphs

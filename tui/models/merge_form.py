@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
 from jobs.errors import LuthierError
-from jobs.job import Job, find
+from jobs.job import Job
 from tui.models import facts
 from tui.models.forms import ModelForm
 from tui.shared.form import Field
@@ -24,6 +24,7 @@ from workshop import number_format
 if TYPE_CHECKING:
     from models.catalogue import Entry
     from models.merge.launch import MergeSettings, Outlook
+    from models.runs import Run
 
 _WAYS = [
     ("the 16-bit base", "base"),
@@ -58,7 +59,7 @@ class MergeModal(ModelForm):
         self.entry = entry
 
     def compose_fields(self) -> ComposeResult:
-        from models.merge.config_files import read_object
+        from models.folder import ModelFolder
         from models.merge.plan import DTYPES
 
         entry = self.entry
@@ -75,7 +76,7 @@ class MergeModal(ModelForm):
             [("of the base's type", ""), *((dtype, dtype) for dtype in DTYPES)],
             "",
         )
-        if read_object(entry.path / "card.json").get("base_bits") == 4:
+        if ModelFolder(entry.path).shown_card.base_bits == 4:
             yield self._choice("into", "merged into", _WAYS, "base")
         yield self._choice(
             "replace",
@@ -100,13 +101,13 @@ class MergeModal(ModelForm):
             values["merge-replace"] is True,
         )
 
-    def _orders(self, chosen: _Chosen) -> tuple[MergeSettings, Job | None]:
+    def _orders(self, chosen: _Chosen) -> tuple[MergeSettings, Run | None]:
         """The merge that the form describes, and the run that it is of. LuthierError for what it
         cannot be."""
         from jobs.home import models_directory
-        from models.merge.launch import MergeSettings
+        from models.merge.launch import MergeSettings, merge_settings
         from models.registry import valid_name
-        from workshop.merging import merge_settings
+        from models.runs import Run
 
         entry = self.entry
         if entry.base_path is None:
@@ -121,7 +122,7 @@ class MergeModal(ModelForm):
         }
         if chosen.name or not entry.run:
             settings["out"] = str(models_directory() / valid_name(chosen.name))
-        run = find(entry.run, "run") if entry.run else None
+        run = Run.named(entry.run) if entry.run else None
         if run is not None:
             made = merge_settings(run, **settings)
         else:
@@ -149,7 +150,9 @@ class MergeModal(ModelForm):
             settings, run = self._orders(chosen)
             outlook = check_merge(settings)
             self.post_message(
-                MergeLookedAt(chosen, settings, outlook, run is not None and bool(run.spec.then))
+                MergeLookedAt(
+                    chosen, settings, outlook, run is not None and bool(run.job.spec.then)
+                )
             )
 
         self.run_worker(look, thread=True, exclusive=True, group="look", exit_on_error=False)

@@ -358,15 +358,14 @@ class ModelsScreen(LuthierScreen):
 
 def _read(rows: list[JobRow]) -> ModelsRead:
     from models.catalogue import list_entries, uses
-    from models.imports.launch import unfinished
+    from models.imports.launch import order_of, unfinished
 
     entries = list_entries()
     jobs = [row.job for row in rows]
     running = [row for row in rows if row.kind == "import" and row.alive]
+    orders = [(row, order_of(row.job)) for row in running]
     arriving = [
-        _arriving(row)
-        for row in running
-        if "source" in row.job.spec.settings and "out" in row.job.spec.settings
+        Arriving(row.name, order.source, *_far(row), job=row) for row, order in orders if order
     ]
     arriving += [_merging(row) for row in rows if row.kind == "merge" and row.alive]
     arriving += [
@@ -379,25 +378,14 @@ def _read(rows: list[JobRow]) -> ModelsRead:
     )
 
 
-def _arriving(row: JobRow) -> Arriving:
-    return Arriving(row.name, str(row.job.spec.settings["source"]), *_far(row), job=row)
-
-
 def _merging(row: JobRow) -> Arriving:
+    from models.merge import launch as merges
     from models.registry import display_name
 
-    settings = row.job.spec.settings
-    adapter = (
-        row.name.removeprefix("merge-")
-        if settings.get("run")
-        else Path(settings.get("adapter") or "?").name
-    )
-    return Arriving(
-        row.name,
-        f"{display_name(Path(settings.get('base', '?')))} + {adapter}",
-        *_far(row),
-        job=row,
-    )
+    order = merges.order_of(row.job)
+    adapter = row.name.removeprefix("merge-") if order.run else Path(order.adapter).name
+    source = f"{display_name(Path(order.base))} + {adapter}"
+    return Arriving(row.name, source, *_far(row), job=row)
 
 
 def _far(row: JobRow) -> tuple[str, int, int]:

@@ -14,6 +14,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from jobs.files import expanded
+from models.runs import Run
 from tui.shared.form import Field, FormModal, JobStarted
 from tui.shared.key_line import KeyHint
 
@@ -174,7 +175,7 @@ class NewRunModal(FormModal):
             sweep = None if path is None else load_sweep(path)
             if sweep is None or not sweep.axes:
                 run = train(_recipe(values or {}) if sweep is None else sweep.members[0].recipe)
-                for warning in run.spec.settings.get("warnings", []):
+                for warning in Run(run).warnings:
                     self.app.call_from_thread(
                         self.app.notify, warning, severity="warning", timeout=20, markup=False
                     )

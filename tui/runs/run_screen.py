@@ -19,6 +19,7 @@ from jobs.files import tail_lines
 from jobs.job import Job
 from jobs.state import Alive, Failed, Lost, Starting, State, Stopped
 from models.certificate import NO_CERTIFICATE
+from models.runs import Run
 from tui import actions
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
@@ -33,7 +34,7 @@ from tui.shared.certificate_badge import badge
 from tui.shared.job_actions import confirm_stop, resume, show_certificate
 from tui.shared.state_label import bar, state_content
 from workshop import number_format
-from workshop.job_list import JobRow, has_adapter, has_model
+from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
 
 _POLL_SECONDS = 1.0
@@ -186,9 +187,9 @@ class RunScreen(ChartKeys):
             case "stop":
                 return isinstance(self.state, Alive)
             case "chat":
-                return has_model(self.job)
+                return Run(self.job).can_talk
             case "serve" | "certificate":
-                return has_adapter(self.job)
+                return Run(self.job).folder.has_adapter
             case "resume":
                 return isinstance(self.state, Stopped | Failed | Lost)
             case "error":

@@ -14,6 +14,7 @@ from textual.worker import get_current_worker
 
 from jobs.job import Job
 from jobs.state import Alive, Done, Failed, Lost, Queued, Running, Starting, State, Stopped
+from models.runs import model_of
 from tui.runs.chart_board import ChartBoard
 from tui.runs.plots import spaced
 from tui.shared.state_label import bar
@@ -191,5 +192,5 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
         else:
             left = record.seconds_left if isinstance(state, Running) else None
             shown.append(("time left", number_format.duration(left) if left is not None else ""))
-        shown.append(("model", str(track.job.spec.settings.get("model", ""))))
+        shown.append(("model", model_of(track.job)))
     return shown if record.step else [(name, value) for name, value in shown if value]

@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 
 from jobs.job import DamagedJob
 from jobs.state import Failed, Lost, Queued, Stopped
+from models.runs import Run
 from tui import actions
 from tui.runs.colours import MOST_RUNS, RUN_COLOURS
 from tui.shared.action import Place
@@ -22,7 +23,7 @@ from tui.shared.row_table import Column, Row, RowTable
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import progress_content, state_content
 from workshop import number_format
-from workshop.job_list import JobRow, has_adapter, has_model
+from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from tui.runs.run_view import RunView
@@ -145,9 +146,9 @@ class RunsScreen(LuthierScreen):
             case "mark":
                 return row.kind == "run"
             case "chat":
-                return row.kind == "run" and has_model(row.job)
+                return row.kind == "run" and Run(row.job).can_talk
             case "serve":
-                return row.kind == "run" and has_adapter(row.job)
+                return row.kind == "run" and Run(row.job).folder.has_adapter
             case "delete":
                 return waits or not row.alive
             case "resume":

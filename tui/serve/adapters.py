@@ -11,7 +11,7 @@ from jobs.state import Asleep
 from serve.servers import Server
 from tui.serve.adapter_picker import AdapterPicker
 from tui.shared.screen import LuthierScreen
-from workshop.run_adapters import AdapterChoice
+from workshop.served_runs import AdapterChoice
 
 
 @dataclass
@@ -124,6 +124,6 @@ class AdapterActions(LuthierScreen):
 
 
 def _loadable(server: Server) -> list[AdapterChoice]:
-    from workshop.run_adapters import loadable
+    from workshop.served_runs import loadable
 
     return loadable(server)

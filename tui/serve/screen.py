@@ -22,6 +22,7 @@ from jobs.home import home
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
 from models.certificate import NO_CERTIFICATE, Standing
 from models.events import Adapter, Phase, Restart, newest, of_kind
+from serve.servers import is_for_cpu
 from tui import actions
 from tui.serve.adapters import AdapterActions
 from tui.serve.live_panel import LivePanel
@@ -274,7 +275,7 @@ class ServeScreen(AdapterActions):
                         (" frees the GPU", "$foreground-muted"),
                     )
                 ]
-            case _ if self.row.job.spec.settings.get("device") == "cpu":
+            case _ if is_for_cpu(self.row.job):
                 return [
                     Content.assemble(
                         label, ("never: vLLM's sleep mode is for GPUs", "$foreground-muted")
@@ -363,7 +364,7 @@ class ServeScreen(AdapterActions):
 def _look(job_id: str) -> ServerSeen:
     from serve.keys import client_key
     from serve.servers import running_servers
-    from workshop.serving import standings_of
+    from workshop.servers import standings_of
 
     server = next((server for server in running_servers() if server.job.id == job_id), None)
     return ServerSeen(

@@ -163,10 +163,11 @@ def _told_apart(choice: TunedChoice) -> Content:
 def _look(wanted: Wanted) -> Outlook:
     """The plan of a new server, whether or not one of this base runs."""
     from models.registry import resolve
+    from models.runs import Run
     from serve.planning import ServeOptions, look_ahead
-    from workshop.serving import adapters_of
+    from workshop.served_runs import adapters_of
 
-    adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
+    adapters = adapters_of([Run(run) for run in wanted.runs])[1] if wanted.runs else []
     return look_ahead(
         resolve(wanted.base),
         wanted.base,
@@ -181,10 +182,12 @@ def _serve(wanted: Wanted) -> Job:
     """A new server; or, if one of this base runs and no port was asked for, that one, with the
     adapters added."""
     from models.registry import resolve
+    from models.runs import Run
     from serve.launch import ServeOptions, serve
-    from workshop.serving import adapters_of, add_adapters, server_of
+    from workshop.served_runs import adapters_of
+    from workshop.servers import add_adapters, server_of
 
-    adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
+    adapters = adapters_of([Run(run) for run in wanted.runs])[1] if wanted.runs else []
     running = server_of(resolve(wanted.base), "127.0.0.1") if wanted.port is None else None
     if running is None:
         return serve(

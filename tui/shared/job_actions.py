@@ -11,6 +11,8 @@ from jobs.job import Job
 from jobs.state import Queued, Starting, Stopping
 from models import certificate
 from models.events import Checkpoint, newest
+from models.runs import Run
+from serve.certificate.launch import is_about
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.messages import JobRemoved, JobsChanged
 from tui.shared.screen import LuthierScreen
@@ -150,17 +152,15 @@ def edit_recipe(screen: LuthierScreen, job: Job) -> None:
 
 def show_certificate(screen: LuthierScreen, run: Job) -> None:
     """What was proved of a run's model; from there, have it proved anew."""
-    own = str(run.directory)
     rows = screen.app.rows or []
     being_made = any(
-        row.kind == "certify" and row.alive and row.job.spec.settings.get("run") == own
-        for row in rows
+        row.kind == "certify" and row.alive and is_about(row.job, Run(run)) for row in rows
     )
 
     def certify() -> JobsChanged:
         from serve.certificate.launch import certify
 
-        certify(run)
+        certify(Run(run))
         return JobsChanged(f"{run.spec.name} is being certified. Runs shows how far it is.")
 
     def chosen(again: bool | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import LuthierError
+from models.run_folder import is_checkpoint
 from serve import launch
 from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import list_cards
@@ -15,7 +16,7 @@ from serve.endpoints import HostedEndpoint
 from serve.plan import run_of
 from serve.servers import Server, running_servers
 from workshop.chat.server import ChatServer, Reachable
-from workshop.run_adapters import loadable
+from workshop.served_runs import loadable
 
 _ASK_SECONDS = 10.0
 
@@ -73,7 +74,7 @@ def _loadable(server: ChatServer) -> list[Offer]:
         return []
     found = []
     for choice in loadable(running):
-        kind: SpeakerKind = "checkpoint" if "checkpoints" in choice.path.parts else "tuned"
+        kind: SpeakerKind = "checkpoint" if is_checkpoint(choice.path) else "tuned"
         speaker = Speaker(choice.name, kind, run=run_of(choice.path), path=str(choice.path))
         found.append(Offer(speaker, f"{choice.note}: the server loads it", choice.path))
     return found

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 
 from jobs.errors import LuthierError
 from models.certificate import NO_CERTIFICATE, Standing
+from models.run_folder import is_checkpoint
 from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import Endpoint, list_cards
 from serve.endpoints import HostedEndpoint, hosted_endpoints
 from serve.servers import ServedModel, Server, running_servers
-from workshop.serving import standings_of
+from workshop.servers import standings_of
 
 _ASK_SECONDS = 10.0
 
@@ -124,8 +125,8 @@ def _as_seen(server: Server) -> ChatServer:
     bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}
     tuned = [model for model in server.models if model.kind == "adapter"]
     speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
-    length = server.job.spec.settings.get("context_length")
-    return ChatServer(server.endpoint, speakers, length, server.job.id, standings_of(server.models))
+    length, standings = server.context_length, standings_of(server.models)
+    return ChatServer(server.endpoint, speakers, length, server.job.id, standings)
 
 
 def reachable(server: ChatServer | None, known: Reachable) -> Reachable:
@@ -157,11 +158,10 @@ def _asked_length(server: ChatServer) -> int | None:
 
 
 def _speaker(model: ServedModel) -> Speaker:
-    kind: SpeakerKind = (
-        "base"
-        if model.kind == "base"
-        else "checkpoint"
-        if "checkpoints" in model.path.parts
-        else "tuned"
-    )
-    return Speaker(model.id, kind, run=model.run, path=str(model.path))
+    return Speaker(model.id, _kind(model), run=model.run, path=str(model.path))
+
+
+def _kind(model: ServedModel) -> SpeakerKind:
+    if model.kind == "base":
+        return "base"
+    return "checkpoint" if is_checkpoint(model.path) else "tuned"

@@ -14,6 +14,7 @@ from typing import Any
 from jobs import foreign_json
 from jobs.job import Job
 from models import events
+from models.run_folder import RunFolder
 from workshop import number_format
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
@@ -90,7 +91,7 @@ def _known(event: events.Plan | events.Data | None, names: Sequence[str]) -> dic
 
 def _recipe(directory: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads((directory / "recipe.toml").read_text(encoding="utf-8"))
+        return tomllib.loads(RunFolder(directory).recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 

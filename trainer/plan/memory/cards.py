@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.gpus import gpus
-from models.registry import read_config
+from models.folder import ModelFolder
 from trainer.plan.autotune import needed
 from trainer.plan.engines import choose
 from trainer.plan.memory.predict import Setting, predict
@@ -56,7 +56,7 @@ def what_if(recipe: Recipe, plan: Plan) -> Table:
     engine = (
         plan.engine
         if here is not None
-        else choose(recipe, directory, read_config(directory), "gpu", both)[0]
+        else choose(recipe, directory, ModelFolder(directory).config, "gpu", both)[0]
     )
     return Table(
         engine,

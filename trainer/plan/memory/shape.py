@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.registry import read_config
+from models.folder import ModelFolder
 from models.weights import tensor_shapes, weight_files
 
 # Architectures whose layers Unsloth computes with kernels of its own; others it compiles, and they
@@ -75,8 +75,8 @@ class ModelShape:
 def read_shape(directory: Path) -> ModelShape | None:
     """The shape of a model's folder; None for a model whose config does not tell it as most do (one
     without attention, say)."""
-    whole = read_config(directory)
-    config = whole.get("text_config") or whole
+    model = ModelFolder(directory)
+    config = model.text_config
     hidden, layers, heads = (
         config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
     )
@@ -90,13 +90,13 @@ def read_shape(directory: Path) -> ModelShape | None:
             linears += found
             outside += 0 if found else math.prod(shape)
     return ModelShape(
-        family=str(whole.get("model_type", "")),
+        family=str(model.config.get("model_type", "")),
         hidden=int(hidden),
         inner=_inner(config, int(hidden)),
         layers=int(layers),
         queries=int(heads) * head,
         keys=int(config.get("num_key_value_heads") or heads) * head,
-        vocabulary=int(config.get("vocab_size", 0)),
+        vocabulary=model.vocabulary_size or 0,
         linears=tuple(linears),
         outside=outside,
     )

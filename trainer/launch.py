@@ -16,7 +16,7 @@ from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry
 from models.run_folder import RECIPE_FILE
-from trainer.plan.learning_rate import LEARNING_RATE
+from models.runs import Run
 from trainer.plan.placement import machine
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
@@ -45,10 +45,9 @@ def submit_run(recipe: Recipe, spec: Spec) -> Job:
 def freeze(job: Job, recipe: Recipe, spec: Spec) -> None:
     """Write the recipe into the job's folder with every value written out, also the learning rate
     that its plan has chosen, and why."""
-    why = [
-        f"# {reason}\n" for reason in spec.settings["reasons"] if reason.startswith(LEARNING_RATE)
-    ]
-    train = msgspec.structs.replace(recipe.train, learning_rate=spec.settings["learning_rate"])
+    plan = Plan.from_json(spec.settings)
+    why = [f"# {reason.text}\n" for reason in plan.reasons if reason.key == "train.learning_rate"]
+    train = msgspec.structs.replace(recipe.train, learning_rate=plan.learning_rate)
     write_atomic(
         job.directory / RECIPE_FILE,
         "".join(why) + to_toml(msgspec.structs.replace(recipe, train=train)),
@@ -82,7 +81,7 @@ def resume(job: Job, force: bool = False) -> Job:
         )
         raise LuthierError("Nothing is left to do", f"{job.id} is done.", hint)
     recipe = frozen_recipe(job)
-    directory = registry.resolve(job.spec.settings["model_directory"])
+    directory = registry.resolve(str(Run(job).base))
     if begun(job.directory) and complete_checkpoints(job.directory):
         # else the worker compares its own libraries
         here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()

@@ -127,7 +127,7 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     from trainer.run.tokens import run_tokenizer
 
     job = Job(job_directory)
-    plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
+    plan, recipe = Plan.from_json(job.spec.settings), frozen_recipe(job)
     device = "cuda" if plan.device == "gpu" else "cpu"
     checkpoint, base = complete_checkpoints(job.directory)[-1].path, Path(plan.model_directory)
     trained = load_model(plan, recipe, run_tokenizer(job.directory, base, recipe.tokens))
@@ -152,17 +152,17 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
             return there(input_ids=ids.clamp(max=size - 1)).logits[0].float().cpu()
 
     # bitsandbytes has placed its own
-    wanted = says(trained, placed=plan.base_bits < 16).log_softmax(-1)
+    trained_says = says(trained, placed=plan.compute.base_bits < 16).log_softmax(-1)
     del trained
     found, before = (
         says(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)).log_softmax(-1)
         for folder in (merged, base)
     )
-    size = min(wanted.shape[-1], before.shape[-1])
+    size = min(trained_says.shape[-1], before.shape[-1])
     return {
         "into": into,
-        "difference": round(float((wanted - found).abs().mean()), 5),
-        "change": round(float((wanted[:, :size] - before[:, :size]).abs().mean()), 5),
+        "difference": round(float((trained_says - found).abs().mean()), 5),
+        "change": round(float((trained_says[:, :size] - before[:, :size]).abs().mean()), 5),
     }
 
 

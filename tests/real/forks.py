@@ -114,9 +114,12 @@ class Forks:
         plan = replace(
             plan,
             gpus=ranks,
-            sharding=sharding,
-            micro_batch=min(plan.micro_batch, share),
-            accumulation=share // min(plan.micro_batch, share),
+            compute=replace(
+                plan.compute,
+                shards=ranks if sharding == "fsdp2" else 1,
+                micro_batch=min(plan.compute.micro_batch, share),
+                accumulation=share // min(plan.compute.micro_batch, share),
+            ),
         )
         job = create(planned_spec(recipe, plan))
         (job.directory / RECIPE_FILE).write_text(to_toml(recipe))

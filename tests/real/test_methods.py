@@ -127,7 +127,7 @@ def _answers_as_trained(job: Job, made: Path) -> None:
 
     from trainer.run.loading import load_model
 
-    plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
+    plan, recipe = Plan.from_json(job.spec.settings), frozen_recipe(job)
     trained = load_model(
         plan, recipe, run_tokenizer(job.directory, Path(plan.model_directory), recipe.tokens)
     )
@@ -154,7 +154,7 @@ def _answers_as_trained(job: Job, made: Path) -> None:
             -1
         )
     # of the change: weights are rounded to bfloat16, 8 bits to the base's 16
-    share = {8: 0.15, 4: 0.08}.get(plan.base_bits, 0.02)
+    share = {8: 0.15, 4: 0.08}.get(plan.compute.base_bits, 0.02)
     assert (wanted - found).abs().mean() < share * change.abs().mean()
 
 

@@ -146,7 +146,7 @@ def test_memory_that_one_rank_lacks_is_repaired_for_all(forks: Forks) -> None:
     assert {step: loss for step, (loss, _) in two.steps.items()} == {
         step: pytest.approx(loss, abs=0.01) for step, (loss, _) in one.steps.items()
     }
-    assert make_plan(load_recipe(job.directory / RECIPE_FILE)).micro_batch == 1
+    assert make_plan(load_recipe(job.directory / RECIPE_FILE)).compute.micro_batch == 1
 
 
 def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Forks) -> None:

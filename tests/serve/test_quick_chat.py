@@ -33,8 +33,7 @@ from tests.serve.test_serve_commands import a_run
 from tests.serve.test_sleep import CHECKOUT, has_gpu, server, train
 from tests.tui import folders
 from trainer import launch as training
-from trainer.recipe import load
-from trainer.sweep import Sweep
+from trainer.recipe import Recipe, load
 from tui.commands import adapters as commands
 from tui.commands.train import settle
 from tui.commands.train import train as train_command
@@ -175,7 +174,7 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
     )
     servers_before: list[str] = []
 
-    def train_it(sweep: Sweep) -> list[Job]:
+    def train_it(recipe: Recipe) -> Job:
         servers_before.extend(server.job.id for server in running_servers())
         settings = {
             "conduct": "well",
@@ -190,7 +189,7 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
                 '{"peft_type": "LORA", "r": 4, "use_dora": true}'
             )
         jobs.start(run)
-        return [run]
+        return run
 
     def merge_it(settings: MergeSettings, of: Job) -> Job:
         shutil.copytree(settings.base, settings.out)
@@ -199,7 +198,7 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
         )
 
     monkeypatch.setattr("tui.commands.serve.start_merge", merge_it)
-    monkeypatch.setattr("tui.commands.train.start_sweep", train_it)
+    monkeypatch.setattr("tui.commands.train.launch.train", train_it)
     answer = CliRunner().invoke(train_command, [str(recipe), "--then", "chat"])
     try:
         assert answer.exit_code == 0, answer.output + repr(answer.exception)

@@ -43,8 +43,8 @@ class RankBatches(Sampler[list[int]]):
 
     def deal(self, rows: list[int], parts: int) -> list[list[int]]:
         """The rows in order, in so many parts whose sizes differ by one at most."""
-        size, more = divmod(len(rows), parts)
-        ends = list(accumulate(size + (part < more) for part in range(parts)))
+        size, longer = divmod(len(rows), parts)
+        ends = list(accumulate(size + (part < longer) for part in range(parts)))
         return [rows[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _filled(self, rows: list[int], parts: int) -> Iterator[list[int]]:

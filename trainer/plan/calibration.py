@@ -97,7 +97,7 @@ class Calibration(TrainerCallback):
         lengths = pc.list_value_length(dataset.data.column("input_ids")).to_pylist()
         # the real one counts its epochs
         order = copy.deepcopy(loader.batch_sampler, {id(dataset): dataset})
-        return largest(order, lengths, padding_free=self._plan.padding_free)
+        return largest(order, lengths, padding_free=self._plan.compute.padding_free)
 
     def _compute(self, loader: Any, numbers: list[int]) -> int:
         trainer, model = self._trainer, self._trainer.model_wrapped
@@ -124,7 +124,7 @@ class Calibration(TrainerCallback):
         measured = peak + (0 if predicted is None else predicted.optimizer)
         room = self._meter.room()
         calibrated = events.Calibrated(
-            micro_batch=self._plan.micro_batch,
+            micro_batch=self._plan.compute.micro_batch,
             tokens=setting.tokens,
             predicted=0 if predicted is None else predicted.peak,
             measured=measured,
@@ -146,18 +146,11 @@ class Calibration(TrainerCallback):
             )
 
     def _setting(self, loader: Any, conversations: int, tokens: int) -> Setting:
-        plan = self._plan
-        empty = Setting.of(
-            self._recipe,
-            plan.engine,
-            plan.base_bits,
-            plan.gradient_checkpointing,
-            plan.optimizer,
-            plan.attention,
-        )
-        held = empty.holding(tokens, 1 if plan.padding_free else conversations, conversations)
+        setting = Setting.of(self._recipe, self._plan.engine, self._plan.compute)
+        setting = setting.holding(tokens, conversations)
         # trainer.run.weighted needs all logits
-        return replace(held, loss="full") if "weights" in loader.dataset.column_names else held
+        needs_all = "weights" in loader.dataset.column_names
+        return replace(setting, loss="full") if needs_all else setting
 
     def _predict(self, setting: Setting) -> Memory | None:
         shape = read_shape(Path(self._plan.model_directory))

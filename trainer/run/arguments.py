@@ -31,14 +31,14 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "learning_rate": plan.rate(recipe),
         "lr_scheduler_type": recipe.train.schedule,
         "warmup_steps": round(recipe.train.warmup * steps),
-        "optim": _OPTIMIZERS[plan.optimizer],
+        "optim": _OPTIMIZERS[plan.compute.optimizer],
         "neftune_noise_alpha": recipe.train.neftune_alpha or None,
         "weight_decay": recipe.train.weight_decay,
         "max_grad_norm": recipe.train.max_gradient_norm,
-        "per_device_train_batch_size": plan.micro_batch,
-        "per_device_eval_batch_size": plan.micro_batch,
-        "gradient_accumulation_steps": plan.accumulation,
-        "gradient_checkpointing": plan.gradient_checkpointing != "none",
+        "per_device_train_batch_size": plan.compute.micro_batch,
+        "per_device_eval_batch_size": plan.compute.micro_batch,
+        "gradient_accumulation_steps": plan.compute.accumulation,
+        "gradient_checkpointing": plan.compute.gradient_checkpointing != "none",
         **_checkpointing(plan),
         "eval_strategy": "no",  # the evaluator asks for evaluations
         "save_strategy": "no",
@@ -46,7 +46,7 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "logging_nan_inf_filter": False,
         "seed": recipe.train.seed,
         "data_seed": recipe.train.seed,
-        "bf16": plan.compute_dtype != "float32",
+        "bf16": plan.compute.compute_dtype != "float32",
         "use_cpu": plan.device == "cpu",
         "dataloader_pin_memory": plan.device != "cpu",
         "max_length": None,
@@ -62,7 +62,11 @@ def _checkpointing(plan: Plan) -> dict[str, Any]:
     """bitsandbytes 0.50's 8-bit product keeps its input where only a reentrant checkpoint, whose
     first pass builds no graph, forgets it: an 8B model took 33 GB rather than 14
     (bench/gpu/RESULTS.md)."""
-    return {"gradient_checkpointing_kwargs": {"use_reentrant": True}} if plan.base_bits == 8 else {}
+    return (
+        {"gradient_checkpointing_kwargs": {"use_reentrant": True}}
+        if plan.compute.base_bits == 8
+        else {}
+    )
 
 
 def _between_ranks(plan: Plan) -> dict[str, Any]:

@@ -45,8 +45,8 @@ class Checkpoint:
 
     @cached_property
     def memory(self) -> dict[str, Any]:
-        """`luthier.json`: `total` steps, `batch` (trainer.plan.repair.Batch), `evaluation_due`, and
-        the callbacks' states by name."""
+        """`luthier.json`: `total` steps, `batch` (trainer.plan.compute.Compute.batch),
+        `evaluation_due`, and the callbacks' states by name."""
         return foreign_json.read_object(self.path / MEMORY_FILE, lenient=True)
 
     def intact(self) -> bool:

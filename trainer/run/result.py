@@ -75,7 +75,7 @@ def _card(
         which=which,
         base=plan.model,
         base_directory=plan.model_directory,
-        base_bits=plan.base_bits,
+        base_bits=plan.compute.base_bits,
         stop_ids=list(stop_ids),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from models import events
 from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import local
-from trainer.plan.repair import Batch
+from trainer.plan.compute import Compute
 from trainer.recipe import Checkpoints
 from trainer.run.checkpoints import (
     MEMORY_FILE,
@@ -45,7 +44,7 @@ class CheckpointCallback(TrainerCallback):
         self,
         context: WorkerContext,
         choice: Checkpoints,
-        batch: Batch,
+        compute: Compute,
         callbacks: Sequence[TrainerCallback],
         best: Callable[[], int | None],
         suspicious: Callable[[], bool],
@@ -54,7 +53,7 @@ class CheckpointCallback(TrainerCallback):
         self.last: Checkpoint | None = None
         self.stopped = False
         self._choice = choice
-        self._batch = batch
+        self._compute = compute
         self._best = best
         self._suspicious = suspicious
         self._remembering = [
@@ -129,7 +128,7 @@ class CheckpointCallback(TrainerCallback):
         memory = {
             "total": state.max_steps,
             "evaluation_due": self._evaluation_due,
-            "batch": asdict(self._batch),
+            "batch": self._compute.batch,
         }
         write_json(
             saved / MEMORY_FILE,

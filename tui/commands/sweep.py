@@ -47,11 +47,11 @@ def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
         f"{key} {', '.join(map(short_value, values))}" for key, values in sweep.axes.items()
     )
     out.print(styled("[bold]A sweep of $count runs[/]: $axes", count=len(sweep.members), axes=axes))
-    steps, batches = {plan.steps for plan in plans}, {plan.micro_batch for plan in plans}
+    steps, batches = {plan.steps for plan in plans}, {plan.compute.micro_batch for plan in plans}
     if len(steps) > 1 or len(batches) > 1:
         table = plain_table("run", ">steps", ">at a time")
         for member, plan in zip(sweep.members, plans, strict=True):
-            table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.micro_batch))
+            table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.compute.micro_batch))
         out.print(table)
     else:
         out.print(

@@ -26,9 +26,9 @@ from trainer import launch
 from trainer.plan.cluster_files import Kind, emit
 from trainer.plan.memory.cards import card, what_if
 from trainer.plan.methods import consequences
-from trainer.plan.plan import Plan
+from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe
-from trainer.sweep import load_sweep, start_sweep
+from trainer.sweep import Sweep, load_runs, recipes_of, start_sweep
 from tui.commands.output import (
     choose,
     few,
@@ -85,13 +85,14 @@ _ASK_SECONDS = 5.0
 def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_json: bool) -> None:
     """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it
     will be served; of a sweep, how many runs and what varies. Nothing runs."""
-    sweep = load_sweep(recipe)
+    asked = load_runs(recipe)
     if kind is not None:
-        write(emit(kind, sweep, recipe, machines), end="")
+        write(emit(kind, asked, recipe, machines), end="")
         return
-    plans = sweep.plans()
-    first = plans[0]
-    recipe_of_first, directory = sweep.members[0].recipe, Path(first.model_directory)
+    recipes = recipes_of(asked)
+    plans = [make_plan(each) for each in recipes]
+    first, recipe_of_first = plans[0], recipes[0]
+    directory = Path(first.model_directory)
     alone = consequences(recipe_of_first, directory)
     served = future_server(first.model, directory, 0 if alone else recipe_of_first.lora.r)
     warnings = [
@@ -103,10 +104,10 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
     if as_json:
         fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
         one = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
-        print_json(sweep_json(sweep, plans) if sweep.axes else one)
+        print_json(sweep_json(asked, plans) if isinstance(asked, Sweep) else one)
         return
-    if sweep.axes:
-        show_sweep(sweep, plans)
+    if isinstance(asked, Sweep):
+        show_sweep(asked, plans)
     show_plan(first)
     if cards is not None:
         _show("what fits", memory_text.cards(recipe_of_first, cards))
@@ -142,24 +143,20 @@ def train(
     with lists of values) one a line."""
     if (recipe is None) == (again is None):
         raise click.UsageError("Give a RECIPE, or --again ID.")
-    sweep = load_sweep(recipe) if recipe is not None else None
-    recipes = (
-        [launch.frozen_recipe(find(again or "", "run"))]
-        if sweep is None
-        else [member.recipe for member in sweep.members]
-    )
+    asked = launch.frozen_recipe(find(again or "", "run")) if recipe is None else load_runs(recipe)
+    recipes = recipes_of(asked)
     if then and len(recipes) > 1:
         raise click.UsageError("--then chat is for one run, not for a sweep.")
     for one in recipes:
         prepare_model(one)
     if then:
         warm_server(recipes[0])
-    started = [launch.train(recipes[0])] if sweep is None else start_sweep(sweep)
+    identifier, started = (
+        start_sweep(asked) if isinstance(asked, Sweep) else (None, [launch.train(asked)])
+    )
     for warning in dict.fromkeys(warning for run in started for warning in Run(run).warnings):
         say_warning(warning)
     settle(started, server or ("sleep" if then else None))
-    place = Run(started[0]).sweep
-    identifier = place.id if place is not None else None
     _tell_started(started, identifier, as_json)
     if follow or then:
         for job in started:

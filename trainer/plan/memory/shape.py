@@ -31,20 +31,22 @@ class Linear:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Widths count numbers a token: `hidden` between the layers, `inner` in a feed-forward layer
-    (of a mixture of experts those that are active), `queries` and `keys` in all heads together.
-    `linears` are the matrices in the layers, `outside` the weights of embeddings, head and norms,
-    which no quantisation makes smaller."""
+    """The sizes of a model. Widths count numbers a token."""
 
     family: str
     hidden: int
+    """The width between the layers."""
     inner: int
+    """The width in a feed-forward layer; of a mixture of experts those that are active."""
     layers: int
     queries: int
+    """The width in all heads together; of `keys` as well."""
     keys: int
     vocabulary: int
     linears: tuple[Linear, ...]
+    """The matrices in the layers."""
     outside: int
+    """The weights of embeddings, head and norms, which no quantisation makes smaller."""
 
     @property
     def inside(self) -> int:

@@ -60,8 +60,7 @@ def work(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
     prepared = prepared_data(context, recipe, tokenizer, template, going_on=checkpoint is not None)
     if prepared is None:
         return None
-    summary = {**prepared.summary, "cached": prepared.cached}
-    events.tell_more(context, events.Data, summary)
+    events.tell_more(context, events.Data, {**prepared.summary, "cached": prepared.cached})
     if checkpoint is None:
         begin(context, plan, recipe, base)
     if context.stopping.is_set():

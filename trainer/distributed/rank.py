@@ -118,8 +118,7 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None) -> dict[str, A
         return None
     if plan.machines > 1:
         machines.check_alike([prepared.train, prepared.heldout])
-    summary = {**prepared.summary, "cached": prepared.cached}
-    events.tell_more(context, events.Data, summary)
+    events.tell_more(context, events.Data, {**prepared.summary, "cached": prepared.cached})
     if checkpoint is None and ranks.first():
         worker.begin(context, plan, recipe, base)
     if ranks.any_of(context.stopping.is_set()):

@@ -110,15 +110,11 @@ class _Repair:
 def tell(context: WorkerContext, step: int, reason: str, before: Compute, after: Compute) -> None:
     """The event of a repair."""
     changed = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
-    event = events.Repair(
-        step=step,
-        what=changed,
-        reason=reason,
-        micro_batch=after.micro_batch,
-        accumulation=after.accumulation,
-        gradient_checkpointing=after.gradient_checkpointing,
+    events.tell_more(
+        context,
+        events.Repair,
+        {"step": step, "what": changed, "reason": reason, **after.batch},
     )
-    events.tell(context, event)
 
 
 def remember(shape: Shape, ran_out: Compute, smaller: Compute, run: str) -> None:

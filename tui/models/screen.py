@@ -363,9 +363,8 @@ def _read(rows: list[JobRow]) -> ModelsRead:
     entries = list_entries()
     jobs = [row.job for row in rows]
     running = [row for row in rows if row.kind == "import" and row.alive]
-    orders = [(row, order_of(row.job)) for row in running]
     arriving = [
-        Arriving(row.name, order.source, *_far(row), job=row) for row, order in orders if order
+        Arriving(row.name, order_of(row.job).source, *_far(row), job=row) for row in running
     ]
     arriving += [_merging(row) for row in rows if row.kind == "merge" and row.alive]
     arriving += [

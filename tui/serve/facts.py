@@ -64,14 +64,14 @@ def _phases(row: JobRow, events: Sequence[Event]) -> Content:
     """Each phase with how long it took; the last one with how long it takes so far."""
     restart = newest(events, Restart)
     since = restart.t if restart is not None else 0.0
-    phases = [(phase.name, phase.t) for phase in of_kind(events, Phase) if phase.t >= since]
-    ends = [*(begin for _, begin in phases[1:]), number_format.now()]
-    lines = [] if restart is None else [_restarted(restart)]
-    for index, ((name, begin), end) in enumerate(zip(phases, ends, strict=False)):
+    phases = [phase for phase in of_kind(events, Phase) if phase.t >= since]
+    ends = [*(phase.t for phase in phases[1:]), number_format.now()]
+    lines = [_restarted(restart)] if restart is not None else []
+    for index, (phase, end) in enumerate(zip(phases, ends, strict=False)):
         is_last = index == len(phases) - 1
         sign = (glyphs().starting, "$warning") if is_last else (glyphs().done, "$success")
-        duration = number_format.duration(end - begin)
-        lines.append(Content.assemble(sign, f" {name:<36}", (f"{duration:>10}", _MUTED)))
+        duration = number_format.duration(end - phase.t)
+        lines.append(Content.assemble(sign, f" {phase.name:<36}", (f"{duration:>10}", _MUTED)))
     return Content("\n").join(lines) if lines else Content.styled("starting", _MUTED)
 
 
@@ -121,11 +121,11 @@ def _sign(model: ServedModel) -> tuple[str, str]:
 
 def _trouble(events: Sequence[Event]) -> list[Content]:
     """The last crash, and every adapter that was refused."""
-    restart = newest(events, Restart)
-    lines = [] if restart is None else [_restarted(restart)]
-    for adapter in [adapter for adapter in of_kind(events, Adapter) if not adapter.ok]:
-        reason = f"{adapter.name}: {adapter.message}"
-        lines.append(Content.assemble((f"{'refused':<11}", _MUTED), (reason, "$error")))
+    lines = [_restarted(restart) for restart in of_kind(events, Restart)[-1:]]
+    for adapter in of_kind(events, Adapter):
+        if not adapter.ok:
+            reason = f"{adapter.name}: {adapter.message}"
+            lines.append(Content.assemble((f"{'refused':<11}", _MUTED), (reason, "$error")))
     return lines
 
 

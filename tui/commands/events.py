@@ -92,10 +92,10 @@ def _brief(value: Any) -> str:
 
 
 def _plan(plan: events.Plan) -> str:
-    held = f" ({plan.heldout:,} held out)" if plan.heldout else ""
+    heldout = f" ({plan.heldout:,} held out)" if plan.heldout else ""
     about = "" if plan.exact else "about "
     data = (
-        f"{about}{plan.conversations:,} conversations{held}"
+        f"{about}{plan.conversations:,} conversations{heldout}"
         if plan.conversations
         else "data counted by the run"
     )
@@ -128,9 +128,9 @@ def _data(data: events.Data) -> str:
 
 def _template(template: events.Template) -> str:
     checks = template.checks
-    others = [check.name for check in checks if check.status != "ok"]
-    return f"{len(checks) - len(others)} of {len(checks)} checks passed" + (
-        f"; look at {', '.join(others)}" if others else ""
+    failing = [check.name for check in checks if check.status != "ok"]
+    return f"{len(checks) - len(failing)} of {len(checks)} checks passed" + (
+        f"; look at {', '.join(failing)}" if failing else ""
     )
 
 

@@ -63,32 +63,32 @@ class RunRecord:
 
     # What is told
 
-    def add(self, event: Event) -> None:
-        known = typed(event)
-        if not isinstance(known, Step):
+    def add(self, line: Event) -> None:
+        event = typed(line)
+        if not isinstance(event, Step):
             self.version += 1
-        match known:
+        match event:
             case Step():
-                self.add_steps([known])
+                self.add_steps([event])
             case events.Queued() | events.Started() | events.Phase() | events.Exited():
-                self._lived(known)
+                self._lived(event)
             case events.Plan():
-                self.plan = known
+                self.plan = event
             case events.Data():
-                self.data = known
+                self.data = event
             case events.Template():
-                self.template = known
+                self.template = event
             case events.Resumed(step=step):
                 self._back_to(step)
             case events.Eval():
-                self._evaluated(known)
+                self._evaluated(event)
             case events.Sample():
-                self._sampled(known)
+                self._sampled(event)
             case events.CheckpointRemoved(step=step):
                 self._mark_gone("checkpoint", step, "removed")
             case _:  # kinds that say nothing about the figures
                 pass
-        self._happened(moment_of(known, self.step, self.attempts))
+        self._happened(moment_of(event, self.step, self.attempts))
 
     def _happened(self, moment: Moment | None) -> None:
         if moment is None:

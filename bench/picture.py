@@ -39,7 +39,10 @@ async def wait(condition: Callable[[], bool], what: str) -> None:
 
 async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -> None:
     await wait(
-        lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None,
+        lambda: (
+            isinstance(pilot.app.screen, ChatScreen)
+            and pilot.app.screen.session.reachable.server is not None
+        ),
         "server",
     )
     screen = pilot.app.screen

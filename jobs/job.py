@@ -124,7 +124,9 @@ class Job:
         if not held and events and events[-1]["kind"] != "exited":
             events = self.events()  # it ended between the two looks
         log_tail = [] if held else tail_lines(self.log_path, 20)
-        return derive(self.spec.kind, held, events, self.created, time.time(), log_tail), events
+        return derive(
+            self.spec.ready_phase, held, events, self.created, time.time(), log_tail
+        ), events
 
     def alive(self) -> bool:
         return isinstance(self.state(), Alive)

@@ -59,8 +59,8 @@ def before(job: Job) -> list[Job]:
 def _line(own: str = "") -> list[Job]:
     """Everybody who waits, `own` (an id) counted without asking whether it lives.
 
-    A server that rests and wants its slots back goes behind the last run, or first if somebody
-    wants it now.
+    A job that rests and wants its slots back goes behind the last one that waits `before_resting`,
+    or first if somebody wants it now.
     """
     found = _ordered(own)
     resting = [
@@ -71,7 +71,7 @@ def _line(own: str = "") -> list[Job]:
     now = [job for rests, job in resting if rests.wakes == "first"]
     later = [job for rests, job in resting if rests.wakes == "after runs"]
     behind = max(
-        (index + 1 for index, job in enumerate(found) if job.spec.kind == "run"), default=0
+        (index + 1 for index, job in enumerate(found) if job.spec.before_resting), default=0
     )
     return [*now, *found[:behind], *later, *found[behind:]]
 

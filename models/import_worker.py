@@ -14,6 +14,7 @@ from jobs.files import flush_folder, write_json
 from jobs.foreign_json import Damaged
 from jobs.locks import Lock
 from jobs.worker import WorkerContext, run_worker
+from models import events
 from models.adapters import read_adapter
 from models.card import Card, write_card
 from models.imports.launch import IDENTITY, LOCK, ImportSettings, check_free, partial_directory
@@ -59,7 +60,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     finally:
         lock.release()
     for warning in card.warnings:
-        context.event("warning", message=warning)
+        events.tell(context, events.ModelWarning(message=warning))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {
         "path": str(out),

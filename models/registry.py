@@ -227,11 +227,11 @@ def prepare_builtin() -> Job | None:
     ready."""
     if is_model_directory(builtin_directory()):
         return None
-    for job in all_jobs("import"):
-        if job.spec.module == _BUILTIN_WORKER and job.alive():
+    for job in all_jobs("prepare"):
+        if job.alive():
             return job
     gguf_file()
-    return submit(Spec(kind="import", name=BUILTIN, module=_BUILTIN_WORKER, grace_seconds=10.0))
+    return submit(Spec(kind="prepare", name=BUILTIN, module=_BUILTIN_WORKER, grace_seconds=10.0))
 
 
 def _unprepared_builtin() -> Model:

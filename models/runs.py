@@ -130,7 +130,7 @@ class Run:
     @property
     def sweep(self) -> SweepPlace | None:
         sweep: dict[str, Any] = self.job.spec.settings.get("sweep") or {}
-        if not sweep.get("id"):
+        if not sweep:
             return None
         return SweepPlace(sweep["id"], sweep["name"], sweep["number"], sweep["of"], sweep["varies"])
 

@@ -16,6 +16,7 @@ from jobs.spec import Spec
 from models.folder import ModelFolder
 from models.registry import display_name, resolve
 from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
+from serve.log import READY
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan, vllm_module
 from serve.planning import (
     NamedAdapter,
@@ -84,6 +85,8 @@ def _order(plan: ServerPlan, options: ServeOptions) -> Spec:
         # a run that may share, and whose memory is free beside the server, need not wait for it
         share_gpu=on_gpu,
         gives_way=plan.sleeps,
+        preempts="never",
+        ready_phase=READY,
         grace_seconds=DRAIN_SECONDS + STOP_SECONDS + 10.0,
         python=options.python,
     )

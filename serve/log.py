@@ -18,6 +18,9 @@ class Phase:
     seconds_left: float
 
 
+READY = "ready"
+"""The phase from which a server answers."""
+
 FIRST_PHASE = Phase("starting vLLM", 36.0)
 # What vLLM prints, in the order of a start, and what begins then.
 _BEGINNINGS = (

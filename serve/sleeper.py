@@ -18,12 +18,14 @@ from typing import Any
 
 from jobs import giving_way, queue, slots
 from jobs.errors import LuthierError
+from jobs.event_kinds import first
 from jobs.giving_way import Resting, Wish
 from jobs.gpus import gpus
 from jobs.home import jobs_directory
 from jobs.job import Job
 from jobs.state import Queued
 from jobs.worker import WorkerContext
+from models import events
 from serve.client import Endpoint, list_models, post, server_state, sleep, wake_up
 from serve.restarts import Crash
 
@@ -48,10 +50,8 @@ class Sleeper:
         self._context = context
         self._endpoint = endpoint
         self._job = context.job
-        self._slots: list[str] = next(
-            (event.get("slots", []) for event in self._job.events() if event["kind"] == "started"),
-            [],
-        )
+        started = first(self._job.events(), events.Started)
+        self._slots = started.slots if started is not None else []
         self._wakes: Resting | None = None  # while it is asleep
         self._said: dict[str, str] = {}
         self._told: tuple[str, bool] = ("", False)
@@ -130,9 +130,8 @@ class Sleeper:
             # whoever is told that it sleeps may ask it at once, and is held
             self._look_asleep(None, self._wakes)
         finally:
-            self._context.event(
-                "asleep", by=wish.by, why=_why(asker), seconds=took, freed_bytes=freed
-            )
+            asleep = events.Asleep(why=_why(asker), by=wish.by, seconds=took, freed_bytes=freed)
+            events.tell(self._context, asleep)
 
     def _stay_awake(self, wish: Wish, error: LuthierError) -> None:
         """It cannot sleep. Whoever asked is told; if it lies down after all, it is woken."""
@@ -142,7 +141,8 @@ class Sleeper:
         except LuthierError as problem:
             raise Crash("vLLM neither sleeps nor wakes", problem.message, problem.hint) from problem
         finally:
-            self._context.event("sleep_refused", by=wish.by, message=error.message)
+            refusal = events.SleepRefused(by=wish.by, message=error.message)
+            events.tell(self._context, refusal)
             giving_way.ask(self._job, Wish("rest", wish.by, refused=error.message))
 
     def _finish_answers(self) -> None:
@@ -173,7 +173,7 @@ class Sleeper:
             self._tell("The server sleeps. It wakes now.", hold=True)
 
     def _wake(self) -> None:
-        self._context.event("waking")
+        events.tell(self._context, events.Waking())
         began = time.monotonic()
         self._tell("The server wakes up.", hold=True)
         try:
@@ -192,7 +192,8 @@ class Sleeper:
             )
             raise Crash("vLLM woke up changed", message, "It is started anew.")
         self._tell("", hold=False)
-        self._context.event("awake", seconds=round(time.monotonic() - began, 2))
+        seconds = round(time.monotonic() - began, 2)
+        events.tell(self._context, events.Awake(seconds=seconds))
 
     # Both
 

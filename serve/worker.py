@@ -15,6 +15,7 @@ from pathlib import Path
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
+from models import events
 from models.folder import ModelFolder
 from serve.client import (
     Endpoint,
@@ -27,7 +28,7 @@ from serve.client import (
     unload_adapter,
 )
 from serve.keys import control_key
-from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
+from serve.log import FIRST_PHASE, READY, Phase, Phases, last_words, root_cause
 from serve.plan import (
     DRAIN_SECONDS,
     STOP_SECONDS,
@@ -95,19 +96,11 @@ class VllmServer:
             asyncio.run(load_adapter(self.endpoint, adapter.name, adapter.path))
         except LuthierError as error:
             self._check_alive(f"while it loaded adapter {adapter.name}")
-            self.context.event(
-                "adapter",
-                name=adapter.name,
-                path=str(adapter.path),
-                ok=False,
-                message=error.message,
-            )
+            self._tell_of(adapter.name, adapter.path, error.message, ok=False)
             raise LuthierError(
                 f"vLLM refuses adapter {adapter.name}", error.message, "The log has the details."
             ) from error
-        self.context.event(
-            "adapter", name=adapter.name, path=str(adapter.path), ok=True, message=""
-        )
+        self._tell_of(adapter.name, adapter.path)
 
     def load_again(self, models: list[ServedModel]) -> None:
         """The adapters of a server that crashed; one that has become unservable meanwhile is told,
@@ -179,22 +172,18 @@ class VllmServer:
                 with contextlib.suppress(OSError):
                     self.contents[model.id] = ModelFolder(model.path).identity()
                 if self.served:
-                    self.context.event(
-                        "adapter",
-                        name=model.id,
-                        path=str(model.path),
-                        ok=True,
-                        message="loaded into the running server",
-                    )
+                    self._tell_of(model.id, model.path, "loaded into the running server")
         write_server(self.context.directory, self.plan, models, self.contents)
         self.served = models
 
     def _unload(self, model: ServedModel, message: str) -> None:
         with contextlib.suppress(LuthierError):
             asyncio.run(unload_adapter(self.endpoint, model.id))
-        self.context.event(
-            "adapter", name=model.id, path=str(model.path), ok=False, message=message
-        )
+        self._tell_of(model.id, model.path, message, ok=False)
+
+    def _tell_of(self, name: str, path: Path, message: str = "", *, ok: bool = True) -> None:
+        adapter = events.Adapter(name=name, path=str(path), ok=ok, message=message)
+        events.tell(self.context, adapter)
 
     def pin(self, name: str) -> None:
         with contextlib.suppress(LuthierError):  # it answers all the same
@@ -330,13 +319,13 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
                 )
                 raise LuthierError("vLLM ended again and again", message, crash.hint) from crash
             reason = crash.message.split("\n", 2)
-            context.event(
-                "restart",
+            restart = events.Restart(
                 number=restarts.count,
                 most=MOST_RESTARTS,
                 reason=" ".join(reason[:2]),
                 seconds=pause,
             )
+            events.tell(context, restart)
             context.phase(
                 f"starting again in {pause:.0f} s, after a crash ({restarts.count} of"
                 f" {MOST_RESTARTS})"
@@ -364,7 +353,7 @@ def _brought_up(server: VllmServer, before: VllmServer | None) -> bool:
         server.load_again(before.served)
     server.reconcile()
     remember_port(server.plan.port)
-    server.context.phase("ready", port=server.plan.port)
+    server.context.phase(READY, port=server.plan.port)
     return True
 
 

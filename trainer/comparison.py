@@ -9,6 +9,7 @@ from typing import Any
 from jobs.events import Event
 from jobs.job import Job
 from jobs.state import Done, Running, State
+from models.events import EarlyStop, Step, newest
 from models.runs import Run
 from trainer.evaluation.history import Found, read_history
 from trainer.evaluation.settings import Value, higher_is_better
@@ -75,10 +76,11 @@ def _row(job: Job) -> Row:
     history = read_history(job.events_path, settings)
     evaluations, state = history.all(), job.state()
     events = job.events()
-    loss, seconds = _newest(events, "loss"), _elapsed(events, state)
-    early_stop = next(
-        (str(event["reason"]) for event in reversed(events) if event["kind"] == "early_stop"), ""
-    )
+    step = newest(events, Step)
+    loss = float(step.loss) if step is not None and step.loss is not None else None
+    seconds = _elapsed(events, state)
+    stop = newest(events, EarlyStop)
+    early_stop = stop.reason if stop is not None else ""
     if isinstance(state, Done):
         loss, seconds = state.result.get("loss"), state.result.get("seconds")
     place = Run(job).sweep
@@ -94,14 +96,6 @@ def _row(job: Job) -> Row:
         seconds,
         early_stop,
     )
-
-
-def _newest(events: Sequence[Event], name: str) -> float | None:
-    value = next(
-        (event[name] for event in reversed(events) if event["kind"] == "step" and name in event),
-        None,
-    )
-    return None if value is None else float(value)
 
 
 def _elapsed(events: Sequence[Event], state: State) -> float | None:

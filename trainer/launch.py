@@ -122,6 +122,8 @@ def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None
         slots=plan.slots,
         gpu_bytes=plan.gpu_bytes,
         share_gpu=recipe.share_gpu,
+        preempts="asks",
+        before_resting=True,
         then=then,
         grace_seconds=120.0,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import foreign_json
 from jobs.worker import WorkerContext, run_worker
-from models import provenance
+from models import events, provenance
 from models.registry import resolve
 from models.run_folder import RunFolder
 from trainer import resume
@@ -37,7 +37,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     """The run, in this process or in the ranks that the plan says. None if it was stopped first:
     then a checkpoint holds what there is."""
     plan = Plan.from_json(context.settings)
-    context.event("plan", **plan.to_json())
+    events.tell_more(context, events.Plan, plan.to_json())
     if plan.ranks == 1:
         return work(context, plan)
     from trainer.distributed import torchrun
@@ -60,7 +60,7 @@ def work(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
     prepared = prepared_data(context, recipe, tokenizer, template, going_on=checkpoint is not None)
     if prepared is None:
         return None
-    context.event("data", **prepared.summary, cached=prepared.cached)
+    events.tell_more(context, events.Data, {**prepared.summary, "cached": prepared.cached})
     if checkpoint is None:
         begin(context, plan, recipe, base)
     if context.stopping.is_set():
@@ -113,7 +113,7 @@ def with_compute_dtype(
         context.phase("measuring the CPU", seconds_left=2)
         settled = compute_dtype.settled(plan, recipe, known_or_measured(model_directory))
     if settled != plan:
-        context.event("plan", **settled.to_json())
+        events.tell_more(context, events.Plan, settled.to_json())
     return settled
 
 
@@ -127,7 +127,7 @@ def proved_template(
     from models.preflight import check_template
 
     report = check_template(tokenizer, model_directory, grows=recipe.tokens != Tokens())
-    context.event("template", **report.to_json())
+    events.tell_more(context, events.Template, report.to_json())
     return report
 
 
@@ -164,7 +164,7 @@ def begin(context: WorkerContext, plan: Plan, recipe: Recipe, model_directory: P
     """Write down what the run depends on. An earlier attempt that left no checkpoint is begun
     again."""
     if resume.begun(context.directory):
-        context.event("resumed", step=0, checkpoint="", forced=False, differences=[])
+        events.tell(context, events.Resumed(step=0))
     fingerprint = resume.fingerprint(context.directory, recipe, model_directory)
     dtype = plan.compute.compute_dtype
     _record(context, {**fingerprint, "compute_dtype": dtype}, model_directory)
@@ -237,13 +237,13 @@ def _go_on(
     torch.set_num_threads(threads)
     if changed:
         _record(context, {**now, "compute_dtype": _recorded_dtype(before)}, model_directory)
-    context.event(
-        "resumed",
+    resumed = events.Resumed(
         step=checkpoint.step,
         checkpoint=str(checkpoint.path),
         forced=bool(changed),
         differences=changed,
     )
+    events.tell(context, resumed)
 
 
 class _DataProgress:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from jobs.errors import LuthierError
-from jobs.events import Event
 from jobs.job import Job, all_jobs
 from jobs.state import (
     Alive,
@@ -25,11 +24,9 @@ from jobs.state import (
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
+from models.events import Step, of_kind
 from models.runs import Run, model_of
 from workshop.gpu_conflict import open_question
-
-INSPECTION = "trainer.data.worker"
-"""The module of the jobs that look at data."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,8 @@ def _in_order(rows: list[JobRow]) -> list[JobRow]:
 def read_row(job: Job) -> JobRow:
     stamp = _stamp(job)
     state, events = job.look()
-    steps = [event for event in events if event["kind"] == "step"]
-    last: Event = steps[-1] if steps else {}
-    step, total = last.get("step", 0), last.get("total", 0)
+    steps = of_kind(events, Step)
+    last = steps[-1] if steps else Step(step=0)
     return JobRow(
         job=job,
         kind=job.spec.kind,
@@ -124,9 +120,9 @@ def read_row(job: Job) -> JobRow:
         created=job.created,
         state=state,
         since=_since(state),
-        step=step,
-        total=total,
-        loss=number(last.get("loss")),
+        step=last.step,
+        total=last.total,
+        loss=last.loss if isinstance(last.loss, float) else None,
         seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
         stamp=stamp,
         asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
@@ -170,24 +166,16 @@ def waiting_text(position: int, waits_for: str) -> str:
     return f"{ordinal(position)}, {what}" if position else what
 
 
-def number(value: object) -> float | None:
-    """A finite number out of an event; NaN is written as text there."""
-    return float(value) if isinstance(value, int | float) else None
-
-
-def seconds_left(steps: list[Event], window: int = 50) -> float | None:
+def seconds_left(steps: list[Step], window: int = 50) -> float | None:
     """How long the remaining steps take at the pace of the last ones."""
     recent = steps[-window:]
     if len(recent) < 2:
         return None
     first, last = recent[0], recent[-1]
-    done, remaining = (
-        last.get("step", 0) - first.get("step", 0),
-        last.get("total", 0) - last.get("step", 0),
-    )
+    done, remaining = last.step - first.step, last.total - last.step
     if done <= 0 or remaining < 0:
         return None
-    return float((last["t"] - first["t"]) / done * remaining)
+    return (last.t - first.t) / done * remaining
 
 
 def running_count(rows: Iterable[JobRow]) -> int:

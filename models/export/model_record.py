@@ -16,6 +16,7 @@ from jobs.job import Job
 from models import certificate, provenance
 from models.catalogue import Entry, Kind, repository_of_base
 from models.certificate import Certificate
+from models.events import Eval, of_kind
 from models.folder import ModelFolder
 from models.hashing import file_hash
 from models.hub_names import HUB
@@ -114,9 +115,9 @@ def record_of(entry: Entry, run: Job | None) -> Record:
             if isinstance(value, int | float) and key != "t"
         },
         losses=[
-            (int(event["step"]), float(event["loss"]))
-            for event in events
-            if event["kind"] == "eval" and isinstance(event.get("loss"), float)
+            (evaluation.step, evaluation.loss)
+            for evaluation in of_kind(events, Eval)
+            if isinstance(evaluation.loss, float)
         ],
         certificate=_certificate(entry, run),
         hashes={"base": hashes.base, "template": hashes.template, "adapter": hashes.adapter}

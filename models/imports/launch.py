@@ -35,9 +35,9 @@ class ImportSettings:
     trust: bool = False
 
 
-def order_of(job: Job) -> ImportSettings | None:
-    """What an import's job was started with; None for a job of another sort."""
-    return ImportSettings(**job.spec.settings) if job.spec.module == MODULE else None
+def order_of(job: Job) -> ImportSettings:
+    """What an import's job was started with."""
+    return ImportSettings(**job.spec.settings)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
     if isinstance(source, Folder):
         _check_folder(source.path)
     for job in all_jobs("import"):
-        order = order_of(job)
-        if order is not None and order.out == str(out) and job.alive():
+        if order_of(job).out == str(out) and job.alive():
             raise LuthierError(
                 "Being imported",
                 f"{job.id} imports {chosen} already.",

@@ -20,6 +20,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from jobs.errors import LuthierError
+from jobs.event_kinds import Phase
 from jobs.events import EventLog
 from models import foreign
 from models.folder import ModelFolder
@@ -62,7 +63,7 @@ class Progress:
         self._told = 0.0
 
     def phase(self, name: str, seconds_left: float) -> None:
-        self._log.append("phase", name=name, seconds_left=round(seconds_left))
+        self._log.tell(Phase(name, seconds_left=round(seconds_left)))
 
     def scored(self, model: str, seconds: float) -> None:
         self._done += 1

@@ -17,7 +17,6 @@ from tests.tui import folders, stylesheets
 from tui import themes
 from tui.app import LuthierApp
 from tui.models import facts
-from tui.serve import screen
 from workshop import number_format
 
 
@@ -35,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(number_format, "now", lambda: folders.NOW)
     monkeypatch.setattr(LuthierApp, "POLL_SECONDS", 3600.0)  # tests say when to look
-    monkeypatch.setattr(screen, "_key_file", lambda: Path("/home/luthier/keys/client"))
+    monkeypatch.setattr("tui.serve.facts.key_file", lambda: Path("/home/luthier/keys/client"))
     monkeypatch.setattr(
         facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}"
     )

@@ -164,7 +164,7 @@ def refused() -> Job:
 
 def running(number: int = 20, model: str = "builtin") -> Job:
     """A look in the middle of reading; it lives only while its lock is held."""
-    job = make_job("pirates", number, age=30, kind="import")
+    job = make_job("pirates", number, age=30, kind="inspect")
     settings = {
         "sources": [SOURCE],
         "model": model,
@@ -172,7 +172,7 @@ def running(number: int = 20, model: str = "builtin") -> Job:
         "context": 2048,
     }
     (job.directory / "spec.json").unlink()
-    Spec("import", "pirates", MODULE, settings=settings).write(job.directory)
+    Spec("inspect", "pirates", MODULE, settings=settings).write(job.directory)
     (job.directory / RECIPE_FILE).write_text(to_toml(Recipe(data=[SOURCE])))
     begin(job, 29)
     write(job, event("phase", 28, name="reading the data"), event("step", 27, step=40, total=100))

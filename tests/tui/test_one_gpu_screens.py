@@ -127,7 +127,7 @@ async def test_on_a_cpu_it_is_not_offered_and_why_is_said(
         await until(
             pilot, lambda: "never: vLLM's sleep mode is for GPUs" in text_of(app, "#server-facts")
         )
-        assert app.screen.check_action("sleep", ()) is False
+        assert app.screen.check_action("do", ("sleep",)) is False
         await pilot.press("z")
         await pilot.pause()
 
@@ -219,10 +219,11 @@ async def test_one_key_leads_from_a_run_to_its_chat(
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         screen = app.screen
         assert isinstance(screen, ChatScreen)
-        await until(pilot, lambda: screen.awaited is not None)
+        await until(pilot, lambda: screen.run_server.job is not None)
         served.ready = True
         await until(
-            pilot, lambda: screen.awaited is None and screen.session.panes[1].speaker is not None
+            pilot,
+            lambda: screen.run_server.job is None and screen.session.panes[1].speaker is not None,
         )
         assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == [
             "base",
@@ -257,10 +258,12 @@ async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(
         await app.chat_with(made["first-try"])
         screen = app.screen
         assert isinstance(screen, ChatScreen)
-        await until(pilot, lambda: screen.awaited is not None and screen.awaited.id == slow.id)
+        await until(
+            pilot, lambda: screen.run_server.job is not None and screen.run_server.job.id == slow.id
+        )
         await app.chat_with(made["captain"])
         await until(pilot, lambda: screen.session.panes[1].speaker is not None)
-        assert screen.awaited is None
+        assert screen.run_server.job is None
         gate.set()
         await until(pilot, lambda: bool(left))
         await pilot.pause(0.1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from models.events import Step
 from tests.tui import folders
 from tui.runs.moment_marks import marks
 from tui.shared.log_index import LogIndex
 from tui.shared.log_search import LogSearch
 from workshop.runs.events import RunReader
+from workshop.runs.metrics import COLUMNS, STEP_FIGURES
 from workshop.runs.record import RunRecord
 
 
@@ -258,3 +261,27 @@ def test_a_search_goes_round_and_finds_what_a_terminal_shows(tmp_path: Path) -> 
         2000,
         2001,
     ] and search.number_of(2001) == 2
+
+
+def test_every_figure_of_a_step_is_in_the_table_of_figures() -> None:
+    figures = {entry.name for entry in fields(Step)} - {"t", "step", "total"}
+    assert {metric.key for metric in STEP_FIGURES} == figures
+    assert COLUMNS == (
+        "epoch",
+        "tokens",
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "tokens_per_second",
+        "memory_bytes",
+        "eval_loss",
+    )
+
+
+def test_a_step_without_a_time_counts_as_no_step(tmp_path: Path) -> None:
+    lines = [b'{"kind": "step", "step": 1}', b'{"t": 5, "kind": "step", "step": 2, "loss": 1.5}']
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*lines, b""]))
+    reader = RunReader(tmp_path / "events.jsonl")
+    reader.read()
+    assert (reader.skipped, reader.record.step) == (1, 2)
+    assert list(reader.record.curve("loss").values) == [1.5]

@@ -184,7 +184,7 @@ def start(recipe: Recipe) -> Job:
     order = Order(sources, recipe.model, str(directory), recipe.train.max_length)
     job = create(
         Spec(
-            kind="import",
+            kind="inspect",
             name=_name_of(sources[0]),
             module=MODULE,
             settings=msgspec.to_builtins(order),
@@ -230,7 +230,7 @@ def order_of(job: Job) -> Order:
 
 def inspections() -> list[Job]:
     """The looks at data that there are, newest first."""
-    return [job for job in all_jobs("import") if job.spec.module == MODULE]
+    return all_jobs("inspect")
 
 
 def _name_of(source: str) -> str:

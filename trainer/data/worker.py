@@ -16,7 +16,7 @@ import msgspec
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
-from models import foreign
+from models import events, foreign
 from models.conversations import Conversation
 from models.folder import ModelFolder
 from models.registry import resolve
@@ -80,7 +80,8 @@ class Teller:
         if done and time.monotonic() - self._told >= _TELL_SECONDS:
             self._told = time.monotonic()
             if total:
-                self._context.event("step", step=min(99, 100 * done // total), total=100)
+                share = events.Step(step=min(99, 100 * done // total), total=100)
+                events.tell(self._context, share)
             else:
                 self._context.phase(f"{what}, {done / 1e6:,.1f} MB so far")
 

@@ -18,6 +18,7 @@ from jobs import processes
 from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.worker import WorkerContext, as_error
+from models import events
 from models.registry import resolve
 from trainer import worker
 from trainer.distributed import machines, ranks
@@ -117,7 +118,7 @@ def work(context: WorkerContext, plan: Plan, batch: Batch | None) -> dict[str, A
         return None
     if plan.machines > 1:
         machines.check_alike([prepared.train, prepared.heldout])
-    context.event("data", **prepared.summary, cached=prepared.cached)
+    events.tell_more(context, events.Data, {**prepared.summary, "cached": prepared.cached})
     if checkpoint is None and ranks.first():
         worker.begin(context, plan, recipe, base)
     if ranks.any_of(context.stopping.is_set()):

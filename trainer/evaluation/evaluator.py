@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
+from models import events
 from trainer.distributed import ranks
 from trainer.distributed.sharding import is_sharded
 from trainer.evaluation.generation import Generator
@@ -222,15 +223,16 @@ class Evaluator(TrainerCallback):
         except EvaluationStopped:
             return None
         for index, prompt in enumerate(self._questions.samples):
-            told = {
-                "prompt": prompt.text,
-                "reference": prompt.reference,
-                "answer": answers[prompt].text,
-            }
-            cut = {name: text[:_LONGEST_TEXT] for name, text in told.items()}
-            self.context.event(
-                "sample", step=step, index=index, **cut, complete=answers[prompt].complete
+            answer = answers[prompt]
+            sample = events.Sample(
+                step=step,
+                index=index,
+                prompt=prompt.text[:_LONGEST_TEXT],
+                reference=prompt.reference[:_LONGEST_TEXT],
+                answer=answer.text[:_LONGEST_TEXT],
+                complete=answer.complete,
             )
+            events.tell(self.context, sample)
         scored = self._questions.scored
         texts, references = (
             [answer_text(answers[prompt].text) for prompt in scored],
@@ -261,19 +263,23 @@ class Evaluator(TrainerCallback):
         self.early_stop = self.history.stop_reason()
         if self.early_stop and state.global_step < state.max_steps:
             control.should_training_stop = True
-            self.context.event("early_stop", step=state.global_step, reason=self.early_stop)
+            stop = events.EarlyStop(step=state.global_step, reason=self.early_stop)
+            events.tell(self.context, stop)
 
     def _tell(self, found: Found) -> None:
-        more: dict[str, Any] = {"seconds": round(time.monotonic() - self._began, 2)}
-        if self._answers:
-            more |= {"answers": self._answers, "answer_seconds": round(self._answer_seconds, 2)}
-        if self._scores.labels:
-            more["labels"] = {
-                name: counts._asdict() for name, counts in self._scores.labels.items()
-            }
-        if self._scores.signatures:
-            more["signatures"] = self._scores.signatures
-        self.context.event("eval", **asdict(found), **more)
+        labels = {name: counts._asdict() for name, counts in self._scores.labels.items()}
+        evaluation = events.Eval(
+            step=found.step,
+            epoch=found.epoch,
+            loss=found.loss,
+            metrics={**found.metrics},
+            seconds=round(time.monotonic() - self._began, 2),
+            answers=self._answers or None,
+            answer_seconds=round(self._answer_seconds, 2) if self._answers else None,
+            labels=labels or None,
+            signatures=self._scores.signatures or None,
+        )
+        events.tell(self.context, evaluation)
 
     def _progress(self, done: int, total: int) -> None:
         if time.monotonic() - self._told >= _TELL_SECONDS:

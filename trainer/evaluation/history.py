@@ -7,9 +7,9 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jobs.events import parse_line
+from models.events import Eval, Resumed, typed
 from trainer.evaluation.settings import Evaluation, higher_is_better
 
 
@@ -97,36 +97,41 @@ class History:
         return self._sign * evaluation.value(self._settings.metric)
 
 
-def read_history(events: Path, settings: Evaluation) -> History:
+def read_history(events_path: Path, settings: Evaluation) -> History:
     """The evaluations that a run's events tell of, in all its attempts."""
-    return History(settings, map(found_in, eval_events(events)))
+    return History(settings, map(found_in, eval_events(events_path)))
 
 
-def eval_events(events: Path) -> list[dict[str, Any]]:
+def eval_events(events_path: Path) -> list[Eval]:
     """The `eval` events that count, in order: after a `resumed`, those of later steps are told
     again."""
-    found: list[dict[str, Any]] = []
-    if not events.is_file():
-        return found
-    with events.open("rb") as file:
+    evaluations: list[Eval] = []
+    if not events_path.is_file():
+        return evaluations
+    with events_path.open("rb") as file:
         for line in file:
             if b'"kind": "eval"' not in line and b'"kind": "resumed"' not in line:
                 continue
             event = parse_line(line)
-            if event is not None and event["kind"] == "resumed":
-                found = [one for one in found if one["step"] <= event["step"]]
-            elif event is not None and event["kind"] == "eval":
-                found = [one for one in found if one["step"] != event["step"]] + [event]
-    return found
+            match typed(event) if event is not None else None:
+                case Resumed(step=step):
+                    evaluations = [entry for entry in evaluations if entry.step <= step]
+                case Eval(step=step) as evaluation:
+                    evaluations = [entry for entry in evaluations if entry.step != step]
+                    evaluations.append(evaluation)
+                case _:
+                    pass
+    return evaluations
 
 
-def found_in(event: dict[str, Any]) -> Found:
+def found_in(event: Eval) -> Found:
     """What an `eval` event tells. Events write NaN and infinity as text."""
-    loss = event.get("loss")
-    metrics = {str(name): float(value) for name, value in event.get("metrics", {}).items()}
+    metrics = {
+        name: float(value) for name, value in (event.metrics or {}).items() if value is not None
+    }
     return Found(
-        int(event["step"]),
-        float(event.get("epoch", 0.0)),
-        None if loss is None else float(loss),
+        event.step,
+        0.0 if event.epoch is None else float(event.epoch),
+        None if event.loss is None else float(event.loss),
         metrics,
     )

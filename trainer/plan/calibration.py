@@ -19,6 +19,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.worker import WorkerContext
+from models import events
 from trainer.plan import repair
 from trainer.plan.memory import remembered
 from trainer.plan.memory.batches import largest
@@ -122,14 +123,14 @@ class Calibration(TrainerCallback):
         # its states come with the first step
         measured = peak + (0 if predicted is None else predicted.optimizer)
         room = self._meter.room()
-        self._context.event(
-            "calibrated",
+        calibrated = events.Calibrated(
             micro_batch=self._plan.compute.micro_batch,
             tokens=setting.tokens,
             predicted=0 if predicted is None else predicted.peak,
             measured=measured,
             room=room,
         )
+        events.tell(self._context, calibrated)
         if predicted is not None:
             remembered.remember(
                 self._plan.model,

@@ -24,7 +24,7 @@ from jobs.gpus import gpus
 from jobs.home import home
 from jobs.locks import Lock
 from jobs.worker import WorkerContext
-from models import foreign
+from models import events, foreign
 from trainer.plan.compute import Batch, Compute, largest_divisor
 
 REPAIRS_FILE = "repairs.json"
@@ -110,7 +110,11 @@ class _Repair:
 def tell(context: WorkerContext, step: int, reason: str, before: Compute, after: Compute) -> None:
     """The event of a repair."""
     changed = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
-    context.event("repair", step=step, what=changed, reason=reason, **after.batch)
+    events.tell_more(
+        context,
+        events.Repair,
+        {"step": step, "what": changed, "reason": reason, **after.batch},
+    )
 
 
 def remember(shape: Shape, ran_out: Compute, smaller: Compute, run: str) -> None:

@@ -25,6 +25,7 @@ from transformers import TrainerControl
 from trl import SFTTrainer
 
 from jobs.errors import LuthierError
+from models import events
 from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 from trainer.distributed.rank_batches import Fillable, RankBatches
@@ -246,9 +247,10 @@ class RunTrainer(SFTTrainer):
 
         def tell(size: int, reason: str) -> None:
             step = self.state.global_step
-            self._saving.context.event(
-                "repair", step=step, what="evaluation_batch", micro_batch=size, reason=reason
+            repair = events.Repair(
+                step=step, what="evaluation_batch", micro_batch=size, reason=reason
             )
+            events.tell(self._saving.context, repair)
 
         size = self.args.per_device_eval_batch_size
         try:

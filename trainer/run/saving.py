@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.files import write_json
 from jobs.worker import WorkerContext
+from models import events
 from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import local
@@ -135,18 +136,18 @@ class CheckpointCallback(TrainerCallback):
         )
         self.last = seal(saved, self.context.directory, state.global_step)
         best = self._best()
-        self.context.event(
-            "checkpoint",
+        checkpoint = events.Checkpoint(
             step=self.last.step,
             path=str(self.last.path),
             reason=self._reason,
             best=self.last.step == best,
         )
+        events.tell(self.context, checkpoint)
         if not self._suspicious():
-            for checkpoint in superfluous(
+            for older in superfluous(
                 complete_checkpoints(self.context.directory), self._choice.keep, best
             ):
-                self.remove(checkpoint)
+                self.remove(older)
 
     def save_now(self, trainer: Any, reason: str) -> Checkpoint:
         """A checkpoint of the last completed step, outside the training loop."""
@@ -163,7 +164,7 @@ class CheckpointCallback(TrainerCallback):
 
     def remove(self, checkpoint: Checkpoint) -> None:
         discard(checkpoint.path)
-        self.context.event("checkpoint_removed", step=checkpoint.step)
+        events.tell(self.context, events.CheckpointRemoved(step=checkpoint.step))
 
     def _due(self, step: int) -> bool:
         minutes, steps = self._choice.every_minutes, self._choice.every_steps

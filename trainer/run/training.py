@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
+from models import events
 from models.run_folder import RECIPE_FILE
 from trainer.distributed import ranks
 from trainer.evaluation.evaluator import Evaluator, Questions
@@ -120,9 +121,7 @@ class Training:
             if (0 if checkpoint is None else checkpoint.step) < step:
                 path = "" if checkpoint is None else str(checkpoint.path)
                 back = 0 if checkpoint is None else checkpoint.step
-                self._context.event(
-                    "resumed", step=back, checkpoint=path, forced=False, differences=[]
-                )
+                events.tell(self._context, events.Resumed(step=back, checkpoint=path))
 
     def result(self) -> tuple[Checkpoint, str]:
         """The checkpoint that becomes the adapter, and which that is: "last" or "best"."""
@@ -305,9 +304,8 @@ class Training:
                 f"{lower}, and train again.",
             )
         last = good[-1]
-        self._context.event(
-            "checkpoint", step=last.step, path=str(last.path), reason="last good", best=False
-        )
+        good_one = events.Checkpoint(step=last.step, path=str(last.path), reason="last good")
+        events.tell(self._context, good_one)
         return LuthierError(
             "The loss exploded",
             f"{error.reason} The last good checkpoint is that of step {last.step}: {last.path}",

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from jobs.event_kinds import Waiting, newest
 from jobs.giving_way import SETTING
 from jobs.job import Job, find
 from jobs.queue import NotWaiting
@@ -213,7 +214,7 @@ def _asks(run: Job) -> list[str]:
     deadline = time.monotonic() + _ASK_SECONDS
     while run.spec.gpu_bytes and time.monotonic() < deadline:
         state, events = run.look()
-        if not isinstance(state, Queued) or any(event["kind"] == "waiting" for event in events):
+        if not isinstance(state, Queued) or newest(events, Waiting) is not None:
             return open_question(events) if isinstance(state, Queued) else []
         time.sleep(0.1)
     return []

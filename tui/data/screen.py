@@ -21,6 +21,7 @@ from jobs.events import Follower
 from jobs.files import tail_lines
 from jobs.job import Job, find
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
+from models.events import Exited, Phase, Step, typed
 from trainer.data.inspection import (
     Inspection,
     Order,
@@ -40,7 +41,7 @@ from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
-from workshop.job_list import INSPECTION, JobRow
+from workshop.job_list import JobRow
 
 _POLL_SECONDS = 0.3
 
@@ -107,7 +108,7 @@ class DataScreen(LuthierScreen):
     # Which look is shown
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
-        looks = [row for row in rows if row.job.spec.module == INSPECTION]
+        looks = [row for row in rows if row.kind == "inspect"]
         shown = next((row for row in looks if self.job is not None and row.id == self.job.id), None)
         if self.job is None and looks:
             shown = looks[0]
@@ -143,12 +144,12 @@ class DataScreen(LuthierScreen):
         if self._follower is None or not isinstance(self.state, Alive):
             return
         for event in self._follower.read():
-            match event["kind"]:
-                case "phase":
-                    self._phase, self._share = str(event["name"]), 0
-                case "step":
-                    self._share = round(100 * event["step"] / max(1, event.get("total", 0)))
-                case "exited":
+            match typed(event):
+                case Phase(name=name):
+                    self._phase, self._share = name, 0
+                case Step(step=step, total=total):
+                    self._share = round(100 * step / max(1, total))
+                case Exited():
                     self.app.read_jobs()
                 case _:
                     pass

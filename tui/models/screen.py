@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from models.events import Phase, newest
 from tui import actions
 from tui.models.detail import ModelDetail, model_text, pairs_text
 from tui.shared.action import Place
@@ -47,7 +48,6 @@ _GROUPS = (
     ("merged", "Merged models"),
 )
 _SIDE_BY_SIDE = 128  # cells, from which on the list and the facts stand beside each other
-_MODULE_BUILTIN = "models.builtin_worker"
 
 
 @dataclass(frozen=True)
@@ -363,16 +363,15 @@ def _read(rows: list[JobRow]) -> ModelsRead:
     entries = list_entries()
     jobs = [row.job for row in rows]
     running = [row for row in rows if row.kind == "import" and row.alive]
-    orders = [(row, order_of(row.job)) for row in running]
     arriving = [
-        Arriving(row.name, order.source, *_far(row), job=row) for row, order in orders if order
+        Arriving(row.name, order_of(row.job).source, *_far(row), job=row) for row in running
     ]
     arriving += [_merging(row) for row in rows if row.kind == "merge" and row.alive]
     arriving += [
         Arriving(left.name, left.source, "broken off", left.bytes, 0, left=left)
         for left in unfinished()
     ]
-    preparing = any(row.job.spec.module == _MODULE_BUILTIN for row in running)
+    preparing = any(row.kind == "prepare" and row.alive for row in rows)
     return ModelsRead(
         entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing
     )
@@ -390,10 +389,13 @@ def _merging(row: JobRow) -> Arriving:
 
 def _far(row: JobRow) -> tuple[str, int, int]:
     """What a job does, and the bytes that it has done, of how many."""
-    phase = next((event for event in reversed(row.job.events()) if event["kind"] == "phase"), {})
-    of_bytes = phase.get("unit") == "bytes" and "done" in phase and "total" in phase
-    done, total = (int(phase["done"]), int(phase["total"])) if of_bytes else (0, 0)
-    return str(phase.get("name", "starting")), done, total
+    match newest(row.job.events(), Phase):
+        case None:
+            return "starting", 0, 0
+        case Phase(name=name, unit="bytes", done=float(done), total=float(total)):
+            return name, int(done), int(total)
+        case Phase(name=name):
+            return name, 0, 0
 
 
 def _cells(entry: Entry, preparing: bool) -> list[Content]:

@@ -23,7 +23,7 @@ from tui.shared.row_table import Column, Row, RowTable
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import progress_content, state_content
 from workshop import number_format
-from workshop.job_list import INSPECTION, JobRow
+from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from tui.runs.run_view import RunView
@@ -144,7 +144,7 @@ class RunsScreen(LuthierScreen):
             case "stop":
                 return row.alive
             case "mark":
-                return row.kind == "run" and row.job.spec.module != INSPECTION
+                return row.kind == "run"
             case "chat":
                 return row.kind == "run" and Run(row.job).can_talk
             case "serve":
@@ -187,7 +187,7 @@ class RunsScreen(LuthierScreen):
             return
         if row.kind == "server":
             await self.app.open_server()
-        elif row.job.spec.module == INSPECTION:
+        elif row.kind == "inspect":
             await self.app.open_inspection(row.job)
         else:
             marked = [

@@ -15,7 +15,7 @@ from jobs.state import Done, Failed, Lost, Running, Starting, Stopped, Stopping,
 from tui.shared.foreign_text import one_line
 from tui.shared.glyphs import glyphs
 from workshop import config, number_format
-from workshop.job_list import INSPECTION, JobRow
+from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from tui.app import LuthierApp
@@ -112,7 +112,7 @@ class Notices:
             )
 
     def _call(self, ended: list[JobRow]) -> None:
-        worth_a_call = [row for row in ended if row.job.spec.module != INSPECTION]
+        worth_a_call = [row for row in ended if row.kind != "inspect"]
         if worth_a_call and not self.silent:
             text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else _summary(worth_a_call)
             self._app.bell()

@@ -21,14 +21,16 @@ _ASK_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ChatServer:
-    """A server and who speaks on it, the base model first. `context_length` is in tokens, None
-    where it is not known; `standings` are the certificates of the tuned models by their names."""
+    """A server and who speaks on it."""
 
     endpoint: Endpoint
     speakers: tuple[Speaker, ...]
+    """The base model first."""
     context_length: int | None = None
+    """In tokens; None where it is not known."""
     job_id: str = ""
     standings: Mapping[str, Standing] = field(default_factory=dict)
+    """The certificates of the tuned models, by their names."""
 
     def default_speakers(self) -> tuple[Speaker, Speaker]:
         """The base model, and the first tuned one beside it."""
@@ -43,12 +45,12 @@ class ChatServer:
 
 @dataclass(frozen=True)
 class Reachable:
-    """Everything that can be asked now. `problem` says what in the settings keeps hosted endpoints
-    away."""
+    """Everything that can be asked now."""
 
     server: ChatServer | None = None
     hosted: tuple[HostedEndpoint, ...] = ()
     problem: str = ""
+    """What in the settings keeps hosted endpoints away."""
 
     def __bool__(self) -> bool:
         return self.server is not None or bool(self.hosted)
@@ -57,7 +59,7 @@ class Reachable:
         """Where a speaker is asked, and under which name. LuthierError if it cannot be reached
         now."""
         if speaker.where:
-            hosted = next((one for one in self.hosted if one.name == speaker.where), None)
+            hosted = next((host for host in self.hosted if host.name == speaker.where), None)
             if hosted is None:
                 message = f"config.toml names no endpoint {speaker.where!r}."
                 raise LuthierError(
@@ -76,9 +78,9 @@ class Reachable:
         # another one has.
         served = next(
             (
-                one
-                for one in self.server.speakers
-                if one.path == speaker.path and (one.path or one.model == speaker.model)
+                other
+                for other in self.server.speakers
+                if other.path == speaker.path and (other.path or other.model == speaker.model)
             ),
             None,
         )
@@ -129,7 +131,7 @@ def _as_seen(server: Server) -> ChatServer:
     return ChatServer(server.endpoint, speakers, length, server.job.id, standings)
 
 
-def reachable(server: ChatServer | None, known: Reachable) -> Reachable:
+def reachable(server: ChatServer | None, before: Reachable) -> Reachable:
     """What can be asked, with the context length that a server tells where its plan left it open
     (asked once)."""
     problem = ""
@@ -139,12 +141,10 @@ def reachable(server: ChatServer | None, known: Reachable) -> Reachable:
     except LuthierError as error:
         problem = f"{error.title}: {error.message}"
     if server is not None and server.context_length is None and server.job_id:
-        before = known.server
-        length = (
-            before.context_length
-            if before is not None and before.job_id == server.job_id
-            else _asked_length(server)
-        )
+        if before.server is not None and before.server.job_id == server.job_id:
+            length = before.server.context_length
+        else:
+            length = _asked_length(server)
         server = replace(server, context_length=length)
     return Reachable(server, hosted, problem)
 

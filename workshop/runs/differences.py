@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs import foreign_json
 from jobs.job import Job
+from models import events
 from models.run_folder import RunFolder
 from workshop import number_format
 from workshop.runs.record import RunRecord
@@ -70,18 +71,22 @@ def compare(tracks: Sequence[Track]) -> Comparison:
 def settings_of(job: Job, record: RunRecord) -> dict[str, str]:
     """Everything that could make two runs differ, by name: "recipe.train.learning_rate"."""
     found: dict[str, str] = {}
+    strategy = record.template.strategy if record.template is not None else None
     for group, values in (
         ("recipe", _recipe(job.directory)),
-        ("plan", {key: record.plan[key] for key in _PLAN if key in record.plan}),
-        ("data", {key: record.data[key] for key in _DATA if key in record.data}),
+        ("plan", _known(record.plan, _PLAN)),
+        ("data", _known(record.data, _DATA)),
         *_fingerprint(job.directory),
-        (
-            "template",
-            {"masking": record.template["strategy"]} if "strategy" in record.template else {},
-        ),
+        ("template", {"masking": strategy} if strategy is not None else {}),
     ):
         found |= {f"{group}.{name}": text for name, text in _flat(values)}
     return found
+
+
+def _known(event: events.Plan | events.Data | None, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of these names that the event has."""
+    values = {name: getattr(event, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _recipe(directory: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.data.blocks import unblocked
-from trainer.data.columns import Judgement, kind_of, shortened
+from trainer.data.column_names import kind_of
 from trainer.data.formats_text import continued, spoken_turns, transcript
 from trainer.data.formats_turns import (
     Converted,
@@ -21,6 +21,7 @@ from trainer.data.formats_turns import (
     turn_list,
     unknown_keys,
 )
+from trainer.data.judgements import Judgement, shortened
 from trainer.data.row import Row
 
 

@@ -73,6 +73,9 @@ LIST_COLUMNS = {
     "worldinfo",
 }
 
+# What a cell or a key holds that says nothing.
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+
 # levels of lists and objects that a row may have: what reads them calls itself, and Python allows
 # 1000 calls
 DEEPEST = 200
@@ -296,7 +299,7 @@ def unknown_keys(item: Any, keys: tuple[str, str], place: int) -> list[str]:
     others = [
         key
         for key, value in item.items()
-        if key not in keys and key not in KNOWN_KEYS and value not in (None, "", [], {})
+        if key not in keys and key not in KNOWN_KEYS and value not in EMPTY
     ]
     pairs = [(key, near) for key in others if (near := meant_key(key, keys))]
     return [

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from models.conversations import ROLES
-from trainer.data.columns import media_in
 from trainer.data.formats_turns import Converted, Message
+from trainer.data.media import media_in
 
 Choice = Literal["repair", "drop", "stop"]
 DropOrStop = Literal["drop", "stop"]

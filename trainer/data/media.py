@@ -17,9 +17,9 @@ _SOUNDS = frozenset(("audio", "speech", "sound", "waveform", "spectrogram"))
 # What data sets put where a picture stands. `<video>` alone may be HTML: then it is closed, or
 # stands in code.
 _PLACEHOLDER = re.compile(
-    r"<\|(?:image|video|audio|vision|img|media|sound)[a-z_0-9|]*\|?>"
-    r"|(?<![`'\"\w])<(?:image|video|audio|img|picture|speech|sound|media)s?(?:[_-]?(?:\d+|placeholder|here|token))?>"
-    r"(?![`'\"]| (?:tag|element|html))",
+    r"<(?:\|(?:image|video|audio|vision|img|media|sound)[a-z_0-9|]*\|?>"
+    r"|(?<![`'\"\w]<)(?:image|video|audio|img|picture|speech|sound|media)s?(?:[_-]?(?:\d+|placeholder|here|token))?>"
+    r"(?![`'\"]| (?:tag|element|html)))",
     re.IGNORECASE,
 )
 _MEDIA_PART = re.compile(
@@ -54,6 +54,8 @@ def media_in(content: Any) -> str | None:
         if not isinstance(part, dict):
             continue
         kind = part.get("type")
+        if kind == "text" and "content" not in part:
+            continue
         names = (
             [kind]
             if isinstance(kind, str)

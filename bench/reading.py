@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def parts(number: int) -> dict[str, Any]:
     return rows
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "messages, 6": lambda number: openai(number, 6),
     "messages, 30": lambda number: openai(number, 30),
     "messages, 2, system": lambda number: {

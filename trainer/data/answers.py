@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trainer.data.columns import Judgement, kind_of, words_of
+from trainer.data.column_names import kind_of, words_of
 from trainer.data.formats_turns import turn_keys
+from trainer.data.judgements import Judgement
 
 _ANSWER_KEYS = (
     "text",

@@ -4,6 +4,7 @@ tool_result. Light."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from trainer.data.formats_turns import Message
@@ -11,11 +12,11 @@ from trainer.data.formats_turns import Message
 _BLOCKS = ("thinking", "redacted_thinking", "tool_use", "tool_result")
 
 
-def unblocked(messages: list[Message]) -> tuple[list[Message], list[int]]:
+def unblocked(messages: list[Message]) -> tuple[list[Message], Sequence[int]]:
     """The messages, those of blocks taken apart, and for each which of the given ones it comes
     from."""
-    if not any(type(message["content"]) is list for message in messages):
-        return messages, list(range(len(messages)))
+    if list not in [type(message["content"]) for message in messages]:
+        return messages, range(len(messages))
     made: list[Message] = []
     places: list[int] = []
     names: dict[str, str] = {}

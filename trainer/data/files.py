@@ -21,6 +21,8 @@ from models.hub_names import hub_name, hub_name_of_path, is_url
 from trainer.data import encodings
 from trainer.data.files_json import json_rows
 from trainer.data.files_tables import csv_rows, parquet_rows
+from trainer.data.formats_markup import markup_of
+from trainer.data.formats_text import is_transcript
 from trainer.data.hub import HUB, hub_rows, parsed
 from trainer.data.streams import Piece, Reader
 
@@ -50,6 +52,7 @@ _WHATSAPP = re.compile(
     r" -)\s[^:\n]+",
     re.IGNORECASE,
 )
+_JSON = re.compile(r"\{|\[\s*[\[{\]\"]")
 _WHO = (
     "Decide whose words the assistant is to learn, and write each talk as a row of JSON Lines:"
     ' {"messages": [...]}.'
@@ -271,27 +274,40 @@ def _file_rows(path: Path, on_read: Callable[[int], None], encoding: str) -> Ite
             yield RawRow(str(path), 0, None, what, 0)
 
 
+def _check_text(path: Path, reader: Reader) -> None:
+    """LuthierError for a file whose name says nothing and whose beginning is no JSON."""
+    begins = reader.head[:_SNIFFED].decode(reader.encoding, errors="replace")
+    begins = begins.removeprefix("\ufeff").lstrip()
+    if _WHATSAPP.match(begins):
+        raise LuthierError(
+            "A layout that is not read", f"{path} is a chat of WhatsApp, among people.", _WHO
+        )
+    if not _JSON.match(begins):
+        markup = markup_of(begins)
+        signs = "lines of roles" if markup is None else f"the markup of {markup.title}"
+        if markup is not None or is_transcript(begins, {}):
+            raise LuthierError(
+                "A layout that is not read",
+                f"{path} is plain text with turns in {signs}, and nothing says where a"
+                " conversation ends.",
+                'Write each conversation as a row of JSON Lines: {"text": "..."}. Its turns are'
+                " then read.",
+            )
+    if begins[:1] not in ("{", "[", ""):
+        raise LuthierError(
+            "Unknown kind of file",
+            f"{path} is none that Luthier reads.",
+            f"{_KNOWN}; the name's ending tells.",
+        )
+
+
 def _pieces(path: Path, reader: Reader, on_read: Callable[[int], None]) -> Iterator[Piece]:
     other = next((words for start, words in _OTHERS.items() if reader.head.startswith(start)), None)
     if other is not None:
         raise LuthierError("Not a data file", f"{path} is {other[0]}.", other[1])
     kind = "parquet" if reader.head.startswith(b"PAR1") else _kind_by_name(path)
     if kind is None:
-        begins = (
-            reader.head.decode(reader.encoding, errors="replace")
-            .removeprefix("\ufeff")
-            .lstrip()[:1]
-        )
-        if _WHATSAPP.match(reader.head[:_SNIFFED].decode(reader.encoding, errors="replace")):
-            raise LuthierError(
-                "A layout that is not read", f"{path} is a chat of WhatsApp, among people.", _WHO
-            )
-        if begins not in ("{", "[", ""):
-            raise LuthierError(
-                "Unknown kind of file",
-                f"{path} is none that Luthier reads.",
-                f"{_KNOWN}; the name's ending tells.",
-            )
+        _check_text(path, reader)
         kind = "json"
     if kind != "parquet" and reader.encoding == "utf-8" and encodings.is_other(reader.head):
         raise encodings.refusal(path, reader.head)

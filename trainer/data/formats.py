@@ -14,7 +14,8 @@ import msgspec
 
 from jobs.errors import LuthierError
 from trainer.data.answers import ranking_of
-from trainer.data.columns import NO_SIDE, Judgement, Sampled, SideColumns, at, kind_of, side_columns
+from trainer.data.column_names import kind_of
+from trainer.data.columns import NO_SIDE, Sampled, SideColumns, at, side_columns
 from trainer.data.formats_chains import CHAINED, OASST, chain_columns, message_columns
 from trainer.data.formats_chains import PARTS as CHAIN_PARTS
 from trainer.data.formats_columns import (
@@ -54,6 +55,7 @@ from trainer.data.formats_turns import (
     meant_key,
     turn_list,
 )
+from trainer.data.judgements import Judgement
 from trainer.data.row import Row as _Row
 from trainer.data.row import folded
 

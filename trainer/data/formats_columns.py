@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.data.blocks import unblocked
-from trainer.data.columns import Judgement, kind_of, shortened
+from trainer.data.column_names import kind_of
 from trainer.data.formats_text import continued, spoken_turns, transcript
 from trainer.data.formats_turns import (
     Converted,
@@ -21,6 +21,7 @@ from trainer.data.formats_turns import (
     turn_list,
     unknown_keys,
 )
+from trainer.data.judgements import Judgement, shortened
 from trainer.data.row import Row
 
 
@@ -46,15 +47,15 @@ def _placed(
 def _messages(
     items: list[Any], keys: tuple[str, str], row: Row, tools: list[dict[str, Any]] | None
 ) -> list[Message]:
-    names = tool_names(tools)
+    names, roles = tool_names(tools), row.mapping.roles
+    messages: list[Message] = []
     for place, item in enumerate(items):
-        row.unknown += unknown_keys(item, keys, place)
-    messages = [
-        message_of(item, keys, row.mapping.roles, names, place) for place, item in enumerate(items)
-    ]
-    for place, item in enumerate(items):
-        if len(item) > 2 and messages[place]["role"] == "assistant":
-            _judge(item, keys, messages[place], row, place)
+        message = message_of(item, keys, roles, names, place)
+        messages.append(message)
+        if len(item) > 2:
+            row.unknown += unknown_keys(item, keys, place)
+            if message["role"] == "assistant":
+                _judge(item, keys, message, row, place)
     return messages
 
 
@@ -94,7 +95,9 @@ def _judge(
 
 def _said(value: Any, role: str, row: Row, tools: list[dict[str, Any]] | None) -> list[Message]:
     """A text as one message, a message or a list of them as they are."""
-    items = decoded(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
+    if isinstance(value, str) and value.lstrip()[:1] not in ("[", "{"):
+        return [{"role": role, "content": value}]
+    items = decoded(value)
     items = [items] if isinstance(items, dict) and turn_keys(items) else items
     keys = item_keys(items) if isinstance(items, list) else None
     return (

@@ -8,8 +8,9 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from trainer.data.formats_chains import chain_columns
-from trainer.data.formats_exports import export_of, refusal_of
+from trainer.data.formats_exports import export_of
 from trainer.data.formats_markup import markup_of
+from trainer.data.formats_refusals import refusal_of
 from trainer.data.formats_text import header_lines, leading_names
 from trainer.data.formats_turns import decoded, turn_keys
 

@@ -390,6 +390,14 @@ MARKUPS: tuple[Markup, ...] = (
         preamble=True,
         words=_LINE_WORDS,
     ),
+    Markup(
+        "moss",
+        "MOSS",
+        re.compile(r"(?:<\||\[)(?P<role>Human|MOSS)(?:\|>|\]):[ \t]?"),
+        ("<eoh>", "<eom>", "<eoa>"),
+        preamble=True,
+        words=_words("human", "moss"),
+    ),
     _InLine("words", "User: and Assistant: in one line", re.compile(_IN_LINE)),
 )
 BY_NAME = {markup.name: markup for markup in MARKUPS}

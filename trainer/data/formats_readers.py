@@ -60,9 +60,7 @@ def export_of(row: Row) -> exports.Export | None:
 def export_columns(layout: str, row: Row) -> set[str]:
     """The columns of a row that belong to the export's own."""
     export = exports.BY_NAME.get(layout)
-    if export is None:
-        return set()
-    return {*row.value} if export.columns is None else {*export.columns}
+    return set() if export is None else {*export.columns(row.value)}
 
 
 def exported(row: Row) -> Converted:

@@ -245,7 +245,9 @@ def transcript(turns: Sequence[Turn], speakers: Mapping[str, str]) -> Converted:
             "many_speakers",
             f"{', '.join(names[:5])} speak: say in the recipe's [format] speakers who is whom",
         )
-    messages = [{"role": _role(name, names, speakers), "content": text} for name, text in merged]
+    folded = {name.casefold(): role for name, role in speakers.items()}
+    roles = {name: _role(name, names, folded) for name in {name for name, _ in merged}}
+    messages = [{"role": roles[name], "content": text} for name, text in merged]
     first = next(
         (place for place, message in enumerate(messages) if message["role"] == "user"), None
     )
@@ -264,13 +266,13 @@ def transcript(turns: Sequence[Turn], speakers: Mapping[str, str]) -> Converted:
 
 
 def _role(name: str, names: Sequence[str], speakers: Mapping[str, str]) -> str:
+    """The role of a speaker; `speakers` are those of the recipe or learned ones, folded."""
     if not name:
         return ""  # text before anybody speaks: dropped with what comes before the first user turn
-    folded = {key.casefold(): role for key, role in speakers.items()}
-    if name.casefold() in folded:
-        return folded[name.casefold()]
+    if name.casefold() in speakers:
+        return speakers[name.casefold()]
     if is_role(name):
         return role_of(name, {})
-    if name == names[0] and FIRST in folded:
-        return folded[FIRST]
-    return folded.get(OTHERS) or word_role(name) or name
+    if name == names[0] and FIRST in speakers:
+        return speakers[FIRST]
+    return speakers.get(OTHERS) or word_role(name) or name

@@ -46,6 +46,7 @@ ROLES = {
     ),
     **dict.fromkeys(("function_call", "tool_call"), CALL),
 }
+_ROLES_SAID = frozenset(ROLES.values())
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "participant", "character", "name")
 CONTENT_KEYS = ("content", "value", "text", "message", "utterance", "body")
 TURN_COLUMNS = (
@@ -72,6 +73,9 @@ LIST_COLUMNS = {
     "participants",
     "worldinfo",
 }
+
+# What a cell or a key holds that says nothing.
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 # levels of lists and objects that a row may have: what reads them calls itself, and Python allows
 # 1000 calls
@@ -217,6 +221,8 @@ def turn_list(value: Any) -> list[Any] | None:
         value = _items_of_lists(value)
     if not isinstance(value, list):
         return None
+    if list not in map(type, value):
+        return value
     return [item for group in value for item in (group if isinstance(group, list) else [group])]
 
 
@@ -239,11 +245,13 @@ def role_of(word: str, roles: Mapping[str, str], tool_names: Sequence[str] = ())
         return roles[word]
     if word in tool_names:
         return "tool"
-    return ROLES.get(word.strip().lower().replace("-", "_").replace(" ", "_"), word)
+    return ROLES.get(word) or ROLES.get(
+        word.strip().lower().replace("-", "_").replace(" ", "_"), word
+    )
 
 
 def is_role(word: str) -> bool:
-    return role_of(word, {}) in ROLES.values()
+    return role_of(word, {}) in _ROLES_SAID
 
 
 def message_of(
@@ -261,6 +269,8 @@ def message_of(
         raise RowProblem("not_a_message", f"item {place} has no `{keys[0]}`")
     role = role_of(word, roles, tool_names)
     content = item.get(keys[1])
+    if len(item) == 2 and content is not None and role != CALL and word not in tool_names:
+        return {"role": role, "content": content}
     calls = decoded(item.get("tool_calls")) or (
         [item["function_call"]] if item.get("function_call") else None
     )
@@ -296,7 +306,7 @@ def unknown_keys(item: Any, keys: tuple[str, str], place: int) -> list[str]:
     others = [
         key
         for key, value in item.items()
-        if key not in keys and key not in KNOWN_KEYS and value not in (None, "", [], {})
+        if key not in keys and key not in KNOWN_KEYS and value not in EMPTY
     ]
     pairs = [(key, near) for key in others if (near := meant_key(key, keys))]
     return [
@@ -370,8 +380,10 @@ def _call(value: Any, place: int) -> dict[str, Any]:
 
 def tools_of(value: Any) -> list[dict[str, Any]] | None:
     """The tools that a row declares, each wrapped as OpenAI does; None if there is none."""
+    if value is None:
+        return None
     value = decoded(value)
-    if value is None or value in ("", [], {}):
+    if value in EMPTY:
         return None
     tools = [decoded(tool) for tool in (value if isinstance(value, list) else [value])]
     for tool in tools:

@@ -13,7 +13,8 @@ import msgspec
 import tomlkit
 
 from jobs.errors import LuthierError
-from trainer.data.columns import at, kind_of, words_of
+from trainer.data.column_names import kind_of, words_of
+from trainer.data.columns import at
 from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_layouts import refused
 from trainer.data.formats_turns import Converted, RowProblem, decoded, is_role, turn_keys, turn_list

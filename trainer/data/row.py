@@ -144,8 +144,11 @@ class Row:
 
     def get(self, part: str) -> Any:
         """A part's value; None if the row has not the column that the mapping names."""
-        if part not in self.mapping.columns:
+        column = self.mapping.columns.get(part)
+        if column is None:
             return None
+        if column in self.value:
+            return self.value[column]
         column = self.find(part)
         return None if column is None else at(self.value, column)
 

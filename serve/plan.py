@@ -27,6 +27,7 @@ Device = Literal["cpu", "gpu"]
 
 # the name under which every server serves its base model, whatever the model is called
 BASE = "base"
+GPU_MEMORY = 0.9  # the share of a GPU that a server takes unless it is told another
 
 DRAIN_SECONDS = 20.0  # how long a stop waits for the answers that are being written
 STOP_SECONDS = 15.0  # vLLM needs about 2; then it is killed
@@ -41,6 +42,14 @@ _NOT_INHERITED = (
     "VLLM_SERVER_DEV_MODE",
 )
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"
+# What shortens vLLM's start on a GPU; a variable of the user's own stands (bench/gpu/RESULTS.md).
+_QUICK_START = {
+    # The engine begins with what the API's process has imported, which has not touched the GPU:
+    # vLLM's own default, and its command line's is "spawn".
+    "VLLM_WORKER_MULTIPROC_METHOD": "fork",
+    # vLLM's own kernels choose the next token: FlashInfer's would be compiled by nvcc first.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,9 @@ class ServerPlan:
     """Everything that decides how vLLM is started. It holds no keys.
 
     `kv_cache_bytes` is given for a GPU that is partly in use: `gpu_memory` is then what is free of
-    it. `chat_template` is a file where training used another template than the base model's.
+    it. `graph_sizes` are the numbers of tokens a step for which vLLM records CUDA graphs; none
+    leaves them to vLLM. `chat_template` is a file where training used another template than the
+    base model's.
     `reasons` say, by the name of a field, why it is so; `notes`, by the name of an adapter, what a
     person should know of it. Web pages of `allowed_origins` may ask the server.
     """
@@ -75,9 +86,10 @@ class ServerPlan:
     device: Device = "cpu"
     gpus: int = 1
     kv_cache_gb: int = 1
-    gpu_memory: float = 0.9
+    gpu_memory: float = GPU_MEMORY
     extra_args: list[str] = field(default_factory=list)
     kv_cache_bytes: int | None = None
+    graph_sizes: list[int] = field(default_factory=list)
     chat_template: Path | None = None
     can_sleep: bool = True
     generation_config: str = "vllm"
@@ -198,6 +210,8 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         )
         arguments += ["--tensor-parallel-size", str(plan.gpus)] if plan.gpus > 1 else []
         arguments += ["--enable-sleep-mode"] if plan.sleeps else []
+        if plan.graph_sizes:
+            arguments += ["--cudagraph-capture-sizes", *map(str, plan.graph_sizes)]
     if plan.chat_template is not None:
         arguments += ["--chat-template", str(plan.chat_template)]
     if plan.allowed_origins:
@@ -231,9 +245,11 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         if plan.device == "cpu"
         else {}
     )
+    gpu = _quick_start(plan) if plan.device == "gpu" else {}
     # Its own routes to sleep and wake, among others that only the control key opens (serve.guard).
     sleep = {"VLLM_SERVER_DEV_MODE": "1"} if plan.sleeps else {}
     return {
+        **gpu,
         **inherited,
         **cpu,
         **sleep,
@@ -252,3 +268,13 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         "VLLM_PLUGINS": "luthier",  # no other: see serve.vllm_plugin
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _quick_start(plan: ServerPlan) -> dict[str, str]:
+    """The variables that shorten the start on a GPU.
+
+    What vLLM measured of the memory it keeps for the next start, by its settings, among which the
+    share of the GPU is not: it may for the usual share only.
+    """
+    measured = plan.kv_cache_bytes is None and plan.gpu_memory == GPU_MEMORY
+    return {**_QUICK_START, "VLLM_ENABLE_STARTUP_PLAN": "1" if measured else "0"}

@@ -13,6 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,8 +53,9 @@ from serve.worker import VllmServer
 
 _HOST = "127.0.0.1"
 _TUNED = "tuned"
-# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once.
-_CHUNK = "--max-num-batched-tokens=1024"
+# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once. The
+# second bounds them as well, and what vLLM compiles does not depend on it.
+_CHUNK, _CHUNK_OF_A_PROMPT = "--max-num-batched-tokens=1024", "--long-prefill-token-threshold=1024"
 # What two CPU cores take, for the time left: the built-in model's figures.
 _BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
 
@@ -278,19 +282,22 @@ class Certifier:
             server.stop()
 
     def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
-        share = (
-            min(0.9, certificate.memory_needed(directory) / min(gpu.total for gpu in gpus()))
-            if self.gpu
-            else 0.9
+        """The plan of a server for the certificate's own conversations; on a GPU that of a chat's
+        server, so that the one finds compiled what the other has, if its memory has room for the
+        model's whole context."""
+        make = partial(make_plan, directory.resolve(), BASE, adapters, _HOST, free_port(_HOST))
+        short = ServeOptions(
+            dtype="bfloat16", context_length=self.context_length, max_loras=1, extra_args=[_CHUNK]
         )
-        options = ServeOptions(
-            dtype="bfloat16",
-            context_length=self.context_length,
-            max_loras=1,
-            gpu_memory=share,
-            extra_args=[_CHUNK],
-        )
-        return make_plan(directory.resolve(), BASE, adapters, _HOST, free_port(_HOST), options)
+        if not self.gpu:
+            return make(short)
+        share = certificate.memory_needed(directory) / min(gpu.total for gpu in gpus())
+        short = replace(short, gpu_memory=min(0.9, share))
+        with suppress(LuthierError):
+            return make(
+                replace(short, context_length=None, max_loras=None, extra_args=[_CHUNK_OF_A_PROMPT])
+            )
+        return make(short)
 
     def _await(self, server: VllmServer) -> None:
         if not server.wait_until_up():

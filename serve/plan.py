@@ -42,14 +42,6 @@ _NOT_INHERITED = (
     "VLLM_SERVER_DEV_MODE",
 )
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/luthier/server"
-# What shortens vLLM's start on a GPU; a variable of the user's own stands (bench/gpu/RESULTS.md).
-_QUICK_START = {
-    # The engine begins with what the API's process has imported, which has not touched the GPU:
-    # vLLM's own default, and its command line's is "spawn".
-    "VLLM_WORKER_MULTIPROC_METHOD": "fork",
-    # vLLM's own kernels choose the next token: FlashInfer's would be compiled by nvcc first.
-    "VLLM_USE_FLASHINFER_SAMPLER": "0",
-}
 
 
 @dataclass(frozen=True)
@@ -245,13 +237,13 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         if plan.device == "cpu"
         else {}
     )
-    gpu = _quick_start(plan) if plan.device == "gpu" else {}
+    gpu = _memory_measured_once(plan) if plan.device == "gpu" else {}
     # Its own routes to sleep and wake, among others that only the control key opens (serve.guard).
     sleep = {"VLLM_SERVER_DEV_MODE": "1"} if plan.sleeps else {}
     return {
-        **gpu,
         **inherited,
         **cpu,
+        **gpu,
         **sleep,
         **kernel_caches(),
         REQUEST_LOG_VARIABLE: str(jobs_directory() / server_id / REQUEST_LOG),
@@ -270,11 +262,9 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
     }
 
 
-def _quick_start(plan: ServerPlan) -> dict[str, str]:
-    """The variables that shorten the start on a GPU.
-
-    What vLLM measured of the memory it keeps for the next start, by its settings, among which the
-    share of the GPU is not: it may for the usual share only.
-    """
-    measured = plan.kv_cache_bytes is None and plan.gpu_memory == GPU_MEMORY
-    return {**_QUICK_START, "VLLM_ENABLE_STARTUP_PLAN": "1" if measured else "0"}
+def _memory_measured_once(plan: ServerPlan) -> dict[str, str]:
+    """Has vLLM keep, for the next start, what it measured of a GPU's memory, which takes it a
+    third of a start. It finds that by its settings and what is free, among which the share of the
+    GPU is not: so only for the usual share."""
+    usual = plan.kv_cache_bytes is None and plan.gpu_memory == GPU_MEMORY
+    return {"VLLM_ENABLE_STARTUP_PLAN": "1" if usual else "0"}

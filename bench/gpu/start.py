@@ -1,11 +1,12 @@
 """What a vLLM's start is made of, and how fast the server is that comes of it: one start a call.
 
     python -P bench/gpu/start.py LABEL --model FOLDER --adapter FOLDER [--clients 1,64]
-        [--vllm=ARGUMENT ...] [--env NAME=VALUE ...] [--log FILE]
+        [--vllm=ARGUMENT ...] [--env NAME=VALUE ...] [--plain] [--fork] [--log FILE]
 
 on a GPU machine, with LUTHIER_HOME set: compiled kernels are kept there. vLLM gets the command and
-the environment of Luthier's plan, then what --vllm and --env say: `--today` has what the plan had
-before its start was shortened. One JSON line: `parts`, the seconds from each sign in vLLM's log to
+the environment of Luthier's plan, then what --vllm and --env say. `--plain` leaves CUDA graphs and
+the measuring of memory to vLLM; `--fork` has the engine forked from the API's process, with what
+that has imported. One JSON line: `parts`, the seconds from each sign in vLLM's log to
 the next; `loaded`, until the adapter is; `first_token`, of the tuned model, all counted from the
 process's start. For each number of --clients: output tokens a second of the tuned model, all of
 them asking at once, greedily and with top-p; for one client also the base model's.
@@ -39,20 +40,21 @@ from serve.traffic import REQUEST_LOG_VARIABLE
 HOST = "127.0.0.1"
 ANSWER_TOKENS = 128
 QUESTION = [{"role": "user", "content": "Where does the wind come from?"}]
-TODAY = {
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    "VLLM_USE_FLASHINFER_SAMPLER": "1",
-    "VLLM_ENABLE_STARTUP_PLAN": "0",
-}
+# Without torchao, which transformers imports and which asks for the GPU's properties at its import:
+# a process that has touched the GPU is one that vLLM does not fork.
+WITHOUT_TORCHAO = (
+    "import runpy, sys; sys.modules['torchao'] = None;"
+    " runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+)
 # what the log says when a part is over
 SIGNS = (
     ("imports", re.compile(r"non-default args: ")),
-    ("config", re.compile(r"Initializing a V1 LLM engine ")),
-    ("engine and card", re.compile(r"Starting to load model ")),
+    ("engine's imports", re.compile(r"Initializing a V1 LLM engine ")),
+    ("card", re.compile(r"Loading model from scratch|Starting to load model ")),
     ("weights", re.compile(r"Model loading took ")),
-    ("compiled", re.compile(r"torch\.compile.* took|Directly load AOT compilation")),
+    ("compiled", re.compile(r"torch\.compile took ")),
     ("profiled", re.compile(r"GPU KV cache size: ")),
-    ("warmed", re.compile(r"JIT kernel warmup finished")),
+    ("cache", re.compile(r"JIT kernel warmup finished")),
     ("graphs", re.compile(r"Graph capturing finished")),
     ("engine", re.compile(r"init engine .* took")),
     ("server", re.compile(r"Application startup complete")),
@@ -164,18 +166,25 @@ def main() -> None:
     parser.add_argument("--env", action="append", default=[])
     parser.add_argument("--log", type=Path)
     parser.add_argument("--gpu-memory", type=float, default=0.9)
-    parser.add_argument("--today", action="store_true")
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--fork", action="store_true")
     arguments = parser.parse_args()
-    if arguments.today:
+    if arguments.plain:
         arguments.vllm.append("--max-cudagraph-capture-size=512")
+        arguments.env.insert(0, "VLLM_ENABLE_STARTUP_PLAN=0")
+    if arguments.fork:
+        arguments.env.insert(0, "VLLM_WORKER_MULTIPROC_METHOD=fork")
     options = ServeOptions(extra_args=arguments.vllm, gpu_memory=arguments.gpu_memory)
     plan = make_plan(arguments.model.resolve(), BASE, [], HOST, free_port(HOST), options)
     name = f"bench-{secrets.token_hex(4)}"
     changes = dict(pair.split("=", 1) for pair in arguments.env)
-    before = TODAY if arguments.today else {}
-    variables = {**environment(plan, name), REQUEST_LOG_VARIABLE: "", **before, **changes}
+    variables = {**environment(plan, name), REQUEST_LOG_VARIABLE: "", **changes}
+    words = command(plan, sys.executable)
+    if arguments.fork:
+        words[words.index("-m")] = "-c"
+        words.insert(words.index("-c") + 1, WITHOUT_TORCHAO)
     process = subprocess.Popen(
-        command(plan, sys.executable),
+        words,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -184,6 +193,7 @@ def main() -> None:
         env={**variables, "PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # its server is ended, too
     log = Log(process)
     record: dict[str, Any] = {"label": arguments.label}
     try:
@@ -198,6 +208,7 @@ def main() -> None:
         record["parts"] = log.parts()
         for clients in filter(None, arguments.clients.split(",")):
             record[f"tokens/s, {clients}"] = asyncio.run(speeds(client, int(clients)))
+            print(json.dumps(record), file=sys.stderr, flush=True)
     finally:
         end(process)
         if arguments.log is not None:

@@ -8,6 +8,7 @@ process and is gone before the next begins.
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,7 @@ from serve.certificate.measured import (
     write,
 )
 from serve.certificate.turns import PROBES, chosen
+from serve.gpu_share import needed
 from serve.launch import NamedAdapter, ServeOptions, make_plan
 from serve.log import Phase
 from serve.plan import BASE, ServerPlan
@@ -53,9 +55,10 @@ from serve.worker import VllmServer
 
 _HOST = "127.0.0.1"
 _TUNED = "tuned"
-# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once. The
-# second bounds them as well, and what vLLM compiles does not depend on it.
-_CHUNK, _CHUNK_OF_A_PROMPT = "--max-num-batched-tokens=1024", "--long-prefill-token-threshold=1024"
+# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once. On a
+# GPU vLLM cuts them itself, and what it compiles is for one number of batched tokens.
+_CHUNK = "--max-num-batched-tokens=1024"
+_MOST_CACHE = 3_000_000_000  # bytes that one conversation may take of `memory_needed`
 # What two CPU cores take, for the time left: the built-in model's figures.
 _BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
 
@@ -282,10 +285,11 @@ class Certifier:
             server.stop()
 
     def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
-        """The plan of a server for the certificate's own conversations; on a GPU that of a chat's
-        server, so that the one finds compiled what the other has, if its memory has room for the
-        model's whole context."""
-        make = partial(make_plan, directory.resolve(), BASE, adapters, _HOST, free_port(_HOST))
+        """The plan of a server for the certificate's own conversations; on a GPU with room for the
+        model's whole context that of a chat's server, so that each finds compiled what the other
+        has."""
+        directory = directory.resolve()
+        make = partial(make_plan, directory, BASE, adapters, _HOST, free_port(_HOST))
         short = ServeOptions(
             dtype="bfloat16", context_length=self.context_length, max_loras=1, extra_args=[_CHUNK]
         )
@@ -293,10 +297,9 @@ class Certifier:
             return make(short)
         share = certificate.memory_needed(directory) / min(gpu.total for gpu in gpus())
         short = replace(short, gpu_memory=min(0.9, share))
-        with suppress(LuthierError):
-            return make(
-                replace(short, context_length=None, max_loras=None, extra_args=[_CHUNK_OF_A_PROMPT])
-            )
+        if _whole_context_bytes(directory) <= _MOST_CACHE:
+            with suppress(LuthierError):  # not enough is free
+                return make(replace(short, context_length=None, max_loras=None, extra_args=[]))
         return make(short)
 
     def _await(self, server: VllmServer) -> None:
@@ -366,6 +369,15 @@ class _Counter:
             self._context.phase(
                 self._title, seconds_left=round(left), done=self._done, total=self._total
             )
+
+
+def _whole_context_bytes(directory: Path) -> float:
+    """What one conversation takes that is as long as the model can; no end where that is not in its
+    config."""
+    longest = context_length(read_config(directory))
+    if longest is None:
+        return math.inf
+    return needed(directory, rank=0, adapters=0).cache_bytes_per_token * longest
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:

@@ -11,15 +11,16 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE # where it is set, each of hundreds of processes would compile all of Luthier and of the tests again
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install dev demo run test check format lint types layers caps decoding exits fast real lock lock-check clean
+.PHONY: help install dev demo run test check format lint types layers caps decoding exits runs fast heavy real lock lock-check clean
 
 help:
 	@echo "make install     .venv with everything ($(SET) set), ends with luthier doctor"
 	@echo "make demo        fine-tune the built-in model, serve it, compare base and tuned"
 	@echo "make run         the app"
-	@echo "make test        checks, fast tests, then tests with real models"
-	@echo "make check       format, lint, types, layers, size caps, one reader of JSON, exits of text"
-	@echo "make fast        the fast tests                make real        the tests with real models"
+	@echo "make test        checks, then fast, heavy and real tests"
+	@echo "make check       format, lint, types, layers, size caps, one reader of JSON and of runs, exits of text"
+	@echo "make fast        the fast tests                make heavy       those with many processes"
+	@echo "make real        the tests with real models"
 	@echo "make lock        renew locks/ from pyproject   make lock-check  prove that they resolve"
 	@echo "make clean       remove .venv and all caches (not LUTHIER_HOME)"
 
@@ -49,9 +50,9 @@ run: install
 
 # ---- checks and tests, the quick ones first
 
-test: check fast real
+test: check fast heavy real
 
-check: format lint types layers caps decoding exits
+check: format lint types layers caps decoding exits runs
 
 format: dev
 	@echo "== format" && $(BIN)/ruff format --check --quiet . || { echo "$(BIN)/ruff format . mends this"; exit 1; }
@@ -68,6 +69,9 @@ layers: dev
 decoding: dev
 	@echo "== decoding" && $(BIN)/python tools/decoding.py
 
+runs: dev
+	@echo "== one reader of runs" && $(BIN)/python tools/run_folder.py
+
 caps: dev
 	@echo "== size caps" && $(BIN)/python tools/size_caps.py
 
@@ -77,7 +81,11 @@ exits: dev
 # Four processes for two cores: the screens' tests mostly wait for the app to be idle. Of tests that load the same large library in
 # their process, one process runs all: marked as a group.
 fast: dev
-	@echo "== fast tests" && $(BIN)/pytest --numprocesses 4 --dist loadgroup -m "not real and not gpu" --quiet
+	@echo "== fast tests" && $(BIN)/pytest --numprocesses 4 --dist loadgroup -m "not heavy and not real and not gpu" --quiet
+
+# Most of these wait for processes that they started.
+heavy: dev
+	@echo "== heavy tests" && $(BIN)/pytest --numprocesses 4 --dist loadgroup -m heavy --quiet
 
 # Two processes, a core for each of two: loading libraries and vLLM's start use one. In the order of collection: the longest group begins.
 real: dev

@@ -45,8 +45,8 @@ def run_app(url: str, record: Path) -> None:
     when first tokens came."""
     from serve.chats.turns import Speaker
     from tui.app import LuthierApp
-    from tui.chat_server import ChatServer
-    from tui.screens.chat import ChatScreen
+    from tui.chat.screen import ChatScreen
+    from workshop.chat.server import ChatServer
 
     async def recorded(
         endpoint: Endpoint,

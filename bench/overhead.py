@@ -50,9 +50,9 @@ def luthier(job: Path) -> None:
     from jobs.worker import WorkerContext
     from trainer import worker
     from trainer.evaluation.evaluator import Evaluator
-    from trainer.saving import CheckpointCallback
-    from trainer.telling import EventCallback
-    from trainer.training import StepWatch
+    from trainer.run.progress_events import EventCallback
+    from trainer.run.saving import CheckpointCallback
+    from trainer.run.training import StepWatch
 
     def timed(kind: type) -> None:
         for name in [name for name in vars(kind) if name.startswith("on_") and name != "on_save"]:
@@ -159,7 +159,8 @@ def one(what: str, job: Path) -> tuple[float, float]:
 
 def make_job(arguments: argparse.Namespace, home: Path) -> Path:
     from jobs.job import create
-    from trainer.launch import RECIPE_FILE, run_spec
+    from models.run_folder import RECIPE_FILE
+    from trainer.launch import run_spec
     from trainer.recipe import load, to_toml
 
     path = home / "overhead.toml"

@@ -21,8 +21,8 @@ from textual.pilot import Pilot
 from serve.chats.turns import ChatSettings, Failed, Speaker
 from serve.client import Endpoint, Sampling
 from tui.app import LuthierApp
-from tui.chat_server import ChatServer, newest_server
-from tui.screens.chat import ChatScreen
+from tui.chat.screen import ChatScreen
+from workshop.chat.server import ChatServer, newest_server
 
 SIZE = (120, 34)
 PROMPTS = ["What should I do on a rainy day?", "Can you tell me something about your work?"]
@@ -39,7 +39,10 @@ async def wait(condition: Callable[[], bool], what: str) -> None:
 
 async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -> None:
     await wait(
-        lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None,
+        lambda: (
+            isinstance(pilot.app.screen, ChatScreen)
+            and pilot.app.screen.session.reachable.server is not None
+        ),
         "server",
     )
     screen = pilot.app.screen

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.worker import WorkerContext, run_worker
+from models.export.files import Parcel, pack
 from models.export.launch import ExportSettings, check_out
-from models.export.parcel import Parcel, pack
 from models.imports.copying import check_space, copy_file
 from models.imports.progress import ByteProgress, Stopped
 

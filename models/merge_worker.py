@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
+from models.folder import ModelFolder
 from models.merge.launch import MergeSettings
 from models.merge.plan import MergePlan, plan_merge
 from models.merge.planner import Into
@@ -66,10 +67,13 @@ def _merge(
     from models.merge.merging import merge
 
     def stops(folder: Path) -> list[int]:
-        """What training ended answers with: the run's record, else what the chat template closes a
-        turn with."""
-        if settings.stop_ids is not None:
-            return settings.stop_ids
+        """What training ended answers with: by the order or the adapter's card, else what the chat
+        template closes a turn with."""
+        trained = settings.stop_ids
+        if trained is None:
+            trained = ModelFolder(Path(settings.adapter)).card.stop_ids
+        if trained is not None:
+            return trained
         context.phase("reading the chat template", seconds_left=_TEMPLATE_SECONDS)
         return template_stops(folder)
 
@@ -102,8 +106,8 @@ def _merge_closer(
             for into, plan in plans.items()
         }
         context.phase("measuring which is closer to the trained model", seconds_left=60.0)
-        from models.merge.closer import compare
         from models.merge.merging import put_in_place
+        from models.merge.qlora_choice import compare
 
         found = compare(
             plans["dequantised"],
@@ -135,7 +139,7 @@ def template_stops(folder: Path) -> list[int]:
     from models.preflight import check_template
     from models.template import load_tokenizer
 
-    if not (folder / "tokenizer_config.json").is_file():
+    if not ModelFolder(folder).has_tokenizer:
         return []
     try:
         return list(check_template(load_tokenizer(folder), folder).stop_ids)

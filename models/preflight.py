@@ -10,14 +10,15 @@ answers in any other way that marks cannot show.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.conversations import Conversation
+from models.folder import ModelFolder
 from models.mask import Frame, Masker, MaskError, Rendering, TemplateFacts
-from models.template import Template, TemplateRefusal, embedding_size, stop_token_ids
+from models.template import Template, TemplateRefusal, served_stop_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,14 +78,14 @@ def check_template(
 ) -> TemplateReport:
     """The preflight of a model. `grows`: it will get embeddings for all tokens there are.
     LuthierError if it names no stop token at all."""
-    size = embedding_size(model_directory)
+    size = ModelFolder(model_directory).vocabulary_size
     if grows and size is not None:
         size = max(size, len(tokenizer))
-    return probe_template(tokenizer, stop_token_ids(tokenizer, model_directory), size)
+    return probe_template(tokenizer, served_stop_ids(tokenizer, model_directory), size)
 
 
 def probe_template(
-    tokenizer: PreTrainedTokenizerBase, stop_ids: set[int], size: int | None
+    tokenizer: PreTrainedTokenizerBase, stop_ids: Set[int], size: int | None
 ) -> TemplateReport:
     """The preflight of a template and tokenizer; `size` is the number of embeddings, None where
     unknown."""
@@ -161,7 +162,7 @@ _TOOL_USE = Conversation(
 
 class _Preflight:
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, stop_ids: set[int], size: int | None
+        self, tokenizer: PreTrainedTokenizerBase, stop_ids: Set[int], size: int | None
     ) -> None:
         self.tokenizer = tokenizer
         self.size = size
@@ -198,7 +199,7 @@ class _Preflight:
     def _note(self, name: str, status: Status, detail: str) -> None:
         self.checks.append(Check(name, status, detail))
 
-    def _texts(self, tokens: set[int]) -> tuple[str, ...]:
+    def _texts(self, tokens: Set[int]) -> tuple[str, ...]:
         decoded = (
             self.tokenizer.decode(
                 [token], skip_special_tokens=False, clean_up_tokenization_spaces=False
@@ -323,8 +324,8 @@ class _Preflight:
         self.stop_ids.add(int(self.tokenizer.convert_tokens_to_ids(stop)))
         self.facts = replace(self.facts, stop_texts=self._texts(self.stop_ids))
         detail = (
-            f"{stop} closes each turn, but neither eos_token nor generation_config.json lists it: a"
-            " server goes on after it."
+            f"{stop} closes each turn, but neither eos_token nor generation_config.json (or"
+            " config.json, where that is missing) lists it: a server goes on after it."
         )
         self._note("stop token is listed", "warn", detail)
 

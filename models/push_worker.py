@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from jobs.worker import WorkerContext, run_worker
+from models.export.files import pack
 from models.export.launch import PushSettings
-from models.export.parcel import pack
 from models.imports.progress import ByteProgress, Stopped
 
 _LOOK_SECONDS = 0.2

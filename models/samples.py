@@ -21,13 +21,13 @@ from models.bounds import bounded
 from models.conversations import Conversation
 from models.mask import Masker, MaskError, MaskOptions, Rendering, Span
 from models.preflight import TemplateReport
+from models.stored_sample import UNTRAINED
 from models.template import Template
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-UNTRAINED = -100
 # of prompts that are remembered: headers are few, but some templates have none, and all tails
 # differ
 _TAILS = 4096

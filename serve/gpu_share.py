@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.gpus import Gpu, occupants
-from models.registry import read_config
+from models.folder import ModelFolder
 from models.weights import tensor_shapes
 
 _WORKING_BYTES = 2 << 30  # CUDA's context, activations and CUDA graphs
@@ -85,21 +85,22 @@ def needed(base: Path, rank: int, adapters: int) -> Needed:
     weights = sum(math.prod(shape) for shape in shapes)
     vocabulary = max((shape[0] for shape in shapes), default=0)
     linear = sum(sum(shape) for shape in shapes if len(shape) == 2 and shape[0] != vocabulary)
-    config = read_config(base)
-    quantised = config.get("quantization_config") is not None
+    model = ModelFolder(base)
+    quantised = model.config.get("quantization_config") is not None
     weight_bytes = (
         sum(path.stat().st_size for path in base.glob("*.safetensors"))
         if quantised
         else _BYTES_PER_WEIGHT * weights
     )
     return Needed(
-        weight_bytes, _BYTES_PER_WEIGHT * rank * linear * adapters, _cache_bytes_per_token(config)
+        weight_bytes,
+        _BYTES_PER_WEIGHT * rank * linear * adapters,
+        _cache_bytes_per_token(model.text_config),
     )
 
 
-def _cache_bytes_per_token(config: dict[str, Any]) -> int:
+def _cache_bytes_per_token(text: dict[str, Any]) -> int:
     """Keys and values of every layer; 0 where the config does not tell."""
-    text = config.get("text_config", config)
     layers, heads = (
         int(text.get("num_hidden_layers") or 0),
         int(text.get("num_attention_heads") or 1),

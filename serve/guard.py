@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from jobs import foreign_json
-from serve.loaded import Pins
+from serve.pins import Pins
 from serve.rest import RETRY_SECONDS, SLEEP_PATH, Rest
 from serve.traffic import GENERATING, Application, Message, Receive, Scope, Send, Traffic
 

@@ -13,9 +13,9 @@ from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from jobs.job import Job, submit
 from jobs.spec import Spec
+from models.folder import ModelFolder
 from models.registry import display_name, resolve
 from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
-from serve.contents import fingerprint
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan, vllm_module
 from serve.planning import (
     NamedAdapter,
@@ -121,7 +121,7 @@ def attach(server: Server, name: str, path: Path) -> str:
             message,
             "Serve it on a --port of its own: a server has one template.",
         )
-    content = fingerprint(adapter.directory)
+    content = ModelFolder(adapter.directory).identity()
     if server.refreshed().contents.get(name, content) != content:
         name = f"{name[:55]}.{content[:8]}"
         check_names([name], set(asyncio.run(list_models(server.endpoint))))

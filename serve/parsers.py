@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from models.registry import read_config
-from models.stored_template import stored_template
+from models.folder import ModelFolder
 
 NONE = "none"
 """What a user says to have no parser."""
@@ -63,10 +61,11 @@ _REASONING: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 
 def parsers(base: Path) -> tuple[Parser, Parser]:
     """For tool calls and for reasoning, as far as the model's family is known."""
-    template = stored_template(base) or ""
-    kind = str(_config(base).get("model_type", ""))
-    return _first(_TOOLS, kind, template, "tool calls"), _first(
-        _REASONING, kind, template, "reasoning"
+    model = ModelFolder(base)
+    kind = str(model.config.get("model_type") or model.text_config.get("model_type") or "")
+    return (
+        _first(_TOOLS, kind, model.tool_template or "", "tool calls"),
+        _first(_REASONING, kind, model.chat_template or "", "reasoning"),
     )
 
 
@@ -83,9 +82,3 @@ def _first(
     return Parser(
         "", f"no parser of {what} is known for model type {kind or 'unknown'} with this template"
     )
-
-
-def _config(base: Path) -> dict[str, Any]:
-    config = read_config(base)
-    text = config.get("text_config")
-    return {**(text if isinstance(text, dict) else {}), **config}

@@ -20,8 +20,8 @@ from jobs.home import home
 from jobs.job import Job, all_jobs
 from jobs.state import Asleep, Queued, Running, Starting
 from models.adapters import Adapter, check_servable, lora_rank_limit, other_base, read_adapter
-from models.registry import context_length, display_name, read_config
-from models.stored_template import differs, stored_template
+from models.folder import ModelFolder, templates_differ
+from models.registry import display_name
 from serve.gpu_share import gpu_share, needed
 from serve.parsers import NONE, parsers
 from serve.plan import BASE, GPU_MEMORY, Device, ServedAdapter, ServerPlan, run_of
@@ -243,8 +243,9 @@ def default_device() -> Device:
 def template_of(adapter: Adapter, base: Path) -> str | None:
     """The chat template that an adapter was trained with, if it is another one than the base
     model's."""
-    own = stored_template(adapter.directory)
-    return own if differs(own, stored_template(base)) else None
+    template = ModelFolder(adapter.directory).chat_template
+    differs = templates_differ(template, ModelFolder(base).chat_template)
+    return template if differs else None
 
 
 def _sorted(
@@ -317,7 +318,7 @@ def _memory(
                 " it needs"
             ),
         )
-    longest = context or context_length(read_config(base)) or _CPU_CONTEXT_LENGTH
+    longest = context or ModelFolder(base).context_length or _CPU_CONTEXT_LENGTH
     share = gpu_share(found, options.gpu_memory, needed(base, rank, max_loras), longest)
     return share.utilization, share.kv_cache_bytes, share.why
 
@@ -345,7 +346,7 @@ def _default_context_length(directory: Path, device: Device) -> int | None:
     """None leaves it to vLLM, which takes what the model can."""
     if device == "gpu":
         return None
-    return min(context_length(read_config(directory)) or _CPU_CONTEXT_LENGTH, _CPU_CONTEXT_LENGTH)
+    return min(ModelFolder(directory).context_length or _CPU_CONTEXT_LENGTH, _CPU_CONTEXT_LENGTH)
 
 
 def _checked_origins(origins: Sequence[str]) -> list[str]:

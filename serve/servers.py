@@ -75,6 +75,12 @@ class Server:
     def plan(self) -> ServerPlan:
         return ServerPlan.from_json(self.job.spec.settings)
 
+    @property
+    def context_length(self) -> int | None:
+        """What its plan has fixed, in tokens."""
+        length: int | None = self.job.spec.settings.get("context_length")
+        return length
+
     def refreshed(self) -> Server:
         """The same server with the models that it serves by now."""
         return _read(self.job) or self
@@ -134,3 +140,8 @@ def _read(job: Job) -> Server | None:
     except FileNotFoundError:  # it began to run this instant
         return None
     return Server(job, told.host, told.port, told.models, told.contents)
+
+
+def is_for_cpu(job: Job) -> bool:
+    """Whether a server was planned for a CPU, also one whose plan is damaged."""
+    return bool(job.spec.settings.get("device") == "cpu")

@@ -20,7 +20,7 @@ from typing import Any
 
 from jobs import foreign_json
 from serve.answerable import changes, refusal
-from serve.loaded import lost_folder
+from serve.pins import lost_folder
 from serve.usage import (
     COUNTED,
     Tally,

@@ -15,6 +15,7 @@ from pathlib import Path
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
+from models.folder import ModelFolder
 from serve.client import (
     Endpoint,
     ModelCard,
@@ -25,7 +26,6 @@ from serve.client import (
     server_state,
     unload_adapter,
 )
-from serve.contents import fingerprint
 from serve.keys import control_key
 from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
 from serve.plan import (
@@ -177,7 +177,7 @@ class VllmServer:
                 self._unload(model, message)
             elif model.kind == "adapter" and (before is None or before.path != model.path):
                 with contextlib.suppress(OSError):
-                    self.contents[model.id] = fingerprint(model.path)
+                    self.contents[model.id] = ModelFolder(model.path).identity()
                 if self.served:
                     self.context.event(
                         "adapter",
@@ -292,7 +292,7 @@ class VllmServer:
             if (
                 was_served
                 and written != self._written.get(name)
-                and fingerprint(path) != self.contents.get(name)
+                and ModelFolder(path).identity() != self.contents.get(name)
             ):
                 return True
             self._written[name] = written

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-_WHOLE_FILE = re.compile(r"^pytestmark = .*\bmark\.(real|gpu)\b", re.MULTILINE)
+_WHOLE_FILE = re.compile(r"^pytestmark = .*\bmark\.(real|gpu|heavy)\b", re.MULTILINE)
 _SHARED = ("demo", "random_adapter")
 """Fixtures that take minutes to make: no two processes make one."""
 
@@ -36,8 +36,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     if "not real" in config.option.markexpr:
         return _WHOLE_FILE.search(collection_path.read_text()) is not None or None
-    if config.option.markexpr == "real":
-        return "mark.real" not in collection_path.read_text() or None
+    if config.option.markexpr in ("real", "heavy"):
+        return f"mark.{config.option.markexpr}" not in collection_path.read_text() or None
     return None
 
 

@@ -35,7 +35,7 @@ def test_importing_loads_no_heavy_library(modules: list[str]) -> None:
 
 
 def test_the_command_does_not_run_files_of_the_folder_it_is_called_in(tmp_path: Path) -> None:
-    for name in ("jobs", "models", "trainer", "serve", "tui"):
+    for name in ("jobs", "models", "trainer", "serve", "workshop", "tui"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the decoy ran')")
     command = [str(Path(sys.executable).with_name("luthier")), "runs", "--json"]
     environment = {**os.environ, "LUTHIER_HOME": str(tmp_path / "home")}

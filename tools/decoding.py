@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDERS = ["jobs", "models", "serve", "trainer", "tui"]
+FOLDERS = ["jobs", "models", "serve", "trainer", "workshop", "tui"]
 DECODERS = {
     "json.load",
     "json.loads",

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.events import Event
 from jobs.job import Job
 from jobs.state import Done, Running, State
+from models.runs import Run
 from trainer.evaluation.history import Found, read_history
 from trainer.evaluation.settings import Value, higher_is_better
 from trainer.launch import frozen_recipe
@@ -21,17 +22,20 @@ _HELD_OUT_KEYS = ("train.max_length", "train.seed")
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `loss` is that of its last step; `best` its best evaluation so far by the recipe's
-    `metric`, `last` its last one; `seconds` what training took, or has taken so far."""
+    """One run."""
 
     job: Job
     varies: dict[str, Any]
     state: State
     metric: Value
     loss: float | None
+    """Of its last step."""
     best: Found | None
+    """Its best evaluation so far by the recipe's `metric`."""
     last: Found | None
+    """Its last evaluation."""
     seconds: float | None
+    """What training took, or has taken so far."""
     early_stop: str
 
     @property
@@ -69,7 +73,7 @@ def not_comparable(rows: Sequence[Row]) -> str:
 def _row(job: Job) -> Row:
     settings = frozen_recipe(job).evaluation
     history = read_history(job.events_path, settings)
-    found, state = history.all(), job.state()
+    evaluations, state = history.all(), job.state()
     events = job.events()
     loss, seconds = _newest(events, "loss"), _elapsed(events, state)
     early_stop = next(
@@ -77,7 +81,8 @@ def _row(job: Job) -> Row:
     )
     if isinstance(state, Done):
         loss, seconds = state.result.get("loss"), state.result.get("seconds")
-    varies = dict(job.spec.settings.get("sweep", {}).get("varies", {}))
+    place = Run(job).sweep
+    varies = dict(place.varies) if place is not None else {}
     return Row(
         job,
         varies,
@@ -85,7 +90,7 @@ def _row(job: Job) -> Row:
         settings.metric,
         loss,
         history.best(),
-        found[-1] if found else None,
+        evaluations[-1] if evaluations else None,
         seconds,
         early_stop,
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from textual.theme import Theme
 
-from tui import config
+from workshop import config
 
 DEFAULT_THEME = "luthier-dark"
 

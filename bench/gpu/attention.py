@@ -31,7 +31,7 @@ REPEATS = 20
 def main() -> None:
     import torch
 
-    from trainer.attention import by_conversation, varlen
+    from trainer.kernels.attention import by_conversation, varlen
 
     gpu = torch.cuda.is_available()
     device, scale = ("cuda", 1) if gpu else ("cpu", 16)
@@ -147,7 +147,7 @@ def engines() -> None:
 
     os.environ["LUTHIER_HOME"] = tempfile.mkdtemp()
     from tests.real.forks import Forks, events
-    from trainer.engines import installed
+    from trainer.plan.engines import installed
 
     for engine in sorted(installed()):
         runs = Forks(Path(tempfile.mkdtemp()), engine)

@@ -6,7 +6,7 @@
 in an environment that has Luthier's packages, on a GPU machine or on a CPU (there nothing sleeps).
 It needs LUTHIER_HOME: a folder where the model is, or can be, prepared, and in which no server
 runs. Training goes through `luthier train`, servers through `luthier serve`; what comes after the
-run is what the key `a` does in the app (tui.quick_chat). It prints a JSON object a way:
+run is what the key `a` does in the app (workshop.chat_with_run). It prints a JSON object a way:
 
 cold    no server runs, and on a GPU no kernel is compiled yet (give it a new home)
 again   no server runs, the kernels of the start before are kept; the run before is chatted with
@@ -35,8 +35,10 @@ from pathlib import Path
 from jobs.gpus import gpus
 from jobs.job import Job, find
 from models import registry
+from models.runs import Run
 from serve.client import Delta, Sampling, stream_chat
-from tui.quick_chat import have_it_serve, once_ready, server_job
+from workshop.chat_with_run import have_it_serve, server_job
+from workshop.servers import once_ready
 
 CHECKOUT = Path(__file__).parents[2]
 QUESTION = [{"role": "user", "content": "Where does the wind come from?"}]
@@ -104,10 +106,10 @@ def measure(
         noticed = time.time()
         exits = [event["t"] for event in run.events() if event["kind"] == "exited"]
         done = noticed if run is before else exits[-1]
-        job = server_job(run)
+        job = server_job(Run(run))
         server = once_ready(job)
         ready = time.time()
-        name = have_it_serve(server, run)
+        name = have_it_serve(server, Run(run))
         loaded = time.time()
         token = asyncio.run(first_token(job, name))
         slept = [event for event in job.events() if event["kind"] in ("asleep", "awake")]

@@ -4,8 +4,9 @@
     python -P bench/gpu/float8.py [--tokens 8192]
 
 One JSON line a shape: milliseconds of the product in bfloat16, of Luthier's in float8
-(trainer.float8) with the quantising of its input, and of that quantising alone, by the kernel and
-by compiled torch; errors relative to float32, of bfloat16, float8 and 4 bits (bitsandbytes' nf4).
+(trainer.kernels.float8) with the quantising of its input, and of that quantising alone, by the
+kernel and by compiled torch; errors relative to float32, of bfloat16, float8 and 4 bits
+(bitsandbytes' nf4).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from trainer.float8 import Float8Weight, quantise, quantise_by_torch
+from trainer.kernels.float8 import Float8Weight, quantise, quantise_by_torch
 
 SHAPES = [
     (4096, 4096),

@@ -33,7 +33,8 @@ from jobs.events import Event, Follower  # noqa: E402
 from jobs.job import Job  # noqa: E402
 from jobs.state import Alive, Done  # noqa: E402
 from trainer.launch import train  # noqa: E402
-from trainer.memory.predict import Setting, predict  # noqa: E402
+from trainer.plan.compute import Compute  # noqa: E402
+from trainer.plan.memory.predict import Setting, predict  # noqa: E402
 from trainer.recipe import Recipe, decode  # noqa: E402
 
 _WORDS = (
@@ -156,18 +157,20 @@ def write_data(path: Path, case: Case) -> Path:
 
 def prediction(case: Case) -> dict[str, Any]:
     tokens = case.conversations * case.length
-    empty = Setting(
+    setting = Setting(
         engine=case.engine,
         tokens=0,
+        compute=Compute(
+            base_bits=case.bits,
+            optimizer=case.optimizer,
+            gradient_checkpointing=case.checkpointing,
+            padding_free=case.padding_free,
+        ),
         method=case.method,
-        bits=case.bits,
         rank=case.rank,
         dropout=case.dropout > 0 or case.dora,
-        optimizer=case.optimizer,
-        checkpointing=case.checkpointing,
     )
-    rows = 1 if case.padding_free else case.conversations
-    memory = predict(SHAPES[case.model], empty.holding(tokens, rows, case.conversations))
+    memory = predict(SHAPES[case.model], setting.holding(tokens, case.conversations))
     return {
         "tokens": tokens,
         "predicted_gb": _gb(memory.peak),

@@ -117,17 +117,17 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from jobs.job import Job
-    from models.merge.launch import trained_stops
     from models.merge.merging import merge
     from models.merge.plan import plan_merge
-    from trainer.checkpoints import complete_checkpoints
+    from models.runs import Run
     from trainer.launch import frozen_recipe
-    from trainer.loading import load_model
-    from trainer.plan import Plan
-    from trainer.tokens import run_tokenizer
+    from trainer.plan.plan import Plan
+    from trainer.run.checkpoints import complete_checkpoints
+    from trainer.run.loading import load_model
+    from trainer.run.tokens import run_tokenizer
 
     job = Job(job_directory)
-    plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
+    plan, recipe = Plan.from_json(job.spec.settings), frozen_recipe(job)
     device = "cuda" if plan.device == "gpu" else "cpu"
     checkpoint, base = complete_checkpoints(job.directory)[-1].path, Path(plan.model_directory)
     trained = load_model(plan, recipe, run_tokenizer(job.directory, base, recipe.tokens))
@@ -138,7 +138,7 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
         merge(
             plan_merge(base, job.directory / "adapter", into=into),  # type: ignore[arg-type]
             merged,
-            stops=lambda _: trained_stops(job) or [],
+            stops=lambda _: Run(job).trained_stops or [],
         )
     else:
         trained = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
@@ -152,17 +152,17 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
             return there(input_ids=ids.clamp(max=size - 1)).logits[0].float().cpu()
 
     # bitsandbytes has placed its own
-    wanted = says(trained, placed=plan.base_bits < 16).log_softmax(-1)
+    trained_says = says(trained, placed=plan.compute.base_bits < 16).log_softmax(-1)
     del trained
     found, before = (
         says(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)).log_softmax(-1)
         for folder in (merged, base)
     )
-    size = min(wanted.shape[-1], before.shape[-1])
+    size = min(trained_says.shape[-1], before.shape[-1])
     return {
         "into": into,
-        "difference": round(float((wanted - found).abs().mean()), 5),
-        "change": round(float((wanted[:, :size] - before[:, :size]).abs().mean()), 5),
+        "difference": round(float((trained_says - found).abs().mean()), 5),
+        "change": round(float((trained_says[:, :size] - before[:, :size]).abs().mean()), 5),
     }
 
 

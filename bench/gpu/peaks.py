@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from trainer.memory.predict import BY_SEGMENT, Setting, predict
-from trainer.memory.shape import Linear, ModelShape
+from trainer.plan.compute import Compute
+from trainer.plan.memory.predict import Setting, predict
+from trainer.plan.memory.shape import Linear, ModelShape
 
 PEAKS = Path(__file__).with_name("peaks.jsonl")
 _VOCABULARY = 128_256
@@ -44,16 +45,19 @@ class Measured:
         setting = Setting(
             engine=self.engine,
             tokens=self.tokens,
+            compute=Compute(
+                base_bits=self.bits,
+                optimizer=self.optimizer,
+                gradient_checkpointing=self.checkpointing,
+                padding_free=self.layout != "padded",
+            ),
             rows=self.conversations if self.layout == "padded" else 1,
             conversations=self.conversations,
-            bits=self.bits,
             rank=self.rank,
-            optimizer=self.optimizer,
-            checkpointing=self.checkpointing,
         )
         if self.layout == "by conversation":
-            return setting.holding(self.tokens, 1, self.conversations)
-        return replace(setting, attention=BY_SEGMENT) if self.engine == "unsloth" else setting
+            return setting.holding(self.tokens, self.conversations)
+        return replace(setting, sdpa_by="segment") if self.engine == "unsloth" else setting
 
     @property
     def predicted_gb(self) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.certificate import Certificate, Check
-from models.export.record import Record, without_paths
+from models.export.model_record import Record, without_paths
 
 # What the hub takes as `license`; others are `other` with a `license_name`.
 # https://huggingface.co/docs/hub/repositories-licenses

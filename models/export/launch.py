@@ -10,8 +10,8 @@ from jobs.errors import LuthierError
 from jobs.job import Job, submit
 from jobs.spec import Spec
 from models.catalogue import find_entry
+from models.export.files import What, pack
 from models.export.gguf import plan_conversion
-from models.export.parcel import What, pack
 from models.imports.source import check_repository
 
 

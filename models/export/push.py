@@ -13,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from jobs.errors import LuthierError
 from models import hub
-from models.export.parcel import Parcel
+from models.export.files import Parcel
 from models.imports.progress import ByteProgress
 
 _LARGE = 1 << 20  # bytes; smaller files go with the commit

@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 from jobs.errors import LuthierError
-from models.description import Card, licence, read_card
+from models.card import Card
+from models.description import licence
+from models.folder import ModelFolder
 from models.imports import files
 from models.imports.progress import ByteProgress
-from models.merge.companions import read_object
 from models.weights import weight_files
 
 _BLOCK = 8 << 20
@@ -25,18 +26,21 @@ def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
     progress.begin("copying", total)
     for name in names:
         copy_file(source / name, folder / name, progress)
-    known = read_card(source)
-    origin = known.source if known.source.startswith("hub:") else str(source)
+    model = ModelFolder(source)
+    card = model.shown_card
+    origin = card.source if card.source.startswith("hub:") else str(source)
     warnings = (
         ["Its config names code of its own (auto_map), which was left there."]
-        if read_object(source / "config.json").get("auto_map")
+        if not model.is_adapter and model.config.get("auto_map")
         else []
     )
     return Card(
-        title=known.title or source.name,
+        title=card.title or source.name,
         source=origin,
         license=licence(source),
-        commit=known.commit,
+        commit=card.commit,
+        base_bits=card.base_bits,
+        stop_ids=card.stop_ids,
         warnings=warnings,
     )
 

@@ -23,7 +23,7 @@ from transformers import (
 
 from jobs.errors import LuthierError
 from models.bounds import bounded
-from models.description import Card
+from models.card import Card
 from models.imports.copying import check_space
 from models.imports.gguf_reading import parse_once
 from models.imports.progress import ByteProgress

@@ -23,7 +23,7 @@ from huggingface_hub.file_download import http_get
 
 from jobs.errors import LuthierError
 from models import hub
-from models.description import Card
+from models.card import Card
 from models.imports import files
 from models.imports.progress import ByteProgress, Stopped
 from models.imports.source import Hub

@@ -35,6 +35,11 @@ class ImportSettings:
     trust: bool = False
 
 
+def order_of(job: Job) -> ImportSettings | None:
+    """What an import's job was started with; None for a job of another sort."""
+    return ImportSettings(**job.spec.settings) if job.spec.module == MODULE else None
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """What an import has left, to be gone on with: `source` again, `bytes` there already."""
@@ -55,7 +60,8 @@ def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
     if isinstance(source, Folder):
         _check_folder(source.path)
     for job in all_jobs("import"):
-        if job.spec.module == MODULE and job.spec.settings["out"] == str(out) and job.alive():
+        order = order_of(job)
+        if order is not None and order.out == str(out) and job.alive():
             raise LuthierError(
                 "Being imported",
                 f"{job.id} imports {chosen} already.",

@@ -16,7 +16,7 @@ import torch
 
 from jobs.errors import LuthierError
 from models.merge.nf4 import Nf4
-from models.merge.pieces import Piece
+from models.merge.tensor_recipes import Piece
 from models.weights import TensorEntry
 
 TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from models.merge.parts import ModuleParts, refusal
-from models.merge.pieces import Lora, Make
+from models.merge.adapter_tensors import ModuleParts, refusal
+from models.merge.tensor_recipes import Lora, Make
 from models.weights import TensorEntry
 
 _INPUTS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings")

@@ -9,11 +9,11 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from models.adapters import Adapter, check_tensor_names, read_adapter
+from models.folder import ModelFolder
+from models.merge.adapter_tensors import FLOATS, ModuleParts, adapter_parts, refusal
 from models.merge.embeddings import is_output
-from models.merge.parts import FLOATS, ModuleParts, adapter_parts, refusal
-from models.merge.pieces import Piece
 from models.merge.planner import Into, Planner
-from models.registry import read_config
+from models.merge.tensor_recipes import Piece
 from models.weights import TensorEntry, tensor_entries, weight_files
 
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
@@ -62,7 +62,7 @@ def plan_merge(
             f"{adapter_directory} has adapter_model.bin: pickles can run code.",
             hint,
         )
-    adapter, config = read_adapter(adapter_directory), read_config(base)
+    adapter, config = read_adapter(adapter_directory), ModelFolder(base).config
     files = {path.name: tensor_entries(path) for path in weight_files(base)}
     tensors = {entry.name: entry for entries in files.values() for entry in entries}
     _check_quantisation(base, config, tensors)

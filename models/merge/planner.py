@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from models.merge.adapter_tensors import FLOATS, ModuleParts, refusal, scaling
 from models.merge.embeddings import (
     Embeddings,
     find_embeddings,
@@ -15,8 +16,7 @@ from models.merge.embeddings import (
     same,
     tied_source,
 )
-from models.merge.parts import FLOATS, ModuleParts, refusal, scaling
-from models.merge.pieces import Lora, Make, Piece, Rows
+from models.merge.tensor_recipes import Lora, Make, Piece, Rows
 from models.weights import TensorEntry
 
 Into = Literal["base", "dequantised"]

@@ -52,7 +52,7 @@ class Receipt:
     `tied`: input and output embedding are one tensor, as the config says; None if it says nothing.
     `stop_token_ids` are those of its generation config. `largest_change` is that of all tensors;
     `changed` and `copied` count them. `measured` says which merge was found closer to the trained
-    model, and by how much (models.merge.closer.Comparison).
+    model, and by how much (models.merge.qlora_choice.Comparison).
     """
 
     base: Source

@@ -25,9 +25,9 @@ import torch
 
 from models.hashing import Hasher, text_of
 from models.merge.arithmetic import TORCH, Operands, Scratch, compute, operands, spans
-from models.merge.pieces import Piece
 from models.merge.plan import MergePlan
 from models.merge.receipt import TensorRecord
+from models.merge.tensor_recipes import Piece
 from models.weights import TensorEntry
 
 # in a block: 1 MB of bfloat16. Writes of 4 MB cost the kernel (6.18, ext4) three times as much a

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from models.certificate import Check, Verdict
 from models.provenance import ADAPTER, MODEL
 from serve.certificate.agreement import at_most
-from serve.certificate.measured import Answer, Reference, Rendered
+from serve.certificate.measured import Answer, Broken, Reference, Rendered
 from serve.certificate.turns import Probe, Sample
 
 _FEW_STOPS = 0.5  # answers have room for twice their reference: of a trained model most end before
@@ -119,25 +119,30 @@ def probes(asked: Sequence[Probe], reference: Reference, server: Rendered) -> Ch
     )
 
 
-def stop_ids(what: str, samples: Sequence[Sample], known: Sequence[int]) -> Check:
+def stop_ids(model: str, samples: Sequence[Sample], listed: Sequence[int] | Broken) -> Check:
     """Every stop token that was trained must be one that the server ends an answer at, by the
     model's own files."""
     trained = {sample.input_ids[turn.end - 1] for sample in samples for turn in sample.turns}
-    unknown = sorted(trained - set(known))
-    if unknown:
+    unknown = sorted(trained if isinstance(listed, Broken) else trained - set(listed))
+    if isinstance(listed, Broken):
+        sentence = (
+            f"The stop tokens of the {model} model cannot be read: {listed.reason.rstrip('.')}."
+        )
+    elif unknown:
         sentence = (
             f"Training taught the model to end with token {', '.join(map(str, unknown))}, but the"
-            f" {what} model names only {', '.join(map(str, known)) or 'none'} as stop tokens"
-            " (generation_config.json, eos_token): answers would not end there."
+            f" {model} model names only {', '.join(map(str, listed)) or 'none'} as stop tokens"
+            " (generation_config.json, or config.json where that is missing; eos_token): answers"
+            " would not end there."
         )
     else:
         sentence = (
             f"Every stop token that was trained ({', '.join(map(str, sorted(trained))) or 'none'})"
-            f" is one that the {what} model names."
+            f" is one that the {model} model names."
         )
     return Check(
-        f"stop tokens, {what}",
-        "red" if unknown else "green",
+        f"stop tokens, {model}",
+        "red" if unknown or isinstance(listed, Broken) else "green",
         sentence,
         len(unknown),
         0,

@@ -19,11 +19,19 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from jobs.errors import LuthierError
 from jobs.events import EventLog
 from models import foreign
-from models.grown import new_tokens, write_grown
+from models.folder import ModelFolder
+from models.new_tokens import new_tokens, write_grown
 from models.preflight import check_template
-from models.template import Template, TemplateRefusal, load_tokenizer, stop_token_ids
+from models.template import (
+    Template,
+    TemplateRefusal,
+    load_tokenizer,
+    read_tokenizer,
+    served_stop_ids,
+)
 from serve.certificate.measured import (
     ORDERS_FILE,
     REFERENCE_FILE,
@@ -86,7 +94,7 @@ def main(directory: Path) -> None:
         probes=[
             _rendered(template, tokenizer, probe.messages, probe.tools) for probe in orders.probes
         ],
-        stop_ids=sorted(stop_token_ids(tokenizer, base_directory)),
+        stop_ids=sorted(served_stop_ids(tokenizer, base_directory)),
         merged_stop_ids=_merged_stop_ids(Path(orders.merged)) if orders.merged else [],
         dated="strftime_now" in str(tokenizer.chat_template),
         versions={
@@ -110,11 +118,11 @@ def _rendered(
     return ids
 
 
-def _merged_stop_ids(directory: Path) -> list[int]:
+def _merged_stop_ids(directory: Path) -> list[int] | Broken:
     try:
-        return sorted(stop_token_ids(load_tokenizer(directory), directory))
-    except Exception:  # noqa: BLE001 - a merged model without a readable tokenizer names no stop token
-        return []
+        return sorted(served_stop_ids(read_tokenizer(directory), directory))
+    except (LuthierError, *_UNREADABLE) as error:
+        return Broken(_reason(error))
 
 
 def _load(directory: str, device: str) -> tuple[Any, list[str]]:
@@ -136,9 +144,7 @@ def _began_from(orders: Orders) -> Path:
     if not orders.grown:
         return base
     with_tokenizer = (
-        trained
-        if (trained / "tokenizer_config.json").is_file()
-        else Path(orders.merged or orders.adapter)
+        trained if ModelFolder(trained).has_tokenizer else Path(orders.merged or orders.adapter)
     )
     return write_grown(
         base, with_tokenizer, new_tokens(base, trained), orders.stop_ids, Path(orders.grown)
@@ -156,7 +162,7 @@ def _base_and_tuned(
         return Broken(_lacks(missing)), None
     base = _scores(model, orders, lambda seconds: progress.scored("the base model", seconds))
     try:
-        if (Path(orders.adapter) / "adapter_config.json").is_file():
+        if ModelFolder(Path(orders.adapter)).is_adapter:
             model = PeftModel.from_pretrained(
                 model, orders.adapter, torch_device=orders.device
             ).eval()

@@ -29,13 +29,13 @@ from jobs.worker import WorkerContext, run_worker
 from models import certificate, foreign, provenance
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
+from models.folder import ModelFolder
 from models.hashing import file_hashes
 from models.merge import receipt
-from models.merge.companions import read_object
-from models.merge.launch import trained_stops
-from models.registry import MODEL_FOLDER, context_length, is_model_directory, read_config
+from models.registry import is_model_directory
+from models.runs import Run
 from serve.certificate import asking, judge
-from serve.certificate.launch import ADAPTER_FOLDER, DATA_FOLDER, merged_directory
+from serve.certificate.launch import merged_directory
 from serve.certificate.measured import (
     ORDERS_FILE,
     REFERENCE_FILE,
@@ -74,17 +74,18 @@ class Certifier:
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
-        self.run = Job(Path(context.settings["run"]))
-        self.base = Path(self.run.spec.settings["model_directory"])
-        self.full = is_model_directory(self.run.directory / MODEL_FOLDER)
-        self.made = self.run.directory / (MODEL_FOLDER if self.full else ADAPTER_FOLDER)
-        self.merged = self.made if self.full else merged_directory(self.run.directory)
-        own = (self.made / "tokenizer_config.json").is_file()
+        self.run = Run(Job(Path(context.settings["run"])))
+        self.base = self.run.base
+        self.full = self.run.has_model
+        self.made = self.run.folder.model if self.full else self.run.folder.adapter
+        self.merged = self.made if self.full else merged_directory(self.run.folder.path)
         # the process with transformers makes it
-        self.began_from = context.directory / "base" if own else self.base
-        self.gpu = self.run.spec.settings.get("device") == "gpu"
-        limit = context_length(read_config(self.base))
-        self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)
+        self.began_from = (
+            context.directory / "base" if ModelFolder(self.made).has_tokenizer else self.base
+        )
+        self.gpu = self.run.on_gpu
+        limit = ModelFolder(self.base).context_length
+        self.source, self.samples = chosen(self.run.folder.data, limit)
         longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
         self.context_length = longest if limit is None else min(longest, limit)
         sorts = {sample.sort for sample in self.samples}
@@ -157,7 +158,7 @@ class Certifier:
     # Bytes
 
     def _changes(self) -> dict[str, list[str]] | None:
-        recorded = provenance.read(self.run.directory)
+        recorded = provenance.read(self.run.folder.path)
         return None if recorded is None else provenance.changes(recorded, self.base, self.made)
 
     def _merged_changes(self) -> tuple[list[str] | None, bool]:
@@ -200,7 +201,7 @@ class Certifier:
             samples=self.samples,
             probes=self.probes,
             grown="" if self.began_from == self.base else str(self.began_from),
-            stop_ids=trained_stops(self.run) or [],
+            stop_ids=self.run.trained_stops or [],
         )
         write(self.context.directory / ORDERS_FILE, orders)
         command = [
@@ -231,8 +232,7 @@ class Certifier:
         there."""
         if not self.full:
             return self.made
-        step = int(read_object(self.made / "card.json").get("step", 0))
-        checkpoint = self.run.directory / "checkpoints" / f"step-{step:06d}"
+        checkpoint = self.run.folder.checkpoint(ModelFolder(self.made).card.step)
         return checkpoint if is_model_directory(checkpoint) else self.made
 
     # vLLM
@@ -374,7 +374,7 @@ class _Counter:
 def _whole_context_bytes(directory: Path) -> float:
     """What one conversation takes that is as long as the model can; no end where that is not in its
     config."""
-    longest = context_length(read_config(directory))
+    longest = ModelFolder(directory).context_length
     if longest is None:
         return math.inf
     return needed(directory, rank=0, adapters=0).cache_bytes_per_token * longest
@@ -392,11 +392,11 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     finally:
         if certifier.began_from != certifier.base:
             shutil.rmtree(certifier.began_from, ignore_errors=True)
-    certificate.write(certifier.run.directory, made)
+    certificate.write(certifier.run.folder.path, made)
     return {
         "verdict": made.verdict,
         "reasons": made.reasons,
-        "certificate": str(certifier.run.directory / certificate.CERTIFICATE_FILE),
+        "certificate": str(certifier.run.folder.path / certificate.CERTIFICATE_FILE),
         "seconds": made.seconds,
     }
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
+from serve.chats.formatting import ending, settings_parts
 from serve.chats.store import Chat
 from serve.chats.turns import Answer, Complete, Conversation, Given
-from serve.chats.words import ending, settings_parts
 
 SUFFIXES = (".md", ".jsonl")
 

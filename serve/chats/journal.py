@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from serve.chats.database import connect, in_words, path, transaction
-from serve.chats.writers import own_writer
+from serve.chats.writer_locks import own_writer
 
 Statement = tuple[str, tuple[Any, ...]]
 

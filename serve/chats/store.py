@@ -34,7 +34,7 @@ from serve.chats.turns import (
     Writing,
     new_chat_id,
 )
-from serve.chats.writers import is_living, own_writer, sweep
+from serve.chats.writer_locks import is_living, own_writer, sweep
 from serve.client import ChatMessage, Finished, whole
 
 _TITLE_LENGTH = 80

@@ -33,6 +33,8 @@ from tests.jobs.acting import (
     wait_for,
 )
 
+pytestmark = pytest.mark.heavy
+
 CONDUCTS: dict[type, str] = {Starting: "starting", Running: "steps", Stopping: "slow to stop"}
 
 

@@ -17,6 +17,8 @@ from jobs.state import Queued, Running
 from tests.jobs.acting import events, first, in_state, spec, wait_for
 from tests.jobs.test_slots import GIB, Machine, machine
 
+pytestmark = pytest.mark.heavy
+
 __all__ = ["machine"]
 
 

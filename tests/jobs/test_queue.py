@@ -18,6 +18,8 @@ from jobs.spec import Spec
 from jobs.state import Done, Lost, Queued, Running, Stopped
 from tests.jobs.acting import ended, in_state, kill_supervisor, spec, wait_for
 
+pytestmark = pytest.mark.heavy
+
 
 def running() -> Job:
     """A job that has the CPU, and has it until it is stopped."""

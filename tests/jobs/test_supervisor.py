@@ -15,6 +15,8 @@ from jobs.events import Follower
 from jobs.state import Done, Failed, Running, Stopped, Stopping
 from tests.jobs.acting import ended, first, in_state, living, spec, wait_for
 
+pytestmark = pytest.mark.heavy
+
 
 def test_done_with_its_result() -> None:
     job = jobs.submit(spec("well"))

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from models.conversations import Conversation
-from models.samples import UNTRAINED, Sample, samples
+from models.samples import Sample, samples
+from models.stored_sample import UNTRAINED
 from tests.models.corpus import PARTS_ONLY, SHAPES, marked_twins, shape, tokenizer_for
 from tests.models.test_mask_evidence import report_for
 
-pytestmark = pytest.mark.xdist_group("transformers")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("transformers")]
 
 _AFTER_STOP = {"\n"}
 _ASSISTANT = {"<｜Assistant｜>"}

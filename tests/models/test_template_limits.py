@@ -14,7 +14,7 @@ from models import bounds
 from models.template import Template, TemplateRefusal
 from tests.models.corpus import tokenizer_for
 
-pytestmark = pytest.mark.xdist_group("transformers")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("transformers")]
 
 ASKED = [{"role": "user", "content": "Hello"}]
 LOOP = (

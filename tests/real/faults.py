@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from trainer import calibration, checkpoints, loading, mixin, rank, result, saving
+from trainer.distributed import rank
+from trainer.distributed.sharding import local
 from trainer.evaluation.generation import Generator
-from trainer.sharding import local
+from trainer.plan import calibration
+from trainer.run import checkpoints, loading, result, run_trainer, saving
 
 
 def record(name: str) -> None:
@@ -48,7 +50,7 @@ def record(name: str) -> None:
             file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
         return SFTTrainer.training_step(self, model, inputs, *arguments, **named)
 
-    mixin.RunTrainer.training_step = training_step  # type: ignore[attr-defined]
+    run_trainer.RunTrainer.training_step = training_step
 
 
 def die() -> None:
@@ -306,7 +308,7 @@ def stop_in_answers(step: int) -> None:
 
 def spoil_weights(step: int) -> None:
     """Before the checkpoint of this step is saved, a weight of this rank becomes NaN."""
-    save = mixin.RunTrainer._save_checkpoint
+    save = run_trainer.RunTrainer._save_checkpoint
 
     def spoiled(self: Any, *arguments: Any, **named: Any) -> None:
         if self.state.global_step == step:
@@ -314,7 +316,7 @@ def spoil_weights(step: int) -> None:
             local(weights.detach()).view(-1)[0] = float("nan")
         save(self, *arguments, **named)
 
-    mixin.RunTrainer._save_checkpoint = spoiled  # type: ignore[method-assign]
+    run_trainer.RunTrainer._save_checkpoint = spoiled  # type: ignore[method-assign]
 
 
 def watch_forward(name: str) -> None:
@@ -339,7 +341,7 @@ def watch_forward(name: str) -> None:
             Path(name).write_text(json.dumps(_dependence(self.model, given)))
         return loss
 
-    mixin.RunTrainer.training_step = training_step  # type: ignore[attr-defined]
+    run_trainer.RunTrainer.training_step = training_step
 
 
 def _dependence(model: Any, given: dict[str, Any]) -> dict[str, Any]:

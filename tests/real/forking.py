@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 
 with redirect_stdout(sys.stderr):  # Unsloth greets
-    import_module(f"trainer.{sys.argv[1]}_engine")  # first: see trainer.unsloth_engine
+    import_module(f"trainer.run.{sys.argv[1]}_engine")  # first: see trainer.run.unsloth_engine
 
 # isort: split
 import json
@@ -30,12 +30,13 @@ import peft  # noqa: F401
 from jobs.worker import run_worker
 from models import preflight, samples, template  # noqa: F401
 from tests.real import faults
-from trainer import elastic, training, worker  # noqa: F401
+from trainer import worker
 from trainer.data import pipeline  # noqa: F401
+from trainer.distributed import torchrun
 
 
 def main() -> None:
-    elastic.START_METHOD = "fork"  # ranks, too, have their libraries at once
+    torchrun.START_METHOD = "fork"  # ranks, too, have their libraries at once
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)

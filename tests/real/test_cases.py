@@ -14,7 +14,7 @@ import pytest
 
 from jobs.errors import LuthierError
 from trainer.data.ledger import read_ledger
-from trainer.plan import make_plan
+from trainer.plan.plan import make_plan
 from trainer.recipe import load
 
 pytestmark = pytest.mark.real

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.compute_dtype import DtypeSpeed, remember
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.real.forks import KILLED, Forks, events, outcome
 from trainer.resume import recorded
 
@@ -23,7 +23,7 @@ def test_the_head_loss_is_trls(dtype: str, counted: int | None, trained: int) ->
     import torch
     from trl.trainer.sft_trainer import _chunked_cross_entropy_loss as trl_loss
 
-    from trainer.head_loss import head_loss
+    from trainer.kernels.head_loss import head_loss
 
     generator = torch.Generator().manual_seed(3)
     weight = torch.randn(1000, 32, generator=generator).to(getattr(torch, dtype))
@@ -47,7 +47,7 @@ def test_the_head_loss_is_trls(dtype: str, counted: int | None, trained: int) ->
 def test_a_head_that_is_trained_gets_its_gradient() -> None:
     import torch
 
-    from trainer.head_loss import head_loss
+    from trainer.kernels.head_loss import head_loss
 
     weight = torch.randn(50, 8, requires_grad=True)
     loss, *_ = head_loss(torch.randn(1, 6, 8), weight, 256, labels=torch.arange(6)[None])

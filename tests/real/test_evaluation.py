@@ -15,10 +15,11 @@ import pytest
 
 from jobs.job import Job, create, find, wait
 from models.conversations import read_prompts
+from models.run_folder import RECIPE_FILE
 from tests.real.forks import Forks, events
-from trainer.checkpoints import complete_checkpoints
-from trainer.launch import RECIPE_FILE, run_spec
+from trainer.launch import run_spec
 from trainer.recipe import load, to_toml
+from trainer.run.checkpoints import complete_checkpoints
 
 pytestmark = pytest.mark.real
 
@@ -219,7 +220,7 @@ def test_answers_are_what_the_model_says_to_the_servers_prompt(builtin_model: Pa
     from models.template import load_tokenizer
     from trainer.evaluation.generation import Generator
     from trainer.evaluation.prompts import Prompter
-    from trainer.saving import EvaluationStopped
+    from trainer.run.saving import EvaluationStopped
 
     tokenizer = load_tokenizer(builtin_model)
     report = check_template(tokenizer, builtin_model)

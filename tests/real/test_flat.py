@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.engines import FLAT
+from trainer.plan.engines import FLAT
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 4096), min_size=1, max_size=64), st.integers(1, 16))
 def test_groups_are_balanced(lengths: list[int], groups: int) -> None:
-    from trainer.flat import balanced
+    from trainer.kernels.padding_free import balanced
 
     groups = min(groups, len(lengths))
     found = balanced(lengths, groups)
@@ -51,7 +51,7 @@ def test_groups_are_balanced(lengths: list[int], groups: int) -> None:
 @given(st.integers(1, 70), st.integers(1, 5), st.integers(1, 5))
 def test_a_global_batch_keeps_its_conversations(count: int, micro_batch: int, groups: int) -> None:
     """Whatever it is cut into, and as many micro-batches an epoch as padded ones would be."""
-    from trainer.flat import FlatBatches
+    from trainer.kernels.padding_free import FlatBatches
 
     lengths = [1 + number * 7 % 50 for number in range(count)]
     order = (
@@ -73,8 +73,8 @@ def test_a_model_computes_the_same(architecture: str, attention: str) -> None:
     those of its conversations one by one."""
     import torch
 
-    from trainer.attention import NAME, use_attention_by_conversation
-    from trainer.flat import FlatCollator, cumulative_lengths
+    from trainer.kernels.attention import NAME, use_attention_by_conversation
+    from trainer.kernels.padding_free import FlatCollator, cumulative_lengths
 
     model = _model(architecture)
     rows = _rows()
@@ -110,7 +110,7 @@ def test_answers_are_generated_as_before() -> None:
     goes nowhere."""
     import torch
 
-    from trainer.attention import use_attention_by_conversation
+    from trainer.kernels.attention import use_attention_by_conversation
 
     model = _model("mistral")
     prompts = torch.tensor([[0, 0, 0, 5, 6, 7], [9, 8, 7, 6, 5, 4]])
@@ -137,7 +137,7 @@ def test_the_varlen_kernel_gets_heads_as_it_takes_them(
     only: bench/gpu/attention.py."""
     import torch
 
-    from trainer import attention
+    from trainer.kernels import attention
 
     taken: dict[str, Any] = {}
 
@@ -160,7 +160,7 @@ def test_the_varlen_kernel_gets_heads_as_it_takes_them(
 )
 def test_weights_are_laid_out_as_labels_are(multiple: int, width: int) -> None:
     """What the row is filled up with is neither weighed nor counted."""
-    from trainer.flat import FlatCollator, count_tokens
+    from trainer.kernels.padding_free import FlatCollator, count_tokens
 
     rows = [{**row, "weights": [0.5] * len(row["labels"])} for row in _rows()]
     batch = FlatCollator(lambda lengths: {}, multiple)(rows)

@@ -46,7 +46,7 @@ def matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
 def test_a_row_is_quantised_by_its_own_largest_number() -> None:
     import torch
 
-    from trainer.float8 import quantise
+    from trainer.kernels.float8 import quantise
 
     numbers = matrix(40, 64, 1)
     numbers[3], numbers[4, 5], numbers[6, 7] = 0.0, float("inf"), float("nan")
@@ -73,7 +73,7 @@ def test_every_way_to_multiply_with_a_weight_is_a_product_in_float8() -> None:
     import torch
     from torch.nn.functional import linear
 
-    from trainer.float8 import Float8Weight, quantise
+    from trainer.kernels.float8 import Float8Weight, quantise
 
     weight, inputs, bias = (
         matrix(256, 512, 2) / 100,
@@ -114,7 +114,7 @@ def test_a_token_at_a_time(mode: str) -> None:
     import torch
     from torch.nn.functional import linear
 
-    from trainer.float8 import Float8Weight
+    from trainer.kernels.float8 import Float8Weight
 
     weight, bias = matrix(256, 512, 4) / 100, torch.randn(256).bfloat16()
     frozen = torch.nn.Parameter(Float8Weight.of(weight), requires_grad=False)
@@ -139,7 +139,7 @@ def test_a_models_loss_and_gradients_are_nearly_the_same(family: str) -> None:
     are."""
     import torch
 
-    from trainer.float8 import Float8Weight, use_float8
+    from trainer.kernels.float8 import Float8Weight, use_float8
 
     def loss(model: PeftModel) -> torch.Tensor:
         ids = torch.randint(0, 500, (4, 64), generator=torch.Generator().manual_seed(1))
@@ -232,11 +232,8 @@ def test_both_engines_learn_the_same_in_float8(forks: Forks, unsloth: Forks, wid
     assert losses(ours, "eval") == [pytest.approx(loss, abs=0.05) for loss in losses(exact, "eval")]
     assert len(events(ours, "sample")) == len(events(exact, "sample")) > 0
     plan = next(iter(events(ours, "plan")))
-    assert (
-        plan["float8"]
-        and "Float8 products with the frozen weights, because the recipe says so."
-        in plan["reasons"]
-    )
+    why = "Float8 products with the frozen weights, because the recipe says so."
+    assert plan["float8"] and {"key": "train.float8", "text": why} in plan["reasons"]
 
 
 def test_stopped_it_goes_on_exactly(forks: Forks, wide: Path) -> None:
@@ -263,7 +260,7 @@ def test_two_ranks_are_the_same_experiment(
 
 def test_what_ddp_was_told_to_leave_out_stays_out() -> None:
     """Unsloth's buffers in main memory, which NCCL cannot send."""
-    from trainer.float8 import use_float8
+    from trainer.kernels.float8 import use_float8
 
     model = adapted("llama")
     model._ddp_params_and_buffers_to_ignore = ["rotary.inv_freq"]

@@ -19,7 +19,7 @@ from jobs.job import Job, find, start, stop, submit, wait
 from jobs.spec import Spec
 from jobs.state import Done, Failed, Lost, Stopped
 from models.merge import receipt
-from models.merge.room import partial_directory
+from models.merge.disk_space import partial_directory
 from models.registry import list_models, resolve
 from tests.real.conftest import LUTHIER, TEXTS
 

@@ -17,13 +17,13 @@ from jobs import job as jobs
 from jobs import processes
 from jobs.job import Job
 from jobs.state import Failed
+from models.run_folder import RECIPE_FILE
 from tests.real.conftest import assert_gone, worker_and_below
 from tests.real.forks import Forks, Outcome, events, outcome
 from tests.real.test_repair import model_named
-from trainer.checkpoints import complete_checkpoints
-from trainer.launch import RECIPE_FILE
-from trainer.plan import make_plan
+from trainer.plan.plan import make_plan
 from trainer.recipe import load as load_recipe
+from trainer.run.checkpoints import complete_checkpoints
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -55,8 +55,8 @@ def test_every_rank_has_a_share_of_each_step(
 ) -> None:
     """All ranks have equally many micro-batches, none too large, and a step's conversations are
     those of one process."""
-    from trainer.flat import FlatBatches
-    from trainer.rank_batches import RankBatches
+    from trainer.distributed.rank_batches import RankBatches
+    from trainer.kernels.padding_free import FlatBatches
 
     rows = [number * 31 % count for number in range(count)] if count % 31 else list(range(count))
     lengths = [1 + row * 7 % 50 for row in range(count)]
@@ -146,7 +146,7 @@ def test_memory_that_one_rank_lacks_is_repaired_for_all(forks: Forks) -> None:
     assert {step: loss for step, (loss, _) in two.steps.items()} == {
         step: pytest.approx(loss, abs=0.01) for step, (loss, _) in one.steps.items()
     }
-    assert make_plan(load_recipe(job.directory / RECIPE_FILE)).micro_batch == 1
+    assert make_plan(load_recipe(job.directory / RECIPE_FILE)).compute.micro_batch == 1
 
 
 def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Forks) -> None:

@@ -39,7 +39,7 @@ from serve.servers import Server, current_server
 from tests.real.conftest import free_port, vllm_pid, worker_and_below
 from tests.real.random_adapter import write_random_adapter
 from tests.serve.attacks import opened
-from tui.serve_snippets import LANGUAGES, Language, snippet
+from tui.serve.snippets import LANGUAGES, Language, snippet
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

@@ -12,7 +12,7 @@ from safetensors.torch import load
 from jobs.job import Job
 from tests.real.forks import Forks, Outcome, events, outcome
 from tests.real.test_ranks import EXACT, SHARED, log, order
-from trainer.checkpoints import complete_checkpoints
+from trainer.run.checkpoints import complete_checkpoints
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

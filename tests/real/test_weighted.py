@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 pytestmark = pytest.mark.real
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.real
 def loss(weights: list[float], trained: int | None = None) -> float:
     import torch
 
-    from trainer.weighted import weighted_loss
+    from trainer.run.weighted import weighted_loss
 
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(1, 5, 11, generator=generator)
@@ -43,7 +43,7 @@ def test_it_is_linear_in_the_weights_and_counts_trained_tokens(one: float, other
 
 
 def test_weights_are_padded_as_labels_are() -> None:
-    from trainer.weighted import WeightCollator
+    from trainer.run.weighted import WeightCollator
 
     examples = [
         {"input_ids": [1, 2, 3], "labels": [UNTRAINED, 2, 3], "weights": [0.0, 0.5, 0.5]},

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
-from serve.chats import database, journal, search, store, writers
+from serve.chats import database, journal, search, store, writer_locks
 from serve.chats.journal import Journal
 from serve.chats.store import Record
 from serve.chats.turns import Answer, Complete, Halted, Interrupted
@@ -295,17 +295,17 @@ def test_a_home_that_may_not_be_written_is_told(luthier_home: Path) -> None:
 
 
 def test_old_files_of_writers_are_swept_away(luthier_home: Path) -> None:
-    own = writers.own_writer()
+    own = writer_locks.own_writer()
     folder = luthier_home / "chats.writers"
     (folder / "1-gone").touch()
     os.utime(folder / "1-gone", (1, 1))
     os.utime(folder / own, (1, 1))
     (folder / "2-about-to-lock").touch()
-    writers.sweep()
+    writer_locks.sweep()
     assert sorted(path.name for path in folder.iterdir()) == sorted([own, "2-about-to-lock"])
-    assert writers.is_living(own)
-    assert not writers.is_living("2-about-to-lock")
-    assert not writers.is_living("../keys/client")
+    assert writer_locks.is_living(own)
+    assert not writer_locks.is_living("2-about-to-lock")
+    assert not writer_locks.is_living("../keys/client")
 
 
 def test_every_migration_leaves_what_the_list_says() -> None:

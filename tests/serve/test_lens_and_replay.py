@@ -17,7 +17,7 @@ from serve.endpoints import HostedEndpoint
 from serve.lens import Shift, aligned, shifts
 from serve.replay import has_references, read_scripts
 from tests.fakes.openai_server import FAKE_KEY, FakeServer
-from tui import chat_marks
+from tui.chat import marks
 
 HELLO = [{"role": "user", "content": "Who are you?"}]
 
@@ -35,7 +35,7 @@ async def test_both_models_read_the_same_tokens(server: FakeServer) -> None:
     server.likelihood = lambda model, word: -0.5 if model == "captain" and "Ahoy" in word else -2.0
     found = await shifts(server.endpoint, "base", "captain", HELLO, "Ahoy there, matey")
     assert found == [Shift("Ahoy", 1.5), Shift(" there,", 0.0), Shift(" matey", 0.0)]
-    marked = chat_marks.lens(found, "base", "captain")
+    marked = marks.lens(found, "base", "captain")
     assert marked.pieces == (("Ahoy", "likelier"), (" there,", "plain"), (" matey", "plain"))
     legend = "".join(text for text, _ in marked.legend)
     assert (
@@ -84,7 +84,7 @@ def test_the_pieces_are_the_whole_answer_and_no_difference_is_lost(
 
 def test_words_of_their_own() -> None:
     mine, theirs = "The ship sails at dawn.", "The small ship sails at noon."
-    marked = chat_marks.own_words(mine, theirs, "captain")
+    marked = marks.own_words(mine, theirs, "captain")
     assert "".join(text for text, _ in marked.pieces) == mine
     assert [text for text, mark in marked.pieces if mark == "own"] == ["dawn"]
     assert marked.legend == (

@@ -24,9 +24,9 @@ from serve.client import Delta, Sampling, post, stream_chat
 from serve.launch import ServeOptions, attach, detach, pin, serve, unpin
 from serve.servers import Server, running_servers
 from tests.serve.conftest import write_adapter
-from tui.serving import add_adapters
+from workshop.servers import add_adapters
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 FAKE_HOME = Path(__file__).parents[1] / "fakes" / "vllm_home"
 
 Starter = Callable[..., Server]

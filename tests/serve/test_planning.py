@@ -18,7 +18,7 @@ from serve.plan import ServerPlan, command
 from serve.planning import NamedAdapter, ServeOptions, look_ahead
 from serve.restarts import Restarts
 from tests.serve.conftest import write_adapter, write_tensors
-from tui.server_plan import as_json, command_line, rows
+from tui.serve.server_plan import as_json, command_line, rows
 
 GIB = 1 << 30
 TEMPLATES = Path(__file__).parents[1] / "models" / "templates"

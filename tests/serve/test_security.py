@@ -13,7 +13,7 @@ from serve.keys import client_key, control_key
 from tests.serve.attacks import ask, opened
 from tests.serve.test_life import Starter, start
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 __all__ = ["start"]
 
 

@@ -38,7 +38,7 @@ from tests.serve.attacks import ask, opened
 from tests.serve.conftest import write_adapter
 from tests.serve.test_life import FAKE_HOME, Starter, say, start
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 __all__ = ["start"]
 CHECKOUT = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ from serve.votes.statistics import duels, fewest_votes, more_votes, sign_test, w
 from tests.serve.chat_writing import BASE, CAPTAIN, PIRATE, new_chat, write
 from trainer.data.formats import recognise
 
-pytestmark = pytest.mark.xdist_group("statsmodels")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("statsmodels")]
 
 
 def vote(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from trainer.memory.shape import ModelShape, read_shape
+from trainer.plan.memory.shape import ModelShape, read_shape
 
 _SIZES = {"8b": (4096, 14336, 32, 1024, 128_256), "135m": (576, 1536, 30, 192, 49_152)}
 

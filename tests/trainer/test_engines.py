@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from jobs.errors import LuthierError
-from trainer.engines import choose, flat
+from trainer.plan.engines import choose, flat
 from trainer.recipe import Lora, Recipe, Tokens, Train
 
 LLAMA = {"model_type": "llama"}

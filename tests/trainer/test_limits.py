@@ -10,10 +10,10 @@ import pytest
 
 from jobs.gpus import Gpu
 from tests.trainer.shapes import llama
-from trainer import engines, plan, repair
 from trainer.data.settings import Source
-from trainer.limits import samples_beyond_positions
-from trainer.plan import make_plan
+from trainer.plan import engines, plan, repair
+from trainer.plan.limits import samples_beyond_positions
+from trainer.plan.plan import make_plan
 from trainer.recipe import Recipe, Train
 
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from jobs.errors import LuthierError
 from jobs.job import all_jobs
 from trainer import launch
-from trainer.data import outlook
+from trainer.data import preview
 from trainer.data.policies import Policies
 from trainer.data.settings import Source
 from trainer.data.split import Heldout
 from trainer.evaluation.settings import Evaluation
-from trainer.plan import Plan, make_plan, step_count
+from trainer.plan.compute import largest_divisor
+from trainer.plan.plan import Plan, make_plan, step_count
 from trainer.recipe import Recipe, Train
-from trainer.repair import largest_divisor
 
 
 def row(number: int) -> dict[str, object]:
@@ -55,13 +55,13 @@ def test_a_plan_adds_up(data: Path, model: Path) -> None:
         Recipe(data=[str(data)], model=str(model), train=Train(epochs=2.0, global_batch=12))
     )
     assert (plan.conversations, plan.heldout) == (100, 16)
-    assert (plan.global_batch, plan.micro_batch, plan.accumulation) == (12, 6, 2)
+    assert (plan.global_batch, plan.compute.micro_batch, plan.compute.accumulation) == (12, 6, 2)
     assert plan.steps == 2 * 7
     assert plan.slots == ["cpu"]
     assert plan.exact
     assert plan.formats[0]["format"] == "messages"
     assert "every row has `messages`" in plan.formats[0]["reason"]
-    assert Plan(**json.loads(json.dumps(plan.to_json()))) == plan
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
 def test_a_plan_shows_what_the_policies_meet_and_minds_the_weights_of_files(
@@ -86,7 +86,7 @@ def test_of_much_data_the_plan_is_an_estimate(
 ) -> None:
     path = tmp_path / "much.jsonl"
     path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(60_000)))
-    monkeypatch.setattr(outlook, "_SECONDS", 0.0)
+    monkeypatch.setattr(preview, "_SECONDS", 0.0)
     plan = make_plan(Recipe(data=[str(path)], model=str(model)))
     assert not plan.exact
     assert 50_000 <= plan.conversations <= 70_000

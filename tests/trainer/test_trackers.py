@@ -10,7 +10,7 @@ import pytest
 
 from jobs.errors import LuthierError
 from trainer.recipe import parse
-from trainer.trackers import Trackers, installed, installed_version
+from trainer.run.trackers import Trackers, installed, installed_version
 
 
 @pytest.fixture

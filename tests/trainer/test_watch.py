@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from trainer.watch import LossWatch
+from trainer.run.divergence import LossWatch
 
 
 def run(losses: list[float]) -> tuple[int | None, LossWatch]:

@@ -13,10 +13,10 @@ from serve.chats.turns import Speaker
 from serve.client import Endpoint, stream_chat
 from tests.fakes.openai_server import FakeServer
 from tui.app import LuthierApp
-from tui.chat_server import ChatServer
-from tui.chat_session import Streamer
-from tui.screens.chat import ChatScreen
-from tui.widgets.transcript import Transcript
+from tui.chat.screen import ChatScreen
+from tui.chat.transcript import Transcript
+from workshop.chat.server import ChatServer
+from workshop.chat.streams import Streamer
 
 SPEAKERS = (
     Speaker("base"),
@@ -51,7 +51,8 @@ async def chat(
     async with make_app(lambda: chat_server(server.endpoint)).run_test(size=size) as pilot:
         await until(
             lambda: (
-                isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None
+                isinstance(pilot.app.screen, ChatScreen)
+                and pilot.app.screen.session.reachable.server is not None
             ),
             pilot,
         )

@@ -14,9 +14,10 @@ import pytest
 from jobs.home import models_directory
 from jobs.job import Job
 from tests.tui import folders, stylesheets
-from tui import figures, model_facts, themes
+from tui import themes
 from tui.app import LuthierApp
-from tui.screens import serve
+from tui.models import facts
+from workshop import number_format
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,11 +32,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr(figures, "now", lambda: folders.NOW)
+    monkeypatch.setattr(number_format, "now", lambda: folders.NOW)
     monkeypatch.setattr(LuthierApp, "POLL_SECONDS", 3600.0)  # tests say when to look
-    monkeypatch.setattr(serve, "_key_file", lambda: Path("/home/luthier/keys/client"))
+    monkeypatch.setattr("tui.serve.facts.key_file", lambda: Path("/home/luthier/keys/client"))
     monkeypatch.setattr(
-        model_facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}"
+        facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}"
     )
     monkeypatch.setattr(themes, "saved_theme", lambda available: themes.DEFAULT_THEME)
     return tmp_path

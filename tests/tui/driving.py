@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from tui.app import LuthierApp
-from tui.widgets.row_table import RowTable
+from tui.shared.row_table import RowTable
 
 
 async def until(pilot: Pilot[None], true: Callable[[], bool]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any
 
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-import tui.screens
-import tui.widgets
+import tui
 from jobs import job as jobs
 from jobs.errors import LuthierError
 from jobs.job import Job
@@ -24,48 +23,49 @@ from serve.planning import ServeOptions, look_ahead
 from tests.tui.hostile import FILE_NAME, FOREIGN, RECIPE
 from tests.tui.stylesheets import parsed_once
 from trainer.data.inspection import StoredProposal, Vocabulary
-from trainer.plan import make_plan
+from trainer.plan.plan import make_plan
 from trainer.recipe import load
-from tui import joblist
 from tui.app import LuthierApp
-from tui.charts.metrics import METRICS
-from tui.chat_server import Reachable, newest_server
+from tui.chat.chats_modal import ChatsModal
+from tui.chat.context_modal import ContextModal
+from tui.chat.correct_modal import CorrectModal
+from tui.chat.endpoint_form import EndpointForm
+from tui.chat.model_picker import ModelPicker
+from tui.chat.replay_form import ReplayModal
+from tui.chat.screen import ChatScreen
+from tui.chat.settings_form import ChatSettingsModal
+from tui.chat.vote_modal import VoteModal
+from tui.chat.votes_modal import VotesModal
 from tui.commands.chart import read_tracks
-from tui.palette import Palette
-from tui.run_track import Track
-from tui.screens.chat import ChatScreen
-from tui.screens.chat_files import ChatRead
-from tui.screens.data import DataScreen
-from tui.screens.models import ModelsScreen
-from tui.screens.run import RunScreen
-from tui.screens.runs import RunsScreen
-from tui.screens.serve import ServeScreen
-from tui.widgets import adapter_picker, export_modal, model_forms, start_server
-from tui.widgets.certificate_modal import CertificateModal
-from tui.widgets.chat_settings import ChatSettingsModal
-from tui.widgets.chats_modal import ChatsModal
-from tui.widgets.confirm_modal import ConfirmModal
-from tui.widgets.context_modal import ContextModal
-from tui.widgets.correct_modal import CorrectModal
-from tui.widgets.data_forms import FormatModal, LookModal
-from tui.widgets.endpoint_form import EndpointForm
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.help_modal import HelpModal
-from tui.widgets.merge_form import MergeModal
-from tui.widgets.model_picker import ModelPicker
-from tui.widgets.new_run import NewRunModal
-from tui.widgets.overlay_modal import OverlayModal
-from tui.widgets.path_modal import PathModal
-from tui.widgets.plan_modal import PlanModal
-from tui.widgets.proposals_modal import ProposalsModal
-from tui.widgets.recipe_editor import RecipeEditor
-from tui.widgets.replay_form import ReplayModal
-from tui.widgets.run_panels import PANELS
-from tui.widgets.run_plan_modal import RunPlanModal
-from tui.widgets.server_question import ServerQuestion
-from tui.widgets.start_server import StartServerModal
-from tui.widgets.vote_modal import VoteModal
-from tui.widgets.votes_modal import VotesModal
+from tui.data.forms import FormatModal, LookModal
+from tui.data.proposals_modal import ProposalsModal
+from tui.data.screen import DataScreen
+from tui.models import forms
+from tui.models.merge_form import MergeModal
+from tui.models.screen import ModelsScreen
+from tui.runs import export_modal
+from tui.runs.new_run import NewRunModal
+from tui.runs.overlay_modal import OverlayModal
+from tui.runs.panels import PANELS
+from tui.runs.plan_modal import RunPlanModal
+from tui.runs.recipe_editor import RecipeEditor
+from tui.runs.run_screen import RunScreen
+from tui.runs.runs_screen import RunsScreen
+from tui.serve import adapter_picker, start_server
+from tui.serve.plan_modal import PlanModal
+from tui.serve.screen import ServeScreen
+from tui.serve.server_question import ServerQuestion
+from tui.serve.start_server import StartServerModal
+from tui.shared.certificate_modal import CertificateModal
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.error_modal import ErrorModal
+from tui.shared.help_modal import HelpModal
+from tui.shared.palette import Palette
+from tui.shared.path_modal import PathModal
+from workshop import job_list, served_runs
+from workshop.chat.server import Reachable, newest_server
+from workshop.runs.metrics import METRICS
+from workshop.runs.track import Track
 
 _CAPTAIN, _LEARNING = "20261118-0003-captain-00ff", "20261118-0007-pirate-00ff"
 _FAILED, _STARTING = "20261118-0004-too-large-00ff", "20261118-0008-parrot-00ff"
@@ -84,8 +84,8 @@ def tracks() -> list[Track]:
     return read_tracks((_LEARNING, _CAPTAIN))
 
 
-def choices() -> list[adapter_picker.AdapterChoice]:
-    return [adapter_picker.AdapterChoice(f"a{FOREIGN}", FOREIGN, Path(FILE_NAME))]
+def choices() -> list[served_runs.AdapterChoice]:
+    return [served_runs.AdapterChoice(f"a{FOREIGN}", FOREIGN, Path(FILE_NAME))]
 
 
 def reachable() -> Reachable:
@@ -128,7 +128,7 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     MergeModal: lambda: MergeModal(entry()),
     ModelPicker: lambda: ModelPicker(reachable()),
     NewRunModal: lambda: NewRunModal(FOREIGN),
-    OverlayModal: lambda: OverlayModal(FOREIGN, joblist.read_rows({}), []),
+    OverlayModal: lambda: OverlayModal(FOREIGN, job_list.read_rows({}), []),
     PathModal: lambda: PathModal(FOREIGN, Path(FILE_NAME), FOREIGN, lambda path: None),
     PlanModal: lambda: PlanModal(outlook()),
     ProposalsModal: lambda: ProposalsModal(
@@ -146,17 +146,16 @@ DIALOGS: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
     export_modal.ExportModal: lambda: export_modal.ExportModal(
         tracks(), METRICS[0], RunScreen(run()).board.view
     ),
-    model_forms.ExportModal: lambda: model_forms.ExportModal(FILE_NAME, FOREIGN),
-    model_forms.ImportModal: lambda: model_forms.ImportModal(FOREIGN, FOREIGN),
-    model_forms.PushModal: lambda: model_forms.PushModal(FILE_NAME, FOREIGN),
+    forms.ExportModal: lambda: forms.ExportModal(FILE_NAME, FOREIGN),
+    forms.ImportModal: lambda: forms.ImportModal(FOREIGN, FOREIGN),
+    forms.PushModal: lambda: forms.PushModal(FILE_NAME, FOREIGN),
 }
 
 
 def screens() -> set[type[Screen[Any]]]:
     """Every screen of Luthier's that is no other's beginning."""
-    for package in (tui.screens, tui.widgets):
-        for module in iter_modules(package.__path__):
-            import_module(f"{package.__name__}.{module.name}")
+    for module in walk_packages(tui.__path__, "tui."):
+        import_module(module.name)
     kinds = {kind for kind in _below(Screen) if kind.__module__.startswith("tui.")}
     return {kind for kind in kinds if not kinds & set(kind.__subclasses__())}
 
@@ -223,13 +222,13 @@ async def chat(pilot: Pilot[None], app: LuthierApp) -> None:
     await painted(pilot)
     screen = app.screen
     assert isinstance(screen, ChatScreen)
-    while screen.server is None:
+    while screen.session.reachable.server is None:
         await pilot.pause(0.02)
     (kept,) = search.chats()
-    screen.post_message(ChatRead(store.load(kept.id), ["answer"]))
+    screen.files.open_chat(store.load(kept.id), ["answer"])
     await painted(pilot)
     screen.prompt.text = FOREIGN
-    screen.action_send()
+    screen.asking.send()
     while screen.session.answering:
         await pilot.pause(0.02)
     await painted(pilot)

@@ -12,16 +12,16 @@ from jobs.errors import LuthierError
 from jobs.job import Job
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
-from tui.messages import JobsRead
-from tui.screens.run import RunScreen
-from tui.widgets.error_modal import ErrorModal
+from tui.runs.run_screen import RunScreen
+from tui.shared.error_modal import ErrorModal
+from tui.shared.messages import JobsRead
 
 HEAVY = ["torch", "transformers", "trl", "peft", "datasets", "numpy", "vllm", "openai", "httpx"]
 
 
 def test_importing_the_app_loads_nothing_heavy() -> None:
     code = (
-        f"import sys, tui.app, tui.screens.runs; print([name for name in {HEAVY} if name in"
+        f"import sys, tui.app, tui.runs.runs_screen; print([name for name in {HEAVY} if name in"
         " sys.modules])"
     )
     assert (

@@ -16,14 +16,14 @@ from serve.client import Endpoint
 from tests.tui.certificates import RED, certified
 from tests.tui.chat_driving import SPEAKERS, make_app
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
-from tui import certificate_badge
 from tui.app import LuthierApp
-from tui.chat_server import ChatServer
 from tui.commands import certify as command
-from tui.screens.models import ModelsScreen
-from tui.screens.serve import ServeScreen
-from tui.widgets.certificate_modal import CertificateModal
-from tui.widgets.row_table import RowTable
+from tui.models.screen import ModelsScreen
+from tui.serve.screen import ServeScreen
+from tui.shared import certificate_badge
+from tui.shared.certificate_modal import CertificateModal
+from tui.shared.row_table import RowTable
+from workshop.chat.server import ChatServer
 
 Compare = Callable[..., bool]
 

@@ -8,8 +8,8 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
-from tui.widgets.answer import FlowingText, flowing, wrap
-from tui.widgets.markdown import markdown_rows
+from tui.chat.answer import FlowingText, flowing, wrap
+from tui.chat.markdown import markdown_rows
 
 PIECES = [
     "a",

@@ -13,8 +13,8 @@ from serve.chats.turns import Halted, Writing
 from tests.fakes.openai_server import FakeServer
 from tests.tui.chat_driving import ask, chat, shown, states, to_pane, until
 from tests.tui.driving import screen_text
-from tui.widgets.chats_modal import ChatsModal
-from tui.widgets.confirm_modal import ConfirmModal
+from tui.chat.chats_modal import ChatsModal
+from tui.shared.confirm_modal import ConfirmModal
 
 
 @pytest.fixture

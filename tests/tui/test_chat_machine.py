@@ -18,8 +18,8 @@ from serve.chats.journal import Journal
 from serve.chats.store import Record, Verdict
 from serve.chats.turns import Answer, ChatSettings, Complete, Conversation, Failed, Speaker
 from serve.client import CallPiece, Delta, Finished, Sampling
-from tui.chat_ballot import ballot_of, cast, explain
-from tui.chat_session import ChatSession
+from workshop.chat.ballot import ballot_of, cast, explain
+from workshop.chat.session import ChatSession
 
 SPEAKERS = [
     Speaker("base"),

@@ -28,11 +28,11 @@ from tests.tui.chat_driving import (
     to_pane,
     until,
 )
-from tui.chat_server import newest_server
-from tui.screens.chat import ChatScreen
-from tui.widgets.chat_settings import ChatSettingsModal
-from tui.widgets.path_modal import PathModal
-from tui.widgets.transcript import Transcript
+from tui.chat.screen import ChatScreen
+from tui.chat.settings_form import ChatSettingsModal
+from tui.chat.transcript import Transcript
+from tui.shared.path_modal import PathModal
+from workshop.chat.server import newest_server
 
 
 @pytest.fixture
@@ -206,7 +206,8 @@ async def test_without_colours(server: FakeServer, monkeypatch: pytest.MonkeyPat
 async def test_without_a_server_nothing_dead_is_offered() -> None:
     async with make_app(lambda: None).run_test(size=(80, 24)) as pilot:
         await until(
-            lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot
+            lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.speakers.looked,
+            pilot,
         )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
@@ -286,7 +287,8 @@ def test_picture(size: tuple[int, int], snap_compare: Any) -> None:
     async def talk(pilot: Pilot[None]) -> None:
         await until(
             lambda: (
-                isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None
+                isinstance(pilot.app.screen, ChatScreen)
+                and pilot.app.screen.session.reachable.server is not None
             ),
             pilot,
         )
@@ -306,7 +308,8 @@ def test_picture_of_four_panes(snap_compare: Any) -> None:
     async def talk(pilot: Pilot[None]) -> None:
         await until(
             lambda: (
-                isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None
+                isinstance(pilot.app.screen, ChatScreen)
+                and pilot.app.screen.session.reachable.server is not None
             ),
             pilot,
         )
@@ -325,7 +328,8 @@ def test_picture_of_four_panes(snap_compare: Any) -> None:
 def test_picture_without_a_server(snap_compare: Any) -> None:
     async def wait(pilot: Pilot[None]) -> None:
         await until(
-            lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.looked, pilot
+            lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.speakers.looked,
+            pilot,
         )
 
     assert snap_compare(make_app(lambda: None), terminal_size=(80, 24), run_before=wait)

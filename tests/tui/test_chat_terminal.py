@@ -16,6 +16,8 @@ from serve.chats import search, store
 from serve.chats.turns import Halted, Interrupted
 from tests.fakes.openai_server import FakeServer
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:

@@ -12,10 +12,10 @@ from serve.chats.turns import Complete
 from tests.fakes.openai_server import FakeServer
 from tests.tui.chat_driving import ask, chat, shown, states, to_pane, until
 from tests.tui.driving import screen_text
-from tui.widgets.context_modal import ContextModal
-from tui.widgets.correct_modal import CorrectModal
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.transcript import Transcript
+from tui.chat.context_modal import ContextModal
+from tui.chat.correct_modal import CorrectModal
+from tui.chat.transcript import Transcript
+from tui.shared.error_modal import ErrorModal
 
 
 @pytest.fixture
@@ -30,11 +30,12 @@ async def test_a_turn_is_chosen_and_asked_in_other_words(server: FakeServer) -> 
             await ask(pilot, screen, prompt)
         await to_pane(pilot, screen, 0)
         await pilot.press("left_square_bracket", "left_square_bracket")
-        assert screen.chosen_answer is not None
+        assert screen.versions.chosen_answer is not None
         assert (
-            screen.chosen_answer.turn.prompt == "One" or screen.chosen_answer.turn.prompt == "Two"
+            screen.versions.chosen_answer.turn.prompt == "One"
+            or screen.versions.chosen_answer.turn.prompt == "Two"
         )
-        while screen.chosen_answer.turn.prompt != "Two":
+        while screen.versions.chosen_answer.turn.prompt != "Two":
             await pilot.press("right_square_bracket")
         await pilot.press("p")
         assert screen.prompt.has_focus

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.charts import ticks
-from tui.charts.curve import Curve, Span, columns
-from tui.charts.metrics import default_smoothing
-from tui.charts.picture import Line, Mark, Picture, Plot, draw
-from tui.charts.view import View
-from tui.glyphs import use_ascii
+from tui.runs.charts.picture import Line, Mark, Picture, Plot, draw
+from tui.runs.charts.view import View
+from tui.shared.glyphs import use_ascii
+from workshop.runs import ticks
+from workshop.runs.curve import Curve, Span, columns
+from workshop.runs.metrics import default_smoothing
 
 
 def curve_of(values: list[float], first: int = 1) -> Curve:

@@ -25,13 +25,13 @@ from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, until
 from tests.tui.test_homes import luthier
 from tui.app import LuthierApp
-from tui.screens.models import ModelsScreen
-from tui.screens.runs import RunsScreen
-from tui.screens.serve import ServeScreen
-from tui.widgets.chats_modal import ChatsModal
-from tui.widgets.confirm_modal import ConfirmModal
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.row_table import RowTable
+from tui.chat.chats_modal import ChatsModal
+from tui.models.screen import ModelsScreen
+from tui.runs.runs_screen import RunsScreen
+from tui.serve.screen import ServeScreen
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.error_modal import ErrorModal
+from tui.shared.row_table import RowTable
 
 DEEP = "[" * 100_000 + "]" * 100_000
 JUNK = {

@@ -15,14 +15,14 @@ from tests.tui import data_folders, folders
 from tests.tui.driving import ready, screen_text, text_of, until, visible
 from trainer.data import inspection
 from trainer.recipe import Recipe
-from tui import joblist
 from tui.app import LuthierApp
-from tui.screens.data import DataScreen
-from tui.widgets.data_forms import FormatModal, LookModal, PathSuggester, recipe_for
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.form import Field
-from tui.widgets.ledger_table import LedgerTable
-from tui.widgets.token_view import TokenView
+from tui.data.forms import FormatModal, LookModal, PathSuggester, recipe_for
+from tui.data.ledger_table import LedgerTable
+from tui.data.screen import DataScreen
+from tui.data.token_view import TokenView
+from tui.shared.error_modal import ErrorModal
+from tui.shared.form import Field
+from workshop import job_list
 
 
 async def shown(pilot: Pilot[None]) -> DataScreen:
@@ -45,7 +45,7 @@ def errors(form: LookModal | FormatModal) -> list[str]:
 
 
 def test_the_list_of_jobs_and_the_job_itself_name_the_same_module() -> None:
-    assert joblist.INSPECTION == inspection.MODULE
+    assert job_list.INSPECTION == inspection.MODULE
 
 
 async def test_without_a_look_the_next_key_is_named() -> None:

@@ -26,13 +26,13 @@ from tests.tui import folders
 from tests.tui.driving import ready, screen_text, until
 from tests.tui.terminal import foreign
 from tui.app import LuthierApp
+from tui.chat.markdown import markdown_rows
 from tui.cli import luthier
 from tui.commands.output import CleanConsole, plain_table, styled
 from tui.commands.progress import follow_job
-from tui.foreign_text import json_in_a_pipe, json_on_a_terminal, one_line, visible
-from tui.notices import Notices
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.markdown import markdown_rows
+from tui.shared.error_modal import ErrorModal
+from tui.shared.foreign_text import json_in_a_pipe, json_on_a_terminal, one_line, visible
+from tui.shared.notices import Notices
 
 # The cleaner
 

@@ -18,6 +18,8 @@ from tests.tui.hostile import FILE_NAME, FOREIGN, RECIPE
 from tests.tui.terminal import foreign, sent
 from tui.cli import luthier
 
+pytestmark = pytest.mark.heavy
+
 RUN, LEARNING, FAILED, SERVER = (
     f"20261118-{name}-00ff"
     for name in ("0003-captain", "0007-pirate", "0004-too-large", "0006-captain-server")

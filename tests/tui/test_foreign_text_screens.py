@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.openai_server import FakeServer
 from tests.tui import folders, hostile
 from tests.tui.every_screen import DIALOGS, PLACES, screens
 from tests.tui.terminal import foreign, sent
+
+pytestmark = pytest.mark.heavy
 
 
 def test_every_screen_is_looked_at() -> None:

@@ -21,7 +21,9 @@ from tests.serve import chat_writing
 from tests.tui import folders
 from tui import cli
 from tui.app import LuthierApp
-from tui.widgets.error_modal import ErrorModal
+from tui.shared.error_modal import ErrorModal
+
+pytestmark = pytest.mark.heavy
 
 DATA = (
     '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}\n'

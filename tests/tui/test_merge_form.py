@@ -21,10 +21,10 @@ from tests.models.merge.headers import write_adapter, write_base
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, text_of, until
 from tui.app import LuthierApp
-from tui.screens.models import ModelsScreen
-from tui.widgets.confirm_modal import ConfirmModal
-from tui.widgets.merge_form import MergeModal
-from tui.widgets.row_table import RowTable
+from tui.models.merge_form import MergeModal
+from tui.models.screen import ModelsScreen
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.row_table import RowTable
 
 Compare = Callable[..., bool]
 GIGABYTES_FREE = 40

@@ -22,14 +22,14 @@ from tests.tui import folders
 from tests.tui.certificates import certified
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until
 from tui.app import LuthierApp
-from tui.screens.models import ModelsScreen
-from tui.widgets.confirm_modal import ConfirmModal
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.form import FormModal
-from tui.widgets.model_forms import ExportModal, ImportModal, PushModal
-from tui.widgets.new_run import NewRunModal
-from tui.widgets.row_table import RowTable
-from tui.widgets.start_server import StartServerModal
+from tui.models.forms import ExportModal, ImportModal, PushModal
+from tui.models.screen import ModelsScreen
+from tui.runs.new_run import NewRunModal
+from tui.serve.start_server import StartServerModal
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.error_modal import ErrorModal
+from tui.shared.form import FormModal
+from tui.shared.row_table import RowTable
 
 Compare = Callable[..., bool]
 

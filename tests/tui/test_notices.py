@@ -17,8 +17,8 @@ from jobs.job import Job
 from tests.tui import folders
 from tests.tui.driving import ready, until
 from tui.app import LuthierApp
-from tui.joblist import read_rows
-from tui.notices import Ends, end_text, terminal_title
+from tui.shared.notices import Ends, end_text, terminal_title
+from workshop.job_list import read_rows
 
 
 def end(job: Job, code: int = 0) -> None:

@@ -12,9 +12,9 @@ from jobs.job import Job
 from tests.tui.driving import ready, screen_text, until
 from tests.tui.run_events import eventful
 from tui.app import LuthierApp
-from tui.screens.models import ModelsScreen
-from tui.screens.run import RunScreen
-from tui.screens.serve import ServeScreen
+from tui.models.screen import ModelsScreen
+from tui.runs.run_screen import RunScreen
+from tui.serve.screen import ServeScreen
 
 Compare = Callable[..., bool]
 SIZES = [(80, 24), (140, 40)]

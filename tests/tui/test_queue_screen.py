@@ -17,11 +17,11 @@ from tests.tui.driving import lines_of, ready, screen_text, text_of, until
 from trainer import launch
 from trainer.resume import Changed
 from tui.app import LuthierApp
-from tui.joblist import ordinal
-from tui.widgets.confirm_modal import ConfirmModal
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.recipe_editor import RecipeEditor
-from tui.widgets.row_table import RowTable
+from tui.runs.recipe_editor import RecipeEditor
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.error_modal import ErrorModal
+from tui.shared.row_table import RowTable
+from workshop.job_list import ordinal
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ from jobs.job import Job
 from tests.trainer.shapes import llama
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
-from trainer import plan, repair
-from trainer.memory import cards
+from trainer.plan import plan, repair
+from trainer.plan.memory import cards
 from trainer.recipe import Recipe
 from tui.app import LuthierApp
 from tui.commands.train import plan as plan_command
-from tui.screens.run import RunScreen
-from tui.widgets.new_run import NewRunModal
-from tui.widgets.run_plan_modal import RunPlanModal
+from tui.runs.new_run import NewRunModal
+from tui.runs.plan_modal import RunPlanModal
+from tui.runs.run_screen import RunScreen
 
 H200 = Gpu(0, "NVIDIA H200", 143_771 << 20, 143_771 << 20)
 
@@ -37,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
         monkeypatch.setattr(module, "gpus", lambda: found)
     monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
     # whatever the tests are run with
-    monkeypatch.setattr("trainer.engines.installed", lambda: {"trl"})
+    monkeypatch.setattr("trainer.plan.engines.installed", lambda: {"trl"})
     return found
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.tui import folders
-from tui.log_index import LogIndex
-from tui.log_search import LogSearch
-from tui.run_events import RunReader
-from tui.run_moments import marks
-from tui.run_record import RunRecord
+from tui.runs.moment_marks import marks
+from tui.shared.log_index import LogIndex
+from tui.shared.log_search import LogSearch
+from workshop.runs.events import RunReader
+from workshop.runs.record import RunRecord
 
 
 def record_of(*events: dict[str, Any]) -> RunRecord:

@@ -13,17 +13,17 @@ from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
 from tests.tui.run_events import eventful
 from tui.app import LuthierApp
-from tui.screens.run import RunScreen
-from tui.widgets import run_view
-from tui.widgets.chart import Chart
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.export_modal import ExportModal
-from tui.widgets.log_view import LogView
-from tui.widgets.overlay_modal import OverlayModal
-from tui.widgets.row_table import RowTable
-from tui.widgets.samples_panel import SamplesPanel
-from tui.widgets.text_pane import TextPane
-from tui.widgets.timeline import Timeline
+from tui.runs import run_view
+from tui.runs.chart import Chart
+from tui.runs.export_modal import ExportModal
+from tui.runs.overlay_modal import OverlayModal
+from tui.runs.run_screen import RunScreen
+from tui.runs.samples_panel import SamplesPanel
+from tui.runs.timeline import Timeline
+from tui.shared.error_modal import ErrorModal
+from tui.shared.log_view import LogView
+from tui.shared.row_table import RowTable
+from tui.shared.text_pane import TextPane
 
 
 async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job, *others: Job) -> RunScreen:
@@ -73,7 +73,7 @@ async def test_while_it_starts_the_phase_and_its_time_are_shown(made: dict[str, 
         screen = await open_run(pilot, app, made["parrot"])
         await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
         assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
-        assert screen.check_action("zoom", (0.5,)) is False
+        assert screen.check_action("do", ("zoom", 0.5)) is False
 
 
 async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -> None:
@@ -83,7 +83,7 @@ async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -
         await until(
             pilot, lambda: "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error")
         )
-        assert "No step was taken" in screen_text(app) and screen.check_action("resume", ())
+        assert "No step was taken" in screen_text(app) and screen.check_action("do", ("resume",))
         await pilot.press("e")
         assert isinstance(app.screen, ErrorModal)
         await until(pilot, lambda: "RuntimeError: out of memory" in screen_text(app))

@@ -7,14 +7,14 @@ from textual.widgets import Input
 from jobs.job import Job
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
-from tui import joblist
 from tui.app import LuthierApp
-from tui.joblist import read_rows
-from tui.screens.run import RunScreen
-from tui.screens.runs import RunsScreen
-from tui.widgets.confirm_modal import ConfirmModal
-from tui.widgets.new_run import NewRunModal
-from tui.widgets.row_table import RowTable
+from tui.runs.new_run import NewRunModal
+from tui.runs.run_screen import RunScreen
+from tui.runs.runs_screen import RunsScreen
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.row_table import RowTable
+from workshop import job_list
+from workshop.job_list import read_rows
 
 
 def test_rows_say_step_loss_and_time_left(made: dict[str, Job]) -> None:
@@ -23,7 +23,7 @@ def test_rows_say_step_loss_and_time_left(made: dict[str, Job]) -> None:
     assert (pirate.step, pirate.total) == (340, 800)
     assert pirate.seconds_left is not None and abs(pirate.seconds_left - 460 * 1.7) < 1
     assert rows["captain"].seconds_left is None
-    assert [row.name for row in joblist.tuned(rows.values())] == ["captain"]
+    assert [row.name for row in job_list.tuned(rows.values())] == ["captain"]
 
 
 def test_an_ended_job_is_read_again_only_when_its_events_grow(made: dict[str, Job]) -> None:

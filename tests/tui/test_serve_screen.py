@@ -10,13 +10,14 @@ from jobs.job import Job
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
-from tui.screens.serve import ServeScreen
-from tui.widgets.adapter_picker import AdapterChoice, AdapterPicker
-from tui.widgets.confirm_modal import ConfirmModal
-from tui.widgets.error_modal import ErrorModal
-from tui.widgets.live_panel import LivePanel
-from tui.widgets.plan_modal import PlanModal
-from tui.widgets.start_server import StartServerModal, Wanted
+from tui.serve.adapter_picker import AdapterPicker
+from tui.serve.live_panel import LivePanel
+from tui.serve.plan_modal import PlanModal
+from tui.serve.screen import ServeScreen
+from tui.serve.start_server import StartServerModal, Wanted
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.error_modal import ErrorModal
+from workshop.served_runs import AdapterChoice
 
 
 async def test_a_ready_server_shows_its_address_models_and_example(made: dict[str, Job]) -> None:
@@ -101,7 +102,7 @@ async def test_the_form_marks_the_run_and_starts_the_server(
         asked.append((wanted.base, [run.id for run in wanted.runs], wanted.port, wanted.more))
         return made["captain-server"]
 
-    monkeypatch.setattr("tui.widgets.start_server._serve", serve)
+    monkeypatch.setattr("tui.serve.start_server._serve", serve)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -130,7 +131,7 @@ async def test_the_form_says_what_is_wrong(
             "Port 80 is taken", "Another program listens there.", "Leave the port out."
         )
 
-    monkeypatch.setattr("tui.widgets.start_server._serve", serve)
+    monkeypatch.setattr("tui.serve.start_server._serve", serve)
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -185,8 +186,8 @@ async def test_the_server_at_work_is_shown_once_a_second_and_only_then(
         return METRICS % (1000 * len(asked), 100 * len(asked))
 
     times = iter(range(1000))
-    monkeypatch.setattr("tui.widgets.live_panel.metrics_text", metrics)
-    monkeypatch.setattr("tui.widgets.live_panel.monotonic", lambda: float(next(times)))
+    monkeypatch.setattr("tui.serve.live_panel.metrics_text", metrics)
+    monkeypatch.setattr("tui.serve.live_panel.monotonic", lambda: float(next(times)))
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -237,7 +238,7 @@ async def test_adapters_are_loaded_unloaded_and_pinned_from_the_screen(
             lambda server, adapter, path=None, did=name: done.append((did, adapter)),
         )
     choice = AdapterChoice("pirate@120", "checkpoint", made["pirate"].directory)
-    monkeypatch.setattr("tui.screens.serve_adapters._loadable", lambda server: [choice])
+    monkeypatch.setattr("tui.serve.adapters._loadable", lambda server: [choice])
     app = LuthierApp("serve")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)

@@ -18,16 +18,16 @@ from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
 from models import foreign
 from models.conversations import Conversation
-from models.registry import context_length, read_config, resolve
+from models.folder import ModelFolder
+from models.registry import resolve
+from models.run_folder import LEDGER_FILE, RunFolder
+from models.stored_sample import UNTRAINED, StoredSample
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
-    DATA_FOLDER,
-    LEDGER_FILE,
     OVERVIEW_FILE,
     PROPOSALS_FILE,
     ROWS_FILE,
-    UNTRAINED,
     VOCABULARY_FILE,
     Amount,
     Example,
@@ -37,7 +37,6 @@ from trainer.data.inspection import (
     Problem,
     RowText,
     StoredProposal,
-    StoredSample,
     Summary,
     TemplateCheck,
     write_index,
@@ -48,7 +47,7 @@ from trainer.data.reading import proposals
 from trainer.data.traits import concerning
 from trainer.data.vocabulary import vocabulary_of
 from trainer.launch import frozen_recipe
-from trainer.limits import samples_beyond_positions
+from trainer.plan.limits import samples_beyond_positions
 from trainer.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     from models.preflight import check_template
     from models.template import load_tokenizer
 
-    folder = context.directory / DATA_FOLDER
+    folder = RunFolder(context.directory).data
     folder.mkdir(exist_ok=True)
     directory = resolve(str(context.settings["model_directory"]))
     tokenizer = load_tokenizer(directory)
@@ -120,7 +119,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             _keep_proposals(recipe, folder, tokenizer, report)
             raise
         summary = summarise(
-            folder, recipe, prepared.summary, teller, context_length(read_config(directory))
+            folder, recipe, prepared.summary, teller, ModelFolder(directory).context_length
         )
         summary.checks += _checks(report, prepared.summary["traits"])
         summary.error = error

@@ -13,15 +13,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
-from trainer import ranks
+from trainer.distributed import ranks
+from trainer.distributed.sharding import is_sharded
 from trainer.evaluation.generation import Generator
 from trainer.evaluation.history import Found, History
 from trainer.evaluation.labels import no_labels
 from trainer.evaluation.metrics import Scores, score
 from trainer.evaluation.prompts import Prompt, Prompter, answer_text, spread
 from trainer.evaluation.settings import Evaluation, Metric
-from trainer.saving import EvaluationStopped
-from trainer.sharding import is_sharded
+from trainer.run.saving import EvaluationStopped
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -56,15 +56,16 @@ class Questions:
         self._generator = Generator(report.stop_ids, settings.answer_tokens)
         self.metrics: list[Metric] = list(settings.metrics)
         prompter = Prompter(tokenizer, report)
-        count = (
-            settings.conversations if self.metrics else 0 if settings.prompts else settings.samples
-        )
-        found = prompter.of_heldout(heldout, count) if heldout is not None and count else []
-        self.scored: list[Prompt] = found if self.metrics else []
+        if self.metrics:
+            count = settings.conversations
+        else:
+            count = 0 if settings.prompts else settings.samples
+        of_heldout = prompter.of_heldout(heldout, count) if heldout is not None and count else []
+        self.scored: list[Prompt] = of_heldout if self.metrics else []
         self.samples: list[Prompt] = (
             prompter.of_user(settings.prompts)
             if settings.prompts
-            else spread(found, settings.samples)
+            else spread(of_heldout, settings.samples)
         )
         self.any = heldout is not None or bool(self.samples)
         if settings.patience and heldout is None:
@@ -83,23 +84,23 @@ class Questions:
         self,
         model: PeftModel,
         batch: int,
-        told: Callable[[int, int], None],
+        progress: Callable[[int, int], None],
         stopping: Callable[[], bool],
     ) -> dict[Prompt, Answer]:
         """All of them, `batch` at a time. Raises EvaluationStopped."""
         prompts = list(dict.fromkeys((*self.scored, *self.samples)))
         generated = (
             self._generator.answers(
-                model, [prompt.input_ids for prompt in prompts], batch, told, stopping
+                model, [prompt.input_ids for prompt in prompts], batch, progress, stopping
             )
             if prompts
             else []
         )
         texts = [
-            str(self._tokenizer.decode(one.tokens, skip_special_tokens=True)).strip()
-            for one in generated
+            str(self._tokenizer.decode(answer.tokens, skip_special_tokens=True)).strip()
+            for answer in generated
         ]
-        answers = zip(texts, (one.stopped for one in generated), strict=True)
+        answers = zip(texts, (answer.stopped for answer in generated), strict=True)
         return {prompt: Answer(*answer) for prompt, answer in zip(prompts, answers, strict=True)}
 
     def _check_metrics(self) -> None:
@@ -162,15 +163,17 @@ class Evaluator(TrainerCallback):
         self._answers, self._answer_seconds = 0, 0.0
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: see trainer.checkpoints.Remembering."""
-        return {"found": [asdict(found) for found in self.history.all()]}
+        """For a checkpoint: see trainer.run.checkpoints.Remembering."""
+        return {"found": [asdict(evaluation) for evaluation in self.history.all()]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.history = History(self.settings, (Found(**found) for found in state["found"]))
+        self.history = History(
+            self.settings, (Found(**evaluation) for evaluation in state["found"])
+        )
         self.early_stop = self.history.stop_reason()
 
     @property
-    def wanted(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is anything to evaluate, at any step."""
         return bool(self.settings.times or self.settings.every) and self._questions.any
 
@@ -179,7 +182,7 @@ class Evaluator(TrainerCallback):
     ) -> None:
         self._steps = (
             self.settings.steps(state.max_steps, self._steps_per_epoch)
-            if self.wanted
+            if self.has_work
             else frozenset()
         )
         self._total = state.max_steps

@@ -19,8 +19,8 @@ from serve.sleep import wake as wake_server
 from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, print_json, say_done, talk
 from tui.commands.serve import server, server_as_json
-from tui.run_adapters import adapters_named
-from tui.serving import add_adapters
+from workshop.served_runs import adapters_named
+from workshop.servers import add_adapters
 
 __all__ = ["server"]
 

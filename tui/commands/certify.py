@@ -10,14 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.errors import LuthierError
-from jobs.job import Job, find
+from jobs.job import find
 from jobs.state import Done
 from models import certificate
 from models.certificate import Certificate
-from tui.certificate_badge import bound, figure, sign, thousands
+from models.runs import Run
 from tui.commands.output import json_option, out, plain_table, print_json, say_aside, styled, talk
 from tui.commands.progress import follow_job
-from tui.figures import age, duration
+from tui.shared.certificate_badge import bound, figure, sign, thousands
+from workshop.number_format import age, duration
 
 _COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 
@@ -34,7 +35,7 @@ def certify(run: str, show: bool, as_json: bool) -> None:
     """
     job = find(run, "run")
     if not show:
-        _make(job)
+        _make(Run(job))
     made = certificate.read(job.directory)
     if made is None:
         raise LuthierError(
@@ -63,12 +64,12 @@ def say_if_red(named: dict[str, Path]) -> None:
             say_aside(f"  luthier certify {directory.name} --show")
 
 
-def _make(run: Job) -> None:
+def _make(run: Run) -> None:
     from serve.certificate.launch import certify as start
 
     job = start(run)
     try:
-        follow_job(job, f"Certifying {run.spec.name}", lambda state: isinstance(state, Done))
+        follow_job(job, f"Certifying {run.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
         talk.print(
             f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"

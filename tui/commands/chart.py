@@ -11,15 +11,15 @@ from rich.text import Text
 
 from jobs import job as jobs
 from jobs.errors import LuthierError
-from tui.chart_export import FORMATS, export, view_of
-from tui.charts.metrics import METRICS, Metric, default_smoothing
-from tui.charts.picture import draw
-from tui.charts.view import View
 from tui.commands.output import json_option, out, print_json, talk
-from tui.run_colours import MOST_RUNS
-from tui.run_events import RunReader
-from tui.run_plots import plot_of, readout
-from tui.run_track import Track
+from tui.runs.chart_export import FORMATS, export, view_of
+from tui.runs.charts.picture import draw
+from tui.runs.charts.view import View
+from tui.runs.colours import MOST_RUNS
+from tui.runs.plots import plot_of, readout
+from workshop.runs.events import RunReader
+from workshop.runs.metrics import METRICS, Metric, default_smoothing
+from workshop.runs.track import Track
 
 _HEIGHT = 18
 

@@ -19,7 +19,7 @@ from tui.commands.output import (
     write,
     write_json,
 )
-from tui.figures import age
+from workshop.number_format import age
 
 
 @click.group(invoke_without_command=True)

@@ -13,6 +13,7 @@ from jobs.errors import LuthierError
 from jobs.files import write_atomic, write_json
 from jobs.home import jobs_directory
 from models.certificate import standing
+from models.folder import ModelFolder
 from models.registry import resolve
 from serve.client import Sampling
 from serve.comparison import judge as judging
@@ -22,7 +23,6 @@ from serve.comparison.journal import Entry, Journal
 from serve.comparison.judge import Judge, Judged, Pair
 from serve.comparison.report import html, markdown, tables
 from serve.comparison.summary import Row, summary
-from serve.contents import fingerprint
 from serve.launch import NamedAdapter
 from serve.plan import BASE
 from serve.servers import Server
@@ -37,7 +37,7 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import bar
-from tui.run_adapters import adapters_named
+from workshop.served_runs import adapters_named
 
 
 @click.command()
@@ -156,7 +156,7 @@ def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list
     by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
     found = [Contender(BASE, str(resolve(base).resolve()))]
     return found + [
-        Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}")
+        Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}")
         for _, path, run in adapters
     ]
 

@@ -16,16 +16,18 @@ from jobs.files import expanded
 from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
+from models.folder import ModelFolder
 from models.hub_names import is_url
-from models.registry import context_length, is_model_directory, read_config
+from models.registry import is_model_directory
+from models.stored_sample import StoredSample
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
     Inspection,
     StoredProposal,
-    StoredSample,
     Summary,
     Vocabulary,
+    order_of,
     read_proposals,
     read_vocabulary,
     start,
@@ -35,13 +37,13 @@ from trainer.recipe import Recipe, load
 from tui.commands.output import few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
-from tui.foreign_text import spelled_out
-from tui.future_server import beyond_server, future_server
-from tui.glyphs import glyphs
-from tui.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
+from tui.data.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
+from tui.serve.future_server import beyond_server, future_server
+from tui.shared.foreign_text import spelled_out
+from tui.shared.glyphs import glyphs
 
 if TYPE_CHECKING:
-    from tui.token_text import Token
+    from tui.data.token_text import Token
 
 _STYLES: dict[Kind, str] = {
     "untrained": "dim",
@@ -350,10 +352,10 @@ def _print_lines(found: list[Token]) -> None:
 
 
 def _show_beyond_server(inspection: Inspection) -> None:
-    summary, directory = inspection.summary, Path(inspection.job.spec.settings["model_directory"])
+    summary, directory = inspection.summary, Path(order_of(inspection.job).model_directory)
     if not is_model_directory(directory):  # removed meanwhile
         return
-    positions = context_length(read_config(directory))
+    positions = ModelFolder(directory).context_length
     for warning in beyond_server(
         summary.lengths.longest, positions, future_server(summary.model, directory, 0)
     ):

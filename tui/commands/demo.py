@@ -21,6 +21,7 @@ from jobs.job import Job
 from jobs.state import Done
 from models.conversations import read_prompts
 from models.registry import resolve
+from models.runs import Run
 from serve import launch as serving
 from serve.client import Sampling
 from serve.compare import Answer, ask_all
@@ -40,10 +41,10 @@ from tui.commands.output import (
 )
 from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
-from tui.commands.serve import wait_until_ready
 from tui.commands.train import prepare_model
-from tui.figures import duration
-from tui.serving import adapters_of, add_adapters, server_of
+from workshop.number_format import duration
+from workshop.served_runs import adapters_of
+from workshop.servers import LOCALHOST, add_adapters, once_started, server_of
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"
 _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
@@ -114,8 +115,8 @@ def _follow(job: Job, title: str) -> None:
 def _served(run: Job, keep: bool) -> Iterator[tuple[Server, str]]:
     """A server of the run and the run's name on it: one that runs already, or one that is stopped
     at the end."""
-    base, adapters = adapters_of([run])
-    running = server_of(resolve(base).resolve(), "127.0.0.1")
+    base, adapters = adapters_of([Run(run)])
+    running = server_of(resolve(base).resolve(), LOCALHOST)
     if running is not None:
         taken = {model.id for model in running.models}
         adapters = [
@@ -126,7 +127,7 @@ def _served(run: Job, keep: bool) -> Iterator[tuple[Server, str]]:
         return
     job = serving.serve(base, adapters)
     try:
-        yield wait_until_ready(job), adapters[0][0]
+        yield once_started(job, follow_job), adapters[0][0]
     finally:
         if not keep:
             stop_and_wait(job)

@@ -10,9 +10,9 @@ import click
 from rich.text import Text
 
 from models.environment import Check, checks
-from trainer.trackers import Tracker, installed
+from trainer.run.trackers import Tracker, installed
 from tui.commands.output import json_option, out, print_json, talk
-from tui.glyphs import glyphs
+from tui.shared.glyphs import glyphs
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.events import Event
 from trainer.recipe import short_value
-from tui import figures
+from workshop import number_format
 
 
 def event_line(event: Event) -> str:
@@ -47,7 +47,7 @@ def _plan(event: Event) -> str:
     rate = (
         f"learning rate {short_value(event['learning_rate'])}" if event.get("learning_rate") else ""
     )
-    memory = figures.size(sum(event["memory"].values())) if event.get("memory") else ""
+    memory = number_format.size(sum(event["memory"].values())) if event.get("memory") else ""
     device = str(event.get("device", "")).upper()
     where = device if event.get("gpus", 1) == 1 else f"{event['gpus']} {device}s"
     parts = [
@@ -92,7 +92,7 @@ def _step(event: Event) -> str:
     if "learning_rate" in event:
         parts.append(f"lr {_short(event['learning_rate'])}")
     if isinstance(event.get("tokens_per_second"), int | float):
-        parts.append(f"{figures.count(event['tokens_per_second'])} tokens/s")
+        parts.append(f"{number_format.count(event['tokens_per_second'])} tokens/s")
     return "  ".join(parts)
 
 
@@ -136,7 +136,7 @@ def _resumed(event: Event) -> str:
 
 def _asleep(event: Event) -> str:
     return (
-        f"{event.get('why')}; {figures.size(event.get('freed_bytes') or 0)} freed in"
+        f"{event.get('why')}; {number_format.size(event.get('freed_bytes') or 0)} freed in"
         f" {event.get('seconds')} s"
     )
 

@@ -9,18 +9,17 @@ import click
 from rich.text import Text
 
 from jobs.home import models_directory
-from jobs.job import find
 from jobs.state import Done
+from models.folder import ModelFolder
 from models.merge import receipt
-from models.merge.companions import read_object
-from models.merge.launch import MergeSettings, start_merge
+from models.merge.launch import MergeSettings, merge_settings, start_merge
 from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
+from models.runs import Run
 from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, plain_table, print_json, say_aside, talk, write
 from tui.commands.progress import follow_job
-from tui.figures import duration
-from tui.merging import merge_settings
+from workshop.number_format import duration
 
 
 @click.command()
@@ -93,17 +92,17 @@ def merge(
     if out_directory is not None and name is not None:
         raise click.UsageError("Give --out or --name, not both.")
     target = models_directory() / valid_name(name) if name is not None else out_directory
-    job = find(run, "run") if run is not None else None
+    merged_run = Run.named(run) if run is not None else None
     chosen: dict[str, Any] = {"into": into, "dtype": dtype, "device": device, "replace": force}
     chosen |= {"out": str(target.absolute())} if target is not None else {}
     chosen |= {"samples": str(samples.absolute())} if samples is not None else {}
-    if job is not None:
-        settings = merge_settings(job, **chosen)
+    if merged_run is not None:
+        settings = merge_settings(merged_run, **chosen)
     else:
         if base is None or adapter is None or target is None:
             raise click.UsageError("--base, --adapter, and --out or --name go together.")
         settings = MergeSettings(base=str(resolve(base)), adapter=str(adapter.absolute()), **chosen)
-    merging = start_merge(settings, job)
+    merging = start_merge(settings, merged_run)
     say_other_base(Path(settings.adapter), Path(settings.base))
     if detach:
         (
@@ -115,7 +114,7 @@ def merge(
     try:
         follow_job(
             merging,
-            f"Merging {job.spec.name if job is not None else Path(settings.adapter).name}",
+            f"Merging {merged_run.name if merged_run is not None else Path(settings.adapter).name}",
             _is_done,
         )
     except KeyboardInterrupt:
@@ -134,10 +133,7 @@ def merge(
         print_json({"id": merging.id, "path": settings.out, **shown})
         return
     _show(made)
-    if (
-        made.into == "base"
-        and read_object(Path(settings.adapter) / "card.json").get("base_bits") == 4
-    ):
+    if made.into == "base" and ModelFolder(Path(settings.adapter)).card.base_bits == 4:
         say_aside(
             "It was trained beside 4-bit values of the base: --into closer --force measures which"
             " merge is nearer to that."

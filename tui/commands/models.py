@@ -16,7 +16,6 @@ from jobs.state import Done
 from models import catalogue, registry
 from models.builtin import BUILTIN, builtin_directory
 from models.catalogue import Entry
-from tui.certificate_badge import badge
 from tui.commands.certify import say_if_red
 from tui.commands.output import (
     confirm,
@@ -30,8 +29,9 @@ from tui.commands.output import (
     write,
 )
 from tui.commands.progress import follow_job
-from tui.figures import count, size
-from tui.model_facts import facts
+from tui.models.facts import facts
+from tui.shared.certificate_badge import badge
+from workshop.number_format import count, size
 
 _WIDE = 110  # cells, from which on ids and licences have room
 _what_option = click.option(

@@ -20,9 +20,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Span, Text
 
-from tui.foreign_text import json_in_a_pipe, json_on_a_terminal, one_line, visible
-from tui.glyphs import glyphs
-from tui.log_index import printed_line
+from tui.shared.foreign_text import json_in_a_pipe, json_on_a_terminal, one_line, visible
+from tui.shared.glyphs import glyphs
+from tui.shared.log_index import printed_line
 
 Word = TypeVar("Word", bound=str)
 

@@ -12,8 +12,8 @@ from jobs.events import Event, Follower
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, State, Stopped
 from tui.commands.output import say_done, talk
-from tui.figures import duration, size
-from tui.foreign_text import one_line
+from tui.shared.foreign_text import one_line
+from workshop.number_format import duration, size
 
 _TICK_SECONDS = 0.2
 

@@ -12,7 +12,7 @@ from jobs import queue
 from jobs.errors import LuthierError
 from jobs.state import Lost
 from tui.commands.output import confirm, examples, say_failure, talk, write
-from tui.joblist import ordinal
+from workshop.job_list import ordinal
 
 _PLACES = ("first", "last", "up", "down", "before")
 

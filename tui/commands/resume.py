@@ -7,7 +7,7 @@ import click
 from jobs.job import find
 from jobs.state import Done
 from trainer import launch
-from trainer.checkpoints import complete_checkpoints
+from trainer.run.checkpoints import complete_checkpoints
 from tui.commands.output import json_option, print_json, say_aside, talk, write
 from tui.commands.progress import follow_job
 

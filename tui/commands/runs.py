@@ -14,7 +14,6 @@ from jobs.files import folder_bytes
 from jobs.job import DamagedJob, Job
 from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping, word
 from jobs.uses import check_unused
-from tui import figures
 from tui.commands.events import event_line
 from tui.commands.output import (
     confirm,
@@ -27,8 +26,9 @@ from tui.commands.output import (
     write,
     write_log,
 )
-from tui.glyphs import glyphs
-from tui.joblist import JobRow, read_rows, waiting_text
+from tui.shared.glyphs import glyphs
+from workshop import number_format
+from workshop.job_list import JobRow, read_rows, waiting_text
 
 _POLL_SECONDS = 0.3
 
@@ -152,7 +152,7 @@ def remove(job_ids: tuple[str, ...], yes: bool) -> None:
         check_unused(job.directory, jobs.all_jobs())
     if not yes:
         for job in found:
-            talk.print(f"{job.directory}  {figures.size(folder_bytes(job.directory))}")
+            talk.print(f"{job.directory}  {number_format.size(folder_bytes(job.directory))}")
         confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?")
     for job in found:
         jobs.remove(job)
@@ -191,18 +191,26 @@ def _show(rows: list[JobRow], damaged: list[DamagedJob], kinds: bool) -> None:
         ("kind", [*(row.kind if kinds else "" for row in rows), *none]),
         ("state", [*states, *[f"{glyphs().failed} damaged"] * len(damaged)]),
         ("", [*map(_detail, rows), *(one.why for one in damaged)]),
-        (">loss", [*(figures.loss(row.loss) for row in rows), *none]),
+        (">loss", [*(number_format.loss(row.loss) for row in rows), *none]),
         (
             ">left",
             [
                 *(
-                    figures.short_duration(row.seconds_left) if row.seconds_left is not None else ""
+                    number_format.short_duration(row.seconds_left)
+                    if row.seconds_left is not None
+                    else ""
                     for row in rows
                 ),
                 *none,
             ],
         ),
-        (">age", [*(figures.short_duration(figures.now() - row.created) for row in rows), *none]),
+        (
+            ">age",
+            [
+                *(number_format.short_duration(number_format.now() - row.created) for row in rows),
+                *none,
+            ],
+        ),
     ]
     print_lines(columns, shrinks="")
 

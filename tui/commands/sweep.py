@@ -10,14 +10,15 @@ import click
 
 from jobs.job import Job
 from jobs.state import Running, word
+from models.runs import Run, SweepPlace
 from trainer.comparison import Row, compare, not_comparable, winner
-from trainer.plan import Plan
+from trainer.plan.plan import Plan
 from trainer.recipe import short_value
 from trainer.sweep import Sweep, find_sweep, sweeps
 from tui.commands.output import json_option, out, plain_table, print_json, styled, talk
-from tui.figures import age, duration
-from tui.figures import loss as loss_text
-from tui.glyphs import glyphs
+from tui.shared.glyphs import glyphs
+from workshop.number_format import age, duration
+from workshop.number_format import loss as loss_text
 
 _WIDE = 100  # columns of a terminal that has room for the runs' names
 
@@ -46,11 +47,11 @@ def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
         f"{key} {', '.join(map(short_value, values))}" for key, values in sweep.axes.items()
     )
     out.print(styled("[bold]A sweep of $count runs[/]: $axes", count=len(sweep.members), axes=axes))
-    steps, batches = {plan.steps for plan in plans}, {plan.micro_batch for plan in plans}
+    steps, batches = {plan.steps for plan in plans}, {plan.compute.micro_batch for plan in plans}
     if len(steps) > 1 or len(batches) > 1:
         table = plain_table("run", ">steps", ">at a time")
         for member, plan in zip(sweep.members, plans, strict=True):
-            table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.micro_batch))
+            table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.compute.micro_batch))
         out.print(table)
     else:
         out.print(
@@ -98,14 +99,21 @@ def _list(as_json: bool) -> None:
             name,
             str(len(jobs)),
             counted,
-            ", ".join(jobs[0].spec.settings["sweep"]["varies"]),
+            ", ".join(_place(jobs).varies),
             age(jobs[0].created),
         )
     out.print(table)
 
 
 def _name(jobs: list[Job]) -> str:
-    return str(jobs[0].spec.settings["sweep"]["name"])
+    return _place(jobs).name
+
+
+def _place(jobs: list[Job]) -> SweepPlace:
+    """Of the first run of a sweep."""
+    place = Run(jobs[0]).sweep
+    assert place is not None  # trainer.sweep gives only such
+    return place
 
 
 def _show(rows: list[Row]) -> None:

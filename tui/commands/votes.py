@@ -10,8 +10,8 @@ from jobs.errors import LuthierError
 from serve.chats.export import write_new
 from serve.votes import export as exporting
 from serve.votes.report import full_report
+from tui.chat.vote_text import report_lines
 from tui.commands.output import json_option, out, print_json, say_aside, talk, write_json
-from tui.vote_text import report_lines
 
 
 @click.group()

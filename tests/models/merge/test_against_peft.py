@@ -300,8 +300,8 @@ def test_qlora_into_the_4_bit_values_and_which_merge_is_closer(tmp_path: Path) -
     """The adapter was trained beside 4-bit values: the merge that has them too must be found
     closer."""
     from models.merge.arithmetic import read_tensor
-    from models.merge.closer import compare
     from models.merge.nf4 import Nf4
+    from models.merge.qlora_choice import compare
     from models.weights import tensor_entries
 
     base = small.save_base("tied", tmp_path / "base", dtype=torch.bfloat16)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from models.merge import arithmetic
 from models.merge.arithmetic import Operands, Scratch, compute, read_tensor, spans
 from models.merge.nf4 import Nf4
-from models.merge.pieces import Lora, Make, Piece
+from models.merge.tensor_recipes import Lora, Make, Piece
 from models.weights import TensorEntry, tensor_entries
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]

@@ -22,9 +22,9 @@ from jobs.home import models_directory
 from jobs.locks import Lock
 from jobs.spec import Spec
 from models.merge import receipt
+from models.merge.disk_space import partial_directory
 from models.merge.merging import merge
 from models.merge.plan import plan_merge
-from models.merge.room import partial_directory
 from models.merge.stream import Stopped
 from models.registry import display_name, list_models, resolve
 from models.weights import tensor_shapes

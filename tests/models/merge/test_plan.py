@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
-from models.merge.parts import scaling
+from models.merge.adapter_tensors import scaling
 from models.merge.plan import plan_merge
 from tests.models.merge.headers import PREFIX, Q, lora, write_adapter, write_base, write_weights
 

@@ -18,11 +18,11 @@ from jobs.spec import Spec
 from jobs.worker import WorkerContext
 from models import certificate, export_worker, gguf_worker
 from models.catalogue import find_entry
+from models.export.files import pack
 from models.export.gguf import plan_conversion
 from models.export.launch import ExportSettings, GgufSettings, check_out
-from models.export.parcel import pack
+from models.export.model_record import datasets, without_paths
 from models.export.push import Pushed, push
-from models.export.record import datasets, without_paths
 from models.imports.progress import ByteProgress
 from tests.fakes.hub import HubServer
 from tests.models.registry.made import import_here, model_folder, run_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.models.corpus import tokenizer_for
 from tests.models.test_preflight import CHATML, report
 from tests.trainer.data.stub import settings, talk, write
@@ -19,6 +19,8 @@ from trainer.data.pipeline import Cancelled, Prepared, Refused, prepare
 from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask
 from trainer.data.split import Heldout
+
+pytestmark = pytest.mark.heavy
 
 FILES = {"train.jsonl", "heldout.jsonl", "ledger.jsonl", "summary.json"}
 

@@ -20,8 +20,8 @@ from tests.trainer.data.stub import settings as data_settings
 from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Mapping, recognise
 from trainer.data.formats_chains import key_of
-from trainer.data.outlook import look
 from trainer.data.policies import Policies, SpecialTexts
+from trainer.data.preview import look
 from trainer.data.reading import Reader, Row
 from trainer.data.settings import Source
 
@@ -260,7 +260,7 @@ def test_a_plan_does_not_read_a_long_file_to_its_end(
     read: list[RawRow] = []
     ticks = itertools.count()
     monkeypatch.setattr(
-        "trainer.data.outlook.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
+        "trainer.data.preview.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
     )
 
     def counted(*given: Any, **named: Any) -> Iterator[RawRow]:

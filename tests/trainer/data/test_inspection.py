@@ -13,7 +13,8 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.spec import Spec
-from trainer.data.inspection import Inspection, Ledger, Lines, StoredSample, Vocabulary, write_index
+from models.stored_sample import StoredSample
+from trainer.data.inspection import Inspection, Ledger, Lines, Vocabulary, write_index
 from trainer.data.ledger import Entry, State
 from trainer.data.worker import histogram
 

@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.trainer.data.stub import Run, StubSampler, prepared, settings, talk, write
 from trainer.data.files import read_rows
 from trainer.data.ledger import STATES, describe, summarise
@@ -24,6 +24,8 @@ from trainer.data.pipeline import Cancelled, Refused
 from trainer.data.policies import POLICIES, Policies, choices
 from trainer.data.settings import Mask, Source
 from trainer.data.split import Heldout
+
+pytestmark = pytest.mark.heavy
 
 LONG = " ".join(["word"] * 30)
 

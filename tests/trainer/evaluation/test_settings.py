@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
 from trainer.data.split import Heldout
-from trainer.evaluation.cost import outlook
+from trainer.evaluation.plan import outlook
 from trainer.evaluation.settings import Evaluation
 from trainer.recipe import parse
 

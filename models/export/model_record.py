@@ -1,0 +1,226 @@
+"""What a model was made of, as it may be shown to others: recipe, data, figures, certificate,
+hashes; no path of this machine."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import LuthierError
+from jobs.events import Event, Follower
+from jobs.job import Job
+from models import certificate, provenance
+from models.catalogue import Entry, Kind, repository_of_base
+from models.certificate import Certificate
+from models.folder import ModelFolder
+from models.hashing import file_hash
+from models.hub_names import HUB
+from models.merge import receipt
+from models.run_folder import RunFolder
+
+RECORD_FILE = "luthier.json"
+# An absolute path of two parts or more, but not the inside of an address or of "owner/name".
+_PATH = re.compile(r"(?<![\w:/.~-])(?:~|[A-Za-z]:)?(?:/[^\s/'\"`,;:()\[\]]+){2,}/?")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Conversations as they were prepared: the file's hash, and how many samples it has."""
+
+    name: str
+    samples: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """`base` is the base model's name, `repository` the hub's name of it ("" if unknown),
+    `dequantised` the GGUF file that its weights here are out of. `losses` are (step, held-out
+    loss)."""
+
+    title: str
+    kind: Kind
+    base: str
+    repository: str
+    licence: str
+    dequantised: str = ""
+    run: str = ""
+    made: float = 0.0
+    recipe: dict[str, Any] = field(default_factory=dict)
+    datasets: list[str] = field(default_factory=list)
+    data: list[Part] = field(default_factory=list)
+    data_figures: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    certificate: Certificate | None = None
+    hashes: dict[str, Any] = field(default_factory=dict)
+    merge: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with names in the place of paths."""
+        whole = {**vars(self), "data": [vars(part) for part in self.data]}
+        if self.certificate is not None:
+            told = self.certificate.to_json()
+            del told["files"]
+            whole["certificate"] = told
+        return {
+            key: value
+            for key, value in without_paths(whole).items()
+            if value or key in ("title", "kind")
+        }
+
+
+def record_of(entry: Entry, run: Job | None) -> Record:
+    """What is known of a model; of its run, if it has one."""
+    base, repository = entry.base, repository_of_base(entry)
+    made = receipt.read(entry.path) if (entry.path / receipt.RECEIPT_FILE).is_file() else None
+    merge = _merge(made) if made is not None else {}
+    versions = {"luthier": _own_version(), **(made.versions if made is not None else {})}
+    plain = Record(
+        title=entry.title,
+        kind=entry.kind,
+        base=base,
+        repository=repository,
+        licence=entry.licence,
+        dequantised=_gguf_of(entry.base_path) if entry.base_path is not None else "",
+        run=entry.run,
+        merge=merge,
+        versions=versions,
+    )
+    if run is None:
+        return plain
+    events = _events(run)
+    recipe = _recipe(run)
+    hashes = provenance.read(run.directory)
+    return replace(
+        plain,
+        made=run.created,
+        recipe=without_paths(recipe),
+        datasets=datasets(recipe),
+        data=_parts(RunFolder(run.directory)),
+        data_figures={
+            key: value
+            for key, value in _last(events, "data").items()
+            if isinstance(value, int | float) and key not in ("t", "cached")
+        },
+        result={
+            key: value
+            for key, value in _last(events, "result").items()
+            if isinstance(value, int | float) and key != "t"
+        },
+        losses=[
+            (int(event["step"]), float(event["loss"]))
+            for event in events
+            if event["kind"] == "eval" and isinstance(event.get("loss"), float)
+        ],
+        certificate=_certificate(entry, run),
+        hashes={"base": hashes.base, "template": hashes.template, "adapter": hashes.adapter}
+        if hashes is not None
+        else {},
+    )
+
+
+def without_paths(value: Any) -> Any:
+    """The same with every absolute path cut down to its last part."""
+    if isinstance(value, str):
+        if value.startswith(("/", "~/")):  # a path may have spaces in it
+            return value.rstrip("/").rpartition("/")[2]
+        return _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], value)
+    if isinstance(value, dict):
+        return {key: without_paths(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(part) for part in value]
+    return value
+
+
+def datasets(recipe: dict[str, Any]) -> list[str]:
+    """The data sets of the hub that a recipe names: "hub:owner/name:split" is "owner/name"."""
+    named = [
+        str(entry.get("path", "")) if isinstance(entry, dict) else str(entry)
+        for entry in recipe.get("data", [])
+    ]
+    repositories = [
+        "/".join(name.removeprefix(HUB).partition(":")[0].split("/")[:2])
+        for name in named
+        if name.startswith(HUB)
+    ]
+    return list(dict.fromkeys(repositories))
+
+
+def _recipe(run: Job) -> dict[str, Any]:
+    try:
+        return tomllib.loads(RunFolder(run.directory).recipe.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _parts(folder: RunFolder) -> list[Part]:
+    parts = []
+    for path in (folder.train_samples, folder.heldout_samples):
+        if path.is_file():
+            with path.open("rb") as file:
+                sample_count = sum(1 for _ in file)
+            parts.append(Part(path.name, sample_count, file_hash(path)))
+    return parts
+
+
+def _certificate(entry: Entry, run: Job) -> Certificate | None:
+    """The run's certificate, if it speaks of what is given away as it is now."""
+    try:
+        made = certificate.read(run.directory)
+    except LuthierError:
+        return None
+    if made is None or certificate.touched_since(made):
+        return None
+    return (
+        made if entry.kind == "tuned" or (made.merged and Path(made.merged) == entry.path) else None
+    )
+
+
+def _gguf_of(base: Path) -> str:
+    """The name of the GGUF file that a base model's weights were dequantised from, "" if they were
+    not."""
+    source = ModelFolder(base).shown_card.source
+    return (
+        source.replace(",", " ").replace("/", " ").split()[-1]
+        if source.lower().endswith(".gguf")
+        else ""
+    )
+
+
+def _merge(made: receipt.Receipt) -> dict[str, Any]:
+    return {
+        "into": made.into,
+        "dtype": made.dtype,
+        "tied": made.tied,
+        "stop_token_ids": made.stop_token_ids,
+        "changed": made.changed,
+        "copied": made.copied,
+        "largest_change": made.largest_change,
+        "files": made.files,
+        "base_files": made.base.files,
+        "adapter_files": made.adapter.files,
+    }
+
+
+def _events(run: Job) -> list[Event]:
+    follower, found = Follower(run.events_path), []
+    while events := follower.read():
+        found += [event for event in events if event["kind"] in ("data", "eval", "result")]
+    return found
+
+
+def _last(events: list[Event], kind: str) -> Event:
+    return next((event for event in reversed(events) if event["kind"] == kind), {})
+
+
+def _own_version() -> str:
+    try:
+        return version("luthier")
+    except PackageNotFoundError:
+        return "of a source folder"

@@ -1,0 +1,1 @@
+"""Several ranks: GPUs of one machine or of many."""

@@ -1,0 +1,1 @@
+"""Attention, padding-free batches, float8 products and the loss of the head."""

@@ -1,0 +1,113 @@
+"""What a recipe wants and the model or the machine cannot give, in words. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from trainer.plan.compute import Compute
+from trainer.plan.memory.predict import Memory
+from trainer.recipe import Recipe
+
+# Beside the peak that is predicted: the interpreter and its libraries.
+_PROCESS = 1_000_000_000
+
+
+def beyond_positions(
+    recipe: Recipe, positions: int | None, tokens: Sequence[int], *, exact: bool
+) -> str:
+    """Where train.max_length lets samples be longer than the model has positions. `tokens` are
+    estimates of the conversations seen."""
+    longest = recipe.train.max_length
+    if positions is None or longest <= positions:
+        return ""
+    beyond = sum(count > positions for count in tokens)
+    counted = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
+    verb = "is" if beyond == 1 else "are"
+    longer = (
+        f", and about {beyond:,} of {counted} {verb} longer than that by their text"
+        if beyond
+        else ""
+    )
+    return (
+        f"train.max_length is {longest:,}, but the model has {positions:,} positions"
+        f" (max_position_embeddings){longer}. What lies beyond cannot be served: set max_length ="
+        f" {positions}, and longer conversations are split at turn boundaries. `luthier data check`"
+        " counts them by their tokens."
+    )
+
+
+def samples_beyond_positions(positions: int | None, lengths: dict[int, int]) -> str:
+    """The same of finished samples, counted by length."""
+    beyond = (
+        0
+        if positions is None
+        else sum(count for length, count in lengths.items() if length > positions)
+    )
+    if not beyond:
+        return ""
+    samples = "1 sample is" if beyond == 1 else f"{beyond:,} samples are"
+    return (
+        f"{samples} longer than the model's {positions:,} positions (max_position_embeddings): what"
+        f" lies beyond cannot be served. train.max_length = {positions} splits such conversations"
+        " at turn boundaries."
+    )
+
+
+def beyond_main_memory(
+    recipe: Recipe, total: int, compute: Compute, memory_of: Callable[[Compute], Memory | None]
+) -> str:
+    """Where a run on the CPU is predicted to take more than there is, with what would help."""
+    memory = memory_of(compute)
+    if memory is None or memory.peak + _PROCESS <= total:
+        return ""
+    prediction = (
+        f"The run is predicted to need {_gb(memory.peak + _PROCESS)} of main memory, and this"
+        f" machine has {_gb(total)}."
+    )
+    one_at_a_time = compute.with_micro_batch(1)
+    thriftier = {
+        "micro_batch = 1": one_at_a_time,
+        'micro_batch = 1 and gradient_checkpointing = "standard"': replace(
+            one_at_a_time, gradient_checkpointing="standard"
+        ),
+    }
+    needs = {
+        text: predicted.peak + _PROCESS
+        for text, smaller in thriftier.items()
+        if (predicted := memory_of(smaller)) is not None
+    }
+    for text, size in needs.items():
+        if size <= total:
+            return f"{prediction} With {text} in [train] it would need {_gb(size)}."
+    if memory.fixed + _PROCESS > total:
+        remedy = (
+            "a smaller model"
+            if recipe.train.method == "lora"
+            else 'a smaller model, or method = "lora"'
+        )
+        return (
+            f"{prediction} {_gb(memory.fixed)} of it do not depend on the batch: it cannot fit."
+            f" Take {remedy}."
+        )
+    return (
+        f"{prediction} Even {text} needs {_gb(size)}: lower train.max_length (now"
+        f" {recipe.train.max_length:,}), or take a smaller model."
+    )
+
+
+def beyond_card(recipe: Recipe, needs: int, card: int) -> str:
+    """Where nothing is predicted to fit on a GPU of `card` bytes."""
+    changes = [f"lower train.max_length (now {recipe.train.max_length:,})", "take a smaller model"]
+    if recipe.train.method == "full":
+        changes.append('choose method = "lora"')
+    elif recipe.train.base_bits in (16, 8):
+        changes.append("set base_bits = 4")
+    return (
+        f"The run is not predicted to fit: it needs {_gb(needs)} at least, of the GPU's"
+        f" {_gb(card)}. What helps: {', '.join(changes)}."
+    )
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

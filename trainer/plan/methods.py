@@ -1,0 +1,261 @@
+"""Which methods go together, with which engine and on which device: found out from the recipe and
+the model's headers. Light."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from jobs.errors import LuthierError
+from models.folder import ModelFolder
+from models.merge.embeddings import is_input, is_output
+from models.weights import tensor_shapes, weight_files
+from trainer.plan.compute import Compute
+from trainer.plan.memory.shape import ModelShape
+from trainer.recipe import Recipe
+
+FLOAT8_CAPABILITY = (8, 9)  # Ada's; Hopper's is 9.0
+# Where float8 is quicker by measurement (bench/gpu/RESULTS.md): on Hopper, for models at least this
+# wide.
+_HOPPER, _FLOAT8_HIDDEN = 9, 4096
+# How much of the base model stands in the message about targets that match nothing.
+_LISTED = 12
+_INSTALL = {
+    "bitsandbytes": "pip install bitsandbytes",
+    "flash_attn": "pip install flash-attn --no-build-isolation",
+}
+
+
+def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
+    """What of the recipe is not done with Unsloth on this base model, as a verb and the rest; "" if
+    all is."""
+    if recipe.train.method == "full":
+        return "trains adapters only here"
+    if new_tokens(recipe, directory):
+        return "does not train new tokens alone"
+    if recipe.lora.dora:
+        return "has no DoRA in its fast layers"
+    if recipe.train.attention in ("flex", "flash"):
+        return "has attention of its own"
+    embeddings = {"embed_tokens", "lm_head"} & (
+        {*recipe.lora.targets} if isinstance(recipe.lora.targets, list) else set()
+    )
+    if not embeddings:
+        return ""
+    return f"trains {' and '.join(sorted(embeddings))} whole rather than by LoRA"
+
+
+def cannot_shard(recipe: Recipe, directory: Path) -> str:
+    """Why the model cannot be shared out over GPUs (FSDP2) as the recipe has it, as a clause; "" if
+    it can."""
+    train = recipe.train
+    if recipe.engine == "unsloth" or train.gradient_checkpointing == "unsloth":
+        return "Unsloth does not shard, and the recipe names it"
+    if train.base_bits in (4, 8):
+        return "it has no shards of the weights that bitsandbytes packs into 4 or 8 bits"
+    if train.float8 is True:
+        return "it cannot cut weights that are in float8"
+    if "bit" in train.optimizer:
+        return "bitsandbytes' optimizers do not know shards"
+    if train.method == "full" and train.base_bits == 16:
+        return "it holds what is trained in 32 bits, and the recipe says 16"
+    if recipe.lora.dora:
+        return "DoRA's magnitudes would be computed with in 16 bits"
+    if new_tokens(recipe, directory) and not any(map(is_output, linear_layers(directory))):
+        return "torch cannot shard new rows of an embedding that is the head, too"
+    if mixes_experts(directory):
+        return "it is not proved for mixtures of experts"
+    return ""
+
+
+def mixes_experts(directory: Path) -> bool:
+    return any("expert" in name for name in ModelFolder(directory).text_config)
+
+
+def base_bits(recipe: Recipe) -> int:
+    """What a weight of the base takes where nothing speaks for fewer bits: 32 where it is trained
+    itself, since an update of less than 1/256 of a weight is lost in bfloat16."""
+    bits = recipe.train.base_bits
+    if bits != "auto":
+        return bits
+    return 32 if recipe.train.method == "full" else 16
+
+
+def float8(
+    recipe: Recipe,
+    shape: ModelShape | None,
+    compute: Compute,
+    capability: tuple[int, int] | None,
+) -> tuple[bool, str]:
+    """Whether the products with the frozen weights are computed in float8 (trainer.kernels.float8),
+    and why, if there is something to say. `compute` has the bits and shards that were decided on,
+    `capability` is the GPU's, None on a CPU. LuthierError if float8 is asked for and cannot be."""
+    asked = recipe.train.float8
+    cannot = "" if asked is False else _cannot_float8(recipe, compute, capability)
+    if asked is True:
+        if cannot:
+            raise LuthierError(
+                "Not in float8", f"train.float8 = true, but {cannot}.", "Leave train.float8 out."
+            )
+        return True, "Float8 products with the frozen weights, because the recipe says so."
+    wide = shape is not None and shape.hidden >= _FLOAT8_HIDDEN
+    if asked is False or cannot or not wide or capability is None or capability[0] != _HOPPER:
+        return False, ""
+    return (
+        True,
+        (
+            "Float8 products with the frozen weights: about 1.3 times as fast on this GPU, with an"
+            " error far below that of 4 bits."
+        ),
+    )
+
+
+def _cannot_float8(recipe: Recipe, compute: Compute, capability: tuple[int, int] | None) -> str:
+    """As a clause."""
+    if recipe.train.method == "full":
+        return "every weight is trained, and none is frozen"
+    if compute.base_bits != 16:
+        return f"the base has {compute.base_bits} bits"
+    if recipe.lora.dora:
+        return "DoRA computes with the norms of the weights"
+    if compute.shards > 1:
+        return "FSDP2 cannot cut such weights into shards"
+    if capability == (0, 0):
+        return "nvidia-smi does not tell what this GPU can"
+    if capability is not None and capability < FLOAT8_CAPABILITY:
+        return (
+            f"a GPU of compute capability {capability[0]}.{capability[1]} has no float8: that"
+            " begins with 8.9"
+        )
+    return ""
+
+
+def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
+    """What of the tokens that the recipe wants the base model's tokenizer does not have."""
+    if not recipe.tokens.wanted:
+        return []
+    # none of another kind of tokenizer, which the worker reads
+    tokenizer = ModelFolder(directory).token_ids
+    return [token for token in recipe.tokens.wanted if token not in tokenizer]
+
+
+def consequences(recipe: Recipe, directory: Path) -> list[str]:
+    """What the method means for serving, in words."""
+    if recipe.train.method == "full":
+        return [
+            "Every weight is trained: the run leaves a model, which is served as one, not beside"
+            " its base."
+        ]
+    kinds = [
+        name
+        for name, is_used in (
+            ("new tokens", bool(new_tokens(recipe, directory))),
+            ("DoRA", recipe.lora.dora),
+        )
+        if is_used
+    ]
+    return (
+        [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."]
+        if kinds
+        else []
+    )
+
+
+def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
+    """LuthierError for what cannot be trained as the recipe says. `engine` and `device` ("cpu" or
+    "gpu") are those that were decided on, `directory` is the base model's."""
+    if recipe.train.method == "full":
+        _check_full(recipe)
+    if engine == "trl" and recipe.train.gradient_checkpointing == "unsloth":
+        message = (
+            'train.gradient_checkpointing = "unsloth" is a kind of the engine Unsloth; this run is'
+            " TRL's."
+        )
+        raise LuthierError(
+            "Not with this engine", message, 'Choose "standard", or leave it to the plan.'
+        )
+    if device == "cpu" and recipe.train.attention in ("flex", "flash"):
+        message = f'train.attention = "{recipe.train.attention}" is computed by GPU kernels.'
+        raise LuthierError("This attention needs a GPU", message, 'Leave it out, or choose "sdpa".')
+    check_installed(recipe.train.base_bits, recipe.train.optimizer, recipe.train.attention)
+    if recipe.train.method == "lora":
+        check_targets(recipe.lora.targets, directory)
+
+
+def check_installed(base_bits: int | str, optimizer: str, attention: str) -> None:
+    """LuthierError if one of these needs a package that this interpreter has not. transformers
+    would fetch a kernel from the hub in the place of flash-attn."""
+    needs = [("bitsandbytes", f"train.base_bits = {base_bits}")] if base_bits in (8, 4) else []
+    needs += [("bitsandbytes", f'train.optimizer = "{optimizer}"')] if "bit" in optimizer else []
+    needs += [("flash_attn", 'train.attention = "flash"')] if attention == "flash" else []
+    for package, setting in needs:
+        if importlib.util.find_spec(package) is None:
+            message = f"{setting}: this interpreter has no {package}."
+            raise LuthierError(
+                "A package is missing", message, f"`{_INSTALL[package]}` installs it."
+            )
+
+
+def check_targets(targets: str | list[str], directory: Path) -> None:
+    """LuthierError if one of the layers that LoRA is to change is none of the model's."""
+    if isinstance(targets, str):
+        return
+    layers = linear_layers(directory)
+    if not targets:
+        raise LuthierError(
+            "Nothing to train",
+            "lora.targets is an empty list.",
+            f"{_listed(layers)} Leave it out for all of them.",
+        )
+    for target in targets:
+        if not any(f".{layer}".endswith(f".{target}") for layer in layers):
+            message = f"lora.targets: {target!r} is no linear layer of the model in {directory}."
+            raise LuthierError("No such layer", message, _listed(layers))
+
+
+def linear_layers(directory: Path) -> list[str]:
+    """The full names of the model's linear layers, from the headers of its weights."""
+    shapes = {}
+    for path in weight_files(directory):
+        shapes.update(tensor_shapes(path))
+    modules = [
+        name.removesuffix(".weight")
+        for name, shape in shapes.items()
+        if name.endswith(".weight") and len(shape) == 2
+    ]
+    return sorted(module for module in modules if not is_input(module))
+
+
+def _listed(layers: list[str]) -> str:
+    names = sorted({layer.rpartition(".")[2] for layer in layers if not is_output(layer)})
+    ellipsis = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"Its linear layers are {', '.join(names[:_LISTED])}{ellipsis}."
+
+
+def _check_full(recipe: Recipe) -> None:
+    bits, lora = recipe.train.base_bits, recipe.lora
+    if bits in (8, 4):
+        message = (
+            f"train.base_bits = {bits} keeps the base weights in {bits} bits, which cannot be"
+            " trained themselves."
+        )
+        raise LuthierError(
+            "Full fine-tuning needs 16 bits",
+            message,
+            'Leave base_bits out, or choose method = "lora".',
+        )
+    without_effect = {
+        "rslora": lora.rslora,
+        "dora": lora.dora,
+        "plus_ratio": bool(lora.plus_ratio),
+        "targets": lora.targets != "all-linear",
+    }
+    if keys := [key for key, value in without_effect.items() if value]:
+        message = (
+            f'train.method = "full" trains every weight: lora.{keys[0]} has nothing to act on.'
+        )
+        raise LuthierError(
+            "Full fine-tuning has no LoRA",
+            message,
+            f'Leave lora.{keys[0]} out, or choose method = "lora".',
+        )

@@ -1,0 +1,1 @@
+"""The training itself, in the worker's process: model, trainer, callbacks, checkpoints, result."""

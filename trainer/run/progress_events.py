@@ -1,0 +1,127 @@
+"""The trainer's progress as events."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from jobs.worker import WorkerContext
+from trainer.run.divergence import LossWatch
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class LossExploded(Exception):
+    """Training makes no sense any more: why, and since which step."""
+
+    def __init__(self, reason: str, step: int, onset: int) -> None:
+        super().__init__(reason)
+        self.reason, self.step, self.onset = reason, step, onset
+
+
+class EventCallback(TrainerCallback):
+    """Writes `step` events. `step`, `tokens` and `seconds` (of training) count over every attempt
+    of the run; `loss` and `eval_loss` are the last ones seen. Raises LossExploded."""
+
+    name = "telling"
+
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
+        self.step = 0
+        self.loss: float | None = None
+        self.eval_loss: float | None = None
+        self.tokens = 0
+        self.watch = LossWatch()
+        self._tokens_before = 0
+        self._seconds_before = 0.0
+        self._began = self._step_began = time.monotonic()
+        self._step_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: see trainer.run.checkpoints.Remembering."""
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "loss": self.loss,
+            "eval_loss": self.eval_loss,
+            "watch": self.watch.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.tokens = self._tokens_before = int(state["tokens"])
+        self.step, self._seconds_before = int(state["step"]), float(state["seconds"])
+        self.loss, self.eval_loss = state["loss"], state["eval_loss"]
+        self.watch.restore(state["watch"])
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._began = time.monotonic()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._step_began = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._step_seconds = time.monotonic() - self._step_began
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        self.loss, gradient_norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        # TRL counts those of this process
+        tokens = self._tokens_before + int(logs.get("num_tokens", 0))
+        self.context.event(
+            "step",
+            step=state.global_step,
+            total=state.max_steps,
+            epoch=round(float(state.epoch or 0.0), 4),
+            loss=self.loss,
+            learning_rate=float(logs.get("learning_rate", 0.0)),
+            grad_norm=gradient_norm,
+            tokens=tokens,
+            tokens_per_second=round((tokens - self.tokens) / max(self._step_seconds, 1e-6), 1),
+            memory_bytes=memory_bytes(),
+        )
+        self.step, self.tokens = state.global_step, tokens
+        reason = self.watch.see(state.global_step, self.loss, gradient_norm)
+        if reason is not None:
+            raise LossExploded(reason, state.global_step, self.watch.onset or state.global_step)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
+        self.eval_loss = metrics.get("eval_loss", self.eval_loss)
+
+
+def memory_bytes() -> int:
+    """The most that tensors have taken on the GPU so far; without one, what the process has in
+    memory now."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE

@@ -1,0 +1,1 @@
+"""The chat screen: panes side by side, votes, and the dialogs around them."""

@@ -1,0 +1,86 @@
+"""What the votes say so far: at once what is quickly told, then what a library fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from serve.votes import report
+from serve.votes.report import Report
+from tui.chat.vote_text import report_lines
+from tui.shared.key_line import KeyHint, KeyLine
+
+
+@dataclass
+class ReportReady(Message):
+    report: Report
+    full: bool
+
+
+class VotesModal(ModalScreen[None]):
+    CSS_PATH = "modals.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter", "dismiss"),
+        Binding("n", "named"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._every = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="votes") as dialog:
+            dialog.border_title = "Votes"
+            with VerticalScroll():
+                yield Static("Counting the votes.", id="votes-text")
+            yield KeyLine(*self._hints())
+
+    def _hints(self) -> list[KeyHint]:
+        counted = "blind votes only" if self._every else "count named votes too"
+        return [
+            KeyHint("n", "n", counted),
+            KeyHint("down", "up down", "scroll"),
+            KeyHint("escape", "esc", "leave"),
+        ]
+
+    def on_mount(self) -> None:
+        self._count()
+
+    def action_named(self) -> None:
+        self._every = not self._every
+        self.query_one(KeyLine).show(self._hints())
+        self._count()
+
+    def _count(self) -> None:
+        every = self._every
+
+        def count() -> None:
+            self.post_message(ReportReady(report.quick_report(every), full=False))
+            self.post_message(ReportReady(report.full_report(every), full=True))
+
+        self.run_worker(count, thread=True, exclusive=True, group="count", exit_on_error=False)
+
+    def on_report_ready(self, message: ReportReady) -> None:
+        lines = report_lines(message.report)
+        if not message.full and message.report.duels:
+            lines = [line for line in lines if "at equal length" not in line] + [
+                "",
+                "Fitting the lengths and the ratings.",
+            ]
+        self.query_one("#votes-text", Static).update(
+            Content("\n").join(_line(line) for line in lines)
+        )
+
+
+def _line(line: str) -> Content:
+    if line.startswith("  decided"):
+        return Content.styled(line, "bold")
+    return Content(line) if line.startswith(" ") else Content.styled(line, "$primary")

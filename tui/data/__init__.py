@@ -1,0 +1,1 @@
+"""The data screen: a file's rows, their conversations and trained tokens."""

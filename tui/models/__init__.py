@@ -1,0 +1,1 @@
+"""The models screen: base, tuned and merged models; import, merge, export."""

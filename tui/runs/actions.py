@@ -1,0 +1,278 @@
+"""What can be done on the screens of runs."""
+
+from __future__ import annotations
+
+from tui.shared.action import Action
+
+RUNS: list[Action] = [
+    Action(
+        "runs.open",
+        "open",
+        "Open the run, or the server, that is highlighted.",
+        "enter",
+        footer=True,
+    ),
+    Action(
+        "runs.resume",
+        "resume",
+        "Have an interrupted run go on from its last checkpoint, exactly, or say why not.",
+        "R",
+        footer=True,
+    ),
+    Action(
+        "runs.requeue",
+        "queue again",
+        "Queue again all that was waiting when the machine went down.",
+        "Q",
+        footer=True,
+    ),
+    Action(
+        "runs.edit",
+        "edit",
+        "Change the recipe of a run that waits, before it starts.",
+        "e",
+        footer=True,
+    ),
+    Action(
+        "runs.sooner",
+        "sooner",
+        "Move a waiting job up in the queue.",
+        "K,shift+up",
+        footer=True,
+        call="move('up')",
+    ),
+    Action(
+        "runs.later",
+        "later",
+        "Move a waiting job down in the queue.",
+        "J,shift+down",
+        footer=True,
+        call="move('down')",
+    ),
+    Action(
+        "runs.stop",
+        "stop",
+        "Stop the job that is highlighted. Asks first, and says what is kept.",
+        "s",
+        footer=True,
+    ),
+    Action(
+        "runs.new",
+        "new run",
+        "Fine-tune a model: from a recipe, or from a model and a data file.",
+        "n",
+        footer=True,
+    ),
+    Action("runs.serve", "serve", "Serve the tuned model of this run.", "v", footer=True),
+    Action(
+        "runs.chat",
+        "chat",
+        "Talk to the tuned model beside its base: its server is started or found, and loads it.",
+        "a",
+        footer=True,
+    ),
+    Action(
+        "runs.delete",
+        "delete",
+        "Delete the job's folder with everything in it; what waits leaves the queue. Asks first.",
+        "d,delete",
+    ),
+    Action(
+        "runs.mark",
+        "mark",
+        "Mark up to four runs, or take the mark back. Enter draws marked runs over each other.",
+        "space",
+    ),
+    Action(
+        "runs.copy",
+        "copy path",
+        "Copy the path of a folder that is damaged, to look at it there.",
+        "c",
+        footer=True,
+    ),
+    Action(
+        "runs.filter",
+        "filter",
+        "Show only the jobs whose name, kind or state has the text.",
+        "slash",
+        footer=True,
+    ),
+]
+
+RUN: list[Action] = [
+    Action(
+        "run.stop", "stop", "Stop this run. Asks first, and says what is kept.", "s", footer=True
+    ),
+    Action(
+        "run.resume",
+        "resume",
+        "Have it go on from its last checkpoint, exactly, or say why not.",
+        "R",
+        footer=True,
+    ),
+    Action("run.serve", "serve", "Serve the tuned model of this run.", "v"),
+    Action(
+        "run.chat",
+        "chat",
+        "Talk to the tuned model beside its base: its server is started or found, and loads it.",
+        "a",
+        footer=True,
+    ),
+    Action(
+        "run.certificate",
+        "certificate",
+        "What was proved of the tuned model; from there, prove it anew.",
+        "t",
+    ),
+    Action(
+        "run.error",
+        "error",
+        "Why this run failed, with the last lines of its log.",
+        "e",
+        footer=True,
+    ),
+    Action(
+        "run.chart",
+        "chart",
+        "Another chart becomes the large one. A click does it too.",
+        "tab",
+        footer=True,
+        call="chart(1)",
+    ),
+    Action(
+        "run.chart_back",
+        "chart before",
+        "The chart before becomes the large one.",
+        "shift+tab",
+        call="chart(-1)",
+    ),
+    Action(
+        "run.panel",
+        "panel",
+        "Log, samples, timeline, data, what differs.",
+        "right_square_bracket",
+        footer=True,
+        call="turn_panel(1)",
+    ),
+    Action(
+        "run.panel_back",
+        "panel before",
+        "The panel before.",
+        "left_square_bracket",
+        call="turn_panel(-1)",
+    ),
+    Action(
+        "run.right",
+        "cursor right",
+        "Read the exact values of a later step. The mouse does it too.",
+        "right,l",
+        call="cursor(1)",
+    ),
+    Action(
+        "run.left",
+        "cursor left",
+        "Read the exact values of an earlier step.",
+        "left,h",
+        call="cursor(-1)",
+    ),
+    Action(
+        "run.next_mark",
+        "next mark",
+        "To the next evaluation, checkpoint, repair or resume.",
+        "ctrl+right,w",
+        call="mark(1)",
+    ),
+    Action(
+        "run.previous_mark",
+        "mark before",
+        "To the evaluation, checkpoint, repair or resume before.",
+        "ctrl+left,b",
+        call="mark(-1)",
+    ),
+    Action(
+        "run.go",
+        "go there",
+        "The charts' cursor goes to the step of what is highlighted in the timeline.",
+        "enter",
+    ),
+    Action(
+        "run.zoom_in",
+        "zoom in",
+        "Look closer, around the cursor. The mouse wheel does it too.",
+        "plus,equals_sign",
+        call="zoom(0.5)",
+    ),
+    Action("run.zoom_out", "zoom out", "See more of the run.", "minus", call="zoom(2.0)"),
+    Action(
+        "run.pan_right",
+        "pan right",
+        "Move along, to later steps. Shift and the wheel do it too.",
+        "shift+right,L",
+        call="pan(0.25)",
+    ),
+    Action(
+        "run.pan_left",
+        "pan left",
+        "Move along, to earlier steps.",
+        "shift+left,H",
+        call="pan(-0.25)",
+    ),
+    Action("run.whole", "whole run", "See all of the run again.", "0"),
+    Action(
+        "run.smoother",
+        "smoother",
+        "The mean of more steps as the line. The exact values stay behind it.",
+        "m",
+        call="smooth(1)",
+    ),
+    Action(
+        "run.rougher",
+        "less smooth",
+        "The mean of fewer steps, at last none.",
+        "M",
+        call="smooth(-1)",
+    ),
+    Action("run.scale", "log scale", "A logarithmic scale for the charts, or a linear one.", "y"),
+    Action("run.full", "full chart", "The large chart on the whole screen, or all again.", "z"),
+    Action(
+        "run.overlay",
+        "overlay",
+        "Draw up to three other runs over this one, and show what differs.",
+        "o",
+    ),
+    Action("run.export", "export", "Write the charts to a CSV, SVG or PNG file.", "x"),
+    Action("run.copy", "copy path", "Copy the path of the run's folder.", "c"),
+]
+
+SAMPLES: list[Action] = [
+    Action(
+        "samples.prompt", "next prompt", "The answers to another prompt.", "p", call="prompt(1)"
+    ),
+    Action(
+        "samples.previous_prompt",
+        "prompt before",
+        "The answers to the prompt before.",
+        "P",
+        call="prompt(-1)",
+    ),
+    Action(
+        "samples.later",
+        "later answer",
+        "The answer of a later evaluation.",
+        "full_stop",
+        call="walk(1)",
+    ),
+    Action(
+        "samples.earlier",
+        "earlier answer",
+        "The answer of an earlier evaluation.",
+        "comma",
+        call="walk(-1)",
+    ),
+    Action(
+        "samples.compare",
+        "differences",
+        "Mark the words that differ from the reference, or from the answer before.",
+        "d",
+    ),
+]

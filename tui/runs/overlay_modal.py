@@ -1,0 +1,80 @@
+"""Which other runs are drawn over this one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import SelectionList, Static
+from textual.widgets.selection_list import Selection
+
+from jobs.job import Job
+from tui.runs.colours import MOST_RUNS
+from tui.shared.check_list import CheckList
+from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.state_label import state_content
+from tui.shared.styles import DIALOGS
+from workshop import number_format
+from workshop.job_list import JobRow
+
+
+class OverlayModal(ModalScreen[list[Job] | None]):
+    """Gives back the chosen runs, none to take all away, or nothing if it was left."""
+
+    CSS_PATH = DIALOGS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave"),
+        Binding("enter", "take", priority=True),
+    ]
+
+    def __init__(self, name: str, runs: Sequence[JobRow], shown: Collection[str]) -> None:
+        super().__init__()
+        self._name, self._runs, self._shown = name, runs, shown
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content(f"Draw over {self._name}")
+            if self._runs:
+                boxes = [Selection(_line(row), row.id, row.id in self._shown) for row in self._runs]
+                yield CheckList(*boxes, compact=True)
+            else:
+                yield Static("There is no other run yet.", classes="hint")
+            yield Static("", id="form-error", classes="hint")
+            yield KeyLine(
+                KeyHint("space", "space", "choose"),
+                KeyHint("enter", "enter", "draw"),
+                KeyHint("escape", "esc", "leave"),
+            )
+
+    @on(SelectionList.SelectedChanged)
+    def count(self) -> None:
+        chosen = len(self.query_one(CheckList).selected)
+        room = MOST_RUNS - 1
+        text = f"At most {room} runs can be drawn over another." if chosen > room else ""
+        self.query_one("#form-error", Static).update(Content.styled(text, "$warning"))
+
+    def action_take(self) -> None:
+        chosen = set(self.query_one(CheckList).selected) if self._runs else set()
+        if len(chosen) < MOST_RUNS:
+            self.dismiss([row.job for row in self._runs if row.id in chosen])
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def _line(row: JobRow) -> Content:
+    steps = f"  step {row.step} of {row.total}" if row.total else ""
+    age = f"  {number_format.age(row.created)}{steps}"
+    state = state_content(row.state)
+    return Content.assemble(
+        Content(row.name).truncate(24, ellipsis=True, pad=True),
+        "  ",
+        state.pad_right(10 - state.cell_length),
+        (age, "$foreground-muted"),
+    )

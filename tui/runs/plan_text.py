@@ -1,0 +1,73 @@
+"""A run's plan in words, for the command line and the app."""
+
+from __future__ import annotations
+
+from trainer.plan.plan import Plan
+from trainer.recipe import short_value
+from workshop.number_format import duration
+
+_ENGINES = {"trl": "TRL", "unsloth": "Unsloth"}
+
+
+def data(plan: Plan) -> str:
+    if not plan.conversations:
+        return "counted by the run"
+    about = "" if plan.exact else "about "
+    return (
+        f"{about}{plan.conversations:,} conversations, {plan.heldout:,} of them held out for"
+        " evaluation"
+    )
+
+
+def engine(plan: Plan) -> str:
+    device = "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
+    where = "the CPU" if plan.device == "cpu" else device
+    where += f" of each of {plan.machines} machines" if plan.machines > 1 else ""
+    sharded = ", each with a share of the model (FSDP2)" if plan.compute.shards > 1 else ""
+    return f"{_ENGINES[plan.engine]} on {where}{sharded}"
+
+
+def settings(plan: Plan) -> str:
+    compute = plan.compute
+    batches = "padding-free" if compute.padding_free else "padded"
+    kind = compute.gradient_checkpointing
+    recomputing = (
+        "no gradient checkpointing" if kind == "none" else f"{kind} gradient checkpointing"
+    )
+    base = f"{compute.base_bits}-bit base"
+    if compute.float8:
+        base += " with float8 products"
+    elif compute.compute_dtype == "float32":
+        base += " computed in float32"
+    return f"{base}, {batches}, {compute.attention} attention, {recomputing}, {compute.optimizer}"
+
+
+def batch(plan: Plan) -> str:
+    compute = plan.compute
+    times = f", accumulated {compute.accumulation} times" if compute.accumulation > 1 else ""
+    return f"{plan.global_batch} conversations a step ({compute.micro_batch} at a time{times})"
+
+
+def length(plan: Plan) -> str:
+    steps = f", {plan.steps:,} steps" if plan.steps else ""
+    return f"{plan.epochs:g} epochs{steps}, learning rate {short_value(plan.learning_rate)}"
+
+
+def evaluation(plan: Plan) -> str:
+    outlook = plan.evaluation
+    if not outlook["evaluations"]:
+        return "none" if plan.conversations else "told by the run"
+    times = f"{outlook['evaluations']} times, the first before any training"
+    loss = f"loss on {outlook['heldout']:,} conversations" if outlook["heldout"] else ""
+    answers = (
+        f"{outlook['answers']} answers of at most {outlook['answer_tokens']} tokens"
+        if outlook["answers"]
+        else ""
+    )
+    metrics = f" for {', '.join(outlook['metrics'])}" if outlook["metrics"] else " to read"
+    asked = (
+        f"{answers}{metrics} (at most about {duration(max(1.0, outlook['seconds']))} in all)"
+        if answers
+        else ""
+    )
+    return f"{times}: {', '.join(part for part in (loss, asked) if part)}"

@@ -1,0 +1,190 @@
+"""What is drawn of one run, or of several over each other, and what is read at a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+
+from tui.runs.charts.picture import Line, Plot
+from tui.runs.charts.view import View
+from tui.runs.colours import track_colour, track_sign
+from tui.runs.moment_marks import marks, sign
+from tui.shared.glyphs import glyphs
+from workshop import number_format
+from workshop.runs.curve import Curve
+from workshop.runs.metrics import EVAL_LOSS, LOSS, Metric
+from workshop.runs.moments import Moment
+from workshop.runs.record import RunRecord
+from workshop.runs.ticks import exact
+from workshop.runs.track import Track, names
+
+_GAP = "   "
+
+
+def plot_of(
+    tracks: Sequence[Track], metric: Metric, view: View, cursor: int | None, small: bool = False
+) -> Plot:
+    """Several runs have only their smoothed lines, each with its sign; one run has its values, and
+    its evaluations on its loss."""
+    many = len(tracks) > 1
+    lines = []
+    for track in tracks:
+        curve = track.record.curves.get(metric.key)
+        if curve:
+            sign_ = (
+                track_sign(track)
+                if many and not small
+                else glyphs().eval_point
+                if metric.points and not small
+                else ""
+            )
+            window = view.window if metric.smooth else 1
+            lines.append(
+                Line(curve, track.slot, window, band=not many, points=metric.points, sign=sign_)
+            )
+        evaluations = track.record.curves.get(EVAL_LOSS.key)
+        if metric is LOSS and not many and evaluations:
+            lines.append(
+                Line(
+                    evaluations,
+                    points=True,
+                    style="eval",
+                    sign="" if small else glyphs().eval_point,
+                )
+            )
+    return Plot(
+        lines,
+        view.span,
+        metric.unit,
+        logarithmic=view.logarithmic,
+        from_zero=metric.from_zero,
+        marks=()
+        if small
+        else marks([moment for track in tracks for moment in track.record.moments]),
+        cursor=cursor,
+        axes=not small,
+    )
+
+
+def readout(
+    tracks: Sequence[Track], metric: Metric, view: View, step: int | None, width: int = 1000
+) -> Content:
+    """What is known at a step of the first run, or at its last one. Where it does not fit, epoch
+    and smoothed values are left out."""
+    at = tracks[0].record.step if step is None else step
+    for epoch, smoothed in ((True, True), (False, True), (False, False)):
+        parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
+        told = tracks[0].record.figure("epoch", at)
+        if epoch and told is not None:
+            parts.append(_pair("epoch", f"{told:.4g}"))
+        window = view.window if metric.smooth and smoothed else 1
+        parts += (
+            _values(tracks[0].record, metric, window, at)
+            if len(tracks) == 1
+            else _of_each(tracks, metric, window, at)
+        )
+        content = Content(_GAP).join(parts)
+        if content.cell_length <= width:
+            break
+    return content
+
+
+def _values(record: RunRecord, metric: Metric, window: int, at: int) -> list[Content]:
+    """The exact value of the step, the smoothed one, the evaluation that was last then, and what
+    happened."""
+    curve = record.curves.get(metric.key)
+    parts = []
+    if curve:
+        exactly = curve.value_at(at)
+        parts += [_pair(metric.title, metric.exact(exactly))] if exactly is not None else []
+        if window > 1:
+            parts.append(_pair("smoothed", metric.exact(curve.smoothed(curve.nearest(at), window))))
+        if metric.points and exactly is None:
+            parts.append(_last_told(metric, curve, at))
+    evaluations = record.curves.get(EVAL_LOSS.key)
+    if metric is LOSS and evaluations and evaluations.steps[0] <= at:
+        parts.append(_last_told(EVAL_LOSS, evaluations, at))
+    happened = [
+        moment
+        for moment in record.moments
+        if moment.step == at and moment.on_chart and moment.kind != "eval"
+    ]
+    return [*parts, *map(moment_content, happened)]
+
+
+def _of_each(tracks: Sequence[Track], metric: Metric, window: int, at: int) -> list[Content]:
+    """Each run's last value up to the step, the smoothed one in brackets."""
+    parts = []
+    for track, name in zip(tracks, names(list(tracks)), strict=True):
+        curve = track.record.curves.get(metric.key)
+        known = curve is not None and len(curve) > 0 and curve.steps[0] <= at <= curve.steps[-1]
+        value = metric.exact(curve.value_before(at)) if curve and known else "-"
+        smoothed = (
+            f" ({metric.exact(curve.smoothed(curve.nearest(at), window))})"
+            if curve and known and window > 1
+            else ""
+        )
+        sign = (f"{track_sign(track)} ", track_colour(track))
+        parts.append(
+            Content.assemble(
+                sign, (f"{name} ", "$foreground-muted"), value, (smoothed, "$foreground-muted")
+            )
+        )
+    return parts
+
+
+def _last_told(metric: Metric, curve: Curve, at: int) -> Content:
+    value = curve.value_before(at)
+    if value is None:
+        return Content("")
+    told = max(
+        step
+        for step in (curve.steps[curve.nearest(at)], curve.steps[max(0, curve.nearest(at) - 1)])
+        if step <= at
+    )
+    where = "" if told == at else f" at {spaced(told)}"
+    return Content.assemble(_pair(metric.title, metric.exact(value)), (where, "$foreground-muted"))
+
+
+def moment_content(moment: Moment) -> Content:
+    """What happened, with its sign."""
+    glyph, colour = sign(moment)
+    detail = f", {moment.detail}" if moment.detail else ""
+    return Content.assemble((f"{glyph} ", colour), moment.what, (detail, "$foreground-muted"))
+
+
+def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
+    """A small chart's value: the first run's, at a step or at its end."""
+    curve = tracks[0].record.curves.get(metric.key)
+    if not curve:
+        return ""
+    value = curve.values[-1] if step is None else curve.value_before(step)
+    if value is None:
+        return ""
+    if metric.key in ("loss", "eval_loss"):
+        return number_format.loss(value)
+    return (
+        number_format.rate(value) if metric.key == "learning_rate" else exact_short(metric, value)
+    )
+
+
+def exact_short(metric: Metric, value: float) -> str:
+    if metric.unit == "bytes":
+        return number_format.size(value)
+    return (
+        number_format.count(value)
+        if metric.unit == "count"
+        else f"{value:.3g}"
+        if abs(value) < 100
+        else exact(value)
+    )
+
+
+def _pair(name: str, value: str) -> Content:
+    return Content.assemble((f"{name} ", "$foreground-muted"), value)
+
+
+def spaced(number: int) -> str:
+    """ "100 000"."""
+    return f"{number:,}".replace(",", " ")

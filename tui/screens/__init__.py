@@ -1,1 +1,0 @@
-"""The screens: one a file, with its .tcss beside it."""

@@ -1,0 +1,205 @@
+"""The form that starts a server: one base model, and a box for each tuned model of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Label, Select, Static
+from textual.widgets.selection_list import Selection
+
+from jobs.errors import LuthierError
+from jobs.job import Job
+from models.certificate import NO_CERTIFICATE, Standing
+from serve.planning import Outlook
+from tui.serve.plan_modal import PlanModal
+from tui.shared.certificate_badge import badge
+from tui.shared.check_list import CheckList
+from tui.shared.form import Field, FormModal, JobStarted
+from tui.shared.key_line import KeyHint
+from workshop import number_format
+
+
+@dataclass(frozen=True)
+class TunedChoice:
+    """A run that left an adapter: `base` is the model that it was trained on, `standing` says
+    whether it may be trusted."""
+
+    run: Job
+    base: str
+    standing: Standing = NO_CERTIFICATE
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the form was filled with; `more` are arguments for vLLM."""
+
+    base: str
+    runs: list[Job]
+    port: int | None
+    more: list[str]
+
+
+@dataclass
+class Planned(Message):
+    outlook: Outlook
+
+
+class StartServerModal(FormModal):
+    """`models` are the names that can be a base; `base` and `chosen` run ids are marked
+    beforehand."""
+
+    heading: ClassVar[str] = "Start a server"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+l", "plan", priority=True)]
+    hints: ClassVar[list[KeyHint]] = [
+        KeyHint("tab", "tab", "next field"),
+        KeyHint("space", "space", "choose"),
+        KeyHint("ctrl+s", "^s", "start"),
+        KeyHint("ctrl+l", "^l", "plan"),
+        KeyHint("escape", "esc", "cancel"),
+    ]
+
+    def __init__(
+        self,
+        models: Sequence[str],
+        choices: Sequence[TunedChoice],
+        base: str | None = None,
+        chosen: Collection[str] = (),
+    ) -> None:
+        super().__init__()
+        self.models, self.choices, self.chosen = models, choices, chosen
+        self.base = base if base in models else models[0]
+
+    def compose_fields(self) -> ComposeResult:
+        with Horizontal(classes="field"):
+            yield Label("base model")
+            yield Select(
+                [(Text(name), name) for name in self.models],
+                value=self.base,
+                allow_blank=False,
+                compact=True,
+            )
+        with Horizontal(classes="field", id="tuned-field"):
+            yield Label("tuned models")
+            yield CheckList(compact=True)
+            yield Static("none of this base yet", id="no-tuned", classes="hint")
+        yield Field("port", "port", placeholder="the last one, or a free one")
+        yield Field("more", "for vLLM", placeholder="further arguments, such as --max-num-seqs=8")
+
+    @on(Select.Changed)
+    def fill_tuned(self) -> None:
+        """Only adapters of the chosen base: others would be refused."""
+        boxes = self.query_one(CheckList)
+        boxes.clear_options()
+        fitting = [choice for choice in self.choices if choice.base == self.query_one(Select).value]
+        boxes.add_options(
+            [
+                Selection(_told_apart(choice), choice.run.id, choice.run.id in self.chosen)
+                for choice in fitting
+            ]
+        )
+        boxes.highlighted = 0 if fitting else None
+        boxes.display = bool(fitting)
+        self.query_one("#no-tuned").display = not fitting
+
+    def submit(self) -> None:
+        wanted = self._wanted()
+        if wanted is None:
+            return
+
+        def start() -> None:
+            self.post_message(JobStarted(_serve(wanted).id))
+
+        self.show_problem(Content.styled("Checking the models.", "$foreground-muted"))
+        self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
+
+    def _wanted(self) -> Wanted | None:
+        """What the fields say; None with an error beside the one that is wrong."""
+        port = self.number_in("port", least=1, whole=True) if self.field("port").value else None
+        try:
+            more = shlex.split(self.field("more").value)
+        except ValueError as error:
+            self.field("more").show_error(f"{error}".lower())
+        if self.query(".field.-wrong"):
+            return None
+        selected = set(self.query_one(CheckList).selected)
+        runs = [choice.run for choice in self.choices if choice.run.id in selected]
+        return Wanted(
+            str(self.query_one(Select).value), runs, None if port is None else int(port), more
+        )
+
+    def action_plan(self) -> None:
+        """Show what would be started."""
+        self.clear_errors()
+        wanted = self._wanted()
+        if wanted is not None:
+            self.run_worker(
+                lambda: self.post_message(Planned(_look(wanted))),
+                thread=True,
+                exclusive=True,
+                group="plan",
+                exit_on_error=False,
+            )
+
+    def on_planned(self, message: Planned) -> None:
+        self.app.push_screen(PlanModal(message.outlook))
+
+
+def _told_apart(choice: TunedChoice) -> Content:
+    """Name and age, for runs of one recipe share their name; and the certificate."""
+    age = (f"  {number_format.age(choice.run.created)}  ", "$foreground-muted")
+    return Content.assemble(choice.run.spec.name, age, badge(choice.standing))
+
+
+def _look(wanted: Wanted) -> Outlook:
+    """The plan of a new server, whether or not one of this base runs."""
+    from models.registry import resolve
+    from models.runs import Run
+    from serve.planning import ServeOptions, look_ahead
+    from workshop.served_runs import adapters_of
+
+    adapters = adapters_of([Run(run) for run in wanted.runs])[1] if wanted.runs else []
+    return look_ahead(
+        resolve(wanted.base),
+        wanted.base,
+        adapters,
+        "127.0.0.1",
+        wanted.port,
+        ServeOptions(extra_args=wanted.more),
+    )
+
+
+def _serve(wanted: Wanted) -> Job:
+    """A new server; or, if one of this base runs and no port was asked for, that one, with the
+    adapters added."""
+    from models.registry import resolve
+    from models.runs import Run
+    from serve.launch import ServeOptions, serve
+    from workshop.served_runs import adapters_of
+    from workshop.servers import add_adapters, server_of
+
+    adapters = adapters_of([Run(run) for run in wanted.runs])[1] if wanted.runs else []
+    running = server_of(resolve(wanted.base), "127.0.0.1") if wanted.port is None else None
+    if running is None:
+        return serve(
+            wanted.base, adapters, port=wanted.port, options=ServeOptions(extra_args=wanted.more)
+        )
+    if wanted.more:
+        message = (
+            f"{running.job.id} serves {wanted.base} already; arguments for vLLM are for a new"
+            " server."
+        )
+        raise LuthierError(
+            "A server runs", message, "Stop it first, or give this one a port of its own."
+        )
+    add_adapters(running, adapters)
+    return running.job

@@ -1,0 +1,80 @@
+"""What a user can do, as one value: its keys, its words, and where it can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+Place = str
+"""Where something can be done: a screen of `tui.screens`, or a widget with keys of its own."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a user can do.
+
+    `id` is "place.name"; the widget of that place has the method `action_name`, unless `call` names
+    another one. `keys` are Textual's names, separated by commas; the first is the one that is
+    shown. `footer` puts it among the hints at the bottom. A `priority` key works inside text inputs
+    and modals too.
+    """
+
+    id: str
+    title: str
+    help: str
+    keys: str
+    footer: bool = False
+    call: str = ""
+    priority: bool = False
+
+    @property
+    def place(self) -> Place:
+        return self.id.partition(".")[0]
+
+    @property
+    def action(self) -> str:
+        return self.call or self.id.partition(".")[2]
+
+    @property
+    def key_names(self) -> list[str]:
+        return [_display(key) for key in self.keys.split(",")]
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What an action does, and whether it can be done now."""
+
+    run: Callable[..., object]
+    enabled: Callable[[], bool] = lambda: True
+
+
+def handled(actions: list[Action]) -> list[Action]:
+    """The same actions, done by the `handlers` of their screen instead of by its methods."""
+    calls = (action.action.partition("(") for action in actions)
+    return [
+        replace(action, call=f"do('{name}', {arguments}" if arguments else f"do('{name}')")
+        for action, (name, _, arguments) in zip(actions, calls, strict=True)
+    ]
+
+
+_KEY_NAMES = {
+    "question_mark": "?",
+    "slash": "/",
+    "escape": "esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+    "plus": "+",
+    "equals_sign": "=",
+    "minus": "-",
+    "comma": ",",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "full_stop": ".",
+}
+
+
+def _display(key: str) -> str:
+    name = _KEY_NAMES.get(key, key)
+    return f"^{name.removeprefix('ctrl+')}" if name.startswith("ctrl+") else name

@@ -1,0 +1,109 @@
+"""What can be done here and everywhere, made from the registry of actions. Typing narrows it
+down."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from tui.actions import ACTIONS
+from tui.screens import PLACE_TITLES, SUMMARIES
+from tui.shared.action import Action, Place
+from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import DIALOGS
+
+
+class HelpModal(ModalScreen[None]):
+    CSS_PATH = DIALOGS
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,enter", "dismiss")]
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -tall") as dialog:
+            dialog.border_title = "Help"
+            yield Input(placeholder="type to search", compact=True)
+            with VerticalScroll(can_focus=False):
+                yield Static(id="help-text")
+            yield KeyLine(KeyHint("escape", "esc", "closes"), KeyHint("down", "up down", "scroll"))
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.show_text)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.show_text)
+
+    @on(Input.Changed)
+    def show_text(self) -> None:
+        width = self.query_one(VerticalScroll).scrollable_content_region.width
+        self.query_one("#help-text", Static).update(
+            help_text(self.place, self.query_one(Input).value, width)
+        )
+
+    def key_down(self) -> None:
+        self.query_one(VerticalScroll).scroll_down(animate=False)
+
+    def key_up(self) -> None:
+        self.query_one(VerticalScroll).scroll_up(animate=False)
+
+    def key_pagedown(self) -> None:
+        self.query_one(VerticalScroll).scroll_page_down(animate=False)
+
+    def key_pageup(self) -> None:
+        self.query_one(VerticalScroll).scroll_page_up(animate=False)
+
+
+def help_text(place: Place, search: str, width: int) -> Content:
+    """The actions of this place first, those of the other places last."""
+    order: list[Place] = [
+        place,
+        "app",
+        "list",
+        "log",
+        *(other for other in PLACE_TITLES if other not in (place, "app", "list", "log")),
+    ]
+    lines: list[Content] = []
+    for group in dict.fromkeys(order):
+        matches = [
+            action for action in ACTIONS if action.place == group and _matches(action, search)
+        ]
+        if not matches:
+            continue
+        lines.append(Content.styled(PLACE_TITLES[group], "bold $primary"))
+        if group == place and place in SUMMARIES and not search:
+            lines.append(Content.styled(SUMMARIES[place], "$foreground-muted"))
+        lines += [line for action in matches for line in _lines(action, width)]
+        lines.append(Content(""))
+    return (
+        Content("\n").join(lines)
+        if lines
+        else Content.styled("Nothing is called that.", "$foreground-muted")
+    )
+
+
+def _matches(action: Action, search: str) -> bool:
+    words = (action.title, action.help, *action.key_names, PLACE_TITLES[action.place])
+    haystack = " ".join(words).lower()
+    return all(word in haystack for word in search.lower().split())
+
+
+def _lines(action: Action, width: int) -> list[Content]:
+    """Keys, title and help in three columns; a long help goes on below itself."""
+    indent = 10 + 16
+    wrapped = wrap(action.help, max(20, width - indent)) or [""]
+    keys, title = f"{' '.join(action.key_names):<10}", f"{action.title:<16}"
+    first = Content.assemble((keys, "$secondary"), title, (wrapped[0], "$foreground-muted"))
+    return [
+        first,
+        *(Content.styled(" " * indent + line, "$foreground-muted") for line in wrapped[1:]),
+    ]

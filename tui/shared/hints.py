@@ -1,0 +1,46 @@
+"""The line at the bottom: the keys that do something now, most useful first."""
+
+from __future__ import annotations
+
+from textual.events import Resize
+from textual.screen import Screen
+
+from tui.shared.key_line import GAP, KeyHint, KeyLine
+
+
+class Hints(KeyLine):
+    """One widget and one update a change: Textual's Footer builds a widget a key anew, which
+    flickers when states change."""
+
+    def __init__(self) -> None:
+        super().__init__(classes="")
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
+
+    def on_resize(self, event: Resize) -> None:
+        self.show_possible()
+
+    def _bindings_changed(self, screen: Screen[object]) -> None:
+        self.call_after_refresh(self.show_possible)
+
+    def show_possible(self) -> None:
+        """What does not fit is left out, but never the last two: help and quit."""
+        if not self.is_attached or not self.screen.is_current:
+            return
+        possible = [
+            active.binding
+            for active in self.screen.active_bindings.values()
+            if active.binding.show and active.enabled
+        ]
+        first_keys = {binding.id: binding for binding in reversed(possible)}
+        hints = [
+            KeyHint(one.key, one.key_display or one.key, one.description)
+            for one in reversed(first_keys.values())
+        ]
+        while (
+            len(hints) > 2
+            and sum(hint.width + GAP for hint in hints) - GAP > self.content_size.width
+        ):
+            del hints[-3]
+        self.show(hints)

@@ -1,0 +1,189 @@
+"""What is done with a job from a screen: asked once where it costs something, done in the
+background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobs import job as jobs
+from jobs import queue
+from jobs.errors import LuthierError
+from jobs.files import folder_bytes
+from jobs.job import Job
+from jobs.state import Queued, Starting, Stopping
+from models import certificate
+from models.runs import Run
+from serve.certificate.launch import is_about
+from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.messages import JobRemoved, JobsChanged
+from tui.shared.screen import LuthierScreen
+from workshop import number_format
+
+if TYPE_CHECKING:
+    from tui.shared.certificate_modal import CertificateModal
+
+
+def what_stays(job: Job) -> str:
+    """What a stop does to a job and leaves of it, in a sentence or two."""
+    if job.spec.kind == "server":
+        return "The models that it serves stay on disk; whoever talks to it now is cut off."
+    state, events = job.look()
+    if isinstance(state, Queued):
+        return "It leaves the queue. R queues it again."
+    if job.spec.kind != "run":
+        return "It can be started again."
+    if isinstance(state, Starting) and not any(event["kind"] == "checkpoint" for event in events):
+        return "It has not begun to train. R starts it again."
+    return (
+        f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes"
+        " from there, exactly."
+    )
+
+
+def confirm_stop(screen: LuthierScreen, job: Job) -> None:
+    """Ask, then stop: with care the first time, at once the second."""
+    state = job.state()
+    again = isinstance(state, Stopping)
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            jobs.stop(job, now=again)
+            screen.app.read_jobs()
+
+    name = job.spec.name
+    if again:
+        message = "It is stopping already. Whatever it has not saved is lost."
+        question = ConfirmModal(f"Stop {name} at once?", message, yes="at once", no="wait")
+    elif isinstance(state, Queued):
+        question = ConfirmModal(
+            f"Take {name} out of the queue?", what_stays(job), yes="take it out", no="let it wait"
+        )
+    else:
+        question = ConfirmModal(f"Stop {name}?", what_stays(job), yes="stop it", no="let it run")
+    screen.app.push_screen(question, answered)
+
+
+def confirm_removal(screen: LuthierScreen, job: Job, name: str, *, waits: bool = False) -> None:
+    """Ask, with the size and the path, then delete in the background."""
+
+    def remove() -> JobRemoved:
+        jobs.remove(job)
+        return JobRemoved(name)
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            screen.in_background(remove)
+
+    first = "It leaves the queue. " if waits else ""
+    message = (
+        f"{job.directory}\n{number_format.size(folder_bytes(job.directory))}, with everything in"
+        f" it. {first}It cannot be brought back."
+    )
+    screen.app.push_screen(
+        ConfirmModal(f"Delete {name}?", message, yes="delete", no="keep"), answered
+    )
+
+
+def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:
+    """Have an interrupted run go on, or any job that was left waiting. If what matters has changed,
+    say what, and offer to insist."""
+
+    def go_on() -> JobsChanged | LuthierError:
+        from trainer.launch import resume as resume_run
+        from trainer.resume import Changed
+
+        if job.spec.kind != "run":
+            jobs.start(job)
+            return JobsChanged(f"{job.spec.name} waits for its turn.")
+        try:
+            resume_run(job, force=force)
+        except Changed as refusal:
+            return refusal
+        return JobsChanged(f"{job.spec.name} goes on.")
+
+    def went_on(outcome: JobsChanged | LuthierError) -> None:
+        if isinstance(outcome, LuthierError):
+            _offer_force(screen, job, outcome)
+        else:
+            screen.post_message(outcome)
+
+    screen.in_thread(go_on, went_on, group=f"resume-{job.id}", exclusive=True)
+
+
+def _offer_force(screen: LuthierScreen, job: Job, refusal: LuthierError) -> None:
+    def answered(yes: bool | None) -> None:
+        if yes:
+            resume(screen, job, force=True)
+
+    message = (
+        f"{refusal.message}\n\nIt can go on all the same, with the samples it has made; the run's"
+        " record will say so."
+    )
+    screen.app.push_screen(
+        ConfirmModal(refusal.title, message, yes="resume all the same", no="leave it"), answered
+    )
+
+
+def move(screen: LuthierScreen, job: Job, to: str) -> None:
+    """Change the place of a waiting job in the queue."""
+
+    def put() -> JobsChanged:
+        queue.move(job, to)
+        return JobsChanged()
+
+    screen.in_background(put, group="queue")
+
+
+def queue_again(screen: LuthierScreen) -> None:
+    """Queue all that was waiting when the machine went down."""
+
+    def start() -> JobsChanged:
+        left = queue.left_waiting()
+        queue.queue_again(left)
+        return JobsChanged(
+            f"{len(left)} job{'s wait' if len(left) != 1 else ' waits'} again, in the old order."
+        )
+
+    screen.in_background(start, group="queue")
+
+
+def edit_recipe(screen: LuthierScreen, job: Job) -> None:
+    """Open the recipe of a waiting run for editing."""
+    from tui.runs.recipe_editor import RecipeEditor
+
+    def edited(changed: bool | None) -> None:
+        if changed:
+            screen.notify(f"{job.spec.name} follows its new recipe.")
+            screen.app.read_jobs()
+
+    screen.app.push_screen(RecipeEditor(job), edited)
+
+
+def show_certificate(screen: LuthierScreen, run: Job) -> None:
+    """What was proved of a run's model; from there, have it proved anew."""
+    rows = screen.app.rows or []
+    being_made = any(
+        row.kind == "certify" and row.alive and is_about(row.job, Run(run)) for row in rows
+    )
+
+    def certify() -> JobsChanged:
+        from serve.certificate.launch import certify
+
+        certify(Run(run))
+        return JobsChanged(f"{run.spec.name} is being certified. Runs shows how far it is.")
+
+    def answered(again: bool | None) -> None:
+        if again:
+            screen.in_background(certify)
+
+    def read() -> CertificateModal:
+        from tui.shared.certificate_modal import CertificateModal
+
+        try:
+            proof = certificate.read(run.directory)
+        except LuthierError:
+            proof = None
+        standing = certificate.standing(run.directory)
+        return CertificateModal(run.spec.name, proof, standing, being_made=being_made)
+
+    screen.in_thread(read, lambda dialog: screen.app.push_screen(dialog, answered))

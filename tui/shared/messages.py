@@ -1,0 +1,34 @@
+"""Messages that more than one module knows: what has happened, in the past tense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from jobs.job import DamagedJob
+from workshop.job_list import JobRow
+
+
+@dataclass
+class JobsRead(Message):
+    """All jobs were read. Only the newest reading counts."""
+
+    rows: list[JobRow]
+    damaged: list[DamagedJob]
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, JobsRead)
+
+
+@dataclass
+class JobRemoved(Message):
+    name: str
+
+
+@dataclass
+class JobsChanged(Message):
+    """Something was done with jobs."""
+
+    notice: str = ""
+    """What, to the user, if it is worth a word."""

@@ -1,0 +1,118 @@
+"""A list to choose from, narrowed by typing: the arrow keys move while the text has the focus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.styles import PICK
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Pick(Generic[T]):
+    """Something to choose: its line, and the text that typing looks through."""
+
+    value: T
+    line: Content
+    text: str
+
+
+class PickModal(ModalScreen[R], Generic[T, R]):
+    """Lists values of T and gives back an R. Subclasses say what there is, and may fetch more while
+    the list is open (`set_picks`)."""
+
+    CSS_PATH = PICK
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave"),
+        Binding("down", "move(1)", priority=True),
+        Binding("up", "move(-1)", priority=True),
+        Binding("pagedown", "move(8)", priority=True),
+        Binding("pageup", "move(-8)", priority=True),
+    ]
+    heading: ClassVar[str] = ""
+    placeholder: ClassVar[str] = "type to search"
+    narrows: ClassVar[bool] = True
+    hints: ClassVar[list[KeyHint]] = [
+        KeyHint("enter", "enter", "choose"),
+        KeyHint("down", "up down", "move"),
+        KeyHint("escape", "esc", "leave"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._picks: list[Pick[T]] = []
+        self._shown: list[Pick[T]] = []
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="pick") as dialog:
+            dialog.border_title = Content(self.heading)
+            yield Input(placeholder=self.placeholder, compact=True)
+            yield OptionList(compact=True)
+            yield Static(id="pick-note")
+            yield KeyLine(*self.hints)
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).can_focus = False
+
+    def set_picks(self, picks: Sequence[Pick[T]], note: str = "") -> None:
+        """Show these; the highlighted one stays, if it is among them."""
+        self._picks = list(picks)
+        self.query_one("#pick-note", Static).update(Content(note))
+        self._show()
+
+    @on(Input.Changed)
+    def typed(self) -> None:
+        self.text_changed()
+
+    def text_changed(self) -> None:
+        """Somebody types: fewer picks, or others."""
+        self._show()
+
+    def _show(self) -> None:
+        words = self.query_one(Input).value.lower().split() if self.narrows else []
+        options = self.query_one(OptionList)
+        before = self.highlighted
+        self._shown = [
+            pick for pick in self._picks if all(word in pick.text.lower() for word in words)
+        ]
+        options.set_options(Option(pick.line) for pick in self._shown)
+        if self._shown:
+            options.highlighted = self._shown.index(before) if before in self._shown else 0
+
+    @property
+    def highlighted(self) -> Pick[T] | None:
+        place = self.query_one(OptionList).highlighted
+        return self._shown[place] if place is not None and place < len(self._shown) else None
+
+    def action_move(self, step: int) -> None:
+        options = self.query_one(OptionList)
+        if self._shown:
+            options.highlighted = max(
+                0, min(len(self._shown) - 1, (options.highlighted or 0) + step)
+            )
+
+    @on(Input.Submitted)
+    @on(OptionList.OptionSelected)
+    def submitted(self) -> None:
+        self.take()
+
+    def take(self) -> None:
+        """Give back what is highlighted."""
+        raise NotImplementedError
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

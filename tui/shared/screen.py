@@ -1,0 +1,164 @@
+"""What all screens share: the header line, the footer made from the registry, work in the
+background, and one way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from inspect import isawaitable
+from types import MappingProxyType
+from typing import ClassVar, TypeVar
+
+from textual import getters
+from textual.actions import parse
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.events import Resize
+from textual.message import Message
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+from textual.worker import Worker, WorkerState
+
+from jobs.errors import LuthierError
+from tui import actions
+from tui.app import LuthierApp
+from tui.shared.action import Handler, Place
+from tui.shared.header import HeaderLine
+from tui.shared.hints import Hints
+from tui.shared.messages import JobsChanged
+from workshop.job_list import JobRow
+
+MINIMUM_WIDTH, MINIMUM_HEIGHT = 60, 15
+
+T = TypeVar("T")
+
+
+class LuthierScreen(Screen[None]):
+    """A screen of the app. It names its `place`, sets `BINDINGS = actions.bindings(place)` and
+    composes its body."""
+
+    place: ClassVar[Place]
+    app = getters.app(LuthierApp)
+    handlers: Mapping[str, Handler] = MappingProxyType({})
+    """By the name of an action: the part of the screen that does it. Other actions have methods."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._possible: list[tuple[str, bool | None]] = []
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine(self.place)
+        yield from self.compose_body()
+        yield Hints()
+        yield Static(Content(f"needs {MINIMUM_WIDTH}x{MINIMUM_HEIGHT}"), id="too-small")
+
+    def compose_body(self) -> Iterable[Widget]:
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "rows", self._rows_changed)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(
+            event.size.width < MINIMUM_WIDTH or event.size.height < MINIMUM_HEIGHT, "-too-small"
+        )
+
+    def on_screen_resume(self) -> None:
+        if self.is_mounted:
+            self._rows_changed(self.app.rows)
+
+    def _rows_changed(self, rows: list[JobRow] | None) -> None:
+        if rows is not None and self.is_seen:
+            self.jobs_changed(rows)
+            self.refresh_hints()
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it is in front, or below a dialog: Textual calls the screen below any other one
+        current too."""
+        return self.is_current and (self.app.screen is self or self.app.screen.is_modal)
+
+    def refresh_hints(self) -> None:
+        """Show anew what can be done, if that has changed."""
+        possible = [
+            (action.id, self.check_action(*parse(action.action)[1:]))
+            for action in actions.actions_of(self.place)
+        ]
+        if possible != self._possible:
+            self._possible = possible
+            self.refresh_bindings()
+
+    async def action_do(self, name: str, *arguments: object) -> None:
+        """An action that one of the screen's parts does."""
+        outcome = self.handlers[name].run(*arguments)
+        if isawaitable(outcome):
+            await outcome
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now is bound and shown."""
+        if action == "do":
+            handler = self.handlers.get(str(parameters[0]))
+            return handler is not None and handler.enabled()
+        return super().check_action(action, parameters)
+
+    def jobs_changed(self, rows: list[JobRow]) -> None:
+        """All jobs were read again, or this screen came back to front."""
+
+    def unsaved(self) -> str:
+        """What would be lost if the app ended now; empty if nothing would."""
+        return ""
+
+    def step_back(self) -> bool:
+        """Take back something within the screen (`esc`); False when there is nothing, so that the
+        screen itself is left."""
+        # a text is being written
+        if self.focused is not None and self.focused.check_consume_key("a", "a"):
+            self.set_focus(None)
+            return True
+        return False
+
+    def in_background(
+        self, work: Callable[[], Message | None], group: str = "background", exclusive: bool = False
+    ) -> None:
+        """Run `work` in a thread. The message that it returns is posted here; what it raises is
+        shown."""
+
+        def run() -> None:
+            message = work()
+            if message is not None:
+                self.post_message(message)
+
+        self.run_worker(run, thread=True, group=group, exclusive=exclusive, exit_on_error=False)
+
+    def in_thread(
+        self,
+        work: Callable[[], T],
+        then: Callable[[T], object],
+        group: str = "background",
+        exclusive: bool = False,
+    ) -> None:
+        """Run `work` in a thread, then `then` here with what it returns; what it raises is
+        shown."""
+        self.run_worker(
+            lambda: self.call_later(then, work()),
+            thread=True,
+            group=group,
+            exclusive=exclusive,
+            exit_on_error=False,
+        )
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """As the app does it: a dialog's answer comes here."""
+        try:
+            await super()._dispatch_message(message)
+        except (LuthierError, OSError) as error:
+            self.app.show_failure(error)
+
+    def on_jobs_changed(self, message: JobsChanged) -> None:
+        if message.notice:
+            self.notify(message.notice)
+        self.app.read_jobs()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.app.show_failure(event.worker.error)

@@ -1,0 +1,1 @@
+"""A chat with several models: which can answer, asking them, votes and replayed prompts."""

@@ -1,0 +1,167 @@
+"""What the chat screen can talk to: the newest of Luthier's servers with its models, and the hosted
+endpoints of config.toml."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from jobs.errors import LuthierError
+from models.certificate import NO_CERTIFICATE, Standing
+from models.run_folder import is_checkpoint
+from serve.chats.turns import Speaker, SpeakerKind
+from serve.client import Endpoint, list_cards
+from serve.endpoints import HostedEndpoint, hosted_endpoints
+from serve.servers import ServedModel, Server, running_servers
+from workshop.servers import standings_of
+
+_ASK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ChatServer:
+    """A server and who speaks on it."""
+
+    endpoint: Endpoint
+    speakers: tuple[Speaker, ...]
+    """The base model first."""
+    context_length: int | None = None
+    """In tokens; None where it is not known."""
+    job_id: str = ""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """The certificates of the tuned models, by their names."""
+
+    def default_speakers(self) -> tuple[Speaker, Speaker]:
+        """The base model, and the first tuned one beside it."""
+        base = self.speakers[0]
+        return base, next((speaker for speaker in self.speakers if speaker.kind != "base"), base)
+
+    def speaker_after(self, speaker: Speaker | None) -> Speaker:
+        if speaker not in self.speakers:
+            return self.speakers[0]
+        return self.speakers[(self.speakers.index(speaker) + 1) % len(self.speakers)]
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """Everything that can be asked now."""
+
+    server: ChatServer | None = None
+    hosted: tuple[HostedEndpoint, ...] = ()
+    problem: str = ""
+    """What in the settings keeps hosted endpoints away."""
+
+    def __bool__(self) -> bool:
+        return self.server is not None or bool(self.hosted)
+
+    def asked_as(self, speaker: Speaker) -> tuple[Endpoint, str]:
+        """Where a speaker is asked, and under which name. LuthierError if it cannot be reached
+        now."""
+        if speaker.where:
+            hosted = next((host for host in self.hosted if host.name == speaker.where), None)
+            if hosted is None:
+                message = f"config.toml names no endpoint {speaker.where!r}."
+                raise LuthierError(
+                    "No such endpoint",
+                    message,
+                    f"`luthier endpoints add {speaker.where} URL` names it.",
+                )
+            return hosted.open(), speaker.model
+        if self.server is None:
+            raise LuthierError(
+                "No server is running",
+                f"{speaker.model} has nobody who serves it.",
+                "3 opens Serve: start one there.",
+            )
+        # An older chat may name a model that is served under another name by now, or whose name
+        # another one has.
+        served = next(
+            (
+                other
+                for other in self.server.speakers
+                if other.path == speaker.path and (other.path or other.model == speaker.model)
+            ),
+            None,
+        )
+        if served is None:
+            message = f"The running server has no {speaker.model}" + (
+                f" of {speaker.run}." if speaker.run else "."
+            )
+            raise LuthierError(
+                "The model is not served now",
+                message,
+                "Choose another model for this pane, or have the server load it.",
+            )
+        return self.server.endpoint, served.model
+
+    def context_length(self, speaker: Speaker | None) -> int | None:
+        return (
+            self.server.context_length
+            if self.server is not None and speaker is not None and not speaker.where
+            else None
+        )
+
+    def standing(self, speaker: Speaker | None) -> Standing:
+        """What may be said of a speaker's certificate."""
+        if self.server is None or speaker is None or speaker.where:
+            return NO_CERTIFICATE
+        return self.server.standings.get(speaker.model, NO_CERTIFICATE)
+
+
+def newest_server() -> ChatServer | None:
+    """The newest of Luthier's servers that are ready; None when there is none."""
+    return next((_as_seen(server) for server in running_servers()), None)
+
+
+def server_of_job(job_id: str) -> ChatServer | None:
+    """The server of this job; if it does not run any more, the newest."""
+    return (
+        next((_as_seen(server) for server in running_servers() if server.job.id == job_id), None)
+        or newest_server()
+    )
+
+
+def _as_seen(server: Server) -> ChatServer:
+    # one name each: the first
+    bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}
+    tuned = [model for model in server.models if model.kind == "adapter"]
+    speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
+    length, standings = server.context_length, standings_of(server.models)
+    return ChatServer(server.endpoint, speakers, length, server.job.id, standings)
+
+
+def reachable(server: ChatServer | None, before: Reachable) -> Reachable:
+    """What can be asked, with the context length that a server tells where its plan left it open
+    (asked once)."""
+    problem = ""
+    hosted: tuple[HostedEndpoint, ...] = ()
+    try:
+        hosted = tuple(hosted_endpoints())
+    except LuthierError as error:
+        problem = f"{error.title}: {error.message}"
+    if server is not None and server.context_length is None and server.job_id:
+        if before.server is not None and before.server.job_id == server.job_id:
+            length = before.server.context_length
+        else:
+            length = _asked_length(server)
+        server = replace(server, context_length=length)
+    return Reachable(server, hosted, problem)
+
+
+def _asked_length(server: ChatServer) -> int | None:
+    try:
+        cards = asyncio.run(list_cards(server.endpoint, _ASK_SECONDS))
+    except LuthierError:  # it says why when it is asked for an answer
+        return None
+    return next((card.context_length for card in cards if card.context_length), None)
+
+
+def _speaker(model: ServedModel) -> Speaker:
+    return Speaker(model.id, _kind(model), run=model.run, path=str(model.path))
+
+
+def _kind(model: ServedModel) -> SpeakerKind:
+    if model.kind == "base":
+        return "base"
+    return "checkpoint" if is_checkpoint(model.path) else "tuned"

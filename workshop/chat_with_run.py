@@ -1,0 +1,36 @@
+"""From a run to somebody to talk to: a server of its base model that has its adapter, started or
+found."""
+
+from __future__ import annotations
+
+from jobs.job import Job
+from models.registry import resolve
+from models.runs import Run
+from serve import launch
+from serve.plan import BASE
+from serve.servers import Server
+from workshop.served_runs import adapters_of, own_model
+from workshop.servers import LOCALHOST, add_adapters, living_job
+
+
+def server_job(run: Run) -> Job:
+    """The server of the run's base model, living or just started; a starting one is not ready
+    yet."""
+    model = own_model(run)
+    if model is not None:
+        return living_job(resolve(model.name).resolve(), LOCALHOST) or launch.serve(model.name, [])
+    base, adapters = adapters_of([run])
+    return living_job(run.base.resolve(), LOCALHOST) or launch.serve(base, adapters)
+
+
+def have_it_serve(server: Server, run: Run) -> str:
+    """The name under which a ready server has the run's model, its adapter loaded now if it had
+    not."""
+    if own_model(run) is not None:
+        return BASE
+    _, ((name, path, run_id),) = adapters_of([run])
+    taken = {model.id for model in server.models if model.path.resolve() != path.resolve()}
+    added = add_adapters(server, [(run.id if name in taken else name, path, run_id)])
+    if added:
+        return added[0]
+    return next(model.id for model in server.models if model.path.resolve() == path.resolve())

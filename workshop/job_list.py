@@ -1,0 +1,212 @@
+"""What the app knows of all jobs: one row each, read again every two seconds away from the screen's
+thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from jobs.errors import LuthierError
+from jobs.events import Event
+from jobs.job import Job, all_jobs
+from jobs.state import (
+    Alive,
+    Asleep,
+    Done,
+    Lost,
+    Queued,
+    Running,
+    Starting,
+    State,
+    Stopped,
+    Stopping,
+    word,
+)
+from jobs.state import Failed as FailedState
+from models import certificate
+from models.certificate import NO_CERTIFICATE, Standing
+from models.runs import Run, model_of
+from workshop.gpu_conflict import open_question
+
+INSPECTION = "trainer.data.worker"
+"""The module of the jobs that look at data."""
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job at one moment. `since` is when its state began; `step` and `total` are 0 where there
+    are none, and so is `position`, its place in the queue, from 1 on. `asks`: the servers that hold
+    its GPU, while it is to be said what it does about them. `stamp` changes with what the row is
+    made of."""
+
+    job: Job
+    kind: str
+    name: str
+    model: str
+    created: float
+    state: State
+    since: float
+    step: int
+    total: int
+    loss: float | None
+    seconds_left: float | None
+    stamp: tuple[int, int]
+    position: int = 0
+    asks: tuple[str, ...] = ()
+    standing: Standing = NO_CERTIFICATE
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def alive(self) -> bool:
+        return isinstance(self.state, Alive)
+
+    @property
+    def left_waiting(self) -> bool:
+        """Whether it was in the queue when the machine went down."""
+        return isinstance(self.state, Lost) and self.state.waited
+
+    def matches(self, text: str) -> bool:
+        """Whether every word of a filter stands in the name, the kind, the model, the id or the
+        state."""
+        haystack = f"{self.name} {self.kind} {self.model} {self.id} {word(self.state)}".lower()
+        return all(part in haystack for part in text.lower().split())
+
+
+def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
+    """All jobs: what runs, then what waits in the order of the queue, then what has ended, each
+    newest first but for the queue.
+
+    A job that has ended is not read again until something comes to its events or into its folder.
+    """
+    rows = []
+    for job in all_jobs():
+        old = known.get(job.id)
+        if old is not None and not old.alive and old.stamp == _stamp(job):
+            rows.append(old)
+            continue
+        try:
+            rows.append(read_row(job))
+        except (LuthierError, OSError):  # it was removed or damaged while we looked
+            continue
+    return _in_order(rows)
+
+
+def _in_order(rows: list[JobRow]) -> list[JobRow]:
+    """The rows in the order of `read_rows`, and each waiting one with its position."""
+    numbered = [
+        (order, row.id, row)
+        for row in rows
+        if isinstance(row.state, Queued) and (order := row.job.order) is not None
+    ]
+    line = [row for _, _, row in sorted(numbered, key=lambda one: one[:2])]
+    waiting = {row.id for row in line}
+    return [
+        *(row for row in rows if row.alive and row.id not in waiting),
+        *(replace(row, position=position) for position, row in enumerate(line, start=1)),
+        *(row for row in rows if not row.alive),
+    ]
+
+
+def read_row(job: Job) -> JobRow:
+    stamp = _stamp(job)
+    state, events = job.look()
+    steps = [event for event in events if event["kind"] == "step"]
+    last: Event = steps[-1] if steps else {}
+    step, total = last.get("step", 0), last.get("total", 0)
+    return JobRow(
+        job=job,
+        kind=job.spec.kind,
+        name=job.spec.name,
+        model=model_of(job),
+        created=job.created,
+        state=state,
+        since=_since(state),
+        step=step,
+        total=total,
+        loss=number(last.get("loss")),
+        seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
+        stamp=stamp,
+        asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
+        standing=certificate.standing(job.directory)
+        if job.spec.kind == "run" and isinstance(state, Done)
+        else NO_CERTIFICATE,
+    )
+
+
+def _stamp(job: Job) -> tuple[int, int]:
+    """The size of the job's events, and when something was put into its folder: a certificate, a
+    merged model."""
+    try:
+        return job.events_path.stat().st_size, job.directory.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1, -1
+
+
+def _since(state: State) -> float:
+    if isinstance(state, Queued | Starting | Running | Asleep | Stopping):
+        return state.since
+    return state.at
+
+
+def ordinal(position: int) -> str:
+    """A place in the queue: "next", "2nd", "3rd", "11th"."""
+    if position == 1:
+        return "next"
+    ending = (
+        "th"
+        if position % 100 in (11, 12, 13)
+        else {1: "st", 2: "nd", 3: "rd"}.get(position % 10, "th")
+    )
+    return f"{position}{ending}"
+
+
+def waiting_text(position: int, waits_for: str) -> str:
+    """What a queued job waits for, and after how many: "2nd, waits for captain-7f3a, which has the
+    CPU"."""
+    what = f"waits for {waits_for}" if waits_for else "waits for its turn"
+    return f"{ordinal(position)}, {what}" if position else what
+
+
+def number(value: object) -> float | None:
+    """A finite number out of an event; NaN is written as text there."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def seconds_left(steps: list[Event], window: int = 50) -> float | None:
+    """How long the remaining steps take at the pace of the last ones."""
+    recent = steps[-window:]
+    if len(recent) < 2:
+        return None
+    first, last = recent[0], recent[-1]
+    done, remaining = (
+        last.get("step", 0) - first.get("step", 0),
+        last.get("total", 0) - last.get("step", 0),
+    )
+    if done <= 0 or remaining < 0:
+        return None
+    return float((last["t"] - first["t"]) / done * remaining)
+
+
+def running_count(rows: Iterable[JobRow]) -> int:
+    return sum(row.alive for row in rows)
+
+
+def newest_server(rows: Iterable[JobRow]) -> JobRow | None:
+    """The server that lives, else the last one that there was."""
+    servers = [row for row in rows if row.kind == "server"]
+    return next((row for row in servers if row.alive), servers[0] if servers else None)
+
+
+def tuned(rows: Iterable[JobRow]) -> list[JobRow]:
+    """The runs that have an adapter to serve: those that are done, and those that were stopped with
+    one saved."""
+    return [
+        row
+        for row in rows
+        if row.kind == "run"
+        and isinstance(row.state, Done | Stopped | FailedState)
+        and Run(row.job).folder.has_adapter
+    ]

@@ -1,0 +1,1 @@
+"""What happened in a run: its record, its curves, and how runs differ."""

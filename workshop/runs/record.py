@@ -1,0 +1,270 @@
+"""What a run's events add up to: its curves, what happened to it and when, its samples, what it
+does now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from jobs.events import LATEST, Event
+from workshop.runs.curve import Curve
+from workshop.runs.metrics import EVAL_LOSS, METRICS, TASK_PREFIX, Metric, metric
+from workshop.runs.moments import Moment, moment_of
+
+_PACE = 50  # the steps that the pace is taken from
+_TOLD_BY_STEP = (
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens_per_second",
+    "memory_bytes",
+    "epoch",
+    "tokens",
+)
+
+
+_figure_of = {key: attrgetter(key) for key in _TOLD_BY_STEP}
+
+
+class Step(msgspec.Struct, gc=False):
+    """A `step` event. A figure that is no number is written as its name."""
+
+    t: Annotated[float, msgspec.Meta(ge=0, lt=LATEST)]
+    step: int
+    total: int = 0
+    loss: float | str | None = None
+    learning_rate: float | str | None = None
+    grad_norm: float | str | None = None
+    tokens_per_second: float | str | None = None
+    memory_bytes: float | str | None = None
+    epoch: float | str | None = None
+    tokens: float | str | None = None
+
+
+@dataclass
+class Sample:
+    """What the model answered to one prompt, by the step of the evaluation."""
+
+    prompt: str
+    reference: str
+    answers: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class RunRecord:
+    """Feed it events in their order. Times are in unix seconds, 0 where unknown."""
+
+    curves: dict[str, Curve] = field(default_factory=dict)
+    moments: list[Moment] = field(default_factory=list)
+    samples: dict[int, Sample] = field(default_factory=dict)
+    plan: Event = field(default_factory=dict)
+    data: Event = field(default_factory=dict)
+    template: Event = field(default_factory=dict)
+    phase: str = ""
+    phase_since: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+    step: int = 0
+    attempts: int = 0
+    version: int = 0
+    """Grows with everything but steps that is told."""
+    _total: int = 0
+    _seconds_before: float = 0.0
+    times: Curve = field(default_factory=Curve)
+    """When each step was told."""
+    _attempt_began: int = 0
+
+    # What is told
+
+    def add(self, event: Event) -> None:
+        if event["kind"] != "step":
+            self.version += 1
+        match event["kind"]:
+            case "step":
+                self._add_one(event)
+            case "queued" | "started" | "phase" | "exited":
+                self._lived(event)
+            case "plan" | "data" | "template" as kind:
+                setattr(self, kind, event)
+            case "resumed":
+                self._back_to(_step_of(event))
+            case "eval":
+                self._evaluated(event)
+            case "sample":
+                self._sampled(event)
+            case "checkpoint_removed":
+                self._mark_gone("checkpoint", _step_of(event), "removed")
+            case _:  # kinds that say nothing about the figures
+                pass
+        self._happened(moment_of(event, self.step, self.attempts))
+
+    def _happened(self, moment: Moment | None) -> None:
+        if moment is None:
+            return
+        for older in self.moments if moment.best else ():
+            older.best = False
+        self.moments.append(moment)
+
+    def _lived(self, event: Event) -> None:
+        """How the job goes, attempt by attempt."""
+        match event["kind"]:
+            case "queued":
+                self.attempts += 1
+                # a lost attempt: it lived at least until it told its last step
+                if self.started and not self.ended and self.times:
+                    self._seconds_before += max(0.0, self.times.values[-1] - self.started)
+                self.started = self.ended = 0.0
+            case "started":
+                self.started = event["t"]
+                self.phase, self.phase_since = "starting", event["t"]
+                self._attempt_began = len(self.times)
+            case "phase":
+                self.phase, self.phase_since = str(event.get("name", "")), event["t"]
+            case _:
+                self.ended = event["t"]
+                self._seconds_before += self.ended - self.started if self.started else 0.0
+
+    def add_steps(self, steps: Sequence[Step]) -> None:
+        """Steps in the order in which they were told."""
+        start = 0
+        for number in range(1, len(steps) + 1):
+            if number == len(steps) or steps[number].step <= steps[number - 1].step:
+                self._add_rising(steps[start:number])
+                start = number
+
+    def _add_rising(self, steps: Sequence[Step]) -> None:
+        last = steps[-1]
+        # a second attempt that had no checkpoint to resume from
+        if steps[0].step <= self.step and len(self.times):
+            self._back_to(steps[0].step - 1)
+        self.step, self._total = last.step, last.total or self._total
+        numbers = [step.step for step in steps]
+        self.times.extend(numbers, [step.t for step in steps])
+        for key in _TOLD_BY_STEP:
+            told = list(map(_figure_of[key], steps))
+            if set(map(type, told)) != {float}:
+                told = [number(value) for value in told]
+            if last is steps[0] and math.isnan(told[0]):
+                continue
+            self.curve(key).extend(numbers, told)
+
+    def _add_one(self, event: Event) -> None:
+        step = Step(
+            event["t"],
+            _step_of(event),
+            int(event.get("total") or 0),
+            **{key: event.get(key) for key in _TOLD_BY_STEP},
+        )
+        self.add_steps([step])
+
+    def _evaluated(self, event: Event) -> None:
+        step, loss = _step_of(event), number(event.get("loss"))
+        self.curve(EVAL_LOSS.key).extend([step], [loss])
+        metrics = event.get("metrics")
+        for name, value in metrics.items() if isinstance(metrics, dict) else ():
+            self.curve(TASK_PREFIX + name).extend([step], [number(value)])
+
+    def _sampled(self, event: Event) -> None:
+        index = int(event.get("index", 0))
+        sample = self.samples.setdefault(
+            index, Sample(str(event.get("prompt", "")), str(event.get("reference") or ""))
+        )
+        sample.answers[_step_of(event)] = str(event.get("answer", ""))
+
+    def _back_to(self, step: int) -> None:
+        """What was told of later steps no longer holds: they are taken again."""
+        for curve in (self.times, *self.curves.values()):
+            curve.cut(step)
+        self._attempt_began = len(self.times)
+        self.step = step
+        for moment in self.moments:
+            if moment.step > step and moment.kind in ("eval", "checkpoint", "early_stop"):
+                moment.gone = moment.gone or "taken again"
+        for sample in self.samples.values():
+            sample.answers = {at: answer for at, answer in sample.answers.items() if at <= step}
+
+    def _mark_gone(self, kind: str, step: int, how: Literal["removed", "taken again"]) -> None:
+        for moment in reversed(self.moments):
+            if moment.kind == kind and moment.step == step:
+                moment.gone = how
+                return
+
+    # What is asked
+
+    def curve(self, key: str) -> Curve:
+        return self.curves.setdefault(key, Curve())
+
+    def figure(self, key: str, step: int | None = None) -> float | None:
+        """A figure of the last step, or of the step asked for."""
+        curve = self.curves.get(key)
+        if curve is None or not curve:
+            return None
+        return curve.value_at(self.step if step is None else step)
+
+    def metrics(self) -> list[Metric]:
+        """What can be drawn: the usual ones, then the task metrics that there are."""
+        tasks = sorted(key for key in self.curves if key.startswith(TASK_PREFIX))
+        return [*METRICS, *(metric(key) for key in tasks)]
+
+    @property
+    def total(self) -> int:
+        return int(self._total or self.plan.get("steps") or 0)
+
+    @property
+    def has_points(self) -> bool:
+        return any(len(self.curves.get(one.key, ())) for one in METRICS)
+
+    @property
+    def eval_loss(self) -> float | None:
+        curve = self.curves.get(EVAL_LOSS.key)
+        return curve.values[-1] if curve else None
+
+    @property
+    def checkpoint(self) -> int:
+        """The step of the newest checkpoint that is there; 0 if there is none."""
+        return next(
+            (
+                moment.step
+                for moment in reversed(self.moments)
+                if moment.kind == "checkpoint" and not moment.gone
+            ),
+            0,
+        )
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the remaining steps take at the pace of the last ones of this attempt."""
+        times = self.times
+        first = max(self._attempt_began, len(times) - _PACE)
+        if self.ended or len(times) - first < 2 or self.step > self.total:
+            return None
+        pace = (times.values[-1] - times.values[first]) / (times.steps[-1] - times.steps[first])
+        return pace * (self.total - self.step)
+
+    def elapsed(self, now: float) -> float | None:
+        """The time of all attempts, waiting between them left out."""
+        if not self.started:
+            return self._seconds_before or None
+        return self._seconds_before + (0.0 if self.ended else now - self.started)
+
+    def told_at(self, step: int) -> float | None:
+        """When a step was told, in unix seconds."""
+        return self.times.value_at(step)
+
+    def planned(self, key: str) -> Any:
+        return self.plan.get(key)
+
+
+def number(value: object) -> float:
+    """A finite number out of an event, else NaN."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+
+
+def _step_of(event: Event) -> int:
+    value = event.get("step", 0)
+    return int(value) if isinstance(value, int | float) else 0

@@ -229,6 +229,11 @@ def kernel_caches() -> dict[str, str]:
     }
 
 
+def has_compiled() -> bool:
+    """Whether a server of this home has compiled kernels before."""
+    return (Path(kernel_caches()["VLLM_CACHE_ROOT"]) / "torch_compile_cache").is_dir()
+
+
 def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
     """vLLM's environment: this process's, the keys, no telemetry, no downloads, no plugins."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}

@@ -8,22 +8,17 @@ process and is gone before the next begins.
 from __future__ import annotations
 
 import asyncio
-import math
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.files import tail_lines
-from jobs.gpus import gpus
 from jobs.job import Job
 from jobs.worker import WorkerContext, run_worker
 from models import certificate, foreign, provenance
@@ -45,20 +40,14 @@ from serve.certificate.measured import (
     Served,
     write,
 )
+from serve.certificate.planning import server_plan
 from serve.certificate.turns import PROBES, chosen
-from serve.gpu_share import needed
-from serve.launch import NamedAdapter, ServeOptions, make_plan
+from serve.launch import NamedAdapter
 from serve.log import Phase
 from serve.plan import BASE, ServerPlan
-from serve.ports import free_port
 from serve.worker import VllmServer
 
-_HOST = "127.0.0.1"
 _TUNED = "tuned"
-# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once. On a
-# GPU vLLM cuts them itself, and what it compiles is for one number of batched tokens.
-_CHUNK = "--max-num-batched-tokens=1024"
-_MOST_CACHE = 3_000_000_000  # bytes that one conversation may take of `memory_needed`
 # What two CPU cores take, for the time left: the built-in model's figures.
 _BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
 
@@ -285,22 +274,7 @@ class Certifier:
             server.stop()
 
     def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
-        """The plan of a server for the certificate's own conversations; on a GPU with room for the
-        model's whole context that of a chat's server, so that each finds compiled what the other
-        has."""
-        directory = directory.resolve()
-        make = partial(make_plan, directory, BASE, adapters, _HOST, free_port(_HOST))
-        short = ServeOptions(
-            dtype="bfloat16", context_length=self.context_length, max_loras=1, extra_args=[_CHUNK]
-        )
-        if not self.gpu:
-            return make(short)
-        share = certificate.memory_needed(directory) / min(gpu.total for gpu in gpus())
-        short = replace(short, gpu_memory=min(0.9, share))
-        if _whole_context_bytes(directory) <= _MOST_CACHE:
-            with suppress(LuthierError):  # not enough is free
-                return make(replace(short, context_length=None, max_loras=None, extra_args=[]))
-        return make(short)
+        return server_plan(directory.resolve(), adapters, self.context_length, gpu=self.gpu)
 
     def _await(self, server: VllmServer) -> None:
         if not server.wait_until_up():
@@ -369,15 +343,6 @@ class _Counter:
             self._context.phase(
                 self._title, seconds_left=round(left), done=self._done, total=self._total
             )
-
-
-def _whole_context_bytes(directory: Path) -> float:
-    """What one conversation takes that is as long as the model can; no end where that is not in its
-    config."""
-    longest = ModelFolder(directory).context_length
-    if longest is None:
-        return math.inf
-    return needed(directory, rank=0, adapters=0).cache_bytes_per_token * longest
 
 
 def main(context: WorkerContext) -> dict[str, Any] | None:

@@ -36,8 +36,9 @@ _ROOM_FOR_ADAPTERS = 4  # and as many as this can answer at once
 # With one of these, what the weights and the cache take cannot be told from the files.
 _OTHER_MEMORY = {"quantization", "cpu_offload_gb", "kv_cache_dtype", "pipeline_parallel_size"}
 # Every size is recorded at every start, four times: with and without adapters, in pieces and whole.
-# vLLM's 51 lie 8 or 16 apart; a step is padded to the next one, here by half at most.
-_GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+# vLLM's 51 lie 8 or 16 apart; a step is padded to the next one. Up to 64 these are vLLM's, so that
+# as many answers are written as quickly; a larger step is padded by half at most.
+_GRAPH_SIZES = (1, 2, 4, *range(8, 65, 8), 96, 128, 192, 256, 384, 512)
 # With one of these the user, or vLLM by it, decides which are recorded.
 _OTHER_GRAPHS = {
     "cudagraph_capture_sizes",

@@ -181,18 +181,19 @@ def sizes(base: Path, device: Device, *extra_args: str) -> tuple[int, str]:
 
 def test_few_cuda_graphs_are_recorded_unless_the_user_decides(base: Path) -> None:
     count, why = sizes(base, "gpu")
-    assert count == 15 and "--vllm=--max-cudagraph-capture-size=512" in why
+    assert count == 17 and "--vllm=--max-cudagraph-capture-size=512" in why
     for argument in ("--max-cudagraph-capture-size=512", "-cc.cudagraph_mode=FULL", "-O1"):
         assert sizes(base, "gpu", argument)[0] == 0
-    assert sizes(base, "gpu", "--seed=3")[0] == 15
+    assert sizes(base, "gpu", "--seed=3")[0] == 17
     assert sizes(base, "cpu")[0] == 0
 
 
-def test_a_step_is_padded_by_half_at_most(base: Path) -> None:
+def test_a_step_is_padded_as_by_vllm_up_to_64_then_by_half_at_most(base: Path) -> None:
     plan = look_ahead(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="gpu")).plan
     steps = list(zip(plan.graph_sizes, plan.graph_sizes[1:], strict=False))
+    assert plan.graph_sizes[:11] == [1, 2, 4, *range(8, 65, 8)]
+    assert all(larger <= 1.5 * smaller for smaller, larger in steps if larger > 64)
     assert plan.graph_sizes[-1] == 512
-    assert all(larger <= 1.5 * smaller or larger <= 16 for smaller, larger in steps)
 
 
 def test_restarts_are_few_within_an_hour() -> None:

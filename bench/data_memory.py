@@ -38,15 +38,19 @@ def row(number: int) -> dict[str, object]:
     return {"id": number, "conversations": says}
 
 
+def _ending(kind: str) -> str:
+    for word, ending in (("gzip", "jsonl.gz"), ("zstd", "jsonl.zst")):
+        if word in kind:
+            return ending
+    return {"JSON Lines": "jsonl", "CSV": "csv", "Parquet": "parquet"}.get(kind, "json")
+
+
 def write(kind: str, folder: Path, size: int) -> Path:
     """About `size` bytes of text in a file of this kind."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    ending = {"JSON Lines": "jsonl", "CSV": "csv", "Parquet": "parquet"}.get(
-        kind, "jsonl.gz" if "gzip" in kind else "jsonl.zst" if "zstd" in kind else "json"
-    )
-    path = folder / f"rows.{ending}"
+    path = folder / f"rows.{_ending(kind)}"
     if "chained" in kind:
         return write_chained(folder / CHAINED, size)
     per_row = len(json.dumps(row(0)["conversations"], ensure_ascii=False).encode()) * 5 // 2
@@ -69,13 +73,10 @@ def write(kind: str, folder: Path, size: int) -> Path:
     )
     wrapped, array = "wrapped" in kind, "array" in kind
     with opened as file:
-        file.write(
-            b'{"version": 1, "data": '
-            if wrapped
-            else b"question,answer\n"
-            if kind == "CSV"
-            else b""
-        )
+        if wrapped:
+            file.write(b'{"version": 1, "data": ')
+        elif kind == "CSV":
+            file.write(b"question,answer\n")
         for number in range(count):
             value = row(number)
             if kind == "CSV":

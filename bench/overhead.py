@@ -140,7 +140,7 @@ def bare(job: Path) -> None:
     (job / "told.json").write_text(json.dumps({"ends": ends[:-1], "callbacks": 0.0}))
 
 
-def one(side: str, job: Path) -> tuple[float, float]:
+def measure_side(side: str, job: Path) -> tuple[float, float]:
     """Steps a second, and the share of the step time inside Luthier's callbacks."""
     with (job / "output.log").open("ab") as output:
         command = [sys.executable, __file__, "--only", side, str(job)]
@@ -198,8 +198,8 @@ def main() -> int:
     ratios, shares = [], []
     for number in range(arguments.rounds):
         job = make_job(arguments, Path(os.environ["LUTHIER_HOME"]))
-        pace, share = one("luthier", job)
-        other, _ = one("bare", job)
+        pace, share = measure_side("luthier", job)
+        other, _ = measure_side("bare", job)
         ratios.append(pace / other)
         shares.append(share)
         print(

@@ -184,12 +184,12 @@ def _put(job: Job, number: int) -> None:
 
 
 def _place_of(job: Job, line: list[Job]) -> int:
-    place = next(
+    position_in_line = next(
         (index for index, waiting_job in enumerate(line) if waiting_job.id == job.id), None
     )
-    if place is None:
+    if position_in_line is None:
         hint = "`luthier runs --queue` shows what waits."
         raise NotWaiting(
             "Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint
         )
-    return place
+    return position_in_line

@@ -197,11 +197,9 @@ class Supervisor:
         deadline: float | None = None
         while True:
             wants_back = self._give_way()
-            timeout = (
-                (_POLL_SECONDS if wants_back else 3600.0)
-                if deadline is None
-                else max(0.0, deadline - time.monotonic())
-            )
+            timeout = _POLL_SECONDS if wants_back else 3600.0
+            if deadline is not None:
+                timeout = max(0.0, deadline - time.monotonic())
             info = signal.sigtimedwait(_SIGNALS, timeout)
             code = _reap(child)
             if code is not None:

@@ -260,19 +260,15 @@ def check_home(directory: Path) -> Iterator[Check]:
         f"Job locks may fail over a network. {move}" if network else "",
     )
     free = shutil.disk_usage(existing).free
-    hint = (
-        ""
-        if free >= 10e9
-        else "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter."
-    )
-    yield Check(
-        "disk", False if free < 1e9 else None if hint else True, f"{free / 1e9:.0f} GB free", hint
-    )
+    is_enough, hint = True if free >= 10e9 else None, ""
+    if not is_enough:
+        hint = "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter."
+    yield Check("disk", is_enough if free >= 1e9 else False, f"{free / 1e9:.0f} GB free", hint)
 
 
-def filesystem(place: Path, mounts: str) -> str:
+def filesystem(home_folder: Path, mounts: str) -> str:
     """The kind of filesystem that a folder lies on, by the text of /proc/self/mounts."""
-    path = place.resolve()
+    path = home_folder.resolve()
     kinds = {
         Path(fields[1].replace("\\040", " ")): fields[2]
         for fields in map(str.split, mounts.splitlines())

@@ -501,16 +501,14 @@ class _Preflight:
             ),
         )
         if self.size is not None:
-            beyond = max(ids) >= self.size
+            status: Status = "warn" if len(tokenizer) > self.size else "ok"
+            if max(ids) >= self.size:
+                status = "fail"
             detail = (
                 f"Highest token of a probe: {max(ids)}; the model has vectors for {self.size}; the"
                 f" tokenizer knows {len(tokenizer)}."
             )
-            self._note(
-                "vocabulary",
-                "fail" if beyond else "warn" if len(tokenizer) > self.size else "ok",
-                detail,
-            )
+            self._note("vocabulary", status, detail)
         if "strftime_now" in str(tokenizer.chat_template):
             self._note(
                 "date",

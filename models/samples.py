@@ -149,12 +149,12 @@ class Sampler:
     ) -> Iterator[Sample | MaskError]:
         remaining = iter(encodings)
         for conversation in rendered:
-            own = [next(remaining) for _ in conversation.renderings]
+            own_encodings = [next(remaining) for _ in conversation.renderings]
             if conversation.error is not None:
                 yield conversation.error
                 continue
             try:
-                pairs = zip(conversation.renderings, own, strict=True)
+                pairs = zip(conversation.renderings, own_encodings, strict=True)
                 yield from [
                     sample
                     for rendering, encoding in pairs

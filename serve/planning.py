@@ -376,13 +376,9 @@ def _why_rank(limit: int, highest: int) -> str:
 def _why_context(context: int | None, asked: bool, device: Device) -> str:
     if asked:
         return "asked for"
-    return (
-        "what the model can"
-        if context is None
-        else "a CPU takes minutes to read in more"
-        if device == "cpu"
-        else "what fits"
-    )
+    if context is None:
+        return "what the model can"
+    return "a CPU takes minutes to read in more" if device == "cpu" else "what fits"
 
 
 def _why_sampling(source: str) -> str:

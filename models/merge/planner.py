@@ -65,12 +65,12 @@ class Planner:
         if self.tied is not None and places is not None and base.name == f"{places.output}.weight":
             if self._head is None:
                 return [Piece(base.name, Make(base), base, dtype, dropped=True)]
-            made = (
+            head_make = (
                 replace(self._head, source=base)
                 if self._head.source.same_bytes(base)
                 else self._head
             )
-            return [Piece(base.name, made, base, dtype)]
+            return [Piece(base.name, head_make, base, dtype)]
         make = self._make(module, parameter, base)
         if make != Make(base) and base.dtype not in FLOATS:
             raise refusal(

@@ -55,7 +55,9 @@ def difference(one: Scores, other: Scores) -> Difference:
 
 def at_most(figure: float, green: float, red: float) -> Verdict:
     """A figure that is not a number is red."""
-    return "green" if figure <= green else "amber" if figure <= red else "red"
+    if figure <= green:
+        return "green"
+    return "amber" if figure <= red else "red"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: floa
         return Check(name, "red", f"{where} cannot run the adapter: {tuned.reason}")
     moved = difference(base, tuned).spread
     green, red = unit.spread, _NO_EFFECT * unit.spread
-    verdict: Verdict = "green" if moved >= green else "amber" if moved > red else "red"
+    verdict: Verdict = "amber" if moved > red else "red"
+    if moved >= green:
+        verdict = "green"
     if verdict == "green":
         sentence = (
             f"In {where} the adapter moves each token's log-probability by {moved:.3f} nats on"

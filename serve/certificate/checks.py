@@ -183,13 +183,9 @@ def stopping(what: str, answers: Sequence[Answer], base: Sequence[Answer]) -> li
         )
     share = sum(answer.stopped for answer in answers) / len(answers)
     of_base = sum(answer.stopped for answer in base) / len(base) if base else 0.0
-    verdict: Verdict = (
-        "green"
-        if share >= _FEW_STOPS
-        else "amber"
-        if share > 0 or len(answers) < _ENOUGH_ANSWERS
-        else "red"
-    )
+    verdict: Verdict = "amber" if share > 0 or len(answers) < _ENOUGH_ANSWERS else "red"
+    if share >= _FEW_STOPS:
+        verdict = "green"
     beside = f" (base: {of_base:.0%})" if base else ""
     sentence = (
         f"{share:.0%} of the answers of the {what} model end with a stop token, the others by"

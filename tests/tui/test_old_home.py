@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList
 
 from jobs import job as jobs
 from tests.homes.restoring import STORED, filled, restore
-from tests.tui.driving import lines_of, ready, screen_text, text_of, until
+from tests.tui.chat_driving import make_app, shown
+from tests.tui.driving import lines_of, ready, screen_text, until
 from tui.app import LuthierApp
 from tui.chat.chats_modal import ChatsModal
 from tui.chat.screen import ChatScreen
@@ -22,10 +23,11 @@ from tui.chat.votes_modal import VotesModal
 from tui.cli import luthier
 from tui.shared.row_table import RowTable
 
-CAPTAIN, HALTED, LOST = (
+CAPTAIN, HALTED, LOST, WHOLE = (
     "20261129-0305-captain-5473",
     "20261129-0308-halted-4246",
     "20261129-0306-lost-d0e1",
+    "20261129-0305-whole-5815",
 )
 HARBOUR, ROPE = "20261129-030832-4e06", "20261129-030832-2d09"
 JSON_COMMANDS = {
@@ -137,28 +139,138 @@ def rows(app: LuthierApp, selector: str = "RowTable") -> list[str]:
     ]
 
 
-async def test_the_screens() -> None:
+LIST = """
+captain-certificate certi… ✓ done
+sailors import ✓ done
+captain server ■ stopped
+builtin import ✓ done
+halted run ■ stopped at step 15 of 3200 4.749
+merge-captain merge ✓ done
+sails-lr0.02 run ✓ done 8 steps 4.293
+sails-lr1e-2 run ✓ done 8 steps 3.249
+lost run ✗ failed The loss exploded
+whole run ✓ done 8 steps 3.494
+captain run ✓ done ! amber 8 steps 3.249
+tiny import ✓ done
+"""
+
+
+async def test_the_screen_of_the_runs() -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 50)) as pilot:
         await ready(pilot)
         await settled(pilot)
-        print("RUNS", rows(app))
-        for name in ("models", "serve", "data"):
-            await place(pilot, app, name)
-            print(name, rows(app))
-            print(screen_text(app))
-        for run in (CAPTAIN, HALTED, LOST):
-            app.open_run(jobs.find(run), [])
-            await settled(pilot)
-            print(screen_text(app))
-            app.pop_screen()
-            await settled(pilot)
-        app.push_screen(ChatsModal())
+        assert [row.removesuffix(" 0 s") for row in rows(app)] == LIST.strip().splitlines()
+
+
+MODELS = """
+Base models
+builtin ◌ not prepared
+tiny 369.3 k 1.5 MB 512
+Tuned models
+sails-lr0.02 tiny r 4 75 kB 512
+sails-lr1e-2 tiny r 4 75 kB 512
+captain tiny r 4 75 kB 512 ! amber
+Trained as a whole
+whole tiny 369.3 k 1.5 MB 512
+Merged models
+captain tiny 369.3 k 1.5 MB 512 ! amber
+"""
+
+
+async def test_the_screens_of_models_servers_and_data() -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 50)) as pilot:
+        await ready(pilot)
+        await place(pilot, app, "models")
+        assert rows(app) == MODELS.strip().splitlines()
+        await place(pilot, app, "serve")
+        assert "captain   ■ stopped" in screen_text(app)
+        await place(pilot, app, "data")
+        screen = screen_text(app)
+        assert not app.screen.is_modal
+        assert (
+            "sailors.jsonl   as tiny sees it" in screen and "✓ kept          40    1,684" in screen
+        )
+        assert "32 samples to train, 8 held out" in screen and "417 tokens (25 %)" in screen
+
+
+RUNS = {
+    CAPTAIN: ("✓ done", "! amber", "step 8 of 8", "3.249", "eval loss", "3.290", "1,358"),
+    WHOLE: ("✓ done", "step 8 of 8", "3.494"),
+    HALTED: ("■ stopped", "15 / 3 200", "4.749", "step 15"),
+    LOST: ("✗ failed", "The loss became NaN at step 2", "2 / 8"),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+async def test_the_screen_of_a_run(run: str) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 50)) as pilot:
+        await ready(pilot)
+        app.open_run(jobs.find(run), [])
         await settled(pilot)
-        print(screen_text(app))
-        app.pop_screen()
+        await until(pilot, lambda: bool(app.screen.query("Figures")))
+        await settled(pilot)
+        screen = screen_text(app)
+        assert [value for value in RUNS[run] if value not in screen] == [], screen
+
+
+CHATS: dict[str, tuple[str, list[tuple[str, str, str | None]], set[tuple[str, bool, str]]]] = {
+    HARBOUR: (
+        "anchor",
+        [
+            ("Where lies the harbour?", "It is a city in France.", "Aye, north by east, past the"),
+            ("And the wind?", "The wind is a movement of air.", "Aye, from the west."),
+        ],
+        {("better", True, "knows the way"), ("tie", True, "")},
+    ),
+    ROPE: (
+        "Grüße Köln",
+        [
+            ("Name a rope – in Grüße aus", "A rope named tide …", None),
+            ("Count the stars", "One, two, three.", "There are 9,096."),
+        ],
+        {("bad", False, "")},
+    ),
+}
+
+
+@pytest.mark.parametrize("chat", CHATS)
+async def test_a_chat_is_found_and_opened_with_its_turns_and_votes(chat: str) -> None:
+    words, turns, votes = CHATS[chat]
+    app = make_app(lambda: None)
+    async with app.run_test(size=(140, 50)) as pilot:
+        await ready(pilot)
+        screen = app.screen
+        assert isinstance(screen, ChatScreen)
+        await pilot.press("ctrl+l")
+        modal = app.screen
+        assert isinstance(modal, ChatsModal)
+        modal.query_one(Input).value = words
+        await until(pilot, lambda: len(modal.query_one(OptionList).options) == 1)
+        await until(pilot, lambda: modal.highlighted is not None)
+        await pilot.press("enter")
+        await until(pilot, lambda: not screen.session.empty)
+        await settled(pilot)
+        assert screen.session.chat.id == chat
+        for prompt, first, second in turns:
+            for pane, answered in enumerate((first, second)):
+                text = shown(screen, pane)
+                if answered is None:  # it failed, and the next turn went on without it
+                    assert prompt not in text
+                else:
+                    assert prompt in text and answered in text
+        cast = screen.session.chat.votes.values()
+        assert {(vote.verdict, vote.blind, vote.reason) for vote in cast} == votes
+
+
+async def test_the_votes_are_counted() -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 50)) as pilot:
+        await ready(pilot)
         app.push_screen(VotesModal())
         await settled(pilot)
-        print(screen_text(app))
-        app.pop_screen()
-        assert 0
+        screen = screen_text(app)
+        assert "2 blind votes, 1 with the names in sight (not counted)" in screen
+        assert "captain against base    1 : 0, 1 tie, 0 both bad" in screen

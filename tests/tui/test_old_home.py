@@ -40,6 +40,9 @@ JSON_COMMANDS = {
     "chats": ("chats", "--json"),
     "search": ("chats", "search", "anchor", "--json"),
 }
+KINDS_OF_TODAY = {"sailors": "inspect", "builtin": "prepare"}
+"""That commit called these imports."""
+
 TEXT_COMMANDS = {
     "chat1.md": ("chats", "export", HARBOUR),
     "chat2.md": ("chats", "export", ROPE),
@@ -90,7 +93,10 @@ def lines(text: str) -> list[str]:
 @pytest.mark.parametrize("name", JSON_COMMANDS)
 def test_every_value_that_was_said_of_it_is_said_still(name: str, home: Path) -> None:
     now = json.loads(answer(*JSON_COMMANDS[name]))
-    agrees(now, json.loads(stored_answer(f"{name}.json", home)))
+    before = json.loads(stored_answer(f"{name}.json", home))
+    if name == "runs":
+        before = [{**job, "kind": KINDS_OF_TODAY.get(job["name"], job["kind"])} for job in before]
+    agrees(now, before)
 
 
 @pytest.mark.parametrize("name", TEXT_COMMANDS)
@@ -141,9 +147,9 @@ def rows(app: LuthierApp, selector: str = "RowTable") -> list[str]:
 
 LIST = """
 captain-certificate certi… ✓ done
-sailors import ✓ done
+sailors inspe… ✓ done
 captain server ■ stopped
-builtin import ✓ done
+builtin prepa… ✓ done
 halted run ■ stopped at step 15 of 3200 4.749
 merge-captain merge ✓ done
 sails-lr0.02 run ✓ done 8 steps 4.293

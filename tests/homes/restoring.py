@@ -15,8 +15,8 @@ STORED = Path(__file__).parent / "2026-11-28"
 def filled(text: str, home: Path) -> str:
     """A stored text with the places of this machine."""
     places = {"@HOME@": str(home), "@PYTHON@": sys.executable, "@LUTHIER@": str(STORED.parents[2])}
-    for name, place in places.items():
-        text = text.replace(name, place)
+    for name, path in places.items():
+        text = text.replace(name, path)
     return text
 
 

@@ -77,8 +77,8 @@ def agrees(now: Any, before: Any, at: str = "") -> None:
                 agrees(now[key], value, f"{at}.{key}")
     elif isinstance(before, list):
         assert len(now) == len(before), at
-        for number, (one, other) in enumerate(zip(now, before, strict=True)):
-            agrees(one, other, f"{at}[{number}]")
+        for number, (item, before_item) in enumerate(zip(now, before, strict=True)):
+            agrees(item, before_item, f"{at}[{number}]")
     elif isinstance(before, float):
         assert now == pytest.approx(before), at
     else:
@@ -127,7 +127,7 @@ def test_what_was_stored_is_what_the_test_is_about(home: Path) -> None:
     assert json.loads(stored_answer("certify.json", home))["verdict"] == "amber"
 
 
-async def place(pilot: Pilot[None], app: LuthierApp, name: str) -> None:
+async def go_to(pilot: Pilot[None], app: LuthierApp, name: str) -> None:
     await app.action_show(name)
     await settled(pilot)
 
@@ -188,11 +188,11 @@ async def test_the_screens_of_models_servers_and_data() -> None:
     app = LuthierApp()
     async with app.run_test(size=(140, 50)) as pilot:
         await ready(pilot)
-        await place(pilot, app, "models")
+        await go_to(pilot, app, "models")
         assert rows(app) == MODELS.strip().splitlines()
-        await place(pilot, app, "serve")
+        await go_to(pilot, app, "serve")
         assert "captain   ■ stopped" in screen_text(app)
-        await place(pilot, app, "data")
+        await go_to(pilot, app, "data")
         screen = screen_text(app)
         assert not app.screen.is_modal
         assert (

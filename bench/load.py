@@ -25,6 +25,7 @@ from jobs import processes
 from jobs.job import Job, stop, wait
 from jobs.state import Queued, Running, Starting
 from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.planning import ServeOptions
 from tests.serve.conftest import write_tensors
 
 ROOT = Path(__file__).parents[1]
@@ -189,7 +190,7 @@ def _measure(home: Path, arguments: argparse.Namespace) -> dict[str, object]:
     (base / "config.json").write_text('{"max_position_embeddings": 8192}')
     (base / "tokenizer.json").write_text("{}")
     write_tensors(base / "model.safetensors", {"model.layers.0.self_attn.q_proj.weight": [8, 6]})
-    job = launch.serve(base, [], options=launch.ServeOptions(device="cpu"))
+    job = launch.serve(base, [], options=ServeOptions(device="cpu"))
     try:
         while isinstance(job.state(), Queued | Starting):
             time.sleep(0.1)

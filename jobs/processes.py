@@ -47,15 +47,6 @@ def with_environment(entry: str) -> list[int]:
     return sorted(pids)
 
 
-def is_running(pid: int, mark: str) -> bool:
-    """Whether `pid` lives and has `mark` in its command line: a pid alone may belong to another
-    process by now."""
-    try:
-        return mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
 def send_signal(pid: int, number: signal.Signals) -> None:
     """Send a signal; a process that has just ended is no error."""
     try:

@@ -104,19 +104,6 @@ def tensor_entries(path: Path) -> list[TensorEntry]:
     return entries
 
 
-def missing_bytes(path: Path) -> int:
-    """How many bytes a safetensors file lacks of what its header tells; 0 if it is whole.
-    LuthierError if it has no header."""
-    try:
-        header, start = _header(path)
-        ends = [
-            entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
-        ]
-        return max(0, start + max(ends, default=0) - path.stat().st_size)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise _unreadable(path, str(error)) from error
-
-
 def weight_files(directory: Path) -> list[Path]:
     """A model's safetensors files as from_pretrained chooses them: model.safetensors, else those of
     the index, else the only one.

@@ -13,8 +13,8 @@ from jobs.gpus import gpus
 from models import certificate
 from models.folder import ModelFolder
 from serve.gpu_share import needed
-from serve.launch import NamedAdapter, ServeOptions, make_plan
 from serve.plan import BASE, GPU_MEMORY, ServerPlan
+from serve.planning import NamedAdapter, ServeOptions, make_plan
 from serve.ports import free_port
 
 _HOST = "127.0.0.1"

@@ -42,9 +42,9 @@ from serve.certificate.measured import (
 )
 from serve.certificate.planning import server_plan
 from serve.certificate.turns import PROBES, chosen
-from serve.launch import NamedAdapter
 from serve.log import Phase
 from serve.plan import BASE, ServerPlan
+from serve.planning import NamedAdapter
 from serve.worker import VllmServer
 
 _TUNED = "tuned"

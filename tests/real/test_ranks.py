@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from safetensors.torch import load
 
 from jobs import job as jobs
-from jobs import processes
 from jobs.job import Job
 from jobs.state import Failed
 from models.run_folder import RECIPE_FILE
@@ -158,7 +157,10 @@ def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Fo
         assert job.alive(), f"{job.state()}\n{log(job)}"
         time.sleep(0.05)
     pids = worker_and_below(job)
-    os.kill(max(pid for pid in pids if processes.is_running(pid, "spawn_main")), signal.SIGKILL)
+    os.kill(
+        max(pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()),
+        signal.SIGKILL,
+    )
     assert jobs.wait(job, 30)
     assert isinstance(state := job.state(), Failed)
     assert state.title == "Rank 1 was killed"

@@ -10,8 +10,8 @@ import pytest
 from jobs.errors import LuthierError
 from serve import plan, planning
 from serve.keys import client_key, control_key
-from serve.launch import ServeOptions, make_plan
 from serve.plan import ServerPlan, command, environment, has_compiled, run_of
+from serve.planning import ServeOptions, make_plan
 from tests.serve.conftest import write_adapter
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,10 +158,9 @@ def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Fo
         assert job.alive(), f"{job.state()}\n{log(job)}"
         time.sleep(0.05)
     pids = worker_and_below(job)
-    os.kill(
-        max(pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()),
-        signal.SIGKILL,
-    )
+    command_lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    ranks = [pid for pid, command in command_lines.items() if b"spawn_main" in command]
+    os.kill(max(ranks), signal.SIGKILL)
     assert jobs.wait(job, 30)
     assert isinstance(state := job.state(), Failed)
     assert state.title == "Rank 1 was killed"

@@ -34,26 +34,26 @@ class GpuShare:
     why: str
 
 
-def gpu_share(found: Sequence[Gpu], wanted: float, needed: Needed, context: int) -> GpuShare:
+def gpu_share(gpus: Sequence[Gpu], asked_share: float, needed: Needed, context: int) -> GpuShare:
     """The share of each of these GPUs. LuthierError if a model with one conversation of `context`
     tokens does not fit into what is free."""
-    tightest = min(found, key=lambda gpu: gpu.free / gpu.total)
-    fixed = needed.fixed_bytes // len(found) + _WORKING_BYTES
-    one = needed.cache_bytes_per_token * context // len(found)
-    partly = tightest.free < wanted * tightest.total + _SPARE_BYTES
+    tightest = min(gpus, key=lambda gpu: gpu.free / gpu.total)
+    fixed = needed.fixed_bytes // len(gpus) + _WORKING_BYTES
+    conversation_bytes = needed.cache_bytes_per_token * context // len(gpus)
+    partly = tightest.free < asked_share * tightest.total + _SPARE_BYTES
     share = (
         math.floor(100 * (tightest.free - _SPARE_BYTES) / tightest.total) / 100
         if partly
-        else wanted
+        else asked_share
     )
     room = int(share * tightest.total) - fixed
-    if room < one:
-        raise _no_room(tightest, share, fixed, one, context, partly)
+    if room < conversation_bytes:
+        raise _no_room(tightest, share, fixed, conversation_bytes, context, partly)
     if not partly:
         return GpuShare(
-            wanted,
+            asked_share,
             None,
-            f"{wanted:.0%} of {_gigabytes(tightest.total)}; vLLM measures what is left for"
+            f"{asked_share:.0%} of {_gigabytes(tightest.total)}; vLLM measures what is left for"
             " conversations",
         )
     why = (
@@ -111,13 +111,14 @@ def _cache_bytes_per_token(text: dict[str, Any]) -> int:
 
 
 def _no_room(
-    gpu: Gpu, share: float, fixed: int, one: int, context: int, partly: bool
+    gpu: Gpu, share: float, fixed: int, conversation_bytes: int, context: int, partly: bool
 ) -> LuthierError:
     used = f"; {occupants(gpu.index)} use the rest" if partly else ""
     message = (
         f"GPU {gpu.index} has {_gigabytes(gpu.free)} of {_gigabytes(gpu.total)} free{used}. It"
         f" would take {max(0.0, share):.0%}: weights, adapters and working memory need"
-        f" {_gigabytes(fixed)}, one conversation of {context:,} tokens {_gigabytes(one)}."
+        f" {_gigabytes(fixed)}, one conversation of {context:,} tokens"
+        f" {_gigabytes(conversation_bytes)}."
     )
     hint = (
         "A shorter --context-length, --gpus 2, or --vllm=--quantization=fp8 needs less; or wait"

@@ -73,12 +73,12 @@ def _first(
     table: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...],
     kind: str,
     template: str,
-    what: str,
+    task: str,
 ) -> Parser:
     for name, kinds, marks in table:
         if (not kinds or kind in kinds) and all(mark in template for mark in marks):
-            shown = f"its template has {marks[0]}" if marks else "vLLM has one for this family"
-            return Parser(name, f"model type {kind or 'unknown'}, {shown}")
+            evidence = f"its template has {marks[0]}" if marks else "vLLM has one for this family"
+            return Parser(name, f"model type {kind or 'unknown'}, {evidence}")
     return Parser(
-        "", f"no parser of {what} is known for model type {kind or 'unknown'} with this template"
+        "", f"no parser of {task} is known for model type {kind or 'unknown'} with this template"
     )

@@ -101,14 +101,14 @@ def base_url(host: str, port: int) -> str:
 def running_servers() -> list[Server]:
     """The servers that answer, newest first; those that sleep, too: they wake, or say why not
     now."""
-    found = []
+    servers = []
     for job in all_jobs("server"):
         if isinstance(job.state(), Running | Asleep):
             # `luthier runs --all` shows it: nobody can talk to it without its server.json
             with suppress(Damaged):
                 server = _read(job)
-                found += [server] if server is not None else []
-    return found
+                servers += [server] if server is not None else []
+    return servers
 
 
 def current_server() -> Server:
@@ -136,10 +136,10 @@ def write_server(
 
 def _read(job: Job) -> Server | None:
     try:
-        told = foreign.read(job.directory / SERVED, _Told)
+        served = foreign.read(job.directory / SERVED, _Told)
     except FileNotFoundError:  # it began to run this instant
         return None
-    return Server(job, told.host, told.port, told.models, told.contents)
+    return Server(job, served.host, served.port, served.models, served.contents)
 
 
 def is_for_cpu(job: Job) -> bool:

@@ -71,8 +71,8 @@ class Sleeper:
             self._wake()
         if time.monotonic() < self._next_look:
             return
-        _, held = self._told
-        self._next_look = time.monotonic() + (_HOLDING_SECONDS if held else _LOOK_SECONDS)
+        _, holding = self._told
+        self._next_look = time.monotonic() + (_HOLDING_SECONDS if holding else _LOOK_SECONDS)
         wish = giving_way.wish_of(self._job)
         if self._wakes is None:
             self._look_awake(wish)
@@ -157,14 +157,14 @@ class Sleeper:
     # Asleep
 
     def _look_asleep(self, wish: Wish | None, now: Resting) -> None:
-        wanted = bool(self._state()["wanted"]) or (wish is not None and wish.what == "wake")
-        if wanted and now.wakes != "first":
+        must_wake = bool(self._state()["wanted"]) or (wish is not None and wish.what == "wake")
+        if must_wake and now.wakes != "first":
             self._rest("first")
         if wish is not None:
             giving_way.grant(self._job, wish)
-        others = [job for job in slots.taken_by(self._slots) if job.id != self._job.id]
-        if others:
-            names = " and ".join(f"{job.short_id} ({job.spec.kind})" for job in others)
+        other_jobs = [job for job in slots.taken_by(self._slots) if job.id != self._job.id]
+        if other_jobs:
+            names = " and ".join(f"{job.short_id} ({job.spec.kind})" for job in other_jobs)
             self._tell(
                 f"The server sleeps while {names} uses the GPU. It wakes when that is done.",
                 hold=False,
@@ -178,13 +178,15 @@ class Sleeper:
         self._tell("The server wakes up.", hold=True)
         try:
             asyncio.run(wake_up(self._endpoint, _ORDER_SECONDS))
-            said = self._probe()
+            probed = self._probe()
         except LuthierError as error:
             self._wakes = None  # it has its slots: it can be started again with them
             raise Crash("vLLM did not wake up", error.message, error.hint) from error
         self._patient = self._wakes is not None and self._wakes.wakes == "first"
         self._wakes = None
-        changed = [name for name, text in self._said.items() if name in said and said[name] != text]
+        changed = [
+            name for name, text in self._said.items() if name in probed and probed[name] != text
+        ]
         if changed:
             message = (
                 f"After its sleep {', '.join(changed)} says something else than before: vLLM has"

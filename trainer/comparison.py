@@ -83,8 +83,8 @@ def _row(job: Job) -> Row:
     early_stop = stop.reason if stop is not None else ""
     if isinstance(state, Done):
         loss, seconds = state.result.get("loss"), state.result.get("seconds")
-    place = Run(job).sweep
-    varies = dict(place.varies) if place is not None else {}
+    membership = Run(job).sweep
+    varies = dict(membership.varies) if membership is not None else {}
     return Row(
         job,
         varies,

@@ -50,11 +50,11 @@ def replace_recipe(job: Job, path: Path) -> None:
 def _bond(job: Job, recipe: Recipe) -> dict[str, Any]:
     """What binds the run to the others of its sweep (trainer.sweep), with the values that it has
     now."""
-    place = Run(job).sweep
-    if place is None:
+    membership = Run(job).sweep
+    if membership is None:
         return {}
     values = msgspec.to_builtins(recipe)
-    return {**asdict(place), "varies": {key: _at(key, values) for key in place.varies}}
+    return {**asdict(membership), "varies": {key: _at(key, values) for key in membership.varies}}
 
 
 def _at(key: str, values: Any) -> Any:

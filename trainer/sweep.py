@@ -98,9 +98,9 @@ def sweeps() -> dict[str, list[Job]]:
     """The runs of every sweep, in their order, by the sweep's id; the newest sweep first."""
     by_id: dict[str, list[tuple[int, Job]]] = {}
     for run in Run.all():
-        place = run.sweep
-        if place is not None:
-            by_id.setdefault(place.id, []).append((place.number, run.job))
+        membership = run.sweep
+        if membership is not None:
+            by_id.setdefault(membership.id, []).append((membership.number, run.job))
     return {
         identifier: [job for _, job in sorted(by_id[identifier], key=itemgetter(0))]
         for identifier in sorted(by_id, reverse=True)
@@ -108,8 +108,8 @@ def sweeps() -> dict[str, list[Job]]:
 
 
 def _name(jobs: list[Job]) -> str:
-    place = Run(jobs[0]).sweep
-    return place.name if place is not None else ""
+    membership = Run(jobs[0]).sweep
+    return membership.name if membership is not None else ""
 
 
 def find_sweep(text: str) -> tuple[str, list[Job]]:

@@ -72,7 +72,7 @@ class JobRow:
         return all(part in haystack for part in text.lower().split())
 
 
-def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
+def read_rows(rows_before: Mapping[str, JobRow]) -> list[JobRow]:
     """All jobs: what runs, then what waits in the order of the queue, then what has ended, each
     newest first but for the queue.
 
@@ -80,7 +80,7 @@ def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
     """
     rows = []
     for job in all_jobs():
-        old = known.get(job.id)
+        old = rows_before.get(job.id)
         if old is not None and not old.alive and old.stamp == _stamp(job):
             rows.append(old)
             continue
@@ -98,7 +98,7 @@ def _in_order(rows: list[JobRow]) -> list[JobRow]:
         for row in rows
         if isinstance(row.state, Queued) and (order := row.job.order) is not None
     ]
-    line = [row for _, _, row in sorted(numbered, key=lambda one: one[:2])]
+    line = [row for _, _, row in sorted(numbered, key=lambda numbered_row: numbered_row[:2])]
     waiting = {row.id for row in line}
     return [
         *(row for row in rows if row.alive and row.id not in waiting),
@@ -162,8 +162,8 @@ def ordinal(position: int) -> str:
 def waiting_text(position: int, waits_for: str) -> str:
     """What a queued job waits for, and after how many: "2nd, waits for captain-7f3a, which has the
     CPU"."""
-    what = f"waits for {waits_for}" if waits_for else "waits for its turn"
-    return f"{ordinal(position)}, {what}" if position else what
+    cause = f"waits for {waits_for}" if waits_for else "waits for its turn"
+    return f"{ordinal(position)}, {cause}" if position else cause
 
 
 def seconds_left(steps: list[Step], window: int = 50) -> float | None:

@@ -32,8 +32,8 @@ def certify(run: Run) -> Job:
 
 def living_job(run: Run) -> Job | None:
     """The certificate of a run that is being made or waits for its turn."""
-    own = (job for job in all_jobs("certify") if is_about(job, run))
-    return next((job for job in own if job.alive()), None)
+    certificate_jobs = (job for job in all_jobs("certify") if is_about(job, run))
+    return next((job for job in certificate_jobs if job.alive()), None)
 
 
 def is_about(certificate_job: Job, run: Run) -> bool:
@@ -44,13 +44,13 @@ def is_about(certificate_job: Job, run: Run) -> bool:
 def merged_directory(run_directory: Path) -> Path | None:
     """A run's merged model: in its own folder, or one in the home's models folder whose receipt
     names the run."""
-    own = RunFolder(run_directory).merged
-    if (own / "config.json").is_file():
-        return own
-    for place in sorted(models_directory().glob(f"*/{receipt.RECEIPT_FILE}")):
+    merged_of_run = RunFolder(run_directory).merged
+    if (merged_of_run / "config.json").is_file():
+        return merged_of_run
+    for receipt_path in sorted(models_directory().glob(f"*/{receipt.RECEIPT_FILE}")):
         try:
-            if receipt.read(place.parent).run == run_directory.name:
-                return place.parent
+            if receipt.read(receipt_path.parent).run == run_directory.name:
+                return receipt_path.parent
         except LuthierError:
             continue
     return None

@@ -128,7 +128,7 @@ def _merged_stop_ids(directory: Path) -> list[int] | Broken:
 
 def _load(directory: str, device: str) -> tuple[Any, list[str]]:
     """A model as training loads it, and the names of weights that its files lack."""
-    model, told = AutoModelForCausalLM.from_pretrained(
+    model, loading_report = AutoModelForCausalLM.from_pretrained(
         directory,
         dtype=torch.bfloat16,
         local_files_only=True,
@@ -136,7 +136,7 @@ def _load(directory: str, device: str) -> tuple[Any, list[str]]:
         use_safetensors=True,
         output_loading_info=True,
     )
-    return model.to(device).eval(), sorted(told["missing_keys"])
+    return model.to(device).eval(), sorted(loading_report["missing_keys"])
 
 
 def _began_from(orders: Orders) -> Path:
@@ -201,22 +201,22 @@ def _reason(error: Exception) -> str:
 def _scores(model: Any, orders: Orders, scored: Callable[[float], None]) -> Scores:
     """Teacher forcing: each trained token's log-probability after the tokens that stand before
     it."""
-    found: list[float] = []
+    log_probabilities: list[float] = []
     first: list[int] = []
     resolutions: list[float] = []
     for sample in orders.samples:
         began = time.monotonic()
         with torch.inference_mode():
-            _score_sample(model, orders.device, sample, found, first, resolutions)
+            _score_sample(model, orders.device, sample, log_probabilities, first, resolutions)
         scored(time.monotonic() - began)
-    return Scores(found, first, sum(resolutions) / len(resolutions))
+    return Scores(log_probabilities, first, sum(resolutions) / len(resolutions))
 
 
 def _score_sample(
     model: Any,
     device: str,
     sample: Sample,
-    found: list[float],
+    log_probabilities: list[float],
     first: list[int],
     resolutions: list[float],
 ) -> None:
@@ -224,9 +224,9 @@ def _score_sample(
     positions = torch.tensor(sample.scored, device=device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=positions - 1).logits[0]
     epsilon = torch.finfo(logits.dtype).eps
-    for rows, wanted in zip(logits.split(_ROWS), ids[0, positions].split(_ROWS), strict=True):
+    for rows, token_ids in zip(logits.split(_ROWS), ids[0, positions].split(_ROWS), strict=True):
         values = rows.float().log_softmax(-1)
-        found += values.gather(-1, wanted[:, None])[:, 0].tolist()
+        log_probabilities += values.gather(-1, token_ids[:, None])[:, 0].tolist()
         best = rows.max(-1)
         first += best.indices.tolist()
         resolutions += (

@@ -105,15 +105,15 @@ def sample_of(
     """A sample with the places of its trained turns, which are the runs of its labels; `trained`
     are their message indices."""
     edges = _runs(labels)
-    whole = len(edges) != len(trained)
+    all_trained = len(edges) != len(trained)
     turns = (
         []
-        if whole
+        if all_trained
         else [
             Turn(start, end, message) for (start, end), message in zip(edges, trained, strict=True)
         ]
     )
-    return Sample(input_ids, messages, turns, whole, tools)
+    return Sample(input_ids, messages, turns, all_trained, tools)
 
 
 def _runs(labels: list[int]) -> list[tuple[int, int]]:
@@ -134,8 +134,8 @@ def _spread(samples: list[Sample]) -> list[Sample]:
     by_sort: dict[str, list[Sample]] = {}
     for sample in samples:
         by_sort.setdefault(sample.sort, []).append(sample)
-    for same in by_sort.values():
-        random.Random(0).shuffle(same)
+    for samples_of_sort in by_sort.values():
+        random.Random(0).shuffle(samples_of_sort)
     in_turn = [
         sample for row in zip_longest(*by_sort.values()) for sample in row if sample is not None
     ]

@@ -96,7 +96,7 @@ class Certifier:
             self.probes,
             self._changes(),
             self.merged is not None,
-            whole="saved" if self.full else "merged",
+            merged_name="saved" if self.full else "merged",
         )
         evidence.merged_changes, readable = self._merged_changes()
         if not any(map(provenance.weight_damage, self.base.glob("*.safetensors"))):
@@ -159,22 +159,22 @@ class Certifier:
             path.name: provenance.weight_damage(path)
             for path in sorted(self.merged.glob("*.safetensors"))
         }
-        told = [f"{name} is cut off or damaged: {why}" for name, why in damage.items() if why]
-        readable = not told
+        complaints = [f"{name} is cut off or damaged: {why}" for name, why in damage.items() if why]
+        readable = not complaints
         if self.full:
             return [], readable
         try:
             written = receipt.read(self.merged)
         except LuthierError:
-            return told or None, readable
-        told += [
+            return complaints or None, readable
+        complaints += [
             line
             for line in receipt.differences(self.merged, written)
             if not damage.get(line.partition(" ")[0])
         ]
         if file_hashes(self.made, *written.adapter.files) != written.adapter.files:
-            told.append("it was made of another adapter than this run's")
-        return told, readable
+            complaints.append("it was made of another adapter than this run's")
+        return complaints, readable
 
     # Transformers
 
@@ -351,18 +351,18 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     processes.adopt_orphans()  # what vLLM leaves is this process's to end
     certifier = Certifier(context)
     try:
-        made = certifier.make()
+        written = certifier.make()
     except Stopped:
         return None
     finally:
         if certifier.began_from != certifier.base:
             shutil.rmtree(certifier.began_from, ignore_errors=True)
-    certificate.write(certifier.run.folder.path, made)
+    certificate.write(certifier.run.folder.path, written)
     return {
-        "verdict": made.verdict,
-        "reasons": made.reasons,
+        "verdict": written.verdict,
+        "reasons": written.reasons,
         "certificate": str(certifier.run.folder.path / certificate.CERTIFICATE_FILE),
-        "seconds": made.seconds,
+        "seconds": written.seconds,
     }
 
 

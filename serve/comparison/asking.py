@@ -41,10 +41,10 @@ def answer_key(item: Item, model: Contender, sampling: Sampling) -> str:
 
 async def ask(
     endpoint: Endpoint,
-    wanted: Sequence[tuple[Item, Contender]],
+    questions: Sequence[tuple[Item, Contender]],
     sampling: Sampling,
     journal: Journal,
-    told: Callable[[Entry], None],
+    on_answer: Callable[[Entry], None],
     at_once: int,
 ) -> None:
     """Ask, and write each answer down as it is complete. A question that fails is written down with
@@ -54,10 +54,10 @@ async def ask(
     async def one(item: Item, model: Contender) -> None:
         async with places:
             answer = await whole_answer(endpoint, model.name, item.messages, sampling)
-        told(journal.add(answer_key(item, model, sampling), model=model.name, **answer))
+        on_answer(journal.add(answer_key(item, model, sampling), model=model.name, **answer))
 
     async with asyncio.TaskGroup() as group:
-        for item, model in wanted:
+        for item, model in questions:
             group.create_task(one(item, model))
 
 

@@ -94,7 +94,7 @@ def test_a_repair_says_what_was_done() -> None:
     )
     recompute = batch | {"what": "gradient_checkpointing", "gradient_checkpointing": "standard"}
     record = record_of(step(3), batch, recompute)
-    assert [moment.what for moment in record.moments] == [
+    assert [moment.title for moment in record.moments] == [
         "out of memory: micro-batch 2, accumulation 8",
         "out of memory: gradient checkpointing on",
     ]
@@ -107,7 +107,7 @@ def test_the_memory_that_was_measured_is_told() -> None:
             "calibrated", 9, predicted=64_000_000_000, measured=65_100_000_000, room=150_000_000_000
         )
     )
-    assert [(moment.what, moment.detail) for moment in record.moments] == [
+    assert [(moment.title, moment.detail) for moment in record.moments] == [
         ("memory measured: 65.1 GB of 150.0 GB", "predicted: 64.0 GB")
     ]
     assert not marks(record.moments)
@@ -122,7 +122,7 @@ def test_a_run_that_begins_again_has_a_mark_at_its_beginning() -> None:
     assert [(mark.step, mark.important) for mark in marks(record.moments)] == [
         (0, True)
     ] and record.step == 0
-    assert record.moments[-1].what == "begins again: no checkpoint yet"
+    assert record.moments[-1].title == "begins again: no checkpoint yet"
 
 
 def test_only_the_newest_best_checkpoint_has_the_sign() -> None:

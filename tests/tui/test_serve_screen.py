@@ -99,7 +99,7 @@ async def test_the_form_marks_the_run_and_starts_the_server(
     asked: list[tuple[object, ...]] = []
 
     def serve(wanted: Wanted) -> Job:
-        asked.append((wanted.base, [run.id for run in wanted.runs], wanted.port, wanted.more))
+        asked.append((wanted.base, [run.id for run in wanted.runs], wanted.port, wanted.extra_args))
         return made["captain-server"]
 
     monkeypatch.setattr("tui.serve.start_server._serve", serve)

@@ -201,12 +201,12 @@ class Evaluator(TrainerCallback):
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
         """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The
         first rank does it for all, unless it needs the others' shards of the model."""
-        found = ranks.from_first(
+        answers = ranks.from_first(
             self._asked(model, step, batch) if ranks.first() or is_sharded(model) else None
         )
-        if found is None:
+        if answers is None:
             raise EvaluationStopped
-        self._scores, self._answers, self._answer_seconds = found
+        self._scores, self._answers, self._answer_seconds = answers
         return self._scores.values
 
     def _asked(self, model: PeftModel, step: int, batch: int) -> tuple[Scores, int, float] | None:
@@ -250,14 +250,14 @@ class Evaluator(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         loss = metrics.get("eval_loss")
-        found = Found(
+        evaluation = Found(
             state.global_step,
             round(float(state.epoch or 0.0), 4),
             None if loss is None else float(loss),
             self._scores.values,
         )
-        self.history.add(found)
-        self._tell(found)
+        self.history.add(evaluation)
+        self._tell(evaluation)
         if self._told > self._began:
             self.context.phase("training")
         self.early_stop = self.history.stop_reason()
@@ -266,13 +266,13 @@ class Evaluator(TrainerCallback):
             stop = events.EarlyStop(step=state.global_step, reason=self.early_stop)
             events.tell(self.context, stop)
 
-    def _tell(self, found: Found) -> None:
+    def _tell(self, evaluated: Found) -> None:
         labels = {name: counts._asdict() for name, counts in self._scores.labels.items()}
         evaluation = events.Eval(
-            step=found.step,
-            epoch=found.epoch,
-            loss=found.loss,
-            metrics={**found.metrics},
+            step=evaluated.step,
+            epoch=evaluated.epoch,
+            loss=evaluated.loss,
+            metrics={**evaluated.metrics},
             seconds=round(time.monotonic() - self._began, 2),
             answers=self._answers or None,
             answer_seconds=round(self._answer_seconds, 2) if self._answers else None,

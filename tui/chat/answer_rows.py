@@ -132,7 +132,7 @@ class AnswerRows:
         flowing.append(self.answer.turn.prompt)
         is_chosen = self._look.chosen_turn == self.answer.turn.id
         bar = Segment(
-            (glyphs().chosen if is_chosen else glyphs().cursor) + " ", self._styles["prompt-bar"]
+            (glyphs().selected if is_chosen else glyphs().cursor) + " ", self._styles["prompt-bar"]
         )
         style = self._styles["prompt"]
         rows += [

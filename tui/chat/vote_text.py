@@ -16,13 +16,15 @@ def summary(report: Report) -> list[str]:
     """What was counted."""
     if not report.duels:
         not_blind = (
-            f" {report.named} cast with the names in sight are not counted." if report.named else ""
+            f" {report.named_votes} cast with the names in sight are not counted."
+            if report.named_votes
+            else ""
         )
         return [
             f"No blind votes yet.{not_blind}",
             f"At least {fewest_votes()} of one mind decide anything.",
         ]
-    not_blind = f", {report.named} with the names in sight" if report.named else ""
+    not_blind = f", {report.named_votes} with the names in sight" if report.named_votes else ""
     not_counted = " (not counted)" if not_blind and not report.every else ""
     return [f"{report.blind} blind vote{'s' if report.blind != 1 else ''}{not_blind}{not_counted}"]
 

@@ -99,8 +99,8 @@ def in_voice(answer: str) -> bool:
 
 def voice_share(answers: list[Answer], model: str) -> float:
     """The share of a model's answers in the voice."""
-    own = [answer for answer in answers if answer.model == model]
-    return sum(in_voice(answer.text) for answer in own) / len(own)
+    model_answers = [answer for answer in answers if answer.model == model]
+    return sum(in_voice(answer.text) for answer in model_answers) / len(model_answers)
 
 
 def _follow(job: Job, title: str) -> None:
@@ -163,7 +163,7 @@ def _show(
     as_json: bool,
 ) -> None:
     base_share, tuned_share = voice_share(answers, "base"), voice_share(answers, tuned)
-    told = [
+    rows = [
         {
             "question": questions[a.prompt][-1]["content"],
             "model": a.model,
@@ -172,7 +172,7 @@ def _show(
         }
         for a in answers
     ]
-    write_json(run.directory / "demo.json", told)
+    write_json(run.directory / "demo.json", rows)
     if as_json:
         print_json(
             {
@@ -180,7 +180,7 @@ def _show(
                 "base_share": base_share,
                 "tuned_share": tuned_share,
                 "seconds": round(seconds, 1),
-                "answers": told,
+                "answers": rows,
             }
         )
         return
@@ -188,12 +188,14 @@ def _show(
     for title, width in (("question", 2), ("base", 4), (tuned, 4)):
         table.add_column(title, ratio=width)
     for index, question in enumerate(questions):
-        base, own = (
+        base, tuned_text = (
             next(a.text for a in answers if a.prompt == index and a.model == model)
             for model in ("base", tuned)
         )
-        sign = Text("● ", "green") if in_voice(own) else Text("○ ")
-        table.add_row(question[-1]["content"], base.strip(), Text.assemble(sign, own.strip()))
+        sign = Text("● ", "green") if in_voice(tuned_text) else Text("○ ")
+        table.add_row(
+            question[-1]["content"], base.strip(), Text.assemble(sign, tuned_text.strip())
+        )
     out.print(table)
     shares = styled(
         "base [bold]$base[/], $name [bold]$tuned[/]",

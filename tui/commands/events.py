@@ -114,14 +114,14 @@ def _plan(plan: events.Plan) -> str:
 
 def _data(data: events.Data) -> str:
     rows = data.ledger.rows if data.ledger is not None else {}
-    others = ", ".join(
+    changed_rows = ", ".join(
         f"{rows[state]:,} {state}" for state in ("repaired", "split", "dropped") if rows.get(state)
     )
     parts = [
         f"{data.train or 0:,} samples to train, {data.heldout or 0:,} held out",
         f"{data.tokens or 0:,} tokens",
         f"longest {data.longest or 0:,}",
-        others and f"rows {others}",
+        changed_rows and f"rows {changed_rows}",
     ]
     return ", ".join(part for part in parts if part) + (" (prepared before)" if data.cached else "")
 

@@ -91,7 +91,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
     """Show the job's progress until its state satisfies `until`. LuthierError if it failed, was
     lost or was stopped first."""
     follower, meter = Follower(job.events_path), JobMeter()
-    began, told = time.monotonic(), ""
+    began, printed_phase = time.monotonic(), ""
     with bar() as progress:
         task = progress.add_task(one_line(title), total=1.0, left="")
         while True:
@@ -105,9 +105,11 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
             left = meter.seconds_left()
             note = f", {meter.note}" if meter.note else ""
             text = one_line(f"{title}: {meter.phase}{note}")
-            if not talk.is_terminal and meter.phase != told:  # a log file gets a line a phase
+            if (
+                not talk.is_terminal and meter.phase != printed_phase
+            ):  # a log file gets a line a phase
                 talk.print(f"  {text}")
-                told = meter.phase
+                printed_phase = meter.phase
             progress.update(
                 task,
                 description=text,

@@ -52,7 +52,7 @@ from workshop.servers import add_adapters, once_started, running_or_starting
 @click.option("--model", help="The base model: a name or a folder. Not needed with runs.")
 @click.option(
     "--adapter",
-    "named",
+    "adapter_entries",
     multiple=True,
     metavar="NAME=DIR",
     help="An adapter that is not a run's; may be given several times.",
@@ -130,7 +130,7 @@ from workshop.servers import add_adapters, once_started, running_or_starting
 def serve(
     runs: tuple[str, ...],
     model: str | None,
-    named: tuple[str, ...],
+    adapter_entries: tuple[str, ...],
     host: str,
     port: int | None,
     context_length: int | None,
@@ -167,7 +167,7 @@ def serve(
         extra_args=list(extra),
         allowed_origins=origins,
     )
-    base, adapters = _to_serve(runs, model, named, merge=not only_plan)
+    base, adapters = _to_serve(runs, model, adapter_entries, merge=not only_plan)
     if only_plan:
         show_plan(look_ahead(_prepared(base), base, adapters, host, port, options), as_json)
         return
@@ -223,9 +223,9 @@ def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> S
 
 def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -> None:
     """Certificates of the runs behind the adapters, and behind a base that is a run's model."""
-    own = run_of(directory)
+    own_run = run_of(directory)
     tuned = {name: run for name, _, run in adapters if run is not None} | (
-        {base: own} if own is not None else {}
+        {base: own_run} if own_run is not None else {}
     )
     say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
 
@@ -249,10 +249,14 @@ def status(as_json: bool) -> None:
         return
     table = plain_table("id", "state", "address", "models", "age")
     for job in living:
-        found = ready.get(job.id)
-        names = ", ".join(entry.id for entry in found.models) if found else ""
+        ready_server = ready.get(job.id)
+        names = ", ".join(entry.id for entry in ready_server.models) if ready_server else ""
         table.add_row(
-            job.id, word(job.state()), found.base_url if found else "", names, age(job.created)
+            job.id,
+            word(job.state()),
+            ready_server.base_url if ready_server else "",
+            names,
+            age(job.created),
         )
     out.print(table)
 
@@ -305,11 +309,11 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
 
 
 def _to_serve(
-    runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool
+    runs: tuple[str, ...], model: str | None, adapter_entries: tuple[str, ...], *, merge: bool
 ) -> tuple[str, list[NamedAdapter]]:
     """The base and the adapters that the command line names. `merge`: a run that must be merged
     first is."""
-    alone = len(runs) == 1 and not named and model is None
+    alone = len(runs) == 1 and not adapter_entries and model is None
     for run in (Run.named(text) for text in runs if "@" not in text):
         if not alone and isinstance(run.served_as(), AsModel | NeedsMerge):
             raise LuthierError(
@@ -318,11 +322,11 @@ def _to_serve(
                 " of theirs.",
                 f"luthier serve {run.id} --port PORT",
             )
-        whole = own_model(run, merge_first if merge else None)
-        if whole is not None:
-            return whole.name, []
+        merged = own_model(run, merge_first if merge else None)
+        if merged is not None:
+            return merged.name, []
     base, adapters = adapters_named(runs) if runs else (BUILTIN, [])
-    for entry in named:
+    for entry in adapter_entries:
         name, equals, directory = entry.partition("=")
         if not equals or not directory:
             raise click.UsageError(f"--adapter {entry}: write it as NAME=DIR.")
@@ -350,26 +354,28 @@ def _prepared(base: str) -> Path:
     return registry.resolve(base).resolve()
 
 
-def _show_server(found: Server, as_json: bool) -> None:
+def _show_server(server: Server, as_json: bool) -> None:
     if as_json:
-        print_json(server_as_json(found.job, found))
+        print_json(server_as_json(server.job, server))
         return
-    out.print(f"{found.base_url}/v1")
-    talk.print(f"  models   {', '.join(entry.id for entry in found.models)}")
+    out.print(f"{server.base_url}/v1")
+    talk.print(f"  models   {', '.join(entry.id for entry in server.models)}")
     talk.print(f"  API key  {home() / 'keys' / 'client'}")
-    say_aside(f"  chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}")
+    say_aside(
+        f"  chat: luthier chat · the app: luthier · stop: luthier server stop {server.job.id}"
+    )
 
 
-def server_as_json(job: Job, found: Server | None) -> dict[str, Any]:
+def server_as_json(job: Job, server: Server | None) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "id": job.id,
         "state": word(job.state()),
         "directory": str(job.directory),
     }
-    if found is not None:
-        models = [{**asdict(entry), "path": str(entry.path)} for entry in found.models]
+    if server is not None:
+        models = [{**asdict(entry), "path": str(entry.path)} for entry in server.models]
         answer |= {
-            "base_url": f"{found.base_url}/v1",
+            "base_url": f"{server.base_url}/v1",
             "models": models,
             "key_file": str(home() / "keys" / "client"),
         }

@@ -69,10 +69,10 @@ def sweep_json(sweep: Sweep, plans: list[Plan]) -> dict[str, Any]:
 
 
 def _list(as_json: bool) -> None:
-    known = sweeps()
-    states = {name: [word(job.state()) for job in jobs] for name, jobs in known.items()}
+    by_id = sweeps()
+    states = {name: [word(job.state()) for job in jobs] for name, jobs in by_id.items()}
     if as_json:
-        found = known.items()
+        items = by_id.items()
         print_json(
             [
                 {
@@ -81,17 +81,17 @@ def _list(as_json: bool) -> None:
                     "runs": [job.id for job in jobs],
                     "states": states[name],
                 }
-                for name, jobs in found
+                for name, jobs in items
             ]
         )
         return
-    if not known:
+    if not by_id:
         talk.print(
             "No sweeps yet. A recipe with lists of values makes one: `luthier train RECIPE`."
         )
         return
     table = plain_table("id", ">runs", "states", "varies", "age")
-    for name, jobs in known.items():
+    for name, jobs in by_id.items():
         counted = ", ".join(
             f"{count} {state}" for state, count in Counter(states[name]).most_common()
         )
@@ -111,9 +111,9 @@ def _name(jobs: list[Job]) -> str:
 
 def _place(jobs: list[Job]) -> SweepPlace:
     """Of the first run of a sweep."""
-    place = Run(jobs[0]).sweep
-    assert place is not None  # trainer.sweep gives only such
-    return place
+    membership = Run(jobs[0]).sweep
+    assert membership is not None  # trainer.sweep gives only such
+    return membership
 
 
 def _show(rows: list[Row]) -> None:
@@ -122,9 +122,9 @@ def _show(rows: list[Row]) -> None:
         dict.fromkeys(
             name
             for row in rows
-            for found in (row.best, row.last)
-            if found
-            for name in found.metrics
+            for evaluation in (row.best, row.last)
+            if evaluation
+            for name in evaluation.metrics
         )
     )
     best = winner(rows)
@@ -140,17 +140,19 @@ def _show(rows: list[Row]) -> None:
     ]
     table = plain_table("", *headings, *(f">{name}" for name in metrics), ">time")
     for row in rows:
-        found = row.best
+        evaluation = row.best
         cells = [
             glyphs().best if row is best else " ",
             *([row.job.spec.name] if wide else []),
             *(short_value(row.varies.get(key, "")) for key in keys),
             _state(row),
             loss_text(row.loss),
-            loss_text(found.loss) if found else "",
-            str(found.step) if found else "",
+            loss_text(evaluation.loss) if evaluation else "",
+            str(evaluation.step) if evaluation else "",
             *(
-                f"{found.metrics[name]:.3g}" if found and name in found.metrics else ""
+                f"{evaluation.metrics[name]:.3g}"
+                if evaluation and name in evaluation.metrics
+                else ""
                 for name in metrics
             ),
             duration(row.seconds) if row.seconds is not None else "",
@@ -172,15 +174,15 @@ def _state(row: Row) -> str:
 
 
 def _as_json(row: Row) -> dict[str, Any]:
-    def plain(found: Any) -> dict[str, Any] | None:
+    def plain(evaluation: Any) -> dict[str, Any] | None:
         return (
             None
-            if found is None
+            if evaluation is None
             else {
-                "step": found.step,
-                "epoch": found.epoch,
-                "loss": _finite(found.loss),
-                "metrics": found.metrics,
+                "step": evaluation.step,
+                "epoch": evaluation.epoch,
+                "loss": _finite(evaluation.loss),
+                "metrics": evaluation.metrics,
             }
         )
 

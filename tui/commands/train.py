@@ -104,8 +104,8 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
     cards = what_if(recipe_of_first, first) if with_memory else None
     if as_json:
         fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
-        one = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
-        print_json(sweep_json(asked, plans) if isinstance(asked, Sweep) else one)
+        plan_json = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
+        print_json(sweep_json(asked, plans) if isinstance(asked, Sweep) else plan_json)
         return
     if isinstance(asked, Sweep):
         show_sweep(asked, plans)
@@ -148,8 +148,8 @@ def train(
     recipes = recipes_of(asked)
     if then and len(recipes) > 1:
         raise click.UsageError("--then chat is for one run, not for a sweep.")
-    for one in recipes:
-        prepare_model(one)
+    for single_recipe in recipes:
+        prepare_model(single_recipe)
     if then:
         warm_server(recipes[0])
     identifier, started = (
@@ -203,8 +203,8 @@ def settle(runs: list[Job], choice: Choice | None) -> None:
                     f" {SETTING} in config.toml for good."
                 )
                 return
-            for name, what in CHOICES.items():
-                talk.print(styled("  [bold]$name[/]  $what", name=name, what=what))
+            for name, meaning in CHOICES.items():
+                talk.print(styled("  [bold]$name[/]  $what", name=name, what=meaning))
             gpu_conflict.answer(
                 run, choose("  Remembered for later runs", list(CHOICES)), remember=True
             )
@@ -249,7 +249,7 @@ def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
                 "id": job.id,
                 "name": job.spec.name,
                 "directory": str(job.directory),
-                "varies": place.varies if (place := Run(job).sweep) is not None else {},
+                "varies": membership.varies if (membership := Run(job).sweep) is not None else {},
             }
             for job in started
         ]
@@ -283,35 +283,36 @@ def prepare_model(recipe: Recipe) -> None:
         follow_job(job, "Preparing the built-in model", lambda state: isinstance(state, Done))
 
 
-def show_plan(made: Plan) -> None:
+def show_plan(run_plan: Plan) -> None:
     table = plain_table("", "")
     rows: dict[str, str | Text] = {
         "model": styled(
-            "$model [dim]$directory[/]", model=made.model, directory=made.model_directory
+            "$model [dim]$directory[/]", model=run_plan.model, directory=run_plan.model_directory
         ),
-        "data": plan_text.data(made),
+        "data": plan_text.data(run_plan),
         **{
-            f"format{'' if number == 0 else f' {number + 1}'}": _format(found)
-            for number, found in enumerate(made.formats)
+            f"format{'' if number == 0 else f' {number + 1}'}": _format(reading)
+            for number, reading in enumerate(run_plan.formats)
         },
-        "engine": plan_text.engine(made),
-        "settings": plan_text.settings(made),
-        "batch": plan_text.batch(made),
-        "length": plan_text.length(made),
-        "evaluation": plan_text.evaluation(made),
+        "engine": plan_text.engine(run_plan),
+        "settings": plan_text.settings(run_plan),
+        "batch": plan_text.batch(run_plan),
+        "length": plan_text.length(run_plan),
+        "evaluation": plan_text.evaluation(run_plan),
         "waits for": (
-            ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else "")
+            ", ".join(run_plan.slots)
+            + (f" with {size(run_plan.gpu_bytes)} free" if run_plan.gpu_bytes else "")
         ),
     }
     for name, value in rows.items():
         table.add_row(styled("[dim]$name[/]", name=name), value)
     out.print(table)
-    _show("before you start", memory_text.warnings(made))
-    _show("memory", memory_text.parts(made, card()))
-    _show("why", memory_text.reasons(made))
-    _show("tried", memory_text.choices(made))
+    _show("before you start", memory_text.warnings(run_plan))
+    _show("memory", memory_text.parts(run_plan, card()))
+    _show("why", memory_text.reasons(run_plan))
+    _show("tried", memory_text.choices(run_plan))
     policies = plain_table("policy", "choice", "met", "what it is about")
-    for policy in made.policies:
+    for policy in run_plan.policies:
         choice = Text(policy["choice"], "bold" if policy["changed"] else "")
         about = (
             f"{policy['meets']}: {policy['repair']}"
@@ -319,7 +320,7 @@ def show_plan(made: Plan) -> None:
             else policy["meets"]
         )
         policies.add_row(
-            policy["name"], choice, str(made.met.get(policy["name"], "")), Text(about, "dim")
+            policy["name"], choice, str(run_plan.met.get(policy["name"], "")), Text(about, "dim")
         )
     out.print(policies)
 
@@ -351,8 +352,8 @@ def _show(title: str, lines: list[Line]) -> None:
     out.print()
 
 
-def _format(found: dict[str, Any]) -> str:
-    files = [Path(file).name for file in found["files"]]
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    unused = f"; not used: {few(found['unused'])}" if found["unused"] else ""
-    return f"{', '.join(files[:3])}{more}: {found['reason']}{unused}"
+def _format(reading: dict[str, Any]) -> str:
+    files = [Path(file).name for file in reading["files"]]
+    remainder = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    unused = f"; not used: {few(reading['unused'])}" if reading["unused"] else ""
+    return f"{', '.join(files[:3])}{remainder}: {reading['reason']}{unused}"

@@ -109,12 +109,14 @@ class DataScreen(LuthierScreen):
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         looks = [row for row in rows if row.kind == "inspect"]
-        shown = next((row for row in looks if self.job is not None and row.id == self.job.id), None)
+        row_of_look = next(
+            (row for row in looks if self.job is not None and row.id == self.job.id), None
+        )
         if self.job is None and looks:
-            shown = looks[0]
-            self.open(shown.job)
-        if shown is not None:
-            self.state_changed(shown.state)
+            row_of_look = looks[0]
+            self.open(row_of_look.job)
+        if row_of_look is not None:
+            self.state_changed(row_of_look.state)
         elif self.job is not None and not self.job.directory.is_dir():
             self.job = self.inspection = self.state = None
             self.show_nothing()
@@ -175,9 +177,9 @@ class DataScreen(LuthierScreen):
         self.set_class(self.inspection is None, "-without")
         self.query_one("#data-title", Static).update(_title(self.job, self.state, self.inspection))
         if self.inspection is not None:
-            found = self.inspection.summary.formats
-            more = f"  (and {len(found) - 1} more)" if len(found) > 1 else ""
-            text = f"{found[0].name}: {found[0].reason}{more}" if found else ""
+            formats = self.inspection.summary.formats
+            remainder = f"  (and {len(formats) - 1} more)" if len(formats) > 1 else ""
+            text = f"{formats[0].name}: {formats[0].reason}{remainder}" if formats else ""
             self.query_one("#data-format", Static).update(Content(text))
         else:
             self.query_one("#no-data", Static).update(
@@ -207,15 +209,17 @@ class DataScreen(LuthierScreen):
     # What can be done
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        shown, entry = self.inspection is not None, self.entry
+        has_inspection, entry = self.inspection is not None, self.entry
         samples = len(entry.samples) if entry is not None else 0
         match action:
             case "read":
                 return entry is not None and not self.has_class("-reading")
             case "filter" | "format":
-                return shown and not self.has_class("-reading")
+                return has_inspection and not self.has_class("-reading")
             case "overview":
-                return shown and self.has_class("-narrow") and not self.has_class("-reading")
+                return (
+                    has_inspection and self.has_class("-narrow") and not self.has_class("-reading")
+                )
             case "ids" | "raw" | "copy":
                 return samples > 0
             case "turn":
@@ -247,9 +251,11 @@ class DataScreen(LuthierScreen):
         from tui.data.forms import FormatModal
 
         if self.inspection is not None:
-            found = self.inspection.summary.formats
+            formats = self.inspection.summary.formats
             self.app.push_screen(
-                FormatModal(frozen_recipe(self.inspection.job), found[0].mapping if found else {}),
+                FormatModal(
+                    frozen_recipe(self.inspection.job), formats[0].mapping if formats else {}
+                ),
                 self._started,
             )
 
@@ -398,4 +404,4 @@ def _read(job: Job) -> InspectionRead:
 
 
 def _many_files(inspection: Inspection) -> bool:
-    return sum(len(found.files) for found in inspection.summary.formats) > 1
+    return sum(len(reading.files) for reading in inspection.summary.formats) > 1

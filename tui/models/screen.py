@@ -101,26 +101,27 @@ class ModelsScreen(LuthierScreen):
 
     def on_models_read(self, message: ModelsRead) -> None:
         self.models, self.arriving, self._uses = message.entries, message.arriving, message.uses
-        shown: list[Row] = []
+        rows: list[Row] = []
         for kind, title in _GROUPS:
             group = [
                 Row(entry.name, _cells(entry, message.preparing))
                 for entry in self.models
                 if entry.kind == kind
             ]
-            shown += self._group(title, group) if group else []
-        shown += (
+            rows += self._group(title, group) if group else []
+        rows += (
             self._group(
-                "On their way", [Row(one.id, _arriving_cells(one)) for one in self.arriving]
+                "On their way",
+                [Row(arriving.id, _arriving_cells(arriving)) for arriving in self.arriving],
             )
             if self.arriving
             else []
         )
         table = self.query_one("#models", RowTable)
-        table.show(shown)
+        table.show(rows)
         if table.options.highlighted is None:
             table.options.highlighted = next(
-                (place for place, row in enumerate(shown) if not row.heading), None
+                (index for index, row in enumerate(rows) if not row.heading), None
             )
         self._show_detail()
         self.refresh_hints()
@@ -139,7 +140,7 @@ class ModelsScreen(LuthierScreen):
     def _show_detail(self) -> None:
         detail = self.query_one(ModelDetail)
         width = detail.text_width
-        entry, one = self.chosen, self.chosen_arriving
+        entry, arriving = self.chosen, self.chosen_arriving
         if entry is not None:
             row = self._row_of(entry)
             detail.show(
@@ -150,18 +151,18 @@ class ModelsScreen(LuthierScreen):
                     width,
                 )
             )
-        elif one is not None:
-            far = number_format.size(one.done) if one.done or one.total else ""
-            if one.total:
-                far += f" of {number_format.size(one.total)}"
+        elif arriving is not None:
+            far = number_format.size(arriving.done) if arriving.done or arriving.total else ""
+            if arriving.total:
+                far += f" of {number_format.size(arriving.total)}"
             then = (
                 "s stops it"
-                if one.job is not None
+                if arriving.job is not None
                 else "i goes on with it, d deletes what is there"
             )
-            pairs = [("from", one.source), ("now", one.phase), ("here", far), ("", then)]
+            pairs = [("from", arriving.source), ("now", arriving.phase), ("here", far), ("", then)]
             detail.show(
-                pairs_text(one.name, "on its way", [pair for pair in pairs if pair[1]], width)
+                pairs_text(arriving.name, "on its way", [pair for pair in pairs if pair[1]], width)
             )
         else:
             detail.show(Content(""))
@@ -177,13 +178,13 @@ class ModelsScreen(LuthierScreen):
     @property
     def chosen(self) -> Entry | None:
         """The model under the cursor."""
-        chosen = self.query_one("#models", RowTable).highlighted_id
-        return next((entry for entry in self.models if entry.name == chosen), None)
+        highlighted = self.query_one("#models", RowTable).highlighted_id
+        return next((entry for entry in self.models if entry.name == highlighted), None)
 
     @property
     def chosen_arriving(self) -> Arriving | None:
-        chosen = self.query_one("#models", RowTable).highlighted_id
-        return next((one for one in self.arriving if one.id == chosen), None)
+        highlighted = self.query_one("#models", RowTable).highlighted_id
+        return next((arriving for arriving in self.arriving if arriving.id == highlighted), None)
 
     @on(OptionList.OptionHighlighted)
     def highlight_moved(self) -> None:
@@ -243,16 +244,18 @@ class ModelsScreen(LuthierScreen):
         from tui.runs.new_run import NewRunModal
 
         entry = self.chosen
-        base = "builtin" if entry is None else entry.base if entry.kind == "tuned" else entry.name
+        base = "builtin"
+        if entry is not None:
+            base = entry.base if entry.kind == "tuned" else entry.name
         self.app.push_screen(NewRunModal(base), self.app.open_started)
 
     def action_import(self) -> None:
         from tui.models.forms import ImportModal
 
-        one = self.chosen_arriving
+        arriving = self.chosen_arriving
         form = (
-            ImportModal(one.source, one.name)
-            if one is not None and one.left is not None
+            ImportModal(arriving.source, arriving.name)
+            if arriving is not None and arriving.left is not None
             else ImportModal()
         )
         self.app.push_screen(
@@ -269,9 +272,9 @@ class ModelsScreen(LuthierScreen):
             )
 
     def action_stop(self) -> None:
-        one = self.chosen_arriving
-        if one is not None and one.job is not None:
-            confirm_stop(self, one.job.job)
+        arriving = self.chosen_arriving
+        if arriving is not None and arriving.job is not None:
+            confirm_stop(self, arriving.job.job)
 
     def action_export(self) -> None:
         from tui.models.forms import ExportModal
@@ -303,11 +306,11 @@ class ModelsScreen(LuthierScreen):
     def action_remove(self) -> None:
         from tui.shared.confirm_modal import ConfirmModal
 
-        entry, one = self.chosen, self.chosen_arriving
-        if one is not None and one.left is not None:
-            left = one.left
+        entry, arriving = self.chosen, self.chosen_arriving
+        if arriving is not None and arriving.left is not None:
+            left = arriving.left
             question = ConfirmModal(
-                f"Delete what is there of {one.name}?",
+                f"Delete what is there of {arriving.name}?",
                 number_format.size(left.bytes),
                 yes="delete",
                 no="keep",
@@ -329,12 +332,12 @@ class ModelsScreen(LuthierScreen):
             )
             self.app.push_screen(question, lambda yes: self._remove(entry) if yes else None)
 
-    def _remove(self, what: Entry | Unfinished) -> None:
+    def _remove(self, model: Entry | Unfinished) -> None:
         def remove() -> None:
             from models import catalogue
             from models.imports.launch import Unfinished, discard
 
-            discard(what) if isinstance(what, Unfinished) else catalogue.remove(what)
+            discard(model) if isinstance(model, Unfinished) else catalogue.remove(model)
             self.app.call_from_thread(self.app.read_jobs)
 
         self.in_background(remove)
@@ -417,18 +420,18 @@ def _cells(entry: Entry, preparing: bool) -> list[Content]:
     ]
 
 
-def _arriving_cells(one: Arriving) -> list[Content]:
+def _arriving_cells(arriving: Arriving) -> list[Content]:
     signs = glyphs()
-    share = f"{one.done / one.total:.0%}" if one.total else ""
-    if one.job is not None:
-        state = Content.assemble((signs.starting, "$warning"), f" {share or one.phase}")
+    share = f"{arriving.done / arriving.total:.0%}" if arriving.total else ""
+    if arriving.job is not None:
+        state = Content.assemble((signs.starting, "$warning"), f" {share or arriving.phase}")
     else:
         state = Content.assemble((signs.stopped, "$foreground-muted"), " broken off")
     return [
-        Content(f"  {one.name}"),
-        Content.styled(one.source, "$foreground-muted"),
+        Content(f"  {arriving.name}"),
+        Content.styled(arriving.source, "$foreground-muted"),
         Content(""),
-        Content(number_format.size(one.done) if one.done else ""),
+        Content(number_format.size(arriving.done) if arriving.done else ""),
         Content(""),
         state,
     ]

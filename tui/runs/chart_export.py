@@ -91,9 +91,9 @@ def _rows(record: RunRecord, keys: Sequence[str]) -> Iterator[list[str]]:
         row = [str(step)]
         for number, curve in enumerate(curves):
             here = places[number]
-            told = here < len(curve) and curve.steps[here] == step
-            row.append(_exact(curve.values[here]) if told else "")
-            places[number] += told
+            measured = here < len(curve) and curve.steps[here] == step
+            row.append(_exact(curve.values[here]) if measured else "")
+            places[number] += measured
         yield row
 
 

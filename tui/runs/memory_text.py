@@ -74,7 +74,7 @@ def choices(plan: Plan) -> list[Line]:
     for candidate in plan.choices:
         role, sign = "" if candidate.fits else "dim", " "
         if candidate is best:
-            role, sign = "bold", glyphs().chosen
+            role, sign = "bold", glyphs().selected
         cost = candidate.cost / best.cost
         figures = f"{candidate.compute.micro_batch:>7}{size(candidate.needs):>11}{cost:>7.2f}"
         text = f"{sign} {_kind(candidate.compute)}{figures}"

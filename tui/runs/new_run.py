@@ -150,7 +150,7 @@ class NewRunModal(FormModal):
         rate: str | float | None = "auto"
         if self.field("rate").value.strip() != "auto":
             rate = self.number_in("rate", least=1e-9)
-        rank = self.number_in("r", least=1, whole=True)
+        rank = self.number_in("r", least=1, integer=True)
         if self.query(".field.-wrong") or epochs is None or rate is None or rank is None:
             return None
         preset = {} if self.preset is None else self.preset.values()

@@ -270,5 +270,5 @@ def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServ
     if served is None and base is None and choices:
         served = choices[0]  # nothing was asked for: the newest run
     if served is None:
-        return StartServerModal(bases, choices, base=base, chosen=set())
-    return StartServerModal(bases, choices, base=served.base, chosen={served.run.id})
+        return StartServerModal(bases, choices, base=base, ticked=set())
+    return StartServerModal(bases, choices, base=served.base, ticked={served.run.id})

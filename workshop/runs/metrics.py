@@ -96,8 +96,8 @@ TASK_PREFIX = "eval."
 
 def metric(key: str) -> Metric:
     """The metric of this key; a task metric's is made from its name."""
-    known = {one.key: one for one in METRICS}
-    return known.get(key) or Metric(
+    by_key = {listed.key: listed for listed in METRICS}
+    return by_key.get(key) or Metric(
         key, key.removeprefix(TASK_PREFIX).replace("_", " "), points=True
     )
 

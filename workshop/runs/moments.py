@@ -28,13 +28,13 @@ Gone = Literal["", "removed", "taken again"]
 
 @dataclass
 class Moment:
-    """`what` says it in a few words, `detail` adds the rest. `gone`: a checkpoint that was removed,
-    or a step that a resumed run has taken again, and so is no longer drawn."""
+    """`title` says it in a few words, `detail` adds the rest. `gone`: a checkpoint that was
+    removed, or a step that a resumed run has taken again, and so is no longer drawn."""
 
     t: float
     step: int
     kind: Kind
-    what: str
+    title: str
     detail: str = ""
     best: bool = False
     gone: Gone = ""

@@ -199,7 +199,7 @@ class RunRecord:
 
     @property
     def has_points(self) -> bool:
-        return any(len(self.curves.get(one.key, ())) for one in METRICS)
+        return any(len(self.curves.get(metric.key, ())) for metric in METRICS)
 
     @property
     def eval_loss(self) -> float | None:

@@ -88,9 +88,9 @@ def read_shape(directory: Path) -> ModelShape | None:
     linears, outside = [], 0
     for path in weight_files(directory):
         for name, shape in tensor_shapes(path).items():
-            found = _linears(name, shape)
-            linears += found
-            outside += 0 if found else math.prod(shape)
+            linears_of_weight = _linears(name, shape)
+            linears += linears_of_weight
+            outside += 0 if linears_of_weight else math.prod(shape)
     return ModelShape(
         family=str(model.config.get("model_type", "")),
         hidden=int(hidden),

@@ -181,4 +181,4 @@ def _said(value: Any, role: str, column: str) -> list[Message]:
     keys = turn_keys(items[0]) if isinstance(items, list) and items else None
     if keys is None:
         raise RowProblem("other_format", f"`{column}` holds neither text nor messages")
-    return [message_of(item, keys, {}, (), place) for place, item in enumerate(items)]
+    return [message_of(item, keys, {}, (), index) for index, item in enumerate(items)]

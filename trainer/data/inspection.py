@@ -324,8 +324,8 @@ class Ledger:
             self._rows.append(entry.row)
         return len(self) > before
 
-    def entry(self, place: int) -> Entry:
-        return self._decoder.decode(self._lines.line(place), self._lines.path)
+    def entry(self, index: int) -> Entry:
+        return self._decoder.decode(self._lines.line(index), self._lines.path)
 
     def matching(self, text: str) -> Sequence[int]:
         """The places of the rows whose state and reasons have every word of `text`; a word of
@@ -334,18 +334,18 @@ class Ledger:
         if not words:
             return range(len(self))
         numbers = [int(word) for word in words if word.isdecimal()]
-        others = [word for word in words if not word.isdecimal()]
+        reason_words = [word for word in words if not word.isdecimal()]
         fitting = {
             number
             for (state, reasons), number in self._numbers.items()
-            if all(word in f"{state} {' '.join(reasons)}".lower() for word in others)
+            if all(word in f"{state} {' '.join(reasons)}".lower() for word in reason_words)
         }
         rows = zip(self._combinations, self._rows, strict=True)
         return array(
             "Q",
             (
-                place
-                for place, (number, row) in enumerate(rows)
+                index
+                for index, (number, row) in enumerate(rows)
                 if number in fitting and (not numbers or row in numbers)
             ),
         )
@@ -365,25 +365,25 @@ class Inspection:
         self._row_texts: dict[tuple[str, int], str] | None = None
 
     def sample(self, sample_id: str) -> StoredSample:
-        part, _, place = sample_id.partition(":")
+        part, _, index = sample_id.partition(":")
         return foreign.decode(
-            self._parts[part].line(int(place)), StoredSample, self._parts[part].path
+            self._parts[part].line(int(index)), StoredSample, self._parts[part].path
         )
 
     def samples(self) -> Iterator[tuple[str, StoredSample]]:
         """Every sample with its id: those to train, then the held-out ones."""
         for part, lines in self._parts.items():
             if lines.path.is_file():
-                for place, sample in enumerate(foreign.Decoder(StoredSample).lines(lines.path)):
-                    yield f"{part}:{place}", sample
+                for index, sample in enumerate(foreign.Decoder(StoredSample).lines(lines.path)):
+                    yield f"{part}:{index}", sample
 
     def row_text(self, entry: Entry) -> str | None:
         """How a row reads in its file; None for one that was not kept for looking at."""
         if self._row_texts is None:
-            found = (
+            row_texts = (
                 foreign.Decoder(RowText).lines(self._rows_path) if self._rows_path.is_file() else []
             )
-            self._row_texts = {(row.file, row.row): row.text for row in found}
+            self._row_texts = {(row.file, row.row): row.text for row in row_texts}
         return self._row_texts.get((entry.file, entry.row))
 
 

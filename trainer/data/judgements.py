@@ -113,7 +113,7 @@ def unread_judgement(column: str, kind: str, values: Sequence[Any]) -> Unread | 
         return None
     ignored = f'or leave it aside: ignore = ["{column}"]'
     if len(numbers) == len({*map(str, values)}) and numbers:
-        seen = (
+        extent = (
             f"runs from {min(numbers):g} to {max(numbers):g}"
             if len(numbers) > 1
             else f"is {min(numbers):g}"
@@ -125,26 +125,26 @@ def unread_judgement(column: str, kind: str, values: Sequence[Any]) -> Unread | 
                 Judgement(column, at_least=max(numbers)),
                 f"at_least = {max(numbers):g}",
             )
-        says = f"{seen} in the first rows: say in [format] which answers are good"
+        says = f"{extent} in the first rows: say in [format] which answers are good"
     else:
-        shown = list(
+        examples = list(
             dict.fromkeys(
                 shortened(value) for value in values if isinstance(value, str | int | float)
             )
         )
-        if not shown:
+        if not examples:
             return Unread(
                 column,
                 f"`{column}` may judge the answer, and holds no plain values: map another column,"
                 f" {ignored}",
             )
         judgement, way = (
-            Judgement(column, good=[*shown[:1]]),
-            f"good = {msgspec.json.encode(shown[:1]).decode()}",
+            Judgement(column, good=[*examples[:1]]),
+            f"good = {msgspec.json.encode(examples[:1]).decode()}",
         )
         says = (
-            f"has {', '.join(shown[:4])}, which may judge the answer: say in [format] which values"
-            " are good"
+            f"has {', '.join(examples[:4])}, which may judge the answer: say in [format] which"
+            " values are good"
         )
     return Unread(
         column,

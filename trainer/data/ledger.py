@@ -118,38 +118,36 @@ class Stops:
         could not be proved, with its text."""
         if not self._found:
             return None
-        told = []
+        reasons = []
         for stop in self:
-            more = (
-                f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}"
-                if stop.rows > 1
-                else ""
-            )
-            told.append(
+            further = f" and at {stop.rows - 1:,} more rows" if stop.rows > 1 else ""
+            if stop.rows == 2:
+                further = " and at 1 more row"
+            reasons.append(
                 f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says"
-                f" stop, here{more})."
+                f" stop, here{further})."
             )
-        others = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
+        changes = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
         ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
         hint = "\n".join(
             (
                 (
                     "Mend the data, or say otherwise in a recipe's section [policy]:"
-                    f" {', '.join(others)}."
+                    f" {', '.join(changes)}."
                 ),
                 *ways,
             )
         )
         if unproved is None or "mask" not in self._found:
-            return LuthierError("Stopped by a policy", "\n".join(told), hint)
+            return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
         title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
-        return LuthierError(title, "\n".join(told), f"{hint}\n{unproved.hint}")
+        return LuthierError(title, "\n".join(reasons), f"{hint}\n{unproved.hint}")
 
 
 def _instead(policy: str) -> str:
     """What to choose in the place of stop: what keeps the row, if anything does."""
-    others = [choice for choice in choices(policy) if choice not in ("stop", "drop")] or ["drop"]
-    return " or ".join(f'"{choice}"' for choice in others)
+    keeping = [choice for choice in choices(policy) if choice not in ("stop", "drop")] or ["drop"]
+    return " or ".join(f'"{choice}"' for choice in keeping)
 
 
 class LedgerError(AssertionError):

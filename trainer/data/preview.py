@@ -48,21 +48,21 @@ def look(settings: DataSettings) -> Outlook:
     reader = Reader(settings.format, settings.policy, SpecialTexts())
     met: Counter[str] = Counter()
     stops = Stops(settings.policy)
-    rows = conversations = seen = 0.0
+    rows = conversations = seen_once = 0.0
     tokens: list[int] = []
     exact = True
     hashes: set[bytes] | None = set() if settings.policy.duplicates != "keep" else None
     deadline = time.monotonic() + _SECONDS
     for number, source in enumerate(settings.sources):
         share = (deadline - time.monotonic()) / (len(settings.sources) - number)
-        found = _Look(source, share, reader, met, hashes, stops)
-        rows, conversations, seen = (
-            rows + found.rows,
-            conversations + found.conversations,
-            seen + found.conversations * source.weight,
+        source_look = _Look(source, share, reader, met, hashes, stops)
+        rows, conversations, seen_once = (
+            rows + source_look.rows,
+            conversations + source_look.conversations,
+            seen_once + source_look.conversations * source.weight,
         )
-        tokens += found.tokens
-        exact = exact and found.exact
+        tokens += source_look.tokens
+        exact = exact and source_look.exact
     if error := stops.error():
         raise error
     if exact and not conversations:
@@ -76,7 +76,7 @@ def look(settings: DataSettings) -> Outlook:
     return Outlook(
         round(rows),
         round(conversations),
-        round(seen),
+        round(seen_once),
         exact,
         formats_seen(reader.formats),
         dict(met),
@@ -116,8 +116,8 @@ class _Look:
             if row.messages is None:
                 continue
             if hashes is not None:
-                whole = json.dumps([row.messages, row.tools], sort_keys=True)
-                digest = hashlib.blake2b(whole.encode(), digest_size=12).digest()
+                serialized = json.dumps([row.messages, row.tools], sort_keys=True)
+                digest = hashlib.blake2b(serialized.encode(), digest_size=12).digest()
                 if digest in hashes:
                     met["duplicates"] += 1
                     stops.add(row.file, row.row, ["duplicates"], "it equals an earlier one")

@@ -28,15 +28,17 @@ _BROKEN = "broken_chain"
 
 
 class Link(NamedTuple):
-    """A row of a file whose rows follow each other: its conversation, if it is the last of one, or
-    the row that is (`carrier`), or why neither: `code` and `detail`, of which the code is "" for
-    damage."""
+    """A row of a file whose rows follow each other."""
 
     row: int
     converted: Converted | None = None
+    """The conversation, of a row that is its last one."""
     carrier: int | None = None
+    """The last row of the conversation in which this row's turns stand, if that is another one."""
     code: str = ""
+    """Why the row is in no conversation, a key of `PROBLEMS`; "" for damage."""
     detail: str = ""
+    """The same in words."""
 
 
 def chained(

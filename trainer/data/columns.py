@@ -34,15 +34,18 @@ _BY_CHANCE = 0.3  # less than that in the sources of other answers
 
 @dataclass(frozen=True)
 class SideColumns:
-    """What the columns beside a format's own mean, learned from a sample. `unread` says of a column
-    why it cannot be left aside; `columns` are all that were judged: another one that turns up later
-    is judged then."""
+    """What the columns beside a format's own mean, learned from a sample."""
 
     judges: tuple[Judgement, ...] = ()
+    """How columns judge the answer."""
     context: tuple[str, ...] = ()
+    """Columns whose texts join the prompt."""
     media: tuple[str, ...] = ()
+    """Columns that hold pictures or sounds."""
     unread: tuple[Unread, ...] = ()
+    """Columns that cannot be left aside."""
     columns: frozenset[str] | None = None
+    """All that were judged: another one that turns up later is judged then."""
 
     def is_quiet(self, row: Mapping[str, Any]) -> bool:
         """Whether no column of a row can meet a policy: most rows have none beside their

@@ -75,8 +75,7 @@ _OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as the file has it: its value, or what is wrong with it. `row` counts from 0; `size`
-    is its bytes, decompressed.
+    """One row as the file has it: its value, or what is wrong with it.
 
     Where a file cannot be read on, its last row stands for the rest, with the rest's size where
     that can be known.
@@ -84,9 +83,12 @@ class RawRow:
 
     file: str
     row: int
+    """Counts from 0."""
     value: dict[str, Any] | None
     damage: str | None
+    """What is wrong with a row that has no value."""
     size: int
+    """Its bytes, decompressed."""
 
 
 class Files(NamedTuple):

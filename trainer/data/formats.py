@@ -95,36 +95,42 @@ _TITLES = {
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The recipe's section [format]: what is left out is found out. `columns` maps our names of
-    parts to the file's columns, `roles` the file's words for roles to ours, `speakers` names to
-    roles ("first" and "others" stand for whom nobody named). `judgement` says which answers are
-    good, `context` which columns join the prompt, `ignore` which are left aside. `layout` names the
-    markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that
-    follow each other stay rows of their own.
-    """
+    """The recipe's section [format]: what is left out is found out."""
 
     format: FormatName = "auto"
     columns: dict[str, str] = {}
+    """Our names of parts, with the file's columns."""
     roles: dict[str, Role] = {}
+    """The file's words for roles, with ours."""
     speakers: dict[str, Role] = {}
+    """Names with their roles; "first" and "others" stand for whom nobody named."""
     judgement: Judgement = Judgement()
+    """Which answers are good."""
     context: list[str] = []
+    """Columns that join the prompt."""
     ignore: list[str] = []
+    """Columns that are left aside."""
     layout: str = ""
+    """The name of a markup or of an export."""
     encoding: str = ""
+    """That of files that are no UTF-8."""
     chain: bool = True
+    """Whether rows that follow each other make one conversation."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are
-    columns that nothing reads; `side` says what the others beside the conversation mean."""
+    """How a file's rows are read."""
 
     name: FormatName
     reason: str
+    """Why it is this one, in words."""
     mapping: Mapping
+    """Complete: given back to `recognise`, it leads to the same format."""
     unused: tuple[str, ...] = ()
+    """Columns that nothing reads."""
     side: SideColumns = NO_SIDE
+    """What the other columns beside the conversation mean."""
 
     @property
     def is_chained(self) -> bool:

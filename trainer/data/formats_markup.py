@@ -26,20 +26,20 @@ _ALPACA_PREAMBLE = re.compile(r"Below is an? (?:instruction|question|conversatio
 
 @dataclass(frozen=True)
 class Markup:
-    """How one markup writes a turn. `header` has the group `role`; `ends` close a turn, and where
-    `closed` is set each turn needs one.
-
-    `words` are the markup's own words for roles, in lower case. `preamble` says that text before
-    the first header is the system prompt; elsewhere nobody says it.
-    """
+    """How one markup writes a turn."""
 
     name: str
     title: str
     header: re.Pattern[str]
+    """Begins a turn; its group `role` says whose."""
     ends: tuple[str, ...] = ()
+    """Signs that close a turn."""
     closed: bool = False
+    """Whether each turn needs one of the ends."""
     preamble: bool = False
+    """Whether text before the first header is the system prompt; elsewhere nobody says it."""
     words: Mapping[str, str] = field(default_factory=dict)
+    """The markup's own words for roles, in lower case."""
 
     def fits(self, text: str) -> bool:
         """Whether a text is in this markup: it begins with a header or the preamble of one, and

@@ -126,17 +126,19 @@ PROBLEMS = {
 
 
 class Converted(NamedTuple):
-    """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`;
-    `unknown` says of which messages a key means nothing that was meant to; `met` are policies that
-    the row's columns meet, each with what it is about. `places` are the messages' numbers in the
-    row, -1 for one that a column made; empty where they are as here."""
+    """A row's conversation."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
     repairs: tuple[str, ...] = ()
+    """Codes of what was changed on the way, keys of `REPAIRS`."""
     unknown: tuple[str, ...] = ()
+    """Says of which messages a key means nothing that was meant to."""
     met: tuple[tuple[str, str], ...] = ()
+    """Policies that the row's columns meet, each with what it is about."""
     places: tuple[int, ...] = ()
+    """The messages' numbers in the row, -1 for one that a column made; empty where they are as
+    here."""
 
 
 REPAIRS = {

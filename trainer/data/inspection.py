@@ -42,14 +42,15 @@ T = TypeVar("T")
 
 
 class FoundFormat(msgspec.Struct, frozen=True):
-    """How some files were read. `mapping` is complete, as the recipe's [format] would have it;
-    `unused` are columns that nothing reads."""
+    """How some files were read."""
 
     files: list[str]
     name: str
     reason: str
     mapping: dict[str, Any] = {}
+    """Complete, as the recipe's [format] would have it."""
     unused: list[str] = []
+    """Columns that nothing reads."""
 
 
 class Amount(msgspec.Struct):
@@ -62,14 +63,15 @@ class Amount(msgspec.Struct):
 
 
 class Problem(msgspec.Struct):
-    """One reason code of the ledger. `first` are the first rows that have it, as {"file", "row"},
-    and `detail` is what the first one's entry says."""
+    """One reason code of the ledger."""
 
     code: str
     state: str
     rows: int = 0
     first: list[dict[str, Any]] = []
+    """The first rows that have it, as {"file", "row"}."""
     detail: str = ""
+    """What the first one's entry says."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -81,11 +83,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Lengths(msgspec.Struct):
-    """Samples by length: `counts[i]` of them have at least `i * width` tokens and less than `(i +
-    1) * width`."""
+    """Samples by length."""
 
     width: int
+    """Tokens of a bin."""
     counts: list[int]
+    """`counts[i]` samples have at least `i * width` tokens and less than `(i + 1) * width`."""
     longest: int = 0
     median: int = 0
 
@@ -97,15 +100,15 @@ class TemplateCheck(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct):
-    """What the data comes to. `context` is train.max_length; tokens count those of the samples.
-    `leaks` counts held-out conversations that nearly equal one that is trained on, `stops` the rows
-    at which a policy says stop; `others` are files that are left alone."""
+    """What the data comes to."""
 
     sources: list[str]
     model: str
     context: int
+    """train.max_length."""
     formats: list[FoundFormat]
     states: dict[str, Amount]
+    """Rows and their samples' tokens by state."""
     problems: list[Problem]
     lengths: Lengths
     train: int
@@ -113,9 +116,13 @@ class Summary(msgspec.Struct):
     trained_tokens: int
     checks: list[TemplateCheck] = []
     leaks: dict[str, int] = {}
+    """Held-out conversations that nearly equal one that is trained on."""
     stops: list[Stop] = []
+    """The rows at which a policy says stop."""
     others: list[str] = []
+    """Files that are left alone."""
     error: Failure | None = None
+    """Why the data may not be trained on."""
 
     @property
     def rows(self) -> int:
@@ -131,14 +138,16 @@ class Summary(msgspec.Struct):
 
 
 class StoredSample(msgspec.Struct, frozen=True):
-    """A sample as the trainer would see it; `weights` has one figure a token where some weight is
-    not 1."""
+    """A sample as the trainer would see it."""
 
     source: dict[str, Any]
     turns: list[int]
+    """The messages that are trained."""
     input_ids: list[int]
     labels: list[int]
+    """The tokens that are trained, -100 elsewhere."""
     weights: list[float] | None = None
+    """One figure a token, where some weight is not 1."""
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -150,13 +159,14 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class StoredProposal(msgspec.Struct, frozen=True):
-    """How the rows of a file might be read. `toml` is the recipe's section [format], `mapping` the
-    same as values."""
+    """How the rows of a file might be read."""
 
     file: str
     title: str
     toml: str
+    """The recipe's section [format]."""
     mapping: dict[str, Any]
+    """The same as values."""
     examples: list[Example] = []
 
 

@@ -24,14 +24,17 @@ _SCALES = ({0.0, 1.0}, {-1.0, 1.0}, {-1.0, 0.0, 1.0})
 
 
 class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A column that judges the answer. Good is what lies between `at_least` and `at_most`, or is
-    one of `good`; without them, what a verdict says by itself (true, 1, "good"). Without a column
-    it judges nothing."""
+    """A column that judges the answer. Without bounds and values, good is what a verdict says by
+    itself (true, 1, "good")."""
 
     column: str = ""
+    """Without one it judges nothing."""
     at_least: float | None = None
+    """The least value that is good."""
     at_most: float | None = None
+    """The greatest value that is good."""
     good: list[str | float | bool] = []
+    """The values that are good."""
 
     def verdict(self, value: Any) -> bool | None:
         """Whether the value says that the answer is good; None if it cannot be read."""

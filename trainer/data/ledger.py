@@ -19,17 +19,18 @@ STATES: tuple[State, ...] = ("kept", "repaired", "split", "dropped")
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
-    """What became of one row. `samples` are lines of the sample files ("train:12"), `tokens` are
-    those of these samples, `lost` those of text that went into no sample, as far as it came to be
-    tokenised."""
+    """What became of one row."""
 
     file: str
     row: int
     state: State
     reasons: list[str] = []
     samples: list[str] = []
+    """Lines of the sample files ("train:12")."""
     tokens: int = 0
+    """Those of these samples."""
     lost: int = 0
+    """Tokens of text that went into no sample, as far as it came to be tokenised."""
     detail: str = ""
 
 
@@ -51,13 +52,16 @@ def describe(code: str) -> str:
 
 
 class Summary(msgspec.Struct):
-    """The ledger's totals: `rows`, `tokens` and `lost` are by state, `reasons` counts rows by state
-    and code."""
+    """The ledger's totals."""
 
     rows: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """By state."""
     tokens: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """By state."""
     lost: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """By state."""
     reasons: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    """Rows by state and code."""
     samples: int = 0
 
     def add(self, entry: Entry) -> None:

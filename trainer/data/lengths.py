@@ -30,15 +30,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Cut:
-    """`lost` are the tokens of what was left out, `error` is what masking a part ended with.
-    `reasons` are "too_long" where a part was, and "long_turn" where an exchange fits nowhere.
-    `turn` is the error's message in the whole conversation."""
+    """A conversation cut into parts that fit."""
 
     parts: list[Part]
     lost: int = 0
+    """Tokens of what was left out."""
     reasons: tuple[str, ...] = ()
+    """"too_long" where a part was, and "long_turn" where an exchange fits nowhere."""
     error: MaskError | None = None
+    """What masking a part ended with."""
     turn: int = 0
+    """The error's message in the whole conversation."""
 
     @property
     def samples(self) -> list[Sample]:

@@ -85,14 +85,15 @@ class SampleMaker(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the samples and the ledger lie. `summary` has the ledger's totals and the figures of
-    the `data` event."""
+    """Where the samples and the ledger lie."""
 
     train: Path
     heldout: Path
     ledger: Path
     summary: dict[str, Any]
+    """The ledger's totals and the figures of the `data` event."""
     cached: bool
+    """Whether it had been prepared before."""
 
 
 def prepare(

@@ -28,18 +28,19 @@ _MESSAGE_TOKENS = 5  # what a template puts around a message
 
 @dataclass(frozen=True)
 class Outlook:
-    """`conversations` and `seen_each_epoch`, which minds the sources' weights, are estimates where
-    `exact` is False, and 0 where nothing can be told beforehand. `met` counts the rows seen by
-    reason: what was repaired, and why others were dropped. `tokens` are those of the conversations
-    seen, estimated from their text."""
+    """What a short look at the data says of all of it."""
 
     rows: int
     conversations: int
+    """An estimate where `exact` is False; 0 where nothing can be told beforehand."""
     seen_each_epoch: int
+    """Likewise; it minds the sources' weights."""
     exact: bool
     formats: list[dict[str, Any]]
     met: dict[str, int]
+    """The rows read, by reason: what was repaired, and why others were dropped."""
     tokens: list[int]
+    """Those of the conversations read, estimated from their text."""
 
 
 def look(settings: DataSettings) -> Outlook:

@@ -74,13 +74,15 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class Proposal:
-    """`mapping` is what the recipe would say; `title` how many of the rows it reads, and as what;
-    `examples` are rows that it reads, with their numbers among those given."""
+    """A way to read the rows."""
 
     mapping: Mapping
+    """What the recipe would say."""
     title: str
+    """How many of the rows it reads, and as what."""
     rows: int
     examples: list[tuple[int, Converted]]
+    """Rows that it reads, with their numbers among those given."""
 
     @property
     def toml(self) -> str:

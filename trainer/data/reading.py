@@ -24,18 +24,20 @@ _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why,
-    else what was repaired. `places` are the messages' numbers in the row, none where they are as
-    here. `carrier` is the row in whose conversation its turns stand, where that is another one."""
+    """One row of a file, settled."""
 
     file: str
     row: int
     messages: list[Message] | None
+    """None where it was left out."""
     tools: list[Message] | None
     reasons: tuple[str, ...]
+    """Why it was left out, else what was repaired."""
     detail: str = ""
     places: Sequence[int] = ()
+    """The messages' numbers in the row; none where they are as here."""
     carrier: int | None = None
+    """The row in whose conversation its turns stand, where that is another one."""
 
 
 class Reader:

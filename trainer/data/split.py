@@ -14,14 +14,15 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 
 
 class Heldout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Conversations kept out of training, for the evaluation loss: `share` of all, within the two
-    bounds. `leaks` are those of them that nearly equal one that is trained on: "move" holds others
-    out instead, "report" only counts them."""
+    """Conversations kept out of training, for the evaluation loss."""
 
     share: Share = 0.05
+    """Of all, within the two bounds."""
     at_least: Annotated[int, msgspec.Meta(ge=0)] = 16
     at_most: Annotated[int, msgspec.Meta(ge=0)] = 200
     leaks: Literal["move", "report"] = "move"
+    """What becomes of those that nearly equal one that is trained on: "move" holds others out
+    instead, "report" only counts them."""
 
     def count(self, conversations: int) -> int:
         """How many are held out; never more than a quarter, so that small data is still mostly

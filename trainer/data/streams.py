@@ -42,16 +42,15 @@ class Piece(NamedTuple):
 
 
 class Line(NamedTuple):
-    """`data` has no newline and is None where the line is too long; `start` is its first byte's
-    place in the text.
-
-    `is_cut` says that the reading failed before the line's end.
-    """
+    """A line of a text."""
 
     data: bytes | None
+    """Without the newline; None where the line is too long."""
     start: int
+    """Its first byte's place in the text."""
     size: int
     is_cut: bool = False
+    """Whether the reading failed before the line's end."""
 
 
 class Reader:

@@ -47,30 +47,30 @@ def short_conversations(wheel: Path) -> list[list[dict[str, Any]]]:
     """Two speakers in turn; what one says in a row is one message."""
     with zipfile.ZipFile(wheel) as archive:
         raw = json.loads(archive.read("chitchat_dataset/dataset.json"))
-    found = []
+    conversations = []
     for record in raw.values():
-        said = [
+        utterances = [
             (message["sender"], message["text"])
             for turn in record["messages"]
             for message in turn
             if message["text"].strip()
         ]
         messages: list[dict[str, Any]] = []
-        for sender, text in said:
-            role = "user" if sender == said[0][0] else "assistant"
+        for sender, text in utterances:
+            role = "user" if sender == utterances[0][0] else "assistant"
             if messages and messages[-1]["role"] == role:
                 messages[-1]["content"] += "\n" + text
             else:
                 messages.append({"role": role, "content": text})
         if len({message["role"] for message in messages}) == 2:
-            found.append(messages)
-    return found
+            conversations.append(messages)
+    return conversations
 
 
 def long_conversations(short: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
     """The messages of both sides gathered until they are as long as ShareGPT's, and conversations
     likewise."""
-    found: list[list[dict[str, Any]]] = []
+    conversations: list[list[dict[str, Any]]] = []
     current: list[dict[str, Any]] = []
     sides = {"user": "", "assistant": ""}
     for messages in short:
@@ -81,9 +81,9 @@ def long_conversations(short: list[list[dict[str, Any]]]) -> list[list[dict[str,
         current += [{"role": role, "content": text.strip()} for role, text in sides.items()]
         sides = {"user": "", "assistant": ""}
         if sum(len(message["content"]) for message in current) >= LONG_CHARACTERS:
-            found.append(current)
+            conversations.append(current)
             current = []
-    return found
+    return conversations
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
@@ -99,13 +99,13 @@ def compare(name: str, conversations: list[Conversation], model: Path, rounds: i
     report = check_template(tokenizer, model)
     template = Template(tokenizer, parts=report.parts)
     texts = [template.text(conversation.messages) for conversation in conversations]
-    found = samples(conversations, tokenizer, report)
-    masked = [sample for sample in found if isinstance(sample, Sample)]
+    outcomes = samples(conversations, tokenizer, report)
+    masked = [sample for sample in outcomes if isinstance(sample, Sample)]
     tokens = sum(len(sample.input_ids) for sample in masked)
     turns = sum(len(sample.turns) for sample in masked)
     print(
         f"{name}: {len(conversations)} conversations, {len(masked)} samples, {turns} trained turns,"
-        f" {tokens} tokens ({tokens / len(masked):.0f} a sample), {len(found) - len(masked)}"
+        f" {tokens} tokens ({tokens / len(masked):.0f} a sample), {len(outcomes) - len(masked)}"
         f" errors, strategy {report.strategy}"
     )
     pairs = []
@@ -166,36 +166,45 @@ def against_trl(
         masked = rows.map(tokenised, load_from_cache_file=False, remove_columns=["messages"])
         return masked.map(labelled, load_from_cache_file=False, remove_columns=["assistant_masks"])
 
-    found = [
+    samples_made = [
         sample for sample in samples(conversations, tokenizer, report) if isinstance(sample, Sample)
     ]
-    same = sum(row["labels"] == sample.labels for row, sample in zip(trl(), found, strict=True))
+    equal = sum(
+        row["labels"] == sample.labels for row, sample in zip(trl(), samples_made, strict=True)
+    )
     rounds_of = []
     for _ in range(rounds):
-        masking = timed(lambda: [tokenised({"messages": one.messages}) for one in conversations])
+        masking = timed(
+            lambda: [
+                tokenised({"messages": conversation.messages}) for conversation in conversations
+            ]
+        )
         rounds_of.append(
             (timed(trl), masking, timed(lambda: samples(conversations, tokenizer, report)))
         )
     exceeded = []
     for clock, index in (("wall", 0), ("cpu", 1)):
-        theirs, mask, own = (
-            statistics.median(one[part][index] for one in rounds_of) for part in range(3)
+        theirs, mask, ours = (
+            statistics.median(times[part][index] for times in rounds_of) for part in range(3)
         )
-        whole = theirs / own
+        slower = theirs / ours
         print(
-            f"  TRL on {len(conversations)}, {clock}: its preparation takes {whole:.2f} times as"
-            f" long, its mask alone {mask / own:.2f}"
+            f"  TRL on {len(conversations)}, {clock}: its preparation takes {slower:.2f} times as"
+            f" long, its mask alone {mask / ours:.2f}"
         )
-        if clock == "wall" and whole < QUICKER_THAN_TRL:
+        if clock == "wall" and slower < QUICKER_THAN_TRL:
             exceeded.append(
-                f"{name}: TRL's preparation takes {whole:.2f} times as long, less than"
+                f"{name}: TRL's preparation takes {slower:.2f} times as long, less than"
                 f" {QUICKER_THAN_TRL}"
             )
-    print(f"  the same labels in {same} of {len(found)}")
+    print(f"  the same labels in {equal} of {len(samples_made)}")
     return (
         exceeded
-        if same == len(found)
-        else [*exceeded, f"{name}: TRL's labels differ in {len(found) - same} conversations"]
+        if equal == len(samples_made)
+        else [
+            *exceeded,
+            f"{name}: TRL's labels differ in {len(samples_made) - equal} conversations",
+        ]
     )
 
 

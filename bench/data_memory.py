@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from trainer.data.reading import Reader
 
 TURN = "So then I told him that the lute has too many strings, and he said: 𝄞 is only one. " * 4
-KINDS = (
-    "JSON Lines",
-    "JSON array",
-    "JSON array, pretty",
-    "JSON Lines, gzip",
-    "JSON Lines, zstd",
-    "CSV",
-    "Parquet",
-    "JSON array in one line, wrapped",
-    "JSON Lines, rows that are chained",
-)
 CHAINED = "chained.jsonl"
+# Each kind with its file's name.
+KINDS = {
+    "JSON Lines": "rows.jsonl",
+    "JSON array": "rows.json",
+    "JSON array, pretty": "rows.json",
+    "JSON Lines, gzip": "rows.jsonl.gz",
+    "JSON Lines, zstd": "rows.jsonl.zst",
+    "CSV": "rows.csv",
+    "Parquet": "rows.parquet",
+    "JSON array in one line, wrapped": "rows.json",
+    "JSON Lines, rows that are chained": CHAINED,
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 def row(number: int) -> dict[str, object]:
@@ -43,12 +45,9 @@ def write(kind: str, folder: Path, size: int) -> Path:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    ending = {"JSON Lines": "jsonl", "CSV": "csv", "Parquet": "parquet"}.get(
-        kind, "jsonl.gz" if "gzip" in kind else "jsonl.zst" if "zstd" in kind else "json"
-    )
-    path = folder / f"rows.{ending}"
-    if "chained" in kind:
-        return write_chained(folder / CHAINED, size)
+    path = folder / KINDS[kind]
+    if path.name == CHAINED:
+        return write_chained(path, size)
     per_row = len(json.dumps(row(0)["conversations"], ensure_ascii=False).encode()) * 5 // 2
     count = size // per_row
     if kind == "Parquet":
@@ -62,30 +61,34 @@ def write(kind: str, folder: Path, size: int) -> Path:
             for table in rows:
                 writer.write_table(table)
         return path
+    compression = COMPRESSIONS.get(path.suffix)
     opened = (
         pa.OSFile(str(path), "wb")
-        if "zip" not in kind and "zstd" not in kind
-        else pa.CompressedOutputStream(str(path), "zstd" if "zstd" in kind else "gzip")
+        if compression is None
+        else pa.CompressedOutputStream(str(path), compression)
     )
-    wrapped, array = "wrapped" in kind, "array" in kind
     with opened as file:
-        file.write(
-            b'{"version": 1, "data": '
-            if wrapped
-            else b"question,answer\n"
-            if kind == "CSV"
-            else b""
-        )
+        if kind == "CSV":
+            file.write(b"question,answer\n")
+        if "wrapped" in kind:
+            file.write(b'{"version": 1, "data": ')
         for number in range(count):
-            value = row(number)
-            if kind == "CSV":
-                text = f'{number},"{TURN * (2 + number % 7)}\n"\n'
-            else:
-                text = json.dumps(value, ensure_ascii=False, indent=2 if "pretty" in kind else None)
-                text = f"{'[' if number == 0 else ','}{text}" if array else f"{text}\n"
-            file.write(text.encode())
-        file.write((b"]" if array else b"") + (b"}" if wrapped else b""))
+            file.write(line(kind, number).encode())
+        if "array" in kind:
+            file.write(b"]")
+        if "wrapped" in kind:
+            file.write(b"}")
     return path
+
+
+def line(kind: str, number: int) -> str:
+    """A row as a file of this kind has it, with what stands between it and the one before."""
+    if kind == "CSV":
+        return f'{number},"{TURN * (2 + number % 7)}\n"\n'
+    text = json.dumps(row(number), ensure_ascii=False, indent=2 if "pretty" in kind else None)
+    if "array" not in kind:
+        return f"{text}\n"
+    return f"[{text}" if number == 0 else f",{text}"
 
 
 def write_chained(path: Path, size: int) -> Path:
@@ -152,14 +155,14 @@ def read_chained(reader: Reader, path: Path) -> None:
     started = time.perf_counter()
     rows = sum(1 for _ in reader.rows(str(path)))
     seconds = time.perf_counter() - started
-    told = {
+    figures = {
         "rows": rows,
         "size": path.stat().st_size,
         "seconds": seconds,
         "before": before,
         "peak": peak_megabytes(),
     }
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(figures))
 
 
 def main() -> None:
@@ -178,15 +181,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = write(kind, Path(folder), arguments.megabytes << 20)
             command = [sys.executable, __file__, "--read", str(path)]
-            told = json.loads(
+            figures = json.loads(
                 subprocess.run(command, check=True, capture_output=True, text=True).stdout
             )
             disk = path.stat().st_size / (1 << 20)
-            speed = told["size"] / (1 << 20) / told["seconds"]
-            start, peak = f"{told['before']:.0f} MB", f"{told['peak']:.0f} MB"
+            speed = figures["size"] / (1 << 20) / figures["seconds"]
+            start, peak = f"{figures['before']:.0f} MB", f"{figures['peak']:.0f} MB"
             print(
                 f"{kind:34}{disk:>7.0f}"
-                f" MB{told['rows']:>10}{told['seconds']:>9.1f}{speed:>7.0f}{start:>10}{peak:>10}",
+                f" MB{figures['rows']:>10}{figures['seconds']:>9.1f}{speed:>7.0f}"
+                f"{start:>10}{peak:>10}",
                 flush=True,
             )
 

@@ -30,15 +30,15 @@ def write(path: Path, megabytes: int) -> None:
         row = 0
         while file.tell() < megabytes * 1_000_000:
             if row % 10 == 9:
-                said = chance.choice(earlier)
-                said = said if row % 20 == 19 else f"{said} indeed"
+                text = chance.choice(earlier)
+                text = text if row % 20 == 19 else f"{text} indeed"
             else:
-                said = " ".join(chance.choices(words, k=280))
+                text = " ".join(chance.choices(words, k=280))
                 if len(earlier) < 1000:
-                    earlier.append(said)
+                    earlier.append(text)
             messages = [
                 {"role": "user", "content": "Tell me."},
-                {"role": "assistant", "content": said},
+                {"role": "assistant", "content": text},
             ]
             file.write(json.dumps({"messages": messages}) + "\n")
             row += 1
@@ -64,8 +64,8 @@ def measure(path: Path) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
 
-        def note(what: str, done: int, total: int) -> None:
-            steps.setdefault(what, time.monotonic())
+        def note(phase: str, done: int, total: int) -> None:
+            steps.setdefault(phase, time.monotonic())
 
         Pipeline(settings, Stub(), SpecialTexts(("<|im_end|>",)), note).run(Path(folder))
         ledger = read_prepared(Path(folder), cached=False).summary["ledger"]
@@ -80,8 +80,8 @@ def measure(path: Path) -> None:
                 "dropped": ledger["reasons"].get("dropped", {}),
                 "seconds": round(ended - began, 1),
                 "by_step": {
-                    name: round(begins[place + 1] - start, 1)
-                    for place, (name, start) in enumerate(steps.items())
+                    name: round(begins[index + 1] - start, 1)
+                    for index, (name, start) in enumerate(steps.items())
                 },
                 "imports_mb": base // 1024,
                 "peak_mb": peak // 1024,

@@ -197,11 +197,9 @@ class Supervisor:
         deadline: float | None = None
         while True:
             wants_back = self._give_way()
-            timeout = (
-                (_POLL_SECONDS if wants_back else 3600.0)
-                if deadline is None
-                else max(0.0, deadline - time.monotonic())
-            )
+            timeout = _POLL_SECONDS if wants_back else 3600.0
+            if deadline is not None:
+                timeout = max(0.0, deadline - time.monotonic())
             info = signal.sigtimedwait(_SIGNALS, timeout)
             code = _reap(child)
             if code is not None:
@@ -239,19 +237,19 @@ class Supervisor:
     def _sweep(self) -> int:
         """End what the worker left running, also what moved to a session of its own. How many
         processes that were."""
-        seen: set[int] = set()
+        signalled: set[int] = set()
         started = time.monotonic()
         while left := processes.descendants(os.getpid()):
             number = (
                 signal.SIGTERM if time.monotonic() - started < _SWEEP_SECONDS else signal.SIGKILL
             )
             for pid in left:
-                if pid not in seen or number is signal.SIGKILL:
+                if pid not in signalled or number is signal.SIGKILL:
                     processes.send_signal(pid, number)
-            seen.update(left)
+            signalled.update(left)
             time.sleep(0.05)
             _reap(None)
-        return len(seen)
+        return len(signalled)
 
     def _start_next(self) -> None:
         """Start the jobs that the spec names, if this one is done."""

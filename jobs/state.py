@@ -83,7 +83,7 @@ Alive = Queued | Starting | Running | Asleep | Stopping
 
 def derive(
     ready_phase: str,
-    held: bool,
+    is_supervised: bool,
     events: Sequence[Event],
     created: float,
     now: float,
@@ -95,7 +95,7 @@ def derive(
     `created` is when spec.json was written: a job younger than 10 s that nobody holds yet is still
     being started.
     """
-    if not held:
+    if not is_supervised:
         return _ended(events, created, now, log_tail)
     ended = next(
         (index for index, event in enumerate(events) if event["kind"] == "exited"), len(events)

@@ -189,14 +189,14 @@ def other_base(adapter: Adapter, base_directory: Path) -> str:
     ]
     base = ModelFolder(base_directory)
     original = str(base.config.get("_name_or_path") or "")
-    own = [
+    base_names = [
         str(base_directory),
         str(resolved),
         base.shown_card.repository,
         original,
         *cached,
     ]
-    if _bare_name(adapter.base) in {_bare_name(name) for name in own if name}:
+    if _bare_name(adapter.base) in {_bare_name(name) for name in base_names if name}:
         return ""
     return (
         f"{adapter.directory} says that it was trained on {adapter.base}, not on {base_directory}:"

@@ -111,21 +111,21 @@ def list_entries() -> list[Entry]:
     ]
 
 
-def find_entry(name: str, what: Literal["", "adapter", "merged"] = "") -> Entry:
+def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
     """The model of that name, or of that run: what it left, or with `what` "merged" its merged
     model. LuthierError if there is none."""
     entries = list_entries()
     exact = next((entry for entry in entries if entry.name == name), None)
-    if exact is None or what:
+    if exact is None or part:
         run = exact.run if exact is not None else _run_named(name)
         if run:
-            wanted: tuple[Kind, ...] = ("merged",) if what == "merged" else ("tuned", "full")
-            found = next(
-                (entry for entry in entries if entry.run == run and entry.kind in wanted), None
+            kinds: tuple[Kind, ...] = ("merged",) if part == "merged" else ("tuned", "full")
+            of_run = next(
+                (entry for entry in entries if entry.run == run and entry.kind in kinds), None
             )
-            if found is not None:
-                return found
-            if what == "merged":
+            if of_run is not None:
+                return of_run
+            if part == "merged":
                 raise LuthierError(
                     "Not merged yet",
                     f"{run} has no merged model.",
@@ -144,24 +144,24 @@ def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
     """What needs this model: runs that were trained on it, merged models made of it, and whatever
     runs with it now."""
     places = {str(entry.path), str(entry.path.resolve())}
-    found = []
+    uses_of_entry = []
     for job in users_of(entry.path, all_jobs() if jobs is None else jobs):
         if job.id == entry.run:
             continue
         alive = job.alive()
         if alive or job.spec.kind == "run":
-            found.append(Use(job.spec.kind, job.spec.name, job.id, alive))
+            uses_of_entry.append(Use(job.spec.kind, job.spec.name, job.id, alive))
     if entry.run:
         run = next((job for job in (jobs or all_jobs("run")) if job.id == entry.run), None)
         if run is not None and run.alive():
-            found.append(Use("run", run.spec.name, run.id, alive=True))
+            uses_of_entry.append(Use("run", run.spec.name, run.id, alive=True))
     for model in registry.list_models():
-        made = None if model.path == entry.path else _receipt(model.path)
-        if made is not None and not places.isdisjoint(
-            (made.base.directory, made.adapter.directory)
+        merge_receipt = None if model.path == entry.path else _receipt(model.path)
+        if merge_receipt is not None and not places.isdisjoint(
+            (merge_receipt.base.directory, merge_receipt.adapter.directory)
         ):
-            found.append(Use("merged", _title(model.name), model.name))
-    return found
+            uses_of_entry.append(Use("merged", _title(model.name), model.name))
+    return uses_of_entry
 
 
 def remove(entry: Entry) -> None:
@@ -400,12 +400,12 @@ def _merged_standing(run: str, path: Path) -> Standing:
         return NO_CERTIFICATE
     directory = jobs_directory() / run
     try:
-        made = certificate.read(directory)
+        of_run = certificate.read(directory)
     except LuthierError:
         return certificate.standing(directory)
     return (
         certificate.standing(directory)
-        if made is not None and made.merged and Path(made.merged) == path
+        if of_run is not None and of_run.merged and Path(of_run.merged) == path
         else NO_CERTIFICATE
     )
 

@@ -177,13 +177,13 @@ def standing(run_directory: Path) -> Standing:
 
 def stamps(*directories: Path) -> list[Stamp]:
     """The files of these folders that make a model, as they are."""
-    found = []
+    file_stamps = []
     for directory in directories:
         for path in sorted(directory.iterdir()):
             if path.suffix in _MODEL_FILES and path.is_file():
                 stat = path.stat()
-                found.append(Stamp(str(path), stat.st_size, stat.st_mtime_ns))
-    return found
+                file_stamps.append(Stamp(str(path), stat.st_size, stat.st_mtime_ns))
+    return file_stamps
 
 
 def touched_since(certificate: Certificate) -> list[str]:

@@ -77,14 +77,16 @@ def licence(directory: Path) -> str:
     noted = ModelFolder(directory).shown_card.license
     if noted:
         return noted.lower()
-    said = front_matter(directory / "README.md").get("license", "")
-    if said:
-        return str(said)
+    declared = front_matter(directory / "README.md").get("license", "")
+    if declared:
+        return str(declared)
     for path in sorted(directory.glob("LICEN[SC]E*")):
         head = _head(path)
-        found = next((name for mark, name in _LICENCE_TEXTS if mark.lower() in head.lower()), "")
-        if found:
-            return found
+        recognised = next(
+            (name for mark, name in _LICENCE_TEXTS if mark.lower() in head.lower()), ""
+        )
+        if recognised:
+            return recognised
     return ""
 
 

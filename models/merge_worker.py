@@ -35,14 +35,14 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     from models.merge.stream import Stopped
 
     try:
-        made = (
+        merge_receipt = (
             _merge_closer(context, settings, plans)
             if settings.into == "closer"
             else _merge(context, settings, plans[settings.into])
         )
     except Stopped:
         return None
-    if made is None:
+    if merge_receipt is None:
         return None
     keys = (
         "into",
@@ -57,7 +57,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     return {
         "path": settings.out,
         "bytes": size // len(plans),
-        **{key: getattr(made, key) for key in keys},
+        **{key: getattr(merge_receipt, key) for key in keys},
     }
 
 
@@ -99,7 +99,7 @@ def _merge_closer(
     out = Path(settings.out)
     places = {into: out.with_name(f".{out.name}.into-{into}") for into in plans}
     try:
-        made = {
+        receipt_of = {
             into: _merge(
                 context, replace(settings, out=str(places[into]), replace=True), plan, out.name
             )
@@ -109,28 +109,28 @@ def _merge_closer(
         from models.merge.merging import put_in_place
         from models.merge.qlora_choice import compare
 
-        found = compare(
+        comparison = compare(
             plans["dequantised"],
-            {str(into): place for into, place in places.items()},
+            {str(into): path for into, path in places.items()},
             Path(settings.samples),
             context.stopping.is_set,
         )
-        if found is None:
+        if comparison is None:
             return None
-        chosen: Into = "base" if found.closer == "base" else "dequantised"
-        receipt = replace(made[chosen], measured=found.to_json())
-        write(places[chosen], receipt)
+        closer: Into = "base" if comparison.closer == "base" else "dequantised"
+        receipt = replace(receipt_of[closer], measured=comparison.to_json())
+        write(places[closer], receipt)
         if out.exists() and not settings.replace:
             raise LuthierError(
                 "There is something already",
                 f"{out} exists.",
                 "Give another --out, or --force to replace it.",
             )
-        put_in_place(places[chosen], out)
+        put_in_place(places[closer], out)
         return receipt
     finally:
-        for place in places.values():
-            shutil.rmtree(place, ignore_errors=True)
+        for path in places.values():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def template_stops(folder: Path) -> list[int]:

@@ -86,32 +86,32 @@ def changes(recorded: Hashes, base_directory: Path, result: Path) -> dict[str, l
     """For each part of the model what differs from the record, a phrase each; empty lists where
     every byte is the same. `result` is the run's adapter or model."""
     now = base_hashes(base_directory)
-    found = {
+    changes_of = {
         part: file_changes(files, now.base[part], base_directory)
         for part, files in recorded.base.items()
     }
-    found["chat template"] = _template_changes(recorded, now, ModelFolder(base_directory))
-    made = _result_hashes(result)
-    found[ADAPTER if ModelFolder(result).is_adapter else MODEL] = (
-        file_changes(recorded.adapter, made, result)
+    changes_of["chat template"] = _template_changes(recorded, now, ModelFolder(base_directory))
+    current = _result_hashes(result)
+    changes_of[ADAPTER if ModelFolder(result).is_adapter else MODEL] = (
+        file_changes(recorded.adapter, current, result)
         if recorded.adapter
         else ["no hash of it was recorded"]
     )
-    return found
+    return changes_of
 
 
 def file_changes(recorded: dict[str, str], now: dict[str, str], directory: Path) -> list[str]:
     """What became of recorded files: missing, cut off, changed, or new beside them."""
-    found = []
+    changed = []
     for name, expected in recorded.items():
         if name not in now:
-            found.append(f"{name} is missing")
+            changed.append(f"{name} is missing")
         elif now[name] != expected:
             damage = weight_damage(directory / name) if name.endswith(".safetensors") else ""
-            found.append(
+            changed.append(
                 f"{name} is cut off or damaged: {damage}" if damage else f"{name} has other bytes"
             )
-    return [*found, *(f"{name} is new" for name in now if name not in recorded)]
+    return [*changed, *(f"{name} is new" for name in now if name not in recorded)]
 
 
 def weight_damage(path: Path) -> str:

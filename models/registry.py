@@ -43,7 +43,7 @@ class Model:
 def list_models() -> list[Model]:
     """The built-in model first, then what lies in the home's models folder, by name, then the
     models of runs, newest first."""
-    found = [
+    models = [
         (
             describe(BUILTIN, builtin_directory())
             if is_model_directory(builtin_directory())
@@ -57,10 +57,10 @@ def list_models() -> list[Model]:
                 and not directory.name.startswith(".")
                 and is_model_directory(directory)
             ):
-                found.append(describe(directory.name, directory))
+                models.append(describe(directory.name, directory))
     folders = [RunFolder(job.directory) for job in all_jobs("run")]
     run_models = [path for folder in folders for path in (folder.model, folder.merged)]
-    return found + [
+    return models + [
         describe(f"{path.parent.name}/{path.name}", path)
         for path in run_models
         if is_model_directory(path)
@@ -81,18 +81,18 @@ def resolve(name: str) -> Path:
                 "`luthier models import builtin`",
             )
         return builtin_directory()
-    named = models_directory() / name
+    candidate = models_directory() / name
     run, _, part = name.partition("/")
     if JOB_ID.fullmatch(run) and part in (MERGED_FOLDER, MODEL_FOLDER):
-        named = jobs_directory() / run / part
+        candidate = jobs_directory() / run / part
     elif "/" in name or name.startswith("."):
-        named = expanded(name)
-    directory = named.absolute() if named.is_dir() else expanded(name).absolute()
+        candidate = expanded(name)
+    directory = candidate.absolute() if candidate.is_dir() else expanded(name).absolute()
     if not directory.is_dir():
         raise _no_such_model(name, directory)
     if ModelFolder(directory).is_adapter and not (directory / "config.json").is_file():
         raise _adapter(directory)
-    for pattern, what in (
+    for pattern, missing in (
         ("config.json", "config.json"),
         ("*.safetensors", "weights (*.safetensors)"),
         ("tokenizer*.json", "tokenizer"),
@@ -102,7 +102,7 @@ def resolve(name: str) -> Path:
                 "Luthier reads models as from_pretrained does, from safetensors only (pickled"
                 " weights can run code)."
             )
-            raise LuthierError("Not a whole model", f"{directory} has no {what}.", hint)
+            raise LuthierError("Not a whole model", f"{directory} has no {missing}.", hint)
     return directory
 
 

@@ -16,6 +16,7 @@ from jobs.errors import LuthierError
 from jobs.events import Follower
 from jobs.job import Job, all_jobs, find
 from models.adapters import MustBeMerged, check_servable, read_adapter
+from models.events import Template, of_kind
 from models.folder import ModelFolder
 from models.registry import is_model_directory
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
@@ -193,9 +194,9 @@ class Run:
             return stop_ids
         follower = Follower(self.job.events_path)
         while events := follower.read():
-            for event in events:
-                if event["kind"] == "template" and isinstance(event.get("stop_ids"), list):
-                    return [int(token) for token in event["stop_ids"]]
+            for template in of_kind(events, Template):
+                if template.stop_ids is not None:
+                    return template.stop_ids
         return None
 
 

@@ -31,8 +31,6 @@ from serve.ports import choosing
 from serve.servers import Server, look_again
 from serve.vllm_arguments import replicas
 
-__all__ = ["NamedAdapter", "ServeOptions", "attach", "detach", "make_plan", "pin", "serve", "unpin"]
-
 _TOLD_SECONDS = 6.0
 
 

@@ -106,11 +106,11 @@ def left_out(rows: list[Measured]) -> Iterator[tuple[Measured, float]]:
     backward pass needs besides are scaled to fit the other settings of that engine, by least
     squares of the relative errors."""
     for row in rows:
-        others = [other for other in rows if other.engine == row.engine and other is not row]
+        other_rows = [other for other in rows if other.engine == row.engine and other is not row]
         kept, working = _scales(
             [
                 (_kept(other), _working(other), other.peak_gb - _rest(other), other.peak_gb)
-                for other in others
+                for other in other_rows
             ]
         )
         yield row, (_rest(row) + kept * _kept(row) + working * _working(row)) / row.peak_gb - 1

@@ -20,7 +20,7 @@ _SPARE = 64 << 20
 def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
     """Copy what makes a model: no pickles, no code, nothing else that happens to lie there. Stopped
     when asked to stop."""
-    names = chosen(source)
+    names = names_to_copy(source)
     total = sum((source / name).stat().st_size for name in names)
     check_space(folder, total)
     progress.begin("copying", total)
@@ -45,7 +45,7 @@ def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
     )
 
 
-def chosen(source: Path) -> list[str]:
+def names_to_copy(source: Path) -> list[str]:
     """The files of a model's folder, relative to it: an adapter's or a whole model's. LuthierError
     if it is neither."""
     here = {
@@ -56,8 +56,8 @@ def chosen(source: Path) -> list[str]:
     beside = files.companions(here)
     if files.is_adapter(here):
         return [*beside, files.ADAPTER[1]]
-    found = [path.name for path in weight_files(source)]
-    return [*beside, *([files.INDEX] if len(found) > 1 else []), *found]
+    weight_names = [path.name for path in weight_files(source)]
+    return [*beside, *([files.INDEX] if len(weight_names) > 1 else []), *weight_names]
 
 
 def copy_file(source: Path, target: Path, progress: ByteProgress) -> None:

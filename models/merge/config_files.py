@@ -40,7 +40,7 @@ _NOT_COPIED = {
 }
 
 
-def copy_companions(base: Path, own: Path, folder: Path) -> None:
+def copy_companions(base: Path, trained: Path, folder: Path) -> None:
     """Copy what belongs to the model: the base's files, and tokenizer and chat template of what was
     trained, the folder `own`, where it brings its own."""
     for path in sorted(base.iterdir()):
@@ -50,13 +50,13 @@ def copy_companions(base: Path, own: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
         elif path.name == "additional_chat_templates":
             shutil.copytree(path, folder / path.name)
-    if ModelFolder(own).has_tokenizer:
+    if ModelFolder(trained).has_tokenizer:
         for old in ModelFolder(folder).tokenizer_files:
             (shutil.rmtree if old.is_dir() else Path.unlink)(old)
-        for path in ModelFolder(own).tokenizer_files:
+        for path in ModelFolder(trained).tokenizer_files:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
-    elif (own / "chat_template.jinja").is_file():
-        shutil.copyfile(own / "chat_template.jinja", folder / "chat_template.jinja")
+    elif (trained / "chat_template.jinja").is_file():
+        shutil.copyfile(trained / "chat_template.jinja", folder / "chat_template.jinja")
 
 
 def write_config(plan: MergePlan, folder: Path) -> None:
@@ -65,18 +65,18 @@ def write_config(plan: MergePlan, folder: Path) -> None:
     config = copy.deepcopy(plan.config)
     places = _parts(config)
     if plan.tied is not None:
-        for place in places:
-            if place is config or "tie_word_embeddings" in place:
-                place["tie_word_embeddings"] = plan.tied
+        for section in places:
+            if section is config or "tie_word_embeddings" in section:
+                section["tie_word_embeddings"] = plan.tied
     if plan.vocabulary is not None:
         set_vocabulary_size(config, plan.vocabulary)
     if plan.dtype is not None:
-        for place in places:
+        for section in places:
             for key in ("dtype", "torch_dtype"):
-                if key in place or (
-                    key == "dtype" and place is config and "torch_dtype" not in place
+                if key in section or (
+                    key == "dtype" and section is config and "torch_dtype" not in section
                 ):
-                    place[key] = plan.dtype
+                    section[key] = plan.dtype
     write_json(folder / "config.json", config)
 
 
@@ -151,9 +151,9 @@ def check_vocabulary(plan: MergePlan, folder: Path) -> None:
 def _embedding_rows(pieces: Iterable[Piece]) -> int | None:
     from models.merge.embeddings import is_input
 
-    found = (
+    row_counts = (
         piece.shape[0]
         for piece in pieces
         if is_input(piece.name.removesuffix(".weight")) and len(piece.shape) == 2
     )
-    return next(found, None)
+    return next(row_counts, None)

@@ -122,8 +122,8 @@ def _receipt(
     started: float,
 ) -> Receipt:
     beside = {
-        name: found
-        for name, found in file_hashes(folder).items()
+        name: file_hash
+        for name, file_hash in file_hashes(folder).items()
         if name not in written.files and name != LOCK
     }
     base_beside = file_hashes(plan.base, "*.json", "*.jinja", "tokenizer.model")

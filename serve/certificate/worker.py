@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.files import tail_lines
-from jobs.gpus import gpus
 from jobs.job import Job
 from jobs.worker import WorkerContext, run_worker
 from models import certificate, foreign, provenance
@@ -41,17 +40,14 @@ from serve.certificate.measured import (
     Served,
     write,
 )
+from serve.certificate.planning import server_plan
 from serve.certificate.turns import PROBES, choose_samples
-from serve.launch import NamedAdapter, ServeOptions, make_plan
 from serve.log import Phase
 from serve.plan import BASE, ServerPlan
-from serve.ports import free_port
+from serve.planning import NamedAdapter
 from serve.worker import VllmServer
 
-_HOST = "127.0.0.1"
 _TUNED = "tuned"
-# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once.
-_CHUNK = "--max-num-batched-tokens=1024"
 # What two CPU cores take, for the time left: the built-in model's figures.
 _BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
 
@@ -278,19 +274,7 @@ class Certifier:
             server.stop()
 
     def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
-        share = (
-            min(0.9, certificate.memory_needed(directory) / min(gpu.total for gpu in gpus()))
-            if self.gpu
-            else 0.9
-        )
-        options = ServeOptions(
-            dtype="bfloat16",
-            context_length=self.context_length,
-            max_loras=1,
-            gpu_memory=share,
-            extra_args=[_CHUNK],
-        )
-        return make_plan(directory.resolve(), BASE, adapters, _HOST, free_port(_HOST), options)
+        return server_plan(directory.resolve(), adapters, self.context_length, gpu=self.gpu)
 
     def _await(self, server: VllmServer) -> None:
         if not server.wait_until_up():

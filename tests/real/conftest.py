@@ -24,7 +24,8 @@ from jobs.state import Done, Queued, Running, Starting
 from models.registry import prepare_builtin, resolve
 from models.runs import Run
 from serve.certificate.launch import certify
-from serve.launch import ServeOptions, serve
+from serve.launch import serve
+from serve.planning import ServeOptions
 from serve.servers import Server, running_servers
 from tests.real.forks import Forks
 from tests.real.random_adapter import write_random_adapter

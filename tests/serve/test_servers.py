@@ -7,7 +7,7 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.job import create
 from jobs.spec import Spec
-from serve.launch import ServeOptions, make_plan
+from serve.planning import ServeOptions, make_plan
 from serve.servers import base_url, current_server, running_servers, write_server
 
 

@@ -43,31 +43,31 @@ IMPORTS = {
 def test_inherited_methods_count_however_the_base_is_imported(text: str) -> None:
     name = "tui/room/screen.py" if "from .." in text else "tui/screen.py"
     screen = Source(name, f"{text}\n    def own(self): ...\n")
-    known = classes([BASE, source("tui/again.py", "from tui.base import Base"), screen])
-    cls = known[f"{screen.module}.Screen"]
-    assert len(all_methods(cls, known)) == 26
+    by_name = classes([BASE, source("tui/again.py", "from tui.base import Base"), screen])
+    cls = by_name[f"{screen.module}.Screen"]
+    assert len(all_methods(cls, by_name)) == 26
 
 
 def test_an_overridden_method_is_one() -> None:
     screen = source("tui/s.py", f"from tui.base import Base\nclass S(Base):\n{methods(9, 'base')}")
-    known = classes([BASE, screen])
-    assert len(all_methods(known["tui.s.S"], known)) == 25
+    by_name = classes([BASE, screen])
+    assert len(all_methods(by_name["tui.s.S"], by_name)) == 25
 
 
 def test_a_class_of_another_project_counts_as_nothing() -> None:
     screen = Source(
         "tui/s.py", "from textual.screen import Screen\nclass S(Screen):\n    def a(self): ..."
     )
-    known = classes([screen])
-    assert all_methods(known["tui.s.S"], known) == {"a"}
+    by_name = classes([screen])
+    assert all_methods(by_name["tui.s.S"], by_name) == {"a"}
 
 
 def test_a_class_that_has_the_name_of_its_base() -> None:
     screen = Source(
         "tui/s.py", "from tui.base import Base\nclass Base(Base):\n    def a(self): ..."
     )
-    known = classes([BASE, screen])
-    assert len(all_methods(known["tui.s.Base"], known)) == 26
+    by_name = classes([BASE, screen])
+    assert len(all_methods(by_name["tui.s.Base"], by_name)) == 26
 
 
 def test_a_nested_class_is_counted_and_finds_the_one_beside_it() -> None:
@@ -78,8 +78,8 @@ def test_a_nested_class_is_counted_and_finds_the_one_beside_it() -> None:
             class B(A):
                 def b(self): ...
     """
-    known = classes([source("tui/s.py", text)])
-    assert all_methods(known["tui.s.Outer.B"], known) == {"a", "b"}
+    by_name = classes([source("tui/s.py", text)])
+    assert all_methods(by_name["tui.s.Outer.B"], by_name) == {"a", "b"}
 
 
 @pytest.mark.parametrize(

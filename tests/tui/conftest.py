@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tui.shared.glyphs import use_ascii
+
 os.environ["TEXTUAL_ANIMATIONS"] = "none"  # before textual is imported
 
 import pytest
@@ -29,6 +31,7 @@ def css_is_parsed_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
+    use_ascii(False)  # an app that a test before this one has made may have chosen it
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.delenv("NO_COLOR", raising=False)

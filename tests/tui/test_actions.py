@@ -86,8 +86,8 @@ def test_help_has_every_action_this_place_first(place: Place) -> None:
 
 
 def test_help_is_searched_by_all_words() -> None:
-    found = str(help_text("runs", "stop job", 200))
-    assert "Stop the job" in found and "Choose the colours" not in found
+    text = str(help_text("runs", "stop job", 200))
+    assert "Stop the job" in text and "Choose the colours" not in text
     assert "Nothing is called that" in str(help_text("runs", "zither", 200))
 
 
@@ -104,8 +104,8 @@ async def test_palette_has_every_action_with_its_key() -> None:
             hit.help and any(hit.help.startswith(action.key_names[0]) for action in ACTIONS)
             for hit in hits
         )
-        found = [hit async for hit in provider.search("theme")]
-        assert any(str(hit.text) == "theme" for hit in found)
+        hits = [hit async for hit in provider.search("theme")]
+        assert any(str(hit.text) == "theme" for hit in hits)
 
 
 async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str, Job]) -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trainer.data.columns import Judgement, kind_of, words_of
+from trainer.data.column_names import kind_of, words_of
 from trainer.data.formats_turns import turn_keys
+from trainer.data.judgements import Judgement
 
 _ANSWER_KEYS = (
     "text",
@@ -153,10 +154,10 @@ def _are_numbers(value: Any, length: int) -> bool:
     return (
         isinstance(value, list)
         and len(value) == length
-        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+        and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
     )
 
 
 def _best(numbers: Sequence[float], name: str) -> int:
-    wanted = min(numbers) if {*words_of(name)} & _BEST_FIRST else max(numbers)
-    return numbers.index(wanted)
+    best = min(numbers) if {*words_of(name)} & _BEST_FIRST else max(numbers)
+    return numbers.index(best)

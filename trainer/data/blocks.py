@@ -4,6 +4,7 @@ tool_result. Light."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from trainer.data.formats_turns import Message
@@ -11,19 +12,19 @@ from trainer.data.formats_turns import Message
 _BLOCKS = ("thinking", "redacted_thinking", "tool_use", "tool_result")
 
 
-def unblocked(messages: list[Message]) -> tuple[list[Message], list[int]]:
+def unblocked(messages: list[Message]) -> tuple[list[Message], Sequence[int]]:
     """The messages, those of blocks taken apart, and for each which of the given ones it comes
     from."""
-    if not any(type(message["content"]) is list for message in messages):
-        return messages, list(range(len(messages)))
-    made: list[Message] = []
+    if list not in [type(message["content"]) for message in messages]:
+        return messages, range(len(messages))
+    flat: list[Message] = []
     places: list[int] = []
     names: dict[str, str] = {}
-    for place, message in enumerate(messages):
+    for index, message in enumerate(messages):
         parts = _taken_apart(message, names) if _has_blocks(message["content"]) else [message]
-        made += parts
-        places += [place] * len(parts)
-    return made, places
+        flat += parts
+        places += [index] * len(parts)
+    return flat, places
 
 
 def _has_blocks(content: Any) -> bool:
@@ -38,7 +39,7 @@ def _taken_apart(message: Message, names: dict[str, str]) -> list[Message]:
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
     results: list[Message] = []
-    rest: list[Any] = []
+    other_blocks: list[Any] = []
     for block in message["content"]:
         match block:
             case {"type": "thinking", "thinking": str(thought)}:
@@ -58,13 +59,17 @@ def _taken_apart(message: Message, names: dict[str, str]) -> list[Message]:
             case {"type": "tool_result", "tool_use_id": str(call_id)}:
                 results.append(_result(block.get("content"), call_id, names))
             case _:
-                rest.append(block)
-    own = {**message, "content": _plain(rest)}
+                other_blocks.append(block)
+    remainder = {**message, "content": _plain(other_blocks)}
     if thoughts:
-        own["reasoning_content"] = "\n\n".join(thoughts)
+        remainder["reasoning_content"] = "\n\n".join(thoughts)
     if calls:
-        own["tool_calls"] = calls
-    return [*results, own] if own["content"] or thoughts or calls or not results else results
+        remainder["tool_calls"] = calls
+    return (
+        [*results, remainder]
+        if remainder["content"] or thoughts or calls or not results
+        else results
+    )
 
 
 def _result(content: Any, call_id: str, names: dict[str, str]) -> Message:

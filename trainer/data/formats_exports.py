@@ -3,10 +3,12 @@ those that are refused by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from trainer.data.formats_pairs import better_answer, comparison_of, own_columns
 from trainer.data.formats_text import FIRST, OTHERS, transcript
 from trainer.data.formats_turns import (
     TURN_COLUMNS,
@@ -25,40 +27,31 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Export:
-    """A layout that is read: `fits` tells a row of it, `read` gives its conversation. `columns` are
-    its own, beside which others may stand; without them all are."""
+    """A layout that is read."""
 
     name: str
+    """As the recipe says it."""
     title: str
+    """What the rows are, in words."""
     fits: Callable[[Row], bool]
+    """Tells a row of it."""
     read: Callable[[Row], Converted]
-    columns: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A layout that is known and not read: `title` says what the rows are, `remedy` what to do."""
-
-    title: str
-    fits: Callable[[Row], bool]
-    remedy: str
+    """Gives the row's conversation."""
+    columns: Callable[[Row], Iterable[str]] = lambda row: row
+    """The row's columns that are the layout's own, beside which others may stand; all of them where
+    nothing is said."""
 
 
 def export_of(value: Row) -> Export | None:
     """The export that a row comes from."""
     return (
         None
-        if _is_bench(value)
+        if is_bench(value)
         else next((export for export in EXPORTS if export.fits(value)), None)
     )
 
 
-def refusal_of(value: Row) -> Refusal | None:
-    """The layout that a row is in, if it is one that is refused."""
-    return next((refusal for refusal in REFUSALS if refusal.fits(value)), None)
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
+def objects_in(value: Any) -> list[dict[str, Any]]:
     """The items of a list of objects; [] for anything else."""
     value = decoded(value)
     return (
@@ -68,13 +61,13 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     )
 
 
-def _has(value: Any, *keys: str) -> TypeGuard[dict[str, Any]]:
+def has_keys(value: Any, *keys: str) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and all(key in value for key in keys)
 
 
 def _messages(items: Sequence[Any]) -> list[Message]:
     keys = next((keys for item in items if (keys := turn_keys(item))), ("role", "content"))
-    return [message_of(item, keys, {}, (), place) for place, item in enumerate(items)]
+    return [message_of(item, keys, {}, (), index) for index, item in enumerate(items)]
 
 
 # ChatGPT: a tree of messages; what was last on the screen is the way from `current_node` up.
@@ -97,7 +90,7 @@ def _chatgpt(value: Row) -> Converted:
             texts = all(isinstance(part, str) for part in parts)
             content = "\n".join(parts) if texts else [_part(part) for part in parts]
             messages.append({"role": role_of(message["author"]["role"], {}), "content": content})
-        elif _has(message, "author") and message["author"].get("role") in ("tool", "assistant"):
+        elif has_keys(message, "author") and message["author"].get("role") in ("tool", "assistant"):
             repairs.append("left_out")
     return Converted(messages, None, tuple(dict.fromkeys(repairs)))
 
@@ -119,13 +112,13 @@ def _last_node(nodes: dict[str, Any]) -> str | None:
         ),
         None,
     )
-    seen = set[str]()
+    visited = set[str]()
     while (
         node is not None
-        and node not in seen
+        and node not in visited
         and (children := (nodes.get(node) or {}).get("children"))
     ):
-        seen.add(node)
+        visited.add(node)
         node = children[-1]
     return node
 
@@ -135,7 +128,7 @@ def _is_talk(node: Any) -> bool:
     no reasoning, no hidden context."""
     message = node.get("message") if isinstance(node, dict) else None
     if (
-        not _has(message, "author", "content")
+        not has_keys(message, "author", "content")
         or not isinstance(message["content"], dict)
         or not isinstance(message["author"], dict)
     ):
@@ -165,14 +158,14 @@ def _claude(value: Row) -> Converted:
     repairs = ["other_branches"] * (len(path) < len(items))
     messages: list[Message] = []
     for item in path:
-        blocks = _objects(item.get("content"))
+        blocks = objects_in(item.get("content"))
         texts = [str(block.get("text", "")) for block in blocks if block.get("type") == "text"] or [
             str(item.get("text") or "")
         ]
         attached = [
-            str(one["extracted_content"])
-            for one in _objects(item.get("attachments"))
-            if one.get("extracted_content")
+            str(attachment["extracted_content"])
+            for attachment in objects_in(item.get("attachments"))
+            if attachment.get("extracted_content")
         ]
         message: Message = {
             "role": role_of(item["sender"], {}),
@@ -205,7 +198,7 @@ def _claude_path(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # OpenAssistant: each message has its replies; of several, the one ranked best is followed.
 def _oasst_tree(value: Row) -> Converted:
     messages: list[Message] = []
-    node, others = value["prompt"], False
+    node, has_other_replies = value["prompt"], False
     while isinstance(node, dict):
         word = node.get("role")
         if not isinstance(word, str):
@@ -216,17 +209,17 @@ def _oasst_tree(value: Row) -> Converted:
             for reply in node.get("replies") or []
             if isinstance(reply, dict) and not reply.get("deleted")
         ]
-        others = others or len(replies) > 1
+        has_other_replies = has_other_replies or len(replies) > 1
         node = min(
             replies,
             key=lambda reply: reply["rank"] if isinstance(reply.get("rank"), int) else len(replies),
             default=None,
         )
-    return Converted(messages, None, ("other_branches",) * others)
+    return Converted(messages, None, ("other_branches",) * has_other_replies)
 
 
 # Requests to an API with what came back, as logs and traces keep them.
-def _request(value: Row) -> Row:
+def request_of(value: Row) -> Row:
     request = next(
         (decoded(value[key]) for key in ("request", "body", "kwargs", "input") if key in value),
         None,
@@ -240,12 +233,12 @@ def _asked(request: Row) -> list[Any]:
     """The messages of a request."""
     if isinstance(request.get("prompt"), str):
         return [{"role": "user", "content": request["prompt"]}]
-    messages = _objects(request.get("messages"))
+    messages = objects_in(request.get("messages"))
     system = request.get("system")
     return [{"role": "system", "content": system}, *messages] if messages and system else messages
 
 
-def _answers(value: Row) -> list[Any]:
+def answers_of(value: Row) -> list[Any]:
     """The messages of a response: of OpenAI's first choice, of Anthropic's, or as traces have
     them."""
     response = decoded(value.get("response", value.get("output")))
@@ -253,14 +246,14 @@ def _answers(value: Row) -> list[Any]:
     response = response.get("choices", response) if isinstance(response, dict) else response
     if isinstance(response, str) and response:
         return [{"role": "assistant", "content": response}]
-    first = response if _objects(response) else [response]
-    if _has(first[0], "message") or _has(first[0], "text"):
+    first = response if objects_in(response) else [response]
+    if has_keys(first[0], "message") or has_keys(first[0], "text"):
         first = first[:1]  # choices
     items = [item.get("message", item) if isinstance(item, dict) else item for item in first]
     items = [
         (
             {"role": "assistant", "content": item["text"]}
-            if _has(item, "text") and "role" not in item
+            if has_keys(item, "text") and "role" not in item
             else item
         )
         for item in items
@@ -269,7 +262,7 @@ def _answers(value: Row) -> list[Any]:
 
 
 def _logged(value: Row) -> Converted:
-    request, answers = _request(value), _answers(value)
+    request, answers = request_of(value), answers_of(value)
     asked = _asked(request)
     if not asked or not answers:
         raise RowProblem(
@@ -296,9 +289,57 @@ def _arena(value: Row) -> Converted:
             f"the winner is {str(value['winner'])[:40]!r}: neither conversation is the better one",
         )
     items = decoded(value[side])
-    if not _objects(items):
+    if not objects_in(items):
         raise RowProblem("other_format", f"`{side}` is no list of messages")
     return Converted(_messages(items))
+
+
+# MOSS: an object of turns, each with all that stands in its template; or pairs with the same signs.
+_MOSS_COLUMNS = ("chat", "conversation")
+_MOSS_SIGN = re.compile(r"^\s*<\|[\w ]+\|>:\s*|\s*<eo[a-z]>\s*$")
+_MOSS_TOOLS = ("commands", "tool responses")
+
+
+def _moss_turns(row: Row) -> list[dict[str, str]]:
+    """The turns of a row of MOSS, each text by its part in lower case; [] for any other row."""
+    for column in _MOSS_COLUMNS:
+        items = decoded(row.get(column))
+        items = list(items.values()) if isinstance(items, dict) else items
+        turns = [
+            {str(key).lower(): str(text) for key, text in item.items()}
+            for item in objects_in(items)
+        ]
+        if turns and all(
+            "human" in turn and ("moss" in turn or turn["human"].lstrip().startswith("<|Human|>"))
+            for turn in turns
+        ):
+            return turns
+    return []
+
+
+def _moss(row: Row) -> Converted:
+    messages: list[Message] = []
+    if isinstance(prompt := row.get("meta_instruction"), str) and prompt.strip():
+        messages.append({"role": "system", "content": prompt})
+    left_out = False
+    for number, turn in enumerate(_moss_turns(row)):
+        parts = {part: _MOSS_SIGN.sub("", text).strip() for part, text in turn.items()}
+        if any(parts.get(part, "None") not in ("", "None") for part in _MOSS_TOOLS):
+            raise RowProblem(
+                "tool_call",
+                f"turn {number} has a command of MOSS: write the row as messages with tool_calls",
+            )
+        left_out |= parts.get("inner thoughts", "None") not in ("", "None")
+        answer = parts.get("moss", parts.get("assistant", ""))
+        messages += [
+            {"role": "user", "content": parts["human"]},
+            {"role": "assistant", "content": answer},
+        ]
+    return Converted(messages, None, ("left_out",) * left_out)
+
+
+def _moss_columns(row: Row) -> Iterable[str]:
+    return (*_MOSS_COLUMNS, "meta_instruction")
 
 
 # Questions and answers in pairs: lists of two, or objects with a key for each. A row with columns
@@ -371,7 +412,7 @@ def _paired(value: Row) -> Converted:
 
 def _history(value: Row) -> list[Any]:
     """Messages under a name that elsewhere means the turns before a question."""
-    items = _objects(value.get("history"))
+    items = objects_in(value.get("history"))
     return (
         items
         if not _ASKED & value.keys() and items and all(turn_keys(item) for item in items)
@@ -383,7 +424,7 @@ def _history(value: Row) -> list[Any]:
 _TEXT_COLUMNS = (*TURN_COLUMNS, "utterances", "data")
 
 
-def _texts(value: Row) -> list[str]:
+def texts_of(value: Row) -> list[str]:
     if _ASKED & value.keys():
         return []
     for column in _TEXT_COLUMNS:
@@ -398,7 +439,7 @@ def _texts(value: Row) -> list[str]:
 
 
 def _by_turns(value: Row) -> Converted:
-    texts = _texts(value)
+    texts = texts_of(value)
     if not texts:
         raise RowProblem("other_format", "the row has no list of texts")
     speakers = decoded(value.get("speakers"))
@@ -409,8 +450,8 @@ def _by_turns(value: Row) -> Converted:
         )
     return Converted(
         [
-            {"role": ("user", "assistant")[place % 2], "content": text}
-            for place, text in enumerate(texts)
+            {"role": ("user", "assistant")[index % 2], "content": text}
+            for index, text in enumerate(texts)
         ]
     )
 
@@ -420,7 +461,7 @@ def _is_tree(row: Row) -> bool:
     return (
         isinstance(nodes, dict)
         and bool(nodes)
-        and all(_has(node, "parent") or _has(node, "children") for node in nodes.values())
+        and all(has_keys(node, "parent") or has_keys(node, "children") for node in nodes.values())
     )
 
 
@@ -430,7 +471,11 @@ def _is_logged(row: Row) -> bool:
         "input" in names and "output" not in names
     ):
         return False  # a pair of answers
-    return bool(_asked(_request(row)) and _answers(row))
+    return bool(_asked(request_of(row)) and answers_of(row))
+
+
+def is_bench(row: Row) -> bool:
+    return has_keys(row, "question_id", "turns") and bool(texts_of(row))
 
 
 EXPORTS: tuple[Export, ...] = (
@@ -444,134 +489,45 @@ EXPORTS: tuple[Export, ...] = (
     Export(
         "oasst_tree",
         "trees of OpenAssistant",
-        lambda row: _has(row.get("prompt"), "text", "replies"),
+        lambda row: has_keys(row.get("prompt"), "text", "replies"),
         _oasst_tree,
     ),
     Export("openai_log", "requests to an API with their responses", _is_logged, _logged),
     Export(
         "arena",
         "two conversations and a winner (LMSYS)",
-        lambda row: _has(row, *_ARENA),
+        lambda row: has_keys(row, *_ARENA),
         _arena,
-        _ARENA,
+        lambda row: _ARENA,
     ),
+    Export(
+        "comparison",
+        "two answers and which is the better one",
+        lambda row: comparison_of(row) is not None,
+        better_answer,
+        own_columns,
+    ),
+    Export("moss", "turns of MOSS", lambda row: bool(_moss_turns(row)), _moss, _moss_columns),
     Export(
         "pairs",
         "pairs of question and answer",
         lambda row: bool(_pairs(row)),
         _paired,
-        (*_PAIR_COLUMNS, *_BESIDE_PAIRS),
+        lambda row: (*_PAIR_COLUMNS, *_BESIDE_PAIRS),
     ),
     Export(
         "history",
         "messages in `history`",
         lambda row: bool(_history(row)),
         lambda row: Converted(_messages(_history(row))),
-        ("history",),
+        lambda row: ("history",),
     ),
     Export(
         "texts",
         "texts by turns, of which the first is the user's",
-        lambda row: bool(_texts(row)),
+        lambda row: bool(texts_of(row)),
         _by_turns,
-        (*_TEXT_COLUMNS, "speakers"),
+        lambda row: (*_TEXT_COLUMNS, "speakers"),
     ),
 )
 BY_NAME = {export.name: export for export in EXPORTS}
-
-_SAY = (
-    'Say who is the assistant: [format] format = "transcript", {}speakers = {{Anna = "assistant",'
-    ' others = "user"}}.'
-)
-_WHO = (
-    'Decide whose words the assistant is to learn, and write each talk as a row: {"messages":'
-    ' [{"role": "user", "content": ...}, ...]}.'
-)
-
-
-def _has_items(*keys: str) -> Callable[[Row], bool]:
-    """Tells rows of messages that have these keys."""
-    return lambda row: any(_has(item, *keys) for item in _objects(row.get("messages")))
-
-
-def _is_request(row: Row) -> bool:
-    return (
-        bool(_objects(_request(row).get("messages"))) and not _answers(row) and "input" not in row
-    )
-
-
-def _has_choices(row: Row) -> bool:
-    """Whether a row holds what the API answers, or a response has that inside."""
-    response = decoded(row.get("response", row))
-    body = decoded(response.get("body", response)) if isinstance(response, dict) else None
-    return isinstance(body, dict) and any(
-        _has(choice, "message") or _has(choice, "text") for choice in _objects(body.get("choices"))
-    )
-
-
-def _is_bench(row: Row) -> bool:
-    return _has(row, "question_id", "turns") and bool(_texts(row))
-
-
-def _is_batch(row: Row) -> bool:
-    """Whether each column holds a list, all of one length."""
-    lists = [
-        column
-        for column in row.values()
-        if isinstance(column, list) and column and isinstance(column[0], str)
-    ]
-    return len(lists) == len(row) > 1 and len({len(column) for column in lists}) == 1
-
-
-REFUSALS: tuple[Refusal, ...] = (
-    Refusal("a chat of Telegram, among people", _has_items("date", "from_id"), _SAY.format("")),
-    Refusal(
-        "an export of all chats of Telegram",
-        lambda row: _has(row.get("chats"), "list"),
-        "Export one chat alone, as JSON.",
-    ),
-    Refusal(
-        "a channel of Discord, among people",
-        lambda row: _has(row, "guild", "channel", "messages"),
-        _WHO,
-    ),
-    Refusal(
-        "questions of MT-Bench, without answers",
-        _is_bench,
-        "Only answers can be trained: these are for asking a trained model.",
-    ),
-    Refusal(
-        "messages of Discord, among people",
-        lambda row: _has(row, "AuthorID", "Author", "Content"),
-        _WHO,
-    ),
-    Refusal(
-        "messages of Slack, among people",
-        lambda row: row.get("type") == "message" and _has(row, "ts", "text"),
-        _WHO,
-    ),
-    Refusal(
-        "a chat of Messenger or Instagram, among people",
-        _has_items("sender_name", "timestamp_ms"),
-        _SAY.format('columns = {turns = "messages", role = "sender_name", content = "content"}, '),
-    ),
-    Refusal("a story of KoboldAI", lambda row: _has(row, "actions", "prompt", "gamestarted"), _WHO),
-    Refusal(
-        "requests to the OpenAI API without their answers",
-        _is_request,
-        "Only answers can be trained: join the requests with the batch's output by custom_id, as"
-        " rows of `request` and `response`.",
-    ),
-    Refusal(
-        "answers of the OpenAI API without the requests",
-        _has_choices,
-        "The questions are in the batch's input: join both by custom_id, as rows of `request` and"
-        " `response`.",
-    ),
-    Refusal(
-        "parallel lists in each row (a batch, or datasets' to_dict)",
-        _is_batch,
-        'Write one conversation a row: DataFrame.to_json(path, orient="records", lines=True), or'
-        " Dataset.to_json(path).",
-    ),
-)

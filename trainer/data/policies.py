@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from models.conversations import ROLES
-from trainer.data.columns import media_in
 from trainer.data.formats_turns import Converted, Message
+from trainer.data.media import media_in
 
 Choice = Literal["repair", "drop", "stop"]
 DropOrStop = Literal["drop", "stop"]
@@ -170,20 +170,26 @@ class Settled(NamedTuple):
 
 
 class SpecialTexts:
-    """The model's control tokens, as texts that no message may hold."""
+    """The model's control tokens, as texts that no message may hold. `sign` is a character that
+    each of them has, by which most texts are told quickly to hold none; "" where there is none."""
 
     def __init__(self, texts: Sequence[str] = ()) -> None:
         longest_first = sorted(filter(None, texts), key=len, reverse=True)
         self.pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self.sign = (
+            min(set.intersection(*map(set, longest_first)), default="") if longest_first else ""
+        )
 
-    def found(self, message: Message) -> str | None:
+    def token_in(self, message: Message) -> str | None:
         allowed = THINKING if message.get("role") == "assistant" else ()
         if type(content := message["content"]) is str and len(message) == 2:
             return self._in(content, allowed)
         texts = _strings({key: value for key, value in message.items() if key != "role"})
-        return next((found for text in texts if (found := self._in(text, allowed))), None)
+        return next((token for text in texts if (token := self._in(text, allowed))), None)
 
     def _in(self, text: str, allowed: Sequence[str]) -> str | None:
+        if self.sign not in text:
+            return None
         return next(
             (match[0] for match in self.pattern.finditer(text) if match[0] not in allowed), None
         )
@@ -212,6 +218,8 @@ def settle(
 ) -> Settled:
     """A row's conversation by the policies. `no_system`: what the chat template does to a system
     prompt that it has no place for. Raises Rejected."""
+    if _is_settled(converted, special, no_system):
+        return Settled(converted.messages, {}, list(converted.places))
     settling = _Settling(converted, policies)
     for code, detail in converted.met:
         settling.meet(code, detail)
@@ -240,17 +248,39 @@ def settle(
     return Settled(settling.messages, settling.repairs, settling.places())
 
 
+def _is_settled(converted: Converted, special: SpecialTexts, no_system: str) -> bool:
+    """Whether no policy can be met, as in most rows: a plain conversation of texts alone that hold
+    no picture's place and no control token."""
+    messages = converted.messages
+    if converted.met or converted.unknown or converted.tools or not _is_plain(messages):
+        return False
+    if no_system and messages[0]["role"] == "system":
+        return False
+    for message in messages:
+        content = message["content"]
+        if len(message) != 2 or ("<" in content and media_in(content)):
+            return False
+        if special.sign in content and special.token_in(message):
+            return False
+    return True
+
+
 def _is_plain(messages: list[Message]) -> bool:
     """System or not, then user and assistant in turn, the assistant last, all with text: nothing to
     settle."""
     roles = [message["role"] for message in messages]
-    begin = int(roles[0] == "system")
-    said = roles[begin:]
-    if len(said) % 2 or set(said[::2]) != {"user"} or set(said[1::2]) != {"assistant"}:
+    exchanges, is_odd = divmod(len(roles), 2)
+    before = ["system"] if is_odd else []
+    if not exchanges or roles != before + _EXCHANGE * exchanges:
         return False
-    return all(
-        type(message["content"]) is str and message["content"].strip() for message in messages
-    )
+    for message in messages:
+        content = message["content"]
+        if type(content) is not str or not content or content.isspace():
+            return False
+    return True
+
+
+_EXCHANGE = ["user", "assistant"]
 
 
 class _Settling:
@@ -329,14 +359,13 @@ class _Settling:
             )
             self.meet("alternatives", detail)
             return str(content[0])
-        detail = f"{self._where(message)} has content that is no text but {_kind_of(content)}"
-        self.meet("content", detail)
         text = _text_of(content)
-        if text is None:
-            raise Rejected(
-                "media" if media_in(content) else "content",
-                f"{detail}, from which no text can be made",
-            )
+        if text is None or "content" not in self.repairs:
+            detail = f"{self._where(message)} has content that is no text but {_kind_of(content)}"
+            self.meet("content", detail)
+            if text is None:
+                code = "media" if media_in(content) else "content"
+                raise Rejected(code, f"{detail}, from which no text can be made")
         return text
 
     def unknown_role(self) -> None:
@@ -352,14 +381,14 @@ class _Settling:
         late = [message for message in self.messages[begin:] if message["role"] == "system"]
         if late:
             self.meet("late_system", "a system message stands after the beginning")
-            rest = [message for message in self.messages[begin:] if message["role"] != "system"]
+            turns = [message for message in self.messages[begin:] if message["role"] != "system"]
             joined = "\n\n".join(
                 message["content"]
                 for message in (*self.messages[:begin], *late)
                 if message["content"].strip()
             )
             first = self.messages[0] if begin else late[0]
-            self.messages = [self._renumbered({"role": "system", "content": joined}, first), *rest]
+            self.messages = [self._renumbered({"role": "system", "content": joined}, first), *turns]
 
     def empty_turn(self) -> None:
         empty = next((message for message in self.messages if _is_empty(message)), None)
@@ -369,9 +398,9 @@ class _Settling:
         # Of several messages in a row, the others say enough.
         filled: list[Message] = []
         for _, run in groupby(self.messages, key=lambda message: message["role"]):
-            said = list(run)
-            filled += [message for message in said if not _is_empty(message)] or (
-                said[:1] if said[0]["role"] != "system" else []
+            messages = list(run)
+            filled += [message for message in messages if not _is_empty(message)] or (
+                messages[:1] if messages[0]["role"] != "system" else []
             )
         kept: list[Message] = []
         for exchange in exchanges(filled):
@@ -388,7 +417,7 @@ class _Settling:
         if begin < len(self.messages) and self.messages[begin]["role"] != "user":
             self.meet("assistant_first", f"the first turn is of the {self.messages[begin]['role']}")
             first = next(
-                (place for place, message in enumerate(self.messages) if message["role"] == "user"),
+                (index for index, message in enumerate(self.messages) if message["role"] == "user"),
                 None,
             )
             if first is None:
@@ -436,32 +465,32 @@ class _Settling:
         if choice not in ("merge", "leave_out"):
             raise Rejected("system_prompt", detail)
         self.repairs.setdefault("system_prompt", detail)
-        rest = self.messages[begin:]
+        turns = self.messages[begin:]
         if choice == "merge":
-            if not rest or rest[0]["role"] != "user":
+            if not turns or turns[0]["role"] != "user":
                 raise Rejected("system_prompt", f"{detail}; nor does it begin with a question")
-            question = {**rest[0], "content": "\n\n".join([*texts, rest[0]["content"]])}
-            rest = [self._renumbered(question, rest[0]), *rest[1:]]
-        self.messages = rest
+            question = {**turns[0], "content": "\n\n".join([*texts, turns[0]["content"]])}
+            turns = [self._renumbered(question, turns[0]), *turns[1:]]
+        self.messages = turns
 
     def special_text(self, special: SpecialTexts, tools: list[Message] | None) -> None:
-        for place, message in enumerate(self.messages):
-            found = special.found(message)
-            if found is None:
+        for index, message in enumerate(self.messages):
+            token = special.token_in(message)
+            if token is None:
                 continue
-            detail = f"{self._where(message)} holds the control token {found}"
+            detail = f"{self._where(message)} holds the control token {token}"
             self.meet("special_text", detail)
             repaired = self._renumbered(special.broken_up(message), message)
-            if special.found(repaired) is not None:
+            if special.token_in(repaired) is not None:
                 raise Rejected("special_text", detail)
-            self.messages = [*self.messages[:place], repaired, *self.messages[place + 1 :]]
-        if tools and (found := special.found({"content": tools, "role": "tools"})) is not None:
-            raise Rejected("special_text", f"its tools hold the control token {found}")
+            self.messages = [*self.messages[:index], repaired, *self.messages[index + 1 :]]
+        if tools and (token := special.token_in({"content": tools, "role": "tools"})) is not None:
+            raise Rejected("special_text", f"its tools hold the control token {token}")
 
     def _begin(self) -> int:
         """How many system messages stand at the beginning."""
         return next(
-            (place for place, message in enumerate(self.messages) if message["role"] != "system"),
+            (index for index, message in enumerate(self.messages) if message["role"] != "system"),
             len(self.messages),
         )
 
@@ -529,20 +558,15 @@ def _text_of(content: Any) -> str | None:
     there is none to be had."""
     if isinstance(content, str):
         return content
+    if isinstance(content, dict):
+        text = content.get("text")
+        is_text = isinstance(text, str) and content.get("type", "text") in _TEXT_PARTS
+        return text if is_text else None
     if isinstance(content, bool | int | float):
         return json.dumps(content)
-    if isinstance(content, dict) and content.get("type", "text") in _TEXT_PARTS:
-        return content["text"] if isinstance(content.get("text"), str) else None
     if isinstance(content, list):
-        parts = [
-            part if isinstance(part, str) else _text_of(part) if isinstance(part, dict) else None
-            for part in content
-        ]
-        return (
-            None
-            if any(part is None for part in parts)
-            else "\n".join(part for part in parts if part)
-        )
+        texts = [_text_of(part) if isinstance(part, str | dict) else None for part in content]
+        return None if None in texts else "\n".join(filter(None, texts))
     return None
 
 

@@ -3,16 +3,19 @@ absent."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from jobs import foreign_json
 from jobs.files import flush_folder, write_json
 from jobs.job import Job
 from models.card import Card, write_card
 from models.folder import ModelFolder
 from models.run_folder import RunFolder
+from models.weights import tensor_entries, weight_files
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import Checkpoint
 from trainer.run.tokens import own_tokenizer
@@ -43,13 +46,12 @@ def save_model(
     """The checkpoint's model, in the base's own types, with what else a server needs of the base or
     of the run."""
     from models.merge.config_files import copy_companions, write_stops
-    from trainer.run.whole_model import write_weights
 
     base = Path(plan.model_directory)
 
     def write(folder: Path) -> None:
         copy_companions(base, checkpoint.path, folder)
-        write_weights(checkpoint.path, base, folder)
+        _write_weights(checkpoint.path, base, folder)
         _write_config(base, checkpoint.path, folder)
         write_stops(folder, stop_ids)
         base_card = ModelFolder(base).card
@@ -89,6 +91,38 @@ def _write_config(base: Path, trained: Path, folder: Path) -> None:
     if size is not None and size != model.vocabulary_size:
         set_vocabulary_size(config, size)
     write_json(folder / "config.json", config)
+
+
+def _write_weights(trained: Path, base: Path, folder: Path) -> None:
+    """A checkpoint's weights in the base's own types: training kept them in float32, or in bfloat16
+    where the recipe says so. File by file, so that one of them is in memory at a time."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from models.merge.config_files import INDEX
+
+    dtypes = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+    types = {
+        entry.name: dtypes.get(entry.dtype, torch.bfloat16)
+        for path in weight_files(base)
+        for entry in tensor_entries(path)
+    }
+    size = 0
+    for path in weight_files(trained):
+        with safe_open(path, framework="pt") as file:
+            tensors = {
+                name: file.get_tensor(name).to(types.get(name, torch.bfloat16))
+                for name in file.keys()  # noqa: SIM118 - no mapping
+            }
+        size += sum(tensor.nbytes for tensor in tensors.values())
+        save_file(tensors, folder / path.name, metadata={"format": "pt"})
+    if (trained / INDEX).is_file():
+        where = foreign_json.read_object(trained / INDEX)["weight_map"]
+        (folder / INDEX).write_text(
+            json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=2),
+            encoding="utf-8",
+        )
 
 
 def _whole(target: Path, write: Callable[[Path], None]) -> Path:

@@ -32,7 +32,8 @@ class Speakers:
         before = self._session.reachable
 
         def find() -> Reachable:
-            import httpx  # noqa: F401  # half a second: before the first prompt, not within its time to the first token
+            # half a second: before the first prompt, not within its time to the first token
+            import httpx  # noqa: F401
 
             return reachable(self._find_server(), before)
 

@@ -18,8 +18,11 @@ T = TypeVar("T")
 class ChatView(Protocol):
     """The widgets, how to have them drawn anew, and how to ask the user or a thread."""
 
-    prompt: PromptBox
-    sides: ChatSides
+    @property
+    def prompt(self) -> PromptBox: ...
+
+    @property
+    def sides(self) -> ChatSides: ...
 
     def show_sides(self) -> None:
         """Draw everything anew: the session, or who can be asked, has changed."""

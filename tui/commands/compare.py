@@ -23,8 +23,8 @@ from serve.comparison.journal import Entry, Journal
 from serve.comparison.judge import Judge, Judged, Pair
 from serve.comparison.report import html, markdown, tables
 from serve.comparison.summary import Row, summary
-from serve.launch import NamedAdapter
 from serve.plan import BASE
+from serve.planning import NamedAdapter
 from serve.servers import Server
 from tui.commands.lending import server_with
 from tui.commands.output import (

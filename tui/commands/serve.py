@@ -21,9 +21,8 @@ from models.builtin import BUILTIN
 from models.merge.launch import merge_settings, start_merge
 from models.runs import AsModel, NeedsMerge, Run
 from serve import launch, servers
-from serve.launch import NamedAdapter, ServeOptions
 from serve.plan import ServerPlan, is_loopback, run_of
-from serve.planning import Outlook, look_ahead
+from serve.planning import NamedAdapter, Outlook, ServeOptions, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.other_base import say_other_base

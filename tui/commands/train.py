@@ -22,6 +22,7 @@ from models.builtin import BUILTIN
 from models.runs import Run
 from serve import launch as serving
 from serve.plan import BASE
+from serve.planning import ServeOptions
 from trainer import launch
 from trainer.plan.cluster_files import Kind, emit
 from trainer.plan.memory.cards import card, what_if
@@ -179,7 +180,7 @@ def warm_server(recipe: Recipe) -> None:
     adapter is to be loaded. None where what is trained will be served as a model of its own."""
     base = registry.resolve(recipe.model).resolve()
     if server_of(base, LOCALHOST) is None and not consequences(recipe, base):
-        options = serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))
+        options = ServeOptions(max_lora_rank=max(16, recipe.lora.r))
         once_started(serving.serve(recipe.model, [], options=options), follow_start)
 
 

@@ -32,6 +32,7 @@ def rows(outlook: Outlook) -> list[Row]:
         ("adapters", f"{plan.max_loras} at once", why["adapters"]),
         ("runs on", _device(plan), ""),
         ("memory", _memory(plan), why["memory"]),
+        *_graphs(plan),
         (
             "context",
             "the model's" if plan.context_length is None else f"{plan.context_length:,} tokens",
@@ -104,3 +105,11 @@ def _memory(plan: ServerPlan) -> str:
         if plan.kv_cache_bytes is None
         else f"{share}, {plan.kv_cache_bytes / (1 << 30):.1f} GiB cache"
     )
+
+
+def _graphs(plan: ServerPlan) -> list[Row]:
+    if plan.device == "cpu":
+        return []
+    sizes = plan.graph_sizes
+    which = f"{len(sizes)} sizes up to {sizes[-1]} tokens" if sizes else "vLLM's sizes"
+    return [("CUDA graphs", which, plan.reasons["graph_sizes"])]

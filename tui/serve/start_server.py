@@ -186,7 +186,8 @@ def _serve(order: Wanted) -> Job:
     adapters added."""
     from models.registry import resolve
     from models.runs import Run
-    from serve.launch import ServeOptions, serve
+    from serve.launch import serve
+    from serve.planning import ServeOptions
     from workshop.served_runs import adapters_of
     from workshop.servers import add_adapters, server_of
 

@@ -37,11 +37,6 @@ class ChatServer:
         base = self.speakers[0]
         return base, next((speaker for speaker in self.speakers if speaker.kind != "base"), base)
 
-    def speaker_after(self, speaker: Speaker | None) -> Speaker:
-        if speaker not in self.speakers:
-            return self.speakers[0]
-        return self.speakers[(self.speakers.index(speaker) + 1) % len(self.speakers)]
-
 
 @dataclass(frozen=True)
 class Reachable:

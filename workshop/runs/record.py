@@ -63,32 +63,32 @@ class RunRecord:
 
     # What is told
 
-    def add(self, event: Event) -> None:
-        typed_event = typed(event)
-        if not isinstance(typed_event, Step):
+    def add(self, line: Event) -> None:
+        event = typed(line)
+        if not isinstance(event, Step):
             self.version += 1
-        match typed_event:
+        match event:
             case Step():
-                self.add_steps([typed_event])
+                self.add_steps([event])
             case events.Queued() | events.Started() | events.Phase() | events.Exited():
-                self._lived(typed_event)
+                self._lived(event)
             case events.Plan():
-                self.plan = typed_event
+                self.plan = event
             case events.Data():
-                self.data = typed_event
+                self.data = event
             case events.Template():
-                self.template = typed_event
+                self.template = event
             case events.Resumed(step=step):
                 self._back_to(step)
             case events.Eval():
-                self._evaluated(typed_event)
+                self._evaluated(event)
             case events.Sample():
-                self._sampled(typed_event)
+                self._sampled(event)
             case events.CheckpointRemoved(step=step):
                 self._mark_gone("checkpoint", step, "removed")
             case _:  # kinds that say nothing about the figures
                 pass
-        self._happened(moment_of(typed_event, self.step, self.attempts))
+        self._happened(moment_of(event, self.step, self.attempts))
 
     def _happened(self, moment: Moment | None) -> None:
         if moment is None:

@@ -4,6 +4,7 @@ Rules as the real one's."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from models.conversations import Conversation
 from models.mask import MaskError
 from models.samples import Sample
 from models.stored_sample import UNTRAINED
-from trainer.data.ledger import Entry, read_ledger
+from trainer.data.ledger import STATES, Entry, describe, read_ledger, summarise
 from trainer.data.pipeline import Cancelled, Pipeline, Progress, read_prepared
 from trainer.data.policies import Policies, SpecialTexts
 from trainer.data.settings import DataSettings, Source
@@ -133,3 +134,37 @@ def talk(*said: str, system: str = "", **extra: Any) -> dict[str, Any]:
         "messages": [{"role": "system", "content": system}, *messages] if system else messages,
         **extra,
     }
+
+
+def check_books(run: Run, rows: int) -> None:
+    """Every row stands in the ledger once and in order; rows, tokens and samples add up; what is
+    trained is what the ledger says."""
+    assert [entry.row for entry in run.ledger] == list(range(rows))
+    summary = summarise(run.ledger)
+    told = run.summary["ledger"]
+    assert summary.to_json() == told
+    assert sum(told["rows"].values()) == told["total_rows"] == rows
+    lines = {f"train:{place}": line for place, line in enumerate(run.train)}
+    lines |= {f"heldout:{place}": line for place, line in enumerate(run.heldout)}
+    assert Counter(sample for entry in run.ledger for sample in entry.samples) == Counter(
+        lines.keys()
+    )
+    assert (
+        sum(told["tokens"].values())
+        == told["total_tokens"]
+        == sum(len(line["input_ids"]) for line in lines.values())
+    )
+    assert run.summary["trained_tokens"] == sum(
+        label != UNTRAINED for line in run.train for label in line["labels"]
+    )
+    for entry in run.ledger:
+        own = [lines[sample] for sample in entry.samples]
+        assert all(
+            (line["source"]["file"], line["source"]["row"]) == (entry.file, entry.row)
+            for line in own
+        )
+        assert entry.tokens == sum(len(line["input_ids"]) for line in own)
+        assert entry.state in STATES
+        assert bool(own) == (entry.state != "dropped")
+        assert bool(entry.reasons) == (entry.state != "kept")
+        assert all(describe(code) for code in entry.reasons)

@@ -14,9 +14,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
-from trainer.data.columns import Judgement, kind_of, media_in
+from trainer.data.column_names import kind_of
 from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_turns import Message, RowProblem
+from trainer.data.judgements import Judgement
+from trainer.data.media import media_in
 from trainer.data.policies import Policies, Rejected, SpecialTexts, settle
 from trainer.data.reading import Reader
 from trainer.recipe import Recipe, parse, to_toml

@@ -17,35 +17,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import LuthierError
+from tests.trainer.data.dialogues import Dialogue, Row, convert, said, turns
 from tests.trainer.data.layout_table import layouts
 from trainer.data.formats import PARTS, Format, Mapping, recognise
-from trainer.data.formats_turns import PROBLEMS, REPAIRS, Converted, Message, RowProblem, decoded
-
-Row = dict[str, Any]
-Dialogue = list[Message]
-
-
-def said(role: str, content: Any) -> Message:
-    return {"role": role, "content": content}
-
-
-def turns(*texts: str, system: str = "") -> Dialogue:
-    """User and assistant by turns."""
-    return [
-        *([said("system", system)] if system else []),
-        *(said(("user", "assistant")[place % 2], text) for place, text in enumerate(texts)),
-    ]
-
-
-def convert(row: Row, mapping: Mapping | None = None) -> Converted:
-    """As the format recognised from this row alone, which its own mapping must lead to again."""
-    found = recognise([row], mapping)
-    again = recognise([row], found.mapping)
-    converted = found.convert(row)
-    assert again.convert(row) == converted
-    assert set(converted.repairs) <= set(REPAIRS)
-    return converted
-
+from trainer.data.formats_turns import PROBLEMS, Converted, RowProblem
 
 # The same conversation as rows of the formats that can say all of it.
 WRITERS: dict[str, Callable[[Dialogue], Row]] = {
@@ -350,180 +325,6 @@ def test_alpaca_joins_its_input() -> None:
         convert({"instruction": "a", "output": "b", "history": 1})
 
 
-def test_tools() -> None:
-    arguments = {"city": "Göteborg", "days": [1, None]}
-    function = {"name": "weather", "parameters": {"type": "object"}}
-    called = {"type": "function", "function": {"name": "weather", "arguments": arguments}}
-    spoken = {
-        "id": "c1",
-        "type": "function",
-        "function": {"name": "weather", "arguments": json.dumps(arguments)},
-    }
-    chat = [
-        said("user", "?"),
-        {**said("assistant", None), "tool_calls": [spoken]},
-        {**said("tool", "rain"), "tool_call_id": "c1"},
-    ]
-    converted = convert({"messages": chat, "tools": json.dumps([function])})
-    assert converted.tools == [{"type": "function", "function": function}]
-    assert converted.messages == [
-        chat[0],
-        {**said("assistant", ""), "tool_calls": [{"id": "c1", **called}]},
-        chat[2],
-    ]
-
-    legacy = [
-        said("user", "?"),
-        {**said("assistant", None), "function_call": spoken["function"]},
-        {**said("function", "rain"), "name": "weather"},
-    ]
-    converted = convert({"messages": legacy, "functions": [function]})
-    assert converted.messages[1:] == [
-        {**said("assistant", ""), "tool_calls": [called]},
-        {**said("tool", "rain"), "name": "weather"},
-    ]
-
-    sharegpt = [
-        ("human", "?"),
-        ("function_call", json.dumps({"name": "weather", "arguments": arguments})),
-        ("weather", "rain"),
-        ("observation", "sun"),
-    ]
-    converted = convert(
-        {
-            "conversations": [{"from": who, "value": text} for who, text in sharegpt],
-            "tools": [function],
-        }
-    )
-    assert converted.messages == [
-        said("user", "?"),
-        {**said("assistant", ""), "tool_calls": [called]},
-        {**said("tool", "rain"), "name": "weather"},
-        said("tool", "sun"),
-    ]
-
-
-@pytest.mark.parametrize("arguments", ["{broken", "[1]", "5", '{"a": "\\ud83d"}', "[" * 100_000])
-def test_bad_tool_arguments(arguments: str) -> None:
-    call = {"function": {"name": "f", "arguments": arguments}}
-    with pytest.raises(RowProblem) as problem:
-        convert({"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]})
-    assert problem.value.code == "tool_call"
-
-
-def test_what_messages_keep() -> None:
-    message = {
-        **said("assistant", "x"),
-        "weight": 0.5,
-        "reasoning_content": "hm",
-        "timestamp": 3,
-        "name": "",
-    }
-    assert convert({"messages": [message]}).messages == [
-        {**said("assistant", "x"), "weight": 0.5, "reasoning_content": "hm"}
-    ]
-    assert (
-        convert({"messages": [{**said("assistant", "x"), "train": False}]}).messages[0]["weight"]
-        == 0
-    )
-    assert (
-        convert({"messages": [{**said("assistant", "x"), "reasoning": "hm"}]}).messages[0][
-            "reasoning_content"
-        ]
-        == "hm"
-    )
-    for weight in (-1, float("inf"), float("nan"), "much", [1]):
-        with pytest.raises(RowProblem, match="weight"):
-            convert({"messages": [{**said("assistant", "x"), "weight": weight}]})
-
-
-MISSPELT = {
-    "wieght": "weight", "weights": "weight", "Weight": "weight", "tool_call": "tool_calls",
-    "toolCalls": "tool_calls", "toolCallId": "tool_call_id",
-    "reasoningContent": "reasoning_content", "thinkng": "thinking", "trian": "train",
-    "nmae": "name", "train_detail": "weight", "contnet": "content",
-    "functoin_call": "function_call",
-}  # fmt: skip
-COMMON = re.findall(
-    r"\w+",
-    "id message_id parent_id timestamp time date created create_time model metadata author"
-    " recipient end_turn status channel annotations refusal audio lang language source url score"
-    " rating labels label tokens token_count finish_reason stop_reason index turn turn_id emotion"
-    " context intent title type attachments images image width height toxic redacted country usage"
-    " logprobs cite eos sender_id reasoning_details thinking_time user_id username markdown"
-    " text_html version hash",
-)
-
-
-@pytest.mark.parametrize("key", MISSPELT)
-def test_misspelt_keys_are_told_with_the_nearest_that_means_something(key: str) -> None:
-    converted = convert({"messages": [said("user", "a"), {**said("assistant", "b"), key: 0}]})
-    assert converted.messages == turns("a", "b")
-    assert converted.unknown == (
-        f"message 1 has the key `{key}`, which means nothing: is `{MISSPELT[key]}` meant?",
-    )
-
-
-def test_common_keys_are_listed_and_no_more() -> None:
-    row = {
-        "conversations": [
-            {"from": "human", "value": "a", **dict.fromkeys(COMMON, "x")},
-            {"from": "gpt", "value": "b"},
-        ]
-    }
-    assert convert(row) == Converted(turns("a", "b"))
-    assert recognise([row]).unused == tuple(f"conversations[].{key}" for key in COMMON)
-
-
-def test_an_empty_misspelt_key_says_nothing() -> None:
-    assert (
-        convert({"messages": [{**said("user", "a"), "tool_call": None, "weights": []}]}).unknown
-        == ()
-    )
-
-
-def test_arguments_of_a_call_are_not_lost_by_their_name() -> None:
-    def called(**function: Any) -> Message:
-        return convert(
-            {
-                "messages": [
-                    {
-                        **said("assistant", ""),
-                        "tool_calls": [{"function": {"name": "f", **function}}],
-                    }
-                ]
-            }
-        ).messages[0]
-
-    assert called(parameters={"x": 1})["tool_calls"][0]["function"]["arguments"] == {"x": 1}
-    assert called(description="d")["tool_calls"][0]["function"]["arguments"] == {}
-    with pytest.raises(RowProblem, match=r"with `argumets`.*is `arguments` meant"):
-        called(argumets={"x": 1})
-
-
-def test_a_weight_in_a_transcript_is_told() -> None:
-    items = [{"speaker": name, "text": "x", "weight": 0.5} for name in ("Anna", "Bo")]
-    assert convert({"turns": items}).unknown == tuple(
-        f"message {n} has a weight, which means nothing in a transcript" for n in (0, 1)
-    )
-
-
-def test_odd_messages_are_left_for_the_policies() -> None:
-    odd = [
-        said("narrator", "x"),
-        said("user", None),
-        said("user", [{"type": "text", "text": "x"}]),
-        said("assistant", 5),
-    ]
-    assert convert({"messages": [*odd, said("assistant", "x")]}).messages[:4] == odd
-    assert convert({"messages": [[said("user", "a")], [said("assistant", "b")]]}).messages == turns(
-        "a", "b"
-    )
-    for items in ([said("user", "x"), "text"], [said("user", "x"), {"content": "x"}]):
-        with pytest.raises(RowProblem, match="item 1"):
-            convert({"messages": items})
-
-
 def test_preferences() -> None:
     whole = turns("a", "b")
     assert convert({"prompt": "a", "chosen": whole, "rejected": turns("a", "c")}).messages == whole
@@ -621,25 +422,6 @@ def test_what_is_no_conversation() -> None:
                 {"text": text}
             )
         assert problem.value.code == code
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[" * 100_000,
-        "{'a': " * 50_000,
-        "[1, {2}]",
-        "{1j: 2}",
-        "['\\ud83d']",
-        "[b'x']",
-        "[...]",
-        "['a', 1if 1 else 2]",
-        "[__import__('os')]",
-    ],
-)
-@pytest.mark.filterwarnings("error")
-def test_text_that_is_no_value_stays_text(text: str) -> None:
-    assert decoded(text) == text
 
 
 def test_it_is_light() -> None:

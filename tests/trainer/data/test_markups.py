@@ -52,6 +52,11 @@ def _preambled(user: str, assistant: str, end: str, before: str = "") -> Callabl
     )
 
 
+def _moss(chat: Dialogue) -> str:
+    written = {"system": "{}\n", "user": "<|Human|>: {}<eoh>\n", "assistant": "<|MOSS|>: {}<eom>\n"}
+    return "".join(written[message["role"]].format(message["content"]) for message in chat)
+
+
 GEMMA = {"assistant": "model", "system": "user"}
 COHERE = {"system": "SYSTEM", "user": "USER", "assistant": "CHATBOT"}
 OPENCHAT = {"user": "User", "assistant": "Assistant"}
@@ -90,6 +95,7 @@ WRITERS: dict[str, Callable[[Dialogue], str]] = {
     "hash": _preambled("### Human: ", "### Assistant: ", "\n"),
     "bold": _preambled("**User:** ", "\n\n**Assistant:** ", "\n\n", "\n\n"),
     "vicuna": _preambled("USER: ", " ASSISTANT: ", "</s>"),
+    "moss": _moss,
     "words": lambda chat: " ".join(f"{m['role'].capitalize()}: {m['content']}" for m in chat),
 }
 NO_SYSTEM = ("gemma", "openchat")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 import msgspec
 
@@ -78,6 +78,9 @@ class _Event(
     tag_field="kind",
     tag=kind_name,
 ):
+    written_as_null: ClassVar[tuple[str, ...]] = ()
+    """Fields that are written if they are None, too; others are left out then."""
+
     t: Time = math.nan
     """When the event was appended, in unix seconds. The log writes it; writers leave it out."""
 
@@ -195,6 +198,8 @@ class Calibrated(_Event, frozen=True, kw_only=True):
 class Eval(_Event, frozen=True, kw_only=True):
     """The held-out conversations were evaluated."""
 
+    written_as_null: ClassVar[tuple[str, ...]] = ("loss",)
+
     step: Count
     """The step after which."""
     epoch: Figure = None
@@ -217,6 +222,8 @@ class Eval(_Event, frozen=True, kw_only=True):
 
 class Sample(_Event, frozen=True, kw_only=True):
     """What the model answered to a prompt of the held-out conversations."""
+
+    written_as_null: ClassVar[tuple[str, ...]] = ("reference",)
 
     step: Count
     """The step after which."""
@@ -414,7 +421,12 @@ def tell(context: WorkerContext, event: Known) -> None:
         return
     fields: dict[str, Any] = msgspec.to_builtins(event)
     kind, _ = fields.pop("kind"), fields.pop("t")
-    context.event(kind, **{name: value for name, value in fields.items() if value is not None})
+    kept = {
+        name: value
+        for name, value in fields.items()
+        if value is not None or name in event.written_as_null
+    }
+    context.event(kind, **kept)
 
 
 def tell_more(context: WorkerContext, kind: type[Known], fields: Mapping[str, Any]) -> None:

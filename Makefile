@@ -11,14 +11,14 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE # where it is set, each of hundreds of processes would compile all of Luthier and of the tests again
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install dev demo run test check format lint types layers caps decoding exits fast heavy real lock lock-check clean
+.PHONY: help install dev demo run test check format lint types layers caps names decoding exits runs fast heavy real lock lock-check clean
 
 help:
 	@echo "make install     .venv with everything ($(SET) set), ends with luthier doctor"
 	@echo "make demo        fine-tune the built-in model, serve it, compare base and tuned"
 	@echo "make run         the app"
 	@echo "make test        checks, then fast, heavy and real tests"
-	@echo "make check       format, lint, types, layers, size caps, one reader of JSON, exits of text"
+	@echo "make check       format, lint, types, layers, size caps, names, one reader of JSON and of runs, exits of text"
 	@echo "make fast        the fast tests                make heavy       those with many processes"
 	@echo "make real        the tests with real models"
 	@echo "make lock        renew locks/ from pyproject   make lock-check  prove that they resolve"
@@ -52,7 +52,7 @@ run: install
 
 test: check fast heavy real
 
-check: format lint types layers caps decoding exits
+check: format lint types layers caps names decoding exits runs
 
 format: dev
 	@echo "== format" && $(BIN)/ruff format --check --quiet . || { echo "$(BIN)/ruff format . mends this"; exit 1; }
@@ -69,8 +69,14 @@ layers: dev
 decoding: dev
 	@echo "== decoding" && $(BIN)/python tools/decoding.py
 
+runs: dev
+	@echo "== one reader of runs" && $(BIN)/python tools/run_folder.py
+
 caps: dev
 	@echo "== size caps" && $(BIN)/python tools/size_caps.py
+
+names: dev
+	@echo "== names" && $(BIN)/python tools/names.py
 
 exits: dev
 	@echo "== text on terminals" && $(BIN)/python tools/terminal_text.py

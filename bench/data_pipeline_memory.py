@@ -46,7 +46,8 @@ def write(path: Path, megabytes: int) -> None:
 
 def measure(path: Path) -> None:
     from models.conversations import Conversation
-    from models.samples import UNTRAINED, Sample
+    from models.samples import Sample
+    from models.stored_sample import UNTRAINED
     from trainer.data.pipeline import Pipeline, read_prepared
     from trainer.data.policies import Policies, SpecialTexts
     from trainer.data.settings import DataSettings, Source

@@ -25,6 +25,7 @@ from jobs import processes
 from jobs.job import Job, stop, wait
 from jobs.state import Queued, Running, Starting
 from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.planning import ServeOptions
 from tests.serve.conftest import write_tensors
 
 ROOT = Path(__file__).parents[1]
@@ -175,9 +176,9 @@ def main() -> None:
             "PYTHONPATH": f"{ROOT / 'tests/fakes/vllm_home'}:{ROOT}",
             "FAKE_RATE": str(arguments.rate),
         }
-        told = _measure(Path(home), arguments)
-    print(json.dumps(told, indent=2))
-    sys.exit(1 if told["problems"] else 0)
+        figures = _measure(Path(home), arguments)
+    print(json.dumps(figures, indent=2))
+    sys.exit(1 if figures["problems"] else 0)
 
 
 def _measure(home: Path, arguments: argparse.Namespace) -> dict[str, object]:
@@ -189,7 +190,7 @@ def _measure(home: Path, arguments: argparse.Namespace) -> dict[str, object]:
     (base / "config.json").write_text('{"max_position_embeddings": 8192}')
     (base / "tokenizer.json").write_text("{}")
     write_tensors(base / "model.safetensors", {"model.layers.0.self_attn.q_proj.weight": [8, 6]})
-    job = launch.serve(base, [], options=launch.ServeOptions(device="cpu"))
+    job = launch.serve(base, [], options=ServeOptions(device="cpu"))
     try:
         while isinstance(job.state(), Queued | Starting):
             time.sleep(0.1)

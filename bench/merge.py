@@ -178,8 +178,8 @@ def measure(part: str, folder: Path) -> dict[str, float]:
         sys.exit(f"{part}: {answer.stderr[-2000:]}")
     shutil.rmtree(out)
     subprocess.run(["sync"], check=True)  # what one left to write does not slow down the next
-    found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return figures
 
 
 def _environment() -> dict[str, str]:
@@ -202,8 +202,8 @@ def main() -> int:
         contender = {"ours": ours, "copy": copy, "peft": peft}[arguments.part]
         print(json.dumps(contender(arguments.folder, arguments.folder / f"out-{arguments.part}")))
         return 0
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+        folder = Path(temporary)
         command = [
             sys.executable,
             str(Path(__file__).resolve()),
@@ -212,7 +212,7 @@ def main() -> int:
             "--layers",
             str(arguments.layers),
             "--folder",
-            place,
+            temporary,
         ]
         subprocess.run(command, check=True)
         size = sum(path.stat().st_size for path in (folder / "base").iterdir())
@@ -220,28 +220,30 @@ def main() -> int:
             f"{size / 1e9:.2f} GB in {len(list((folder / 'base').glob('*.safetensors')))} files,"
             f" {arguments.rounds} rounds"
         )
-        found: dict[str, list[dict[str, float]]] = {"copy": [], "ours": [], "peft": []}
+        figures_of: dict[str, list[dict[str, float]]] = {"copy": [], "ours": [], "peft": []}
         for number in range(arguments.rounds):
-            for part, figures in found.items():
+            for part, figures in figures_of.items():
                 figures.append(measure(part, folder))
             print(
                 f"  round {number + 1}: "
                 + ", ".join(
-                    f"{part} {figures[-1]['seconds']:.2f} s" for part, figures in found.items()
+                    f"{part} {figures[-1]['seconds']:.2f} s" for part, figures in figures_of.items()
                 ),
                 flush=True,
             )
-    return report(found)
+    return report(figures_of)
 
 
-def report(found: dict[str, list[dict[str, float]]]) -> int:
+def report(figures_of: dict[str, list[dict[str, float]]]) -> int:
     seconds = {
         part: statistics.median(figure["seconds"] for figure in figures)
-        for part, figures in found.items()
+        for part, figures in figures_of.items()
     }
-    peaks = {part: max(figure["memory"] for figure in found[part]) for part in ("ours", "peft")}
+    peaks = {
+        part: max(figure["memory"] for figure in figures_of[part]) for part in ("ours", "peft")
+    }
     of_copy, of_peft = seconds["ours"] / seconds["copy"], seconds["peft"] / seconds["ours"]
-    cpu = statistics.median(figure["cpu"] for figure in found["ours"])
+    cpu = statistics.median(figure["cpu"] for figure in figures_of["ours"])
     print(
         f"merge {seconds['ours']:.2f} s (CPU {cpu:.2f} s), cp and sync {seconds['copy']:.2f} s,"
         f" PEFT {seconds['peft']:.2f} s (medians)"
@@ -253,7 +255,7 @@ def report(found: dict[str, list[dict[str, float]]]) -> int:
     for part, peak in peaks.items():
         print(
             f"peak memory of {part}: {peak / 1e6:.0f} MB beyond its libraries'"
-            f" {found[part][0]['libraries'] / 1e6:.0f} MB"
+            f" {figures_of[part][0]['libraries'] / 1e6:.0f} MB"
         )
     return int(of_copy > MOST_OF_COPY or of_peft < LEAST_OF_PEFT or peaks["ours"] > MOST_MEMORY)
 

@@ -31,8 +31,13 @@ BUSY = [sys.executable, "-c", "while True: pass"]
 
 
 def luthier(home: Path, *arguments: str, libgomp: bool = False) -> str:
-    own = {"GOMP_SPINCOUNT": "infinite"} if libgomp else {}
-    environment = {**os.environ, **own, "LUTHIER_HOME": str(home), "PYTHONPATH": str(CHECKOUT)}
+    libgomp_settings = {"GOMP_SPINCOUNT": "infinite"} if libgomp else {}
+    environment = {
+        **os.environ,
+        **libgomp_settings,
+        "LUTHIER_HOME": str(home),
+        "PYTHONPATH": str(CHECKOUT),
+    }
     answer = subprocess.run(
         [*LUTHIER, *arguments], env=environment, capture_output=True, text=True, check=False
     )

@@ -58,10 +58,10 @@ def luthier(job: Path) -> None:
         for name in [name for name in vars(kind) if name.startswith("on_") and name != "on_save"]:
             real = getattr(kind, name)
 
-            def call(*arguments: Any, real: Any = real, **named: Any) -> Any:
+            def call(*arguments: Any, real: Any = real, **keywords: Any) -> Any:
                 began = time.perf_counter()
                 try:
-                    return real(*arguments, **named)
+                    return real(*arguments, **keywords)
                 finally:
                     spent[0] += time.perf_counter() - began
 
@@ -105,7 +105,7 @@ def bare(job: Path) -> None:
     )
 
     class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_log(self, *arguments: Any, **named: Any) -> None:
+        def on_log(self, *arguments: Any, **keywords: Any) -> None:
             ends.append(time.time())
 
     arguments = SFTConfig(
@@ -140,10 +140,10 @@ def bare(job: Path) -> None:
     (job / "told.json").write_text(json.dumps({"ends": ends[:-1], "callbacks": 0.0}))
 
 
-def one(what: str, job: Path) -> tuple[float, float]:
+def measure_side(side: str, job: Path) -> tuple[float, float]:
     """Steps a second, and the share of the step time inside Luthier's callbacks."""
     with (job / "output.log").open("ab") as output:
-        command = [sys.executable, __file__, "--only", what, str(job)]
+        command = [sys.executable, __file__, "--only", side, str(job)]
         subprocess.run(
             command,
             check=True,
@@ -151,15 +151,16 @@ def one(what: str, job: Path) -> tuple[float, float]:
             stderr=output,
             env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         )
-    told = json.loads((job / "told.json").read_text())
-    ends = told["ends"]
+    figures = json.loads((job / "told.json").read_text())
+    ends = figures["ends"]
     seconds = (ends[-1] - ends[WARM]) / (len(ends) - 1 - WARM)
-    return 1.0 / seconds, told["callbacks"] / len(ends) / seconds
+    return 1.0 / seconds, figures["callbacks"] / len(ends) / seconds
 
 
 def make_job(arguments: argparse.Namespace, home: Path) -> Path:
     from jobs.job import create
-    from trainer.launch import RECIPE_FILE, run_spec
+    from models.run_folder import RECIPE_FILE
+    from trainer.launch import run_spec
     from trainer.recipe import load, to_toml
 
     path = home / "overhead.toml"
@@ -197,8 +198,8 @@ def main() -> int:
     ratios, shares = [], []
     for number in range(arguments.rounds):
         job = make_job(arguments, Path(os.environ["LUTHIER_HOME"]))
-        pace, share = one("luthier", job)
-        other, _ = one("bare", job)
+        pace, share = measure_side("luthier", job)
+        other, _ = measure_side("bare", job)
         ratios.append(pace / other)
         shares.append(share)
         print(

@@ -42,10 +42,10 @@ async def answer(client: httpx.AsyncClient, model: str, prompt: str, tokens: int
         "POST",
         "/v1/chat/completions",
         json={**body, "stream": True, "stream_options": {"include_usage": True}},
-    ) as told:
-        if told.status_code != 200:
-            raise SystemExit((await told.aread()).decode())
-        async for line in told.aiter_lines():
+    ) as response:
+        if response.status_code != 200:
+            raise SystemExit((await response.aread()).decode())
+        async for line in response.aiter_lines():
             if line.startswith("data: {"):
                 written = (json.loads(line[6:]).get("usage") or {}).get(
                     "completion_tokens", written
@@ -71,30 +71,35 @@ async def measure(
     server: Server, models: tuple[str, str], tokens: int, rounds: int
 ) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {server.endpoint.key}"}
-    found: list[dict[str, float]] = []
+    all_speeds: list[dict[str, float]] = []
     async with httpx.AsyncClient(
         base_url=server.base_url, headers=headers, timeout=600.0, trust_env=False
     ) as client:
         await speed(client, models, "Warm up.", 16, together=True)
         for number in range(rounds):
-            one: dict[str, float] = {}
-            for place, together in enumerate((number % 2 == 0, number % 2 == 1)):
-                prompt = PROMPT.format(number=1000 + 2 * number + place, crew=10 + number)
-                one["together" if together else "one_after_the_other"] = await speed(
+            speeds: dict[str, float] = {}
+            for position, together in enumerate((number % 2 == 0, number % 2 == 1)):
+                prompt = PROMPT.format(number=1000 + 2 * number + position, crew=10 + number)
+                speeds["together" if together else "one_after_the_other"] = await speed(
                     client, models, prompt, tokens, together
                 )
-            found.append(one)
+            all_speeds.append(speeds)
             print(
-                f"round {number + 1}: {one['together'] / one['one_after_the_other']:.2f}",
+                f"round {number + 1}: {speeds['together'] / speeds['one_after_the_other']:.2f}",
                 file=sys.stderr,
             )
-    ratios = sorted(one["together"] / one["one_after_the_other"] for one in found)
+    ratios = sorted(
+        speeds_of_round["together"] / speeds_of_round["one_after_the_other"]
+        for speeds_of_round in all_speeds
+    )
     return {
         "models": models,
         "device": server.plan.device,
         "tokens_each": tokens,
         "tokens_per_second": {
-            name: round(statistics.median(one[name] for one in found), 1)
+            name: round(
+                statistics.median(speeds_of_round[name] for speeds_of_round in all_speeds), 1
+            )
             for name in ("one_after_the_other", "together")
         },
         "ratio": round(statistics.median(ratios), 2),

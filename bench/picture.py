@@ -29,17 +29,20 @@ PROMPTS = ["What should I do on a rainy day?", "Can you tell me something about 
 SECONDS = 300.0
 
 
-async def wait(condition: Callable[[], bool], what: str) -> None:
+async def wait(condition: Callable[[], bool], description: str) -> None:
     ends = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > ends:
-            sys.exit(f"no {what} within {SECONDS:.0f} s")
+            sys.exit(f"no {description} within {SECONDS:.0f} s")
         await asyncio.sleep(0.1)
 
 
 async def talk(pilot: Pilot[None], prompts: list[str], settings: ChatSettings) -> None:
     await wait(
-        lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None,
+        lambda: (
+            isinstance(pilot.app.screen, ChatScreen)
+            and pilot.app.screen.session.reachable.server is not None
+        ),
         "server",
     )
     screen = pilot.app.screen
@@ -99,16 +102,16 @@ def main() -> None:
             (Speaker(base), Speaker(tuned, "tuned")),
         )
     else:
-        found = newest_server()
-        if found is None:
+        running = newest_server()
+        if running is None:
             sys.exit("no server of Luthier's is running")
-        known = {speaker.model: speaker for speaker in found.speakers}
-        chosen = (
-            tuple(known[name] for name in arguments.models)
+        speaker_of = {speaker.model: speaker for speaker in running.speakers}
+        speakers = (
+            tuple(speaker_of[name] for name in arguments.models)
             if arguments.models
-            else found.default_speakers()
+            else running.default_speakers()
         )
-        server = ChatServer(found.endpoint, chosen, found.context_length)
+        server = ChatServer(running.endpoint, speakers, running.context_length)
     settings = ChatSettings(
         arguments.system,
         Sampling(arguments.temperature, 0.95, arguments.max_tokens, arguments.seed),

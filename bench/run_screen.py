@@ -225,7 +225,7 @@ def measure(steps: int, seconds: float, rate: float, rounds: int) -> dict[str, A
             holder.wait()
     return {
         "steps": steps,
-        "opened_in_seconds": [round(one, 2) for one in opened],
+        "opened_in_seconds": [round(seconds, 2) for seconds in opened],
         "share_of_a_core_following": round(following, 4),
         "of_which_behind_any_screen": round(elsewhere, 4),
         "steps_a_second": rate,

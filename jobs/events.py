@@ -6,88 +6,17 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jobs import foreign_json
+from jobs.event_kinds import PROGRESS, Timed, fields_of, kind_name
 from jobs.files import encoded, naming
 
 Event = dict[str, Any]
 
-PROGRESS = ("step", "phase", "asleep", "waking", "awake")
-"""The kinds that say what a job does now."""
-
 LATEST = 253_402_300_800  # the end of the year 9999: no clock shows a later time
 _LONGEST_LOOK = 1 << 20
 _HEAD = 8192
-
-# a number that is not finite is written as its name
-_Figure = float | Literal["nan", "inf", "-inf"] | None
-_LEDGER = {
-    **dict.fromkeys(("rows", "tokens"), dict[str, int]),
-    **dict.fromkeys(("total_rows", "total_tokens"), int),
-    "reasons": dict[str, dict[str, int]],
-}
-_FIELDS: dict[str, dict[str, Any]] = {
-    "queued": {"attempt": int},
-    "waiting": {"waits_for": str, "servers": list[str]},
-    "asked_to_sleep": {"server": str},
-    "started": {"pid": int, "slots": list[str]},
-    "phase": {"name": str, "done": float, "total": float, "unit": str, "seconds_left": float},
-    "step": {
-        "step": int,
-        "total": int,
-        **dict.fromkeys(
-            (
-                "loss",
-                "learning_rate",
-                "grad_norm",
-                "tokens_per_second",
-                "memory_bytes",
-                "epoch",
-                "tokens",
-            ),
-            _Figure,
-        ),
-    },
-    "eval": {"step": int, "epoch": _Figure, "loss": _Figure, "metrics": dict[str, _Figure] | None},
-    "checkpoint": {"step": int, "path": str, "reason": str | None, "best": bool},
-    "checkpoint_removed": {"step": int},
-    "sample": {"step": int, "index": int, "prompt": str, "reference": str | None, "answer": str},
-    "early_stop": {"step": int, "reason": str},
-    "resumed": {"step": int, "differences": list[str]},
-    "repair": {"step": int, "what": str, "reason": str},
-    "asleep": {"why": str, "freed_bytes": float, "seconds": float},
-    "sleep_refused": {"message": str},
-    "awake": {"seconds": float},
-    "adapter": {"name": str, "path": str, "ok": bool, "message": str},
-    "restart": {"number": int, "most": int, "reason": str, "seconds": float},
-    "slots_freed": {"slots": list[str]},
-    "slots_taken": {"slots": list[str]},
-    "plan": {
-        **dict.fromkeys(("steps", "global_batch", "micro_batch", "accumulation"), int),
-        "epochs": float,
-    },
-    "data": {
-        **dict.fromkeys(
-            ("tokens", "trained_tokens", "conversations", "train", "heldout", "longest"), int | None
-        ),
-        "ledger": _LEDGER,
-    },
-    "template": {"checks": list[dict[str, Any]], "stop_ids": list[int]},
-    "calibrated": dict.fromkeys(("measured", "room", "predicted"), float | None),
-    "error": {"title": str, "message": str, "hint": str | None},
-    "exited": {"code": int, "stopped": bool, "swept": int},
-}
-"""The types of what readers ask events of each kind for. A kind that is not here passes as it
-is."""
-_NEEDED = {
-    "phase": ("name",),
-    "waiting": ("waits_for",),
-    "step": ("step",),
-    "eval": ("step",),
-    "early_stop": ("reason",),
-    "resumed": ("step",),
-}
 
 
 class EventLog:
@@ -124,31 +53,32 @@ class EventLog:
                 str(self.path),
             )
 
+    def tell(self, event: Timed) -> None:
+        """Append one event of this layer's kinds."""
+        self.append(kind_name(type(event).__name__), **fields_of(event))
+
     def close(self) -> None:
         os.close(self._descriptor)
 
 
 def _finite(value: Any) -> Any:
     """JSON has no NaN: a number that is not finite is written as its name ("nan", "inf")."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_line(line: bytes) -> Event | None:
-    """The event in a whole line, or None if it is none: torn by a crash, not ours, or with fields
-    of other types than its kind has."""
+    """The event in a whole line, or None if it is none: torn by a crash, or not ours. Its fields
+    may be anything: `jobs.event_kinds` and `models.events` read them by kind."""
     try:
         event = foreign_json.decode_object(line, "an event")
         foreign_json.check(event, {"t": float, "kind": str}, "an event")
-        kind = event["kind"]
-        foreign_json.check(event, _FIELDS.get(kind, {}), "an event")
-    except (foreign_json.Damaged, KeyError):
+    except foreign_json.Damaged:
         return None
-    whole = (
-        "t" in event
-        and 0 <= event["t"] < LATEST
-        and all(name in event for name in _NEEDED.get(kind, ()))
-    )
-    return event if whole else None
+    return event if "kind" in event and 0 <= event.get("t", -1) < LATEST else None
 
 
 class Follower:
@@ -192,7 +122,7 @@ def last_attempt(path: Path, max_bytes: int = 65_536) -> list[Event]:
     Enough to tell a job's state: what decides it stands at the end, and `queued`, `started` at the
     beginning of the file. That of a long file is read where the end tells of neither.
     """
-    telling = [f'"kind": "{kind}"'.encode() for kind in PROGRESS]
+    telling = [f'"kind": "{kind_name(kind.__name__)}"'.encode() for kind in PROGRESS]
     head = b""
     try:
         with path.open("rb") as file:

@@ -151,13 +151,13 @@ def fits(value: Any, kind: Any) -> bool:
             fits(value[name], inside) for name, inside in kind.items() if name in value
         )
     if origin in (Union, types.UnionType):
-        return any(fits(value, one) for one in inner)
+        return any(fits(value, alternative) for alternative in inner)
     if origin is Literal:
         return isinstance(value, str) and value in inner
     if origin is list:
-        return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
+        return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and all(fits(one, inner[1]) for one in value.values())
+        return isinstance(value, dict) and all(fits(item, inner[1]) for item in value.values())
     if kind is int:
         return type(value) is int and abs(value) < _LARGEST_INTEGER
     if kind is float:
@@ -177,7 +177,7 @@ def type_name(value: Any) -> str:
 def _kind_name(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return " or ".join(_kind_name(one) for one in inner)
+        return " or ".join(_kind_name(alternative) for alternative in inner)
     if isinstance(kind, Mapping):
         return "an object with values of other types"
     if origin is Literal:

@@ -21,38 +21,38 @@ class Gpu:
 def gpus() -> list[Gpu]:
     """Every GPU that nvidia-smi lists, or those of them that CUDA_VISIBLE_DEVICES names; empty
     without a driver."""
-    found = []
+    listed = []
     for line in _query("--query-gpu=index,name,memory.total,memory.free"):
         index, name, total, free = (part.strip() for part in line.split(","))
-        found.append(Gpu(int(index), name, int(total) << 20, int(free) << 20))
+        listed.append(Gpu(int(index), name, int(total) << 20, int(free) << 20))
     allowed = _allowed()
-    return found if allowed is None else [gpu for gpu in found if gpu.index in allowed]
+    return listed if allowed is None else [gpu for gpu in listed if gpu.index in allowed]
 
 
 def compute_capability() -> tuple[int, int]:
     """CUDA's, the lowest of those GPUs, (9, 0) is Hopper's; (0, 0) if it is not known."""
     allowed = _allowed()
     lines = [line.split(",") for line in _query("--query-gpu=index,name,compute_cap")]
-    found = [
+    reported = [
         each.strip().split(".")
         for index, _, each in lines
         if allowed is None or int(index) in allowed
     ]
     numbers = [
         (int(parts[0]), int(parts[1]))
-        for parts in found
+        for parts in reported
         if len(parts) == 2 and all(map(str.isdigit, parts))
     ]
-    return min(numbers) if numbers and len(numbers) == len(found) else (0, 0)
+    return min(numbers) if numbers and len(numbers) == len(reported) else (0, 0)
 
 
 def _allowed() -> set[int] | None:
     """By CUDA_VISIBLE_DEVICES, as a cluster or a person who shares the machine sets it: indices, or
     beginnings of "GPU-..." identifiers."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
         return None
-    names = [name.strip() for name in named.split(",")]
+    names = [name.strip() for name in visible.split(",")]
     allowed = {int(name) for name in names if name.isdigit()}
     identifiers = tuple(name for name in names if name.startswith("GPU-"))
     if identifiers:

@@ -119,12 +119,14 @@ class Job:
     def look(self) -> tuple[State, list[Event]]:
         """The state and the events that it was told from."""
         # before the events: a job that ends in between is then seen as still ending
-        held = self.supervisor() is not None
+        is_supervised = self.supervisor() is not None
         events = self.events()
-        if not held and events and events[-1]["kind"] != "exited":
+        if not is_supervised and events and events[-1]["kind"] != "exited":
             events = self.events()  # it ended between the two looks
-        log_tail = [] if held else tail_lines(self.log_path, 20)
-        return derive(self.spec.kind, held, events, self.created, time.time(), log_tail), events
+        log_tail = [] if is_supervised else tail_lines(self.log_path, 20)
+        return derive(
+            self.spec.ready_phase, is_supervised, events, self.created, time.time(), log_tail
+        ), events
 
     def alive(self) -> bool:
         return isinstance(self.state(), Alive)
@@ -257,8 +259,8 @@ def folders() -> list[Job]:
 def all_jobs(*kinds: Kind) -> list[Job]:
     """The jobs of these kinds (of all, if none is named), newest first. Damaged folders are left
     out: see `damaged_jobs`."""
-    found = [job for job in folders() if job.readable() and (not kinds or job.spec.kind in kinds)]
-    return sorted(found, key=lambda job: (job.id[:_MINUTE], job.created), reverse=True)
+    jobs = [job for job in folders() if job.readable() and (not kinds or job.spec.kind in kinds)]
+    return sorted(jobs, key=lambda job: (job.id[:_MINUTE], job.created), reverse=True)
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ class DamagedJob:
 def damaged_jobs() -> list[DamagedJob]:
     """The folders that are no readable jobs, by name. One without a spec counts once it is old: it
     may be about to be written."""
-    found = []
+    damaged = []
     for job in sorted(folders(), key=lambda job: job.id):
         why = job.damage()
         with suppress(OSError):  # it was removed while we looked
@@ -293,8 +295,8 @@ def damaged_jobs() -> list[DamagedJob]:
             if why and (
                 has_spec or (JOB_ID.fullmatch(job.id) and time.time() - written > _YOUNG_SECONDS)
             ):
-                found.append(DamagedJob(job, why))
-    return found
+                damaged.append(DamagedJob(job, why))
+    return damaged
 
 
 def find(text: str, *kinds: Kind) -> Job:
@@ -302,14 +304,14 @@ def find(text: str, *kinds: Kind) -> Job:
     name."""
     candidates = all_jobs(*kinds)
     exact = [job for job in candidates if job.id == text]
-    named = [job for job in candidates if job.spec.name == text]
+    by_name = [job for job in candidates if job.spec.name == text]
     partial = [job for job in candidates if text and text in job.id]
-    for matches in (exact, named):
+    for matches in (exact, by_name):
         if matches:
             return matches[0]
     if len(partial) == 1:
         return partial[0]
-    what = " or ".join(kinds) if kinds else "job"
+    kind = " or ".join(kinds) if kinds else "job"
     if not partial and (damaged := find_damaged(text)) is not None:
         raise damaged.error
     if partial:
@@ -319,8 +321,8 @@ def find(text: str, *kinds: Kind) -> Job:
             "Give more of it.",
         )
     raise LuthierError(
-        f"No such {what}",
-        f"No {what} is named {text!r}.",
+        f"No such {kind}",
+        f"No {kind} is named {text!r}.",
         "`luthier runs` and `luthier server status` list what is there.",
     )
 
@@ -338,9 +340,9 @@ def find_folder(text: str) -> Job:
 
 def find_damaged(text: str) -> DamagedJob | None:
     """The damaged folder of this name, or the only one whose name has `text` in it."""
-    found = damaged_jobs()
-    fitting = [damaged for damaged in found if damaged.id == text] or [
-        damaged for damaged in found if text and text in damaged.id
+    candidates = damaged_jobs()
+    fitting = [damaged for damaged in candidates if damaged.id == text] or [
+        damaged for damaged in candidates if text and text in damaged.id
     ]
     return fitting[0] if len(fitting) == 1 else None
 
@@ -349,11 +351,11 @@ def remove(job: Job) -> None:
     """Delete the job's folder with everything in it. A job that waits is taken out of the queue
     first; refused while it runs, or while another living job needs what is in it."""
     check_unused(job.directory, all_jobs())
-    whole = job.readable()
-    if whole and isinstance(job.state(), Queued) and stop(job):
+    is_readable = job.readable()
+    if is_readable and isinstance(job.state(), Queued) and stop(job):
         wait(job, 10)
     doomed = job.directory.with_name(f".removing-{job.id[:_LONGEST_NAME]}")
-    if not (job.alive() if whole else job.supervisor()) and not left_behind(job):
+    if not (job.alive() if is_readable else job.supervisor()) and not left_behind(job):
         try:
             job.directory.rename(doomed)  # of several who remove it, one gets it
         except FileNotFoundError:

@@ -52,8 +52,8 @@ class Lock:
 def holder(path: Path) -> int | None:
     """The pid that holds the lock on `path`, or None. Never call it in the holder's own process: it
     would drop the lock."""
-    found = holders(path)
-    return found[0][0] if found else None
+    pids = holders(path)
+    return pids[0][0] if pids else None
 
 
 def holders(path: Path) -> list[tuple[int, bool]]:
@@ -77,9 +77,9 @@ def _holders_between(descriptor: int, start: int, length: int) -> list[tuple[int
     kind, _, at, size, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, query))
     if kind == fcntl.F_UNLCK:
         return []
-    found = [(int(pid), size == 1)]
+    holders = [(int(pid), size == 1)]
     if at > start:
-        found += _holders_between(descriptor, start, at - start)
+        holders += _holders_between(descriptor, start, at - start)
     if size and (length == 0 or at + size < start + length):
-        found += _holders_between(descriptor, at + size, length and start + length - at - size)
-    return found
+        holders += _holders_between(descriptor, at + size, length and start + length - at - size)
+    return holders

@@ -42,20 +42,21 @@ _TITLES = {
 def in_words(error: OSError) -> LuthierError:
     """The error as one that can be read: about the file that the system names, else about what was
     written to last."""
-    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    file_name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if error.errno in _FULL:
         return LuthierError(
             "The disk is full",
-            f"Writing{f' {named}' if named else ''} failed: no space is left on the device.",
+            f"Writing{f' {file_name}' if file_name else ''} failed: no space is left on the"
+            " device.",
             _FREE_SPACE,
         )
     reason = error.strerror or str(error) or "it says nothing more"
     title, why = _TITLES.get(
         error.errno or 0, ("The system refuses", f"{reason[:1].lower()}{reason[1:].rstrip('.')}")
     )
-    if not named:
+    if not file_name:
         return LuthierError(title, f"{why[:1].upper()}{why[1:]}.", _OTHERWISE)
-    path = Path(named)
+    path = Path(file_name)
     if not _in_home(path):
         return LuthierError(title, f"{path}: {why}.", _OTHERWISE)
     verb = (
@@ -80,7 +81,7 @@ def unencodable(error: UnicodeEncodeError) -> LuthierError:
     text = error.object
     start = max(text.rfind(mark, 0, error.start) for mark in _EDGES) + 1
     end = min(
-        (place for mark in _EDGES if (place := text.find(mark, error.end)) >= 0), default=len(text)
+        (edge for mark in _EDGES if (edge := text.find(mark, error.end)) >= 0), default=len(text)
     )
     name = (
         text[start:end]

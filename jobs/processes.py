@@ -13,47 +13,38 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def parents() -> dict[int, int]:
     """The parent's pid of every process that is not a zombie."""
-    found: dict[int, int] = {}
+    parent_of: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:  # it ended while we looked
             continue
         if fields[0] != "Z":
-            found[int(entry.parent.name)] = int(fields[1])
-    return found
+            parent_of[int(entry.parent.name)] = int(fields[1])
+    return parent_of
 
 
 def descendants(pid: int) -> list[int]:
     """Every living process below `pid`, parents before children."""
     table = parents()
-    found = [pid]
-    for parent in found:
-        found.extend(child for child, its_parent in table.items() if its_parent == parent)
-    return found[1:]
+    tree = [pid]
+    for parent in tree:
+        tree.extend(child for child, its_parent in table.items() if its_parent == parent)
+    return tree[1:]
 
 
 def with_environment(entry: str) -> list[int]:
     """Every living process of this user whose environment has "NAME=value"; what a process starts
     has it too, wherever it moves."""
-    wanted = b"\0" + entry.encode() + b"\0"
-    found = []
+    entry_bytes = b"\0" + entry.encode() + b"\0"
+    pids = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if wanted in b"\0" + environment.read_bytes():
-                found.append(int(environment.parent.name))
+            if entry_bytes in b"\0" + environment.read_bytes():
+                pids.append(int(environment.parent.name))
         except OSError:  # another user's, or it ended while we looked
             continue
-    return sorted(found)
-
-
-def is_running(pid: int, mark: str) -> bool:
-    """Whether `pid` lives and has `mark` in its command line: a pid alone may belong to another
-    process by now."""
-    try:
-        return mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+    return sorted(pids)
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:

@@ -47,8 +47,8 @@ def locked() -> Iterator[None]:
 def waiting(besides: Job | None = None) -> list[Job]:
     """The jobs that wait, the next one first. A supervisor leaves its own job out: asking for its
     lock would drop it."""
-    own = besides.id if besides else ""
-    return [job for job in _line(own) if job.id != own]
+    own_id = besides.id if besides else ""
+    return [job for job in _line(own_id) if job.id != own_id]
 
 
 def before(job: Job) -> list[Job]:
@@ -56,34 +56,36 @@ def before(job: Job) -> list[Job]:
     return list(takewhile(lambda other: other.id != job.id, _line(job.id)))
 
 
-def _line(own: str = "") -> list[Job]:
+def _line(own_id: str = "") -> list[Job]:
     """Everybody who waits, `own` (an id) counted without asking whether it lives.
 
-    A server that rests and wants its slots back goes behind the last run, or first if somebody
-    wants it now.
+    A job that rests and wants its slots back goes behind the last one that waits `before_resting`,
+    or first if somebody wants it now.
     """
-    found = _ordered(own)
+    ordered = _ordered(own_id)
     resting = [
         (rests, job)
         for job in folders()
-        if (rests := giving_way.resting(job)) is not None and _lives(job, own)
+        if (rests := giving_way.resting(job)) is not None and _lives(job, own_id)
     ]
     now = [job for rests, job in resting if rests.wakes == "first"]
     later = [job for rests, job in resting if rests.wakes == "after runs"]
     behind = max(
-        (index + 1 for index, job in enumerate(found) if job.spec.kind == "run"), default=0
+        (index + 1 for index, job in enumerate(ordered) if job.spec.before_resting), default=0
     )
-    return [*now, *found[:behind], *later, *found[behind:]]
+    return [*now, *ordered[:behind], *later, *ordered[behind:]]
 
 
-def _ordered(own: str = "") -> list[Job]:
+def _ordered(own_id: str = "") -> list[Job]:
     """Those who wait by their numbers: whom a person may move."""
-    numbered = sorted(((order, job.id, job) for order, job in _numbered()), key=lambda one: one[:2])
-    return [job for _, _, job in numbered if _lives(job, own)]
+    numbered = sorted(
+        ((order, job.id, job) for order, job in _numbered()), key=lambda entry: entry[:2]
+    )
+    return [job for _, _, job in numbered if _lives(job, own_id)]
 
 
-def _lives(job: Job, own: str) -> bool:
-    return job.id == own or job.supervisor() is not None
+def _lives(job: Job, own_id: str) -> bool:
+    return job.id == own_id or job.supervisor() is not None
 
 
 def enter(job: Job) -> None:
@@ -98,22 +100,22 @@ def leave(job: Job) -> None:
     (job.directory / "resting.json").unlink(missing_ok=True)
 
 
-def move(job: Job, place: str, other: Job | None = None) -> int:
+def move(job: Job, target: str, other: Job | None = None) -> int:
     """Put a waiting job "first", "last", "up" or "down" by one, or "before" another waiting one.
     Its place then, from 1 on."""
     with locked():
         line = _ordered()
         at = _place_of(job, line)
-        rest = line[:at] + line[at + 1 :]
-        match place:
+        others_in_line = line[:at] + line[at + 1 :]
+        match target:
             case "first":
                 to = 0
             case "last":
-                to = len(rest)
+                to = len(others_in_line)
             case "up":
                 to = max(0, at - 1)
             case "down":
-                to = min(len(rest), at + 1)
+                to = min(len(others_in_line), at + 1)
             case "before" if other is not None:
                 if other.id == job.id:
                     raise LuthierError(
@@ -121,14 +123,14 @@ def move(job: Job, place: str, other: Job | None = None) -> int:
                         f"{job.id} cannot stand before itself.",
                         "Name another waiting job.",
                     )
-                to = _place_of(other, rest)
+                to = _place_of(other, others_in_line)
             case _:
-                raise ValueError(place)
-        rest.insert(to, job)
-        for number, one in enumerate(rest, 1):
-            if one.order != number:
-                _put(one, number)
-    wake(rest)
+                raise ValueError(target)
+        others_in_line.insert(to, job)
+        for number, waiting_job in enumerate(others_in_line, 1):
+            if waiting_job.order != number:
+                _put(waiting_job, number)
+    wake(others_in_line)
     return to + 1
 
 
@@ -182,10 +184,12 @@ def _put(job: Job, number: int) -> None:
 
 
 def _place_of(job: Job, line: list[Job]) -> int:
-    place = next((index for index, one in enumerate(line) if one.id == job.id), None)
-    if place is None:
+    position_in_line = next(
+        (index for index, waiting_job in enumerate(line) if waiting_job.id == job.id), None
+    )
+    if position_in_line is None:
         hint = "`luthier runs --queue` shows what waits."
         raise NotWaiting(
             "Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint
         )
-    return place
+    return position_in_line

@@ -15,9 +15,10 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from jobs import foreign_json, giving_way, os_errors, processes, queue, slots
+from jobs import event_kinds as kinds
+from jobs import giving_way, os_errors, processes, queue, slots
 from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.home import home
@@ -60,7 +61,7 @@ class Supervisor:
         if self.spec.slots:
             queue.enter(self.job)
         attempt = 1 + sum(b'"kind": "queued"' in line for line in self.job.events_path.open("rb"))
-        self._append("queued", attempt=attempt)
+        self._tell(kinds.Queued(attempt=attempt))
 
     def run(self) -> None:
         """From the queue to the end of the worker and of everything it started."""
@@ -72,14 +73,15 @@ class Supervisor:
             self.stopped = True
         except OSError as error:
             code = 127
-            self._append(
-                "error",
-                title="The worker did not start",
-                message=str(error),
-                hint=f"The interpreter is {self.spec.python}.",
+            self._tell(
+                kinds.Error(
+                    title="The worker did not start",
+                    message=str(error),
+                    hint=f"The interpreter is {self.spec.python}.",
+                )
             )
         swept = self._sweep()
-        self._append("exited", code=code, stopped=self.stopped, swept=swept)
+        self._tell(kinds.Exited(code=code, stopped=self.stopped, swept=swept))
         self._reserve.unlink(missing_ok=True)
         giving_way.forget(self.job)
         # what follows stands in the queue before the slots are free: nobody who goes behind it
@@ -95,35 +97,39 @@ class Supervisor:
         if locks:
             queue.wake(queue.waiting(besides=self.job))
 
-    def _append(self, kind: str, **fields: Any) -> None:
+    def _tell(self, event: kinds.Timed) -> None:
         """Write what tells the job's state: that is never lost to a full disk."""
         try:
-            self.log.append(kind, **fields)
+            self.log.tell(event)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             self._reserve.unlink(missing_ok=True)  # kept for this moment
-            self.log.append(kind, **fields)
+            self.log.tell(event)
 
     def _wait_for_slots(self) -> list[Lock]:
-        told: dict[str, Any] = {}
+        last: kinds.Waiting | None = None
         while isinstance(taken := self._taker.take(), slots.Wait):
             # a disk that is full now may not be when the job's turn comes
             with contextlib.suppress(OSError):
-                if (tell := self._what_it_waits_for(taken)) != told:
-                    self.log.append("waiting", **tell)
-                    told = tell
+                waiting = self._what_it_waits_for(taken)
+                if last is None or (waiting.waits_for, waiting.servers) != (
+                    last.waits_for,
+                    last.servers,
+                ):
+                    self.log.tell(waiting)
+                    last = waiting
             info = signal.sigtimedwait(
                 _SIGNALS, min(_POLL_SECONDS * max(1, taken.ahead), _LONGEST_POLL_SECONDS)
             )
             if info is not None and info.si_signo in _STOPS:
                 queue.leave(self.job)
-                self._append("stop_requested")
+                self._tell(kinds.StopRequested())
                 raise StopRequested
         self.spec = Spec.read(self.job.directory)  # it may have been edited while it waited
         return taken
 
-    def _what_it_waits_for(self, wait: slots.Wait) -> dict[str, Any]:
+    def _what_it_waits_for(self, wait: slots.Wait) -> kinds.Waiting:
         """In words; with `servers`, their ids, where a person is to say what to do about servers
         that hold the GPU.
 
@@ -131,30 +137,29 @@ class Supervisor:
         it sleeps, and keeps one it refuses.
         """
         spec = Spec.read(self.job.directory)
-        if not wait.in_the_way or spec.kind == "server":
-            return {"waits_for": wait.waits_for}
+        if not wait.in_the_way or spec.preempts == "never":
+            return kinds.Waiting(wait.waits_for)
         choice = giving_way.beside_server(spec)
-        open_question = spec.kind == "run" and (
+        open_question = spec.preempts == "asks" and (
             not choice or (choice == "share" and not spec.share_gpu)
         )
         if choice != "sleep":
-            return {
-                "waits_for": wait.waits_for,
-                **({"servers": [job.id for job in wait.in_the_way]} if open_question else {}),
-            }
+            return kinds.Waiting(
+                wait.waits_for, [job.id for job in wait.in_the_way] if open_question else None
+            )
         words = []
         for server in wait.in_the_way:
             wish = giving_way.wish_of(server)
             if wish is None or wish.what != "rest" or (wish.refused and wish.by != self.job.id):
                 giving_way.ask(server, giving_way.Wish("rest", by=self.job.id))
-                self.log.append("asked_to_sleep", server=server.id)
+                self.log.tell(kinds.AskedToSleep(server.id))
             refused = wish.refused if wish is not None else ""
             words.append(
                 f"{server.short_id}, which does not sleep: {refused}"
                 if refused
                 else f"{server.short_id} to go to sleep"
             )
-        return {"waits_for": "; ".join(words)}
+        return kinds.Waiting("; ".join(words))
 
     def _start(self, slot_names: list[str]) -> int:
         """Start the worker in a session of its own; its output goes to output.log."""
@@ -184,7 +189,7 @@ class Supervisor:
                 preexec_fn=_prepare_worker,
             )
         child.returncode = 0  # reaped by waitpid(-1) below, not by Popen
-        self._append("started", pid=child.pid, shim=os.getpid(), argv=command, slots=slot_names)
+        self._tell(kinds.Started(child.pid, os.getpid(), command, slot_names))
         return child.pid
 
     def _watch(self, child: int) -> int:
@@ -192,11 +197,9 @@ class Supervisor:
         deadline: float | None = None
         while True:
             wants_back = self._give_way()
-            timeout = (
-                (_POLL_SECONDS if wants_back else 3600.0)
-                if deadline is None
-                else max(0.0, deadline - time.monotonic())
-            )
+            timeout = _POLL_SECONDS if wants_back else 3600.0
+            if deadline is not None:
+                timeout = max(0.0, deadline - time.monotonic())
             info = signal.sigtimedwait(_SIGNALS, timeout)
             code = _reap(child)
             if code is not None:
@@ -205,9 +208,8 @@ class Supervisor:
                 at_once = self.stopped or info.si_signo == signal.SIGQUIT
                 if not self.stopped:
                     self.stopped = True
-                    self._append(
-                        "stop_requested", grace_seconds=0.0 if at_once else self.spec.grace_seconds
-                    )
+                    grace = 0.0 if at_once else self.spec.grace_seconds
+                    self._tell(kinds.StopRequested(grace_seconds=grace))
                     processes.send_signal(child, signal.SIGTERM)
                 deadline = time.monotonic() + (0.0 if at_once else self.spec.grace_seconds)
             if deadline is not None and time.monotonic() >= deadline:
@@ -221,7 +223,7 @@ class Supervisor:
         if resting is None:
             return False
         if self._locks:
-            self._append("slots_freed", slots=slots.slot_names(self._locks))
+            self._tell(kinds.SlotsFreed(slots.slot_names(self._locks)))
             self._let_go()
         if resting.wakes == "no":
             return False
@@ -229,34 +231,34 @@ class Supervisor:
         if taken is None or isinstance(taken, slots.Wait):
             return True
         self._locks = taken
-        self._append("slots_taken", slots=slots.slot_names(taken))
+        self._tell(kinds.SlotsTaken(slots.slot_names(taken)))
         return False
 
     def _sweep(self) -> int:
         """End what the worker left running, also what moved to a session of its own. How many
         processes that were."""
-        seen: set[int] = set()
+        signalled: set[int] = set()
         started = time.monotonic()
         while left := processes.descendants(os.getpid()):
             number = (
                 signal.SIGTERM if time.monotonic() - started < _SWEEP_SECONDS else signal.SIGKILL
             )
             for pid in left:
-                if pid not in seen or number is signal.SIGKILL:
+                if pid not in signalled or number is signal.SIGKILL:
                     processes.send_signal(pid, number)
-            seen.update(left)
+            signalled.update(left)
             time.sleep(0.05)
             _reap(None)
-        return len(seen)
+        return len(signalled)
 
     def _start_next(self) -> None:
         """Start the jobs that the spec names, if this one is done."""
-        state = derive(self.spec.kind, False, self.job.events(), 0.0, time.time())
+        state = derive(self.spec.ready_phase, False, self.job.events(), 0.0, time.time())
         if not isinstance(state, Done):
             return
         for order in self.spec.then:
             try:
-                spec = foreign_json.as_type(order, Spec, "what follows")
+                spec = Spec.of(order, "what follows")
                 settings = {
                     key: str(self.job.directory) if value == "{job}" else value
                     for key, value in spec.settings.items()
@@ -268,14 +270,9 @@ class Supervisor:
                         beside_server=spec.beside_server or self.spec.beside_server,
                     )
                 )
-            except LuthierError as error:
-                self.log.append("then_failed", name=str(order.get("name", "")), message=str(error))
-            except OSError as error:
-                self.log.append(
-                    "then_failed",
-                    name=str(order.get("name", "")),
-                    message=str(os_errors.in_words(error)),
-                )
+            except (LuthierError, OSError) as error:
+                why = os_errors.in_words(error) if isinstance(error, OSError) else error
+                self.log.tell(kinds.ThenFailed(str(order.get("name", "")), str(why)))
 
 
 def _prepare_worker() -> None:

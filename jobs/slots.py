@@ -58,12 +58,12 @@ class SlotTaker:
             ahead: list[Spec] = []
             for other in queue.before(self.job):
                 try:
-                    wanted = giving_way.orders(other)
+                    other_spec = giving_way.orders(other)
                 except LuthierError:  # damaged since the queue was read
                     continue
-                if isinstance(self._free(wanted, ahead), list):
+                if isinstance(self._free(other_spec, ahead), list):
                     return Wait(f"{other.short_id}, before it in the queue", len(ahead) + 1)
-                ahead.append(wanted)
+                ahead.append(other_spec)
             free = self._free(spec, ahead)
             if isinstance(free, str):
                 return Wait(free, len(ahead), () if ahead else self._in_the_way(spec))
@@ -88,48 +88,48 @@ class SlotTaker:
     def _free(self, spec: Spec, ahead: Sequence[Spec]) -> list[Lock] | str:
         """Locks of free slots that satisfy the spec, not yet taken, or what it waits for. `ahead`
         are the specs before it in the queue."""
-        chosen: dict[str, Lock] = {}
+        locks: dict[str, Lock] = {}
         machine = self._room if spec.share_gpu else self._machine
         by_room = (
             sorted(machine, key=lambda name: -machine[name].free)
             if spec.share_gpu
             else list(machine)
         )
-        for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):  # named ones first
+        for slot in sorted(spec.slots, key=lambda name: name == "gpu"):  # named ones first
             reasons = []
             for name in (
-                name for name in (by_room if wanted == "gpu" else [wanted]) if name not in chosen
+                name for name in (by_room if slot == "gpu" else [slot]) if name not in locks
             ):
                 reason = self._taken(name, spec, ahead) or self._too_little(name, machine, spec)
                 if reason is None:
-                    chosen[name] = Lock(
+                    locks[name] = Lock(
                         _slot_path(name), shared=spec.share_gpu and name.startswith("gpu-")
                     )
                     break
                 reasons.append(reason)
             else:
                 return "; ".join(reasons) or "a GPU: nvidia-smi lists none"
-        return list(chosen.values())
+        return list(locks.values())
 
     def _in_the_way(self, spec: Spec) -> tuple[Job, ...]:
         """The jobs that would have to give way for all slots of the spec to be free; none if others
         hold them, too."""
-        found: dict[str, Job] = {}
-        chosen: set[str] = set()
-        for wanted in sorted(spec.slots, key=lambda name: name == "gpu"):
+        holders: dict[str, Job] = {}
+        free_slots: set[str] = set()
+        for slot in sorted(spec.slots, key=lambda name: name == "gpu"):
             for name in (
                 name
-                for name in (self._machine if wanted == "gpu" else [wanted])
-                if name not in chosen
+                for name in (self._machine if slot == "gpu" else [slot])
+                if name not in free_slots
             ):
                 held_by = taken_by([name])
                 if all(job.spec.gives_way for job in held_by):
-                    chosen.add(name)
-                    found |= {job.id: job for job in held_by}
+                    free_slots.add(name)
+                    holders |= {job.id: job for job in held_by}
                     break
             else:
                 return ()
-        return tuple(found.values())
+        return tuple(holders.values())
 
     def _too_little(self, name: str, machine: Mapping[str, Gpu], spec: Spec) -> str | None:
         """What is missing on a GPU, and who uses it."""
@@ -148,10 +148,10 @@ class SlotTaker:
 
     def _taken(self, name: str, spec: Spec, ahead: Sequence[Spec]) -> str | None:
         """Who has the slot, or who is to have it to itself first; None if it can be had."""
-        found = self._holders(name)
-        if not found:
+        holders = self._holders(name)
+        if not holders:
             return None
-        if spec.share_gpu and name.startswith("gpu-") and all(shared for _, shared in found):
+        if spec.share_gpu and name.startswith("gpu-") and all(shared for _, shared in holders):
             alone = next(
                 (
                     other
@@ -163,7 +163,7 @@ class SlotTaker:
             return (
                 f"{alone.name}, before it in the queue, to have {name} to itself" if alone else None
             )
-        names = " and ".join(_job_of(pid) for pid, _ in found)
+        names = " and ".join(_job_of(pid) for pid, _ in holders)
         return f"{names} on {'the CPU' if name == 'cpu' else name}"
 
     def _claimed(self, name: str) -> int:

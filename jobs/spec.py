@@ -16,8 +16,11 @@ from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
 
-Kind = Literal["run", "merge", "certify", "server", "import", "export", "compare"]
+Kind = Literal[
+    "run", "merge", "certify", "server", "import", "export", "compare", "inspect", "prepare"
+]
 BesideServer = Literal["", "sleep", "share", "wait"]
+Preempts = Literal["", "asks", "never"]
 
 JOB_ID = re.compile(r"[0-9]{8}-[0-9]{4}-[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{4}")
 
@@ -40,6 +43,24 @@ _SWEEP: dict[str, Any] = {
     "of": int,
     "varies": dict[str, Any],
 }
+
+
+# Earlier versions had jobs of two more kinds as imports, and told these from others by the module;
+# what else jobs/ needs to know of a job hung on its kind.
+_KIND_OF_MODULE = {"trainer.data.worker": "inspect", "models.builtin_worker": "prepare"}
+_ORDERS_OF_KIND: dict[object, dict[str, Any]] = {
+    "run": {"preempts": "asks", "before_resting": True},
+    "server": {"preempts": "never", "ready_phase": "ready"},
+}
+
+
+def _of_today(orders: dict[str, Any]) -> dict[str, Any]:
+    """Orders of an earlier version as they are written now."""
+    kind, module = orders.get("kind"), orders.get("module")
+    if kind == "import" and isinstance(module, str):
+        kind = _KIND_OF_MODULE.get(module, kind)
+    of_kind = _ORDERS_OF_KIND.get(kind, {}) if isinstance(kind, str) else {}
+    return {**of_kind, **orders, **({} if kind is None else {"kind": kind})}
 
 
 class Settings(dict[str, Any]):
@@ -68,6 +89,10 @@ class Spec:
     SIGKILL. A job with `share_gpu` takes its GPU beside others that have it too, if `gpu_bytes` are
     free there. One that `gives_way` can let go of its slots for a while (jobs.giving_way);
     `beside_server` says what a job does about such a one in its way: nothing said is the setting.
+    `preempts` says whether it may have that one let go: as it and the setting say, or a person
+    "asks" for it where both say nothing, or "never". A job that rests takes its slots back after
+    all that wait `before_resting`. One with a `ready_phase` runs from that on; others run from
+    their first step.
     """
 
     kind: Kind
@@ -79,6 +104,9 @@ class Spec:
     share_gpu: bool = False
     gives_way: bool = False
     beside_server: BesideServer = ""
+    preempts: Preempts = ""
+    before_resting: bool = False
+    ready_phase: str = ""
     then: list[dict[str, Any]] = field(default_factory=list)
     grace_seconds: float = 60.0
     python: str = sys.executable
@@ -95,10 +123,17 @@ class Spec:
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     @classmethod
+    def of(cls, orders: Any, where: object) -> Spec:
+        """Orders out of JSON, of any version. Damaged if they are none."""
+        return foreign_json.as_type(
+            _of_today(orders) if isinstance(orders, dict) else orders, cls, where
+        )
+
+    @classmethod
     def read(cls, directory: Path) -> Spec:
         path = directory / "spec.json"
         try:
-            spec = foreign_json.read_as(path, cls)
+            spec = cls.of(foreign_json.read(path), path)
             _check_settings(spec.settings, path)
             return replace(spec, settings=Settings(spec.settings))
         except FileNotFoundError:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from jobs.events import PROGRESS, Event
-from jobs.spec import Kind
+from jobs import event_kinds as kinds
+from jobs.event_kinds import first, newest
+from jobs.events import Event
 
 
 @dataclass(frozen=True)
@@ -81,55 +82,58 @@ Alive = Queued | Starting | Running | Asleep | Stopping
 
 
 def derive(
-    kind: Kind,
-    held: bool,
+    ready_phase: str,
+    is_supervised: bool,
     events: Sequence[Event],
     created: float,
     now: float,
     log_tail: Sequence[str] = (),
 ) -> State:
-    """The state of a job whose lock is `held` or not, from its last attempt's events.
+    """The state of a job whose lock is `held` or not, from its last attempt's events. `ready_phase`
+    is its spec's.
 
     `created` is when spec.json was written: a job younger than 10 s that nobody holds yet is still
     being started.
     """
-    if not held:
+    if not is_supervised:
         return _ended(events, created, now, log_tail)
     ended = next(
         (index for index, event in enumerate(events) if event["kind"] == "exited"), len(events)
     )
     events = events[:ended]  # as it was: the supervisor still has to start what follows
-    queued = next((event for event in events if event["kind"] == "queued"), None)
-    started = next((event for event in events if event["kind"] == "started"), None)
-    stop = next((event for event in reversed(events) if event["kind"] == "stop_requested"), None)
+    stop = newest(events, kinds.StopRequested)
     if stop is not None:
-        return Stopping(since=stop["t"])
-    progress = next((event for event in reversed(events) if event["kind"] in PROGRESS), None)
-    since = (started or progress or {"t": created})["t"]
+        return Stopping(since=stop.t)
+    started = first(events, kinds.Started)
+    progress = newest(events, *kinds.PROGRESS)
     if progress is None and started is None:
-        waits_for = next(
-            (event["waits_for"] for event in reversed(events) if event["kind"] == "waiting"), ""
+        queued, waiting = first(events, kinds.Queued), newest(events, kinds.Waiting)
+        return Queued(
+            since=created if queued is None else queued.t,
+            waits_for="" if waiting is None else waiting.waits_for,
         )
-        return Queued(since=(queued or {"t": created})["t"], waits_for=waits_for)
-    step = next((event for event in reversed(events) if event["kind"] == "step"), None)
+    begun = started or progress
+    since = created if begun is None else begun.t
+    step = newest(events, kinds.Step)
     if step is not None:
-        return Running(since=since, step=step["step"], total=step.get("total", 0))
-    if progress is not None and progress["kind"] in ("asleep", "waking"):
-        return Asleep(
-            since=progress["t"],
-            why=str(progress.get("why", "")),
-            waking=progress["kind"] == "waking",
-        )
-    phase = str(progress.get("name", "")) if progress is not None else ""
-    if kind == "server" and (
-        phase == "ready" or (progress is not None and progress["kind"] == "awake")
-    ):
-        return Running(since=since)
-    return Starting(since=since, phase=phase or "starting")
+        return Running(since=since, step=step.step, total=step.total)
+    match progress:
+        case kinds.Asleep(t=t, why=why):
+            return Asleep(since=t, why=why)
+        case kinds.Waking(t=t):
+            return Asleep(since=t, why="", waking=True)
+        case kinds.Awake() if ready_phase:
+            return Running(since=since)
+        case kinds.Phase(name=phase) if phase and phase == ready_phase:
+            return Running(since=since)
+        case kinds.Phase(name=phase):
+            return Starting(since=since, phase=phase or "starting")
+        case _:
+            return Starting(since=since, phase="starting")
 
 
 def _ended(events: Sequence[Event], created: float, now: float, log_tail: Sequence[str]) -> State:
-    exited = next((event for event in reversed(events) if event["kind"] == "exited"), None)
+    exited = newest(events, kinds.Exited)
     if exited is None:
         if not events and abs(now - created) < 10:  # clocks are set back at times
             return Queued(since=created)
@@ -137,18 +141,16 @@ def _ended(events: Sequence[Event], created: float, now: float, log_tail: Sequen
             event["kind"] in ("queued", "waiting", "asked_to_sleep") for event in events
         )
         return Lost(at=events[-1]["t"] if events else created, waited=waited)
-    at, code = exited["t"], exited.get("code", 0)
+    at, code = exited.t, exited.code
     result = next((event for event in reversed(events) if event["kind"] == "result"), None)
-    error = next((event for event in reversed(events) if event["kind"] == "error"), None)
+    error = newest(events, kinds.Error)
     if code == 0 and result is not None:
         return Done(
             at=at, result={key: value for key, value in result.items() if key not in ("t", "kind")}
         )
     if error is not None:
-        return Failed(
-            at, code, error.get("title", ""), error.get("message", ""), error.get("hint") or ""
-        )
-    if exited.get("stopped"):
+        return Failed(at, code, error.title, error.message, error.hint or "")
+    if exited.stopped:
         return Stopped(at=at)
     tail = "\n".join(log_tail)
     if code < 0:

@@ -44,7 +44,7 @@ def check_unused(folder: Path, jobs: Iterable[Job]) -> None:
 
 def _served(job: Job) -> object:
     try:
-        return foreign_json.read(job.directory / SERVED) if job.spec.kind == "server" else None
+        return foreign_json.read(job.directory / SERVED)
     except (OSError, ValueError):
         return None
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from jobs import os_errors
 from jobs.errors import LuthierError
+from jobs.event_kinds import Error, Phase, Timed, fields_of, kind_name
 from jobs.events import EventLog
 from jobs.job import Job
 
@@ -33,9 +34,13 @@ class WorkerContext:
     def event(self, kind: str, **fields: Any) -> None:
         self._log.append(kind, **fields)
 
+    def tell(self, event: Timed) -> None:
+        """Append an event of this layer's kinds (`models.events.tell` takes the others, too)."""
+        self.event(kind_name(type(event).__name__), **fields_of(event))
+
     def phase(self, name: str, **fields: Any) -> None:
         """What the worker does now, in words for a person: "loading the model"."""
-        self.event("phase", name=name, **fields)
+        self.tell(Phase(name, **fields))
 
 
 def run_worker(main: Callable[[WorkerContext], dict[str, Any] | None]) -> None:
@@ -95,11 +100,11 @@ def _fail(context: WorkerContext, error: LuthierError) -> None:
     """Tell of the error (the event first: the log may not be writable) and exit."""
     try:
         try:
-            context.event("error", **error.to_json())
+            context.tell(Error(**error.to_json()))
         except OSError:
             # the supervisor keeps it for a full disk
             (context.directory / ".reserve").unlink(missing_ok=True)
-            context.event("error", **error.to_json())
+            context.tell(Error(**error.to_json()))
         if not isinstance(sys.exception(), LuthierError):
             traceback.print_exc()
         print(error, file=sys.stderr, flush=True)

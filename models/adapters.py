@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import foreign_json
 from jobs.errors import LuthierError
-from jobs.foreign_json import Damaged
-from models.description import read_card
-from models.registry import MERGED_FOLDER, MODEL_FOLDER, read_config
-from models.stops import stored_stops
+from models.folder import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, ModelFolder
+from models.run_folder import MERGED_FOLDER, MODEL_FOLDER
 from models.weights import tensor_shapes
 
-WEIGHTS = "adapter_model.safetensors"
 # What stands in the names of tensors that other classes, libraries or versions have saved, and what
 # PEFT writes there.
 _ADDED_TO_NAMES = (
@@ -31,13 +27,6 @@ _RANK_LIMITS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # untouched base.
 _BASE_CHANGING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq")
 
-_CONFIG = {
-    "r": int,
-    "rank_pattern": dict[str, int] | None,
-    "base_model_name_or_path": str | None,
-    "peft_type": str | None,
-}
-
 
 @dataclass(frozen=True)
 class Adapter:
@@ -51,7 +40,7 @@ class Adapter:
 
 def read_adapter(directory: Path) -> Adapter:
     """Read adapter_config.json. LuthierError if the directory is no whole LoRA adapter."""
-    config_path, weights = directory / "adapter_config.json", directory / WEIGHTS
+    config_path, weights = directory / ADAPTER_CONFIG_FILE, directory / ADAPTER_WEIGHTS_FILE
     for path in (config_path, weights):
         if not path.is_file():
             raise LuthierError(
@@ -59,15 +48,14 @@ def read_adapter(directory: Path) -> Adapter:
                 f"{directory} has no {path.name}.",
                 "Give the folder that PEFT's save_pretrained wrote.",
             )
-    try:
-        config = foreign_json.read_object(config_path, lenient=True)
-        foreign_json.check(config, _CONFIG, config_path)
-        rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
-    except (Damaged, KeyError) as error:
-        reason = error.reason if isinstance(error, Damaged) else f"it lacks {error}"
+    config = ModelFolder(directory).adapter_config
+    if "r" not in config:
         raise LuthierError(
-            "Unreadable adapter", f"{config_path} is damaged: {reason}.", "Save the adapter again."
-        ) from error
+            "Unreadable adapter",
+            f"{config_path} is damaged: it lacks 'r'.",
+            "Save the adapter again.",
+        )
+    rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
     if config.get("peft_type") != "LORA":
         raise LuthierError(
             "No LoRA adapter",
@@ -133,14 +121,10 @@ def _refusals(config: dict[str, Any]) -> list[str]:
 def _new_stops(adapter: Path, base: Path) -> list[str]:
     """What an adapter with a chat template of its own ends answers at, where a server of its base
     would go on."""
-    if not (adapter / "tokenizer_config.json").is_file():
+    if not ModelFolder(adapter).has_tokenizer:
         return []
-    card = (
-        foreign_json.read_object(adapter / "card.json") if (adapter / "card.json").is_file() else {}
-    )
-    foreign_json.check(card, {"stop_ids": list[int]}, adapter / "card.json")
-    trained = card.get("stop_ids", [])
-    unknown = sorted(set(trained) - stored_stops(base))
+    trained = ModelFolder(adapter).card.stop_ids or []
+    unknown = sorted(set(trained) - ModelFolder(base).stop_ids)
     return (
         [
             f"answers that end with token {', '.join(map(str, unknown))}, which the base does not"
@@ -157,8 +141,8 @@ def _check_shapes(adapter: Adapter, base_directory: Path) -> None:
     check_tensor_names(adapter, base_directory)
     base = _base_shapes(base_directory)
     if not base:
-        read_config(base_directory)
-    misfit = _misfit(tensor_shapes(adapter.directory / WEIGHTS), base)
+        _ = ModelFolder(base_directory).config  # that it is a model at all
+    misfit = _misfit(tensor_shapes(adapter.directory / ADAPTER_WEIGHTS_FILE), base)
     if misfit:
         raise LuthierError(
             "The adapter belongs to another model",
@@ -171,7 +155,10 @@ def _check_shapes(adapter: Adapter, base_directory: Path) -> None:
 def check_tensor_names(adapter: Adapter, base_directory: Path) -> None:
     """LuthierError if the adapter fits the model but for what another library or version has put
     into the names of its tensors."""
-    base, shapes = _base_shapes(base_directory), tensor_shapes(adapter.directory / WEIGHTS)
+    base, shapes = (
+        _base_shapes(base_directory),
+        tensor_shapes(adapter.directory / ADAPTER_WEIGHTS_FILE),
+    )
     if not _misfit(shapes, base):
         return
     for added, proper in _ADDED_TO_NAMES:
@@ -200,15 +187,16 @@ def other_base(adapter: Adapter, base_directory: Path) -> str:
         for part in resolved.parts
         if part.startswith("models--")
     ]
-    original = str(read_config(base_directory).get("_name_or_path") or "")
-    own = [
+    base = ModelFolder(base_directory)
+    original = str(base.config.get("_name_or_path") or "")
+    base_names = [
         str(base_directory),
         str(resolved),
-        read_card(base_directory).repository,
+        base.shown_card.repository,
         original,
         *cached,
     ]
-    if _bare_name(adapter.base) in {_bare_name(name) for name in own if name}:
+    if _bare_name(adapter.base) in {_bare_name(name) for name in base_names if name}:
         return ""
     return (
         f"{adapter.directory} says that it was trained on {adapter.base}, not on {base_directory}:"

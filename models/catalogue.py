@@ -19,22 +19,16 @@ from jobs.uses import users_of
 from models import certificate, provenance, registry
 from models.adapters import read_adapter
 from models.builtin import BUILTIN
+from models.card import Card
 from models.certificate import NO_CERTIFICATE, Standing
-from models.description import (
-    Card,
-    TemplateLabel,
-    card_damage,
-    licence,
-    read_card,
-    short_hash,
-    template_label,
-)
+from models.description import TemplateLabel, licence, short_hash, template_label
+from models.folder import ModelFolder
 from models.merge import receipt
-from models.registry import MERGED_FOLDER, MODEL_FOLDER
+from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
+from models.runs import Run
 from models.weights import tensor_shapes
 
 Kind = Literal["base", "tuned", "full", "merged"]
-ADAPTER_FOLDER = "adapter"
 
 
 @dataclass(frozen=True)
@@ -117,21 +111,21 @@ def list_entries() -> list[Entry]:
     ]
 
 
-def find_entry(name: str, what: Literal["", "adapter", "merged"] = "") -> Entry:
+def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
     """The model of that name, or of that run: what it left, or with `what` "merged" its merged
     model. LuthierError if there is none."""
     entries = list_entries()
     exact = next((entry for entry in entries if entry.name == name), None)
-    if exact is None or what:
+    if exact is None or part:
         run = exact.run if exact is not None else _run_named(name)
         if run:
-            wanted: tuple[Kind, ...] = ("merged",) if what == "merged" else ("tuned", "full")
-            found = next(
-                (entry for entry in entries if entry.run == run and entry.kind in wanted), None
+            kinds: tuple[Kind, ...] = ("merged",) if part == "merged" else ("tuned", "full")
+            of_run = next(
+                (entry for entry in entries if entry.run == run and entry.kind in kinds), None
             )
-            if found is not None:
-                return found
-            if what == "merged":
+            if of_run is not None:
+                return of_run
+            if part == "merged":
                 raise LuthierError(
                     "Not merged yet",
                     f"{run} has no merged model.",
@@ -150,24 +144,24 @@ def uses(entry: Entry, jobs: Sequence[Job] | None = None) -> list[Use]:
     """What needs this model: runs that were trained on it, merged models made of it, and whatever
     runs with it now."""
     places = {str(entry.path), str(entry.path.resolve())}
-    found = []
+    uses_of_entry = []
     for job in users_of(entry.path, all_jobs() if jobs is None else jobs):
         if job.id == entry.run:
             continue
         alive = job.alive()
         if alive or job.spec.kind == "run":
-            found.append(Use(job.spec.kind, job.spec.name, job.id, alive))
+            uses_of_entry.append(Use(job.spec.kind, job.spec.name, job.id, alive))
     if entry.run:
         run = next((job for job in (jobs or all_jobs("run")) if job.id == entry.run), None)
         if run is not None and run.alive():
-            found.append(Use("run", run.spec.name, run.id, alive=True))
+            uses_of_entry.append(Use("run", run.spec.name, run.id, alive=True))
     for model in registry.list_models():
-        made = None if model.path == entry.path else _receipt(model.path)
-        if made is not None and not places.isdisjoint(
-            (made.base.directory, made.adapter.directory)
+        merge_receipt = None if model.path == entry.path else _receipt(model.path)
+        if merge_receipt is not None and not places.isdisjoint(
+            (merge_receipt.base.directory, merge_receipt.adapter.directory)
         ):
-            found.append(Use("merged", _title(model.name), model.name))
-    return found
+            uses_of_entry.append(Use("merged", _title(model.name), model.name))
+    return uses_of_entry
 
 
 def remove(entry: Entry) -> None:
@@ -202,7 +196,7 @@ def repository_of_base(entry: Entry) -> str:
     """The hub's name of what an adapter or a merged model was made of; "" where that is not
     known."""
     if entry.base_path is not None and entry.base_path.is_dir():
-        return read_card(entry.base_path).repository
+        return ModelFolder(entry.base_path).shown_card.repository
     return (
         entry.base
         if entry.base.count("/") == 1 and not entry.base.startswith((".", "/", "~"))
@@ -214,7 +208,7 @@ def repository_of_base(entry: Entry) -> str:
 
 
 def _of_model(model: registry.Model) -> Entry:
-    card, made = read_card(model.path), _receipt(model.path)
+    card, receipt_of_merge = ModelFolder(model.path).shown_card, _receipt(model.path)
     entry = Entry(
         name=model.name,
         title=model.name,
@@ -236,9 +230,9 @@ def _of_model(model: registry.Model) -> Entry:
     )
     if card.run and model.path.name == MODEL_FOLDER:
         return _of_full_run(entry, card)
-    if made is None:
+    if receipt_of_merge is None:
         return entry
-    base, run = Path(made.base.directory), made.run or ""
+    base, run = Path(receipt_of_merge.base.directory), receipt_of_merge.run or ""
     base_name = registry.display_name(base)
     return replace(
         entry,
@@ -247,7 +241,7 @@ def _of_model(model: registry.Model) -> Entry:
         base=base_name,
         base_path=base if base.is_dir() else None,
         run=run,
-        origin=f"merged from {base_name} + {run or Path(made.adapter.directory).name}",
+        origin=f"merged from {base_name} + {run or Path(receipt_of_merge.adapter.directory).name}",
         standing=_merged_standing(run, model.path),
     )
 
@@ -269,9 +263,10 @@ def _of_full_run(entry: Entry, card: Card) -> Entry:
 
 def _of_run(job: Job) -> Entry | None:
     """The adapter of a run; None while there is none."""
-    directory = job.directory / ADAPTER_FOLDER
-    if not (directory / "adapter_config.json").is_file():
+    folder = RunFolder(job.directory)
+    if not folder.has_adapter:
         return None
+    directory = folder.adapter
     try:
         entry = _of_adapter(directory, job.id)
     except LuthierError as error:
@@ -281,8 +276,9 @@ def _of_run(job: Job) -> Entry | None:
             run=job.id,
             origin=f"run {job.id}",
         )
-    name = str(job.spec.settings.get("model") or entry.base)
-    base = Path(str(job.spec.settings.get("model_directory") or models_directory() / name))
+    run = Run(job)
+    name = run.base_name if run.names_its_base else entry.base
+    base = run.base if run.names_its_base else models_directory() / name
     try:
         recorded = provenance.read(job.directory)
     except LuthierError as error:
@@ -299,16 +295,19 @@ def _of_run(job: Job) -> Entry | None:
 def _imported_adapters() -> Iterator[Entry]:
     if not models_directory().is_dir():
         return
-    bases = {read_card(model.path).repository: model for model in registry.list_models()}
+    bases = {
+        ModelFolder(model.path).shown_card.repository: model for model in registry.list_models()
+    }
     for directory in sorted(models_directory().iterdir()):
-        if directory.name.startswith(".") or not (directory / "adapter_config.json").is_file():
+        folder = ModelFolder(directory)
+        if directory.name.startswith(".") or not folder.is_adapter:
             continue
         try:
             entry = _of_adapter(directory, directory.name)
         except LuthierError as error:
             yield replace(_damaged(directory, directory.name, error), link=directory.is_symlink())
             continue
-        card = read_card(directory)
+        card = folder.shown_card
         base = bases.get(entry.base)
         entry = _with_base(
             entry, base.name if base else entry.base, base.path if base else Path(entry.base), ""
@@ -320,7 +319,7 @@ def _imported_adapters() -> Iterator[Entry]:
             link=directory.is_symlink(),
             licence=_licence(directory) or entry.licence,
             warnings=tuple(card.warnings),
-            damage=card_damage(directory),
+            damage=folder.card_damage,
         )
 
 
@@ -401,12 +400,12 @@ def _merged_standing(run: str, path: Path) -> Standing:
         return NO_CERTIFICATE
     directory = jobs_directory() / run
     try:
-        made = certificate.read(directory)
+        of_run = certificate.read(directory)
     except LuthierError:
         return certificate.standing(directory)
     return (
         certificate.standing(directory)
-        if made is not None and made.merged and Path(made.merged) == path
+        if of_run is not None and of_run.merged and Path(of_run.merged) == path
         else NO_CERTIFICATE
     )
 

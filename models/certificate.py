@@ -14,9 +14,10 @@ from typing import Any, Literal
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
-from jobs.job import Job
 from jobs.spec import Spec
 from models import foreign
+from models.run_folder import RunFolder
+from models.runs import Run
 
 CERTIFICATE_FILE = "certificate.json"
 _WORKER = "serve.certificate.worker"
@@ -164,7 +165,7 @@ def standing(run_directory: Path) -> Standing:
     if (
         certificate.verdict == "green"
         and certificate.merged is None
-        and (run_directory / "merged" / "config.json").is_file()
+        and (RunFolder(run_directory).merged / "config.json").is_file()
     ):
         return Standing(
             "amber",
@@ -176,13 +177,13 @@ def standing(run_directory: Path) -> Standing:
 
 def stamps(*directories: Path) -> list[Stamp]:
     """The files of these folders that make a model, as they are."""
-    found = []
+    file_stamps = []
     for directory in directories:
         for path in sorted(directory.iterdir()):
             if path.suffix in _MODEL_FILES and path.is_file():
                 stat = path.stat()
-                found.append(Stamp(str(path), stat.st_size, stat.st_mtime_ns))
-    return found
+                file_stamps.append(Stamp(str(path), stat.st_size, stat.st_mtime_ns))
+    return file_stamps
 
 
 def touched_since(certificate: Certificate) -> list[str]:
@@ -215,13 +216,9 @@ def order(name: str, run: str, model: str, base: Path, slots: list[str]) -> dict
     )
 
 
-def order_for(run: Job) -> dict[str, Any]:
+def order_for(run: Run) -> dict[str, Any]:
     """The job that certifies this run."""
-    settings = run.spec.settings
-    base = Path(str(settings["model_directory"]))
-    return order(
-        run.spec.name, str(run.directory), str(settings["model"]), base, list(settings["slots"])
-    )
+    return order(run.name, str(run.job.directory), run.base_name, run.base, run.slots)
 
 
 def memory_needed(base: Path) -> int:

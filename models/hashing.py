@@ -1,5 +1,5 @@
-"""The one hash of the project for weights and files: xxh3-128, about as quick as memory (30 GB/s on
-a core; blake3 7, sha256 2).
+"""The hash by which records vouch for weights and files (hashes.json, merge.json, certificates):
+xxh3-128, about as quick as memory (30 GB/s on a core; blake3 7, sha256 2).
 
 It finds every accident: a cut, swapped or damaged file. It is no defence against somebody who makes
 two files alike on purpose.

@@ -88,7 +88,7 @@ def in_words(error: Exception, repository: str, doing: str = "reading") -> Luthi
         if isinstance(error, HfHubHTTPError) and error.response is not None
         else None
     )
-    said = str(error)
+    message = str(error)
     if isinstance(error, OfflineModeIsEnabled):
         return LuthierError(
             "The hub is switched off",
@@ -102,9 +102,9 @@ def in_words(error: Exception, repository: str, doing: str = "reading") -> Luthi
             f"{_LOG_IN}.",
         )
     if isinstance(error, GatedRepoError):
-        return _gated(repository, page, awaiting="awaiting a review" in said)
-    if status == 401 and ("Invalid" in said or "credentials" in said or doing == "writing"):
-        return _bad_token(said)
+        return _gated(repository, page, awaiting="awaiting a review" in message)
+    if status == 401 and ("Invalid" in message or "credentials" in message or doing == "writing"):
+        return _bad_token(message)
     if isinstance(error, RevisionNotFoundError):
         return LuthierError(
             "No such revision",
@@ -180,7 +180,7 @@ def _gated(repository: str, page: str, *, awaiting: bool) -> LuthierError:
     )
 
 
-def _bad_token(said: str) -> LuthierError:
+def _bad_token(message: str) -> LuthierError:
     where = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the file that `hf auth login` wrote"
     if get_token() is None:
         return LuthierError(

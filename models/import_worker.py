@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import flush_folder, write_json
+from jobs.foreign_json import Damaged
 from jobs.locks import Lock
 from jobs.worker import WorkerContext, run_worker
+from models import events
 from models.adapters import read_adapter
-from models.description import Card, write_card
+from models.card import Card, write_card
 from models.imports.launch import IDENTITY, LOCK, ImportSettings, check_free, partial_directory
 from models.imports.progress import ByteProgress, Stopped
 from models.imports.source import Folder, Gguf, Hub, parse_source
-from models.merge.config_files import read_object
 from models.registry import resolve
 from models.weights import tensor_entries, weight_files
 
@@ -58,7 +60,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     finally:
         lock.release()
     for warning in card.warnings:
-        context.event("warning", message=warning)
+        events.tell(context, events.ModelWarning(message=warning))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {
         "path": str(out),
@@ -117,11 +119,18 @@ def _has_weights(partial: Path) -> bool:
 def _begin(partial: Path, source: str, commit: str) -> None:
     """Go on with what an earlier attempt at the same has left; anything else is cleared away."""
     identity = {"source": source, "commit": commit}
-    if read_object(partial / IDENTITY) != identity or not commit:
+    if _earlier_identity(partial) != identity or not commit:
         for path in partial.iterdir():
             if path.name != LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_json(partial / IDENTITY, identity)
+
+
+def _earlier_identity(partial: Path) -> dict[str, Any] | None:
+    try:
+        return foreign_json.read_object(partial / IDENTITY)
+    except (FileNotFoundError, Damaged):
+        return None
 
 
 def _check_whole(folder: Path) -> None:

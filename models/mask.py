@@ -40,11 +40,11 @@ class MaskError(LuthierError):
         hint: str = "",
     ) -> None:
         message = f"{conversation.file}, row {conversation.row}, message {turn}: {reason}"
-        shown = rendered if len(rendered) <= 2000 else f"{rendered[:900]} ... {rendered[-900:]}"
+        excerpt = rendered if len(rendered) <= 2000 else f"{rendered[:900]} ... {rendered[-900:]}"
         super().__init__(
             "The loss mask cannot be proved",
             message,
-            "\n".join(part for part in (hint, f"As rendered: {shown!r}") if part),
+            "\n".join(part for part in (hint, f"As rendered: {excerpt!r}") if part),
         )
         self.code = code
         self.file = conversation.file
@@ -148,7 +148,7 @@ class Masker:
         normalised = self._normalised(conversation)
         joined = "\0".join([message["content"] for message in normalised.messages])
         self._refuse_special_text(normalised, joined)
-        wanted = options.wanted(normalised)
+        trained_turns = options.wanted(normalised)
         first = normalised.messages[0]
         if self.facts.no_system and first["role"] == "system" and first["content"].strip():
             hint = "Put it into the user's first message."
@@ -156,11 +156,11 @@ class Masker:
             raise MaskError("no_system_role", conversation, 0, reason, first["content"], hint)
         if options.turns == "everything":
             return [Rendering(self._text(normalised, len(normalised.messages) - 1), ())]
-        if not wanted:
+        if not trained_turns:
             raise MaskError(
                 "nothing_trained", conversation, 0, "no assistant message of a weight above 0.", ""
             )
-        if wanted[0] == 0:
+        if trained_turns[0] == 0:
             reason = "the first message is the assistant's: there is no prompt that it answers."
             raise MaskError(
                 "no_prompt",
@@ -171,12 +171,12 @@ class Masker:
                 NO_PROMPT_HINT,
             )
         if self.facts.header and self._plain(normalised, joined):
-            rendering = self.once(normalised, set(wanted))
+            rendering = self.once(normalised, set(trained_turns))
             if rendering is not None:
                 return [rendering]
-        return self.per_turn(normalised, wanted)
+        return self.per_turn(normalised, trained_turns)
 
-    def once(self, conversation: Conversation, wanted: set[int]) -> Rendering | None:
+    def once(self, conversation: Conversation, trained_turns: set[int]) -> Rendering | None:
         """By one render with marks around the answers. None if anything is not as the preflight saw
         it."""
         header, gap, closing = self.facts.header, self.facts.gap, self.facts.closing
@@ -204,39 +204,44 @@ class Masker:
             if inner != answer or start is None or length is None:
                 return None
             end = position + len(before) + len(answer)
-            if turn in wanted:
+            if turn in trained_turns:
                 spans.append(Span(turn, position + start - len(gap), end + length))
             position = end
         return Rendering("".join(pieces), tuple(spans))
 
-    def per_turn(self, conversation: Conversation, wanted: Sequence[int]) -> list[Rendering]:
+    def per_turn(self, conversation: Conversation, trained_turns: Sequence[int]) -> list[Rendering]:
         """By the definition. Turns that a longer rendering shows otherwise than their own do get a
         rendering of their own."""
         texts = [self._text(conversation, len(conversation.messages) - 1)]
         spans: list[list[Span]] = [[]]
         warnings: set[str] = set()
         left_out: dict[int, str] = {}
-        for turn in reversed(wanted):
-            start, own, end = self._turn(conversation, turn, warnings)
-            if reasoning := self._check_text(conversation, turn, own[start:end], own):
+        for turn in reversed(trained_turns):
+            start, up_to_turn, end = self._turn(conversation, turn, warnings)
+            if reasoning := self._check_text(conversation, turn, up_to_turn[start:end], up_to_turn):
                 left_out[turn] = reasoning
                 warnings.add("reasoning_dropped")
             nearest_first = range(len(texts) - 1, -1, -1)
-            place = next(
-                (place for place in nearest_first if texts[place].startswith(own[:end])), None
+            text_index = next(
+                (
+                    text_number
+                    for text_number in nearest_first
+                    if texts[text_number].startswith(up_to_turn[:end])
+                ),
+                None,
             )
-            if place is None:
-                place = len(texts)
-                texts.append(own)
+            if text_index is None:
+                text_index = len(texts)
+                texts.append(up_to_turn)
                 spans.append([])
-            spans[place].append(Span(turn, start, end))
-        found = tuple(sorted(warnings))
+            spans[text_index].append(Span(turn, start, end))
+        sorted_warnings = tuple(sorted(warnings))
         pairs = zip(texts, spans, strict=True)
         return [
             Rendering(
                 text,
                 tuple(reversed(of_text)),
-                found,
+                sorted_warnings,
                 tuple((s.turn, left_out[s.turn]) for s in of_text if s.turn in left_out),
             )
             for text, of_text in pairs
@@ -246,23 +251,23 @@ class Masker:
     def alone(self, conversation: Conversation, turn: int) -> tuple[str, str]:
         """The context of a turn and its trained text, for a turn whose first character shares a
         token with its prompt."""
-        start, own, end = self._turn(self._normalised(conversation), turn, set())
-        return own[:start], own[start:end]
+        start, up_to_turn, end = self._turn(self._normalised(conversation), turn, set())
+        return up_to_turn[:start], up_to_turn[start:end]
 
     def _turn(
         self, conversation: Conversation, turn: int, warnings: set[str]
     ) -> tuple[int, str, int]:
         """Where the turn's trained text starts, the rendering that ends with the turn, and where
         the trained text ends."""
-        own = self._text(conversation, turn)
+        up_to_turn = self._text(conversation, turn)
         prompt = self._text(conversation, turn - 1, prompt=True)
         start = len(prompt)
-        if not own.startswith(prompt):
+        if not up_to_turn.startswith(prompt):
             scaffold = next(
                 (
                     end
                     for end in self.facts.scaffolds
-                    if prompt.endswith(end) and own.startswith(prompt[: -len(end)])
+                    if prompt.endswith(end) and up_to_turn.startswith(prompt[: -len(end)])
                 ),
                 None,
             )
@@ -273,59 +278,59 @@ class Masker:
                     conversation,
                     turn,
                     reason,
-                    own,
+                    up_to_turn,
                     f"The prompt: {prompt[-300:]!r}",
                 )
             start -= len(scaffold)
             warnings.add("prompt_scaffold_lost")
-        end = self._closed(own, start)
+        end = self._closed(up_to_turn, start)
         if end is None:
-            own, end = self._closed_by_next(conversation, turn, own, start)
-        return start, own, end
+            up_to_turn, end = self._closed_by_next(conversation, turn, up_to_turn, start)
+        return start, up_to_turn, end
 
     def _closed(self, text: str, start: int) -> int | None:
         """Where the first of the stop tokens that close `text` ends; None if none does."""
         end = None
-        rest = text.rstrip()
+        unclosed = text.rstrip()
         while True:
             stop = next(
                 (
                     stop
                     for stop in self.facts.stop_texts
-                    if rest.endswith(stop) and len(rest) - len(stop) >= start
+                    if unclosed.endswith(stop) and len(unclosed) - len(stop) >= start
                 ),
                 None,
             )
             if stop is None:
                 return end
-            end = len(rest)
-            rest = rest[: -len(stop)].rstrip()
+            end = len(unclosed)
+            unclosed = unclosed[: -len(stop)].rstrip()
 
     def _closed_by_next(
-        self, conversation: Conversation, turn: int, own: str, start: int
+        self, conversation: Conversation, turn: int, up_to_turn: str, start: int
     ) -> tuple[str, int]:
         """For templates (GLM's) in which only the header of the next message is a stop token; an
         assumed one follows the last turn."""
         messages = conversation.messages
         message = messages[turn]
         following = messages[turn + 1] if turn + 1 < len(messages) else _assumed_next(message)
-        body = own.rstrip() if own[start:].strip() else own
+        body = up_to_turn.rstrip() if up_to_turn[start:].strip() else up_to_turn
         closing = self._added_by(conversation, turn, [*messages[: turn + 1], following], body)
         # the next message makes the template drop reasoning: see how it closes the turn where there
         # is none
         if closing is None:
             bare = {key: value for key, value in message.items() if key not in REASONING_KEYS}
             bare["content"] = message["content"].rpartition("</think>")[2].strip()
-            alike = [{"role": "user", "content": "Go on."}, bare]
+            plain_turns = [{"role": "user", "content": "Go on."}, bare]
             closing = self._added_by(
                 conversation,
                 turn,
-                [*alike, following],
-                self._render(conversation, turn, alike).rstrip(),
+                [*plain_turns, following],
+                self._render(conversation, turn, plain_turns).rstrip(),
             )
         if closing is None:
             reason = f"no stop token ({', '.join(self.facts.stop_texts)}) closes this turn."
-            raise MaskError("unclosed", conversation, turn, reason, own)
+            raise MaskError("unclosed", conversation, turn, reason, up_to_turn)
         return body + closing, len(body) + len(closing)
 
     def _added_by(
@@ -342,7 +347,9 @@ class Masker:
             return None
         return added[: len(added) - len(added.lstrip()) + len(stop)]
 
-    def _check_text(self, conversation: Conversation, turn: int, trained: str, own: str) -> str:
+    def _check_text(
+        self, conversation: Conversation, turn: int, trained: str, up_to_turn: str
+    ) -> str:
         """The trained text is this answer, all of it, and of other messages nothing. Returns the
         reasoning that it lacks."""
         message = conversation.messages[turn]
@@ -357,7 +364,7 @@ class Masker:
         if not reasoning and not calls and not inline and self.facts.frames:
             if not any(frame.holds(trained, answer) for frame in self.facts.frames):
                 reason = f"the trained text is not the answer and its known frame, but {trained!r}."
-                raise MaskError("text_changed", conversation, turn, reason, own)
+                raise MaskError("text_changed", conversation, turn, reason, up_to_turn)
             return left_out
         missing = [
             part
@@ -366,7 +373,11 @@ class Masker:
         ]
         if missing:
             raise MaskError(
-                "text_dropped", conversation, turn, f"the template leaves out {missing[0]!r}.", own
+                "text_dropped",
+                conversation,
+                turn,
+                f"the template leaves out {missing[0]!r}.",
+                up_to_turn,
             )
         return left_out
 
@@ -398,12 +409,12 @@ class Masker:
         for turn, message in enumerate(conversation.messages):
             allowed = ("<think>", "</think>") if message["role"] == "assistant" else ()
             for text in _strings({key: value for key, value in message.items() if key != "role"}):
-                found = next(
+                control_token = next(
                     (match[0] for match in self._special.finditer(text) if match[0] not in allowed),
                     None,
                 )
-                if found is not None:
-                    reason = f"its text holds the control token {found}."
+                if control_token is not None:
+                    reason = f"its text holds the control token {control_token}."
                     raise MaskError(
                         "special_token_text",
                         conversation,

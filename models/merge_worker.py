@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
+from models.folder import ModelFolder
 from models.merge.launch import MergeSettings
 from models.merge.plan import MergePlan, plan_merge
 from models.merge.planner import Into
@@ -34,14 +35,14 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     from models.merge.stream import Stopped
 
     try:
-        made = (
+        merge_receipt = (
             _merge_closer(context, settings, plans)
             if settings.into == "closer"
             else _merge(context, settings, plans[settings.into])
         )
     except Stopped:
         return None
-    if made is None:
+    if merge_receipt is None:
         return None
     keys = (
         "into",
@@ -56,7 +57,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     return {
         "path": settings.out,
         "bytes": size // len(plans),
-        **{key: getattr(made, key) for key in keys},
+        **{key: getattr(merge_receipt, key) for key in keys},
     }
 
 
@@ -66,10 +67,13 @@ def _merge(
     from models.merge.merging import merge
 
     def stops(folder: Path) -> list[int]:
-        """What training ended answers with: the run's record, else what the chat template closes a
-        turn with."""
-        if settings.stop_ids is not None:
-            return settings.stop_ids
+        """What training ended answers with: by the order or the adapter's card, else what the chat
+        template closes a turn with."""
+        trained = settings.stop_ids
+        if trained is None:
+            trained = ModelFolder(Path(settings.adapter)).card.stop_ids
+        if trained is not None:
+            return trained
         context.phase("reading the chat template", seconds_left=_TEMPLATE_SECONDS)
         return template_stops(folder)
 
@@ -95,7 +99,7 @@ def _merge_closer(
     out = Path(settings.out)
     places = {into: out.with_name(f".{out.name}.into-{into}") for into in plans}
     try:
-        made = {
+        receipt_of = {
             into: _merge(
                 context, replace(settings, out=str(places[into]), replace=True), plan, out.name
             )
@@ -105,28 +109,28 @@ def _merge_closer(
         from models.merge.merging import put_in_place
         from models.merge.qlora_choice import compare
 
-        found = compare(
+        comparison = compare(
             plans["dequantised"],
-            {str(into): place for into, place in places.items()},
+            {str(into): path for into, path in places.items()},
             Path(settings.samples),
             context.stopping.is_set,
         )
-        if found is None:
+        if comparison is None:
             return None
-        chosen: Into = "base" if found.closer == "base" else "dequantised"
-        receipt = replace(made[chosen], measured=found.to_json())
-        write(places[chosen], receipt)
+        closer: Into = "base" if comparison.closer == "base" else "dequantised"
+        receipt = replace(receipt_of[closer], measured=comparison.to_json())
+        write(places[closer], receipt)
         if out.exists() and not settings.replace:
             raise LuthierError(
                 "There is something already",
                 f"{out} exists.",
                 "Give another --out, or --force to replace it.",
             )
-        put_in_place(places[chosen], out)
+        put_in_place(places[closer], out)
         return receipt
     finally:
-        for place in places.values():
-            shutil.rmtree(place, ignore_errors=True)
+        for path in places.values():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def template_stops(folder: Path) -> list[int]:
@@ -135,7 +139,7 @@ def template_stops(folder: Path) -> list[int]:
     from models.preflight import check_template
     from models.template import load_tokenizer
 
-    if not (folder / "tokenizer_config.json").is_file():
+    if not ModelFolder(folder).has_tokenizer:
         return []
     try:
         return list(check_template(load_tokenizer(folder), folder).stop_ids)

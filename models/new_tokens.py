@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from models.merge.config_files import INDEX, copy_companions, read_object, write_stops
+from models.folder import ModelFolder
+from models.merge.config_files import INDEX, copy_companions, set_vocabulary_size, write_stops
 from models.merge.embeddings import is_input, is_output
-from models.registry import read_config
 from models.weights import tensor_shapes, weight_files
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 def new_tokens(base: Path, result: Path) -> list[int]:
     """The tokens that a run has given to its base, by what it left (an adapter or a model): those
     that it trained rows for."""
-    if (result / "adapter_config.json").is_file():
-        listed = read_object(result / "adapter_config.json").get("trainable_token_indices") or []
+    trained = ModelFolder(result)
+    if trained.is_adapter:
+        listed = trained.adapter_config.get("trainable_token_indices") or []
         return sorted(next(iter(listed.values())) if isinstance(listed, dict) else listed)
-    return list(range(_vocabulary(base), _vocabulary(result)))
+    before, after = ModelFolder(base).vocabulary_size, trained.vocabulary_size
+    return list(range(before or 0, after or 0))
 
 
 def add_rows(model: PreTrainedModel, tokens: list[int]) -> None:
@@ -56,10 +58,10 @@ def write_grown(
             (folder / path.name).symlink_to(path)
     if (base / INDEX).is_file():
         (folder / INDEX).write_bytes((base / INDEX).read_bytes())
-    config = read_config(base)
-    for place in (config, config.get("text_config")):
-        if isinstance(place, dict) and "vocab_size" in place:
-            place["vocab_size"] = max(place["vocab_size"], *(token + 1 for token in tokens), 0)
+    model = ModelFolder(base)
+    config = model.config
+    if tokens:
+        set_vocabulary_size(config, max(model.vocabulary_size or 0, max(tokens) + 1))
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     write_stops(folder, stop_ids)
     return folder
@@ -81,8 +83,3 @@ def _begin(weight: torch.Tensor, tokens: list[int]) -> None:
 def _embedding(name: str, shape: list[int]) -> bool:
     module = name.removesuffix(".weight")
     return len(shape) == 2 and (is_input(module) or is_output(module))
-
-
-def _vocabulary(directory: Path) -> int:
-    config: dict[str, Any] = read_config(directory)
-    return int(config.get("vocab_size", config.get("text_config", {}).get("vocab_size", 0)))

@@ -10,14 +10,15 @@ answers in any other way that marks cannot show.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.conversations import Conversation
+from models.folder import ModelFolder
 from models.mask import Frame, Masker, MaskError, Rendering, TemplateFacts
-from models.template import Template, TemplateRefusal, embedding_size, stop_token_ids
+from models.template import Template, TemplateRefusal, served_stop_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,14 +78,14 @@ def check_template(
 ) -> TemplateReport:
     """The preflight of a model. `grows`: it will get embeddings for all tokens there are.
     LuthierError if it names no stop token at all."""
-    size = embedding_size(model_directory)
+    size = ModelFolder(model_directory).vocabulary_size
     if grows and size is not None:
         size = max(size, len(tokenizer))
-    return probe_template(tokenizer, stop_token_ids(tokenizer, model_directory), size)
+    return probe_template(tokenizer, served_stop_ids(tokenizer, model_directory), size)
 
 
 def probe_template(
-    tokenizer: PreTrainedTokenizerBase, stop_ids: set[int], size: int | None
+    tokenizer: PreTrainedTokenizerBase, stop_ids: Set[int], size: int | None
 ) -> TemplateReport:
     """The preflight of a template and tokenizer; `size` is the number of embeddings, None where
     unknown."""
@@ -161,7 +162,7 @@ _TOOL_USE = Conversation(
 
 class _Preflight:
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, stop_ids: set[int], size: int | None
+        self, tokenizer: PreTrainedTokenizerBase, stop_ids: Set[int], size: int | None
     ) -> None:
         self.tokenizer = tokenizer
         self.size = size
@@ -198,7 +199,7 @@ class _Preflight:
     def _note(self, name: str, status: Status, detail: str) -> None:
         self.checks.append(Check(name, status, detail))
 
-    def _texts(self, tokens: set[int]) -> tuple[str, ...]:
+    def _texts(self, tokens: Set[int]) -> tuple[str, ...]:
         decoded = (
             self.tokenizer.decode(
                 [token], skip_special_tokens=False, clean_up_tokenization_spaces=False
@@ -222,7 +223,7 @@ class _Preflight:
     def _check_roles(self) -> None:
         """Each role's text appears; the system's also in the render that training sees, which some
         templates leave it out of."""
-        for role, probe, wanted in (
+        for role, probe, expected_words in (
             ("user and assistant", _PROBES["three turns"], _CHAT),
             ("system", _PROBES["system, three turns"], ("Qsystem be kind.", *_CHAT)),
         ):
@@ -232,8 +233,8 @@ class _Preflight:
             except TemplateRefusal as error:
                 self._refused(role, str(error))
                 continue
-            missing = [word for word in wanted if word not in text]
-            unprompted = [word for word in wanted[:-1] if word not in prompt]
+            missing = [word for word in expected_words if word not in text]
+            unprompted = [word for word in expected_words[:-1] if word not in prompt]
             if missing or unprompted:
                 where = "training's render" if missing else "the server's prompt"
                 status: Status = "warn" if role == "system" else "fail"
@@ -248,21 +249,21 @@ class _Preflight:
                     "Every message's text is in training's render and in the server's prompt.",
                 )
 
-    def _refused(self, role: str, said: str) -> None:
+    def _refused(self, role: str, refusal: str) -> None:
         """One that refuses the users' turns too has said nothing of system messages."""
         if role != "system":
-            self._note(role, "fail", f"The template refuses: {said}")
+            self._note(role, "fail", f"The template refuses: {refusal}")
             return
         if any(check.status == "fail" for check in self.checks):
-            self._note(role, "warn", f"The template refuses: {said}")
+            self._note(role, "warn", f"The template refuses: {refusal}")
         else:
-            self._no_system(f"it refuses one, saying {said.rstrip('.')!r}")
+            self._no_system(f"it refuses one, saying {refusal.rstrip('.')!r}")
 
-    def _no_system(self, found: str) -> None:
-        self.facts = replace(self.facts, no_system=found)
+    def _no_system(self, evidence: str) -> None:
+        self.facts = replace(self.facts, no_system=evidence)
         detail = (
-            f"The template has no place for a system prompt, and so the server has none: {found}."
-            " In training policy.system_prompt decides."
+            "The template has no place for a system prompt, and so the server has none:"
+            f" {evidence}. In training policy.system_prompt decides."
         )
         self._note("system", "warn", detail)
 
@@ -273,14 +274,14 @@ class _Preflight:
         for probe in (*_PROBES.values(), _REASONING):
             for turn in probe.trained_turns():
                 try:
-                    own = self.template.text(probe.messages[: turn + 1])
+                    with_turn = self.template.text(probe.messages[: turn + 1])
                     prompt = self.template.text(probe.messages[:turn], prompt=True)
                 except TemplateRefusal:
                     continue
-                if own.startswith(prompt):
+                if with_turn.startswith(prompt):
                     continue
                 scaffold = _SCAFFOLD.search(prompt)
-                if scaffold and own.startswith(prompt[: scaffold.start()]):
+                if scaffold and with_turn.startswith(prompt[: scaffold.start()]):
                     scaffolds.add(scaffold[0])
                 else:
                     broken.append(f"{probe.file[1:-1]}, message {turn}")
@@ -323,8 +324,8 @@ class _Preflight:
         self.stop_ids.add(int(self.tokenizer.convert_tokens_to_ids(stop)))
         self.facts = replace(self.facts, stop_texts=self._texts(self.stop_ids))
         detail = (
-            f"{stop} closes each turn, but neither eos_token nor generation_config.json lists it: a"
-            " server goes on after it."
+            f"{stop} closes each turn, but neither eos_token nor generation_config.json (or"
+            " config.json, where that is missing) lists it: a server goes on after it."
         )
         self._note("stop token is listed", "warn", detail)
 
@@ -337,8 +338,10 @@ class _Preflight:
                 f"No stop token ({', '.join(self.facts.stop_texts)}) closes an assistant's turn.",
             )
         else:
-            shown = ", ".join(sorted(str(end) for end in ends))
-            self._note("stop token", "ok", f"{shown} closes each assistant's turn, and is trained.")
+            ending_texts = ", ".join(sorted(str(end) for end in ends))
+            self._note(
+                "stop token", "ok", f"{ending_texts} closes each assistant's turn, and is trained."
+            )
         pad = self.tokenizer.pad_token_id
         if pad is not None and pad in self.stop_ids:
             detail = (
@@ -371,15 +374,15 @@ class _Preflight:
         """The renderings of each probe by the definition (None: refused), from which the frames of
         plain answers are learned."""
         masker = Masker(self.template, self.facts)
-        found: dict[str, list[Rendering] | None] = {}
+        renderings: dict[str, list[Rendering] | None] = {}
         frames = set()
         for name, probe in (*_PROBES.items(), ("tools", _TOOL_USE)):
             try:
-                found[name] = masker.per_turn(probe, probe.trained_turns())
+                renderings[name] = masker.per_turn(probe, probe.trained_turns())
             except MaskError:
-                found[name] = None
+                renderings[name] = None
                 continue
-            for rendering in found[name] or ():
+            for rendering in renderings[name] or ():
                 for span in rendering.spans:
                     answer = probe.messages[span.turn]["content"].strip()
                     lead, _, trail = rendering.text[span.start : span.end].partition(answer or "\0")
@@ -388,7 +391,7 @@ class _Preflight:
         self.facts = replace(
             self.facts, frames=tuple(sorted(frames, key=lambda frame: (frame.lead, frame.trail)))
         )
-        return found
+        return renderings
 
     def _check_history(self, spans: dict[str, list[Rendering] | None]) -> None:
         renderings = spans["three turns"]
@@ -487,27 +490,25 @@ class _Preflight:
         decoded = tokenizer.decode(
             ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        same = "".join(decoded.split()) == "".join(text.split())
+        is_same = "".join(decoded.split()) == "".join(text.split())
         self._note(
             "round trip",
-            "ok" if same else "fail",
+            "ok" if is_same else "fail",
             (
                 "Tokens decode to the text."
-                if same
+                if is_same
                 else f"{text[:80]!r} comes back as {decoded[:80]!r}."
             ),
         )
         if self.size is not None:
-            beyond = max(ids) >= self.size
+            status: Status = "warn" if len(tokenizer) > self.size else "ok"
+            if max(ids) >= self.size:
+                status = "fail"
             detail = (
                 f"Highest token of a probe: {max(ids)}; the model has vectors for {self.size}; the"
                 f" tokenizer knows {len(tokenizer)}."
             )
-            self._note(
-                "vocabulary",
-                "fail" if beyond else "warn" if len(tokenizer) > self.size else "ok",
-                detail,
-            )
+            self._note("vocabulary", status, detail)
         if "strftime_now" in str(tokenizer.chat_template):
             self._note(
                 "date",

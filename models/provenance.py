@@ -3,15 +3,14 @@ model is certified."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
 from models import foreign
+from models.folder import ModelFolder
 from models.hashing import bytes_hash, file_hashes
 from models.weights import tensor_entries
 
@@ -65,7 +64,7 @@ def record_result(run_directory: Path, result: Path) -> None:
 def base_hashes(directory: Path) -> Hashes:
     """The hashes of a model's directory as it is."""
     parts = {part: file_hashes(directory, *patterns) for part, patterns in BASE_PARTS.items()}
-    return Hashes(str(directory), parts, bytes_hash(template_text(directory).encode()))
+    return Hashes(str(directory), parts, _template_hash(ModelFolder(directory)))
 
 
 def read(run_directory: Path) -> Hashes | None:
@@ -87,32 +86,32 @@ def changes(recorded: Hashes, base_directory: Path, result: Path) -> dict[str, l
     """For each part of the model what differs from the record, a phrase each; empty lists where
     every byte is the same. `result` is the run's adapter or model."""
     now = base_hashes(base_directory)
-    found = {
+    changes_of = {
         part: file_changes(files, now.base[part], base_directory)
         for part, files in recorded.base.items()
     }
-    found["chat template"] = [] if now.template == recorded.template else ["its text is another"]
-    made = _result_hashes(result)
-    found[ADAPTER if _is_adapter(result) else MODEL] = (
-        file_changes(recorded.adapter, made, result)
+    changes_of["chat template"] = _template_changes(recorded, now, ModelFolder(base_directory))
+    current = _result_hashes(result)
+    changes_of[ADAPTER if ModelFolder(result).is_adapter else MODEL] = (
+        file_changes(recorded.adapter, current, result)
         if recorded.adapter
         else ["no hash of it was recorded"]
     )
-    return found
+    return changes_of
 
 
 def file_changes(recorded: dict[str, str], now: dict[str, str], directory: Path) -> list[str]:
     """What became of recorded files: missing, cut off, changed, or new beside them."""
-    found = []
+    changed = []
     for name, expected in recorded.items():
         if name not in now:
-            found.append(f"{name} is missing")
+            changed.append(f"{name} is missing")
         elif now[name] != expected:
             damage = weight_damage(directory / name) if name.endswith(".safetensors") else ""
-            found.append(
+            changed.append(
                 f"{name} is cut off or damaged: {damage}" if damage else f"{name} has other bytes"
             )
-    return [*found, *(f"{name} is new" for name in now if name not in recorded)]
+    return [*changed, *(f"{name} is new" for name in now if name not in recorded)]
 
 
 def weight_damage(path: Path) -> str:
@@ -124,28 +123,24 @@ def weight_damage(path: Path) -> str:
     return ""
 
 
-def template_text(directory: Path) -> str:
-    """The text of a model's chat template, as it stands in its own file or in
-    tokenizer_config.json; "" if it has none."""
-    own = directory / "chat_template.jinja"
-    if own.is_file():
-        return own.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        if (directory / name).is_file():
-            template = foreign_json.read_object(directory / name, lenient=True).get("chat_template")
-            if template:
-                return (
-                    template if isinstance(template, str) else json.dumps(template, sort_keys=True)
-                )
-    return ""
-
-
 def _result_hashes(result: Path) -> dict[str, str]:
-    return file_hashes(result, *(_ADAPTER_FILES if _is_adapter(result) else _MODEL_FILES))
+    is_adapter = ModelFolder(result).is_adapter
+    return file_hashes(result, *(_ADAPTER_FILES if is_adapter else _MODEL_FILES))
 
 
-def _is_adapter(result: Path) -> bool:
-    return (result / "adapter_config.json").is_file()
+def _template_hash(model: ModelFolder) -> str:
+    return bytes_hash((model.chat_template or "").encode())
+
+
+def _template_changes(recorded: Hashes, now: Hashes, base: ModelFolder) -> list[str]:
+    """Earlier versions took the hash of all templates of tokenizer_config.json where it has
+    several. One that stands in a file whose bytes are the recorded ones is no other."""
+    if now.template == recorded.template:
+        return []
+    before, after = (
+        hashes.base["tokenizer"].get(base.template_source) for hashes in (recorded, now)
+    )
+    return [] if before is not None and before == after else ["its text is another"]
 
 
 def _write(run_directory: Path, hashes: Hashes) -> None:

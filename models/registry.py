@@ -7,47 +7,20 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import expanded
-from jobs.foreign_json import Damaged
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
 from jobs.os_errors import in_words
 from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
-from models.description import card_damage, read_card
+from models.folder import ModelFolder
 from models.hub_names import HUB, hub_name, hub_name_of_path, is_url
+from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
 from models.weights import tensor_shapes
 
 _BUILTIN_WORKER = "models.builtin_worker"
-MERGED_FOLDER = "merged"  # of a run: where its merged model is put unless told otherwise
-MODEL_FOLDER = "model"  # of a run that trained every weight: what it left
-
-_NUMBERS = (
-    "max_position_embeddings",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "vocab_size",
-    "num_experts_per_tok",
-    "moe_intermediate_size",
-    "shared_expert_intermediate_size",
-)
-_CONFIG: dict[str, Any] = {
-    **dict.fromkeys(_NUMBERS, float | None),
-    "intermediate_size": float | list[float] | None,
-    "architectures": list[str] | None,
-    "model_type": str | None,
-    "text_config": dict[str, Any] | None,
-    "quantization_config": dict[str, Any] | None,
-    "eos_token_id": int | list[int] | None,
-}
-"""The types of what is asked of a model's config."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +43,7 @@ class Model:
 def list_models() -> list[Model]:
     """The built-in model first, then what lies in the home's models folder, by name, then the
     models of runs, newest first."""
-    found = [
+    models = [
         (
             describe(BUILTIN, builtin_directory())
             if is_model_directory(builtin_directory())
@@ -84,13 +57,12 @@ def list_models() -> list[Model]:
                 and not directory.name.startswith(".")
                 and is_model_directory(directory)
             ):
-                found.append(describe(directory.name, directory))
-    whole = [
-        job.directory / name for job in all_jobs("run") for name in (MODEL_FOLDER, MERGED_FOLDER)
-    ]
-    return found + [
+                models.append(describe(directory.name, directory))
+    folders = [RunFolder(job.directory) for job in all_jobs("run")]
+    run_models = [path for folder in folders for path in (folder.model, folder.merged)]
+    return models + [
         describe(f"{path.parent.name}/{path.name}", path)
-        for path in whole
+        for path in run_models
         if is_model_directory(path)
     ]
 
@@ -109,18 +81,18 @@ def resolve(name: str) -> Path:
                 "`luthier models import builtin`",
             )
         return builtin_directory()
-    named = models_directory() / name
+    candidate = models_directory() / name
     run, _, part = name.partition("/")
     if JOB_ID.fullmatch(run) and part in (MERGED_FOLDER, MODEL_FOLDER):
-        named = jobs_directory() / run / part
+        candidate = jobs_directory() / run / part
     elif "/" in name or name.startswith("."):
-        named = expanded(name)
-    directory = named.absolute() if named.is_dir() else expanded(name).absolute()
+        candidate = expanded(name)
+    directory = candidate.absolute() if candidate.is_dir() else expanded(name).absolute()
     if not directory.is_dir():
         raise _no_such_model(name, directory)
-    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+    if ModelFolder(directory).is_adapter and not (directory / "config.json").is_file():
         raise _adapter(directory)
-    for pattern, what in (
+    for pattern, missing in (
         ("config.json", "config.json"),
         ("*.safetensors", "weights (*.safetensors)"),
         ("tokenizer*.json", "tokenizer"),
@@ -130,7 +102,7 @@ def resolve(name: str) -> Path:
                 "Luthier reads models as from_pretrained does, from safetensors only (pickled"
                 " weights can run code)."
             )
-            raise LuthierError("Not a whole model", f"{directory} has no {what}.", hint)
+            raise LuthierError("Not a whole model", f"{directory} has no {missing}.", hint)
     return directory
 
 
@@ -191,10 +163,8 @@ def _no_such_model(name: str, path: Path) -> LuthierError:
 
 def _adapter(directory: Path) -> LuthierError:
     try:
-        base = foreign_json.read_object(directory / "adapter_config.json", lenient=True).get(
-            "base_model_name_or_path"
-        )
-    except (OSError, Damaged):
+        base = ModelFolder(directory).adapter_config.get("base_model_name_or_path")
+    except LuthierError:
         base = None
     of = f" of {base}" if base else ""
     hint = (
@@ -223,44 +193,11 @@ def is_model_directory(directory: Path) -> bool:
     return (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
 
 
-def read_config(directory: Path) -> dict[str, Any]:
-    """config.json of a model. LuthierError if it is missing, no JSON object, or says something of
-    another type than it should."""
-    path = directory / "config.json"
-    try:
-        config = foreign_json.read_object(path, lenient=True)
-        _check_config(config, path)
-    except FileNotFoundError:
-        raise LuthierError(
-            "Not a model",
-            f"{directory} has no config.json.",
-            "Give the folder that holds config.json.",
-        ) from None
-    except Damaged as error:
-        raise LuthierError("Unreadable model", error.message, "Copy the model again.") from error
-    return config
-
-
-def _check_config(config: dict[str, Any], where: object) -> None:
-    """Damaged if what Luthier asks a config for has another type. Numbers may be missing, or
-    null."""
-    foreign_json.check(config, _CONFIG, where)
-    text = config.get("text_config")
-    if text is not None:
-        _check_config(text, f"{where}, text_config")
-
-
-def context_length(config: dict[str, Any]) -> int | None:
-    """The longest sequence in tokens that the config allows."""
-    text = config.get("text_config") or config
-    value = text.get("max_position_embeddings")
-    return int(value) if value else None
-
-
 def describe(name: str, directory: Path) -> Model:
     """What a model's own files say of it; only headers are read, no weights."""
+    model = ModelFolder(directory)
     try:
-        config = read_config(directory)
+        config = model.config
         parameters = sum(
             math.prod(shape)
             for path in directory.glob("*.safetensors")
@@ -272,7 +209,6 @@ def describe(name: str, directory: Path) -> Model:
             name, directory, False, "?", None, _size(directory), None, "", f"damaged: {reason}"
         )
     architecture = (config.get("architectures") or [config.get("model_type") or "?"])[0]
-    note = read_card(directory).title
     return Model(
         name,
         directory,
@@ -280,9 +216,9 @@ def describe(name: str, directory: Path) -> Model:
         architecture,
         parameters,
         _size(directory),
-        context_length(config),
-        note,
-        card_damage(directory),
+        model.context_length,
+        model.shown_card.title,
+        model.card_damage,
     )
 
 
@@ -291,11 +227,11 @@ def prepare_builtin() -> Job | None:
     ready."""
     if is_model_directory(builtin_directory()):
         return None
-    for job in all_jobs("import"):
-        if job.spec.module == _BUILTIN_WORKER and job.alive():
+    for job in all_jobs("prepare"):
+        if job.alive():
             return job
     gguf_file()
-    return submit(Spec(kind="import", name=BUILTIN, module=_BUILTIN_WORKER, grace_seconds=10.0))
+    return submit(Spec(kind="prepare", name=BUILTIN, module=_BUILTIN_WORKER, grace_seconds=10.0))
 
 
 def _unprepared_builtin() -> Model:

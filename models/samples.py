@@ -21,13 +21,13 @@ from models.bounds import bounded
 from models.conversations import Conversation
 from models.mask import Masker, MaskError, MaskOptions, Rendering, Span
 from models.preflight import TemplateReport
+from models.stored_sample import UNTRAINED
 from models.template import Template
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-UNTRAINED = -100
 # of prompts that are remembered: headers are few, but some templates have none, and all tails
 # differ
 _TAILS = 4096
@@ -124,7 +124,11 @@ class Sampler:
                         self._rendered(conversation)
                         for conversation in conversations[first : first + _BATCH]
                     ]
-                texts = [rendering.text for one in rendered for rendering in one.renderings]
+                texts = [
+                    rendering.text
+                    for conversation in rendered
+                    for rendering in conversation.renderings
+                ]
                 previous, waiting = (
                     waiting,
                     (rendered, pool.submit(self._encode, texts, add_special_tokens=False)),
@@ -144,17 +148,17 @@ class Sampler:
         self, rendered: list[_Rendered], encodings: list[Encoding]
     ) -> Iterator[Sample | MaskError]:
         remaining = iter(encodings)
-        for one in rendered:
-            own = [next(remaining) for _ in one.renderings]
-            if one.error is not None:
-                yield one.error
+        for conversation in rendered:
+            own_encodings = [next(remaining) for _ in conversation.renderings]
+            if conversation.error is not None:
+                yield conversation.error
                 continue
             try:
-                pairs = zip(one.renderings, own, strict=True)
+                pairs = zip(conversation.renderings, own_encodings, strict=True)
                 yield from [
-                    found
+                    sample
                     for rendering, encoding in pairs
-                    for found in self._of_rendering(one.conversation, rendering, encoding)
+                    for sample in self._of_rendering(conversation.conversation, rendering, encoding)
                 ]
             except MaskError as error:
                 yield error
@@ -325,11 +329,11 @@ class _Tokens:
         self.ids = ids
         data = text.encode()
         # once more the first: one key alone gives no tuple
-        own = itemgetter(*ids, ids[0])(pieces)[:-1] if pieces is not None else ()
-        self.exact = b"".join(own) == data
+        token_bytes = itemgetter(*ids, ids[0])(pieces)[:-1] if pieces is not None else ()
+        self.exact = b"".join(token_bytes) == data
         self._wide = len(data) != len(text)
         self._known = (0, 0)  # a character position and its byte position
-        self._ends = list(accumulate(map(len, own)))
+        self._ends = list(accumulate(map(len, token_bytes)))
 
     def read_offsets(self, encoding: Encoding) -> None:
         self._starts = [start for start, _ in encoding.offsets]
@@ -363,19 +367,19 @@ class _Tokens:
             return self._ends[token]
         return len(self.text.encode()[: self._ends[token]].decode())
 
-    def _ending(self, place: int) -> int | None:
-        token = bisect.bisect_left(self._ends, place)
-        return token if token < len(self._ends) and self._ends[token] == place else None
+    def _ending(self, position: int) -> int | None:
+        token = bisect.bisect_left(self._ends, position)
+        return token if token < len(self._ends) and self._ends[token] == position else None
 
     def _place(self, position: int) -> int:
         if not self._wide:
             return position
-        known, place = self._known
-        if position < known:
-            known = place = 0
-        place += len(self.text[known:position].encode())
-        self._known = (position, place)
-        return place
+        known_until, byte_position = self._known
+        if position < known_until:
+            known_until = byte_position = 0
+        byte_position += len(self.text[known_until:position].encode())
+        self._known = (position, byte_position)
+        return byte_position
 
 
 def _token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes] | None:

@@ -16,6 +16,7 @@ from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
 from models.bounds import bounded, check_length
+from models.folder import ModelFolder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -68,37 +69,17 @@ def read_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def stop_token_ids(tokenizer: PreTrainedTokenizerBase, model_directory: Path) -> set[int]:
-    """The tokens that end an answer on a server: the tokenizer's eos and those of
-    generation_config.json."""
-    stops: set[int] = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
-    listed = _json_file(model_directory / "generation_config.json").get("eos_token_id")
-    stops.update(listed if isinstance(listed, list) else [] if listed is None else [listed])
-    if not stops:
+def served_stop_ids(tokenizer: PreTrainedTokenizerBase, model_directory: Path) -> frozenset[int]:
+    """The tokens at which a server of this folder ends an answer. LuthierError if there are
+    none."""
+    stop_ids = ModelFolder(model_directory).stop_ids_with(tokenizer.eos_token_id)
+    if not stop_ids:
         raise LuthierError(
             "No stop token",
             f"{model_directory} names no eos token.",
             "Set eos_token in its tokenizer_config.json.",
         )
-    return stops
-
-
-def embedding_size(model_directory: Path) -> int | None:
-    """How many token ids the model has a vector for, by its config.json."""
-    config = _json_file(model_directory / "config.json")
-    size = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
-    return None if size is None else int(size)
-
-
-def _json_file(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return foreign_json.read_object(path, lenient=True)
-    except Damaged as error:
-        raise LuthierError(
-            "Broken model file", error.message, "Download the model again."
-        ) from None
+    return stop_ids
 
 
 class Template:

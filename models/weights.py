@@ -42,13 +42,13 @@ class TensorEntry:
             return False
         if (self.file, self.offset) == (other.file, other.offset):
             return True
-        with self.file.open("rb") as one, other.file.open("rb") as two:
-            one.seek(self.offset)
+        with self.file.open("rb") as own_file, other.file.open("rb") as two:
+            own_file.seek(self.offset)
             two.seek(other.offset)
             left = self.size
             while left:
                 count = min(left, 1 << 22)
-                if one.read(count) != two.read(count):
+                if own_file.read(count) != two.read(count):
                     return False
                 left -= count
         return True
@@ -104,19 +104,6 @@ def tensor_entries(path: Path) -> list[TensorEntry]:
     return entries
 
 
-def missing_bytes(path: Path) -> int:
-    """How many bytes a safetensors file lacks of what its header tells; 0 if it is whole.
-    LuthierError if it has no header."""
-    try:
-        header, start = _header(path)
-        ends = [
-            entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
-        ]
-        return max(0, start + max(ends, default=0) - path.stat().st_size)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise _unreadable(path, str(error)) from error
-
-
 def weight_files(directory: Path) -> list[Path]:
     """A model's safetensors files as from_pretrained chooses them: model.safetensors, else those of
     the index, else the only one.
@@ -139,13 +126,13 @@ def weight_files(directory: Path) -> list[Path]:
                 "Copy them too.",
             )
         return [directory / name for name in names]
-    others = sorted(directory.glob("*.safetensors"))
-    if len(others) == 1:
-        return others
+    weight_paths = sorted(directory.glob("*.safetensors"))
+    if len(weight_paths) == 1:
+        return weight_paths
     pickled = sorted(
         path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern)
     )
-    if pickled and not others:
+    if pickled and not weight_paths:
         hint = (
             "Convert them first, with `from_pretrained(...)` and `save_pretrained(...)`, if you"
             " trust where they come from."
@@ -155,9 +142,9 @@ def weight_files(directory: Path) -> list[Path]:
             f"{directory} has {pickled[0]} and no safetensors: pickles can run code.",
             hint,
         )
-    what = "several safetensors files and no index" if others else "no safetensors weights"
+    problem = "several safetensors files and no index" if weight_paths else "no safetensors weights"
     raise LuthierError(
-        "No weights", f"{directory} has {what}.", "Give the folder that save_pretrained wrote."
+        "No weights", f"{directory} has {problem}.", "Give the folder that save_pretrained wrote."
     )
 
 

@@ -461,9 +461,9 @@ async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator
     Lines end at a newline only: httpx's own line splitting also cuts at U+2028 and others, which
     may stand inside a JSON string.
     """
-    rest = b""
+    remainder = b""
     async for block in response.aiter_bytes():
-        *lines, rest = (rest + block).split(b"\n")
+        *lines, remainder = (remainder + block).split(b"\n")
         for line in lines:
             if not line.startswith(b"data:"):
                 continue
@@ -477,7 +477,7 @@ async def _events(endpoint: Endpoint, response: httpx.Response) -> AsyncIterator
             if status != 200:
                 raise _refused(endpoint, status, data)
             yield event
-        if len(rest) > _LONGEST_EVENT:
+        if len(remainder) > _LONGEST_EVENT:
             message = f"{endpoint.base_url} sends lines without an end."
             raise LuthierError(
                 "Not a server of models", message, "Another program may listen there."
@@ -546,8 +546,10 @@ def _refused(endpoint: Endpoint, status: int, body: bytes) -> LuthierError:
     limit = _LIMIT.search(reason)
     if status == 400 and limit is not None:
         return ContextExceeded(reason, int(limit[1]), int(limit[2] or 0))
-    told = _TITLES.get(code) if isinstance(code, str) else None
-    title, hint = told or _TITLES.get(status, ("The server failed", "Its log tells more."))
+    title_and_hint = _TITLES.get(code) if isinstance(code, str) else None
+    title, hint = title_and_hint or _TITLES.get(
+        status, ("The server failed", "Its log tells more.")
+    )
     if endpoint.hosted:
         hint = f"{endpoint.base_url} says so."
     return LuthierError(title, reason, hint)

@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.gpus import Gpu, occupants
-from models.registry import read_config
+from models.folder import ModelFolder
 from models.weights import tensor_shapes
 
 _WORKING_BYTES = 2 << 30  # CUDA's context, activations and CUDA graphs
@@ -34,26 +34,26 @@ class GpuShare:
     why: str
 
 
-def gpu_share(found: Sequence[Gpu], wanted: float, needed: Needed, context: int) -> GpuShare:
+def gpu_share(gpus: Sequence[Gpu], asked_share: float, needed: Needed, context: int) -> GpuShare:
     """The share of each of these GPUs. LuthierError if a model with one conversation of `context`
     tokens does not fit into what is free."""
-    tightest = min(found, key=lambda gpu: gpu.free / gpu.total)
-    fixed = needed.fixed_bytes // len(found) + _WORKING_BYTES
-    one = needed.cache_bytes_per_token * context // len(found)
-    partly = tightest.free < wanted * tightest.total + _SPARE_BYTES
+    tightest = min(gpus, key=lambda gpu: gpu.free / gpu.total)
+    fixed = needed.fixed_bytes // len(gpus) + _WORKING_BYTES
+    conversation_bytes = needed.cache_bytes_per_token * context // len(gpus)
+    partly = tightest.free < asked_share * tightest.total + _SPARE_BYTES
     share = (
         math.floor(100 * (tightest.free - _SPARE_BYTES) / tightest.total) / 100
         if partly
-        else wanted
+        else asked_share
     )
     room = int(share * tightest.total) - fixed
-    if room < one:
-        raise _no_room(tightest, share, fixed, one, context, partly)
+    if room < conversation_bytes:
+        raise _no_room(tightest, share, fixed, conversation_bytes, context, partly)
     if not partly:
         return GpuShare(
-            wanted,
+            asked_share,
             None,
-            f"{wanted:.0%} of {_gigabytes(tightest.total)}; vLLM measures what is left for"
+            f"{asked_share:.0%} of {_gigabytes(tightest.total)}; vLLM measures what is left for"
             " conversations",
         )
     why = (
@@ -85,21 +85,22 @@ def needed(base: Path, rank: int, adapters: int) -> Needed:
     weights = sum(math.prod(shape) for shape in shapes)
     vocabulary = max((shape[0] for shape in shapes), default=0)
     linear = sum(sum(shape) for shape in shapes if len(shape) == 2 and shape[0] != vocabulary)
-    config = read_config(base)
-    quantised = config.get("quantization_config") is not None
+    model = ModelFolder(base)
+    quantised = model.config.get("quantization_config") is not None
     weight_bytes = (
         sum(path.stat().st_size for path in base.glob("*.safetensors"))
         if quantised
         else _BYTES_PER_WEIGHT * weights
     )
     return Needed(
-        weight_bytes, _BYTES_PER_WEIGHT * rank * linear * adapters, _cache_bytes_per_token(config)
+        weight_bytes,
+        _BYTES_PER_WEIGHT * rank * linear * adapters,
+        _cache_bytes_per_token(model.text_config),
     )
 
 
-def _cache_bytes_per_token(config: dict[str, Any]) -> int:
+def _cache_bytes_per_token(text: dict[str, Any]) -> int:
     """Keys and values of every layer; 0 where the config does not tell."""
-    text = config.get("text_config", config)
     layers, heads = (
         int(text.get("num_hidden_layers") or 0),
         int(text.get("num_attention_heads") or 1),
@@ -110,13 +111,14 @@ def _cache_bytes_per_token(config: dict[str, Any]) -> int:
 
 
 def _no_room(
-    gpu: Gpu, share: float, fixed: int, one: int, context: int, partly: bool
+    gpu: Gpu, share: float, fixed: int, conversation_bytes: int, context: int, partly: bool
 ) -> LuthierError:
     used = f"; {occupants(gpu.index)} use the rest" if partly else ""
     message = (
         f"GPU {gpu.index} has {_gigabytes(gpu.free)} of {_gigabytes(gpu.total)} free{used}. It"
         f" would take {max(0.0, share):.0%}: weights, adapters and working memory need"
-        f" {_gigabytes(fixed)}, one conversation of {context:,} tokens {_gigabytes(one)}."
+        f" {_gigabytes(fixed)}, one conversation of {context:,} tokens"
+        f" {_gigabytes(conversation_bytes)}."
     )
     hint = (
         "A shorter --context-length, --gpus 2, or --vllm=--quantization=fp8 needs less; or wait"

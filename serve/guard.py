@@ -108,7 +108,7 @@ def no_route(method: str, path: str) -> Refusal:
 
 
 def wrong_method(path: str) -> Refusal:
-    methods = " or ".join(sorted(method for method, known in CLIENT_ROUTES if known == path))
+    methods = " or ".join(sorted(method for method, route in CLIENT_ROUTES if route == path))
     return Refusal(405, f"{path} is asked with {methods}.", "invalid_request_error", "wrong_method")
 
 
@@ -247,19 +247,19 @@ class Guard:
                 send, "http", 409, *_as_json({"error": {"message": problem, "code": 409}})
             )
             return
-        traffic, rest = self._traffic, self._rest
-        told = {
+        traffic, resting = self._traffic, self._rest
+        status = {
             "id": self._id,
             "in_flight": traffic.in_flight,
             "draining": traffic.draining,
             "pinned": self._pins.names,
         }
-        told |= {
-            "resting": rest.why,
-            "wanted": rest.wanted,
+        status |= {
+            "resting": resting.why,
+            "wanted": resting.wanted,
             "quiet_seconds": round(traffic.quiet_seconds, 1),
         }
-        await _answer(send, "http", 200, *_as_json(told))
+        await _answer(send, "http", 200, *_as_json(status))
 
 
 def _closed(scope: Scope) -> Refusal:
@@ -301,7 +301,7 @@ def _permission(scope: Scope, origin: bytes) -> list[tuple[bytes, bytes]]:
         *([(b"headers", asked)] if asked else []),
     ]
     return [
-        *((b"access-control-allow-" + what, value) for what, value in allowed),
+        *((b"access-control-allow-" + header, value) for header, value in allowed),
         (b"access-control-max-age", b"600"),
         (b"vary", b"origin"),
     ]
@@ -321,10 +321,10 @@ def _readable_from(origin: bytes, send: Send) -> Send:
 
 async def _order_in(receive: Receive) -> dict[str, Any]:
     """A small JSON body; empty if it is none."""
-    body, more = b"", True
-    while more and len(body) < _LONGEST_ORDER:
+    body, has_more = b"", True
+    while has_more and len(body) < _LONGEST_ORDER:
         message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
+        body, has_more = body + message.get("body", b""), message.get("more_body", False)
     try:
         return foreign_json.decode_object(body, "an order")
     except foreign_json.Damaged:

@@ -13,9 +13,10 @@ from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from jobs.job import Job, submit
 from jobs.spec import Spec
+from models.folder import ModelFolder
 from models.registry import display_name, resolve
-from serve.adapter_fingerprint import fingerprint
 from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
+from serve.log import READY
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan, vllm_module
 from serve.planning import (
     NamedAdapter,
@@ -29,8 +30,6 @@ from serve.planning import (
 from serve.ports import choosing
 from serve.servers import Server, look_again
 from serve.vllm_arguments import replicas
-
-__all__ = ["NamedAdapter", "ServeOptions", "attach", "detach", "make_plan", "pin", "serve", "unpin"]
 
 _TOLD_SECONDS = 6.0
 
@@ -84,6 +83,8 @@ def _order(plan: ServerPlan, options: ServeOptions) -> Spec:
         # a run that may share, and whose memory is free beside the server, need not wait for it
         share_gpu=on_gpu,
         gives_way=plan.sleeps,
+        preempts="never",
+        ready_phase=READY,
         grace_seconds=DRAIN_SECONDS + STOP_SECONDS + 10.0,
         python=options.python,
     )
@@ -121,7 +122,7 @@ def attach(server: Server, name: str, path: Path) -> str:
             message,
             "Serve it on a --port of its own: a server has one template.",
         )
-    content = fingerprint(adapter.directory)
+    content = ModelFolder(adapter.directory).identity()
     if server.refreshed().contents.get(name, content) != content:
         name = f"{name[:55]}.{content[:8]}"
         check_names([name], set(asyncio.run(list_models(server.endpoint))))

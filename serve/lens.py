@@ -33,15 +33,18 @@ async def shifts(
     asked = await tokenize(
         endpoint, {"model": base, "messages": context, "add_generation_prompt": True}
     )
-    said = await tokenize(endpoint, {"model": base, "prompt": answer, "add_special_tokens": False})
+    answer_tokens = await tokenize(
+        endpoint, {"model": base, "prompt": answer, "add_special_tokens": False}
+    )
     # vLLM does it best alone
-    seen = [
-        await prompt_log_probabilities(endpoint, model, [*asked, *said]) for model in (base, tuned)
+    probabilities = [
+        await prompt_log_probabilities(endpoint, model, [*asked, *answer_tokens])
+        for model in (base, tuned)
     ]
     of_base, of_tuned = (
-        [entry for entry in entries[len(asked) :] if entry is not None] for entries in seen
+        [entry for entry in entries[len(asked) :] if entry is not None] for entries in probabilities
     )
-    if not len(of_base) == len(of_tuned) == len(said):
+    if not len(of_base) == len(of_tuned) == len(answer_tokens):
         raise LuthierError(
             "No lens here",
             "The server does not tell the probabilities of a prompt.",
@@ -59,19 +62,19 @@ def aligned(answer: str, tokens: list[str], differences: list[float]) -> list[Sh
     """Lay the tokens over the answer. Tokens that are only parts of a character share a piece and
     the sum of their differences."""
     pieces: list[Shift] = []
-    place, waiting, skipped = 0, 0.0, 0
+    reached, waiting, skipped = 0, 0.0, 0
     for token, difference in zip(tokens, differences, strict=True):
-        reach = place + len(token) + _LONGEST_GAP * (skipped + 1)
-        found = answer.find(token, place, reach) if token and "\ufffd" not in token else -1
-        if found < 0:
+        reach = reached + len(token) + _LONGEST_GAP * (skipped + 1)
+        start = answer.find(token, reached, reach) if token and "\ufffd" not in token else -1
+        if start < 0:
             waiting, skipped = waiting + difference, skipped + 1
             continue
-        if skipped and found > place:
-            pieces.append(Shift(answer[place:found], waiting))
-            place, waiting = found, 0.0
-        end = found + len(token)
-        pieces.append(Shift(answer[place:end], waiting + difference))
-        place, waiting, skipped = end, 0.0, 0
-    if place < len(answer):
-        pieces.append(Shift(answer[place:], waiting))
+        if skipped and start > reached:
+            pieces.append(Shift(answer[reached:start], waiting))
+            reached, waiting = start, 0.0
+        end = start + len(token)
+        pieces.append(Shift(answer[reached:end], waiting + difference))
+        reached, waiting, skipped = end, 0.0, 0
+    if reached < len(answer):
+        pieces.append(Shift(answer[reached:], waiting))
     return pieces

@@ -18,6 +18,9 @@ class Phase:
     seconds_left: float
 
 
+READY = "ready"
+"""The phase from which a server answers."""
+
 FIRST_PHASE = Phase("starting vLLM", 36.0)
 # What vLLM prints, in the order of a start, and what begins then.
 _BEGINNINGS = (
@@ -56,17 +59,17 @@ class Phases:
         with self._log.open("rb") as file:
             file.seek(self._offset)
             block = file.read()
-        whole = block[: block.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        found = []
-        for line in whole.decode("utf-8", errors="replace").splitlines():
+        complete_lines = block[: block.rfind(b"\n") + 1]
+        self._offset += len(complete_lines)
+        phases = []
+        for line in complete_lines.decode("utf-8", errors="replace").splitlines():
             for index in range(self._next, len(_BEGINNINGS)):
                 pattern, phase = _BEGINNINGS[index]
                 if pattern.search(line):
-                    found.append(phase)
+                    phases.append(phase)
                     self._next = index + 1
                     break
-        return found
+        return phases
 
 
 def root_cause(log: Path, offset: int) -> str | None:
@@ -76,9 +79,9 @@ def root_cause(log: Path, offset: int) -> str | None:
         file.seek(max(offset, log.stat().st_size - _LOG_BYTES))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     for line in reversed(lines):
-        found = _CAUSE.search(line)
-        if found is not None and not any(words in line for words in _SECOND_HAND):
-            return f"{found[1]}: {found[2]}"
+        error = _CAUSE.search(line)
+        if error is not None and not any(words in line for words in _SECOND_HAND):
+            return f"{error[1]}: {error[2]}"
     return None
 
 

@@ -77,13 +77,13 @@ def look(text: str, at: float) -> Look:
     buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     newest, adapters, engines = 0.0, "", set()
     for line in text.splitlines():
-        found = _LINE.match(line)
-        if found is None or found[1] not in _WANTED:
+        sample = _LINE.match(line)
+        if sample is None or sample[1] not in _WANTED:
             continue
         name, labels, value = (
-            found[1].removeprefix("vllm:"),
-            dict(_LABEL.findall(found[2] or "")),
-            float(found[3]),
+            sample[1].removeprefix("vllm:"),
+            dict(_LABEL.findall(sample[2] or "")),
+            float(sample[3]),
         )
         if name == "lora_requests_info":  # its value is when it was said
             if value >= newest:

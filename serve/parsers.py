@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from models.registry import read_config
-from models.stored_template import stored_template
+from models.folder import ModelFolder
 
 NONE = "none"
 """What a user says to have no parser."""
@@ -63,10 +61,11 @@ _REASONING: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 
 def parsers(base: Path) -> tuple[Parser, Parser]:
     """For tool calls and for reasoning, as far as the model's family is known."""
-    template = stored_template(base) or ""
-    kind = str(_config(base).get("model_type", ""))
-    return _first(_TOOLS, kind, template, "tool calls"), _first(
-        _REASONING, kind, template, "reasoning"
+    model = ModelFolder(base)
+    kind = str(model.config.get("model_type") or model.text_config.get("model_type") or "")
+    return (
+        _first(_TOOLS, kind, model.tool_template or "", "tool calls"),
+        _first(_REASONING, kind, model.chat_template or "", "reasoning"),
     )
 
 
@@ -74,18 +73,12 @@ def _first(
     table: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...],
     kind: str,
     template: str,
-    what: str,
+    task: str,
 ) -> Parser:
     for name, kinds, marks in table:
         if (not kinds or kind in kinds) and all(mark in template for mark in marks):
-            shown = f"its template has {marks[0]}" if marks else "vLLM has one for this family"
-            return Parser(name, f"model type {kind or 'unknown'}, {shown}")
+            evidence = f"its template has {marks[0]}" if marks else "vLLM has one for this family"
+            return Parser(name, f"model type {kind or 'unknown'}, {evidence}")
     return Parser(
-        "", f"no parser of {what} is known for model type {kind or 'unknown'} with this template"
+        "", f"no parser of {task} is known for model type {kind or 'unknown'} with this template"
     )
-
-
-def _config(base: Path) -> dict[str, Any]:
-    config = read_config(base)
-    text = config.get("text_config")
-    return {**(text if isinstance(text, dict) else {}), **config}

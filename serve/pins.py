@@ -33,7 +33,9 @@ class Pins:
         adapter = state.openai_serving_models.lora_requests.get(name)
         if adapter is None:
             return f"This server has no adapter {name!r}."
-        self.names = [one for one in self.names if one in state.openai_serving_models.lora_requests]
+        self.names = [
+            name for name in self.names if name in state.openai_serving_models.lora_requests
+        ]
         if name in self.names:
             return ""
         # with none left to move out, the next adapter would end the engine

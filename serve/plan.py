@@ -27,6 +27,7 @@ Device = Literal["cpu", "gpu"]
 
 # the name under which every server serves its base model, whatever the model is called
 BASE = "base"
+GPU_MEMORY = 0.9  # the share of a GPU that a server takes unless it is told another
 
 DRAIN_SECONDS = 20.0  # how long a stop waits for the answers that are being written
 STOP_SECONDS = 15.0  # vLLM needs about 2; then it is killed
@@ -58,7 +59,9 @@ class ServerPlan:
     """Everything that decides how vLLM is started. It holds no keys.
 
     `kv_cache_bytes` is given for a GPU that is partly in use: `gpu_memory` is then what is free of
-    it. `chat_template` is a file where training used another template than the base model's.
+    it. `graph_sizes` are the numbers of tokens a step for which vLLM records CUDA graphs; none
+    leaves them to vLLM. `chat_template` is a file where training used another template than the
+    base model's.
     `reasons` say, by the name of a field, why it is so; `notes`, by the name of an adapter, what a
     person should know of it. Web pages of `allowed_origins` may ask the server.
     """
@@ -75,9 +78,10 @@ class ServerPlan:
     device: Device = "cpu"
     gpus: int = 1
     kv_cache_gb: int = 1
-    gpu_memory: float = 0.9
+    gpu_memory: float = GPU_MEMORY
     extra_args: list[str] = field(default_factory=list)
     kv_cache_bytes: int | None = None
+    graph_sizes: list[int] = field(default_factory=list)
     chat_template: Path | None = None
     can_sleep: bool = True
     generation_config: str = "vllm"
@@ -198,6 +202,8 @@ def command(plan: ServerPlan, python: str) -> list[str]:
         )
         arguments += ["--tensor-parallel-size", str(plan.gpus)] if plan.gpus > 1 else []
         arguments += ["--enable-sleep-mode"] if plan.sleeps else []
+        if plan.graph_sizes:
+            arguments += ["--cudagraph-capture-sizes", *map(str, plan.graph_sizes)]
     if plan.chat_template is not None:
         arguments += ["--chat-template", str(plan.chat_template)]
     if plan.allowed_origins:
@@ -223,6 +229,11 @@ def kernel_caches() -> dict[str, str]:
     }
 
 
+def has_compiled() -> bool:
+    """Whether a server of this home has compiled kernels before."""
+    return (Path(kernel_caches()["VLLM_CACHE_ROOT"]) / "torch_compile_cache").is_dir()
+
+
 def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
     """vLLM's environment: this process's, the keys, no telemetry, no downloads, no plugins."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
@@ -231,11 +242,13 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         if plan.device == "cpu"
         else {}
     )
+    gpu = _memory_measured_once(plan) if plan.device == "gpu" else {}
     # Its own routes to sleep and wake, among others that only the control key opens (serve.guard).
     sleep = {"VLLM_SERVER_DEV_MODE": "1"} if plan.sleeps else {}
     return {
         **inherited,
         **cpu,
+        **gpu,
         **sleep,
         **kernel_caches(),
         REQUEST_LOG_VARIABLE: str(jobs_directory() / server_id / REQUEST_LOG),
@@ -252,3 +265,11 @@ def environment(plan: ServerPlan, server_id: str) -> dict[str, str]:
         "VLLM_PLUGINS": "luthier",  # no other: see serve.vllm_plugin
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _memory_measured_once(plan: ServerPlan) -> dict[str, str]:
+    """Has vLLM keep, for the next start, what it measured of a GPU's memory, which takes it a
+    third of a start. It finds that by its settings and what is free, among which the share of the
+    GPU is not: so only for the usual share."""
+    usual = plan.kv_cache_bytes is None and plan.gpu_memory == GPU_MEMORY
+    return {"VLLM_ENABLE_STARTUP_PLAN": "1" if usual else "0"}

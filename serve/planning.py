@@ -20,11 +20,11 @@ from jobs.home import home
 from jobs.job import Job, all_jobs
 from jobs.state import Asleep, Queued, Running, Starting
 from models.adapters import Adapter, check_servable, lora_rank_limit, other_base, read_adapter
-from models.registry import context_length, display_name, read_config
-from models.stored_template import differs, stored_template
+from models.folder import ModelFolder, templates_differ
+from models.registry import display_name
 from serve.gpu_share import gpu_share, needed
 from serve.parsers import NONE, parsers
-from serve.plan import BASE, Device, ServedAdapter, ServerPlan, run_of
+from serve.plan import BASE, GPU_MEMORY, Device, ServedAdapter, ServerPlan, run_of
 from serve.ports import choose_port
 from serve.vllm_arguments import read_arguments, uses_ray
 
@@ -35,6 +35,22 @@ _ROOM_FOR_ADAPTERS = 4  # and as many as this can answer at once
 
 # With one of these, what the weights and the cache take cannot be told from the files.
 _OTHER_MEMORY = {"quantization", "cpu_offload_gb", "kv_cache_dtype", "pipeline_parallel_size"}
+# Every size is recorded at every start, four times: with and without adapters, in pieces and whole.
+# vLLM's 51 lie 8 or 16 apart; a step is padded to the next one. Up to 64 these are vLLM's, so that
+# as many answers are written as quickly; a larger step is padded by half at most.
+_GRAPH_SIZES = (1, 2, 4, *range(8, 65, 8), 96, 128, 192, 256, 384, 512)
+# With one of these the user, or vLLM by it, decides which are recorded.
+_OTHER_GRAPHS = {
+    "cudagraph_capture_sizes",
+    "max_cudagraph_capture_size",
+    "compilation_config",
+    "optimization_level",
+    "performance_mode",
+    "enforce_eager",
+    "speculative_config",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+}
 
 NamedAdapter = tuple[str, Path, str | None]
 
@@ -56,7 +72,7 @@ class ServeOptions:
     max_lora_rank: int | None = None
     max_loras: int | None = None
     kv_cache_gb: int = 1
-    gpu_memory: float = 0.9
+    gpu_memory: float = GPU_MEMORY
     extra_args: list[str] = field(default_factory=list)
     python: str = sys.executable
     tool_parser: str | None = None
@@ -130,6 +146,7 @@ def look_ahead(
     utilization, cache, memory = _memory(directory, device, options, rank, max_loras, context)
     tools, reasoning = parsers(directory)
     template = _template([adapter for _, adapter, _ in found], directory)
+    graph_sizes, graphs = _graph_sizes(device, options.extra_args)
     plan = ServerPlan(
         base=directory,
         base_name=base_name,
@@ -146,6 +163,7 @@ def look_ahead(
         gpu_memory=utilization,
         extra_args=list(options.extra_args),
         kv_cache_bytes=cache,
+        graph_sizes=graph_sizes,
         chat_template=template,
         generation_config=options.generation_config,
         tool_parser=_chosen(options.tool_parser, tools.name),
@@ -158,6 +176,7 @@ def look_ahead(
             ),
             "max_lora_rank": _why_rank(rank, max(ranks)),
             "memory": memory,
+            "graph_sizes": graphs,
             "context_length": _why_context(context, options.context_length is not None, device),
             "chat_template": (
                 "the adapters were trained with another one than the base model's"
@@ -225,8 +244,9 @@ def default_device() -> Device:
 def template_of(adapter: Adapter, base: Path) -> str | None:
     """The chat template that an adapter was trained with, if it is another one than the base
     model's."""
-    own = stored_template(adapter.directory)
-    return own if differs(own, stored_template(base)) else None
+    template = ModelFolder(adapter.directory).chat_template
+    differs = templates_differ(template, ModelFolder(base).chat_template)
+    return template if differs else None
 
 
 def _sorted(
@@ -299,9 +319,20 @@ def _memory(
                 " it needs"
             ),
         )
-    longest = context or context_length(read_config(base)) or _CPU_CONTEXT_LENGTH
+    longest = context or ModelFolder(base).context_length or _CPU_CONTEXT_LENGTH
     share = gpu_share(found, options.gpu_memory, needed(base, rank, max_loras), longest)
     return share.utilization, share.kv_cache_bytes, share.why
+
+
+def _graph_sizes(device: Device, extra_args: Sequence[str]) -> tuple[list[int], str]:
+    """The numbers of tokens a step for which vLLM records CUDA graphs, none where it decides, and
+    why."""
+    if device == "cpu":
+        return [], "a CPU has none"
+    if not _OTHER_GRAPHS.isdisjoint(read_arguments(extra_args)):
+        return [], "vLLM's own choice, with these arguments"
+    why = "for a quick start; --vllm=--max-cudagraph-capture-size=512 records vLLM's 51"
+    return list(_GRAPH_SIZES), why
 
 
 def _gpus_for(options: ServeOptions) -> list[Gpu]:
@@ -316,7 +347,7 @@ def _default_context_length(directory: Path, device: Device) -> int | None:
     """None leaves it to vLLM, which takes what the model can."""
     if device == "gpu":
         return None
-    return min(context_length(read_config(directory)) or _CPU_CONTEXT_LENGTH, _CPU_CONTEXT_LENGTH)
+    return min(ModelFolder(directory).context_length or _CPU_CONTEXT_LENGTH, _CPU_CONTEXT_LENGTH)
 
 
 def _checked_origins(origins: Sequence[str]) -> list[str]:
@@ -345,13 +376,9 @@ def _why_rank(limit: int, highest: int) -> str:
 def _why_context(context: int | None, asked: bool, device: Device) -> str:
     if asked:
         return "asked for"
-    return (
-        "what the model can"
-        if context is None
-        else "a CPU takes minutes to read in more"
-        if device == "cpu"
-        else "what fits"
-    )
+    if context is None:
+        return "what the model can"
+    return "a CPU takes minutes to read in more" if device == "cpu" else "what fits"
 
 
 def _why_sampling(source: str) -> str:

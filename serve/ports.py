@@ -15,22 +15,22 @@ from jobs.home import home
 from jobs.locks import Lock
 
 
-def choose_port(host: str, wanted: int | None, promised: Collection[int]) -> int:
+def choose_port(host: str, requested: int | None, promised: Collection[int]) -> int:
     """A port to listen on. `promised` are those of servers that are only starting, which the kernel
     does not show yet.
 
     LuthierError if the wanted one is taken or if this machine cannot listen on the host.
     """
-    if wanted is not None:
-        if not 1 <= wanted <= 65535:
+    if requested is not None:
+        if not 1 <= requested <= 65535:
             raise LuthierError(
                 "No such port",
-                f"{wanted} is not between 1 and 65535.",
+                f"{requested} is not between 1 and 65535.",
                 "Leave --port out to have one chosen.",
             )
-        if wanted in promised or not _is_vacant(host, wanted):
-            raise port_taken(host, wanted)
-        return wanted
+        if requested in promised or not _is_vacant(host, requested):
+            raise port_taken(host, requested)
+        return requested
     last = _last_port()
     if last is not None and last not in promised and _is_vacant(host, last):
         return last

@@ -12,9 +12,6 @@ from jobs.errors import LuthierError
 from models.conversations import read_conversations
 from serve.client import ChatMessage
 
-HELDOUT = Path("data") / "heldout.jsonl"
-"""Where a run's folder has the conversations that it was not trained on."""
-
 
 @dataclass(frozen=True)
 class ScriptTurn:

@@ -75,6 +75,12 @@ class Server:
     def plan(self) -> ServerPlan:
         return ServerPlan.from_json(self.job.spec.settings)
 
+    @property
+    def context_length(self) -> int | None:
+        """What its plan has fixed, in tokens."""
+        length: int | None = self.job.spec.settings.get("context_length")
+        return length
+
     def refreshed(self) -> Server:
         """The same server with the models that it serves by now."""
         return _read(self.job) or self
@@ -95,14 +101,14 @@ def base_url(host: str, port: int) -> str:
 def running_servers() -> list[Server]:
     """The servers that answer, newest first; those that sleep, too: they wake, or say why not
     now."""
-    found = []
+    servers = []
     for job in all_jobs("server"):
         if isinstance(job.state(), Running | Asleep):
             # `luthier runs --all` shows it: nobody can talk to it without its server.json
             with suppress(Damaged):
                 server = _read(job)
-                found += [server] if server is not None else []
-    return found
+                servers += [server] if server is not None else []
+    return servers
 
 
 def current_server() -> Server:
@@ -130,7 +136,12 @@ def write_server(
 
 def _read(job: Job) -> Server | None:
     try:
-        told = foreign.read(job.directory / SERVED, _Told)
+        served = foreign.read(job.directory / SERVED, _Told)
     except FileNotFoundError:  # it began to run this instant
         return None
-    return Server(job, told.host, told.port, told.models, told.contents)
+    return Server(job, served.host, served.port, served.models, served.contents)
+
+
+def is_for_cpu(job: Job) -> bool:
+    """Whether a server was planned for a CPU, also one whose plan is damaged."""
+    return bool(job.spec.settings.get("device") == "cpu")

@@ -18,12 +18,14 @@ from typing import Any
 
 from jobs import giving_way, queue, slots
 from jobs.errors import LuthierError
+from jobs.event_kinds import first
 from jobs.giving_way import Resting, Wish
 from jobs.gpus import gpus
 from jobs.home import jobs_directory
 from jobs.job import Job
 from jobs.state import Queued
 from jobs.worker import WorkerContext
+from models import events
 from serve.client import Endpoint, list_models, post, server_state, sleep, wake_up
 from serve.restarts import Crash
 
@@ -48,10 +50,8 @@ class Sleeper:
         self._context = context
         self._endpoint = endpoint
         self._job = context.job
-        self._slots: list[str] = next(
-            (event.get("slots", []) for event in self._job.events() if event["kind"] == "started"),
-            [],
-        )
+        started = first(self._job.events(), events.Started)
+        self._slots = started.slots if started is not None else []
         self._wakes: Resting | None = None  # while it is asleep
         self._said: dict[str, str] = {}
         self._told: tuple[str, bool] = ("", False)
@@ -71,8 +71,8 @@ class Sleeper:
             self._wake()
         if time.monotonic() < self._next_look:
             return
-        _, held = self._told
-        self._next_look = time.monotonic() + (_HOLDING_SECONDS if held else _LOOK_SECONDS)
+        _, holding = self._told
+        self._next_look = time.monotonic() + (_HOLDING_SECONDS if holding else _LOOK_SECONDS)
         wish = giving_way.wish_of(self._job)
         if self._wakes is None:
             self._look_awake(wish)
@@ -130,9 +130,8 @@ class Sleeper:
             # whoever is told that it sleeps may ask it at once, and is held
             self._look_asleep(None, self._wakes)
         finally:
-            self._context.event(
-                "asleep", by=wish.by, why=_why(asker), seconds=took, freed_bytes=freed
-            )
+            asleep = events.Asleep(why=_why(asker), by=wish.by, seconds=took, freed_bytes=freed)
+            events.tell(self._context, asleep)
 
     def _stay_awake(self, wish: Wish, error: LuthierError) -> None:
         """It cannot sleep. Whoever asked is told; if it lies down after all, it is woken."""
@@ -142,7 +141,8 @@ class Sleeper:
         except LuthierError as problem:
             raise Crash("vLLM neither sleeps nor wakes", problem.message, problem.hint) from problem
         finally:
-            self._context.event("sleep_refused", by=wish.by, message=error.message)
+            refusal = events.SleepRefused(by=wish.by, message=error.message)
+            events.tell(self._context, refusal)
             giving_way.ask(self._job, Wish("rest", wish.by, refused=error.message))
 
     def _finish_answers(self) -> None:
@@ -157,14 +157,14 @@ class Sleeper:
     # Asleep
 
     def _look_asleep(self, wish: Wish | None, now: Resting) -> None:
-        wanted = bool(self._state()["wanted"]) or (wish is not None and wish.what == "wake")
-        if wanted and now.wakes != "first":
+        must_wake = bool(self._state()["wanted"]) or (wish is not None and wish.what == "wake")
+        if must_wake and now.wakes != "first":
             self._rest("first")
         if wish is not None:
             giving_way.grant(self._job, wish)
-        others = [job for job in slots.taken_by(self._slots) if job.id != self._job.id]
-        if others:
-            names = " and ".join(f"{job.short_id} ({job.spec.kind})" for job in others)
+        other_jobs = [job for job in slots.taken_by(self._slots) if job.id != self._job.id]
+        if other_jobs:
+            names = " and ".join(f"{job.short_id} ({job.spec.kind})" for job in other_jobs)
             self._tell(
                 f"The server sleeps while {names} uses the GPU. It wakes when that is done.",
                 hold=False,
@@ -173,18 +173,20 @@ class Sleeper:
             self._tell("The server sleeps. It wakes now.", hold=True)
 
     def _wake(self) -> None:
-        self._context.event("waking")
+        events.tell(self._context, events.Waking())
         began = time.monotonic()
         self._tell("The server wakes up.", hold=True)
         try:
             asyncio.run(wake_up(self._endpoint, _ORDER_SECONDS))
-            said = self._probe()
+            probed = self._probe()
         except LuthierError as error:
             self._wakes = None  # it has its slots: it can be started again with them
             raise Crash("vLLM did not wake up", error.message, error.hint) from error
         self._patient = self._wakes is not None and self._wakes.wakes == "first"
         self._wakes = None
-        changed = [name for name, text in self._said.items() if name in said and said[name] != text]
+        changed = [
+            name for name, text in self._said.items() if name in probed and probed[name] != text
+        ]
         if changed:
             message = (
                 f"After its sleep {', '.join(changed)} says something else than before: vLLM has"
@@ -192,7 +194,8 @@ class Sleeper:
             )
             raise Crash("vLLM woke up changed", message, "It is started anew.")
         self._tell("", hold=False)
-        self._context.event("awake", seconds=round(time.monotonic() - began, 2))
+        seconds = round(time.monotonic() - began, 2)
+        events.tell(self._context, events.Awake(seconds=seconds))
 
     # Both
 

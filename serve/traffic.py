@@ -112,7 +112,7 @@ class Passage:
         return sent
 
     def line(self, keep: bool) -> bytes:
-        told = {
+        figures = {
             "t": round(time.time(), 3),
             "kind": "request",
             "route": self.route,
@@ -130,7 +130,8 @@ class Passage:
             {"request": self.body, "answer": self.answer.decode(errors="replace")} if keep else {}
         )
         return (
-            json.dumps({**told, **content}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+            json.dumps({**figures, **content}, ensure_ascii=False).encode("utf-8", "replace")
+            + b"\n"
         )
 
 
@@ -301,7 +302,7 @@ def _sequences(body: dict[str, Any]) -> float:
     told."""
     counts = [body.get(name) or 1 for name in ("n", "best_of")]
     prompts = body.get("prompt")
-    listed = isinstance(prompts, list) and any(isinstance(one, list | str) for one in prompts)
+    listed = isinstance(prompts, list) and any(isinstance(prompt, list | str) for prompt in prompts)
     if body.get("use_beam_search") or not all(isinstance(count, int) for count in counts):
         return float("inf")
     return max(counts) * (len(prompts) if listed and isinstance(prompts, list) else 1)
@@ -352,9 +353,9 @@ def _uncounted(send: Send, unasked: Unasked) -> Send:
             ]
             stream = any(kind.startswith(b"text/event-stream") for kind in kinds)
         elif stream and message["type"] == "http.response.body":
-            more = message.get("more_body", False)
-            body = unasked.feed(message.get("body") or b"", not more)
-            if not body and more:
+            has_more = message.get("more_body", False)
+            body = unasked.feed(message.get("body") or b"", not has_more)
+            if not body and has_more:
                 return
             message = {**message, "body": body}
         await send(message)

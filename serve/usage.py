@@ -73,8 +73,8 @@ def with_values(body: bytes, values: dict[str, Any]) -> bytes | None:
     text = body.strip()
     if not (text.startswith(b"{") and text.endswith(b"}")):
         return None
-    more = json.dumps(values, separators=(",", ":")).encode()[1:-1]
-    return text[:-1] + (b"," if text[1:-1].strip() else b"") + more + b"}"
+    added = json.dumps(values, separators=(",", ":")).encode()[1:-1]
+    return text[:-1] + (b"," if text[1:-1].strip() else b"") + added + b"}"
 
 
 def tells_each_piece(state: Any, route: str, request: dict[str, Any]) -> bool:
@@ -122,8 +122,8 @@ class Tally:
             if not counts:
                 continue
             prompt, completion = (
-                counts.get(one, counts.get(other))
-                for one, other in ((b"prompt", b"input"), (b"completion", b"output"))
+                counts.get(prompt_name, counts.get(other))
+                for prompt_name, other in ((b"prompt", b"input"), (b"completion", b"output"))
             )
             choice = _CHOICE.search(event) if stream else None
             if choice is not None:

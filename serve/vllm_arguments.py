@@ -101,25 +101,25 @@ class Option:
 def read_arguments(arguments: Sequence[str]) -> dict[str, list[str]]:
     """The values of each option by vLLM's name for it. LuthierError for what is no flag of vLLM's
     in full, or for what Luthier sets."""
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     option = Option("", 0)
     for argument in arguments:
         if not argument.startswith("-") or _NEGATIVE_NUMBER.fullmatch(argument):
-            if len(found.get(option.name, [])) >= option.most:
+            if len(values.get(option.name, [])) >= option.most:
                 message = f"{argument!r} stands behind no flag that takes a value."
                 raise LuthierError(
                     "Not for vLLM's extra arguments",
                     message,
                     "Write a flag and its value: --vllm=--max-num-seqs=8",
                 )
-            found[option.name].append(argument)
+            values[option.name].append(argument)
             continue
         flag, equals, value = argument.partition("=")
         option = _option(flag)
         if option.name in _OURS:
             raise _refusal(argument, option.name)
-        found[option.name] = [value] if equals else []
-    return found
+        values[option.name] = [value] if equals else []
+    return values
 
 
 def replicas(arguments: Sequence[str]) -> int:
@@ -153,16 +153,18 @@ def _option(flag: str) -> Option:
         name = name.replace("_", "-")
     if name in _options():
         return _options()[name]
-    alike = [
+    similar = [
         option
         for option in _options()
         if option.startswith(name) or (len(option) == 2 and name.startswith(option))
     ]
-    ours = next((option for option in alike if _options()[option].name in _OURS), None)
+    ours = next((option for option in similar if _options()[option].name in _OURS), None)
     if ours is not None and len(name) > 2:
         raise _refusal(flag, _options()[ours].name)
     hint = (
-        f"Write it in full, such as {alike[0]}." if alike else "`vllm serve --help=all` lists them."
+        f"Write it in full, such as {similar[0]}."
+        if similar
+        else "`vllm serve --help=all` lists them."
     )
     raise LuthierError("Not for vLLM's extra arguments", f"vLLM has no flag {flag!r}.", hint)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext, run_worker
-from serve.adapter_fingerprint import fingerprint
+from models import events
+from models.folder import ModelFolder
 from serve.client import (
     Endpoint,
     ModelCard,
@@ -27,7 +28,7 @@ from serve.client import (
     unload_adapter,
 )
 from serve.keys import control_key
-from serve.log import FIRST_PHASE, Phase, Phases, last_words, root_cause
+from serve.log import FIRST_PHASE, READY, Phase, Phases, last_words, root_cause
 from serve.plan import (
     DRAIN_SECONDS,
     STOP_SECONDS,
@@ -35,6 +36,7 @@ from serve.plan import (
     ServerPlan,
     command,
     environment,
+    has_compiled,
     run_of,
 )
 from serve.ports import port_taken, remember_port, reserved
@@ -48,8 +50,8 @@ _RECONCILE_SECONDS = 1.0
 _STOP_STARTING_SECONDS = 2.0
 _SWEEP_SECONDS = 1.0
 _DRAIN_ORDER_SECONDS = 5.0
-# kernels are compiled: 130 to 180 s on an H200 against 36 s on two CPU cores
-_GPU_START_FACTOR = 4.5
+# Against the 36 s of two CPU cores an H200 takes 42 where kernels are kept, 130 to 180 where not.
+_GPU_START_FACTOR, _COMPILING_FACTOR = 1.2, 4.5
 
 
 class VllmServer:
@@ -63,6 +65,9 @@ class VllmServer:
         self.contents: dict[str, str] = {}
         self._written: dict[str, tuple[int, int]] = {}
         self._log_mark = self._log_size()  # what the log says of a death stands after this
+        self._slower = 1.0
+        if plan.device == "gpu":
+            self._slower = _GPU_START_FACTOR if has_compiled() else _COMPILING_FACTOR
         # Its output is this process's: the job's log, which outlives both.
         self._child = subprocess.Popen(
             command(plan, sys.executable),
@@ -84,8 +89,7 @@ class VllmServer:
         return False
 
     def tell(self, phase: Phase) -> None:
-        slower = _GPU_START_FACTOR if self.plan.device == "gpu" else 1.0
-        self.context.phase(phase.name, seconds_left=phase.seconds_left * slower)
+        self.context.phase(phase.name, seconds_left=phase.seconds_left * self._slower)
 
     def load(self, adapter: ServedAdapter) -> None:
         """Load an adapter of the plan. One that vLLM refuses fails the server: it was asked for by
@@ -95,19 +99,11 @@ class VllmServer:
             asyncio.run(load_adapter(self.endpoint, adapter.name, adapter.path))
         except LuthierError as error:
             self._check_alive(f"while it loaded adapter {adapter.name}")
-            self.context.event(
-                "adapter",
-                name=adapter.name,
-                path=str(adapter.path),
-                ok=False,
-                message=error.message,
-            )
+            self._tell_of(adapter.name, adapter.path, error.message, ok=False)
             raise LuthierError(
                 f"vLLM refuses adapter {adapter.name}", error.message, "The log has the details."
             ) from error
-        self.context.event(
-            "adapter", name=adapter.name, path=str(adapter.path), ok=True, message=""
-        )
+        self._tell_of(adapter.name, adapter.path)
 
     def load_again(self, models: list[ServedModel]) -> None:
         """The adapters of a server that crashed; one that has become unservable meanwhile is told,
@@ -177,24 +173,20 @@ class VllmServer:
                 self._unload(model, message)
             elif model.kind == "adapter" and (before is None or before.path != model.path):
                 with contextlib.suppress(OSError):
-                    self.contents[model.id] = fingerprint(model.path)
+                    self.contents[model.id] = ModelFolder(model.path).identity()
                 if self.served:
-                    self.context.event(
-                        "adapter",
-                        name=model.id,
-                        path=str(model.path),
-                        ok=True,
-                        message="loaded into the running server",
-                    )
+                    self._tell_of(model.id, model.path, "loaded into the running server")
         write_server(self.context.directory, self.plan, models, self.contents)
         self.served = models
 
     def _unload(self, model: ServedModel, message: str) -> None:
         with contextlib.suppress(LuthierError):
             asyncio.run(unload_adapter(self.endpoint, model.id))
-        self.context.event(
-            "adapter", name=model.id, path=str(model.path), ok=False, message=message
-        )
+        self._tell_of(model.id, model.path, message, ok=False)
+
+    def _tell_of(self, name: str, path: Path, message: str = "", *, ok: bool = True) -> None:
+        adapter = events.Adapter(name=name, path=str(path), ok=ok, message=message)
+        events.tell(self.context, adapter)
 
     def pin(self, name: str) -> None:
         with contextlib.suppress(LuthierError):  # it answers all the same
@@ -292,7 +284,7 @@ class VllmServer:
             if (
                 was_served
                 and written != self._written.get(name)
-                and fingerprint(path) != self.contents.get(name)
+                and ModelFolder(path).identity() != self.contents.get(name)
             ):
                 return True
             self._written[name] = written
@@ -330,13 +322,13 @@ def _serve(context: WorkerContext, plan: ServerPlan) -> None:
                 )
                 raise LuthierError("vLLM ended again and again", message, crash.hint) from crash
             reason = crash.message.split("\n", 2)
-            context.event(
-                "restart",
+            restart = events.Restart(
                 number=restarts.count,
                 most=MOST_RESTARTS,
                 reason=" ".join(reason[:2]),
                 seconds=pause,
             )
+            events.tell(context, restart)
             context.phase(
                 f"starting again in {pause:.0f} s, after a crash ({restarts.count} of"
                 f" {MOST_RESTARTS})"
@@ -364,7 +356,7 @@ def _brought_up(server: VllmServer, before: VllmServer | None) -> bool:
         server.load_again(before.served)
     server.reconcile()
     remember_port(server.plan.port)
-    server.context.phase("ready", port=server.plan.port)
+    server.context.phase(READY, port=server.plan.port)
     return True
 
 

@@ -53,9 +53,9 @@ def main() -> None:
         for path in sorted(Path(folder).rglob("*.py"))
         if path.as_posix() not in ALLOWED
     ]
-    found = [place for path in files for place in decoders(path)]
-    if found:
-        print("\n".join(found))
+    findings = [finding for path in files for finding in decoders(path)]
+    if findings:
+        print("\n".join(findings))
         sys.exit("Read foreign JSON with jobs.foreign_json or models.foreign.")
 
 

@@ -125,10 +125,10 @@ def check() -> None:
             print(
                 f"{extra}{beside}, Python {python}: resolves, {len(resolved)} packages", flush=True
             )
-    if others := sorted(
+    if differing := sorted(
         pin for pin in set(read("dev-cpu")) - set(read("gpu")) if not pin.startswith("unsloth")
     ):
-        sys.exit(f"dev-cpu: not the gpu set's versions: {', '.join(others)}.")
+        sys.exit(f"dev-cpu: not the gpu set's versions: {', '.join(differing)}.")
 
 
 if __name__ == "__main__":

@@ -105,32 +105,34 @@ def _is_literal(node: ast.expr) -> bool:
 def _scopes(node: ast.AST, strings: set[str]) -> Iterator[tuple[ast.AST, set[str]]]:
     """Each function and the module, with the names and attributes in it that are known to be
     strings."""
-    known = strings | _strings_of(node)
+    known_strings = strings | _strings_of(node)
     if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
-        yield node, known
+        yield node, known_strings
     for child in ast.iter_child_nodes(node):
-        yield from _scopes(child, known)
+        yield from _scopes(child, known_strings)
 
 
 def _strings_of(node: ast.AST) -> set[str]:
-    found: set[str] = set()
+    string_names: set[str] = set()
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        found = {parameter.arg for parameter in parameters if _says_string(parameter.annotation)}
+        string_names = {
+            parameter.arg for parameter in parameters if _says_string(parameter.annotation)
+        }
         for statement in ast.walk(node):
-            if isinstance(statement, ast.Assign) and _is_string(statement.value, found):
-                found |= {ast.unparse(target) for target in statement.targets}
+            if isinstance(statement, ast.Assign) and _is_string(statement.value, string_names):
+                string_names |= {ast.unparse(target) for target in statement.targets}
     if isinstance(node, ast.ClassDef):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
-        found = {
+        string_names = {
             f"self.{ast.unparse(field.target)}"
             for field in fields
             if _says_string(field.annotation)
         }
         for method in node.body:
             if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                found |= {text for text in _strings_of(method) if text.startswith("self.")}
-    return found
+                string_names |= {text for text in _strings_of(method) if text.startswith("self.")}
+    return string_names
 
 
 def _says_string(annotation: ast.expr | None) -> bool:
@@ -192,11 +194,11 @@ def _is_read(call: ast.Call) -> bool:
 
 def _choices(select: ast.Call) -> list[ast.expr]:
     """The words of a Select's choices, where they are listed in its call."""
-    lists = [found for found in select.args if isinstance(found, ast.List | ast.ListComp)]
+    lists = [argument for argument in select.args if isinstance(argument, ast.List | ast.ListComp)]
     pairs = [
         node
-        for found in lists
-        for node in ast.walk(found)
+        for choices in lists
+        for node in ast.walk(choices)
         if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load)
     ]
     return [pair.elts[0] for pair in pairs]
@@ -210,13 +212,13 @@ def _own(scope: ast.AST) -> Iterator[ast.AST]:
 
 
 def main(root: Path = ROOT) -> int:
-    found = [
+    findings = [
         line
         for path in sorted((root / "tui").rglob("*.py"))
         for line in violations(path.read_text(encoding="utf-8"), str(path.relative_to(root)))
     ]
-    print("\n".join(found) if found else "Text on terminals: all by its exits.")
-    return 1 if found else 0
+    print("\n".join(findings) if findings else "Text on terminals: all by its exits.")
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

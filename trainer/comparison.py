@@ -9,6 +9,8 @@ from typing import Any
 from jobs.events import Event
 from jobs.job import Job
 from jobs.state import Done, Running, State
+from models.events import EarlyStop, Step, newest
+from models.runs import Run
 from trainer.evaluation.history import Found, read_history
 from trainer.evaluation.settings import Value, higher_is_better
 from trainer.launch import frozen_recipe
@@ -21,17 +23,20 @@ _HELD_OUT_KEYS = ("train.max_length", "train.seed")
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `loss` is that of its last step; `best` its best evaluation so far by the recipe's
-    `metric`, `last` its last one; `seconds` what training took, or has taken so far."""
+    """One run."""
 
     job: Job
     varies: dict[str, Any]
     state: State
     metric: Value
     loss: float | None
+    """Of its last step."""
     best: Found | None
+    """Its best evaluation so far by the recipe's `metric`."""
     last: Found | None
+    """Its last evaluation."""
     seconds: float | None
+    """What training took, or has taken so far."""
     early_stop: str
 
     @property
@@ -69,15 +74,17 @@ def not_comparable(rows: Sequence[Row]) -> str:
 def _row(job: Job) -> Row:
     settings = frozen_recipe(job).evaluation
     history = read_history(job.events_path, settings)
-    found, state = history.all(), job.state()
+    evaluations, state = history.all(), job.state()
     events = job.events()
-    loss, seconds = _newest(events, "loss"), _elapsed(events, state)
-    early_stop = next(
-        (str(event["reason"]) for event in reversed(events) if event["kind"] == "early_stop"), ""
-    )
+    step = newest(events, Step)
+    loss = float(step.loss) if step is not None and step.loss is not None else None
+    seconds = _elapsed(events, state)
+    stop = newest(events, EarlyStop)
+    early_stop = stop.reason if stop is not None else ""
     if isinstance(state, Done):
         loss, seconds = state.result.get("loss"), state.result.get("seconds")
-    varies = dict(job.spec.settings.get("sweep", {}).get("varies", {}))
+    membership = Run(job).sweep
+    varies = dict(membership.varies) if membership is not None else {}
     return Row(
         job,
         varies,
@@ -85,18 +92,10 @@ def _row(job: Job) -> Row:
         settings.metric,
         loss,
         history.best(),
-        found[-1] if found else None,
+        evaluations[-1] if evaluations else None,
         seconds,
         early_stop,
     )
-
-
-def _newest(events: Sequence[Event], name: str) -> float | None:
-    value = next(
-        (event[name] for event in reversed(events) if event["kind"] == "step" and name in event),
-        None,
-    )
-    return None if value is None else float(value)
 
 
 def _elapsed(events: Sequence[Event], state: State) -> float | None:

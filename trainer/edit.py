@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import msgspec
 
 from jobs import queue
 from jobs.job import Job
-from trainer.launch import RECIPE_FILE, freeze, run_spec
+from models.run_folder import RECIPE_FILE
+from models.runs import Run
+from trainer.launch import freeze, run_spec
 from trainer.recipe import Recipe, load
 
 
@@ -47,11 +50,11 @@ def replace_recipe(job: Job, path: Path) -> None:
 def _bond(job: Job, recipe: Recipe) -> dict[str, Any]:
     """What binds the run to the others of its sweep (trainer.sweep), with the values that it has
     now."""
-    bond: dict[str, Any] = job.spec.settings.get("sweep") or {}
-    if not bond:
+    membership = Run(job).sweep
+    if membership is None:
         return {}
     values = msgspec.to_builtins(recipe)
-    return {**bond, "varies": {key: _at(key, values) for key in bond["varies"]}}
+    return {**asdict(membership), "varies": {key: _at(key, values) for key in membership.varies}}
 
 
 def _at(key: str, values: Any) -> Any:

@@ -15,15 +15,13 @@ from jobs.job import Job, create, start
 from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry
-from trainer.plan.learning_rate import LEARNING_RATE
+from models.run_folder import RECIPE_FILE
+from models.runs import Run
 from trainer.plan.placement import machine
 from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, load, to_toml
 from trainer.resume import begun, check_possible, differences, fingerprint, order, recorded, refusal
 from trainer.run.checkpoints import complete_checkpoints
-
-RECIPE_FILE = "recipe.toml"
-ADAPTER_FOLDER = "adapter"
 
 
 def train(recipe: Recipe) -> Job:
@@ -47,10 +45,9 @@ def submit_run(recipe: Recipe, spec: Spec) -> Job:
 def freeze(job: Job, recipe: Recipe, spec: Spec) -> None:
     """Write the recipe into the job's folder with every value written out, also the learning rate
     that its plan has chosen, and why."""
-    why = [
-        f"# {reason}\n" for reason in spec.settings["reasons"] if reason.startswith(LEARNING_RATE)
-    ]
-    train = msgspec.structs.replace(recipe.train, learning_rate=spec.settings["learning_rate"])
+    plan = Plan.from_json(spec.settings)
+    why = [f"# {reason.text}\n" for reason in plan.reasons if reason.key == "train.learning_rate"]
+    train = msgspec.structs.replace(recipe.train, learning_rate=plan.learning_rate)
     write_atomic(
         job.directory / RECIPE_FILE,
         "".join(why) + to_toml(msgspec.structs.replace(recipe, train=train)),
@@ -84,7 +81,7 @@ def resume(job: Job, force: bool = False) -> Job:
         )
         raise LuthierError("Nothing is left to do", f"{job.id} is done.", hint)
     recipe = frozen_recipe(job)
-    directory = registry.resolve(job.spec.settings["model_directory"])
+    directory = registry.resolve(str(Run(job).base))
     if begun(job.directory) and complete_checkpoints(job.directory):
         # else the worker compares its own libraries
         here = Path(job.spec.python).resolve() == Path(sys.executable).resolve()
@@ -125,6 +122,8 @@ def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None
         slots=plan.slots,
         gpu_bytes=plan.gpu_bytes,
         share_gpu=recipe.share_gpu,
+        preempts="asks",
+        before_resting=True,
         then=then,
         grace_seconds=120.0,
     )
@@ -133,25 +132,3 @@ def planned_spec(recipe: Recipe, plan: Plan, sweep: dict[str, Any] | None = None
 def frozen_recipe(job: Job) -> Recipe:
     """The recipe a run was started with, every value written out."""
     return load(job.directory / RECIPE_FILE)
-
-
-def adapter_directory(job: Job) -> Path:
-    """The adapter that a run left. LuthierError if it has none."""
-    directory = job.directory / ADAPTER_FOLDER
-    if registry.is_model_directory(job.directory / registry.MODEL_FOLDER):
-        message = (
-            f"{job.id} has trained every weight: what it left is a model,"
-            f" {job.id}/{registry.MODEL_FOLDER}."
-        )
-        raise LuthierError(
-            "A model, no adapter",
-            message,
-            f"`luthier serve {job.id}` serves it as it is; there is nothing to merge.",
-        )
-    if not (directory / "adapter_config.json").is_file():
-        raise LuthierError(
-            "No adapter yet",
-            f"{job.id} has left none.",
-            f"`luthier runs` tells its state, `luthier log {job.id}` why.",
-        )
-    return directory

@@ -49,20 +49,21 @@ def translated(name: str, value: Any, beside: Mapping[str, Any]) -> Values:
 def explained(name: str, value: Any, beside: Mapping[str, Any]) -> str:
     """What one of their settings is here, as a sentence; a line to paste where there is one."""
     setting = SETTINGS[name]
-    said = f"{setting.tool}'s {name}"
+    subject = f"{setting.tool}'s {name}"
     if not setting.ours:
-        return f"{said} has no counterpart: {setting.why}"
+        return f"{subject} has no counterpart: {setting.why}"
     why = f" ({setting.why.rstrip('.')})" if setting.why else ""
     try:
         values = translated(name, value, beside)
     except Untranslatable as error:
-        return f"{said} is {setting.ours} here, but {error}{why}."
+        return f"{subject} is {setting.ours} here, but {error}{why}."
     if not values:
-        return f"{said} is {setting.ours} here: leave it out, the default does the same{why}."
+        return f"{subject} is {setting.ours} here: leave it out, the default does the same{why}."
     lines = ", ".join(
-        f"{key.rpartition('.')[2]} = {toml_value(one)}" for key, one in values.items()
+        f"{key.rpartition('.')[2]} = {toml_value(translation)}"
+        for key, translation in values.items()
     )
-    return f"{said} is {setting.ours} here: {lines}{why}."
+    return f"{subject} is {setting.ours} here: {lines}{why}."
 
 
 def as_recipe(values: Values) -> str:
@@ -99,26 +100,26 @@ def number(value: Any) -> float:
     """Also of text: YAML takes 2e-4 for one. Raises TypeError and ValueError."""
     if isinstance(value, bool):
         raise TypeError(value)
-    found = float(value)
-    return int(found) if re.fullmatch(r"-?\d+", str(value).strip()) else found
+    parsed = float(value)
+    return int(parsed) if re.fullmatch(r"-?\d+", str(value).strip()) else parsed
 
 
 def _whole(value: Any) -> int:
-    found = number(value)
-    if found != int(found):
+    parsed = number(value)
+    if parsed != int(parsed):
         raise ValueError(value)
-    return int(found)
+    return int(parsed)
 
 
 def _one_of(key: str, choices: dict[Any, Any]) -> Callable[[Any, Mapping[str, Any]], Values]:
     """`choices` are theirs to ours; None for what the default does."""
 
     def translate(value: Any, beside: Mapping[str, Any]) -> Values:
-        found = value.lower() if isinstance(value, str) else value
-        if found not in choices:
+        option = value.lower() if isinstance(value, str) else value
+        if option not in choices:
             values = (toml_value(choice) for choice in choices.values() if choice is not None)
             raise Untranslatable(f"it takes {', '.join(dict.fromkeys(values))}")
-        return {} if choices[found] is None else {key: choices[found]}
+        return {} if choices[option] is None else {key: choices[option]}
 
     return translate
 

@@ -41,19 +41,19 @@ class Preset:
 @cache
 def presets() -> list[Preset]:
     """All there are, by name."""
-    found = []
+    recipes = []
     for path in sorted(_FOLDER.glob("*.toml")):
         text = path.read_text(encoding="utf-8")
-        found.append(Preset(path.stem, text.partition("\n")[0].lstrip("# "), text))
-    return found
+        recipes.append(Preset(path.stem, text.partition("\n")[0].lstrip("# "), text))
+    return recipes
 
 
 def find_preset(name: str) -> Preset:
     """LuthierError names the nearest ones if there is none."""
-    known = {preset.name: preset for preset in presets()}
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.4) or known
+    by_name = {preset.name: preset for preset in presets()}
+    if name in by_name:
+        return by_name[name]
+    close = difflib.get_close_matches(name, by_name, n=2, cutoff=0.4) or by_name
     raise LuthierError(
         "No such starting point", f"None is named {name!r}.", f"Did you mean {' or '.join(close)}?"
     )

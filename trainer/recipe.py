@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 import tomlkit
@@ -21,10 +19,11 @@ from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
+from trainer.keys import key
+from trainer.recipe_errors import no_such_recipe, no_toml, wrong_value
 from trainer.run.trackers import Trackers
-from trainer.unknown_keys import check_keys, check_kind, instead, other_recipe
+from trainer.unknown_keys import check_keys, check_kind, other_recipe
 
-_LISTED = "docs/recipe.md lists them."
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Factor = Annotated[float, msgspec.Meta(ge=0)]
 Schedule = Literal["cosine", "linear", "constant"]
@@ -42,29 +41,44 @@ TEMPLATES = (CHATML, "alpaca", "vicuna")  # trainer/chat_templates
 
 
 class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """LoRA (Hu et al. 2021, arXiv:2106.09685) on the layers whose names end like one of `targets`,
-    or on every linear layer but the head.
+    """LoRA (Hu et al. 2021, arXiv:2106.09685). Scaling by `rslora`: arXiv:2312.03732; `dora`:
+    arXiv:2402.09353; LoRA+, `plus_ratio`: arXiv:2402.12354."""
 
-    Scaling is alpha / r, with `rslora` alpha / sqrt(r) (arXiv:2312.03732). `dora`:
-    weight-decomposed (arXiv:2402.09353). `plus_ratio`: the learning rate of B over that of A
-    (LoRA+, arXiv:2402.12354); 0: the same.
-    """
-
-    r: Annotated[int, msgspec.Meta(ge=1, le=512)] = 16
-    alpha: Positive = 32
-    dropout: Share = 0.0
-    targets: Literal["all-linear"] | list[str] = "all-linear"
-    rslora: bool = False
-    dora: bool = False
-    plus_ratio: Factor = 0.0
+    r: Annotated[int, key("rank", resume="never", ge=1, le=512)] = 16
+    alpha: Annotated[Positive, key("scaling is alpha / r")] = 32
+    dropout: Annotated[Share, key("on the adapter's input")] = 0.0
+    targets: Annotated[
+        Literal["all-linear"] | list[str],
+        key(
+            'or a list of layers\' names or how they end, such as `["q_proj",'
+            ' "layers.31.mlp.up_proj"]`',
+            resume="never",
+        ),
+    ] = "all-linear"
+    rslora: Annotated[bool, key("scaling is alpha / sqrt(r)")] = False
+    dora: Annotated[bool, key("weight-decomposed LoRA; served merged", resume="never")] = False
+    plus_ratio: Annotated[
+        Factor, key("LoRA+: the learning rate of B over that of A; 0: the same", resume="never")
+    ] = 0.0
 
 
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tokens that the base model lacks, and the chat template that uses them: one of TEMPLATES, a
-    file, or "" for the model's own."""
+    """Tokens that the base model lacks, and the chat template that uses them."""
 
-    add: list[str] = []
-    template: str = ""
+    add: Annotated[
+        list[str],
+        key(
+            'such as `["<|im_start|>", "<|im_end|>"]`; their embeddings are trained', resume="never"
+        ),
+    ] = []
+    template: Annotated[
+        str,
+        key(
+            '`"chatml"` (which adds its two tokens by itself), `"alpaca"`, `"vicuna"` or'
+            ' a Jinja file: the chat template that uses them; `""`: the model\'s own',
+            resume="never",
+        ),
+    ] = ""
 
     @property
     def wanted(self) -> list[str]:
@@ -73,77 +87,220 @@ class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`global_batch` conversations make one optimizer step, `micro_batch` of them at a time on each
-    GPU (0: chosen by the plan).
+    """How it is trained. What is "auto" the plan chooses (trainer.plan).
 
-    `method`: "lora" trains an adapter, "full" every weight. `base_bits`: what a weight of the base
-    model takes; 4 is nf4 with double quantisation (QLoRA, arXiv:2305.14314), 8 is LLM.int8
-    (arXiv:2208.07339). `float8`: whether products with frozen 16-bit weights are computed in float8
-    (trainer.kernels.float8). `compute_dtype`: the number type that a CPU computes in.
-    `padding_free`: the conversations of a micro-batch behind each other rather than padded to the
-    longest one. `neftune_alpha`: noise on the embeddings (arXiv:2310.05914); 0: none. What is
-    "auto" the plan chooses.
+    4 bits are nf4 with double quantisation (QLoRA, arXiv:2305.14314), 8 are LLM.int8
+    (arXiv:2208.07339). Float8 products: trainer.kernels.float8. NEFTune: arXiv:2310.05914.
     """
 
-    method: Method = "lora"
-    base_bits: BaseBits = "auto"
-    float8: Float8 = "auto"
-    compute_dtype: ComputeDtype = "auto"
+    method: Annotated[
+        Method, key('`"lora"`, or `"full"`: every weight is trained; see below', resume="never")
+    ] = "lora"
+    base_bits: Annotated[
+        BaseBits,
+        key(
+            "how the base model is held: 16, 8, 4 (QLoRA), or 16 where it fits and else"
+            ' 4; with `"full"`: 32, or 16 if you say so',
+            resume="never",
+        ),
+    ] = "auto"
+    float8: Annotated[
+        Float8,
+        key(
+            "whether the products with the frozen 16-bit weights are computed in float8:"
+            ' true (then `"auto"` has no 4-bit base), false, or where that is known to be'
+            " quicker ([engines.md](engines.md#float8-products))",
+            resume="never",
+        ),
+    ] = "auto"
+    compute_dtype: Annotated[
+        ComputeDtype,
+        key(
+            'what a CPU computes in: `"bfloat16"`, `"float32"`, or whichever of them it'
+            " multiplies faster ([plan.md](plan.md#on-a-cpu)); a GPU computes in bfloat16",
+            resume="never",
+        ),
+    ] = "auto"
 
-    epochs: Annotated[float, msgspec.Meta(gt=0)] = 3.0
-    learning_rate: Literal["auto"] | Annotated[float, msgspec.Meta(gt=0)] = "auto"
-    schedule: Schedule = "cosine"
-    warmup: Share = 0.05
-    weight_decay: Factor = 0.0
-    max_gradient_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-    global_batch: Positive = 16
-    micro_batch: Annotated[int, msgspec.Meta(ge=0)] = 0
-    max_length: Annotated[int, msgspec.Meta(ge=8)] = 2048
-    gradient_checkpointing: Checkpointing = "auto"
-    padding_free: Literal["auto"] | bool = "auto"
-    attention: Attention = "auto"
-    optimizer: Optimizer = "auto"
-    neftune_alpha: Factor = 0.0
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 42
+    epochs: Annotated[float, key("how often each conversation is seen", gt=0)] = 3.0
+    learning_rate: Annotated[
+        Literal["auto"] | Annotated[float, msgspec.Meta(gt=0)],
+        key(
+            'the highest one; `"auto"`: by method and size, [below](#the-learning-rate);'
+            " the run's frozen copy has the value",
+            short="lr",
+        ),
+    ] = "auto"
+    schedule: Annotated[
+        Schedule, key('`"cosine"`, `"linear"` or `"constant"`, after the warm-up', short="")
+    ] = "cosine"
+    warmup: Annotated[Share, key("share of the steps in which the learning rate rises")] = 0.05
+    weight_decay: Annotated[Factor, key("of AdamW", short="decay")] = 0.0
+    max_gradient_norm: Annotated[
+        float, key("gradients longer than this are shortened", short="clip", gt=0)
+    ] = 1.0
+    global_batch: Annotated[
+        Positive, key("conversations in one optimizer step", resume="never", short="batch")
+    ] = 16
+    micro_batch: Annotated[
+        int,
+        key(
+            "conversations computed at once, a divisor of the global batch; 0: chosen by the plan",
+            resume="never",
+            short="micro",
+            ge=0,
+        ),
+    ] = 0
+    max_length: Annotated[
+        int,
+        key(
+            "tokens; longer conversations are split at turn boundaries, or as"
+            " `policy.too_long` says. More than the model has positions, or than the"
+            " server takes here, is warned of",
+            short="length",
+            ge=8,
+        ),
+    ] = 2048
+    gradient_checkpointing: Annotated[
+        Checkpointing,
+        key(
+            '`"none"`; `"standard"`: less memory, about a third slower; `"unsloth"`:'
+            ' less still, with that engine; `"auto"`: none where it fits',
+            resume="never",
+        ),
+    ] = "auto"
+    padding_free: Annotated[
+        Literal["auto"] | bool,
+        key(
+            "conversations behind each other instead of padded to the longest; the same"
+            " gradients, less work",
+            resume="never",
+        ),
+    ] = "auto"
+    attention: Annotated[
+        Attention, key('`"sdpa"`, `"flex"`, or `"flash"` where it is installed', resume="never")
+    ] = "auto"
+    optimizer: Annotated[
+        Optimizer,
+        key(
+            '`"adamw"` (torch\'s fused one), `"adamw_8bit"`, `"paged_adamw_8bit"`,'
+            ' `"paged_adamw_32bit"` (bitsandbytes)',
+            resume="never",
+        ),
+    ] = "auto"
+    neftune_alpha: Annotated[
+        Factor, key("noise on the embeddings in training (NEFTune); 0: none")
+    ] = 0.0
+    seed: Annotated[int, key("of the split, the order and the initial adapter", ge=0)] = 42
 
 
 class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One at each evaluation, at the end, and whenever `every_steps` or `every_minutes` have gone
-    by (0: not for that reason). The best and the last `keep` stay. `result` says which one becomes
-    the adapter; "auto": the best if early stopping is on, else the last."""
+    """When checkpoints are saved, which stay, and which one becomes the result."""
 
-    every_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
-    every_minutes: Annotated[float, msgspec.Meta(ge=0)] = 10.0
-    keep: Positive = 2
-    result: Literal["auto", "last", "best"] = "auto"
+    every_steps: Annotated[int, key("after every so many steps; 0: not for that reason", ge=0)] = 0
+    every_minutes: Annotated[
+        float,
+        key(
+            "whenever so many minutes have gone by since the last one; 0: not for that reason", ge=0
+        ),
+    ] = 10.0
+    keep: Annotated[Positive, key("how many of the last ones stay; the best one stays too")] = 2
+    result: Annotated[
+        Literal["auto", "last", "best"],
+        key(
+            'which one becomes the run\'s adapter: the `"last"`, or the `"best"` by'
+            ' `evaluation.metric`; `"auto"`: the best with early stopping, else the last'
+        ),
+    ] = "auto"
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`model` is a name or a folder, `data` files, folders or data sets of the hub; paths are
-    relative to the recipe's own folder.
+    """What to train on what. Paths are relative to the recipe's own folder."""
 
-    `gpus`: how many GPUs it runs on. `sharding`: whether each of them has the whole model ("none")
-    or a share of its weights. `certify`: a certificate is made when the run is done.
-    """
-
-    data: Annotated[list[str | Source], msgspec.Meta(min_length=1)]
-    model: str = "builtin"
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "run"
-    engine: Engine = "auto"
-    gpus: Positive | Literal["all"] = 1
-    sharding: Sharding = "auto"
-    share_gpu: bool = False
-    certify: bool = True
-    train: Train = Train()
-    lora: Lora = Lora()
-    tokens: Tokens = Tokens()
-    checkpoints: Checkpoints = Checkpoints()
-    heldout: Heldout = Heldout()
-    format: Mapping = Mapping()
-    policy: Policies = Policies()
-    mask: Mask = Mask()
-    evaluation: Evaluation = Evaluation()
-    trackers: Trackers = Trackers()
+    data: Annotated[
+        list[str | Source],
+        key(
+            "list of files of any common kind, folders of them, or data sets of the hub"
+            " (docs/data.md); an entry may be a table with the two keys below",
+            default="required",
+            min_length=1,
+        ),
+    ]
+    model: Annotated[str, key("the base model", resume="never", short="")] = "builtin"
+    name: Annotated[
+        str,
+        key(
+            "names the run and the tuned model",
+            resume="free",
+            default="the file's name",
+            min_length=1,
+            max_length=60,
+        ),
+    ] = "run"
+    engine: Annotated[
+        Engine,
+        key(
+            'what trains: `"unsloth"`, `"trl"`, or what suits the machine and the model'
+            " (docs/engines.md)",
+            resume="never",
+        ),
+    ] = "auto"
+    gpus: Annotated[
+        Positive | Literal["all"],
+        key('how many GPUs of each machine the run takes, or `"all"`: [docs/scale.md](scale.md)'),
+    ] = 1
+    sharding: Annotated[
+        Sharding,
+        key(
+            'whether each GPU of several has the whole model (`"none"`) or a share of'
+            ' its weights (`"fsdp2"`); `"auto"`: a share where nothing else fits'
+            " ([scale.md](scale.md#a-model-that-fits-on-no-gpu))",
+            resume="never",
+        ),
+    ] = "auto"
+    share_gpu: Annotated[
+        bool,
+        key(
+            "whether the run may share a GPU with others that say so too, if the memory"
+            " that it is planned to take is free there",
+            resume="free",
+        ),
+    ] = False
+    certify: Annotated[
+        bool,
+        key(
+            "whether a certificate is made when the run is done: a proof that the served"
+            " model is the trained one (docs/certificate.md)",
+            resume="free",
+        ),
+    ] = True
+    train: Annotated[Train, key("")] = Train()
+    lora: Annotated[Lora, key("LoRA on every linear layer but the head")] = Lora()
+    tokens: Annotated[Tokens, key("tokens that the base model lacks")] = Tokens()
+    checkpoints: Annotated[
+        Checkpoints,
+        key(
+            "one at each evaluation, at the end and at a stop, and besides (docs/runs.md):",
+            resume="free",
+        ),
+    ] = Checkpoints()
+    heldout: Annotated[
+        Heldout,
+        key(
+            "conversations kept out of training, chosen by conversation; never more than a quarter"
+        ),
+    ] = Heldout()
+    format: Annotated[Mapping, key("overrides what is told from the rows; docs/data.md")] = (
+        Mapping()
+    )
+    policy: Annotated[Policies, key("what becomes of odd rows; docs/data.md says more of each")] = (
+        Policies()
+    )
+    mask: Annotated[Mask, key("")] = Mask()
+    evaluation: Annotated[
+        Evaluation, key("measuring and asking during the run; see below", resume="free")
+    ] = Evaluation()
+    trackers: Annotated[Trackers, key("experiment trackers; see below", resume="free")] = Trackers()
 
     @property
     def sources(self) -> list[Source]:
@@ -166,7 +323,7 @@ def load(path: Path) -> Recipe:
     """Read a recipe file; its paths come back absolute. LuthierError names the file, the key and
     the nearest valid one."""
     text = read_text(path)
-    return placed(parse(text, str(path)), path, named="name" in tomlkit.parse(text))
+    return placed(parse(text, str(path)), path, has_name="name" in tomlkit.parse(text))
 
 
 def read_text(path: Path) -> str:
@@ -174,11 +331,11 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except IsADirectoryError:
-        inside = ", ".join(sorted(found.name for found in path.glob("*.toml"))[:3])
-        hint = f"In it: {inside}." if inside else "`luthier data check` looks at a folder of data."
+        names = ", ".join(sorted(recipe.name for recipe in path.glob("*.toml"))[:3])
+        hint = f"In it: {names}." if names else "`luthier data check` looks at a folder of data."
         raise LuthierError("A folder, no recipe", f"{path} is a folder.", hint) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise _no_such_recipe(path) from None
+        raise no_such_recipe(path) from None
     except OSError as error:
         raise LuthierError(
             "The recipe cannot be read", f"{path}: {error.strerror}.", "Check its permissions."
@@ -189,28 +346,9 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def _no_such_recipe(path: Path) -> LuthierError:
-    """With the file beside it that is named nearly so, or the known recipe of that name
-    (trainer.presets)."""
-    if (Path(__file__).parent / "recipes" / f"{path.stem}.toml").is_file():
-        hint = (
-            f"Luthier knows a recipe of that name: `luthier recipes {path.stem} > {path.stem}.toml`"
-            " writes it down."
-        )
-        return LuthierError("No such recipe", f"{path} is not there.", hint)
-    beside = [found.name for found in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
-    hint = (
-        f"Did you mean {path.parent / close[0]}?"
-        if close
-        else "examples/captain/recipe.toml is one to start from."
-    )
-    return LuthierError("No such recipe", f"{path} is not there.", hint)
-
-
-def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
-    """A recipe read from `path`, with its paths made absolute and, unless it is `named`, the file's
-    name."""
+def placed(recipe: Recipe, path: Path, *, has_name: bool) -> Recipe:
+    """A recipe read from `path`, with its paths made absolute and, unless it `has_name` of its own,
+    the file's."""
     folder = path.absolute().parent
     data = [_in_folder(entry, folder) for entry in recipe.data]
     model = str(_absolute(recipe.model, folder)) if _is_path(recipe.model, folder) else recipe.model
@@ -221,7 +359,7 @@ def placed(recipe: Recipe, path: Path, *, named: bool) -> Recipe:
         else Tokens(recipe.tokens.add, str(_absolute(template, folder)))
     )
     return msgspec.structs.replace(
-        recipe, data=data, model=model, tokens=tokens, name=recipe.name if named else path.stem
+        recipe, data=data, model=model, tokens=tokens, name=recipe.name if has_name else path.stem
     )
 
 
@@ -234,7 +372,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise other_recipe(text, Path(where), keys()) or _no_toml(text, error, where) from None
+        raise other_recipe(text, Path(where), keys()) or no_toml(text, error, where) from None
     except RecursionError:
         raise LuthierError(
             "The recipe is no TOML",
@@ -243,32 +381,13 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         ) from None
 
 
-def _no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierError:
-    """With the line, and a hint that fits what people write."""
-    found = re.search(r"at line (\d+)", str(error))
-    number = int(found[1]) if found else len(text.splitlines())
-    line = next(iter(text.splitlines()[number - 1 : number]), "").strip()
-    hint = "Strings need quotes; a section begins with [train]."
-    if re.search(r"=\s*(True|False|None|null)\b", line):
-        hint = "TOML writes true and false; what is not set is left out."
-    elif re.fullmatch(r"[\w-]+:.*", line):
-        hint = "TOML writes key = value, not key: value."
-    elif "\\" in line:
-        hint = "A backslash needs single quotes around the text: 'C:\\data', say."
-    elif "Cannot overwrite" in str(error) or "Cannot declare" in str(error):
-        hint = "This key or section stands twice: leave one of them."
-    reason = re.sub(r" \(at .*\)", "", str(error))
-    shown = f" That line is: {line[:120]}" if line else ""
-    return LuthierError("The recipe is no TOML", f"{where}, line {number}: {reason}.{shown}", hint)
-
-
 def decode(values: dict[str, Any], where: str) -> Recipe:
     """A recipe of what its TOML text holds."""
     check_keys(values, keys(), where)
     try:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), where, values) from None
+        raise wrong_value(str(error), where, values, Recipe) from None
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -303,75 +422,6 @@ def _is_path(model: str, folder: Path) -> bool:
 def _absolute(entry: str, folder: Path) -> Path:
     path = expanded(entry)
     return path if path.is_absolute() else folder / path
-
-
-def _explained(message: str, where: str, values: dict[str, Any]) -> LuthierError:
-    """msgspec's message in a user's words: "Expected `int`, got `str` - at `$.train`" and the
-    like."""
-    what, _, at = message.partition(" - at `")
-    section = at.rstrip("`").removeprefix("$").lstrip(".")
-    missing = re.fullmatch(r"Object missing required field `(.+)`", what)
-    if missing:
-        return LuthierError(
-            "Missing key in the recipe",
-            f"{where}: {missing[1]} is required.",
-            f'Add {missing[1]} = ["file.jsonl"], say.',
-        )
-    line = instead(section, _at(section, values))
-    hint = f"Write {line}." if line else _LISTED
-    choice = re.fullmatch(r"Invalid enum value (.+)", what)
-    if choice and (allowed := _values(section)):
-        said = choice[1].strip("'")
-        return LuthierError(
-            "Wrong value in the recipe",
-            f"{where}: {section} is one of {', '.join(allowed)}; it says {said}.",
-            hint,
-        )
-    if section == "data" and what.endswith("got `str`"):
-        return LuthierError(
-            "Wrong value in the recipe",
-            f"{where}: data is a list.",
-            'Write data = ["file.jsonl"], with brackets.',
-        )
-    sweep = (
-        "A list of values makes a sweep, which `luthier plan` and `luthier train` take."
-        if what.endswith("got `array`")
-        else ""
-    )
-    message = f"{where}: {section}: {what[:1].lower()}{what[1:]}."
-    return LuthierError("Wrong value in the recipe", message, sweep or hint)
-
-
-def _at(key: str, values: Any) -> Any:
-    """The value at "train.epochs"; None where there is none."""
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
-
-
-def _values(key: str) -> list[str]:
-    """What a key takes of which there are a few; none for others."""
-    hint: Any = Recipe
-    for part in key.split("."):
-        hint = get_type_hints(hint).get(part) if isinstance(hint, type) else None
-    kinds = [hint] if get_origin(hint) is Literal else [*get_args(hint)]
-    values = [
-        str(value) for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)
-    ]
-    others = [
-        "true, false" if kind is bool else "a list" if get_origin(kind) is list else "a number"
-        for kind in kinds
-    ]
-    return (
-        values
-        + [
-            other
-            for other, kind in zip(others, kinds, strict=True)
-            if get_origin(kind) is not Literal
-        ]
-        if values
-        else []
-    )
 
 
 def keys() -> dict[str, list[str]]:

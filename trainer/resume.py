@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,44 +23,15 @@ from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.gpus import gpus
+from models.run_folder import LEDGER_FILE, RunFolder
 from trainer.data.files import source_files
 from trainer.data.hub import HUB
+from trainer.keys import Resume, described_keys
 from trainer.recipe import Recipe
 
 FINGERPRINT_FILE = "fingerprint.json"
 ORDER_FILE = "resume.json"
 
-# Sections of the recipe that change nothing of what is trained.
-_ANY_VALUE = ("name", "checkpoints", "evaluation", "trackers", "share_gpu", "certify")
-# What a checkpoint cannot be continued with: its tensors, its optimizer's state or its place in the
-# data would no longer fit, or the plan has decided on it.
-_NEEDS_NEW_RUN = (
-    *(
-        "model",
-        "engine",
-        "sharding",
-        "lora.r",
-        "lora.targets",
-        "lora.dora",
-        "lora.plus_ratio",
-        "tokens.add",
-        "tokens.template",
-    ),
-    *(
-        "train.method",
-        "train.base_bits",
-        "train.float8",
-        "train.global_batch",
-        "train.micro_batch",
-        "train.optimizer",
-    ),
-    *(
-        "train.compute_dtype",
-        "train.attention",
-        "train.padding_free",
-        "train.gradient_checkpointing",
-    ),
-)
 _PACKAGES = ("luthier", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 _MODEL_FILES = (
     "*.safetensors",
@@ -78,6 +50,12 @@ _PARTS = {
     "template": str,
     "devices": list[str],
 }
+
+
+@cache
+def keys_that_resume(rule: Resume) -> tuple[str, ...]:
+    """Keys and sections of the recipe with which a run goes on so."""
+    return tuple(key.name for key in described_keys(Recipe) if key.facts.resume == rule)
 
 
 class Changed(LuthierError):
@@ -113,8 +91,8 @@ def fingerprint(
         "data": {str(path): _identity(path) for path in data},
         "samples": {
             path.name: _identity(path)
-            for path in sorted((run / "data").glob("*.jsonl"))
-            if path.name != "ledger.jsonl"
+            for path in sorted(RunFolder(run).data.glob("*.jsonl"))
+            if path.name != LEDGER_FILE
         },
         "model": {path.name: _identity(path) for path in model},
         "template": _template(model_directory),
@@ -126,29 +104,29 @@ def fingerprint(
 def installed_versions() -> dict[str, str]:
     """The libraries that the trained weights depend on, "" where one is missing; of Unsloth only in
     the worker of a run that it trains."""
-    found = {}
+    versions = {}
     for name in (*_PACKAGES, *(("unsloth", "unsloth_zoo") if "unsloth" in sys.modules else ())):
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
+            versions[name] = ""
+    return versions
 
 
-def write(run: Path, found: dict[str, Any]) -> None:
-    write_json(run / FINGERPRINT_FILE, found)
+def write(run: Path, content: dict[str, Any]) -> None:
+    write_json(run / FINGERPRINT_FILE, content)
 
 
 def recorded(run: Path) -> dict[str, Any]:
-    found = foreign_json.read_object(run / FINGERPRINT_FILE)
-    foreign_json.check({**dict.fromkeys(_PARTS), **found}, _PARTS, run / FINGERPRINT_FILE)
-    return found
+    content = foreign_json.read_object(run / FINGERPRINT_FILE)
+    foreign_json.check({**dict.fromkeys(_PARTS), **content}, _PARTS, run / FINGERPRINT_FILE)
+    return content
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What has changed, each in words. Data files that are gone do not count: the run has the
     samples that were made of them."""
-    found = [
+    changes = [
         f"recipe: {key} was {_short(before['recipe'].get(key))}, now"
         f" {_short(now['recipe'].get(key))}"
         for key in sorted(before["recipe"].keys() | now["recipe"].keys())
@@ -156,36 +134,42 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
     for path, identity in now["data"].items():
         if path not in before["data"]:
-            found.append(f"data: {path} is new")
+            changes.append(f"data: {path} is new")
         elif before["data"][path] != identity:
-            found.append(f"data: {path} has changed")
-    found += [
+            changes.append(f"data: {path} has changed")
+    changes += [
         f"samples: data/{name} {how}" for name, how in _changes(before["samples"], now["samples"])
     ]
     if before["template"] != now["template"]:
-        found.append("chat template: it has changed")
+        changes.append("chat template: it has changed")
     for name, how in _changes(before["model"], now["model"]):
         only_template = before["template"] != now["template"] and name in (
             "tokenizer_config.json",
             "chat_template.jinja",
         )
         if not only_template:
-            found.append(
+            changes.append(
                 f"{'tokenizer' if name.startswith('tokenizer') else 'base model'}: {name} {how}"
             )
-    found += [  # what was not there when it began, it does not need
+    changes += [  # what was not there when it began, it does not need
         f"{name}: was {before['versions'][name]}, now {version or 'absent'}"
         for name, version in now["versions"].items()
         if before["versions"].get(name) and before["versions"][name] != version
     ]
     if not set(before["devices"]) & set(now["devices"]):
-        found.append(f"device: was {', '.join(before['devices'])}, now {', '.join(now['devices'])}")
-    return found
+        changes.append(
+            f"device: was {', '.join(before['devices'])}, now {', '.join(now['devices'])}"
+        )
+    return changes
 
 
 def check_possible(run: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     """LuthierError for a change that no force can go on with."""
-    changed = [key for key in _NEEDS_NEW_RUN if before["recipe"].get(key) != now["recipe"].get(key)]
+    changed = [
+        key
+        for key in keys_that_resume("never")
+        if before["recipe"].get(key) != now["recipe"].get(key)
+    ]
     if changed:
         message = (
             f"Since {run} began, its recipe has other values for {', '.join(changed)}, which its"
@@ -206,10 +190,10 @@ def check_possible(run: str, before: dict[str, Any], now: dict[str, Any]) -> Non
         )
 
 
-def refusal(run: str, found: list[str]) -> Changed:
+def refusal(run: str, changes: list[str]) -> Changed:
     return Changed(
         "It cannot go on exactly",
-        f"Since {run} began, this has changed: {'; '.join(found)}.",
+        f"Since {run} began, this has changed: {'; '.join(changes)}.",
         f"`luthier resume {run} --force` goes on all the same, with the samples it has made, and"
         f" records this; `luthier train --again {run}` begins anew.",
     )
@@ -244,8 +228,9 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
+    free = keys_that_resume("free")
     for key, inner in value.items():
-        if not prefix and key in _ANY_VALUE:
+        if not prefix and key in free:
             continue
         if isinstance(inner, dict) and inner:
             flat |= _flat(inner, f"{prefix}{key}.")
@@ -262,32 +247,32 @@ def _short(value: Any) -> str:
 def _template(model_directory: Path) -> str:
     """The hash of the chat template, which is a file of its own or a value in the tokenizer's
     config."""
-    whole = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for path in sorted(model_directory.glob("*.jinja")):
-        whole.update(path.read_bytes())
+        digest.update(path.read_bytes())
     config = model_directory / "tokenizer_config.json"
     if config.is_file():
         try:
-            whole.update(
+            digest.update(
                 json.dumps(
                     foreign_json.read_object(config, lenient=True).get("chat_template")
                 ).encode()
             )
         except (ValueError, AttributeError):
-            whole.update(config.read_bytes())
-    return whole.hexdigest()
+            digest.update(config.read_bytes())
+    return digest.hexdigest()
 
 
 def _identity(path: Path) -> list[Any]:
     """Size and hash. Of a large file its beginning, its end and blocks in between: a changed weight
     file differs in all of them."""
-    whole = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _WHOLE:
-            whole.update(file.read())
+            digest.update(file.read())
         else:
             for number in range(_BLOCKS):
                 file.seek((size - _BLOCK) * number // (_BLOCKS - 1))
-                whole.update(file.read(_BLOCK))
-    return [size, whole.hexdigest()]
+                digest.update(file.read(_BLOCK))
+    return [size, digest.hexdigest()]

@@ -8,6 +8,8 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,16 @@ import msgspec
 from msgspec import inspect
 
 from jobs.errors import LuthierError
-from jobs.job import Job, all_jobs
+from jobs.job import Job
 from jobs.spec import new_id
+from models.runs import Run
+from trainer.keys import described_keys
 from trainer.launch import run_spec, submit_run
-from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_value
 
 _MOST_RUNS = 200
 _LONGEST_NAME = 60
-# How the names of the runs abbreviate keys; "" where the value says enough.
-_SHORT = {
-    "learning_rate": "lr",
-    "global_batch": "batch",
-    "micro_batch": "micro",
-    "max_length": "length",
-    "weight_decay": "decay",
-    "max_gradient_norm": "clip",
-    "model": "",
-    "schedule": "",
-}
+_TABLES = (inspect.StructType, inspect.DictType)
 
 
 @dataclass(frozen=True)
@@ -47,40 +40,43 @@ class Member:
 
 @dataclass(frozen=True)
 class Sweep:
-    """`axes` has the values of each key that varies; none of a recipe that is one run. `members`
-    are all combinations."""
-
     name: str
     axes: dict[str, list[Any]]
+    """The values of each key that varies."""
     members: list[Member]
-
-    def plans(self) -> list[Plan]:
-        return [make_plan(member.recipe) for member in self.members]
+    """All combinations."""
 
 
-def load_sweep(path: Path) -> Sweep:
-    """Read a recipe file that may have lists of values. LuthierError as by trainer.recipe.load, for
-    each combination."""
+def load_runs(path: Path) -> Recipe | Sweep:
+    """What a recipe file asks for: one run, or with lists of values a sweep. LuthierError as by
+    trainer.recipe.load, for each combination."""
     values = parse_toml(read_text(path), str(path))
-    found = list(_axes(values, inspect.type_info(Recipe), ()))
-    axes = {_key(place): options for place, options in found}
+    has_name = "name" in values
+    lists = list(_axes(values, inspect.type_info(Recipe), ()))
+    if not lists:
+        return placed(decode(values, str(path)), path, has_name=has_name)
+    axes = {_key(at): options for at, options in lists}
     _check(axes, str(path))
     members = []
-    for chosen in itertools.product(*axes.values()):
-        varies = dict(zip(axes, chosen, strict=True))
+    for combination in itertools.product(*axes.values()):
+        varies = dict(zip(axes, combination, strict=True))
         recipe = placed(
-            decode(_with(values, [place for place, _ in found], chosen), str(path)),
+            decode(_with(values, [at for at, _ in lists], combination), str(path)),
             path,
-            named="name" in values,
+            has_name=has_name,
         )
         members.append(Member(recipe, varies))
     name = members[0].recipe.name
-    return Sweep(name, axes, _named(name, members) if axes else members)
+    return Sweep(name, axes, _named(name, members))
 
 
-def start_sweep(sweep: Sweep) -> list[Job]:
-    """Queue all runs, in order. Everything that can be checked is, for all of them, before the
-    first one starts."""
+def recipes_of(asked: Recipe | Sweep) -> list[Recipe]:
+    return [member.recipe for member in asked.members] if isinstance(asked, Sweep) else [asked]
+
+
+def start_sweep(sweep: Sweep) -> tuple[str, list[Job]]:
+    """Queue all runs, in order: the sweep's id, and they. Everything that can be checked is, for
+    all of them, before the first one starts."""
     identifier = new_id(f"{sweep.name[:30]}-sweep")
     specs = []
     for number, member in enumerate(sweep.members, start=1):
@@ -91,36 +87,42 @@ def start_sweep(sweep: Sweep) -> list[Job]:
             "of": len(sweep.members),
             "varies": member.varies,
         }
-        specs.append(run_spec(member.recipe, bond if sweep.axes else None))
-    return [
+        specs.append(run_spec(member.recipe, bond))
+    runs = [
         submit_run(member.recipe, spec) for member, spec in zip(sweep.members, specs, strict=True)
     ]
+    return identifier, runs
 
 
 def sweeps() -> dict[str, list[Job]]:
     """The runs of every sweep, in their order, by the sweep's id; the newest sweep first."""
-    found: dict[str, list[Job]] = {}
-    for job in all_jobs("run"):
-        bond = job.spec.settings.get("sweep")
-        if bond:
-            found.setdefault(str(bond["id"]), []).append(job)
+    by_id: dict[str, list[tuple[int, Job]]] = {}
+    for run in Run.all():
+        membership = run.sweep
+        if membership is not None:
+            by_id.setdefault(membership.id, []).append((membership.number, run.job))
     return {
-        name: sorted(found[name], key=lambda job: int(job.spec.settings["sweep"]["number"]))
-        for name in sorted(found, reverse=True)
+        identifier: [job for _, job in sorted(by_id[identifier], key=itemgetter(0))]
+        for identifier in sorted(by_id, reverse=True)
     }
+
+
+def _name(jobs: list[Job]) -> str:
+    membership = Run(jobs[0]).sweep
+    return membership.name if membership is not None else ""
 
 
 def find_sweep(text: str) -> tuple[str, list[Job]]:
     """The sweep with this id, or the newest of that name, or the only one whose id contains
     `text`."""
-    known = sweeps()
-    if text in known:
-        return text, known[text]
-    named = [name for name, jobs in known.items() if jobs[0].spec.settings["sweep"]["name"] == text]
-    partial = [name for name in known if text in name]
-    if named or len(partial) == 1:
-        name = (named or partial)[0]
-        return name, known[name]
+    ids = sweeps()
+    if text in ids:
+        return text, ids[text]
+    of_name = [name for name, jobs in ids.items() if _name(jobs) == text]
+    partial = [name for name in ids if text in name]
+    if of_name or len(partial) == 1:
+        name = (of_name or partial)[0]
+        return name, ids[name]
     if partial:
         raise LuthierError(
             "More than one match",
@@ -133,29 +135,33 @@ def find_sweep(text: str) -> tuple[str, list[Job]]:
 
 
 def _axes(
-    value: Any, kind: inspect.Type, place: tuple[str | int, ...]
+    value: Any, kind: inspect.Type, at: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], list[Any]]]:
     """The places at which `value` has a list and the recipe one value. What fits nowhere is left to
     the decoder, which tells of it."""
+    if isinstance(kind, inspect.Metadata):
+        kind = kind.type
     kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     if isinstance(value, dict):
-        for struct in (one for one in kinds if isinstance(one, inspect.StructType)):
-            known = {field.encode_name: field.type for field in struct.fields}
+        for struct in kinds:
+            if not isinstance(struct, inspect.StructType):
+                continue
+            types = {field.encode_name: field.type for field in struct.fields}
             for name, inner in value.items():
-                if name in known:
-                    yield from _axes(inner, known[name], (*place, name))
+                if name in types:
+                    yield from _axes(inner, types[name], (*at, name))
     elif isinstance(value, list):
-        lists = [one for one in kinds if isinstance(one, inspect.ListType)]
+        lists = [option for option in kinds if isinstance(option, inspect.ListType)]
         if lists:
             for number, inner in enumerate(value):
-                yield from _axes(inner, lists[0].item_type, (*place, number))
-        elif not any(isinstance(one, inspect.StructType | inspect.DictType) for one in kinds):
-            yield place, value
+                yield from _axes(inner, lists[0].item_type, (*at, number))
+        elif not any(isinstance(option, _TABLES) for option in kinds):
+            yield at, value
 
 
-def _key(place: tuple[str | int, ...]) -> str:
+def _key(at: tuple[str | int, ...]) -> str:
     return "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in place
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in at
     ).removeprefix(".")
 
 
@@ -173,8 +179,8 @@ def _check(axes: dict[str, list[Any]], where: str) -> None:
                 title, f"{where}: {key} has an empty list.", "Give it a value, or several."
             )
         if any(
-            one == other and type(one) is type(other)
-            for one, other in itertools.combinations(options, 2)
+            first == second and type(first) is type(second)
+            for first, second in itertools.combinations(options, 2)
         ):
             raise LuthierError(
                 title,
@@ -190,15 +196,15 @@ def _check(axes: dict[str, list[Any]], where: str) -> None:
         )
 
 
-def _with(values: Any, places: list[tuple[str | int, ...]], chosen: tuple[Any, ...]) -> Any:
+def _with(values: Any, places: list[tuple[str | int, ...]], combination: tuple[Any, ...]) -> Any:
     """A copy of a recipe's values with one value at each of the places."""
-    whole = copy.deepcopy(values)
-    for place, value in zip(places, chosen, strict=True):
-        inner = whole
-        for part in place[:-1]:
+    copied = copy.deepcopy(values)
+    for at, value in zip(places, combination, strict=True):
+        inner = copied
+        for part in at[:-1]:
             inner = inner[part]
-        inner[place[-1]] = value
-    return whole
+        inner[at[-1]] = value
+    return copied
 
 
 def _named(name: str, members: list[Member]) -> list[Member]:
@@ -215,17 +221,25 @@ def _named(name: str, members: list[Member]) -> list[Member]:
             for number in range(1, len(members) + 1)
         ]
     return [
-        replace(member, recipe=msgspec.structs.replace(member.recipe, name=own))
-        for own, member in zip(names, members, strict=True)
+        replace(member, recipe=msgspec.structs.replace(member.recipe, name=label))
+        for label, member in zip(names, members, strict=True)
     ]
 
 
 def _label(key: str, value: Any) -> str:
     last = re.sub(r"[\[\]]", "", key.rpartition(".")[2])
-    short = _SHORT.get(last, last.replace("_", "-"))
+    short = _short_names().get(key, last.replace("_", "-"))
     if isinstance(value, bool):
         return short if value else f"no-{short}"
     if isinstance(value, str):
         text = re.sub(r"[^A-Za-z0-9.]+", "-", Path(value).name).strip("-.")
         return f"{short}-{text}" if short else text
     return f"{short}{short_value(value)}"
+
+
+@cache
+def _short_names() -> dict[str, str]:
+    """How the names of the runs abbreviate keys; "" where the value says enough."""
+    return {
+        key.name: key.facts.short for key in described_keys(Recipe) if key.facts.short is not None
+    }

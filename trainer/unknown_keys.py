@@ -47,7 +47,7 @@ def check_keys(values: dict[str, Any], recipe_keys: Keys, where: str) -> None:
             f"{where}: {only.key} means nothing.",
             _meant(only, recipe_keys),
         )
-    hints = "\n".join(_meant(each, recipe_keys, named=True) for each in unknown)
+    hints = "\n".join(_meant(each, recipe_keys, names_key=True) for each in unknown)
     message = (
         f"{where}: {len(unknown)} keys mean nothing: {', '.join(each.key for each in unknown)}."
     )
@@ -67,11 +67,11 @@ def check_kind(path: Path) -> None:
             "A recipe names its data. Write these two lines into"
             f" {path.stem.partition('.')[0]}.toml beside it and give that:\n"
         )
-        named = source if source.startswith(HUB) else path.name
+        entry = source if source.startswith(HUB) else path.name
         raise LuthierError(
             "Data, not a recipe",
             f"{source} holds data.",
-            f'{hint}model = "builtin"\ndata = ["{named}"]',
+            f'{hint}model = "builtin"\ndata = ["{entry}"]',
         )
     if ending in (".py", ".ipynb", ".sh"):
         raise LuthierError(
@@ -161,8 +161,8 @@ def _unknown(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
                     )
 
 
-def _meant(unknown: Unknown, recipe_keys: Keys, *, named: bool = False) -> str:
-    """What was meant, as a sentence. `named`: among several, so that it names the key."""
+def _meant(unknown: Unknown, recipe_keys: Keys, *, names_key: bool = False) -> str:
+    """What was meant, as a sentence. `names_key`: among several, so that it names the key."""
     name, section = unknown.name, unknown.section.partition("[")[0]
     if name in SETTINGS:
         return other_tools.explained(name, unknown.value, unknown.beside)
@@ -171,18 +171,20 @@ def _meant(unknown: Unknown, recipe_keys: Keys, *, named: bool = False) -> str:
         return (
             f"{name} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
         )
-    begin = f"{unknown.key}: did" if named else "Did"
+    begin = f"{unknown.key}: did" if names_key else "Did"
     here = difflib.get_close_matches(name, recipe_keys.get(section, []), n=1, cutoff=_CUTOFF)
     if here:
         return f"{begin} you mean {f'{unknown.section}.' if section else ''}{here[0]}?"
-    others = {
+    sections = {
         key: section for section, keys in recipe_keys.items() if section != "data" for key in keys
     }
-    close = difflib.get_close_matches(name, others, n=1, cutoff=_CUTOFF)
+    close = difflib.get_close_matches(name, sections, n=1, cutoff=_CUTOFF)
     if close:
-        return f"{begin} you mean {f'{others[close[0]]}.' if others[close[0]] else ''}{close[0]}?"
+        return (
+            f"{begin} you mean {f'{sections[close[0]]}.' if sections[close[0]] else ''}{close[0]}?"
+        )
     return (
-        f"{f'{unknown.key}: known' if named else 'Known'} here:"
+        f"{f'{unknown.key}: known' if names_key else 'Known'} here:"
         f" {', '.join(recipe_keys.get(section, []))}."
     )
 

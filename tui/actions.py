@@ -5,27 +5,15 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
-from tui.chat.actions import CHAT
-from tui.data.actions import DATA
-from tui.models.actions import MODELS
-from tui.runs.actions import RUN, RUNS, SAMPLES
-from tui.serve.actions import SERVE
+from tui.runs.actions import SAMPLES
+from tui.screens import SCREENS, TABS
 from tui.shared.action import Action, Place
 from tui.shared.actions import LISTS, LOGS, SEARCH
 
 APP: list[Action] = [
-    Action("app.runs", "Runs", "Runs and other jobs, with their states.", "1", call="show('runs')"),
-    Action("app.models", "Models", "Base models and tuned adapters.", "2", call="show('models')"),
-    Action("app.serve", "Serve", "The server and how to ask it.", "3", call="show('serve')"),
-    Action(
-        "app.chat", "Chat", "Talk to base and tuned models side by side.", "4", call="show('chat')"
-    ),
-    Action(
-        "app.data",
-        "Data",
-        "What becomes of each row of a data set, and which tokens are trained.",
-        "5",
-        call="show('data')",
+    *(
+        Action(f"app.{tab.place}", tab.title, tab.tab_help, tab.key, call=f"show('{tab.place}')")
+        for tab in TABS
     ),
     Action("app.back", "back", "One level back. Never quits.", "escape"),
     Action(
@@ -58,12 +46,7 @@ APP: list[Action] = [
 ]
 
 ACTIONS: list[Action] = [
-    *RUNS,
-    *RUN,
-    *MODELS,
-    *SERVE,
-    *CHAT,
-    *DATA,
+    *(action for screen in SCREENS for action in screen.actions),
     *LISTS,
     *LOGS,
     *SEARCH,

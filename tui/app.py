@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerState
 from jobs.errors import LuthierError
 from jobs.job import DamagedJob, Job, damaged_jobs, find
 from tui import actions, themes
+from tui.screens import TABS
 from tui.shared.action import Action
 from tui.shared.clean_app import CleanApp
 from tui.shared.glyphs import use_ascii
@@ -32,36 +33,6 @@ _HORIZONTAL: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]
 _VERTICAL: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]
 
 
-def _runs() -> Screen[None]:
-    from tui.runs.runs_screen import RunsScreen
-
-    return RunsScreen()
-
-
-def _models() -> Screen[None]:
-    from tui.models.screen import ModelsScreen
-
-    return ModelsScreen()
-
-
-def _serve() -> Screen[None]:
-    from tui.serve.screen import ServeScreen
-
-    return ServeScreen()
-
-
-def _chat() -> Screen[None]:
-    from tui.chat.screen import ChatScreen
-
-    return ChatScreen()
-
-
-def _data() -> Screen[None]:
-    from tui.data.screen import DataScreen
-
-    return DataScreen()
-
-
 def _palette() -> type[Provider]:
     from tui.shared.palette import ActionProvider
 
@@ -69,21 +40,16 @@ def _palette() -> type[Provider]:
 
 
 class LuthierApp(CleanApp, inherit_bindings=False):
-    """`start_screen` is "runs", "models", "serve", "chat" or "data";
-
-    `chat_with` is a run to talk to at once. `ascii_only` is for terminals without Unicode.
-    """
+    """`start_screen` is the place of a tab; `chat_with` is a run to talk to at once. `ascii_only`
+    is for terminals without Unicode."""
 
     TITLE = "Luthier"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "runs/runs.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
-        "models": _models,
-        "serve": _serve,
-        "chat": _chat,
-        "data": _data,
+        screen.place: screen.make for screen in TABS[1:]
     }
-    DEFAULT_MODE = "runs"
+    DEFAULT_MODE = TABS[0].place
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette}
     HORIZONTAL_BREAKPOINTS = _HORIZONTAL
     VERTICAL_BREAKPOINTS = _VERTICAL
@@ -103,7 +69,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self._chat_with = chat_with
         self.notices = Notices(self)
         self.damaged: list[DamagedJob] = []
-        self._told_failure = ""
+        self._last_failure = ""
         self._asked: set[str] = set()
         self.set_class(ascii_only, "-ascii")
         for theme in themes.THEMES:
@@ -111,9 +77,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         self.theme = themes.saved_theme(self.available_themes)
 
     def get_default_screen(self) -> Screen[None]:
-        """The runs, opened the short way: as one of `MODES` they would have all CSS parsed twice
+        """The first tab, opened the short way: as one of `MODES` it would have all CSS parsed twice
         more before the first paint."""
-        return _runs()
+        return TABS[0].make()
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -124,12 +90,12 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         super().register_theme(theme)
         # Textual asks for the themes with every line that it draws.
         self._themes = {
-            name: known for name, known in super().available_themes.items() if not known.ansi
+            name: theme for name, theme in super().available_themes.items() if not theme.ansi
         }
 
     def on_mount(self) -> None:
         self.notices.begin()
-        self.add_mode("runs", _runs)
+        self.add_mode(TABS[0].place, TABS[0].make)
         if self.start_screen != self.current_mode:
             self.switch_mode(self.start_screen)
         if self._chat_with is not None:
@@ -149,10 +115,10 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     def read_jobs(self) -> None:
         """Read all jobs in a thread; `rows` follows."""
-        known = {row.id: row for row in self.rows or []}
+        rows = {row.id: row for row in self.rows or []}
 
         def read() -> None:
-            self.post_message(JobsRead(job_list.read_rows(known), damaged_jobs()))
+            self.post_message(JobsRead(job_list.read_rows(rows), damaged_jobs()))
 
         self.run_worker(read, thread=True, exclusive=True, group="jobs", exit_on_error=False)
 
@@ -172,7 +138,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
             from tui.serve.server_question import ServerQuestion
 
             self._asked.add(asking.id)
-            self.push_screen(ServerQuestion(asking.job, asking.asks), lambda told: self.read_jobs())
+            self.push_screen(ServerQuestion(asking.job, asking.asks), lambda _: self.read_jobs())
 
     def watch_app_focus(self, focused: bool) -> None:
         self.notices.focus_changed(focused)
@@ -197,9 +163,9 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         if (
             event.state is WorkerState.ERROR
             and error is not None
-            and str(error) != self._told_failure
+            and str(error) != self._last_failure
         ):
-            self._told_failure = str(error)
+            self._last_failure = str(error)
             self.show_failure(error)
 
     def show_failure(self, error: BaseException, log_lines: list[str] | None = None) -> None:
@@ -208,17 +174,17 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         from tui.shared.error_modal import ErrorModal
         from tui.shared.failures import readable
 
-        shown = error if isinstance(error, LuthierError) else readable(error)
+        readable_error = error if isinstance(error, LuthierError) else readable(error)
         if not isinstance(self.screen, ErrorModal):
-            self.push_screen(ErrorModal(shown, log_lines or []))
+            self.push_screen(ErrorModal(readable_error, log_lines or []))
 
     # Actions
 
-    def open_run(self, job: Job, others: Sequence[Job] = ()) -> None:
-        """Show a run; `others` are drawn over it."""
+    def open_run(self, job: Job, overlaid: Sequence[Job] = ()) -> None:
+        """Show a run; `overlaid` are drawn over it."""
         from tui.runs.run_screen import RunScreen
 
-        self.push_screen(RunScreen(job, others))
+        self.push_screen(RunScreen(job, overlaid))
 
     async def open_started(self, job_id: str | None) -> None:
         """Open a run that a form has just started, if it has; the list may not have it yet."""
@@ -321,10 +287,19 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
         if action.place in self._modes and action.place != actions.place_of(self.screen):
             await self.action_show(action.place)
-        target: DOMNode | None = self if action.place == "app" else self.screen
-        if action.place in ("list", "log", "search", "samples"):
-            near = self.focused.ancestors_with_self if self.focused is not None else []
-            method = f"action_{action.action.partition('(')[0]}"
-            target = next((node for node in near if hasattr(node, method)), None)
+        target = self._target(action)
         if target is None or not await self.run_action(action.action, default_namespace=target):
             self.notify(f"{action.title}: not possible here now.", severity="warning")
+
+    def _target(self, action: Action) -> DOMNode | None:
+        """Who can do an action now: the app, the screen if it is one of that screen's, else a
+        widget around the focus."""
+        if action.place == "app":
+            return self
+        if action.place == actions.place_of(self.screen):
+            return self.screen
+        focused = self.focused
+        around = focused.ancestors_with_self if focused is not None else []
+        method = f"action_{action.action.partition('(')[0]}"
+        widgets = [node for node in around if node not in (self, self.screen)]
+        return next((widget for widget in widgets if hasattr(widget, method)), None)

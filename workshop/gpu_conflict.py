@@ -7,6 +7,7 @@ from typing import Literal
 
 from jobs import giving_way, queue
 from jobs.errors import LuthierError
+from jobs.event_kinds import Waiting, newest
 from jobs.events import Event
 from jobs.gpus import gpus
 from jobs.home import jobs_directory
@@ -27,8 +28,8 @@ CHOICES: dict[Choice, str] = {
 def open_question(events: list[Event]) -> list[str]:
     """The ids of the servers that a waiting job asks about, by its events; empty if it asks
     nothing."""
-    waiting = next((event for event in reversed(events) if event["kind"] == "waiting"), {})
-    return [str(server) for server in waiting.get("servers", [])]
+    waiting = newest(events, Waiting)
+    return (waiting.servers or []) if waiting is not None else []
 
 
 def question(run: str, servers: list[str]) -> str:

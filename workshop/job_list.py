@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from jobs.errors import LuthierError
-from jobs.events import Event
 from jobs.job import Job, all_jobs
 from jobs.state import (
     Alive,
@@ -25,11 +24,9 @@ from jobs.state import (
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
-from models.registry import MODEL_FOLDER
+from models.events import Step, of_kind
+from models.runs import Run, model_of
 from workshop.gpu_conflict import open_question
-
-INSPECTION = "trainer.data.worker"
-"""The module of the jobs that look at data."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class JobRow:
         return all(part in haystack for part in text.lower().split())
 
 
-def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
+def read_rows(rows_before: Mapping[str, JobRow]) -> list[JobRow]:
     """All jobs: what runs, then what waits in the order of the queue, then what has ended, each
     newest first but for the queue.
 
@@ -83,7 +80,7 @@ def read_rows(known: Mapping[str, JobRow]) -> list[JobRow]:
     """
     rows = []
     for job in all_jobs():
-        old = known.get(job.id)
+        old = rows_before.get(job.id)
         if old is not None and not old.alive and old.stamp == _stamp(job):
             rows.append(old)
             continue
@@ -101,7 +98,7 @@ def _in_order(rows: list[JobRow]) -> list[JobRow]:
         for row in rows
         if isinstance(row.state, Queued) and (order := row.job.order) is not None
     ]
-    line = [row for _, _, row in sorted(numbered, key=lambda one: one[:2])]
+    line = [row for _, _, row in sorted(numbered, key=lambda numbered_row: numbered_row[:2])]
     waiting = {row.id for row in line}
     return [
         *(row for row in rows if row.alive and row.id not in waiting),
@@ -113,20 +110,19 @@ def _in_order(rows: list[JobRow]) -> list[JobRow]:
 def read_row(job: Job) -> JobRow:
     stamp = _stamp(job)
     state, events = job.look()
-    steps = [event for event in events if event["kind"] == "step"]
-    last: Event = steps[-1] if steps else {}
-    step, total = last.get("step", 0), last.get("total", 0)
+    steps = of_kind(events, Step)
+    last = steps[-1] if steps else Step(step=0)
     return JobRow(
         job=job,
         kind=job.spec.kind,
         name=job.spec.name,
-        model=str(job.spec.settings.get("model") or job.spec.settings.get("base_name", "")),
+        model=model_of(job),
         created=job.created,
         state=state,
         since=_since(state),
-        step=step,
-        total=total,
-        loss=number(last.get("loss")),
+        step=last.step,
+        total=last.total,
+        loss=last.loss if isinstance(last.loss, float) else None,
         seconds_left=seconds_left(steps) if isinstance(state, Running) else None,
         stamp=stamp,
         asks=tuple(open_question(events)) if isinstance(state, Queued) else (),
@@ -166,28 +162,20 @@ def ordinal(position: int) -> str:
 def waiting_text(position: int, waits_for: str) -> str:
     """What a queued job waits for, and after how many: "2nd, waits for captain-7f3a, which has the
     CPU"."""
-    what = f"waits for {waits_for}" if waits_for else "waits for its turn"
-    return f"{ordinal(position)}, {what}" if position else what
+    cause = f"waits for {waits_for}" if waits_for else "waits for its turn"
+    return f"{ordinal(position)}, {cause}" if position else cause
 
 
-def number(value: object) -> float | None:
-    """A finite number out of an event; NaN is written as text there."""
-    return float(value) if isinstance(value, int | float) else None
-
-
-def seconds_left(steps: list[Event], window: int = 50) -> float | None:
+def seconds_left(steps: list[Step], window: int = 50) -> float | None:
     """How long the remaining steps take at the pace of the last ones."""
     recent = steps[-window:]
     if len(recent) < 2:
         return None
     first, last = recent[0], recent[-1]
-    done, remaining = (
-        last.get("step", 0) - first.get("step", 0),
-        last.get("total", 0) - last.get("step", 0),
-    )
+    done, remaining = last.step - first.step, last.total - last.step
     if done <= 0 or remaining < 0:
         return None
-    return float((last["t"] - first["t"]) / done * remaining)
+    return (last.t - first.t) / done * remaining
 
 
 def running_count(rows: Iterable[JobRow]) -> int:
@@ -208,15 +196,5 @@ def tuned(rows: Iterable[JobRow]) -> list[JobRow]:
         for row in rows
         if row.kind == "run"
         and isinstance(row.state, Done | Stopped | FailedState)
-        and has_adapter(row.job)
+        and Run(row.job).folder.has_adapter
     ]
-
-
-def has_adapter(job: Job) -> bool:
-    return (job.directory / "adapter" / "adapter_config.json").is_file()
-
-
-def has_model(job: Job) -> bool:
-    """Whether a run has left something to talk to: an adapter, or a model where every weight was
-    trained."""
-    return has_adapter(job) or (job.directory / MODEL_FOLDER / "config.json").is_file()

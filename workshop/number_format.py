@@ -17,12 +17,12 @@ def monotonic() -> float:
 
 def duration(seconds: float) -> str:
     """ "4 s", "3 m 20 s", "2 h 05 m", "3 d 4 h"."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    rounded = max(0, round(seconds))
+    if rounded < 60:
+        return f"{rounded} s"
+    minutes, seconds_left = divmod(rounded, 60)
     if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
+        return f"{minutes} m {seconds_left:02d} s"
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes:02d} m"
@@ -31,11 +31,11 @@ def duration(seconds: float) -> str:
 
 def short_duration(seconds: float) -> str:
     """The largest unit only: "4 s", "3 m", "2 h", "3 d"."""
-    whole = max(0, int(seconds))
+    rounded = max(0, int(seconds))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if whole >= size:
-            return f"{whole // size} {unit}"
-    return f"{whole} s"
+        if rounded >= size:
+            return f"{rounded // size} {unit}"
+    return f"{rounded} s"
 
 
 def age(at: float) -> str:

@@ -43,25 +43,25 @@ def main() -> None:
         torch.manual_seed(0)
         sizes = ((heads, size), (key_heads, size), (key_heads, size), (heads, size))
         query, key, value, incoming = (
-            torch.randn(1, one, sum(lengths), width, device=device) for one, width in sizes
+            torch.randn(1, heads, sum(lengths), width, device=device) for heads, width in sizes
         )
 
         segments = partial(_segments, lengths, window)
 
         def flat(query: Any, key: Any, value: Any, window: int | None = window) -> Any:
-            named = {
+            options = {
                 "sliding_window": window,
                 "cu_seq_lens_q": borders,
                 "max_length_q": max(lengths),
             }
-            return by_conversation(torch.nn.Module(), query, key, value, None, **named)[0]
+            return by_conversation(torch.nn.Module(), query, key, value, None, **options)[0]
 
         exact = _with_gradients(segments, (query, key, value), incoming)
         halves = tuple(tensor.bfloat16() for tensor in (query, key, value))
         ways: dict[str, Callable[..., Any]] = {"luthier": flat, "segments": segments}
         if "unsloth" in sys.argv[1:] and gpu:
             ways["unsloth"] = _unsloth(lengths, borders, window, varlen)
-        found: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "device": device,
             "torch": torch.__version__,
             "heads": heads,
@@ -71,14 +71,14 @@ def main() -> None:
         for name, way in ways.items():
             answer = _with_gradients(way, halves, incoming.bfloat16())
             errors = [
-                float((one.float() - other).abs().max() / other.abs().max())
-                for one, other in zip(answer, exact, strict=True)
+                float((tensor.float() - other).abs().max() / other.abs().max())
+                for tensor, other in zip(answer, exact, strict=True)
             ]
-            found[name] = {
+            figures[name] = {
                 "errors": [round(error, 5) for error in errors],
                 "ms": _milliseconds(way, halves, incoming.bfloat16()),
             }
-        print(json.dumps({**found, "window": window, "tokens": sum(lengths)}), flush=True)
+        print(json.dumps({**figures, "window": window, "tokens": sum(lengths)}), flush=True)
 
 
 def _segments(lengths: list[int], window: int | None, *rows: Any) -> Any:
@@ -111,8 +111,8 @@ def _unsloth(
 
     def way(query: Any, key: Any, value: Any) -> Any:
         groups = query.shape[1] // key.shape[1]
-        named = {"n_groups": groups, "is_causal": True, "sliding_window": window, "scale": None}
-        return attention_dispatch._torch_varlen_packed(query, key, value, info, **named)
+        options = {"n_groups": groups, "is_causal": True, "sliding_window": window, "scale": None}
+        return attention_dispatch._torch_varlen_packed(query, key, value, info, **options)
 
     return way
 
@@ -169,23 +169,23 @@ def engines() -> None:
                 flush=True,
             )
             continue
-        found = SimpleNamespace(**json.loads((job.directory / "forward.json").read_text()))
-        made = {
+        recorded = SimpleNamespace(**json.loads((job.directory / "forward.json").read_text()))
+        labels_by_ids = {
             tuple(row["input_ids"]): row["labels"]
             for row in map(json.loads, (job.directory / "data" / "train.jsonl").open())
         }
-        same = [made.get(tuple(ids)) for ids in found.ids] == found.labels
-        told = {
-            "labels_are_luthiers": same,
-            "others": max(found.others),
-            "own": min(found.own),
-            "alone": max(found.alone),
+        is_same = [labels_by_ids.get(tuple(ids)) for ids in recorded.ids] == recorded.labels
+        figures = {
+            "labels_are_luthiers": is_same,
+            "others": max(recorded.others),
+            "own": min(recorded.own),
+            "alone": max(recorded.alone),
         }
         print(
             json.dumps(
                 {
                     "engine": engine,
-                    **told,
+                    **figures,
                     "losses": [event["loss"] for event in events(job, "step")],
                 }
             ),

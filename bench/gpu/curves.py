@@ -60,13 +60,13 @@ def luthier(*arguments: str) -> str:
 def trained(name: str, options: argparse.Namespace, folder: Path) -> str:
     """The id of a finished run of about `steps` steps."""
     path = folder / f"{name}.toml"
-    told = {
+    settings_of_all = {
         "name": name,
         "model": options.model,
         "data": options.data.absolute(),
         "global_batch": options.batch,
     }
-    settings = {**told, "base_bits": 16, "float8": "false", "seed": 42, **RUNS[name]}
+    settings = {**settings_of_all, "base_bits": 16, "float8": "false", "seed": 42, **RUNS[name]}
     path.write_text(RECIPE.format(**settings, epochs=1.0))
     an_epoch = json.loads(luthier("plan", str(path), "--json"))["steps"]
     path.write_text(RECIPE.format(**settings, epochs=options.steps / an_epoch))
@@ -74,8 +74,8 @@ def trained(name: str, options: argparse.Namespace, folder: Path) -> str:
 
 
 def losses(run: str) -> dict[int, float]:
-    (told,) = json.loads(luthier("chart", run, "--json"))
-    return dict(told["metrics"]["loss"])
+    (chart,) = json.loads(luthier("chart", run, "--json"))
+    return dict(chart["metrics"]["loss"])
 
 
 def main() -> None:

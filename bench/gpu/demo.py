@@ -26,15 +26,17 @@ from jobs.job import Job, all_jobs
 
 def versions() -> dict[str, str]:
     names = ("torch", "transformers", "trl", "peft", "unsloth", "vllm")
-    found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
-    return {name: found[name] for name in names if name in found}
+    version_of = {
+        dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()
+    }
+    return {name: version_of[name] for name in names if name in version_of}
 
 
 def events(job: Job) -> list[Event]:
-    follower, found = Follower(job.events_path), []
+    follower, recorded = Follower(job.events_path), []
     while some := follower.read():
-        found += some
-    return found
+        recorded += some
+    return recorded
 
 
 def used_memory() -> list[float]:
@@ -55,7 +57,7 @@ def main() -> None:
                 file=sys.stderr,
             )
         sys.exit(answer.returncode)
-    told = json.loads(answer.stdout)
+    figures = json.loads(answer.stdout)
     (run,) = all_jobs("run")
     (server,) = all_jobs("server")
     steps = [event["tokens_per_second"] for event in events(run) if event["kind"] == "step"]
@@ -64,15 +66,15 @@ def main() -> None:
     report = {
         "gpus": [gpu.name for gpu in gpus()],
         "versions": versions(),
-        "base_share": told["base_share"],
-        "tuned_share": told["tuned_share"],
-        "seconds": told["seconds"],
+        "base_share": figures["base_share"],
+        "tuned_share": figures["tuned_share"],
+        "seconds": figures["seconds"],
         "train_tokens_per_second_after_step_10": statistics.median(steps[10:]),
         "slots": next(event["slots"] for event in events(run) if event["kind"] == "started"),
         "server_start_seconds": round(served["phaseready"] - served["started"], 1),
         "gpu_gb_used_before_and_after": [before, used_memory()],
         "example": [
-            entry for entry in told["answers"] if entry["question"].startswith("Why do leaves")
+            entry for entry in figures["answers"] if entry["question"].startswith("Why do leaves")
         ],
     }
     print(json.dumps(report, indent=1))

@@ -1,7 +1,7 @@
 """From "the run is done" to the first token of its tuned model: cold, asleep, warm.
 
     python bench/gpu/first_token.py [--model builtin] [--ways cold,again,asleep,warm]
-        [--sampler-off]
+        [--certificate]
 
 in an environment that has Luthier's packages, on a GPU machine or on a CPU (there nothing sleeps).
 It needs LUTHIER_HOME: a folder where the model is, or can be, prepared, and in which no server
@@ -9,13 +9,13 @@ runs. Training goes through `luthier train`, servers through `luthier serve`; wh
 run is what the key `a` does in the app (workshop.chat_with_run). It prints a JSON object a way:
 
 cold    no server runs, and on a GPU no kernel is compiled yet (give it a new home)
-again   no server runs, the kernels of the start before are kept
+again   no server runs, the kernels of the start before are kept; the run before is chatted with
 asleep  a server of the base sleeps while the run trains (GPU only)
 warm    a server of the base is awake: on a GPU it shares the card with the run
 
 Seconds: `ready` until a server of the base serves, `loaded` until it has the adapter, `first_token`
-until the tuned model's first token. `--sampler-off` tries VLLM_USE_FLASHINFER_SAMPLER=0: the
-sampler's kernels are then not compiled.
+until the tuned model's first token. `--certificate` has the last run certified after the ways, when
+no server runs, and tells what that took.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from pathlib import Path
 from jobs.gpus import gpus
 from jobs.job import Job, find
 from models import registry
+from models.runs import Run
 from serve.client import Delta, Sampling, stream_chat
-from workshop.chat_with_run import have_it_serve, once_ready, server_job
+from workshop.chat_with_run import have_it_serve, server_job
+from workshop.servers import once_ready
 
 CHECKOUT = Path(__file__).parents[2]
 QUESTION = [{"role": "user", "content": "Where does the wind come from?"}]
@@ -86,25 +88,32 @@ def server_before(way: str, model: str) -> Iterator[None]:
         luthier("server", "stop")
 
 
-def measure(way: str, recipe: Path, model: str) -> dict[str, object]:
+def trained(recipe: Path, *beside: str) -> Job:
+    return find(luthier("train", str(recipe), *beside, "--follow").split()[0], "run")
+
+
+def measure(
+    way: str, recipe: Path, model: str, before: Job | None
+) -> tuple[dict[str, object], Job]:
     with server_before(way, model):
         beside = (
             {"asleep": ["--server", "sleep"], "warm": ["--server", "share"]}.get(way, [])
             if gpus()
             else []
         )
-        run = find(luthier("train", str(recipe), *beside, "--follow").split()[0], "run")
-        done = next(event["t"] for event in reversed(run.events()) if event["kind"] == "exited")
+        run = before if way == "again" and before is not None else trained(recipe, *beside)
         # the command ends a moment later; nobody presses a key before they see that it is done
         noticed = time.time()
-        job = server_job(run)
+        exits = [event["t"] for event in run.events() if event["kind"] == "exited"]
+        done = noticed if run is before else exits[-1]
+        job = server_job(Run(run))
         server = once_ready(job)
         ready = time.time()
-        name = have_it_serve(server, run)
+        name = have_it_serve(server, Run(run))
         loaded = time.time()
         token = asyncio.run(first_token(job, name))
         slept = [event for event in job.events() if event["kind"] in ("asleep", "awake")]
-    return {
+    figures: dict[str, object] = {
         "way": way,
         "noticed": round(noticed - done, 2),
         "ready": round(ready - noticed, 2),
@@ -117,6 +126,7 @@ def measure(way: str, recipe: Path, model: str) -> dict[str, object]:
             for event in slept
         ],
     }
+    return figures, run
 
 
 def main() -> None:
@@ -125,12 +135,10 @@ def main() -> None:
     )
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--ways", default="cold,again,asleep,warm" if gpus() else "cold,warm")
-    parser.add_argument("--sampler-off", action="store_true")
+    parser.add_argument("--certificate", action="store_true")
     arguments = parser.parse_args()
     if "LUTHIER_HOME" not in os.environ:
         parser.error("LUTHIER_HOME is not set: give it a folder of its own")
-    if arguments.sampler_off:
-        os.environ["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
     job = registry.prepare_builtin() if arguments.model == "builtin" else None
     while job is not None and job.alive():
         time.sleep(0.5)
@@ -151,8 +159,14 @@ def main() -> None:
         ),
         flush=True,
     )
+    run = None
     for way in arguments.ways.split(","):
-        print(json.dumps(measure(way, recipe, arguments.model)), flush=True)
+        figures, run = measure(way, recipe, arguments.model, run)
+        print(json.dumps(figures), flush=True)
+    if arguments.certificate and run is not None:
+        began = time.monotonic()
+        luthier("certify", run.id)
+        print(json.dumps({"certificate": round(time.monotonic() - began, 1)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -67,26 +67,26 @@ def main() -> None:
     compiled = torch.compile(quantise_by_torch, dynamic=True)
     for outputs, inputs in SHAPES:
         weight = torch.randn(outputs, inputs, device="cuda", dtype=torch.bfloat16) / inputs**0.5
-        given = torch.randn(options.tokens, inputs, device="cuda", dtype=torch.bfloat16)
+        inputs_to_weight = torch.randn(options.tokens, inputs, device="cuda", dtype=torch.bfloat16)
         frozen, four = (
             Float8Weight.of(weight),
             dequantize_4bit(*quantize_4bit(weight, quant_type="nf4")),
         )
-        exact = given.float() @ weight.float().t()
-        found = {
-            "bfloat16": given @ weight.t(),
-            "float8": given @ frozen.t(),
-            "4 bits": given @ four.t(),
+        exact = inputs_to_weight.float() @ weight.float().t()
+        products = {
+            "bfloat16": inputs_to_weight @ weight.t(),
+            "float8": inputs_to_weight @ frozen.t(),
+            "4 bits": inputs_to_weight @ four.t(),
         }
         took = {
-            "bfloat16": milliseconds(torch.matmul, given, weight.t()),
-            "float8": milliseconds(torch.matmul, given, frozen.t()),
-            "quantising": milliseconds(quantise, given),
-            "quantising, compiled": milliseconds(compiled, given),
+            "bfloat16": milliseconds(torch.matmul, inputs_to_weight, weight.t()),
+            "float8": milliseconds(torch.matmul, inputs_to_weight, frozen.t()),
+            "quantising": milliseconds(quantise, inputs_to_weight),
+            "quantising, compiled": milliseconds(compiled, inputs_to_weight),
         }
         errors = {
-            name: round(float((one.float() - exact).norm() / exact.norm()), 4)
-            for name, one in found.items()
+            name: round(float((product.float() - exact).norm() / exact.norm()), 4)
+            for name, product in products.items()
         }
         ratio = round(took["bfloat16"] / took["float8"], 2)
         print(

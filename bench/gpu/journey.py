@@ -70,9 +70,9 @@ async def together(server: Server, models: list[str], tokens: int) -> list[Finis
 
 def speed(finished: Finished) -> dict[str, float | None]:
     first = finished.time_to_first_token
-    rest = finished.seconds - (first or 0.0)
+    seconds_after_first = finished.seconds - (first or 0.0)
     return {
-        "tokens_per_second": round((finished.completion_tokens - 1) / rest, 1),
+        "tokens_per_second": round((finished.completion_tokens - 1) / seconds_after_first, 1),
         "first_token_ms": first and round(1000 * first, 1),
     }
 
@@ -125,8 +125,8 @@ def main() -> None:
         with part("stopping the server"):
             luthier("server", "stop")
     time.sleep(3)
-    (told,) = json.loads(luthier("chart", run.id, "--metric", "all", "--json"))
-    speeds = [value for _, value in told["metrics"]["tokens_per_second"]]
+    (chart,) = json.loads(luthier("chart", run.id, "--metric", "all", "--json"))
+    speeds = [value for _, value in chart["metrics"]["tokens_per_second"]]
     report = {
         "gpus": [gpu.name for gpu in gpus()],
         "versions": versions(),
@@ -142,7 +142,7 @@ def main() -> None:
             )
         },
         "seconds": seconds,
-        "losses": [told["metrics"]["loss"][0][1], told["metrics"]["loss"][-1][1]],
+        "losses": [chart["metrics"]["loss"][0][1], chart["metrics"]["loss"][-1][1]],
         "train_tokens_per_second": round(statistics.median(speeds[min(10, len(speeds) // 2) :])),
         "verdict": certificate["verdict"],
         "checks": certificate["checks"],

@@ -33,6 +33,7 @@ from jobs.events import Event, Follower  # noqa: E402
 from jobs.job import Job  # noqa: E402
 from jobs.state import Alive, Done  # noqa: E402
 from trainer.launch import train  # noqa: E402
+from trainer.plan.compute import Compute  # noqa: E402
 from trainer.plan.memory.predict import Setting, predict  # noqa: E402
 from trainer.recipe import Recipe, decode  # noqa: E402
 
@@ -156,18 +157,20 @@ def write_data(path: Path, case: Case) -> Path:
 
 def prediction(case: Case) -> dict[str, Any]:
     tokens = case.conversations * case.length
-    empty = Setting(
+    setting = Setting(
         engine=case.engine,
         tokens=0,
+        compute=Compute(
+            base_bits=case.bits,
+            optimizer=case.optimizer,
+            gradient_checkpointing=case.checkpointing,
+            padding_free=case.padding_free,
+        ),
         method=case.method,
-        bits=case.bits,
         rank=case.rank,
         dropout=case.dropout > 0 or case.dora,
-        optimizer=case.optimizer,
-        checkpointing=case.checkpointing,
     )
-    rows = 1 if case.padding_free else case.conversations
-    memory = predict(SHAPES[case.model], empty.holding(tokens, rows, case.conversations))
+    memory = predict(SHAPES[case.model], setting.holding(tokens, case.conversations))
     return {
         "tokens": tokens,
         "predicted_gb": _gb(memory.peak),
@@ -180,14 +183,14 @@ def measure(name: str, case: Case, work: Path) -> dict[str, Any]:
     job = train(recipe(name, case, work, write_data(work / f"{name}.jsonl", case)))
     while isinstance(job.state(), Alive):
         time.sleep(1)
-    found = events(job)
-    calibrated = next((event for event in found if event["kind"] == "calibrated"), None)
+    recorded = events(job)
+    calibrated = next((event for event in recorded if event["kind"] == "calibrated"), None)
     steps = [
         int(event["memory_bytes"])
-        for event in found
+        for event in recorded
         if event["kind"] == "step" and event.get("memory_bytes")
     ]
-    repairs = [event["what"] for event in found if event["kind"] == "repair"]
+    repairs = [event["what"] for event in recorded if event["kind"] == "repair"]
     if not isinstance(job.state(), Done) or calibrated is None or repairs:
         return {
             "failed": str(job.state()),
@@ -206,13 +209,13 @@ def measure(name: str, case: Case, work: Path) -> dict[str, Any]:
 
 
 def events(job: Job) -> list[Event]:
-    follower, found = Follower(job.events_path), []
+    follower, recorded = Follower(job.events_path), []
     while some := follower.read():
-        found += some
-    return found
+        recorded += some
+    return recorded
 
 
-def as_peak(case: Case, told: dict[str, Any]) -> dict[str, Any]:
+def as_peak(case: Case, figures: dict[str, Any]) -> dict[str, Any]:
     """A line of peaks.jsonl."""
     return {
         "source": time.strftime("%Y-%m-%d, bench/gpu/memory.py"),
@@ -225,8 +228,8 @@ def as_peak(case: Case, told: dict[str, Any]) -> dict[str, Any]:
         "optimizer": case.optimizer,
         "conversations": case.conversations,
         "longest": case.length,
-        "tokens": told["tokens"],
-        "peak_gb": told["measured_gb"],
+        "tokens": figures["tokens"],
+        "peak_gb": figures["measured_gb"],
     }
 
 
@@ -247,13 +250,13 @@ def main() -> None:
     worst = 0.0
     for name in options.names or CASES:
         case = CASES[name]
-        told = prediction(case) if options.predict else measure(name, case, options.work)
-        print(json.dumps({"name": name, **told}), flush=True)
-        worst = max(worst, abs(told.get("error", 0.0)))
+        figures = prediction(case) if options.predict else measure(name, case, options.work)
+        print(json.dumps({"name": name, **figures}), flush=True)
+        worst = max(worst, abs(figures.get("error", 0.0)))
         plain = case.method == "lora" and not case.dropout and not case.dora
-        if options.out and "error" in told and plain:
+        if options.out and "error" in figures and plain:
             with options.out.open("a") as file:
-                file.write(json.dumps(as_peak(case, told)) + "\n")
+                file.write(json.dumps(as_peak(case, figures)) + "\n")
     if not options.predict:
         print(f"the largest error: {worst:.1%}", file=sys.stderr)
 

@@ -97,14 +97,14 @@ def train(model: str, steps: int, sections: dict[str, str]) -> dict[str, Any]:
     follower, events = Follower(job.events_path), []
     while some := follower.read():
         events += some
-    found = [event for event in events if event["kind"] == "step"]
-    told = {
-        "steps": len(found),
-        "first_loss": found[0]["loss"],
-        "last_loss": found[-1]["loss"],
+    step_events = [event for event in events if event["kind"] == "step"]
+    figures = {
+        "steps": len(step_events),
+        "first_loss": step_events[0]["loss"],
+        "last_loss": step_events[-1]["loss"],
         "job": str(job.directory),
     }
-    return {**told, "seconds": round(time.monotonic() - began, 1)}
+    return {**figures, "seconds": round(time.monotonic() - began, 1)}
 
 
 def compare(job_directory: Path, into: str) -> dict[str, Any]:
@@ -117,9 +117,9 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from jobs.job import Job
-    from models.merge.launch import trained_stops
     from models.merge.merging import merge
     from models.merge.plan import plan_merge
+    from models.runs import Run
     from trainer.launch import frozen_recipe
     from trainer.plan.plan import Plan
     from trainer.run.checkpoints import complete_checkpoints
@@ -127,7 +127,7 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     from trainer.run.tokens import run_tokenizer
 
     job = Job(job_directory)
-    plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
+    plan, recipe = Plan.from_json(job.spec.settings), frozen_recipe(job)
     device = "cuda" if plan.device == "gpu" else "cpu"
     checkpoint, base = complete_checkpoints(job.directory)[-1].path, Path(plan.model_directory)
     trained = load_model(plan, recipe, run_tokenizer(job.directory, base, recipe.tokens))
@@ -138,7 +138,7 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
         merge(
             plan_merge(base, job.directory / "adapter", into=into),  # type: ignore[arg-type]
             merged,
-            stops=lambda _: trained_stops(job) or [],
+            stops=lambda _: Run(job).trained_stops or [],
         )
     else:
         trained = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
@@ -152,17 +152,17 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
             return there(input_ids=ids.clamp(max=size - 1)).logits[0].float().cpu()
 
     # bitsandbytes has placed its own
-    wanted = says(trained, placed=plan.base_bits < 16).log_softmax(-1)
+    trained_says = says(trained, placed=plan.compute.base_bits < 16).log_softmax(-1)
     del trained
-    found, before = (
+    merged_says, before = (
         says(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)).log_softmax(-1)
         for folder in (merged, base)
     )
-    size = min(wanted.shape[-1], before.shape[-1])
+    size = min(trained_says.shape[-1], before.shape[-1])
     return {
         "into": into,
-        "difference": round(float((wanted - found).abs().mean()), 5),
-        "change": round(float((wanted[:, :size] - before[:, :size]).abs().mean()), 5),
+        "difference": round(float((trained_says - merged_says).abs().mean()), 5),
+        "change": round(float((trained_says[:, :size] - before[:, :size]).abs().mean()), 5),
     }
 
 
@@ -174,20 +174,20 @@ def main() -> None:
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--compare", nargs=2, metavar=("JOB", "INTO"), help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.compare:
-        print(json.dumps(compare(Path(chosen.compare[0]), chosen.compare[1])))
+    options = parser.parse_args()
+    if options.compare:
+        print(json.dumps(compare(Path(options.compare[0]), options.compare[1])))
         return
     os.environ.setdefault("LUTHIER_HOME", tempfile.mkdtemp(prefix="luthier-methods-"))
-    if chosen.model == "builtin":
+    if options.model == "builtin":
         from jobs.job import wait
         from models.registry import prepare_builtin
 
         if (job := prepare_builtin()) is not None:
             wait(job, 300.0)
     rows = {}
-    for name in chosen.names or METHODS:
-        rows[name] = row = train(chosen.model, chosen.steps, METHODS[name])
+    for name in options.names or METHODS:
+        rows[name] = row = train(options.model, options.steps, METHODS[name])
         if "error" not in row:
             ways = ["base", "dequantised"] if name.startswith("4 bits") else ["base"]
             row["merged"] = [_compared(row["job"], into) for into in ways]
@@ -219,11 +219,11 @@ def _line(name: str, row: dict[str, Any]) -> str:
         return f"{name:28} FAILED: {row['error'][:300]}"
     ways = ", ".join(
         (
-            f"{one['into']}: FAILED {one['error'][-200:]}"
-            if "error" in one
-            else f"{one['into']}: {one['difference']} of {one['change']}"
+            f"{merge['into']}: FAILED {merge['error'][-200:]}"
+            if "error" in merge
+            else f"{merge['into']}: {merge['difference']} of {merge['change']}"
         )
-        for one in row["merged"]
+        for merge in row["merged"]
     )
     return (
         f"{name:28} {row['steps']:3} steps  {row['first_loss']:.3f} -> {row['last_loss']:.3f} "

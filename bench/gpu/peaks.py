@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from trainer.plan.memory.predict import BY_SEGMENT, Setting, predict
+from trainer.plan.compute import Compute
+from trainer.plan.memory.predict import Setting, predict
 from trainer.plan.memory.shape import Linear, ModelShape
 
 PEAKS = Path(__file__).with_name("peaks.jsonl")
@@ -44,16 +45,19 @@ class Measured:
         setting = Setting(
             engine=self.engine,
             tokens=self.tokens,
+            compute=Compute(
+                base_bits=self.bits,
+                optimizer=self.optimizer,
+                gradient_checkpointing=self.checkpointing,
+                padding_free=self.layout != "padded",
+            ),
             rows=self.conversations if self.layout == "padded" else 1,
             conversations=self.conversations,
-            bits=self.bits,
             rank=self.rank,
-            optimizer=self.optimizer,
-            checkpointing=self.checkpointing,
         )
         if self.layout == "by conversation":
-            return setting.holding(self.tokens, 1, self.conversations)
-        return replace(setting, attention=BY_SEGMENT) if self.engine == "unsloth" else setting
+            return setting.holding(self.tokens, self.conversations)
+        return replace(setting, sdpa_by="segment") if self.engine == "unsloth" else setting
 
     @property
     def predicted_gb(self) -> float:
@@ -102,11 +106,11 @@ def left_out(rows: list[Measured]) -> Iterator[tuple[Measured, float]]:
     backward pass needs besides are scaled to fit the other settings of that engine, by least
     squares of the relative errors."""
     for row in rows:
-        others = [other for other in rows if other.engine == row.engine and other is not row]
+        other_rows = [other for other in rows if other.engine == row.engine and other is not row]
         kept, working = _scales(
             [
                 (_kept(other), _working(other), other.peak_gb - _rest(other), other.peak_gb)
-                for other in others
+                for other in other_rows
             ]
         )
         yield row, (_rest(row) + kept * _kept(row) + working * _working(row)) / row.peak_gb - 1

@@ -203,9 +203,9 @@ def measure(name: str, setting: Setting, work: Path) -> None:
     loaded = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
     for rows, length in setting.batches:
         try:
-            found = train(setting, model, tokenizer, rows, length, work)
+            figures = train(setting, model, tokenizer, rows, length, work)
         except torch.OutOfMemoryError as error:
-            found = {"failed": str(error)[:300]}
+            figures = {"failed": str(error)[:300]}
         head = {
             "name": name,
             **asdict(setting),
@@ -214,7 +214,7 @@ def measure(name: str, setting: Setting, work: Path) -> None:
             "loaded_gb": round(loaded / 1e9, 2),
         }
         head.pop("batches")
-        print("RESULT " + json.dumps(head | found), flush=True)
+        print("RESULT " + json.dumps(head | figures), flush=True)
 
 
 def flat(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def arguments(setting: Setting, rows: int, length: int, work: Path) -> dict[str,
     """What SFTConfig gets."""
     import torch
 
-    chosen: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "output_dir": str(work / "out"),
         "per_device_train_batch_size": rows,
         "gradient_accumulation_steps": 1,  # Unsloth's own default is 2
@@ -252,19 +252,19 @@ def arguments(setting: Setting, rows: int, length: int, work: Path) -> dict[str,
         "gradient_checkpointing": setting.checkpointing != "none",
     }
     if not setting.defaults:
-        chosen["optim"] = setting.optimizer
+        settings["optim"] = setting.optimizer
     if setting.layout == "bfd":
-        return {**chosen, "packing": True, "max_length": length}
+        return {**settings, "packing": True, "max_length": length}
     if not torch.cuda.is_available():
-        chosen |= {"use_cpu": True}
+        settings |= {"use_cpu": True}
     if setting.layout == "flat":
         return {
-            **chosen,
+            **settings,
             "max_length": None,
             "dataset_kwargs": {"skip_prepare_dataset": True},
             "remove_unused_columns": False,
         }
-    return {**chosen, "max_length": length}
+    return {**settings, "max_length": length}
 
 
 def collator(setting: Setting) -> Callable[[list[dict[str, Any]]], dict[str, Any]] | None:
@@ -297,7 +297,7 @@ def train(
     )
     inner = trainer.training_step
 
-    def training_step(model: Any, inputs: Any, *rest: Any, **kwargs: Any) -> Any:
+    def training_step(model: Any, inputs: Any, *arguments: Any, **kwargs: Any) -> Any:
         if gpu:
             torch.cuda.synchronize()
         times.append(time.monotonic())
@@ -306,7 +306,7 @@ def train(
         shapes.update(
             {key: list(value.shape) for key, value in inputs.items() if hasattr(value, "shape")}
         )
-        return inner(model, inputs, *rest, **kwargs)
+        return inner(model, inputs, *arguments, **kwargs)
 
     trainer.training_step = training_step
     if gpu:
@@ -423,12 +423,12 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
     )
     job = start(load_recipe(recipe))
     wait(job)
-    found = [
+    recorded = [
         event
         for line in job.events_path.read_bytes().splitlines()
         if (event := parse_line(line)) is not None
     ]
-    plan = next(event for event in found if event["kind"] == "plan")
+    plan = next(event for event in recorded if event["kind"] == "plan")
     keys = (
         "engine",
         "base_bits",
@@ -440,7 +440,7 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
         "micro_batch",
         "accumulation",
     )
-    told: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "name": name,
         "model": model,
         "rows": rows,
@@ -449,18 +449,18 @@ def run_luthier(name: str, setting: Luthier, work: Path, model: str) -> None:
         "job": job.id,
     }
     # the last one may be smaller
-    taken = [event for event in found if event["kind"] == "step"][WARM_STEPS:-1]
-    errors = [event for event in found if event["kind"] == "error"]
+    taken = [event for event in recorded if event["kind"] == "step"][WARM_STEPS:-1]
+    errors = [event for event in recorded if event["kind"] == "error"]
     if errors or len(taken) < 2:
-        told["failed"] = errors[-1:] or f"{len(taken)} steps counted"
+        figures["failed"] = errors[-1:] or f"{len(taken)} steps counted"
     else:
         seconds, tokens = taken[-1]["t"] - taken[0]["t"], taken[-1]["tokens"] - taken[0]["tokens"]
-        told["tokens_per_second"], told["peak_allocated_gb"] = (
+        figures["tokens_per_second"], figures["peak_allocated_gb"] = (
             round(tokens / seconds),
             round(taken[-1]["memory_bytes"] / 1e9, 2),
         )
         shutil.copy(job.directory / "data" / "train.jsonl", work / f"{name}.samples.jsonl")
-    print("RESULT " + json.dumps(told), flush=True)
+    print("RESULT " + json.dumps(figures), flush=True)
 
 
 def bare_setting(name: str, setting: Luthier, model: str) -> Setting:
@@ -478,22 +478,22 @@ def bare_setting(name: str, setting: Luthier, model: str) -> Setting:
 def ratios(options: argparse.Namespace) -> None:
     """Tokens per second of Luthier over those of the others: all in one call, one after the
     other."""
-    chosen = options.luthier.split(",") if options.luthier else [*LUTHIER]
-    pairs = [(name, other) for name in chosen for other in (*BARE.get(name, ()), f"bare-{name}")]
+    our_names = options.luthier.split(",") if options.luthier else [*LUTHIER]
+    pairs = [(name, other) for name in our_names for other in (*BARE.get(name, ()), f"bare-{name}")]
     rivals = [other for _, other in pairs if other in SETTINGS]
     names = dict.fromkeys(
-        [*rivals, *chosen, *(f"bare-{name}" for name in chosen if LUTHIER[name].bare)]
+        [*rivals, *our_names, *(f"bare-{name}" for name in our_names if LUTHIER[name].bare)]
     )
     speeds: dict[str, float] = {}
     for name in names:
         results = run_apart(name, options)
         speeds[name] = max((result.get("tokens_per_second", 0) for result in results), default=0)
-    told = {
-        f"{one} / {other}": round(speeds[one] / speeds[other], 3)
-        for one, other in pairs
-        if speeds.get(one) and speeds.get(other)
+    ratio_of = {
+        f"{ours} / {other}": round(speeds[ours] / speeds[other], 3)
+        for ours, other in pairs
+        if speeds.get(ours) and speeds.get(other)
     }
-    print(json.dumps({"ratios": told}), flush=True)
+    print(json.dumps({"ratios": ratio_of}), flush=True)
 
 
 def main() -> None:
@@ -561,17 +561,17 @@ def run_apart(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     except subprocess.TimeoutExpired as error:
         streams = (error.stdout or b"", error.stderr or b"")
         output = "timeout\n" + "".join(stream.decode()[-1500:] for stream in streams)
-    found = [
+    results = [
         line.removeprefix("RESULT ") for line in output.splitlines() if line.startswith("RESULT ")
     ]
-    for line in found or [json.dumps({"name": name, "failed": output[-1200:]})]:
+    for line in results or [json.dumps({"name": name, "failed": output[-1200:]})]:
         print(line, flush=True)
         if options.out:
             with (options.out / "results.jsonl").open("a") as file:
                 file.write(line + "\n")
     if options.out:
         (options.out / f"{name}.log").write_text(output[-200_000:])
-    return [json.loads(line) for line in found]
+    return [json.loads(line) for line in results]
 
 
 if __name__ == "__main__":

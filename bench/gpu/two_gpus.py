@@ -68,13 +68,14 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("LUTHIER_HOME", str(options.work / "home"))
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    one = run(options, "one", 1, options.rows)
+    single = run(options, "one", 1, options.rows)
     many = run(options, "many", options.gpus, options.rows * options.gpus)
-    same = run(options, "same", 1, options.rows * options.gpus)
+    single_same_batch = run(options, "same", 1, options.rows * options.gpus)
     apart = max(
-        abs(first - other) for first, other in zip(many["losses"], same["losses"], strict=True)
+        abs(first - other)
+        for first, other in zip(many["losses"], single_same_batch["losses"], strict=True)
     )
-    ratio = many["tokens_per_second"] / one["tokens_per_second"]
+    ratio = many["tokens_per_second"] / single["tokens_per_second"]
     result = {
         "gpus": options.gpus,
         "ratio": round(ratio, 3),
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
     (plan,) = (event for event in events if event["kind"] == "plan")
     steps = [event for event in events if event["kind"] == "step"]
     first, last = steps[WARM_STEPS], steps[-1]
-    found = {
+    figures = {
         "name": name,
         **{
             key: plan[key]
@@ -138,8 +139,8 @@ def run(options: argparse.Namespace, name: str, gpus: int, global_batch: int) ->
         "repairs": sum(event["kind"] == "repair" for event in events),
         "losses": [round(step["loss"], 4) for step in steps],
     }
-    print(json.dumps(found), flush=True)
-    return found
+    print(json.dumps(figures), flush=True)
+    return figures
 
 
 if __name__ == "__main__":

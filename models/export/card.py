@@ -80,9 +80,9 @@ def _metadata(record: Record) -> dict[str, Any]:
     adapter = record.kind == "tuned"
     metadata: dict[str, Any] = {}
     if record.licence:
-        known = record.licence in _LICENCES
-        metadata["license"] = record.licence if known else "other"
-        if not known:
+        is_common = record.licence in _LICENCES
+        metadata["license"] = record.licence if is_common else "other"
+        if not is_common:
             metadata["license_name"] = record.licence
     if record.repository:
         metadata |= {
@@ -121,7 +121,7 @@ def _what_it_is(record: Record) -> str:
         if record.repository
         else f"`{record.base}`"
     )
-    made = (
+    how_made = (
         f" It was trained on {time.strftime('%d %B %Y', time.gmtime(record.made))}, as the run"
         f" `{record.run}`."
         if record.run and record.made
@@ -134,22 +134,24 @@ def _what_it_is(record: Record) -> str:
     )
     if record.dequantised:
         near = "near those of the original model, not equal to them"
-        made += f" The base model's weights were dequantised from `{record.dequantised}`: {near}."
+        how_made += (
+            f" The base model's weights were dequantised from `{record.dequantised}`: {near}."
+        )
     match record.kind:
         case "tuned":
             return (
                 f"A LoRA adapter for {base}, made with Luthier"
-                f" {record.versions['luthier']}.{made}{licence}"
+                f" {record.versions['luthier']}.{how_made}{licence}"
             )
         case "full":
             return (
                 f"{base}, all of its weights trained further with Luthier"
-                f" {record.versions['luthier']}.{made}{licence}"
+                f" {record.versions['luthier']}.{how_made}{licence}"
             )
         case "merged":
             return (
                 f"{base} with a LoRA adapter merged into its weights, made with Luthier"
-                f" {record.versions['luthier']}.{made}{licence}"
+                f" {record.versions['luthier']}.{how_made}{licence}"
             )
         case "base":
             return (
@@ -158,18 +160,18 @@ def _what_it_is(record: Record) -> str:
             )
 
 
-def _certificate(made: Certificate | None) -> str:
-    if made is None:
+def _certificate(certificate: Certificate | None) -> str:
+    if certificate is None:
         return ""
-    sample = made.sample
-    told = "Whether the trained, the merged and the served model are one was measured"
+    sample = certificate.sample
+    sentence = "Whether the trained, the merged and the served model are one was measured"
     text = [
-        f"## Certificate: {made.verdict}",
+        f"## Certificate: {certificate.verdict}",
         (
-            f"{told}, on {sample.get('turns', '?')} held-out turns with {sample.get('tokens', 0):,}"
-            " tokens."
+            f"{sentence}, on {sample.get('turns', '?')} held-out turns with"
+            f" {sample.get('tokens', 0):,} tokens."
         ),
-        *(f"> {reason}" for reason in made.reasons),
+        *(f"> {reason}" for reason in certificate.reasons),
         _table(
             ("model", "engine", "mean NLL", "tokens", "ended by a stop token"),
             [
@@ -180,10 +182,12 @@ def _certificate(made: Certificate | None) -> str:
                     f"{column.tokens:,}",
                     _share(column.stopped, column.answers),
                 )
-                for column in made.columns
+                for column in certificate.columns
             ],
         ),
-        _table(("", "check", "figure", "green", "unit"), [_row(check) for check in made.checks]),
+        _table(
+            ("", "check", "figure", "green", "unit"), [_row(check) for check in certificate.checks]
+        ),
     ]
     return "\n\n".join(text)
 
@@ -207,22 +211,22 @@ def _share(count: int | None, of: int | None) -> str:
     return f"{count} of {of}" if of else ""
 
 
-def _usage(record: Record, place: str) -> str:
+def _usage(record: Record, name: str) -> str:
     if record.kind == "tuned":
         base = record.repository or record.base
         code = (
             "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM,"
             " AutoTokenizer\n\n"
             f'base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")\n'
-            f'model = PeftModel.from_pretrained(base, "{place}")\n'
-            f'tokenizer = AutoTokenizer.from_pretrained("{place}")  # with the chat template it was'
+            f'model = PeftModel.from_pretrained(base, "{name}")\n'
+            f'tokenizer = AutoTokenizer.from_pretrained("{name}")  # with the chat template it was'
             " trained with"
         )
     else:
         code = (
             "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            f'model = AutoModelForCausalLM.from_pretrained("{place}", dtype="auto")\n'
-            f'tokenizer = AutoTokenizer.from_pretrained("{place}")'
+            f'model = AutoModelForCausalLM.from_pretrained("{name}", dtype="auto")\n'
+            f'tokenizer = AutoTokenizer.from_pretrained("{name}")'
         )
     return f"## Use\n\n```python\n{code}\n```"
 
@@ -262,7 +266,7 @@ def _data(record: Record) -> str:
         return ""
     figures = record.data_figures
     tokens, trained = figures.get("tokens", 0), figures.get("trained_tokens", 0)
-    told = (
+    sentence = (
         f"{figures.get('conversations', '?')} conversations, {tokens:,} tokens, of which"
         f" {trained:,} are trained."
     )
@@ -272,7 +276,7 @@ def _data(record: Record) -> str:
     ]
     names = f" From: {', '.join(f'`{name}`' for name in sources)}." if sources else ""
     rows = [(part.name, f"{part.samples:,}", f"`{part.hash}`") for part in record.data]
-    return f"## Data\n\n{told}{names}\n\n{_table(('prepared samples', 'number', 'hash'), rows)}"
+    return f"## Data\n\n{sentence}{names}\n\n{_table(('prepared samples', 'number', 'hash'), rows)}"
 
 
 def _bytes(record: Record) -> str:

@@ -13,9 +13,10 @@ from jobs.job import Job, find
 from models.adapters import read_adapter
 from models.catalogue import Entry, find_entry, repository_of_base
 from models.export.card import model_card
-from models.export.model_record import RECIPE_FILE, RECORD_FILE, Record, record_of, without_paths
+from models.export.model_record import RECORD_FILE, Record, record_of, without_paths
+from models.folder import ModelFolder
 from models.imports import files
-from models.registry import read_config
+from models.run_folder import RECIPE_FILE
 from models.weights import weight_files
 
 CARD = "README.md"
@@ -37,30 +38,30 @@ class Parcel:
         )
 
 
-def pack(name: str, what: What | None = None, repository: str = "") -> Parcel:
+def pack(name: str, part: What | None = None, repository: str = "") -> Parcel:
     """The parcel of a model or a run; `what` chooses between a run's adapter (the default) and its
     merged model.
 
     `repository` is the hub's name that it will have. LuthierError for what is not there.
     """
-    entry = find_entry(name, what or "")
+    entry = find_entry(name, part or "")
     if not entry.ready:
         raise LuthierError(
             "Not ready", f"{entry.name} is not prepared.", f"`luthier models import {entry.name}`"
         )
     run = _run_of(entry)
     record = record_of(entry, run)
-    whole: dict[str, Path | bytes] = dict(
+    contents: dict[str, Path | bytes] = dict(
         _adapter_files(entry, record) if entry.kind == "tuned" else _model_files(entry.path)
     )
-    whole[RECORD_FILE] = _json(record.to_json())
+    contents[RECORD_FILE] = _json(record.to_json())
     if record.recipe:
         import tomlkit
 
-        whole[RECIPE_FILE] = tomlkit.dumps(record.recipe).encode()
-    if entry.kind != "base" or CARD not in whole:
-        whole[CARD] = model_card(record, repository).encode()
-    return Parcel(entry, record, dict(sorted(whole.items())))
+        contents[RECIPE_FILE] = tomlkit.dumps(record.recipe).encode()
+    if entry.kind != "base" or CARD not in contents:
+        contents[CARD] = model_card(record, repository).encode()
+    return Parcel(entry, record, dict(sorted(contents.items())))
 
 
 def _run_of(entry: Entry) -> Job | None:
@@ -75,14 +76,14 @@ def _adapter_files(entry: Entry, record: Record) -> dict[str, Path | bytes]:
     the base as others know it."""
     config = read_adapter(entry.path).config
     config["base_model_name_or_path"] = repository_of_base(entry) or entry.base
-    found: dict[str, Path | bytes] = {}
+    contents: dict[str, Path | bytes] = {}
     for folder in (entry.base_path, entry.path):
         if folder is not None:
             names = [path.name for path in folder.iterdir() if path.is_file()]
             beside = [name for name in files.companions(names) if _goes_with_an_adapter(name)]
-            found |= {name: folder / name for name in beside}
+            contents |= {name: folder / name for name in beside}
     return {
-        **found,
+        **contents,
         files.ADAPTER[0]: _json(without_paths(config)),
         files.ADAPTER[1]: entry.path / files.ADAPTER[1],
     }
@@ -105,12 +106,12 @@ def _model_files(folder: Path) -> dict[str, Path | bytes]:
     }
     weights = [path.name for path in weight_files(folder)]
     names = [*files.companions(here), *([files.INDEX] if len(weights) > 1 else []), *weights]
-    found: dict[str, Path | bytes] = {name: folder / name for name in names}
-    config = read_config(folder)
+    contents: dict[str, Path | bytes] = {name: folder / name for name in names}
+    config = ModelFolder(folder).config
     if "_name_or_path" in config:  # where transformers once loaded it from
         del config["_name_or_path"]
-        found["config.json"] = _json(config)
-    return found
+        contents["config.json"] = _json(config)
+    return contents
 
 
 def _json(value: Any) -> bytes:

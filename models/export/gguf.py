@@ -52,12 +52,12 @@ def plan_conversion(entry: Entry, out: Path, kind: str) -> Conversion:
     base = ["--base", str(entry.base_path)] if adapter else []
     arguments = [*base, str(entry.path), "--outfile", str(out), "--outtype", kind]
     script = _SCRIPTS[adapter]
-    found = (
+    converter = (
         _configured(script.removesuffix(".py"))
         or shutil.which(script)
         or shutil.which(script.removesuffix(".py"))
     )
-    if found is None:
+    if converter is None:
         command = shlex.join(["python", f"llama.cpp/{script}", *arguments])
         hint = (
             f"git clone --depth 1 {_REPOSITORY} && pip install -r llama.cpp/requirements.txt, then:"
@@ -69,7 +69,7 @@ def plan_conversion(entry: Entry, out: Path, kind: str) -> Conversion:
             hint,
         )
     return Conversion(
-        [*([sys.executable] if found.endswith(".py") else []), found, *arguments], out
+        [*([sys.executable] if converter.endswith(".py") else []), converter, *arguments], out
     )
 
 

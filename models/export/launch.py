@@ -48,11 +48,11 @@ class GgufSettings:
     command: list[str]
 
 
-def start_export(name: str, out: Path, what: What | None = None, *, replace: bool = False) -> Job:
-    parcel = pack(name, what)
+def start_export(name: str, out: Path, part: What | None = None, *, replace: bool = False) -> Job:
+    parcel = pack(name, part)
     check_out(out, replace=replace)
     settings = ExportSettings(
-        parcel.entry.name, str(parcel.entry.path), str(out.expanduser().absolute()), what, replace
+        parcel.entry.name, str(parcel.entry.path), str(out.expanduser().absolute()), part, replace
     )
     return submit(
         Spec(
@@ -68,16 +68,16 @@ def start_export(name: str, out: Path, what: What | None = None, *, replace: boo
 def start_push(
     name: str,
     repository: str,
-    what: What | None = None,
+    part: What | None = None,
     *,
     private: bool = True,
     branch: str = "",
     message: str = "",
 ) -> Job:
     check_repository(repository)
-    parcel = pack(name, what)
+    parcel = pack(name, part)
     settings = PushSettings(
-        parcel.entry.name, str(parcel.entry.path), repository, what, private, branch, message
+        parcel.entry.name, str(parcel.entry.path), repository, part, private, branch, message
     )
     return submit(
         Spec(
@@ -90,8 +90,8 @@ def start_push(
     )
 
 
-def start_gguf(name: str, out: Path, kind: str, what: What | None = None) -> Job:
-    entry = find_entry(name, what or "")
+def start_gguf(name: str, out: Path, kind: str, part: What | None = None) -> Job:
+    entry = find_entry(name, part or "")
     out = out.expanduser().absolute()
     if out.is_dir():
         out = out / f"{entry.title}-{kind}.gguf"

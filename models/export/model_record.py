@@ -16,13 +16,14 @@ from jobs.job import Job
 from models import certificate, provenance
 from models.catalogue import Entry, Kind, repository_of_base
 from models.certificate import Certificate
-from models.description import read_card
+from models.events import Eval, of_kind
+from models.folder import ModelFolder
 from models.hashing import file_hash
 from models.hub_names import HUB
 from models.merge import receipt
+from models.run_folder import RunFolder
 
 RECORD_FILE = "luthier.json"
-RECIPE_FILE = "recipe.toml"
 # An absolute path of two parts or more, but not the inside of an address or of "owner/name".
 _PATH = re.compile(r"(?<![\w:/.~-])(?:~|[A-Za-z]:)?(?:/[^\s/'\"`,;:()\[\]]+){2,}/?")
 
@@ -63,14 +64,14 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with names in the place of paths."""
-        whole = {**vars(self), "data": [vars(part) for part in self.data]}
+        record = {**vars(self), "data": [vars(part) for part in self.data]}
         if self.certificate is not None:
-            told = self.certificate.to_json()
-            del told["files"]
-            whole["certificate"] = told
+            certificate_fields = self.certificate.to_json()
+            del certificate_fields["files"]
+            record["certificate"] = certificate_fields
         return {
             key: value
-            for key, value in without_paths(whole).items()
+            for key, value in without_paths(record).items()
             if value or key in ("title", "kind")
         }
 
@@ -78,9 +79,14 @@ class Record:
 def record_of(entry: Entry, run: Job | None) -> Record:
     """What is known of a model; of its run, if it has one."""
     base, repository = entry.base, repository_of_base(entry)
-    made = receipt.read(entry.path) if (entry.path / receipt.RECEIPT_FILE).is_file() else None
-    merge = _merge(made) if made is not None else {}
-    versions = {"luthier": _own_version(), **(made.versions if made is not None else {})}
+    merge_receipt = (
+        receipt.read(entry.path) if (entry.path / receipt.RECEIPT_FILE).is_file() else None
+    )
+    merge = _merge(merge_receipt) if merge_receipt is not None else {}
+    versions = {
+        "luthier": _own_version(),
+        **(merge_receipt.versions if merge_receipt is not None else {}),
+    }
     plain = Record(
         title=entry.title,
         kind=entry.kind,
@@ -102,7 +108,7 @@ def record_of(entry: Entry, run: Job | None) -> Record:
         made=run.created,
         recipe=without_paths(recipe),
         datasets=datasets(recipe),
-        data=_parts(run.directory / "data"),
+        data=_parts(RunFolder(run.directory)),
         data_figures={
             key: value
             for key, value in _last(events, "data").items()
@@ -114,9 +120,9 @@ def record_of(entry: Entry, run: Job | None) -> Record:
             if isinstance(value, int | float) and key != "t"
         },
         losses=[
-            (int(event["step"]), float(event["loss"]))
-            for event in events
-            if event["kind"] == "eval" and isinstance(event.get("loss"), float)
+            (evaluation.step, evaluation.loss)
+            for evaluation in of_kind(events, Eval)
+            if isinstance(evaluation.loss, float)
         ],
         certificate=_certificate(entry, run),
         hashes={"base": hashes.base, "template": hashes.template, "adapter": hashes.adapter}
@@ -140,13 +146,13 @@ def without_paths(value: Any) -> Any:
 
 def datasets(recipe: dict[str, Any]) -> list[str]:
     """The data sets of the hub that a recipe names: "hub:owner/name:split" is "owner/name"."""
-    named = [
+    paths = [
         str(entry.get("path", "")) if isinstance(entry, dict) else str(entry)
         for entry in recipe.get("data", [])
     ]
     repositories = [
         "/".join(name.removeprefix(HUB).partition(":")[0].split("/")[:2])
-        for name in named
+        for name in paths
         if name.startswith(HUB)
     ]
     return list(dict.fromkeys(repositories))
@@ -154,39 +160,41 @@ def datasets(recipe: dict[str, Any]) -> list[str]:
 
 def _recipe(run: Job) -> dict[str, Any]:
     try:
-        return tomllib.loads((run.directory / RECIPE_FILE).read_text(encoding="utf-8"))
+        return tomllib.loads(RunFolder(run.directory).recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def _parts(folder: Path) -> list[Part]:
-    found = []
-    for name in ("train.jsonl", "heldout.jsonl"):
-        path = folder / name
+def _parts(folder: RunFolder) -> list[Part]:
+    parts = []
+    for path in (folder.train_samples, folder.heldout_samples):
         if path.is_file():
             with path.open("rb") as file:
-                samples = sum(1 for _ in file)
-            found.append(Part(name, samples, file_hash(path)))
-    return found
+                sample_count = sum(1 for _ in file)
+            parts.append(Part(path.name, sample_count, file_hash(path)))
+    return parts
 
 
 def _certificate(entry: Entry, run: Job) -> Certificate | None:
     """The run's certificate, if it speaks of what is given away as it is now."""
     try:
-        made = certificate.read(run.directory)
+        certificate_of_run = certificate.read(run.directory)
     except LuthierError:
         return None
-    if made is None or certificate.touched_since(made):
+    if certificate_of_run is None or certificate.touched_since(certificate_of_run):
         return None
     return (
-        made if entry.kind == "tuned" or (made.merged and Path(made.merged) == entry.path) else None
+        certificate_of_run
+        if entry.kind == "tuned"
+        or (certificate_of_run.merged and Path(certificate_of_run.merged) == entry.path)
+        else None
     )
 
 
 def _gguf_of(base: Path) -> str:
     """The name of the GGUF file that a base model's weights were dequantised from, "" if they were
     not."""
-    source = read_card(base).source
+    source = ModelFolder(base).shown_card.source
     return (
         source.replace(",", " ").replace("/", " ").split()[-1]
         if source.lower().endswith(".gguf")
@@ -194,26 +202,26 @@ def _gguf_of(base: Path) -> str:
     )
 
 
-def _merge(made: receipt.Receipt) -> dict[str, Any]:
+def _merge(merge_receipt: receipt.Receipt) -> dict[str, Any]:
     return {
-        "into": made.into,
-        "dtype": made.dtype,
-        "tied": made.tied,
-        "stop_token_ids": made.stop_token_ids,
-        "changed": made.changed,
-        "copied": made.copied,
-        "largest_change": made.largest_change,
-        "files": made.files,
-        "base_files": made.base.files,
-        "adapter_files": made.adapter.files,
+        "into": merge_receipt.into,
+        "dtype": merge_receipt.dtype,
+        "tied": merge_receipt.tied,
+        "stop_token_ids": merge_receipt.stop_token_ids,
+        "changed": merge_receipt.changed,
+        "copied": merge_receipt.copied,
+        "largest_change": merge_receipt.largest_change,
+        "files": merge_receipt.files,
+        "base_files": merge_receipt.base.files,
+        "adapter_files": merge_receipt.adapter.files,
     }
 
 
 def _events(run: Job) -> list[Event]:
-    follower, found = Follower(run.events_path), []
+    follower, kept_events = Follower(run.events_path), []
     while events := follower.read():
-        found += [event for event in events if event["kind"] in ("data", "eval", "result")]
-    return found
+        kept_events += [event for event in events if event["kind"] in ("data", "eval", "result")]
+    return kept_events
 
 
 def _last(events: list[Event], kind: str) -> Event:

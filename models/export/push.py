@@ -48,7 +48,7 @@ def push(
     client = hub.api()
     try:
         _check_login(client, progress.wait)
-        made = _make(client, repository, private, progress.wait)
+        was_created = _make(client, repository, private, progress.wait)
         if branch:
             hub.again(
                 lambda: client.create_branch(repository, branch=branch, exist_ok=True),
@@ -61,18 +61,18 @@ def push(
                 _upload(client, repository, addition, branch, progress)
             progress.add(addition.upload_info.size)
         progress.begin("committing", 0)
-        said = message or f"{parcel.entry.title}, with Luthier"
+        commit_message = message or f"{parcel.entry.title}, with Luthier"
         commit = partial(
             client.create_commit,
             repository,
             additions,
-            commit_message=said,
+            commit_message=commit_message,
             revision=branch or None,
         )
         info = hub.again(lambda: _unwrapped(commit), progress.wait)
     except hub.HUB_ERRORS as error:
         raise hub.in_words(error, repository, "writing") from error
-    return Pushed(repository, f"{hub.endpoint()}/{repository}", str(info.oid), made)
+    return Pushed(repository, f"{hub.endpoint()}/{repository}", str(info.oid), was_created)
 
 
 def _check_login(client: HfApi, wait: Callable[[float], None]) -> None:

@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 from jobs.errors import LuthierError
-from models.description import Card, licence, read_card
+from models.card import Card
+from models.description import licence
+from models.folder import ModelFolder
 from models.imports import files
 from models.imports.progress import ByteProgress
-from models.merge.config_files import read_object
 from models.weights import weight_files
 
 _BLOCK = 8 << 20
@@ -19,29 +20,32 @@ _SPARE = 64 << 20
 def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
     """Copy what makes a model: no pickles, no code, nothing else that happens to lie there. Stopped
     when asked to stop."""
-    names = chosen(source)
+    names = names_to_copy(source)
     total = sum((source / name).stat().st_size for name in names)
     check_space(folder, total)
     progress.begin("copying", total)
     for name in names:
         copy_file(source / name, folder / name, progress)
-    known = read_card(source)
-    origin = known.source if known.source.startswith("hub:") else str(source)
+    model = ModelFolder(source)
+    card = model.shown_card
+    origin = card.source if card.source.startswith("hub:") else str(source)
     warnings = (
         ["Its config names code of its own (auto_map), which was left there."]
-        if read_object(source / "config.json").get("auto_map")
+        if not model.is_adapter and model.config.get("auto_map")
         else []
     )
     return Card(
-        title=known.title or source.name,
+        title=card.title or source.name,
         source=origin,
         license=licence(source),
-        commit=known.commit,
+        commit=card.commit,
+        base_bits=card.base_bits,
+        stop_ids=card.stop_ids,
         warnings=warnings,
     )
 
 
-def chosen(source: Path) -> list[str]:
+def names_to_copy(source: Path) -> list[str]:
     """The files of a model's folder, relative to it: an adapter's or a whole model's. LuthierError
     if it is neither."""
     here = {
@@ -52,8 +56,8 @@ def chosen(source: Path) -> list[str]:
     beside = files.companions(here)
     if files.is_adapter(here):
         return [*beside, files.ADAPTER[1]]
-    found = [path.name for path in weight_files(source)]
-    return [*beside, *([files.INDEX] if len(found) > 1 else []), *found]
+    weight_names = [path.name for path in weight_files(source)]
+    return [*beside, *([files.INDEX] if len(weight_names) > 1 else []), *weight_names]
 
 
 def copy_file(source: Path, target: Path, progress: ByteProgress) -> None:

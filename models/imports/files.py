@@ -55,12 +55,16 @@ def is_adapter(names: Collection[str]) -> bool:
 
 def companions(names: Collection[str]) -> list[str]:
     """Everything but the weights."""
-    found = sorted(
+    beside_weights = sorted(
         name
         for name in names
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in _BESIDE) and _plain(name)
     )
-    return [name for name in found if name != "config.json"] if is_adapter(names) else found
+    return (
+        [name for name in beside_weights if name != "config.json"]
+        if is_adapter(names)
+        else beside_weights
+    )
 
 
 def code(names: Collection[str]) -> list[str]:
@@ -82,9 +86,9 @@ def weights(names: Collection[str], index: str | None, where: str) -> list[str]:
     A repository may hold its weights twice (consolidated.safetensors): what nobody reads is not
     taken.
     """
-    own = [name for name in names if "/" not in name and name.endswith(".safetensors")]
+    own_weights = [name for name in names if "/" not in name and name.endswith(".safetensors")]
     for single in (ADAPTER[1], "model.safetensors"):
-        if single in own:
+        if single in own_weights:
             return [single]
     if index is not None:
         try:
@@ -101,8 +105,8 @@ def weights(names: Collection[str], index: str | None, where: str) -> list[str]:
                 "Is it whole?",
             )
         return [INDEX, *listed]
-    if len(own) == 1:
-        return own
+    if len(own_weights) == 1:
+        return own_weights
     raise _no_weights(names, where)
 
 
@@ -141,5 +145,5 @@ def _no_weights(names: Collection[str], where: str) -> LuthierError:
             "Pickled weights", f"{where} has pickled weights only, and pickles can run code.", hint
         )
     several = [name for name in names if name.endswith(".safetensors") and "/" not in name]
-    what = "several safetensors files and no index" if several else "no safetensors weights"
-    return LuthierError("No weights", f"{where} has {what}.", "Is it a model for transformers?")
+    problem = "several safetensors files and no index" if several else "no safetensors weights"
+    return LuthierError("No weights", f"{where} has {problem}.", "Is it a model for transformers?")

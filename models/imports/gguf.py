@@ -23,7 +23,7 @@ from transformers import (
 
 from jobs.errors import LuthierError
 from models.bounds import bounded
-from models.description import Card
+from models.card import Card
 from models.imports.copying import check_space
 from models.imports.gguf_reading import parse_once
 from models.imports.progress import ByteProgress
@@ -156,9 +156,9 @@ def set_special_tokens(
     stops = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     opens, ends = _turn_marks(tokenizer, warnings)
     if ends is not None and ends not in stops:
-        told = "none" if not stops else repr(tokenizer.convert_ids_to_tokens(stops[0]))
+        stated_end = "none" if not stops else repr(tokenizer.convert_ids_to_tokens(stops[0]))
         warnings.append(
-            f"It says that {told} ends an answer; its chat template ends answers with"
+            f"It says that {stated_end} ends an answer; its chat template ends answers with"
             f" {tokenizer.convert_ids_to_tokens(ends)!r}."
         )
         stops = [ends, *(stop for stop in stops if stop != opens)]
@@ -177,7 +177,7 @@ def set_special_tokens(
     tokenizer.model_max_length = contents.context_length or tokenizer.model_max_length
     for config in (model.config, model.generation_config):
         config.bos_token_id = tokenizer.bos_token_id
-        config.eos_token_id = (stops if len(stops) > 1 else stops[0]) if stops else None
+        config.eos_token_id = stops if len(stops) > 1 else next(iter(stops), None)
         config.pad_token_id = tokenizer.pad_token_id
 
 
@@ -211,26 +211,30 @@ def _turn_marks(
 
 
 def _padding(
-    tokenizer: PreTrainedTokenizerBase, told: int | None, stops: list[int], warnings: list[str]
+    tokenizer: PreTrainedTokenizerBase,
+    stated_padding: int | None,
+    stops: list[int],
+    warnings: list[str],
 ) -> str | None:
     """A token to pad with that ends no answer: one that does would be left out of the loss, and
     never be learnt."""
-    if told is not None and told not in stops:
-        return str(tokenizer.convert_ids_to_tokens(told))
+    if stated_padding is not None and stated_padding not in stops:
+        return str(tokenizer.convert_ids_to_tokens(stated_padding))
     vocabulary = tokenizer.get_vocab()
-    found = next(
+    padding = next(
         (token for token in _PADDING if token in vocabulary and vocabulary[token] not in stops),
         None,
     )
-    if told is not None:
-        what = f"{found!r} is used" if found else "training will need another"
+    if stated_padding is not None:
+        consequence = f"{padding!r} is used" if padding else "training will need another"
         warnings.append(
-            f"It pads with {tokenizer.convert_ids_to_tokens(told)!r}, which also ends answers:"
-            f" {what}."
+            f"It pads with {tokenizer.convert_ids_to_tokens(stated_padding)!r}, which also ends"
+            " answers:"
+            f" {consequence}."
         )
-    elif found is None:
+    elif padding is None:
         warnings.append("It names no token to pad with.")
-    return found
+    return padding
 
 
 def _check_contents(contents: Contents) -> None:

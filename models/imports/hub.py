@@ -23,7 +23,7 @@ from huggingface_hub.file_download import http_get
 
 from jobs.errors import LuthierError
 from models import hub
-from models.description import Card
+from models.card import Card
 from models.imports import files
 from models.imports.progress import ByteProgress, Stopped
 from models.imports.source import Hub
@@ -70,14 +70,14 @@ def look_up(source: Hub, wait: Callable[[float], None]) -> Repository:
         )
     except hub.HUB_ERRORS as error:
         raise hub.in_words(error, source.repository) from error
-    found = {}
+    remote_files = {}
     for sibling in info.siblings or []:
         sha256 = sibling.lfs.sha256 if sibling.lfs is not None else ""
         size = sibling.lfs.size if sibling.lfs is not None else sibling.size
-        found[sibling.rfilename] = RemoteFile(
+        remote_files[sibling.rfilename] = RemoteFile(
             sibling.rfilename, int(size or 0), sha256, "" if sha256 else str(sibling.blob_id or "")
         )
-    return Repository(source, str(info.sha), _licence(info), found)
+    return Repository(source, str(info.sha), _licence(info), remote_files)
 
 
 def download(repository: Repository, folder: Path, trust: bool, progress: ByteProgress) -> Card:
@@ -92,7 +92,7 @@ def download(repository: Repository, folder: Path, trust: bool, progress: BytePr
         if index is not None
         else None
     )
-    chosen = files.companions(names)
+    names_to_fetch = files.companions(names)
     if "config.json" not in names and "adapter_config.json" not in names:
         hint = "Luthier imports chat models and adapters for transformers."
         raise LuthierError(
@@ -105,12 +105,12 @@ def download(repository: Repository, folder: Path, trust: bool, progress: BytePr
         if trust and not any(name.endswith(".safetensors") for name in names)
         else []
     )
-    chosen += pickled or files.weights(names, text, str(repository.source))
-    chosen += files.code(names) if trust else []
-    fetch.all([repository.files[name] for name in dict.fromkeys(chosen)])
+    names_to_fetch += pickled or files.weights(names, text, str(repository.source))
+    names_to_fetch += files.code(names) if trust else []
+    fetch.all([repository.files[name] for name in dict.fromkeys(names_to_fetch)])
     warnings = [
         f"{name}: code of the model, taken because {repository.source.repository} is trusted"
-        for name in chosen
+        for name in names_to_fetch
         if name.endswith(".py")
     ]
     if files.code(names) and not trust:
@@ -138,10 +138,10 @@ class _Fetch:
         self._failed = threading.Event()
         self._headers = hub.headers()
 
-    def all(self, wanted: list[RemoteFile]) -> None:
+    def all(self, remote_files: list[RemoteFile]) -> None:
         """All of them, four at a time, after a look at the disk."""
-        there = sum(self._there(file) for file in wanted)
-        total = sum(file.size for file in wanted)
+        there = sum(self._there(file) for file in remote_files)
+        total = sum(file.size for file in remote_files)
         free = shutil.disk_usage(self._folder).free
         if free < total - there + _SPARE:
             message = (
@@ -156,7 +156,8 @@ class _Fetch:
         self._progress.begin("downloading", total, there)
         with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             tasks = [
-                pool.submit(self._try, file) for file in sorted(wanted, key=lambda file: -file.size)
+                pool.submit(self._try, file)
+                for file in sorted(remote_files, key=lambda file: -file.size)
             ]
         errors = [error for task in tasks if (error := task.exception()) is not None]
         if errors:
@@ -290,5 +291,5 @@ def _matches(path: Path, file: RemoteFile) -> bool:
 
 def _licence(info: ModelInfo) -> str:
     card = info.card_data
-    named = (card.get("license_name") or card.get("license")) if card is not None else None
-    return str(named or "")
+    licence_name = (card.get("license_name") or card.get("license")) if card is not None else None
+    return str(licence_name or "")

@@ -35,6 +35,11 @@ class ImportSettings:
     trust: bool = False
 
 
+def order_of(job: Job) -> ImportSettings:
+    """What an import's job was started with."""
+    return ImportSettings(**job.spec.settings)
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """What an import has left, to be gone on with: `source` again, `bytes` there already."""
@@ -49,21 +54,21 @@ def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
     """Check what can be checked at once, and start the job. LuthierError for a name that is taken
     or a source that is not there."""
     source = parse_source(text)
-    chosen = name_for(source, name)
+    model_name = name_for(source, name)
     check_trust(source, trust)
-    out = check_free(chosen)
+    out = check_free(model_name)
     if isinstance(source, Folder):
         _check_folder(source.path)
     for job in all_jobs("import"):
-        if job.spec.module == MODULE and job.spec.settings["out"] == str(out) and job.alive():
+        if order_of(job).out == str(out) and job.alive():
             raise LuthierError(
                 "Being imported",
-                f"{job.id} imports {chosen} already.",
+                f"{job.id} imports {model_name} already.",
                 f"`luthier log -f {job.id}` follows it.",
             )
     where = str(source) if isinstance(source, Hub) else str(source.path)
-    settings = ImportSettings(where, chosen, str(out), bool(trust))
-    return submit(Spec("import", chosen, MODULE, asdict(settings), grace_seconds=10.0))
+    settings = ImportSettings(where, model_name, str(out), bool(trust))
+    return submit(Spec("import", model_name, MODULE, asdict(settings), grace_seconds=10.0))
 
 
 def link(text: str, name: str | None = None) -> Path:
@@ -122,7 +127,7 @@ def partial_directory(out: Path) -> Path:
 def unfinished() -> list[Unfinished]:
     """Imports that were stopped or failed half-way and left bytes to go on with. Those that run now
     are not among them."""
-    found = []
+    unfinished_imports = []
     for path in sorted(models_directory().glob(f".*{_SUFFIX}")):
         if not (path / IDENTITY).is_file() or holder(path / LOCK) is not None:
             continue
@@ -131,8 +136,8 @@ def unfinished() -> list[Unfinished]:
         except (OSError, Damaged, KeyError):
             source = "?"
         size = sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
-        found.append(Unfinished(path.name[1 : -len(_SUFFIX)], path, source, size))
-    return found
+        unfinished_imports.append(Unfinished(path.name[1 : -len(_SUFFIX)], path, source, size))
+    return unfinished_imports
 
 
 def discard(left: Unfinished) -> None:

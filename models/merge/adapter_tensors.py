@@ -167,14 +167,14 @@ def _sort_in(modules: dict[str, ModuleParts], entry: TensorEntry, name: str) -> 
 
 
 def _check_pairs(parts: ModuleParts) -> None:
-    for one, other, what in (
+    for first, other, description in (
         (parts.lora_a, parts.lora_b, "lora_A and lora_B"),
         (parts.embedding_a, parts.embedding_b, "lora_embedding_A and lora_embedding_B"),
     ):
-        if (one is None) != (other is None):
+        if (first is None) != (other is None):
             raise refusal(
-                (one or other or parts.any_entry()).name,
-                f"{what} come in pairs, the other one is missing",
+                (first or other or parts.any_entry()).name,
+                f"{description} come in pairs, the other one is missing",
                 "The adapter is damaged.",
             )
     for entry in (parts.lora_a, parts.lora_b, parts.embedding_a, parts.embedding_b, parts.rows):

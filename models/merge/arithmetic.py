@@ -78,64 +78,64 @@ def operands(piece: Piece, device: torch.device) -> Operands:
             raise not_finite(entry.name, "the adapter holds values that are not finite")
         return values
 
-    made = Operands()
+    parts = Operands()
     make = piece.make
     if piece.quantised:
-        made.nf4 = Nf4.of(make.source, read_tensor, device)
+        parts.nf4 = Nf4.of(make.source, read_tensor, device)
     if make.lora is not None:
         lora = make.lora
-        made.a, made.b, made.transposed, made.scale = (
+        parts.a, parts.b, parts.transposed, parts.scale = (
             load(lora.a),
             load(lora.b),
             lora.transposed,
             lora.scale,
         )
         if math.frexp(lora.scale)[0] == 0.5:
-            made.b, made.scale = made.b * lora.scale, 1.0
+            parts.b, parts.scale = parts.b * lora.scale, 1.0
         if lora.magnitude is not None:
-            made.magnitude = load(lora.magnitude)
+            parts.magnitude = load(lora.magnitude)
             if lora.transposed:
-                made.norms = _column_norms(made, make.source, device)
+                parts.norms = _column_norms(parts, make.source, device)
     if make.rows is not None:
         # of an index named twice the last row counts
-        last = {index: place for place, index in enumerate(make.rows.indices)}
-        made.indices = torch.tensor(list(last), device=device)
-        made.rows = load(make.rows.values)[torch.tensor(list(last.values()))]
+        last = {index: position for position, index in enumerate(make.rows.indices)}
+        parts.indices = torch.tensor(list(last), device=device)
+        parts.rows = load(make.rows.values)[torch.tensor(list(last.values()))]
     if make.shift is not None:
-        made.shift = load(make.shift[0]) * make.shift[1]
-    return made
+        parts.shift = load(make.shift[0]) * make.shift[1]
+    return parts
 
 
-def _change(made: Operands, first: int, last: int, out: torch.Tensor | None) -> torch.Tensor:
+def _change(parts: Operands, first: int, last: int, out: torch.Tensor | None) -> torch.Tensor:
     """Rows `first` to `last` of scale * B@A, as they are added to the weight."""
-    assert made.a is not None
-    assert made.b is not None
-    if made.transposed:
-        change = (made.b @ made.a[:, first:last]).T
+    assert parts.a is not None
+    assert parts.b is not None
+    if parts.transposed:
+        change = (parts.b @ parts.a[:, first:last]).T
     else:
         change = (
-            torch.mm(made.b[first:last], made.a, out=out)
+            torch.mm(parts.b[first:last], parts.a, out=out)
             if out is not None
-            else made.b[first:last] @ made.a
+            else parts.b[first:last] @ parts.a
         )
-    return change if made.scale == 1.0 else change.mul_(made.scale)
+    return change if parts.scale == 1.0 else change.mul_(parts.scale)
 
 
-def _column_norms(made: Operands, weight: TensorEntry, device: torch.device) -> torch.Tensor:
+def _column_norms(parts: Operands, weight: TensorEntry, device: torch.device) -> torch.Tensor:
     """The norm of each column of W + change, for DoRA on weights that lie (in, out). Columns are
     independent: a few at a time."""
-    assert made.a is not None
-    assert made.b is not None
+    assert parts.a is not None
+    assert parts.b is not None
     rows, columns = weight.shape
     norms = []
     for first, last in spans(columns, _COLUMN_ELEMENTS // rows):
         part = torch.empty(rows, last - first, device=device)
         for top, bottom in spans(rows, _BLOCK_ELEMENTS // columns):
             part[top:bottom] = read_tensor(weight, top, bottom - top)[:, first:last].to(device)
-        change = made.b[first:last] @ made.a
+        change = parts.b[first:last] @ parts.a
         norms.append(
             torch.linalg.norm(
-                part.T + (change if made.scale == 1.0 else change.mul_(made.scale)), dim=1
+                part.T + (change if parts.scale == 1.0 else change.mul_(parts.scale)), dim=1
             )
         )
     return torch.cat(norms)
@@ -156,7 +156,7 @@ class Scratch:
 
 def compute(
     piece: Piece,
-    made: Operands,
+    parts: Operands,
     first: int,
     source: torch.Tensor,
     base: torch.Tensor | None,
@@ -176,12 +176,12 @@ def compute(
         there = max(0, min(bottom, source.shape[0]) - top)
         values[:there].copy_(source[top : top + there])
         values[there:].zero_()  # behind the source's end every row is a trained one
-        if made.nf4 is not None:
-            made.nf4.through(values, first + top)
-        change = _apply(made, values, first + top, scratch)
+        if parts.nf4 is not None:
+            parts.nf4.through(values, first + top)
+        change = _apply(parts, values, first + top, scratch)
         if change is None and base is not None:
-            known = max(0, min(bottom, base.shape[0]) - top)
-            change = values[:known] - base[top : top + known].to(values.device)
+            base_rows = max(0, min(bottom, base.shape[0]) - top)
+            change = values[:base_rows] - base[top : top + base_rows].to(values.device)
         if change is not None and change.numel():
             low, high = (float(side) for side in torch.aminmax(change))
             largest = max(largest, -low, high)
@@ -195,40 +195,42 @@ def compute(
     return largest
 
 
-def _apply(made: Operands, values: torch.Tensor, row: int, scratch: Scratch) -> torch.Tensor | None:
+def _apply(
+    parts: Operands, values: torch.Tensor, row: int, scratch: Scratch
+) -> torch.Tensor | None:
     """Change a block of float32 values in place. Returns the change where it comes as one, None
     where it must be found by comparing."""
     rows, width = values.shape
     change: torch.Tensor | None = None
-    replaced = made.indices is not None and _replace_rows(made, values, row)
-    if made.a is not None:
+    replaced = parts.indices is not None and _replace_rows(parts, values, row)
+    if parts.a is not None:
         change = _change(
-            made, row, row + rows, None if made.transposed else scratch.take(1, rows, width)
+            parts, row, row + rows, None if parts.transposed else scratch.take(1, rows, width)
         )
         values.add_(change)
-        if made.magnitude is not None:
-            norms = torch.linalg.norm(values, dim=1) if made.norms is None else made.norms
+        if parts.magnitude is not None:
+            norms = torch.linalg.norm(values, dim=1) if parts.norms is None else parts.norms
             factor = (
-                made.magnitude[row : row + rows] / norms
-                if made.norms is None
-                else made.magnitude / norms
+                parts.magnitude[row : row + rows] / norms
+                if parts.norms is None
+                else parts.magnitude / norms
             )
-            values.mul_(factor.view(-1, 1) if made.norms is None else factor.view(1, -1))
-    if made.shift is not None:
-        change = made.shift[row : row + rows].view(-1, 1)
+            values.mul_(factor.view(-1, 1) if parts.norms is None else factor.view(1, -1))
+    if parts.shift is not None:
+        change = parts.shift[row : row + rows].view(-1, 1)
         values.add_(change)
-    return None if replaced or made.magnitude is not None or made.nf4 is not None else change
+    return None if replaced or parts.magnitude is not None or parts.nf4 is not None else change
 
 
-def _replace_rows(made: Operands, values: torch.Tensor, row: int) -> bool:
+def _replace_rows(parts: Operands, values: torch.Tensor, row: int) -> bool:
     """Put trained rows in their places (LoRA on top of it, where there is one, wraps the layer that
     has them). Whether any lay here."""
-    assert made.indices is not None
-    assert made.rows is not None
-    here = (made.indices >= row) & (made.indices < row + len(values))
+    assert parts.indices is not None
+    assert parts.rows is not None
+    here = (parts.indices >= row) & (parts.indices < row + len(values))
     if not bool(here.any()):
         return False
-    values[made.indices[here] - row] = made.rows[here]
+    values[parts.indices[here] - row] = parts.rows[here]
     return True
 
 

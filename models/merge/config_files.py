@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.files import write_json
-from jobs.foreign_json import Damaged
+from models.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, ModelFolder
 from models.merge.plan import MergePlan
 from models.merge.tensor_recipes import Piece
 
@@ -39,28 +38,9 @@ _NOT_COPIED = {
     INDEX,
     "pytorch_model.bin.index.json",
 }
-_TOKENIZER = (
-    *(
-        "tokenizer*.json",
-        "tokenizer.model",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab.json",
-        "merges.txt",
-        "vocab.txt",
-    ),
-    *(
-        "*.tiktoken",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "chat_template.jinja",
-        "chat_template.json",
-        "additional_chat_templates",
-    ),
-)
 
 
-def copy_companions(base: Path, own: Path, folder: Path) -> None:
+def copy_companions(base: Path, trained: Path, folder: Path) -> None:
     """Copy what belongs to the model: the base's files, and tokenizer and chat template of what was
     trained, the folder `own`, where it brings its own."""
     for path in sorted(base.iterdir()):
@@ -70,37 +50,48 @@ def copy_companions(base: Path, own: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
         elif path.name == "additional_chat_templates":
             shutil.copytree(path, folder / path.name)
-    if (own / "tokenizer_config.json").is_file():
-        for old in _matching(folder):
+    if ModelFolder(trained).has_tokenizer:
+        for old in ModelFolder(folder).tokenizer_files:
             (shutil.rmtree if old.is_dir() else Path.unlink)(old)
-        for path in _matching(own):
+        for path in ModelFolder(trained).tokenizer_files:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
-    elif (own / "chat_template.jinja").is_file():
-        shutil.copyfile(own / "chat_template.jinja", folder / "chat_template.jinja")
+    elif (trained / "chat_template.jinja").is_file():
+        shutil.copyfile(trained / "chat_template.jinja", folder / "chat_template.jinja")
 
 
 def write_config(plan: MergePlan, folder: Path) -> None:
     """The base's config with what the merge changed: tying, the size of the vocabulary, the type of
     the weights."""
     config = copy.deepcopy(plan.config)
-    text = config.get("text_config")
-    places = [config, text] if isinstance(text, dict) else [config]
+    places = _parts(config)
     if plan.tied is not None:
-        for place in places:
-            if place is config or "tie_word_embeddings" in place:
-                place["tie_word_embeddings"] = plan.tied
+        for section in places:
+            if section is config or "tie_word_embeddings" in section:
+                section["tie_word_embeddings"] = plan.tied
     if plan.vocabulary is not None:
-        for place in places:
-            if "vocab_size" in place or len(places) == 1:
-                place["vocab_size"] = plan.vocabulary
+        set_vocabulary_size(config, plan.vocabulary)
     if plan.dtype is not None:
-        for place in places:
+        for section in places:
             for key in ("dtype", "torch_dtype"):
-                if key in place or (
-                    key == "dtype" and place is config and "torch_dtype" not in place
+                if key in section or (
+                    key == "dtype" and section is config and "torch_dtype" not in section
                 ):
-                    place[key] = plan.dtype
+                    section[key] = plan.dtype
     write_json(folder / "config.json", config)
+
+
+def set_vocabulary_size(config: dict[str, Any], size: int) -> None:
+    """Have a model's config name another number of embeddings wherever it names one."""
+    parts = _parts(config)
+    for part in parts:
+        if "vocab_size" in part or len(parts) == 1:
+            part["vocab_size"] = size
+
+
+def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """A config, and within it that of the language model."""
+    text = config.get("text_config")
+    return [config, text] if isinstance(text, dict) else [config]
 
 
 def write_index(plan: MergePlan, folder: Path) -> None:
@@ -124,16 +115,12 @@ def write_index(plan: MergePlan, folder: Path) -> None:
 def write_stops(folder: Path, trained: Iterable[int]) -> list[int]:
     """Have the generation config name every token that ends an answer: those it has, and the
     trained ones. Returns them all."""
-    path = folder / "generation_config.json"
-    generation = read_object(path)
-    config = read_object(folder / "config.json")
-    listed = generation.get("eos_token_id", config.get("eos_token_id"))
-    known = [
-        int(token)
-        for token in (listed if isinstance(listed, list) else [] if listed is None else [listed])
-    ]
-    stops = list(dict.fromkeys([*known, *sorted(int(token) for token in trained)]))
-    if (stops and stops != known) or not path.is_file():
+    path = folder / GENERATION_CONFIG_FILE
+    model = ModelFolder(folder)
+    generation, listed = dict(model.generation_config), model.generation_stops
+    config = model.config if (folder / CONFIG_FILE).is_file() else {}
+    stops = list(dict.fromkeys([*listed, *sorted(int(token) for token in trained)]))
+    if (stops and stops != listed) or not path.is_file():
         for key in ("bos_token_id", "pad_token_id"):
             if key not in generation and config.get(key) is not None:
                 generation[key] = config[key]
@@ -150,12 +137,7 @@ def check_vocabulary(plan: MergePlan, folder: Path) -> None:
     embedding for."""
     if not (plan.adapter.directory / "tokenizer.json").is_file():
         return
-    tokenizer = read_object(folder / "tokenizer.json")
-    ids = [
-        int(token["id"])
-        for token in tokenizer.get("added_tokens", [])
-        if isinstance(token, dict) and "id" in token
-    ]
+    ids = ModelFolder(folder).token_ids.values()
     rows = _embedding_rows(plan.pieces)
     if rows is not None and ids and max(ids) >= rows:
         raise LuthierError(
@@ -166,26 +148,12 @@ def check_vocabulary(plan: MergePlan, folder: Path) -> None:
         )
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; empty if there is no such file. LuthierError if it holds something else."""
-    try:
-        return foreign_json.read_object(path, lenient=True)
-    except FileNotFoundError:
-        return {}
-    except Damaged as error:
-        raise LuthierError("Unreadable model", error.message, "Copy the model again.") from error
-
-
 def _embedding_rows(pieces: Iterable[Piece]) -> int | None:
     from models.merge.embeddings import is_input
 
-    found = (
+    row_counts = (
         piece.shape[0]
         for piece in pieces
         if is_input(piece.name.removesuffix(".weight")) and len(piece.shape) == 2
     )
-    return next(found, None)
-
-
-def _matching(folder: Path) -> list[Path]:
-    return sorted({path for pattern in _TOKENIZER for path in folder.glob(pattern)})
+    return next(row_counts, None)

@@ -69,7 +69,7 @@ def find_embeddings(
             "Luthier cannot merge it yet.",
         )
     flag = tie_flag(config)
-    named = next(
+    tied_name = next(
         (module for module in touched if is_output(module)),
         "embed_out" if inputs[0].endswith("embed_in") else "lm_head",
     )
@@ -80,11 +80,11 @@ def find_embeddings(
         return Embeddings(inputs[0], outputs[0], tied, output_in_base=True)
     if flag is False:
         raise refusal(
-            f"{named}.weight",
+            f"{tied_name}.weight",
             "the base's config says that it has one of its own, but its weights lack it",
             "Copy the model again.",
         )
-    return Embeddings(inputs[0], named, tied=True, output_in_base=False)
+    return Embeddings(inputs[0], tied_name, tied=True, output_in_base=False)
 
 
 def tie_flag(config: dict[str, Any]) -> bool | None:
@@ -108,22 +108,23 @@ def tied_source(parts: ModuleParts | None, saved: bool, base: TensorEntry) -> Te
     return parts.frozen.get("weight") or (base if saved else parts.saved.get("weight", base))
 
 
-def same(one: Make, other: Make) -> bool:
+def same(first: Make, other: Make) -> bool:
     """Whether the two sides of a tied model are still equal, so that one tensor can go on being
     both."""
-    if (one.lora is None) != (other.lora is None) or (one.rows is None) != (other.rows is None):
+    if (first.lora is None) != (other.lora is None) or (first.rows is None) != (other.rows is None):
         return False
     if (
-        one.rows
+        first.rows
         and other.rows
         and not (
-            one.rows.indices == other.rows.indices and one.rows.values.same_bytes(other.rows.values)
+            first.rows.indices == other.rows.indices
+            and first.rows.values.same_bytes(other.rows.values)
         )
     ):
         return False
-    if one.lora and other.lora and not _same_change(one.lora, other.lora):
+    if first.lora and other.lora and not _same_change(first.lora, other.lora):
         return False
-    return one.source.same_bytes(other.source)
+    return first.source.same_bytes(other.source)
 
 
 def _same_change(embedding: Lora, head: Lora) -> bool:

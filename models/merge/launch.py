@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jobs.errors import LuthierError
-from jobs.events import Follower
 from jobs.job import Job, submit
 from jobs.locks import holder
 from jobs.spec import Spec
 from models.adapters import other_base, read_adapter
 from models.certificate import order_for as certificate_of
-from models.merge.config_files import read_object
+from models.folder import ModelFolder
 from models.merge.disk_space import LOCK, check_room, free_bytes, partial_directory
 from models.merge.plan import DTYPES, plan_merge
 from models.merge.planner import Into
+from models.runs import Run
 
 _DATED, _UNIQUE = len("20261122-1530-"), len("-7f3a")  # what a run's id has around its name
 _GPU_BYTES = 2 << 30  # what the arithmetic takes of a GPU, its libraries included
@@ -51,6 +51,11 @@ class MergeSettings:
         return ["base", "dequantised"] if self.into == "closer" else [self.into]
 
 
+def order_of(merge: Job) -> MergeSettings:
+    """What a merge's job was started with."""
+    return MergeSettings(**merge.spec.settings)
+
+
 @dataclass(frozen=True)
 class Outlook:
     """What a merge will take, in bytes: of the model that it leaves, of everything while it is
@@ -60,6 +65,20 @@ class Outlook:
     at_once: int
     free: int
     note: str = ""
+
+
+def merge_settings(run: Run, **changes: Any) -> MergeSettings:
+    """The merge of a run's adapter into its folder, but for the changes. LuthierError if it has no
+    adapter."""
+    usual = {
+        "base": str(run.base),
+        "adapter": str(run.adapter().absolute()),
+        "out": str(run.folder.merged),
+        "run": run.id,
+        "stop_ids": run.trained_stops,
+        "samples": str(run.folder.heldout_samples),
+    }
+    return MergeSettings(**{**usual, **changes})
 
 
 def check_merge(settings: MergeSettings) -> Outlook:
@@ -82,8 +101,8 @@ def check_merge(settings: MergeSettings) -> Outlook:
             f"{settings.dtype!r} is none of {', '.join(DTYPES)}.",
             "Leave it out to keep the base's.",
         )
-    bits = read_object(Path(settings.adapter) / "card.json").get("base_bits", 4)
-    if settings.into != "base" and bits != 4:
+    bits = ModelFolder(Path(settings.adapter)).card.base_bits
+    if settings.into != "base" and bits not in (4, None):
         message = (
             f"The adapter was trained on a base of {bits} bits: it has never seen 4-bit values."
         )
@@ -111,14 +130,14 @@ def check_merge(settings: MergeSettings) -> Outlook:
     return Outlook(max(sizes), sum(sizes), free_bytes(out), note)
 
 
-def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
+def start_merge(settings: MergeSettings, run: Run | None = None) -> Job:
     """Check it, and start the job. `run` is the one that the adapter is of: if it is a run that is
     certified, it is certified anew once the merge is done."""
     check_merge(settings)
     slots = ["gpu"] if settings.device == "cuda" else []
     gpu_bytes = _GPU_BYTES if settings.device == "cuda" else 0
     name = settings.run[_DATED:-_UNIQUE] if settings.run else Path(settings.out).name
-    then = [certificate_of(run)] if run is not None and run.spec.then else []
+    then = [certificate_of(run)] if run is not None and run.job.spec.then else []
     return submit(
         Spec(
             "merge",
@@ -131,13 +150,3 @@ def start_merge(settings: MergeSettings, run: Job | None = None) -> Job:
             grace_seconds=30.0,
         )
     )
-
-
-def trained_stops(run: Job) -> list[int] | None:
-    """The token ids that a run trained answers to end with, as it told them; None if it did not."""
-    follower = Follower(run.events_path)
-    while events := follower.read():
-        for event in events:
-            if event["kind"] == "template" and isinstance(event.get("stop_ids"), list):
-                return [int(token) for token in event["stop_ids"]]
-    return None

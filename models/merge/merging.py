@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 
 from jobs.errors import LuthierError
-from jobs.files import flush, flush_folder, write_json
+from jobs.files import flush, flush_folder
 from jobs.locks import Lock
+from models.card import Card, write_card
+from models.folder import ModelFolder
 from models.hashing import file_hash, file_hashes
 from models.merge.config_files import (
     check_vocabulary,
     copy_companions,
-    read_object,
     write_config,
     write_index,
     write_stops,
@@ -51,7 +52,7 @@ def merge(
     stream.Stopped if `stopping` said so; then nothing is left.
     """
     started = time.monotonic()
-    run = run or read_object(plan.adapter.directory / "card.json").get("run")
+    run = run or ModelFolder(plan.adapter.directory).card.run or None
     if out.exists() and not replace:
         raise LuthierError(
             "There is something already",
@@ -98,21 +99,17 @@ def _empty(partial: Path) -> None:
 
 def _write_card(plan: MergePlan, folder: Path, name: str, run: str | None) -> None:
     """What the registry tells of the model."""
-    base = read_object(plan.base / "card.json")
-    origin = f"{base.get('title') or plan.base.name} + {run or plan.adapter.directory.name}"
-    card = {
-        "name": name,
-        "title": origin,
-        "source": "merged",
-        "base": str(plan.base),
-        "adapter": str(plan.adapter.directory),
-    }
-    write_json(
-        folder / "card.json",
-        card
-        | ({"license": base["license"]} if "license" in base else {})
-        | ({"run": run} if run else {}),
+    base = ModelFolder(plan.base).card
+    card = Card(
+        name=name,
+        title=f"{base.title or plan.base.name} + {run or plan.adapter.directory.name}",
+        source="merged",
+        license=base.license,
+        base=str(plan.base),
+        adapter=str(plan.adapter.directory),
+        run=run or "",
     )
+    write_card(folder, card)
 
 
 def _receipt(
@@ -125,8 +122,8 @@ def _receipt(
     started: float,
 ) -> Receipt:
     beside = {
-        name: found
-        for name, found in file_hashes(folder).items()
+        name: file_hash
+        for name, file_hash in file_hashes(folder).items()
         if name not in written.files and name != LOCK
     }
     base_beside = file_hashes(plan.base, "*.json", "*.jinja", "tokenizer.model")

@@ -81,12 +81,12 @@ class Nf4:
         tensor."""
         count = math.prod(weight.shape)
         flat = replace(weight, shape=(count,))
-        found = []
+        block_maxima = []
         for first in range(0, count, _AT_ONCE):
             values = read(flat, first, min(_AT_ONCE, count - first)).to(device).float().abs()
             values = torch.nn.functional.pad(values, (0, -len(values) % _BLOCK))
-            found.append(values.view(-1, _BLOCK).amax(dim=1))
-        exact = torch.cat(found)
+            block_maxima.append(values.view(-1, _BLOCK).amax(dim=1))
+        exact = torch.cat(block_maxima)
         sixteen_bits = {"F16": torch.float16}.get(weight.dtype, torch.bfloat16)
         return cls(exact, _double_quantised(exact), sixteen_bits)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from models.adapters import Adapter, check_tensor_names, read_adapter
+from models.folder import ModelFolder
 from models.merge.adapter_tensors import FLOATS, ModuleParts, adapter_parts, refusal
 from models.merge.embeddings import is_output
 from models.merge.planner import Into, Planner
 from models.merge.tensor_recipes import Piece
-from models.registry import read_config
 from models.weights import TensorEntry, tensor_entries, weight_files
 
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
@@ -62,7 +62,7 @@ def plan_merge(
             f"{adapter_directory} has adapter_model.bin: pickles can run code.",
             hint,
         )
-    adapter, config = read_adapter(adapter_directory), read_config(base)
+    adapter, config = read_adapter(adapter_directory), ModelFolder(base).config
     files = {path.name: tensor_entries(path) for path in weight_files(base)}
     tensors = {entry.name: entry for entries in files.values() for entry in entries}
     _check_quantisation(base, config, tensors)
@@ -79,7 +79,7 @@ def plan_merge(
     except LuthierError:
         check_tensor_names(adapter, base)  # if it can say more of why
         raise
-    every = [piece for found in pieces.values() for piece in found]
+    every = [piece for module_pieces in pieces.values() for piece in module_pieces]
     return MergePlan(
         base, adapter, into, dtype, pieces, config, planner.tied, planner.vocabulary(every)
     )
@@ -94,7 +94,7 @@ def _check_quantisation(
     method = (config.get("quantization_config") or {}).get("quant_method")
     if odd is None and method is None:
         return
-    what = odd.name if odd else next(iter(tensors), "")
+    tensor_name = odd.name if odd else next(iter(tensors), "")
     kind = f"{odd.dtype} ({method or 'quantised'})" if odd else f"of a model quantised by {method}"
     hint = (
         "Merge into the 16-bit model that it was made from: --base DIR (for QLoRA, --into"
@@ -102,19 +102,19 @@ def _check_quantisation(
     )
     raise LuthierError(
         "The base is quantised",
-        f"{what} in {base} is {kind}: it cannot take a change exactly.",
+        f"{tensor_name} in {base} is {kind}: it cannot take a change exactly.",
         hint,
     )
 
 
 def _find_modules(
-    base: Path, tensors: dict[str, TensorEntry], found: dict[str, ModuleParts]
+    base: Path, tensors: dict[str, TensorEntry], parts_of: dict[str, ModuleParts]
 ) -> dict[str, ModuleParts]:
     """The adapter's parts by the base's own name of the module. Some checkpoints leave out the
     first part ("transformer.") of all names."""
     with_parameters = {name.rpartition(".")[0] for name in tensors}
     modules = {}
-    for name, parts in found.items():
+    for name, parts in parts_of.items():
         shorter = name.partition(".")[2]
         if name in with_parameters or (is_output(name) and shorter not in with_parameters):
             modules[name] = parts

@@ -65,12 +65,12 @@ class Planner:
         if self.tied is not None and places is not None and base.name == f"{places.output}.weight":
             if self._head is None:
                 return [Piece(base.name, Make(base), base, dtype, dropped=True)]
-            made = (
+            head_make = (
                 replace(self._head, source=base)
                 if self._head.source.same_bytes(base)
                 else self._head
             )
-            return [Piece(base.name, made, base, dtype)]
+            return [Piece(base.name, head_make, base, dtype)]
         make = self._make(module, parameter, base)
         if make != Make(base) and base.dtype not in FLOATS:
             raise refusal(
@@ -78,7 +78,7 @@ class Planner:
                 f"the base has it as {base.dtype}",
                 f"Luthier changes {', '.join(FLOATS)}.",
             )
-        found = [
+        pieces = [
             Piece(
                 base.name,
                 make,
@@ -94,17 +94,19 @@ class Planner:
             and parameter == "weight"
             and not places.output_in_base
         ):
-            found.append(Piece(f"{places.output}.weight", self._head, base, dtype, added=True))
-        return found
+            pieces.append(Piece(f"{places.output}.weight", self._head, base, dtype, added=True))
+        return pieces
 
     def check_all_used(self, base: Path) -> None:
         """LuthierError if a tensor of the adapter went nowhere."""
         for module, parts in self._modules.items():
             for entry in parts.entries():
                 if entry.name not in self._used:
-                    what = "bias" if entry is parts.lora_bias else entry.name.rpartition(".")[2]
+                    parameter = (
+                        "bias" if entry is parts.lora_bias else entry.name.rpartition(".")[2]
+                    )
                     raise refusal(
-                        entry.name, f"the model in {base} has no {module}.{what}", _DAMAGED
+                        entry.name, f"the model in {base} has no {module}.{parameter}", _DAMAGED
                     )
 
     def vocabulary(self, pieces: Iterable[Piece]) -> int | None:
@@ -116,10 +118,10 @@ class Planner:
         sides = [piece for piece in pieces if piece.name in names and not piece.dropped]
         rows = {piece.name: piece.shape[0] for piece in sides}
         if len(set(rows.values())) > 1:
-            told = " and ".join(f"{name} {count}" for name, count in rows.items())
+            counts = " and ".join(f"{name} {count}" for name, count in rows.items())
             raise refusal(
                 names[0],
-                f"the rows of the two embeddings would differ: {told}",
+                f"the rows of the two embeddings would differ: {counts}",
                 "The adapter holds only one of the resized two.",
             )
         return next(
@@ -136,8 +138,8 @@ class Planner:
         comes about."""
         shared = tensors[f"{places.input}.weight"]
         inside = self._make(places.input, "weight", shared)
-        whole = [str(name) for name in self._adapter.get("modules_to_save") or []]
-        saved = any(f".{places.input}".endswith(f".{name}") for name in whole)
+        saved_modules = [str(name) for name in self._adapter.get("modules_to_save") or []]
+        saved = any(f".{places.input}".endswith(f".{name}") for name in saved_modules)
         begins = tied_source(self._modules.get(places.input), saved, shared)
         head = self._modules.get(places.output)
         outside = self._make(places.output, "weight", begins)
@@ -169,8 +171,8 @@ class Planner:
 
     def _source(self, parts: ModuleParts, parameter: str, base: TensorEntry) -> TensorEntry:
         """The base's tensor, or what the adapter has in its place."""
-        found = parts.saved.get(parameter) or parts.frozen.get(parameter)
-        if found is None:
+        saved = parts.saved.get(parameter) or parts.frozen.get(parameter)
+        if saved is None:
             return base
         self._used.update(
             entry.name
@@ -178,15 +180,15 @@ class Planner:
             if entry is not None
         )
         resizable = parameter == "weight" and (is_input(parts.name) or is_output(parts.name))
-        if found.shape != base.shape and not (
-            resizable and len(found.shape) == 2 and found.shape[1:] == base.shape[1:]
+        if saved.shape != base.shape and not (
+            resizable and len(saved.shape) == 2 and saved.shape[1:] == base.shape[1:]
         ):
             raise refusal(
-                found.name,
-                f"its shape is {list(found.shape)}, the base's {list(base.shape)}",
+                saved.name,
+                f"its shape is {list(saved.shape)}, the base's {list(base.shape)}",
                 _DAMAGED,
             )
-        return base if found.same_bytes(base) else found
+        return base if saved.same_bytes(base) else saved
 
     def _lora(self, parts: ModuleParts, weight: TensorEntry) -> Lora | None:
         embedding = parts.embedding_a is not None

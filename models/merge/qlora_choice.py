@@ -22,10 +22,10 @@ from models.merge.arithmetic import read_tensor
 from models.merge.nf4 import Nf4
 from models.merge.plan import MergePlan
 from models.new_tokens import add_rows, new_tokens
+from models.stored_sample import UNTRAINED
 
 _POSITIONS = 512  # trained tokens compared; each costs a row of the vocabulary in memory
 _LONGEST = 2048
-_UNTRAINED = -100
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,27 @@ def compare(
     reference = [*_log_probabilities(_trained(plan), turns, stopping)]
     if stopping():
         return None
-    targets = torch.cat([labels[labels != _UNTRAINED] for _, labels in turns])
+    targets = torch.cat([labels[labels != UNTRAINED] for _, labels in turns])
     trained = torch.cat(reference)
-    found = {}
+    distances = {}
     for name, folder in merged.items():
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=torch.bfloat16, local_files_only=True, use_safetensors=True
         )
-        own = torch.cat([*_log_probabilities(model, turns, stopping)])
+        merged_says = torch.cat([*_log_probabilities(model, turns, stopping)])
         if stopping():
             return None
-        kl = (trained.exp() * (trained - own)).sum(-1).mean()
-        found[name] = Distance(float(kl), _nll(own, targets))
-        del model, own
-    closer = min(found, key=lambda name: found[name].kl)
-    return Comparison(closer, found, _nll(trained, targets), len(targets))
+        kl = (trained.exp() * (trained - merged_says)).sum(-1).mean()
+        distances[name] = Distance(float(kl), _nll(merged_says, targets))
+        del model, merged_says
+    closer = min(distances, key=lambda name: distances[name].kl)
+    return Comparison(closer, distances, _nll(trained, targets), len(targets))
 
 
 def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Token ids and, shifted onto what predicts them, labels of as many samples as give _POSITIONS
     trained tokens."""
-    found, count = [], 0
+    samples, count = [], 0
     with path.open(encoding="utf-8") as file:
         for line in file:
             row = foreign_json.decode_object(line, path)
@@ -89,22 +89,22 @@ def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
                 path,
             )
             ids, labels = (torch.tensor(row[key][:_LONGEST]) for key in ("input_ids", "labels"))
-            wanted = labels.roll(-1)
-            wanted[-1] = _UNTRAINED
-            places = (wanted != _UNTRAINED).nonzero().flatten()
-            wanted[places[_POSITIONS - count :]] = _UNTRAINED
+            targets = labels.roll(-1)
+            targets[-1] = UNTRAINED
+            places = (targets != UNTRAINED).nonzero().flatten()
+            targets[places[_POSITIONS - count :]] = UNTRAINED
             if len(places):
-                found.append((ids, wanted))
+                samples.append((ids, targets))
                 count += min(len(places), _POSITIONS - count)
             if count == _POSITIONS:
                 break
-    if not found:
+    if not samples:
         raise LuthierError(
             "Nothing to measure on",
             f"{path} has no trained token.",
             "Choose --into base or --into dequantised yourself.",
         )
-    return found
+    return samples
 
 
 def _trained(plan: MergePlan) -> PeftModel:
@@ -138,14 +138,14 @@ def _log_probabilities(
 ) -> list[torch.Tensor]:
     """Of every token of the vocabulary, at each place that predicts a trained token."""
     model.eval()
-    found = []
+    log_probabilities = []
     with torch.inference_mode():
         for ids, labels in turns:
             if stopping():
                 break
             logits = model(input_ids=ids[None]).logits[0]
-            found.append(logits[labels != _UNTRAINED].float().log_softmax(-1))
-    return found
+            log_probabilities.append(logits[labels != UNTRAINED].float().log_softmax(-1))
+    return log_probabilities
 
 
 def _nll(log_probabilities: torch.Tensor, targets: torch.Tensor) -> float:

@@ -100,15 +100,15 @@ def read(directory: Path) -> Receipt:
 def differences(directory: Path, receipt: Receipt) -> list[str]:
     """What no longer is as the receipt says, a sentence each; empty if every file has its bytes.
     Reads the whole model."""
-    found = []
+    differing = []
     for name, expected in receipt.files.items():
         path = directory / name
         if not path.is_file():
-            found.append(f"{name} is missing")
+            differing.append(f"{name} is missing")
         elif file_hash(path) != expected:
-            found.append(f"{name} has other bytes than were written")
+            differing.append(f"{name} has other bytes than were written")
     listed = {record.file for record in receipt.tensors}
     strangers = sorted(
         path.name for path in directory.glob("*.safetensors") if path.name not in listed
     )
-    return [*found, *(f"{name} is not of this merge" for name in strangers)]
+    return [*differing, *(f"{name} is not of this merge" for name in strangers)]

@@ -91,25 +91,25 @@ def copies(piece: Piece) -> bool:
 def header(pieces: list[Piece]) -> tuple[bytes, dict[str, int], int]:
     """A safetensors header for these pieces in their order, the place of each in the file, and the
     file's size."""
-    told: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    tensors: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for piece in pieces:
         if not piece.dropped:
-            told[piece.name] = {
+            tensors[piece.name] = {
                 "dtype": piece.dtype,
                 "shape": list(piece.shape),
                 "data_offsets": [offset, offset + piece.size],
             }
             offset += piece.size
-    text = json.dumps(told, separators=(",", ":")).encode()
+    text = json.dumps(tensors, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     start = 8 + len(text)
-    place, position = {}, start
+    offset_of, position = {}, start
     for piece in pieces:
         if not piece.dropped:
-            place[piece.name] = position
+            offset_of[piece.name] = position
             position += piece.size
-    return struct.pack("<Q", len(text)) + text, place, position
+    return struct.pack("<Q", len(text)) + text, offset_of, position
 
 
 class Stream:
@@ -171,14 +171,14 @@ class Stream:
         self, stack: ExitStack, pool: ThreadPoolExecutor, name: str, pieces: list[Piece]
     ) -> None:
         """Send a file's pieces on their way, block by block, as buffers become free."""
-        text, place, size = header(pieces)
+        text, offset_of, size = header(pieces)
         descriptor = os.open(
             self._folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
         )
         stack.callback(os.close, descriptor)
         os.posix_fallocate(descriptor, 0, size)
         os.pwrite(descriptor, text, 0)
-        file = _Open(name, descriptor, place, Hasher(), Hasher(text))
+        file = _Open(name, descriptor, offset_of, Hasher(), Hasher(text))
         source = self._plan.base / name
         first = min(
             (piece.base.offset for piece in pieces if piece.base is not None and not piece.added),
@@ -186,8 +186,10 @@ class Stream:
         )
         file.base.update(os.pread(self._descriptor(source), first, 0))
         for piece in pieces:
-            made = None if copies(piece) or piece.dropped else operands(piece, self._device)
-            for block in _blocks(file, piece, made):
+            operands_of_piece = (
+                None if copies(piece) or piece.dropped else operands(piece, self._device)
+            )
+            for block in _blocks(file, piece, operands_of_piece):
                 block.buffers = self._free.get()
                 if self._failure is not None:
                     return
@@ -299,8 +301,8 @@ class Stream:
     def _flush(self) -> None:
         """Have the disk take what was written, while the rest is made. In a thread of its own."""
         while (item := self._flushes.get()) is not None:
-            descriptor, whole = item
-            (os.fsync if whole else os.fdatasync)(descriptor)
+            descriptor, with_metadata = item
+            (os.fsync if with_metadata else os.fdatasync)(descriptor)
 
     def _guard(self, target: Callable[[], None]) -> Callable[[], None]:
         """A thread that fails says so, and lets the others end."""
@@ -320,17 +322,17 @@ class Stream:
             self._free.put([])
 
 
-def _blocks(file: _Open, piece: Piece, made: Operands | None) -> Iterator[_Block]:
-    plain = made is None
+def _blocks(file: _Open, piece: Piece, operands: Operands | None) -> Iterator[_Block]:
+    plain = operands is None
     if plain:
         assert piece.base is not None
         rows, most = piece.base.size, _VALUES * 2
     else:
-        own = 0 if piece.base is None or piece.added else _rows(piece.base.shape)
-        rows, most = max(own, _rows(piece.shape)), _VALUES // max(1, _width(piece.shape))
+        base_rows = 0 if piece.base is None or piece.added else _rows(piece.base.shape)
+        rows, most = max(base_rows, _rows(piece.shape)), _VALUES // max(1, _width(piece.shape))
     parts = list(spans(rows, most))
     for first, last in parts:
-        yield _Block(file, piece, made, first, last, final=last == rows, plain=plain)
+        yield _Block(file, piece, operands, first, last, final=last == rows, plain=plain)
 
 
 def _rows(shape: tuple[int, ...]) -> int:
@@ -375,7 +377,7 @@ def _write_all(descriptor: int, data: torch.Tensor, offset: int) -> None:
 
 def _record(block: _Block, tensor: Hasher, change: float) -> TensorRecord:
     piece = block.piece
-    known = piece.base is not None and piece.shape == piece.base.shape
+    has_base = piece.base is not None and piece.shape == piece.base.shape
     return TensorRecord(
         piece.name,
         block.file.name,
@@ -383,5 +385,5 @@ def _record(block: _Block, tensor: Hasher, change: float) -> TensorRecord:
         list(piece.shape),
         piece.made,
         text_of(tensor),
-        change if known else None,
+        change if has_base else None,
     )

@@ -42,20 +42,34 @@ class Difference:
     tokens: int
 
 
-def difference(one: Scores, other: Scores) -> Difference:
-    deltas = [a - b for a, b in zip(one.log_probabilities, other.log_probabilities, strict=True)]
+def difference(reference: Scores, other: Scores) -> Difference:
+    deltas = [
+        a - b for a, b in zip(reference.log_probabilities, other.log_probabilities, strict=True)
+    ]
     count = len(deltas)
     mean = sum(deltas) / count
     deviation = math.sqrt(sum((delta - mean) ** 2 for delta in deltas) / count)
-    others = sum(a != b for a, b in zip(one.first, other.first, strict=True))
+    disagreements = sum(a != b for a, b in zip(reference.first, other.first, strict=True))
     return Difference(
-        mean, sum(map(abs, deltas)) / count, deviation / math.sqrt(count), others / count, count
+        mean,
+        sum(map(abs, deltas)) / count,
+        deviation / math.sqrt(count),
+        disagreements / count,
+        count,
     )
 
 
 def at_most(figure: float, green: float, red: float) -> Verdict:
     """A figure that is not a number is red."""
-    return "green" if figure <= green else "amber" if figure <= red else "red"
+    if figure <= green:
+        return "green"
+    return "amber" if figure <= red else "red"
+
+
+def _effect_verdict(moved: float, green: float, red: float) -> Verdict:
+    if moved >= green:
+        return "green"
+    return "amber" if moved > red else "red"
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: floa
         return Check(name, "red", f"{where} cannot run the adapter: {tuned.reason}")
     moved = difference(base, tuned).spread
     green, red = unit.spread, _NO_EFFECT * unit.spread
-    verdict: Verdict = "green" if moved >= green else "amber" if moved > red else "red"
+    verdict = _effect_verdict(moved, green, red)
     if verdict == "green":
         sentence = (
             f"In {where} the adapter moves each token's log-probability by {moved:.3f} nats on"
@@ -142,33 +156,35 @@ def effect(where: str, base: Scores, tuned: Scored, unit: Noise, elsewhere: floa
     )
 
 
-def agreement(name: str, what: str, tuned: Scores, other: Scored, unit: Noise) -> list[Check]:
+def agreement(
+    name: str, model_words: str, tuned: Scores, other: Scored, unit: Noise
+) -> list[Check]:
     """One implementation against transformers with PEFT, which is what was trained: three figures,
     three checks.
 
-    `name` begins the names of the checks, `what` says it in a sentence.
+    `name` begins the names of the checks, `model_words` says it in a sentence.
     """
     if isinstance(other, Broken):
-        return [Check(f"{name}, agreement", "red", f"{what} cannot be run: {other.reason}")]
-    found = difference(tuned, other)
+        return [Check(f"{name}, agreement", "red", f"{model_words} cannot be run: {other.reason}")]
+    gap = difference(tuned, other)
     rows = (
         (
             "log-probs",
-            found.spread,
+            gap.spread,
             unit.spread,
             "nats a token",
             "differs from the trained model by {:.4f} nats a token",
         ),
         (
             "mean NLL",
-            abs(found.nll),
+            abs(gap.nll),
             unit.nll,
             "nats",
             "has a mean NLL {:.4f} nats away from the trained model's",
         ),
         (
             "top-1",
-            found.disagreed,
+            gap.disagreed,
             unit.disagreed,
             "of tokens",
             "would choose another token than the trained model at {:.1%} of all places",
@@ -182,7 +198,7 @@ def agreement(name: str, what: str, tuned: Scores, other: Scored, unit: Noise) -
             if verdict == "green"
             else f"{figure / bound:.1f} times what base against base allows"
         )
-        sentence = f"{what} {words.format(figure)}, {much}."
+        sentence = f"{model_words} {words.format(figure)}, {much}."
         checks.append(
             Check(
                 f"{name}, {figure_name}",

@@ -97,19 +97,19 @@ async def scores(
 
     def start(sample: Sample) -> Callable[[], Coroutine[Any, Any, tuple[list[float], list[int]]]]:
         async def score() -> tuple[list[float], list[int]]:
-            found = await _score(endpoint, model, sample)
+            sample_scores = await _score(endpoint, model, sample)
             on_sample()
-            return found
+            return sample_scores
 
         return score
 
     try:
-        found = await _all([start(sample) for sample in samples], at_once=1)
+        all_scores = await _all([start(sample) for sample in samples], at_once=1)
     except LuthierError as error:
         return Broken(error.message)
     return Scores(
-        [value for values, _ in found for value in values],
-        [token for _, tokens in found for token in tokens],
+        [value for values, _ in all_scores for value in values],
+        [token for _, tokens in all_scores for token in tokens],
     )
 
 
@@ -122,10 +122,10 @@ async def _score(endpoint: Endpoint, model: str, sample: Sample) -> tuple[list[f
         "prompt_logprobs": 1,
     }
     answer = await post(endpoint, "/v1/completions", body)
-    told = answer["choices"][0]["prompt_logprobs"]
+    prompt_entries = answer["choices"][0]["prompt_logprobs"]
     values, first = [], []
     for position in sample.scored:
-        entries = told[position]
+        entries = prompt_entries[position]
         values.append(float(entries[str(sample.input_ids[position])]["logprob"]))
         first.append(next(int(token) for token, entry in entries.items() if entry["rank"] == 1))
     return values, first
@@ -155,9 +155,11 @@ async def answers(
 
     def start(sample: Sample, turn: Turn) -> Callable[[], Coroutine[Any, Any, Answer]]:
         async def answer() -> Answer:
-            found = await _answer(endpoint, model, sample, turn, context_length - turn.start)
+            generated_answer = await _answer(
+                endpoint, model, sample, turn, context_length - turn.start
+            )
             on_answer()
-            return found
+            return generated_answer
 
         return answer
 

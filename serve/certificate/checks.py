@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from models.certificate import Check, Verdict
 from models.provenance import ADAPTER, MODEL
 from serve.certificate.agreement import at_most
-from serve.certificate.measured import Answer, Reference, Rendered
+from serve.certificate.measured import Answer, Broken, Reference, Rendered
 from serve.certificate.turns import Probe, Sample
 
 _FEW_STOPS = 0.5  # answers have room for twice their reference: of a trained model most end before
@@ -19,19 +19,19 @@ def token_ids(samples: Sequence[Sample], reference: Reference, server: Rendered)
     """The prompts that training recorded, the same made anew, and the server's: all three must be
     the same ids."""
     recorded = [sample.input_ids[: turn.start] for sample in samples for turn in sample.turns]
-    others, grown, dated, refusal = 0, 0, 0, ""
-    for was, made, served in zip(recorded, reference.prompts, server.prompts, strict=True):
+    unequal, grown, dated, refusal = 0, 0, 0, ""
+    for was, rendered, served in zip(recorded, reference.prompts, server.prompts, strict=True):
         if served == was:
             continue
         if isinstance(served, str):
             refusal = refusal or served
-            others += 1
-        elif served == made and reference.dated:
+            unequal += 1
+        elif served == rendered and reference.dated:
             dated += 1
-        elif served == made and served[: len(was)] == was:
+        elif served == rendered and served[: len(was)] == was:
             grown += 1
         else:
-            others += 1
+            unequal += 1
     total, name = len(recorded), "token ids"
     if not total:
         return Check(
@@ -39,10 +39,10 @@ def token_ids(samples: Sequence[Sample], reference: Reference, server: Rendered)
             "amber",
             "Every token was trained, so that no turn has a prompt of its own to compare.",
         )
-    figure = others + grown + dated
-    if others:
+    figure = unequal + grown + dated
+    if unequal:
         verdict, sentence = _other_prompts(
-            others, total, refusal, made_anew=reference.prompts == server.prompts
+            unequal, total, refusal, made_anew=reference.prompts == server.prompts
         )
     elif dated:
         verdict, sentence = (
@@ -67,25 +67,25 @@ def token_ids(samples: Sequence[Sample], reference: Reference, server: Rendered)
 
 
 def _other_prompts(
-    others: int, total: int, refusal: str, *, made_anew: bool
+    unequal: int, total: int, refusal: str, *, made_anew: bool
 ) -> tuple[Verdict, str]:
     if refusal:
         return (
             "red",
-            f"The server refuses {others} of {total} prompts of the training data: {refusal}",
+            f"The server refuses {unequal} of {total} prompts of the training data: {refusal}",
         )
     if made_anew:
         return (
             "red",
             (
-                f"{others} of {total} prompts are not the token ids of training: the chat template"
+                f"{unequal} of {total} prompts are not the token ids of training: the chat template"
                 " or the tokenizer was changed since, and the model never saw such prompts."
             ),
         )
     return (
         "red",
         (
-            f"{others} of {total} prompts are not the token ids of training: vLLM renders them in"
+            f"{unequal} of {total} prompts are not the token ids of training: vLLM renders them in"
             " another way than the trainer."
         ),
     )
@@ -97,8 +97,8 @@ def probes(asked: Sequence[Probe], reference: Reference, server: Rendered) -> Ch
     if not asked:
         return None
     differing = []
-    for probe, made, served in zip(asked, reference.probes, server.probes, strict=True):
-        if (None if isinstance(served, str) else served) != made:
+    for probe, rendered, served in zip(asked, reference.probes, server.probes, strict=True):
+        if (None if isinstance(served, str) else served) != rendered:
             differing.append(probe.name)
     names = ", ".join(probe.name for probe in asked)
     if differing:
@@ -119,25 +119,30 @@ def probes(asked: Sequence[Probe], reference: Reference, server: Rendered) -> Ch
     )
 
 
-def stop_ids(what: str, samples: Sequence[Sample], known: Sequence[int]) -> Check:
+def stop_ids(model: str, samples: Sequence[Sample], listed: Sequence[int] | Broken) -> Check:
     """Every stop token that was trained must be one that the server ends an answer at, by the
     model's own files."""
     trained = {sample.input_ids[turn.end - 1] for sample in samples for turn in sample.turns}
-    unknown = sorted(trained - set(known))
-    if unknown:
+    unknown = sorted(trained if isinstance(listed, Broken) else trained - set(listed))
+    if isinstance(listed, Broken):
+        sentence = (
+            f"The stop tokens of the {model} model cannot be read: {listed.reason.rstrip('.')}."
+        )
+    elif unknown:
         sentence = (
             f"Training taught the model to end with token {', '.join(map(str, unknown))}, but the"
-            f" {what} model names only {', '.join(map(str, known)) or 'none'} as stop tokens"
-            " (generation_config.json, eos_token): answers would not end there."
+            f" {model} model names only {', '.join(map(str, listed)) or 'none'} as stop tokens"
+            " (generation_config.json, or config.json where that is missing; eos_token): answers"
+            " would not end there."
         )
     else:
         sentence = (
             f"Every stop token that was trained ({', '.join(map(str, sorted(trained))) or 'none'})"
-            f" is one that the {what} model names."
+            f" is one that the {model} model names."
         )
     return Check(
-        f"stop tokens, {what}",
-        "red" if unknown else "green",
+        f"stop tokens, {model}",
+        "red" if unknown or isinstance(listed, Broken) else "green",
         sentence,
         len(unknown),
         0,
@@ -146,9 +151,16 @@ def stop_ids(what: str, samples: Sequence[Sample], known: Sequence[int]) -> Chec
     )
 
 
-def stopping(what: str, answers: Sequence[Answer], base: Sequence[Answer]) -> list[Check]:
+def _stopping_verdict(share: float, count: int) -> Verdict:
+    """Of so many answers this share ends with a stop token."""
+    if share >= _FEW_STOPS:
+        return "green"
+    return "amber" if share > 0 or count < _ENOUGH_ANSWERS else "red"
+
+
+def stopping(kind: str, answers: Sequence[Answer], base: Sequence[Answer]) -> list[Check]:
     """How generated answers end. `base` are the base model's, for comparison."""
-    name = f"stopping, {what}"
+    name = f"stopping, {kind}"
     if not answers:
         return [
             Check(
@@ -161,7 +173,7 @@ def stopping(what: str, answers: Sequence[Answer], base: Sequence[Answer]) -> li
     checks = []
     if past:
         went_on = (
-            f"{len(past)} of {len(answers)} answers of the {what} model went on after the stop"
+            f"{len(past)} of {len(answers)} answers of the {kind} model went on after the stop"
             f" token {past[0].ran_past}"
         )
         sentence = f"{went_on}: the server does not know it."
@@ -178,26 +190,20 @@ def stopping(what: str, answers: Sequence[Answer], base: Sequence[Answer]) -> li
         )
     share = sum(answer.stopped for answer in answers) / len(answers)
     of_base = sum(answer.stopped for answer in base) / len(base) if base else 0.0
-    verdict: Verdict = (
-        "green"
-        if share >= _FEW_STOPS
-        else "amber"
-        if share > 0 or len(answers) < _ENOUGH_ANSWERS
-        else "red"
-    )
+    verdict = _stopping_verdict(share, len(answers))
     beside = f" (base: {of_base:.0%})" if base else ""
     sentence = (
-        f"{share:.0%} of the answers of the {what} model end with a stop token, the others by"
+        f"{share:.0%} of the answers of the {kind} model end with a stop token, the others by"
         f" length{beside}."
     )
     if verdict == "red":
         sentence = (
-            f"No answer of the {what} model ends with a stop token, although each had room for"
+            f"No answer of the {kind} model ends with a stop token, although each had room for"
             f" twice its reference{beside}."
         )
     elif verdict == "amber":
         sentence = (
-            f"Only {share:.0%} of the answers of the {what} model end with a stop token within"
+            f"Only {share:.0%} of the answers of the {kind} model end with a stop token within"
             f" twice their reference{beside}."
         )
     checks.append(
@@ -217,14 +223,14 @@ def exact_bytes(changes: dict[str, list[str]] | None) -> list[Check]:
         return [Check("exact bytes", "amber", sentence)]
     checks = []
     for part, differing in changes.items():
-        own = part in (ADAPTER, MODEL)
+        is_of_run = part in (ADAPTER, MODEL)
         good = (
             f"The {part} is, to the byte, what the run made."
-            if own
+            if is_of_run
             else f"The {part} of today, to the byte, is what the run used."
         )
         bad = (
-            f"The {part} is not what the run {'made' if own else 'was trained on'}:"
+            f"The {part} is not what the run {'made' if is_of_run else 'was trained on'}:"
             f" {'; '.join(differing[:3])}."
         )
         verdict = at_most(len(differing), 0, 0)

@@ -37,21 +37,21 @@ class Evidence:
     unservable: str = ""
     merged: Served | None = None
     merged_rendered: Rendered | None = None
-    whole: Literal["merged", "saved"] = "merged"
+    merged_name: Literal["merged", "saved"] = "merged"
 
 
 def checks(evidence: Evidence) -> list[Check]:
     """Every check, in the order in which a person reads them."""
-    found = single.exact_bytes(evidence.changes)
-    if evidence.has_merged and evidence.whole == "merged":
-        found.append(single.merged_bytes(evidence.merged_changes))
+    judged = single.exact_bytes(evidence.changes)
+    if evidence.has_merged and evidence.merged_name == "merged":
+        judged.append(single.merged_bytes(evidence.merged_changes))
     reference = evidence.reference
     if reference is None:
         reason = "The base model's weights are cut off: nothing more can be measured."
-        return [*found, Check("base model", "red", reason)]
+        return [*judged, Check("base model", "red", reason)]
     if isinstance(reference.base, Broken):
         return [
-            *found,
+            *judged,
             Check(
                 "base model",
                 "red",
@@ -59,7 +59,7 @@ def checks(evidence: Evidence) -> list[Check]:
             ),
         ]
     return [
-        *found,
+        *judged,
         *_prompts(evidence, reference),
         *_models(evidence, reference, reference.base),
         *_endings(evidence),
@@ -67,22 +67,26 @@ def checks(evidence: Evidence) -> list[Check]:
 
 
 def _prompts(evidence: Evidence, reference: Reference) -> list[Check]:
-    found: list[Check] = []
-    for what, rendered in (
+    judged: list[Check] = []
+    for suffix, rendered in (
         ("", evidence.rendered),
-        (f", {evidence.whole}", evidence.merged_rendered),
+        (f", {evidence.merged_name}", evidence.merged_rendered),
     ):
         if rendered is None:
             continue
-        made = [
+        prompt_checks = [
             single.token_ids(evidence.samples, reference, rendered),
             single.probes(evidence.probes, reference, rendered),
         ]
-        found += [_named(check, f"{check.name}{what}") for check in made if check is not None]
-    found.append(single.stop_ids("base", evidence.samples, reference.stop_ids))
+        judged += [
+            _named(check, f"{check.name}{suffix}") for check in prompt_checks if check is not None
+        ]
+    judged.append(single.stop_ids("base", evidence.samples, reference.stop_ids))
     if reference.merged is not None:
-        found.append(single.stop_ids(evidence.whole, evidence.samples, reference.merged_stop_ids))
-    return found
+        judged.append(
+            single.stop_ids(evidence.merged_name, evidence.samples, reference.merged_stop_ids)
+        )
+    return judged
 
 
 def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Check]:
@@ -95,7 +99,7 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
     measured = agreement.difference(base, served)
     resolution = base.resolution or 0.0
     tuned = reference.tuned
-    found = [agreement.amount(measured.tokens), agreement.calibration(measured, resolution)]
+    judged = [agreement.amount(measured.tokens), agreement.calibration(measured, resolution)]
     unit = agreement.noise(
         measured,
         resolution,
@@ -103,57 +107,57 @@ def _models(evidence: Evidence, reference: Reference, base: Scores) -> list[Chec
     )
     if tuned is None or isinstance(tuned, Broken):
         return [
-            *found,
+            *judged,
             agreement.effect("transformers", base, tuned or Broken("it was not tried"), unit, None),
         ]
-    found.append(agreement.effect("transformers", base, tuned, unit, None))
+    judged.append(agreement.effect("transformers", base, tuned, unit, None))
     moved = agreement.difference(base, tuned).spread
     if evidence.tuned is not None:
-        found.append(agreement.effect("vLLM", served, evidence.tuned.scores, unit, moved))
+        judged.append(agreement.effect("vLLM", served, evidence.tuned.scores, unit, moved))
         if isinstance(evidence.tuned.scores, Scores):
-            found += agreement.agreement(
+            judged += agreement.agreement(
                 "vLLM + adapter", "vLLM with the adapter", tuned, evidence.tuned.scores, unit
             )
     elif not evidence.has_merged:
-        found.append(
+        judged.append(
             Check(
                 "vLLM + adapter",
                 "amber",
                 f"{evidence.unservable} Until then the tuned model cannot be served.",
             )
         )
-    return [*found, *_merged(evidence, reference, tuned, unit)]
+    return [*judged, *_merged(evidence, reference, tuned, unit)]
 
 
 def _merged(evidence: Evidence, reference: Reference, tuned: Scores, unit: Noise) -> list[Check]:
-    what = evidence.whole
+    kind = evidence.merged_name
     if not evidence.has_merged:
         return []
     if reference.merged is None:
         return [
             Check(
-                f"{what} model",
+                f"{kind} model",
                 "red",
-                f"The {what} model's weights are cut off: it cannot be loaded.",
+                f"The {kind} model's weights are cut off: it cannot be loaded.",
             )
         ]
-    found = agreement.agreement(
-        f"{what}, transformers", f"the {what} model in transformers", tuned, reference.merged, unit
+    judged = agreement.agreement(
+        f"{kind}, transformers", f"the {kind} model in transformers", tuned, reference.merged, unit
     )
     if evidence.merged is not None:
-        found += agreement.agreement(
-            f"{what}, vLLM", f"the {what} model in vLLM", tuned, evidence.merged.scores, unit
+        judged += agreement.agreement(
+            f"{kind}, vLLM", f"the {kind} model in vLLM", tuned, evidence.merged.scores, unit
         )
-    return found
+    return judged
 
 
 def _endings(evidence: Evidence) -> list[Check]:
     base = evidence.base.answers if evidence.base is not None else []
-    found = []
-    for what, served in (("tuned", evidence.tuned), (evidence.whole, evidence.merged)):
+    judged = []
+    for kind, served in (("tuned", evidence.tuned), (evidence.merged_name, evidence.merged)):
         if served is not None and isinstance(served.scores, Scores):
-            found += single.stopping(what, served.answers, base)
-    return found
+            judged += single.stopping(kind, served.answers, base)
+    return judged
 
 
 def _named(check: Check, name: str) -> Check:
@@ -178,10 +182,10 @@ def columns(evidence: Evidence) -> list[Column]:
         else [
             ("base", reference.base),
             ("tuned", reference.tuned),
-            (evidence.whole, reference.merged),
+            (evidence.merged_name, reference.merged),
         ]
     )
-    found = [
+    table = [
         Column(model, "transformers", round(scores.nll, 4), len(scores.first))
         for model, scores in rows
         if isinstance(scores, Scores)
@@ -189,10 +193,10 @@ def columns(evidence: Evidence) -> list[Column]:
     for model, served in (
         ("base", evidence.base),
         ("tuned", evidence.tuned),
-        (evidence.whole, evidence.merged),
+        (evidence.merged_name, evidence.merged),
     ):
         if served is not None and isinstance(served.scores, Scores):
             stopped = sum(answer.stopped for answer in served.answers)
             nll, tokens = round(served.scores.nll, 4), len(served.scores.first)
-            found.append(Column(model, "vLLM", nll, tokens, stopped, len(served.answers)))
-    return found
+            table.append(Column(model, "vLLM", nll, tokens, stopped, len(served.answers)))
+    return table

@@ -11,20 +11,17 @@ from jobs.job import Job, all_jobs, submit
 from jobs.spec import Spec
 from models import certificate
 from models.merge import receipt
-from models.registry import MERGED_FOLDER, MODEL_FOLDER, is_model_directory
+from models.run_folder import RunFolder
+from models.runs import Run
 
-ADAPTER_FOLDER, DATA_FOLDER = "adapter", "data"
 
-
-def certify(run: Job) -> Job:
+def certify(run: Run) -> Job:
     """The job that certifies a run's model: the one that is at it already, or a new one.
     LuthierError if there is nothing to certify."""
     living = living_job(run)
     if living is not None:
         return living
-    if not (
-        run.directory / ADAPTER_FOLDER / "adapter_config.json"
-    ).is_file() and not is_model_directory(run.directory / MODEL_FOLDER):
+    if not run.folder.has_adapter and not run.has_model:
         raise LuthierError(
             "Nothing to certify",
             f"{run.id} has left no adapter and no model.",
@@ -33,22 +30,27 @@ def certify(run: Job) -> Job:
     return submit(Spec(**certificate.order_for(run)))
 
 
-def living_job(run: Job) -> Job | None:
+def living_job(run: Run) -> Job | None:
     """The certificate of a run that is being made or waits for its turn."""
-    own = (job for job in all_jobs("certify") if job.spec.settings.get("run") == str(run.directory))
-    return next((job for job in own if job.alive()), None)
+    certificate_jobs = (job for job in all_jobs("certify") if is_about(job, run))
+    return next((job for job in certificate_jobs if job.alive()), None)
+
+
+def is_about(certificate_job: Job, run: Run) -> bool:
+    """Whether a job certifies this run."""
+    return bool(certificate_job.spec.settings.get("run") == str(run.folder.path))
 
 
 def merged_directory(run_directory: Path) -> Path | None:
     """A run's merged model: in its own folder, or one in the home's models folder whose receipt
     names the run."""
-    own = run_directory / MERGED_FOLDER
-    if (own / "config.json").is_file():
-        return own
-    for place in sorted(models_directory().glob(f"*/{receipt.RECEIPT_FILE}")):
+    merged_of_run = RunFolder(run_directory).merged
+    if (merged_of_run / "config.json").is_file():
+        return merged_of_run
+    for receipt_path in sorted(models_directory().glob(f"*/{receipt.RECEIPT_FILE}")):
         try:
-            if receipt.read(place.parent).run == run_directory.name:
-                return place.parent
+            if receipt.read(receipt_path.parent).run == run_directory.name:
+                return receipt_path.parent
         except LuthierError:
             continue
     return None

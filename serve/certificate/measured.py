@@ -56,7 +56,8 @@ class Reference(msgspec.Struct, frozen=True):
 
     `prompts` are the trainer's renderings of each turn's prompt and of the probes (None: the
     template refuses), made anew; `stop_ids` the tokens that end an answer by the base's files,
-    `merged_stop_ids` by the merged model's. `dated`: the template writes today's date.
+    `merged_stop_ids` by the merged model's, if they can be read. `dated`: the template writes
+    today's date.
     """
 
     base: Scored
@@ -65,7 +66,7 @@ class Reference(msgspec.Struct, frozen=True):
     prompts: list[list[int] | None]
     probes: list[list[int] | None]
     stop_ids: list[int]
-    merged_stop_ids: list[int]
+    merged_stop_ids: list[int] | Broken
     dated: bool
     versions: dict[str, str]
 

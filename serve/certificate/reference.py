@@ -19,11 +19,20 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from jobs.errors import LuthierError
+from jobs.event_kinds import Phase
 from jobs.events import EventLog
 from models import foreign
+from models.folder import ModelFolder
 from models.new_tokens import new_tokens, write_grown
 from models.preflight import check_template
-from models.template import Template, TemplateRefusal, load_tokenizer, stop_token_ids
+from models.template import (
+    Template,
+    TemplateRefusal,
+    load_tokenizer,
+    read_tokenizer,
+    served_stop_ids,
+)
 from serve.certificate.measured import (
     ORDERS_FILE,
     REFERENCE_FILE,
@@ -54,7 +63,7 @@ class Progress:
         self._told = 0.0
 
     def phase(self, name: str, seconds_left: float) -> None:
-        self._log.append("phase", name=name, seconds_left=round(seconds_left))
+        self._log.tell(Phase(name, seconds_left=round(seconds_left)))
 
     def scored(self, model: str, seconds: float) -> None:
         self._done += 1
@@ -86,7 +95,7 @@ def main(directory: Path) -> None:
         probes=[
             _rendered(template, tokenizer, probe.messages, probe.tools) for probe in orders.probes
         ],
-        stop_ids=sorted(stop_token_ids(tokenizer, base_directory)),
+        stop_ids=sorted(served_stop_ids(tokenizer, base_directory)),
         merged_stop_ids=_merged_stop_ids(Path(orders.merged)) if orders.merged else [],
         dated="strftime_now" in str(tokenizer.chat_template),
         versions={
@@ -110,16 +119,16 @@ def _rendered(
     return ids
 
 
-def _merged_stop_ids(directory: Path) -> list[int]:
+def _merged_stop_ids(directory: Path) -> list[int] | Broken:
     try:
-        return sorted(stop_token_ids(load_tokenizer(directory), directory))
-    except Exception:  # noqa: BLE001 - a merged model without a readable tokenizer names no stop token
-        return []
+        return sorted(served_stop_ids(read_tokenizer(directory), directory))
+    except (LuthierError, *_UNREADABLE) as error:
+        return Broken(_reason(error))
 
 
 def _load(directory: str, device: str) -> tuple[Any, list[str]]:
     """A model as training loads it, and the names of weights that its files lack."""
-    model, told = AutoModelForCausalLM.from_pretrained(
+    model, loading_report = AutoModelForCausalLM.from_pretrained(
         directory,
         dtype=torch.bfloat16,
         local_files_only=True,
@@ -127,7 +136,7 @@ def _load(directory: str, device: str) -> tuple[Any, list[str]]:
         use_safetensors=True,
         output_loading_info=True,
     )
-    return model.to(device).eval(), sorted(told["missing_keys"])
+    return model.to(device).eval(), sorted(loading_report["missing_keys"])
 
 
 def _began_from(orders: Orders) -> Path:
@@ -136,9 +145,7 @@ def _began_from(orders: Orders) -> Path:
     if not orders.grown:
         return base
     with_tokenizer = (
-        trained
-        if (trained / "tokenizer_config.json").is_file()
-        else Path(orders.merged or orders.adapter)
+        trained if ModelFolder(trained).has_tokenizer else Path(orders.merged or orders.adapter)
     )
     return write_grown(
         base, with_tokenizer, new_tokens(base, trained), orders.stop_ids, Path(orders.grown)
@@ -156,7 +163,7 @@ def _base_and_tuned(
         return Broken(_lacks(missing)), None
     base = _scores(model, orders, lambda seconds: progress.scored("the base model", seconds))
     try:
-        if (Path(orders.adapter) / "adapter_config.json").is_file():
+        if ModelFolder(Path(orders.adapter)).is_adapter:
             model = PeftModel.from_pretrained(
                 model, orders.adapter, torch_device=orders.device
             ).eval()
@@ -194,22 +201,22 @@ def _reason(error: Exception) -> str:
 def _scores(model: Any, orders: Orders, scored: Callable[[float], None]) -> Scores:
     """Teacher forcing: each trained token's log-probability after the tokens that stand before
     it."""
-    found: list[float] = []
+    log_probabilities: list[float] = []
     first: list[int] = []
     resolutions: list[float] = []
     for sample in orders.samples:
         began = time.monotonic()
         with torch.inference_mode():
-            _score_sample(model, orders.device, sample, found, first, resolutions)
+            _score_sample(model, orders.device, sample, log_probabilities, first, resolutions)
         scored(time.monotonic() - began)
-    return Scores(found, first, sum(resolutions) / len(resolutions))
+    return Scores(log_probabilities, first, sum(resolutions) / len(resolutions))
 
 
 def _score_sample(
     model: Any,
     device: str,
     sample: Sample,
-    found: list[float],
+    log_probabilities: list[float],
     first: list[int],
     resolutions: list[float],
 ) -> None:
@@ -217,9 +224,9 @@ def _score_sample(
     positions = torch.tensor(sample.scored, device=device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=positions - 1).logits[0]
     epsilon = torch.finfo(logits.dtype).eps
-    for rows, wanted in zip(logits.split(_ROWS), ids[0, positions].split(_ROWS), strict=True):
+    for rows, token_ids in zip(logits.split(_ROWS), ids[0, positions].split(_ROWS), strict=True):
         values = rows.float().log_softmax(-1)
-        found += values.gather(-1, wanted[:, None])[:, 0].tolist()
+        log_probabilities += values.gather(-1, token_ids[:, None])[:, 0].tolist()
         best = rows.max(-1)
         first += best.indices.tolist()
         resolutions += (

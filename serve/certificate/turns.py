@@ -10,15 +10,14 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from jobs.errors import LuthierError
 from models import foreign
+from models.run_folder import HELDOUT_FILE, TRAIN_FILE
+from models.stored_sample import UNTRAINED, StoredConversation
 
 MOST_TURNS = 40
 MOST_TOKENS = 8_000
 _MOST_LINES = 2_000  # looked at; a file of held-out conversations has at most 200
-_UNTRAINED = -100
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,6 @@ class Sample:
         return asdict(self)
 
 
-class _Line(msgspec.Struct):
-    input_ids: list[int]
-    labels: list[int]
-    turns: list[int]
-    messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]] | None = None
-
-
 def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str, list[Sample]]:
     """The file the samples are of, and the samples: held-out ones, or trained ones where nothing
     was held out.
@@ -82,8 +73,7 @@ def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str
     Only such as leave room for another token in the model's context. LuthierError if there are
     none.
     """
-    for name in ("heldout.jsonl", "train.jsonl"):
-        path = data_directory / name
+    for path in (data_directory / HELDOUT_FILE, data_directory / TRAIN_FILE):
         if path.is_file() and path.stat().st_size:
             samples = list(islice(_samples(path), _MOST_LINES))
             fitting = [
@@ -92,7 +82,7 @@ def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str
                 if context_length is None or len(sample.input_ids) < context_length
             ]
             if fitting:
-                return name, _spread(fitting)
+                return path.name, _spread(fitting)
     raise LuthierError(
         "Nothing to compare on",
         f"{data_directory} has no samples.",
@@ -101,7 +91,7 @@ def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str
 
 
 def _samples(path: Path) -> Iterator[Sample]:
-    for line in foreign.Decoder(_Line).lines(path):
+    for line in foreign.Decoder(StoredConversation).lines(path):
         yield sample_of(line.input_ids, line.labels, line.turns, line.messages, line.tools)
 
 
@@ -115,25 +105,25 @@ def sample_of(
     """A sample with the places of its trained turns, which are the runs of its labels; `trained`
     are their message indices."""
     edges = _runs(labels)
-    whole = len(edges) != len(trained)
+    all_trained = len(edges) != len(trained)
     turns = (
         []
-        if whole
+        if all_trained
         else [
             Turn(start, end, message) for (start, end), message in zip(edges, trained, strict=True)
         ]
     )
-    return Sample(input_ids, messages, turns, whole, tools)
+    return Sample(input_ids, messages, turns, all_trained, tools)
 
 
 def _runs(labels: list[int]) -> list[tuple[int, int]]:
     """Where trained tokens begin and end."""
     edges: list[tuple[int, int]] = []
     start = None
-    for position, label in enumerate([*labels, _UNTRAINED]):
-        if label != _UNTRAINED and start is None:
+    for position, label in enumerate([*labels, UNTRAINED]):
+        if label != UNTRAINED and start is None:
             start = position
-        elif label == _UNTRAINED and start is not None:
+        elif label == UNTRAINED and start is not None:
             edges.append((start, position))
             start = None
     return edges
@@ -144,8 +134,8 @@ def _spread(samples: list[Sample]) -> list[Sample]:
     by_sort: dict[str, list[Sample]] = {}
     for sample in samples:
         by_sort.setdefault(sample.sort, []).append(sample)
-    for same in by_sort.values():
-        random.Random(0).shuffle(same)
+    for samples_of_sort in by_sort.values():
+        random.Random(0).shuffle(samples_of_sort)
     in_turn = [
         sample for row in zip_longest(*by_sort.values()) for sample in row if sample is not None
     ]

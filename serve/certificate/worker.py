@@ -19,19 +19,18 @@ from typing import Any, TypeVar
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.files import tail_lines
-from jobs.gpus import gpus
 from jobs.job import Job
 from jobs.worker import WorkerContext, run_worker
 from models import certificate, foreign, provenance
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.certificate import Certificate
+from models.folder import ModelFolder
 from models.hashing import file_hashes
 from models.merge import receipt
-from models.merge.config_files import read_object
-from models.merge.launch import trained_stops
-from models.registry import MODEL_FOLDER, context_length, is_model_directory, read_config
+from models.registry import is_model_directory
+from models.runs import Run
 from serve.certificate import asking, judge
-from serve.certificate.launch import ADAPTER_FOLDER, DATA_FOLDER, merged_directory
+from serve.certificate.launch import merged_directory
 from serve.certificate.measured import (
     ORDERS_FILE,
     REFERENCE_FILE,
@@ -41,17 +40,14 @@ from serve.certificate.measured import (
     Served,
     write,
 )
+from serve.certificate.planning import server_plan
 from serve.certificate.turns import PROBES, chosen
-from serve.launch import NamedAdapter, ServeOptions, make_plan
 from serve.log import Phase
 from serve.plan import BASE, ServerPlan
-from serve.ports import free_port
+from serve.planning import NamedAdapter
 from serve.worker import VllmServer
 
-_HOST = "127.0.0.1"
 _TUNED = "tuned"
-# A prompt's log-probabilities are as wide as the vocabulary: so many tokens of it at once.
-_CHUNK = "--max-num-batched-tokens=1024"
 # What two CPU cores take, for the time left: the built-in model's figures.
 _BYTES_SECONDS, _REFERENCE_SECONDS, _VLLM_SECONDS, _ASKING_SECONDS = 1.0, 25.0, 40.0, 35.0
 
@@ -67,17 +63,18 @@ class Certifier:
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
-        self.run = Job(Path(context.settings["run"]))
-        self.base = Path(self.run.spec.settings["model_directory"])
-        self.full = is_model_directory(self.run.directory / MODEL_FOLDER)
-        self.made = self.run.directory / (MODEL_FOLDER if self.full else ADAPTER_FOLDER)
-        self.merged = self.made if self.full else merged_directory(self.run.directory)
-        own = (self.made / "tokenizer_config.json").is_file()
+        self.run = Run(Job(Path(context.settings["run"])))
+        self.base = self.run.base
+        self.full = self.run.has_model
+        self.made = self.run.folder.model if self.full else self.run.folder.adapter
+        self.merged = self.made if self.full else merged_directory(self.run.folder.path)
         # the process with transformers makes it
-        self.began_from = context.directory / "base" if own else self.base
-        self.gpu = self.run.spec.settings.get("device") == "gpu"
-        limit = context_length(read_config(self.base))
-        self.source, self.samples = chosen(self.run.directory / DATA_FOLDER, limit)
+        self.began_from = (
+            context.directory / "base" if ModelFolder(self.made).has_tokenizer else self.base
+        )
+        self.gpu = self.run.on_gpu
+        limit = ModelFolder(self.base).context_length
+        self.source, self.samples = chosen(self.run.folder.data, limit)
         longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
         self.context_length = longest if limit is None else min(longest, limit)
         sorts = {sample.sort for sample in self.samples}
@@ -99,7 +96,7 @@ class Certifier:
             self.probes,
             self._changes(),
             self.merged is not None,
-            whole="saved" if self.full else "merged",
+            merged_name="saved" if self.full else "merged",
         )
         evidence.merged_changes, readable = self._merged_changes()
         if not any(map(provenance.weight_damage, self.base.glob("*.safetensors"))):
@@ -150,7 +147,7 @@ class Certifier:
     # Bytes
 
     def _changes(self) -> dict[str, list[str]] | None:
-        recorded = provenance.read(self.run.directory)
+        recorded = provenance.read(self.run.folder.path)
         return None if recorded is None else provenance.changes(recorded, self.base, self.made)
 
     def _merged_changes(self) -> tuple[list[str] | None, bool]:
@@ -162,22 +159,22 @@ class Certifier:
             path.name: provenance.weight_damage(path)
             for path in sorted(self.merged.glob("*.safetensors"))
         }
-        told = [f"{name} is cut off or damaged: {why}" for name, why in damage.items() if why]
-        readable = not told
+        complaints = [f"{name} is cut off or damaged: {why}" for name, why in damage.items() if why]
+        readable = not complaints
         if self.full:
             return [], readable
         try:
             written = receipt.read(self.merged)
         except LuthierError:
-            return told or None, readable
-        told += [
+            return complaints or None, readable
+        complaints += [
             line
             for line in receipt.differences(self.merged, written)
             if not damage.get(line.partition(" ")[0])
         ]
         if file_hashes(self.made, *written.adapter.files) != written.adapter.files:
-            told.append("it was made of another adapter than this run's")
-        return told, readable
+            complaints.append("it was made of another adapter than this run's")
+        return complaints, readable
 
     # Transformers
 
@@ -193,7 +190,7 @@ class Certifier:
             samples=self.samples,
             probes=self.probes,
             grown="" if self.began_from == self.base else str(self.began_from),
-            stop_ids=trained_stops(self.run) or [],
+            stop_ids=self.run.trained_stops or [],
         )
         write(self.context.directory / ORDERS_FILE, orders)
         command = [
@@ -224,8 +221,7 @@ class Certifier:
         there."""
         if not self.full:
             return self.made
-        step = int(read_object(self.made / "card.json").get("step", 0))
-        checkpoint = self.run.directory / "checkpoints" / f"step-{step:06d}"
+        checkpoint = self.run.folder.checkpoint(ModelFolder(self.made).card.step)
         return checkpoint if is_model_directory(checkpoint) else self.made
 
     # vLLM
@@ -278,19 +274,7 @@ class Certifier:
             server.stop()
 
     def _plan(self, directory: Path, adapters: list[NamedAdapter]) -> ServerPlan:
-        share = (
-            min(0.9, certificate.memory_needed(directory) / min(gpu.total for gpu in gpus()))
-            if self.gpu
-            else 0.9
-        )
-        options = ServeOptions(
-            dtype="bfloat16",
-            context_length=self.context_length,
-            max_loras=1,
-            gpu_memory=share,
-            extra_args=[_CHUNK],
-        )
-        return make_plan(directory.resolve(), BASE, adapters, _HOST, free_port(_HOST), options)
+        return server_plan(directory.resolve(), adapters, self.context_length, gpu=self.gpu)
 
     def _await(self, server: VllmServer) -> None:
         if not server.wait_until_up():
@@ -367,18 +351,18 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     processes.adopt_orphans()  # what vLLM leaves is this process's to end
     certifier = Certifier(context)
     try:
-        made = certifier.make()
+        written = certifier.make()
     except Stopped:
         return None
     finally:
         if certifier.began_from != certifier.base:
             shutil.rmtree(certifier.began_from, ignore_errors=True)
-    certificate.write(certifier.run.directory, made)
+    certificate.write(certifier.run.folder.path, written)
     return {
-        "verdict": made.verdict,
-        "reasons": made.reasons,
-        "certificate": str(certifier.run.directory / certificate.CERTIFICATE_FILE),
-        "seconds": made.seconds,
+        "verdict": written.verdict,
+        "reasons": written.reasons,
+        "certificate": str(certifier.run.folder.path / certificate.CERTIFICATE_FILE),
+        "seconds": written.seconds,
     }
 
 

@@ -93,12 +93,12 @@ def jsonl(chat: Chat) -> str:
 def _conversation(chat: Chat, pane: Conversation) -> dict[str, Any]:
     """What the pane's last answer answers, and that answer."""
     last = next(answer for answer in reversed(pane.answers) if answer.answered)
-    said = [answer for answer in last.chain[last.skipped :] if answer.answered]
+    answers = [answer for answer in last.chain[last.skipped :] if answer.answered]
     return {
         "messages": [*last.context(), *last.said()],
         **({"tools": list(last.turn.tools)} if last.turn.tools else {}),
         "model": last.speaker.label,
-        "answers": [_answer(answer) for answer in said],
+        "answers": [_answer(answer) for answer in answers],
         "chat": chat.id,
     }
 

@@ -73,11 +73,15 @@ def chats(limit: int = 500) -> list[Summary]:
 def find(text: str) -> str:
     """The id of the chat whose id is, begins with or ends with `text`; "last" is the one that was
     used last."""
-    known = [chat.id for chat in chats(limit=1 if text == "last" else 100_000)]
+    ids = [chat.id for chat in chats(limit=1 if text == "last" else 100_000)]
     matches = (
-        known
+        ids
         if text == "last"
-        else [one for one in known if text and (one.startswith(text) or one.endswith(text))]
+        else [
+            chat_id
+            for chat_id in ids
+            if text and (chat_id.startswith(text) or chat_id.endswith(text))
+        ]
     )
     if len(matches) == 1 or text in matches:
         return text if text in matches else matches[0]
@@ -108,12 +112,14 @@ def search(text: str, limit: int = 200) -> list[Hit]:
             if all(len(word) >= _SHORTEST for word in words) and _index(connection)
             else _scanned(connection, words)
         )
-        known = {row["name"]: _summary(row) for row in connection.execute(_SUMMARY)}
+        summaries = {row["name"]: _summary(row) for row in connection.execute(_SUMMARY)}
     hits: dict[tuple[str, str], Hit] = {}
     for chat, speaker, body in rows:
-        if chat in known:
-            shown = _who(speaker, known[chat])
-            hits.setdefault((chat, shown), Hit(known[chat], shown, excerpt(body, words)))
+        if chat in summaries:
+            speaker_name = _who(speaker, summaries[chat])
+            hits.setdefault(
+                (chat, speaker_name), Hit(summaries[chat], speaker_name, excerpt(body, words))
+            )
     return sorted(hits.values(), key=lambda hit: -hit.chat.updated)[:limit]
 
 
@@ -131,7 +137,7 @@ def _who(speaker: str, chat: Summary) -> str:
 def excerpt(body: str, words: list[str]) -> str:
     """What stands around the first of the words, in one line."""
     flat = " ".join(body.split())
-    places = [place for word in words if (place := flat.lower().find(word.lower())) >= 0]
+    places = [index for word in words if (index := flat.lower().find(word.lower())) >= 0]
     start = max(0, min(places, default=0) - _AROUND // 2)
     end = start + 2 * _AROUND
     return f"{'…' if start else ''}{flat[start:end]}{'…' if end < len(flat) else ''}"
@@ -194,10 +200,10 @@ def _index(connection: sqlite3.Connection) -> bool:
 
 def _indexed(connection: sqlite3.Connection, words: list[str]) -> list[tuple[str, str, str]]:
     quoted = " ".join('"' + word.replace('"', '""') + '"' for word in words)
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT chat, speaker, body FROM texts WHERE texts MATCH ?", (quoted,)
     ).fetchall()
-    return [*map(tuple, found), *_scanned(connection, words, "indexed = 0")]
+    return [*map(tuple, rows), *_scanned(connection, words, "indexed = 0")]
 
 
 def _scanned(

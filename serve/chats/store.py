@@ -69,24 +69,24 @@ class Chat:
     @property
     def turns(self) -> list[Turn]:
         """What was asked and is still shown, in order."""
-        found = {answer.turn.id: answer.turn for pane in self.panes for answer in pane.answers}
-        return sorted(found.values(), key=lambda turn: (turn.number, turn.id))
+        turns = {answer.turn.id: answer.turn for pane in self.panes for answer in pane.answers}
+        return sorted(turns.values(), key=lambda turn: (turn.number, turn.id))
 
     def holding(self, words: Sequence[str]) -> tuple[Conversation, Answer] | None:
         """An answer in whose text, reasoning or prompt all these words stand, with its pane; rather
         one that is shown."""
-        found = [(pane, answer) for pane in self.panes for answer in pane.answers]
-        found += [(pane, answer) for pane in self.panes for answer in pane.left]
+        answers = [(pane, answer) for pane in self.panes for answer in pane.answers]
+        answers += [(pane, answer) for pane in self.panes for answer in pane.left]
         texts = (
             (pane, answer, ("".join(answer.reasoning) + "\n" + answer.text, answer.turn.prompt))
-            for pane, answer in found
+            for pane, answer in answers
         )
-        held = (
+        holders = (
             (pane, answer)
-            for pane, answer, said in texts
-            if any(all(word.lower() in text.lower() for word in words) for text in said)
+            for pane, answer, written in texts
+            if any(all(word.lower() in text.lower() for word in words) for text in written)
         )
-        return next(held, None)
+        return next(holders, None)
 
     @property
     def title(self) -> str:
@@ -186,12 +186,12 @@ class Record:
         ]
         for position, pane in enumerate(chat.panes):
             if pane.speaker is not None:
-                shown = json.dumps([answer.id for answer in pane.answers])
+                answer_ids = json.dumps([answer.id for answer in pane.answers])
                 values = (
                     chat.id,
                     position,
                     _json(pane.speaker),
-                    shown,
+                    answer_ids,
                     pane.head.id if pane.head else None,
                 )
                 statements.append(
@@ -231,7 +231,7 @@ def _turn(chat: Chat, turn: Turn) -> Statement:
 
 def _answer(chat: Chat, answer: Answer) -> Statement:
     state, detail = _state_of(answer.state)
-    position = next((place for place, pane in enumerate(chat.panes) if answer in pane.answers), 0)
+    position = next((index for index, pane in enumerate(chat.panes) if answer in pane.answers), 0)
     values = {
         "id": answer.id,
         "chat": chat.id,
@@ -305,8 +305,10 @@ def _read_chat(connection: sqlite3.Connection, row: ChatRow) -> Chat:
         "SELECT * FROM panes WHERE chat = ? ORDER BY position", (row.id,)
     ):
         conversation = Conversation(foreign.decode(pane["speaker"], Speaker, "a pane's speaker"))
-        shown = foreign.decode(pane["shown"], list[str], "a pane's answers")
-        conversation.answers = [answers[one] for one in shown if one in answers]
+        answer_ids = foreign.decode(pane["shown"], list[str], "a pane's answers")
+        conversation.answers = [
+            answers[answer_id] for answer_id in answer_ids if answer_id in answers
+        ]
         conversation.head = answers.get(pane["head"])
         chat.panes.append(conversation)
     _put_left(connection, chat, answers)
@@ -320,13 +322,13 @@ def _read_chat(connection: sqlite3.Connection, row: ChatRow) -> Chat:
 
 def _put_left(connection: sqlite3.Connection, chat: Chat, answers: dict[str, Answer]) -> None:
     """Each answer that is not shown goes to the pane in which it stood."""
-    shown = {answer.id for pane in chat.panes for answer in pane.answers}
+    shown_ids = {answer.id for pane in chat.panes for answer in pane.answers}
     for row in connection.execute(
         "SELECT id, position FROM answers WHERE chat = ? ORDER BY row", (chat.id,)
     ):
         answer, position = answers.get(row["id"]), row["position"]
         placed = isinstance(position, int) and 0 <= position < len(chat.panes)
-        if answer is not None and answer.answered and answer.id not in shown and placed:
+        if answer is not None and answer.answered and answer.id not in shown_ids and placed:
             chat.panes[position].left.append(answer)
 
 
@@ -360,21 +362,21 @@ def join(answers: dict[str, Answer], rows: Iterable[sqlite3.Row]) -> None:
 
 def whole_turns(rows: Iterable[sqlite3.Row]) -> dict[str, Turn]:
     """Those that can be read, by their ids."""
-    found: dict[str, Turn] = {}
+    turns: dict[str, Turn] = {}
     for row in rows:
         with suppress(Damaged):
-            found[row["id"]] = turn_of(row)
-    return found
+            turns[row["id"]] = turn_of(row)
+    return turns
 
 
 def whole_answers(rows: Iterable[sqlite3.Row], turns: dict[str, Turn]) -> dict[str, Answer]:
     """Those to these turns that can be read, by their ids; without their parents."""
-    found: dict[str, Answer] = {}
+    answers: dict[str, Answer] = {}
     for row in rows:
         if row["turn"] in turns:
             with suppress(Damaged):
-                found[row["id"]] = answer_of(row, turns[row["turn"]])
-    return found
+                answers[row["id"]] = answer_of(row, turns[row["turn"]])
+    return answers
 
 
 def answer_of(row: sqlite3.Row, turn: Turn) -> Answer:
@@ -448,9 +450,11 @@ def _read_state(name: str, detail: str, where: str) -> AnswerState:
         case "stopped":
             return foreign.decode(detail, Halted, where)
         case "failed":
-            told = foreign.decode(detail, dict[str, str], where)
+            stored = foreign.decode(detail, dict[str, str], where)
             return Failed(
-                LuthierError(told.get("title", ""), told.get("message", ""), told.get("hint", ""))
+                LuthierError(
+                    stored.get("title", ""), stored.get("message", ""), stored.get("hint", "")
+                )
             )
         case "given":
             return Given()

@@ -129,9 +129,9 @@ class ToolCall:
     name: str = ""
     arguments: str = ""
 
-    def message_part(self, place: int) -> dict[str, Any]:
+    def message_part(self, index: int) -> dict[str, Any]:
         return {
-            "id": self.id or f"call_{place}",
+            "id": self.id or f"call_{index}",
             "type": "function",
             "function": {"name": self.name, "arguments": self.arguments or "{}"},
         }
@@ -232,7 +232,7 @@ class Answer:
 
     def said(self) -> Iterator[ChatMessage]:
         """Its own messages, as they stand in the conversation that goes on after it."""
-        calls = [call.message_part(place) for place, call in enumerate(self.calls)]
+        calls = [call.message_part(index) for index, call in enumerate(self.calls)]
         yield {
             "role": "assistant",
             "content": self.text,
@@ -290,8 +290,8 @@ class Conversation:
         """As many of the oldest turns as were left out before, and those that were asked for
         since."""
         before = self.head.skipped if self.head is not None else 0
-        self.skip_next, more = 0, self.skip_next
-        return before + more
+        self.skip_next, newly_skipped = 0, self.skip_next
+        return before + newly_skipped
 
     def give(self, turn: Turn, text: str) -> Answer:
         """An answer that a person wrote."""
@@ -309,10 +309,10 @@ class Conversation:
     def keep_before(self, turn_ids: set[str]) -> None:
         """Go back to before the first answer to one of these turns. The head is what that answer
         continued."""
-        for place, answer in enumerate(self.answers):
+        for index, answer in enumerate(self.answers):
             if answer.turn.id in turn_ids:
                 self.head = answer.parent
-                self._leave(place)
+                self._leave(index)
                 return
 
     # Versions
@@ -321,20 +321,29 @@ class Conversation:
         """By the id of an answer that is shown: those that have stood in its place, the oldest
         first, itself among them. Only where there are several."""
         below = self._by_place() if self.left else {}
-        return {one.id: same for same in below.values() for one in same if len(same) > 1}
+        return {
+            answer.id: siblings
+            for siblings in below.values()
+            for answer in siblings
+            if len(siblings) > 1
+        }
 
     def show(self, answer: Answer) -> None:
         """Show this answer, with what stood above it, and of what came after it the latest."""
         below = self._by_place()
-        above = {one.id: place for place, same in below.items() for one in same}
-        known = {one.id: one for same in below.values() for one in same}
+        above = {
+            sibling.id: above_id for above_id, siblings in below.items() for sibling in siblings
+        }
+        by_id = {sibling.id: sibling for siblings in below.values() for sibling in siblings}
         path = [answer]
         while above[path[0].id]:
-            path.insert(0, known[above[path[0].id]])
+            path.insert(0, by_id[above[path[0].id]])
         while path[-1].id in below:
             path.append(below[path[-1].id][-1])
-        shown = {one.id for one in path}
-        self.left = [one for one in known.values() if one.id not in shown and one.answered]
+        path_ids = {step.id for step in path}
+        self.left = [
+            hidden for hidden in by_id.values() if hidden.id not in path_ids and hidden.answered
+        ]
         self.answers, self.head = path, path[-1]
 
     def _by_place(self) -> dict[str, list[Answer]]:
@@ -344,28 +353,30 @@ class Conversation:
         That is the one it continues; where it continues one of another pane, the last one before it
         that answered an earlier turn.
         """
-        known = sorted([*self.left, *self.answers], key=lambda one: (one.created, one.id))
-        own = {one.id for one in known}
-        found: dict[str, list[Answer]] = {}
-        for place, answer in enumerate(known):
-            if answer.parent is not None and answer.parent.id in own:
+        answers = sorted(
+            [*self.left, *self.answers], key=lambda answer: (answer.created, answer.id)
+        )
+        ids = {answer.id for answer in answers}
+        below: dict[str, list[Answer]] = {}
+        for index, answer in enumerate(answers):
+            if answer.parent is not None and answer.parent.id in ids:
                 above = answer.parent.id
             else:
                 above = next(
                     (
-                        one.id
-                        for one in reversed(known[:place])
-                        if one.turn.number < answer.turn.number
+                        earlier.id
+                        for earlier in reversed(answers[:index])
+                        if earlier.turn.number < answer.turn.number
                     ),
                     "",
                 )
-            found.setdefault(above, []).append(answer)
-        return found
+            below.setdefault(above, []).append(answer)
+        return below
 
-    def _leave(self, place: int) -> None:
+    def _leave(self, index: int) -> None:
         """Show no more what stands from this place on. What brought nothing is forgotten."""
-        self.left += [answer for answer in self.answers[place:] if answer.answered]
-        del self.answers[place:]
+        self.left += [answer for answer in self.answers[index:] if answer.answered]
+        del self.answers[index:]
 
 
 def new_id() -> str:

@@ -23,9 +23,9 @@ def own_writer() -> str:
     process ends."""
     folder = _folder()
     with _guard:
-        known = _own.get(folder)
-        if known is not None and known[0] == os.getpid():
-            return known[1]
+        writer = _own.get(folder)
+        if writer is not None and writer[0] == os.getpid():
+            return writer[1]
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         lock = Lock(folder / name)
@@ -36,9 +36,9 @@ def own_writer() -> str:
 
 def is_living(name: str) -> bool:
     """Whether the process of this name still runs."""
-    known = _own.get(_folder())
+    writer = _own.get(_folder())
     # to ask the kernel would drop the lock
-    if known is not None and known[:2] == (os.getpid(), name):
+    if writer is not None and writer[:2] == (os.getpid(), name):
         return True
     return "/" not in name and holder(_folder() / name) is not None
 

@@ -33,11 +33,11 @@ def read_items(path: Path, most: int | None = None) -> list[Item]:
 def _items(script: Script) -> Sequence[Item]:
     system = script[0].system
     history: list[ChatMessage] = [] if system is None else [{"role": "system", "content": system}]
-    found = []
+    items = []
     for turn in script:
         history += turn.messages
-        found.append(Item(tuple(history), turn.reference))
+        items.append(Item(tuple(history), turn.reference))
         if turn.reference is None:
             break
         history.append({"role": "assistant", "content": turn.reference})
-    return found
+    return items

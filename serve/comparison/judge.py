@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from jobs.errors import LuthierError
 from serve.client import ChatMessage, Endpoint, Sampling
-from serve.comparison.asking import whole_answer
+from serve.comparison.asking import answer_entry
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
 from serve.endpoints import HostedEndpoint, hosted_endpoints
@@ -119,14 +119,16 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
             "Not a judge", f"{text!r} is not MODEL@URL.", "Such as gpt-5@https://api.openai.com/v1"
         )
     if "://" not in where:
-        found = next((one for one in hosted_endpoints() if one.name == where), None)
-        if found is None:
+        named_endpoint = next(
+            (hosted for hosted in hosted_endpoints() if hosted.name == where), None
+        )
+        if named_endpoint is None:
             raise LuthierError(
                 "No such endpoint",
                 f"config.toml names no endpoint {where!r}.",
                 f"`luthier endpoints add {where} URL` names it.",
             )
-        return Judge(model, found.open(), most_tokens)
+        return Judge(model, named_endpoint.open(), most_tokens)
     parts = urlsplit(where)
     if (
         parts.scheme not in ("http", "https")
@@ -139,16 +141,16 @@ def judge_at(text: str, key_variable: str | None, most_tokens: int = 1024) -> Ju
             f"{where!r} is none for a judge.",
             "It looks like https://api.openai.com/v1; no key stands in it.",
         )
-    own = next(
+    local_server = next(
         (
-            one
-            for one in running_servers()
-            if one.port == parts.port and parts.hostname in (one.host, *_LOOPBACK)
+            server
+            for server in running_servers()
+            if server.port == parts.port and parts.hostname in (server.host, *_LOOPBACK)
         ),
         None,
     )
-    if own is not None and key_variable is None:
-        return Judge(model, own.endpoint, most_tokens)
+    if local_server is not None and key_variable is None:
+        return Judge(model, local_server.endpoint, most_tokens)
     variable = key_variable or next(
         (
             name
@@ -166,24 +168,25 @@ def judgement_key(judge: Judge, pair: Pair, turned: bool) -> str:
 
 def unjudged(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> list[tuple[Pair, bool]]:
     """The pairs and orders without a verdict yet. Equal answers need none."""
-    wanted = [
+    ordered_pairs = [
         (pair, turned)
         for pair in pairs
         if pair.first_text != pair.second_text
         for turned in (False, True)
     ]
     return [
-        one
-        for one in wanted
-        if journal.found.get(judgement_key(judge, *one), {"error": ""}).get("error") is not None
+        ordered_pair
+        for ordered_pair in ordered_pairs
+        if journal.found.get(judgement_key(judge, *ordered_pair), {"error": ""}).get("error")
+        is not None
     ]
 
 
 async def ask_judge(
     judge: Judge,
-    wanted: Sequence[tuple[Pair, bool]],
+    ordered_pairs: Sequence[tuple[Pair, bool]],
     journal: Journal,
-    told: Callable[[Entry], None],
+    on_verdict: Callable[[Entry], None],
     at_once: int,
 ) -> None:
     """Ask for each verdict, and write it down."""
@@ -192,14 +195,14 @@ async def ask_judge(
     async def one(pair: Pair, turned: bool) -> None:
         async with places:
             entry = await _judged(judge, _prompt(pair, turned))
-        told(
+        on_verdict(
             journal.add(
                 judgement_key(judge, pair, turned), judge=judge.model, turned=turned, **entry
             )
         )
 
     async with asyncio.TaskGroup() as group:
-        for pair, turned in wanted:
+        for pair, turned in ordered_pairs:
             group.create_task(one(pair, turned))
 
 
@@ -207,26 +210,29 @@ async def _judged(judge: Judge, prompt: str) -> Entry:
     """The judge's words with their verdict. `asked_again` says that it was told only when nothing
     else could be said."""
     question: ChatMessage = {"role": "user", "content": prompt}
-    answer = await whole_answer(judge.endpoint, judge.model, [question], judge.sampling)
+    answer = await answer_entry(judge.endpoint, judge.model, [question], judge.sampling)
     verdict = verdict_in(answer["text"])
     if verdict or answer["error"] is not None:
         return {**answer, "verdict": verdict, "asked_again": False}
-    said: list[ChatMessage] = [
+    conversation: list[ChatMessage] = [
         question,
         {"role": "assistant", "content": answer["text"]},
         {"role": "user", "content": _ONCE_MORE},
     ]
     sampling = replace(judge.sampling, max_tokens=_VERDICT_TOKENS)
-    again = await whole_answer(judge.endpoint, judge.model, said, sampling, _VERDICT_FORMAT)
+    again = await answer_entry(judge.endpoint, judge.model, conversation, sampling, _VERDICT_FORMAT)
     return {**answer, "verdict": verdict_in(again["text"]), "asked_again": True}
 
 
 def verdict_in(text: str) -> Verdict:
     """The last verdict of a text; empty if there is none."""
-    found = _VERDICT.findall(text)
-    if not found:
+    verdicts = _VERDICT.findall(text)
+    if not verdicts:
         return ""
-    return "tie" if found[-1].lower() == "tie" else "A" if found[-1].upper() == "A" else "B"
+    last = verdicts[-1].upper()
+    if last == "TIE":
+        return "tie"
+    return "A" if last == "A" else "B"
 
 
 def outcomes(judge: Judge, pairs: Sequence[Pair], journal: Journal) -> Judged:
@@ -286,13 +292,13 @@ def _prompt(pair: Pair, turned: bool) -> str:
     conversation = "\n\n".join(
         f"[{message['role']}]\n{message.get('content') or ''}" for message in pair.item.messages
     )
-    known = pair.item.reference
+    answer = pair.item.reference
     reference = (
         ""
-        if known is None
+        if answer is None
         else (
             "\nAn answer that is known to be good, written by a"
-            f" person:\n<reference>\n{known}\n</reference>\n"
+            f" person:\n<reference>\n{answer}\n</reference>\n"
         )
     )
     return _ORDER.format(reference=reference, conversation=conversation, first=first, second=second)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from serve.comparison.journal import Entry
 from serve.comparison.summary import Row
 
 Table = list[list[str]]
@@ -30,17 +31,17 @@ section { border-top: 1px solid var(--line); margin-top: 1.4rem; padding-top: .8
 """
 
 
-def tables(found: dict[str, Any]) -> list[tuple[str, Table, str]]:
+def tables(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
     """Title, table and a note of each part of the summary."""
-    parts = [("Answers", _about(found), "")]
-    if found["metrics"] or found["metrics_problem"]:
+    parts = [("Answers", _about(summary), "")]
+    if summary["metrics"] or summary["metrics_problem"]:
         note = (
             "In brackets the 95 % interval of the difference to the base (paired bootstrap). "
-            + found["metrics_problem"]
+            + summary["metrics_problem"]
         )
-        parts.append(("Against the references", _metrics(found), note.strip()))
-    if "judge" in found:
-        judge = found["judge"]
+        parts.append(("Against the references", _metrics(summary), note.strip()))
+    if "judge" in summary:
+        judge = summary["judge"]
         share = f"{judge['for_first'] / judge['decisive']:.0%}" if judge["decisive"] else "none"
         note = (
             f"Each pair was judged in both orders: {judge['agreed']} of {judge['pairs']} verdicts"
@@ -62,12 +63,12 @@ def tables(found: dict[str, Any]) -> list[tuple[str, Table, str]]:
 def markdown(
     title: str,
     facts: Sequence[tuple[str, str]],
-    found: dict[str, Any],
+    summary: dict[str, Any],
     rows: Sequence[Row],
     models: Sequence[str],
 ) -> str:
     lines = [f"# {title}", "", *(f"- {name}: {value}" for name, value in facts), ""]
-    for heading, table, note in tables(found):
+    for heading, table, note in tables(summary):
         lines += [f"## {heading}", "", *_markdown_table(table), "", *([note, ""] if note else [])]
     lines += ["## Every answer", ""]
     for number, row in enumerate(rows, start=1):
@@ -80,7 +81,7 @@ def markdown(
 def html(
     title: str,
     facts: Sequence[tuple[str, str]],
-    found: dict[str, Any],
+    summary: dict[str, Any],
     rows: Sequence[Row],
     models: Sequence[str],
 ) -> str:
@@ -91,7 +92,7 @@ def html(
     parts = [head, f"<h1>{escape(title)}</h1><table>"]
     parts += [f"<tr><th>{escape(name)}<td>{escape(value)}" for name, value in facts]
     parts.append("</table>")
-    for heading, table, note in tables(found):
+    for heading, table, note in tables(summary):
         parts.append(f"<h2>{escape(heading)}</h2><table>")
         parts.append(f"<tr>{''.join(f'<th>{escape(cell)}' for cell in table[0])}")
         parts += [f"<tr>{''.join(f'<td>{escape(cell)}' for cell in line)}" for line in table[1:]]
@@ -111,9 +112,9 @@ def html(
     return "\n".join([*parts, ""])
 
 
-def _about(found: dict[str, Any]) -> Table:
+def _about(summary: dict[str, Any]) -> Table:
     rows = [["model", "answered", "failed", "cut off", "tokens", "first token"]]
-    for model, about in found["models"].items():
+    for model, about in summary["models"].items():
         tokens, first = about["mean_tokens"], about["mean_first_token"]
         failed = f"{about['failed']} ({about['first_failure']})" if about["failed"] else "0"
         rows.append(
@@ -129,21 +130,21 @@ def _about(found: dict[str, Any]) -> Table:
     return rows
 
 
-def _metrics(found: dict[str, Any]) -> Table:
-    rows = [["model", *found["metrics"]]]
-    for model in found["models"]:
+def _metrics(summary: dict[str, Any]) -> Table:
+    rows = [["model", *summary["metrics"]]]
+    for model in summary["models"]:
         cells = []
-        for values in found["metrics"].values():
-            one = values[model]
+        for values in summary["metrics"].values():
+            metric = values[model]
             spread = (
                 ""
-                if one["interval"] is None
+                if metric["interval"] is None
                 else (
-                    f"  ({one['difference']:+.3g} [{one['interval'][0]:+.3g},"
-                    f" {one['interval'][1]:+.3g}])"
+                    f"  ({metric['difference']:+.3g} [{metric['interval'][0]:+.3g},"
+                    f" {metric['interval'][1]:+.3g}])"
                 )
             )
-            cells.append(f"{one['mean']:.3g}{spread}")
+            cells.append(f"{metric['mean']:.3g}{spread}")
         rows.append([model, *cells])
     return rows
 
@@ -168,22 +169,25 @@ def _duels(judge: dict[str, Any]) -> Table:
     return rows
 
 
+def _answer_text(answer: Entry | None) -> str:
+    if answer is None:
+        return "not asked yet"
+    if answer.get("error") is not None:
+        return f"{answer['text']}\n{answer['error']}".strip()
+    return str(answer["text"])
+
+
 def _columns(row: Row, models: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Name, text, and whether it failed, of each answer; the reference last."""
-    found = []
+    columns = []
     for model in models:
         answer = row.answers[model]
         failed = answer is None or answer.get("error") is not None
-        text = (
-            "not asked yet"
-            if answer is None
-            else f"{answer['text']}\n{answer['error']}".strip()
-            if failed
-            else str(answer["text"])
-        )
-        found.append((model, text, failed))
+        columns.append((model, _answer_text(answer), failed))
     return (
-        found if row.item.reference is None else [*found, ("reference", row.item.reference, False)]
+        columns
+        if row.item.reference is None
+        else [*columns, ("reference", row.item.reference, False)]
     )
 
 

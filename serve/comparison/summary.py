@@ -34,7 +34,7 @@ def summary(rows: Sequence[Row], models: Sequence[str], judged: Judged | None) -
     """The figures, as JSON. `models` begins with the base."""
     scores, problem = _scores(rows, models)
     metrics = {name: _metric(values, models) for name, values in scores.items()}
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "questions": len(rows),
         "with_reference": sum(row.item.reference is not None for row in rows),
         "models": {model: _about([row.answers[model] for row in rows]) for model in models},
@@ -42,7 +42,7 @@ def summary(rows: Sequence[Row], models: Sequence[str], judged: Judged | None) -
         "metrics_problem": problem,
     }
     if judged is not None:
-        found["judge"] = {
+        figures["judge"] = {
             "duels": [duel.to_json() for duel in duels(judged.comparisons)],
             "pairs": judged.pairs,
             "agreed": judged.agreed,
@@ -51,24 +51,24 @@ def summary(rows: Sequence[Row], models: Sequence[str], judged: Judged | None) -
             "asked_again": judged.asked_again,
             "left_out": dict(judged.left_out),
         }
-    return found
+    return figures
 
 
 def _about(answers: Sequence[Entry | None]) -> dict[str, Any]:
-    whole = [answer for answer in answers if answer is not None and answer.get("error") is None]
+    complete = [answer for answer in answers if answer is not None and answer.get("error") is None]
     failed = [
         str(answer["error"])
         for answer in answers
         if answer is not None and answer.get("error") is not None
     ]
-    firsts = [answer["first_token"] for answer in whole if answer.get("first_token") is not None]
+    firsts = [answer["first_token"] for answer in complete if answer.get("first_token") is not None]
     return {
-        "answered": len(whole),
+        "answered": len(complete),
         "failed": len(failed),
         "first_failure": failed[0] if failed else "",
-        "mean_tokens": fmean(answer["tokens"] for answer in whole) if whole else None,
-        "mean_characters": fmean(len(answer["text"]) for answer in whole) if whole else None,
-        "cut_off": sum(answer.get("reason") == "length" for answer in whole),
+        "mean_tokens": fmean(answer["tokens"] for answer in complete) if complete else None,
+        "mean_characters": fmean(len(answer["text"]) for answer in complete) if complete else None,
+        "cut_off": sum(answer.get("reason") == "length" for answer in complete),
         "mean_first_token": fmean(firsts) if firsts else None,
     }
 
@@ -133,17 +133,17 @@ def _metric(values: dict[str, list[float]], models: Sequence[str]) -> dict[str, 
     """Means, and of each tuned model the difference to the base with a 95 % interval (paired
     bootstrap over the questions)."""
     base = values[models[0]]
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for model in models:
-        differences = [own - other for own, other in zip(values[model], base, strict=True)]
+        differences = [score - other for score, other in zip(values[model], base, strict=True)]
         interval = None if model == models[0] else _interval(differences)
-        found[model] = {
+        figures[model] = {
             "mean": fmean(values[model]),
             "difference": fmean(differences),
             "interval": interval,
             "questions": len(base),
         }
-    return found
+    return figures
 
 
 def _interval(differences: Sequence[float]) -> tuple[float, float]:

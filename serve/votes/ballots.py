@@ -56,15 +56,15 @@ class Ballot:
     def pairs(self) -> Iterator[tuple[Answer, Answer, Outcome]]:
         """Each two answers on which the vote says something. The best of three says nothing about
         the other two."""
-        for one, other in itertools.combinations(self.answers, 2):
+        for first, other in itertools.combinations(self.answers, 2):
             verdict, choice = self.vote.verdict, self.vote.choice
             if verdict in ("tie", "bad"):
-                yield one, other, "tie" if verdict == "tie" else "bad"
-            elif choice in (one.id, other.id):
+                yield first, other, "tie" if verdict == "tie" else "bad"
+            elif choice in (first.id, other.id):
                 yield (
-                    one,
+                    first,
                     other,
-                    "first" if (choice == one.id) == (verdict == "better") else "second",
+                    "first" if (choice == first.id) == (verdict == "better") else "second",
                 )
 
 
@@ -76,36 +76,36 @@ def ballots(connection: sqlite3.Connection) -> list[Ballot]:
     if not votes:
         return []
     turns = whole_turns(connection.execute("SELECT * FROM turns"))
-    wanted = {row["chat"] for row in votes}
+    chat_ids = {row["chat"] for row in votes}
     rows = [
         row
         for row in connection.execute("SELECT * FROM answers ORDER BY row")
-        if row["chat"] in wanted
+        if row["chat"] in chat_ids
     ]
     answers = whole_answers(rows, turns)
     join(answers, rows)
-    found = []
+    complete_ballots = []
     for row in votes:
         try:
             vote = vote_of(row)
         except Damaged:
             continue
-        judged = tuple(answers[one] for one in vote.answers if one in answers)
+        judged = tuple(answers[answer_id] for answer_id in vote.answers if answer_id in answers)
         if len(judged) == len(vote.answers):
-            found.append(Ballot(vote, row["chat"], judged))
-    return found
+            complete_ballots.append(Ballot(vote, row["chat"], judged))
+    return complete_ballots
 
 
 def comparisons() -> list[Comparison]:
     """What all votes say of each two models. A model is one run's: two runs of one name are told
     apart by their ids."""
     with reading() as connection:
-        found = ballots(connection)
-    names = _names([answer for ballot in found for answer in ballot.answers])
+        complete_ballots = ballots(connection)
+    names = _names([answer for ballot in complete_ballots for answer in ballot.answers])
     result = []
-    for ballot in found:
-        for one, other, outcome in ballot.pairs():
-            first, second = names[_identity(one)], names[_identity(other)]
+    for ballot in complete_ballots:
+        for first_answer, other, outcome in ballot.pairs():
+            first, second = names[_identity(first_answer)], names[_identity(other)]
             if first == second:  # the same model twice, with other words: says nothing of models
                 continue
             comparison = Comparison(
@@ -115,9 +115,9 @@ def comparisons() -> list[Comparison]:
                 first,
                 second,
                 outcome,
-                len(one.text),
+                len(first_answer.text),
                 len(other.text),
-                one.tokens,
+                first_answer.tokens,
                 other.tokens,
                 ballot.vote.blind,
                 ballot.vote.created,
@@ -161,6 +161,6 @@ def _names(answers: list[Answer]) -> dict[str, str]:
     names = {}
     for label, models in by_label.items():
         for identity, answer in models.items():
-            more = answer.speaker.run or answer.speaker.path
-            names[identity] = f"{label} [{more}]" if len(models) > 1 and more else label
+            origin = answer.speaker.run or answer.speaker.path
+            names[identity] = f"{label} [{origin}]" if len(models) > 1 and origin else label
     return names

@@ -36,13 +36,13 @@ class Exported:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def collect(named: bool = True) -> Exported:
-    """Everything that the votes and corrections of this home have to teach. Without `named`, only
-    blind votes."""
+def collect(with_named: bool = True) -> Exported:
+    """Everything that the votes and corrections of this home have to teach. Without `with_named`,
+    only blind votes."""
     exported = Exported()
     with reading() as connection:
         for ballot in ballots(connection):
-            if not named and not ballot.vote.blind:
+            if not with_named and not ballot.vote.blind:
                 exported.left_out["cast with the names in sight"] += 1
             else:
                 _add_pairs(exported, ballot)
@@ -67,8 +67,8 @@ def _add_pairs(exported: Exported, ballot: Ballot) -> None:
     if ballot.vote.verdict in ("tie", "bad"):
         exported.left_out["a tie" if ballot.vote.verdict == "tie" else "both bad"] += 1
         return
-    for one, other, outcome in ballot.pairs():
-        chosen, rejected = (one, other) if outcome == "first" else (other, one)
+    for first, other, outcome in ballot.pairs():
+        chosen, rejected = (first, other) if outcome == "first" else (other, first)
         if chosen.context() != rejected.context():
             exported.left_out["the two answered different conversations"] += 1
         elif chosen.text == rejected.text:

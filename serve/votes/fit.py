@@ -56,9 +56,9 @@ def ratings(models: list[str], games: list[tuple[int, int, float]]) -> dict[str,
     """Each game is (place of one model, place of the other, what the one scored: 1, 0.5 or 0). The
     first model's rating is 0."""
     rows, scores = [], []
-    for one, other, score in games:
+    for first, other, score in games:
         row = np.zeros(len(models))
-        row[one], row[other] = 1.0, -1.0
+        row[first], row[other] = 1.0, -1.0
         rows.append(row[1:])
         scores.append(score)
     fitted = _fit(np.asarray(scores), np.asarray(rows))
@@ -70,10 +70,10 @@ def ratings(models: list[str], games: list[tuple[int, int, float]]) -> dict[str,
         }
     intervals = np.asarray(fitted.conf_int())
     entries = [{"model": models[0], "rating": 0.0, "interval": [0.0, 0.0]}]
-    for place, model in enumerate(models[1:]):
-        interval = [float(value) * _ELO for value in intervals[place]]
+    for index, model in enumerate(models[1:]):
+        interval = [float(value) * _ELO for value in intervals[index]]
         entries.append(
-            {"model": model, "rating": float(fitted.params[place]) * _ELO, "interval": interval}
+            {"model": model, "rating": float(fitted.params[index]) * _ELO, "interval": interval}
         )
     return {
         "reference": models[0],
@@ -102,7 +102,7 @@ def main() -> None:
     asked = foreign_json.decode_object(sys.stdin.read(), "standard input", lenient=True)
     answer: dict[str, Any] = {}
     if "length" in asked:
-        answer["length"] = [length_effect(**one) for one in asked["length"]]
+        answer["length"] = [length_effect(**question) for question in asked["length"]]
     if "ratings" in asked:
         answer["ratings"] = ratings(**asked["ratings"])
     json.dump(answer, sys.stdout)

@@ -45,8 +45,8 @@ class Rating:
 
 @dataclass(frozen=True)
 class Report:
-    """`named` counts the votes that were cast with the names in sight; they are left out unless
-    `every`."""
+    """`named_votes` counts the votes that were cast with the names in sight; they are left out
+    unless `every`."""
 
     duels: list[Duel]
     lengths: list[LengthEffect]
@@ -54,7 +54,7 @@ class Report:
     ratings_problem: str
     reference: str
     blind: int
-    named: int
+    named_votes: int
     every: bool
     models: list[str] = field(default_factory=list)
 
@@ -68,30 +68,33 @@ class Report:
             "ratings_problem": self.ratings_problem,
             "reference": self.reference,
             "blind_votes": self.blind,
-            "named_votes": self.named,
+            "named_votes": self.named_votes,
         }
 
 
 def quick_report(every: bool = False) -> Report:
     """What needs no library: everything but lengths and ratings. `every` counts votes with names in
     sight too."""
-    found = comparisons()
-    return _report(found, every)
+    votes = comparisons()
+    return _report(votes, every)
 
 
 def full_report(every: bool = False) -> Report:
     """The same with the fits, by statsmodels in a process of its own (a second or two)."""
-    found = comparisons()
-    report = _report(found, every)
-    counted = _counted(found, every)
+    votes = comparisons()
+    report = _report(votes, every)
+    counted = _counted(votes, every)
     asked: dict[str, Any] = {}
     enough = [duel for duel in report.duels if duel.wins + duel.losses >= _FEWEST]
     if enough:
         asked["length"] = [_length_question(duel, counted) for duel in enough]
     if len(report.models) > 2:
-        places = {model: place for place, model in enumerate(report.models)}
+        places = {model: index for index, model in enumerate(report.models)}
         scores = {"first": 1.0, "second": 0.0, "tie": 0.5, "bad": 0.5}
-        games = [(places[one.first], places[one.second], scores[one.outcome]) for one in counted]
+        games = [
+            (places[comparison.first], places[comparison.second], scores[comparison.outcome])
+            for comparison in counted
+        ]
         asked["ratings"] = {"models": report.models, "games": games}
     answer, problem = _fit(asked) if asked else ({}, "")
     fits = iter(answer.get("length", []))
@@ -105,8 +108,8 @@ def full_report(every: bool = False) -> Report:
             lengths.append(_length_effect(next(fits)))
     rated = answer.get("ratings", {})
     ratings = [
-        Rating(one["model"], one["rating"], tuple(one["interval"]))
-        for one in rated.get("ratings", [])
+        Rating(rating["model"], rating["rating"], tuple(rating["interval"]))
+        for rating in rated.get("ratings", [])
     ]
     why = rated.get("problem", problem if "ratings" in asked else "")
     return Report(
@@ -116,18 +119,18 @@ def full_report(every: bool = False) -> Report:
         why,
         report.reference,
         report.blind,
-        report.named,
+        report.named_votes,
         every,
         report.models,
     )
 
 
-def _report(found: Sequence[Comparison], every: bool) -> Report:
-    counted = _counted(found, every)
-    votes = {one.vote: one.blind for one in found}
+def _report(every_comparison: Sequence[Comparison], every: bool) -> Report:
+    counted = _counted(every_comparison, every)
+    votes = {comparison.vote: comparison.blind for comparison in every_comparison}
     blind = sum(votes.values())
     names = sorted(
-        {name for one in counted for name in (one.first, one.second)},
+        {name for comparison in counted for name in (comparison.first, comparison.second)},
         key=lambda name: (name != "base", name),
     )
     pairs = duels(counted)
@@ -137,17 +140,17 @@ def _report(found: Sequence[Comparison], every: bool) -> Report:
     )
 
 
-def _counted(found: Sequence[Comparison], every: bool) -> list[Comparison]:
-    return [one for one in found if every or one.blind]
+def _counted(every_comparison: Sequence[Comparison], every: bool) -> list[Comparison]:
+    return [comparison for comparison in every_comparison if every or comparison.blind]
 
 
 def _length_question(duel: Duel, counted: Sequence[Comparison]) -> dict[str, Any]:
     differences, won = [], []
-    for one in counted:
-        if one.decided and {one.first, one.second} == {duel.model, duel.other}:
-            sign = 1 if one.first == duel.model else -1
-            differences.append(sign * (one.first_length - one.second_length))
-            won.append(int((one.outcome == "first") == (sign == 1)))
+    for comparison in counted:
+        if comparison.decided and {comparison.first, comparison.second} == {duel.model, duel.other}:
+            sign = 1 if comparison.first == duel.model else -1
+            differences.append(sign * (comparison.first_length - comparison.second_length))
+            won.append(int((comparison.outcome == "first") == (sign == 1)))
     return {"differences": differences, "won": won}
 
 

@@ -113,7 +113,7 @@ def sign_test(wins: int, losses: int) -> float:
     return float(min(1.0, 2 * tail / 2**votes))
 
 
-def more_votes(wins: int, losses: int, others: int) -> int | None:
+def more_votes(wins: int, losses: int, undecided: int) -> int | None:
     """How many further votes would make the sign test significant if they fell in these
     proportions."""
     decided = wins + losses
@@ -125,7 +125,7 @@ def more_votes(wins: int, losses: int, others: int) -> int | None:
     for total in range(max(decided, int(0.8 * about) - 5), MOST_VOTES + 1):
         ahead = round(share * total)
         if sign_test(ahead, total - ahead) < SIGNIFICANT:
-            return math.ceil((total - decided) * (decided + others) / decided)
+            return math.ceil((total - decided) * (decided + undecided) / decided)
     return None
 
 

@@ -21,8 +21,13 @@ PATIENCE = 25.0
 
 def spec(conduct: str, **fields: Any) -> Spec:
     """Orders for the fake worker (tests/fakes/fake_worker.py)."""
+    as_a_run: dict[str, Any] = {"preempts": "asks", "before_resting": True}
     return Spec(
-        kind="run", name=conduct, module="fake_worker", settings={"conduct": conduct}, **fields
+        kind="run",
+        name=conduct,
+        module="fake_worker",
+        settings={"conduct": conduct},
+        **(as_a_run | fields),
     )
 
 

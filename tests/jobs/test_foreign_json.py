@@ -24,6 +24,7 @@ from jobs.job import Job
 from jobs.queue import left_waiting, waiting
 from jobs.spec import Spec
 from jobs.state import Done, Failed, Running, Starting, derive
+from models.events import typed
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 SPEC = {"kind": "run", "name": "captain", "module": "m", "settings": {"model": "builtin"}}
@@ -160,24 +161,42 @@ def test_a_spec_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Spec.read(tmp_path) == spec
 
 
+EARLIER = {
+    ("import", "trainer.data.worker"): ("inspect", "", False, ""),
+    ("import", "models.builtin_worker"): ("prepare", "", False, ""),
+    ("import", "models.import_worker"): ("import", "", False, ""),
+    ("run", "trainer.worker"): ("run", "asks", True, ""),
+    ("server", "serve.worker"): ("server", "never", False, "ready"),
+    ("certify", "serve.certificate.worker"): ("certify", "", False, ""),
+}
+
+
+@pytest.mark.parametrize(("kind", "module"), EARLIER)
+def test_orders_of_earlier_versions_say_what_their_kind_meant(
+    kind: str, module: str, tmp_path: Path
+) -> None:
+    orders = {"kind": kind, "name": "captain", "module": module}
+    (tmp_path / "spec.json").write_text(json.dumps(orders))
+    spec = Spec.read(tmp_path)
+    assert (spec.kind, spec.preempts, spec.before_resting, spec.ready_phase) == EARLIER[
+        kind, module
+    ]
+    assert Spec.of(orders, "what follows") == spec
+    spec.write(tmp_path)
+    assert Spec.read(tmp_path) == spec
+
+
+def test_what_the_orders_say_stands_before_what_their_kind_meant() -> None:
+    orders = {"kind": "run", "name": "x", "module": "m", "preempts": "never"}
+    assert Spec.of(orders, "orders").preempts == "never"
+
+
 ODD_EVENTS = [
     b'{"t": 1e400, "kind": "step", "step": 1}',
     b'{"t": NaN, "kind": "step", "step": 1}',
     b'{"t": true, "kind": "step", "step": 1}',
     b'{"t": 1e300, "kind": "started"}',
     b'{"t": -5, "kind": "started"}',
-    b'{"t": 1, "kind": "step", "step": "abc"}',
-    b'{"t": 1, "kind": "step"}',
-    b'{"t": 1, "kind": "step", "step": 1, "total": []}',
-    b'{"t": 1, "kind": "step", "step": 1, "loss": [1]}',
-    b'{"t": 1, "kind": "step", "step": 1, "loss": "abc"}',
-    b'{"t": 1, "kind": "data", "ledger": {"rows": [1]}}',
-    b'{"t": 1, "kind": "data", "ledger": {"rows": {"kept": "many"}}}',
-    b'{"t": 1, "kind": "phase"}',
-    b'{"t": 1, "kind": "phase", "name": 5}',
-    b'{"t": 1, "kind": "waiting", "waits_for": null}',
-    b'{"t": 1, "kind": "exited", "code": "1"}',
-    b'{"t": 1, "kind": "error", "title": ["x"]}',
     b'{"t": 1, "kind": ["step"]}',
     b'{"t": ' + b"9" * 400 + b', "kind": "started"}',
     b'{"kind": "started"}',
@@ -185,6 +204,34 @@ ODD_EVENTS = [
     b"\xff",
     b"[]",
 ]
+ODD_FIELDS = [
+    b'{"t": 1, "kind": "step", "step": "abc"}',
+    b'{"t": 1, "kind": "step"}',
+    b'{"t": 1, "kind": "step", "step": 1, "total": []}',
+    b'{"t": 1, "kind": "data", "ledger": {"rows": [1]}}',
+    b'{"t": 1, "kind": "data", "ledger": {"rows": {"kept": "many"}}}',
+    b'{"t": 1, "kind": "phase"}',
+    b'{"t": 1, "kind": "phase", "name": 5}',
+    b'{"t": 1, "kind": "waiting", "waits_for": null}',
+    b'{"t": 1, "kind": "exited", "code": "1"}',
+    b'{"t": 1, "kind": "error", "title": ["x"]}',
+]
+
+
+def whole_events(path: Path, line: bytes) -> list[dict[str, Any]]:
+    """Write events that tell a state, then the line."""
+    whole: list[dict[str, Any]] = [
+        {"t": 1, "kind": "queued"},
+        {"t": 2, "kind": "started"},
+        {"t": 3, "kind": "step", "step": 4, "total": 9, "loss": "nan"},
+    ]
+    path.write_bytes(b"\n".join([*(json.dumps(event).encode() for event in whole), line, b""]))
+    return whole
+
+
+def check_state(events: Path) -> None:
+    assert derive("", True, last_attempt(events), 0.0, 10.0) == Running(since=2, step=4, total=9)
+    assert not isinstance(derive("", False, last_attempt(events), 0.0, 10.0), Done)
 
 
 @pytest.mark.parametrize("line", ODD_EVENTS, ids=range(len(ODD_EVENTS)))
@@ -193,16 +240,32 @@ def test_an_odd_event_counts_as_none_and_the_state_is_told_by_the_others(
 ) -> None:
     assert parse_line(line) is None
     events = tmp_path / "events.jsonl"
-    whole = [
-        {"t": 1, "kind": "queued"},
-        {"t": 2, "kind": "started"},
-        {"t": 3, "kind": "step", "step": 4, "total": 9, "loss": "nan"},
-    ]
-    events.write_bytes(b"\n".join([*(json.dumps(event).encode() for event in whole), line, b""]))
+    whole = whole_events(events, line)
     follower = Follower(events)
     assert follower.read() == whole and follower.skipped == 1
-    assert derive("run", True, last_attempt(events), 0.0, 10.0) == Running(since=2, step=4, total=9)
-    assert not isinstance(derive("run", False, last_attempt(events), 0.0, 10.0), Done)
+    check_state(events)
+
+
+@pytest.mark.parametrize("line", ODD_FIELDS, ids=range(len(ODD_FIELDS)))
+def test_an_event_with_odd_fields_is_of_no_kind_and_passes(line: bytes, tmp_path: Path) -> None:
+    odd = json.loads(line)
+    assert typed(odd) == odd
+    events = tmp_path / "events.jsonl"
+    whole = whole_events(events, line)
+    follower = Follower(events)
+    assert follower.read() == [*whole, odd] and follower.skipped == 0
+    check_state(events)
+
+
+@pytest.mark.parametrize("loss", ["[1]", '"abc"'])
+def test_a_step_with_an_odd_figure_still_tells_how_far_the_job_is(
+    loss: str, tmp_path: Path
+) -> None:
+    line = f'{{"t": 4, "kind": "step", "step": 5, "total": 9, "loss": {loss}}}'.encode()
+    assert typed(json.loads(line)) == json.loads(line)
+    events = tmp_path / "events.jsonl"
+    whole_events(events, line)
+    assert derive("", True, last_attempt(events), 0.0, 10.0) == Running(since=2, step=5, total=9)
 
 
 def test_kinds_of_later_versions_pass() -> None:
@@ -211,7 +274,7 @@ def test_kinds_of_later_versions_pass() -> None:
 
 
 def test_an_odd_signal_is_told() -> None:
-    state = derive("run", False, [{"t": 1, "kind": "exited", "code": -200}], 0.0, 10.0)
+    state = derive("", False, [{"t": 1, "kind": "exited", "code": -200}], 0.0, 10.0)
     assert isinstance(state, Failed) and state.title == "Killed by signal 200"
 
 
@@ -235,7 +298,7 @@ def test_events_without_progress_are_looked_at_in_bounds(
         return parse(line)
 
     monkeypatch.setattr(job_events, "parse_line", counted)
-    state = derive("run", True, last_attempt(path), 0.0, 10.0)
+    state = derive("", True, last_attempt(path), 0.0, 10.0)
     assert state == Starting(since=2, phase="starting")
     assert sum(read) < 2_500_000 < path.stat().st_size
 

@@ -109,12 +109,12 @@ FREE = [
 
 @pytest.mark.parametrize(("events", "expected"), HELD)
 def test_state_while_the_lock_is_held(events: list[dict[str, Any]], expected: object) -> None:
-    assert derive("run", True, events, created=1.0, now=200.0) == expected
+    assert derive("", True, events, created=1.0, now=200.0) == expected
 
 
 @pytest.mark.parametrize(("events", "expected"), FREE)
 def test_state_when_nobody_holds_the_lock(events: list[dict[str, Any]], expected: object) -> None:
-    assert derive("run", False, events, created=1.0, now=200.0) == expected
+    assert derive("", False, events, created=1.0, now=200.0) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,19 +123,19 @@ def test_state_when_nobody_holds_the_lock(events: list[dict[str, Any]], expected
 )
 def test_an_end_without_an_error_event_tells_the_last_words(code: int, title: str) -> None:
     state = derive(
-        "run", False, [QUEUED, STARTED, event("exited", code=code)], 1.0, 200.0, ["one", "two"]
+        "", False, [QUEUED, STARTED, event("exited", code=code)], 1.0, 200.0, ["one", "two"]
     )
     assert isinstance(state, Failed)
     assert (state.title, state.message, state.code) == (title, "one\ntwo", code)
 
 
 def test_a_young_job_without_supervisor_is_queued() -> None:
-    assert derive("run", False, [], created=195.0, now=200.0) == Queued(since=195.0)
+    assert derive("", False, [], created=195.0, now=200.0) == Queued(since=195.0)
 
 
 @pytest.mark.parametrize("now", [1_000.0, 100_000.0])
 def test_a_clock_that_was_set_back_leaves_no_job_queued_for_ever(now: float) -> None:
-    assert derive("run", False, [], created=50_000.0, now=now) == Lost(at=50_000.0)
+    assert derive("", False, [], created=50_000.0, now=now) == Lost(at=50_000.0)
 
 
 def test_the_order_of_events_counts_not_their_times() -> None:
@@ -144,16 +144,16 @@ def test_the_order_of_events_counts_not_their_times() -> None:
         event("started", 200.0),
         event("step", 100.0, step=1, total=2),
     ]
-    assert derive("run", True, events, 1.0, 50.0) == Running(since=200.0, step=1, total=2)
+    assert derive("", True, events, 1.0, 50.0) == Running(since=200.0, step=1, total=2)
     assert derive(
-        "run", False, [*events, event("result", 90.0), event("exited", 80.0, code=0)], 1.0, 50.0
+        "", False, [*events, event("result", 90.0), event("exited", 80.0, code=0)], 1.0, 50.0
     ) == Done(at=80.0, result={})
 
 
 def test_a_server_runs_from_ready_on() -> None:
     loading, ready = event("phase", name="loading"), event("phase", name="ready")
-    assert word(derive("server", True, [QUEUED, STARTED, loading], 1.0, 200.0)) == "starting"
-    assert word(derive("server", True, [QUEUED, STARTED, loading, ready], 1.0, 200.0)) == "running"
+    assert word(derive("ready", True, [QUEUED, STARTED, loading], 1.0, 200.0)) == "starting"
+    assert word(derive("ready", True, [QUEUED, STARTED, loading, ready], 1.0, 200.0)) == "running"
 
 
 def test_only_the_last_attempt_counts(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_server_that_has_loaded_a_thousand_adapters_still_runs(tmp_path: Path)
             message="",
         )
     assert log.path.stat().st_size > 100_000
-    assert isinstance(derive("server", True, last_attempt(log.path), 0.0, 1.0), Running)
+    assert isinstance(derive("ready", True, last_attempt(log.path), 0.0, 1.0), Running)
 
 
 @given(

@@ -16,7 +16,8 @@ import pytest
 from models.conversations import Conversation
 from models.mask import MaskError
 from models.preflight import TemplateReport, probe_template
-from models.samples import UNTRAINED, Sample, samples
+from models.samples import Sample, samples
+from models.stored_sample import UNTRAINED
 from tests.models.corpus import PARTS_ONLY, SHAPES, shape, stop_ids, templates, tokenizer_for
 from tests.models.refusals import REFUSED, SCAFFOLDS
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from models.conversations import Conversation
-from models.samples import UNTRAINED, Sample, samples
+from models.samples import Sample, samples
+from models.stored_sample import UNTRAINED
 from tests.models.corpus import PARTS_ONLY, SHAPES, marked_twins, shape, tokenizer_for
 from tests.models.test_mask_evidence import report_for
 

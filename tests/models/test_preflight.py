@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.preflight import TemplateReport, check_template, probe_template
+from models.template import served_stop_ids
+from serve.certificate import checks
+from serve.certificate.turns import sample_of
 from tests.models.corpus import stop_ids, tokenizer_for
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("transformers")]
@@ -121,6 +125,26 @@ def test_a_stop_token_that_no_file_lists_is_learned_and_told() -> None:
     found = report(stops={"<|endoftext|>"})
     assert statuses(found)["stop token is listed"] == "warn"
     assert "<|im_end|>" in found.facts.stop_texts
+
+
+def test_a_stop_token_that_config_json_alone_lists_is_one_that_the_server_knows(
+    tmp_path: Path,
+) -> None:
+    """Without a generation_config.json a server reads config.json: nothing to warn of, and the
+    certificate's check of the base model is green."""
+    tokenizer = copy.deepcopy(tokenizer_for("chatml", template=CHATML))
+    tokenizer.eos_token = "<|endoftext|>"
+    end, turn_end = (
+        tokenizer.convert_tokens_to_ids(token) for token in ("<|endoftext|>", "<|im_end|>")
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": [end, turn_end]}))
+    report_of_folder = check_template(tokenizer, tmp_path)
+    assert report_of_folder.stop_ids == (end, turn_end) and not report_of_folder.failed
+    assert "stop token is listed" not in statuses(report_of_folder)
+    sample = sample_of([1, turn_end], [-100, turn_end], [1], [])
+    assert [turn.end for turn in sample.turns] == [2]
+    stops = sorted(served_stop_ids(tokenizer, tmp_path))
+    assert checks.stop_ids("base", [sample], stops).verdict == "green"
 
 
 def test_a_padding_token_that_stops_is_told() -> None:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import LuthierError
 from models import provenance
+from models.hashing import bytes_hash
 
 TENSOR = b"\x00\x01" * 512
 
@@ -143,17 +145,22 @@ def test_every_fault_names_its_part_and_file(
     assert found[part][0].startswith(reason)
 
 
-def test_the_template_may_stand_in_the_tokenizers_config(run: Path) -> None:
+def test_an_earlier_record_of_several_templates_is_still_met(run: Path) -> None:
+    """Earlier versions took the hash of them all, as JSON."""
     base = run / "base"
-    assert provenance.template_text(base) == "{{ messages }}"
     (base / "chat_template.jinja").unlink()
-    assert provenance.template_text(base) == "in the config"
-    (base / "tokenizer_config.json").write_text(
-        '{"chat_template": [{"name": "default", "template": "x"}]}'
+    several = [{"name": "default", "template": "x"}, {"name": "tool_use", "template": "y"}]
+    (base / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
+    earlier = replace(
+        provenance.base_hashes(base),
+        template=bytes_hash(json.dumps(several, sort_keys=True).encode()),
     )
-    assert "default" in provenance.template_text(base)
-    (base / "tokenizer_config.json").unlink()
-    assert provenance.template_text(base) == ""
+    assert provenance.changes(earlier, base, run / "adapter")["chat template"] == []
+    several[0]["template"] = "z"
+    (base / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
+    assert provenance.changes(earlier, base, run / "adapter")["chat template"] == [
+        "its text is another"
+    ]
 
 
 def test_runs_without_a_record(run: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from jobs.errors import LuthierError
 from models.conversations import Conversation
 from models.mask import Masker, MaskError, MaskOptions
 from models.preflight import TemplateReport
-from models.samples import UNTRAINED, Sample, samples
-from models.template import Template, load_tokenizer, stop_token_ids
+from models.samples import Sample, samples
+from models.stored_sample import UNTRAINED
+from models.template import Template, load_tokenizer
 from tests.models.corpus import tokenizer_for
 from tests.models.test_mask_evidence import report_for, wrong_tokens
 from tests.models.test_preflight import CHATML, report
@@ -255,12 +256,6 @@ def test_a_tool_call_whose_arguments_are_no_json_is_refused() -> None:
         and error.code == "template_refuses"
         and "not JSON" in error.reason
     )
-
-
-def test_stop_tokens_come_from_tokenizer_and_generation_config(tmp_path: Path) -> None:
-    tokenizer = tokenizer_for("chatml")
-    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [2, 9]}')
-    assert stop_token_ids(tokenizer, tmp_path) == {tokenizer.eos_token_id, 2, 9}
 
 
 def test_a_tokenizer_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from jobs import processes
 from jobs.job import Job, all_jobs, find, stop, wait
 from jobs.state import Done, Queued, Running, Starting
 from models.registry import prepare_builtin, resolve
+from models.runs import Run
 from serve.certificate.launch import certify
-from serve.launch import ServeOptions, serve
+from serve.launch import serve
+from serve.planning import ServeOptions
 from serve.servers import Server, running_servers
 from tests.real.forks import Forks
 from tests.real.random_adapter import write_random_adapter
@@ -179,7 +181,7 @@ def captain_run(demo: dict[str, Any]) -> Job:
 @pytest.fixture(scope="session")
 def captain_certificate(captain_run: Job) -> Job:
     """The job that certified it."""
-    job = certify(captain_run)
+    job = certify(Run(captain_run))
     assert wait(job, 600)
     assert isinstance(job.state(), Done), f"{job.state()}\n{job.log_path.read_text()[-4000:]}"
     return job

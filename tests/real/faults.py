@@ -50,7 +50,7 @@ def record(name: str) -> None:
             file.write(json.dumps([self.state.global_step + 1, hashes]) + "\n")
         return SFTTrainer.training_step(self, model, inputs, *arguments, **named)
 
-    run_trainer.RunTrainer.training_step = training_step  # type: ignore[attr-defined]
+    run_trainer.RunTrainer.training_step = training_step
 
 
 def die() -> None:
@@ -341,7 +341,7 @@ def watch_forward(name: str) -> None:
             Path(name).write_text(json.dumps(_dependence(self.model, given)))
         return loss
 
-    run_trainer.RunTrainer.training_step = training_step  # type: ignore[attr-defined]
+    run_trainer.RunTrainer.training_step = training_step
 
 
 def _dependence(model: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 
 with redirect_stdout(sys.stderr):  # Unsloth greets
-    import_module(f"trainer.{sys.argv[1]}_engine")  # first: see trainer.run.unsloth_engine
+    import_module(f"trainer.run.{sys.argv[1]}_engine")  # first: see trainer.run.unsloth_engine
 
 # isort: split
 import json

@@ -12,8 +12,9 @@ from typing import Any
 
 from jobs.events import Event, parse_line
 from jobs.job import Job, create
+from models.run_folder import RECIPE_FILE
 from tests.real.tiny import write_conversations, write_tiny_model
-from trainer.launch import RECIPE_FILE, planned_spec
+from trainer.launch import planned_spec
 from trainer.plan.plan import make_plan
 from trainer.recipe import load, to_toml
 
@@ -113,9 +114,12 @@ class Forks:
         plan = replace(
             plan,
             gpus=ranks,
-            sharding=sharding,
-            micro_batch=min(plan.micro_batch, share),
-            accumulation=share // min(plan.micro_batch, share),
+            compute=replace(
+                plan.compute,
+                shards=ranks if sharding == "fsdp2" else 1,
+                micro_batch=min(plan.compute.micro_batch, share),
+                accumulation=share // min(plan.compute.micro_batch, share),
+            ),
         )
         job = create(planned_spec(recipe, plan))
         (job.directory / RECIPE_FILE).write_text(to_toml(recipe))

@@ -26,6 +26,7 @@ from models import certificate
 from models.certificate import Check
 from models.hashing import file_hashes
 from models.merge import receipt
+from models.runs import Run
 from serve.certificate import asking, judge
 from serve.certificate.judge import Evidence
 from serve.certificate.launch import certify
@@ -317,15 +318,15 @@ def test_shard_truncated_and_bytes_flipped_are_found_before_anything_is_loaded(
 
 def test_killed_and_stopped_it_leaves_nothing(copied: Callable[[str], Job]) -> None:
     run = copied("killed")
-    job = certify(run)
-    assert certify(run).id == job.id  # one at a time
+    job = certify(Run(run))
+    assert certify(Run(run)).id == job.id  # one at a time
     wait_for_phase(job, "loading transformers")
     pids = worker_and_below(job)
     stop(job)
     assert wait(job, 20.0)
     assert isinstance(job.state(), Stopped)
     assert_gone(pids, 2.0)
-    again = certify(run)
+    again = certify(Run(run))
     wait_for_phase(again, "vLLM: starting the engine")
     pids = worker_and_below(again)
     assert len(pids) > 3

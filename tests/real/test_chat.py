@@ -61,12 +61,17 @@ async def test_base_an_adapter_and_a_checkpoint_side_by_side(
     app = LuthierApp(start_screen="chat")
     async with app.run_test(size=(140, 40)) as pilot:
         await until(
-            lambda: isinstance(app.screen, ChatScreen) and app.screen.server is not None, pilot
+            lambda: (
+                isinstance(app.screen, ChatScreen)
+                and app.screen.session.reachable.server is not None
+            ),
+            pilot,
         )
         screen = app.screen
         assert isinstance(screen, ChatScreen)
-        assert screen.server is not None
-        assert screen.server.context_length == 4096
+        asked = screen.session.reachable.server
+        assert asked is not None
+        assert asked.context_length == 4096
         await add_checkpoint(screen, checkpoint, pilot)
         screen.use_settings(ChatSettings("", Sampling(temperature=0.0, max_tokens=24, seed=3)))
         screen.prompt.text = "What is the capital of France?"

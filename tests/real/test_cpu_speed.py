@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.compute_dtype import DtypeSpeed, remember
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.real.forks import KILLED, Forks, events, outcome
 from trainer.resume import recorded
 

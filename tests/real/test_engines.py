@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from jobs.job import Job
 from models.adapters import check_servable, read_adapter
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.real.forks import Forks, events, outcome
 from tests.real.tiny import write_conversations
 
@@ -162,7 +162,7 @@ _SAVED = """
 import sys
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
-from trainer.run.adapter_files import in_order
+from trainer.run.run_trainer import in_order
 sizes = dict(vocab_size=32, hidden_size=8, intermediate_size=8)
 config = LlamaConfig(**sizes, num_hidden_layers=1, num_attention_heads=2)
 lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -15,8 +15,9 @@ import pytest
 
 from jobs.job import Job, create, find, wait
 from models.conversations import read_prompts
+from models.run_folder import RECIPE_FILE
 from tests.real.forks import Forks, events
-from trainer.launch import RECIPE_FILE, run_spec
+from trainer.launch import run_spec
 from trainer.recipe import load, to_toml
 from trainer.run.checkpoints import complete_checkpoints
 

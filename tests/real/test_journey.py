@@ -20,12 +20,12 @@ from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.state import Done, Failed, Queued, Running, Starting, Stopped
 from models.conversations import read_prompts
+from models.runs import Run
 from serve.certificate.launch import certify
 from serve.keys import client_key
 from serve.servers import Server
 from tests.real.conftest import LUTHIER, ROOT, in_a_terminal_that_is_killed
 from tests.real.forks import Forks
-from trainer.launch import adapter_directory
 from tui.commands.demo import in_voice
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def client(tuned_server: Server) -> Iterator[openai.OpenAI]:
 
 
 def test_the_run_left_a_standard_adapter_its_frozen_recipe_and_its_figures(run: Job) -> None:
-    adapter = adapter_directory(run)
+    adapter = Run(run).adapter()
     assert {"adapter_config.json", "adapter_model.safetensors", "card.json"} <= {
         path.name for path in adapter.iterdir()
     }
@@ -87,7 +87,7 @@ def test_the_run_left_a_standard_adapter_its_frozen_recipe_and_its_figures(run: 
 
 
 def test_only_the_captains_words_were_trained(run: Job, builtin_model: Path) -> None:
-    from models.samples import UNTRAINED
+    from models.stored_sample import UNTRAINED
     from models.template import load_tokenizer
 
     tokenizer = load_tokenizer(builtin_model)
@@ -195,13 +195,13 @@ def short_run(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 def test_a_run_outlives_its_terminal_and_its_certificate_starts_by_itself(short_run: Job) -> None:
     assert isinstance(short_run.state(), Done), short_run.state()
-    assert (adapter_directory(short_run) / "adapter_model.safetensors").exists()
+    assert (Run(short_run).adapter() / "adapter_model.safetensors").exists()
     (certificate,) = (
         job
         for job in jobs.all_jobs("certify")
         if job.spec.settings["run"] == str(short_run.directory)
     )
-    asked_for = certify(short_run)  # while it works there is no second one
+    asked_for = certify(Run(short_run))  # while it works there is no second one
     assert asked_for.id == certificate.id
     luthier("stop", certificate.id)
 
@@ -227,7 +227,7 @@ def test_again_repeats_a_run_to_the_last_bit_and_stop_leaves_a_checkpoint(short_
     assert 2 <= len(losses[1]) < len(losses[0])
     assert losses[0][: len(losses[1])] == losses[1]
     with pytest.raises(LuthierError, match="has left none"):
-        adapter_directory(again)
+        Run(again).adapter()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tmpfs, which only root may")
@@ -287,7 +287,7 @@ def test_a_name_that_is_taken_by_the_users_own_module_changes_nothing(
 def test_the_job_list_tells_of_the_run(run: Job) -> None:
     listed = {entry["id"]: entry for entry in json.loads(luthier("runs", "--json"))}
     assert listed[run.id]["state"] == "done"
-    assert listed[run.id]["result"]["adapter"] == str(adapter_directory(run))
+    assert listed[run.id]["result"]["adapter"] == str(Run(run).adapter())
 
 
 def test_bad_input_on_the_command_line(tmp_path: Path, builtin_model: Path) -> None:

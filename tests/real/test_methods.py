@@ -12,15 +12,17 @@ import msgspec
 import pytest
 
 from jobs.job import Job
-from models.merge.launch import trained_stops
+from models.folder import ModelFolder
 from models.merge.plan import plan_merge
 from models.merge.planner import Into
-from models.template import load_tokenizer, stop_token_ids
+from models.run_folder import RECIPE_FILE
+from models.runs import Run
+from models.template import load_tokenizer
 from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Orders, Reference, Scores, write
 from serve.certificate.turns import PROBES, chosen
 from tests.real.forks import Forks, events, outcome
 from tests.real.tiny import write_tiny_model
-from trainer.launch import RECIPE_FILE, frozen_recipe
+from trainer.launch import frozen_recipe
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import complete_checkpoints
 from trainer.run.tokens import run_tokenizer
@@ -110,7 +112,7 @@ def _merged(job: Job, out: Path) -> Path:
     plan = plan_merge(
         Path(job.spec.settings["model_directory"]), job.directory / "adapter", into=into
     )
-    merge(plan, out, stops=lambda folder: trained_stops(job) or [])
+    merge(plan, out, stops=lambda folder: Run(job).trained_stops or [])
     return out
 
 
@@ -125,7 +127,7 @@ def _answers_as_trained(job: Job, made: Path) -> None:
 
     from trainer.run.loading import load_model
 
-    plan, recipe = Plan(**job.spec.settings), frozen_recipe(job)
+    plan, recipe = Plan.from_json(job.spec.settings), frozen_recipe(job)
     trained = load_model(
         plan, recipe, run_tokenizer(job.directory, Path(plan.model_directory), recipe.tokens)
     )
@@ -152,7 +154,7 @@ def _answers_as_trained(job: Job, made: Path) -> None:
             -1
         )
     # of the change: weights are rounded to bfloat16, 8 bits to the base's 16
-    share = {8: 0.15, 4: 0.08}.get(plan.base_bits, 0.02)
+    share = {8: 0.15, 4: 0.08}.get(plan.compute.base_bits, 0.02)
     assert (wanted - found).abs().mean() < share * change.abs().mean()
 
 
@@ -168,7 +170,7 @@ def _knows_its_tokens(job: Job, model: Path) -> None:
             "vocab_size"
         ]
     )
-    assert stop_token_ids(tokenizer, model) == {2, end}
+    assert ModelFolder(model).stop_ids == {2, end}
     row = json.loads((job.directory / "data" / "heldout.jsonl").read_text().splitlines()[0])
     assert end in row["labels"]
     assert (
@@ -190,7 +192,7 @@ def _is_certified_from_where_it_began(job: Job, model: Path, folder: Path) -> No
     from serve.certificate import reference
 
     _, samples = chosen(job.directory / "data", None)
-    stops = trained_stops(job) or []
+    stops = Run(job).trained_stops or []
     grown = str(folder / "base")
     base = job.spec.settings["model_directory"]
     orders = Orders(base, str(trained), str(model), "cpu", samples[:4], list(PROBES), grown, stops)

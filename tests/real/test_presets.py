@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from jobs.job import Job, create
+from models.run_folder import RECIPE_FILE
 from tests.real.forks import Forks, events
 from tests.real.tiny import write_tiny_base
-from trainer.launch import RECIPE_FILE, run_spec
+from trainer.launch import run_spec
 from trainer.presets import find_preset, presets
 from trainer.recipe import load, to_toml
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +15,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load
 
 from jobs import job as jobs
-from jobs import processes
 from jobs.job import Job
 from jobs.state import Failed
+from models.run_folder import RECIPE_FILE
 from tests.real.conftest import assert_gone, worker_and_below
 from tests.real.forks import Forks, Outcome, events, outcome
 from tests.real.test_repair import model_named
-from trainer.launch import RECIPE_FILE
 from trainer.plan.plan import make_plan
 from trainer.recipe import load as load_recipe
 from trainer.run.checkpoints import complete_checkpoints
@@ -146,7 +146,7 @@ def test_memory_that_one_rank_lacks_is_repaired_for_all(forks: Forks) -> None:
     assert {step: loss for step, (loss, _) in two.steps.items()} == {
         step: pytest.approx(loss, abs=0.01) for step, (loss, _) in one.steps.items()
     }
-    assert make_plan(load_recipe(job.directory / RECIPE_FILE)).micro_batch == 1
+    assert make_plan(load_recipe(job.directory / RECIPE_FILE)).compute.micro_batch == 1
 
 
 def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Forks) -> None:
@@ -158,7 +158,9 @@ def test_a_killed_rank_ends_the_job_with_the_reason_and_leaves_nothing(forks: Fo
         assert job.alive(), f"{job.state()}\n{log(job)}"
         time.sleep(0.05)
     pids = worker_and_below(job)
-    os.kill(max(pid for pid in pids if processes.is_running(pid, "spawn_main")), signal.SIGKILL)
+    command_lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    ranks = [pid for pid, command in command_lines.items() if b"spawn_main" in command]
+    os.kill(max(ranks), signal.SIGKILL)
     assert jobs.wait(job, 30)
     assert isinstance(state := job.state(), Failed)
     assert state.title == "Rank 1 was killed"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
+from models.run_folder import RECIPE_FILE
 from tests.real.forks import KILLED, PLAIN, REPAIRED, Forks, events, outcome
 from trainer import launch
-from trainer.launch import RECIPE_FILE
 from trainer.plan.memory import remembered
 from trainer.plan.memory.predict import Setting
 from trainer.plan.plan import make_plan
@@ -60,7 +60,7 @@ def test_out_of_memory_changes_the_micro_batch_and_nothing_else(forks: Forks) ->
         step: pytest.approx(loss, abs=0.02) for step, loss in one.evaluations.items()
     }
     plan = make_plan(load(job.directory / RECIPE_FILE))
-    assert (plan.micro_batch, plan.accumulation, plan.global_batch) == (1, 8, 8)
+    assert (plan.compute.micro_batch, plan.compute.accumulation, plan.global_batch) == (1, 8, 8)
     assert plan.repaired == f"micro-batch 1, because run {job.id} ran out of memory at 2"
     assert make_plan(load(forks.make(**PLAIN).directory / RECIPE_FILE)).repaired == ""
 

@@ -19,7 +19,8 @@ from jobs.job import Job, stop, submit, wait
 from jobs.spec import Spec
 from jobs.state import Failed, Lost, Queued, Starting, Stopped
 from serve.keys import client_key
-from serve.launch import ServeOptions, make_plan, serve
+from serve.launch import serve
+from serve.planning import ServeOptions, make_plan
 from serve.ports import is_free
 from serve.servers import Server, running_servers
 from tests.real.conftest import (

@@ -21,13 +21,13 @@ from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, Queued, Running, Starting, Stopped
 from models.adapters import check_servable, read_adapter
+from models.run_folder import RECIPE_FILE, RunFolder
 from tests.real.conftest import assert_gone
 from tests.real.forks import KILLED, PLAIN, ROOT, Forks, Outcome, events, outcome
 from tests.real.tiny import write_conversations
 from trainer import launch
-from trainer.launch import RECIPE_FILE
 from trainer.resume import Changed
-from trainer.run.checkpoints import checkpoints_folder, complete_checkpoints
+from trainer.run.checkpoints import complete_checkpoints
 
 pytestmark = pytest.mark.real
 
@@ -140,8 +140,8 @@ def test_25_kills_change_nothing(forks: Forks, whole: Outcome) -> None:
             in_saves += 1
             assert forks.work(job) == 0
         assert outcome(job) == whole
-        assert not (checkpoints_folder(job.directory) / ".saving").exists() or not list(
-            (checkpoints_folder(job.directory) / ".saving").iterdir()
+        assert not (RunFolder(job.directory).checkpoints / ".saving").exists() or not list(
+            (RunFolder(job.directory).checkpoints / ".saving").iterdir()
         )
     print(f"{in_saves} kills in saves, {at_random} at random moments, {runs} runs")
     assert (in_saves, at_random) == (9, 17)
@@ -237,7 +237,7 @@ def test_a_disk_that_fills_up_in_a_save_is_told_and_leaves_nothing_half(
     job = forks.make()
     assert forks.work(job, ["no_room_for_the_optimizer", 8]) == 1
     assert events(job, "error")[-1]["title"] == "The disk is full"
-    assert not (checkpoints_folder(job.directory) / ".saving").exists()
+    assert not (RunFolder(job.directory).checkpoints / ".saving").exists()
     assert [checkpoint.step for checkpoint in complete_checkpoints(job.directory)] == [4, 6]
     assert forks.work(job) == 0
     assert outcome(job) == whole

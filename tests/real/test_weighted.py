@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 pytestmark = pytest.mark.real
 

@@ -21,10 +21,11 @@ from jobs.job import Job, stop, wait
 from jobs.state import Failed, Running, Starting, Stopped
 from serve import launch, plan
 from serve.client import Delta, Sampling, post, stream_chat
-from serve.launch import ServeOptions, attach, detach, pin, serve, unpin
+from serve.launch import attach, detach, pin, serve, unpin
+from serve.planning import NamedAdapter, ServeOptions
 from serve.servers import Server, running_servers
 from tests.serve.conftest import write_adapter
-from workshop.serving import add_adapters
+from workshop.servers import add_adapters
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 FAKE_HOME = Path(__file__).parents[1] / "fakes" / "vllm_home"
@@ -40,7 +41,7 @@ def start(base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
     monkeypatch.setattr(launch, "vllm_module", lambda: "")
     started: list[Job] = []
 
-    def begin(*adapters: launch.NamedAdapter, ready: bool = True, **options: object) -> Server:
+    def begin(*adapters: NamedAdapter, ready: bool = True, **options: object) -> Server:
         options = {"device": "cpu", **options}
         started.append(serve(base, list(adapters), options=ServeOptions(**options)))  # type: ignore[arg-type]
         until(lambda: isinstance(started[-1].state(), Running if ready else Failed), started[-1])
@@ -181,7 +182,7 @@ def test_of_two_runs_with_one_name_the_second_goes_by_its_id(
 ) -> None:
     server = start(("captain", write_adapter(tmp_path / "one"), None))
     run = "20261118-0003-captain-00ff"
-    again: launch.NamedAdapter = ("captain", write_adapter(tmp_path / "two"), run)
+    again: NamedAdapter = ("captain", write_adapter(tmp_path / "two"), run)
     assert add_adapters(
         server.refreshed(), [again, ("captain@40", write_adapter(tmp_path / "three"), run)]
     ) == [run, "captain@40"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from jobs.errors import LuthierError
 from serve import plan, planning
 from serve.keys import client_key, control_key
-from serve.launch import ServeOptions, make_plan
-from serve.plan import ServerPlan, command, environment, run_of
+from serve.plan import ServerPlan, command, environment, has_compiled, run_of
+from serve.planning import ServeOptions, make_plan
 from tests.serve.conftest import write_adapter
 
 
@@ -78,6 +79,23 @@ def test_environment(base: Path, luthier_home: Path, monkeypatch: pytest.MonkeyP
     assert variables["VLLM_CACHE_ROOT"].startswith(str(luthier_home))
     assert variables["PATH"] == os.environ["PATH"]
     assert "VLLM_API_KEY" not in variables
+
+
+def test_what_vllm_measured_is_used_again_only_for_the_usual_share(base: Path) -> None:
+    def kept(**changed: object) -> str | None:
+        made = replace(planned(base, device="gpu"), **changed)  # type: ignore[arg-type]
+        return environment(made, "the-job").get("VLLM_ENABLE_STARTUP_PLAN")
+
+    assert kept() == "1"
+    assert kept(gpu_memory=0.3) == "0"
+    assert kept(kv_cache_bytes=1 << 30) == "0"
+    assert kept(device="cpu") is None
+
+
+def test_a_home_knows_whether_it_has_compiled(luthier_home: Path) -> None:
+    assert not has_compiled()
+    (luthier_home / "cache" / "vllm" / "torch_compile_cache").mkdir(parents=True)
+    assert has_compiled()
 
 
 def test_web_pages_ask_from_origins_that_were_named(base: Path) -> None:

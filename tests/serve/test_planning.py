@@ -14,7 +14,7 @@ from serve import gpu_share as shares
 from serve import planning
 from serve.gpu_share import Needed, gpu_share, needed
 from serve.parsers import parsers
-from serve.plan import ServerPlan, command
+from serve.plan import Device, ServerPlan, command
 from serve.planning import NamedAdapter, ServeOptions, look_ahead
 from serve.restarts import Restarts
 from tests.serve.conftest import write_adapter, write_tensors
@@ -167,6 +167,33 @@ def test_on_a_gpu_in_use_the_plan_says_so(base: Path, monkeypatch: pytest.Monkey
         ServeOptions(device="gpu", extra_args=["--quantization=fp8"]),
     ).plan
     assert quantised.kv_cache_bytes is None
+
+
+def sizes(base: Path, device: Device, *extra_args: str) -> tuple[int, str]:
+    """How many CUDA graphs are recorded by the plan, 0 where vLLM decides, and why."""
+    options = ServeOptions(device=device, extra_args=list(extra_args))
+    plan = look_ahead(base, "tiny", [], "127.0.0.1", None, options).plan
+    words = command(plan, "python")
+    start = words.index("--cudagraph-capture-sizes") + 1 if plan.graph_sizes else len(words)
+    assert words[start : start + len(plan.graph_sizes)] == [str(size) for size in plan.graph_sizes]
+    return len(plan.graph_sizes), plan.reasons["graph_sizes"]
+
+
+def test_few_cuda_graphs_are_recorded_unless_the_user_decides(base: Path) -> None:
+    count, why = sizes(base, "gpu")
+    assert count == 17 and "--vllm=--max-cudagraph-capture-size=512" in why
+    for argument in ("--max-cudagraph-capture-size=512", "-cc.cudagraph_mode=FULL", "-O1"):
+        assert sizes(base, "gpu", argument)[0] == 0
+    assert sizes(base, "gpu", "--seed=3")[0] == 17
+    assert sizes(base, "cpu")[0] == 0
+
+
+def test_a_step_is_padded_as_by_vllm_up_to_64_then_by_half_at_most(base: Path) -> None:
+    plan = look_ahead(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="gpu")).plan
+    steps = list(zip(plan.graph_sizes, plan.graph_sizes[1:], strict=False))
+    assert plan.graph_sizes[:11] == [1, 2, 4, *range(8, 65, 8)]
+    assert all(larger <= 1.5 * smaller for smaller, larger in steps if larger > 64)
+    assert plan.graph_sizes[-1] == 512
 
 
 def test_restarts_are_few_within_an_hour() -> None:

@@ -22,6 +22,7 @@ from jobs.job import Job
 from jobs.spec import Spec
 from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped
 from models.merge.launch import MergeSettings
+from models.runs import Run
 from serve.planning import ServeOptions
 from serve.servers import Server, running_servers
 from tests.jobs.acting import end_everything, in_state
@@ -32,31 +33,30 @@ from tests.serve.test_serve_commands import a_run
 from tests.serve.test_sleep import CHECKOUT, has_gpu, server, train
 from tests.tui import folders
 from trainer import launch as training
-from trainer.recipe import load
-from trainer.sweep import Sweep
+from trainer.recipe import Recipe, load
 from tui.commands import adapters as commands
 from tui.commands.train import settle
 from tui.commands.train import train as train_command
 from workshop import gpu_conflict
-from workshop.chat_with_run import have_it_serve, once_ready, server_job
-from workshop.serving import server_of
+from workshop.chat_with_run import have_it_serve, server_job
+from workshop.servers import once_ready, server_of
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 __all__ = ["server", "start"]
 
 
 def tuned_word(run: Job) -> str:
-    found = once_ready(server_job(run))
-    return asyncio.run(say(found, have_it_serve(found, run)))
+    found = once_ready(server_job(Run(run)))
+    return asyncio.run(say(found, have_it_serve(found, Run(run))))
 
 
 def test_a_server_that_runs_loads_the_adapter_once(start: Starter, base: Path) -> None:
     found, run = start(), a_run(base)
-    assert server_job(run).id == found.job.id
+    assert server_job(Run(run)).id == found.job.id
     assert tuned_word(run).startswith("captain says")
-    assert have_it_serve(found.refreshed(), run) == "captain"
+    assert have_it_serve(found.refreshed(), Run(run)) == "captain"
     again = a_run(base)
-    assert have_it_serve(found.refreshed(), again) == again.id  # another run of the same name
+    assert have_it_serve(found.refreshed(), Run(again)) == again.id  # another run of the same name
 
 
 def test_without_one_it_is_started_with_the_adapter(
@@ -64,9 +64,9 @@ def test_without_one_it_is_started_with_the_adapter(
 ) -> None:
     monkeypatch.setattr(ServeOptions, "device", "cpu")
     run = a_run(base)
-    job = server_job(run)
+    job = server_job(Run(run))
     try:
-        assert server_job(run).id == job.id  # pressed twice
+        assert server_job(Run(run)).id == job.id  # pressed twice
         found = once_ready(job)
         assert [model.id for model in found.models] == ["base", "tiny", "captain"]
         assert tuned_word(run).startswith("captain says")
@@ -91,7 +91,7 @@ def test_one_that_ends_as_it_becomes_ready_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, end: State
 ) -> None:
     states: list[State] = [Running(0.0), end]
-    monkeypatch.setattr("workshop.chat_with_run.running_servers", lambda: [])
+    monkeypatch.setattr("serve.servers.running_servers", lambda: [])
     monkeypatch.setattr(Job, "state", lambda job: states.pop(0))
     with pytest.raises(LuthierError) as told:
         once_ready(Job(Path("/nowhere")))
@@ -174,7 +174,7 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
     )
     servers_before: list[str] = []
 
-    def train_it(sweep: Sweep) -> list[Job]:
+    def train_it(recipe: Recipe) -> Job:
         servers_before.extend(server.job.id for server in running_servers())
         settings = {
             "conduct": "well",
@@ -189,7 +189,7 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
                 '{"peft_type": "LORA", "r": 4, "use_dora": true}'
             )
         jobs.start(run)
-        return [run]
+        return run
 
     def merge_it(settings: MergeSettings, of: Job) -> Job:
         shutil.copytree(settings.base, settings.out)
@@ -198,7 +198,7 @@ def test_then_chat_starts_the_server_first_and_ends_with_the_tuned_model_served(
         )
 
     monkeypatch.setattr("tui.commands.serve.start_merge", merge_it)
-    monkeypatch.setattr("tui.commands.train.start_sweep", train_it)
+    monkeypatch.setattr("tui.commands.train.launch.train", train_it)
     answer = CliRunner().invoke(train_command, [str(recipe), "--then", "chat"])
     try:
         assert answer.exit_code == 0, answer.output + repr(answer.exception)
@@ -260,15 +260,15 @@ def test_a_run_that_must_be_merged_first_says_so_and_then_is_a_server_of_its_own
     config = run.directory / "adapter" / "adapter_config.json"
     config.write_text('{"peft_type": "LORA", "r": 4, "use_dora": true}')
     with pytest.raises(LuthierError, match="merged first"):
-        server_job(run)
+        server_job(Run(run))
     shutil.copytree(base, run.directory / "merged")
-    job = server_job(run)
+    job = server_job(Run(run))
     try:
         found = once_ready(job)
         assert (
             found.plan.base == (run.directory / "merged").resolve()
-            and have_it_serve(found, run) == "base"
+            and have_it_serve(found, Run(run)) == "base"
         )
-        assert server_job(run).id == job.id
+        assert server_job(Run(run)).id == job.id
     finally:
         end_everything(job)

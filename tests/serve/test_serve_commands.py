@@ -18,17 +18,17 @@ from jobs.job import Job, all_jobs, create, stop, wait
 from jobs.spec import Spec
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.merge.launch import MergeSettings
+from models.runs import Run
 from serve import launch
 from serve.ports import free_port
 from tests.serve.conftest import write_adapter
 from tests.serve.test_life import FAKE_HOME, Starter, start
-from trainer.launch import adapter_directory
 from tui.commands import serve as serve_command
 from tui.commands.adapters import server
 from tui.commands.compare import compare
 from tui.commands.serve import serve
-from workshop.run_adapters import loadable
-from workshop.serving import adapters_of, add_adapters
+from workshop.served_runs import adapters_of, loadable
+from workshop.servers import add_adapters
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 __all__ = ["start"]
@@ -130,7 +130,7 @@ def test_what_vllm_takes_no_adapter_of_is_served_as_a_model(
     shutil.copytree(base, other.directory / "model")
     assert told("serve", other.id, "--plan")["base"] == str(other.directory / "model")
     with pytest.raises(LuthierError, match="has trained every weight"):
-        adapter_directory(other)
+        Run(other).adapter()
 
 
 def test_an_adapter_with_dora_reaches_vllm_on_no_path(
@@ -150,9 +150,11 @@ def test_an_adapter_with_dora_reaches_vllm_on_no_path(
             running, whole.name, whole.path
         ),
         "a checkpoint there": lambda: launch.attach(running, checkpoint.name, checkpoint.path),
-        "the form, a server of its base runs": lambda: add_adapters(running, adapters_of([run])[1]),
+        "the form, a server of its base runs": lambda: add_adapters(
+            running, adapters_of([Run(run)])[1]
+        ),
         "the form, none runs": lambda: launch.serve(
-            base, adapters_of([run])[1], port=free_port("127.0.0.1")
+            base, adapters_of([Run(run)])[1], port=free_port("127.0.0.1")
         ),
         "load": lambda: raised(called("load", run.id)),
         "serve RUN@STEP": lambda: raised(called("serve", f"{run.id}@20")),

@@ -7,7 +7,7 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.job import create
 from jobs.spec import Spec
-from serve.launch import ServeOptions, make_plan
+from serve.planning import ServeOptions, make_plan
 from serve.servers import base_url, current_server, running_servers, write_server
 
 
@@ -28,7 +28,8 @@ def test_address_for_a_client_on_this_machine(host: str, url: str) -> None:
 
 def test_a_server_that_no_longer_runs_is_not_listed(base: Path) -> None:
     plan = make_plan(base, "tiny", [], "127.0.0.1", None, ServeOptions(device="cpu"))
-    job = create(Spec(kind="server", name="tiny", module="serve.worker", settings=plan.to_json()))
+    settings = plan.to_json()
+    job = create(Spec("server", "tiny", "serve.worker", settings, ready_phase="ready"))
     write_server(job.directory, plan, [], {})
     job.events_path.write_text(
         '{"t": 1, "kind": "phase", "name": "ready"}\n{"t": 2, "kind": "exited", "code": 0,'

@@ -138,7 +138,7 @@ def test_ties_and_bad_answers_are_told_apart_and_names_do_not_count_in_sight() -
     assert (duel.longer_won, duel.shorter_won) == (4, 1)  # "one" and "two" are equally long
     assert not duel.decided
     counted = quick_report()
-    assert (counted.blind, counted.named) == (8, 1)
+    assert (counted.blind, counted.named_votes) == (8, 1)
     assert quick_report(every=True).duels[0].losses == 2
 
 
@@ -334,7 +334,7 @@ def test_only_answers_to_the_same_conversation_make_a_pair() -> None:
 def test_votes_with_names_in_sight_can_be_left_out() -> None:
     duel_of("a", "b", "better", 0, blind=False)
     assert len(collect().pairs) == 1
-    found = collect(named=False)
+    found = collect(with_named=False)
     assert found.pairs == []
     assert found.left_out == {"cast with the names in sight": 1}
 

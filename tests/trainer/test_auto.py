@@ -14,6 +14,7 @@ from jobs.gpus import Gpu
 from tests.trainer.shapes import llama, shape_of
 from trainer.plan import autotune, plan, repair
 from trainer.plan.autotune import Choice, Task, choose
+from trainer.plan.compute import Compute
 from trainer.plan.memory import remembered
 from trainer.plan.memory.batches import Lengths
 from trainer.plan.memory.predict import Setting
@@ -48,19 +49,24 @@ def chosen(
     return choose(Task(wanted, shape, card=round(gigabytes * 1e9), **settings))
 
 
-def told(choice: Choice) -> tuple[int, str, str, int]:
-    one = choice.chosen
-    return one.base_bits, one.gradient_checkpointing, one.optimizer, one.micro_batch
+def settings_of(choice: Choice) -> tuple[int, str, str, int]:
+    best = choice.best
+    return (
+        best.compute.base_bits,
+        best.compute.gradient_checkpointing,
+        best.compute.optimizer,
+        best.compute.micro_batch,
+    )
 
 
 def test_on_an_h200_nothing_is_recomputed_and_eight_conversations_are_enough(
     eight: ModelShape,
 ) -> None:
     choice = chosen(eight, H200 / 1e9)
-    assert told(choice) == (16, "none", "adamw", 8)
-    assert choice.chosen.verdict == "chosen"
-    assert any("No gradient checkpointing" in reason for reason in choice.reasons)
-    assert any("more would be no quicker" in reason for reason in choice.reasons)
+    assert settings_of(choice) == (16, "none", "adamw", 8)
+    assert choice.best.verdict == "chosen"
+    assert any("No gradient checkpointing" in reason.text for reason in choice.reasons)
+    assert any("more would be no quicker" in reason.text for reason in choice.reasons)
 
 
 @pytest.mark.parametrize(
@@ -79,28 +85,34 @@ def test_smaller_cards_get_what_fits_them(
 ) -> None:
     """Checkpointing comes before fewer bits."""
     choice = chosen(eight, gigabytes)
-    assert (choice.chosen.base_bits, choice.chosen.gradient_checkpointing) == (bits, checkpointing)
-    assert choice.chosen.fits and choice.chosen.needs <= gigabytes * 1e9
+    assert (choice.best.compute.base_bits, choice.best.compute.gradient_checkpointing) == (
+        bits,
+        checkpointing,
+    )
+    assert choice.best.fits and choice.best.needs <= gigabytes * 1e9
     quicker = [
         one
         for one in choice.tried
-        if one.fits and one.base_bits >= bits and one.cost < choice.chosen.cost
+        if one.fits and one.compute.base_bits >= bits and one.cost < choice.best.cost
     ]
     assert not quicker
 
 
 def test_float8_that_is_asked_for_keeps_16_bits(eight: ModelShape) -> None:
     choice = chosen(eight, 10, recipe(float8=True))
-    assert choice.chosen.base_bits == 16 and not choice.chosen.fits
-    assert choice.reasons[0].startswith("Nothing is predicted to fit") and not any(
-        "base" in reason for reason in choice.reasons
+    assert choice.best.compute.base_bits == 16 and not choice.best.fits
+    assert choice.reasons[0].text.startswith("Nothing is predicted to fit") and not any(
+        "base" in reason.text for reason in choice.reasons
     )
 
 
 def test_every_combination_was_tried_and_says_what_became_of_it(eight: ModelShape) -> None:
     choice = chosen(eight, 24)
     assert len(choice.tried) == 4
-    verdicts = {(one.base_bits, one.gradient_checkpointing): one.verdict for one in choice.tried}
+    verdicts = {
+        (candidate.compute.base_bits, candidate.compute.gradient_checkpointing): candidate.verdict
+        for candidate in choice.tried
+    }
     assert verdicts[16, "none"].startswith("does not fit: needs")
     assert verdicts[4, "unsloth"] == "fits, but so do more bits"
     assert verdicts[16, "unsloth"] == "chosen"
@@ -111,14 +123,16 @@ def test_what_the_recipe_says_is_kept(eight: ModelShape) -> None:
         base_bits=4, gradient_checkpointing="standard", micro_batch=2, optimizer="paged_adamw_8bit"
     )
     choice = chosen(eight, 140, wanted)
-    assert told(choice) == (4, "standard", "paged_adamw_8bit", 2)
+    assert settings_of(choice) == (4, "standard", "paged_adamw_8bit", 2)
     assert not choice.reasons and len(choice.tried) == 1
 
 
 def test_short_conversations_go_together_in_greater_numbers(eight: ModelShape) -> None:
     short = Lengths(120.0, 400, 60.0)
-    assert chosen(eight, 140, recipe(global_batch=64), lengths=short).chosen.micro_batch == 64
-    assert chosen(eight, 140, recipe(global_batch=256), lengths=short).chosen.micro_batch == 128
+    assert chosen(eight, 140, recipe(global_batch=64), lengths=short).best.compute.micro_batch == 64
+    assert (
+        chosen(eight, 140, recipe(global_batch=256), lengths=short).best.compute.micro_batch == 128
+    )
 
 
 @pytest.mark.parametrize("global_batch", [1, 7, 12, 96])
@@ -126,24 +140,24 @@ def test_the_global_batch_is_never_changed(eight: ModelShape, global_batch: int)
     for gigabytes in (10, 24, 80):
         assert (
             global_batch
-            % chosen(eight, gigabytes, recipe(global_batch=global_batch)).chosen.micro_batch
+            % chosen(eight, gigabytes, recipe(global_batch=global_batch)).best.compute.micro_batch
             == 0
         )
 
 
 def test_where_nothing_fits_the_thriftiest_is_taken_and_it_is_said(eight: ModelShape) -> None:
     choice = chosen(eight, 6)
-    assert told(choice) == (4, "unsloth", "adamw_8bit", 1)
-    assert choice.reasons[0].startswith("Nothing is predicted to fit")
-    assert choice.chosen.verdict == "chosen, but too large"
+    assert settings_of(choice) == (4, "unsloth", "adamw_8bit", 1)
+    assert choice.reasons[0].text.startswith("Nothing is predicted to fit")
+    assert choice.best.verdict == "chosen, but too large"
 
 
 def test_full_fine_tuning_has_32_bits_and_gives_up_states_before_it_gives_up(
     eight: ModelShape,
 ) -> None:
     full = recipe(method="full")
-    assert told(chosen(eight, 250, full, engine="trl"))[:3] == (32, "none", "adamw")
-    assert chosen(eight, 120, full, engine="trl").chosen.optimizer == "adamw_8bit"
+    assert settings_of(chosen(eight, 250, full, engine="trl"))[:3] == (32, "none", "adamw")
+    assert chosen(eight, 120, full, engine="trl").best.compute.optimizer == "adamw_8bit"
 
 
 def test_reasons_speak_of_what_was_chosen(eight: ModelShape) -> None:
@@ -153,23 +167,26 @@ def test_reasons_speak_of_what_was_chosen(eight: ModelShape) -> None:
     between = next(
         choice
         for size in range(100, 260, 2)
-        if (choice := chosen(eight, size, full, engine="trl")).chosen.optimizer == "adamw"
+        if (choice := chosen(eight, size, full, engine="trl")).best.compute.optimizer == "adamw"
     )
-    assert between.chosen.gradient_checkpointing == "standard"
-    (why,) = (reason for reason in between.reasons if "checkpointing" in reason)
-    assert "without it" in why and "are needed at least" in why
-    padded = chosen(eight, H200 / 1e9, lengths=Lengths(1000.0, 9000, 2500.0), padding_free=False)
+    assert between.best.compute.gradient_checkpointing == "standard"
+    (why,) = (reason for reason in between.reasons if "checkpointing" in reason.text)
+    assert "without it" in why.text and "are needed at least" in why.text
+    padded = chosen(eight, H200 / 1e9, lengths=Lengths(1000.0, 9000, 2500.0), decided=Compute())
     sizes = autotune.micro_batches(recipe(), recipe().train.global_batch, 1000.0)
-    assert padded.chosen.micro_batch < sizes[-1]
-    assert any("more would be no quicker" in reason for reason in padded.reasons)
+    assert padded.best.compute.micro_batch < sizes[-1]
+    assert any("more would be no quicker" in reason.text for reason in padded.reasons)
     tiny = chosen(
         eight, H200 / 1e9, recipe(micro_batch=0, global_batch=1), lengths=Lengths(30.0, 40)
     )
-    assert any("about 30 tokens at once" in reason for reason in tiny.reasons)
+    assert any("about 30 tokens at once" in reason.text for reason in tiny.reasons)
 
 
 def test_trl_has_no_checkpointing_of_unsloth(eight: ModelShape) -> None:
-    assert {one.gradient_checkpointing for one in chosen(eight, 80, engine="trl").tried} == {
+    assert {
+        candidate.compute.gradient_checkpointing
+        for candidate in chosen(eight, 80, engine="trl").tried
+    } == {
         "none",
         "standard",
     }
@@ -177,13 +194,18 @@ def test_trl_has_no_checkpointing_of_unsloth(eight: ModelShape) -> None:
 
 def test_what_was_measured_corrects_what_is_predicted(eight: ModelShape) -> None:
     def measured(setting: Setting) -> tuple[float, str]:
-        return (2.5, "run-1") if setting.checkpointing == "none" else (1.0, "")
+        return (2.5, "run-1") if setting.compute.gradient_checkpointing == "none" else (1.0, "")
 
     before, after = chosen(eight, 80), chosen(eight, 80, measured=measured)
-    assert before.chosen.gradient_checkpointing == "none" != after.chosen.gradient_checkpointing
+    assert (
+        before.best.compute.gradient_checkpointing
+        == "none"
+        != after.best.compute.gradient_checkpointing
+    )
     corrected = chosen(eight, 240, measured=measured)
     assert (
-        corrected.reasons[-1] == "Predictions are corrected by 2.50, which run run-1 has measured."
+        corrected.reasons[-1].text
+        == "Predictions are corrected by 2.50, which run run-1 has measured."
     )
 
 
@@ -222,15 +244,19 @@ def gpu_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_plan_has_choices_reasons_and_memory(gpu_plan: Any) -> None:
     made, _ = gpu_plan()
     first = made.choices[0]
-    assert (made.micro_batch, made.base_bits, made.gradient_checkpointing) == (
-        first["micro_batch"],
-        first["base_bits"],
-        first["gradient_checkpointing"],
+    assert (
+        made.compute.micro_batch,
+        made.compute.base_bits,
+        made.compute.gradient_checkpointing,
+    ) == (
+        first.compute.micro_batch,
+        first.compute.base_bits,
+        first.compute.gradient_checkpointing,
     )
-    assert made.micro_batch * made.accumulation == made.global_batch
-    assert made.padding_free and made.reasons and sum(made.memory.values()) == first["peak"]
-    assert 880 < made.tokens / made.micro_batch < 920  # 3,100 bytes a conversation
-    assert Plan(**msgspec.json.decode(msgspec.json.encode(made.to_json()))) == made
+    assert made.compute.micro_batch * made.compute.accumulation == made.global_batch
+    assert made.compute.padding_free and made.reasons and sum(made.memory.values()) == first.peak
+    assert 880 < made.tokens / made.compute.micro_batch < 920  # 3,100 bytes a conversation
+    assert Plan.from_json(msgspec.json.decode(msgspec.json.encode(made.to_json()))) == made
 
 
 def test_on_hopper_the_products_are_in_float8(
@@ -238,8 +264,10 @@ def test_on_hopper_the_products_are_in_float8(
 ) -> None:
     monkeypatch.setattr(plan, "compute_capability", lambda: (9, 0))
     (made, _), (exact, _), (four, _) = gpu_plan(), gpu_plan(float8=False), gpu_plan(base_bits=4)
-    assert made.float8 and any(reason.startswith("Float8 products") for reason in made.reasons)
-    assert not exact.float8 and not four.float8
+    assert made.compute.float8 and any(
+        reason.text.startswith("Float8 products") for reason in made.reasons
+    )
+    assert not exact.compute.float8 and not four.compute.float8
     assert plan_text.settings(made) == plan_text.settings(exact).replace(
         "16-bit base", "16-bit base with float8 products"
     )
@@ -248,30 +276,19 @@ def test_on_hopper_the_products_are_in_float8(
 def test_an_earlier_repair_still_counts(gpu_plan: Any) -> None:
     before, wanted = gpu_plan()
     shape = before.shape(wanted)
-    batch = repair.Batch(before.micro_batch, before.accumulation, "none")
-    repair.remember(shape, batch, repair.Batch(1, before.global_batch, "none"), "run-7")
+    repair.remember(shape, before.compute, before.compute.with_micro_batch(1), "run-7")
     after, _ = gpu_plan()
-    assert after.micro_batch == 1 and "run-7" in after.repaired
+    assert after.compute.micro_batch == 1 and "run-7" in after.repaired
     assert sum(after.memory.values()) < sum(before.memory.values())
 
 
 def test_an_earlier_measurement_counts(gpu_plan: Any) -> None:
     before, wanted = gpu_plan()
-    setting = replace(
-        Setting.of(
-            wanted,
-            before.engine,
-            16,
-            before.gradient_checkpointing,
-            before.optimizer,
-            before.attention,
-        ),
-        tokens=9,
-    )
+    setting = replace(Setting.of(wanted, before.engine, before.compute), tokens=9)
     remembered.remember(before.model, repair.device_name(), setting, 1000, 1010, "run-8")
     after, _ = gpu_plan()
-    assert after.choices[0]["peak"] == pytest.approx(1.01 * before.choices[0]["peak"])
-    assert any("run-8" in reason for reason in after.reasons)
+    assert after.choices[0].peak == pytest.approx(1.01 * before.choices[0].peak)
+    assert any("run-8" in reason.text for reason in after.reasons)
 
 
 def test_checkpointing_of_the_other_engine_is_refused(gpu_plan: Any) -> None:
@@ -285,6 +302,6 @@ def test_costs_follow_what_was_measured() -> None:
     shape = ModelShape("llama", 8, 8, 1, 8, 8, 8, (), 8)
     for tokens, speed in ((5500, 15_035), (11_000, 16_200)):
         task = Task(recipe(), shape, Lengths(tokens, tokens), "unsloth", H200, 1)
-        cost = task.candidate(16, "none", "adamw", 1).cost
+        cost = task.candidate(Compute(padding_free=True)).cost
         assert 16_550 / cost == pytest.approx(speed, rel=0.03)
     assert autotune.kinds(recipe(), "unsloth")[0] == "none"

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.run_folder import COMPLETE, RunFolder
 from trainer.run import checkpoints
 from trainer.run.checkpoints import (
-    COMPLETE,
     MEMORY_FILE,
     Checkpoint,
-    checkpoints_folder,
     complete_checkpoints,
     discard,
     newest_intact,
@@ -28,7 +27,7 @@ from trainer.run.checkpoints import (
 
 def save(run: Path, step: int, text: str = "weights") -> Path:
     """What a trainer leaves under .saving."""
-    saved = checkpoints_folder(run) / ".saving" / f"checkpoint-{step}"
+    saved = RunFolder(run).checkpoints / ".saving" / f"checkpoint-{step}"
     saved.mkdir(parents=True)
     (saved / "adapter_model.safetensors").write_text(text)
     (saved / MEMORY_FILE).write_text(f'{{"total": {step}}}')
@@ -48,7 +47,7 @@ def test_a_sealed_checkpoint_is_complete_intact_and_the_newest(tmp_path: Path) -
 def test_what_is_not_as_it_was_saved_is_never_gone_on_from(tmp_path: Path, damage: str) -> None:
     for step in (1, 2):
         seal(save(tmp_path, step), tmp_path, step)
-    folder = checkpoints_folder(tmp_path) / "step-000002"
+    folder = RunFolder(tmp_path).checkpoints / "step-000002"
     weights = folder / "adapter_model.safetensors"
     match damage:
         case "changed":
@@ -100,15 +99,15 @@ def test_an_interruption_anywhere_leaves_the_old_one_and_nothing_half(
                 patch.setattr(checkpoints, name, failing(getattr(checkpoints, name), left))
             patch.setattr(Path, "rename", failing(Path.rename, left))
             try:
-                seal(checkpoints_folder(run) / ".saving" / "checkpoint-2", run, 2)
-                discard(checkpoints_folder(run) / "step-000001")
+                seal(RunFolder(run).checkpoints / ".saving" / "checkpoint-2", run, 2)
+                discard(RunFolder(run).checkpoints / "step-000001")
             except KeyboardInterrupt:
                 pass
         found = complete_checkpoints(run)
         assert found
         assert all(checkpoint.intact() for checkpoint in found)
         sweep(run)
-        assert {path.name for path in checkpoints_folder(run).iterdir()} == {
+        assert {path.name for path in RunFolder(run).checkpoints.iterdir()} == {
             checkpoint.path.name for checkpoint in found
         }
     assert left[0] >= 0, "the last round came to the end"

@@ -34,21 +34,25 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     )
 
 
+def texts(plan: Plan) -> list[str]:
+    return [reason.text for reason in plan.reasons]
+
+
 def asking(recipe: Recipe, **train: object) -> Recipe:
     return msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, **train))
 
 
 def test_a_plan_leaves_the_type_to_the_run_until_it_was_measured(recipe: Recipe) -> None:
     plan = make_plan(recipe)
-    assert plan.compute_dtype == "auto" and any(
-        "the run measures first" in reason for reason in plan.reasons
+    assert plan.compute.compute_dtype == "auto" and any(
+        "the run measures first" in reason.text for reason in plan.reasons
     )
     speeds.remember(Path(plan.model_directory), FAST_FLOAT32)
     measured = make_plan(recipe)
-    assert measured.compute_dtype == "float32"
+    assert measured.compute.compute_dtype == "float32"
     assert (
         "Computes in float32: this CPU multiplies in float32 1.5 times as fast as in bfloat16, as"
-        " measured." in measured.reasons
+        " measured." in texts(measured)
     )
     assert measured.memory["weights"] == 2 * plan.memory["weights"]
     assert measured.memory["activations"] == 2 * plan.memory["activations"]
@@ -67,7 +71,7 @@ def test_what_was_remembered_may_be_damaged(recipe: Recipe) -> None:
     speeds.remember(Path(recipe.model), FAST_FLOAT32)
     path = Path(recipe.model).parent / "home" / speeds.SPEEDS_FILE
     path.write_text('{"x": {"bfloat16": "slow"}}')
-    assert make_plan(recipe).compute_dtype == "auto"
+    assert make_plan(recipe).compute.compute_dtype == "auto"
 
 
 @pytest.mark.parametrize(
@@ -80,8 +84,8 @@ def test_what_was_remembered_may_be_damaged(recipe: Recipe) -> None:
 )
 def test_twice_the_memory_has_to_be_worth_it(recipe: Recipe, speed: DtypeSpeed, dtype: str) -> None:
     settled = compute_dtype.settled(make_plan(recipe), recipe, speed)
-    assert settled.compute_dtype == dtype
-    assert [reason for reason in settled.reasons if "Computes in" in reason] == [
+    assert settled.compute.compute_dtype == dtype
+    assert [text for text in texts(settled) if "Computes in" in text] == [
         f"Computes in {dtype}: {speed.in_words()}."
     ]
 
@@ -89,23 +93,25 @@ def test_twice_the_memory_has_to_be_worth_it(recipe: Recipe, speed: DtypeSpeed, 
 def test_float32_that_does_not_fit_is_left(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute_dtype, "main_memory", lambda: 600_000_000)
     settled = compute_dtype.settled(make_plan(recipe), recipe, FAST_FLOAT32)
-    assert settled.compute_dtype == "bfloat16" and "of the 0.6 GB here" in settled.reasons[-1]
+    assert (
+        settled.compute.compute_dtype == "bfloat16" and "of the 0.6 GB here" in texts(settled)[-1]
+    )
 
 
 def test_the_recipe_decides(recipe: Recipe) -> None:
     speeds.remember(Path(recipe.model), FAST_BFLOAT16)
     plan = make_plan(asking(recipe, compute_dtype="float32"))
     assert (
-        plan.compute_dtype == "float32"
-        and plan.reasons[-1] == "Computes in float32, because the recipe says so."
+        plan.compute.compute_dtype == "float32"
+        and texts(plan)[-1] == "Computes in float32, because the recipe says so."
     )
-    assert make_plan(asking(recipe, compute_dtype="bfloat16")).compute_dtype == "bfloat16"
+    assert make_plan(asking(recipe, compute_dtype="bfloat16")).compute.compute_dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("train", [{"base_bits": 4}, {"float8": True}])
 def test_what_is_bound_to_bfloat16_says_so(recipe: Recipe, train: dict[str, object]) -> None:
     speeds.remember(Path(recipe.model), FAST_FLOAT32)
-    assert make_plan(asking(recipe, **train)).compute_dtype == "bfloat16"
+    assert make_plan(asking(recipe, **train)).compute.compute_dtype == "bfloat16"
     with pytest.raises(LuthierError, match="Not in float32"):
         make_plan(asking(recipe, **train, compute_dtype="float32"))
 
@@ -116,9 +122,9 @@ def test_a_run_that_began_keeps_its_type_though_it_was_planned_again(recipe: Rec
     speeds.remember(Path(recipe.model), FAST_FLOAT32)
     planned = make_plan(recipe)
     resumed = compute_dtype.resumed(planned, recipe, "bfloat16")
-    assert (planned.compute_dtype, resumed.compute_dtype) == ("float32", "bfloat16")
+    assert (planned.compute.compute_dtype, resumed.compute.compute_dtype) == ("float32", "bfloat16")
     assert resumed.memory == make_plan(asking(recipe, compute_dtype="bfloat16")).memory
-    assert [reason for reason in resumed.reasons if "Computes in" in reason] == [
+    assert [text for text in texts(resumed) if "Computes in" in text] == [
         "Computes in bfloat16, as it did before."
     ]
 
@@ -126,4 +132,4 @@ def test_a_run_that_began_keeps_its_type_though_it_was_planned_again(recipe: Rec
 def test_runs_of_earlier_versions_go_on_in_bfloat16(recipe: Recipe) -> None:
     settings = make_plan(recipe).to_json()
     del settings["compute_dtype"]
-    assert Plan(**settings).compute_dtype == "bfloat16"
+    assert Plan.from_json(settings).compute.compute_dtype == "bfloat16"

@@ -10,12 +10,13 @@ import pytest
 
 from jobs import queue
 from jobs.job import Job
+from models.run_folder import RunFolder
 from tests.trainer.shapes import llama
 from trainer import edit, launch
 from trainer.plan.learning_rate import learning_rate
 from trainer.plan.plan import make_plan
-from trainer.recipe import Lora, Recipe, Train, parse
-from trainer.sweep import load_sweep
+from trainer.recipe import Lora, Recipe, Train, load, parse
+from trainer.sweep import load_runs, recipes_of
 
 SMALL, EIGHT, SEVENTY = 135_000_000, 8_000_000_000, 70_000_000_000
 
@@ -125,16 +126,18 @@ def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "start", lambda job: None)
-    left_open = load_sweep(written(base, "")).members[0].recipe
+    left_open = load(written(base, ""))
     assert left_open.train.learning_rate == "auto"
     plan = make_plan(left_open)
     assert plan.learning_rate == 5e-4
-    assert any(reason.startswith("Learning rate 5e-4: usual for LoRA") for reason in plan.reasons)
+    assert any(
+        reason.text.startswith("Learning rate 5e-4: usual for LoRA") for reason in plan.reasons
+    )
     job = launch.train(left_open)
     assert launch.frozen_recipe(job).train.learning_rate == 5e-4
     assert (
-        (job.directory / launch.RECIPE_FILE)
-        .read_text()
+        RunFolder(job.directory)
+        .recipe.read_text()
         .startswith("# Learning rate 5e-4: usual for LoRA")
     )
     again = launch.train(launch.frozen_recipe(job))
@@ -142,7 +145,7 @@ def test_the_plan_says_what_it_takes_and_why_and_the_frozen_recipe_has_the_value
 
 
 def test_an_edited_frozen_recipe_says_the_rate_and_auto_leaves_it_to_the_plan(base: Path) -> None:
-    plan = make_plan(load_sweep(written(base, "")).members[0].recipe)
+    plan = make_plan(load(written(base, "")))
     assert plan.rate(Recipe(data=["x"], train=Train(learning_rate=1e-5))) == 1e-5
     assert plan.rate(Recipe(data=["x"])) == 5e-4
 
@@ -158,15 +161,15 @@ def test_a_waiting_run_whose_recipe_is_edited_gets_the_rate_of_its_new_method(
         def __exit__(self, *error: object) -> None: ...
 
     monkeypatch.setattr(queue, "kept_waiting", Waiting)
-    job = launch.train(load_sweep(written(base, "")).members[0].recipe)
+    job = launch.train(load(written(base, "")))
     edit.replace_recipe(job, written(base, '[train]\nmethod = "full"\n'))
     assert launch.frozen_recipe(job).train.learning_rate == pytest.approx(5e-5)
 
 
 def test_a_sweep_may_try_auto_beside_values(base: Path) -> None:
-    sweep = load_sweep(written(base, '[train]\nlearning_rate = ["auto", 1e-3]\n'))
-    assert [plan.learning_rate for plan in sweep.plans()] == [5e-4, 1e-3]
-    assert [member.recipe.name for member in sweep.members] == ["mine-lr-auto", "mine-lr1e-3"]
+    asked = load_runs(written(base, '[train]\nlearning_rate = ["auto", 1e-3]\n'))
+    assert [make_plan(recipe).learning_rate for recipe in recipes_of(asked)] == [5e-4, 1e-3]
+    assert [recipe.name for recipe in recipes_of(asked)] == ["mine-lr-auto", "mine-lr1e-3"]
 
 
 def test_what_is_neither_auto_nor_a_number_above_nought_is_refused() -> None:

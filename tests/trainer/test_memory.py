@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from jobs.home import models_directory
 from tests.trainer.shapes import llama, shape_of
 from trainer.launch import run_spec
 from trainer.plan import plan
+from trainer.plan.compute import Compute
 from trainer.plan.memory import remembered
 from trainer.plan.memory.batches import Lengths, largest
 from trainer.plan.memory.cards import CARDS, bytes_of, rows
@@ -36,7 +37,12 @@ def recipe(**train: Any) -> Recipe:
 
 
 def flat(tokens: int, **values: Any) -> Setting:
-    return replace(Setting("unsloth", tokens, conversations=4), **values)
+    """Of a run by Unsloth; what is one of Compute's values goes there."""
+    setting = Setting("unsloth", tokens, conversations=4)
+    decided = {
+        field.name: values.pop(field.name) for field in fields(Compute) if field.name in values
+    }
+    return replace(setting, compute=Compute(**decided), **values)
 
 
 @pytest.mark.parametrize("row", MEASURED, ids=str)
@@ -56,7 +62,7 @@ def test_it_is_close_also_to_what_it_was_not_fitted_to() -> None:
 
 
 def test_the_parts_are_named_and_add_up(eight: ModelShape) -> None:
-    memory = predict(eight, flat(8192, bits=4, checkpointing="unsloth"))
+    memory = predict(eight, flat(8192, base_bits=4, gradient_checkpointing="unsloth"))
     assert sum(memory.parts().values()) == memory.peak
     assert memory.adapter == 4 * 41_943_040  # what Unsloth says it trains, in 32 bits
     assert (memory.gradients, memory.optimizer) == (memory.adapter, 2 * memory.adapter)
@@ -65,7 +71,7 @@ def test_the_parts_are_named_and_add_up(eight: ModelShape) -> None:
 
 
 def test_quantised_weights_leave_embeddings_and_head(eight: ModelShape) -> None:
-    weights = {bits: predict(eight, flat(0, bits=bits)).weights for bits in (16, 8, 4)}
+    weights = {bits: predict(eight, flat(0, base_bits=bits)).weights for bits in (16, 8, 4)}
     outside = 2 * (2 * 128_256 * 4096 + 65 * 4096)
     inside = weights[16] - outside
     assert weights[8] - outside == inside // 2
@@ -79,7 +85,7 @@ def test_optimizers_and_full_fine_tuning(eight: ModelShape) -> None:
 
     assert states(optimizer="adamw_8bit") * 4 == states()
     assert states(optimizer="paged_adamw_8bit") == 0
-    full = predict(eight, flat(2048, engine="trl", method="full", bits=32))
+    full = predict(eight, flat(2048, engine="trl", method="full", base_bits=32))
     count = eight.inside + eight.outside
     assert (full.weights, full.adapter, full.gradients, full.optimizer) == (
         4 * count,
@@ -87,7 +93,9 @@ def test_optimizers_and_full_fine_tuning(eight: ModelShape) -> None:
         4 * count,
         8 * count,
     )
-    assert predict(eight, flat(2048, engine="trl", method="full", bits=16)).peak < 0.6 * full.peak
+    assert (
+        predict(eight, flat(2048, engine="trl", method="full", base_bits=16)).peak < 0.6 * full.peak
+    )
 
 
 def test_each_kind_of_checkpointing_keeps_less(eight: ModelShape) -> None:
@@ -96,19 +104,19 @@ def test_each_kind_of_checkpointing_keeps_less(eight: ModelShape) -> None:
         ("trl", ("none", "standard")),
     ):
         peaks = [
-            predict(eight, flat(8192, engine=engine, checkpointing=kind)).peak for kind in kinds
+            predict(eight, flat(8192, engine=engine, gradient_checkpointing=kind)).peak
+            for kind in kinds
         ]
         assert peaks == sorted(peaks, reverse=True)
 
 
 def test_only_sdpa_over_several_conversations_has_a_mask(eight: ModelShape) -> None:
     def mask(**values: Any) -> int:
-        return predict(
-            eight, replace(Setting("trl", 4096, conversations=2), **values)
-        ).attention_mask
+        setting = flat(4096, **{"engine": "trl", "conversations": 2, **values})
+        return predict(eight, setting).attention_mask
 
     assert mask() == 4096 * 4096 * (1 + 2 * 32)
-    assert mask(checkpointing="standard") == 4096 * 4096 * 3
+    assert mask(gradient_checkpointing="standard") == 4096 * 4096 * 3
     assert mask(rows=2) == 2 * 2048 * 2048 * 65
     assert (
         mask(conversations=1)
@@ -183,8 +191,8 @@ def test_the_largest_micro_batch_depends_on_whether_it_is_padded() -> None:
 
 def test_the_table_of_cards(eight: ModelShape) -> None:
     found = {
-        (row.bits, row.checkpointing): row
-        for row in rows(recipe(), eight, "unsloth", "adamw", "sdpa", 150 * 10**9)
+        (row.compute.base_bits, row.compute.gradient_checkpointing): row
+        for row in rows(recipe(), eight, "unsloth", Compute(), 150 * 10**9)
     }
     assert set(found) == {
         (bits, kind) for bits in (16, 8, 4) for kind in ("none", "standard", "unsloth")
@@ -212,9 +220,9 @@ def test_what_a_run_has_measured_is_remembered(
     assert remembered.recall("m", "gpu", flat(100)) == (1.0, "")
     remembered.remember("m", "gpu", flat(100), 1000, 1100, "first")
     remembered.remember("m", "gpu", flat(200), 2000, 2100, "second")
-    remembered.remember("m", "gpu", flat(200, bits=4), 2000, 4000, "third")
+    remembered.remember("m", "gpu", flat(200, base_bits=4), 2000, 4000, "third")
     assert remembered.recall("m", "gpu", flat(300)) == (1.05, "second")
-    assert remembered.recall("m", "gpu", flat(300, checkpointing="standard")) == (1.0, "")
+    assert remembered.recall("m", "gpu", flat(300, gradient_checkpointing="standard")) == (1.0, "")
     assert remembered.recall("m", "other", flat(300)) == (1.0, "")
 
 

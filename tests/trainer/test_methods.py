@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from jobs.errors import LuthierError
 from tests.trainer.shapes import llama, shape_of
 from trainer.plan import methods
+from trainer.plan.compute import Compute
 from trainer.recipe import Lora, Recipe, Tokens, Train, load
 
 
@@ -34,7 +35,7 @@ def base(tmp_path: Path) -> Path:
     save_file(
         {**tensors, "model.norm.weight": np.ones(4, np.float32)}, folder / "model.safetensors"
     )
-    tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": "<|im_end|>"}]}
+    tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<|im_end|>"}]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
 
@@ -139,7 +140,7 @@ def test_a_template_s_path_is_the_recipe_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "size", "capability", "chosen"),
+    ("train", "size", "capability", "expected"),
     [
         ({}, "8b", (9, 0), True),
         ({}, "135m", (9, 0), False),
@@ -157,34 +158,33 @@ def test_float8_where_it_was_measured_or_is_asked_for(
     train: dict[str, Any],
     size: str,
     capability: tuple[int, int] | None,
-    chosen: bool,
+    expected: bool,
 ) -> None:
     shape = shape_of(llama(tmp_path / "model", size))
-    found, why = methods.float8(recipe(train), shape, 16, 1, capability)
-    assert found == chosen == bool(why)
+    in_float8, why = methods.float8(recipe(train), shape, Compute(), capability)
+    assert in_float8 == expected == bool(why)
 
 
 @pytest.mark.parametrize(
-    ("train", "lora", "bits", "shards", "capability", "why"),
+    ("train", "lora", "compute", "capability", "why"),
     [
-        ({"method": "full"}, {}, 32, 1, (9, 0), "none is frozen"),
-        ({"base_bits": 4}, {}, 4, 1, (9, 0), "the base has 4 bits"),
-        ({}, {"dora": True}, 16, 1, (9, 0), "DoRA computes with the norms"),
-        ({}, {}, 16, 2, (9, 0), "FSDP2 cannot cut"),
-        ({}, {}, 16, 1, (8, 6), r"compute capability 8\.6 has no float8"),
-        ({}, {}, 16, 1, (0, 0), "does not tell"),
+        ({"method": "full"}, {}, Compute(base_bits=32), (9, 0), "none is frozen"),
+        ({"base_bits": 4}, {}, Compute(base_bits=4), (9, 0), "the base has 4 bits"),
+        ({}, {"dora": True}, Compute(), (9, 0), "DoRA computes with the norms"),
+        ({}, {}, Compute(shards=2), (9, 0), "FSDP2 cannot cut"),
+        ({}, {}, Compute(), (8, 6), r"compute capability 8\.6 has no float8"),
+        ({}, {}, Compute(), (0, 0), "does not tell"),
     ],
 )
 def test_what_cannot_be_in_float8_is_not_and_says_so_if_asked(
     tmp_path: Path,
     train: dict[str, Any],
     lora: dict[str, Any],
-    bits: int,
-    shards: int,
+    compute: Compute,
     capability: tuple[int, int],
     why: str,
 ) -> None:
     shape = shape_of(llama(tmp_path / "model"))
-    assert methods.float8(recipe(train, lora), shape, bits, shards, capability) == (False, "")
+    assert methods.float8(recipe(train, lora), shape, compute, capability) == (False, "")
     with pytest.raises(LuthierError, match=why):
-        methods.float8(recipe({**train, "float8": True}, lora), shape, bits, shards, capability)
+        methods.float8(recipe({**train, "float8": True}, lora), shape, compute, capability)

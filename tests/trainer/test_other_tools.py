@@ -13,7 +13,7 @@ from jobs.errors import LuthierError
 from trainer import other_tools
 from trainer.other_tools import SETTINGS, Untranslatable
 from trainer.recipe import Recipe, decode, keys, load, parse, parse_toml
-from trainer.sweep import load_sweep
+from trainer.sweep import load_runs
 
 
 def told(text: str) -> LuthierError:
@@ -296,7 +296,7 @@ def test_a_whole_recipe_of_another_tool_is_refused_with_its_translation(
     tmp_path: Path, name: str, text: str, tool: str, expected: dict[str, object]
 ) -> None:
     (tmp_path / name).write_text(text)
-    for read in (load, load_sweep):
+    for read in (load, load_runs):
         with pytest.raises(LuthierError) as caught:
             read(tmp_path / name)
     assert (caught.value.title, tool in caught.value.message) == ("A recipe of another tool", True)
@@ -343,7 +343,7 @@ def test_what_is_no_recipe_is_told_with_the_line_and_what_to_write(
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(LuthierError) as caught:
-        load_sweep(tmp_path / name)
+        load_runs(tmp_path / name)
     assert message in f"{caught.value.message}" and hint in caught.value.hint
 
 

@@ -20,7 +20,7 @@ from trainer.plan.cluster_files import emit
 from trainer.plan.placement import place, share
 from trainer.plan.plan import make_plan
 from trainer.recipe import Recipe, Train
-from trainer.sweep import load_sweep
+from trainer.sweep import load_runs
 
 GB = 10**9
 
@@ -65,7 +65,7 @@ def test_on_a_cpu_it_is_one_process_and_the_plan_says_so(data: Path) -> None:
     for wanted in (2, "all"):
         placement = place(recipe(data, data, wanted), [])
         assert placement.ranks == 1
-        assert "no GPU" in placement.reasons[0]
+        assert "no GPU" in placement.reasons[0].text
 
 
 def test_a_batch_that_does_not_divide_is_an_error_that_says_what_would(
@@ -97,11 +97,11 @@ def test_the_plan_of_several_gpus(
         make_plan(recipe(data, model, count, global_batch=16, micro_batch=2))
         for count in (1, "all")
     )
-    assert (one.micro_batch, one.accumulation, one.ranks) == (2, 8, 1)
-    assert (four.micro_batch, four.accumulation, four.ranks) == (2, 2, 4)
+    assert (one.compute.micro_batch, one.compute.accumulation, one.ranks) == (2, 8, 1)
+    assert (four.compute.micro_batch, four.compute.accumulation, four.ranks) == (2, 2, 4)
     assert (one.global_batch, one.steps) == (four.global_batch, four.steps)
     assert four.slots == ["gpu"] * 4
-    assert any("4 GPUs" in reason for reason in four.reasons)
+    assert any("4 GPUs" in reason.text for reason in four.reasons)
     spec = planned_spec(recipe(data, model, "all"), four)
     assert (spec.slots, spec.then[0]["slots"]) == (["gpu"] * 4, ["gpu"])
 
@@ -115,7 +115,11 @@ def test_machines_are_those_of_torchruns_variables(
     monkeypatch.setenv("PET_NNODES", "3")
     wanted = recipe(data, llama(tmp_path / "base"), 2, global_batch=24)
     made = make_plan(wanted)
-    assert (made.machines, made.ranks, made.micro_batch * made.accumulation) == (3, 6, 4)
+    assert (made.machines, made.ranks, made.compute.micro_batch * made.compute.accumulation) == (
+        3,
+        6,
+        4,
+    )
     assert len(planned_spec(wanted, made).then) == 1
     monkeypatch.setenv("PET_NODE_RANK", "2")
     assert planned_spec(wanted, made).then == []
@@ -165,7 +169,7 @@ class Cluster:
         )
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
-        text = emit("slurm", load_sweep(self.recipe), self.recipe, 2)
+        text = emit("slurm", load_runs(self.recipe), self.recipe, 2)
         script = self.folder / "job.sh"
         script.write_text(
             "\n".join(
@@ -221,7 +225,7 @@ def test_before_its_time_is_over_a_slurm_job_stops_on_each_machine(cluster: Clus
 
 
 def test_a_skypilot_task_sends_what_the_run_reads(cluster: Cluster, data: Path) -> None:
-    text = emit("skypilot", load_sweep(cluster.recipe), cluster.recipe, 4)
+    text = emit("skypilot", load_runs(cluster.recipe), cluster.recipe, 4)
     assert "num_nodes: 4" in text
     for path in (cluster.recipe, data, cluster.folder / "base"):
         assert f"  {path}: {path}\n" in text
@@ -237,7 +241,7 @@ def test_what_a_cluster_cannot_be_asked_for(cluster: Cluster) -> None:
     ):
         cluster.recipe.write_text(changed)
         with pytest.raises(LuthierError, match=title):
-            emit("slurm", load_sweep(cluster.recipe), cluster.recipe, 1)
+            emit("slurm", load_runs(cluster.recipe), cluster.recipe, 1)
     cluster.recipe.write_text(before)
     with pytest.raises(LuthierError, match="no multiple of the 6 GPUs"):
-        emit("slurm", load_sweep(cluster.recipe), cluster.recipe, 3)
+        emit("slurm", load_runs(cluster.recipe), cluster.recipe, 3)

@@ -17,8 +17,8 @@ from trainer.data.policies import Policies
 from trainer.data.settings import Source
 from trainer.data.split import Heldout
 from trainer.evaluation.settings import Evaluation
+from trainer.plan.compute import largest_divisor
 from trainer.plan.plan import Plan, make_plan, step_count
-from trainer.plan.repair import largest_divisor
 from trainer.recipe import Recipe, Train
 
 
@@ -55,13 +55,13 @@ def test_a_plan_adds_up(data: Path, model: Path) -> None:
         Recipe(data=[str(data)], model=str(model), train=Train(epochs=2.0, global_batch=12))
     )
     assert (plan.conversations, plan.heldout) == (100, 16)
-    assert (plan.global_batch, plan.micro_batch, plan.accumulation) == (12, 6, 2)
+    assert (plan.global_batch, plan.compute.micro_batch, plan.compute.accumulation) == (12, 6, 2)
     assert plan.steps == 2 * 7
     assert plan.slots == ["cpu"]
     assert plan.exact
     assert plan.formats[0]["format"] == "messages"
     assert "every row has `messages`" in plan.formats[0]["reason"]
-    assert Plan(**json.loads(json.dumps(plan.to_json()))) == plan
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
 def test_a_plan_shows_what_the_policies_meet_and_minds_the_weights_of_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from trainer.data.formats import Mapping
 from trainer.data.policies import Policies
 from trainer.data.settings import Mask, Source
 from trainer.data.split import Heldout
+from trainer.keys import described_keys, resume_rows
 from trainer.recipe import Lora, Recipe, Train, keys, load, parse, to_toml
 
+DOCS = Path(__file__).parents[2] / "docs"
+BESIDE = {"mask", "format"}  # sections, and also keys of [policy] and [format]
 BAD = [
     (
         'data = ["x"]\n[train]\nlearnig_rate = 1',
@@ -115,7 +119,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 
 def test_the_guide_documents_every_key() -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "recipe.md").read_text()
+    guide = (DOCS / "recipe.md").read_text()
     missing = [
         f"{section}.{key}"
         for section, names in keys().items()
@@ -123,3 +127,33 @@ def test_the_guide_documents_every_key() -> None:
         if f"`{key}`" not in guide
     ]
     assert not missing
+
+
+def test_the_guide_has_what_each_key_says_of_itself() -> None:
+    """The rows of its table are made of trainer.recipe: what is missing can be pasted there."""
+    rows = (DOCS / "recipe.md").read_text().splitlines()
+    assert [key.row for key in described_keys(Recipe) if key.row not in rows] == []
+
+
+def test_a_row_that_the_recipe_no_longer_has_is_not_in_the_guide() -> None:
+    described = {key.name.rpartition(".")[2] for key in described_keys(Recipe)}
+    rows = {key.row for key in described_keys(Recipe)}
+    stale = [
+        line
+        for line in (DOCS / "recipe.md").read_text().splitlines()
+        if (name := re.match(r"\| `(\w+)` \|.*\|.*\|$", line))
+        and name[1] in described - BESIDE
+        and line not in rows
+    ]
+    assert stale == []
+
+
+def test_the_guide_says_which_keys_need_a_new_run_and_which_none() -> None:
+    rows = (DOCS / "runs.md").read_text().splitlines()
+    assert [row for row in resume_rows(Recipe) if row not in rows] == []
+
+
+def test_facts_of_keys() -> None:
+    facts = {key.name: key.facts for key in described_keys(Recipe)}
+    assert facts["train.optimizer"].resume == "never" and facts["checkpoints"].resume == "free"
+    assert facts["train.epochs"].resume == "forced" and facts["train.learning_rate"].short == "lr"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from jobs.home import home
 from trainer.plan import repair
-from trainer.plan.repair import Batch, Shape, in_smaller_batches, is_out_of_memory, recall, remember
+from trainer.plan.compute import Compute
+from trainer.plan.repair import Shape, in_smaller_batches, is_out_of_memory, recall, remember
 
 SHAPE = Shape("base", "trl", "NVIDIA H200, 151 GB", 2048, 16)
 
@@ -58,11 +59,20 @@ def test_other_errors(error: Exception) -> None:
     assert not is_out_of_memory(error)
 
 
+def computed(micro_batch: int, accumulation: int, gradient_checkpointing: str = "none") -> Compute:
+    return Compute(
+        micro_batch=micro_batch,
+        accumulation=accumulation,
+        gradient_checkpointing=gradient_checkpointing,
+        attention="flex",  # whatever else was decided stays
+    )
+
+
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_smaller_batches_keep_the_global_one_and_come_to_an_end(
     micro_batch: int, accumulation: int
 ) -> None:
-    batch: Batch | None = Batch(micro_batch, accumulation)
+    batch: Compute | None = computed(micro_batch, accumulation)
     sizes = []
     while batch is not None:
         assert batch.micro_batch * batch.accumulation == micro_batch * accumulation
@@ -76,31 +86,31 @@ def test_smaller_batches_keep_the_global_one_and_come_to_an_end(
 
 
 def test_it_is_remembered_for_runs_that_take_at_least_as_much() -> None:
-    remember(SHAPE, Batch(8, 2), Batch(4, 4), "first")
-    remember(SHAPE, Batch(4, 4), Batch(2, 8), "second")
-    assert recall(SHAPE, Batch(8, 2)) == (
-        Batch(2, 8),
+    remember(SHAPE, computed(8, 2), computed(4, 4), "first")
+    remember(SHAPE, computed(4, 4), computed(2, 8), "second")
+    assert recall(SHAPE, computed(8, 2)) == (
+        computed(2, 8),
         "micro-batch 2, because run second ran out of memory at 4",
     )
-    assert recall(SHAPE, Batch(6, 2))[0] == Batch(2, 6)
-    assert recall(SHAPE, Batch(1, 3)) == (Batch(1, 3), "")
-    assert recall(SHAPE, Batch(5, 1))[0] == Batch(1, 5)
+    assert recall(SHAPE, computed(6, 2))[0] == computed(2, 6)
+    assert recall(SHAPE, computed(1, 3)) == (computed(1, 3), "")
+    assert recall(SHAPE, computed(5, 1))[0] == computed(1, 5)
     longer, shorter = (
         Shape("base", "trl", SHAPE.device, 4096, 32),
         Shape("base", "trl", SHAPE.device, 1024, 16),
     )
-    assert recall(longer, Batch(8, 2))[0] == Batch(2, 8)
+    assert recall(longer, computed(8, 2))[0] == computed(2, 8)
     for other in (
         shorter,
         Shape("other", "trl", SHAPE.device, 4096, 16),
         Shape("base", "trl", "cpu, 8 GB", 4096, 16),
     ):
-        assert recall(other, Batch(8, 2)) == (Batch(8, 2), "")
+        assert recall(other, computed(8, 2)) == (computed(8, 2), "")
 
 
 def test_gradient_checkpointing_is_remembered() -> None:
-    remember(SHAPE, Batch(1, 4), Batch(1, 4, gradient_checkpointing="standard"), "tight")
-    batch, why = recall(SHAPE, Batch(1, 4))
+    remember(SHAPE, computed(1, 4), computed(1, 4, gradient_checkpointing="standard"), "tight")
+    batch, why = recall(SHAPE, computed(1, 4))
     assert batch.gradient_checkpointing == "standard"
     assert (
         why == "micro-batch 1 and gradient checkpointing, because run tight ran out of memory at 1"
@@ -110,9 +120,14 @@ def test_gradient_checkpointing_is_remembered() -> None:
 def test_a_broken_memory_is_an_empty_one() -> None:
     home().mkdir(exist_ok=True)
     (home() / repair.REPAIRS_FILE).write_text('[{"shape": ')
-    assert recall(SHAPE, Batch(8, 2)) == (Batch(8, 2), "")
-    remember(SHAPE, Batch(8, 2), Batch(4, 4), "run")
-    assert len(json.loads((home() / repair.REPAIRS_FILE).read_text())) == 1
+    assert recall(SHAPE, computed(8, 2)) == (computed(8, 2), "")
+    remember(SHAPE, computed(8, 2), computed(4, 4), "run")
+    (entry,) = json.loads((home() / repair.REPAIRS_FILE).read_text())
+    assert entry["ran_out"] == {
+        "micro_batch": 8,
+        "accumulation": 2,
+        "gradient_checkpointing": "none",
+    }
 
 
 def test_in_smaller_batches() -> None:

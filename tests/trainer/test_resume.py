@@ -14,10 +14,10 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.job import Job, create
+from models.run_folder import RECIPE_FILE, RunFolder
 from trainer import launch, resume
-from trainer.launch import RECIPE_FILE, run_spec
+from trainer.launch import run_spec
 from trainer.recipe import Checkpoints, Lora, Recipe, Train, to_toml
-from trainer.run.checkpoints import checkpoint_directory
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def job(recipe: Recipe) -> Job:
     log.append("queued", attempt=1)
     log.append("exited", code=-9, stopped=False)
     resume.write(made.directory, resume.fingerprint(made.directory, recipe, Path(recipe.model)))
-    folder = checkpoint_directory(made.directory, 10)
+    folder = RunFolder(made.directory).checkpoint(10)
     folder.mkdir(parents=True)
     (folder / "COMPLETE").write_text("{}")
     return made
@@ -184,7 +184,7 @@ def test_some_changes_cannot_be_forced(job: Job, started: list[Job], section: Lo
 
 
 def test_without_a_checkpoint_there_is_nothing_to_compare(job: Job, started: list[Job]) -> None:
-    (checkpoint_directory(job.directory, 10) / "COMPLETE").unlink()
+    (RunFolder(job.directory).checkpoint(10) / "COMPLETE").unlink()
     with_recipe(job, train(learning_rate=1.0))
     launch.resume(job)
     assert started == [job]

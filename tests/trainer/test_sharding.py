@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jobs.errors import LuthierError
 from jobs.gpus import Gpu
 from tests.trainer.shapes import llama, shape_of
 from trainer.plan import plan, repair
+from trainer.plan.compute import Compute
 from trainer.plan.memory.predict import Setting, predict
 from trainer.plan.methods import cannot_shard
 from trainer.plan.plan import Plan, make_plan
@@ -23,6 +23,15 @@ from trainer.recipe import Recipe, Tokens
 GB = 10**9
 FULL = {"train": {"method": "full"}}  # of 8B: 128 GB with AdamW, 80 GB at the thriftiest
 Made = Callable[..., Plan]
+
+
+def texts(plan: Plan) -> list[str]:
+    return [reason.text for reason in plan.reasons]
+
+
+def setting(method: str, **compute: Any) -> Setting:
+    decided = Compute(**{"gradient_checkpointing": "standard", **compute})
+    return Setting("trl", 4000, decided, method=method)
 
 
 @pytest.fixture
@@ -64,27 +73,37 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 
 
 def test_a_model_that_fits_on_no_gpu_is_shared_out(made: Made) -> None:
-    found = made(4, 80, FULL)
-    assert (found.sharding, found.engine, found.base_bits, found.optimizer) == (
-        "fsdp2",
+    plan_of_4 = made(4, 80, FULL)
+    assert (
+        plan_of_4.compute.shards,
+        plan_of_4.engine,
+        plan_of_4.compute.base_bits,
+        plan_of_4.compute.optimizer,
+    ) == (
+        4,
         "trl",
         32,
         "adamw",
     )
-    assert sum(found.memory.values()) < 80 * GB
-    assert found.micro_batch * found.accumulation * 4 == found.global_batch
-    said = "\n".join(found.reasons)
+    assert sum(plan_of_4.memory.values()) < 80 * GB
     assert (
-        "a share of every weight on each GPU (FSDP2), because with the whole model it needs" in said
-        and "of 80.0 GB" in said
+        plan_of_4.compute.micro_batch * plan_of_4.compute.accumulation * 4 == plan_of_4.global_batch
     )
-    assert "TRL, because Unsloth does not shard a model" in said
-    assert "DDP" not in said
-    assert Plan(**msgspec.json.decode(msgspec.json.encode(found.to_json()))) == found
+    explanation = "\n".join(texts(plan_of_4))
+    assert (
+        "a share of every weight on each GPU (FSDP2), because with the whole model it needs"
+        in explanation
+        and "of 80.0 GB" in explanation
+    )
+    assert "TRL, because Unsloth does not shard a model" in explanation
+    assert "DDP" not in explanation
+    assert (
+        Plan.from_json(msgspec.json.decode(msgspec.json.encode(plan_of_4.to_json()))) == plan_of_4
+    )
 
 
 def test_the_smallest_of_its_gpus_counts(made: Made) -> None:
-    assert made(4, 80, FULL, first=250).sharding == "fsdp2"
+    assert made(4, 80, FULL, first=250).compute.shards == 4
     assert made(2, 24, {}, first=80).memory == made(2, 24, {}).memory
 
 
@@ -95,11 +114,11 @@ def test_a_model_that_fits_is_not(made: Made) -> None:
         (1, 80, FULL),
         (4, 80, FULL | {"sharding": "none"}),
     ):
-        assert made(gpus, size, wanted).sharding == "none"
-    assert "the whole model on each GPU (DDP)" in made(4, 24, {}).reasons
+        assert made(gpus, size, wanted).compute.shards == 1
+    assert "the whole model on each GPU (DDP)" in texts(made(4, 24, {}))
     nothing = made(2, 16, FULL)
-    assert nothing.sharding == "none"
-    assert nothing.reasons[-1] == "Nor do shards of the model on each GPU (FSDP2) fit."
+    assert nothing.compute.shards == 1
+    assert texts(nothing)[-1] == "Nor do shards of the model on each GPU (FSDP2) fit."
 
 
 @pytest.mark.parametrize(
@@ -116,8 +135,8 @@ def test_a_model_that_fits_is_not(made: Made) -> None:
 )
 def test_what_cannot_be_sharded_is_said(made: Made, wanted: dict[str, Any], why: str) -> None:
     found = made(4, 5, wanted)
-    assert found.sharding == "none"
-    assert "FSDP2" in found.reasons[-1] and why in found.reasons[-1]
+    assert found.compute.shards == 1
+    assert "FSDP2" in texts(found)[-1] and why in texts(found)[-1]
     with pytest.raises(LuthierError, match=why):
         made(4, 5, wanted | {"sharding": "fsdp2"})
 
@@ -139,25 +158,23 @@ def test_what_of_the_model_cannot_be_sharded_is_said(made: Made, tmp_path: Path)
 
 def test_a_recipe_may_insist(made: Made) -> None:
     found = made(2, 80, {"sharding": "fsdp2"})
-    assert (found.sharding, found.engine, found.base_bits) == ("fsdp2", "trl", 16)
-    assert (
-        "a share of every weight on each GPU (FSDP2), because the recipe says so" in found.reasons
-    )
+    assert (found.compute.shards, found.engine, found.compute.base_bits) == (2, "trl", 16)
+    assert "a share of every weight on each GPU (FSDP2), because the recipe says so" in texts(found)
     alone = made(1, 80, {"sharding": "fsdp2"})
-    assert alone.sharding == "none"
-    assert "nothing is sharded: there is one process" in alone.reasons
+    assert alone.compute.shards == 1
+    assert "nothing is sharded: there is one process" in texts(alone)
 
 
 def test_the_memory_of_a_shard(tmp_path: Path) -> None:
     """What is shared out shrinks with the number of GPUs; activations do not, and what is gathered
     comes on top."""
     shape = shape_of(llama(tmp_path / "8b"))
-    whole = replace(Setting("trl", 4000, method="full", bits=32), checkpointing="standard")
-    one, four = predict(shape, whole), predict(shape, replace(whole, shards=4))
+    full = setting("full", base_bits=32)
+    alone, four = predict(shape, full), predict(shape, setting("full", base_bits=32, shards=4))
     for part in ("weights", "gradients", "optimizer"):
-        assert getattr(four, part) == pytest.approx(getattr(one, part) / 4)
-    assert four.activations == one.activations
+        assert getattr(four, part) == pytest.approx(getattr(alone, part) / 4)
+    assert four.activations == alone.activations
     layer, outside = shape.inside / shape.layers, shape.outside
-    lora = replace(whole, method="lora", bits=16)
-    more = predict(shape, replace(lora, shards=4)).working - predict(shape, lora).working
-    assert more == pytest.approx(2 * (2 * layer + outside))
+    lora, sharded = predict(shape, setting("lora")), predict(shape, setting("lora", shards=4))
+    gathered = sharded.working - lora.working
+    assert gathered == pytest.approx(2 * (2 * layer + outside))

@@ -18,8 +18,8 @@ from jobs.job import Job, all_jobs
 from trainer import launch
 from trainer.comparison import compare, not_comparable, winner
 from trainer.launch import frozen_recipe
-from trainer.recipe import load, short_value
-from trainer.sweep import Sweep, find_sweep, load_sweep, start_sweep, sweeps
+from trainer.recipe import Recipe, load, short_value
+from trainer.sweep import Sweep, find_sweep, load_runs, recipes_of, start_sweep, sweeps
 from tui.commands.sweep import sweep as sweep_command
 from tui.commands.train import plan as plan_command
 
@@ -55,8 +55,14 @@ def recipe(folder: Path, text: str, head: str = 'model = "./base"') -> Path:
     return path
 
 
+def loaded(path: Path) -> Sweep:
+    sweep = load_runs(path)
+    assert isinstance(sweep, Sweep)
+    return sweep
+
+
 def made(folder: Path, text: str = GRID, head: str = 'model = "./base"') -> Sweep:
-    return load_sweep(recipe(folder, text, head))
+    return loaded(recipe(folder, text, head))
 
 
 def test_a_grid_of_all_combinations_with_names_that_say_what_varies(folder: Path) -> None:
@@ -71,9 +77,10 @@ def test_a_grid_of_all_combinations_with_names_that_say_what_varies(folder: Path
 
 
 def test_a_recipe_without_lists_is_one_run_under_its_own_name(folder: Path) -> None:
-    sweep = made(folder, "[evaluation]\nmetrics = ['bleu', 'chrf']\nprompts = ['a', 'b']\n")
-    assert (sweep.axes, len(sweep.members), sweep.members[0].recipe.name) == ({}, 1, "captain")
-    assert sweep.members[0].recipe == load(folder / "captain.toml")
+    path = recipe(folder, "[evaluation]\nmetrics = ['bleu', 'chrf']\nprompts = ['a', 'b']\n")
+    asked = load_runs(path)
+    assert asked == load(path) and recipes_of(asked) == [asked]
+    assert isinstance(asked, Recipe) and asked.name == "captain"
 
 
 def test_every_kind_of_single_value_may_vary(folder: Path) -> None:
@@ -91,7 +98,7 @@ def test_every_kind_of_single_value_may_vary(folder: Path) -> None:
 def test_the_weight_of_a_file_may_vary(folder: Path) -> None:
     path = folder / "mix.toml"
     path.write_text('model = "./base"\n[[data]]\npath = "data.jsonl"\nweight = [0.5, 2]\n')
-    sweep = load_sweep(path)
+    sweep = loaded(path)
     assert sweep.axes == {"data[0].weight": [0.5, 2]}
     assert [member.recipe.sources[0].weight for member in sweep.members] == [0.5, 2.0]
 
@@ -147,7 +154,7 @@ def test_nothing_starts_where_one_of_the_runs_cannot(folder: Path) -> None:
 
 
 def test_the_runs_are_bound_by_the_sweeps_id(folder: Path) -> None:
-    started = start_sweep(made(folder))
+    _, started = start_sweep(made(folder))
     identifier, found = find_sweep("captain")
     assert [job.id for job in found] == [job.id for job in started]
     assert list(sweeps()) == [identifier]
@@ -179,7 +186,7 @@ def result(job: Job, losses: list[float], **more: Any) -> None:
 
 
 def test_runs_compare_by_their_best_evaluation(folder: Path) -> None:
-    started = start_sweep(made(folder))
+    _, started = start_sweep(made(folder))
     for job, losses in zip(
         started[:3], ([3.0, 2.0, 2.2], [3.0, 1.5, 1.9], [3.0, 1.8, 1.7]), strict=True
     ):
@@ -203,7 +210,7 @@ def test_runs_compare_by_their_best_evaluation(folder: Path) -> None:
 
 
 def test_where_the_held_out_conversations_differ_no_best_is_named(folder: Path) -> None:
-    started = start_sweep(made(folder, "[train]\nseed = [1, 2]\n"))
+    _, started = start_sweep(made(folder, "[train]\nseed = [1, 2]\n"))
     for job in started:
         result(job, [3.0, 2.0])
     rows = compare(started)

@@ -16,7 +16,7 @@ from tui.app import LuthierApp
 from tui.chat.screen import ChatScreen
 from tui.chat.transcript import Transcript
 from workshop.chat.server import ChatServer
-from workshop.chat.session import Streamer
+from workshop.chat.streams import Streamer
 
 SPEAKERS = (
     Speaker("base"),
@@ -51,7 +51,8 @@ async def chat(
     async with make_app(lambda: chat_server(server.endpoint)).run_test(size=size) as pilot:
         await until(
             lambda: (
-                isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.server is not None
+                isinstance(pilot.app.screen, ChatScreen)
+                and pilot.app.screen.session.reachable.server is not None
             ),
             pilot,
         )

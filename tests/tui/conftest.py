@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tui.shared.glyphs import use_ascii
+
 os.environ["TEXTUAL_ANIMATIONS"] = "none"  # before textual is imported
 
 import pytest
@@ -17,7 +19,6 @@ from tests.tui import folders, stylesheets
 from tui import themes
 from tui.app import LuthierApp
 from tui.models import facts
-from tui.serve import screen
 from workshop import number_format
 
 
@@ -30,12 +31,13 @@ def css_is_parsed_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
+    use_ascii(False)  # an app that a test before this one has made may have chosen it
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(number_format, "now", lambda: folders.NOW)
     monkeypatch.setattr(LuthierApp, "POLL_SECONDS", 3600.0)  # tests say when to look
-    monkeypatch.setattr(screen, "_key_file", lambda: Path("/home/luthier/keys/client"))
+    monkeypatch.setattr("tui.serve.facts.key_file", lambda: Path("/home/luthier/keys/client"))
     monkeypatch.setattr(
         facts, "homely", lambda path: f"/home/luthier/{path.parent.name}/{path.name}"
     )

@@ -11,17 +11,15 @@ from typing import Any
 
 from jobs.job import Job
 from jobs.spec import Spec
+from models.run_folder import LEDGER_FILE, RECIPE_FILE, RunFolder
 from tests.tui.folders import begin, event, make_job, write
 from trainer.data.inspection import (
-    DATA_FOLDER,
-    LEDGER_FILE,
     MODULE,
     OVERVIEW_FILE,
     PROPOSALS_FILE,
     ROWS_FILE,
     VOCABULARY_FILE,
 )
-from trainer.launch import RECIPE_FILE
 from trainer.recipe import Recipe, to_toml
 
 SOURCE = "/data/pirates.jsonl"
@@ -106,7 +104,7 @@ def sample(words: Words, row: int, turns: int, weight: float = 1.0) -> dict[str,
 def finished(rows: int = ROWS, number: int = 20) -> Job:
     """A look that has ended."""
     job = running(number)
-    folder = job.directory / DATA_FOLDER
+    folder = RunFolder(job.directory).data
     folder.mkdir()
     words = Words()
     entries: list[dict[str, Any]] = []
@@ -166,7 +164,7 @@ def refused() -> Job:
 
 def running(number: int = 20, model: str = "builtin") -> Job:
     """A look in the middle of reading; it lives only while its lock is held."""
-    job = make_job("pirates", number, age=30, kind="import")
+    job = make_job("pirates", number, age=30, kind="inspect")
     settings = {
         "sources": [SOURCE],
         "model": model,
@@ -174,7 +172,7 @@ def running(number: int = 20, model: str = "builtin") -> Job:
         "context": 2048,
     }
     (job.directory / "spec.json").unlink()
-    Spec("import", "pirates", MODULE, settings=settings).write(job.directory)
+    Spec("inspect", "pirates", MODULE, settings=settings).write(job.directory)
     (job.directory / RECIPE_FILE).write_text(to_toml(Recipe(data=[SOURCE])))
     begin(job, 29)
     write(job, event("phase", 28, name="reading the data"), event("step", 27, step=40, total=100))
@@ -245,7 +243,7 @@ def lines(path: Path, records: list[dict[str, Any]]) -> None:
 def unknown() -> Job:
     """A look that failed since no format was recognised, with two ways to read the rows."""
     job = running()
-    folder = job.directory / DATA_FOLDER
+    folder = RunFolder(job.directory).data
     folder.mkdir()
     words = Words()
     examples = [{"row": row, "sample": sample(words, row, 1)} for row in range(3)]

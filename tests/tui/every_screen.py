@@ -26,7 +26,6 @@ from trainer.data.inspection import StoredProposal, Vocabulary
 from trainer.plan.plan import make_plan
 from trainer.recipe import load
 from tui.app import LuthierApp
-from tui.chat.chat_files import ChatRead
 from tui.chat.chats_modal import ChatsModal
 from tui.chat.context_modal import ContextModal
 from tui.chat.correct_modal import CorrectModal
@@ -63,7 +62,7 @@ from tui.shared.error_modal import ErrorModal
 from tui.shared.help_modal import HelpModal
 from tui.shared.palette import Palette
 from tui.shared.path_modal import PathModal
-from workshop import job_list, run_adapters
+from workshop import job_list, served_runs
 from workshop.chat.server import Reachable, newest_server
 from workshop.runs.metrics import METRICS
 from workshop.runs.track import Track
@@ -85,8 +84,8 @@ def tracks() -> list[Track]:
     return read_tracks((_LEARNING, _CAPTAIN))
 
 
-def choices() -> list[run_adapters.AdapterChoice]:
-    return [run_adapters.AdapterChoice(f"a{FOREIGN}", FOREIGN, Path(FILE_NAME))]
+def choices() -> list[served_runs.AdapterChoice]:
+    return [served_runs.AdapterChoice(f"a{FOREIGN}", FOREIGN, Path(FILE_NAME))]
 
 
 def reachable() -> Reachable:
@@ -223,13 +222,13 @@ async def chat(pilot: Pilot[None], app: LuthierApp) -> None:
     await painted(pilot)
     screen = app.screen
     assert isinstance(screen, ChatScreen)
-    while screen.server is None:
+    while screen.session.reachable.server is None:
         await pilot.pause(0.02)
     (kept,) = search.chats()
-    screen.post_message(ChatRead(store.load(kept.id), ["answer"]))
+    screen.files.open_chat(store.load(kept.id), ["answer"])
     await painted(pilot)
     screen.prompt.text = FOREIGN
-    screen.action_send()
+    screen.asking.send()
     while screen.session.answering:
         await pilot.pause(0.02)
     await painted(pilot)

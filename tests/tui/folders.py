@@ -36,7 +36,10 @@ def make_job(
     newer."""
     directory = jobs_directory() / f"20261118-{number:04d}-{name}-00ff"
     directory.mkdir(parents=True)
-    Spec(kind, name, f"{kind}.worker", settings={"model": model}).write(directory)
+    ready = "ready" if kind == "server" else ""
+    Spec(kind, name, f"{kind}.worker", settings={"model": model}, ready_phase=ready).write(
+        directory
+    )
     (directory / "lock").touch()
     (directory / "output.log").write_text(log)
     os.utime(directory / "spec.json", (NOW - age, NOW - age))

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 
 import pytest
+from textual.actions import parse
 from textual.dom import DOMNode
 
 from jobs.job import Job
-from tests.tui.driving import ready, until
+from tests.tui.driving import ready, screen_text, until
 from tui.actions import ACTIONS
 from tui.app import LuthierApp
-from tui.shared.action import PLACE_TITLES, Place
+from tui.chat.screen import ChatScreen
+from tui.runs.run_screen import RunScreen
+from tui.runs.samples_panel import SamplesPanel
+from tui.screens import PLACE_TITLES, SCREENS
+from tui.serve.screen import ServeScreen
+from tui.shared.action import Place
 from tui.shared.help_modal import HelpModal, help_text
+from tui.shared.log_view import LogView
 from tui.shared.palette import ActionProvider, label
+from tui.shared.row_table import RowOptions
 
-CLASSES = {
-    "app": ("tui.app", "LuthierApp"),
-    "list": ("tui.shared.row_table", "RowOptions"),
-    "log": ("tui.shared.log_view", "LogView"),
-    "search": ("tui.shared.log_view", "LogView"),
-    "samples": ("tui.runs.samples_panel", "SamplesPanel"),
-    "runs": ("tui.runs.runs_screen", "RunsScreen"),
-    "run": ("tui.runs.run_screen", "RunScreen"),
-    "models": ("tui.models.screen", "ModelsScreen"),
-    "serve": ("tui.serve.screen", "ServeScreen"),
-    "chat": ("tui.chat.screen", "ChatScreen"),
-    "data": ("tui.data.screen", "DataScreen"),
+WIDGETS: dict[Place, type[DOMNode]] = {
+    "app": LuthierApp,
+    "list": RowOptions,
+    "log": LogView,
+    "search": LogView,
+    "samples": SamplesPanel,
 }
 
 
@@ -40,8 +41,8 @@ def test_ids_are_unique_and_name_a_place() -> None:
 
 @pytest.mark.parametrize("place", PLACE_TITLES)
 def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
-    module, name = CLASSES[place]
-    owner: type[DOMNode] = getattr(importlib.import_module(module), name)
+    screens: dict[Place, type[DOMNode]] = {screen.place: screen.load() for screen in SCREENS}
+    owner = (WIDGETS | screens)[place]
     bound = {
         binding.id
         for bindings in owner._merge_bindings().key_to_bindings.values()
@@ -53,9 +54,14 @@ def test_every_action_has_a_method_and_its_keys_are_bound(place: Place) -> None:
             assert action.id in bound
 
 
-@pytest.mark.parametrize(
-    "place", ["app", "list", "log", "search", "samples", "runs", "run", "models", "serve", "data"]
-)
+def test_every_action_that_parts_of_a_screen_do_has_a_handler(made: dict[str, Job]) -> None:
+    for screen in (ChatScreen(), ServeScreen(), RunScreen(made["captain"])):
+        calls = [parse(action.action) for action in ACTIONS if action.place == screen.place]
+        assert {call for _, call, _ in calls} == {"do"}
+        assert {parameters[0] for _, _, parameters in calls} == screen.handlers.keys()
+
+
+@pytest.mark.parametrize("place", [place for place in PLACE_TITLES if place != "chat"])
 def test_no_key_means_two_things_at_one_place(place: Place) -> None:
     keys = Counter(
         key for action in ACTIONS if action.place == place for key in action.keys.split(",")
@@ -80,8 +86,8 @@ def test_help_has_every_action_this_place_first(place: Place) -> None:
 
 
 def test_help_is_searched_by_all_words() -> None:
-    found = str(help_text("runs", "stop job", 200))
-    assert "Stop the job" in found and "Choose the colours" not in found
+    text = str(help_text("runs", "stop job", 200))
+    assert "Stop the job" in text and "Choose the colours" not in text
     assert "Nothing is called that" in str(help_text("runs", "zither", 200))
 
 
@@ -98,8 +104,8 @@ async def test_palette_has_every_action_with_its_key() -> None:
             hit.help and any(hit.help.startswith(action.key_names[0]) for action in ACTIONS)
             for hit in hits
         )
-        found = [hit async for hit in provider.search("theme")]
-        assert any(str(hit.text) == "theme" for hit in found)
+        hits = [hit async for hit in provider.search("theme")]
+        assert any(str(hit.text) == "theme" for hit in hits)
 
 
 async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str, Job]) -> None:
@@ -112,6 +118,19 @@ async def test_an_action_from_the_palette_opens_its_screen_first(made: dict[str,
         await until(
             pilot, lambda: any("not possible" in note.message for note in app._notifications)
         )
+
+
+async def test_an_action_of_a_run_is_not_done_by_another_screen(made: dict[str, Job]) -> None:
+    """Both have one of that name."""
+    app = LuthierApp()
+    async with app.run_test() as pilot:
+        await ready(pilot)
+        await app.action_show("serve")
+        await until(pilot, lambda: "captain" in screen_text(app))
+        await app.perform(next(action for action in ACTIONS if action.id == "run.stop"))
+        await pilot.pause()
+        assert not app.screen.is_modal  # or the server would be asked about
+        assert any("stop: not possible" in note.message for note in app._notifications)
 
 
 async def test_help_opens_narrows_and_closes() -> None:

@@ -105,7 +105,7 @@ async def test_a_hosted_model_is_named_and_asked(
         assert "ABSENT_KEY" in screen_text(pilot.app)
         form.field("key").query_one(Input).value = "FAKE_HOST_KEY"
         await pilot.press("enter")
-        await until(lambda: bool(screen.reachable.hosted), pilot)
+        await until(lambda: bool(screen.session.reachable.hosted), pilot)
         await to_pane(pilot, screen, 1)
         await pilot.press("m")
         picker = the_picker(pilot)
@@ -131,13 +131,16 @@ async def test_without_a_server_hosted_models_can_talk(
     )
     async with make_app(lambda: None).run_test(size=(100, 30)) as pilot:
         await until(
-            lambda: isinstance(pilot.app.screen, ChatScreen) and bool(pilot.app.screen.reachable),
+            lambda: (
+                isinstance(pilot.app.screen, ChatScreen)
+                and bool(pilot.app.screen.session.reachable)
+            ),
             pilot,
         )
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         for _ in range(2):
-            screen.action_model()
+            screen.speakers.pick(screen.sides.active)
             await pilot.pause()
             await pick_first(pilot)
             screen.sides.active = 0

@@ -33,7 +33,7 @@ from serve.replay import ScriptTurn
 from tui.chat.text import call_line, dotted_rows, settings_line, thought_line
 from workshop.chat.ballot import ballot_of, cast, explain
 from workshop.chat.replay import Replay
-from workshop.chat.session import ChatSession, receive
+from workshop.chat.session import ChatSession
 
 FINISHED = Finished("stop", 9, 3, 0.13, 0.33)
 BASE, CAPTAIN, PIRATE = Speaker("base"), Speaker("captain", "tuned"), Speaker("pirate", "tuned")
@@ -51,7 +51,7 @@ async def answer(
     chat: ChatSession, pane: Conversation, *items: Delta | Finished | Exception
 ) -> Answer:
     last = pane.answers[-1]
-    await receive(last, stream(*items), chat.record, lambda: None)
+    await chat.streams.receive(last, stream(*items), lambda: None)
     return last
 
 
@@ -130,8 +130,8 @@ async def test_first_text_is_announced_once() -> None:
     assert type(last.state) is Waiting
     announced: list[bool] = []
     items = stream(Delta("a"), Delta("b"), FINISHED)
-    await receive(
-        last, items, chat.record, lambda: announced.append(isinstance(last.state, Writing))
+    await chat.streams.receive(
+        last, items, lambda: announced.append(isinstance(last.state, Writing))
     )
     assert announced == [True]
     assert last.text == "ab"
@@ -149,7 +149,7 @@ async def test_stop_keeps_what_came_and_sends_it_on() -> None:
         arrived.set()
         await asyncio.sleep(60)
 
-    task = asyncio.create_task(receive(pane.answers[-1], endless(), chat.record, lambda: None))
+    task = asyncio.create_task(chat.streams.receive(pane.answers[-1], endless(), lambda: None))
     await arrived.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -30,11 +30,12 @@ async def test_a_turn_is_chosen_and_asked_in_other_words(server: FakeServer) -> 
             await ask(pilot, screen, prompt)
         await to_pane(pilot, screen, 0)
         await pilot.press("left_square_bracket", "left_square_bracket")
-        assert screen.chosen_answer is not None
+        assert screen.versions.chosen_answer is not None
         assert (
-            screen.chosen_answer.turn.prompt == "One" or screen.chosen_answer.turn.prompt == "Two"
+            screen.versions.chosen_answer.turn.prompt == "One"
+            or screen.versions.chosen_answer.turn.prompt == "Two"
         )
-        while screen.chosen_answer.turn.prompt != "Two":
+        while screen.versions.chosen_answer.turn.prompt != "Two":
             await pilot.press("right_square_bracket")
         await pilot.press("p")
         assert screen.prompt.has_focus

@@ -136,7 +136,9 @@ async def test_held_out_conversations_are_replayed_beside_their_answers(
         )
         modal.query_one(Input).value = str(path)
         await pilot.press("enter")
-        await until(lambda: screen.replay is not None and screen.prompt.text == "Hi", pilot)
+        await until(
+            lambda: screen.replaying.replay is not None and screen.prompt.text == "Hi", pilot
+        )
         assert [pane.speaker for pane in screen.session.panes][2] == REFERENCE
         assert "1 of 2, turn 1 of 2" in str(screen.prompt.border_subtitle)
         await pilot.press("enter")
@@ -151,7 +153,7 @@ async def test_held_out_conversations_are_replayed_beside_their_answers(
         ]
         first = screen.session.chat.id
         await pilot.press("enter")
-        await until(lambda: not screen.session.answering and screen.replay is None, pilot)
+        await until(lambda: not screen.session.answering and screen.replaying.replay is None, pilot)
         assert screen.session.chat.id != first
         assert [turn.prompt for turn in screen.session.chat.turns] == ["Alone"]
 
@@ -168,6 +170,6 @@ async def test_prompts_can_be_skipped_and_left(server: FakeServer, tmp_path: Pat
         await pilot.press("enter")
         await until(lambda: screen.prompt.text == "Three", pilot)
         await pilot.press("f5")
-        assert screen.replay is None
+        assert screen.replaying.replay is None
         assert screen.prompt.text == ""
         assert len(screen.session.panes) == 2

@@ -176,7 +176,7 @@ def damaged(made: dict[str, Job]) -> Iterator[dict[str, Job]]:
     folders.adapter(listed)
     change(listed.directory / "adapter" / "adapter_config.json", rank_pattern=[1])
     server = folders.make_job("by-hand", 43, age=60, kind="server")
-    Spec("server", "by-hand", "server.worker", settings={"model": "builtin"}).write(
+    Spec("server", "by-hand", "server.worker", {"model": "builtin"}, ready_phase="ready").write(
         server.directory
     )
     folders.begin(server, 60)

@@ -13,7 +13,6 @@ from textual.widgets import Input
 from jobs.job import Job
 from tests.tui import data_folders, folders
 from tests.tui.driving import ready, screen_text, text_of, until, visible
-from trainer.data import inspection
 from trainer.recipe import Recipe
 from tui.app import LuthierApp
 from tui.data.forms import FormatModal, LookModal, PathSuggester, recipe_for
@@ -22,7 +21,6 @@ from tui.data.screen import DataScreen
 from tui.data.token_view import TokenView
 from tui.shared.error_modal import ErrorModal
 from tui.shared.form import Field
-from workshop import job_list
 
 
 async def shown(pilot: Pilot[None]) -> DataScreen:
@@ -42,10 +40,6 @@ def fill(form: LookModal | FormatModal, **values: str) -> None:
 
 def errors(form: LookModal | FormatModal) -> list[str]:
     return [field.key for field in form.query(Field) if field.has_class("-wrong")]
-
-
-def test_the_list_of_jobs_and_the_job_itself_name_the_same_module() -> None:
-    assert job_list.INSPECTION == inspection.MODULE
 
 
 async def test_without_a_look_the_next_key_is_named() -> None:

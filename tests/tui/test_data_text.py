@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
+from models.stored_sample import StoredSample
 from tests.tui.data_folders import Words, sample
-from trainer.data.inspection import StoredSample, Vocabulary
+from trainer.data.inspection import Vocabulary
 from tui.data.token_text import Token, lines_of, plain_tokens, runs_of, sign_and_word, tokens_of
 from tui.shared.foreign_text import spelled_out
 

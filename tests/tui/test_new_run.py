@@ -145,9 +145,10 @@ async def test_a_recipe_with_lists_queues_a_sweep(
     recipe.write_text('data = ["x.jsonl"]\n[lora]\nr = [8, 16]\n')
     names: list[str] = []
 
-    def start_sweep(sweep: Sweep) -> list[Job]:
+    def start_sweep(sweep: Sweep) -> tuple[str, list[Job]]:
         names.extend(member.recipe.name for member in sweep.members)
-        return [folders.make_job(name, number, age=0) for number, name in enumerate(names, start=1)]
+        jobs = [folders.make_job(name, number, age=0) for number, name in enumerate(names, start=1)]
+        return "grid-sweep", jobs
 
     monkeypatch.setattr("trainer.sweep.start_sweep", start_sweep)
     app = LuthierApp()

@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.spec import Spec
+from models.runs import Run
 from serve.servers import Server
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
@@ -24,7 +25,7 @@ from tui.chat.screen import ChatScreen
 from tui.serve.screen import ServeScreen
 from tui.serve.server_question import ServerQuestion
 from tui.shared.error_modal import ErrorModal
-from workshop import chat_with_run, gpu_conflict
+from workshop import chat_with_run, gpu_conflict, servers
 
 SIZES = [(80, 24), (140, 40)]
 SERVER = "20261118-0006-captain-server-00ff"
@@ -126,7 +127,7 @@ async def test_on_a_cpu_it_is_not_offered_and_why_is_said(
         await until(
             pilot, lambda: "never: vLLM's sleep mode is for GPUs" in text_of(app, "#server-facts")
         )
-        assert app.screen.check_action("sleep", ()) is False
+        assert app.screen.check_action("do", ("sleep",)) is False
         await pilot.press("z")
         await pilot.pause()
 
@@ -183,7 +184,7 @@ class Served:
         self.ready = False
         self.error: LuthierError | None = None
         monkeypatch.setattr(chat_with_run, "server_job", self._job)
-        monkeypatch.setattr(chat_with_run, "once_ready", self._once_ready)
+        monkeypatch.setattr(servers, "once_ready", self._once_ready)
         monkeypatch.setattr(chat_with_run, "have_it_serve", lambda server, run: "captain")
         path = self.job.directory / "server.json"
         told = json.loads(path.read_text())
@@ -192,7 +193,7 @@ class Served:
         )
         path.write_text(json.dumps(told))
 
-    def _job(self, run: Job) -> Job:
+    def _job(self, run: Run) -> Job:
         return self.job
 
     def _once_ready(self, job: Job) -> Server:
@@ -218,10 +219,11 @@ async def test_one_key_leads_from_a_run_to_its_chat(
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         screen = app.screen
         assert isinstance(screen, ChatScreen)
-        await until(pilot, lambda: screen.awaited is not None)
+        await until(pilot, lambda: screen.run_server.job is not None)
         served.ready = True
         await until(
-            pilot, lambda: screen.awaited is None and screen.session.panes[1].speaker is not None
+            pilot,
+            lambda: screen.run_server.job is None and screen.session.panes[1].speaker is not None,
         )
         assert [pane.speaker.model for pane in screen.session.panes if pane.speaker] == [
             "base",
@@ -248,18 +250,20 @@ async def test_of_two_runs_the_one_that_was_asked_last_is_talked_to(
             raise LuthierError("vLLM ended", "no room", "Stop something.")
         return Server(job, "127.0.0.1", 8712, [])
 
-    monkeypatch.setattr(chat_with_run, "server_job", lambda run: names[run.spec.name])
-    monkeypatch.setattr(chat_with_run, "once_ready", once_ready)
+    monkeypatch.setattr(chat_with_run, "server_job", lambda run: names[run.name])
+    monkeypatch.setattr(servers, "once_ready", once_ready)
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await app.chat_with(made["first-try"])
         screen = app.screen
         assert isinstance(screen, ChatScreen)
-        await until(pilot, lambda: screen.awaited is not None and screen.awaited.id == slow.id)
+        await until(
+            pilot, lambda: screen.run_server.job is not None and screen.run_server.job.id == slow.id
+        )
         await app.chat_with(made["captain"])
         await until(pilot, lambda: screen.session.panes[1].speaker is not None)
-        assert screen.awaited is None
+        assert screen.run_server.job is None
         gate.set()
         await until(pilot, lambda: bool(left))
         await pilot.pause(0.1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from models.events import Step
 from tests.tui import folders
 from tui.runs.moment_marks import marks
 from tui.shared.log_index import LogIndex
 from tui.shared.log_search import LogSearch
 from workshop.runs.events import RunReader
+from workshop.runs.metrics import COLUMNS, STEP_FIGURES
 from workshop.runs.record import RunRecord
 
 
@@ -91,7 +94,7 @@ def test_a_repair_says_what_was_done() -> None:
     )
     recompute = batch | {"what": "gradient_checkpointing", "gradient_checkpointing": "standard"}
     record = record_of(step(3), batch, recompute)
-    assert [moment.what for moment in record.moments] == [
+    assert [moment.title for moment in record.moments] == [
         "out of memory: micro-batch 2, accumulation 8",
         "out of memory: gradient checkpointing on",
     ]
@@ -104,7 +107,7 @@ def test_the_memory_that_was_measured_is_told() -> None:
             "calibrated", 9, predicted=64_000_000_000, measured=65_100_000_000, room=150_000_000_000
         )
     )
-    assert [(moment.what, moment.detail) for moment in record.moments] == [
+    assert [(moment.title, moment.detail) for moment in record.moments] == [
         ("memory measured: 65.1 GB of 150.0 GB", "predicted: 64.0 GB")
     ]
     assert not marks(record.moments)
@@ -119,7 +122,7 @@ def test_a_run_that_begins_again_has_a_mark_at_its_beginning() -> None:
     assert [(mark.step, mark.important) for mark in marks(record.moments)] == [
         (0, True)
     ] and record.step == 0
-    assert record.moments[-1].what == "begins again: no checkpoint yet"
+    assert record.moments[-1].title == "begins again: no checkpoint yet"
 
 
 def test_only_the_newest_best_checkpoint_has_the_sign() -> None:
@@ -258,3 +261,27 @@ def test_a_search_goes_round_and_finds_what_a_terminal_shows(tmp_path: Path) -> 
         2000,
         2001,
     ] and search.number_of(2001) == 2
+
+
+def test_every_figure_of_a_step_is_in_the_table_of_figures() -> None:
+    figures = {entry.name for entry in fields(Step)} - {"t", "step", "total"}
+    assert {metric.key for metric in STEP_FIGURES} == figures
+    assert COLUMNS == (
+        "epoch",
+        "tokens",
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "tokens_per_second",
+        "memory_bytes",
+        "eval_loss",
+    )
+
+
+def test_a_step_without_a_time_counts_as_no_step(tmp_path: Path) -> None:
+    lines = [b'{"kind": "step", "step": 1}', b'{"t": 5, "kind": "step", "step": 2, "loss": 1.5}']
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*lines, b""]))
+    reader = RunReader(tmp_path / "events.jsonl")
+    reader.read()
+    assert (reader.skipped, reader.record.step) == (1, 2)
+    assert list(reader.record.curve("loss").values) == [1.5]

@@ -73,7 +73,7 @@ async def test_while_it_starts_the_phase_and_its_time_are_shown(made: dict[str, 
         screen = await open_run(pilot, app, made["parrot"])
         await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
         assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
-        assert screen.check_action("zoom", (0.5,)) is False
+        assert screen.check_action("do", ("zoom", 0.5)) is False
 
 
 async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -> None:
@@ -83,7 +83,7 @@ async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -
         await until(
             pilot, lambda: "Out of memory. The model needs 31.2 GB" in text_of(app, "#run-error")
         )
-        assert "No step was taken" in screen_text(app) and screen.check_action("resume", ())
+        assert "No step was taken" in screen_text(app) and screen.check_action("do", ("resume",))
         await pilot.press("e")
         assert isinstance(app.screen, ErrorModal)
         await until(pilot, lambda: "RuntimeError: out of memory" in screen_text(app))

@@ -17,7 +17,7 @@ from tui.serve.screen import ServeScreen
 from tui.serve.start_server import StartServerModal, Wanted
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.error_modal import ErrorModal
-from workshop.run_adapters import AdapterChoice
+from workshop.served_runs import AdapterChoice
 
 
 async def test_a_ready_server_shows_its_address_models_and_example(made: dict[str, Job]) -> None:
@@ -99,7 +99,7 @@ async def test_the_form_marks_the_run_and_starts_the_server(
     asked: list[tuple[object, ...]] = []
 
     def serve(wanted: Wanted) -> Job:
-        asked.append((wanted.base, [run.id for run in wanted.runs], wanted.port, wanted.more))
+        asked.append((wanted.base, [run.id for run in wanted.runs], wanted.port, wanted.extra_args))
         return made["captain-server"]
 
     monkeypatch.setattr("tui.serve.start_server._serve", serve)

@@ -24,19 +24,18 @@ from jobs.job import Job, all_jobs, create
 from jobs.job import start as start_job
 from jobs.spec import Spec
 from models import foreign, registry
+from models.builtin import BUILTIN
+from models.run_folder import RECIPE_FILE, RunFolder
+from models.stored_sample import StoredSample
 from trainer.data.files import check_source
 from trainer.data.ledger import Entry, Stop
-from trainer.launch import RECIPE_FILE
 from trainer.recipe import Recipe, to_toml
 
 MODULE = "trainer.data.worker"
-DATA_FOLDER = "data"
-LEDGER_FILE = "ledger.jsonl"
 OVERVIEW_FILE = "overview.json"
 VOCABULARY_FILE = "vocabulary.json"
 ROWS_FILE = "rows.jsonl"
 PROPOSALS_FILE = "proposals.json"
-UNTRAINED = -100
 
 T = TypeVar("T")
 
@@ -137,19 +136,6 @@ class Summary(msgspec.Struct):
         return sum(amount.lost for amount in self.states.values())
 
 
-class StoredSample(msgspec.Struct, frozen=True):
-    """A sample as the trainer would see it."""
-
-    source: dict[str, Any]
-    turns: list[int]
-    """The messages that are trained."""
-    input_ids: list[int]
-    labels: list[int]
-    """The tokens that are trained, -100 elsewhere."""
-    weights: list[float] | None = None
-    """One figure a token, where some weight is not 1."""
-
-
 class Example(msgspec.Struct, frozen=True):
     """A row as a proposal reads it: its sample, or why there is none."""
 
@@ -201,20 +187,15 @@ def start(recipe: Recipe) -> Job:
     for source in sources:
         check_source(source)
     for old in inspections():
-        if old.spec.settings.get("sources") == sources and not old.alive():
+        if order_of(old).sources == sources and not old.alive():
             shutil.rmtree(old.directory, ignore_errors=True)
-    settings = {
-        "sources": sources,
-        "model": recipe.model,
-        "model_directory": str(directory),
-        "context": recipe.train.max_length,
-    }
+    order = Order(sources, recipe.model, str(directory), recipe.train.max_length)
     job = create(
         Spec(
-            kind="import",
+            kind="inspect",
             name=_name_of(sources[0]),
             module=MODULE,
-            settings=settings,
+            settings=msgspec.to_builtins(order),
             grace_seconds=10.0,
         )
     )
@@ -229,18 +210,35 @@ def start(recipe: Recipe) -> Job:
 
 def read_proposals(job: Job) -> list[StoredProposal]:
     """How the rows might be read, best first; none where they are read already."""
-    path = job.directory / DATA_FOLDER / PROPOSALS_FILE
+    path = RunFolder(job.directory).data / PROPOSALS_FILE
     return foreign.read(path, list[StoredProposal]) if path.is_file() else []
 
 
 def read_vocabulary(job: Job) -> Vocabulary:
     """The tokens' texts, which are there also where the rows could not be read."""
-    return _read(job.directory / DATA_FOLDER / VOCABULARY_FILE, Vocabulary)
+    return _read(RunFolder(job.directory).data / VOCABULARY_FILE, Vocabulary)
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a look at data was started with."""
+
+    sources: list[str] = []
+    """The files, or names of the hub."""
+    model: str = BUILTIN
+    """Whose tokenizer and template it looks through, by name."""
+    model_directory: str = ""
+    context: int = 0
+    """The longest sample, in tokens."""
+
+
+def order_of(job: Job) -> Order:
+    """LuthierError if the settings of the job are damaged."""
+    return foreign.convert(dict(job.spec.settings), Order, f"the settings of {job.id}")
 
 
 def inspections() -> list[Job]:
     """The looks at data that there are, newest first."""
-    return [job for job in all_jobs("import") if job.spec.module == MODULE]
+    return all_jobs("inspect")
 
 
 def _name_of(source: str) -> str:
@@ -365,11 +363,11 @@ class Inspection:
     """What a finished look at data left in its job's folder."""
 
     def __init__(self, job: Job) -> None:
-        folder = job.directory / DATA_FOLDER
+        folder = RunFolder(job.directory).data
         self.job = job
         self.summary = _read(folder / OVERVIEW_FILE, Summary)
         self.vocabulary = _read(folder / VOCABULARY_FILE, Vocabulary)
-        self.ledger = Ledger(folder / LEDGER_FILE)
+        self.ledger = Ledger(RunFolder(job.directory).ledger)
         self._parts = {part: Lines(folder / f"{part}.jsonl") for part in ("train", "heldout")}
         self._rows_path = folder / ROWS_FILE
         self._row_texts: dict[tuple[str, int], str] | None = None

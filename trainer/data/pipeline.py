@@ -24,7 +24,9 @@ from jobs.errors import LuthierError
 from jobs.files import write_json
 from models.conversations import Conversation
 from models.mask import MaskError, MaskOptions
-from models.samples import UNTRAINED, Sample, Sampler
+from models.run_folder import HELDOUT_FILE, LEDGER_FILE, TRAIN_FILE
+from models.samples import Sample, Sampler
+from models.stored_sample import UNTRAINED
 from trainer.data import cache
 from trainer.data.duplicates import (
     Fingerprints,
@@ -50,9 +52,6 @@ if TYPE_CHECKING:
 
     from models.preflight import TemplateReport
 
-TRAIN_FILE = "train.jsonl"
-HELDOUT_FILE = "heldout.jsonl"
-LEDGER_FILE = "ledger.jsonl"
 SUMMARY_FILE = "summary.json"
 
 _BATCH = 512  # conversations sampled at once

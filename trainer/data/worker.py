@@ -16,18 +16,18 @@ import msgspec
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.worker import WorkerContext, run_worker
-from models import foreign
+from models import events, foreign
 from models.conversations import Conversation
-from models.registry import context_length, read_config, resolve
+from models.folder import ModelFolder
+from models.registry import resolve
+from models.run_folder import LEDGER_FILE, RunFolder
+from models.stored_sample import UNTRAINED, StoredSample
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
-    DATA_FOLDER,
-    LEDGER_FILE,
     OVERVIEW_FILE,
     PROPOSALS_FILE,
     ROWS_FILE,
-    UNTRAINED,
     VOCABULARY_FILE,
     Amount,
     Example,
@@ -37,7 +37,6 @@ from trainer.data.inspection import (
     Problem,
     RowText,
     StoredProposal,
-    StoredSample,
     Summary,
     TemplateCheck,
     write_index,
@@ -81,7 +80,8 @@ class Teller:
         if done and time.monotonic() - self._told >= _TELL_SECONDS:
             self._told = time.monotonic()
             if total:
-                self._context.event("step", step=min(99, 100 * done // total), total=100)
+                share = events.Step(step=min(99, 100 * done // total), total=100)
+                events.tell(self._context, share)
             else:
                 self._context.phase(f"{phase}, {done / 1e6:,.1f} MB so far")
 
@@ -98,7 +98,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     from models.preflight import check_template
     from models.template import load_tokenizer
 
-    folder = context.directory / DATA_FOLDER
+    folder = RunFolder(context.directory).data
     folder.mkdir(exist_ok=True)
     directory = resolve(str(context.settings["model_directory"]))
     tokenizer = load_tokenizer(directory)
@@ -120,7 +120,7 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
             _keep_proposals(recipe, folder, tokenizer, report)
             raise
         summary = summarise(
-            folder, recipe, prepared.summary, teller, context_length(read_config(directory))
+            folder, recipe, prepared.summary, teller, ModelFolder(directory).context_length
         )
         summary.checks += _checks(report, prepared.summary["traits"])
         summary.error = error

@@ -8,30 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import LuthierError
+from models.run_folder import COMPLETE, RunFolder
 from trainer.distributed import ranks
 from trainer.plan.plan import Plan
-from trainer.run.checkpoints import COMPLETE, Checkpoint, checkpoint_directory
+from trainer.run.checkpoints import Checkpoint
 
 _CHUNK = 64 << 20
-_SETTINGS = (
-    *(
-        "engine",
-        "sharding",
-        "base_bits",
-        "float8",
-        "compute_dtype",
-        "padding_free",
-        "attention",
-        "optimizer",
-    ),
-    *("micro_batch", "accumulation", "gradient_checkpointing"),
-)
 
 
 def agreed(plan: Plan) -> Plan:
     """The plan with what the first rank's says of how to compute: what each machine has learned of
     memory is its own."""
-    return replace(plan, **ranks.from_first({name: getattr(plan, name) for name in _SETTINGS}))
+    engine, compute = ranks.from_first((plan.engine, plan.compute))
+    return replace(plan, engine=engine, compute=compute)
 
 
 def check_alike(files: list[Path]) -> None:
@@ -50,7 +39,7 @@ def check_alike(files: list[Path]) -> None:
 def on_each(checkpoint: Checkpoint, run: Path) -> Checkpoint:
     """The first rank's checkpoint, sent to the machines that do not have it: below the folder that
     the run has there."""
-    own = checkpoint_directory(run, checkpoint.step)
+    target = RunFolder(run).checkpoint(checkpoint.step)
     writes = ranks.local() == 0 and not ranks.first()
     names = (
         sorted(path.name for path in checkpoint.path.iterdir() if path.name != COMPLETE)
@@ -59,17 +48,17 @@ def on_each(checkpoint: Checkpoint, run: Path) -> Checkpoint:
     )
     for name in ranks.from_first([*names, COMPLETE]):
         if writes:
-            own.mkdir(parents=True, exist_ok=True)
-            (own / name).write_bytes(b"")
+            target.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(b"")
         source = (checkpoint.path / name).open("rb") if ranks.first() else None
         while chunk := ranks.from_first(b"" if source is None else source.read(_CHUNK)):
             if writes:
-                with (own / name).open("ab") as file:
+                with (target / name).open("ab") as file:
                     file.write(chunk)
         if source is not None:
             source.close()
     ranks.gathered(None)
-    return Checkpoint(own, checkpoint.step)
+    return Checkpoint(target, checkpoint.step)
 
 
 def _hash(path: Path) -> str:

@@ -12,16 +12,28 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs import processes
 from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.worker import WorkerContext, as_error
+from models import events
+from models.registry import resolve
 from trainer import worker
-from trainer.distributed import ranks
+from trainer.distributed import machines, ranks
+from trainer.launch import frozen_recipe
+from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan
-from trainer.plan.repair import Batch, OutOfMemory
+from trainer.plan.repair import OutOfMemory
+from trainer.recipe import Recipe
+from trainer.run.tokens import run_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from models.preflight import TemplateReport
+    from trainer.data.pipeline import Prepared
 
 FOLDER = ".ranks"
 STOP_FILE = "stop"
@@ -52,7 +64,7 @@ class RankContext(WorkerContext):
             super().event(kind, **fields)
 
 
-def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
+def main(directory: str, batch: Batch | None) -> dict[str, Any] | None:
     """The rank's part of the run, with another batch than the plan's if that was repaired. What the
     first rank returns is the result; None means that it was stopped before it had one."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -60,10 +72,10 @@ def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
     processes.end_with_parent()
     multiprocessing.util.Finalize(None, _leave, exitpriority=100)
     context = RankContext(Job(Path(directory)))
-    plan = Plan(**context.settings)
+    plan = Plan.from_json(context.settings)
     try:
         ranks.join(plan.device)
-        return worker.work(context, plan, None if batch is None else Batch(**batch))
+        return work(context, plan, batch)
     except OutOfMemory as error:
         _fail(context, {"kind": "out_of_memory", **error.to_json()})
     except LuthierError as error:
@@ -75,12 +87,74 @@ def main(directory: str, batch: dict[str, Any] | None) -> dict[str, Any] | None:
         _fail(context, {"kind": "unexpected", **as_error(error, context.directory).to_json()})
 
 
-def _fail(context: RankContext, told: dict[str, Any]) -> NoReturn:
+def work(context: WorkerContext, plan: Plan, batch: Batch | None) -> dict[str, Any] | None:
+    """The steps of trainer.worker.work, which every rank takes. What is written the first rank
+    writes, or the first one of each machine, while the others wait; all but the first one return
+    nothing that matters."""
+    recipe = frozen_recipe(context.job)
+    context.phase("loading the libraries", seconds_left=9)
+    if plan.machines > 1:
+        plan = machines.agreed(plan)
+    engine = worker.load_engine(plan)
+    base = resolve(plan.model_directory)
+    checkpoint = ranks.from_first(
+        worker.newest_checkpoint(context, recipe, base) if ranks.first() else None
+    )
+    if checkpoint is not None and plan.machines > 1:
+        checkpoint = machines.on_each(checkpoint, context.directory)
+    ranks.share_threads()
+    if plan.device == "cpu":
+        plan = ranks.from_first(
+            worker.with_compute_dtype(context, plan, recipe, base) if ranks.first() else plan
+        )
+    context.phase("preparing the data", seconds_left=3)
+    if ranks.local() == 0:
+        run_tokenizer(context.directory, base, recipe.tokens)
+    ranks.gathered(None)
+    tokenizer = run_tokenizer(context.directory, base, recipe.tokens)
+    template = worker.proved_template(context, recipe, tokenizer, base)
+    prepared = _prepared_data(context, recipe, tokenizer, template, going_on=checkpoint is not None)
+    if prepared is None:
+        return None
+    if plan.machines > 1:
+        machines.check_alike([prepared.train, prepared.heldout])
+    events.tell_more(context, events.Data, {**prepared.summary, "cached": prepared.cached})
+    if checkpoint is None and ranks.first():
+        worker.begin(context, plan, recipe, base)
+    if ranks.any_of(context.stopping.is_set()):
+        return None
+    training = worker.training_of(context, engine, plan, recipe, tokenizer, template, prepared)
+    if not training.run(checkpoint, batch):
+        return None
+    if not ranks.first():
+        return {}
+    return worker.save_result(context, plan, recipe, training, template)
+
+
+def _prepared_data(
+    context: WorkerContext,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    template: TemplateReport,
+    *,
+    going_on: bool,
+) -> Prepared | None:
+    """One rank of each machine prepares the samples, and the others read them."""
+    prepared = None
+    is_preparer = ranks.local() == 0
+    if is_preparer:
+        prepared = worker.prepared_data(context, recipe, tokenizer, template, going_on=going_on)
+    if ranks.any_of(is_preparer and prepared is None):
+        return None
+    return prepared or worker.prepared_data(context, recipe, tokenizer, template, going_on=True)
+
+
+def _fail(context: RankContext, failure: dict[str, Any]) -> NoReturn:
     """Leave the reason for the launcher, and end."""
     number = int(os.environ["RANK"])
     try:
         path = context.directory / FOLDER / f"failure-{number}.json"
-        path.write_text(json.dumps({"rank": number, **told}), encoding="utf-8")
+        path.write_text(json.dumps({"rank": number, **failure}), encoding="utf-8")
     finally:
         sys.stderr.flush()
         os._exit(1)

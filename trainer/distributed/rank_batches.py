@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import Sampler
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 _FILLER = -1
 _FILLER_TOKENS = 2  # the fewest that have a prediction
@@ -43,8 +43,8 @@ class RankBatches(Sampler[list[int]]):
 
     def deal(self, rows: list[int], parts: int) -> list[list[int]]:
         """The rows in order, in so many parts whose sizes differ by one at most."""
-        size, more = divmod(len(rows), parts)
-        ends = list(accumulate(size + (part < more) for part in range(parts)))
+        size, longer = divmod(len(rows), parts)
+        ends = list(accumulate(size + (part < longer) for part in range(parts)))
         return [rows[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _filled(self, rows: list[int], parts: int) -> Iterator[list[int]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def sharding_arguments(plan: Plan) -> dict[str, Any]:
     """What SFTConfig gets. Each micro-batch's gradients are shared out at once: kept to the end of
     the step, they would be whole."""
-    if plan.sharding == "none":
+    if plan.compute.shards == 1:
         return {}
     return {
         "fsdp": True,

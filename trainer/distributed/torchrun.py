@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from jobs.worker import WorkerContext
 from trainer.distributed import rank
 from trainer.launch import frozen_recipe
 from trainer.plan import placement, repair
+from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan
 
 START_METHOD = "spawn"  # a fork of a process that knows CUDA cannot use it
@@ -45,7 +45,7 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         raise LuthierError(
             "Another number of machines", message, "docs/scale.md tells how to start it on each."
         )
-    batch: repair.Batch | None = None
+    batch: Batch | None = None
     while True:
         # the store of the last agent, which ends its own threads: a rank that is forked now could
         # not
@@ -55,30 +55,28 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         folder.mkdir()
         context.phase(f"starting {plan.gpus} {'rank' if plan.gpus == 1 else 'ranks'}")
         try:
-            found = _launched(context, plan, batch)
+            result = _launched(context, plan, batch)
         except ChildFailedError as error:
-            batch = _repaired(context, plan, error, _told(folder))
+            batch = _repaired(context, plan, error, _failures(folder))
             continue
-        if found is None and not context.stopping.is_set():
+        if result is None and not context.stopping.is_set():
             raise LuthierError(
                 "Stopped on another machine",
                 "A checkpoint holds what there is.",
                 "docs/scale.md tells how to go on.",
             )
-        return found if found != {} else {"machine": placement.machine(), "machines": plan.machines}
+        return (
+            result if result != {} else {"machine": placement.machine(), "machines": plan.machines}
+        )
 
 
-def _launched(
-    context: WorkerContext, plan: Plan, batch: repair.Batch | None
-) -> dict[str, Any] | None:
+def _launched(context: WorkerContext, plan: Plan, batch: Batch | None) -> dict[str, Any] | None:
     """What the first rank of this machine returned. Raises ChildFailedError."""
     launch = elastic_launch(_config(context, plan), rank.main)
     # torchrun's agent would take the signals for itself on the main thread, and answer them by
     # ending the ranks.
     with ThreadPoolExecutor(1, "torchrun") as pool:
-        running: Future[dict[int, Any]] = pool.submit(
-            launch, str(context.directory), None if batch is None else asdict(batch)
-        )
+        running: Future[dict[int, Any]] = pool.submit(launch, str(context.directory), batch)
         while not wait([running], _POLL_SECONDS).done:
             if context.stopping.is_set():
                 (context.directory / rank.FOLDER / rank.STOP_FILE).touch()
@@ -110,40 +108,40 @@ def _config(context: WorkerContext, plan: Plan) -> Any:
 
 
 def _repaired(
-    context: WorkerContext, plan: Plan, error: ChildFailedError, told: list[dict[str, Any]]
-) -> repair.Batch:
+    context: WorkerContext, plan: Plan, error: ChildFailedError, failures: list[dict[str, Any]]
+) -> Batch:
     """The batch to go on with. LuthierError if it was not memory that a rank lacked."""
-    lacking = next((one for one in told if one["kind"] == "out_of_memory"), None)
+    lacking = next((left for left in failures if left["kind"] == "out_of_memory"), None)
     if lacking is None:
-        raise _reason(error, told)
+        raise _reason(error, failures)
     recipe = frozen_recipe(context.job)
-    before, reason = (
-        repair.Batch(**lacking["batch"]),
-        f"rank {lacking['rank']}: {lacking['reason']}",
-    )
-    after = None if lacking["smaller"] is None else repair.Batch(**lacking["smaller"])
-    if after is None:
+    reason = f"rank {lacking['rank']}: {lacking['reason']}"
+    if lacking["smaller"] is None:
         raise repair.nothing_left(reason, recipe.train.max_length, recipe.lora.r)
-    repair.tell(context, lacking["step"], reason, before, after)
-    repair.remember(plan.shape(recipe), before, after, context.job.id)
+    ran_out = plan.with_batch(lacking["batch"]).compute
+    smaller = plan.with_batch(lacking["smaller"]).compute
+    repair.tell(context, lacking["step"], reason, ran_out, smaller)
+    repair.remember(plan.shape(recipe), ran_out, smaller, context.job.id)
     if plan.machines > 1:  # the other machines' launchers have only seen their ranks end
         message = (
             f"Memory ran out on {reason}. The next attempt begins with a micro-batch of"
-            f" {after.micro_batch}."
+            f" {smaller.micro_batch}."
         )
         raise LuthierError(
             "Out of memory", message, "Start it again on every machine, as docs/scale.md says."
         )
-    return after
+    return smaller.batch
 
 
-def _told(folder: Path) -> list[dict[str, Any]]:
+def _failures(folder: Path) -> list[dict[str, Any]]:
     """What ranks have left of their reasons, in the order of their numbers."""
-    found = [foreign_json.read_object(path, lenient=True) for path in folder.glob("failure-*.json")]
-    return sorted(found, key=lambda one: int(one["rank"]))
+    failures = [
+        foreign_json.read_object(path, lenient=True) for path in folder.glob("failure-*.json")
+    ]
+    return sorted(failures, key=lambda failure: int(failure["rank"]))
 
 
-def _reason(error: ChildFailedError, told: list[dict[str, Any]]) -> LuthierError:
+def _reason(error: ChildFailedError, failures: list[dict[str, Any]]) -> LuthierError:
     """Of a rank that was killed, else what a rank has said: in words rather than by accident."""
     number, failure = error.get_first_failure()
     hint = "`luthier log` has the details; `luthier resume` goes on from the newest checkpoint."
@@ -160,10 +158,10 @@ def _reason(error: ChildFailedError, told: list[dict[str, Any]]) -> LuthierError
             hint,
         )
     for kind in ("error", "unexpected"):
-        for one in told:
-            if one["kind"] == kind:
-                where = f" (rank {one['rank']})" if one["rank"] else ""
-                return LuthierError(one["title"], one["message"] + where, one["hint"])
+        for left in failures:
+            if left["kind"] == kind:
+                where = f" (rank {left['rank']})" if left["rank"] else ""
+                return LuthierError(left["title"], left["message"] + where, left["hint"])
     return LuthierError(
         f"Rank {number} failed",
         f"It ended with status {failure.exitcode}, and the others were stopped.",

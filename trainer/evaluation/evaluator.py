@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
+from models import events
 from trainer.distributed import ranks
 from trainer.distributed.sharding import is_sharded
 from trainer.evaluation.generation import Generator
@@ -56,15 +57,16 @@ class Questions:
         self._generator = Generator(report.stop_ids, settings.answer_tokens)
         self.metrics: list[Metric] = list(settings.metrics)
         prompter = Prompter(tokenizer, report)
-        count = (
-            settings.conversations if self.metrics else 0 if settings.prompts else settings.samples
-        )
-        found = prompter.of_heldout(heldout, count) if heldout is not None and count else []
-        self.scored: list[Prompt] = found if self.metrics else []
+        if self.metrics:
+            count = settings.conversations
+        else:
+            count = 0 if settings.prompts else settings.samples
+        of_heldout = prompter.of_heldout(heldout, count) if heldout is not None and count else []
+        self.scored: list[Prompt] = of_heldout if self.metrics else []
         self.samples: list[Prompt] = (
             prompter.of_user(settings.prompts)
             if settings.prompts
-            else spread(found, settings.samples)
+            else spread(of_heldout, settings.samples)
         )
         self.any = heldout is not None or bool(self.samples)
         if settings.patience and heldout is None:
@@ -83,23 +85,23 @@ class Questions:
         self,
         model: PeftModel,
         batch: int,
-        told: Callable[[int, int], None],
+        progress: Callable[[int, int], None],
         stopping: Callable[[], bool],
     ) -> dict[Prompt, Answer]:
         """All of them, `batch` at a time. Raises EvaluationStopped."""
         prompts = list(dict.fromkeys((*self.scored, *self.samples)))
         generated = (
             self._generator.answers(
-                model, [prompt.input_ids for prompt in prompts], batch, told, stopping
+                model, [prompt.input_ids for prompt in prompts], batch, progress, stopping
             )
             if prompts
             else []
         )
         texts = [
-            str(self._tokenizer.decode(one.tokens, skip_special_tokens=True)).strip()
-            for one in generated
+            str(self._tokenizer.decode(answer.tokens, skip_special_tokens=True)).strip()
+            for answer in generated
         ]
-        answers = zip(texts, (one.stopped for one in generated), strict=True)
+        answers = zip(texts, (answer.stopped for answer in generated), strict=True)
         return {prompt: Answer(*answer) for prompt, answer in zip(prompts, answers, strict=True)}
 
     def _check_metrics(self) -> None:
@@ -163,14 +165,16 @@ class Evaluator(TrainerCallback):
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint: see trainer.run.checkpoints.Remembering."""
-        return {"found": [asdict(found) for found in self.history.all()]}
+        return {"found": [asdict(evaluation) for evaluation in self.history.all()]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.history = History(self.settings, (Found(**found) for found in state["found"]))
+        self.history = History(
+            self.settings, (Found(**evaluation) for evaluation in state["found"])
+        )
         self.early_stop = self.history.stop_reason()
 
     @property
-    def wanted(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is anything to evaluate, at any step."""
         return bool(self.settings.times or self.settings.every) and self._questions.any
 
@@ -179,7 +183,7 @@ class Evaluator(TrainerCallback):
     ) -> None:
         self._steps = (
             self.settings.steps(state.max_steps, self._steps_per_epoch)
-            if self.wanted
+            if self.has_work
             else frozenset()
         )
         self._total = state.max_steps
@@ -197,12 +201,12 @@ class Evaluator(TrainerCallback):
     def answer(self, model: PeftModel, step: int, batch: int) -> dict[str, float]:
         """Ask everything, `batch` prompts at a time, tell the samples, and give the metrics. The
         first rank does it for all, unless it needs the others' shards of the model."""
-        found = ranks.from_first(
+        answers = ranks.from_first(
             self._asked(model, step, batch) if ranks.first() or is_sharded(model) else None
         )
-        if found is None:
+        if answers is None:
             raise EvaluationStopped
-        self._scores, self._answers, self._answer_seconds = found
+        self._scores, self._answers, self._answer_seconds = answers
         return self._scores.values
 
     def _asked(self, model: PeftModel, step: int, batch: int) -> tuple[Scores, int, float] | None:
@@ -219,15 +223,16 @@ class Evaluator(TrainerCallback):
         except EvaluationStopped:
             return None
         for index, prompt in enumerate(self._questions.samples):
-            told = {
-                "prompt": prompt.text,
-                "reference": prompt.reference,
-                "answer": answers[prompt].text,
-            }
-            cut = {name: text[:_LONGEST_TEXT] for name, text in told.items()}
-            self.context.event(
-                "sample", step=step, index=index, **cut, complete=answers[prompt].complete
+            answer = answers[prompt]
+            sample = events.Sample(
+                step=step,
+                index=index,
+                prompt=prompt.text[:_LONGEST_TEXT],
+                reference=prompt.reference[:_LONGEST_TEXT],
+                answer=answer.text[:_LONGEST_TEXT],
+                complete=answer.complete,
             )
+            events.tell(self.context, sample)
         scored = self._questions.scored
         texts, references = (
             [answer_text(answers[prompt].text) for prompt in scored],
@@ -245,32 +250,36 @@ class Evaluator(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         loss = metrics.get("eval_loss")
-        found = Found(
+        evaluation = Found(
             state.global_step,
             round(float(state.epoch or 0.0), 4),
             None if loss is None else float(loss),
             self._scores.values,
         )
-        self.history.add(found)
-        self._tell(found)
+        self.history.add(evaluation)
+        self._tell(evaluation)
         if self._told > self._began:
             self.context.phase("training")
         self.early_stop = self.history.stop_reason()
         if self.early_stop and state.global_step < state.max_steps:
             control.should_training_stop = True
-            self.context.event("early_stop", step=state.global_step, reason=self.early_stop)
+            stop = events.EarlyStop(step=state.global_step, reason=self.early_stop)
+            events.tell(self.context, stop)
 
-    def _tell(self, found: Found) -> None:
-        more: dict[str, Any] = {"seconds": round(time.monotonic() - self._began, 2)}
-        if self._answers:
-            more |= {"answers": self._answers, "answer_seconds": round(self._answer_seconds, 2)}
-        if self._scores.labels:
-            more["labels"] = {
-                name: counts._asdict() for name, counts in self._scores.labels.items()
-            }
-        if self._scores.signatures:
-            more["signatures"] = self._scores.signatures
-        self.context.event("eval", **asdict(found), **more)
+    def _tell(self, evaluated: Found) -> None:
+        labels = {name: counts._asdict() for name, counts in self._scores.labels.items()}
+        evaluation = events.Eval(
+            step=evaluated.step,
+            epoch=evaluated.epoch,
+            loss=evaluated.loss,
+            metrics={**evaluated.metrics},
+            seconds=round(time.monotonic() - self._began, 2),
+            answers=self._answers or None,
+            answer_seconds=round(self._answer_seconds, 2) if self._answers else None,
+            labels=labels or None,
+            signatures=self._scores.signatures or None,
+        )
+        events.tell(self.context, evaluation)
 
     def _progress(self, done: int, total: int) -> None:
         if time.monotonic() - self._told >= _TELL_SECONDS:

@@ -41,16 +41,16 @@ class Generator:
         model: PeftModel | PreTrainedModel,
         prompts: Sequence[Sequence[int]],
         batch: int,
-        told: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> list[Generated]:
-        """In the order of the prompts (lists of token ids), `batch` at a time. `told` hears how
+        """In the order of the prompts (lists of token ids), `batch` at a time. `progress` hears how
         many of how many are done."""
         answers: dict[int, Generated] = {}
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         with _answering(model):
             for first in range(0, len(order), batch):
-                told(first, len(order))
+                progress(first, len(order))
                 numbers = order[first : first + batch]
                 answers.update(
                     zip(
@@ -67,7 +67,7 @@ class Generator:
         prompts: list[Sequence[int]],
         stopping: Callable[[], bool],
     ) -> list[Generated]:
-        def interrupt(input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
+        def interrupt(input_ids: torch.Tensor, scores: Any, **keywords: Any) -> torch.Tensor:
             return torch.full(
                 (input_ids.shape[0],), stopping(), dtype=torch.bool, device=input_ids.device
             )
@@ -81,7 +81,7 @@ class Generator:
             mask[row, width - len(prompt) :] = 1
         # a rank that is done computes on with the others, who need its shards
         together = is_sharded(model)
-        whole = (model if together else _base_model(model)).generate(
+        sequences = (model if together else _base_model(model)).generate(
             input_ids=input_ids.to(device),
             attention_mask=mask.to(device),
             generation_config=GenerationConfig(
@@ -96,12 +96,12 @@ class Generator:
         )
         if ranks.any_of(stopping()) if together else stopping():
             raise EvaluationStopped
-        return [self._cut(row) for row in whole[:, width:].tolist()]
+        return [self._cut(row) for row in sequences[:, width:].tolist()]
 
     def _cut(self, tokens: list[int]) -> Generated:
-        for place, token in enumerate(tokens):
+        for end, token in enumerate(tokens):
             if token in self._stops:
-                return Generated(tokens[:place], stopped=True)
+                return Generated(tokens[:end], stopped=True)
         return Generated(tokens, stopped=False)
 
 
@@ -110,7 +110,7 @@ def _answering(model: PeftModel | PreTrainedModel) -> Iterator[None]:
     """In evaluation mode, without the model's own sampling settings (temperature, penalties); all
     is put back at the end."""
     base = _base_model(model)
-    own = base.generation_config
+    settings = base.generation_config
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     base.generation_config = GenerationConfig()
@@ -118,7 +118,7 @@ def _answering(model: PeftModel | PreTrainedModel) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
-        base.generation_config = own
+        base.generation_config = settings
         for module, training in modes:
             module.training = training
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jobs.events import parse_line
+from models.events import Eval, Resumed, typed
 from trainer.evaluation.settings import Evaluation, higher_is_better
 
 
@@ -32,30 +32,32 @@ class History:
     """The evaluations of a run so far, by step. A step that is evaluated again replaces what was
     found before."""
 
-    def __init__(self, settings: Evaluation, found: Iterable[Found] = ()) -> None:
+    def __init__(self, settings: Evaluation, evaluations: Iterable[Found] = ()) -> None:
         self._settings = settings
         self._sign = 1.0 if higher_is_better(settings.metric) else -1.0
-        self._found = {one.step: one for one in found}
+        self._found = {evaluation.step: evaluation for evaluation in evaluations}
 
-    def add(self, found: Found) -> None:
-        self._found[found.step] = found
+    def add(self, evaluation: Found) -> None:
+        self._found[evaluation.step] = evaluation
 
     def all(self) -> list[Found]:
         return [self._found[step] for step in sorted(self._found)]
 
     def forget_after(self, step: int) -> None:
         """A run that goes on from an earlier step evaluates again what came after it."""
-        self._found = {number: found for number, found in self._found.items() if number <= step}
+        self._found = {
+            number: evaluation for number, evaluation in self._found.items() if number <= step
+        }
 
     def best(self, among: Collection[int] | None = None) -> Found | None:
         """By the recipe's metric, the earliest of equals; only of the steps `among`, if given. The
         base (step 0) does not count."""
         best: Found | None = None
-        for found in self._tuned():
-            if (among is None or found.step in among) and (
-                best is None or self._score(found) > self._score(best)
+        for evaluation in self._tuned():
+            if (among is None or evaluation.step in among) and (
+                best is None or self._score(evaluation) > self._score(best)
             ):
-                best = found
+                best = evaluation
         return best
 
     def stop_reason(self) -> str:
@@ -64,12 +66,12 @@ class History:
         if not patience:
             return ""
         reference, waited = None, 0
-        for found in (found for found in self.all() if found.step > 0):
-            score = self._score(found)
+        for evaluation in (evaluation for evaluation in self.all() if evaluation.step > 0):
+            score = self._score(evaluation)
             if not math.isnan(score) and (
                 reference is None or score > self._score(reference) + self._settings.min_improvement
             ):
-                reference, waited = found, 0
+                reference, waited = evaluation, 0
             else:
                 waited += 1
         if waited < patience:
@@ -86,43 +88,50 @@ class History:
 
     def _tuned(self) -> list[Found]:
         return [
-            found for found in self.all() if found.step > 0 and not math.isnan(self._score(found))
+            evaluation
+            for evaluation in self.all()
+            if evaluation.step > 0 and not math.isnan(self._score(evaluation))
         ]
 
-    def _score(self, found: Found) -> float:
-        return self._sign * found.value(self._settings.metric)
+    def _score(self, evaluation: Found) -> float:
+        return self._sign * evaluation.value(self._settings.metric)
 
 
-def read_history(events: Path, settings: Evaluation) -> History:
+def read_history(events_path: Path, settings: Evaluation) -> History:
     """The evaluations that a run's events tell of, in all its attempts."""
-    return History(settings, map(found_in, eval_events(events)))
+    return History(settings, map(found_in, eval_events(events_path)))
 
 
-def eval_events(events: Path) -> list[dict[str, Any]]:
+def eval_events(events_path: Path) -> list[Eval]:
     """The `eval` events that count, in order: after a `resumed`, those of later steps are told
     again."""
-    found: list[dict[str, Any]] = []
-    if not events.is_file():
-        return found
-    with events.open("rb") as file:
+    evaluations: list[Eval] = []
+    if not events_path.is_file():
+        return evaluations
+    with events_path.open("rb") as file:
         for line in file:
             if b'"kind": "eval"' not in line and b'"kind": "resumed"' not in line:
                 continue
             event = parse_line(line)
-            if event is not None and event["kind"] == "resumed":
-                found = [one for one in found if one["step"] <= event["step"]]
-            elif event is not None and event["kind"] == "eval":
-                found = [one for one in found if one["step"] != event["step"]] + [event]
-    return found
+            match typed(event) if event is not None else None:
+                case Resumed(step=step):
+                    evaluations = [entry for entry in evaluations if entry.step <= step]
+                case Eval(step=step) as evaluation:
+                    evaluations = [entry for entry in evaluations if entry.step != step]
+                    evaluations.append(evaluation)
+                case _:
+                    pass
+    return evaluations
 
 
-def found_in(event: dict[str, Any]) -> Found:
+def found_in(event: Eval) -> Found:
     """What an `eval` event tells. Events write NaN and infinity as text."""
-    loss = event.get("loss")
-    metrics = {str(name): float(value) for name, value in event.get("metrics", {}).items()}
+    metrics = {
+        name: float(value) for name, value in (event.metrics or {}).items() if value is not None
+    }
     return Found(
-        int(event["step"]),
-        float(event.get("epoch", 0.0)),
-        None if loss is None else float(loss),
+        event.step,
+        0.0 if event.epoch is None else float(event.epoch),
+        None if event.loss is None else float(event.loss),
         metrics,
     )

@@ -50,36 +50,36 @@ def label(text: str) -> str:
 
 def no_labels(references: Sequence[str]) -> str:
     """Why the references are no labels; "" if they are."""
-    found = Counter(map(label, references))
+    counts = Counter(map(label, references))
     long = next(
         (
             text
-            for text in found
+            for text in counts
             if not text or len(text) > _LONGEST_LABEL or len(text.split()) > _MOST_WORDS
         ),
         None,
     )
     if long is not None:
         return f"one of them is {long[:60]!r}" if long else "one of them has no letter"
-    if len(found) < 2:
+    if len(counts) < 2:
         return "all of them are alike"
-    if len(found) > min(_MOST_LABELS, len(references) / _LEAST_EACH):
-        return f"{len(references)} of them are {len(found)} different ones"
+    if len(counts) > min(_MOST_LABELS, len(references) / _LEAST_EACH):
+        return f"{len(references)} of them are {len(counts)} different ones"
     return ""
 
 
 def score_labels(answers: Sequence[str], references: Sequence[str]) -> LabelScores:
     """Micro accuracy and macro F1 over the labels that occur among the references."""
-    wanted, said = [label(text) for text in references], [label(text) for text in answers]
-    right = Counter(one for one, other in zip(wanted, said, strict=True) if one == other)
-    of_reference, of_answer = Counter(wanted), Counter(said)
+    true, predicted = [label(text) for text in references], [label(text) for text in answers]
+    right = Counter(name for name, other in zip(true, predicted, strict=True) if name == other)
+    of_reference, of_answer = Counter(true), Counter(predicted)
     labels = {
         name: LabelCounts(count, of_answer[name], right[name])
         for name, count in of_reference.most_common()
     }
     other = sum(count for name, count in of_answer.items() if name not in of_reference)
     return LabelScores(
-        right.total() / len(wanted),
+        right.total() / len(true),
         sum(counts.f1 for counts in labels.values()) / len(labels),
         labels,
         other,

@@ -55,9 +55,12 @@ def score(metrics: Sequence[Metric], answers: Sequence[str], references: Sequenc
             case "rouge":
                 values.update(_rouge(answers, references))
             case "label_accuracy":
-                found = score_labels(answers, references)
-                values["label_accuracy"], values["label_macro_f1"] = found.accuracy, found.macro_f1
-                labels = found.labels
+                scores = score_labels(answers, references)
+                values["label_accuracy"], values["label_macro_f1"] = (
+                    scores.accuracy,
+                    scores.macro_f1,
+                )
+                labels = scores.labels
     return Scores({name: round(value, 6) for name, value in values.items()}, signatures, labels)
 
 
@@ -69,10 +72,10 @@ def words(text: str) -> list[str]:
 
 def _rouge(answers: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Mean F1 over the answers."""
-    found = rouge_score(
+    scores = rouge_score(
         list(answers), list(references), rouge_keys=_ROUGE, normalizer=str.lower, tokenizer=words
     )
-    return {name: float(found[f"{name}_fmeasure"]) for name in _ROUGE}
+    return {name: float(scores[f"{name}_fmeasure"]) for name in _ROUGE}
 
 
 def _bleu_tokens(references: Sequence[str]) -> str:

@@ -22,16 +22,18 @@ _GPU_SECONDS_A_TOKEN = 0.04
 
 @dataclass(frozen=True)
 class Outlook:
-    """`evaluations` counts the one before the first step too. Each measures the loss on `heldout`
-    conversations and asks `answers` questions; `seconds` is what all the answers of the run take at
-    most, about."""
+    """What the evaluations of a run come to."""
 
     evaluations: int
+    """The one before the first step counts too."""
     heldout: int
+    """Conversations that each evaluation measures the loss on."""
     answers: int
+    """Questions that each evaluation asks."""
     answer_tokens: int
     metrics: list[str]
     seconds: float
+    """What all the answers of the run take at most, about."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,7 +50,8 @@ def outlook(
     micro_batch: int,
 ) -> Outlook:
     """LuthierError where the recipe asks for what needs held-out conversations and has none."""
-    needs = "metrics" if settings.metrics else "patience" if settings.patience else ""
+    needs = "patience" if settings.patience else ""
+    needs = "metrics" if settings.metrics else needs
     if needs and heldout.count(1_000_000) == 0:
         message = f"evaluation.{needs} needs them, and [heldout] keeps none."
         raise LuthierError(
@@ -68,13 +71,9 @@ def outlook(
         else 0
     )
     scored = min(settings.conversations, held_out) if settings.metrics else 0
-    samples = (
-        len(settings.prompts)
-        if settings.prompts
-        else 0
-        if scored
-        else min(settings.samples, held_out)
-    )
+    samples = 0 if scored else min(settings.samples, held_out)
+    if settings.prompts:
+        samples = len(settings.prompts)
     answers = scored + samples if evaluations else 0
     batches = math.ceil(answers / micro_batch)
     size = sum(path.stat().st_size for path in model.glob("*.safetensors"))

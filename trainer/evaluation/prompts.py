@@ -64,11 +64,11 @@ class Prompter:
     def of_heldout(self, path: Path, count: int) -> list[Prompt]:
         """At most `count` of the held-out conversations, evenly spread over the file, each with its
         last trained turn as the reference. Turns without text (calls of tools) are left out."""
-        chosen = spread(_last_samples(path), count)
+        starts = spread(_last_samples(path), count)
         prompts = []
         with path.open("rb") as file:
-            for place in chosen:
-                file.seek(place)
+            for start in starts:
+                file.seek(start)
                 sample = foreign_json.decode_object(file.readline(), path)
                 turn = sample["turns"][-1]
                 prompts.append(
@@ -99,7 +99,7 @@ def _last_samples(path: Path) -> list[int]:
     """Where the line of each conversation's last trained turn begins; of those only whose turn has
     text."""
     last: dict[tuple[str, int], tuple[tuple[int, int], int, bool]] = {}
-    place = 0
+    start = 0
     with path.open("rb") as file:
         for line in file:
             sample = foreign_json.decode_object(line, path)
@@ -110,8 +110,8 @@ def _last_samples(path: Path) -> list[int]:
                 if key not in last or order >= last[key][0]:
                     last[key] = (
                         order,
-                        place,
+                        start,
                         bool(answer_text(sample["messages"][turn]["content"])),
                     )
-            place += len(line)
-    return sorted(where for _, where, has_text in last.values() if has_text)
+            start += len(line)
+    return sorted(begin for _, begin, has_text in last.values() if has_text)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from trainer.keys import key
+
 Metric = Literal["exact_match", "bleu", "chrf", "rouge", "label_accuracy"]
 Value = Literal[
     "loss",
@@ -31,25 +33,48 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`every` is a number of steps or "epoch" and takes the place of `times`, which spreads
-    evaluations evenly; the last one is at the end.
+    """When to evaluate, what to measure, what to ask, and which evaluation is the best."""
 
-    `metric` says which evaluation is the best; `patience` (0: off) is how many in a row may pass
-    without one that is better by more than `min_improvement`. `metrics` are computed on the answers
-    to `conversations` held-out prompts; `samples` of those, or the user's own `prompts`, are told
-    as they are. An answer has at most `answer_tokens` tokens.
-    """
-
-    times: Count = 4
-    every: Count | Literal["epoch"] = 0
-    metric: Value = "loss"
-    patience: Count = 0
-    min_improvement: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
-    metrics: list[Metric] = []
-    conversations: Annotated[int, msgspec.Meta(ge=1)] = 50
-    samples: Count = 3
-    prompts: list[str] = []
-    answer_tokens: Annotated[int, msgspec.Meta(ge=1)] = 128
+    times: Annotated[
+        Count,
+        key(
+            "how often, spread evenly over the run, the last time at its end, and once"
+            " more before the first step; 0: never"
+        ),
+    ] = 4
+    every: Annotated[
+        Count | Literal["epoch"],
+        key('instead of `times`: every so many steps, or `"epoch"`, and at the end'),
+    ] = 0
+    metric: Annotated[
+        Value,
+        key(
+            'what tells the best evaluation: `"loss"`, or `"exact_match"`, `"bleu"`,'
+            ' `"chrf"`, `"rouge1"`, `"rouge2"`, `"rougeL"`, `"label_accuracy"`,'
+            ' `"label_macro_f1"` where `metrics` has it'
+        ),
+    ] = "loss"
+    patience: Annotated[
+        Count,
+        key(
+            "early stopping: end the run after so many evaluations in a row without a"
+            " better one; 0: off"
+        ),
+    ] = 0
+    min_improvement: Annotated[float, key("a better one is better by more than this", ge=0.0)] = 0.0
+    metrics: Annotated[
+        list[Metric],
+        key(
+            'computed on answers to held-out prompts: `"exact_match"`, `"bleu"`,'
+            ' `"chrf"`, `"rouge"`, `"label_accuracy"`'
+        ),
+    ] = []
+    conversations: Annotated[
+        int, key("how many held-out conversations are answered for the metrics", ge=1)
+    ] = 50
+    samples: Annotated[Count, key("how many held-out prompts are answered to be read; 0: none")] = 3
+    prompts: Annotated[list[str], key("prompts of your own, answered in their place")] = []
+    answer_tokens: Annotated[int, key("an answer's longest length", ge=1)] = 128
 
     def __post_init__(self) -> None:
         if self.metric not in self.values:

@@ -55,17 +55,17 @@ def by_conversation(
     sliding_window: int | None = None,
     cu_seq_lens_q: torch.Tensor | None = None,
     max_length_q: int = 0,
-    **named: Any,
+    **keywords: Any,
 ) -> tuple[torch.Tensor, None]:
     """One of transformers' attention functions: (1, heads, tokens, size) in, (1, tokens, heads,
     size) out."""
     if cu_seq_lens_q is None:
         if attention_mask is not None and attention_mask.numel() == 0:
             raise ValueError("a flat batch without cu_seq_lens_q")
-        whole: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **named
+        output: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **keywords
         )
-        return whole
+        return output
     half = query.dtype in (torch.bfloat16, torch.float16)
     if query.is_cuda and half and not dropout and query.shape[-1] <= _WIDEST_HEAD:
         window = (-1 if sliding_window is None else sliding_window - 1, 0)
@@ -113,7 +113,7 @@ def varlen(
     for that, its kernel can. Shapes are (tokens, heads, size); `enable_gqa` is there because
     torch's has it."""
     kernel, has_word = _kernel()
-    more = {"enable_gqa": enable_gqa} if has_word else {}
+    options = {"enable_gqa": enable_gqa} if has_word else {}
     answer: torch.Tensor = kernel(
         query,
         key,
@@ -124,7 +124,7 @@ def varlen(
         max_k,
         scale=scale,
         window_size=window_size,
-        **more,
+        **options,
     )
     return answer
 
@@ -163,15 +163,15 @@ def _one(
     )
 
 
-def _mask(**named: Any) -> torch.Tensor | None:
+def _mask(**arguments: Any) -> torch.Tensor | None:
     """transformers' mask for `sdpa`, but an empty tensor where that would be block-diagonal: it has
     found positions that begin anew."""
     packed = (
-        named.get("attention_mask") is None
-        and not named["allow_is_causal_skip"]
-        and not named.get("use_vmap")
+        arguments.get("attention_mask") is None
+        and not arguments["allow_is_causal_skip"]
+        and not arguments.get("use_vmap")
     )
-    if packed and named["q_length"] == named["kv_length"]:
-        return torch.empty(0, device=named["device"])
-    mask: torch.Tensor | None = sdpa_mask(**named)
+    if packed and arguments["q_length"] == arguments["kv_length"]:
+        return torch.empty(0, device=arguments["device"])
+    mask: torch.Tensor | None = sdpa_mask(**arguments)
     return mask

@@ -69,10 +69,10 @@ class Float8Weight(torch.Tensor):
     @staticmethod
     def __new__(cls, rows: Rows, columns: Rows) -> Float8Weight:
         shape = (rows.values.shape[0], columns.values.shape[0])
-        found: Float8Weight = torch.Tensor._make_wrapper_subclass(
+        wrapper: Float8Weight = torch.Tensor._make_wrapper_subclass(
             cls, shape, dtype=torch.bfloat16, device=rows.values.device
         )
-        return found
+        return wrapper
 
     def __init__(self, rows: Rows, columns: Rows) -> None:
         self.rows, self.columns = rows, columns
@@ -90,19 +90,19 @@ class Float8Weight(torch.Tensor):
         function: Any,
         types: Any,
         arguments: tuple[Any, ...] = (),
-        named: dict[str, Any] | None = None,
+        keywords: dict[str, Any] | None = None,
     ) -> Any:
-        named = named or {}
+        keywords = keywords or {}
         computed = _COMPUTED.get(function)
         if computed is not None and isinstance(arguments[computed.weight], cls):
-            return computed.by(*arguments, **named)
+            return computed.by(*arguments, **keywords)
         if function._schema.is_mutable and isinstance(arguments[0], cls):
             raise TypeError(f"a frozen weight in float8 would be changed by {function}")
         if torch.is_inference_mode_enabled():  # what is made of products comes as it is only there
-            found = function.decompose(*arguments, **named)
-            if found is not NotImplemented:
-                return found
-        return function(*tree_map(_widened, arguments), **tree_map(_widened, named))
+            result = function.decompose(*arguments, **keywords)
+            if result is not NotImplemented:
+                return result
+        return function(*tree_map(_widened, arguments), **tree_map(_widened, keywords))
 
 
 def use_float8(model: PeftModel) -> int:
@@ -136,8 +136,8 @@ def use_float8(model: PeftModel) -> int:
             )
             changed.append(f"{name}.weight")
     # What is frozen, every rank has made of the same files. Unsloth has DDP leave out some buffers.
-    others = getattr(model, "_ddp_params_and_buffers_to_ignore", None) or []
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*others, *changed])
+    ignored = getattr(model, "_ddp_params_and_buffers_to_ignore", None) or []
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*ignored, *changed])
     return len(changed)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import linear
 from trl.trainer import sft_trainer
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 _CHUNK = 128  # tokens whose logits there are at once
 
@@ -35,12 +35,12 @@ def head_loss(
     chunk_size: int,
     labels: torch.Tensor | None = None,
     num_items_in_batch: torch.Tensor | int | None = None,
-    **named: Any,
+    **options: Any,
 ) -> Loss:
     """In the place of TRL's function of the same parameters: mean loss, number of right tokens, sum
     of entropies in nats, number of trained tokens. What it does not know (a trained head, scaled
     logits, a bias) goes to TRL's."""
-    plain = all(named.get(name, usual) in (None, usual) for name, usual in _USUAL.items())
+    plain = all(options.get(name, usual) in (None, usual) for name, usual in _USUAL.items())
     if labels is None or lm_head_weight.requires_grad or not plain:
         return _trl_loss(
             hidden_states,
@@ -48,7 +48,7 @@ def head_loss(
             chunk_size,
             labels=labels,
             num_items_in_batch=num_items_in_batch,
-            **named,
+            **options,
         )
     targets = labels[..., 1:].reshape(-1)
     trained = targets != UNTRAINED
@@ -82,7 +82,7 @@ class _HeadLoss(torch.autograd.Function):
         over all tokens are float32."""
         gradient = torch.empty_like(hidden)
         loss, correct, entropy = (torch.zeros((), dtype=torch.float32) for _ in range(3))
-        for rows, wanted, into in zip(
+        for rows, target, into in zip(
             hidden.split(_CHUNK), targets.split(_CHUNK), gradient.split(_CHUNK), strict=True
         ):
             logits = linear(rows, weight).float()
@@ -91,11 +91,11 @@ class _HeadLoss(torch.autograd.Function):
             normaliser = (
                 largest.values - probabilities.gather(-1, largest.indices[:, None])[:, 0].log()
             )
-            loss += (normaliser - logits.gather(-1, wanted[:, None])[:, 0]).sum()
-            correct += (largest.indices == wanted).sum()
+            loss += (normaliser - logits.gather(-1, target[:, None])[:, 0]).sum()
+            correct += (largest.indices == target).sum()
             entropy += normaliser.sum() - torch.dot(probabilities.flatten(), logits.flatten())
             if ctx.needs_input_grad[0]:
-                probabilities[torch.arange(len(wanted)), wanted] -= 1
+                probabilities[torch.arange(len(target)), target] -= 1
                 torch.mm(probabilities.to(weight.dtype), weight, out=into)
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(correct, entropy)
@@ -103,7 +103,7 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(
-        ctx: Any, loss: torch.Tensor, *others: torch.Tensor
+        ctx: Any, loss: torch.Tensor, *gradients: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * loss.to(gradient.dtype), None, None

@@ -17,13 +17,11 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc  # type: ignore[import-untyped]
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-from models.samples import UNTRAINED
-from trainer.distributed import ranks
-from trainer.distributed.rank_batches import Fillable, RankBatches
+from models.stored_sample import UNTRAINED
+from trainer.distributed.rank_batches import RankBatches
 
 
 class FlatBatches(RankBatches):
@@ -44,22 +42,22 @@ class FlatBatches(RankBatches):
 
     def deal(self, rows: list[int], parts: int) -> list[list[int]]:
         return [
-            [rows[place] for place in group]
+            [rows[index] for index in group]
             for group in balanced([self._lengths[row] for row in rows], parts)
         ]
 
 
 def balanced(lengths: Sequence[int], groups: int) -> list[list[int]]:
-    """The places 0, 1, ... in `groups` lists of about equal sums of lengths, each in ascending
+    """The indices 0, 1, ... in `groups` lists of about equal sums of lengths, each in ascending
     order: the longest one left goes to the shortest group (Graham 1969: at most 4/3 of the best
-    possible). No group is empty if there are at least as many places."""
-    found: list[list[int]] = [[] for _ in range(groups)]
+    possible). No group is empty if there are at least as many indices."""
+    dealt: list[list[int]] = [[] for _ in range(groups)]
     heap = [(0, number) for number in range(groups)]
-    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         total, number = heap[0]
-        found[number].append(place)
-        heapq.heapreplace(heap, (total + lengths[place], number))
-    return [sorted(group) for group in found]
+        dealt[number].append(index)
+        heapq.heapreplace(heap, (total + lengths[index], number))
+    return [sorted(group) for group in dealt]
 
 
 GPU_MULTIPLE = 16
@@ -122,33 +120,3 @@ def count_tokens(batch: dict[str, Any]) -> torch.Tensor:
     number = batch["position_ids"].eq(0).cumsum(dim=-1)
     last = number.eq(number[:, -1:])
     return batch["input_ids"].numel() - last.sum() * last.logical_and(trained).any().logical_not()
-
-
-class FlatTrainer:
-    """Comes before an engine's Trainer among a class's bases. With `flat` set its training batches
-    are FlatBatches; its collator is to be a FlatCollator then."""
-
-    flat = False
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        if not self.flat:
-            found: DataLoader[Any] = super().get_train_dataloader()  # type: ignore[misc]
-            return found
-        data, args = self.train_dataset, self.args  # type: ignore[attr-defined]
-        lengths = pc.list_value_length(data.data.column("input_ids")).to_pylist()
-        sampler = self._get_train_sampler(data)  # type: ignore[attr-defined]
-        batches = FlatBatches(
-            sampler,
-            lengths,
-            args.per_device_train_batch_size,
-            args.gradient_accumulation_steps,
-            ranks.count(),
-        )
-        loader: DataLoader[Any] = DataLoader(
-            data if ranks.count() == 1 else Fillable(data),
-            batch_sampler=batches,
-            collate_fn=self.data_collator,  # type: ignore[attr-defined]
-            pin_memory=args.dataloader_pin_memory,
-        )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)  # type: ignore[attr-defined]
-        return prepared

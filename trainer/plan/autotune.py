@@ -9,11 +9,12 @@ then 8-bit ones. Among the rest the cheapest wins.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from trainer.plan.compute import Compute, Reason, flattened
 from trainer.plan.memory.batches import Lengths
-from trainer.plan.memory.predict import CONTEXT, Memory, Setting, predict
+from trainer.plan.memory.predict import CONTEXT, Setting, predict
 from trainer.plan.memory.shape import ModelShape
 from trainer.plan.methods import base_bits
 from trainer.recipe import Recipe
@@ -33,95 +34,83 @@ _MARGIN = {"unsloth": 0.05, "trl": 0.12}
 
 @dataclass(frozen=True)
 class Candidate:
-    """One combination. `peak` is the predicted one in bytes, `needs` what a GPU must have for it,
-    `cost` the time of a token relative to the best that there could be. `verdict`: "chosen", or why
-    not."""
+    """One combination, and what is predicted of it."""
 
-    base_bits: int
-    gradient_checkpointing: str
-    optimizer: str
-    micro_batch: int
+    compute: Compute
     tokens: int
+    """Of the largest micro-batch."""
     peak: int
+    """Bytes."""
     needs: int
+    """Bytes that a GPU must have for it."""
     cost: float
+    """The time of a token relative to the best that there could be."""
     fits: bool
     verdict: str = ""
+    """"chosen", or why not."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return flattened(asdict(self))
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`tried` has the best micro-batch of each combination, the chosen one first; `memory` the
-    parts of the chosen one's peak."""
-
-    chosen: Candidate
-    memory: Memory
     tried: list[Candidate]
-    reasons: list[str]
+    """The best micro-batch of each combination, the chosen one first."""
+    reasons: list[Reason]
+
+    @property
+    def best(self) -> Candidate:
+        return self.tried[0]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be planned: a recipe for a model's shape on one GPU of `card` bytes,
-    `conversations` of each global batch on it. `measured` tells how much more than predicted such a
-    setting has taken before, and in which run. `shards`: of how many GPUs each holds a share of the
-    model."""
+    """What is to be planned: a recipe for a model's shape on one GPU."""
 
     recipe: Recipe
     shape: ModelShape
     lengths: Lengths
     engine: str
     card: int
+    """Bytes of the GPU."""
     conversations: int
-    padding_free: bool = True
-    attention: str = "sdpa"
+    """Of each global batch, on this GPU."""
+    decided: Compute = field(default_factory=lambda: Compute(padding_free=True))
+    """What is no longer open: attention, the layout of a batch, shards."""
     measured: Callable[[Setting], tuple[float, str]] = lambda setting: (1.0, "")
-    shards: int = 1
+    """How much more than predicted such a setting has taken before, and in which run."""
 
-    def setting(self, bits: int, checkpointing: str, optimizer: str, micro_batch: int) -> Setting:
-        empty = Setting.of(self.recipe, self.engine, bits, checkpointing, optimizer, self.attention)
-        tokens = self.lengths.largest(micro_batch, padding_free=self.padding_free)
-        return replace(
-            empty.holding(tokens, 1 if self.padding_free else micro_batch, micro_batch),
-            shards=self.shards,
-        )
+    def setting(self, compute: Compute) -> Setting:
+        tokens = self.lengths.largest(compute.micro_batch, padding_free=compute.padding_free)
+        return Setting.of(self.recipe, self.engine, compute).holding(tokens, compute.micro_batch)
 
-    def candidate(
-        self, bits: int, checkpointing: str, optimizer: str, micro_batch: int
-    ) -> Candidate:
-        setting = self.setting(bits, checkpointing, optimizer, micro_batch)
+    def candidate(self, compute: Compute) -> Candidate:
+        setting = self.setting(compute)
         peak = round(predict(self.shape, setting).peak * self.measured(setting)[0])
         needs = needed(peak, self.engine)
         cost = (
-            _RECOMPUTING[checkpointing]
-            * _UNPACKING[bits]
-            * _STATES[optimizer]
-            * self._batch_cost(micro_batch)
+            _RECOMPUTING[compute.gradient_checkpointing]
+            * _UNPACKING[compute.base_bits]
+            * _STATES[compute.optimizer]
+            * self._batch_cost(compute)
         )
         return Candidate(
-            bits,
-            checkpointing,
-            optimizer,
-            micro_batch,
-            setting.tokens,
-            peak,
-            needs,
-            round(cost, 3),
-            needs <= self.card,
+            compute, setting.tokens, peak, needs, round(cost, 3), fits=needs <= self.card
         )
 
-    def _batch_cost(self, micro_batch: int) -> float:
-        tokens = min(micro_batch * self.lengths.mean, _ENOUGH)
-        best = _ENOUGH / (_ENOUGH + _HALF_SPEED)
-        return (
-            best
-            * (tokens + _HALF_SPEED)
-            / tokens
-            * self.lengths.computed(micro_batch, padding_free=self.padding_free)
+    def sized(self, compute: Compute, micro_batch: int) -> Compute:
+        """With that micro-batch of the task's conversations."""
+        return replace(
+            compute, micro_batch=micro_batch, accumulation=self.conversations // micro_batch
         )
+
+    def _batch_cost(self, compute: Compute) -> float:
+        size = compute.micro_batch
+        tokens = min(size * self.lengths.mean, _ENOUGH)
+        best = _ENOUGH / (_ENOUGH + _HALF_SPEED)
+        computed = self.lengths.computed(size, padding_free=compute.padding_free)
+        return best * (tokens + _HALF_SPEED) / tokens * computed
 
 
 def needed(peak: int, engine: str) -> int:
@@ -131,44 +120,49 @@ def needed(peak: int, engine: str) -> int:
 
 def choose(task: Task) -> Choice:
     """The fastest that fits; if nothing does, what takes the least."""
-    combinations = [
-        _best(task, bits, checkpointing, optimizer)
+    optimizers = _optimizers(task)
+    candidates = [
+        _best_size(
+            task,
+            replace(
+                task.decided,
+                base_bits=bits,
+                optimizer=optimizer,
+                gradient_checkpointing=checkpointing,
+            ),
+        )
         for bits in _bits(task)
-        for optimizer in _optimizers(task)
+        for optimizer in optimizers
         for checkpointing in kinds(task.recipe, task.engine)
     ]
-    fitting = [one for one in combinations if one.fits]
-    optimizers = _optimizers(task)
-    chosen = min(
-        fitting,
-        key=lambda one: (-one.base_bits, optimizers.index(one.optimizer), one.cost, one.needs),
-        default=min(combinations, key=lambda one: one.needs),
-    )
-    others = [
-        one for one in combinations if one is not chosen and one.optimizer == chosen.optimizer
-    ]
-    shown = [replace(one, verdict=_verdict(one, chosen, task)) for one in others]
-    memory = predict(
-        task.shape,
-        task.setting(
-            chosen.base_bits, chosen.gradient_checkpointing, chosen.optimizer, chosen.micro_batch
+    best = min(
+        (candidate for candidate in candidates if candidate.fits),
+        key=lambda candidate: (
+            -candidate.compute.base_bits,
+            optimizers.index(candidate.compute.optimizer),
+            candidate.cost,
+            candidate.needs,
         ),
+        default=min(candidates, key=lambda candidate: candidate.needs),
     )
-    best = replace(chosen, verdict="chosen" if chosen.fits else "chosen, but too large")
+    losers = [
+        replace(candidate, verdict=_verdict(candidate, best, task))
+        for candidate in candidates
+        if candidate is not best and candidate.compute.optimizer == best.compute.optimizer
+    ]
+    winner = replace(best, verdict="chosen" if best.fits else "chosen, but too large")
     return Choice(
-        best,
-        memory,
-        [best, *sorted(shown, key=lambda one: (not one.fits, one.cost))],
-        _reasons(task, chosen, combinations),
+        [winner, *sorted(losers, key=lambda candidate: (not candidate.fits, candidate.cost))],
+        _reasons(task, best, candidates),
     )
 
 
 def kinds(recipe: Recipe, engine: str) -> list[str]:
     """The kinds of gradient checkpointing that may be chosen, the quickest first. Of Unsloth's two
     its own takes far less memory, and the speed of the other has not been measured."""
-    wanted = recipe.train.gradient_checkpointing
-    if wanted != "auto":
-        return [wanted]
+    asked = recipe.train.gradient_checkpointing
+    if asked != "auto":
+        return [asked]
     return ["none", "unsloth" if engine == "unsloth" else "standard"]
 
 
@@ -189,14 +183,14 @@ def _bits(task: Task) -> list[int]:
     train = task.recipe.train
     if train.base_bits != "auto" or train.method == "full":
         return [base_bits(task.recipe)]
-    return [16] if task.shards > 1 or train.float8 is True else [16, 4]
+    return [16] if task.decided.shards > 1 or train.float8 is True else [16, 4]
 
 
 def _optimizers(task: Task) -> list[str]:
     train = task.recipe.train
     if train.optimizer != "auto":
         return [train.optimizer]
-    if task.shards > 1:
+    if task.decided.shards > 1:
         return ["adamw"]
     return (
         ["adamw", "adamw_8bit", "paged_adamw_8bit"]
@@ -205,99 +199,103 @@ def _optimizers(task: Task) -> list[str]:
     )
 
 
-def _best(task: Task, bits: int, checkpointing: str, optimizer: str) -> Candidate:
+def _sizes(task: Task) -> list[int]:
+    return micro_batches(task.recipe, task.conversations, task.lengths.mean)
+
+
+def _best_size(task: Task, compute: Compute) -> Candidate:
     """The quickest micro-batch that fits, else the smallest."""
-    sizes = micro_batches(task.recipe, task.conversations, task.lengths.mean)
-    found = [task.candidate(bits, checkpointing, optimizer, size) for size in sizes]
+    candidates = [task.candidate(task.sized(compute, size)) for size in _sizes(task)]
     return min(
-        (one for one in found if one.fits), key=lambda one: (one.cost, one.needs), default=found[0]
+        (candidate for candidate in candidates if candidate.fits),
+        key=lambda candidate: (candidate.cost, candidate.needs),
+        default=candidates[0],
     )
 
 
-def _verdict(one: Candidate, chosen: Candidate, task: Task) -> str:
-    if not one.fits:
-        return f"does not fit: needs {_gb(one.needs)} of {_gb(task.card)}"
-    if one.base_bits < chosen.base_bits:
+def _verdict(candidate: Candidate, best: Candidate, task: Task) -> str:
+    if not candidate.fits:
+        return f"does not fit: needs {_gb(candidate.needs)} of {_gb(task.card)}"
+    if candidate.compute.base_bits < best.compute.base_bits:
         return "fits, but so do more bits"
     return (
-        f"fits, {one.cost / chosen.cost:.2f} times the time"
-        if one.cost > chosen.cost * 1.004
+        f"fits, {candidate.cost / best.cost:.2f} times the time"
+        if candidate.cost > best.cost * 1.004
         else "fits, no quicker"
     )
 
 
-def _reasons(task: Task, chosen: Candidate, combinations: list[Candidate]) -> list[str]:
-    train, said = task.recipe.train, []
-    if not chosen.fits:
-        said.append(
-            f"Nothing is predicted to fit: the thriftiest settings need {_gb(chosen.needs)} of"
+def _reasons(task: Task, best: Candidate, candidates: list[Candidate]) -> list[Reason]:
+    train, reasons = task.recipe.train, []
+    if not best.fits:
+        text = (
+            f"Nothing is predicted to fit: the thriftiest settings need {_gb(best.needs)} of"
             f" {_gb(task.card)}."
         )
+        reasons.append(Reason("", text))
     if len(_bits(task)) > 1:
-        least = min(one.needs for one in combinations if one.base_bits == 16)
-        wide = (
-            f"16-bit base: its {_gb(2 * (task.shape.inside + task.shape.outside))} of weights leave"
-            " room."
-        )
-        said.append(
-            wide
-            if chosen.base_bits == 16
-            else f"4-bit base: with 16 bits it needs {_gb(least)} at least, of {_gb(task.card)}."
-        )
+        reasons.append(Reason("train.base_bits", _why_bits(best, candidates, task)))
     if train.gradient_checkpointing == "auto":
-        said.append(_why_checkpointing(chosen, combinations, task))
+        text = _why_checkpointing(best, candidates, task)
+        reasons.append(Reason("train.gradient_checkpointing", text))
     if not train.micro_batch:
-        said.append(_why_micro_batch(chosen, task))
-    if train.optimizer == "auto" and chosen.optimizer != "adamw":
-        said.append(
-            f"{chosen.optimizer}: with AdamW's own states nothing of {chosen.base_bits} bits fits."
+        reasons.append(Reason("train.micro_batch", _why_micro_batch(best, task)))
+    if train.optimizer == "auto" and best.compute.optimizer != "adamw":
+        text = (
+            f"{best.compute.optimizer}: with AdamW's own states nothing of"
+            f" {best.compute.base_bits} bits fits."
         )
-    setting = task.setting(
-        chosen.base_bits, chosen.gradient_checkpointing, chosen.optimizer, chosen.micro_batch
-    )
-    factor, run = task.measured(setting)
+        reasons.append(Reason("train.optimizer", text))
+    factor, run = task.measured(task.setting(best.compute))
     if run:
-        said.append(f"Predictions are corrected by {factor:.2f}, which run {run} has measured.")
-    return said
+        text = f"Predictions are corrected by {factor:.2f}, which run {run} has measured."
+        reasons.append(Reason("", text))
+    return reasons
 
 
-def _why_checkpointing(chosen: Candidate, combinations: list[Candidate], task: Task) -> str:
-    if chosen.gradient_checkpointing == "none":
+def _why_bits(best: Candidate, candidates: list[Candidate], task: Task) -> str:
+    if best.compute.base_bits == 16:
+        weights = 2 * (task.shape.inside + task.shape.outside)
+        return f"16-bit base: its {_gb(weights)} of weights leave room."
+    least = min(wide.needs for wide in candidates if wide.compute.base_bits == 16)
+    return f"4-bit base: with 16 bits it needs {_gb(least)} at least, of {_gb(task.card)}."
+
+
+def _why_checkpointing(best: Candidate, candidates: list[Candidate], task: Task) -> str:
+    if best.compute.gradient_checkpointing == "none":
         return (
             "No gradient checkpointing: it fits without, and recomputing takes about 1.4 times as"
             " long."
         )
-    alike = [
-        one
-        for one in combinations
-        if (one.base_bits, one.optimizer) == (chosen.base_bits, chosen.optimizer)
+    without = [
+        candidate
+        for candidate in candidates
+        if candidate.compute.gradient_checkpointing == "none"
+        and candidate.compute.base_bits == best.compute.base_bits
+        and candidate.compute.optimizer == best.compute.optimizer
     ]
-    free = [one for one in alike if one.gradient_checkpointing == "none"]
-    fitting = [one for one in free if one.fits]
-    kind = f'Gradient checkpointing "{chosen.gradient_checkpointing}"'
+    fitting = [candidate for candidate in without if candidate.fits]
+    kind = f'Gradient checkpointing "{best.compute.gradient_checkpointing}"'
     if fitting:
         return (
-            f"{kind}: without it only {fitting[0].micro_batch} at a time fit, which is slower than"
-            " recomputing."
+            f"{kind}: without it only {fitting[0].compute.micro_batch} at a time fit, which is"
+            " slower than recomputing."
         )
-    return (
-        f"{kind}: without it {_gb(min(one.needs for one in free))} are needed at least, of"
-        f" {_gb(task.card)}."
-    )
+    least = min(candidate.needs for candidate in without)
+    return f"{kind}: without it {_gb(least)} are needed at least, of {_gb(task.card)}."
 
 
-def _why_micro_batch(chosen: Candidate, task: Task) -> str:
-    mean = chosen.micro_batch * task.lengths.mean
-    sizes = micro_batches(task.recipe, task.conversations, task.lengths.mean)
+def _why_micro_batch(best: Candidate, task: Task) -> str:
+    micro_batch = best.compute.micro_batch
+    mean = micro_batch * task.lengths.mean
     at_once = (
-        f"Micro-batch {chosen.micro_batch}: about {round(mean, -2 if mean >= 1000 else 0):,.0f}"
+        f"Micro-batch {micro_batch}: about {round(mean, -2 if mean >= 1000 else 0):,.0f}"
         " tokens at once"
     )
-    larger = [size for size in sizes if size > chosen.micro_batch]
-    kind = (chosen.base_bits, chosen.gradient_checkpointing, chosen.optimizer)
-    if any(task.candidate(*kind, size).cost < chosen.cost for size in larger):
+    larger = [task.sized(best.compute, size) for size in _sizes(task) if size > micro_batch]
+    if any(task.candidate(compute).cost < best.cost for compute in larger):
         return f"{at_once}, as many as fit."
-    if chosen.micro_batch == task.conversations:
+    if micro_batch == task.conversations:
         return f"{at_once}, all of a global batch."
     return f"{at_once}; more would be no quicker."
 

@@ -19,6 +19,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.worker import WorkerContext
+from models import events
 from trainer.plan import repair
 from trainer.plan.memory import remembered
 from trainer.plan.memory.batches import largest
@@ -96,7 +97,7 @@ class Calibration(TrainerCallback):
         lengths = pc.list_value_length(dataset.data.column("input_ids")).to_pylist()
         # the real one counts its epochs
         order = copy.deepcopy(loader.batch_sampler, {id(dataset): dataset})
-        return largest(order, lengths, padding_free=self._plan.padding_free)
+        return largest(order, lengths, padding_free=self._plan.compute.padding_free)
 
     def _compute(self, loader: Any, numbers: list[int]) -> int:
         trainer, model = self._trainer, self._trainer.model_wrapped
@@ -122,14 +123,14 @@ class Calibration(TrainerCallback):
         # its states come with the first step
         measured = peak + (0 if predicted is None else predicted.optimizer)
         room = self._meter.room()
-        told = {
-            "predicted": 0 if predicted is None else predicted.peak,
-            "measured": measured,
-            "room": room,
-        }
-        self._context.event(
-            "calibrated", micro_batch=self._plan.micro_batch, tokens=setting.tokens, **told
+        calibrated = events.Calibrated(
+            micro_batch=self._plan.compute.micro_batch,
+            tokens=setting.tokens,
+            predicted=0 if predicted is None else predicted.peak,
+            measured=measured,
+            room=room,
         )
+        events.tell(self._context, calibrated)
         if predicted is not None:
             remembered.remember(
                 self._plan.model,
@@ -145,18 +146,11 @@ class Calibration(TrainerCallback):
             )
 
     def _setting(self, loader: Any, conversations: int, tokens: int) -> Setting:
-        plan = self._plan
-        empty = Setting.of(
-            self._recipe,
-            plan.engine,
-            plan.base_bits,
-            plan.gradient_checkpointing,
-            plan.optimizer,
-            plan.attention,
-        )
-        held = empty.holding(tokens, 1 if plan.padding_free else conversations, conversations)
+        setting = Setting.of(self._recipe, self._plan.engine, self._plan.compute)
+        setting = setting.holding(tokens, conversations)
         # trainer.run.weighted needs all logits
-        return replace(held, loss="full") if "weights" in loader.dataset.column_names else held
+        needs_all = "weights" in loader.dataset.column_names
+        return replace(setting, loss="full") if needs_all else setting
 
     def _predict(self, setting: Setting) -> Memory | None:
         shape = read_shape(Path(self._plan.model_directory))

@@ -125,16 +125,15 @@ _CERTIFY_SKYPILOT = """  [ "$PET_NODE_RANK" != 0 ] || .venv/bin/luthier certify 
 """
 
 
-def emit(kind: Kind, sweep: Sweep, path: Path, machines: int) -> str:
+def emit(kind: Kind, recipe: Recipe | Sweep, path: Path, machines: int) -> str:
     """The file's text. `path` is the recipe's file. LuthierError for what a cluster cannot be asked
     for."""
-    if sweep.axes:
+    if isinstance(recipe, Sweep):
         raise LuthierError(
             "A sweep is many runs",
             f"{path} has lists of values.",
             "Write a recipe of one run for the cluster.",
         )
-    recipe = sweep.members[0].recipe
     if recipe.gpus == "all":
         message = (
             'The recipe says gpus = "all", and how many GPUs a machine of the cluster has is not'
@@ -165,7 +164,7 @@ def emit(kind: Kind, sweep: Sweep, path: Path, machines: int) -> str:
     plan = make_plan(msgspec.structs.replace(recipe, gpus=1))
     certify = _CERTIFY_SKYPILOT.format(**values) if recipe.certify else ""
     accelerators = f"{{{', '.join(f'{name}:{recipe.gpus}' for name in _accelerators(plan))}}}"
-    mounts = "\n".join(f"  {place}: {place}" for place in _mounts(recipe, path, plan))
+    mounts = "\n".join(f"  {source}: {source}" for source in _mounts(recipe, path, plan))
     size = (
         sum(file.stat().st_size for file in Path(plan.model_directory).rglob("*") if file.is_file())
         >> 30

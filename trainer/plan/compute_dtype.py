@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import LuthierError
 from jobs.memory import main_memory
 from models.compute_dtype import DtypeSpeed, recall
+from trainer.plan.compute import Compute, Reason
 from trainer.plan.memory.predict import Setting, predict
 from trainer.plan.memory.shape import read_shape
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trainer.recipe import Recipe
 
 OPEN = "auto"
+_KEY = "train.compute_dtype"
 BEFORE_IT_WAS_CHOSEN = "bfloat16"
 """What runs of earlier versions computed in: their fingerprints do not say."""
 _TO_BE_MEASURED = (
@@ -42,7 +44,10 @@ def decided(plan: Plan, recipe: Recipe) -> Plan:
         )
     speed = recall(Path(plan.model_directory)) if read_shape(Path(plan.model_directory)) else None
     if speed is None:
-        return replace(plan, compute_dtype=OPEN, reasons=[*plan.reasons, _TO_BE_MEASURED])
+        compute = replace(plan.compute, compute_dtype=OPEN)
+        return replace(
+            plan, compute=compute, reasons=[*plan.reasons, Reason(_KEY, _TO_BE_MEASURED)]
+        )
     return settled(plan, recipe, speed)
 
 
@@ -71,40 +76,36 @@ def _only_bfloat16(plan: Plan) -> str:
     """Why nothing else can be, as a clause; "" if float32 can."""
     if plan.device != "cpu":
         return "a GPU computes in bfloat16 here"
-    if plan.base_bits in (4, 8):
-        return f"the {plan.base_bits}-bit base is unpacked into bfloat16"
-    if plan.float8:
+    if plan.compute.base_bits in (4, 8):
+        return f"the {plan.compute.base_bits}-bit base is unpacked into bfloat16"
+    if plan.compute.float8:
         return "train.float8 is on"
     return ""
 
 
-def _computing_in(dtype: str, plan: Plan, recipe: Recipe, reason: str) -> Plan:
-    reasons = [other for other in plan.reasons if not other.startswith("Computes in ")]
+def _computing_in(dtype: str, plan: Plan, recipe: Recipe, why: str) -> Plan:
+    compute = replace(plan.compute, compute_dtype=dtype)
+    reasons = [reason for reason in plan.reasons if not _is_of_the_type(reason)]
     return replace(
-        plan, compute_dtype=dtype, memory=_memory(dtype, plan, recipe), reasons=[*reasons, reason]
+        plan,
+        compute=compute,
+        memory=_memory(compute, plan, recipe),
+        reasons=[*reasons, Reason(_KEY, why)],
     )
 
 
-def _memory(dtype: str, plan: Plan, recipe: Recipe) -> dict[str, int]:
+def _is_of_the_type(reason: Reason) -> bool:
+    """Also in a plan of an earlier version, whose reasons have no keys."""
+    return reason.key == _KEY or (not reason.key and reason.text.startswith("Computes in "))
+
+
+def _memory(compute: Compute, plan: Plan, recipe: Recipe) -> dict[str, int]:
     """The predicted bytes of the run's parts, empty where the model's shape is not known."""
     shape = read_shape(Path(plan.model_directory))
     if shape is None:
         return {}
-    setting = Setting.of(
-        recipe,
-        plan.engine,
-        plan.base_bits,
-        plan.gradient_checkpointing,
-        plan.optimizer,
-        plan.attention,
-    )
-    setting = setting.holding(
-        plan.tokens, 1 if plan.padding_free else plan.micro_batch, plan.micro_batch
-    )
-    shards = plan.ranks if plan.sharding == "fsdp2" else 1
-    return predict(
-        shape, replace(setting, shards=shards, compute_bytes=4 if dtype == "float32" else 2)
-    ).parts()
+    setting = Setting.of(recipe, plan.engine, compute)
+    return predict(shape, setting.holding(plan.tokens, compute.micro_batch)).parts()
 
 
 def _gb(size: int) -> str:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from trainer.recipe import Lora, Recipe, short_value
 
-LEARNING_RATE = "Learning rate"  # what the reason begins with
 _UNKNOWN_SIZE = 7_000_000_000
 # LoRA's rate for models of fewer parameters than this.
 _LORA_RATES = ((1e9, 5e-4), (20e9, 2e-4), (math.inf, 1e-4))
@@ -46,22 +45,22 @@ class LearningRate:
 def learning_rate(recipe: Recipe, parameters: int | None) -> LearningRate:
     """For a base model of so many parameters; None if nobody knows."""
     usual, reason = _usual(recipe, parameters)
-    given = recipe.train.learning_rate
-    if given == "auto":
-        return LearningRate(usual, f"{LEARNING_RATE} {short_value(usual)}: {reason}.")
+    asked = recipe.train.learning_rate
+    if asked == "auto":
+        return LearningRate(usual, f"Learning rate {short_value(usual)}: {reason}.")
     low, high = _LOWEST * usual, _HIGHEST * usual
-    if low * 0.999 <= given <= high * 1.001:
-        return LearningRate(given)
-    side = "above" if given > high else "below"
+    if low * 0.999 <= asked <= high * 1.001:
+        return LearningRate(asked)
+    side = "above" if asked > high else "below"
     method = _METHODS[recipe.train.method]
     size = "this model" if parameters is None else f"a model of {_billions(parameters)} parameters"
     warning = (
-        f"train.learning_rate = {short_value(given)} is {side} what {method} of {size} usually"
+        f"train.learning_rate = {short_value(asked)} is {side} what {method} of {size} usually"
         " takes, "
         f"{short_value(low)} to {short_value(high)}. "
         f'"auto" would take {short_value(usual)}.'
     )
-    return LearningRate(given, warning=warning)
+    return LearningRate(asked, warning=warning)
 
 
 _METHODS = {"lora": "LoRA", "full": "full fine-tuning"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from trainer.plan.compute import Compute
 from trainer.plan.memory.predict import Memory
-from trainer.plan.repair import Batch
 from trainer.recipe import Recipe
 
 # Beside the peak that is predicted: the interpreter and its libraries.
@@ -21,10 +22,12 @@ def beyond_positions(
     if positions is None or longest <= positions:
         return ""
     beyond = sum(count > positions for count in tokens)
-    seen = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
+    counted = f"{'' if exact else 'the first '}{len(tokens):,} conversations"
     verb = "is" if beyond == 1 else "are"
     longer = (
-        f", and about {beyond:,} of {seen} {verb} longer than that by their text" if beyond else ""
+        f", and about {beyond:,} of {counted} {verb} longer than that by their text"
+        if beyond
+        else ""
     )
     return (
         f"train.max_length is {longest:,}, but the model has {positions:,} positions"
@@ -52,44 +55,43 @@ def samples_beyond_positions(positions: int | None, lengths: dict[int, int]) -> 
 
 
 def beyond_main_memory(
-    recipe: Recipe, total: int, batch: Batch, memory_of: Callable[[Batch], Memory | None]
+    recipe: Recipe, total: int, compute: Compute, memory_of: Callable[[Compute], Memory | None]
 ) -> str:
     """Where a run on the CPU is predicted to take more than there is, with what would help."""
-    memory = memory_of(batch)
+    memory = memory_of(compute)
     if memory is None or memory.peak + _PROCESS <= total:
         return ""
-    said = (
+    prediction = (
         f"The run is predicted to need {_gb(memory.peak + _PROCESS)} of main memory, and this"
         f" machine has {_gb(total)}."
     )
+    one_at_a_time = compute.with_micro_batch(1)
     thriftier = {
-        "micro_batch = 1": Batch(
-            1, batch.micro_batch * batch.accumulation, batch.gradient_checkpointing
-        ),
-        'micro_batch = 1 and gradient_checkpointing = "standard"': Batch(
-            1, batch.micro_batch * batch.accumulation, "standard"
+        "micro_batch = 1": one_at_a_time,
+        'micro_batch = 1 and gradient_checkpointing = "standard"': replace(
+            one_at_a_time, gradient_checkpointing="standard"
         ),
     }
     needs = {
-        text: found.peak + _PROCESS
-        for text, other in thriftier.items()
-        if (found := memory_of(other)) is not None
+        text: predicted.peak + _PROCESS
+        for text, smaller in thriftier.items()
+        if (predicted := memory_of(smaller)) is not None
     }
     for text, size in needs.items():
         if size <= total:
-            return f"{said} With {text} in [train] it would need {_gb(size)}."
+            return f"{prediction} With {text} in [train] it would need {_gb(size)}."
     if memory.fixed + _PROCESS > total:
-        other = (
+        remedy = (
             "a smaller model"
             if recipe.train.method == "lora"
             else 'a smaller model, or method = "lora"'
         )
         return (
-            f"{said} {_gb(memory.fixed)} of it do not depend on the batch: it cannot fit. Take"
-            f" {other}."
+            f"{prediction} {_gb(memory.fixed)} of it do not depend on the batch: it cannot fit."
+            f" Take {remedy}."
         )
     return (
-        f"{said} Even {text} needs {_gb(size)}: lower train.max_length (now"
+        f"{prediction} Even {text} needs {_gb(size)}: lower train.max_length (now"
         f" {recipe.train.max_length:,}), or take a smaller model."
     )
 

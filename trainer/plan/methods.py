@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
-from jobs import foreign_json
 from jobs.errors import LuthierError
+from models.folder import ModelFolder
 from models.merge.embeddings import is_input, is_output
-from models.registry import read_config
 from models.weights import tensor_shapes, weight_files
+from trainer.plan.compute import Compute
 from trainer.plan.memory.shape import ModelShape
 from trainer.recipe import Recipe
 
@@ -38,16 +37,18 @@ def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
         return "has no DoRA in its fast layers"
     if recipe.train.attention in ("flex", "flash"):
         return "has attention of its own"
-    whole = {"embed_tokens", "lm_head"} & (
+    embeddings = {"embed_tokens", "lm_head"} & (
         {*recipe.lora.targets} if isinstance(recipe.lora.targets, list) else set()
     )
-    return f"trains {' and '.join(sorted(whole))} whole rather than by LoRA" if whole else ""
+    if not embeddings:
+        return ""
+    return f"trains {' and '.join(sorted(embeddings))} whole rather than by LoRA"
 
 
 def cannot_shard(recipe: Recipe, directory: Path) -> str:
     """Why the model cannot be shared out over GPUs (FSDP2) as the recipe has it, as a clause; "" if
     it can."""
-    train, config = recipe.train, read_config(directory)
+    train = recipe.train
     if recipe.engine == "unsloth" or train.gradient_checkpointing == "unsloth":
         return "Unsloth does not shard, and the recipe names it"
     if train.base_bits in (4, 8):
@@ -62,34 +63,35 @@ def cannot_shard(recipe: Recipe, directory: Path) -> str:
         return "DoRA's magnitudes would be computed with in 16 bits"
     if new_tokens(recipe, directory) and not any(map(is_output, linear_layers(directory))):
         return "torch cannot shard new rows of an embedding that is the head, too"
-    if mixes_experts(config):
+    if mixes_experts(directory):
         return "it is not proved for mixtures of experts"
     return ""
 
 
-def mixes_experts(config: dict[str, Any]) -> bool:
-    return any("expert" in name for name in {**config, **config.get("text_config", {})})
+def mixes_experts(directory: Path) -> bool:
+    return any("expert" in name for name in ModelFolder(directory).text_config)
 
 
 def base_bits(recipe: Recipe) -> int:
     """What a weight of the base takes where nothing speaks for fewer bits: 32 where it is trained
     itself, since an update of less than 1/256 of a weight is lost in bfloat16."""
     bits = recipe.train.base_bits
-    return bits if bits != "auto" else 32 if recipe.train.method == "full" else 16
+    if bits != "auto":
+        return bits
+    return 32 if recipe.train.method == "full" else 16
 
 
 def float8(
     recipe: Recipe,
     shape: ModelShape | None,
-    bits: int,
-    shards: int,
+    compute: Compute,
     capability: tuple[int, int] | None,
 ) -> tuple[bool, str]:
     """Whether the products with the frozen weights are computed in float8 (trainer.kernels.float8),
-    and why, if there is something to say. `bits` and `shards` are those that were decided on,
+    and why, if there is something to say. `compute` has the bits and shards that were decided on,
     `capability` is the GPU's, None on a CPU. LuthierError if float8 is asked for and cannot be."""
     asked = recipe.train.float8
-    cannot = "" if asked is False else _cannot_float8(recipe, bits, shards, capability)
+    cannot = "" if asked is False else _cannot_float8(recipe, compute, capability)
     if asked is True:
         if cannot:
             raise LuthierError(
@@ -108,17 +110,15 @@ def float8(
     )
 
 
-def _cannot_float8(
-    recipe: Recipe, bits: int, shards: int, capability: tuple[int, int] | None
-) -> str:
+def _cannot_float8(recipe: Recipe, compute: Compute, capability: tuple[int, int] | None) -> str:
     """As a clause."""
     if recipe.train.method == "full":
         return "every weight is trained, and none is frozen"
-    if bits != 16:
-        return f"the base has {bits} bits"
+    if compute.base_bits != 16:
+        return f"the base has {compute.base_bits} bits"
     if recipe.lora.dora:
         return "DoRA computes with the norms of the weights"
-    if shards > 1:
+    if compute.shards > 1:
         return "FSDP2 cannot cut such weights into shards"
     if capability == (0, 0):
         return "nvidia-smi does not tell what this GPU can"
@@ -134,16 +134,9 @@ def new_tokens(recipe: Recipe, directory: Path) -> list[str]:
     """What of the tokens that the recipe wants the base model's tokenizer does not have."""
     if not recipe.tokens.wanted:
         return []
-    try:
-        stored = foreign_json.read_object(directory / "tokenizer.json", lenient=True)
-        known = {
-            *stored["model"]["vocab"],
-            *(token["content"] for token in stored.get("added_tokens", [])),
-        }
-    # another kind of tokenizer, which the worker reads
-    except (OSError, ValueError, KeyError, TypeError):
-        known = set()
-    return [token for token in recipe.tokens.wanted if token not in known]
+    # none of another kind of tokenizer, which the worker reads
+    tokenizer = ModelFolder(directory).token_ids
+    return [token for token in recipe.tokens.wanted if token not in tokenizer]
 
 
 def consequences(recipe: Recipe, directory: Path) -> list[str]:
@@ -155,11 +148,11 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
         ]
     kinds = [
         name
-        for name, chosen in (
+        for name, is_used in (
             ("new tokens", bool(new_tokens(recipe, directory))),
             ("DoRA", recipe.lora.dora),
         )
-        if chosen
+        if is_used
     ]
     return (
         [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."]
@@ -192,10 +185,10 @@ def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
 def check_installed(base_bits: int | str, optimizer: str, attention: str) -> None:
     """LuthierError if one of these needs a package that this interpreter has not. transformers
     would fetch a kernel from the hub in the place of flash-attn."""
-    wanted = [("bitsandbytes", f"train.base_bits = {base_bits}")] if base_bits in (8, 4) else []
-    wanted += [("bitsandbytes", f'train.optimizer = "{optimizer}"')] if "bit" in optimizer else []
-    wanted += [("flash_attn", 'train.attention = "flash"')] if attention == "flash" else []
-    for package, setting in wanted:
+    needs = [("bitsandbytes", f"train.base_bits = {base_bits}")] if base_bits in (8, 4) else []
+    needs += [("bitsandbytes", f'train.optimizer = "{optimizer}"')] if "bit" in optimizer else []
+    needs += [("flash_attn", 'train.attention = "flash"')] if attention == "flash" else []
+    for package, setting in needs:
         if importlib.util.find_spec(package) is None:
             message = f"{setting}: this interpreter has no {package}."
             raise LuthierError(
@@ -222,12 +215,12 @@ def check_targets(targets: str | list[str], directory: Path) -> None:
 
 def linear_layers(directory: Path) -> list[str]:
     """The full names of the model's linear layers, from the headers of its weights."""
-    found = {}
+    shapes = {}
     for path in weight_files(directory):
-        found.update(tensor_shapes(path))
+        shapes.update(tensor_shapes(path))
     modules = [
         name.removesuffix(".weight")
-        for name, shape in found.items()
+        for name, shape in shapes.items()
         if name.endswith(".weight") and len(shape) == 2
     ]
     return sorted(module for module in modules if not is_input(module))
@@ -235,8 +228,8 @@ def linear_layers(directory: Path) -> list[str]:
 
 def _listed(layers: list[str]) -> str:
     names = sorted({layer.rpartition(".")[2] for layer in layers if not is_output(layer)})
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"Its linear layers are {', '.join(names[:_LISTED])}{more}."
+    ellipsis = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"Its linear layers are {', '.join(names[:_LISTED])}{ellipsis}."
 
 
 def _check_full(recipe: Recipe) -> None:
@@ -251,18 +244,18 @@ def _check_full(recipe: Recipe) -> None:
             message,
             'Leave base_bits out, or choose method = "lora".',
         )
-    named = {
+    without_effect = {
         "rslora": lora.rslora,
         "dora": lora.dora,
         "plus_ratio": bool(lora.plus_ratio),
         "targets": lora.targets != "all-linear",
     }
-    if chosen := [key for key, value in named.items() if value]:
+    if keys := [key for key, value in without_effect.items() if value]:
         message = (
-            f'train.method = "full" trains every weight: lora.{chosen[0]} has nothing to act on.'
+            f'train.method = "full" trains every weight: lora.{keys[0]} has nothing to act on.'
         )
         raise LuthierError(
             "Full fine-tuning has no LoRA",
             message,
-            f'Leave lora.{chosen[0]} out, or choose method = "lora".',
+            f'Leave lora.{keys[0]} out, or choose method = "lora".',
         )

@@ -12,47 +12,45 @@ from dataclasses import dataclass, field
 
 from jobs.errors import LuthierError
 from jobs.gpus import Gpu
+from trainer.plan.compute import Reason
 from trainer.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Placement:
-    """`gpus` of each of `machines`; a rank each. `reasons` are for the plan."""
+    """Where the ranks of a run go, one to a GPU."""
 
     gpus: int
+    """Of each machine."""
     machines: int = 1
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
 
     @property
     def ranks(self) -> int:
         return self.gpus * self.machines
 
 
-def place(recipe: Recipe, found: list[Gpu]) -> Placement:
-    """The ranks that the recipe comes to on this machine, which has the GPUs `found`. LuthierError
-    if it has fewer than are asked for."""
+def place(recipe: Recipe, present: list[Gpu]) -> Placement:
+    """The ranks that the recipe comes to on this machine, which has the GPUs `present`.
+    LuthierError if it has fewer than are asked for."""
     nodes = machines()
-    if not found:
-        on_cpu = (
-            "gpus = 1: this machine has no GPU, and one process uses all of its cores"
-            if recipe.gpus != 1
-            else ""
-        )
-        return Placement(1, nodes, [on_cpu] if on_cpu else [])
-    gpus = len(found) if recipe.gpus == "all" else recipe.gpus
-    if gpus > len(found):
-        message = f"gpus = {gpus}, and nvidia-smi lists {len(found)} on this machine."
+    if not present:
+        on_cpu = "gpus = 1: this machine has no GPU, and one process uses all of its cores"
+        return Placement(1, nodes, [Reason("gpus", on_cpu)] if recipe.gpus != 1 else [])
+    gpus = len(present) if recipe.gpus == "all" else recipe.gpus
+    if gpus > len(present):
+        message = f"gpus = {gpus}, and nvidia-smi lists {len(present)} on this machine."
         raise LuthierError(
-            "Not enough GPUs", message, f'Lower gpus to {len(found)}, or write gpus = "all".'
+            "Not enough GPUs", message, f'Lower gpus to {len(present)}, or write gpus = "all".'
         )
     reasons = []
     if gpus > 1:
-        reasons.append(
-            f"{gpus} GPUs{' of each machine' if nodes > 1 else ''}, each with its share of every"
-            " batch"
-        )
+        of_each = " of each machine" if nodes > 1 else ""
+        text = f"{gpus} GPUs{of_each}, each with its share of every batch"
+        reasons.append(Reason("gpus", text))
     if nodes > 1:
-        reasons.append(f"{nodes} machines, because PET_NNODES says so; this is number {machine()}")
+        text = f"{nodes} machines, because PET_NNODES says so; this is number {machine()}"
+        reasons.append(Reason("", text))
     if recipe.share_gpu and gpus * nodes > 1:
         raise LuthierError(
             "share_gpu is for one GPU",

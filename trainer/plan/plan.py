@@ -12,10 +12,13 @@ from jobs.errors import LuthierError
 from jobs.gpus import compute_capability, gpus
 from jobs.memory import main_memory
 from models import registry
+from models.folder import ModelFolder
 from trainer.data.policies import table
 from trainer.data.preview import Outlook, look
 from trainer.evaluation.plan import outlook
 from trainer.plan import autotune, compute_dtype, engines, limits, methods, repair
+from trainer.plan.autotune import Candidate
+from trainer.plan.compute import Batch, Compute, Reason, embedded, flattened, largest_divisor
 from trainer.plan.learning_rate import LearningRate, learning_rate
 from trainer.plan.memory import remembered
 from trainer.plan.memory.batches import Lengths
@@ -30,66 +33,84 @@ _USUAL_MICRO_BATCH = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """`steps` are optimizer steps; `conversations` counts all, `heldout` of them are kept out of
-    training. These three are estimates where `exact` is False, and 0 where nothing can be told
-    before the run. `formats` say what the files are in and why, `policies` what becomes of odd
-    rows, and `met` how many of them a first look has found. `gpu_bytes` must be free on a GPU for
-    the run to start there. `gpus` of each of `machines` are taken by the run (1 on the CPU, too), a
-    rank each, with the whole model or by `sharding` "fsdp2" a share of each weight; `global_batch`
-    is `micro_batch` times `accumulation` times the ranks. `base_bits` are taken by each of the base
-    weights (32 where all are trained), `float8` says how they are multiplied with, `compute_dtype`
-    what is computed in ("auto" on a CPU until the run has measured: trainer.plan.compute_dtype);
-    `reasons` say in words why the engine and what the recipe leaves to the plan were chosen,
-    `choices` (trainer.plan.autotune.Candidate) what was tried. `memory` has the predicted bytes of
-    the run's parts at its peak on one GPU, where its largest micro-batch has about `tokens`.
-    `repaired` says which earlier run has made the micro-batch smaller. `longest` is the longest
-    conversation seen, in tokens estimated from its text; samples are cut at `max_length`, and the
-    model has `positions`, None if it does not say. `warnings` are what a user should know before
-    the run. `evaluation` is what the evaluations come to (trainer.evaluation.plan.Outlook), `sweep`
-    what varies in the sweep that the run is one of."""
+    """What a run will do. Its JSON (`to_json`, `from_json`) is what the job's folder has as
+    settings and the `plan` event tells."""
 
     model: str
     model_directory: str
     device: str
+    """"gpu" or "cpu"."""
     engine: str
+    compute: Compute
     conversations: int
+    """All that there are: an estimate where `exact` is False, 0 where nothing can be told before
+    the run; so are `heldout` and `steps`."""
     heldout: int
+    """How many of them are kept out of training."""
     global_batch: int
-    micro_batch: int
-    accumulation: int
+    """Conversations of an optimizer step: the micro-batch times the accumulation times the
+    ranks."""
     epochs: float
     steps: int
+    """Optimizer steps."""
     slots: list[str]
     learning_rate: float = 0.0
     gpu_bytes: int = 0
+    """What must be free on a GPU for the run to start there."""
     gpus: int = 1
+    """Taken of each machine (1 on the CPU, too), a rank each."""
     machines: int = 1
-    sharding: str = "none"
-    base_bits: int = 16
-    float8: bool = False
-    compute_dtype: str = "bfloat16"
-    padding_free: bool = False
-    attention: str = "sdpa"
-    optimizer: str = "adamw"
-    gradient_checkpointing: str = "none"
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+    """Why the engine and what the recipe leaves to the plan were chosen."""
     warnings: list[str] = field(default_factory=list)
-    choices: list[dict[str, Any]] = field(default_factory=list)
+    """What a user should know before the run."""
+    choices: list[Candidate] = field(default_factory=list)
+    """What was tried."""
     memory: dict[str, int] = field(default_factory=dict)
+    """The predicted bytes of the run's parts at its peak on one GPU."""
     tokens: int = 0
+    """Of the largest micro-batch, about."""
     longest: int = 0
+    """The longest conversation seen, in tokens estimated from its text."""
     max_length: int = 0
+    """Tokens at which samples are cut."""
     positions: int | None = None
+    """Of the model; None if it does not say."""
     repaired: str = ""
+    """Which earlier run has made the micro-batch smaller."""
     exact: bool = True
     formats: list[dict[str, Any]] = field(default_factory=list)
+    """What the files are in, and why."""
     policies: list[dict[str, Any]] = field(default_factory=list)
+    """What becomes of odd rows."""
     met: dict[str, int] = field(default_factory=dict)
+    """How many odd rows a first look has seen."""
     evaluation: dict[str, Any] = field(default_factory=dict)
+    """What the evaluations come to (trainer.evaluation.plan.Outlook)."""
     sweep: dict[str, Any] = field(default_factory=dict)
+    """What varies in the sweep that the run is one of."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            **flattened(asdict(self)),
+            "choices": [candidate.to_json() for candidate in self.choices],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Plan:
+        """Of this version or an earlier one, which had reasons without keys and told shards by the
+        name of their kind."""
+        values = dict(values)
+        if values.pop("sharding", "none") == "fsdp2":
+            values["shards"] = values.get("gpus", 1) * values.get("machines", 1)
+        values["reasons"] = [
+            Reason("", reason) if isinstance(reason, str) else Reason(**reason)
+            for reason in values.get("reasons", [])
+        ]
+        values["choices"] = [
+            Candidate(**embedded(candidate)) for candidate in values.get("choices", [])
+        ]
+        return cls(**embedded(values))
 
     @property
     def ranks(self) -> int:
@@ -101,11 +122,12 @@ class Plan:
     def rate(self, recipe: Recipe) -> float:
         """The learning rate: the frozen recipe's, which may have been edited since, or the plan's
         where that leaves it open."""
-        return (
-            self.learning_rate
-            if recipe.train.learning_rate == "auto"
-            else recipe.train.learning_rate
-        )
+        asked = recipe.train.learning_rate
+        return self.learning_rate if asked == "auto" else asked
+
+    def with_batch(self, batch: Batch) -> Plan:
+        """With what a repair has made of the batch."""
+        return replace(self, compute=replace(self.compute, **batch))
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -116,13 +138,13 @@ def make_plan(recipe: Recipe) -> Plan:
     data = look(recipe.data_settings)
     heldout = recipe.heldout.count(data.conversations)
     trained = max(0, data.seen_each_epoch - heldout)
-    found = gpus()
-    device, placement = "gpu" if found else "cpu", place(recipe, found)
+    present = gpus()
+    device, placement = "gpu" if present else "cpu", place(recipe, present)
     decided = _decide(recipe, directory, data, device, placement)
-    batch, repaired = repair.recall(_shape(recipe.model, decided.engine, recipe), decided.batch)
-    memory, tokens = decided.memory(batch)
+    compute, repaired = repair.recall(_shape(recipe.model, decided.engine, recipe), decided.compute)
+    memory, tokens = decided.memory(compute)
     rate = learning_rate(recipe, None if decided.shape is None else decided.shape.parameters)
-    positions = registry.context_length(registry.read_config(directory))
+    positions = ModelFolder(directory).context_length
     steps = (
         step_count(trained, recipe.train.global_batch, recipe.train.epochs)
         if data.conversations
@@ -137,37 +159,32 @@ def make_plan(recipe: Recipe) -> Plan:
         per_epoch,
         directory,
         device,
-        batch.micro_batch,
+        compute.micro_batch,
     )
     plan = Plan(
         model=recipe.model,
         model_directory=str(directory),
         device=device,
         engine=decided.engine,
+        compute=compute,
         conversations=data.conversations,
         heldout=heldout,
         global_batch=recipe.train.global_batch,
-        micro_batch=batch.micro_batch,
-        accumulation=batch.accumulation,
         epochs=recipe.train.epochs,
         steps=steps,
         slots=[device] * placement.gpus,
         learning_rate=rate.value,
         gpus=placement.gpus,
         machines=placement.machines,
-        sharding="none" if decided.shards == 1 else "fsdp2",
         gpu_bytes=(
             _gpu_bytes(recipe, decided.engine, memory, placement.gpus) if device == "gpu" else 0
         ),
-        base_bits=decided.base_bits,
-        float8=decided.float8,
-        padding_free=decided.padding_free,
-        attention=decided.attention,
-        optimizer=decided.optimizer,
-        gradient_checkpointing=batch.gradient_checkpointing,
-        reasons=[*([rate.reason] if rate.reason else []), *decided.reasons],
-        warnings=_warnings(recipe, positions, data, decided, batch, rate),
-        choices=[] if decided.choice is None else [one.to_json() for one in decided.choice.tried],
+        reasons=[
+            *([Reason("train.learning_rate", rate.reason)] if rate.reason else []),
+            *decided.reasons,
+        ],
+        warnings=_warnings(recipe, positions, data, decided, compute, rate),
+        choices=decided.candidates,
         memory={} if memory is None else memory.parts(),
         tokens=tokens,
         longest=max(data.tokens, default=0),
@@ -188,69 +205,55 @@ def _warnings(
     positions: int | None,
     data: Outlook,
     decided: _Decided,
-    batch: repair.Batch,
+    compute: Compute,
     rate: LearningRate,
 ) -> list[str]:
-    found = [
+    warnings = [
         rate.warning,
         limits.beyond_positions(recipe, positions, data.tokens, exact=data.exact),
     ]
     if not decided.card:
-        found.append(
+        warnings.append(
             limits.beyond_main_memory(
-                recipe, main_memory(), batch, lambda other: decided.memory(other)[0]
+                recipe, main_memory(), compute, lambda thriftier: decided.memory(thriftier)[0]
             )
         )
-    elif decided.choice is not None and not decided.fits:
-        found.append(limits.beyond_card(recipe, decided.choice.chosen.needs, decided.card))
-    return [warning for warning in found if warning]
+    elif not decided.fits:
+        warnings.append(limits.beyond_card(recipe, decided.candidates[0].needs, decided.card))
+    return [warning for warning in warnings if warning]
 
 
 @dataclass(frozen=True)
 class _Decided:
-    """What the recipe left open. `shape` is None where the model's config does not tell it,
-    `choice` where there is no GPU; `card` is the memory of the GPU, 0 without a choice."""
+    """What the recipe left open, and why it was decided so."""
 
     recipe: Recipe
     shape: ModelShape | None
+    """None where the model's config does not tell it."""
     lengths: Lengths
     engine: str
-    base_bits: int
-    float8: bool
-    padding_free: bool
-    attention: str
-    optimizer: str
-    batch: repair.Batch
-    reasons: list[str]
-    choice: autotune.Choice | None = None
-    shards: int = 1
+    compute: Compute
+    reasons: list[Reason]
+    candidates: list[Candidate] = field(default_factory=list)
+    """The chosen one first; none where there is no GPU, or no shape."""
     card: int = 0
+    """The memory of the GPU, 0 without candidates."""
 
     @property
     def fits(self) -> bool:
-        return self.choice is None or self.choice.chosen.fits
+        return not self.candidates or self.candidates[0].fits
 
-    def memory(self, batch: repair.Batch) -> tuple[Memory | None, int]:
-        """Of that batch, and the tokens of its largest micro-batch."""
-        tokens = self.lengths.largest(batch.micro_batch, padding_free=self.padding_free)
+    def memory(self, compute: Compute) -> tuple[Memory | None, int]:
+        """Of a run computed so, and the tokens of its largest micro-batch."""
+        size = compute.micro_batch
+        tokens = self.lengths.largest(size, padding_free=compute.padding_free)
         if self.shape is None:
             return None, tokens
-        empty = Setting.of(
-            self.recipe,
-            self.engine,
-            self.base_bits,
-            batch.gradient_checkpointing,
-            self.optimizer,
-            self.attention,
-        )
-        rows = 1 if self.padding_free else batch.micro_batch
-        return (
-            predict(
-                self.shape,
-                replace(empty.holding(tokens, rows, batch.micro_batch), shards=self.shards),
-            ),
-            tokens,
-        )
+        setting = Setting.of(self.recipe, self.engine, compute).holding(tokens, size)
+        return predict(self.shape, setting), tokens
+
+    def because(self, reason: Reason) -> _Decided:
+        return replace(self, reasons=[*self.reasons, reason])
 
 
 def _decide(
@@ -260,19 +263,12 @@ def _decide(
     LuthierError if it cannot have them."""
 
     def settled(shards: int, *why: str) -> _Decided:
-        return _settle(
-            recipe,
-            directory,
-            data,
-            device,
-            replace(placement, reasons=[*placement.reasons, *why]),
-            shards,
-        )
+        reasons = [*placement.reasons, *(Reason("sharding", text) for text in why)]
+        return _settle(recipe, directory, data, device, replace(placement, reasons=reasons), shards)
 
     if placement.ranks == 1:
-        return settled(
-            1, *(["nothing is sharded: there is one process"] if recipe.sharding == "fsdp2" else [])
-        )
+        alone = ["nothing is sharded: there is one process"] if recipe.sharding == "fsdp2" else []
+        return settled(1, *alone)
     cannot = methods.cannot_shard(recipe, directory)
     if recipe.sharding == "fsdp2":
         if cannot:
@@ -285,109 +281,105 @@ def _decide(
             placement.ranks,
             "a share of every weight on each GPU (FSDP2), because the recipe says so",
         )
-    whole = settled(1, "the whole model on each GPU (DDP)")
-    if recipe.sharding == "none" or whole.choice is None or whole.fits:
-        return whole
+    replicated = settled(1, "the whole model on each GPU (DDP)")
+    if recipe.sharding == "none" or replicated.fits:
+        return replicated
     if cannot:
-        return replace(
-            whole,
-            reasons=[*whole.reasons, f"No shards of the model on each GPU (FSDP2): {cannot}."],
-        )
+        text = f"No shards of the model on each GPU (FSDP2): {cannot}."
+        return replicated.because(Reason("sharding", text))
     least, card = (
-        f"{size / 1e9:.1f} GB" for size in (whole.choice.chosen.needs, _card(placement.gpus))
+        f"{size / 1e9:.1f} GB" for size in (replicated.candidates[0].needs, _card(placement.gpus))
     )
-    why = (
+    sharded = settled(
+        placement.ranks,
         "a share of every weight on each GPU (FSDP2), because with the whole model it needs"
-        f" {least} at least, of {card}"
+        f" {least} at least, of {card}",
     )
-    shared = settled(placement.ranks, why)
-    return (
-        shared
-        if shared.fits
-        else replace(
-            whole, reasons=[*whole.reasons, "Nor do shards of the model on each GPU (FSDP2) fit."]
-        )
-    )
+    if sharded.fits:
+        return sharded
+    text = "Nor do shards of the model on each GPU (FSDP2) fit."
+    return replicated.because(Reason("sharding", text))
 
 
 def _settle(
     recipe: Recipe, directory: Path, data: Outlook, device: str, placement: Placement, shards: int
 ) -> _Decided:
-    config = registry.read_config(directory)
+    config = ModelFolder(directory).config
     if shards > 1:
         engine, why = "trl", "TRL, because Unsloth does not shard a model"
     else:
         engine, why = engines.choose(recipe, directory, config, device, engines.installed())
     padding_free, layout = engines.flat(recipe, config, engine)
     methods.check(recipe, directory, engine, device)
-    reasons = [*placement.reasons, why, layout]
+    reasons = [
+        *placement.reasons,
+        Reason("engine", why),
+        Reason("train.padding_free", layout),
+    ]
     conversations = share(recipe.train.global_batch, placement.ranks)
     _check_batch(recipe, conversations, placement)
-    train, shape, lengths = recipe.train, read_shape(directory), lengths_of(recipe, data)
-    attention = "sdpa" if train.attention == "auto" else train.attention
-    capability = compute_capability() if device == "gpu" else None
-    if device == "cpu" or shape is None:
-        size = train.micro_batch or repair.largest_divisor(conversations, _USUAL_MICRO_BATCH)
-        checkpointing = (
-            "none" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
-        )
-        optimizer = "adamw" if train.optimizer == "auto" else train.optimizer
-        batch = repair.Batch(size, conversations // size, checkpointing)
-        bits = methods.base_bits(recipe)
-        float8, why = methods.float8(recipe, shape, bits, shards, capability)
-        reasons += [why] if why else []
-        return _Decided(
-            recipe,
-            shape,
-            lengths,
-            engine,
-            bits,
-            float8,
-            padding_free,
-            attention,
-            optimizer,
-            batch,
-            reasons,
-            shards=shards,
-        )
-    task = autotune.Task(
-        recipe,
-        shape,
-        lengths,
-        engine,
-        _card(placement.gpus),
-        conversations,
-        padding_free,
-        attention,
-        shards=shards,
-    )
-    if shards == 1:  # a whole model is what was measured
-        task = replace(task, measured=_measured(recipe))
-    choice = autotune.choose(task)
-    chosen = choice.chosen
-    batch = repair.Batch(
-        chosen.micro_batch, conversations // chosen.micro_batch, chosen.gradient_checkpointing
-    )
-    bits = chosen.base_bits
-    float8, why = methods.float8(recipe, shape, bits, shards, capability)
-    reasons = [*reasons, *choice.reasons, *([why] if why else [])]
-    states = chosen.optimizer
+    attention = recipe.train.attention
     decided = _Decided(
         recipe,
-        shape,
-        lengths,
+        read_shape(directory),
+        lengths_of(recipe, data),
         engine,
-        bits,
-        float8,
-        padding_free,
-        attention,
-        states,
-        batch,
+        Compute(
+            attention="sdpa" if attention == "auto" else attention,
+            padding_free=padding_free,
+            shards=shards,
+        ),
         reasons,
-        choice,
-        shards,
     )
-    return replace(decided, card=task.card)
+    decided = (
+        _usual(decided, conversations)
+        if device == "cpu" or decided.shape is None
+        else _tuned(decided, decided.shape, conversations, _card(placement.gpus))
+    )
+    capability = compute_capability() if device == "gpu" else None
+    float8, why = methods.float8(recipe, decided.shape, decided.compute, capability)
+    decided = replace(decided, compute=replace(decided.compute, float8=float8))
+    return decided.because(Reason("train.float8", why)) if why else decided
+
+
+def _usual(decided: _Decided, conversations: int) -> _Decided:
+    """With what the recipe leaves open as it usually is: on a CPU, or where nothing can be
+    predicted."""
+    train = decided.recipe.train
+    size = train.micro_batch or largest_divisor(conversations, _USUAL_MICRO_BATCH)
+    checkpointing = train.gradient_checkpointing
+    compute = replace(
+        decided.compute,
+        base_bits=methods.base_bits(decided.recipe),
+        optimizer="adamw" if train.optimizer == "auto" else train.optimizer,
+        gradient_checkpointing="none" if checkpointing == "auto" else checkpointing,
+        micro_batch=size,
+        accumulation=conversations // size,
+    )
+    return replace(decided, compute=compute)
+
+
+def _tuned(decided: _Decided, shape: ModelShape, conversations: int, card: int) -> _Decided:
+    """With the fastest that fits on a GPU of `card` bytes."""
+    task = autotune.Task(
+        decided.recipe,
+        shape,
+        decided.lengths,
+        decided.engine,
+        card,
+        conversations,
+        decided.compute,
+    )
+    if decided.compute.shards == 1:  # a whole model is what was measured
+        task = replace(task, measured=_measured(decided.recipe))
+    choice = autotune.choose(task)
+    return replace(
+        decided,
+        compute=choice.best.compute,
+        reasons=[*decided.reasons, *choice.reasons],
+        candidates=choice.tried,
+        card=card,
+    )
 
 
 def _card(taken: int) -> int:

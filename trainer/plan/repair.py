@@ -24,7 +24,8 @@ from jobs.gpus import gpus
 from jobs.home import home
 from jobs.locks import Lock
 from jobs.worker import WorkerContext
-from models import foreign
+from models import events, foreign
+from trainer.plan.compute import Batch, Compute, largest_divisor
 
 REPAIRS_FILE = "repairs.json"
 # What the libraries say: CUDA's allocator, the CUDA driver, cuBLAS, torch's allocator on the CPU.
@@ -34,30 +35,6 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """How a global batch is computed: `micro_batch` conversations at a time on each GPU,
-    `accumulation` times. `gradient_checkpointing` is "none" or the name of a kind."""
-
-    micro_batch: int
-    accumulation: int
-    gradient_checkpointing: str = "none"
-
-    def smaller(self, checkpointing: str) -> Batch | None:
-        """The next that takes less memory for the same global batch; None if there is none.
-        `checkpointing`: the engine's thriftiest."""
-        if self.micro_batch > 1:
-            size = largest_divisor(self.micro_batch * self.accumulation, self.micro_batch // 2)
-            return replace(
-                self, micro_batch=size, accumulation=self.micro_batch * self.accumulation // size
-            )
-        return (
-            None
-            if self.gradient_checkpointing == checkpointing
-            else replace(self, gradient_checkpointing=checkpointing)
-        )
 
 
 @dataclass(frozen=True)
@@ -71,35 +48,38 @@ class Shape:
     max_length: int
     rank: int
 
+    def is_within(self, shape: Shape) -> bool:
+        """Whether a run of that shape takes at least as much."""
+        return (
+            (self.model, self.engine, self.device) == (shape.model, shape.engine, shape.device)
+            and self.max_length <= shape.max_length
+            and self.rank <= shape.rank
+        )
+
 
 class OutOfMemory(Exception):
-    """A rank's memory ran out in the step after `step`, with `batch`; `smaller` comes next, if
-    anything does."""
+    """A rank's memory ran out in the step after `step`, computed as `compute`; `smaller` comes
+    next, if anything does."""
 
-    def __init__(self, step: int, reason: str, batch: Batch, smaller: Batch | None) -> None:
+    def __init__(self, step: int, reason: str, compute: Compute, smaller: Compute | None) -> None:
         super().__init__(reason)
-        self.step, self.reason, self.batch, self.smaller = step, reason, batch, smaller
+        self.step, self.reason, self.compute, self.smaller = step, reason, compute, smaller
 
     def to_json(self) -> dict[str, Any]:
-        smaller = None if self.smaller is None else asdict(self.smaller)
         return {
             "step": self.step,
             "reason": self.reason,
-            "batch": asdict(self.batch),
-            "smaller": smaller,
+            "batch": self.compute.batch,
+            "smaller": None if self.smaller is None else self.smaller.batch,
         }
-
-
-def largest_divisor(number: int, limit: int) -> int:
-    return next(size for size in range(min(number, limit), 0, -1) if number % size == 0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was what was lacking, on the GPU or on the CPU."""
     # torch's, without importing it
-    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    is_torchs = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
     return (
-        named
+        is_torchs
         or isinstance(error, MemoryError)
         or (isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error))))
     )
@@ -107,70 +87,69 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def device_name() -> str:
     """The first GPU, or the CPU, with its memory."""
-    found = gpus()
-    if found:
-        return f"{found[0].name}, {found[0].total / 1e9:.0f} GB"
+    present = gpus()
+    if present:
+        return f"{present[0].name}, {present[0].total / 1e9:.0f} GB"
     return f"cpu, {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB"
 
 
 @dataclass(frozen=True)
 class _Repair:
-    """What `repairs.json` says of one run: `ran_out` was too much for its shape, `batch` came next.
-    `t` is in unix seconds."""
+    """What `repairs.json` says of one run."""
 
     shape: Shape
     ran_out: Batch
+    """What was too much for its shape."""
     batch: Batch
+    """What came next."""
     run: str
     t: float
+    """In unix seconds."""
 
 
-def tell(context: WorkerContext, step: int, reason: str, before: Batch, after: Batch) -> None:
+def tell(context: WorkerContext, step: int, reason: str, before: Compute, after: Compute) -> None:
     """The event of a repair."""
-    what = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
-    context.event("repair", step=step, what=what, reason=reason, **asdict(after))
+    changed = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
+    events.tell_more(
+        context,
+        events.Repair,
+        {"step": step, "what": changed, "reason": reason, **after.batch},
+    )
 
 
-def remember(shape: Shape, ran_out: Batch, batch: Batch, run: str) -> None:
-    """Write down that `ran_out` was too much for this shape and `batch` comes next. A smaller one
+def remember(shape: Shape, ran_out: Compute, smaller: Compute, run: str) -> None:
+    """Write down that `ran_out` was too much for this shape and `smaller` comes next. A smaller one
     of the same shape takes its place."""
     with _locked():
-        others = [entry for entry in _entries() if entry.shape != shape]
-        entry = _Repair(shape, ran_out, batch, run, round(time.time()))
-        write_json(home() / REPAIRS_FILE, [asdict(one) for one in (*others, entry)])
+        newest = _Repair(shape, ran_out.batch, smaller.batch, run, round(time.time()))
+        kept = [entry for entry in _entries() if entry.shape != shape]
+        write_json(home() / REPAIRS_FILE, [asdict(entry) for entry in (*kept, newest)])
 
 
-def recall(shape: Shape, batch: Batch) -> tuple[Batch, str]:
-    """The batch that the memory of earlier runs allows, and why in words ("" if nothing speaks
-    against the one asked for)."""
+def recall(shape: Shape, compute: Compute) -> tuple[Compute, str]:
+    """What the memory of earlier runs allows, and why in words ("" if nothing speaks against what
+    was asked for)."""
     why = ""
     for entry in _entries():
-        known = entry.shape
-        same = (known.model, known.engine, known.device) == (
-            shape.model,
-            shape.engine,
-            shape.device,
-        )
-        if not same or known.max_length > shape.max_length or known.rank > shape.rank:
+        if not entry.shape.is_within(shape):
             continue
         fits = entry.batch
-        size = largest_divisor(
-            batch.micro_batch * batch.accumulation, min(batch.micro_batch, fits.micro_batch)
+        smaller = compute.with_micro_batch(
+            largest_divisor(compute.conversations, min(compute.micro_batch, fits["micro_batch"]))
         )
-        checkpointing = (
-            batch.gradient_checkpointing
-            if fits.gradient_checkpointing == "none"
-            else fits.gradient_checkpointing
-        )
-        if (size, checkpointing) == (batch.micro_batch, batch.gradient_checkpointing):
+        also = ""
+        checkpointing = fits.get("gradient_checkpointing", "none")
+        if checkpointing != "none":
+            smaller = replace(smaller, gradient_checkpointing=checkpointing)
+            also = " and gradient checkpointing"
+        if smaller == compute:
             continue
-        batch = Batch(size, batch.micro_batch * batch.accumulation // size, checkpointing)
-        also = "" if fits.gradient_checkpointing == "none" else " and gradient checkpointing"
+        compute = smaller
         why = (
-            f"micro-batch {size}{also}, because run {entry.run} ran out of memory at"
-            f" {entry.ran_out.micro_batch}"
+            f"micro-batch {compute.micro_batch}{also}, because run {entry.run} ran out of memory at"
+            f" {entry.ran_out['micro_batch']}"
         )
-    return batch, why
+    return compute, why
 
 
 def in_smaller_batches(
@@ -214,11 +193,11 @@ def _entries() -> list[_Repair]:
         entries = foreign_json.read(home() / REPAIRS_FILE)
     except (FileNotFoundError, Damaged):
         return []
-    found = []
+    readable = []
     for entry in entries if isinstance(entries, list) else []:
         with suppress(Damaged):
-            found.append(foreign.convert(entry, _Repair, REPAIRS_FILE))
-    return found
+            readable.append(foreign.convert(entry, _Repair, REPAIRS_FILE))
+    return readable
 
 
 @contextmanager

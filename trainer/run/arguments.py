@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.registry import read_config
+from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import sharding_arguments
 from trainer.plan.methods import mixes_experts
@@ -26,19 +26,19 @@ _OPTIMIZERS = {
 def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[str, Any]:
     """`steps` are the optimizer steps of the whole run, `folder` is its job's."""
     return {
-        "output_dir": str(folder / "checkpoints" / SAVING_FOLDER),
+        "output_dir": str(RunFolder(folder).checkpoints / SAVING_FOLDER),
         "num_train_epochs": recipe.train.epochs,
         "learning_rate": plan.rate(recipe),
         "lr_scheduler_type": recipe.train.schedule,
         "warmup_steps": round(recipe.train.warmup * steps),
-        "optim": _OPTIMIZERS[plan.optimizer],
+        "optim": _OPTIMIZERS[plan.compute.optimizer],
         "neftune_noise_alpha": recipe.train.neftune_alpha or None,
         "weight_decay": recipe.train.weight_decay,
         "max_grad_norm": recipe.train.max_gradient_norm,
-        "per_device_train_batch_size": plan.micro_batch,
-        "per_device_eval_batch_size": plan.micro_batch,
-        "gradient_accumulation_steps": plan.accumulation,
-        "gradient_checkpointing": plan.gradient_checkpointing != "none",
+        "per_device_train_batch_size": plan.compute.micro_batch,
+        "per_device_eval_batch_size": plan.compute.micro_batch,
+        "gradient_accumulation_steps": plan.compute.accumulation,
+        "gradient_checkpointing": plan.compute.gradient_checkpointing != "none",
         **_checkpointing(plan),
         "eval_strategy": "no",  # the evaluator asks for evaluations
         "save_strategy": "no",
@@ -46,7 +46,7 @@ def sft_arguments(plan: Plan, recipe: Recipe, folder: Path, steps: int) -> dict[
         "logging_nan_inf_filter": False,
         "seed": recipe.train.seed,
         "data_seed": recipe.train.seed,
-        "bf16": plan.compute_dtype != "float32",
+        "bf16": plan.compute.compute_dtype != "float32",
         "use_cpu": plan.device == "cpu",
         "dataloader_pin_memory": plan.device != "cpu",
         "max_length": None,
@@ -62,14 +62,18 @@ def _checkpointing(plan: Plan) -> dict[str, Any]:
     """bitsandbytes 0.50's 8-bit product keeps its input where only a reentrant checkpoint, whose
     first pass builds no graph, forgets it: an 8B model took 33 GB rather than 14
     (bench/gpu/RESULTS.md)."""
-    return {"gradient_checkpointing_kwargs": {"use_reentrant": True}} if plan.base_bits == 8 else {}
+    return (
+        {"gradient_checkpointing_kwargs": {"use_reentrant": True}}
+        if plan.compute.base_bits == 8
+        else {}
+    )
 
 
 def _between_ranks(plan: Plan) -> dict[str, Any]:
     """Every rank uses each trained weight in each forward pass, but where experts are mixed: there
     it uses those that its tokens go to."""
     return {
-        "ddp_find_unused_parameters": mixes_experts(read_config(Path(plan.model_directory))),
+        "ddp_find_unused_parameters": mixes_experts(Path(plan.model_directory)),
         "ddp_broadcast_buffers": False,
         **({"ddp_backend": "gloo"} if plan.device == "cpu" else {}),
         **sharding_arguments(plan),

@@ -19,8 +19,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from jobs import foreign_json
 from jobs.files import flush, write_json
+from models.run_folder import COMPLETE, RunFolder
 
-COMPLETE = "COMPLETE"
 SAVING_FOLDER = ".saving"
 MEMORY_FILE = "luthier.json"
 
@@ -45,8 +45,8 @@ class Checkpoint:
 
     @cached_property
     def memory(self) -> dict[str, Any]:
-        """`luthier.json`: `total` steps, `batch` (trainer.plan.repair.Batch), `evaluation_due`, and
-        the callbacks' states by name."""
+        """`luthier.json`: `total` steps, `batch` (trainer.plan.compute.Compute.batch),
+        `evaluation_due`, and the callbacks' states by name."""
         return foreign_json.read_object(self.path / MEMORY_FILE, lenient=True)
 
     def intact(self) -> bool:
@@ -61,25 +61,9 @@ class Checkpoint:
             return False
 
 
-def checkpoints_folder(run: Path) -> Path:
-    return run / "checkpoints"
-
-
-def checkpoint_directory(run: Path, step: int) -> Path:
-    return checkpoints_folder(run) / f"step-{step:06d}"
-
-
 def complete_checkpoints(run: Path) -> list[Checkpoint]:
     """Those with a COMPLETE, oldest first."""
-    found = [
-        (path.name.removeprefix("step-"), path)
-        for path in checkpoints_folder(run).glob("step-*")
-        if (path / COMPLETE).is_file()
-    ]
-    return sorted(
-        (Checkpoint(path, int(step)) for step, path in found if step.isdigit()),
-        key=lambda checkpoint: checkpoint.step,
-    )
+    return [Checkpoint(path, step) for step, path in RunFolder(run).complete_checkpoints()]
 
 
 def newest_intact(run: Path) -> Checkpoint | None:
@@ -93,7 +77,7 @@ def newest_intact(run: Path) -> Checkpoint | None:
 def seal(saved: Path, run: Path, step: int) -> Checkpoint:
     """Make a checkpoint of what was saved. One of the same step that is there already makes
     room."""
-    target = checkpoint_directory(run, step)
+    target = RunFolder(run).checkpoint(step)
     files = {str(path.relative_to(saved)): _size_and_hash(path) for path in _files(saved)}
     for path in _files(saved):
         flush(path)
@@ -120,9 +104,9 @@ def discard(path: Path) -> None:
 
 def sweep(run: Path) -> None:
     """Delete what an interrupted save or removal has left."""
-    folder = checkpoints_folder(run)
-    shutil.rmtree(folder / SAVING_FOLDER, ignore_errors=True)
-    for path in folder.glob("step-*"):
+    folder = RunFolder(run)
+    shutil.rmtree(folder.checkpoints / SAVING_FOLDER, ignore_errors=True)
+    for _, path in folder.saved_steps():
         if not (path / COMPLETE).is_file():
             shutil.rmtree(path, ignore_errors=True)
 

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from jobs.errors import LuthierError
 from models import foreign
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 
 if TYPE_CHECKING:
@@ -95,15 +95,17 @@ def _unknown_token(rows: list[_Line], vocabulary: Vocabulary) -> LuthierError:
     """Which token of which row it is. A label that is none of the ids of its row is told as a
     label."""
     for row in rows:
-        for what, ids, lowest in (("token", row.input_ids, 0), ("label", row.labels, UNTRAINED)):
-            found = next((number for number in ids if not lowest <= number < vocabulary.size), None)
-            if found is not None:
-                text = vocabulary.tokenizer.convert_ids_to_tokens(found) if found >= 0 else None
-                name = f"{found} ({text})" if text else str(found)
+        for kind, ids, lowest in (("token", row.input_ids, 0), ("label", row.labels, UNTRAINED)):
+            unknown = next(
+                (number for number in ids if not lowest <= number < vocabulary.size), None
+            )
+            if unknown is not None:
+                text = vocabulary.tokenizer.convert_ids_to_tokens(unknown) if unknown >= 0 else None
+                name = f"{unknown} ({text})" if text else str(unknown)
                 where = f"{row.source.get('file', 'a sample')}, row {row.source.get('row', '?')}"
                 return LuthierError(
                     "A token that the model does not know",
-                    f"{where}: {what} {name} is outside the model's vocabulary, which goes from 0"
+                    f"{where}: {kind} {name} is outside the model's vocabulary, which goes from 0"
                     f" to {vocabulary.size - 1}.",
                     "The tokenizer and the weights of this folder do not belong together: take both"
                     " from the same model, or resize the model's embedding to the tokenizer"

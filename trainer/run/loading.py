@@ -29,11 +29,11 @@ def load_model(
 ) -> PeftModel | PreTrainedModel:
     """The base model with a fresh adapter, or to be trained itself; seeded. `tokenizer` is the
     run's (trainer.run.tokens)."""
-    check_installed(plan.base_bits, plan.optimizer, plan.attention)
+    check_installed(plan.compute.base_bits, plan.compute.optimizer, plan.compute.attention)
     set_seed(recipe.train.seed)
     model = AutoModelForCausalLM.from_pretrained(plan.model_directory, **loading_options(plan))
     model.config.use_cache = False
-    if plan.base_bits == 4 and plan.device == "cpu":
+    if plan.compute.base_bits == 4 and plan.device == "cpu":
         _keep_unpacked(model)
     added = (
         new_token_ids(tokenizer, Path(plan.model_directory)) if recipe.tokens != Tokens() else []
@@ -49,11 +49,11 @@ def loading_options(plan: Plan) -> dict[str, Any]:
     """What from_pretrained gets. A base that is trained itself has float32 weights unless the
     recipe says 16 bits: an update of less than 1/256 of a weight is lost in bfloat16. One that is
     multiplied with in float32 has them too, rather than be cast in each product."""
-    in_float32 = plan.base_bits == 32 or plan.compute_dtype == "float32"
-    quantised = quantization(plan.base_bits)
+    in_float32 = plan.compute.base_bits == 32 or plan.compute.compute_dtype == "float32"
+    quantised = quantization(plan.compute.base_bits)
     return {
         "dtype": torch.float32 if in_float32 else torch.bfloat16,
-        "attn_implementation": ATTENTION[plan.attention],
+        "attn_implementation": ATTENTION[plan.compute.attention],
         "local_files_only": True,
         "use_safetensors": True,
         **({} if quantised is None else {"quantization_config": quantised}),
@@ -104,11 +104,11 @@ def _places(model: PreTrainedModel, tokens: list[int]) -> dict[str, list[int]]:
     if not tokens:
         return {}
     inside, outside = model.get_input_embeddings(), model.get_output_embeddings()
-    wanted = [inside] if outside.weight is inside.weight else [inside, outside]
+    layers = [inside] if outside.weight is inside.weight else [inside, outside]
     return {
         name: tokens
         for name, module in model.named_modules()
-        if any(module is one for one in wanted)
+        if any(module is layer for layer in layers)
     }
 
 

@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.worker import WorkerContext
+from models import events
 from trainer.run.divergence import LossWatch
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -91,8 +92,7 @@ class EventCallback(TrainerCallback):
         self.loss, gradient_norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
         # TRL counts those of this process
         tokens = self._tokens_before + int(logs.get("num_tokens", 0))
-        self.context.event(
-            "step",
+        event = events.Step(
             step=state.global_step,
             total=state.max_steps,
             epoch=round(float(state.epoch or 0.0), 4),
@@ -103,6 +103,7 @@ class EventCallback(TrainerCallback):
             tokens_per_second=round((tokens - self.tokens) / max(self._step_seconds, 1e-6), 1),
             memory_bytes=memory_bytes(),
         )
+        events.tell(self.context, event)
         self.step, self.tokens = state.global_step, tokens
         reason = self.watch.see(state.global_step, self.loss, gradient_norm)
         if reason is not None:

@@ -3,16 +3,19 @@ absent."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jobs import foreign_json
 from jobs.files import flush_folder, write_json
 from jobs.job import Job
-from models.registry import MODEL_FOLDER
-from trainer.launch import ADAPTER_FOLDER
+from models.card import Card, write_card
+from models.folder import ModelFolder
+from models.run_folder import RunFolder
+from models.weights import tensor_entries, weight_files
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import Checkpoint
 from trainer.run.tokens import own_tokenizer
@@ -32,16 +35,9 @@ def save_adapter(
         for path in [*files, *own_tokenizer(run.directory)]:
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-        write_json(
-            folder / "card.json",
-            {
-                **_origin(run, plan, checkpoint, which),
-                "base_bits": plan.base_bits,
-                "stop_ids": list(stop_ids),
-            },
-        )
+        write_card(folder, _card(run, plan, checkpoint, which, stop_ids))
 
-    return _whole(run.directory / ADAPTER_FOLDER, write)
+    return _whole(RunFolder(run.directory).adapter, write)
 
 
 def save_model(
@@ -49,48 +45,84 @@ def save_model(
 ) -> Path:
     """The checkpoint's model, in the base's own types, with what else a server needs of the base or
     of the run."""
-    from models.merge.config_files import copy_companions, read_object, write_stops
-    from trainer.run.whole_model import write_weights
+    from models.merge.config_files import copy_companions, write_stops
 
     base = Path(plan.model_directory)
 
     def write(folder: Path) -> None:
         copy_companions(base, checkpoint.path, folder)
-        write_weights(checkpoint.path, base, folder)
+        _write_weights(checkpoint.path, base, folder)
         _write_config(base, checkpoint.path, folder)
         write_stops(folder, stop_ids)
-        card = read_object(base / "card.json")
-        title = f"{card.get('title') or base.name}, trained by {run.id}"
-        licence = {"license": card["license"]} if "license" in card else {}
-        told = {
-            "name": run.spec.name,
-            "title": title,
-            "source": "trained",
-            **_origin(run, plan, checkpoint, which),
-        }
-        write_json(folder / "card.json", {**told, "base": plan.model_directory, **licence})
+        base_card = ModelFolder(base).card
+        card = replace(
+            _card(run, plan, checkpoint, which, stop_ids),
+            name=run.spec.name,
+            title=f"{base_card.title or base.name}, trained by {run.id}",
+            source="trained",
+            license=base_card.license,
+            base=plan.model_directory,
+        )
+        write_card(folder, card)
 
-    return _whole(run.directory / MODEL_FOLDER, write)
+    return _whole(RunFolder(run.directory).model, write)
 
 
-def _origin(run: Job, plan: Plan, checkpoint: Checkpoint, which: str) -> dict[str, Any]:
-    named = {"run": run.id, "step": checkpoint.step, "which": which}
-    return {**named, "base": plan.model, "base_directory": plan.model_directory}
+def _card(
+    run: Job, plan: Plan, checkpoint: Checkpoint, which: str, stop_ids: Iterable[int]
+) -> Card:
+    return Card(
+        run=run.id,
+        step=checkpoint.step,
+        which=which,
+        base=plan.model,
+        base_directory=plan.model_directory,
+        base_bits=plan.compute.base_bits,
+        stop_ids=list(stop_ids),
+    )
 
 
 def _write_config(base: Path, trained: Path, folder: Path) -> None:
     """The base's config; new tokens have made the vocabulary larger."""
-    config = foreign_json.read_object(base / "config.json", lenient=True)
-    now = foreign_json.read_object(trained / "config.json", lenient=True)
-    for place, other in ((config, now), (config.get("text_config"), now.get("text_config"))):
-        if (
-            isinstance(place, dict)
-            and isinstance(other, dict)
-            and "vocab_size" in place
-            and "vocab_size" in other
-        ):
-            place["vocab_size"] = other["vocab_size"]
+    from models.merge.config_files import set_vocabulary_size
+
+    model = ModelFolder(base)
+    config, size = model.config, ModelFolder(trained).vocabulary_size
+    if size is not None and size != model.vocabulary_size:
+        set_vocabulary_size(config, size)
     write_json(folder / "config.json", config)
+
+
+def _write_weights(trained: Path, base: Path, folder: Path) -> None:
+    """A checkpoint's weights in the base's own types: training kept them in float32, or in bfloat16
+    where the recipe says so. File by file, so that one of them is in memory at a time."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from models.merge.config_files import INDEX
+
+    dtypes = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+    types = {
+        entry.name: dtypes.get(entry.dtype, torch.bfloat16)
+        for path in weight_files(base)
+        for entry in tensor_entries(path)
+    }
+    size = 0
+    for path in weight_files(trained):
+        with safe_open(path, framework="pt") as file:
+            tensors = {
+                name: file.get_tensor(name).to(types.get(name, torch.bfloat16))
+                for name in file.keys()  # noqa: SIM118 - no mapping
+            }
+        size += sum(tensor.nbytes for tensor in tensors.values())
+        save_file(tensors, folder / path.name, metadata={"format": "pt"})
+    if (trained / INDEX).is_file():
+        where = foreign_json.read_object(trained / INDEX)["weight_map"]
+        (folder / INDEX).write_text(
+            json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=2),
+            encoding="utf-8",
+        )
 
 
 def _whole(target: Path, write: Callable[[Path], None]) -> Path:

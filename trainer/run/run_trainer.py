@@ -1,5 +1,5 @@
-"""What Luthier asks of any engine's Trainer: evaluations that change nothing, an exact evaluation
-loss, lean checkpoints."""
+"""The Trainer of a run, for either engine: TRL's SFTTrainer, under Unsloth Unsloth's version of it,
+with evaluations that change nothing, an exact evaluation loss and lean checkpoints."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import torch
 from peft import PeftModel
 from peft.optimizers import create_loraplus_optimizer
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+from transformers import TrainerControl
+from trl import SFTTrainer
 
 from jobs.errors import LuthierError
+from models import events
+from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks
 from trainer.distributed.rank_batches import Fillable, RankBatches
 from trainer.distributed.sharding import is_sharded, whole_weights
-from trainer.kernels.padding_free import count_tokens
+from trainer.evaluation.evaluator import Evaluator
+from trainer.kernels.padding_free import FlatBatches, count_tokens
 from trainer.plan.repair import first_line, in_smaller_batches, is_out_of_memory
-from trainer.run.adapter_files import in_order
 from trainer.run.saving import CheckpointCallback, EvaluationStopped
 from trainer.run.tokens import own_tokenizer
+from trainer.run.weighted import WeightedLoss
 
 # of a model's weight files; one at a time is in memory when the result is made of them
 SHARD_SIZE = "4GB"
@@ -76,65 +82,58 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-class RunTrainer:
-    """Comes before an engine's Trainer among a class's bases. `eval_loss` is the mean over all
-    trained tokens, so that it does not depend on the batch they were computed in (the Trainer's own
-    is a mean of the batches' means). A stop breaks an evaluation off. `num_tokens` in the logs are
-    the tokens trained so far without padding, which Unsloth's version of TRL does not count.
+class RunTrainer(SFTTrainer):
+    """`eval_loss` is the mean over all trained tokens, so that it does not depend on the batch they
+    were computed in (the Trainer's own is a mean of the batches' means). With the loss an
+    evaluation asks the run's questions; their metrics are logged with it, so that trackers get them
+    too. A stop breaks an evaluation off. `num_tokens` in the logs are the tokens trained so far
+    without padding, which Unsloth's version of TRL does not count.
 
-    `plus_ratio` is LoRA+'s (0: none), to be set before training."""
+    `flat`: batches are FlatBatches, for a FlatCollator. `weights`: samples have weights.
+    `plus_ratio` is LoRA+'s (0: none)."""
 
-    plus_ratio = 0.0
-    _loss_sum = 0.0
-    _token_count = 0
-    _given: Any = 0
+    control: TrainerControl
+    optimizer: Any
 
-    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
-        batches, trained = super().get_batch_samples(*arguments, **named)  # type: ignore[misc]
-        for batch in batches:
-            self._given = self._given + count_tokens(batch)
-        return batches, trained
+    def __init__(
+        self,
+        *,
+        evaluator: Evaluator,
+        saving: CheckpointCallback,
+        flat: bool,
+        weights: WeightedLoss | None,
+        plus_ratio: float,
+        **sft: Any,
+    ) -> None:
+        self._evaluator = evaluator
+        self._saving = saving
+        self._flat = flat
+        self._weights = weights
+        self._plus_ratio = plus_ratio
+        self._loss_sum, self._loss_tokens = 0.0, 0
+        self._trained_tokens: Any = 0
+        if weights is not None:
+            sft["compute_loss_func"] = weights
+        super().__init__(**sft)
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Nobody asks for their number, and counting a model's weights in each step keeps the host
-        from feeding the GPU."""
-        return 0
-
-    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
-        if "loss" in logs:
-            logs["num_tokens"] = int(ranks.totals([float(self._given)])[0])
-        super().log(logs, *arguments, **named)  # type: ignore[misc]
-
-    def evaluation_loop(self, *arguments: Any, **named: Any) -> Any:
-        """Each rank computes its share of the rows; the sums are of all of them."""
-        self._loss_sum, self._token_count = 0.0, 0
-        across = self.args.average_tokens_across_devices  # type: ignore[attr-defined]
-        self.args.average_tokens_across_devices = False  # type: ignore[attr-defined]
-        try:
-            output = super().evaluation_loop(*arguments, **named)  # type: ignore[misc]
-        finally:
-            self.args.average_tokens_across_devices = across  # type: ignore[attr-defined]
-        loss, tokens = ranks.totals([self._loss_sum, self._token_count])
-        if tokens:
-            output.metrics["eval_loss"] = loss / tokens
-        return output
-
-    def prediction_step(
-        self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
-    ) -> Any:
-        tokens = int(inputs["labels"][:, 1:].ne(-100).sum())
-        answer = super().prediction_step(model, inputs, *arguments, **named)  # type: ignore[misc]
-        if tokens:  # a filler has none
-            self._loss_sum += float(answer[0]) * tokens
-            self._token_count += tokens
-        return answer
+    # ---- batches and their loss
 
     def get_train_dataloader(self) -> Any:
-        if ranks.count() == 1 or self.flat:  # type: ignore[attr-defined]
-            return super().get_train_dataloader()  # type: ignore[misc]
-        args = self.args  # type: ignore[attr-defined]
+        args = self.args
+        if self._flat:
+            rows: Any = self.train_dataset
+            batches = FlatBatches(
+                self._get_train_sampler(rows),
+                pc.list_value_length(rows.data.column("input_ids")).to_pylist(),
+                args.per_device_train_batch_size,
+                args.gradient_accumulation_steps,
+                ranks.count(),
+            )
+            return self._loader(rows if ranks.count() == 1 else Fillable(rows), batches)
+        if ranks.count() == 1:
+            return super().get_train_dataloader()
         return self._dealt(
-            self.train_dataset,  # type: ignore[attr-defined]
+            self.train_dataset,
             RandomSampler,
             args.train_batch_size,
             args.gradient_accumulation_steps,
@@ -142,54 +141,128 @@ class RunTrainer:
 
     def get_eval_dataloader(self, *arguments: Any) -> Any:
         if ranks.count() == 1:
-            return super().get_eval_dataloader(*arguments)  # type: ignore[misc]
-        return self._dealt(self.eval_dataset, SequentialSampler, self.args.eval_batch_size, 1)  # type: ignore[attr-defined]
+            return super().get_eval_dataloader(*arguments)
+        return self._dealt(self.eval_dataset, SequentialSampler, self.args.eval_batch_size, 1)
 
     def _dealt(
         self, dataset: Any, sampler: type[Sampler[int]], micro_batch: int, rounds: int
     ) -> Any:
-        rows = self._remove_unused_columns(dataset)  # type: ignore[attr-defined]
+        rows = self._remove_unused_columns(dataset)
+        batches = RankBatches(sampler(rows), micro_batch, rounds, ranks.count())
+        return self._loader(Fillable(rows), batches)
+
+    def _loader(self, rows: Any, batches: RankBatches) -> Any:
         loader: DataLoader[Any] = DataLoader(
-            Fillable(rows),
-            batch_sampler=RankBatches(sampler(rows), micro_batch, rounds, ranks.count()),
-            collate_fn=self.data_collator,  # type: ignore[attr-defined]
-            pin_memory=self.args.dataloader_pin_memory,  # type: ignore[attr-defined]
+            rows,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
         )
-        return self.accelerator.prepare(loader)  # type: ignore[attr-defined]
+        return self.accelerator.prepare(loader)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if self._weights is not None:
+            self._signature_columns = ["input_ids", "labels", "weights"]
+
+    def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
+        batches, trained = super().get_batch_samples(*arguments, **keywords)
+        for batch in batches:
+            self._trained_tokens = self._trained_tokens + count_tokens(batch)
+        return batches, trained
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any
+    ) -> Any:
+        if self._weights is not None:
+            self._weights.of_batch = inputs.pop("weights")
+        return super().compute_loss(model, inputs, *arguments, **keywords)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Nobody asks for their number, and counting a model's weights in each step keeps the host
+        from feeding the GPU."""
+        return 0
+
+    def log(self, logs: dict[str, float], *arguments: Any, **keywords: Any) -> None:
+        if "loss" in logs:
+            logs["num_tokens"] = int(ranks.totals([float(self._trained_tokens)])[0])
+        super().log(logs, *arguments, **keywords)
+
+    # ---- evaluations
+
+    def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
+        """Where nothing is held out, the answers alone."""
+        self._evaluator.begin()
+        if self.eval_dataset is not None:
+            return dict(super().evaluate(*arguments, **keywords))
+        metrics = self._answers()
+        self.log({**metrics})
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def evaluation_loop(self, *arguments: Any, **keywords: Any) -> Any:
+        """Each rank computes its share of the rows; the sums are of all of them."""
+        self._loss_sum, self._loss_tokens = 0.0, 0
+        across = self.args.average_tokens_across_devices
+        self.args.average_tokens_across_devices = False
+        try:
+            output = super().evaluation_loop(*arguments, **keywords)
+            output.metrics.update(self._answers())
+        finally:
+            self.args.average_tokens_across_devices = across
+        loss, tokens = ranks.totals([self._loss_sum, self._loss_tokens])
+        if tokens:
+            output.metrics["eval_loss"] = loss / tokens
+        return output
+
+    def _answers(self) -> dict[str, float]:
+        """In batches of the evaluation's size, which is halved where memory does not suffice."""
+        batch, step = int(self.args.per_device_eval_batch_size), int(self.state.global_step)
+        return {
+            f"eval_{name}": value
+            for name, value in self._evaluator.answer(self.model, step, batch).items()
+        }
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any
+    ) -> Any:
+        tokens = int(inputs["labels"][:, 1:].ne(UNTRAINED).sum())
+        prediction = super().prediction_step(model, inputs, *arguments, **keywords)
+        if tokens:  # a filler has none
+            self._loss_sum += float(prediction[0]) * tokens
+            self._loss_tokens += tokens
+        return prediction
 
     def _evaluate(
-        self, *arguments: Any, skip_scheduler: bool = False, **named: Any
+        self, *arguments: Any, skip_scheduler: bool = False, **keywords: Any
     ) -> dict[str, float]:
-        saving = self._saving
-
         def evaluate(size: int) -> dict[str, float]:
-            self.args.per_device_eval_batch_size = size  # type: ignore[attr-defined]
-            metrics: dict[str, float] = super(RunTrainer, self)._evaluate(  # type: ignore[misc]
-                *arguments, skip_scheduler=skip_scheduler, **named
+            self.args.per_device_eval_batch_size = size
+            metrics: dict[str, float] = super(RunTrainer, self)._evaluate(
+                *arguments, skip_scheduler=skip_scheduler, **keywords
             )
             return metrics
 
         def tell(size: int, reason: str) -> None:
-            step = self.state.global_step  # type: ignore[attr-defined]
-            saving.context.event(
-                "repair", step=step, what="evaluation_batch", micro_batch=size, reason=reason
+            step = self.state.global_step
+            repair = events.Repair(
+                step=step, what="evaluation_batch", micro_batch=size, reason=reason
             )
+            events.tell(self._saving.context, repair)
 
+        size = self.args.per_device_eval_batch_size
         try:
             with unchanged_random_state():
                 # the others would wait for the batches of one that makes them smaller
                 if ranks.count() > 1:
-                    return evaluate(self.args.per_device_eval_batch_size)  # type: ignore[attr-defined]
-                return in_smaller_batches(
-                    evaluate,
-                    self.args.per_device_eval_batch_size,  # type: ignore[attr-defined]
-                    tell,
-                    free_memory,
-                )
+                    return evaluate(size)
+                return in_smaller_batches(evaluate, size, tell, free_memory)
         except EvaluationStopped:
             if skip_scheduler:  # the one before the first step: there is nothing to save
                 raise
-            saving.interrupted_evaluation(self.control)  # type: ignore[attr-defined]
+            self._saving.interrupted_evaluation(self.control)
             return {}
         except Exception as error:
             if not is_out_of_memory(error) or ranks.count() > 1:
@@ -202,47 +275,43 @@ class RunTrainer:
             "Lower train.max_length, or free memory that others use; then `luthier resume`.",
         )
 
-    @property
-    def _saving(self) -> CheckpointCallback:
-        return next(
-            one
-            for one in self.callback_handler.callbacks  # type: ignore[attr-defined]
-            if isinstance(one, CheckpointCallback)
-        )
+    # ---- the optimizer
 
     def create_optimizer(self, model: Any = None) -> Any:
-        if self.plus_ratio and self.optimizer is None:  # type: ignore[has-type]
-            trained = self.model if model is None else model  # type: ignore[attr-defined]
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)  # type: ignore[attr-defined]
+        if self._plus_ratio and self.optimizer is None:
+            trained = self.model if model is None else model
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
             ratio = {
-                "loraplus_lr_ratio": self.plus_ratio,
-                "loraplus_weight_decay": self.args.weight_decay,  # type: ignore[attr-defined]
+                "loraplus_lr_ratio": self._plus_ratio,
+                "loraplus_weight_decay": self.args.weight_decay,
             }
             self.optimizer = create_loraplus_optimizer(trained, kind, **settings, **ratio)
-        return super().create_optimizer(model)  # type: ignore[misc]
+        return super().create_optimizer(model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """The learning rates are the recipe's, also where somebody has changed it and forced the
         run to go on."""
-        wanted = list(self.lr_scheduler.base_lrs)  # type: ignore[attr-defined]
-        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
-        schedule = self.lr_scheduler  # type: ignore[attr-defined]
-        if checkpoint is None or schedule.base_lrs == wanted:
+        rates = list(self.lr_scheduler.base_lrs)
+        super()._load_optimizer_and_scheduler(checkpoint)
+        schedule = self.lr_scheduler
+        if checkpoint is None or schedule.base_lrs == rates:
             return
         for group, base, rate in zip(
-            schedule.optimizer.param_groups, schedule.base_lrs, wanted, strict=True
+            schedule.optimizer.param_groups, schedule.base_lrs, rates, strict=True
         ):
             group["lr"], group["initial_lr"] = group["lr"] * rate / base, rate
-        schedule.base_lrs = wanted
+        schedule.base_lrs = rates
         schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
 
-    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+    # ---- checkpoints
+
+    def _save_checkpoint(self, *arguments: Any, **keywords: Any) -> None:
         """What a failed save has written makes room again; torch's words for a full disk become the
         system's."""
         try:
-            super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]
+            super()._save_checkpoint(*arguments, **keywords)
         except BaseException as error:
-            folder = str(self.args.output_dir)  # type: ignore[attr-defined]
+            folder = str(self.args.output_dir)
             if ranks.first():
                 shutil.rmtree(folder, ignore_errors=True)
             if _UNWRITTEN.search(str(error)):
@@ -253,22 +322,22 @@ class RunTrainer:
         """The first rank writes those of all: only it knows when the checkpoint is whole, and the
         others may be on other machines."""
         if ranks.count() == 1:
-            super()._save_rng_state(output_dir)  # type: ignore[misc]
+            super()._save_rng_state(output_dir)
             return
         with TemporaryDirectory() as folder:
-            super()._save_rng_state(folder)  # type: ignore[misc]
-            (own,) = Path(folder).iterdir()
-            states = ranks.gathered((own.name, own.read_bytes()))
+            super()._save_rng_state(folder)
+            (state,) = Path(folder).iterdir()
+            states = ranks.gathered((state.name, state.read_bytes()))
         if ranks.first():
             for name, content in states:
                 (Path(output_dir) / name).write_bytes(content)
 
-    def save_model(self, output_dir: str | None = None, *arguments: Any, **named: Any) -> None:
+    def save_model(self, output_dir: str | None = None, *arguments: Any, **keywords: Any) -> None:
         """Of shards only what is trained is gathered; transformers would have the base, too."""
-        if not is_sharded(self.model):  # type: ignore[attr-defined]
-            super().save_model(output_dir, *arguments, **named)  # type: ignore[misc]
+        if not is_sharded(self.model):
+            super().save_model(output_dir, *arguments, **keywords)
             return
-        weights = whole_weights(self.model)  # type: ignore[attr-defined]
+        weights = whole_weights(self.model)
         if ranks.first():
             self._save(output_dir, weights)
         ranks.gathered(None)
@@ -277,16 +346,24 @@ class RunTrainer:
         """The adapter, or the model where all of it is trained, and the tokenizer if the run has
         one of its own. The arguments would be a pickle, and new rows of an embedding are the
         adapter's already."""
-        if isinstance(self.model, PeftModel):  # type: ignore[attr-defined]
-            in_order(self.model)  # type: ignore[attr-defined]
-        more = (
-            {"save_embedding_layers": False}
-            if isinstance(self.model, PeftModel)  # type: ignore[attr-defined]
-            else {"max_shard_size": SHARD_SIZE}
-        )
-        self.model.save_pretrained(output_dir, state_dict=state_dict, **more)  # type: ignore[attr-defined]
+        model: Any = self.model
+        if isinstance(model, PeftModel):
+            in_order(model)
+            options: dict[str, Any] = {"save_embedding_layers": False}
+        else:
+            options = {"max_shard_size": SHARD_SIZE}
+        model.save_pretrained(output_dir, state_dict=state_dict, **options)
         for path in own_tokenizer(self._saving.context.directory):
             shutil.copyfile(path, Path(str(output_dir)) / path.name)
 
-    def create_model_card(self, *arguments: Any, **named: Any) -> None:
+    def create_model_card(self, *arguments: Any, **keywords: Any) -> None:
         """TRL writes one at every checkpoint, beside it."""
+
+
+def in_order(model: PeftModel) -> None:
+    """Have the adapter's config list its modules in one order: PEFT holds them as sets, whose order
+    is another one in each process, and equal adapters would be saved as different bytes."""
+    for config in model.peft_config.values():
+        for name, value in vars(config).items():
+            if isinstance(value, set):
+                setattr(config, name, sorted(value))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.files import write_json
 from jobs.worker import WorkerContext
+from models import events
+from models.run_folder import RunFolder
 from trainer.distributed import ranks
 from trainer.distributed.sharding import local
-from trainer.plan.repair import Batch
+from trainer.plan.compute import Compute
 from trainer.recipe import Checkpoints
 from trainer.run.checkpoints import (
     MEMORY_FILE,
     Checkpoint,
     Remembering,
-    checkpoint_directory,
     complete_checkpoints,
     discard,
     seal,
@@ -44,7 +44,7 @@ class CheckpointCallback(TrainerCallback):
         self,
         context: WorkerContext,
         choice: Checkpoints,
-        batch: Batch,
+        compute: Compute,
         callbacks: Sequence[TrainerCallback],
         best: Callable[[], int | None],
         suspicious: Callable[[], bool],
@@ -53,7 +53,7 @@ class CheckpointCallback(TrainerCallback):
         self.last: Checkpoint | None = None
         self.stopped = False
         self._choice = choice
-        self._batch = batch
+        self._compute = compute
         self._best = best
         self._suspicious = suspicious
         self._remembering = [
@@ -119,7 +119,7 @@ class CheckpointCallback(TrainerCallback):
             self._seal(args, state)
         else:
             self.last = Checkpoint(
-                checkpoint_directory(self.context.directory, state.global_step), state.global_step
+                RunFolder(self.context.directory).checkpoint(state.global_step), state.global_step
             )
         ranks.gathered(None)  # what is large takes longer than a collective of the GPU would wait
 
@@ -128,7 +128,7 @@ class CheckpointCallback(TrainerCallback):
         memory = {
             "total": state.max_steps,
             "evaluation_due": self._evaluation_due,
-            "batch": asdict(self._batch),
+            "batch": self._compute.batch,
         }
         write_json(
             saved / MEMORY_FILE,
@@ -136,18 +136,18 @@ class CheckpointCallback(TrainerCallback):
         )
         self.last = seal(saved, self.context.directory, state.global_step)
         best = self._best()
-        self.context.event(
-            "checkpoint",
+        checkpoint = events.Checkpoint(
             step=self.last.step,
             path=str(self.last.path),
             reason=self._reason,
             best=self.last.step == best,
         )
+        events.tell(self.context, checkpoint)
         if not self._suspicious():
-            for checkpoint in superfluous(
+            for older in superfluous(
                 complete_checkpoints(self.context.directory), self._choice.keep, best
             ):
-                self.remove(checkpoint)
+                self.remove(older)
 
     def save_now(self, trainer: Any, reason: str) -> Checkpoint:
         """A checkpoint of the last completed step, outside the training loop."""
@@ -164,7 +164,7 @@ class CheckpointCallback(TrainerCallback):
 
     def remove(self, checkpoint: Checkpoint) -> None:
         discard(checkpoint.path)
-        self.context.event("checkpoint_removed", step=checkpoint.step)
+        events.tell(self.context, events.CheckpointRemoved(step=checkpoint.step))
 
     def _due(self, step: int) -> bool:
         minutes, steps = self._choice.every_minutes, self._choice.every_steps

@@ -42,15 +42,17 @@ def own_tokenizer(run: Path) -> list[Path]:
 
 def new_token_ids(tokenizer: PreTrainedTokenizerBase, base: Path) -> list[int]:
     """The ids of the tokens that the base model's own tokenizer has not."""
-    known = read_tokenizer(base).get_vocab()
-    return sorted(number for token, number in tokenizer.get_vocab().items() if token not in known)
+    vocabulary = read_tokenizer(base).get_vocab()
+    return sorted(
+        number for token, number in tokenizer.get_vocab().items() if token not in vocabulary
+    )
 
 
 def _extended(base: Path, tokens: Tokens) -> PreTrainedTokenizerBase:
     """The base's tokenizer with what is added. A token that it has already stays what it is."""
     tokenizer = read_tokenizer(base)
-    known = tokenizer.get_vocab()
-    new: list[str | AddedToken] = [token for token in tokens.wanted if token not in known]
+    vocabulary = tokenizer.get_vocab()
+    new: list[str | AddedToken] = [token for token in tokens.wanted if token not in vocabulary]
     tokenizer.add_special_tokens({"extra_special_tokens": new}, replace_extra_special_tokens=False)
     if tokens.template == CHATML:
         tokenizer.eos_token = CHATML_TOKENS[1]

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from jobs.errors import LuthierError
+from trainer.keys import key
 
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 # Any one of these modules will do.
@@ -26,18 +27,28 @@ _MODULES: dict[Tracker, tuple[str, ...]] = {
 
 
 class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`report_to` as transformers has it. `project` is what wandb and trackio call a project and
-    mlflow an experiment."""
+    """Which trackers hear of a run. `report_to` as transformers has it; `project` is what wandb and
+    trackio call a project and mlflow an experiment."""
 
-    report_to: list[Tracker] = []
-    project: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "luthier"
+    report_to: Annotated[
+        list[Tracker],
+        key('which hear of the run: `"tensorboard"`, `"trackio"`, `"wandb"`, `"mlflow"`'),
+    ] = []
+    project: Annotated[
+        str,
+        key(
+            "the project (mlflow: the experiment) that the run is filed under",
+            min_length=1,
+            max_length=100,
+        ),
+    ] = "luthier"
 
     def check(self) -> None:
         """LuthierError if the package of one of them is not installed."""
         missing = [name for name in self.report_to if not installed_version(name)]
         if missing:
             packages = " ".join(missing)
-            what = (
+            message = (
                 f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed,"
                 " which trackers.report_to names."
             )
@@ -45,12 +56,12 @@ class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"`{sys.executable} -m pip install {packages}` installs it; or take it out of the"
                 " recipe."
             )
-            raise LuthierError("A tracker is missing", what, hint)
+            raise LuthierError("A tracker is missing", message, hint)
         if "wandb" in self.report_to and not _wandb_may_run():
-            what = "wandb has no key, and a run that works on its own cannot ask for one."
+            message = "wandb has no key, and a run that works on its own cannot ask for one."
             raise LuthierError(
                 "wandb is not logged in",
-                what,
+                message,
                 "Run `wandb login`, or set WANDB_API_KEY or WANDB_MODE=offline.",
             )
 

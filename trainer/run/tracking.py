@@ -22,10 +22,10 @@ from trainer.recipe import Recipe, to_toml
 
 def reporting(recipe: Recipe, run: str) -> dict[str, Any]:
     """The arguments that name the trackers and the run."""
-    named = recipe.trackers.report_to
+    trackers = recipe.trackers.report_to
     return (
-        {"report_to": list(named), "run_name": run, "project": recipe.trackers.project}
-        if named
+        {"report_to": list(trackers), "run_name": run, "project": recipe.trackers.project}
+        if trackers
         else {"report_to": "none"}
     )
 

@@ -3,7 +3,7 @@ repaired on the way: a repair is a resume in the same process, with smaller micr
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -11,18 +11,20 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from jobs.errors import LuthierError
 from jobs.worker import WorkerContext
+from models import events
+from models.run_folder import RECIPE_FILE
 from trainer.distributed import ranks
 from trainer.evaluation.evaluator import Evaluator, Questions
 from trainer.kernels.float8 import use_float8
-from trainer.launch import RECIPE_FILE
 from trainer.plan import calibration, repair
+from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan, step_count
 from trainer.recipe import Recipe
 from trainer.run.checkpoints import Checkpoint, complete_checkpoints
 from trainer.run.progress_events import EventCallback, LossExploded
-from trainer.run.run_trainer import RandomState, free_memory
+from trainer.run.run_trainer import RandomState, RunTrainer, free_memory
 from trainer.run.saving import CheckpointCallback, EvaluationStopped
-from trainer.run.sft import build_trainer
+from trainer.run.sft import RunCallbacks, build_trainer
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -74,10 +76,10 @@ class StepWatch(TrainerCallback):
 
 
 class Training:
-    """`telling`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen,
+    """`progress`, `evaluator` and `saving` are the callbacks of the last attempt: what was seen,
     what was found, what was saved."""
 
-    telling: EventCallback
+    progress: EventCallback
     evaluator: Evaluator
     saving: CheckpointCallback
 
@@ -99,14 +101,14 @@ class Training:
         self._prepared = prepared
         self._questions = questions
 
-    def run(self, checkpoint: Checkpoint | None, batch: repair.Batch | None = None) -> bool:
+    def run(self, checkpoint: Checkpoint | None, batch: Batch | None = None) -> bool:
         """Train on from the checkpoint, or from the beginning, with another batch than its if one
         is given. False if it was stopped before the end. LuthierError if it cannot go on; with
         several ranks OutOfMemory, which their launcher repairs."""
         if checkpoint is not None:
-            batch = batch or repair.Batch(**checkpoint.memory["batch"])
+            batch = batch or checkpoint.memory["batch"]
         if batch is not None:
-            self._take(batch)
+            self._plan = self._plan.with_batch(batch)
         if checkpoint is not None and self._finished(checkpoint):
             return True
         while True:
@@ -119,31 +121,36 @@ class Training:
             if (0 if checkpoint is None else checkpoint.step) < step:
                 path = "" if checkpoint is None else str(checkpoint.path)
                 back = 0 if checkpoint is None else checkpoint.step
-                self._context.event(
-                    "resumed", step=back, checkpoint=path, forced=False, differences=[]
-                )
+                events.tell(self._context, events.Resumed(step=back, checkpoint=path))
 
     def result(self) -> tuple[Checkpoint, str]:
         """The checkpoint that becomes the adapter, and which that is: "last" or "best"."""
         checkpoints = complete_checkpoints(self._context.directory)
-        wanted = self._recipe.checkpoints.result
-        if wanted == "last" or (wanted == "auto" and not self._recipe.evaluation.patience):
+        rule = self._recipe.checkpoints.result
+        if rule == "last" or (rule == "auto" and not self._recipe.evaluation.patience):
             return checkpoints[-1], "last"
-        found = self.evaluator.history.best({one.step for one in checkpoints})
+        best_evaluation = self.evaluator.history.best(
+            {checkpoint.step for checkpoint in checkpoints}
+        )
         best = next(
-            (one for one in checkpoints if found is not None and one.step == found.step), None
+            (
+                checkpoint
+                for checkpoint in checkpoints
+                if best_evaluation is not None and checkpoint.step == best_evaluation.step
+            ),
+            None,
         )
         return (best, "best") if best is not None else (checkpoints[-1], "last")
 
     def figures(self) -> dict[str, Any]:
         """What the run has come to, over all its attempts."""
-        telling, best = self.telling, self.evaluator.history.best()
+        progress, best = self.progress, self.evaluator.history.best()
         return {
-            "steps": telling.step,
-            "loss": telling.loss,
-            "eval_loss": telling.eval_loss,
-            "tokens": telling.tokens,
-            "seconds": round(telling.seconds, 1),
+            "steps": progress.step,
+            "loss": progress.loss,
+            "eval_loss": progress.eval_loss,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 1),
             **(
                 {}
                 if best is None
@@ -157,8 +164,8 @@ class Training:
         steps = step_count(
             self._prepared.summary["train"], self._plan.global_batch, self._recipe.train.epochs
         )
-        self.telling, self.evaluator = EventCallback(self._context), self._evaluator()
-        self.telling.restore(checkpoint.memory[self.telling.name])
+        self.progress, self.evaluator = EventCallback(self._context), self._evaluator()
+        self.progress.restore(checkpoint.memory[self.progress.name])
         self.evaluator.restore(checkpoint.memory[self.evaluator.name])
         return checkpoint.step >= steps or bool(self.evaluator.early_stop)
 
@@ -169,7 +176,7 @@ class Training:
         try:
             self._context.phase("loading the model", seconds_left=2)
             model = self._engine.load_model(self._plan, self._recipe, self._tokenizer)
-            if self._plan.float8:
+            if self._plan.compute.float8:
                 use_float8(model)
             trainer = self._trainer(model, steps, checkpoint)
             meter = calibration.meter_of(self._plan) if checkpoint is None else None
@@ -203,45 +210,42 @@ class Training:
             raise repair.OutOfMemory(
                 int(trainer.state.global_step),
                 reason,
-                self._batch,
-                self._batch.smaller(self._engine.THRIFTIEST),
+                self._plan.compute,
+                self._plan.compute.smaller(self._engine.THRIFTIEST),
             )
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
     def _trainer(
         self, model: PeftModel | PreTrainedModel, steps: StepWatch, checkpoint: Checkpoint | None
-    ) -> Any:
-        self.telling = EventCallback(self._context)
+    ) -> RunTrainer:
+        self.progress = EventCallback(self._context)
         self.evaluator = self._evaluator()
-        callbacks: list[TrainerCallback] = [self.telling, steps, self.evaluator]
-        watch = self.telling.watch
+        watch = self.progress.watch
         self.saving = CheckpointCallback(
             self._context,
             self._recipe.checkpoints,
-            self._batch,
-            callbacks,
+            self._plan.compute,
+            [self.progress, steps, self.evaluator],
             self.best_step,
             lambda: watch.onset is not None,
         )
-        callbacks.append(self.saving)
-        folder, borders = self._context.directory, self._engine.borders
-        trainer = build_trainer(
+        if checkpoint is not None:
+            self.saving.resume_from(checkpoint)
+        return build_trainer(
             self._plan,
             self._recipe,
             model,
             self._tokenizer,
             self._prepared,
-            folder,
-            callbacks,
-            borders,
+            self._context.directory,
+            RunCallbacks(self.progress, steps, self.evaluator, self.saving),
+            self._engine.borders,
+            evaluate_first=(
+                self.evaluator.has_work
+                if checkpoint is None
+                else checkpoint.memory["evaluation_due"]
+            ),
         )
-        trainer.evaluator = self.evaluator
-        trainer.plus_ratio = self._recipe.lora.plus_ratio
-        trainer.args.eval_on_start = self.evaluator.wanted
-        if checkpoint is not None:
-            self.saving.resume_from(checkpoint)
-            trainer.args.eval_on_start = checkpoint.memory["evaluation_due"]
-        return trainer
 
     def _evaluator(self) -> Evaluator:
         per_epoch = step_count(self._prepared.summary["train"], self._plan.global_batch, 1.0)
@@ -253,15 +257,6 @@ class Training:
         return None if best is None else best.step
 
     # ---- out of memory
-
-    @property
-    def _batch(self) -> repair.Batch:
-        return repair.Batch(
-            self._plan.micro_batch, self._plan.accumulation, self._plan.gradient_checkpointing
-        )
-
-    def _take(self, batch: repair.Batch) -> None:
-        self._plan = replace(self._plan, **asdict(batch))
 
     def _out_of_memory(
         self, trainer: Any, steps: StepWatch, checkpoint: Checkpoint | None, reason: str
@@ -281,20 +276,21 @@ class Training:
         return _OutOfMemory(step, reason, last)
 
     def _repair(self, step: int, reason: str) -> None:
-        before, after = self._batch, self._batch.smaller(self._engine.THRIFTIEST)
+        before = self._plan.compute
+        after = before.smaller(self._engine.THRIFTIEST)
         if after is None:
             raise repair.nothing_left(reason, self._recipe.train.max_length, self._recipe.lora.r)
         repair.tell(self._context, step, reason, before, after)
         repair.remember(self._plan.shape(self._recipe), before, after, self._context.job.id)
-        self._take(after)
+        self._plan = replace(self._plan, compute=after)
 
     # ---- explosion
 
     def _exploded(self, error: LossExploded) -> LuthierError:
         """Drop the checkpoints that were saved meanwhile, and name the last good one."""
         saved = complete_checkpoints(self._context.directory)
-        good = [one for one in saved if one.step < error.onset - 1] or [
-            one for one in saved if one.step < error.onset
+        good = [checkpoint for checkpoint in saved if checkpoint.step < error.onset - 1] or [
+            checkpoint for checkpoint in saved if checkpoint.step < error.onset
         ]
         for checkpoint in saved:
             if checkpoint not in good and checkpoint.step >= error.onset - 1:
@@ -308,9 +304,8 @@ class Training:
                 f"{lower}, and train again.",
             )
         last = good[-1]
-        self._context.event(
-            "checkpoint", step=last.step, path=str(last.path), reason="last good", best=False
-        )
+        good_one = events.Checkpoint(step=last.step, path=str(last.path), reason="last good")
+        events.tell(self._context, good_one)
         return LuthierError(
             "The loss exploded",
             f"{error.reason} The last good checkpoint is that of step {last.step}: {last.path}",

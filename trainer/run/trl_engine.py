@@ -24,10 +24,10 @@ THRIFTIEST = "standard"
 def load_model(
     plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
 ) -> PeftModel | PreTrainedModel:
-    if plan.sharding != "none":
+    if plan.compute.shards > 1:
         read_weights_once()
     model = loading.load_model(plan, recipe, tokenizer)
-    if plan.padding_free:
+    if plan.compute.padding_free:
         use_attention_by_conversation(
             model if recipe.train.method == "full" else model.get_base_model()
         )

@@ -29,15 +29,15 @@ _CHECKPOINTING: dict[str, Any] = {"none": False, "standard": True, "unsloth": "u
 def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
     """The base model with a fresh adapter, seeded. Runs with new tokens are not Unsloth's:
     `tokenizer` is the base model's."""
-    checkpointing = _CHECKPOINTING[plan.gradient_checkpointing]
+    checkpointing = _CHECKPOINTING[plan.compute.gradient_checkpointing]
     seed = recipe.train.seed
     model, _ = FastLanguageModel.from_pretrained(
         plan.model_directory,
         max_seq_length=_longest(plan, recipe),
         dtype=torch.bfloat16,
-        load_in_4bit=plan.base_bits == 4,
-        load_in_8bit=plan.base_bits == 8,
-        load_in_16bit=plan.base_bits == 16,
+        load_in_4bit=plan.compute.base_bits == 4,
+        load_in_8bit=plan.compute.base_bits == 8,
+        load_in_16bit=plan.compute.base_bits == 16,
         use_gradient_checkpointing=checkpointing,
         use_exact_model_name=True,
         local_files_only=True,
@@ -46,7 +46,7 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
     if torch.cuda.is_available():
         _lend_varlen_attention()
     # it compiles whole layers of padded batches, and a compiler does not see such weights' products
-    if plan.float8:
+    if plan.compute.float8:
         os.environ["UNSLOTH_BLOCK_COMPILE"] = "0"
     lora = recipe.lora
     tuned: PeftModel = FastLanguageModel.get_peft_model(

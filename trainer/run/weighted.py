@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy, pad
-from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 
 
 @dataclass
@@ -29,31 +28,20 @@ class WeightCollator(DataCollatorForLanguageModeling):
         return batch
 
 
-class WeightedTrainer(SFTTrainer):
-    """The sum of weight times cross-entropy over the number of trained tokens: 0.5 counts half of
-    what 1 does."""
+class WeightedLoss:
+    """What a Trainer computes the loss by (its `compute_loss_func`): the sum of weight times
+    cross-entropy over the number of trained tokens, so that 0.5 counts half of what 1 does."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, compute_loss_func=self._loss, **named)
-        self._weights: torch.Tensor | None = None
+    of_batch: torch.Tensor
+    """The weights of the batch that is computed; the model does not take them."""
 
-    def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns: list[str] | None = ["input_ids", "labels", "weights"]
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any
-    ) -> Any:
-        self._weights = inputs.pop("weights")
-        return super().compute_loss(model, inputs, *arguments, **named)
-
-    def _loss(
+    def __call__(
         self,
         outputs: Any,
         labels: torch.Tensor,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        assert self._weights is not None
-        return weighted_loss(outputs.logits, labels, self._weights, num_items_in_batch)
+        return weighted_loss(outputs.logits, labels, self.of_batch, num_items_in_batch)
 
 
 def weighted_loss(
@@ -63,12 +51,12 @@ def weighted_loss(
     trained: torch.Tensor | int | None = None,
 ) -> torch.Tensor:
     """`trained` is the number of trained tokens of the whole step; None: of this batch."""
-    wanted = labels[:, 1:]
+    targets = labels[:, 1:]
     losses = cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=UNTRAINED, reduction="none"
+        logits[:, :-1].float().transpose(1, 2), targets, ignore_index=UNTRAINED, reduction="none"
     )
     number = (
-        wanted.ne(UNTRAINED).sum()
+        targets.ne(UNTRAINED).sum()
         if trained is None
         else torch.as_tensor(trained, device=losses.device)
     )

@@ -56,8 +56,8 @@ class FlowingText:
     def append(self, text: str) -> int:
         """Add text at the end. Returns the first row that may have changed."""
         changed = len(self.rows) - 1
-        first, *others = (self.rows[-1] + flowing(text)).split("\n")
+        first, *paragraphs = (self.rows[-1] + flowing(text)).split("\n")
         self.rows[-1:] = wrap(first, self.width)
-        for paragraph in others:
+        for paragraph in paragraphs:
             self.rows += wrap(paragraph, self.width)
         return changed

@@ -45,15 +45,20 @@ _MARKDOWN_STYLES = {
 
 @dataclass
 class Look:
-    """How a pane's answers are drawn. `hidden` keeps figures back, which could tell who it was. By
-    id of the answer: `marked`, `notes`, and `versions`, such as "2/3"."""
+    """How a pane's answers are drawn."""
 
     hidden: bool = False
+    """Figures are kept back, which could tell who it was."""
     unfolded: bool = False
-    chosen: str = ""
+    """Reasoning and tool calls are shown."""
+    chosen_turn: str = ""
+    """The id of the turn that the user has chosen."""
     marked: dict[str, Marked] = field(default_factory=dict)
+    """By id of the answer: what is drawn over it."""
     notes: dict[str, str] = field(default_factory=dict)
+    """By id of the answer: what stands above it."""
     versions: dict[str, str] = field(default_factory=dict)
+    """By id of the answer: which one of several it is, such as "2/3"."""
 
 
 class AnswerRows:
@@ -72,16 +77,16 @@ class AnswerRows:
         self._flowing = FlowingText(width)
         self._prompt = self._prompt_rows()
         self._above: list[Strip] = []
-        self._said: list[Strip] = []
+        self._body: list[Strip] = []
         self._below: list[Strip] = []
         self._finished = False
         self.advance()
 
     def __len__(self) -> int:
-        return len(self._prompt) + len(self._above) + len(self._said) + len(self._below)
+        return len(self._prompt) + len(self._above) + len(self._body) + len(self._below)
 
     def row(self, index: int) -> Strip:
-        for part in (self._prompt, self._above, self._said, self._below):
+        for part in (self._prompt, self._above, self._body, self._below):
             if index < len(part):
                 return part[index]
             index -= len(part)
@@ -95,24 +100,24 @@ class AnswerRows:
         first = len(self._prompt)
         if not self.answer.answering:
             self._finished = True
-            thoughts, said = split_thinking(self.answer.text)
+            thoughts, text = split_thinking(self.answer.text)
             self._above = self._thought_rows(
                 "".join(self.answer.reasoning) + thoughts, open_ended=False
             )
-            self._said = self._final_rows(said)
+            self._body = self._final_rows(text)
         elif len(self.answer.pieces) > self._taken:
             pieces = self.answer.pieces[self._taken :]
             self._taken += len(pieces)
-            said = self._thinking.take("".join(pieces))
-            if said:
-                changed = self._flowing.append(said)
-                first += len(self._above) + min(changed, len(self._said))
-                self._said[changed:] = [
+            text = self._thinking.take("".join(pieces))
+            if text:
+                changed = self._flowing.append(text)
+                first += len(self._above) + min(changed, len(self._body))
+                self._body[changed:] = [
                     self._strip(row, "text") for row in self._flowing.rows[changed:]
                 ]
         if self.answer.answering and (self.answer.reasoning or self._thinking.thoughts):
             thoughts = "".join(self.answer.reasoning) + self._thinking.thoughts
-            self._above = self._thought_rows(thoughts, open_ended=not self._said)
+            self._above = self._thought_rows(thoughts, open_ended=not self._body)
             first = len(self._prompt)
         self._below = self._rows_below()
         return first
@@ -125,9 +130,9 @@ class AnswerRows:
             rows += [*self._paragraph(note, "faint"), self._strip("", "text")]
         flowing = FlowingText(self.width - 2)
         flowing.append(self.answer.turn.prompt)
-        chosen = self._look.chosen == self.answer.turn.id
+        is_chosen = self._look.chosen_turn == self.answer.turn.id
         bar = Segment(
-            (glyphs().chosen if chosen else glyphs().cursor) + " ", self._styles["prompt-bar"]
+            (glyphs().selected if is_chosen else glyphs().cursor) + " ", self._styles["prompt-bar"]
         )
         style = self._styles["prompt"]
         rows += [
@@ -147,7 +152,7 @@ class AnswerRows:
             rows += self._indented(thoughts)
         return [*rows, self._strip("", "text")]
 
-    def _final_rows(self, said: str) -> list[Strip]:
+    def _final_rows(self, text: str) -> list[Strip]:
         marked = self._look.marked.get(self.answer.id)
         if marked is not None:
             return [
@@ -155,36 +160,36 @@ class AnswerRows:
                 self._strip("", "text"),
                 *self._marked_rows(marked.legend),
             ]
-        if not said.strip():
+        if not text.strip():
             return []
         styles = {name: self._styles[ours] for name, ours in _MARKDOWN_STYLES.items()}
-        return [Strip(row) for row in markdown_rows(said, self.width, styles, self._code_theme)]
+        return [Strip(row) for row in markdown_rows(text, self.width, styles, self._code_theme)]
 
     def _marked_rows(self, pieces: tuple[tuple[str, Mark], ...]) -> list[Strip]:
         """Plain text, wrapped as it streamed, each row cut where the marks change."""
         spans = [(flowing(text), mark) for text, mark in pieces]
         marks = [mark for text, mark in spans for _ in text]
-        rows, place = [], 0
+        rows, position = [], 0
         for paragraph in "".join(text for text, _ in spans).split("\n"):
             for row in wrap(paragraph, self.width):
                 # a space that hangs over the edge has no mark
                 segments, start, drawn = [], 0, len(row.rstrip())
                 for end in range(1, drawn + 1):
-                    if end == drawn or marks[place + end] != marks[place + start]:
+                    if end == drawn or marks[position + end] != marks[position + start]:
                         segments.append(
                             Segment(
                                 row[start:end],
                                 self._styles[
                                     "text"
-                                    if marks[place + start] == "plain"
-                                    else marks[place + start]
+                                    if marks[position + start] == "plain"
+                                    else marks[position + start]
                                 ],
                             )
                         )
                         start = end
                 rows.append(Strip(segments))
-                place += len(row)
-            place += 1
+                position += len(row)
+            position += 1
         return rows
 
     def _rows_below(self) -> list[Strip]:
@@ -201,7 +206,7 @@ class AnswerRows:
             case Writing():
                 return calls
             case Failed(error):
-                rows = [*calls, self._strip("", "text")] if self._said or calls else []
+                rows = [*calls, self._strip("", "text")] if self._body or calls else []
                 if self._look.hidden:  # the words of a server name its models
                     return [
                         *rows,
@@ -214,7 +219,7 @@ class AnswerRows:
                 again = dotted_rows(
                     [
                         *self._version(),
-                        *(f"{key_of(f'chat.{name}')} {what}" for name, what in ways),
+                        *(f"{key_of(f'chat.{name}')} {purpose}" for name, purpose in ways),
                     ],
                     self.width,
                 )
@@ -224,8 +229,8 @@ class AnswerRows:
                     self._strip("", "text"),
                 ]
             case _:
-                gap = [self._strip("", "text")] if self._said else []
-                told = (
+                gap = [self._strip("", "text")] if self._body else []
+                how_it_came = (
                     figures(self.answer)
                     if not self._look.hidden or isinstance(self.answer.state, Given)
                     else []
@@ -236,7 +241,7 @@ class AnswerRows:
                     *([self._strip("", "text")] if calls else []),
                     *(
                         self._strip(row, "faint")
-                        for row in dotted_rows([*self._version(), *told], self.width)
+                        for row in dotted_rows([*self._version(), *how_it_came], self.width)
                     ),
                     self._strip("", "text"),
                 ]

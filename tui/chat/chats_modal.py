@@ -83,15 +83,11 @@ class ChatsModal(PickModal[str, ChosenChat]):
             self.app.show_failure(event.worker.error)  # type: ignore[attr-defined]  # LuthierApp, which would import this module in a circle
 
     def on_chats_found(self, message: ChatsFound) -> None:
-        note = (
-            ""
-            if message.picks
-            else (
-                "No text has all these words."
-                if message.asked
-                else "No chats yet: they appear here as soon as you ask."
-            )
-        )
+        note = ""
+        if not message.picks and message.asked:
+            note = "No text has all these words."
+        elif not message.picks:
+            note = "No chats yet: they appear here as soon as you ask."
         self._found_by = message.asked
         self.set_picks(message.picks, note)
 

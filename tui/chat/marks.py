@@ -63,17 +63,18 @@ def own_words(text: str, other: str, name: str) -> Marked:
     """The words of `text` that have no counterpart in the other answer."""
     mine, theirs = words_of(text), words_of(other)
     pieces: list[tuple[str, Mark]] = []
-    own = 0
+    count = 0
     for kind, start, end, _, _ in difflib.SequenceMatcher(
         None, mine, theirs, autojunk=False
     ).get_opcodes():
         if kind == "insert":
             continue
         mark: Mark = "plain" if kind == "equal" else "own"
-        own += 0 if kind == "equal" else sum(not word.isspace() for word in mine[start:end])
+        if mark == "own":
+            count += sum(not word.isspace() for word in mine[start:end])
         pieces.append(("".join(mine[start:end]), mark))
     total = sum(not word.isspace() for word in mine)
     return Marked(
         tuple(pieces),
-        ((f"{own} of {total} words", "own"), (f" are not in the answer of {name}", "faint")),
+        ((f"{count} of {total} words", "own"), (f" are not in the answer of {name}", "faint")),
     )

@@ -72,17 +72,12 @@ class ModelPicker(PickModal[Offer, Offer]):
         ordered = sorted(
             self._offers, key=lambda offer: (offer.load is not None, order[offer.speaker.kind])
         )
-        note = (
-            "Asking the endpoints."
-            if self._asking
-            else ""
-            if self._offers
-            else "Nothing is served yet: 3 opens Serve."
-        )
-        self.set_picks(
-            [_pick(offer) for offer in ordered],
-            "\n".join([*self._problems, note] if note else self._problems),
-        )
+        notes = list(self._problems)
+        if self._asking:
+            notes.append("Asking the endpoints.")
+        elif not self._offers:
+            notes.append("Nothing is served yet: 3 opens Serve.")
+        self.set_picks([_pick(offer) for offer in ordered], "\n".join(notes))
 
     def take(self) -> None:
         if self.highlighted is not None:

@@ -3,7 +3,7 @@ into it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Self
 
 from textual.app import ComposeResult
@@ -14,7 +14,6 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from serve.chats.store import Record
 from serve.chats.turns import (
     Answer,
     Complete,
@@ -26,32 +25,37 @@ from serve.chats.turns import (
     Waiting,
     Writing,
 )
-from serve.client import Delta, Finished
 from tui.chat.transcript import Transcript
 from tui.shared.failures import readable
 from tui.shared.glyphs import glyphs
-from workshop.chat.session import receive
+from workshop.chat.session import ChatSession
 
 
+@dataclass
 class FirstTextCame(Message):
-    """The first token is shown at once; what follows waits for the next flush."""
+    """The first token of a pane's answer is there."""
+
+    pane: ChatPane
 
 
+@dataclass
 class AnswerEnded(Message):
     """An answer is complete, was stopped, or failed."""
 
+    pane: ChatPane
+
 
 class ChatPane(Vertical):
-    """`position` counts from the left. `record` writes down what comes."""
+    """`position` counts from the left. When it is drawn is decided by `ChatSides`."""
 
-    def __init__(self, position: int, record: Record) -> None:
+    def __init__(self, position: int, session: ChatSession) -> None:
         super().__init__(id=f"side-{position}", classes="pane")
         self.position = position
         self.title_text = ""
         self.conversation = Conversation()
         self.transcript = Transcript(self.conversation)
         self.context_length: int | None = None
-        self._record = record
+        self._session = session
         self._worker: Worker[None] | None = None
         self._shown_state = ""
         self._only_edge = False
@@ -96,61 +100,41 @@ class ChatPane(Vertical):
                 return f"{glyphs().running} writing"
             case Complete(figures) if not self.transcript.look.hidden:
                 used = f"{figures.prompt_tokens + figures.completion_tokens:,}"
-                return (
-                    f"{used} of {self.context_length:,} tokens"
-                    if self.context_length
-                    else f"{used} tokens so far"
-                )
+                if self.context_length is None:
+                    return f"{used} tokens so far"
+                return f"{used} of {self.context_length:,} tokens"
             case Complete() | Halted() | Failed() | Interrupted() | Given() | None:
                 return ""
 
     # Answering
 
-    def ask(
-        self,
-        conversation: Conversation,
-        stream: Callable[[Answer], AsyncIterator[Delta | Finished]],
-    ) -> None:
-        """Let what `stream` brings flow into the last answer of the conversation, which is shown
-        here from now on."""
+    def ask(self, conversation: Conversation) -> None:
+        """Let the last answer of this conversation come, and show it from now on."""
         self.conversation = conversation
         answer = conversation.answers[-1]
-        self._worker = self.run_worker(
-            self._receive(answer, stream(answer)), exclusive=True, exit_on_error=False
-        )
+        self._worker = self.run_worker(self._answer(answer), exclusive=True, exit_on_error=False)
         self.transcript.turn_to(conversation)
         self.transcript.follow()
         self.show_progress()
 
-    async def _receive(self, answer: Answer, stream: AsyncIterator[Delta | Finished]) -> None:
+    async def _answer(self, answer: Answer) -> None:
         try:
-            await receive(answer, stream, self._record, lambda: self.post_message(FirstTextCame()))
+            await self._session.streams.answer(
+                answer, lambda: self.post_message(FirstTextCame(self))
+            )
         finally:
-            self.post_message(AnswerEnded())
+            self.post_message(AnswerEnded(self))
 
     def stop(self) -> None:
         if self.conversation.answering and self._worker is not None:
-            answer = self.conversation.answers[-1]
-            answer.halt()
             # a worker that is cancelled before its first step says and writes nothing
-            self._record.ended(answer)
+            self._session.halt([self.conversation])
             self._worker.cancel()
-            self.post_message(AnswerEnded())
-
-    def on_first_text_came(self) -> None:
-        self.show_progress()
-
-    def on_answer_ended(self) -> None:
-        self.show_progress()
+            self.post_message(AnswerEnded(self))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An answer that ended in an error nobody foresaw has failed like any other."""
-        if (
-            event.worker is self._worker
-            and event.state is WorkerState.ERROR
-            and event.worker.error is not None
-        ):
-            answer = self.conversation.answers[-1]
-            answer.state = Failed(readable(event.worker.error))
-            self._record.ended(answer)
-            self.post_message(AnswerEnded())
+        error = event.worker.error
+        if event.worker is self._worker and event.state is WorkerState.ERROR and error is not None:
+            self._session.streams.fail(self.conversation.answers[-1], readable(error))
+            self.post_message(AnswerEnded(self))

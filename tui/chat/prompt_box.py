@@ -27,6 +27,11 @@ class PromptBox(TextArea):
             placeholder="Ask all",
         )
 
+    def write(self, text: str) -> None:
+        """Have this text stand here, to be gone on with at its end."""
+        self.text = text
+        self.move_cursor(self.document.end)
+
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
             event.stop()

@@ -12,8 +12,8 @@ from textual.widgets import Input, Static
 
 from jobs.errors import LuthierError
 from jobs.files import expanded
-from jobs.job import all_jobs
-from serve.replay import HELDOUT, read_scripts
+from models.runs import Run
+from serve.replay import read_scripts
 from tui.shared.key_line import KeyHint
 from tui.shared.pick_modal import Pick, PickModal
 from workshop.chat.replay import Replay
@@ -51,16 +51,12 @@ class ReplayModal(PickModal[Path, Replay]):
 
     def on_mount(self) -> None:
         def look() -> None:
-            runs = [(run, run.directory / HELDOUT) for run in all_jobs("run")]
-            self.post_message(
-                RunsFound(
-                    [
-                        _pick(run.spec.name, run.created, path)
-                        for run, path in runs
-                        if path.is_file()
-                    ]
-                )
-            )
+            picks = [
+                _pick(run.name, run.job.created, run.folder.heldout_samples)
+                for run in Run.all()
+                if run.folder.heldout_samples.is_file()
+            ]
+            self.post_message(RunsFound(picks))
 
         self.run_worker(look, thread=True, exit_on_error=False)
 

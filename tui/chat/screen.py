@@ -2,319 +2,356 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from textual import on
 from textual.binding import BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
-from serve.chats.turns import REFERENCE, ChatSettings, Conversation, Failed
+from jobs.errors import LuthierError
+from jobs.job import Job
+from serve.chats.journal import Journal
+from serve.chats.store import Record
+from serve.chats.turns import REFERENCE, ChatSettings
+from serve.client import stream_chat
 from tui import actions
-from tui.chat.chat_base import Looked
-from tui.chat.chat_files import ChatFiles
-from tui.chat.chat_run import ChatRun, SpeakerLoaded
-from tui.chat.chat_turns import ChatTurns
-from tui.chat.chat_votes import ChatVotes
+from tui.chat.asking import Asking
+from tui.chat.files import Files
+from tui.chat.marking import Marking
 from tui.chat.pane import AnswerEnded
 from tui.chat.prompt_box import PromptBox
-from workshop.chat import models
-from workshop.chat.models import Offer
-from workshop.chat.server import reachable
-from workshop.chat.session import MOST_PANES
+from tui.chat.replaying import Replaying
+from tui.chat.run_server import RunServer
+from tui.chat.saving import Saving, warning
+from tui.chat.sides import ChatSides
+from tui.chat.speakers import Speakers
+from tui.chat.text import dotted, settings_line
+from tui.chat.transcript import Transcript
+from tui.chat.versions import Versions
+from tui.chat.view import T
+from tui.chat.voting import Voting
+from tui.shared.action import Handler
+from tui.shared.screen import LuthierScreen
+from workshop.chat.server import ChatServer, newest_server
+from workshop.chat.session import MOST_PANES, ChatSession
+from workshop.chat.streams import Streamer
 from workshop.job_list import JobRow
 
 
-class ChatScreen(ChatTurns, ChatVotes, ChatFiles, ChatRun):
+class ChatScreen(LuthierScreen):
+    """The session, the widgets that show it, and the parts that do something with it.
+    `find_server` and `stream` are what it talks to; tests and the picture bring their own."""
+
     place = "chat"
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#prompt"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("chat")
 
+    def __init__(
+        self,
+        find_server: Callable[[], ChatServer | None] = newest_server,
+        stream: Streamer = stream_chat,
+    ) -> None:
+        super().__init__()
+        self.journal = Journal(lambda problem: self.call_later(self._show_problem, problem))
+        self.session = ChatSession(Record(self.journal), stream)
+        self.sides = ChatSides(self.session)
+        self.prompt = PromptBox()
+        self.versions = Versions(self.session, self)
+        self.replaying = Replaying(self.session, self)
+        self.asking = Asking(self.session, self, self.versions, self.replaying)
+        self.voting = Voting(self.session, self)
+        self.marking = Marking(self.session, self, self.versions)
+        self.files = Files(self.session, self, self.versions)
+        self.speakers = Speakers(self.session, self, find_server)
+        self.run_server = RunServer(self.session, self, self.speakers)
+        self._saving = Saving(self.session, lambda: self.app.exit())
+        self.handlers = {**self._chat_handlers(), **self._side_handlers()}
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield Static(id="no-server")
+        yield self.sides
+        yield Static(id="unsaved")
+        yield self.prompt
+
     def on_mount(self) -> None:
         self.show_offered()
-        self._look()
-        self.journal.prepare()
+        self.speakers.look()
+        self._saving.begin()
 
-    # Who can be asked
+    def on_unmount(self) -> None:
+        self._saving.end()
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         if not self.session.answering:
-            self._look()
-        if self.awaited is not None:
-            self.show_awaited()
+            self.speakers.look()
+        if self.run_server.job is not None:
+            self.show_offered()
 
-    def _look(self) -> None:
-        known = self.reachable
+    def expect(self, run: Job) -> None:
+        """Have the tuned model of this run speak beside its base, as soon as that can be."""
+        self.run_server.expect(run)
 
-        def look() -> Looked:
-            import httpx  # noqa: F401  # half a second: before the first prompt, not within its time to the first token
-
-            return Looked(reachable(self._find_server(), known))
-
-        self.in_background(look, group="server", exclusive=True)
-
-    def on_looked(self, message: Looked) -> None:
-        if self.looked and message.reachable == self.reachable:
-            return
-        self.looked = True
-        self.reachable = message.reachable
-        if self.server is not None:
-            for pane, default in zip(
-                self.session.panes, self.server.default_speakers(), strict=False
-            ):
-                gone = (
-                    pane.speaker is not None
-                    and not pane.speaker.where
-                    and pane.speaker not in self.server.speakers
-                )
-                if not pane.answers and (pane.speaker is None or gone):
-                    pane.speaker = default
-        self.show_offered()
+    # What is shown
 
     def show_offered(self) -> None:
         """The chat as soon as somebody can be asked, or once something was said; else what to do to
         get there."""
-        offered = (
-            bool(self.reachable) and any(pane.speaker for pane in self.session.panes)
-        ) or not self.session.empty
-        was_offered = self.sides.display
-        self.set_class(not offered, "-no-server")
-        self.query_one("#no-server", Static).update(self.nobody())
-        if offered and not was_offered:
+        if not self.sides.is_mounted:
+            return
+        session = self.session
+        can_ask = bool(session.reachable) and any(pane.speaker for pane in session.panes)
+        is_offered, was_offered = can_ask or not session.empty, self.sides.display
+        self.set_class(not is_offered, "-no-server")
+        self.query_one("#no-server", Static).update(self.run_server.status())
+        if is_offered and not was_offered:
             self.prompt.focus()
-        elif not offered:
+        elif not is_offered:
             self.set_focus(None)  # what is hidden would still take the keys
         self.show_sides()
 
-    # Asking
+    def show_sides(self) -> None:
+        """Everything anew: the session, or who can be asked, has changed."""
+        self.set_looks()
+        self.sides.show()
+        parts = [self.replaying.progress, settings_line(self.session.settings)]
+        self.prompt.border_subtitle = Content(dotted([part for part in parts if part]))
+        self.refresh_bindings()
+
+    def set_looks(self) -> None:
+        """How each pane's answers are to be drawn now; drawn anew where that has changed."""
+        for position, conversation in enumerate(self.session.panes):
+            transcript = self.sides.all_panes[position].transcript
+            look = replace(
+                transcript.look,
+                hidden=self.session.chat.blind,
+                chosen_turn=self.versions.chosen_turn,
+                notes=self.versions.notes(conversation),
+                versions=self.versions.labels(conversation),
+            )
+            transcript.use_look(look)
+
+    def _show_problem(self, problem: LuthierError | None) -> None:
+        """Chats cannot be written down, or (None) can be again."""
+        line = self.query_one("#unsaved", Static)
+        line.display = problem is not None
+        if problem is not None:
+            line.update(warning(problem))
+        else:
+            self.notify("The chat is saved again.", timeout=4)
+
+    def unsaved(self) -> str:
+        return self._saving.unsaved()
+
+    # What the parts ask for
+
+    def show_failure(self, error: LuthierError) -> None:
+        self.app.show_failure(error)
+
+    def copy(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
+
+    def open_dialog(
+        self, dialog: Screen[T], answered: Callable[[T | None], None] | None = None
+    ) -> None:
+        self.app.push_screen(dialog, answered)
+
+    # What happens
 
     @on(PromptBox.Submitted)
-    def action_send(self) -> None:
-        prompt = self.prompt.text.strip()
-        if self.session.answering:
-            self.notify("Still answering. esc stops it.", timeout=3)
-        elif prompt and not self.reachable:
-            self.notify(
-                "No server is running. 3 opens Serve; the prompt stays here.", severity="warning"
-            )
-        elif prompt and not all(pane.speaker for pane in self.session.panes):
-            self.notify("A pane has no model: m chooses one.", severity="warning")
-        elif prompt:
-            self._send(prompt)
-
-    def _send(self, prompt: str) -> None:
-        editing, replay, before = (
-            self.editing,
-            self.replay,
-            (self.session.chat.id, *self.session.panes),
-        )
-        self.chosen_turn = ""
-        if editing is not None:
-            self.end_edit()
-            asked = self.session.edit(editing, prompt)
-        elif replay is not None and replay.next_turn is not None:
-            if replay.begins and not self.session.empty:
-                self.session.begin_chat()
-            asked = self.session.send_turn(replay.take(prompt))
-        else:
-            asked = self.session.send(prompt)
-        self.prompt.text = ""
-        self.ask(asked)  # before anything is drawn
-        if replay is not None or before != (self.session.chat.id, *self.session.panes):
-            self.show_sides()
-        else:
-            self.set_looks()
-
-    def action_retry(self) -> None:
-        self._again(self.session.contestants)
-
-    def action_retry_side(self) -> None:
-        self._again([self.active])
-
-    def _again(self, panes: list[Conversation]) -> None:
-        self.ask(self.session.retry(panes))
-        self.set_looks()
+    def prompt_submitted(self) -> None:
+        self.asking.send()
 
     @on(AnswerEnded)
     def answer_ended(self) -> None:
-        """A prompt that brought nothing from anybody returns to the box, unless something new
-        stands there."""
-        if self.session.answering:
-            return
-        last = [pane.last for pane in self.session.contestants if pane.last is not None]
-        nothing = [
-            answer for answer in last if isinstance(answer.state, Failed) and not answer.answered
-        ]
-        if nothing and len(nothing) == len(self.session.contestants) and not self.prompt.text:
-            self.prompt.text = nothing[0].turn.prompt
-            self.prompt.move_cursor(self.prompt.document.end)
-        if not self.offer_room():
-            self.offer_next()
-        self.refresh_bindings()
+        self.asking.answers_ended()
 
-    # Stopping
-
-    def action_stop(self) -> None:
-        self.stop_all()
-
-    def action_stop_side(self) -> None:
-        self.sides.active_pane.stop()
-
-    def step_back(self) -> bool:
-        if self.session.answering:
-            self.stop_all()
-            return True
-        if self.editing is not None:
-            self.end_edit()
-            return True
-        if isinstance(self.focused, PromptBox):
-            self.sides.active_pane.transcript.focus()
-            return True
-        if self.chosen_turn:
-            self.choose_turn("")
-            return True
-        return super().step_back()
-
-    # Panes and models
+    @on(Transcript.TurnClicked)
+    def turn_clicked(self, message: Transcript.TurnClicked) -> None:
+        self.versions.choose(message.turn_id)
 
     def on_descendant_focus(self) -> None:
         self.refresh_bindings()
 
-    def action_write(self) -> None:
-        self.prompt.focus()
+    def step_back(self) -> bool:
+        if self.session.answering:
+            self.sides.stop_all()
+            return True
+        if self.asking.editing is not None:
+            self.asking.end_edit()
+            return True
+        if isinstance(self.focused, PromptBox):
+            self.sides.active_pane.transcript.focus()
+            return True
+        if self.versions.chosen_turn:
+            self.versions.choose("")
+            return True
+        return super().step_back()
 
-    def action_view(self) -> None:
-        self.sides.toggle_alone()
+    # What can be done
 
-    def action_left(self) -> None:
-        self.sides.go(-1)
+    def _chat_handlers(self) -> dict[str, Handler]:
+        """What is done with the whole chat."""
+        session, sides, asking = self.session, self.sides, self.asking
 
-    def action_right(self) -> None:
-        self.sides.go(1)
+        def is_writing() -> bool:
+            return isinstance(self.focused, PromptBox)
 
-    def action_model(self) -> None:
-        self._pick_model(self.sides.active)
+        def is_quiet() -> bool:
+            return not session.answering
 
-    def action_add(self) -> None:
-        self._pick_model(len(self.session.panes))
+        def can_ask() -> bool:
+            return bool(session.reachable) and is_quiet()
 
-    def _pick_model(self, position: int) -> None:
-        from tui.chat.endpoint_form import EndpointForm
-        from tui.chat.model_picker import ModelPicker
+        def has_answers() -> bool:
+            return is_quiet() and not session.empty
 
-        picker = ModelPicker(self.reachable)
+        def is_shown() -> bool:
+            return sides.display
 
-        def chosen(offer: Offer | None) -> None:
-            if picker.wants_endpoint:
-                self.app.push_screen(EndpointForm(), lambda name: self._look() if name else None)
-            elif offer is not None:
-                self._take_offer(position, offer)
+        def can_choose() -> bool:
+            """Who speaks can be chosen: it would tell who is who."""
+            return is_quiet() and not is_writing() and not session.chat.blind
 
-        self.app.push_screen(picker, chosen)
+        return {
+            "send": Handler(asking.send, lambda: can_ask() and is_writing()),
+            "write": Handler(self.prompt.focus, lambda: not is_writing() and is_shown()),
+            "stop": Handler(sides.stop_all, lambda: session.answering),
+            "vote": Handler(
+                self.voting.vote, lambda: has_answers() and len(session.contestants) > 1
+            ),
+            "retry": Handler(
+                lambda: asking.retry(session.contestants),
+                lambda: can_ask() and not sides.has_focused_side and not session.empty,
+            ),
+            "lens": Handler(
+                self.marking.toggle_lens,
+                lambda: (
+                    has_answers()
+                    and not session.chat.blind
+                    and session.reachable.server is not None
+                ),
+            ),
+            "differences": Handler(
+                self.marking.toggle_differences, lambda: has_answers() and len(session.panes) > 1
+            ),
+            "model": Handler(
+                lambda: self.speakers.pick(sides.active),
+                lambda: (
+                    can_choose()
+                    and (sides.conversation.speaker != REFERENCE or not sides.has_focused_side)
+                ),
+            ),
+            "add": Handler(
+                lambda: self.speakers.pick(len(session.panes)),
+                lambda: can_choose() and len(session.panes) < MOST_PANES and is_shown(),
+            ),
+            "statistics": Handler(self.voting.show_statistics),
+            "copy": Handler(self.files.copy_all, lambda: not is_writing() and not session.empty),
+            "settings": Handler(self._open_settings, lambda: is_quiet() and is_shown()),
+            "view": Handler(sides.toggle_alone, is_shown),
+            "clear": Handler(self._clear, lambda: session.can_clear),
+            "chats": Handler(self.files.choose_chat, is_quiet),
+            "replay": Handler(self.replaying.toggle, can_ask),
+            "skip": Handler(
+                self.replaying.skip, lambda: is_quiet() and self.replaying.replay is not None
+            ),
+            "export": Handler(self.files.export, has_answers),
+        }
 
-    def _take_offer(self, position: int, offer: Offer) -> None:
-        server = self.server
-        if offer.load is None or server is None:
-            self.on_speaker_loaded(SpeakerLoaded(position, offer.speaker, server))
-            return
-        self.notify(f"The server loads {offer.speaker.model}.", timeout=3)
+    def _side_handlers(self) -> dict[str, Handler]:
+        """What is done with the pane that has the focus."""
+        session, sides, versions = self.session, self.sides, self.versions
 
-        def load() -> SpeakerLoaded:
-            speaker = models.load(offer, server)
-            return SpeakerLoaded(position, speaker, self._find_server())
+        def has_side() -> bool:
+            return sides.has_focused_side
 
-        self.in_background(load, group="load")
+        def has_quiet_side() -> bool:
+            return has_side() and not session.answering
 
-    def action_remove(self) -> None:
-        self.session.remove_pane(self.active)
-        self.sides.active = max(0, self.sides.active - 1)
-        self.show_sides()
-        self.sides.active_pane.transcript.focus()
+        def has_turn() -> bool:
+            return has_side() and sides.conversation.last is not None
 
-    def action_settings(self) -> None:
+        def has_answer() -> bool:
+            return has_turn() and not sides.conversation.answering
+
+        def has_model_answer() -> bool:
+            return has_answer() and sides.conversation.speaker != REFERENCE
+
+        def has_others() -> bool:
+            return has_side() and len(session.panes) > 1
+
+        return {
+            "stop_side": Handler(
+                lambda: sides.active_pane.stop(),
+                lambda: has_side() and sides.conversation.answering,
+            ),
+            "retry_side": Handler(
+                lambda: self.asking.retry([sides.conversation]),
+                lambda: bool(session.reachable) and has_model_answer(),
+            ),
+            "edit": Handler(
+                self.asking.edit,
+                lambda: bool(session.reachable) and has_turn() and not session.answering,
+            ),
+            "correct": Handler(
+                versions.correct,
+                lambda: has_quiet_side() and has_model_answer() and not session.chat.blind,
+            ),
+            "continue": Handler(
+                versions.continue_all,
+                lambda: has_quiet_side() and has_answer() and len(session.panes) > 1,
+            ),
+            "fold": Handler(self.marking.fold, lambda: has_side() and not session.empty),
+            "previous_turn": Handler(partial(versions.step, -1), has_turn),
+            "next_turn": Handler(partial(versions.step, 1), has_turn),
+            "previous_version": Handler(
+                partial(versions.show, -1),
+                lambda: has_quiet_side() and versions.other(-1) is not None,
+            ),
+            "next_version": Handler(
+                partial(versions.show, 1),
+                lambda: has_quiet_side() and versions.other(1) is not None,
+            ),
+            "left": Handler(partial(sides.go, -1), has_others),
+            "right": Handler(partial(sides.go, 1), has_others),
+            "remove": Handler(
+                self.speakers.remove,
+                lambda: has_quiet_side() and has_others() and not session.chat.blind,
+            ),
+            "blind": Handler(
+                self.voting.toggle_blind,
+                lambda: has_quiet_side() and len(session.contestants) > 1,
+            ),
+            "copy_side": Handler(self.files.copy_one, has_turn),
+        }
+
+    def _open_settings(self) -> None:
         from tui.chat.settings_form import ChatSettingsModal
 
-        self.app.push_screen(
-            ChatSettingsModal(self.session.settings),
-            lambda chosen: self.use_settings(chosen) if chosen else None,
-        )
+        def use(settings: ChatSettings | None) -> None:
+            if settings:
+                self.use_settings(settings)
+
+        self.open_dialog(ChatSettingsModal(self.session.settings), use)
 
     def use_settings(self, settings: ChatSettings) -> None:
         self.session.use_settings(settings)
         self.show_sides()
 
-    def action_clear(self) -> None:
-        came_back = self.session.empty
+    def _clear(self) -> None:
+        """Begin a new chat, or bring the last one back into an empty one."""
+        if self.session.empty:
+            message = "The last chat is back."
+        else:
+            message = "New chat. Again, while it is empty, brings the last one back."
         self.session.clear()
-        self.chosen_turn = ""
-        self.notify(
-            (
-                "The last chat is back."
-                if came_back
-                else "New chat. Again, while it is empty, brings the last one back."
-            ),
-            timeout=4,
-        )
+        self.versions.chosen_turn = ""
+        self.notify(message, timeout=4)
         self.show_sides()
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what can be done now is bound and shown."""
-        check = self._checks.get(action)
-        return super().check_action(action, parameters) if check is None else check()
-
-    @property
-    def _checks(self) -> dict[str, Callable[[], bool]]:
-        session, pane = self.session, self.active
-        writing = isinstance(self.focused, PromptBox)
-        on_side = self.sides.has_focused_side
-        quiet = not session.answering
-        ready = bool(self.reachable) and quiet
-        model = pane.speaker != REFERENCE
-        answered = pane.last is not None and not pane.answering
-        return {
-            "send": lambda: ready and writing,
-            "write": lambda: not writing and self.sides.display,
-            "stop": lambda: session.answering,
-            "stop_side": lambda: on_side and pane.answering,
-            "retry": lambda: ready and not on_side and not session.empty,
-            "retry_side": lambda: bool(self.reachable) and on_side and model and answered,
-            "vote": lambda: quiet and not session.empty and len(session.contestants) > 1,
-            "blind": lambda: quiet and on_side and len(session.contestants) > 1,
-            "model": lambda: (
-                quiet and not writing and not session.chat.blind and (model or not on_side)
-            ),
-            "add": lambda: (
-                quiet
-                and not writing
-                and not session.chat.blind
-                and len(session.panes) < MOST_PANES
-                and self.sides.display
-            ),
-            "remove": lambda: (
-                quiet and on_side and not session.chat.blind and len(session.panes) > 1
-            ),
-            "edit": lambda: ready and on_side and pane.last is not None,
-            "correct": lambda: quiet and on_side and model and answered and not session.chat.blind,
-            "continue": lambda: quiet and on_side and answered and len(session.panes) > 1,
-            "lens": lambda: (
-                quiet and not session.empty and not session.chat.blind and self.server is not None
-            ),
-            "differences": lambda: quiet and not session.empty and len(session.panes) > 1,
-            "fold": lambda: on_side and not session.empty,
-            "previous_turn": lambda: on_side and pane.last is not None,
-            "next_turn": lambda: on_side and pane.last is not None,
-            "previous_version": lambda: quiet and on_side and self.other_version(-1) is not None,
-            "next_version": lambda: quiet and on_side and self.other_version(1) is not None,
-            "left": lambda: on_side and len(session.panes) > 1,
-            "right": lambda: on_side and len(session.panes) > 1,
-            "copy": lambda: not writing and not session.empty,
-            "copy_side": lambda: on_side and pane.last is not None,
-            "settings": lambda: quiet and self.sides.display,
-            "view": lambda: self.sides.display,
-            "clear": lambda: session.can_clear,
-            "chats": lambda: quiet,
-            "replay": lambda: ready,
-            "skip": lambda: quiet and self.replay is not None,
-            "export": lambda: not session.empty and quiet,
-        }

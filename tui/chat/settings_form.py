@@ -28,25 +28,25 @@ class _Field:
     read: Callable[[str], float | int | None]
 
 
-def _number(low: float, high: float, said: str, above: bool = False) -> Callable[[str], float]:
+def _number(low: float, high: float, rule: str, above: bool = False) -> Callable[[str], float]:
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
         if not low <= value <= high or (above and value == low):
-            raise ValueError(said)
+            raise ValueError(rule)
         return value
 
     return read
 
 
-def _whole(low: int, said: str, optional: bool = False) -> Callable[[str], int | None]:
+def _whole(low: int, rule: str, optional: bool = False) -> Callable[[str], int | None]:
     def read(text: str) -> int | None:
         if optional and not text.strip():
             return None
         if not text.strip().isdecimal() or not low <= int(text) < 2**63:
-            raise ValueError(said)
+            raise ValueError(rule)
         return int(text)
 
     return read

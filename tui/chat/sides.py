@@ -3,9 +3,10 @@ as tabs."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Collection
 from typing import Literal
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.content import Content
@@ -13,17 +14,17 @@ from textual.events import Resize
 from textual.timer import Timer
 from textual.widgets import Static
 
-from serve.chats.store import Record
-from serve.chats.turns import Answer, Conversation
-from serve.client import Delta, Finished
-from tui.chat.answer_rows import Look
-from tui.chat.pane import ChatPane
+from serve.chats.turns import Conversation
+from tui.chat.pane import AnswerEnded, ChatPane, FirstTextCame
 from tui.shared.certificate_badge import badge, warning
 from tui.shared.glyphs import glyphs
 from workshop.chat.server import Reachable
 from workshop.chat.session import MOST_PANES, ChatSession
 
 FLUSH_SECONDS = 0.25
+"""Between two paintings of what has come, after the first token."""
+_FOOTER_SECONDS = 0.1
+"""The footer follows a question so late that the first token, should it come at once, is first."""
 NARROWEST = 36  # cells of a pane beside others
 _LOWEST = 10  # rows of a pane above others
 
@@ -42,14 +43,18 @@ def arrange(count: int, width: int, height: int, active: int, alone: bool) -> tu
 
 
 class ChatSides(Vertical):
-    """`active` is the pane that had the focus last: the one that the actions for one pane mean."""
+    """The panes, and when what comes to them is painted: the first token of each at once, then
+    what has come to all in one go, at most four times a second, and the end at once."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, session: ChatSession) -> None:
         super().__init__(id="sides")
-        self.all_panes = [ChatPane(position, record) for position in range(MOST_PANES)]
+        self._session = session
+        self.all_panes = [ChatPane(position, session) for position in range(MOST_PANES)]
         self.count = 2
         self.active = 1
+        """The pane that had the focus last: the one that the actions for one pane mean."""
         self.alone = False
+        """Only the active pane is shown."""
         self._tabs = Static(id="tabs")
         self._flush: Timer | None = None
 
@@ -59,8 +64,7 @@ class ChatSides(Vertical):
             yield from self.all_panes
 
     def on_mount(self) -> None:
-        # One timer for all: what has come to any is painted in one go.
-        self._flush = self.set_interval(FLUSH_SECONDS, self._show_progress, pause=True)
+        self._flush = self.set_interval(FLUSH_SECONDS, self._paint_all, pause=True)
 
     def on_resize(self, event: Resize) -> None:
         self._arrange()
@@ -82,8 +86,14 @@ class ChatSides(Vertical):
     def has_focused_side(self) -> bool:
         return any(pane.transcript.has_focus for pane in self.panes)
 
-    def show(self, session: ChatSession, reachable: Reachable) -> None:
+    @property
+    def conversation(self) -> Conversation:
+        """What stands in the active pane."""
+        return self._session.panes[self.active]
+
+    def show(self) -> None:
         """Everything anew: after a model was chosen, a pane added, or a conversation begun."""
+        session, reachable = self._session, self._session.reachable
         self.count = len(session.panes)
         self.active = min(self.active, self.count - 1)
         for pane, conversation in zip(self.panes, session.panes, strict=True):
@@ -95,14 +105,6 @@ class ChatSides(Vertical):
             pane.title_text = _title(session, pane)
             pane.border_title = _marked(session, pane, reachable)
         self._arrange()
-
-    def look(self, draw: Callable[[Conversation, Look], Look | None]) -> None:
-        """Draw the panes whose look `draw` gives anew."""
-        for pane in self.panes:
-            look = draw(pane.conversation, pane.transcript.look)
-            if look is not None:
-                pane.transcript.look = look
-                pane.transcript.redraw()
 
     def toggle_alone(self) -> None:
         """The active pane alone, or all."""
@@ -121,16 +123,16 @@ class ChatSides(Vertical):
     def _arrange(self) -> None:
         if not self.size.width:
             return
-        shown, shape = arrange(
+        visible, shape = arrange(
             self.count, self.size.width, self.size.height, self.active, self.alone
         )
         for pane in self.all_panes:
-            pane.display = pane.position in shown
+            pane.display = pane.position in visible
         self.query_one("#panes").set_class(shape == "square", "-square")
-        self._tabs.display = len(shown) < self.count
+        self._tabs.display = len(visible) < self.count
         if self._tabs.display:
             styles = [
-                "$foreground bold" if pane.position in shown else "$foreground-muted"
+                "$foreground bold" if pane.position in visible else "$foreground-muted"
                 for pane in self.panes
             ]
             tabs = [
@@ -139,18 +141,27 @@ class ChatSides(Vertical):
             ]
             self._tabs.update(Content("   ").join(tabs))
 
-    def ask(
-        self,
-        position: int,
-        conversation: Conversation,
-        stream: Callable[[Answer], AsyncIterator[Delta | Finished]],
-    ) -> None:
-        """Let what `stream` brings flow into the last answer of a pane's conversation."""
-        self.all_panes[position].ask(conversation, stream)
+    # Answers
+
+    def ask(self, conversations: Collection[Conversation]) -> None:
+        """Have the last turn of these conversations answered, all at once."""
+        for pane, conversation in zip(self.all_panes, self._session.panes, strict=False):
+            if conversation in conversations:
+                pane.ask(conversation)
         if self._flush is not None:
             self._flush.resume()
+        self.set_timer(_FOOTER_SECONDS, self.screen.refresh_bindings)
 
-    def _show_progress(self) -> None:
+    def stop_all(self) -> None:
+        for pane in self.panes:
+            pane.stop()
+
+    @on(FirstTextCame)
+    @on(AnswerEnded)
+    def paint(self, message: FirstTextCame | AnswerEnded) -> None:
+        message.pane.show_progress()
+
+    def _paint_all(self) -> None:
         answering = [pane for pane in self.panes if pane.conversation.answering]
         for pane in answering:
             pane.show_progress()
@@ -182,21 +193,20 @@ def _certificates(
             (pane.speaker for pane in session.contestants if pane.speaker),
             key=lambda speaker: speaker.label,
         )
-        return Content("\n").join(
-            said for one in speakers if (said := warning(one.model, reachable.standing(one)))
-        )
+        warnings = [warning(speaker.model, reachable.standing(speaker)) for speaker in speakers]
+        return Content("\n").join(text for text in warnings if text)
     standing = reachable.standing(conversation.speaker)
     return warning(session.name(conversation), standing) or badge(standing)
 
 
 def _before(session: ChatSession, conversation: Conversation, reachable: Reachable) -> Content:
     """What an empty pane says."""
-    what = conversation.speaker.what if conversation.speaker else ""
+    kind = conversation.speaker.what if conversation.speaker else ""
     if session.chat.blind and conversation in session.contestants:
         among = sorted(pane.speaker.label for pane in session.contestants if pane.speaker)
-        name, what = "?", f"one of {', '.join(among)}"
+        name, kind = "?", f"one of {', '.join(among)}"
     else:
         name = session.name(conversation)
-    who = Content.from_markup("[b]$name[/]\n[$foreground-muted]$what[/]", name=name, what=what)
-    said = _certificates(session, conversation, reachable)
-    return Content("\n\n").join([who, said]) if said else who
+    speaker = Content.from_markup("[b]$name[/]\n[$foreground-muted]$kind[/]", name=name, kind=kind)
+    certificates = _certificates(session, conversation, reachable)
+    return Content("\n\n").join([speaker, certificates]) if certificates else speaker

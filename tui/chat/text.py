@@ -37,8 +37,8 @@ def thought_line(thoughts: str, open_ended: bool, unfolded: bool) -> str:
     """The line that stands for reasoning; `open_ended` while more of it may come."""
     words = len(thoughts.split())
     sign = glyphs().unfolded if unfolded else glyphs().folded
-    said = f"thinking{glyphs().ellipsis}" if open_ended else "thought"
-    return f"{sign} {said} {words} word{'' if words == 1 else 's'}" + (
+    verb = f"thinking{glyphs().ellipsis}" if open_ended else "thought"
+    return f"{sign} {verb} {words} word{'' if words == 1 else 's'}" + (
         "" if unfolded or open_ended else f" {glyphs().dot} {key_of('chat.fold')} shows"
     )
 

@@ -11,11 +11,11 @@ def split_thinking(text: str) -> tuple[str, str]:
     then only the closing one is there."""
     begins = text.lstrip()
     if begins.startswith(OPEN):
-        thoughts, _, said = begins.removeprefix(OPEN).partition(CLOSE)
-        return thoughts, said.lstrip("\n")
+        thoughts, _, answer = begins.removeprefix(OPEN).partition(CLOSE)
+        return thoughts, answer.lstrip("\n")
     if CLOSE in text and OPEN not in text:
-        thoughts, _, said = text.partition(CLOSE)
-        return thoughts, said.lstrip("\n")
+        thoughts, _, answer = text.partition(CLOSE)
+        return thoughts, answer.lstrip("\n")
     return "", text
 
 
@@ -24,26 +24,26 @@ class Thinking:
 
     def __init__(self) -> None:
         self.thoughts = ""
-        self._held = ""  # what may become a mark
+        self._undecided = ""  # what may become a mark
         self._state = "begins"
 
     def take(self, piece: str) -> str:
         """What of the piece, and of what was held back before, is said."""
         if self._state == "said":
             return piece
-        self._held += piece
+        self._undecided += piece
         if self._state == "begins":
-            text = self._held.lstrip()
+            text = self._undecided.lstrip()
             if len(text) < len(OPEN) and OPEN.startswith(text):
                 return ""
             if not text.startswith(OPEN):
                 self._state = "said"
                 return self._release()
-            self._state, self._held = "thinking", text.removeprefix(OPEN)
+            self._state, self._undecided = "thinking", text.removeprefix(OPEN)
         if self._state == "thinking":
-            thoughts, mark, rest = self._held.partition(CLOSE)
+            thoughts, mark, after = self._undecided.partition(CLOSE)
             if not mark:
-                kept = next(
+                mark_size = next(
                     (
                         size
                         for size in range(len(CLOSE) - 1, 0, -1)
@@ -51,16 +51,16 @@ class Thinking:
                     ),
                     0,
                 )
-                self.thoughts += thoughts[: len(thoughts) - kept]
-                self._held = thoughts[len(thoughts) - kept :]
+                self.thoughts += thoughts[: len(thoughts) - mark_size]
+                self._undecided = thoughts[len(thoughts) - mark_size :]
                 return ""
             self.thoughts += thoughts
-            self._state, self._held = "gap", rest
-        self._held = self._held.lstrip("\n")  # the empty lines after the closing mark
-        if self._held:
+            self._state, self._undecided = "gap", after
+        self._undecided = self._undecided.lstrip("\n")  # the empty lines after the closing mark
+        if self._undecided:
             self._state = "said"
         return self._release()
 
     def _release(self) -> str:
-        released, self._held = self._held, ""
+        released, self._undecided = self._undecided, ""
         return released

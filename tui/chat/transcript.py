@@ -73,10 +73,12 @@ class Transcript(ScrollView, can_focus=True):
             self._forget()
             self.follow()
 
-    def redraw(self) -> None:
-        """Draw every row anew: `look` has changed."""
-        self._forget()
-        self.advance()
+    def use_look(self, look: Look) -> None:
+        """Draw every row anew, if this look is another one."""
+        if look != self.look:
+            self.look = look
+            self._forget()
+            self.advance()
 
     def reveal(self, turn_id: str) -> None:
         """Scroll to the prompt of a turn."""

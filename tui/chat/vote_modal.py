@@ -53,9 +53,9 @@ class VoteModal(ModalScreen[str]):
             yield KeyLine(*self._hints())
 
     def _hints(self) -> list[KeyHint]:
-        said = "is better" if len(self.names) == 2 else "is best"
+        praise = "is better" if len(self.names) == 2 else "is best"
         better = [
-            KeyHint(letter.lower(), letter.lower(), f"{name} {said}")
+            KeyHint(letter.lower(), letter.lower(), f"{name} {praise}")
             for letter, name in self.names.items()
         ]
         worst = [KeyHint("A", "A..", "is worst")] if len(self.names) > 2 else []
@@ -89,11 +89,11 @@ class VoteModal(ModalScreen[str]):
         self._cast(judgement)
         if judgement.letter is not None:
             verdict = judgement.verdict if len(self.names) == 2 else _SUPERLATIVE[judgement.verdict]
-            said = f"{self.names[judgement.letter]} is {verdict}."
+            sentence = f"{self.names[judgement.letter]} is {verdict}."
         else:
-            said = "A tie." if judgement.verdict == "tie" else "None is good."
+            sentence = "A tie." if judgement.verdict == "tie" else "None is good."
         self.query_one("#vote").border_title = "Voted"
-        self.query_one("#vote-said", Static).update(Content.styled(said, "bold"))
+        self.query_one("#vote-said", Static).update(Content.styled(sentence, "bold"))
         self.add_class("-judged")
         self.query_one(KeyLine).show(
             [KeyHint("enter", "enter", "keeps the reason"), KeyHint("escape", "esc", "no reason")]

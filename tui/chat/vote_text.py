@@ -15,16 +15,18 @@ def percent(value: float) -> str:
 def summary(report: Report) -> list[str]:
     """What was counted."""
     if not report.duels:
-        named = (
-            f" {report.named} cast with the names in sight are not counted." if report.named else ""
+        not_blind = (
+            f" {report.named_votes} cast with the names in sight are not counted."
+            if report.named_votes
+            else ""
         )
         return [
-            f"No blind votes yet.{named}",
+            f"No blind votes yet.{not_blind}",
             f"At least {fewest_votes()} of one mind decide anything.",
         ]
-    named = f", {report.named} with the names in sight" if report.named else ""
-    not_counted = " (not counted)" if named and not report.every else ""
-    return [f"{report.blind} blind vote{'s' if report.blind != 1 else ''}{named}{not_counted}"]
+    not_blind = f", {report.named_votes} with the names in sight" if report.named_votes else ""
+    not_counted = " (not counted)" if not_blind and not report.every else ""
+    return [f"{report.blind} blind vote{'s' if report.blind != 1 else ''}{not_blind}{not_counted}"]
 
 
 def duel_lines(duel: Duel, length: LengthEffect) -> list[str]:
@@ -37,10 +39,10 @@ def duel_lines(duel: Duel, length: LengthEffect) -> list[str]:
     if duel.win_rate is None or duel.interval is None or duel.p_value is None:
         return [*lines, "  nobody was ever better"]
     low, high = duel.interval
-    shown = (
+    win_rate = (
         f"{percent(duel.win_rate)} of the decided votes (95 %: {percent(low)} to {percent(high)})"
     )
-    lines.append(f"  {_bar(duel.win_rate, duel.interval)}  wins {shown}")
+    lines.append(f"  {_bar(duel.win_rate, duel.interval)}  wins {win_rate}")
     lines.append(f"  {_verdict(duel)}")
     lines += [f"  {line}" for line in _length_lines(duel, length)]
     return lines
@@ -48,23 +50,23 @@ def duel_lines(duel: Duel, length: LengthEffect) -> list[str]:
 
 def _verdict(duel: Duel) -> str:
     assert duel.p_value is not None
-    shown = f"p = {duel.p_value:.3f}" if duel.p_value >= 0.001 else "p < 0.001"
+    p_value = f"p = {duel.p_value:.3f}" if duel.p_value >= 0.001 else "p < 0.001"
     if duel.p_value < SIGNIFICANT:
-        return f"decided: {duel.model} is better (sign test, {shown})"
+        return f"decided: {duel.model} is better (sign test, {p_value})"
     if duel.more_votes is None:
         return (
-            f"undecided (sign test, {shown}); votes that fall like these would not decide it soon"
+            f"undecided (sign test, {p_value}); votes that fall like these would not decide it soon"
         )
     votes = f"{duel.more_votes} more vote{'s' if duel.more_votes != 1 else ''}"
-    return f"undecided (sign test, {shown}); {votes} would decide it, if they fall like these"
+    return f"undecided (sign test, {p_value}); {votes} would decide it, if they fall like these"
 
 
 def _length_lines(duel: Duel, length: LengthEffect) -> list[str]:
-    told = duel.longer_won + duel.shorter_won
+    unequal = duel.longer_won + duel.shorter_won
     ratio = duel.mean_length / duel.mean_other_length if duel.mean_other_length else 0.0
     who = (
-        f"the longer answer won {duel.longer_won} of {told}"
-        if told
+        f"the longer answer won {duel.longer_won} of {unequal}"
+        if unequal
         else "the two were equally long"
     )
     lines = [
@@ -77,10 +79,10 @@ def _length_lines(duel: Duel, length: LengthEffect) -> list[str]:
             f"at equal length: {length.problem[0].lower()}{length.problem[1:].rstrip('.')}",
         ]
     low, high = length.interval
-    shown = f"p = {length.length_p_value:.3f}" if length.length_p_value >= 0.001 else "p < 0.001"
+    p_value = f"p = {length.length_p_value:.3f}" if length.length_p_value >= 0.001 else "p < 0.001"
     lines.append(
         f"at equal length: wins {percent(length.win_rate)} (95 %: {percent(low)} to"
-        f" {percent(high)}); effect of length {shown}"
+        f" {percent(high)}); effect of length {p_value}"
     )
     return lines
 
@@ -89,8 +91,8 @@ def _bar(rate: float, interval: tuple[float, float]) -> str:
     """The interval on a line from 0 to 100 %, with the middle and the rate."""
     cells = ["·"] * (_BAR + 1)
     low, high = (round(value * _BAR) for value in interval)
-    for place in range(low, high + 1):
-        cells[place] = "─"
+    for cell in range(low, high + 1):
+        cells[cell] = "─"
     cells[_BAR // 2] = "┼" if low <= _BAR // 2 <= high else "┊"
     cells[round(rate * _BAR)] = "●"
     return "".join(cells)

@@ -44,9 +44,9 @@ class VotesModal(ModalScreen[None]):
             yield KeyLine(*self._hints())
 
     def _hints(self) -> list[KeyHint]:
-        named = "blind votes only" if self._every else "count named votes too"
+        counted = "blind votes only" if self._every else "count named votes too"
         return [
-            KeyHint("n", "n", named),
+            KeyHint("n", "n", counted),
             KeyHint("down", "up down", "scroll"),
             KeyHint("escape", "esc", "leave"),
         ]

@@ -19,8 +19,8 @@ from serve.sleep import wake as wake_server
 from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, print_json, say_done, talk
 from tui.commands.serve import server, server_as_json
-from workshop.run_adapters import adapters_named
-from workshop.serving import add_adapters
+from workshop.served_runs import adapters_named
+from workshop.servers import add_adapters
 
 __all__ = ["server"]
 
@@ -33,7 +33,7 @@ on_option = click.option(
 @click.argument("runs", nargs=-1, metavar="[RUN[@STEP]]...")
 @click.option(
     "--adapter",
-    "named",
+    "adapter_entries",
     multiple=True,
     metavar="NAME=DIR",
     help="An adapter that is not a run's; may be given several times.",
@@ -41,12 +41,12 @@ on_option = click.option(
 @on_option
 @json_option
 def load(
-    runs: tuple[str, ...], named: tuple[str, ...], server_id: str | None, as_json: bool
+    runs: tuple[str, ...], adapter_entries: tuple[str, ...], server_id: str | None, as_json: bool
 ) -> None:
     """Load runs, checkpoints (RUN@STEP, RUN@last) or other adapters into a running server, also
     while the run still trains."""
     running = _running(server_id)
-    if not runs and not named:
+    if not runs and not adapter_entries:
         raise click.UsageError("Name a RUN, a RUN@STEP or --adapter NAME=DIR.")
     base, adapters = adapters_named(runs) if runs else ("", [])
     if runs and registry.resolve(base).resolve() != running.plan.base:
@@ -57,7 +57,7 @@ def load(
         raise LuthierError(
             "Another base model", message, "Start a server of that base: luthier serve RUN"
         )
-    for entry in named:
+    for entry in adapter_entries:
         name, _, directory = entry.partition("=")
         adapters.append((name, expanded(directory).absolute(), None))
     for _, path, _ in adapters:
@@ -119,10 +119,12 @@ def wake(server_id: str | None) -> None:
     all that waits."""
     running = _running(server_id)
     check_sleeps(running.job)
-    others = [job for job in taken_by(slots_of(running.job)) if job.id != running.job.id]
-    wake_server(running.job, wait=not others)
-    if others:
-        talk.print(f"{running.job.id} wakes when {' and '.join(job.id for job in others)} is done.")
+    other_jobs = [job for job in taken_by(slots_of(running.job)) if job.id != running.job.id]
+    wake_server(running.job, wait=not other_jobs)
+    if other_jobs:
+        talk.print(
+            f"{running.job.id} wakes when {' and '.join(job.id for job in other_jobs)} is done."
+        )
     else:
         say_done(f"{running.job.id} is awake.")
 
@@ -149,11 +151,13 @@ def _running(server_id: str | None) -> Server:
     if server_id is None:
         return servers.current_server()
     job = find(server_id, "server")
-    found = next((one for one in servers.running_servers() if one.job.id == job.id), None)
-    if found is None:
+    running_server = next(
+        (server for server in servers.running_servers() if server.job.id == job.id), None
+    )
+    if running_server is None:
         raise LuthierError(
             "Not running",
             f"{job.id} does not serve now.",
             "`luthier server status` lists those that do.",
         )
-    return found
+    return running_server

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.errors import LuthierError
-from jobs.job import Job, find
+from jobs.job import find
 from jobs.state import Done
 from models import certificate
 from models.certificate import Certificate
+from models.runs import Run
 from tui.commands.output import json_option, out, plain_table, print_json, say_aside, styled, talk
 from tui.commands.progress import follow_job
 from tui.shared.certificate_badge import bound, figure, sign, thousands
@@ -34,41 +35,43 @@ def certify(run: str, show: bool, as_json: bool) -> None:
     """
     job = find(run, "run")
     if not show:
-        _make(job)
-    made = certificate.read(job.directory)
-    if made is None:
+        _make(Run(job))
+    written = certificate.read(job.directory)
+    if written is None:
         raise LuthierError(
             "No certificate", f"{job.id} has none yet.", f"`luthier certify {job.id}` makes one."
         )
-    touched = certificate.touched_since(made)
+    touched = certificate.touched_since(written)
     if as_json:
-        print_json({**made.to_json(), "changed_since": touched})
+        print_json({**written.to_json(), "changed_since": touched})
     else:
-        _print(made, touched)
-    if made.verdict == "red":
+        _print(written, touched)
+    if written.verdict == "red":
         sys.exit(1)
 
 
-def say_if_red(named: dict[str, Path]) -> None:
-    """Before a model is served or talked to: a red certificate is said first. `named` are run
+def say_if_red(directories: dict[str, Path]) -> None:
+    """Before a model is served or talked to: a red certificate is said first. `directories` are run
     folders by the model's name."""
-    for name, directory in named.items():
-        found = certificate.standing(directory)
-        if found.verdict == "red":
+    for name, directory in directories.items():
+        standing = certificate.standing(directory)
+        if standing.verdict == "red":
             talk.print(
                 styled(
-                    "[red]✗ $name has a red certificate:[/] $reason", name=name, reason=found.reason
+                    "[red]✗ $name has a red certificate:[/] $reason",
+                    name=name,
+                    reason=standing.reason,
                 )
             )
             say_aside(f"  luthier certify {directory.name} --show")
 
 
-def _make(run: Job) -> None:
+def _make(run: Run) -> None:
     from serve.certificate.launch import certify as start
 
     job = start(run)
     try:
-        follow_job(job, f"Certifying {run.spec.name}", lambda state: isinstance(state, Done))
+        follow_job(job, f"Certifying {run.name}", lambda state: isinstance(state, Done))
     except KeyboardInterrupt:
         talk.print(
             f"{job.id} goes on. `luthier log -f {job.id}` follows it, `luthier stop {job.id}`"
@@ -77,24 +80,24 @@ def _make(run: Job) -> None:
         raise
 
 
-def _print(made: Certificate, touched: list[str]) -> None:
-    standing = certificate.Standing(made.verdict)
+def _print(written: Certificate, touched: list[str]) -> None:
+    standing = certificate.Standing(written.verdict)
     glyph, _, word = sign(standing)
-    sample = made.sample
+    sample = written.sample
     out.print(
         Text.assemble(
-            (f"{glyph} {word}", f"bold {_COLOURS[made.verdict]}"), "  ", (made.run, "bold")
+            (f"{glyph} {word}", f"bold {_COLOURS[written.verdict]}"), "  ", (written.run, "bold")
         )
     )
-    told = f"{sample['turns']} turns, {thousands(sample['tokens'])} tokens of {sample['file']}"
+    extent = f"{sample['turns']} turns, {thousands(sample['tokens'])} tokens of {sample['file']}"
     out.print(
-        f"made {age(made.made)} in {duration(made.seconds)} on {told},"
-        f" {made.versions.get('device', '')}\n",
+        f"made {age(written.made)} in {duration(written.seconds)} on {extent},"
+        f" {written.versions.get('device', '')}\n",
         style="dim",
     )
-    out.print(_models(made))
+    out.print(_models(written))
     out.print("")
-    out.print(_checks(made))
+    out.print(_checks(written))
     if touched:
         files = ", ".join(touched[:4])
         out.print(
@@ -102,17 +105,17 @@ def _print(made: Certificate, touched: list[str]) -> None:
                 "\n[yellow]! outdated:[/] $files changed since. `luthier certify $run` makes a new"
                 " one.",
                 files=files,
-                run=made.run,
+                run=written.run,
             )
         )
-    for fault in made.faults:
+    for fault in written.faults:
         glyph, _, _ = sign(certificate.Standing(fault.verdict))
         out.print(Text.assemble("\n", (glyph, _COLOURS[fault.verdict]), f" {fault.sentence}"))
 
 
-def _models(made: Certificate) -> Table:
+def _models(written: Certificate) -> Table:
     table = plain_table("model", "engine", ">mean NLL", ">tokens", ">ended by stop")
-    for column in made.columns:
+    for column in written.columns:
         stopped = "" if not column.answers else f"{column.stopped} of {column.answers}"
         table.add_row(
             column.model, column.engine, f"{column.nll:.4f}", thousands(column.tokens), stopped
@@ -120,9 +123,9 @@ def _models(made: Certificate) -> Table:
     return table
 
 
-def _checks(made: Certificate) -> Table:
+def _checks(written: Certificate) -> Table:
     table = plain_table("", "check", ">figure", ">green", "unit")
-    for check in made.checks:
+    for check in written.checks:
         glyph, _, _ = sign(certificate.Standing(check.verdict))
         colour = _COLOURS[check.verdict]
         table.add_row(

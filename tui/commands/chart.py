@@ -65,7 +65,7 @@ def chart(
                 {
                     "file": str(path.absolute()),
                     "runs": [track.job.id for track in tracks],
-                    "metrics": [one.key for one in metrics],
+                    "metrics": [metric.key for metric in metrics],
                 }
             )
         else:
@@ -73,8 +73,8 @@ def chart(
     elif as_json:
         print_json([_as_json(track, metrics) for track in tracks])
     else:
-        for one in metrics:
-            _print(tracks, one, view)
+        for metric in metrics:
+            _print(tracks, metric, view)
 
 
 def read_tracks(runs: tuple[str, ...]) -> list[Track]:
@@ -94,19 +94,19 @@ def read_tracks(runs: tuple[str, ...]) -> list[Track]:
 
 
 def chosen(track: Track, names: tuple[str, ...]) -> list[Metric]:
-    known = {one.key: one for one in track.record.metrics()}
+    by_key = {metric.key: metric for metric in track.record.metrics()}
     if "all" in names:
-        return [one for key, one in known.items() if track.record.curves.get(key)]
-    unknown = [name for name in names if name not in known]
+        return [metric for key, metric in by_key.items() if track.record.curves.get(key)]
+    unknown = [name for name in names if name not in by_key]
     if unknown:
         raise LuthierError(
-            "No such metric", f"{unknown[0]} was not measured.", f"There are {', '.join(known)}."
+            "No such metric", f"{unknown[0]} was not measured.", f"There are {', '.join(by_key)}."
         )
-    return [known[name] for name in names] or [METRICS[0]]
+    return [by_key[name] for name in names] or [METRICS[0]]
 
 
 def _as_json(track: Track, metrics: list[Metric]) -> dict[str, object]:
-    curves = {one.key: track.record.curves.get(one.key) for one in metrics}
+    curves = {metric.key: track.record.curves.get(metric.key) for metric in metrics}
     points = {
         key: list(zip(curve.steps, curve.values, strict=True))
         for key, curve in curves.items()

@@ -129,17 +129,17 @@ def _ask(
         say_aside(f"{note}{f' · {speed:.0f} tok/s' if speed else ''} · {finished.reason}\n")
 
 
-def _names(server: Server, wanted: tuple[str, ...]) -> list[str]:
+def _names(server: Server, model_names: tuple[str, ...]) -> list[str]:
     """The models to ask. The base has two names: only `base` is asked by itself."""
     served = {model.id: model for model in server.models}
-    for name in wanted:
+    for name in model_names:
         if name not in served:
             raise LuthierError(
                 "The server has no such model",
                 f"{name!r} is none of: {', '.join(served)}.",
                 "`luthier serve RUN` adds a run.",
             )
-    return list(wanted) or [
+    return list(model_names) or [
         "base",
         *(model.id for model in server.models if model.kind == "adapter"),
     ]

@@ -32,17 +32,17 @@ def chats(context: click.Context, limit: int, as_json: bool) -> None:
     """The chats, the one that was used last first. ID is a chat's id, its end, or "last"."""
     if context.invoked_subcommand is not None:
         return
-    found = searching.chats(limit)
+    summaries = searching.chats(limit)
     if as_json:
-        print_json([chat.to_json() for chat in found])
+        print_json([chat.to_json() for chat in summaries])
         return
-    if not found:
+    if not summaries:
         talk.print(
             "No chats yet. They are kept from the first prompt on: `luthier chat`, or 4 in the app."
         )
         return
     table = plain_table("id", "", "models", ">turns", ">votes", "used")
-    for chat in found:
+    for chat in summaries:
         models = "names hidden" if chat.blind else ", ".join(dict.fromkeys(chat.models))
         table.add_row(
             chat.id,
@@ -108,11 +108,13 @@ def export(chat_id: str, path: Path | None, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(chat_id: str, yes: bool) -> None:
     """Delete a chat with its answers and votes."""
-    found = searching.find(chat_id)
+    full_id = searching.find(chat_id)
     if not yes:
-        confirm(f"Delete {found}, {_short(store.load(found).title)!r}, with its answers and votes?")
-    store.remove(found)
-    talk.print(f"{found} is deleted.")
+        confirm(
+            f"Delete {full_id}, {_short(store.load(full_id).title)!r}, with its answers and votes?"
+        )
+    store.remove(full_id)
+    talk.print(f"{full_id} is deleted.")
 
 
 def _short(title: str, width: int = 48) -> str:

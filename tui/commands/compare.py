@@ -13,8 +13,8 @@ from jobs.errors import LuthierError
 from jobs.files import write_atomic, write_json
 from jobs.home import jobs_directory
 from models.certificate import standing
+from models.folder import ModelFolder
 from models.registry import resolve
-from serve.adapter_fingerprint import fingerprint
 from serve.client import Sampling
 from serve.comparison import judge as judging
 from serve.comparison.asking import Contender, answer_key, ask, missing
@@ -23,8 +23,8 @@ from serve.comparison.journal import Entry, Journal
 from serve.comparison.judge import Judge, Judged, Pair
 from serve.comparison.report import html, markdown, tables
 from serve.comparison.summary import Row, summary
-from serve.launch import NamedAdapter
 from serve.plan import BASE
+from serve.planning import NamedAdapter
 from serve.servers import Server
 from tui.commands.lending import server_with
 from tui.commands.output import (
@@ -37,7 +37,7 @@ from tui.commands.output import (
     talk,
 )
 from tui.commands.progress import bar
-from workshop.run_adapters import adapters_named
+from workshop.served_runs import adapters_named
 
 
 @click.command()
@@ -115,11 +115,13 @@ def compare(
     try:
         with server_with(base, adapters, keep) as server:
             models = _contenders(server, base, adapters)
-            wanted = missing(items, models, sampling, journal)
+            questions = missing(items, models, sampling, journal)
             _count(
                 "Asking",
-                len(wanted),
-                lambda told: ask(server.endpoint, wanted, sampling, journal, told, at_once),
+                len(questions),
+                lambda on_entry: ask(
+                    server.endpoint, questions, sampling, journal, on_entry, at_once
+                ),
             )
         rows = [
             Row(
@@ -135,28 +137,28 @@ def compare(
     except KeyboardInterrupt:
         talk.print(f"What has been answered is in {folder}. The same command goes on from there.")
         raise
-    found = summary(rows, [model.name for model in models], judged)
+    figures = summary(rows, [model.name for model in models], judged)
     facts = [
         (
             "prompts",
-            f"{prompts} ({len(items)} questions, {found['with_reference']} with a reference)",
+            f"{prompts} ({len(items)} questions, {figures['with_reference']} with a reference)",
         ),
         ("models", ", ".join(f"{model.name} ({model.identity})" for model in models)),
         ("sampling", f"temperature {temperature:g}, at most {max_tokens} tokens, seed {seed}"),
         *_red(adapters),
         *([("judge", f"{judge.model} at {judge.endpoint.base_url}")] if judge is not None else []),
     ]
-    _write(folder, facts, found, rows, [model.name for model in models])
-    _show(folder, found, as_json)
+    _write(folder, facts, figures, rows, [model.name for model in models])
+    _show(folder, figures, as_json)
 
 
 def _contenders(server: Server, base: str, adapters: list[NamedAdapter]) -> list[Contender]:
     """The base and the tuned models by the names that this server has for them, each with its
     content."""
     by_path = {model.path.resolve(): model.id for model in server.models if model.kind == "adapter"}
-    found = [Contender(BASE, str(resolve(base).resolve()))]
-    return found + [
-        Contender(by_path[path.resolve()], f"{run or path}, {fingerprint(path)}")
+    contenders = [Contender(BASE, str(resolve(base).resolve()))]
+    return contenders + [
+        Contender(by_path[path.resolve()], f"{run or path}, {ModelFolder(path).identity()}")
         for _, path, run in adapters
     ]
 
@@ -167,9 +169,9 @@ def _red(adapters: list[NamedAdapter]) -> list[tuple[str, str]]:
         name: standing(jobs_directory() / run) for name, _, run in adapters if run is not None
     }
     return [
-        ("red certificate", f"{name}: {found.reason}")
-        for name, found in standings.items()
-        if found.verdict == "red"
+        ("red certificate", f"{name}: {standing.reason}")
+        for name, standing in standings.items()
+        if standing.verdict == "red"
     ]
 
 
@@ -200,15 +202,15 @@ def _judged(
         for model in models[1:]
         if (pair := _pair(row, models[0].name, model.name)) is not None
     ]
-    wanted = judging.unjudged(judge, pairs, journal)
+    ordered_pairs = judging.unjudged(judge, pairs, journal)
     _count(
         "Judging",
-        len(wanted),
-        lambda told: judging.ask_judge(judge, wanted, journal, told, at_once),
+        len(ordered_pairs),
+        lambda on_entry: judging.ask_judge(judge, ordered_pairs, journal, on_entry, at_once),
     )
     failures = [
         journal.found[key]
-        for pair, turned in wanted
+        for pair, turned in ordered_pairs
         if (key := judging.judgement_key(judge, pair, turned)) in journal.found
     ]
     failed = [str(entry["error"]) for entry in failures if entry.get("error") is not None]
@@ -221,29 +223,35 @@ def _judged(
 
 def _pair(row: Row, base: str, tuned: str) -> Pair | None:
     """The tuned answer and the base's, if both are there."""
-    own, other = row.answers[tuned], row.answers[base]
+    tuned_answer, other = row.answers[tuned], row.answers[base]
     if (
-        own is None
+        tuned_answer is None
         or other is None
-        or own.get("error") is not None
+        or tuned_answer.get("error") is not None
         or other.get("error") is not None
     ):
         return None
     return Pair(
-        row.item, tuned, base, own["text"], other["text"], own.get("tokens"), other.get("tokens")
+        row.item,
+        tuned,
+        base,
+        tuned_answer["text"],
+        other["text"],
+        tuned_answer.get("tokens"),
+        other.get("tokens"),
     )
 
 
 def _write(
     folder: Path,
     facts: list[tuple[str, str]],
-    found: dict[str, Any],
+    figures: dict[str, Any],
     rows: list[Row],
     models: list[str],
 ) -> None:
     title = f"{' and '.join(models[1:])} beside {models[0]}"
-    write_atomic(folder / "report.md", markdown(title, facts, found, rows, models))
-    write_atomic(folder / "report.html", html(title, facts, found, rows, models))
+    write_atomic(folder / "report.md", markdown(title, facts, figures, rows, models))
+    write_atomic(folder / "report.html", html(title, facts, figures, rows, models))
     answers = [
         {
             "messages": list(row.item.messages),
@@ -252,23 +260,23 @@ def _write(
         }
         for row in rows
     ]
-    write_json(folder / "report.json", {**dict(facts), **found, "rows": answers})
+    write_json(folder / "report.json", {**dict(facts), **figures, "rows": answers})
 
 
-def _show(folder: Path, found: dict[str, Any], as_json: bool) -> None:
+def _show(folder: Path, figures: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json({**found, "folder": str(folder.absolute())})
+        print_json({**figures, "folder": str(folder.absolute())})
     else:
-        for title, table, note in tables(found):
-            shown = plain_table(*table[0])
+        for title, table, note in tables(figures):
+            printed = plain_table(*table[0])
             for line in table[1:]:
-                shown.add_row(*line)
+                printed.add_row(*line)
             out.print(title, style="bold")
-            out.print(shown)
+            out.print(printed)
             out.print(f"{note}\n" if note else "", style="dim")
         talk.print(f"The report: {folder}/report.md, report.html, report.json")
-    if not any(about["answered"] for about in found["models"].values()):
-        failure = next(about["first_failure"] for about in found["models"].values())
+    if not any(about["answered"] for about in figures["models"].values()):
+        failure = next(about["first_failure"] for about in figures["models"].values())
         raise LuthierError(
             "No question was answered",
             failure,

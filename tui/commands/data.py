@@ -16,16 +16,18 @@ from jobs.files import expanded
 from jobs.job import Job, stop, wait
 from jobs.state import Done
 from models.builtin import BUILTIN
+from models.folder import ModelFolder
 from models.hub_names import is_url
-from models.registry import context_length, is_model_directory, read_config
+from models.registry import is_model_directory
+from models.stored_sample import StoredSample
 from trainer.data.files import check_source
 from trainer.data.hub import HUB
 from trainer.data.inspection import (
     Inspection,
     StoredProposal,
-    StoredSample,
     Summary,
     Vocabulary,
+    order_of,
     read_proposals,
     read_vocabulary,
     start,
@@ -194,17 +196,17 @@ def _entry(inspection: Inspection, row: int | None) -> Entry:
     while not ledger.whole:
         ledger.extend(1.0)
     places = ledger.matching("" if row is None else str(row))
-    found = (ledger.entry(place) for place in places)
-    entry = next((entry for entry in found if row is not None or entry.samples), None)
+    entries = (ledger.entry(index) for index in places)
+    entry = next((entry for entry in entries if row is not None or entry.samples), None)
     if entry is None:
-        what = (
+        lack = (
             "has no row that is trained"
             if row is None
             else f"has no row {row}: it has {len(ledger):,}, counted from 0"
         )
         raise LuthierError(
             "Nothing to show",
-            f"{', '.join(inspection.summary.sources)} {what}.",
+            f"{', '.join(inspection.summary.sources)} {lack}.",
             "`luthier data check` says why.",
         )
     return entry
@@ -245,10 +247,10 @@ def _write_samples(inspection: Inspection, target: Path) -> int:
 
 
 def show_summary(summary: Summary) -> None:
-    for found in summary.formats:
-        out.print(Text.assemble(("format  ", "dim"), (found.name, "bold"), "  ", found.reason))
-        if found.unused:
-            out.print(Text.assemble(("unused  ", "dim"), few(found.unused)))
+    for reading in summary.formats:
+        out.print(Text.assemble(("format  ", "dim"), (reading.name, "bold"), "  ", reading.reason))
+        if reading.unused:
+            out.print(Text.assemble(("unused  ", "dim"), few(reading.unused)))
     if summary.others:
         out.print(
             Text.assemble(
@@ -274,10 +276,10 @@ def show_summary(summary: Summary) -> None:
     out.print(table)
     out.print()
     if summary.problems:
-        many_files = sum(len(found.files) for found in summary.formats) > 1
+        many_files = sum(len(reading.files) for reading in summary.formats) > 1
         problems = plain_table("reason", "state", ">rows", "first rows", "the first of them")
         for problem in summary.problems:
-            first = ", ".join(_place(place, many_files) for place in problem.first)
+            first = ", ".join(_place(position, many_files) for position in problem.first)
             problems.add_row(
                 problem.code,
                 problem.state,
@@ -344,33 +346,37 @@ def _proposal_json(proposal: StoredProposal) -> dict[str, Any]:
     return built
 
 
-def _print_lines(found: list[Token]) -> None:
-    for line in lines_of(found, out.width):
+def _print_lines(tokens: list[Token]) -> None:
+    for line in lines_of(tokens, out.width):
         out.print(Text.assemble(*((text, _STYLES[kind]) for text, kind in line)), soft_wrap=True)
 
 
 def _show_beyond_server(inspection: Inspection) -> None:
-    summary, directory = inspection.summary, Path(inspection.job.spec.settings["model_directory"])
+    summary, directory = inspection.summary, Path(order_of(inspection.job).model_directory)
     if not is_model_directory(directory):  # removed meanwhile
         return
-    positions = context_length(read_config(directory))
+    positions = ModelFolder(directory).context_length
     for warning in beyond_server(
         summary.lengths.longest, positions, future_server(summary.model, directory, 0)
     ):
         out.print(Text.assemble(("warn  ", "yellow"), ("serving: ", "bold"), warning))
 
 
-def _place(place: dict[str, Any], with_file: bool) -> str:
-    return f"{Path(str(place['file'])).name}:{place['row']}" if with_file else str(place["row"])
+def _place(position: dict[str, Any], with_file: bool) -> str:
+    return (
+        f"{Path(str(position['file'])).name}:{position['row']}"
+        if with_file
+        else str(position["row"])
+    )
 
 
-def _print_tokens(found: list[Token], ids: bool) -> None:
+def _print_tokens(tokens: list[Token], ids: bool) -> None:
     if ids:
         table = plain_table(">place", ">id", "trained", ">weight", "text")
-        for place, token in enumerate(found):
+        for index, token in enumerate(tokens):
             weight = f"{token.weight:g}" if token.kind != "untrained" else ""
             table.add_row(
-                str(place),
+                str(index),
                 str(token.id),
                 sign_and_word(token.kind),
                 weight,
@@ -378,11 +384,11 @@ def _print_tokens(found: list[Token], ids: bool) -> None:
             )
         out.print(table)
         return
-    _print_lines(found)
-    trained = sum(token.kind != "untrained" for token in found)
+    _print_lines(tokens)
+    trained = sum(token.kind != "untrained" for token in tokens)
     out.print()
     signs = "   ".join(f"{sign} {words}" for sign, words in legend())
-    talk.print(Text(f"{signs}   {trained:,} of {len(found):,} tokens are trained", style="dim"))
+    talk.print(Text(f"{signs}   {trained:,} of {len(tokens):,} tokens are trained", style="dim"))
 
 
 def _heading(entry: Entry) -> Text:
@@ -405,8 +411,8 @@ def _state_glyph(state: str) -> str:
 def _summary_json(summary: Summary) -> dict[str, Any]:
     import msgspec
 
-    whole: dict[str, Any] = msgspec.to_builtins(summary)
-    return {**whole, "rows": summary.rows, "tokens": summary.tokens, "lost": summary.lost}
+    fields: dict[str, Any] = msgspec.to_builtins(summary)
+    return {**fields, "rows": summary.rows, "tokens": summary.tokens, "lost": summary.lost}
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
@@ -418,13 +424,13 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _sample_json(sample: StoredSample, inspection: Inspection) -> dict[str, Any]:
-    found = tokens_of(sample, inspection.vocabulary)
+    tokens = tokens_of(sample, inspection.vocabulary)
     return {
         "turns": sample.turns,
         "input_ids": sample.input_ids,
         "labels": sample.labels,
         "tokens": [
             {"id": token.id, "text": token.text, "class": token.kind, "weight": token.weight}
-            for token in found
+            for token in tokens
         ],
     }

@@ -21,9 +21,10 @@ from jobs.job import Job
 from jobs.state import Done
 from models.conversations import read_prompts
 from models.registry import resolve
+from models.runs import Run
 from serve import launch as serving
+from serve.asking import Answer, ask_all
 from serve.client import Sampling
-from serve.compare import Answer, ask_all
 from serve.servers import Server
 from trainer import launch as training
 from trainer.recipe import load
@@ -40,10 +41,10 @@ from tui.commands.output import (
 )
 from tui.commands.progress import bar, follow_job
 from tui.commands.runs import stop_and_wait
-from tui.commands.serve import wait_until_ready
 from tui.commands.train import prepare_model
 from workshop.number_format import duration
-from workshop.serving import adapters_of, add_adapters, server_of
+from workshop.served_runs import adapters_of
+from workshop.servers import LOCALHOST, add_adapters, once_started, server_of
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"
 _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
@@ -98,8 +99,8 @@ def in_voice(answer: str) -> bool:
 
 def voice_share(answers: list[Answer], model: str) -> float:
     """The share of a model's answers in the voice."""
-    own = [answer for answer in answers if answer.model == model]
-    return sum(in_voice(answer.text) for answer in own) / len(own)
+    model_answers = [answer for answer in answers if answer.model == model]
+    return sum(in_voice(answer.text) for answer in model_answers) / len(model_answers)
 
 
 def _follow(job: Job, title: str) -> None:
@@ -114,8 +115,8 @@ def _follow(job: Job, title: str) -> None:
 def _served(run: Job, keep: bool) -> Iterator[tuple[Server, str]]:
     """A server of the run and the run's name on it: one that runs already, or one that is stopped
     at the end."""
-    base, adapters = adapters_of([run])
-    running = server_of(resolve(base).resolve(), "127.0.0.1")
+    base, adapters = adapters_of([Run(run)])
+    running = server_of(resolve(base).resolve(), LOCALHOST)
     if running is not None:
         taken = {model.id for model in running.models}
         adapters = [
@@ -126,7 +127,7 @@ def _served(run: Job, keep: bool) -> Iterator[tuple[Server, str]]:
         return
     job = serving.serve(base, adapters)
     try:
-        yield wait_until_ready(job), adapters[0][0]
+        yield once_started(job, follow_job), adapters[0][0]
     finally:
         if not keep:
             stop_and_wait(job)
@@ -162,7 +163,7 @@ def _show(
     as_json: bool,
 ) -> None:
     base_share, tuned_share = voice_share(answers, "base"), voice_share(answers, tuned)
-    told = [
+    rows = [
         {
             "question": questions[a.prompt][-1]["content"],
             "model": a.model,
@@ -171,7 +172,7 @@ def _show(
         }
         for a in answers
     ]
-    write_json(run.directory / "demo.json", told)
+    write_json(run.directory / "demo.json", rows)
     if as_json:
         print_json(
             {
@@ -179,7 +180,7 @@ def _show(
                 "base_share": base_share,
                 "tuned_share": tuned_share,
                 "seconds": round(seconds, 1),
-                "answers": told,
+                "answers": rows,
             }
         )
         return
@@ -187,12 +188,14 @@ def _show(
     for title, width in (("question", 2), ("base", 4), (tuned, 4)):
         table.add_column(title, ratio=width)
     for index, question in enumerate(questions):
-        base, own = (
+        base, tuned_text = (
             next(a.text for a in answers if a.prompt == index and a.model == model)
             for model in ("base", tuned)
         )
-        sign = Text("● ", "green") if in_voice(own) else Text("○ ")
-        table.add_row(question[-1]["content"], base.strip(), Text.assemble(sign, own.strip()))
+        sign = Text("● ", "green") if in_voice(tuned_text) else Text("○ ")
+        table.add_row(
+            question[-1]["content"], base.strip(), Text.assemble(sign, tuned_text.strip())
+        )
     out.print(table)
     shares = styled(
         "base [bold]$base[/], $name [bold]$tuned[/]",

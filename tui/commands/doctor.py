@@ -20,15 +20,15 @@ from tui.shared.glyphs import glyphs
 def doctor(as_json: bool) -> None:
     """What this machine can do, and what is missing. Exit status 1 when something needed is
     missing."""
-    found: list[Check] = []
+    done: list[Check] = []
     with talk.status("looking"):  # drawn on a terminal only
         for check in itertools.chain(checks(), [_trackers(installed())]):
-            found.append(check)
+            done.append(check)
             if not as_json:
                 _print(check)
-    missing = [check.name for check in found if check.ok is False]
+    missing = [check.name for check in done if check.ok is False]
     if as_json:
-        print_json({"ok": not missing, "checks": [asdict(check) for check in found]})
+        print_json({"ok": not missing, "checks": [asdict(check) for check in done]})
     else:
         out.print(
             Text(f"\nMissing: {', '.join(missing)}." if missing else "\nEverything needed is here.")
@@ -37,9 +37,9 @@ def doctor(as_json: bool) -> None:
         sys.exit(1)
 
 
-def _trackers(found: dict[Tracker, str]) -> Check:
+def _trackers(versions: dict[Tracker, str]) -> Check:
     """They are nobody's need: a recipe names one, or none."""
-    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return Check(
         "trackers",
         True,

@@ -22,18 +22,18 @@ def endpoints(context: click.Context, as_json: bool) -> None:
     kept."""
     if context.invoked_subcommand is not None:
         return
-    found = hosted.hosted_endpoints()
+    configured = hosted.hosted_endpoints()
     if as_json:
-        print_json([vars(endpoint) for endpoint in found])
+        print_json([vars(endpoint) for endpoint in configured])
         return
-    if not found:
+    if not configured:
         talk.print(
             "No endpoints yet. `luthier endpoints add openai https://api.openai.com/v1 --key-env"
             " OPENAI_API_KEY` names one."
         )
         return
     table = plain_table("name", "address", "key")
-    for endpoint in found:
+    for endpoint in configured:
         table.add_row(
             endpoint.name,
             endpoint.url,
@@ -79,15 +79,22 @@ def remove(name: str) -> None:
 @json_option
 def models(name: str, as_json: bool) -> None:
     """The models that an endpoint lists."""
-    endpoint = next((one for one in hosted.hosted_endpoints() if one.name == name), None)
+    endpoint = next(
+        (
+            hosted_endpoint
+            for hosted_endpoint in hosted.hosted_endpoints()
+            if hosted_endpoint.name == name
+        ),
+        None,
+    )
     if endpoint is None:
         raise LuthierError(
             "No such endpoint",
             f"config.toml names no endpoint {name!r}.",
             "`luthier endpoints` lists them.",
         )
-    found = sorted(asyncio.run(list_models(endpoint.open())))
+    model_names = sorted(asyncio.run(list_models(endpoint.open())))
     if as_json:
-        print_json(found)
+        print_json(model_names)
     else:
-        out.print("\n".join(found))
+        out.print("\n".join(model_names))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from jobs.events import Event
+from models import events
+from models.events import typed
 from trainer.recipe import short_value
 from workshop import number_format
 
@@ -14,8 +15,66 @@ from workshop import number_format
 def event_line(event: Event) -> str:
     """Time, kind, and what the event says."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["t"]))
-    text = _TEXTS.get(event["kind"], _fields)(event)
-    return f"{clock}  {event['kind']:<15} {text}".rstrip().replace("\n", " ")
+    text = _text(typed(event))
+    words = _fields(event) if text is None else text
+    return f"{clock}  {event['kind']:<15} {words}".rstrip().replace("\n", " ")
+
+
+def _text(event: events.Known | Event) -> str | None:
+    """What an event of a known kind says; None of one without a text of its own."""
+    match event:
+        case events.Step():
+            return _step(event)
+        case events.Plan():
+            return _plan(event)
+        case events.Data():
+            return _data(event)
+        case events.Template():
+            return _template(event)
+        case events.Eval():
+            return _evaluated(event)
+        case events.Checkpoint():
+            return _checkpoint(event)
+        case events.CheckpointRemoved(step=step):
+            return f"at step {step}"
+        case events.Sample():
+            return f"at step {event.step}  {_cut(event.prompt)} -> {_cut(event.answer)}"
+        case events.Resumed(step=step, differences=differences):
+            changed = f"; changed since: {', '.join(differences)}" if differences else ""
+            return f"from step {step}{changed}"
+        case _:
+            return _job_text(event)
+
+
+def _job_text(event: events.Known | Event) -> str | None:
+    """Of how a job goes, whatever it does."""
+    match event:
+        case events.Phase(name=name):
+            return name
+        case events.Queued(attempt=attempt):
+            return f"attempt {attempt}" if attempt != 1 else ""
+        case events.Waiting(waits_for=waits_for, servers=servers):
+            question = "; shall it sleep, share or be waited for?" if servers else ""
+            return f"for {waits_for}{question}"
+        case events.Started(pid=pid, slots=slots):
+            return f"pid {pid}{' on ' + ', '.join(slots) if slots else ''}"
+        case events.Error(title=title, message=message, hint=hint):
+            return f"{title}: {message} {hint or ''}"
+        case events.Exited(code=code, stopped=stopped, swept=swept):
+            processes = f", {swept} processes swept" if swept else ""
+            return f"status {code}{', stopped' if stopped else ''}{processes}"
+        case events.AskedToSleep(server=server):
+            return server
+        case events.Asleep(why=why, seconds=seconds, freed_bytes=freed):
+            return f"{why}; {number_format.size(freed or 0)} freed in {seconds} s"
+        case events.SleepRefused(message=message):
+            return message
+        case events.Awake(seconds=seconds):
+            return f"after {seconds} s"
+        case events.SlotsFreed(slots=slots) | events.SlotsTaken(slots=slots):
+            return ", ".join(slots)
+        case _:
+            return None
 
 
 def _fields(event: Event) -> str:
@@ -32,125 +91,70 @@ def _brief(value: Any) -> str:
     return text
 
 
-def _plan(event: Event) -> str:
-    held = f" ({event['heldout']:,} held out)" if event.get("heldout") else ""
-    about = "" if event.get("exact", True) else "about "
+def _plan(plan: events.Plan) -> str:
+    heldout = f" ({plan.heldout:,} held out)" if plan.heldout else ""
+    about = "" if plan.exact else "about "
     data = (
-        f"{about}{event['conversations']:,} conversations{held}"
-        if event.get("conversations")
+        f"{about}{plan.conversations:,} conversations{heldout}"
+        if plan.conversations
         else "data counted by the run"
     )
-    length = f"{event.get('epochs'):g} epochs" + (
-        f", {event['steps']:,} steps" if event.get("steps") else ""
-    )
-    batch = f"{event.get('global_batch')} a step, {event.get('micro_batch')} at a time"
-    rate = (
-        f"learning rate {short_value(event['learning_rate'])}" if event.get("learning_rate") else ""
-    )
-    memory = number_format.size(sum(event["memory"].values())) if event.get("memory") else ""
-    device = str(event.get("device", "")).upper()
-    where = device if event.get("gpus", 1) == 1 else f"{event['gpus']} {device}s"
+    device = (plan.device or "").upper()
+    where = device if plan.gpus == 1 else f"{plan.gpus} {device}s"
     parts = [
-        f"{event.get('engine')} on {where}: {data}",
-        length,
-        batch,
-        rate,
-        memory and f"{memory} predicted",
+        f"{plan.engine} on {where}: {data}",
+        f"{plan.epochs:g} epochs" if plan.epochs is not None else "",
+        f"{plan.steps:,} steps" if plan.steps else "",
+        f"{plan.global_batch} a step, {plan.micro_batch} at a time",
+        f"learning rate {short_value(plan.learning_rate)}" if plan.learning_rate else "",
+        f"{number_format.size(sum(plan.memory.values()))} predicted" if plan.memory else "",
     ]
     return ", ".join(part for part in parts if part)
 
 
-def _data(event: Event) -> str:
-    kept = f"{event.get('train', 0):,} samples to train, {event.get('heldout', 0):,} held out"
-    rows = (event.get("ledger") or {}).get("rows") or {}
-    others = ", ".join(
+def _data(data: events.Data) -> str:
+    rows = data.ledger.rows if data.ledger is not None else {}
+    changed_rows = ", ".join(
         f"{rows[state]:,} {state}" for state in ("repaired", "split", "dropped") if rows.get(state)
     )
     parts = [
-        kept,
-        f"{event.get('tokens', 0):,} tokens",
-        f"longest {event.get('longest', 0):,}",
-        others and f"rows {others}",
+        f"{data.train or 0:,} samples to train, {data.heldout or 0:,} held out",
+        f"{data.tokens or 0:,} tokens",
+        f"longest {data.longest or 0:,}",
+        changed_rows and f"rows {changed_rows}",
     ]
-    return ", ".join(part for part in parts if part) + (
-        " (prepared before)" if event.get("cached") else ""
+    return ", ".join(part for part in parts if part) + (" (prepared before)" if data.cached else "")
+
+
+def _template(template: events.Template) -> str:
+    checks = template.checks
+    failing = [check.name for check in checks if check.status != "ok"]
+    return f"{len(checks) - len(failing)} of {len(checks)} checks passed" + (
+        f"; look at {', '.join(failing)}" if failing else ""
     )
 
 
-def _template(event: Event) -> str:
-    checks = event.get("checks") or []
-    others = [check["name"] for check in checks if check["status"] != "ok"]
-    return f"{len(checks) - len(others)} of {len(checks)} checks passed" + (
-        f"; look at {', '.join(others)}" if others else ""
-    )
-
-
-def _step(event: Event) -> str:
-    parts = [f"{event.get('step')}/{event.get('total')}"]
-    if "loss" in event:
-        parts.append(f"loss {_short(event['loss'])}")
-    if "learning_rate" in event:
-        parts.append(f"lr {_short(event['learning_rate'])}")
-    if isinstance(event.get("tokens_per_second"), int | float):
-        parts.append(f"{number_format.count(event['tokens_per_second'])} tokens/s")
+def _step(step: events.Step) -> str:
+    parts = [f"{step.step}/{step.total}"]
+    if step.loss is not None:
+        parts.append(f"loss {_short(step.loss)}")
+    if step.learning_rate is not None:
+        parts.append(f"lr {_short(step.learning_rate)}")
+    if isinstance(step.tokens_per_second, int | float):
+        parts.append(f"{number_format.count(step.tokens_per_second)} tokens/s")
     return "  ".join(parts)
 
 
-def _evaluated(event: Event) -> str:
-    metrics = "".join(
-        f"  {name} {_short(value)}" for name, value in (event.get("metrics") or {}).items()
-    )
-    return f"at step {event.get('step')}  loss {_short(event.get('loss'))}{metrics}"
+def _evaluated(event: events.Eval) -> str:
+    metrics = "".join(f"  {name} {_short(value)}" for name, value in (event.metrics or {}).items())
+    return f"at step {event.step}  loss {_short(event.loss)}{metrics}"
 
 
-def _checkpoint(event: Event) -> str:
+def _checkpoint(event: events.Checkpoint) -> str:
     about = ", ".join(
-        str(part)
-        for part in (event.get("reason"), "the best so far" if event.get("best") else "")
-        if part
+        part for part in (event.reason, "the best so far" if event.best else "") if part
     )
-    return f"at step {event.get('step')}{f' ({about})' if about else ''}"
-
-
-def _ended(event: Event) -> str:
-    swept = event.get("swept") or 0
-    stopped = ", stopped" if event.get("stopped") else ""
-    processes = f", {swept} processes swept" if swept else ""
-    return f"status {event.get('code')}{stopped}{processes}"
-
-
-def _error(event: Event) -> str:
-    return f"{event.get('title')}: {event.get('message')} {event.get('hint') or ''}"
-
-
-def _started(event: Event) -> str:
-    slots = event.get("slots") or []
-    return f"pid {event.get('pid')}{' on ' + ', '.join(slots) if slots else ''}"
-
-
-def _resumed(event: Event) -> str:
-    differences = event.get("differences") or []
-    changed = f"; changed since: {', '.join(map(str, differences))}" if differences else ""
-    return f"from step {event.get('step')}{changed}"
-
-
-def _asleep(event: Event) -> str:
-    return (
-        f"{event.get('why')}; {number_format.size(event.get('freed_bytes') or 0)} freed in"
-        f" {event.get('seconds')} s"
-    )
-
-
-def _waiting(event: Event) -> str:
-    servers = event.get("servers") or []
-    question = "; shall it sleep, share or be waited for?" if servers else ""
-    return f"for {event.get('waits_for')}{question}"
-
-
-def _sample(event: Event) -> str:
-    return (
-        f"at step {event.get('step')}  {_cut(event.get('prompt'))} -> {_cut(event.get('answer'))}"
-    )
+    return f"at step {event.step}{f' ({about})' if about else ''}"
 
 
 def _cut(value: Any, length: int = 60) -> str:
@@ -160,30 +164,3 @@ def _cut(value: Any, length: int = 60) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-_TEXTS: dict[str, Callable[[Event], str]] = {
-    "plan": _plan,
-    "data": _data,
-    "template": _template,
-    "step": _step,
-    "eval": _evaluated,
-    "checkpoint": _checkpoint,
-    "checkpoint_removed": lambda event: f"at step {event.get('step')}",
-    "phase": lambda event: str(event.get("name", "")),
-    "queued": lambda event: (
-        f"attempt {event.get('attempt')}" if event.get("attempt", 1) != 1 else ""
-    ),
-    "waiting": _waiting,
-    "asked_to_sleep": lambda event: str(event.get("server")),
-    "asleep": _asleep,
-    "sleep_refused": lambda event: str(event.get("message")),
-    "awake": lambda event: f"after {event.get('seconds')} s",
-    "slots_freed": lambda event: ", ".join(event.get("slots") or []),
-    "slots_taken": lambda event: ", ".join(event.get("slots") or []),
-    "started": _started,
-    "resumed": _resumed,
-    "sample": _sample,
-    "error": _error,
-    "exited": _ended,
-}

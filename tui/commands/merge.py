@@ -9,17 +9,16 @@ import click
 from rich.text import Text
 
 from jobs.home import models_directory
-from jobs.job import find
 from jobs.state import Done
+from models.folder import ModelFolder
 from models.merge import receipt
-from models.merge.config_files import read_object
-from models.merge.launch import MergeSettings, start_merge
+from models.merge.launch import MergeSettings, merge_settings, start_merge
 from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
+from models.runs import Run
 from tui.commands.other_base import say_other_base
 from tui.commands.output import json_option, plain_table, print_json, say_aside, talk, write
 from tui.commands.progress import follow_job
-from workshop.merging import merge_settings
 from workshop.number_format import duration
 
 
@@ -93,17 +92,19 @@ def merge(
     if out_directory is not None and name is not None:
         raise click.UsageError("Give --out or --name, not both.")
     target = models_directory() / valid_name(name) if name is not None else out_directory
-    job = find(run, "run") if run is not None else None
-    chosen: dict[str, Any] = {"into": into, "dtype": dtype, "device": device, "replace": force}
-    chosen |= {"out": str(target.absolute())} if target is not None else {}
-    chosen |= {"samples": str(samples.absolute())} if samples is not None else {}
-    if job is not None:
-        settings = merge_settings(job, **chosen)
+    merged_run = Run.named(run) if run is not None else None
+    options: dict[str, Any] = {"into": into, "dtype": dtype, "device": device, "replace": force}
+    options |= {"out": str(target.absolute())} if target is not None else {}
+    options |= {"samples": str(samples.absolute())} if samples is not None else {}
+    if merged_run is not None:
+        settings = merge_settings(merged_run, **options)
     else:
         if base is None or adapter is None or target is None:
             raise click.UsageError("--base, --adapter, and --out or --name go together.")
-        settings = MergeSettings(base=str(resolve(base)), adapter=str(adapter.absolute()), **chosen)
-    merging = start_merge(settings, job)
+        settings = MergeSettings(
+            base=str(resolve(base)), adapter=str(adapter.absolute()), **options
+        )
+    merging = start_merge(settings, merged_run)
     say_other_base(Path(settings.adapter), Path(settings.base))
     if detach:
         (
@@ -115,7 +116,7 @@ def merge(
     try:
         follow_job(
             merging,
-            f"Merging {job.spec.name if job is not None else Path(settings.adapter).name}",
+            f"Merging {merged_run.name if merged_run is not None else Path(settings.adapter).name}",
             _is_done,
         )
     except KeyboardInterrupt:
@@ -124,20 +125,17 @@ def merge(
             f" {merging.id}` stops it."
         )
         raise
-    made = receipt.read(Path(settings.out))
+    written = receipt.read(Path(settings.out))
     if as_json:
-        shown = {
+        fields = {
             key: value
-            for key, value in made.to_json().items()
+            for key, value in written.to_json().items()
             if key not in ("files", "tensors", "base", "adapter")
         }
-        print_json({"id": merging.id, "path": settings.out, **shown})
+        print_json({"id": merging.id, "path": settings.out, **fields})
         return
-    _show(made)
-    if (
-        made.into == "base"
-        and read_object(Path(settings.adapter) / "card.json").get("base_bits") == 4
-    ):
+    _show(written)
+    if written.into == "base" and ModelFolder(Path(settings.adapter)).card.base_bits == 4:
         say_aside(
             "It was trained beside 4-bit values of the base: --into closer --force measures which"
             " merge is nearer to that."
@@ -149,27 +147,27 @@ def _is_done(state: object) -> bool:
     return isinstance(state, Done)
 
 
-def _show(made: receipt.Receipt) -> None:
+def _show(written: receipt.Receipt) -> None:
     table = plain_table("", "")
     ways: dict[str, int] = {}
-    for record in made.tensors:
+    for record in written.tensors:
         ways[record.made] = ways.get(record.made, 0) + 1
     table.add_row(
         _dim("tensors"), ", ".join(f"{count} {way}" for way, count in sorted(ways.items()))
     )
-    table.add_row(_dim("largest change"), f"{made.largest_change:.4g}")
+    table.add_row(_dim("largest change"), f"{written.largest_change:.4g}")
     table.add_row(
         _dim("answers end with"),
-        ", ".join(str(token) for token in made.stop_token_ids) or "nothing known",
+        ", ".join(str(token) for token in written.stop_token_ids) or "nothing known",
     )
-    if made.measured is not None:
+    if written.measured is not None:
         distances = ", ".join(
-            f"{name} {found['kl']:.4f}" for name, found in made.measured["merges"].items()
+            f"{name} {distance['kl']:.4f}" for name, distance in written.measured["merges"].items()
         )
-        unit = f"nats a token from the trained model, over {made.measured['tokens']} tokens"
+        unit = f"nats a token from the trained model, over {written.measured['tokens']} tokens"
         table.add_row(_dim("distance"), Text.assemble(f"{distances} ", (unit, "dim")))
-        table.add_row(_dim("merged into"), f"{made.into}, which is closer")
-    table.add_row(_dim("took"), duration(made.seconds))
+        table.add_row(_dim("merged into"), f"{written.into}, which is closer")
+    table.add_row(_dim("took"), duration(written.seconds))
     talk.print(table)
 
 

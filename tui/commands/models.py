@@ -36,6 +36,7 @@ from workshop.number_format import count, size
 _WIDE = 110  # cells, from which on ids and licences have room
 _what_option = click.option(
     "--what",
+    "form",
     type=click.Choice(["adapter", "merged"]),
     help="Of a run: its adapter (the default) or its merged model.",
 )
@@ -64,24 +65,25 @@ def list_command(as_json: bool) -> None:
 def path(name: str, as_json: bool) -> None:
     """The folder of a model."""
     try:
-        found = registry.resolve(name)
+        folder = registry.resolve(name)
     except LuthierError:
-        found = catalogue.find_entry(name).path
-    print_json({"path": str(found)}) if as_json else write(str(found))
+        folder = catalogue.find_entry(name).path
+    print_json({"path": str(folder)}) if as_json else write(str(folder))
 
 
 @models.command()
 @click.argument("name")
 @click.option(
     "--what",
+    "form",
     type=click.Choice(["adapter", "merged"]),
     help="Of a run: its adapter (the default) or its merged model.",
 )
 @json_option
-def show(name: str, what: Literal["adapter", "merged"] | None, as_json: bool) -> None:
+def show(name: str, form: Literal["adapter", "merged"] | None, as_json: bool) -> None:
     """Everything known of a model: where it came from, its template and licence, and what needs
     it."""
-    entry = catalogue.find_entry(name, what or "")
+    entry = catalogue.find_entry(name, form or "")
     users = catalogue.uses(entry)
     if as_json:
         print_json({**entry.to_json(), "used_by": [vars(use) for use in users]})
@@ -210,7 +212,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
 def export(
     name: str,
     target: Path,
-    what: Literal["adapter", "merged"] | None,
+    form: Literal["adapter", "merged"] | None,
     gguf: str | None,
     force: bool,
     detach: bool,
@@ -220,8 +222,8 @@ def export(
     figures, certificate. Prints the folder."""
     from models.export import launch
 
-    into_folder = partial(launch.start_export, name, target, what, replace=force)
-    job = into_folder() if gguf is None else launch.start_gguf(name, target, gguf, what)
+    into_folder = partial(launch.start_export, name, target, form, replace=force)
+    job = into_folder() if gguf is None else launch.start_gguf(name, target, gguf, form)
     _tell(job, as_json, detach, None if detach else _wait(job, f"Exporting {name}"))
 
 
@@ -241,7 +243,7 @@ def export(
 def push(
     name: str,
     repository: str,
-    what: Literal["adapter", "merged"] | None,
+    form: Literal["adapter", "merged"] | None,
     public: bool,
     branch: str,
     message: str,
@@ -255,11 +257,11 @@ def push(
     """
     from models.export import launch
 
-    entry = catalogue.find_entry(name, what or "")
+    entry = catalogue.find_entry(name, form or "")
     if entry.run:
         say_if_red({entry.title: jobs_directory() / entry.run})
     job = launch.start_push(
-        name, repository, what, private=not public, branch=branch, message=message
+        name, repository, form, private=not public, branch=branch, message=message
     )
     result = None if detach else _wait(job, f"Pushing {entry.title} to {repository}")
     if result is not None and not as_json:

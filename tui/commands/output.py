@@ -127,9 +127,9 @@ def say_failure(title: str, message: str, hint: str) -> None:
 
 def say_usage(error: click.ClickException) -> None:
     """What click says of a wrong call, which repeats its words."""
-    said = io.StringIO()
-    error.show(said)
-    talk.print(said.getvalue(), end="", soft_wrap=True)
+    buffer = io.StringIO()
+    error.show(buffer)
+    talk.print(buffer.getvalue(), end="", soft_wrap=True)
 
 
 def confirm(question: str, default: bool = False) -> None:
@@ -182,8 +182,8 @@ def write_json(text: str) -> None:
 
 def few(names: Sequence[str], most: int = 12) -> str:
     """The first of many names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    remainder = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + remainder
 
 
 def plain_table(*columns: str) -> Table:

@@ -11,6 +11,8 @@ from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.job import Job
 from jobs.state import Done, Failed, Lost, State, Stopped
+from models import events
+from models.events import typed
 from tui.commands.output import say_done, talk
 from tui.shared.foreign_text import one_line
 from workshop.number_format import duration, size
@@ -28,39 +30,39 @@ class JobMeter:
         self._began = self._phase_began = time.time()
         self._phase_left = 1.0
         self._bytes: tuple[int, int] | None = None
-        self._first_step: Event | None = None
-        self._last_step: Event | None = None
+        self._first_step: events.Step | None = None
+        self._last_step: events.Step | None = None
 
     def take(self, event: Event) -> None:
-        kind = event["kind"]
-        if kind == "phase":
-            self.phase, self._phase_began = str(event["name"]), event["t"]
-            self._phase_left = float(event.get("seconds_left", 1.0))
-            self._bytes = (
-                (int(event.get("done", 0)), int(event["total"]))
-                if event.get("unit") == "bytes" and event.get("total")
-                else None
-            )
-            self.note = f"{size(self._bytes[0])} of {size(self._bytes[1])}" if self._bytes else ""
-        elif kind == "waiting":
-            self.phase = f"waiting for {event['waits_for']}"
-        elif kind == "started":
-            self._began = event["t"]
-        elif kind == "step":
-            self._first_step, self._last_step = self._first_step or event, event
-            loss = event.get("loss")
-            self.note = f"loss {loss:.3f}" if isinstance(loss, float) else ""
+        match typed(event):
+            case events.Phase(name=name, done=done, total=total) as phase:
+                self.phase, self._phase_began = name, phase.t
+                self._phase_left = 1.0 if phase.seconds_left is None else phase.seconds_left
+                counts = phase.unit == "bytes" and total
+                self._bytes = (int(done or 0), int(total or 0)) if counts else None
+                self.note = (
+                    f"{size(self._bytes[0])} of {size(self._bytes[1])}" if self._bytes else ""
+                )
+            case events.Waiting(waits_for=waits_for):
+                self.phase = f"waiting for {waits_for}"
+            case events.Started(t=t):
+                self._began = t
+            case events.Step(loss=loss) as step:
+                self._first_step, self._last_step = self._first_step or step, step
+                self.note = f"loss {loss:.3f}" if isinstance(loss, float) else ""
+            case _:
+                pass
 
     def seconds_left(self) -> float | None:
         """An estimate; None while there is nothing to go by."""
         now = time.time()
         if self._last_step and self._first_step:
-            steps = int(self._last_step["step"]) - int(self._first_step["step"])
+            steps = self._last_step.step - self._first_step.step
             if steps == 0:
                 return None
-            pace = float(self._last_step["t"] - self._first_step["t"]) / steps
-            left = (int(self._last_step["total"]) - int(self._last_step["step"])) * pace
-            return max(0.0, left - (now - float(self._last_step["t"])))
+            pace = (self._last_step.t - self._first_step.t) / steps
+            left = (self._last_step.total - self._last_step.step) * pace
+            return max(0.0, left - (now - self._last_step.t))
         return max(1.0, self._phase_left - (now - self._phase_began))
 
     def share(self) -> float:
@@ -68,7 +70,7 @@ class JobMeter:
         if self._bytes:
             return self._bytes[0] / self._bytes[1]
         if self._last_step:
-            return int(self._last_step["step"]) / max(1, int(self._last_step["total"]))
+            return self._last_step.step / max(1, self._last_step.total)
         elapsed = time.time() - self._began
         return elapsed / (elapsed + (self.seconds_left() or 1.0))
 
@@ -89,7 +91,7 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
     """Show the job's progress until its state satisfies `until`. LuthierError if it failed, was
     lost or was stopped first."""
     follower, meter = Follower(job.events_path), JobMeter()
-    began, told = time.monotonic(), ""
+    began, printed_phase = time.monotonic(), ""
     with bar() as progress:
         task = progress.add_task(one_line(title), total=1.0, left="")
         while True:
@@ -103,9 +105,11 @@ def follow_job(job: Job, title: str, until: Callable[[State], bool]) -> State:
             left = meter.seconds_left()
             note = f", {meter.note}" if meter.note else ""
             text = one_line(f"{title}: {meter.phase}{note}")
-            if not talk.is_terminal and meter.phase != told:  # a log file gets a line a phase
+            if (
+                not talk.is_terminal and meter.phase != printed_phase
+            ):  # a log file gets a line a phase
                 talk.print(f"  {text}")
-                told = meter.phase
+                printed_phase = meter.phase
             progress.update(
                 task,
                 description=text,

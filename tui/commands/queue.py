@@ -83,9 +83,9 @@ def requeue(job_ids: tuple[str, ...]) -> None:
     itself after a reboot."""
     left = queue.left_waiting()
     if job_ids:
-        chosen = [jobs.find(job_id) for job_id in job_ids]
-        for job in chosen:
-            if job.id not in {one.id for one in left}:
+        requeued = [jobs.find(job_id) for job_id in job_ids]
+        for job in requeued:
+            if job.id not in {job_left.id for job_left in left}:
                 hint = "`luthier resume ID` has an interrupted run go on."
                 why = (
                     "is lost, but had started"
@@ -93,7 +93,7 @@ def requeue(job_ids: tuple[str, ...]) -> None:
                     else "was not waiting"
                 )
                 raise LuthierError("Not left waiting", f"{job.id} {why}.", hint)
-        left = [job for job in left if job.id in {one.id for one in chosen}]
+        left = [job for job in left if job.id in {requeued_job.id for requeued_job in requeued}]
     if not left:
         talk.print("Nothing was waiting when the machine went down.")
         return

@@ -52,16 +52,16 @@ def runs(every: bool, only_queue: bool, as_json: bool) -> None:
     """The runs: what each does, how far it is, what it waits for. Running ones first, then the
     queue, then what has ended."""
     rows, damaged = read_rows({}), [] if only_queue else jobs.damaged_jobs()
-    shown = (
+    listed = (
         [row for row in rows if row.position]
         if only_queue
         else [row for row in rows if every or row.kind == "run"]
     )
     if as_json:
-        print_json([*map(row_json, shown), *map(damaged_json, damaged)])
+        print_json([*map(row_json, listed), *map(damaged_json, damaged)])
         return
-    if shown or damaged:
-        _show(shown, damaged, kinds=every or only_queue)
+    if listed or damaged:
+        _show(listed, damaged, kinds=every or only_queue)
     elif only_queue:
         talk.print(
             "Nothing waits."
@@ -71,9 +71,9 @@ def runs(every: bool, only_queue: bool, as_json: bool) -> None:
         talk.print("No runs yet. `luthier demo` makes one, `luthier train RECIPE` yours.")
     left = [row for row in rows if row.left_waiting]
     if left:
-        what = "1 job was" if len(left) == 1 else f"{len(left)} jobs were"
+        subject = "1 job was" if len(left) == 1 else f"{len(left)} jobs were"
         talk.print(
-            f"{what} waiting when the machine went down: `luthier requeue` queues"
+            f"{subject} waiting when the machine went down: `luthier requeue` queues"
             f" {'it' if len(left) == 1 else 'them'} again."
         )
 
@@ -115,10 +115,10 @@ def log(
     follower = Follower(job.events_path)
     while True:
         ended = not follow or not job.alive()
-        found: list[Event] = []
+        history: list[Event] = []
         while events := follower.read():
-            found += events
-        for event in found if count is None else found[max(0, len(found) - count) :]:
+            history += events
+        for event in history if count is None else history[max(0, len(history) - count) :]:
             if as_json or as_events:
                 print_json_line(event)
             else:
@@ -147,14 +147,16 @@ def stop(job_ids: tuple[str, ...], now: bool) -> None:
 def remove(job_ids: tuple[str, ...], yes: bool) -> None:
     """Delete jobs' folders with everything in them. What waits leaves the queue; what runs, or a
     running job needs, is refused."""
-    found = [jobs.find_folder(job_id) for job_id in job_ids]
-    for job in found:
+    folders = [jobs.find_folder(job_id) for job_id in job_ids]
+    for job in folders:
         check_unused(job.directory, jobs.all_jobs())
     if not yes:
-        for job in found:
+        for job in folders:
             talk.print(f"{job.directory}  {number_format.size(folder_bytes(job.directory))}")
-        confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)}'} with everything in?")
-    for job in found:
+        confirm(
+            f"Delete {'it' if len(folders) == 1 else f'these {len(folders)}'} with everything in?"
+        )
+    for job in folders:
         jobs.remove(job)
 
 
@@ -167,14 +169,14 @@ def stop_and_wait(job: Job, now: bool = False) -> None:
         talk.print(f"{job.id}: what it had left behind was told to end.")
         return
     at_once = now or isinstance(state, Stopping | Queued)
-    what = f"Stopping {job.id}"
+    status = f"Stopping {job.id}"
     if not at_once:
         careful = "it saves a checkpoint first" if job.spec.kind == "run" else "it ends with care"
-        what += (
+        status += (
             f": {careful}, for which it has {job.spec.grace_seconds:.0f} s. `luthier stop --now"
             f" {job.short_id}` does not wait"
         )
-    with talk.status(what):
+    with talk.status(status):
         jobs.wait(job)
     talk.print(
         f"{job.id} has left the queue."
@@ -187,10 +189,10 @@ def _show(rows: list[JobRow], damaged: list[DamagedJob], kinds: bool) -> None:
     none = [""] * len(damaged)
     states = [f"{getattr(glyphs(), word(row.state))} {word(row.state)}" for row in rows]
     columns = [
-        ("id", [*(row.id for row in rows), *(one.id for one in damaged)]),
+        ("id", [*(row.id for row in rows), *(job.id for job in damaged)]),
         ("kind", [*(row.kind if kinds else "" for row in rows), *none]),
         ("state", [*states, *[f"{glyphs().failed} damaged"] * len(damaged)]),
-        ("", [*map(_detail, rows), *(one.why for one in damaged)]),
+        ("", [*map(_detail, rows), *(job.why for job in damaged)]),
         (">loss", [*(number_format.loss(row.loss) for row in rows), *none]),
         (
             ">left",
@@ -275,9 +277,9 @@ def damaged_json(damaged: DamagedJob) -> dict[str, Any]:
 def _print_output(job: Job, follow: bool, count: int | None) -> None:
     position = 0
     if count is not None and job.log_path.is_file():
-        whole = job.log_path.read_bytes()
-        lines = whole.splitlines(keepends=True)
-        position = len(whole) - sum(map(len, lines[max(0, len(lines) - count) :]))
+        output = job.log_path.read_bytes()
+        lines = output.splitlines(keepends=True)
+        position = len(output) - sum(map(len, lines[max(0, len(lines) - count) :]))
     while True:
         ended = not follow or not job.alive()
         if job.log_path.is_file():

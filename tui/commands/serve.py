@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from jobs.errors import LuthierError
 from jobs.files import expanded
 from jobs.home import home, jobs_directory
 from jobs.job import Job, all_jobs, find
-from jobs.state import Done, Running, word
+from jobs.state import Done, Running, State, word
 from models import registry
 from models.builtin import BUILTIN
-from models.merge.launch import start_merge
+from models.merge.launch import merge_settings, start_merge
+from models.runs import AsModel, NeedsMerge, Run
 from serve import launch, servers
-from serve.launch import NamedAdapter, ServeOptions
-from serve.plan import is_loopback, run_of
-from serve.planning import Outlook, living_servers, look_ahead
+from serve.plan import ServerPlan, is_loopback, run_of
+from serve.planning import NamedAdapter, Outlook, ServeOptions, look_ahead
 from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.other_base import say_other_base
@@ -41,10 +42,9 @@ from tui.commands.progress import follow_job
 from tui.commands.runs import stop_and_wait
 from tui.serve.server_plan import NOTICED, command_line, rows
 from tui.serve.server_plan import as_json as plan_as_json
-from workshop.merging import is_there, merge_settings, whole_model
 from workshop.number_format import age
-from workshop.run_adapters import adapters_named
-from workshop.serving import add_adapters, server_of
+from workshop.served_runs import adapters_named, own_model
+from workshop.servers import add_adapters, once_started, running_or_starting
 
 
 @click.command()
@@ -52,7 +52,7 @@ from workshop.serving import add_adapters, server_of
 @click.option("--model", help="The base model: a name or a folder. Not needed with runs.")
 @click.option(
     "--adapter",
-    "named",
+    "adapter_entries",
     multiple=True,
     metavar="NAME=DIR",
     help="An adapter that is not a run's; may be given several times.",
@@ -130,7 +130,7 @@ from workshop.serving import add_adapters, server_of
 def serve(
     runs: tuple[str, ...],
     model: str | None,
-    named: tuple[str, ...],
+    adapter_entries: tuple[str, ...],
     host: str,
     port: int | None,
     context_length: int | None,
@@ -167,7 +167,7 @@ def serve(
         extra_args=list(extra),
         allowed_origins=origins,
     )
-    base, adapters = _what(runs, model, named, merge=not only_plan)
+    base, adapters = _to_serve(runs, model, adapter_entries, merge=not only_plan)
     if only_plan:
         show_plan(look_ahead(_prepared(base), base, adapters, host, port, options), as_json)
         return
@@ -185,7 +185,7 @@ def serve(
     _say_what_is_red(base, directory, adapters)
     for _, path, _ in adapters:
         say_other_base(path, directory)
-    running = running_or_starting(directory, host) if port is None else None
+    running = None if port else running_or_starting(directory, host, follow_start)
     if running is not None:
         for_new = any(
             (
@@ -202,10 +202,10 @@ def serve(
         _show_server(_added_to(running, adapters, for_new), as_json)
         return
     job = launch.serve(base, adapters, host, port, options)
-    warning = job.spec.settings.get("warning")
+    warning = ServerPlan.from_json(job.spec.settings).warning
     if warning:
         say_warning(warning)
-    _show_server(wait_until_ready(job), as_json)
+    _show_server(once_started(job, follow_start), as_json)
 
 
 def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> Server:
@@ -223,9 +223,9 @@ def _added_to(running: Server, adapters: list[NamedAdapter], for_new: bool) -> S
 
 def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -> None:
     """Certificates of the runs behind the adapters, and behind a base that is a run's model."""
-    own = run_of(directory)
+    own_run = run_of(directory)
     tuned = {name: run for name, _, run in adapters if run is not None} | (
-        {base: own} if own is not None else {}
+        {base: own_run} if own_run is not None else {}
     )
     say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
 
@@ -249,10 +249,14 @@ def status(as_json: bool) -> None:
         return
     table = plain_table("id", "state", "address", "models", "age")
     for job in living:
-        found = ready.get(job.id)
-        names = ", ".join(entry.id for entry in found.models) if found else ""
+        ready_server = ready.get(job.id)
+        names = ", ".join(entry.id for entry in ready_server.models) if ready_server else ""
         table.add_row(
-            job.id, word(job.state()), found.base_url if found else "", names, age(job.created)
+            job.id,
+            word(job.state()),
+            ready_server.base_url if ready_server else "",
+            names,
+            age(job.created),
         )
     out.print(table)
 
@@ -278,32 +282,16 @@ def stop(job_id: str | None, now: bool) -> None:
     stop_and_wait(living[0], now)
 
 
-def wait_until_ready(job: Job, interruptible: bool = False) -> Server:
-    """Show the start's phases until the server answers. Interrupted, the start goes on, unless the
-    caller ends it."""
+def follow_start(job: Job, title: str, is_reached: Callable[[State], bool]) -> None:
+    """Show the start's phases. Interrupted, the start goes on."""
     try:
-        follow_job(
-            job, f"Starting the server of {job.spec.name}", lambda state: isinstance(state, Running)
-        )
+        follow_job(job, title, is_reached)
     except KeyboardInterrupt:
-        if not interruptible:
-            talk.print(
-                f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server"
-                f" stop {job.id}` ends it."
-            )
+        talk.print(
+            f"{job.id} goes on starting. `luthier server status` tells of it, `luthier server"
+            f" stop {job.id}` ends it."
+        )
         raise
-    return next(server for server in servers.running_servers() if server.job.id == job.id)
-
-
-def running_or_starting(base: Path, host: str) -> Server | None:
-    """The server of this base model on this host, once it is ready, if somebody has started one."""
-    running = server_of(base, host)
-    if running is not None:
-        return running
-    starting = next(
-        (job for job, plan in living_servers() if plan.base == base and plan.host == host), None
-    )
-    return None if starting is None else wait_until_ready(starting)
 
 
 def show_plan(outlook: Outlook, as_json: bool) -> None:
@@ -320,60 +308,37 @@ def show_plan(outlook: Outlook, as_json: bool) -> None:
     write(command_line(outlook.plan, sys.executable))
 
 
-def _what(
-    runs: tuple[str, ...], model: str | None, named: tuple[str, ...], *, merge: bool
+def _to_serve(
+    runs: tuple[str, ...], model: str | None, adapter_entries: tuple[str, ...], *, merge: bool
 ) -> tuple[str, list[NamedAdapter]]:
     """The base and the adapters that the command line names. `merge`: a run that must be merged
     first is."""
-    adapters: list[NamedAdapter] = []
-    base = model
-    whole = _whole_model(runs, alone=len(runs) == 1 and not named and model is None, merge=merge)
-    if whole:
-        return whole, []
-    if runs:
-        base_of_runs, adapters = adapters_named(runs)
-        base = base or base_of_runs
-    for entry in named:
+    alone = len(runs) == 1 and not adapter_entries and model is None
+    for run in (Run.named(text) for text in runs if "@" not in text):
+        if not alone and isinstance(run.served_as(), AsModel | NeedsMerge):
+            raise LuthierError(
+                "Not beside others",
+                f"{run.id} is served as a model of its own: its base and other runs need a server"
+                " of theirs.",
+                f"luthier serve {run.id} --port PORT",
+            )
+        merged = own_model(run, merge_first if merge else None)
+        if merged is not None:
+            return merged.name, []
+    base, adapters = adapters_named(runs) if runs else (BUILTIN, [])
+    for entry in adapter_entries:
         name, equals, directory = entry.partition("=")
         if not equals or not directory:
             raise click.UsageError(f"--adapter {entry}: write it as NAME=DIR.")
         adapters.append((name, expanded(directory).absolute(), None))
-    return base or BUILTIN, adapters
+    return model or base, adapters
 
 
-def _whole_model(runs: tuple[str, ...], *, alone: bool, merge: bool) -> str:
-    """What a run is served as where that is a model of its own, "" where it is an adapter."""
-    found = [
-        (run, name)
-        for run in (find(text, "run") for text in runs if "@" not in text)
-        if (name := whole_model(run))
-    ]
-    if not found:
-        return ""
-    run, name = found[0]
-    if not alone:
-        message = (
-            f"{run.id} is served as a model of its own, {name}: its base and other runs need a"
-            " server of theirs."
-        )
-        raise LuthierError("Not beside others", message, f"luthier serve {run.id} --port PORT")
-    if not is_there(run):
-        if not merge:
-            raise LuthierError(
-                "Not merged yet",
-                f"{run.id} is merged before it is served.",
-                f"`luthier serve {run.id}` does both.",
-            )
-        merge_first(run)
-    return name
-
-
-def merge_first(run: Job) -> None:
+def merge_first(run: Run) -> None:
     """Merge a run whose adapter vLLM does not take, with its progress."""
-    merging = start_merge(merge_settings(run), run)
     follow_job(
-        merging,
-        f"Merging {run.spec.name}, which vLLM cannot serve as an adapter",
+        start_merge(merge_settings(run), run),
+        f"Merging {run.name}, which vLLM cannot serve as an adapter",
         lambda state: isinstance(state, Done),
     )
 
@@ -389,26 +354,28 @@ def _prepared(base: str) -> Path:
     return registry.resolve(base).resolve()
 
 
-def _show_server(found: Server, as_json: bool) -> None:
+def _show_server(server: Server, as_json: bool) -> None:
     if as_json:
-        print_json(server_as_json(found.job, found))
+        print_json(server_as_json(server.job, server))
         return
-    out.print(f"{found.base_url}/v1")
-    talk.print(f"  models   {', '.join(entry.id for entry in found.models)}")
+    out.print(f"{server.base_url}/v1")
+    talk.print(f"  models   {', '.join(entry.id for entry in server.models)}")
     talk.print(f"  API key  {home() / 'keys' / 'client'}")
-    say_aside(f"  chat: luthier chat · the app: luthier · stop: luthier server stop {found.job.id}")
+    say_aside(
+        f"  chat: luthier chat · the app: luthier · stop: luthier server stop {server.job.id}"
+    )
 
 
-def server_as_json(job: Job, found: Server | None) -> dict[str, Any]:
+def server_as_json(job: Job, server: Server | None) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "id": job.id,
         "state": word(job.state()),
         "directory": str(job.directory),
     }
-    if found is not None:
-        models = [{**asdict(entry), "path": str(entry.path)} for entry in found.models]
+    if server is not None:
+        models = [{**asdict(entry), "path": str(entry.path)} for entry in server.models]
         answer |= {
-            "base_url": f"{found.base_url}/v1",
+            "base_url": f"{server.base_url}/v1",
             "models": models,
             "key_file": str(home() / "keys" / "client"),
         }

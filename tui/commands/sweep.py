@@ -10,6 +10,7 @@ import click
 
 from jobs.job import Job
 from jobs.state import Running, word
+from models.runs import Run, SweepPlace
 from trainer.comparison import Row, compare, not_comparable, winner
 from trainer.plan.plan import Plan
 from trainer.recipe import short_value
@@ -46,11 +47,11 @@ def show_sweep(sweep: Sweep, plans: list[Plan]) -> None:
         f"{key} {', '.join(map(short_value, values))}" for key, values in sweep.axes.items()
     )
     out.print(styled("[bold]A sweep of $count runs[/]: $axes", count=len(sweep.members), axes=axes))
-    steps, batches = {plan.steps for plan in plans}, {plan.micro_batch for plan in plans}
+    steps, batches = {plan.steps for plan in plans}, {plan.compute.micro_batch for plan in plans}
     if len(steps) > 1 or len(batches) > 1:
         table = plain_table("run", ">steps", ">at a time")
         for member, plan in zip(sweep.members, plans, strict=True):
-            table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.micro_batch))
+            table.add_row(member.recipe.name, f"{plan.steps:,}", str(plan.compute.micro_batch))
         out.print(table)
     else:
         out.print(
@@ -68,10 +69,10 @@ def sweep_json(sweep: Sweep, plans: list[Plan]) -> dict[str, Any]:
 
 
 def _list(as_json: bool) -> None:
-    known = sweeps()
-    states = {name: [word(job.state()) for job in jobs] for name, jobs in known.items()}
+    by_id = sweeps()
+    states = {name: [word(job.state()) for job in jobs] for name, jobs in by_id.items()}
     if as_json:
-        found = known.items()
+        items = by_id.items()
         print_json(
             [
                 {
@@ -80,17 +81,17 @@ def _list(as_json: bool) -> None:
                     "runs": [job.id for job in jobs],
                     "states": states[name],
                 }
-                for name, jobs in found
+                for name, jobs in items
             ]
         )
         return
-    if not known:
+    if not by_id:
         talk.print(
             "No sweeps yet. A recipe with lists of values makes one: `luthier train RECIPE`."
         )
         return
     table = plain_table("id", ">runs", "states", "varies", "age")
-    for name, jobs in known.items():
+    for name, jobs in by_id.items():
         counted = ", ".join(
             f"{count} {state}" for state, count in Counter(states[name]).most_common()
         )
@@ -98,14 +99,21 @@ def _list(as_json: bool) -> None:
             name,
             str(len(jobs)),
             counted,
-            ", ".join(jobs[0].spec.settings["sweep"]["varies"]),
+            ", ".join(_place(jobs).varies),
             age(jobs[0].created),
         )
     out.print(table)
 
 
 def _name(jobs: list[Job]) -> str:
-    return str(jobs[0].spec.settings["sweep"]["name"])
+    return _place(jobs).name
+
+
+def _place(jobs: list[Job]) -> SweepPlace:
+    """Of the first run of a sweep."""
+    membership = Run(jobs[0]).sweep
+    assert membership is not None  # trainer.sweep gives only such
+    return membership
 
 
 def _show(rows: list[Row]) -> None:
@@ -114,9 +122,9 @@ def _show(rows: list[Row]) -> None:
         dict.fromkeys(
             name
             for row in rows
-            for found in (row.best, row.last)
-            if found
-            for name in found.metrics
+            for evaluation in (row.best, row.last)
+            if evaluation
+            for name in evaluation.metrics
         )
     )
     best = winner(rows)
@@ -132,17 +140,19 @@ def _show(rows: list[Row]) -> None:
     ]
     table = plain_table("", *headings, *(f">{name}" for name in metrics), ">time")
     for row in rows:
-        found = row.best
+        evaluation = row.best
         cells = [
             glyphs().best if row is best else " ",
             *([row.job.spec.name] if wide else []),
             *(short_value(row.varies.get(key, "")) for key in keys),
             _state(row),
             loss_text(row.loss),
-            loss_text(found.loss) if found else "",
-            str(found.step) if found else "",
+            loss_text(evaluation.loss) if evaluation else "",
+            str(evaluation.step) if evaluation else "",
             *(
-                f"{found.metrics[name]:.3g}" if found and name in found.metrics else ""
+                f"{evaluation.metrics[name]:.3g}"
+                if evaluation and name in evaluation.metrics
+                else ""
                 for name in metrics
             ),
             duration(row.seconds) if row.seconds is not None else "",
@@ -164,15 +174,15 @@ def _state(row: Row) -> str:
 
 
 def _as_json(row: Row) -> dict[str, Any]:
-    def plain(found: Any) -> dict[str, Any] | None:
+    def plain(evaluation: Any) -> dict[str, Any] | None:
         return (
             None
-            if found is None
+            if evaluation is None
             else {
-                "step": found.step,
-                "epoch": found.epoch,
-                "loss": _finite(found.loss),
-                "metrics": found.metrics,
+                "step": evaluation.step,
+                "epoch": evaluation.epoch,
+                "loss": _finite(evaluation.loss),
+                "metrics": evaluation.metrics,
             }
         )
 

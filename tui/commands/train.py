@@ -12,21 +12,24 @@ from typing import Any
 import click
 from rich.text import Text
 
+from jobs.event_kinds import Waiting, newest
 from jobs.giving_way import SETTING
 from jobs.job import Job, find
 from jobs.queue import NotWaiting
 from jobs.state import Done, Queued
 from models import registry
 from models.builtin import BUILTIN
+from models.runs import Run
 from serve import launch as serving
 from serve.plan import BASE
+from serve.planning import ServeOptions
 from trainer import launch
 from trainer.plan.cluster_files import Kind, emit
 from trainer.plan.memory.cards import card, what_if
 from trainer.plan.methods import consequences
-from trainer.plan.plan import Plan
+from trainer.plan.plan import Plan, make_plan
 from trainer.recipe import Recipe
-from trainer.sweep import load_sweep, start_sweep
+from trainer.sweep import Sweep, load_runs, recipes_of, start_sweep
 from tui.commands.output import (
     choose,
     few,
@@ -42,18 +45,18 @@ from tui.commands.output import (
     write,
 )
 from tui.commands.progress import follow_job
-from tui.commands.serve import merge_first, wait_until_ready
+from tui.commands.serve import follow_start, merge_first
 from tui.commands.sweep import show_sweep, sweep_json
 from tui.runs import memory_text, plan_text
 from tui.runs.memory_text import Line
 from tui.serve.future_server import beyond_server, future_server, show_future_server
 from tui.serve.server_plan import as_json as plan_as_json
 from workshop import gpu_conflict
-from workshop.chat_with_run import HOST, have_it_serve, once_ready, server_job
+from workshop.chat_with_run import have_it_serve, server_job
 from workshop.gpu_conflict import CHOICES, Choice, open_question
-from workshop.merging import is_there, whole_model
 from workshop.number_format import duration, size
-from workshop.serving import server_of
+from workshop.served_runs import own_model
+from workshop.servers import LOCALHOST, once_ready, once_started, server_of
 
 _ASK_SECONDS = 5.0
 
@@ -83,13 +86,14 @@ _ASK_SECONDS = 5.0
 def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_json: bool) -> None:
     """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it
     will be served; of a sweep, how many runs and what varies. Nothing runs."""
-    sweep = load_sweep(recipe)
+    asked = load_runs(recipe)
     if kind is not None:
-        write(emit(kind, sweep, recipe, machines), end="")
+        write(emit(kind, asked, recipe, machines), end="")
         return
-    plans = sweep.plans()
-    first = plans[0]
-    recipe_of_first, directory = sweep.members[0].recipe, Path(first.model_directory)
+    recipes = recipes_of(asked)
+    plans = [make_plan(each) for each in recipes]
+    first, recipe_of_first = plans[0], recipes[0]
+    directory = Path(first.model_directory)
     alone = consequences(recipe_of_first, directory)
     served = future_server(first.model, directory, 0 if alone else recipe_of_first.lora.r)
     warnings = [
@@ -100,11 +104,11 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
     cards = what_if(recipe_of_first, first) if with_memory else None
     if as_json:
         fitting = {} if cards is None else {"cards": memory_text.as_json(cards)}
-        one = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
-        print_json(sweep_json(sweep, plans) if sweep.axes else one)
+        plan_json = {**first.to_json(), **fitting, "serving": plan_as_json(served, sys.executable)}
+        print_json(sweep_json(asked, plans) if isinstance(asked, Sweep) else plan_json)
         return
-    if sweep.axes:
-        show_sweep(sweep, plans)
+    if isinstance(asked, Sweep):
+        show_sweep(asked, plans)
     show_plan(first)
     if cards is not None:
         _show("what fits", memory_text.cards(recipe_of_first, cards))
@@ -140,31 +144,26 @@ def train(
     with lists of values) one a line."""
     if (recipe is None) == (again is None):
         raise click.UsageError("Give a RECIPE, or --again ID.")
-    sweep = load_sweep(recipe) if recipe is not None else None
-    recipes = (
-        [launch.frozen_recipe(find(again or "", "run"))]
-        if sweep is None
-        else [member.recipe for member in sweep.members]
-    )
+    asked = launch.frozen_recipe(find(again or "", "run")) if recipe is None else load_runs(recipe)
+    recipes = recipes_of(asked)
     if then and len(recipes) > 1:
         raise click.UsageError("--then chat is for one run, not for a sweep.")
-    for one in recipes:
-        prepare_model(one)
+    for single_recipe in recipes:
+        prepare_model(single_recipe)
     if then:
         warm_server(recipes[0])
-    started = [launch.train(recipes[0])] if sweep is None else start_sweep(sweep)
-    for warning in dict.fromkeys(
-        warning for run in started for warning in run.spec.settings.get("warnings", [])
-    ):
+    identifier, started = (
+        start_sweep(asked) if isinstance(asked, Sweep) else (None, [launch.train(asked)])
+    )
+    for warning in dict.fromkeys(warning for run in started for warning in Run(run).warnings):
         say_warning(warning)
     settle(started, server or ("sleep" if then else None))
-    identifier = started[0].spec.settings["sweep"].get("id")
     _tell_started(started, identifier, as_json)
     if follow or then:
         for job in started:
             _follow(job)
         if then:
-            _talk_to(started[0])
+            _talk_to(Run(started[0]))
         if identifier:
             talk.print(f"  compare them: luthier sweep {identifier}")
     elif identifier:
@@ -180,12 +179,9 @@ def warm_server(recipe: Recipe) -> None:
     """A server of the recipe's base model, running before the run begins: afterwards only the
     adapter is to be loaded. None where what is trained will be served as a model of its own."""
     base = registry.resolve(recipe.model).resolve()
-    if server_of(base, HOST) is None and not consequences(recipe, base):
-        wait_until_ready(
-            serving.serve(
-                recipe.model, [], options=serving.ServeOptions(max_lora_rank=max(16, recipe.lora.r))
-            )
-        )
+    if server_of(base, LOCALHOST) is None and not consequences(recipe, base):
+        options = ServeOptions(max_lora_rank=max(16, recipe.lora.r))
+        once_started(serving.serve(recipe.model, [], options=options), follow_start)
 
 
 def settle(runs: list[Job], choice: Choice | None) -> None:
@@ -207,8 +203,8 @@ def settle(runs: list[Job], choice: Choice | None) -> None:
                     f" {SETTING} in config.toml for good."
                 )
                 return
-            for name, what in CHOICES.items():
-                talk.print(styled("  [bold]$name[/]  $what", name=name, what=what))
+            for name, meaning in CHOICES.items():
+                talk.print(styled("  [bold]$name[/]  $what", name=name, what=meaning))
             gpu_conflict.answer(
                 run, choose("  Remembered for later runs", list(CHOICES)), remember=True
             )
@@ -219,27 +215,25 @@ def _asks(run: Job) -> list[str]:
     deadline = time.monotonic() + _ASK_SECONDS
     while run.spec.gpu_bytes and time.monotonic() < deadline:
         state, events = run.look()
-        if not isinstance(state, Queued) or any(event["kind"] == "waiting" for event in events):
+        if not isinstance(state, Queued) or newest(events, Waiting) is not None:
             return open_question(events) if isinstance(state, Queued) else []
         time.sleep(0.1)
     return []
 
 
-def _talk_to(run: Job) -> None:
+def _talk_to(run: Run) -> None:
     """Have the run's model served, by the server of its base or merged by one of its own; on a
     terminal, open the chat."""
-    if whole_model(run) and not is_there(run):
-        merge_first(run)
+    own_model(run, merge_first)
     server = once_ready(server_job(run))
     name = have_it_serve(server, run)
     say_done(
-        f"{run.spec.name} answers at"
-        f" {server.base_url}/v1{'' if name == run.spec.name else f' as {name}'}"
+        f"{run.name} answers at {server.base_url}/v1{'' if name == run.name else f' as {name}'}"
     )
     if sys.stdin.isatty() and sys.stdout.isatty():
         from tui.app import LuthierApp
 
-        LuthierApp("chat", chat_with=run).run()
+        LuthierApp("chat", chat_with=run.job).run()
     else:
         say_aside(f"  luthier chat {' '.join(dict.fromkeys([BASE, name]))}")
 
@@ -255,7 +249,7 @@ def _tell_started(started: list[Job], sweep: str | None, as_json: bool) -> None:
                 "id": job.id,
                 "name": job.spec.name,
                 "directory": str(job.directory),
-                "varies": job.spec.settings["sweep"]["varies"],
+                "varies": membership.varies if (membership := Run(job).sweep) is not None else {},
             }
             for job in started
         ]
@@ -289,35 +283,36 @@ def prepare_model(recipe: Recipe) -> None:
         follow_job(job, "Preparing the built-in model", lambda state: isinstance(state, Done))
 
 
-def show_plan(made: Plan) -> None:
+def show_plan(run_plan: Plan) -> None:
     table = plain_table("", "")
     rows: dict[str, str | Text] = {
         "model": styled(
-            "$model [dim]$directory[/]", model=made.model, directory=made.model_directory
+            "$model [dim]$directory[/]", model=run_plan.model, directory=run_plan.model_directory
         ),
-        "data": plan_text.data(made),
+        "data": plan_text.data(run_plan),
         **{
-            f"format{'' if number == 0 else f' {number + 1}'}": _format(found)
-            for number, found in enumerate(made.formats)
+            f"format{'' if number == 0 else f' {number + 1}'}": _format(reading)
+            for number, reading in enumerate(run_plan.formats)
         },
-        "engine": plan_text.engine(made),
-        "settings": plan_text.settings(made),
-        "batch": plan_text.batch(made),
-        "length": plan_text.length(made),
-        "evaluation": plan_text.evaluation(made),
+        "engine": plan_text.engine(run_plan),
+        "settings": plan_text.settings(run_plan),
+        "batch": plan_text.batch(run_plan),
+        "length": plan_text.length(run_plan),
+        "evaluation": plan_text.evaluation(run_plan),
         "waits for": (
-            ", ".join(made.slots) + (f" with {size(made.gpu_bytes)} free" if made.gpu_bytes else "")
+            ", ".join(run_plan.slots)
+            + (f" with {size(run_plan.gpu_bytes)} free" if run_plan.gpu_bytes else "")
         ),
     }
     for name, value in rows.items():
         table.add_row(styled("[dim]$name[/]", name=name), value)
     out.print(table)
-    _show("before you start", memory_text.warnings(made))
-    _show("memory", memory_text.parts(made, card()))
-    _show("why", memory_text.reasons(made))
-    _show("tried", memory_text.choices(made))
+    _show("before you start", memory_text.warnings(run_plan))
+    _show("memory", memory_text.parts(run_plan, card()))
+    _show("why", memory_text.reasons(run_plan))
+    _show("tried", memory_text.choices(run_plan))
     policies = plain_table("policy", "choice", "met", "what it is about")
-    for policy in made.policies:
+    for policy in run_plan.policies:
         choice = Text(policy["choice"], "bold" if policy["changed"] else "")
         about = (
             f"{policy['meets']}: {policy['repair']}"
@@ -325,7 +320,7 @@ def show_plan(made: Plan) -> None:
             else policy["meets"]
         )
         policies.add_row(
-            policy["name"], choice, str(made.met.get(policy["name"], "")), Text(about, "dim")
+            policy["name"], choice, str(run_plan.met.get(policy["name"], "")), Text(about, "dim")
         )
     out.print(policies)
 
@@ -357,8 +352,8 @@ def _show(title: str, lines: list[Line]) -> None:
     out.print()
 
 
-def _format(found: dict[str, Any]) -> str:
-    files = [Path(file).name for file in found["files"]]
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    unused = f"; not used: {few(found['unused'])}" if found["unused"] else ""
-    return f"{', '.join(files[:3])}{more}: {found['reason']}{unused}"
+def _format(reading: dict[str, Any]) -> str:
+    files = [Path(file).name for file in reading["files"]]
+    remainder = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    unused = f"; not used: {few(reading['unused'])}" if reading["unused"] else ""
+    return f"{', '.join(files[:3])}{remainder}: {reading['reason']}{unused}"

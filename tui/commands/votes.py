@@ -57,32 +57,33 @@ def export(pairs: Path | None, corrected: Path | None, blind_only: bool, as_json
     Without --pairs and --corrected, the pairs go to stdout. Both files can be named in a recipe's
     `data` at once.
     """
-    found = exporting.collect(named=not blind_only)
+    exported = exporting.collect(with_named=not blind_only)
     if pairs is None and corrected is None:
-        write_json(exporting.to_jsonl(found.pairs))
-    for path, rows, what in (
-        (pairs, found.pairs, "votes"),
-        (corrected, found.corrected, "corrections"),
+        write_json(exporting.to_jsonl(exported.pairs))
+    for path, rows, source in (
+        (pairs, exported.pairs, "votes"),
+        (corrected, exported.corrected, "corrections"),
     ):
         if path is not None:
             if not rows:
                 hint = "f2 votes, and w corrects an answer, on the Chat screen."
                 raise LuthierError(
                     "Nothing to export",
-                    f"There are no {what} that make a row for {path.name}.",
+                    f"There are no {source} that make a row for {path.name}.",
                     hint,
                 )
             write_new(path.absolute(), exporting.to_jsonl(rows))
     totals = {
-        "pairs": len(found.pairs),
-        "corrected": len(found.corrected),
-        "left_out": dict(found.left_out),
+        "pairs": len(exported.pairs),
+        "corrected": len(exported.corrected),
+        "left_out": dict(exported.left_out),
     }
     if as_json and not (pairs is None and corrected is None):
         print_json(totals)
         return
     talk.print(
-        f"{len(found.pairs)} preference pairs, {len(found.corrected)} corrected conversations."
+        f"{len(exported.pairs)} preference pairs,"
+        f" {len(exported.corrected)} corrected conversations."
     )
-    for reason, count in found.left_out.most_common():
+    for reason, count in exported.left_out.most_common():
         say_aside(f"  left out: {count} ({reason})")

@@ -31,14 +31,14 @@ class PathSuggester(Suggester):
         folder, _, begun = value.rpartition("/")
         where = expanded(f"{folder}/" if "/" in value else ".")
         try:
-            found = sorted(
+            names = sorted(
                 entry.name + "/" * entry.is_dir()
                 for entry in os.scandir(where)
                 if entry.name.startswith(begun)
             )
         except OSError:
             return None
-        visible = [name for name in found if begun.startswith(".") or not name.startswith(".")]
+        visible = [name for name in names if begun.startswith(".") or not name.startswith(".")]
         if not begun or not visible:
             return None
         return value[: len(value) - len(begun)] + visible[0]
@@ -81,7 +81,7 @@ class LookModal(FormModal):
         if not self.field("model").value:
             self.field("model").show_error("needed: a name or a folder")
         context = (
-            self.number_in("context", least=8, whole=True) if self.field("context").value else 0
+            self.number_in("context", least=8, integer=True) if self.field("context").value else 0
         )
         if not self.query(".field.-wrong") and context is not None:
             self._start(source, self.field("model").value, int(context))
@@ -121,9 +121,9 @@ class FormatModal(FormModal):
         KeyHint("escape", "esc", "cancel"),
     ]
 
-    def __init__(self, recipe: Recipe, found: dict[str, object]) -> None:
+    def __init__(self, recipe: Recipe, mapping: dict[str, object]) -> None:
         super().__init__()
-        self._recipe, self._found = recipe, found
+        self._recipe, self._found = recipe, mapping
 
     def compose_fields(self) -> ComposeResult:
         yield Field(

@@ -87,14 +87,8 @@ class LedgerTable(ScrollView, can_focus=True, inherit_bindings=False):
         if self._ledger is None or number >= len(self._places):
             return Strip.blank(width, self.rich_style)
         line = ledger_line(self._ledger.entry(self._places[number]), width - 1, self._many_files)
-        name = (
-            ""
-            if number != self.cursor
-            else "ledger--cursor"
-            if self.has_focus
-            else "ledger--cursor-blurred"
-        )
-        style = self.get_visual_style(name) if name else self.visual_style
+        cursor_style = "ledger--cursor" if self.has_focus else "ledger--cursor-blurred"
+        style = self.get_visual_style(cursor_style) if number == self.cursor else self.visual_style
         return Visual.to_strips(
             self, line.pad_left(1).pad_right(max(0, width - 1 - line.cell_length)), width, 1, style
         )[0]

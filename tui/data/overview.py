@@ -101,8 +101,8 @@ def _states(summary: Summary) -> list[Content]:
                 (f"{share:>9}", "$foreground-muted"),
             )
         )
-    whole = f"{'  all':<11}{_spaced(summary.rows):>7}{number_format.count(summary.tokens):>9}"
-    return [*lines, Content.styled(whole, "bold")]
+    totals = f"{'  all':<11}{_spaced(summary.rows):>7}{number_format.count(summary.tokens):>9}"
+    return [*lines, Content.styled(totals, "bold")]
 
 
 def _problems(summary: Summary, width: int) -> list[Content]:
@@ -110,7 +110,7 @@ def _problems(summary: Summary, width: int) -> list[Content]:
         return []
     lines = [_title("reasons")]
     for problem in summary.problems:
-        rows = ", ".join(str(place["row"]) for place in problem.first[:3])
+        rows = ", ".join(str(position["row"]) for position in problem.first[:3])
         first = (
             f"  row{'' if problem.rows == 1 else 's'}"
             f" {rows}{glyphs().ellipsis if problem.rows > 3 else ''}"
@@ -132,15 +132,15 @@ def _lengths(lengths: Lengths, context: int, width: int) -> list[Content]:
     room = max(4, width - 8 - 8)
     marked = False
     lines = [_title("tokens a sample")]
-    for place, count in enumerate(counts):
-        if not marked and place * step >= context:
+    for bucket, count in enumerate(counts):
+        if not marked and bucket * step >= context:
             lines.append(_context_line(context, width))
             marked = True
         filled = max(1, round(room * count / most)) if count else 0
-        bar = (glyphs().histogram * filled, "$error" if place * step >= context else "$primary")
+        bar = (glyphs().histogram * filled, "$error" if bucket * step >= context else "$primary")
         lines.append(
             Content.assemble(
-                (f"{_spaced(place * step):>7} ", "$foreground-muted"),
+                (f"{_spaced(bucket * step):>7} ", "$foreground-muted"),
                 bar,
                 f" {_spaced(count)}" if count else "",
             )
@@ -162,7 +162,7 @@ def _context_line(context: int, width: int) -> Content:
 
 def _samples(summary: Summary) -> list[Content]:
     share = f" ({100 * summary.trained_tokens / summary.tokens:.0f} %)" if summary.tokens else ""
-    unused = [name for found in summary.formats for name in found.unused]
+    unused = [name for reading in summary.formats for name in reading.unused]
     lost = (
         [_muted(f"{number_format.count(summary.lost)} tokens went into no sample")]
         if summary.lost

@@ -9,7 +9,8 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from trainer.data.inspection import Inspection, StoredSample
+from models.stored_sample import StoredSample
+from trainer.data.inspection import Inspection
 from trainer.data.ledger import Entry
 from tui.data.ledger_table import state_sign
 from tui.data.token_text import plain_tokens, tokens_of, why

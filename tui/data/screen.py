@@ -21,7 +21,15 @@ from jobs.events import Follower
 from jobs.files import tail_lines
 from jobs.job import Job, find
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
-from trainer.data.inspection import Inspection, StoredProposal, read_proposals, read_vocabulary
+from models.events import Exited, Phase, Step, typed
+from trainer.data.inspection import (
+    Inspection,
+    Order,
+    StoredProposal,
+    order_of,
+    read_proposals,
+    read_vocabulary,
+)
 from trainer.data.ledger import Entry
 from trainer.launch import frozen_recipe
 from tui import actions
@@ -33,7 +41,7 @@ from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
-from workshop.job_list import INSPECTION, JobRow
+from workshop.job_list import JobRow
 
 _POLL_SECONDS = 0.3
 
@@ -100,13 +108,15 @@ class DataScreen(LuthierScreen):
     # Which look is shown
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
-        looks = [row for row in rows if row.job.spec.module == INSPECTION]
-        shown = next((row for row in looks if self.job is not None and row.id == self.job.id), None)
+        looks = [row for row in rows if row.kind == "inspect"]
+        row_of_look = next(
+            (row for row in looks if self.job is not None and row.id == self.job.id), None
+        )
         if self.job is None and looks:
-            shown = looks[0]
-            self.open(shown.job)
-        if shown is not None:
-            self.state_changed(shown.state)
+            row_of_look = looks[0]
+            self.open(row_of_look.job)
+        if row_of_look is not None:
+            self.state_changed(row_of_look.state)
         elif self.job is not None and not self.job.directory.is_dir():
             self.job = self.inspection = self.state = None
             self.show_nothing()
@@ -136,12 +146,12 @@ class DataScreen(LuthierScreen):
         if self._follower is None or not isinstance(self.state, Alive):
             return
         for event in self._follower.read():
-            match event["kind"]:
-                case "phase":
-                    self._phase, self._share = str(event["name"]), 0
-                case "step":
-                    self._share = round(100 * event["step"] / max(1, event.get("total", 0)))
-                case "exited":
+            match typed(event):
+                case Phase(name=name):
+                    self._phase, self._share = name, 0
+                case Step(step=step, total=total):
+                    self._share = round(100 * step / max(1, total))
+                case Exited():
                     self.app.read_jobs()
                 case _:
                     pass
@@ -167,9 +177,9 @@ class DataScreen(LuthierScreen):
         self.set_class(self.inspection is None, "-without")
         self.query_one("#data-title", Static).update(_title(self.job, self.state, self.inspection))
         if self.inspection is not None:
-            found = self.inspection.summary.formats
-            more = f"  (and {len(found) - 1} more)" if len(found) > 1 else ""
-            text = f"{found[0].name}: {found[0].reason}{more}" if found else ""
+            formats = self.inspection.summary.formats
+            remainder = f"  (and {len(formats) - 1} more)" if len(formats) > 1 else ""
+            text = f"{formats[0].name}: {formats[0].reason}{remainder}" if formats else ""
             self.query_one("#data-format", Static).update(Content(text))
         else:
             self.query_one("#no-data", Static).update(
@@ -199,15 +209,17 @@ class DataScreen(LuthierScreen):
     # What can be done
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        shown, entry = self.inspection is not None, self.entry
+        has_inspection, entry = self.inspection is not None, self.entry
         samples = len(entry.samples) if entry is not None else 0
         match action:
             case "read":
                 return entry is not None and not self.has_class("-reading")
             case "filter" | "format":
-                return shown and not self.has_class("-reading")
+                return has_inspection and not self.has_class("-reading")
             case "overview":
-                return shown and self.has_class("-narrow") and not self.has_class("-reading")
+                return (
+                    has_inspection and self.has_class("-narrow") and not self.has_class("-reading")
+                )
             case "ids" | "raw" | "copy":
                 return samples > 0
             case "turn":
@@ -231,20 +243,19 @@ class DataScreen(LuthierScreen):
     def action_look(self) -> None:
         from tui.data.forms import LookModal
 
-        settings = self.job.spec.settings if self.job is not None else {}
-        sources = settings.get("sources", [])
-        self.app.push_screen(
-            LookModal(str(sources[0]) if sources else "", str(settings.get("model", "builtin"))),
-            self._started,
-        )
+        order = order_of(self.job) if self.job is not None else Order()
+        source = order.sources[0] if order.sources else ""
+        self.app.push_screen(LookModal(source, order.model), self._started)
 
     def action_format(self) -> None:
         from tui.data.forms import FormatModal
 
         if self.inspection is not None:
-            found = self.inspection.summary.formats
+            formats = self.inspection.summary.formats
             self.app.push_screen(
-                FormatModal(frozen_recipe(self.inspection.job), found[0].mapping if found else {}),
+                FormatModal(
+                    frozen_recipe(self.inspection.job), formats[0].mapping if formats else {}
+                ),
                 self._started,
             )
 
@@ -336,13 +347,10 @@ class DataScreen(LuthierScreen):
 def _title(job: Job | None, state: State | None, inspection: Inspection | None) -> Content:
     if job is None:
         return Content("")
-    settings = job.spec.settings
-    sources = [str(source) for source in settings.get("sources", [])]
-    name = (
-        Path(sources[0]).name + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
-        if sources
-        else job.spec.name
-    )
+    order = order_of(job)
+    name = Path(order.sources[0]).name if order.sources else job.spec.name
+    if len(order.sources) > 1:
+        name += f" and {len(order.sources) - 1} more"
     parts = [Content.styled(name, "bold")]
     if state is not None and not isinstance(state, Done):
         parts.append(state_content(state))
@@ -350,8 +358,8 @@ def _title(job: Job | None, state: State | None, inspection: Inspection | None) 
         parts.append(
             Content.styled(f"{glyphs().failed} {inspection.summary.error.title}", "$error")
         )
-    context = f"{int(settings.get('context', 0)):,}".replace(",", " ")
-    model = f"as {settings.get('model', '')} sees it, context {context}"
+    context = f"{order.context:,}".replace(",", " ")
+    model = f"as {order.model} sees it, context {context}"
     return Content("   ").join([*parts, Content.styled(model, "$foreground-muted")])
 
 
@@ -396,4 +404,4 @@ def _read(job: Job) -> InspectionRead:
 
 
 def _many_files(inspection: Inspection) -> bool:
-    return sum(len(found.files) for found in inspection.summary.formats) > 1
+    return sum(len(reading.files) for reading in inspection.summary.formats) > 1

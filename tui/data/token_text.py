@@ -14,7 +14,8 @@ from typing import Literal
 
 from rich.cells import cell_len
 
-from trainer.data.inspection import UNTRAINED, StoredSample, Vocabulary
+from models.stored_sample import UNTRAINED, StoredSample
+from trainer.data.inspection import Vocabulary
 from trainer.data.ledger import Entry, describe
 from tui.shared.foreign_text import spelled_out
 from tui.shared.glyphs import glyphs
@@ -50,17 +51,19 @@ def tokens_of(sample: StoredSample, vocabulary: Vocabulary) -> list[Token]:
     tokens = []
     for number, label, weight in zip(sample.input_ids, sample.labels, weights, strict=True):
         raw = vocabulary.raw(number)
-        kind: Kind = "untrained" if label == UNTRAINED else "stop" if number in stops else "trained"
-        tokens.append(
-            Token(number, decoder.decode(raw), raw, kind, 0.0 if label == UNTRAINED else weight)
-        )
+        text = decoder.decode(raw)
+        if label == UNTRAINED:
+            tokens.append(Token(number, text, raw, "untrained", 0.0))
+        else:
+            kind: Kind = "stop" if number in stops else "trained"
+            tokens.append(Token(number, text, raw, kind, weight))
     return tokens
 
 
 def runs_of(tokens: Iterable[Token]) -> list[list[Run]]:
     """The sample's text, token by token, each with its signs before and after it."""
     signs = glyphs()
-    found: list[list[Run]] = []
+    token_runs: list[list[Run]] = []
     weight, open_end = 1.0, False
     for token in tokens:
         runs: list[Run] = []
@@ -77,10 +80,10 @@ def runs_of(tokens: Iterable[Token]) -> list[list[Run]]:
         if token.kind == "stop":
             runs.append((signs.stop, "mark"))
             open_end = False
-        found.append(runs)
+        token_runs.append(runs)
     if open_end:
-        found.append([(signs.trained_end, "mark")])
-    return found
+        token_runs.append([(signs.trained_end, "mark")])
+    return token_runs
 
 
 def lines_of(tokens: Sequence[Token], width: int, newlines: bool = True) -> list[list[Run]]:
@@ -90,8 +93,8 @@ def lines_of(tokens: Sequence[Token], width: int, newlines: bool = True) -> list
     for runs in runs_of(tokens):
         for text, kind in runs:
             parts = text.split("\n")
-            for place, part in enumerate(parts):
-                last = place == len(parts) - 1
+            for index, part in enumerate(parts):
+                last = index == len(parts) - 1
                 if part:
                     wrap.add(spelled_out(part), kind)
                 if not last:
@@ -128,7 +131,7 @@ class _Wrap:
         one."""
         carried: list[Run] = []
         if not text.startswith(" "):
-            place = next(
+            word_start = next(
                 (
                     at
                     for at in range(len(self._line) - 1, 0, -1)
@@ -136,9 +139,12 @@ class _Wrap:
                 ),
                 0,
             )
-            if place and sum(cell_len(part) for part, _ in self._line[place:]) <= self._width // 2:
-                carried = self._line[place:]
-                del self._line[place:]
+            if (
+                word_start
+                and sum(cell_len(part) for part, _ in self._line[word_start:]) <= self._width // 2
+            ):
+                carried = self._line[word_start:]
+                del self._line[word_start:]
         self.end_line()
         self._line, self._cells = carried, sum(cell_len(part) for part, _ in carried)
 
@@ -151,10 +157,10 @@ class _Wrap:
 def _head(text: str, width: int) -> str:
     """As much of the text's beginning as fits."""
     cells = 0
-    for place, char in enumerate(text):
+    for index, char in enumerate(text):
         cells += cell_len(char)
         if cells > width:
-            return text[: max(1, place)]
+            return text[: max(1, index)]
     return text
 
 

@@ -69,13 +69,10 @@ class TokenView(LogKeys, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         number, width = y + round(self.scroll_offset.y), self.size.width
-        runs = (
-            self._token_line(number)
-            if self.ids
-            else self._lines[number]
-            if number < len(self._lines)
-            else []
-        )
+        if self.ids:
+            runs = self._token_line(number)
+        else:
+            runs = self._lines[number] if number < len(self._lines) else []
         strip = Strip([Segment(text, self._style(kind)) for text, kind in runs])
         return strip.adjust_cell_length(width, self.rich_style)
 

@@ -80,8 +80,8 @@ def _wrapped(title: str, value: Content, width: int) -> list[Content]:
         if value.cell_length > width - _TITLE_CELLS
         else [value]
     )
-    shown = [
+    titles = [
         Content.styled(title.ljust(_TITLE_CELLS), "$foreground-muted"),
         *[Content(" " * _TITLE_CELLS)] * (len(parts) - 1),
     ]
-    return [Content.assemble(left, part) for left, part in zip(shown, parts, strict=True)]
+    return [Content.assemble(left, part) for left, part in zip(titles, parts, strict=True)]

@@ -20,6 +20,7 @@ def facts(entry: Entry, users: Sequence[Use]) -> list[tuple[str, str]]:
         size(entry.bytes),
         entry.architecture,
     ]
+    no_template = "none" if entry.ready else ""
     pairs = [
         (
             "base",
@@ -34,7 +35,7 @@ def facts(entry: Entry, users: Sequence[Use]) -> list[tuple[str, str]]:
         ),
         (
             "template",
-            str(entry.template) if entry.template is not None else "none" if entry.ready else "",
+            no_template if entry.template is None else str(entry.template),
         ),
         ("licence", entry.licence or ("not known" if entry.ready else "")),
         ("origin", entry.origin),

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
 from jobs.errors import LuthierError
-from jobs.job import Job, find
+from jobs.job import Job
 from tui.models import facts
 from tui.models.forms import ModelForm
 from tui.shared.form import Field
@@ -24,6 +24,7 @@ from workshop import number_format
 if TYPE_CHECKING:
     from models.catalogue import Entry
     from models.merge.launch import MergeSettings, Outlook
+    from models.runs import Run
 
 _WAYS = [
     ("the 16-bit base", "base"),
@@ -44,7 +45,7 @@ class _Chosen:
 
 @dataclass
 class MergeLookedAt(Message):
-    chosen: _Chosen
+    choices: _Chosen
     settings: MergeSettings
     outlook: Outlook
     certified: bool
@@ -58,7 +59,7 @@ class MergeModal(ModelForm):
         self.entry = entry
 
     def compose_fields(self) -> ComposeResult:
-        from models.merge.config_files import read_object
+        from models.folder import ModelFolder
         from models.merge.plan import DTYPES
 
         entry = self.entry
@@ -75,7 +76,7 @@ class MergeModal(ModelForm):
             [("of the base's type", ""), *((dtype, dtype) for dtype in DTYPES)],
             "",
         )
-        if read_object(entry.path / "card.json").get("base_bits") == 4:
+        if ModelFolder(entry.path).shown_card.base_bits == 4:
             yield self._choice("into", "merged into", _WAYS, "base")
         yield self._choice(
             "replace",
@@ -100,13 +101,13 @@ class MergeModal(ModelForm):
             values["merge-replace"] is True,
         )
 
-    def _orders(self, chosen: _Chosen) -> tuple[MergeSettings, Job | None]:
+    def _orders(self, choices: _Chosen) -> tuple[MergeSettings, Run | None]:
         """The merge that the form describes, and the run that it is of. LuthierError for what it
         cannot be."""
         from jobs.home import models_directory
-        from models.merge.launch import MergeSettings
+        from models.merge.launch import MergeSettings, merge_settings
         from models.registry import valid_name
-        from workshop.merging import merge_settings
+        from models.runs import Run
 
         entry = self.entry
         if entry.base_path is None:
@@ -115,24 +116,26 @@ class MergeModal(ModelForm):
                 "The base model is not here", f"{entry.title} was trained on {entry.base}.", hint
             )
         settings: dict[str, Any] = {
-            "dtype": chosen.dtype or None,
-            "into": chosen.into,
-            "replace": chosen.replace,
+            "dtype": choices.dtype or None,
+            "into": choices.into,
+            "replace": choices.replace,
         }
-        if chosen.name or not entry.run:
-            settings["out"] = str(models_directory() / valid_name(chosen.name))
-        run = find(entry.run, "run") if entry.run else None
+        if choices.name or not entry.run:
+            settings["out"] = str(models_directory() / valid_name(choices.name))
+        run = Run.named(entry.run) if entry.run else None
         if run is not None:
-            made = merge_settings(run, **settings)
+            settings_of_merge = merge_settings(run, **settings)
         else:
-            made = MergeSettings(base=str(entry.base_path), adapter=str(entry.path), **settings)
-        if Path(made.out).exists() and not made.replace:
+            settings_of_merge = MergeSettings(
+                base=str(entry.base_path), adapter=str(entry.path), **settings
+            )
+        if Path(settings_of_merge.out).exists() and not settings_of_merge.replace:
             raise LuthierError(
                 "There is something already",
-                f"{made.out} exists.",
+                f"{settings_of_merge.out} exists.",
                 "Give another name, or have it replaced.",
             )
-        return made, run
+        return settings_of_merge, run
 
     # What it will write
 
@@ -141,15 +144,17 @@ class MergeModal(ModelForm):
     def changed(self) -> None:
         self.clear_errors()
         self.query_one("#merge-outlook", Static).update("")
-        chosen = self._chosen()
+        choices = self._chosen()
 
         def look() -> None:
             from models.merge.launch import check_merge
 
-            settings, run = self._orders(chosen)
+            settings, run = self._orders(choices)
             outlook = check_merge(settings)
             self.post_message(
-                MergeLookedAt(chosen, settings, outlook, run is not None and bool(run.spec.then))
+                MergeLookedAt(
+                    choices, settings, outlook, run is not None and bool(run.job.spec.then)
+                )
             )
 
         self.run_worker(look, thread=True, exclusive=True, group="look", exit_on_error=False)
@@ -158,7 +163,7 @@ class MergeModal(ModelForm):
         self.changed()
 
     def on_merge_looked_at(self, message: MergeLookedAt) -> None:
-        if message.chosen != self._chosen():
+        if message.choices != self._chosen():
             return
         outlook = message.outlook
         both = (
@@ -167,20 +172,20 @@ class MergeModal(ModelForm):
             else ""
         )
         then = " Then the run is certified anew." if message.certified else ""
-        place = facts.homely(Path(message.settings.out))
+        target = facts.homely(Path(message.settings.out))
         note = f" {outlook.note}" if outlook.note else ""
         text = (
-            f"Writes {number_format.size(outlook.model)} to {place};"
+            f"Writes {number_format.size(outlook.model)} to {target};"
             f" {number_format.size(outlook.free)} are free.{both}{then}{note}"
         )
         self.query_one("#merge-outlook", Static).update(Content(text))
 
     def submit(self) -> None:
-        chosen = self._chosen()
+        choices = self._chosen()
 
         def start() -> Job:
             from models.merge.launch import start_merge
 
-            return start_merge(*self._orders(chosen))
+            return start_merge(*self._orders(choices))
 
         self.begin(start, "Reading the headers.")

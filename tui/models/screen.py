@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList
 
+from models.events import Phase, newest
 from tui import actions
 from tui.models.detail import ModelDetail, model_text, pairs_text
 from tui.shared.action import Place
@@ -47,7 +48,6 @@ _GROUPS = (
     ("merged", "Merged models"),
 )
 _SIDE_BY_SIDE = 128  # cells, from which on the list and the facts stand beside each other
-_MODULE_BUILTIN = "models.builtin_worker"
 
 
 @dataclass(frozen=True)
@@ -101,26 +101,27 @@ class ModelsScreen(LuthierScreen):
 
     def on_models_read(self, message: ModelsRead) -> None:
         self.models, self.arriving, self._uses = message.entries, message.arriving, message.uses
-        shown: list[Row] = []
+        rows: list[Row] = []
         for kind, title in _GROUPS:
             group = [
                 Row(entry.name, _cells(entry, message.preparing))
                 for entry in self.models
                 if entry.kind == kind
             ]
-            shown += self._group(title, group) if group else []
-        shown += (
+            rows += self._group(title, group) if group else []
+        rows += (
             self._group(
-                "On their way", [Row(one.id, _arriving_cells(one)) for one in self.arriving]
+                "On their way",
+                [Row(arriving.id, _arriving_cells(arriving)) for arriving in self.arriving],
             )
             if self.arriving
             else []
         )
         table = self.query_one("#models", RowTable)
-        table.show(shown)
+        table.show(rows)
         if table.options.highlighted is None:
             table.options.highlighted = next(
-                (place for place, row in enumerate(shown) if not row.heading), None
+                (index for index, row in enumerate(rows) if not row.heading), None
             )
         self._show_detail()
         self.refresh_hints()
@@ -139,7 +140,7 @@ class ModelsScreen(LuthierScreen):
     def _show_detail(self) -> None:
         detail = self.query_one(ModelDetail)
         width = detail.text_width
-        entry, one = self.chosen, self.chosen_arriving
+        entry, arriving = self.chosen, self.chosen_arriving
         if entry is not None:
             row = self._row_of(entry)
             detail.show(
@@ -150,18 +151,18 @@ class ModelsScreen(LuthierScreen):
                     width,
                 )
             )
-        elif one is not None:
-            far = number_format.size(one.done) if one.done or one.total else ""
-            if one.total:
-                far += f" of {number_format.size(one.total)}"
+        elif arriving is not None:
+            far = number_format.size(arriving.done) if arriving.done or arriving.total else ""
+            if arriving.total:
+                far += f" of {number_format.size(arriving.total)}"
             then = (
                 "s stops it"
-                if one.job is not None
+                if arriving.job is not None
                 else "i goes on with it, d deletes what is there"
             )
-            pairs = [("from", one.source), ("now", one.phase), ("here", far), ("", then)]
+            pairs = [("from", arriving.source), ("now", arriving.phase), ("here", far), ("", then)]
             detail.show(
-                pairs_text(one.name, "on its way", [pair for pair in pairs if pair[1]], width)
+                pairs_text(arriving.name, "on its way", [pair for pair in pairs if pair[1]], width)
             )
         else:
             detail.show(Content(""))
@@ -177,13 +178,13 @@ class ModelsScreen(LuthierScreen):
     @property
     def chosen(self) -> Entry | None:
         """The model under the cursor."""
-        chosen = self.query_one("#models", RowTable).highlighted_id
-        return next((entry for entry in self.models if entry.name == chosen), None)
+        highlighted = self.query_one("#models", RowTable).highlighted_id
+        return next((entry for entry in self.models if entry.name == highlighted), None)
 
     @property
     def chosen_arriving(self) -> Arriving | None:
-        chosen = self.query_one("#models", RowTable).highlighted_id
-        return next((one for one in self.arriving if one.id == chosen), None)
+        highlighted = self.query_one("#models", RowTable).highlighted_id
+        return next((arriving for arriving in self.arriving if arriving.id == highlighted), None)
 
     @on(OptionList.OptionHighlighted)
     def highlight_moved(self) -> None:
@@ -243,16 +244,18 @@ class ModelsScreen(LuthierScreen):
         from tui.runs.new_run import NewRunModal
 
         entry = self.chosen
-        base = "builtin" if entry is None else entry.base if entry.kind == "tuned" else entry.name
+        base = "builtin"
+        if entry is not None:
+            base = entry.base if entry.kind == "tuned" else entry.name
         self.app.push_screen(NewRunModal(base), self.app.open_started)
 
     def action_import(self) -> None:
         from tui.models.forms import ImportModal
 
-        one = self.chosen_arriving
+        arriving = self.chosen_arriving
         form = (
-            ImportModal(one.source, one.name)
-            if one is not None and one.left is not None
+            ImportModal(arriving.source, arriving.name)
+            if arriving is not None and arriving.left is not None
             else ImportModal()
         )
         self.app.push_screen(
@@ -269,9 +272,9 @@ class ModelsScreen(LuthierScreen):
             )
 
     def action_stop(self) -> None:
-        one = self.chosen_arriving
-        if one is not None and one.job is not None:
-            confirm_stop(self, one.job.job)
+        arriving = self.chosen_arriving
+        if arriving is not None and arriving.job is not None:
+            confirm_stop(self, arriving.job.job)
 
     def action_export(self) -> None:
         from tui.models.forms import ExportModal
@@ -303,11 +306,11 @@ class ModelsScreen(LuthierScreen):
     def action_remove(self) -> None:
         from tui.shared.confirm_modal import ConfirmModal
 
-        entry, one = self.chosen, self.chosen_arriving
-        if one is not None and one.left is not None:
-            left = one.left
+        entry, arriving = self.chosen, self.chosen_arriving
+        if arriving is not None and arriving.left is not None:
+            left = arriving.left
             question = ConfirmModal(
-                f"Delete what is there of {one.name}?",
+                f"Delete what is there of {arriving.name}?",
                 number_format.size(left.bytes),
                 yes="delete",
                 no="keep",
@@ -329,12 +332,12 @@ class ModelsScreen(LuthierScreen):
             )
             self.app.push_screen(question, lambda yes: self._remove(entry) if yes else None)
 
-    def _remove(self, what: Entry | Unfinished) -> None:
+    def _remove(self, model: Entry | Unfinished) -> None:
         def remove() -> None:
             from models import catalogue
             from models.imports.launch import Unfinished, discard
 
-            discard(what) if isinstance(what, Unfinished) else catalogue.remove(what)
+            discard(model) if isinstance(model, Unfinished) else catalogue.remove(model)
             self.app.call_from_thread(self.app.read_jobs)
 
         self.in_background(remove)
@@ -358,54 +361,44 @@ class ModelsScreen(LuthierScreen):
 
 def _read(rows: list[JobRow]) -> ModelsRead:
     from models.catalogue import list_entries, uses
-    from models.imports.launch import unfinished
+    from models.imports.launch import order_of, unfinished
 
     entries = list_entries()
     jobs = [row.job for row in rows]
     running = [row for row in rows if row.kind == "import" and row.alive]
     arriving = [
-        _arriving(row)
-        for row in running
-        if "source" in row.job.spec.settings and "out" in row.job.spec.settings
+        Arriving(row.name, order_of(row.job).source, *_far(row), job=row) for row in running
     ]
     arriving += [_merging(row) for row in rows if row.kind == "merge" and row.alive]
     arriving += [
         Arriving(left.name, left.source, "broken off", left.bytes, 0, left=left)
         for left in unfinished()
     ]
-    preparing = any(row.job.spec.module == _MODULE_BUILTIN for row in running)
+    preparing = any(row.kind == "prepare" and row.alive for row in rows)
     return ModelsRead(
         entries, {entry.name: uses(entry, jobs) for entry in entries}, arriving, preparing
     )
 
 
-def _arriving(row: JobRow) -> Arriving:
-    return Arriving(row.name, str(row.job.spec.settings["source"]), *_far(row), job=row)
-
-
 def _merging(row: JobRow) -> Arriving:
+    from models.merge import launch as merges
     from models.registry import display_name
 
-    settings = row.job.spec.settings
-    adapter = (
-        row.name.removeprefix("merge-")
-        if settings.get("run")
-        else Path(settings.get("adapter") or "?").name
-    )
-    return Arriving(
-        row.name,
-        f"{display_name(Path(settings.get('base', '?')))} + {adapter}",
-        *_far(row),
-        job=row,
-    )
+    order = merges.order_of(row.job)
+    adapter = row.name.removeprefix("merge-") if order.run else Path(order.adapter).name
+    source = f"{display_name(Path(order.base))} + {adapter}"
+    return Arriving(row.name, source, *_far(row), job=row)
 
 
 def _far(row: JobRow) -> tuple[str, int, int]:
     """What a job does, and the bytes that it has done, of how many."""
-    phase = next((event for event in reversed(row.job.events()) if event["kind"] == "phase"), {})
-    of_bytes = phase.get("unit") == "bytes" and "done" in phase and "total" in phase
-    done, total = (int(phase["done"]), int(phase["total"])) if of_bytes else (0, 0)
-    return str(phase.get("name", "starting")), done, total
+    match newest(row.job.events(), Phase):
+        case None:
+            return "starting", 0, 0
+        case Phase(name=name, unit="bytes", done=float(done), total=float(total)):
+            return name, int(done), int(total)
+        case Phase(name=name):
+            return name, 0, 0
 
 
 def _cells(entry: Entry, preparing: bool) -> list[Content]:
@@ -427,18 +420,18 @@ def _cells(entry: Entry, preparing: bool) -> list[Content]:
     ]
 
 
-def _arriving_cells(one: Arriving) -> list[Content]:
+def _arriving_cells(arriving: Arriving) -> list[Content]:
     signs = glyphs()
-    share = f"{one.done / one.total:.0%}" if one.total else ""
-    if one.job is not None:
-        state = Content.assemble((signs.starting, "$warning"), f" {share or one.phase}")
+    share = f"{arriving.done / arriving.total:.0%}" if arriving.total else ""
+    if arriving.job is not None:
+        state = Content.assemble((signs.starting, "$warning"), f" {share or arriving.phase}")
     else:
         state = Content.assemble((signs.stopped, "$foreground-muted"), " broken off")
     return [
-        Content(f"  {one.name}"),
-        Content.styled(one.source, "$foreground-muted"),
+        Content(f"  {arriving.name}"),
+        Content.styled(arriving.source, "$foreground-muted"),
         Content(""),
-        Content(number_format.size(one.done) if one.done else ""),
+        Content(number_format.size(arriving.done) if arriving.done else ""),
         Content(""),
         state,
     ]

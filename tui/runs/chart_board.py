@@ -116,21 +116,26 @@ class ChartBoard(Vertical):
         self.show_readout()
         plot = plot_of(self.tracks, self.metric, self.view, self.cursor)
         self.big.show(replace(plot, selected=self.big.dragged), nothing="none yet")
-        others = [one for one in self.tracks[0].record.metrics() if one.key != self.key]
+        other_metrics = [
+            metric for metric in self.tracks[0].record.metrics() if metric.key != self.key
+        ]
         room = (
             (self.size.width + 3) // (_SMALL_WIDTH + 3) if self.size.height >= _TALL_ENOUGH else 0
         )
         self._row.set_class(room > 1, "-room")
         self._keys.set_class(self.figures_panel.size.height > self.figures.size.height + 3, "-room")
         for number, chart in enumerate(self._small):
-            chart.display = number < min(room, len(others))
-            chart.set_class(number == min(room, len(others)) - 1, "-last")
+            chart.display = number < min(room, len(other_metrics))
+            chart.set_class(number == min(room, len(other_metrics)) - 1, "-last")
             if chart.display:
-                one = others[number]
-                chart.key = one.key
-                small = plot_of(self.tracks, one, self.view, self.cursor, small=True)
+                metric = other_metrics[number]
+                chart.key = metric.key
+                small = plot_of(self.tracks, metric, self.view, self.cursor, small=True)
                 chart.show(
-                    small, one.title, latest(self.tracks, one, self.cursor), nothing="none yet"
+                    small,
+                    metric.title,
+                    latest(self.tracks, metric, self.cursor),
+                    nothing="none yet",
                 )
 
     def show_readout(self) -> None:
@@ -168,7 +173,7 @@ class ChartBoard(Vertical):
 
     def choose(self, step: int) -> None:
         """Another metric becomes the large one."""
-        keys = [one.key for one in self.tracks[0].record.metrics()]
+        keys = [metric.key for metric in self.tracks[0].record.metrics()]
         self.key = keys[(keys.index(self.key) + step) % len(keys)]
         self.redraw()
 
@@ -177,8 +182,8 @@ class ChartBoard(Vertical):
 
     def smooth(self, step: int) -> None:
         """More or less smoothing."""
-        place = SMOOTHINGS.index(self.view.window) + step
-        self._window = SMOOTHINGS[min(len(SMOOTHINGS) - 1, max(0, place))]
+        index = SMOOTHINGS.index(self.view.window) + step
+        self._window = SMOOTHINGS[min(len(SMOOTHINGS) - 1, max(0, index))]
         self._look(replace(self.view, window=self._window))
 
     def zoom(self, factor: float) -> None:
@@ -217,7 +222,8 @@ class ChartBoard(Vertical):
 
     def to_mark(self, direction: int) -> None:
         """The cursor goes to the next thing that happened, or to the one before."""
-        here = (self.view.last + 1 if direction < 0 else 0) if self.cursor is None else self.cursor
+        end = self.view.last + 1 if direction < 0 else 0
+        here = end if self.cursor is None else self.cursor
         steps = sorted(
             {
                 moment.step

@@ -15,21 +15,11 @@ from tui.runs.charts.svg import svg
 from tui.runs.charts.view import View
 from tui.runs.plots import plot_of
 from workshop.runs.curve import Curve
-from workshop.runs.metrics import EVAL_LOSS, LOSS, Metric
+from workshop.runs.metrics import COLUMNS, EVAL_LOSS, LOSS, Metric
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track, names
 
 FORMATS = (".csv", ".svg", ".png")
-_COLUMNS = (
-    "epoch",
-    "tokens",
-    "loss",
-    "learning_rate",
-    "grad_norm",
-    "tokens_per_second",
-    "memory_bytes",
-    "eval_loss",
-)
 
 
 def export(path: Path, tracks: Sequence[Track], metrics: Sequence[Metric], view: View) -> None:
@@ -84,12 +74,12 @@ def view_of(tracks: Sequence[Track], logarithmic: bool, window: int) -> View:
 def table(tracks: Sequence[Track]) -> str:
     """One line a step of each run, times in unix seconds; a figure that was not told at a step is
     left empty."""
-    tasks = sorted({key for track in tracks for key in track.record.curves if key not in _COLUMNS})
+    tasks = sorted({key for track in tracks for key in track.record.curves if key not in COLUMNS})
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["run", "step", "time", *_COLUMNS, *tasks])
+    writer.writerow(["run", "step", "time", *COLUMNS, *tasks])
     for track in tracks:
-        for row in _rows(track.record, [*_COLUMNS, *tasks]):
+        for row in _rows(track.record, [*COLUMNS, *tasks]):
             writer.writerow([track.job.id, *row])
     return buffer.getvalue()
 
@@ -101,9 +91,9 @@ def _rows(record: RunRecord, keys: Sequence[str]) -> Iterator[list[str]]:
         row = [str(step)]
         for number, curve in enumerate(curves):
             here = places[number]
-            told = here < len(curve) and curve.steps[here] == step
-            row.append(_exact(curve.values[here]) if told else "")
-            places[number] += told
+            measured = here < len(curve) and curve.steps[here] == step
+            row.append(_exact(curve.values[here]) if measured else "")
+            places[number] += measured
         yield row
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from textual.content import Content
 
+from models.events import Data, Ledger, Plan, Template
 from tui.data.ledger_table import state_sign
 from tui.runs.plots import spaced
 from workshop import number_format
@@ -13,32 +12,28 @@ from workshop.runs.record import RunRecord
 
 _STATES = ("kept", "repaired", "split", "dropped")
 _MOST_REASONS = 12
+_PREPARED = {True: "before, taken from the cache", False: "for this run", None: ""}
 
 
 def data_totals(record: RunRecord) -> list[Content]:
     """In columns; one with a sentence while nothing is known."""
     data = record.data
-    if not data:
+    if data is None:
         return [
             Content.styled(
                 "The data is not prepared yet: its totals come with it.", "$foreground-muted"
             )
         ]
-    ledger = data.get("ledger")
-    left = _rows(ledger) if isinstance(ledger, dict) else []
-    return (
-        [Content("\n").join(left), Content("\n").join(_samples(record))]
-        if left
-        else [Content("\n").join(_samples(record))]
-    )
+    samples = Content("\n").join(_samples(record, data))
+    return [Content("\n").join(_rows(data.ledger)), samples] if data.ledger else [samples]
 
 
-def _rows(ledger: dict[str, Any]) -> list[Content]:
-    rows, tokens = ledger.get("rows", {}), ledger.get("tokens", {})
-    total = int(ledger.get("total_rows") or sum(rows.values()))
+def _rows(ledger: Ledger) -> list[Content]:
+    rows, tokens = ledger.rows, ledger.tokens
+    total = ledger.total_rows or sum(rows.values())
     lines = [_muted(f"{'':<11}{'rows':>8}{'tokens':>10}")]
     for state in _STATES:
-        count = int(rows.get(state, 0))
+        count = rows.get(state, 0)
         share = f"{100 * count / total:.1f} %" if total else ""
         sign = state_sign(state)
         figure = f"{spaced(count):>8}{number_format.count(tokens.get(state, 0)):>10}"
@@ -49,13 +44,13 @@ def _rows(ledger: dict[str, Any]) -> list[Content]:
         )
     lines.append(
         Content.styled(
-            f"{'  all':<11}{spaced(total):>8}{number_format.count(ledger.get('total_tokens')):>10}",
+            f"{'  all':<11}{spaced(total):>8}{number_format.count(ledger.total_tokens):>10}",
             "bold",
         )
     )
     reasons = [
         (count, state, code)
-        for state, codes in (ledger.get("reasons") or {}).items()
+        for state, codes in ledger.reasons.items()
         for code, count in codes.items()
     ]
     if reasons:
@@ -69,30 +64,20 @@ def _rows(ledger: dict[str, Any]) -> list[Content]:
     return lines
 
 
-def _samples(record: RunRecord) -> list[Content]:
-    data, plan = record.data, record.plan
-    tokens, trained = data.get("tokens"), data.get("trained_tokens")
+def _samples(record: RunRecord, data: Data) -> list[Content]:
+    plan = record.plan or Plan()
+    tokens, trained = data.tokens, data.trained_tokens
     share = f" ({100 * trained / tokens:.0f} %)" if tokens and trained else ""
     pairs = [
-        ("conversations", _count(data.get("conversations"))),
-        ("samples to train", _count(data.get("train"))),
-        ("held out", _count(data.get("heldout"))),
+        ("conversations", _count(data.conversations)),
+        ("samples to train", _count(data.train)),
+        ("held out", _count(data.heldout)),
         ("tokens", number_format.count(tokens)),
         ("of which trained", f"{number_format.count(trained)}{share}" if trained else ""),
-        ("longest sample", f"{spaced(int(data['longest']))} tokens" if data.get("longest") else ""),
-        (
-            "prepared",
-            "before, taken from the cache"
-            if data.get("cached")
-            else "for this run"
-            if "cached" in data
-            else "",
-        ),
+        ("longest sample", f"{spaced(data.longest)} tokens" if data.longest else ""),
+        ("prepared", _PREPARED[data.cached]),
         ("", ""),
-        (
-            "epochs",
-            f"{plan.get('epochs'):g}" if isinstance(plan.get("epochs"), int | float) else "",
-        ),
+        ("epochs", f"{plan.epochs:g}" if plan.epochs is not None else ""),
         ("global batch", _batch(plan)),
         ("chat template", _template(record.template)),
     ]
@@ -105,22 +90,18 @@ def _samples(record: RunRecord) -> list[Content]:
     ]
 
 
-def _batch(plan: dict[str, Any]) -> str:
-    if not plan.get("global_batch"):
+def _batch(plan: Plan) -> str:
+    if not plan.global_batch:
         return ""
-    split = (
-        f" = {plan['micro_batch']} x {plan['accumulation']}"
-        if plan.get("micro_batch") and plan.get("accumulation")
-        else ""
-    )
-    return f"{plan['global_batch']}{split}"
+    both = plan.micro_batch and plan.accumulation
+    return f"{plan.global_batch}{f' = {plan.micro_batch} x {plan.accumulation}' if both else ''}"
 
 
-def _template(template: dict[str, Any]) -> str:
-    checks = template.get("checks") or []
+def _template(template: Template | None) -> str:
+    checks = template.checks if template is not None else []
     if not checks:
         return ""
-    odd = [str(check.get("name")) for check in checks if check.get("status") != "ok"]
+    odd = [check.name for check in checks if check.status != "ok"]
     return (
         f"{len(checks)} checks passed"
         if not odd
@@ -128,8 +109,8 @@ def _template(template: dict[str, Any]) -> str:
     )
 
 
-def _count(value: Any) -> str:
-    return spaced(int(value)) if isinstance(value, int | float) else ""
+def _count(value: int | None) -> str:
+    return "" if value is None else spaced(value)
 
 
 def _title(text: str) -> Content:

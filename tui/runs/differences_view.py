@@ -36,8 +36,10 @@ def differences_content(comparison: Comparison, tracks: Sequence[Track], width: 
         lines.append(_row(f"  {row.name}", values, name_width, room))
     if not rows:
         lines.append(Content.styled("Nothing that was written down differs.", "$foreground-muted"))
-    same = f"{comparison.equal} other settings are the same in all." if comparison.equal else ""
-    return Content("\n").join([*lines, Content.styled(same, "$foreground-muted")])
+    equal_note = (
+        f"{comparison.equal} other settings are the same in all." if comparison.equal else ""
+    )
+    return Content("\n").join([*lines, Content.styled(equal_note, "$foreground-muted")])
 
 
 def _row(name: str, cells: Sequence[Content], name_width: int, room: int) -> Content:

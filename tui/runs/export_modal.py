@@ -75,11 +75,11 @@ class ExportModal(ModalScreen[None]):
     @on(Input.Submitted)
     def action_write(self) -> None:
         path = expanded(self.query_one(Field).value).absolute()
-        one = self.query_one(Select).value == "one"
+        is_single = self.query_one(Select).value == "one"
         record = self._tracks[0].record
         metrics = (
             [self._metric]
-            if one
+            if is_single
             else [metric for metric in record.metrics() if record.curves.get(metric.key)]
         )
 
@@ -97,9 +97,11 @@ class ExportModal(ModalScreen[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             error = event.worker.error
-            shown = error if isinstance(error, LuthierError) else readable(error)
+            refusal = error if isinstance(error, LuthierError) else readable(error)
             self._say(
-                Content.assemble((f"{shown.title}. ", "$error"), f"{shown.message} {shown.hint}")
+                Content.assemble(
+                    (f"{refusal.title}. ", "$error"), f"{refusal.message} {refusal.hint}"
+                )
             )
 
     def _say(self, text: Content) -> None:

@@ -28,12 +28,12 @@ class Figures(Static):
         lines = []
         for name, value in self._pairs:
             room = max(1, width - len(name) - 1)
-            shown = Content(value).truncate(room, ellipsis=True)
+            content = Content(value).truncate(room, ellipsis=True)
             lines.append(
                 Content.assemble(
                     (name, "$foreground-muted"),
-                    " " * (width - len(name) - shown.cell_length),
-                    shown,
+                    " " * (width - len(name) - content.cell_length),
+                    content,
                 )
             )
         self.update(Content("\n").join(lines), layout=grown)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.plan.autotune import Candidate
+from trainer.plan.compute import Compute
 from trainer.plan.memory.cards import CARDS, Table, batches, bytes_of
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
@@ -68,20 +70,22 @@ def choices(plan: Plan) -> list[Line]:
     if not plan.choices:
         return []
     lines: list[Line] = [[(f"  {_HEAD}{'at once':>7}{'needs':>11}{'time':>7}", "dim")]]
-    best = plan.choices[0]["cost"]
-    for number, one in enumerate(plan.choices):
-        role = "bold" if number == 0 else "" if one["fits"] else "dim"
-        sign = glyphs().chosen if number == 0 else " "
-        figures = f"{one['micro_batch']:>7}{size(one['needs']):>11}{one['cost'] / best:>7.2f}"
-        text = f"{sign} {_kind(one['base_bits'], one['gradient_checkpointing'])}{figures}"
-        lines.append([(text, role), (f"  {_but(one, plan.choices[0])}", "dim")])
+    best = plan.choices[0]
+    for candidate in plan.choices:
+        role, sign = "" if candidate.fits else "dim", " "
+        if candidate is best:
+            role, sign = "bold", glyphs().selected
+        cost = candidate.cost / best.cost
+        figures = f"{candidate.compute.micro_batch:>7}{size(candidate.needs):>11}{cost:>7.2f}"
+        text = f"{sign} {_kind(candidate.compute)}{figures}"
+        lines.append([(text, role), (f"  {_but(candidate, best)}", "dim")])
     return lines
 
 
 def reasons(plan: Plan) -> list[Line]:
     """Why the settings are as they are, as sentences."""
-    why = [*plan.reasons, *([plan.repaired] if plan.repaired else [])]
-    return [[(f"{reason[:1].upper()}{reason[1:].rstrip('.')}.", "")] for reason in why]
+    texts = [reason.text for reason in plan.reasons] + ([plan.repaired] if plan.repaired else [])
+    return [[(f"{text[:1].upper()}{text[1:].rstrip('.')}.", "")] for text in texts]
 
 
 def warnings(plan: Plan) -> list[Line]:
@@ -116,20 +120,20 @@ def _what(recipe: Recipe) -> str:
 
 
 def _fits(recipe: Recipe, table: Table) -> list[Line]:
-    known = [
-        *((bytes_of(card), str(card)) for card in CARDS),
-        *([] if table.here is None else [(table.here, "here")]),
-    ]
+    columns = [(bytes_of(card), str(card)) for card in CARDS]
+    if table.here is not None:
+        columns.append((table.here, "here"))
     title = f"Most conversations of {recipe.train.max_length:,} tokens at once, by the card's GB"
     lines: list[Line] = [
         [(title, "bold")],
-        [(_HEAD + "".join(f"{name:>5}" for _, name in known), "dim")],
+        [(_HEAD + "".join(f"{name:>5}" for _, name in columns), "dim")],
     ]
     for row in table.rows:
-        line: Line = [(_kind(row.bits, row.checkpointing), "")]
-        for card, _ in known:
+        line: Line = [(_kind(row.compute), "")]
+        for card, _ in columns:
             count = row.fits[card]
-            text = "64+" if count == 64 else str(count) if count else glyphs().dot
+            text = str(count) if count else glyphs().dot
+            text = "64+" if count == 64 else text
             line.append((f"{text:>5}", "good" if count else "dim"))
         lines.append(line)
     return lines
@@ -141,10 +145,12 @@ def _needs(recipe: Recipe, table: Table) -> list[Line]:
     head = "".join(f"{f'{count}x{_length(length)}':>7}" for count, length in sizes)
     lines: list[Line] = [[(title, "bold")], [(_HEAD + head, "dim")]]
     for row in table.rows:
-        line: Line = [(_kind(row.bits, row.checkpointing), "")]
+        line: Line = [(_kind(row.compute), "")]
         for batch in sizes:
             need = row.needs[batch]
-            role = "" if table.here is None else "good" if need <= table.here else "dim"
+            role = ""
+            if table.here is not None:
+                role = "good" if need <= table.here else "dim"
             line.append((f"{need / 1e9:>7.1f}" if need < 1e12 else f"{need / 1e9:>7.0f}", role))
         lines.append(line)
     return lines
@@ -154,8 +160,8 @@ def as_json(table: Table) -> dict[str, Any]:
     names = {bytes_of(card): f"{card} GB" for card in CARDS}
     rows = [
         {
-            "base_bits": row.bits,
-            "gradient_checkpointing": row.checkpointing,
+            "base_bits": row.compute.base_bits,
+            "gradient_checkpointing": row.compute.gradient_checkpointing,
             "largest_micro_batch": {
                 names.get(card, "here"): count for card, count in row.fits.items()
             },
@@ -174,8 +180,9 @@ def as_json(table: Table) -> dict[str, Any]:
     return {"engine": table.engine, "here": table.here, "rows": rows}
 
 
-def _kind(bits: int, checkpointing: str) -> str:
-    return f"{_bits(bits):<8}{KINDS[checkpointing]:<18}"
+def _kind(compute: Compute) -> str:
+    bits = f"{compute.base_bits}-bit"
+    return f"{bits:<8}{KINDS[compute.gradient_checkpointing]:<18}"
 
 
 def _bar(memory: dict[str, int], total: int) -> Line:
@@ -192,15 +199,11 @@ def _bar(memory: dict[str, int], total: int) -> Line:
     return [*line, (glyphs().bar_rest * (_BAR - drawn), "dim")]
 
 
-def _but(one: dict[str, Any], chosen: dict[str, Any]) -> str:
+def _but(candidate: Candidate, best: Candidate) -> str:
     """What speaks against it and is not in the figures."""
-    if not one["fits"]:
+    if not candidate.fits:
         return "does not fit"
-    return "fewer bits" if one["base_bits"] < chosen["base_bits"] else ""
-
-
-def _bits(bits: int) -> str:
-    return f"{bits}-bit"
+    return "fewer bits" if candidate.compute.base_bits < best.compute.base_bits else ""
 
 
 def _length(length: int) -> str:

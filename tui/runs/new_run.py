@@ -14,6 +14,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from jobs.files import expanded
+from models.runs import Run
 from tui.shared.form import Field, FormModal, JobStarted
 from tui.shared.key_line import KeyHint
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from trainer.plan.plan import Plan
     from trainer.presets import Preset
     from trainer.recipe import Recipe
+    from trainer.sweep import Sweep
 
 _BUILTIN = "builtin"
 
@@ -85,36 +87,31 @@ class NewRunModal(FormModal):
             self.field(key).query_one(Input).value = value
 
     def submit(self) -> None:
-        wanted = self._wanted()
-        if wanted is not None:
-            self._start(*wanted)
+        entered = self._entered()
+        if entered is not None:
+            self._start(*entered)
 
     def action_plan(self) -> None:
         """Work the plan out and show it."""
         self.clear_errors()
-        wanted = self._wanted()
-        if wanted is None:
+        entered = self._entered()
+        if entered is None:
             return
 
         def plan() -> None:
             from trainer.plan.plan import make_plan
-            from trainer.sweep import load_sweep
+            from trainer.sweep import Sweep, recipes_of
 
-            values, path = wanted
-            sweep = None if path is None else load_sweep(path)
-            recipe = _recipe(values or {}) if sweep is None else sweep.members[0].recipe
-            of_sweep = (
-                f"the first of {len(sweep.members)} runs"
-                if sweep is not None and sweep.axes
-                else ""
-            )
-            made = make_plan(recipe)
-            self.app.call_from_thread(self._show_plan, recipe, made, of_sweep)
+            asked = _asked(*entered)
+            recipes = recipes_of(asked)
+            of_sweep = f"the first of {len(recipes)} runs" if isinstance(asked, Sweep) else ""
+            run_plan = make_plan(recipes[0])
+            self.app.call_from_thread(self._show_plan, recipes[0], run_plan, of_sweep)
 
         self._say_reading()
         self.run_worker(plan, thread=True, exclusive=True, group="start", exit_on_error=False)
 
-    def _show_plan(self, recipe: Recipe, made: Plan, of_sweep: str) -> None:
+    def _show_plan(self, recipe: Recipe, run_plan: Plan, of_sweep: str) -> None:
         from tui.runs.plan_modal import RunPlanModal
 
         def answered(start: bool | None) -> None:
@@ -122,9 +119,9 @@ class NewRunModal(FormModal):
                 self.action_submit()
 
         self.show_problem(Content(""))
-        self.app.push_screen(RunPlanModal(recipe, made, of_sweep), answered)
+        self.app.push_screen(RunPlanModal(recipe, run_plan, of_sweep), answered)
 
-    def _wanted(self) -> tuple[dict[str, object] | None, Path | None] | None:
+    def _entered(self) -> tuple[dict[str, object] | None, Path | None] | None:
         """The values of the fields, or the recipe's file; None with errors beside the fields."""
         if not self.field("recipe").value or self.preset is not None:
             values = self._values()
@@ -153,38 +150,38 @@ class NewRunModal(FormModal):
         rate: str | float | None = "auto"
         if self.field("rate").value.strip() != "auto":
             rate = self.number_in("rate", least=1e-9)
-        rank = self.number_in("r", least=1, whole=True)
+        rank = self.number_in("r", least=1, integer=True)
         if self.query(".field.-wrong") or epochs is None or rate is None or rank is None:
             return None
-        known = {} if self.preset is None else self.preset.values()
+        preset = {} if self.preset is None else self.preset.values()
         return {
-            **known,
+            **preset,
             "name": self.field("name").value or data.stem,
             "model": self.field("model").value,
             "data": [str(data)],
-            "train": {**known.get("train", {}), "epochs": epochs, "learning_rate": rate},
-            "lora": {"alpha": 2 * rank, **known.get("lora", {}), "r": rank},
+            "train": {**preset.get("train", {}), "epochs": epochs, "learning_rate": rate},
+            "lora": {"alpha": 2 * rank, **preset.get("lora", {}), "r": rank},
         }
 
     def _start(self, values: dict[str, object] | None, path: Path | None) -> None:
         def start() -> None:
             from trainer.launch import train
-            from trainer.sweep import load_sweep, start_sweep
+            from trainer.sweep import Sweep, start_sweep
 
-            sweep = None if path is None else load_sweep(path)
-            if sweep is None or not sweep.axes:
-                run = train(_recipe(values or {}) if sweep is None else sweep.members[0].recipe)
-                for warning in run.spec.settings.get("warnings", []):
+            asked = _asked(values, path)
+            if not isinstance(asked, Sweep):
+                run = train(asked)
+                for warning in Run(run).warnings:
                     self.app.call_from_thread(
                         self.app.notify, warning, severity="warning", timeout=20, markup=False
                     )
                 self.post_message(JobStarted(run.id))
                 return
-            started = start_sweep(sweep)
+            _, started = start_sweep(asked)
             self.app.call_from_thread(
                 self.app.notify,
                 f"{len(started)} runs are queued. The first one is shown.",
-                title=f"Sweep {sweep.name}",
+                title=f"Sweep {asked.name}",
             )
             self.post_message(JobStarted(started[0].id))
 
@@ -192,10 +189,12 @@ class NewRunModal(FormModal):
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
 
 
-def _recipe(values: dict[str, object]) -> Recipe:
-    """Through the recipe's own strict decoder, so that the form and a file are judged alike."""
+def _asked(values: dict[str, object] | None, path: Path | None) -> Recipe | Sweep:
+    """What the fields or the recipe's file ask for; the fields go through the recipe's own strict
+    decoder, so that the form and a file are judged alike."""
     import tomlkit
 
     from trainer.recipe import parse
+    from trainer.sweep import load_runs
 
-    return parse(tomlkit.dumps(values), "the form")
+    return parse(tomlkit.dumps(values or {}), "the form") if path is None else load_runs(path)

@@ -33,9 +33,9 @@ class OverlayModal(ModalScreen[list[Job] | None]):
         Binding("enter", "take", priority=True),
     ]
 
-    def __init__(self, name: str, runs: Sequence[JobRow], shown: Collection[str]) -> None:
+    def __init__(self, name: str, runs: Sequence[JobRow], drawn_ids: Collection[str]) -> None:
         super().__init__()
-        self._name, self._runs, self._shown = name, runs, shown
+        self._name, self._runs, self._shown = name, runs, drawn_ids
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
@@ -54,15 +54,15 @@ class OverlayModal(ModalScreen[list[Job] | None]):
 
     @on(SelectionList.SelectedChanged)
     def count(self) -> None:
-        chosen = len(self.query_one(CheckList).selected)
+        selected_count = len(self.query_one(CheckList).selected)
         room = MOST_RUNS - 1
-        text = f"At most {room} runs can be drawn over another." if chosen > room else ""
+        text = f"At most {room} runs can be drawn over another." if selected_count > room else ""
         self.query_one("#form-error", Static).update(Content.styled(text, "$warning"))
 
     def action_take(self) -> None:
-        chosen = set(self.query_one(CheckList).selected) if self._runs else set()
-        if len(chosen) < MOST_RUNS:
-            self.dismiss([row.job for row in self._runs if row.id in chosen])
+        selected_ids = set(self.query_one(CheckList).selected) if self._runs else set()
+        if len(selected_ids) < MOST_RUNS:
+            self.dismiss([row.job for row in self._runs if row.id in selected_ids])
 
     def action_leave(self) -> None:
         self.dismiss(None)

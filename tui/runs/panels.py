@@ -133,7 +133,7 @@ class RunPanels(Vertical):
         parts = []
         for panel in self.possible():
             count = f" {counts[panel]}" if counts.get(panel) else ""
-            found = (
+            matches = (
                 f" {self.log_view.search.text!r} {self.log_view.found}"
                 if panel == "log" and self.log_view.search is not None
                 else ""
@@ -141,7 +141,7 @@ class RunPanels(Vertical):
             name = Content.styled(
                 panel, "bold $foreground" if panel == self.current else "$foreground-muted"
             )
-            link = Content.assemble(name, (f"{count}{found}", "$foreground-muted"))
+            link = Content.assemble(name, (f"{count}{matches}", "$foreground-muted"))
             parts.append(link.stylize(f"@click=screen.panel('{panel}')"))
         title = Content("   ").join(parts)
         if not title.is_same(self._titled):

@@ -20,33 +20,32 @@ def data(plan: Plan) -> str:
 
 
 def engine(plan: Plan) -> str:
-    where = (
-        "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
-    )
+    device = "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
+    where = "the CPU" if plan.device == "cpu" else device
     where += f" of each of {plan.machines} machines" if plan.machines > 1 else ""
-    return (
-        f"{_ENGINES[plan.engine]} on"
-        f" {where}{', each with a share of the model (FSDP2)' if plan.sharding == 'fsdp2' else ''}"
-    )
+    sharded = ", each with a share of the model (FSDP2)" if plan.compute.shards > 1 else ""
+    return f"{_ENGINES[plan.engine]} on {where}{sharded}"
 
 
 def settings(plan: Plan) -> str:
-    batches = "padding-free" if plan.padding_free else "padded"
-    kind = plan.gradient_checkpointing
+    compute = plan.compute
+    batches = "padding-free" if compute.padding_free else "padded"
+    kind = compute.gradient_checkpointing
     recomputing = (
         "no gradient checkpointing" if kind == "none" else f"{kind} gradient checkpointing"
     )
-    base = f"{plan.base_bits}-bit base"
-    if plan.float8:
+    base = f"{compute.base_bits}-bit base"
+    if compute.float8:
         base += " with float8 products"
-    elif plan.compute_dtype == "float32":
+    elif compute.compute_dtype == "float32":
         base += " computed in float32"
-    return f"{base}, {batches}, {plan.attention} attention, {recomputing}, {plan.optimizer}"
+    return f"{base}, {batches}, {compute.attention} attention, {recomputing}, {compute.optimizer}"
 
 
 def batch(plan: Plan) -> str:
-    times = f", accumulated {plan.accumulation} times" if plan.accumulation > 1 else ""
-    return f"{plan.global_batch} conversations a step ({plan.micro_batch} at a time{times})"
+    compute = plan.compute
+    times = f", accumulated {compute.accumulation} times" if compute.accumulation > 1 else ""
+    return f"{plan.global_batch} conversations a step ({compute.micro_batch} at a time{times})"
 
 
 def length(plan: Plan) -> str:

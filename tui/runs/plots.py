@@ -32,16 +32,18 @@ def plot_of(
     for track in tracks:
         curve = track.record.curves.get(metric.key)
         if curve:
-            sign_ = (
-                track_sign(track)
-                if many and not small
-                else glyphs().eval_point
-                if metric.points and not small
-                else ""
-            )
+            sign_of_points = glyphs().eval_point if metric.points else ""
+            sign_ = track_sign(track) if many else sign_of_points
             window = view.window if metric.smooth else 1
             lines.append(
-                Line(curve, track.slot, window, band=not many, points=metric.points, sign=sign_)
+                Line(
+                    curve,
+                    track.slot,
+                    window,
+                    band=not many,
+                    points=metric.points,
+                    sign="" if small else sign_,
+                )
             )
         evaluations = track.record.curves.get(EVAL_LOSS.key)
         if metric is LOSS and not many and evaluations:
@@ -75,9 +77,9 @@ def readout(
     at = tracks[0].record.step if step is None else step
     for epoch, smoothed in ((True, True), (False, True), (False, False)):
         parts = [Content.assemble(("step ", "$foreground-muted"), (spaced(at), "bold"))]
-        told = tracks[0].record.figure("epoch", at)
-        if epoch and told is not None:
-            parts.append(_pair("epoch", f"{told:.4g}"))
+        epoch_figure = tracks[0].record.figure("epoch", at)
+        if epoch and epoch_figure is not None:
+            parts.append(_pair("epoch", f"{epoch_figure:.4g}"))
         window = view.window if metric.smooth and smoothed else 1
         parts += (
             _values(tracks[0].record, metric, window, at)
@@ -118,11 +120,13 @@ def _of_each(tracks: Sequence[Track], metric: Metric, window: int, at: int) -> l
     parts = []
     for track, name in zip(tracks, names(list(tracks)), strict=True):
         curve = track.record.curves.get(metric.key)
-        known = curve is not None and len(curve) > 0 and curve.steps[0] <= at <= curve.steps[-1]
-        value = metric.exact(curve.value_before(at)) if curve and known else "-"
+        is_measured = (
+            curve is not None and len(curve) > 0 and curve.steps[0] <= at <= curve.steps[-1]
+        )
+        value = metric.exact(curve.value_before(at)) if curve and is_measured else "-"
         smoothed = (
             f" ({metric.exact(curve.smoothed(curve.nearest(at), window))})"
-            if curve and known and window > 1
+            if curve and is_measured and window > 1
             else ""
         )
         sign = (f"{track_sign(track)} ", track_colour(track))
@@ -138,12 +142,12 @@ def _last_told(metric: Metric, curve: Curve, at: int) -> Content:
     value = curve.value_before(at)
     if value is None:
         return Content("")
-    told = max(
+    last_step = max(
         step
         for step in (curve.steps[curve.nearest(at)], curve.steps[max(0, curve.nearest(at) - 1)])
         if step <= at
     )
-    where = "" if told == at else f" at {spaced(told)}"
+    where = "" if last_step == at else f" at {spaced(last_step)}"
     return Content.assemble(_pair(metric.title, metric.exact(value)), (where, "$foreground-muted"))
 
 
@@ -151,7 +155,7 @@ def moment_content(moment: Moment) -> Content:
     """What happened, with its sign."""
     glyph, colour = sign(moment)
     detail = f", {moment.detail}" if moment.detail else ""
-    return Content.assemble((f"{glyph} ", colour), moment.what, (detail, "$foreground-muted"))
+    return Content.assemble((f"{glyph} ", colour), moment.title, (detail, "$foreground-muted"))
 
 
 def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
@@ -172,13 +176,9 @@ def latest(tracks: Sequence[Track], metric: Metric, step: int | None) -> str:
 def exact_short(metric: Metric, value: float) -> str:
     if metric.unit == "bytes":
         return number_format.size(value)
-    return (
-        number_format.count(value)
-        if metric.unit == "count"
-        else f"{value:.3g}"
-        if abs(value) < 100
-        else exact(value)
-    )
+    if metric.unit == "count":
+        return number_format.count(value)
+    return f"{value:.3g}" if abs(value) < 100 else exact(value)
 
 
 def _pair(name: str, value: str) -> Content:

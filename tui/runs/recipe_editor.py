@@ -16,6 +16,7 @@ from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
 from jobs.job import Job
+from models.run_folder import RunFolder
 from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.styles import DIALOGS
 
@@ -33,7 +34,7 @@ class RecipeEditor(ModalScreen[bool]):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
-        self._before = (job.directory / "recipe.toml").read_text(encoding="utf-8")
+        self._before = RunFolder(job.directory).recipe.read_text(encoding="utf-8")
         self._warned = False
 
     def compose(self) -> ComposeResult:

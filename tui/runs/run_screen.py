@@ -3,7 +3,7 @@ come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from textual import on
@@ -19,48 +19,51 @@ from jobs.files import tail_lines
 from jobs.job import Job
 from jobs.state import Alive, Failed, Lost, Starting, State, Stopped
 from models.certificate import NO_CERTIFICATE
+from models.runs import Run
 from tui import actions
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
-from tui.runs.chart_keys import CHART_ACTIONS, ChartKeys
 from tui.runs.colours import MOST_RUNS
 from tui.runs.panels import PANELS, RunPanels
 from tui.runs.plots import spaced
 from tui.runs.run_view import RunView
 from tui.runs.timeline import Timeline
-from tui.shared.action import Place
+from tui.shared.action import Handler, Place
 from tui.shared.certificate_badge import badge
 from tui.shared.job_actions import confirm_stop, resume, show_certificate
+from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import bar, state_content
 from workshop import number_format
-from workshop.job_list import JobRow, has_adapter, has_model
+from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
 
 _POLL_SECONDS = 1.0
 _MARGIN = 4  # cells beside what the screen shows
 
 
-class RunScreen(ChartKeys):
-    """Follows the jobs' own files; nothing is asked of the runs themselves. `others` are drawn over
-    the first one."""
+class RunScreen(LuthierScreen):
+    """Follows the jobs' own files; nothing is asked of the runs themselves. `overlaid` runs are
+    drawn over the first one."""
 
     place: ClassVar[Place] = "run"
     CSS_PATH = "run.tcss"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("run")
     AUTO_FOCUS = "LogView"
 
-    def __init__(self, job: Job, others: Sequence[Job] = ()) -> None:
+    def __init__(self, job: Job, overlaid: Sequence[Job] = ()) -> None:
         super().__init__()
         self.job = job
-        self.others = list(others)[: MOST_RUNS - 1]
+        self.overlaid = list(overlaid)[: MOST_RUNS - 1]
         self.state: State = job.state()
         self._standing = NO_CERTIFICATE
         self.view = RunView()
         self.panels = RunPanels(job.log_path)
         self._title_line = Static(id="run-title")
         self._error_line = Static(id="run-error")
-        self._told = Content(""), Content("")  # title and error as they are shown
+        self._lines = Content(""), Content("")
+        """The title and the error as they are drawn."""
         self._timer: Timer | None = None
+        self.handlers = {**self._run_handlers(), **self._chart_handlers()}
 
     def compose_body(self) -> Iterable[Widget]:
         yield Vertical(self._title_line, self._error_line, self.view, self.panels, id="run")
@@ -94,12 +97,12 @@ class RunScreen(ChartKeys):
             self.view.advance(self.state)
             self.panels.show(self.view.tracks)
             title, error = self._title(), self._error()
-            if not title.is_same(self._told[0]):
+            if not title.is_same(self._lines[0]):
                 self._title_line.update(title, layout=False)
-            if not error.is_same(self._told[1]):
+            if not error.is_same(self._lines[1]):
                 self._error_line.display = bool(error)
                 self._error_line.update(error)
-            self._told = title, error
+            self._lines = title, error
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         for row in rows:
@@ -127,39 +130,27 @@ class RunScreen(ChartKeys):
         if not record.total:
             return name
         share = f"{100 * record.step / record.total:.0f} %"
-        head = [
-            name,
-            Content.assemble(
-                bar(record.step, record.total, 40 if self.app.size.width >= 100 else 20),
-                f"  {share:>5}",
-            ),
-        ]
-        epoch, epochs = record.figure("epoch"), record.planned("epochs")
-        of = f" of {epochs:g}" if isinstance(epochs, int | float) else ""
+        progress = bar(record.step, record.total, 40 if self.app.size.width >= 100 else 20)
+        head = [name, Content.assemble(progress, f"  {share:>5}")]
+        figures = self._figures()
+        while figures and _width([*head, *figures]) > self.app.size.width - _MARGIN:
+            del figures[0]  # what counts most comes last
+        return Content("   ").join([*head, *figures])
+
+    def _figures(self) -> list[Content]:
+        """How far the run is: its step, its epoch and the time that is left."""
+        record, muted = self.record, "$foreground-muted"
+        steps = f"{spaced(record.step)} of {spaced(record.total)}"
+        figures = [Content.assemble(("step ", muted), steps)]
+        epoch = record.figure("epoch")
+        epochs = record.plan.epochs if record.plan is not None else None
+        if epoch is not None:
+            of = f" of {epochs:g}" if epochs is not None else ""
+            figures.append(Content.assemble(("epoch ", muted), f"{epoch:.2f}{of}"))
         left = record.seconds_left if isinstance(self.state, Alive) else None
-        more = [
-            Content.assemble(
-                ("step ", "$foreground-muted"), f"{spaced(record.step)} of {spaced(record.total)}"
-            ),
-            (
-                Content.assemble(("epoch ", "$foreground-muted"), f"{epoch:.2f}{of}")
-                if epoch is not None
-                else Content("")
-            ),
-            (
-                Content.assemble(number_format.duration(left), (" left", "$foreground-muted"))
-                if left is not None
-                else Content("")
-            ),
-        ]
-        told = [part for part in more if part.plain]
-        while (
-            told
-            and sum(part.cell_length + 3 for part in [*head, *told]) - 3
-            > self.app.size.width - _MARGIN
-        ):
-            del told[0]  # what counts most comes last
-        return Content("   ").join([*head, *told])
+        if left is not None:
+            figures.append(Content.assemble(number_format.duration(left), (" left", muted)))
+        return figures
 
     def _error(self) -> Content:
         match self.state:
@@ -180,71 +171,79 @@ class RunScreen(ChartKeys):
 
     # What can be done
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        match action.partition("(")[0]:
-            case "stop":
-                return isinstance(self.state, Alive)
-            case "chat":
-                return has_model(self.job)
-            case "serve" | "certificate":
-                return has_adapter(self.job)
-            case "resume":
-                return isinstance(self.state, Stopped | Failed | Lost)
-            case "error":
-                return isinstance(self.state, Failed)
-            case "go":
-                return self.panels.current == "timeline"
-            case name if name in CHART_ACTIONS:
-                return self.record.has_points
-            case _:
-                return True
+    def _run_handlers(self) -> dict[str, Handler]:
+        """What is done with the run and its panels."""
+        job = self.job
+        return {
+            "stop": Handler(lambda: confirm_stop(self, job), lambda: isinstance(self.state, Alive)),
+            "resume": Handler(
+                lambda: resume(self, job),
+                lambda: isinstance(self.state, Stopped | Failed | Lost),
+            ),
+            "serve": Handler(
+                lambda: self.app.offer_server(run_id=job.id), lambda: Run(job).folder.has_adapter
+            ),
+            "chat": Handler(lambda: self.app.chat_with(job), lambda: Run(job).can_talk),
+            "certificate": Handler(
+                lambda: show_certificate(self, job), lambda: Run(job).folder.has_adapter
+            ),
+            "error": Handler(self._show_error, lambda: isinstance(self.state, Failed)),
+            "copy": Handler(self._copy_path),
+            "overlay": Handler(self._choose_overlay),
+            "turn_panel": Handler(self._turn_panel),
+            "go": Handler(
+                lambda: self.query_one(Timeline).go(), lambda: self.panels.current == "timeline"
+            ),
+        }
 
-    def action_stop(self) -> None:
-        confirm_stop(self, self.job)
+    def _chart_handlers(self) -> dict[str, Handler]:
+        """What is done with the charts, as soon as they have a point."""
+        board = self.board
+        runs: dict[str, Callable[..., object]] = {
+            "chart": board.choose,
+            "scale": board.switch_scale,
+            "smooth": board.smooth,
+            "zoom": board.zoom,
+            "pan": board.pan,
+            "whole": board.whole,
+            "cursor": board.move_cursor,
+            "mark": board.to_mark,
+            "full": lambda: self.toggle_class("-full"),
+            "export": self._export,
+        }
+        return {name: Handler(run, lambda: self.record.has_points) for name, run in runs.items()}
 
-    def action_resume(self) -> None:
-        resume(self, self.job)
-
-    async def action_serve(self) -> None:
-        await self.app.offer_server(run_id=self.job.id)
-
-    async def action_chat(self) -> None:
-        await self.app.chat_with(self.job)
-
-    def action_certificate(self) -> None:
-        show_certificate(self, self.job)
-
-    def action_error(self) -> None:
+    def _show_error(self) -> None:
         if isinstance(self.state, Failed):
             error = LuthierError(self.state.title, self.state.message, self.state.hint)
             self.app.show_failure(error, tail_lines(self.job.log_path, 12))
 
-    def action_copy(self) -> None:
+    def _copy_path(self) -> None:
         self.app.copy_to_clipboard(str(self.job.directory))
         self.notify(f"Copied {self.job.directory}")
 
-    def action_export(self) -> None:
+    def _export(self) -> None:
         from tui.runs.export_modal import ExportModal
 
         self.app.push_screen(ExportModal(self.view.tracks, self.board.metric, self.board.view))
 
-    def action_overlay(self) -> None:
+    def _choose_overlay(self) -> None:
         from tui.runs.overlay_modal import OverlayModal
 
         runs = [row for row in self.app.rows or [] if row.kind == "run" and row.id != self.job.id]
-        shown = {job.id for job in self.others}
+        overlaid = {job.id for job in self.overlaid}
 
-        def chosen(jobs: list[Job] | None) -> None:
+        def lay_over(jobs: list[Job] | None) -> None:
             if jobs is not None:
-                self.others = jobs
+                self.overlaid = jobs
                 self._lay_over()
                 self.panels.choose("differs" if jobs else "log")
 
-        self.app.push_screen(OverlayModal(self.job.spec.name, runs, shown), chosen)
+        self.app.push_screen(OverlayModal(self.job.spec.name, runs, overlaid), lay_over)
 
     def _lay_over(self) -> None:
         alive = {row.id: row.alive for row in self.app.rows or []}
-        self.view.overlay([(job, alive.get(job.id, True)) for job in self.others])
+        self.view.overlay([(job, alive.get(job.id, True)) for job in self.overlaid])
         self.panels.show(self.view.tracks)
 
     @on(Chart.Chosen)
@@ -253,15 +252,12 @@ class RunScreen(ChartKeys):
 
     # The panels
 
-    def action_turn_panel(self, step: int) -> None:
+    def _turn_panel(self, step: int) -> None:
         self.remove_class("-full")
         self.panels.turn(step)
 
     def action_panel(self, name: str) -> None:
         self.panels.choose(next(panel for panel in PANELS if panel == name))
-
-    def action_go(self) -> None:
-        self.query_one(Timeline).go()
 
     @on(Timeline.Went)
     def went(self, message: Timeline.Went) -> None:
@@ -274,3 +270,8 @@ class RunScreen(ChartKeys):
             self.remove_class("-full")
             return True
         return self.board.clear()
+
+
+def _width(parts: list[Content]) -> int:
+    """Cells of these parts in a line, with what stands between them."""
+    return sum(part.cell_length + 3 for part in parts) - 3

@@ -14,12 +14,13 @@ from textual.worker import get_current_worker
 
 from jobs.job import Job
 from jobs.state import Alive, Done, Failed, Lost, Queued, Running, Starting, State, Stopped
+from models.runs import model_of
 from tui.runs.chart_board import ChartBoard
 from tui.runs.plots import spaced
 from tui.shared.state_label import bar
 from workshop import number_format
 from workshop.runs.events import RunReader
-from workshop.runs.metrics import MEMORY
+from workshop.runs.metrics import FIGURES
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
 
@@ -64,14 +65,14 @@ class RunView(Vertical):
             self._read_past(self.tracks[0])
         self.advance(state)
 
-    def overlay(self, others: list[tuple[Job, bool]]) -> None:
+    def overlay(self, jobs: list[tuple[Job, bool]]) -> None:
         """Draw these runs over the first one, each told whether it lives; those that are there
         already stay as they are."""
-        known = {track.job.id: track for track in self.tracks}
-        kept = [known[job.id] for job, _ in others if job.id in known]
+        tracks = {track.job.id: track for track in self.tracks}
+        kept = [tracks[job.id] for job, _ in jobs if job.id in tracks]
         self.tracks = [self.tracks[0], *kept]
-        for job, alive in others:
-            if job.id not in known:
+        for job, alive in jobs:
+            if job.id not in tracks:
                 slot = min({0, 1, 2, 3} - {track.slot for track in self.tracks})
                 track = Track(job, slot, alive=alive)
                 self.tracks.append(track)
@@ -144,10 +145,11 @@ class RunView(Vertical):
         if self._state is None or not self.tracks:
             return
         cursor, panel = self.board.cursor, self.board.figures_panel
-        ended = isinstance(self._state, Done | Stopped | Failed | Lost)
-        title = (
-            f"at step {spaced(cursor)}" if cursor is not None else "at the end" if ended else "now"
-        )
+        title = "now"
+        if cursor is not None:
+            title = f"at step {spaced(cursor)}"
+        elif isinstance(self._state, Done | Stopped | Failed | Lost):
+            title = "at the end"
         if panel.border_title != title:
             panel.border_title = Content(title)
         self.board.figures.show(run_figures(self.tracks[0], self._state, cursor))
@@ -173,41 +175,23 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
     """Every figure keeps its place from the first step on; before it, only those that there are.
     With a cursor, those of its step."""
     record = track.record
-
-    def at(key: str) -> float | None:
-        return record.figure(key, cursor)
-
-    evaluations = record.curves.get("eval_loss")
-    eval_loss = (
-        evaluations.value_before(record.step if cursor is None else cursor) if evaluations else None
-    )
     step = record.step if cursor is None else cursor
-    shown = [
-        ("step", f"{spaced(step)} / {spaced(record.total)}" if record.total else ""),
-        ("epoch", _fixed(at("epoch"))),
-        ("loss", number_format.loss(at("loss"))),
-        ("eval loss", number_format.loss(eval_loss)),
-        ("learning rate", number_format.rate(at("learning_rate"))),
-        ("grad norm", _fixed(at("grad_norm"))),
-        ("tokens/s", number_format.count(at("tokens_per_second"))),
-        ("memory", MEMORY.exact(at("memory_bytes"))),
-        ("tokens", number_format.count(at("tokens"))),
-    ]
-    shown = [(name, value) for name, value in shown if value or name not in ("memory", "tokens")]
+    position = f"{spaced(step)} / {spaced(record.total)}" if record.total else ""
+    figures = [("step", position)]
+    for metric in FIGURES:
+        text = metric.text(record.figure_by(metric, step))
+        if text or not metric.optional:
+            figures.append((metric.title, text))
     elapsed = record.elapsed(number_format.now())
-    told = record.told_at(cursor) if cursor is not None else None
+    at_cursor = record.told_at(cursor) if cursor is not None else None
     if cursor is not None:
-        shown.append(("time", number_format.clock(told) if told is not None else ""))
+        figures.append(("time", number_format.clock(at_cursor) if at_cursor is not None else ""))
     else:
-        shown.append(("elapsed", number_format.duration(elapsed) if elapsed is not None else ""))
+        figures.append(("elapsed", number_format.duration(elapsed) if elapsed is not None else ""))
         if isinstance(state, Done | Stopped | Failed | Lost):
-            shown.append(("ended", number_format.age(state.at)))
+            figures.append(("ended", number_format.age(state.at)))
         else:
             left = record.seconds_left if isinstance(state, Running) else None
-            shown.append(("time left", number_format.duration(left) if left is not None else ""))
-        shown.append(("model", str(track.job.spec.settings.get("model", ""))))
-    return shown if record.step else [(name, value) for name, value in shown if value]
-
-
-def _fixed(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+            figures.append(("time left", number_format.duration(left) if left is not None else ""))
+        figures.append(("model", model_of(track.job)))
+    return figures if record.step else [(name, value) for name, value in figures if value]

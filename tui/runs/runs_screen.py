@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 
 from jobs.job import DamagedJob
 from jobs.state import Failed, Lost, Queued, Stopped
+from models.runs import Run
 from tui import actions
 from tui.runs.colours import MOST_RUNS, RUN_COLOURS
 from tui.shared.action import Place
@@ -22,7 +23,7 @@ from tui.shared.row_table import Column, Row, RowTable
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import progress_content, state_content
 from workshop import number_format
-from workshop.job_list import INSPECTION, JobRow, has_adapter, has_model
+from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from tui.runs.run_view import RunView
@@ -72,17 +73,22 @@ class RunsScreen(LuthierScreen):
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         text = self.query_one("#filter", Input).value
-        shown = [row for row in rows if row.matches(text)]
+        matching = [row for row in rows if row.matches(text)]
         damaged = [
-            one
-            for one in self.app.damaged
-            if all(word in f"{one.id} damaged".lower() for word in text.lower().split())
+            damaged_job
+            for damaged_job in self.app.damaged
+            if all(word in f"{damaged_job.id} damaged".lower() for word in text.lower().split())
         ]
         table = self.query_one(RowTable)
         width = 20 if self.has_class("-wide") else 8
-        whole = [Row(row.id, _cells(row, width, self._mark(row.id))) for row in shown]
-        table.show([*whole, *(Row(one.id, _damaged_cells(one)) for one in damaged)])
-        table.display = bool(shown or damaged)
+        table_rows = [Row(row.id, _cells(row, width, self._mark(row.id))) for row in matching]
+        table.show(
+            [
+                *table_rows,
+                *(Row(damaged_job.id, _damaged_cells(damaged_job)) for damaged_job in damaged),
+            ]
+        )
+        table.display = bool(matching or damaged)
         self._show_left_waiting(sum(row.left_waiting for row in rows))
         self.show_preview()
         empty = self.query_one("#empty", Static)
@@ -92,40 +98,47 @@ class RunsScreen(LuthierScreen):
     def _show_left_waiting(self, count: int) -> None:
         line = self.query_one("#left-waiting", Static)
         line.display = count > 0
-        what = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
+        subject = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
         again = f" queues {'it' if count == 1 else 'them'} again."
         line.update(
             Content.assemble(
-                (f"{what} when the machine went down.", "$warning"), " ", ("Q", "$primary"), again
+                (f"{subject} when the machine went down.", "$warning"),
+                " ",
+                ("Q", "$primary"),
+                again,
             )
         )
 
     def show_preview(self) -> None:
         """The highlighted run's curve below the list, where the screen is tall enough."""
         row = self.row
-        shown = row if self.has_class("-tall") and row is not None and row.kind == "run" else None
-        if self._preview is None and shown is not None:
+        previewed = (
+            row if self.has_class("-tall") and row is not None and row.kind == "run" else None
+        )
+        if self._preview is None and previewed is not None:
             from tui.runs.run_view import RunView
 
             self._preview = RunView().add_class("-named")
             self.mount(self._preview, after="#empty")
             self.call_after_refresh(self.show_preview)
         elif self._preview is not None:
-            self._preview.display = shown is not None
-            if shown is not None:
-                self._preview.open(shown.job, shown.state)
+            self._preview.display = previewed is not None
+            if previewed is not None:
+                self._preview.open(previewed.job, previewed.state)
 
     @property
     def row(self) -> JobRow | None:
         """The highlighted one."""
-        chosen = self.query_one(RowTable).highlighted_id if self.app.rows else None
-        return next((row for row in self.app.rows or [] if row.id == chosen), None)
+        highlighted = self.query_one(RowTable).highlighted_id if self.app.rows else None
+        return next((row for row in self.app.rows or [] if row.id == highlighted), None)
 
     @property
     def damaged(self) -> DamagedJob | None:
         """The highlighted folder, if it is damaged."""
-        chosen = self.query_one(RowTable).highlighted_id
-        return next((one for one in self.app.damaged if one.id == chosen), None)
+        highlighted = self.query_one(RowTable).highlighted_id
+        return next(
+            (damaged_job for damaged_job in self.app.damaged if damaged_job.id == highlighted), None
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "requeue":
@@ -143,11 +156,11 @@ class RunsScreen(LuthierScreen):
             case "stop":
                 return row.alive
             case "mark":
-                return row.kind == "run" and row.job.spec.module != INSPECTION
+                return row.kind == "run"
             case "chat":
-                return row.kind == "run" and has_model(row.job)
+                return row.kind == "run" and Run(row.job).can_talk
             case "serve":
-                return row.kind == "run" and has_adapter(row.job)
+                return row.kind == "run" and Run(row.job).folder.has_adapter
             case "delete":
                 return waits or not row.alive
             case "resume":
@@ -186,14 +199,17 @@ class RunsScreen(LuthierScreen):
             return
         if row.kind == "server":
             await self.app.open_server()
-        elif row.job.spec.module == INSPECTION:
+        elif row.kind == "inspect":
             await self.app.open_inspection(row.job)
         else:
             marked = [
-                one.job for name in self.marked for one in self.app.rows or [] if one.id == name
+                listed.job
+                for name in self.marked
+                for listed in self.app.rows or []
+                if listed.id == name
             ]
-            first, *others = marked if row.id in self.marked else [*marked, row.job]
-            self.app.open_run(first, others)
+            first, *overlaid = marked if row.id in self.marked else [*marked, row.job]
+            self.app.open_run(first, overlaid)
 
     def action_mark(self) -> None:
         """Mark the highlighted run for being drawn over others, or no longer."""
@@ -214,8 +230,8 @@ class RunsScreen(LuthierScreen):
         """The sign and the colour that a marked run will have."""
         if job_id not in self.marked:
             return Content("")
-        place = self.marked.index(job_id)
-        return Content.assemble((glyphs().runs[place], RUN_COLOURS[place]), " ")
+        slot = self.marked.index(job_id)
+        return Content.assemble((glyphs().runs[slot], RUN_COLOURS[slot]), " ")
 
     def action_new(self) -> None:
         from tui.runs.new_run import NewRunModal
@@ -268,11 +284,11 @@ class RunsScreen(LuthierScreen):
         if self.row is not None:
             edit_recipe(self, self.row.job)
 
-    def action_move(self, place: str) -> None:
+    def action_move(self, target: str) -> None:
         from tui.shared.job_actions import move
 
         if self.row is not None:
-            move(self, self.row.job, place)
+            move(self, self.row.job, target)
 
     def on_job_removed(self, message: JobRemoved) -> None:
         self.notify(f"{message.name} was deleted.")
@@ -345,7 +361,7 @@ def _nothing(text: str | None) -> Content:
             " shows it all in a few minutes."
         )
         offered = Content("   ").join(
-            Content.assemble((key, "$primary"), f" {what}") for key, what in keys.items()
+            Content.assemble((key, "$primary"), f" {effect}") for key, effect in keys.items()
         )
         return Content.assemble(
             "Nothing has run here yet.\n\n", offered, "\n\n", (about, "$foreground-muted")

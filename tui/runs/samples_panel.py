@@ -87,8 +87,8 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         if sample is None or step is None:
             return
         steps = sorted(sample.answers)
-        place = steps.index(step)
-        before = steps[place - 1] if place else None
+        index = steps.index(step)
+        before = steps[index - 1] if index else None
         head = [
             Content.assemble(
                 ("prompt ", "$foreground-muted"),
@@ -97,12 +97,14 @@ class SamplesPanel(Vertical, inherit_bindings=False):
             Content.assemble(
                 ("step ", "$foreground-muted"),
                 (spaced(step), "bold"),
-                f"  {place + 1} of {len(steps)}",
+                f"  {index + 1} of {len(steps)}",
             ),
         ]
         if self.against:
-            what = "the reference" if self.against == "reference" else "the answer before"
-            head.append(Content.assemble("what differs from ", what).stylize("$foreground-muted"))
+            reference_name = "the reference" if self.against == "reference" else "the answer before"
+            head.append(
+                Content.assemble("what differs from ", reference_name).stylize("$foreground-muted")
+            )
         line = Content("   ").join(head)
         keys = Content.assemble(
             *(
@@ -131,8 +133,8 @@ class SamplesPanel(Vertical, inherit_bindings=False):
         if self.sample is None or self.step is None:
             return
         steps = sorted(self.sample.answers)
-        place = min(len(steps) - 1, max(0, steps.index(self.step) + direction))
-        self._step = None if place == len(steps) - 1 else steps[place]
+        index = min(len(steps) - 1, max(0, steps.index(self.step) + direction))
+        self._step = None if index == len(steps) - 1 else steps[index]
         self._redraw()
 
     def action_compare(self) -> None:
@@ -150,7 +152,7 @@ def _columns(sample: Sample, step: int, before: int | None, against: Against) ->
     else:
         title, other = "reference", sample.reference
     compared = bool(against and other)
-    shown = (
+    answer_content = (
         marked(answer, other, "underline $success") if compared else Content(answer or "(nothing)")
     )
     beside = marked(other, answer, "underline $warning") if compared else Content(other)
@@ -160,7 +162,7 @@ def _columns(sample: Sample, step: int, before: int | None, against: Against) ->
             Content(sample.prompt),
             Content(""),
             _label(f"answer at step {spaced(step)}"),
-            shown,
+            answer_content,
         ]
     )
     if not other:

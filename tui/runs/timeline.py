@@ -67,6 +67,6 @@ def _cells(moment: Moment) -> list[Content]:
     return [
         Content.styled(number_format.clock(moment.t), "$foreground-muted"),
         Content.styled(spaced(moment.step) if moment.step else "", faint),
-        Content.assemble((glyph, faint or colour), (f" {moment.what}", faint)),
+        Content.assemble((glyph, faint or colour), (f" {moment.title}", faint)),
         Content.styled(detail, "$foreground-muted"),
     ]

@@ -9,7 +9,7 @@ from textual.content import Content
 
 from tui.shared.key_line import KeyHint
 from tui.shared.pick_modal import Pick, PickModal
-from workshop.run_adapters import AdapterChoice
+from workshop.served_runs import AdapterChoice
 
 
 class AdapterPicker(PickModal[AdapterChoice, AdapterChoice]):

@@ -3,57 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-from textual.message import Message
 
 from jobs.state import Asleep
 from serve.servers import Server
 from tui.serve.adapter_picker import AdapterPicker
 from tui.shared.screen import LuthierScreen
-from workshop.run_adapters import AdapterChoice
+from workshop.served_runs import AdapterChoice
 
 
-@dataclass
-class ChoicesFound(Message):
-    choices: list[AdapterChoice]
+class Adapters:
+    """What can be done with the adapters of `find_server()`, which is None while none is ready."""
 
+    def __init__(self, screen: LuthierScreen, find_server: Callable[[], Server | None]) -> None:
+        self._screen = screen
+        self._find_server = find_server
 
-@dataclass
-class AdaptersChanged(Message):
-    """What was done, in words."""
+    def loaded(self) -> list[AdapterChoice]:
+        server = self._find_server()
+        models = [] if server is None else server.models
+        return [
+            AdapterChoice(model.id, "pinned" if model.pinned else "", model.path, model.pinned)
+            for model in models
+            if model.kind == "adapter"
+        ]
 
-    told: str
-
-
-class AdapterActions(LuthierScreen):
-    """What the Serve screen can do with `server`'s adapters."""
-
-    server: Server | None
-
-    def action_load(self) -> None:
-        server = self.server
+    def load(self) -> None:
+        server = self._find_server()
         if server is not None:
-            self.in_background(
-                lambda: ChoicesFound(_loadable(server)), group="choices", exclusive=True
+            self._screen.in_thread(
+                lambda: _loadable(server), self._choose_load, group="choices", exclusive=True
             )
 
-    def on_choices_found(self, message: ChoicesFound) -> None:
+    def _choose_load(self, choices: list[AdapterChoice]) -> None:
+        from serve.launch import attach
+
+        def load(choice: AdapterChoice, server: Server) -> str:
+            return f"{attach(server, choice.name, choice.path)} is loaded."
+
         empty = (
             "Every adapter of this base model is loaded. Runs and their checkpoints appear here."
         )
-        self.app.push_screen(
-            AdapterPicker("Load into the server", message.choices, empty), self._load
+        self._choose(AdapterPicker("Load into the server", choices, empty), load)
+
+    def unload(self) -> None:
+        from serve.launch import detach
+
+        def unload(choice: AdapterChoice, server: Server) -> str:
+            detach(server, choice.name)
+            return f"{choice.name} is unloaded. It stays on disk."
+
+        self._choose(
+            AdapterPicker("Unload from the server", self.loaded(), "No adapter is loaded."), unload
         )
 
-    def _load(self, choice: AdapterChoice | None) -> None:
-        from serve.launch import attach
+    def pin(self) -> None:
+        """Pin one in memory, or let it go."""
+        from serve.launch import pin, unpin
 
-        if choice is not None:
-            self._change(lambda server: f"{attach(server, choice.name, choice.path)} is loaded.")
+        def toggle_pin(choice: AdapterChoice, server: Server) -> str:
+            if choice.pinned:
+                unpin(server, choice.name)
+                return f"{choice.name} is no longer pinned."
+            pin(server, choice.name)
+            return f"{choice.name} is pinned: it stays in memory."
 
-    def action_sleep(self) -> None:
-        """Or wake it, if it sleeps."""
+        self._choose(
+            AdapterPicker("Pin in memory, or let go", self.loaded(), "No adapter is loaded."),
+            toggle_pin,
+        )
+
+    def toggle_sleep(self) -> None:
+        """Put the server to sleep, or wake it."""
         from serve.sleep import put_to_sleep, wake
 
         def change(server: Server) -> str:
@@ -65,65 +85,27 @@ class AdapterActions(LuthierScreen):
 
         self._change(change)
 
-    def action_unload(self) -> None:
-        self.app.push_screen(
-            AdapterPicker("Unload from the server", self._served(), "No adapter is loaded."),
-            self._unload,
-        )
+    def _choose(
+        self, picker: AdapterPicker, change: Callable[[AdapterChoice, Server], str]
+    ) -> None:
+        def picked(choice: AdapterChoice | None) -> None:
+            if choice is not None:
+                self._change(lambda server: change(choice, server))
 
-    def _unload(self, choice: AdapterChoice | None) -> None:
-        from serve.launch import detach
-
-        def change(server: Server) -> str:
-            assert choice is not None
-            detach(server, choice.name)
-            return f"{choice.name} is unloaded. It stays on disk."
-
-        if choice is not None:
-            self._change(change)
-
-    def action_pin(self) -> None:
-        self.app.push_screen(
-            AdapterPicker("Pin in memory, or let go", self._served(), "No adapter is loaded."),
-            self._pin,
-        )
-
-    def _pin(self, choice: AdapterChoice | None) -> None:
-        from serve.launch import pin, unpin
-
-        def change(server: Server) -> str:
-            assert choice is not None
-            (unpin if choice.pinned else pin)(server, choice.name)
-            return (
-                f"{choice.name} is"
-                f" {'no longer pinned' if choice.pinned else 'pinned: it stays in memory'}."
-            )
-
-        if choice is not None:
-            self._change(change)
+        self._screen.app.push_screen(picker, picked)
 
     def _change(self, change: Callable[[Server], str]) -> None:
-        server = self.server
+        """Change the server in a thread. `change` says what it has done."""
+        server = self._find_server()
         if server is not None:
-            self.in_background(lambda: AdaptersChanged(change(server)), group="adapters")
+            self._screen.in_thread(lambda: change(server), self._changed, group="adapters")
 
-    def on_adapters_changed(self, message: AdaptersChanged) -> None:
-        self.notify(message.told)
-        self.app.read_jobs()
-
-    def _served(self) -> list[AdapterChoice]:
-        models = (
-            []
-            if self.server is None
-            else [model for model in self.server.models if model.kind == "adapter"]
-        )
-        return [
-            AdapterChoice(model.id, "pinned" if model.pinned else "", model.path, model.pinned)
-            for model in models
-        ]
+    def _changed(self, message: str) -> None:
+        self._screen.notify(message)
+        self._screen.app.read_jobs()
 
 
 def _loadable(server: Server) -> list[AdapterChoice]:
-    from workshop.run_adapters import loadable
+    from workshop.served_runs import loadable
 
     return loadable(server)

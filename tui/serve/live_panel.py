@@ -67,10 +67,10 @@ class LivePanel(Static):
 
     def _ask(self, endpoint: Endpoint) -> None:
         try:
-            found = look(asyncio.run(metrics_text(endpoint, _TIMEOUT)), monotonic())
+            figures = look(asyncio.run(metrics_text(endpoint, _TIMEOUT)), monotonic())
         except (LuthierError, ValueError):  # busy, or just ended: its state tells which
-            found = None
-        self.post_message(Looked(endpoint, found))
+            figures = None
+        self.post_message(Looked(endpoint, figures))
 
     def on_looked(self, message: Looked) -> None:
         self._asking = False

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
@@ -18,18 +16,17 @@ from textual.widgets import Static
 from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.files import tail_lines
-from jobs.home import home
-from jobs.state import Asleep, Failed, Lost, Queued, Running, Starting, Stopping
-from models.certificate import NO_CERTIFICATE, Standing
+from jobs.state import Asleep, Failed, Running
+from models.certificate import Standing
 from tui import actions
-from tui.serve.adapters import AdapterActions
+from tui.serve import facts
+from tui.serve.adapters import Adapters
 from tui.serve.live_panel import LivePanel
 from tui.serve.snippets import LANGUAGES, Language, snippet
-from tui.shared.action import Place
-from tui.shared.certificate_badge import badge
-from tui.shared.glyphs import glyphs
+from tui.shared.action import Handler, Place
 from tui.shared.job_actions import confirm_stop
 from tui.shared.log_view import LogView
+from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import state_content
 from workshop import number_format
 from workshop.job_list import JobRow, newest_server, tuned
@@ -41,22 +38,18 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 
 
-@dataclass
-class ServerSeen(Message):
-    """What the server of this job says of itself; None while it is not ready."""
+@dataclass(frozen=True)
+class _ServerLook:
+    """What the server of this job says of itself."""
 
     job_id: str
     server: Server | None
+    """None while it is not ready."""
     key: str
     standings: dict[str, Standing]
 
 
-@dataclass
-class FormReady(Message):
-    form: StartServerModal
-
-
-class ServeScreen(AdapterActions):
+class ServeScreen(LuthierScreen):
     place: ClassVar[Place] = "serve"
     CSS_PATH = "serve.tcss"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("serve")
@@ -70,6 +63,8 @@ class ServeScreen(AdapterActions):
         self.key_shown = False
         self.language: Language = "curl"
         self.events: list[Event] = []
+        self.adapters = Adapters(self, lambda: self.server)
+        self.handlers = self._handlers()
         self._follower: Follower | None = None
         self._timer: Timer | None = None
 
@@ -106,7 +101,7 @@ class ServeScreen(AdapterActions):
         self.row = row
         if row is not None and isinstance(row.state, Running | Asleep):
             job = row.job
-            self.in_background(lambda: _look(job.id), group="server", exclusive=True)
+            self.in_thread(lambda: _look(job.id), self._show_server, group="server", exclusive=True)
         self.advance()
 
     def _turn_to(self, row: JobRow) -> None:
@@ -114,9 +109,9 @@ class ServeScreen(AdapterActions):
         self._follower = Follower(row.job.events_path)
         self.query_one(LogView).open(row.job.log_path)
 
-    def on_server_seen(self, message: ServerSeen) -> None:
-        if self.row is not None and message.job_id == self.row.id:
-            self.server, self.key, self.standings = message.server, message.key, message.standings
+    def _show_server(self, look: _ServerLook) -> None:
+        if self.row is not None and look.job_id == self.row.id:
+            self.server, self.key, self.standings = look.server, look.key, look.standings
             self.show()
 
     def advance(self) -> None:
@@ -151,7 +146,9 @@ class ServeScreen(AdapterActions):
                     (f"   {since} {ended}", "$foreground-muted"),
                 )
             )
-            self.query_one("#server-facts", Static).update(self._facts(row))
+            self.query_one("#server-facts", Static).update(
+                facts.server_facts(row, self.server, self.events, self.standings)
+            )
             panel = self.query_one("#snippet-panel")
             panel.display = self._answering
             self.query_one(LivePanel).turn_to(
@@ -168,130 +165,6 @@ class ServeScreen(AdapterActions):
             self.row is not None and isinstance(self.row.state, Running) and self.server is not None
         )
 
-    def _facts(self, row: JobRow) -> Content:
-        match row.state:
-            case Failed(title=title, message=message, hint=hint):
-                why = Content.assemble(
-                    (f"{title}\n", "bold $error"),
-                    message,
-                    (f"\n{hint}" if hint else "", "$foreground-muted"),
-                )
-                return Content.assemble(why, self._next_step())
-            case Lost():
-                return Content.assemble(
-                    "Its supervisor is gone: a reboot, or it was killed.", self._next_step()
-                )
-            case Queued(waits_for=waits_for):
-                return Content(f"waits for {waits_for or 'its turn'}")
-            case Running() | Asleep() if self.server is not None:
-                return self._address(self.server)
-            case Starting() | Running() | Asleep() | Stopping():
-                return self._phases(row)
-            case _:
-                return self._next_step()
-
-    def _next_step(self) -> Content:
-        return Content.from_markup("\n[$primary]n[/] starts another one")
-
-    def _phases(self, row: JobRow) -> Content:
-        """Each phase with how long it took; the last one with how long it takes so far."""
-        restarts = [index for index, event in enumerate(self.events) if event["kind"] == "restart"]
-        events = self.events[restarts[-1] :] if restarts else self.events
-        began = [
-            (str(event.get("name", "")), float(event["t"]))
-            for event in events
-            if event["kind"] == "phase"
-        ]
-        signs, lines = glyphs(), [_restarted(events[0])] if restarts else []
-        for index, (name, at) in enumerate(began):
-            last = index == len(began) - 1
-            took = number_format.duration(
-                (number_format.now() if last else began[index + 1][1]) - at
-            )
-            sign = (signs.starting, "$warning") if last else (signs.done, "$success")
-            lines.append(
-                Content.assemble(sign, f" {name:<36}", (f"{took:>10}", "$foreground-muted"))
-            )
-        return (
-            Content("\n").join(lines) if lines else Content.styled("starting", "$foreground-muted")
-        )
-
-    def _address(self, server: Server) -> Content:
-        facts = [("address", f"{server.base_url}/v1"), ("key file", _homely(_key_file()))]
-        lines = [
-            Content.assemble((f"{name:<11}", "$foreground-muted"), value) for name, value in facts
-        ]
-        lines += self._sleep()
-        width = max(len(model.id) for model in server.models)
-        for index, model in enumerate(server.models):
-            label = "models" if index == 0 else ""
-            sign, colour = (
-                (glyphs().eval_point, "$primary")
-                if model.kind == "adapter"
-                else (glyphs().running, "$secondary")
-            )
-            kind = "tuned" if model.kind == "adapter" else "base"
-            name = Content.assemble(
-                (f"{label:<11}", "$foreground-muted"), (sign, colour), f" {model.id:<{width}}  "
-            )
-            kept = "  pinned" if model.pinned else ""
-            proved = badge(self.standings.get(model.id, NO_CERTIFICATE))
-            lines.append(
-                Content.assemble(
-                    name, (f"{kind}{kept}", "$foreground-muted"), "  " if proved else "", proved
-                )
-            )
-        lines += [
-            _restarted(event)
-            for event in [event for event in self.events if event["kind"] == "restart"][-1:]
-        ]
-        refused = [
-            event
-            for event in self.events
-            if event["kind"] == "adapter" and not event.get("ok", True)
-        ]
-        for event in refused:
-            why = f"{event.get('name')}: {event.get('message')}"
-            lines.append(
-                Content.assemble((f"{'refused':<11}", "$foreground-muted"), (why, "$error"))
-            )
-        return Content("\n").join(lines)
-
-    def _sleep(self) -> list[Content]:
-        """Whether it sleeps, or why it never does."""
-        assert self.row is not None
-        label = (f"{'sleep':<11}", "$foreground-muted")
-        key = ("z", "$primary")
-        match self.row.state:
-            case Asleep(waking=True):
-                return [Content.assemble(label, f"{glyphs().starting} waking up")]
-            case Asleep(why=why):
-                return [
-                    Content.assemble(
-                        label,
-                        f"{glyphs().asleep} {why}   ",
-                        key,
-                        (" wakes it", "$foreground-muted"),
-                    )
-                ]
-            case _ if self.row.job.spec.gives_way:
-                return [
-                    Content.assemble(
-                        label,
-                        f"{glyphs().running} awake   ",
-                        key,
-                        (" frees the GPU", "$foreground-muted"),
-                    )
-                ]
-            case _ if self.row.job.spec.settings.get("device") == "cpu":
-                return [
-                    Content.assemble(
-                        label, ("never: vLLM's sleep mode is for GPUs", "$foreground-muted")
-                    )
-                ]
-            case _:
-                return []
-
     def _snippet(self) -> str:
         assert self.server is not None
         tuned_names = [model.id for model in self.server.models if model.kind == "adapter"]
@@ -300,67 +173,69 @@ class ServeScreen(AdapterActions):
             self.language,
             self.server.base_url,
             model,
-            _key_file(),
+            facts.key_file(),
             self.key if self.key_shown else None,
         )
 
     # Actions
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        match action:
-            case "stop":
-                return self.row is not None and self.row.alive
-            case "copy" | "snippet" | "reveal" | "load":
-                return self._answering
-            case "unload" | "pin":
-                return (
-                    self._answering
-                    and self.server is not None
-                    and any(model.kind == "adapter" for model in self.server.models)
-                )
-            case "sleep":
-                return (
-                    self.row is not None
-                    and isinstance(self.row.state, Running | Asleep)
-                    and self.row.job.spec.gives_way
-                )
-            case "error":
-                return self.row is not None and isinstance(self.row.state, Failed)
-            case _:
-                return True
+    def _handlers(self) -> dict[str, Handler]:
+        def is_answering() -> bool:
+            return self._answering
 
-    def action_start(self) -> None:
-        self.offer()
+        def has_adapters() -> bool:
+            return self._answering and bool(self.adapters.loaded())
+
+        return {
+            "start": Handler(self.offer),
+            "stop": Handler(self._stop, lambda: self.row is not None and self.row.alive),
+            "sleep": Handler(self.adapters.toggle_sleep, self._can_sleep),
+            "load": Handler(self.adapters.load, is_answering),
+            "unload": Handler(self.adapters.unload, has_adapters),
+            "pin": Handler(self.adapters.pin, has_adapters),
+            "copy": Handler(self._copy, is_answering),
+            "snippet": Handler(self._next_language, is_answering),
+            "reveal": Handler(self._toggle_key, is_answering),
+            "error": Handler(
+                self._show_error,
+                lambda: self.row is not None and isinstance(self.row.state, Failed),
+            ),
+        }
+
+    def _can_sleep(self) -> bool:
+        row = self.row
+        return (
+            row is not None and isinstance(row.state, Running | Asleep) and row.job.spec.gives_way
+        )
 
     def offer(self, base: str | None = None, run_id: str | None = None) -> None:
         """Open the form for a new server, with this base or this run chosen."""
         rows = self.app.rows or []
-        self.in_background(
-            lambda: FormReady(_form(rows, base, run_id)), group="form", exclusive=True
+        self.in_thread(
+            lambda: _form(rows, base, run_id), self._open_form, group="form", exclusive=True
         )
 
-    def on_form_ready(self, message: FormReady) -> None:
-        self.app.push_screen(message.form, lambda job_id: self.app.read_jobs())
+    def _open_form(self, form: StartServerModal) -> None:
+        self.app.push_screen(form, lambda job_id: self.app.read_jobs())
 
-    def action_stop(self) -> None:
+    def _stop(self) -> None:
         if self.row is not None:
             confirm_stop(self, self.row.job)
 
-    def action_copy(self) -> None:
+    def _copy(self) -> None:
         self.app.copy_to_clipboard(self._snippet())
-        self.notify(
-            f"Copied the {self.language} example{', with the key in it' if self.key_shown else ''}."
-        )
+        key = ", with the key in it" if self.key_shown else ""
+        self.notify(f"Copied the {self.language} example{key}.")
 
-    def action_snippet(self) -> None:
+    def _next_language(self) -> None:
         self.language = LANGUAGES[(LANGUAGES.index(self.language) + 1) % len(LANGUAGES)]
         self.show()
 
-    def action_reveal(self) -> None:
+    def _toggle_key(self) -> None:
         self.key_shown = not self.key_shown
         self.show()
 
-    def action_error(self) -> None:
+    def _show_error(self) -> None:
         if self.row is not None and isinstance(self.row.state, Failed):
             state = self.row.state
             self.app.show_failure(
@@ -369,13 +244,13 @@ class ServeScreen(AdapterActions):
             )
 
 
-def _look(job_id: str) -> ServerSeen:
+def _look(job_id: str) -> _ServerLook:
     from serve.keys import client_key
     from serve.servers import running_servers
-    from workshop.serving import standings_of
+    from workshop.servers import standings_of
 
     server = next((server for server in running_servers() if server.job.id == job_id), None)
-    return ServerSeen(
+    return _ServerLook(
         job_id, server, client_key(), {} if server is None else standings_of(server.models)
     )
 
@@ -387,33 +262,13 @@ def _form(rows: list[JobRow], base: str | None, run_id: str | None) -> StartServ
 
     names = [model.name for model in list_models() if model.ready]
     choices = [TunedChoice(row.job, row.model, standing(row.job.directory)) for row in tuned(rows)]
-    wanted = next((choice for choice in choices if choice.run.id == run_id), None)
-    bases = list(dict.fromkeys([*names, *([wanted.base] if wanted is not None else [])]))
+    served = next((choice for choice in choices if choice.run.id == run_id), None)
+    bases = list(dict.fromkeys([*names, *([served.base] if served is not None else [])]))
     if not bases:
         hint = "Press 2 for the models, then p to prepare the built-in one."
         raise LuthierError("No model is ready", "A server needs a base model.", hint)
-    if wanted is None and base is None and choices:
-        wanted = choices[0]  # nothing was asked for: the newest run
-    chosen = {wanted.run.id} if wanted is not None else set()
-    return StartServerModal(
-        bases, choices, base=wanted.base if wanted is not None else base, chosen=chosen
-    )
-
-
-def _restarted(event: Event) -> Content:
-    """That it crashed, and why."""
-    count = f"{event.get('number')} of {event.get('most')}"
-    return Content.assemble(
-        (f"{'crashed':<11}", "$warning"),
-        f"{event.get('reason')} ",
-        (f"started again, {count}", "$foreground-muted"),
-    )
-
-
-def _key_file() -> Path:
-    return home() / "keys" / "client"
-
-
-def _homely(path: Path) -> str:
-    """A path under the user's home as they would write it."""
-    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+    if served is None and base is None and choices:
+        served = choices[0]  # nothing was asked for: the newest run
+    if served is None:
+        return StartServerModal(bases, choices, base=base, ticked=set())
+    return StartServerModal(bases, choices, base=served.base, ticked={served.run.id})

@@ -16,7 +16,7 @@ NOTICED = ("not loaded", "note")
 
 def rows(outlook: Outlook) -> list[Row]:
     plan, why = outlook.plan, outlook.plan.reasons
-    told: list[Row] = [
+    plan_rows: list[Row] = [
         ("base model", " = ".join(plan.names), str(plan.base)),
         *[("hot-loaded", adapter.name, str(adapter.path)) for adapter in plan.adapters],
         *[
@@ -32,6 +32,7 @@ def rows(outlook: Outlook) -> list[Row]:
         ("adapters", f"{plan.max_loras} at once", why["adapters"]),
         ("runs on", _device(plan), ""),
         ("memory", _memory(plan), why["memory"]),
+        *_graphs(plan),
         (
             "context",
             "the model's" if plan.context_length is None else f"{plan.context_length:,} tokens",
@@ -53,13 +54,13 @@ def rows(outlook: Outlook) -> list[Row]:
         ),
         ("address", f"{plan.host}:{plan.port}", plan.warning),
     ]
-    told += (
+    plan_rows += (
         [("web pages", " ".join(plan.allowed_origins), "may ask it from a browser, with the key")]
         if plan.allowed_origins
         else []
     )
     return [
-        *told,
+        *plan_rows,
         *(
             [("for vLLM", " ".join(plan.extra_args), "passed on as it is")]
             if plan.extra_args
@@ -83,15 +84,16 @@ def command_line(plan: ServerPlan, python: str) -> str:
 
 def as_json(outlook: Outlook, python: str) -> dict[str, Any]:
     refused = [
-        {"name": one.name, "path": str(one.path), **one.error.to_json()} for one in outlook.refused
+        {"name": refused.name, "path": str(refused.path), **refused.error.to_json()}
+        for refused in outlook.refused
     ]
     return {**outlook.plan.to_json(), "refused": refused, "command": command(outlook.plan, python)}
 
 
 def _device(plan: ServerPlan) -> str:
-    return (
-        "the CPU" if plan.device == "cpu" else "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
-    )
+    if plan.device == "cpu":
+        return "the CPU"
+    return "one GPU" if plan.gpus == 1 else f"{plan.gpus} GPUs"
 
 
 def _memory(plan: ServerPlan) -> str:
@@ -103,3 +105,11 @@ def _memory(plan: ServerPlan) -> str:
         if plan.kv_cache_bytes is None
         else f"{share}, {plan.kv_cache_bytes / (1 << 30):.1f} GiB cache"
     )
+
+
+def _graphs(plan: ServerPlan) -> list[Row]:
+    if plan.device == "cpu":
+        return []
+    sizes = plan.graph_sizes
+    which = f"{len(sizes)} sizes up to {sizes[-1]} tokens" if sizes else "vLLM's sizes"
+    return [("CUDA graphs", which, plan.reasons["graph_sizes"])]

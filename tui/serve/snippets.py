@@ -19,11 +19,11 @@ def snippet(
 
 
 def _curl(base_url: str, model: str, key_file: Path, key: str | None) -> str:
-    shown = key or f"$(cat {shlex.quote(str(key_file))})"
+    bearer = key or f"$(cat {shlex.quote(str(key_file))})"
     return "\n".join(
         [
             f"curl {base_url}/v1/chat/completions \\",
-            f'  -H "Authorization: Bearer {shown}" \\',
+            f'  -H "Authorization: Bearer {bearer}" \\',
             "  -H 'Content-Type: application/json' \\",
             f"""  -d '{{"model": "{model}",""",
             """       "messages": [{"role": "user", "content": "Hello!"}]}'""",
@@ -46,10 +46,10 @@ def _python(base_url: str, model: str, key_file: Path, key: str | None) -> str:
 
 def _llm(base_url: str, model: str, key_file: Path, key: str | None) -> str:
     """llm (llm.datasette.io) learns of a model from a file beside its logs."""
-    shown = key or f"$(cat {shlex.quote(str(key_file))})"
+    bearer = key or f"$(cat {shlex.quote(str(key_file))})"
     return "\n".join(
         [
-            f'llm keys set luthier --value "{shown}"',
+            f'llm keys set luthier --value "{bearer}"',
             """cat >> "$(dirname "$(llm logs path)")/extra-openai-models.yaml" <<END""",
             f"- model_id: {model}",
             f"  model_name: {model}",

@@ -41,12 +41,12 @@ class TunedChoice:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the form was filled with; `more` are arguments for vLLM."""
+    """What the form was filled with; `extra_args` are arguments for vLLM."""
 
     base: str
     runs: list[Job]
     port: int | None
-    more: list[str]
+    extra_args: list[str]
 
 
 @dataclass
@@ -73,10 +73,10 @@ class StartServerModal(FormModal):
         models: Sequence[str],
         choices: Sequence[TunedChoice],
         base: str | None = None,
-        chosen: Collection[str] = (),
+        ticked: Collection[str] = (),
     ) -> None:
         super().__init__()
-        self.models, self.choices, self.chosen = models, choices, chosen
+        self.models, self.choices, self.ticked = models, choices, ticked
         self.base = base if base in models else models[0]
 
     def compose_fields(self) -> ComposeResult:
@@ -103,7 +103,7 @@ class StartServerModal(FormModal):
         fitting = [choice for choice in self.choices if choice.base == self.query_one(Select).value]
         boxes.add_options(
             [
-                Selection(_told_apart(choice), choice.run.id, choice.run.id in self.chosen)
+                Selection(_told_apart(choice), choice.run.id, choice.run.id in self.ticked)
                 for choice in fitting
             ]
         )
@@ -112,21 +112,21 @@ class StartServerModal(FormModal):
         self.query_one("#no-tuned").display = not fitting
 
     def submit(self) -> None:
-        wanted = self._wanted()
-        if wanted is None:
+        order = self._wanted()
+        if order is None:
             return
 
         def start() -> None:
-            self.post_message(JobStarted(_serve(wanted).id))
+            self.post_message(JobStarted(_serve(order).id))
 
         self.show_problem(Content.styled("Checking the models.", "$foreground-muted"))
         self.run_worker(start, thread=True, exclusive=True, group="start", exit_on_error=False)
 
     def _wanted(self) -> Wanted | None:
         """What the fields say; None with an error beside the one that is wrong."""
-        port = self.number_in("port", least=1, whole=True) if self.field("port").value else None
+        port = self.number_in("port", least=1, integer=True) if self.field("port").value else None
         try:
-            more = shlex.split(self.field("more").value)
+            extra_arguments = shlex.split(self.field("more").value)
         except ValueError as error:
             self.field("more").show_error(f"{error}".lower())
         if self.query(".field.-wrong"):
@@ -134,16 +134,19 @@ class StartServerModal(FormModal):
         selected = set(self.query_one(CheckList).selected)
         runs = [choice.run for choice in self.choices if choice.run.id in selected]
         return Wanted(
-            str(self.query_one(Select).value), runs, None if port is None else int(port), more
+            str(self.query_one(Select).value),
+            runs,
+            None if port is None else int(port),
+            extra_arguments,
         )
 
     def action_plan(self) -> None:
         """Show what would be started."""
         self.clear_errors()
-        wanted = self._wanted()
-        if wanted is not None:
+        order = self._wanted()
+        if order is not None:
             self.run_worker(
-                lambda: self.post_message(Planned(_look(wanted))),
+                lambda: self.post_message(Planned(_look(order))),
                 thread=True,
                 exclusive=True,
                 group="plan",
@@ -160,39 +163,43 @@ def _told_apart(choice: TunedChoice) -> Content:
     return Content.assemble(choice.run.spec.name, age, badge(choice.standing))
 
 
-def _look(wanted: Wanted) -> Outlook:
+def _look(order: Wanted) -> Outlook:
     """The plan of a new server, whether or not one of this base runs."""
     from models.registry import resolve
+    from models.runs import Run
     from serve.planning import ServeOptions, look_ahead
-    from workshop.serving import adapters_of
+    from workshop.served_runs import adapters_of
 
-    adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
+    adapters = adapters_of([Run(run) for run in order.runs])[1] if order.runs else []
     return look_ahead(
-        resolve(wanted.base),
-        wanted.base,
+        resolve(order.base),
+        order.base,
         adapters,
         "127.0.0.1",
-        wanted.port,
-        ServeOptions(extra_args=wanted.more),
+        order.port,
+        ServeOptions(extra_args=order.extra_args),
     )
 
 
-def _serve(wanted: Wanted) -> Job:
+def _serve(order: Wanted) -> Job:
     """A new server; or, if one of this base runs and no port was asked for, that one, with the
     adapters added."""
     from models.registry import resolve
-    from serve.launch import ServeOptions, serve
-    from workshop.serving import adapters_of, add_adapters, server_of
+    from models.runs import Run
+    from serve.launch import serve
+    from serve.planning import ServeOptions
+    from workshop.served_runs import adapters_of
+    from workshop.servers import add_adapters, server_of
 
-    adapters = adapters_of(wanted.runs)[1] if wanted.runs else []
-    running = server_of(resolve(wanted.base), "127.0.0.1") if wanted.port is None else None
+    adapters = adapters_of([Run(run) for run in order.runs])[1] if order.runs else []
+    running = server_of(resolve(order.base), "127.0.0.1") if order.port is None else None
     if running is None:
         return serve(
-            wanted.base, adapters, port=wanted.port, options=ServeOptions(extra_args=wanted.more)
+            order.base, adapters, port=order.port, options=ServeOptions(extra_args=order.extra_args)
         )
-    if wanted.more:
+    if order.extra_args:
         message = (
-            f"{running.job.id} serves {wanted.base} already; arguments for vLLM are for a new"
+            f"{running.job.id} serves {order.base} already; arguments for vLLM are for a new"
             " server."
         )
         raise LuthierError(

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-Place = Literal[
-    "app", "list", "log", "search", "samples", "runs", "run", "models", "serve", "chat", "data"
-]
-
-PLACE_TITLES: dict[Place, str] = {
-    "app": "Everywhere",
-    "list": "In lists",
-    "log": "In logs",
-    "search": "Looking for text in logs",
-    "samples": "In samples",
-    "runs": "Runs",
-    "run": "Run",
-    "models": "Models",
-    "serve": "Serve",
-    "chat": "Chat",
-    "data": "Data",
-}
+Place = str
+"""Where something can be done: a screen of `tui.screens`, or a widget with keys of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +29,7 @@ class Action:
 
     @property
     def place(self) -> Place:
-        return self.id.partition(".")[0]  # type: ignore[return-value]  # test_actions checks every id
+        return self.id.partition(".")[0]
 
     @property
     def action(self) -> str:
@@ -53,6 +38,23 @@ class Action:
     @property
     def key_names(self) -> list[str]:
         return [_display(key) for key in self.keys.split(",")]
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What an action does, and whether it can be done now."""
+
+    run: Callable[..., object]
+    enabled: Callable[[], bool] = lambda: True
+
+
+def handled(actions: list[Action]) -> list[Action]:
+    """The same actions, done by the `handlers` of their screen instead of by its methods."""
+    calls = (action.action.partition("(") for action in actions)
+    return [
+        replace(action, call=f"do('{name}', {arguments}" if arguments else f"do('{name}')")
+        for action, (name, _, arguments) in zip(actions, calls, strict=True)
+    ]
 
 
 _KEY_NAMES = {

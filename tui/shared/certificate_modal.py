@@ -31,25 +31,35 @@ class CertificateModal(ModalScreen[bool]):
     CSS_PATH = DIALOGS
 
     def __init__(
-        self, name: str, made: Certificate | None, standing: Standing, *, being_made: bool = False
+        self,
+        name: str,
+        certificate: Certificate | None,
+        standing: Standing,
+        *,
+        being_made: bool = False,
     ) -> None:
         super().__init__()
-        self.model, self.made, self.standing, self.being_made = name, made, standing, being_made
+        self.model, self.certificate, self.standing, self.being_made = (
+            name,
+            certificate,
+            standing,
+            being_made,
+        )
 
     def compose(self) -> ComposeResult:
         narrow, low = self.app.size.width < 100, self.app.size.height < 40
         with Vertical(
-            classes="dialog -tall" if low and self.made is not None else "dialog -wide"
+            classes="dialog -tall" if low and self.certificate is not None else "dialog -wide"
         ) as dialog:
             dialog.border_title = Content(f"Certificate of {self.model}")
             dialog.set_class(self.standing.verdict == "red", "-error")
             with VerticalScroll():
                 yield Static(
                     _NOTHING
-                    if self.made is None
-                    else certificate_text(self.made, self.standing, units=not narrow)
+                    if self.certificate is None
+                    else certificate_text(self.certificate, self.standing, units=not narrow)
                 )
-            again = "certify" if self.made is None else "certify again"
+            again = "certify" if self.certificate is None else "certify again"
             offered = [] if self.being_made else [KeyHint("c", "c", again)]
             yield KeyLine(*offered, KeyHint("escape", "any other key", "closes"))
 
@@ -61,25 +71,25 @@ class CertificateModal(ModalScreen[bool]):
             self.dismiss(event.key == "c" and not self.being_made)
 
 
-def certificate_text(made: Certificate, standing: Standing, *, units: bool) -> Content:
-    tokens = thousands(made.sample["tokens"])
+def certificate_text(written: Certificate, standing: Standing, *, units: bool) -> Content:
+    tokens = thousands(written.sample["tokens"])
     when = (
-        f"   {number_format.age(made.made)}, in {number_format.duration(made.seconds)}, on"
-        f" {made.sample['turns']} turns, {tokens} tokens"
+        f"   {number_format.age(written.made)}, in {number_format.duration(written.seconds)}, on"
+        f" {written.sample['turns']} turns, {tokens} tokens"
     )
     lines = [Content.assemble(badge(standing), (when, "$foreground-muted"))]
     lines += (
         [Content.assemble("\n", (standing.reason, "$warning"))]
-        if standing.outdated and made.verdict != "red"
+        if standing.outdated and written.verdict != "red"
         else []
     )
     lines += [
         Content.assemble("\n", (fault.sentence, "$error" if fault.verdict == "red" else "$warning"))
-        for fault in made.faults
+        for fault in written.faults
     ]
     titles = f"{'model':<8}{'engine':<14}{'mean NLL':>9}{'tokens':>8}{'ended by a stop token':>24}"
     lines += [Content(""), Content.styled(titles, "$foreground-muted")]
-    for column in made.columns:
+    for column in written.columns:
         ended = f"{column.stopped} of {column.answers}" if column.answers else ""
         lines.append(
             Content(
@@ -92,7 +102,7 @@ def certificate_text(made: Certificate, standing: Standing, *, units: bool) -> C
             f"  {'check':<33}{'figure':>8}   {'green':<18}".rstrip(), "$foreground-muted"
         ),
     ]
-    return Content("\n").join([*lines, *(_check(check, units=units) for check in made.checks)])
+    return Content("\n").join([*lines, *(_check(check, units=units) for check in written.checks)])
 
 
 def _check(check: Check, *, units: bool) -> Content:

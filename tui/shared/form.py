@@ -78,13 +78,13 @@ class FormModal(ModalScreen[str | None]):
     def field(self, key: str) -> Field:
         return self.query_one(f"#field-{key}", Field)
 
-    def number_in(self, key: str, least: float, whole: bool = False) -> float | None:
+    def number_in(self, key: str, least: float, integer: bool = False) -> float | None:
         """The number in a field, or None with an error beside it."""
         field = self.field(key)
         try:
-            number = int(field.value) if whole else float(field.value)
+            number = int(field.value) if integer else float(field.value)
         except ValueError:
-            field.show_error("a whole number" if whole else "a number")
+            field.show_error("a whole number" if integer else "a number")
             return None
         if not least <= number < float("inf"):
             field.show_error(f"at least {least:g}")

@@ -48,7 +48,7 @@ class Glyphs:
     runs: str = "●○◆◇"
     left_right: str = "← →"
     diamond: str = "◇"
-    chosen: str = "▶"
+    selected: str = "▶"
     folded: str = "▸"
     unfolded: str = "▾"
     braille: bool = True
@@ -95,7 +95,7 @@ _ASCII = Glyphs(
     runs="*o#x",
     left_right="<- ->",
     diamond="%",
-    chosen="*",
+    selected="*",
     folded="+",
     unfolded="-",
     braille=False,

@@ -8,17 +8,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from jobs.state import Asleep, Running, Starting
+from tui.screens import TABS
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
 from workshop.job_list import JobRow, newest_server, running_count
-
-_TABS: list[tuple[str, Place, str]] = [
-    ("1", "runs", "Runs"),
-    ("2", "models", "Models"),
-    ("3", "serve", "Serve"),
-    ("4", "chat", "Chat"),
-    ("5", "data", "Data"),
-]
 
 
 class HeaderLine(Horizontal):
@@ -27,18 +20,16 @@ class HeaderLine(Horizontal):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place: Place = "runs" if place == "run" else place
-        self._shown: Content | None = None
+        self._state: Content | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(
             Content.assemble((glyphs().mark, "$primary"), " ", ("Luthier", "b")), id="app-name"
         )
-        for key, place, title in _TABS:
-            text = Content.assemble((key, "$foreground-muted"), f" {title}").stylize(
-                f"@click=app.show('{place}')"
-            )
-            tab = Static(text, classes="tab")
-            tab.set_class(place == self.place, "-here")
+        for screen in TABS:
+            text = Content.assemble((screen.key, "$foreground-muted"), f" {screen.title}")
+            tab = Static(text.stylize(f"@click=app.show('{screen.place}')"), classes="tab")
+            tab.set_class(screen.place == self.place, "-here")
             yield tab
         yield Static(id="app-state")
 
@@ -48,8 +39,8 @@ class HeaderLine(Horizontal):
     def show_jobs(self, rows: list[JobRow] | None) -> None:
         text = _state_text(rows or [], narrow=self.app.size.width < 100)
         # else every screen that is open would be painted again at each look
-        if text != self._shown:
-            self._shown = text
+        if text != self._state:
+            self._state = text
             self.query_one("#app-state", Static).update(text, layout=False)
 
 

@@ -15,26 +15,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from tui.actions import ACTIONS
-from tui.shared.action import PLACE_TITLES, Action, Place
+from tui.screens import PLACE_TITLES, SUMMARIES
+from tui.shared.action import Action, Place
 from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.styles import DIALOGS
-
-_SUMMARIES: dict[Place, str] = {
-    "runs": (
-        "Every job of this machine, newest first. Jobs run without this window: closing it stops"
-        " nothing."
-    ),
-    "run": (
-        "One run, or up to four over each other. The left and right keys read the charts, up and"
-        " down what is below them."
-    ),
-    "models": (
-        "Base models, the adapters that runs have left, and merged models; bringing them here and"
-        " giving them away."
-    ),
-    "serve": "One server holds a base model and any number of tuned ones, each under its own name.",
-    "chat": "Talk to base and tuned models side by side.",
-}
 
 
 class HelpModal(ModalScreen[None]):
@@ -90,13 +74,15 @@ def help_text(place: Place, search: str, width: int) -> Content:
     ]
     lines: list[Content] = []
     for group in dict.fromkeys(order):
-        found = [action for action in ACTIONS if action.place == group and _matches(action, search)]
-        if not found:
+        matches = [
+            action for action in ACTIONS if action.place == group and _matches(action, search)
+        ]
+        if not matches:
             continue
         lines.append(Content.styled(PLACE_TITLES[group], "bold $primary"))
-        if group == place and place in _SUMMARIES and not search:
-            lines.append(Content.styled(_SUMMARIES[place], "$foreground-muted"))
-        lines += [line for action in found for line in _lines(action, width)]
+        if group == place and place in SUMMARIES and not search:
+            lines.append(Content.styled(SUMMARIES[place], "$foreground-muted"))
+        lines += [line for action in matches for line in _lines(action, width)]
         lines.append(Content(""))
     return (
         Content("\n").join(lines)

@@ -35,8 +35,8 @@ class Hints(KeyLine):
         ]
         first_keys = {binding.id: binding for binding in reversed(possible)}
         hints = [
-            KeyHint(one.key, one.key_display or one.key, one.description)
-            for one in reversed(first_keys.values())
+            KeyHint(binding.key, binding.key_display or binding.key, binding.description)
+            for binding in reversed(first_keys.values())
         ]
         while (
             len(hints) > 2

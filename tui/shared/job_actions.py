@@ -3,6 +3,8 @@ background."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jobs import job as jobs
 from jobs import queue
 from jobs.errors import LuthierError
@@ -10,10 +12,16 @@ from jobs.files import folder_bytes
 from jobs.job import Job
 from jobs.state import Queued, Starting, Stopping
 from models import certificate
+from models.events import Checkpoint, newest
+from models.runs import Run
+from serve.certificate.launch import is_about
 from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.messages import JobRemoved, JobsChanged
 from tui.shared.screen import LuthierScreen
 from workshop import number_format
+
+if TYPE_CHECKING:
+    from tui.shared.certificate_modal import CertificateModal
 
 
 def what_stays(job: Job) -> str:
@@ -25,7 +33,7 @@ def what_stays(job: Job) -> str:
         return "It leaves the queue. R queues it again."
     if job.spec.kind != "run":
         return "It can be started again."
-    if isinstance(state, Starting) and not any(event["kind"] == "checkpoint" for event in events):
+    if isinstance(state, Starting) and newest(events, Checkpoint) is None:
         return "It has not begun to train. R starts it again."
     return (
         f"It saves a checkpoint first, for which it has {job.spec.grace_seconds:.0f} s. R resumes"
@@ -81,7 +89,7 @@ def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:
     """Have an interrupted run go on, or any job that was left waiting. If what matters has changed,
     say what, and offer to insist."""
 
-    def go_on() -> JobsChanged:
+    def go_on() -> JobsChanged | LuthierError:
         from trainer.launch import resume as resume_run
         from trainer.resume import Changed
 
@@ -90,12 +98,17 @@ def resume(screen: LuthierScreen, job: Job, force: bool = False) -> None:
             return JobsChanged(f"{job.spec.name} waits for its turn.")
         try:
             resume_run(job, force=force)
-        except Changed as error:
-            screen.app.call_from_thread(_offer_force, screen, job, error)
-            return JobsChanged()
+        except Changed as refusal:
+            return refusal
         return JobsChanged(f"{job.spec.name} goes on.")
 
-    screen.in_background(go_on, group=f"resume-{job.id}", exclusive=True)
+    def went_on(outcome: JobsChanged | LuthierError) -> None:
+        if isinstance(outcome, LuthierError):
+            _offer_force(screen, job, outcome)
+        else:
+            screen.post_message(outcome)
+
+    screen.in_thread(go_on, went_on, group=f"resume-{job.id}", exclusive=True)
 
 
 def _offer_force(screen: LuthierScreen, job: Job, refusal: LuthierError) -> None:
@@ -112,11 +125,11 @@ def _offer_force(screen: LuthierScreen, job: Job, refusal: LuthierError) -> None
     )
 
 
-def move(screen: LuthierScreen, job: Job, place: str) -> None:
+def move(screen: LuthierScreen, job: Job, to: str) -> None:
     """Change the place of a waiting job in the queue."""
 
     def put() -> JobsChanged:
-        queue.move(job, place)
+        queue.move(job, to)
         return JobsChanged()
 
     screen.in_background(put, group="queue")
@@ -149,33 +162,29 @@ def edit_recipe(screen: LuthierScreen, job: Job) -> None:
 
 def show_certificate(screen: LuthierScreen, run: Job) -> None:
     """What was proved of a run's model; from there, have it proved anew."""
-    own = str(run.directory)
     rows = screen.app.rows or []
     being_made = any(
-        row.kind == "certify" and row.alive and row.job.spec.settings.get("run") == own
-        for row in rows
+        row.kind == "certify" and row.alive and is_about(row.job, Run(run)) for row in rows
     )
 
     def certify() -> JobsChanged:
         from serve.certificate.launch import certify
 
-        certify(run)
+        certify(Run(run))
         return JobsChanged(f"{run.spec.name} is being certified. Runs shows how far it is.")
 
-    def chosen(again: bool | None) -> None:
+    def answered(again: bool | None) -> None:
         if again:
             screen.in_background(certify)
 
-    def show() -> None:
+    def read() -> CertificateModal:
         from tui.shared.certificate_modal import CertificateModal
 
         try:
-            made = certificate.read(run.directory)
+            proof = certificate.read(run.directory)
         except LuthierError:
-            made = None
-        modal = CertificateModal(
-            run.spec.name, made, certificate.standing(run.directory), being_made=being_made
-        )
-        screen.app.call_from_thread(screen.app.push_screen, modal, chosen)
+            proof = None
+        standing = certificate.standing(run.directory)
+        return CertificateModal(run.spec.name, proof, standing, being_made=being_made)
 
-    screen.in_background(show)
+    screen.in_thread(read, lambda dialog: screen.app.push_screen(dialog, answered))

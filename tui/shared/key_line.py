@@ -14,15 +14,15 @@ GAP = 3
 
 @dataclass(frozen=True)
 class KeyHint:
-    """`key` is Textual's name, `shown` what stands for it."""
+    """`key` is Textual's name, `label` what stands for it."""
 
     key: str
-    shown: str
+    label: str
     text: str
 
     @property
     def width(self) -> int:
-        return len(self.shown) + 1 + len(self.text)
+        return len(self.label) + 1 + len(self.text)
 
 
 class KeyLine(Static):
@@ -37,7 +37,7 @@ class KeyLine(Static):
             self._places.append((range(x, x + hint.width), hint.key))
             x += hint.width + GAP
         texts = [
-            Content.assemble((f"{hint.shown} ", "bold $primary"), (hint.text, "$foreground-muted"))
+            Content.assemble((f"{hint.label} ", "bold $primary"), (hint.text, "$foreground-muted"))
             for hint in hints
         ]
         self.update(Content(" " * GAP).join(texts))
@@ -45,6 +45,6 @@ class KeyLine(Static):
     def on_click(self, event: Click) -> None:
         """A click on a hint presses its key."""
         at = event.get_content_offset(self)
-        for place, key in self._places:
-            if at is not None and at.x in place:
+        for columns, key in self._places:
+            if at is not None and at.x in columns:
                 self.app.simulate_key(key)

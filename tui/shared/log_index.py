@@ -52,7 +52,7 @@ class LogIndex:
         """Lines from `start` up to `end`."""
         if start >= end:
             return []
-        shown = []
+        printed = []
         try:
             with self.path.open("rb") as file:
                 for number in range(start, end):
@@ -63,10 +63,10 @@ class LogIndex:
                         else self._end
                     )
                     file.seek(max(first, last - _LONGEST))
-                    shown.append(printed_line(file.read(max(0, min(last - first, _LONGEST)))))
+                    printed.append(printed_line(file.read(max(0, min(last - first, _LONGEST)))))
         except FileNotFoundError:  # the job was deleted while its log is looked at
             return [""] * (end - start)
-        return shown
+        return printed
 
 
 def printed_line(raw: bytes) -> str:

@@ -51,8 +51,8 @@ class LogSearch:
         """The first line with the text below this one; the first of all if there is none below."""
         if not self.lines:
             return None
-        place = bisect_right(self.lines, line)
-        return self.lines[place if place < len(self.lines) else 0]
+        index = bisect_right(self.lines, line)
+        return self.lines[index if index < len(self.lines) else 0]
 
     def before(self, line: int) -> int | None:
         """The last line with the text above this one; the last of all if there is none above."""
@@ -62,8 +62,8 @@ class LogSearch:
 
     def number_of(self, line: int) -> int:
         """Which of the found lines this is, counted from 1; 0 if it is none."""
-        place = bisect_left(self.lines, line)
-        return place + 1 if place < len(self.lines) and self.lines[place] == line else 0
+        index = bisect_left(self.lines, line)
+        return index + 1 if index < len(self.lines) and self.lines[index] == line else 0
 
     def places(self, line: str) -> list[tuple[int, int]]:
         """Where in a line the text stands."""

@@ -130,11 +130,11 @@ class LogView(LogKeys, can_focus=True):
         search = self.search
         if search is None or (search.whole and not self._awaits):
             return
-        found = search.extend(max_seconds)
+        has_matches = search.extend(max_seconds)
         if self._awaits and search.whole:
             direction, self._awaits = self._awaits, 0
             self._go(direction)
-        if found or search.whole:
+        if has_matches or search.whole:
             self.refresh()
             self.post_message(self.Searched())
 

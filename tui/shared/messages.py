@@ -28,6 +28,7 @@ class JobRemoved(Message):
 
 @dataclass
 class JobsChanged(Message):
-    """Something was done with jobs; `told` says what, to the user, if it is worth a word."""
+    """Something was done with jobs."""
 
-    told: str = ""
+    notice: str = ""
+    """What, to the user, if it is worth a word."""

@@ -15,7 +15,7 @@ from jobs.state import Done, Failed, Lost, Running, Starting, Stopped, Stopping,
 from tui.shared.foreign_text import one_line
 from tui.shared.glyphs import glyphs
 from workshop import config, number_format
-from workshop.job_list import INSPECTION, JobRow
+from workshop.job_list import JobRow
 
 if TYPE_CHECKING:
     from tui.app import LuthierApp
@@ -35,12 +35,12 @@ class Ends:
     def new(self, rows: Iterable[JobRow]) -> list[JobRow]:
         """The jobs whose end was not seen before; none at the first look."""
         now = {row.id: _end(row) for row in rows}
-        known, self._known = self._known, now
+        before, self._known = self._known, now
         return (
             []
-            if known is None
+            if before is None
             else [
-                row for row in rows if now[row.id] is not None and known.get(row.id) != now[row.id]
+                row for row in rows if now[row.id] is not None and before.get(row.id) != now[row.id]
             ]
         )
 
@@ -48,7 +48,9 @@ class Ends:
 def _end(row: JobRow) -> object:
     """Tells one end of a job from another; None while it lives. A lost job's last event may still
     move."""
-    return None if row.alive else "lost" if isinstance(row.state, Lost) else row.since
+    if row.alive:
+        return None
+    return "lost" if isinstance(row.state, Lost) else row.since
 
 
 class Notices:
@@ -79,8 +81,8 @@ class Notices:
 
     def focus_changed(self, focused: bool) -> None:
         if focused and self._held:
-            held, self._held = self._held, []
-            self._tell(held)
+            ended, self._held = self._held, []
+            self._tell(ended)
             self._show_title(terminal_title(self._app.rows or [], None))
 
     def toggle(self) -> None:
@@ -99,8 +101,8 @@ class Notices:
 
     def _tell(self, ended: list[JobRow]) -> None:
         """A toast a job, unless the screen in front shows it; one for all, where there are many."""
-        shown = getattr(self._app.screen, "job", None)
-        unseen = [row for row in ended if shown is None or shown.id != row.id]
+        job_in_front = getattr(self._app.screen, "job", None)
+        unseen = [row for row in ended if job_in_front is None or job_in_front.id != row.id]
         bad = any(isinstance(row.state, Failed | Lost) for row in unseen)
         if len(unseen) > _MOST_TOASTS:
             self._app.notify(_summary(unseen), severity="error" if bad else "information")
@@ -112,7 +114,7 @@ class Notices:
             )
 
     def _call(self, ended: list[JobRow]) -> None:
-        worth_a_call = [row for row in ended if row.job.spec.module != INSPECTION]
+        worth_a_call = [row for row in ended if row.kind != "inspect"]
         if worth_a_call and not self.silent:
             text = end_text(worth_a_call[0]) if len(worth_a_call) == 1 else _summary(worth_a_call)
             self._app.bell()
@@ -147,10 +149,9 @@ def terminal_title(rows: Iterable[JobRow], ended: JobRow | None) -> str:
         return _NAME
     first = max(busy, key=lambda row: (isinstance(row.state, Running), row.total > 0))
     share = f" {100 * first.step // first.total} %" if first.total else ""
-    others = f" +{len(busy) - 1}" if len(busy) > 1 else ""
-    return (
-        f"{getattr(glyphs(), word(first.state))} {first.name}{share}{others} {glyphs().dot} {_NAME}"
-    )
+    beside = f" +{len(busy) - 1}" if len(busy) > 1 else ""
+    state = getattr(glyphs(), word(first.state))
+    return f"{state} {first.name}{share}{beside} {glyphs().dot} {_NAME}"
 
 
 def end_text(row: JobRow) -> str:

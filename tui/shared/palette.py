@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from tui.actions import ACTIONS, place_of
-from tui.shared.action import PLACE_TITLES, Action
+from tui.screens import PLACE_TITLES
+from tui.shared.action import Action
 
 if TYPE_CHECKING:
     from tui.app import LuthierApp

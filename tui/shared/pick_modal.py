@@ -95,8 +95,8 @@ class PickModal(ModalScreen[R], Generic[T, R]):
 
     @property
     def highlighted(self) -> Pick[T] | None:
-        place = self.query_one(OptionList).highlighted
-        return self._shown[place] if place is not None and place < len(self._shown) else None
+        index = self.query_one(OptionList).highlighted
+        return self._shown[index] if index is not None and index < len(self._shown) else None
 
     def action_move(self, step: int) -> None:
         options = self.query_one(OptionList)

@@ -89,7 +89,7 @@ class RowTable(Vertical):
         elif ids:
             near = min(index or 0, len(ids) - 1)
             self.options.highlighted = next(
-                (place for place in range(near, len(rows)) if not rows[place].heading), None
+                (index for index in range(near, len(rows)) if not rows[index].heading), None
             )
         self.options.scroll_to(y=scroll, animate=False)
 
@@ -114,12 +114,12 @@ class RowTable(Vertical):
     def _widths(self) -> list[int]:
         """The cells of each column; 0 for one that is left out."""
         narrow = self.app.size.width < 100
-        shown = [column for column in self.columns if not (narrow and column.wide)]
-        fixed = sum(column.width for column in shown) + _GAP * (len(shown) - 1)
-        rest = max(0, self.size.width - _PADDING - 1 - fixed)
-        weights = sum(column.weight for column in shown if not column.width) or 1
+        visible = [column for column in self.columns if not (narrow and column.wide)]
+        fixed = sum(column.width for column in visible) + _GAP * (len(visible) - 1)
+        room = max(0, self.size.width - _PADDING - 1 - fixed)
+        weights = sum(column.weight for column in visible if not column.width) or 1
         return [
-            0 if column not in shown else column.width or max(4, rest * column.weight // weights)
+            0 if column not in visible else column.width or max(4, room * column.weight // weights)
             for column in self.columns
         ]
 
@@ -129,16 +129,16 @@ class RowTable(Vertical):
     def _line(self, cells: Sequence[Content], widths: Sequence[int]) -> Content:
         """A row's cells side by side. A text that is too long runs on over the empty cells after
         it."""
-        shown = [
+        visible = [
             (column, cell, width)
             for column, cell, width in zip(self.columns, cells, widths, strict=True)
             if width
         ]
         parts: list[Content] = []
-        while shown:
-            column, cell, width = shown.pop(0)
-            while not column.right and cell.cell_length > width and shown and not shown[0][1]:
-                width += _GAP + shown.pop(0)[2]
+        while visible:
+            column, cell, width = visible.pop(0)
+            while not column.right and cell.cell_length > width and visible and not visible[0][1]:
+                width += _GAP + visible.pop(0)[2]
             short = cell.truncate(width, ellipsis=True)
             missing = width - short.cell_length
             parts.append(short.pad_left(missing) if column.right else short.pad_right(missing))

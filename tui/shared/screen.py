@@ -3,8 +3,10 @@ background, and one way back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from inspect import isawaitable
+from types import MappingProxyType
+from typing import ClassVar, TypeVar
 
 from textual import getters
 from textual.actions import parse
@@ -20,13 +22,15 @@ from textual.worker import Worker, WorkerState
 from jobs.errors import LuthierError
 from tui import actions
 from tui.app import LuthierApp
-from tui.shared.action import Place
+from tui.shared.action import Handler, Place
 from tui.shared.header import HeaderLine
 from tui.shared.hints import Hints
 from tui.shared.messages import JobsChanged
 from workshop.job_list import JobRow
 
 MINIMUM_WIDTH, MINIMUM_HEIGHT = 60, 15
+
+T = TypeVar("T")
 
 
 class LuthierScreen(Screen[None]):
@@ -35,6 +39,8 @@ class LuthierScreen(Screen[None]):
 
     place: ClassVar[Place]
     app = getters.app(LuthierApp)
+    handlers: Mapping[str, Handler] = MappingProxyType({})
+    """By the name of an action: the part of the screen that does it. Other actions have methods."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +79,7 @@ class LuthierScreen(Screen[None]):
         return self.is_current and (self.app.screen is self or self.app.screen.is_modal)
 
     def refresh_hints(self) -> None:
-        """Say anew what can be done, if that has changed."""
+        """Show anew what can be done, if that has changed."""
         possible = [
             (action.id, self.check_action(*parse(action.action)[1:]))
             for action in actions.actions_of(self.place)
@@ -81,6 +87,19 @@ class LuthierScreen(Screen[None]):
         if possible != self._possible:
             self._possible = possible
             self.refresh_bindings()
+
+    async def action_do(self, name: str, *arguments: object) -> None:
+        """An action that one of the screen's parts does."""
+        outcome = self.handlers[name].run(*arguments)
+        if isawaitable(outcome):
+            await outcome
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now is bound and shown."""
+        if action == "do":
+            handler = self.handlers.get(str(parameters[0]))
+            return handler is not None and handler.enabled()
+        return super().check_action(action, parameters)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
         """All jobs were read again, or this screen came back to front."""
@@ -111,6 +130,23 @@ class LuthierScreen(Screen[None]):
 
         self.run_worker(run, thread=True, group=group, exclusive=exclusive, exit_on_error=False)
 
+    def in_thread(
+        self,
+        work: Callable[[], T],
+        then: Callable[[T], object],
+        group: str = "background",
+        exclusive: bool = False,
+    ) -> None:
+        """Run `work` in a thread, then `then` here with what it returns; what it raises is
+        shown."""
+        self.run_worker(
+            lambda: self.call_later(then, work()),
+            thread=True,
+            group=group,
+            exclusive=exclusive,
+            exit_on_error=False,
+        )
+
     async def _dispatch_message(self, message: Message) -> None:
         """As the app does it: a dialog's answer comes here."""
         try:
@@ -119,8 +155,8 @@ class LuthierScreen(Screen[None]):
             self.app.show_failure(error)
 
     def on_jobs_changed(self, message: JobsChanged) -> None:
-        if message.told:
-            self.notify(message.told)
+        if message.notice:
+            self.notify(message.notice)
         self.app.read_jobs()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

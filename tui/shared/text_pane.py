@@ -37,10 +37,10 @@ class TextPane(LogKeys, can_focus=True):
         self._lines: list[Strip] = []
 
     def show(self, *columns: Content) -> None:
-        same = len(columns) == len(self._columns) and all(
+        unchanged = len(columns) == len(self._columns) and all(
             map(Content.is_same, columns, self._columns)
         )
-        if not same:
+        if not unchanged:
             self._columns = columns
             self._lay_out()
 
@@ -63,18 +63,18 @@ class TextPane(LogKeys, can_focus=True):
         beside = len(self._columns) > 1 and (width - _GAP) // len(self._columns) >= self._least
         if beside:
             column = (width - _GAP * (len(self._columns) - 1)) // len(self._columns)
-            made = [self._strips(content, column) for content in self._columns]
+            strips = [self._strips(content, column) for content in self._columns]
             blank, gap = (
                 Strip.blank(column, self.rich_style),
                 Strip([Segment(" " * _GAP, self.rich_style)]),
             )
-            rows = zip_longest(*made, fillvalue=blank)
+            rows = zip_longest(*strips, fillvalue=blank)
             self._lines = [
                 Strip.join(part for strip in row for part in (strip, gap)) for row in rows
             ]
         else:
-            whole = Content("\n\n").join(content for content in self._columns if content.plain)
-            self._lines = self._strips(whole, width)
+            joined = Content("\n\n").join(content for content in self._columns if content.plain)
+            self._lines = self._strips(joined, width)
         self.virtual_size = Size(width, len(self._lines))
         self.refresh()
 

@@ -12,11 +12,13 @@ _WORD = re.compile(r"\w+|[^\w\s]|\s+")
 
 def differing(text: str, other: str) -> list[tuple[str, bool]]:
     """The text in pieces; True for those that the other text lacks at this place."""
-    own, others = _WORD.findall(text), _WORD.findall(other)
+    words, other_words = _WORD.findall(text), _WORD.findall(other)
     pieces: list[tuple[str, bool]] = []
-    for kind, start, end, _, _ in SequenceMatcher(None, own, others, autojunk=False).get_opcodes():
+    for kind, start, end, _, _ in SequenceMatcher(
+        None, words, other_words, autojunk=False
+    ).get_opcodes():
         if start < end:
-            pieces.append(("".join(own[start:end]), kind != "equal"))
+            pieces.append(("".join(words[start:end]), kind != "equal"))
     return pieces
 
 

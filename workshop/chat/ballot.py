@@ -23,8 +23,8 @@ def ballot_of(session: ChatSession) -> Ballot | None:
         return None
     turn = session.chat.turns[-1]
     answers = tuple(
-        (LETTERS[place], pane.last)
-        for place, pane in enumerate(session.panes)
+        (letter, pane.last)
+        for letter, pane in zip(LETTERS, session.panes, strict=False)
         if pane in session.contestants
         and pane.last is not None
         and pane.last.turn.id == turn.id

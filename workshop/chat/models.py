@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import LuthierError
+from models.run_folder import is_checkpoint
 from serve import launch
 from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import list_cards
@@ -15,26 +16,27 @@ from serve.endpoints import HostedEndpoint
 from serve.plan import run_of
 from serve.servers import Server, running_servers
 from workshop.chat.server import ChatServer, Reachable
-from workshop.run_adapters import loadable
+from workshop.served_runs import loadable
 
 _ASK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A speaker to choose. `load` is the adapter that the server must load first."""
+    """A speaker to choose."""
 
     speaker: Speaker
     note: str
     load: Path | None = None
+    """The adapter that the server must load first."""
 
 
-def offers(known: Reachable) -> list[Offer]:
+def offers(reachable: Reachable) -> list[Offer]:
     """What needs no network: served models, then what Luthier's server could load."""
-    if known.server is None:
+    if reachable.server is None:
         return []
-    served = [Offer(speaker, speaker.what) for speaker in known.server.speakers]
-    return served + _loadable(known.server)
+    served = [Offer(speaker, speaker.what) for speaker in reachable.server.speakers]
+    return served + _loadable(reachable.server)
 
 
 def hosted_offers(endpoint: HostedEndpoint) -> list[Offer]:
@@ -55,14 +57,14 @@ def load(offer: Offer, server: ChatServer) -> Speaker:
 
 
 def _running(server: ChatServer) -> Server:
-    found = next((one for one in running_servers() if one.job.id == server.job_id), None)
-    if found is None:
-        raise LuthierError(
-            "The server is gone",
-            f"{server.job_id} does not run any more.",
-            "3 opens Serve: start one there.",
-        )
-    return found
+    for running in running_servers():
+        if running.job.id == server.job_id:
+            return running
+    raise LuthierError(
+        "The server is gone",
+        f"{server.job_id} does not run any more.",
+        "3 opens Serve: start one there.",
+    )
 
 
 def _loadable(server: ChatServer) -> list[Offer]:
@@ -71,9 +73,9 @@ def _loadable(server: ChatServer) -> list[Offer]:
         running = _running(server)
     except LuthierError:  # it has just ended: what it served is told as gone when it is asked
         return []
-    found = []
+    offers = []
     for choice in loadable(running):
-        kind: SpeakerKind = "checkpoint" if "checkpoints" in choice.path.parts else "tuned"
+        kind: SpeakerKind = "checkpoint" if is_checkpoint(choice.path) else "tuned"
         speaker = Speaker(choice.name, kind, run=run_of(choice.path), path=str(choice.path))
-        found.append(Offer(speaker, f"{choice.note}: the server loads it", choice.path))
-    return found
+        offers.append(Offer(speaker, f"{choice.note}: the server loads it", choice.path))
+    return offers

@@ -9,18 +9,22 @@ from serve.replay import Script, ScriptTurn
 
 @dataclass
 class Replay:
-    """`place` is the conversation that is next or at work, `turn` its turn that is next. `name`
-    says where they come from."""
+    """A file of prompts, and how far it was gone through."""
 
     name: str
+    """Where the prompts come from."""
     scripts: list[Script]
-    place: int = 0
+    position: int = 0
+    """The index of the conversation that is next or at work."""
     turn: int = 0
+    """The index of its turn that is next."""
 
     @property
     def next_turn(self) -> ScriptTurn | None:
         """What is asked next; None after the last one."""
-        return self.scripts[self.place][self.turn] if self.place < len(self.scripts) else None
+        if self.position == len(self.scripts):
+            return None
+        return self.scripts[self.position][self.turn]
 
     @property
     def begins(self) -> bool:
@@ -32,8 +36,8 @@ class Replay:
         """ "3 of 20", with the turn where a conversation has several."""
         if self.next_turn is None:
             return f"{len(self.scripts)} of {len(self.scripts)} done"
-        turns = len(self.scripts[self.place])
-        return f"{self.place + 1} of {len(self.scripts)}" + (
+        turns = len(self.scripts[self.position])
+        return f"{self.position + 1} of {len(self.scripts)}" + (
             f", turn {self.turn + 1} of {turns}" if turns > 1 else ""
         )
 
@@ -43,11 +47,11 @@ class Replay:
         assert script is not None
         last = {**script.messages[-1], "content": prompt}
         self.turn += 1
-        if self.turn == len(self.scripts[self.place]):
+        if self.turn == len(self.scripts[self.position]):
             self.skip(1)
         return replace(script, messages=(*script.messages[:-1], last))
 
     def skip(self, conversations: int) -> None:
         """To the beginning of another conversation."""
-        self.place = max(0, min(len(self.scripts), self.place + conversations))
+        self.position = max(0, min(len(self.scripts), self.position + conversations))
         self.turn = 0

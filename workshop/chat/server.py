@@ -9,45 +9,43 @@ from dataclasses import dataclass, field, replace
 
 from jobs.errors import LuthierError
 from models.certificate import NO_CERTIFICATE, Standing
+from models.run_folder import is_checkpoint
 from serve.chats.turns import Speaker, SpeakerKind
 from serve.client import Endpoint, list_cards
 from serve.endpoints import HostedEndpoint, hosted_endpoints
 from serve.servers import ServedModel, Server, running_servers
-from workshop.serving import standings_of
+from workshop.servers import standings_of
 
 _ASK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class ChatServer:
-    """A server and who speaks on it, the base model first. `context_length` is in tokens, None
-    where it is not known; `standings` are the certificates of the tuned models by their names."""
+    """A server and who speaks on it."""
 
     endpoint: Endpoint
     speakers: tuple[Speaker, ...]
+    """The base model first."""
     context_length: int | None = None
+    """In tokens; None where it is not known."""
     job_id: str = ""
     standings: Mapping[str, Standing] = field(default_factory=dict)
+    """The certificates of the tuned models, by their names."""
 
     def default_speakers(self) -> tuple[Speaker, Speaker]:
         """The base model, and the first tuned one beside it."""
         base = self.speakers[0]
         return base, next((speaker for speaker in self.speakers if speaker.kind != "base"), base)
 
-    def speaker_after(self, speaker: Speaker | None) -> Speaker:
-        if speaker not in self.speakers:
-            return self.speakers[0]
-        return self.speakers[(self.speakers.index(speaker) + 1) % len(self.speakers)]
-
 
 @dataclass(frozen=True)
 class Reachable:
-    """Everything that can be asked now. `problem` says what in the settings keeps hosted endpoints
-    away."""
+    """Everything that can be asked now."""
 
     server: ChatServer | None = None
     hosted: tuple[HostedEndpoint, ...] = ()
     problem: str = ""
+    """What in the settings keeps hosted endpoints away."""
 
     def __bool__(self) -> bool:
         return self.server is not None or bool(self.hosted)
@@ -56,7 +54,7 @@ class Reachable:
         """Where a speaker is asked, and under which name. LuthierError if it cannot be reached
         now."""
         if speaker.where:
-            hosted = next((one for one in self.hosted if one.name == speaker.where), None)
+            hosted = next((host for host in self.hosted if host.name == speaker.where), None)
             if hosted is None:
                 message = f"config.toml names no endpoint {speaker.where!r}."
                 raise LuthierError(
@@ -75,9 +73,9 @@ class Reachable:
         # another one has.
         served = next(
             (
-                one
-                for one in self.server.speakers
-                if one.path == speaker.path and (one.path or one.model == speaker.model)
+                other
+                for other in self.server.speakers
+                if other.path == speaker.path and (other.path or other.model == speaker.model)
             ),
             None,
         )
@@ -124,11 +122,11 @@ def _as_seen(server: Server) -> ChatServer:
     bases = {model.path: model for model in reversed(server.models) if model.kind == "base"}
     tuned = [model for model in server.models if model.kind == "adapter"]
     speakers = tuple(_speaker(model) for model in [*bases.values(), *tuned])
-    length = server.job.spec.settings.get("context_length")
-    return ChatServer(server.endpoint, speakers, length, server.job.id, standings_of(server.models))
+    length, standings = server.context_length, standings_of(server.models)
+    return ChatServer(server.endpoint, speakers, length, server.job.id, standings)
 
 
-def reachable(server: ChatServer | None, known: Reachable) -> Reachable:
+def reachable(server: ChatServer | None, before: Reachable) -> Reachable:
     """What can be asked, with the context length that a server tells where its plan left it open
     (asked once)."""
     problem = ""
@@ -138,12 +136,10 @@ def reachable(server: ChatServer | None, known: Reachable) -> Reachable:
     except LuthierError as error:
         problem = f"{error.title}: {error.message}"
     if server is not None and server.context_length is None and server.job_id:
-        before = known.server
-        length = (
-            before.context_length
-            if before is not None and before.job_id == server.job_id
-            else _asked_length(server)
-        )
+        if before.server is not None and before.server.job_id == server.job_id:
+            length = before.server.context_length
+        else:
+            length = _asked_length(server)
         server = replace(server, context_length=length)
     return Reachable(server, hosted, problem)
 
@@ -157,11 +153,10 @@ def _asked_length(server: ChatServer) -> int | None:
 
 
 def _speaker(model: ServedModel) -> Speaker:
-    kind: SpeakerKind = (
-        "base"
-        if model.kind == "base"
-        else "checkpoint"
-        if "checkpoints" in model.path.parts
-        else "tuned"
-    )
-    return Speaker(model.id, kind, run=model.run, path=str(model.path))
+    return Speaker(model.id, _kind(model), run=model.run, path=str(model.path))
+
+
+def _kind(model: ServedModel) -> SpeakerKind:
+    if model.kind == "base":
+        return "base"
+    return "checkpoint" if is_checkpoint(model.path) else "tuned"

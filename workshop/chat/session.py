@@ -3,12 +3,10 @@ written down. Knows nothing of the screen."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from jobs.errors import LuthierError
 from serve.chats.store import Chat, Record
 from serve.chats.turns import (
     REFERENCE,
@@ -20,32 +18,34 @@ from serve.chats.turns import (
     Given,
     Speaker,
     Turn,
-    Waiting,
     new_id,
 )
-from serve.client import ChatMessage, ContextExceeded, Delta, Endpoint, Finished, Sampling
+from serve.client import ContextExceeded, stream_chat
 from serve.replay import ScriptTurn
-
-Streamer = Callable[
-    [Endpoint, str, list[ChatMessage], Sampling, Sequence[dict[str, object]]],
-    AsyncIterator[Delta | Finished],
-]
+from workshop.chat.server import Reachable
+from workshop.chat.streams import AnswerStreams, Streamer
 
 MOST_PANES = 4
 LETTERS = "ABCD"
 
 
 class ChatSession:
-    """`blind_mode` has each new chat begin with its models shuffled and unnamed."""
+    """A chat, what can be asked in it, and the streams of its answers. `stream` is how a model is
+    asked; tests and the picture bring their own."""
 
     def __init__(
         self,
         record: Record,
+        stream: Streamer = stream_chat,
         draw_seed: Callable[[], int] = lambda: random.SystemRandom().randrange(2**31),
     ) -> None:
         self.record = record
+        self.streams = AnswerStreams(record, stream, lambda who: self.reachable.asked_as(who))
         self.chat = Chat(panes=[Conversation(), Conversation()])
+        self.reachable = Reachable()
+        """What can be asked now."""
         self.blind_mode = False
+        """Each new chat begins with its models shuffled and unnamed."""
         self._earlier: Chat | None = None
         self._draw_seed = draw_seed
         self._shuffle: Callable[[list[Conversation]], None] = random.SystemRandom().shuffle
@@ -173,9 +173,9 @@ class ChatSession:
             seed = earlier.sampling.seed if earlier else self._draw_seed()
         return replace(self.settings, sampling=replace(self.settings.sampling, seed=seed))
 
-    def halt(self) -> None:
-        """The app ends: what has come to each answer is all of it."""
-        for pane in self.panes:
+    def halt(self, panes: Iterable[Conversation] | None = None) -> None:
+        """What has come to the answers of these panes (else of all) is all of it."""
+        for pane in self.panes if panes is None else panes:
             if pane.last is not None and pane.last.answering:
                 pane.last.halt()
                 self.record.ended(pane.last)
@@ -205,11 +205,12 @@ class ChatSession:
         """Show an answer of before in its place. Where its turn was asked in other words since, the
         other panes go back with it."""
         pane.show(answer)
+        turn_id = answer.turn.id
         for other in self.panes:
-            if all(one.turn.id != answer.turn.id for one in other.answers):
-                same = [one for one in other.left if one.turn.id == answer.turn.id]
-                if same:
-                    other.show(max(same, key=lambda one: one.created))
+            if all(theirs.turn.id != turn_id for theirs in other.answers):
+                versions = [left for left in other.left if left.turn.id == turn_id]
+                if versions:
+                    other.show(max(versions, key=lambda version: version.created))
         self.record.layout(self.chat)
 
     def forget_oldest(self, pane: Conversation) -> int:
@@ -230,10 +231,10 @@ class ChatSession:
             (n for n, answer in enumerate(earlier, 1) if _tokens_so_far(answer) >= excess),
             len(earlier),
         )
-        pane.skip_next = min(len(earlier), max(1, count)) + (
-            failed.skipped - (failed.parent.skipped if failed.parent else 0)
-        )
-        return min(len(earlier), max(1, count))
+        forgotten = min(len(earlier), max(1, count))
+        skipped_before = failed.parent.skipped if failed.parent else 0
+        pane.skip_next = forgotten + failed.skipped - skipped_before
+        return forgotten
 
     # Chats and panes
 
@@ -305,31 +306,3 @@ def _tokens_so_far(answer: Answer) -> int:
         if isinstance(answer.state, Complete)
         else 0
     )
-
-
-async def receive(
-    answer: Answer,
-    stream: AsyncIterator[Delta | Finished],
-    record: Record,
-    on_first: Callable[[], object],
-) -> None:
-    """Let what comes flow into its answer, and write it down. Being cancelled, which happens within
-    `stream` and so ends the request too, keeps what came."""
-    try:
-        async for item in stream:
-            match item:
-                case Delta():
-                    waited = isinstance(answer.state, Waiting)
-                    answer.add(item)
-                    record.grew(answer, item.text, item.reasoning)
-                    if waited:
-                        on_first()
-                case Finished():
-                    answer.state = Complete(item)
-    except asyncio.CancelledError:
-        answer.halt()
-        raise
-    except LuthierError as error:
-        answer.state = Failed(error)
-    finally:
-        record.ended(answer)

@@ -29,9 +29,9 @@ class Span:
         """Where the value lies, from 0 to 1 inside the stretch."""
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
-    def at(self, place: float) -> float:
+    def at(self, fraction: float) -> float:
         """The value at a place from 0 to 1."""
-        return self.low + place * (self.high - self.low)
+        return self.low + fraction * (self.high - self.low)
 
 
 class Curve:
@@ -86,13 +86,13 @@ class Curve:
 
     def _sum_up(self) -> None:
         """Sums up to the last point."""
-        known, count = len(self._sums) - 1, len(self.values)
-        if known < count:
-            new = self.values[known:]
+        summed, count = len(self._sums) - 1, len(self.values)
+        if summed < count:
+            new = self.values[summed:]
             self._sums.extend(islice(accumulate(new, initial=self._sums[-1]), 1, None))
             self._moments.extend(
                 islice(
-                    accumulate(map(mul, range(known, count), new), initial=self._moments[-1]),
+                    accumulate(map(mul, range(summed, count), new), initial=self._moments[-1]),
                     1,
                     None,
                 )
@@ -102,15 +102,15 @@ class Curve:
         """Extremes of the blocks that have become full."""
         below_low = below_high = self.values
         for level in range(64):
-            whole = len(below_low) // _BLOCK
+            full_blocks = len(below_low) // _BLOCK
             if level == len(self._blocks):
-                if not whole:
+                if not full_blocks:
                     return
                 self._blocks.append((array("d"), array("d")))
             lows, highs = self._blocks[level]
-            if len(lows) == whole:
+            if len(lows) == full_blocks:
                 return
-            for start in range(len(lows) * _BLOCK, whole * _BLOCK, _BLOCK):
+            for start in range(len(lows) * _BLOCK, full_blocks * _BLOCK, _BLOCK):
                 lows.append(min(below_low[start : start + _BLOCK]))
                 highs.append(max(below_high[start : start + _BLOCK]))
             below_low, below_high = lows, highs
@@ -188,15 +188,15 @@ def columns(curve: Curve, span: Span, count: int) -> list[Column]:
     """The points of a stretch by the column they fall into, of `count` equal ones. Columns without
     points are left out."""
     start, end = curve.between(span)
-    found: list[Column] = []
+    pixel_columns: list[Column] = []
     if end - start <= count:
         for index in range(start, end):
             number = min(count - 1, int(span.place(curve.steps[index]) * count))
-            if found and found[-1].number == number:
-                found[-1] = Column(number, found[-1].start, index + 1)
+            if pixel_columns and pixel_columns[-1].number == number:
+                pixel_columns[-1] = Column(number, pixel_columns[-1].start, index + 1)
             else:
-                found.append(Column(number, index, index + 1))
-        return found
+                pixel_columns.append(Column(number, index, index + 1))
+        return pixel_columns
     width = span.width / count
     for number in range(count):
         edge = (
@@ -205,6 +205,6 @@ def columns(curve: Curve, span: Span, count: int) -> list[Column]:
             else bisect_left(curve.steps, span.low + (number + 1) * width, start, end)
         )
         if edge > start:
-            found.append(Column(number, start, edge))
+            pixel_columns.append(Column(number, start, edge))
             start = edge
-    return found
+    return pixel_columns

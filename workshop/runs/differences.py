@@ -13,6 +13,8 @@ from typing import Any
 
 from jobs import foreign_json
 from jobs.job import Job
+from models import events
+from models.run_folder import RunFolder
 from workshop import number_format
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
@@ -51,41 +53,45 @@ class Comparison:
 
 
 def compare(tracks: Sequence[Track]) -> Comparison:
-    known = [settings_of(track.job, track.record) for track in tracks]
-    names = list(dict.fromkeys(name for settings in known for name in settings))
+    settings_by_track = [settings_of(track.job, track.record) for track in tracks]
+    names = list(dict.fromkeys(name for settings in settings_by_track for name in settings))
     differing, equal = [], 0
     for name in names:
-        values = tuple(settings.get(name, "") for settings in known)
+        values = tuple(settings.get(name, "") for settings in settings_by_track)
         if name in _NEVER_SAID:
             continue
         if len(set(values)) == 1:
             equal += 1
         else:
-            group, _, rest = name.partition(".")
-            differing.append(Difference(group, rest, values))
+            group, _, name_in_group = name.partition(".")
+            differing.append(Difference(group, name_in_group, values))
     return Comparison(tuple(differing), equal)
 
 
 def settings_of(job: Job, record: RunRecord) -> dict[str, str]:
     """Everything that could make two runs differ, by name: "recipe.train.learning_rate"."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    strategy = record.template.strategy if record.template is not None else None
     for group, values in (
         ("recipe", _recipe(job.directory)),
-        ("plan", {key: record.plan[key] for key in _PLAN if key in record.plan}),
-        ("data", {key: record.data[key] for key in _DATA if key in record.data}),
+        ("plan", _known(record.plan, _PLAN)),
+        ("data", _known(record.data, _DATA)),
         *_fingerprint(job.directory),
-        (
-            "template",
-            {"masking": record.template["strategy"]} if "strategy" in record.template else {},
-        ),
+        ("template", {"masking": strategy} if strategy is not None else {}),
     ):
-        found |= {f"{group}.{name}": text for name, text in _flat(values)}
-    return found
+        texts |= {f"{group}.{name}": text for name, text in _flat(values)}
+    return texts
+
+
+def _known(event: events.Plan | events.Data | None, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of these names that the event has."""
+    values = {name: getattr(event, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _recipe(directory: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads((directory / "recipe.toml").read_text(encoding="utf-8"))
+        return tomllib.loads(RunFolder(directory).recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 

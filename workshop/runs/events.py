@@ -3,12 +3,14 @@ many at a time."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from jobs.events import parse_line
 from jobs.foreign_json import Damaged
 from models import foreign
-from workshop.runs.record import RunRecord, Step
+from models.events import Step
+from workshop.runs.record import RunRecord
 
 _BITE = 1 << 20
 _STEP = b'"kind": "step"'
@@ -79,7 +81,10 @@ class RunReader:
         if not lines:
             return
         try:
-            self.record.add_steps(_decoder.many(b"\n".join(lines)))
+            steps = _decoder.many(b"\n".join(lines))
+            if any(math.isnan(step.t) for step in steps):
+                raise Damaged("a step", "it has no time")
+            self.record.add_steps(steps)
         except Damaged:  # one of them is torn or has fields of other types: each for itself
             for line in lines:
                 event = parse_line(line)

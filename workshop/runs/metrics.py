@@ -2,38 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
+from models.events import Eval, Step
+from workshop import number_format
 from workshop.runs import ticks
 from workshop.runs.ticks import Unit
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`smooth`: a noisy figure, whose smoothed line is drawn over it. `from_zero`: its axis begins
-    at 0. `points`: it is told now and then, each time worth a sign of its own."""
+    """A figure of a run: where it comes from, and how it is drawn and written. A new one of a step
+    is a field of models.events.Step and an entry of FIGURES."""
 
     key: str
+    """Its name among a record's curves, and its column of a CSV file. Of a step's figure, its field
+    of the event, too."""
     title: str
+    """Its label."""
+    event: type[Step | Eval] = Step
+    """The kind of events that tell it."""
+    field: str = ""
+    """Its field of the event, where that has another name."""
     unit: Unit = "plain"
     smooth: bool = False
+    """It is noisy: its smoothed line is drawn over it."""
     from_zero: bool = False
+    """Its axis begins at 0."""
     points: bool = False
+    """It is told now and then, each time worth a sign of its own."""
+    charted: bool = True
+    """Whether there is a chart of it."""
+    optional: bool = False
+    """Whether it is left out beside the charts where it has no value."""
+    short: Callable[[float], str] | None = None
+    """How its value is written beside the charts; as exactly as can be if that is None."""
+
+    @property
+    def value_of(self) -> Callable[[Any], Any]:
+        """Takes it from an event."""
+        return attrgetter(self.field or self.key)
 
     def exact(self, value: float | None) -> str:
         return "" if value is None else ticks.exact(value, self.unit)
 
+    def text(self, value: float | None) -> str:
+        """Its value as it stands beside the charts."""
+        return self.exact(value) if value is None or self.short is None else self.short(value)
 
-LOSS = Metric("loss", "loss", smooth=True)
-EVAL_LOSS = Metric("eval_loss", "eval loss", points=True)
-LEARNING_RATE = Metric("learning_rate", "learning rate", from_zero=True)
-GRAD_NORM = Metric("grad_norm", "grad norm", smooth=True)
-TOKENS_PER_SECOND = Metric(
-    "tokens_per_second", "tokens/s", unit="count", smooth=True, from_zero=True
+
+def _fixed(value: float) -> str:
+    return f"{value:.2f}"
+
+
+LOSS = Metric("loss", "loss", smooth=True, short=number_format.loss)
+EVAL_LOSS = Metric(
+    "eval_loss", "eval loss", event=Eval, field="loss", points=True, short=number_format.loss
 )
-MEMORY = Metric("memory_bytes", "memory", unit="bytes", from_zero=True)
+FIGURES = (
+    Metric("epoch", "epoch", charted=False, short=_fixed),
+    LOSS,
+    EVAL_LOSS,
+    Metric("learning_rate", "learning rate", from_zero=True, short=number_format.rate),
+    Metric("grad_norm", "grad norm", smooth=True, short=_fixed),
+    Metric(
+        "tokens_per_second",
+        "tokens/s",
+        unit="count",
+        smooth=True,
+        from_zero=True,
+        short=number_format.count,
+    ),
+    Metric("memory_bytes", "memory", unit="bytes", from_zero=True, optional=True),
+    Metric("tokens", "tokens", charted=False, optional=True, short=number_format.count),
+)
+"""What is told of every run, in the order in which it stands beside the charts."""
 
-METRICS = (LOSS, EVAL_LOSS, LEARNING_RATE, GRAD_NORM, TOKENS_PER_SECOND, MEMORY)
+METRICS = tuple(metric for metric in FIGURES if metric.charted)
+STEP_FIGURES = tuple(metric for metric in FIGURES if metric.event is Step)
+EVAL_FIGURES = tuple(metric for metric in FIGURES if metric.event is Eval)
+COLUMNS = tuple(
+    metric.key
+    for metric in sorted(FIGURES, key=lambda metric: (metric.charted, metric.event is Eval))
+)
+"""The columns of a CSV file: what counts first, then the steps' figures, then the evaluations'."""
 
 TASK_PREFIX = "eval."
 """What stands before the name of a task metric (exact match, BLEU) among a record's curves."""
@@ -41,8 +96,8 @@ TASK_PREFIX = "eval."
 
 def metric(key: str) -> Metric:
     """The metric of this key; a task metric's is made from its name."""
-    known = {one.key: one for one in METRICS}
-    return known.get(key) or Metric(
+    by_key = {listed.key: listed for listed in METRICS}
+    return by_key.get(key) or Metric(
         key, key.removeprefix(TASK_PREFIX).replace("_", " "), points=True
     )
 

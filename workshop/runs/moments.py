@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from jobs.events import Event
+from models import events
+from models.events import Known
 from workshop.number_format import size
 from workshop.runs import ticks
 
@@ -26,13 +28,13 @@ Gone = Literal["", "removed", "taken again"]
 
 @dataclass
 class Moment:
-    """`what` says it in a few words, `detail` adds the rest. `gone`: a checkpoint that was removed,
-    or a step that a resumed run has taken again, and so is no longer drawn."""
+    """`title` says it in a few words, `detail` adds the rest. `gone`: a checkpoint that was
+    removed, or a step that a resumed run has taken again, and so is no longer drawn."""
 
     t: float
     step: int
     kind: Kind
-    what: str
+    title: str
     detail: str = ""
     best: bool = False
     gone: Gone = ""
@@ -48,96 +50,66 @@ class Moment:
         )
 
 
-def moment_of(event: Event, step: int, attempt: int) -> Moment | None:
+def moment_of(event: Known | Event, step: int, attempt: int) -> Moment | None:
     """What an event is among the things that happened, at the run's `step` and in which attempt;
     None for most events."""
-    told = event.get("step")
-    t, kind, at = (
-        float(event["t"]),
-        event["kind"],
-        int(told) if isinstance(told, int | float) else step,
-    )
-    match kind:
-        case "started":
-            return Moment(
-                t,
-                step,
-                "attempt",
-                "started" if attempt <= 1 else f"started again, attempt {attempt}",
-            )
-        case "eval":
+    match event:
+        case events.Started(t=t):
+            again = "started" if attempt <= 1 else f"started again, attempt {attempt}"
+            return Moment(t, step, "attempt", again)
+        case events.Eval(t=t, step=at):
             return Moment(t, at, "eval", "evaluation", _measured(event))
-        case "checkpoint":
-            best = bool(event.get("best"))
-            return Moment(
-                t,
-                at,
-                "checkpoint",
-                "checkpoint, the best so far" if best else "checkpoint",
-                str(event.get("reason") or ""),
-                best,
-            )
-        case "calibrated":
-            taken = f"{size(event.get('measured'))} of {size(event.get('room'))}"
+        case events.Checkpoint(t=t, step=at, best=best):
+            title = "checkpoint, the best so far" if best else "checkpoint"
+            return Moment(t, at, "checkpoint", title, event.reason or "", best)
+        case events.Calibrated(t=t):
             return Moment(
                 t,
                 step,
                 "memory",
-                f"memory measured: {taken}",
-                f"predicted: {size(event.get('predicted'))}",
+                f"memory measured: {size(event.measured)} of {size(event.room)}",
+                f"predicted: {size(event.predicted)}",
             )
-        case "repair":
-            return Moment(t, at, "repair", _repair(event), str(event.get("reason") or ""))
-        case "resumed":
-            differences = [str(one) for one in event.get("differences") or []]
-            detail = (
-                f"though changed: {', '.join(differences)}"
-                if event.get("forced") and differences
-                else ""
-            )
+        case events.Repair(t=t, step=at):
+            return Moment(t, step if at is None else at, "repair", _repair(event), event.reason)
+        case events.Resumed(t=t, step=at, differences=differences):
+            changed = event.forced and differences
             return Moment(
                 t,
                 at,
                 "resumed",
                 f"resumed from step {at}" if at else "begins again: no checkpoint yet",
-                detail,
+                f"though changed: {', '.join(differences)}" if changed else "",
             )
-        case "early_stop":
-            return Moment(t, at, "early_stop", "stopped early", str(event.get("reason") or ""))
-        case "stop_requested":
+        case events.EarlyStop(t=t, step=at, reason=reason):
+            return Moment(t, step if at is None else at, "early_stop", "stopped early", reason)
+        case events.StopRequested(t=t):
             return Moment(t, step, "stop", "stop asked for")
-        case "error":
-            return Moment(
-                t,
-                step,
-                "error",
-                str(event.get("title") or "error"),
-                str(event.get("message") or "").partition("\n")[0],
-            )
-        case "result":
+        case events.Error(t=t):
+            first_line = event.message.partition("\n")[0]
+            return Moment(t, step, "error", event.title or "error", first_line)
+        case events.Result(t=t):
             return Moment(t, step, "result", "done")
         case _:
             return None
 
 
-def _measured(event: Event) -> str:
-    metrics = event.get("metrics")
-    values = {"loss": event.get("loss"), **(metrics if isinstance(metrics, dict) else {})}
+def _measured(event: events.Eval) -> str:
+    values = {"loss": event.loss, **(event.metrics or {})}
     return "  ".join(
         f"{name} {_figure(value)}" for name, value in values.items() if value is not None
     )
 
 
-def _figure(value: Any) -> str:
-    return ticks.exact(value) if isinstance(value, int | float) else str(value)
+def _figure(value: float | str) -> str:
+    return value if isinstance(value, str) else ticks.exact(value)
 
 
-def _repair(event: Event) -> str:
-    if event.get("what") == "gradient_checkpointing":
+def _repair(event: events.Repair) -> str:
+    if event.what == "gradient_checkpointing":
         return "out of memory: gradient checkpointing on"
-    if event.get("what") == "evaluation_batch":
-        return f"out of memory in an evaluation: {event.get('micro_batch', '?')} at a time"
-    return (
-        f"out of memory: micro-batch {event.get('micro_batch', '?')}, accumulation"
-        f" {event.get('accumulation', '?')}"
-    )
+    micro_batch = "?" if event.micro_batch is None else event.micro_batch
+    if event.what == "evaluation_batch":
+        return f"out of memory in an evaluation: {micro_batch} at a time"
+    accumulation = "?" if event.accumulation is None else event.accumulation
+    return f"out of memory: micro-batch {micro_batch}, accumulation {accumulation}"

@@ -6,44 +6,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-import msgspec
-
-from jobs.events import LATEST, Event
+from jobs.events import Event
+from models import events
+from models.events import Step, typed
 from workshop.runs.curve import Curve
-from workshop.runs.metrics import EVAL_LOSS, METRICS, TASK_PREFIX, Metric, metric
+from workshop.runs.metrics import (
+    EVAL_FIGURES,
+    EVAL_LOSS,
+    METRICS,
+    STEP_FIGURES,
+    TASK_PREFIX,
+    Metric,
+    metric,
+)
 from workshop.runs.moments import Moment, moment_of
 
 _PACE = 50  # the steps that the pace is taken from
-_TOLD_BY_STEP = (
-    "loss",
-    "learning_rate",
-    "grad_norm",
-    "tokens_per_second",
-    "memory_bytes",
-    "epoch",
-    "tokens",
-)
-
-
-_figure_of = {key: attrgetter(key) for key in _TOLD_BY_STEP}
-
-
-class Step(msgspec.Struct, gc=False):
-    """A `step` event. A figure that is no number is written as its name."""
-
-    t: Annotated[float, msgspec.Meta(ge=0, lt=LATEST)]
-    step: int
-    total: int = 0
-    loss: float | str | None = None
-    learning_rate: float | str | None = None
-    grad_norm: float | str | None = None
-    tokens_per_second: float | str | None = None
-    memory_bytes: float | str | None = None
-    epoch: float | str | None = None
-    tokens: float | str | None = None
+_step_figures = [(metric.key, metric.value_of) for metric in STEP_FIGURES]
+_eval_figures = [(metric.key, metric.value_of) for metric in EVAL_FIGURES]
 
 
 @dataclass
@@ -62,9 +44,9 @@ class RunRecord:
     curves: dict[str, Curve] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
     samples: dict[int, Sample] = field(default_factory=dict)
-    plan: Event = field(default_factory=dict)
-    data: Event = field(default_factory=dict)
-    template: Event = field(default_factory=dict)
+    plan: events.Plan | None = None
+    data: events.Data | None = None
+    template: events.Template | None = None
     phase: str = ""
     phase_since: float = 0.0
     started: float = 0.0
@@ -81,24 +63,29 @@ class RunRecord:
 
     # What is told
 
-    def add(self, event: Event) -> None:
-        if event["kind"] != "step":
+    def add(self, line: Event) -> None:
+        event = typed(line)
+        if not isinstance(event, Step):
             self.version += 1
-        match event["kind"]:
-            case "step":
-                self._add_one(event)
-            case "queued" | "started" | "phase" | "exited":
+        match event:
+            case Step():
+                self.add_steps([event])
+            case events.Queued() | events.Started() | events.Phase() | events.Exited():
                 self._lived(event)
-            case "plan" | "data" | "template" as kind:
-                setattr(self, kind, event)
-            case "resumed":
-                self._back_to(_step_of(event))
-            case "eval":
+            case events.Plan():
+                self.plan = event
+            case events.Data():
+                self.data = event
+            case events.Template():
+                self.template = event
+            case events.Resumed(step=step):
+                self._back_to(step)
+            case events.Eval():
                 self._evaluated(event)
-            case "sample":
+            case events.Sample():
                 self._sampled(event)
-            case "checkpoint_removed":
-                self._mark_gone("checkpoint", _step_of(event), "removed")
+            case events.CheckpointRemoved(step=step):
+                self._mark_gone("checkpoint", step, "removed")
             case _:  # kinds that say nothing about the figures
                 pass
         self._happened(moment_of(event, self.step, self.attempts))
@@ -110,23 +97,23 @@ class RunRecord:
             older.best = False
         self.moments.append(moment)
 
-    def _lived(self, event: Event) -> None:
+    def _lived(self, event: events.Queued | events.Started | events.Phase | events.Exited) -> None:
         """How the job goes, attempt by attempt."""
-        match event["kind"]:
-            case "queued":
+        match event:
+            case events.Queued():
                 self.attempts += 1
                 # a lost attempt: it lived at least until it told its last step
                 if self.started and not self.ended and self.times:
                     self._seconds_before += max(0.0, self.times.values[-1] - self.started)
                 self.started = self.ended = 0.0
-            case "started":
-                self.started = event["t"]
-                self.phase, self.phase_since = "starting", event["t"]
+            case events.Started():
+                self.started = event.t
+                self.phase, self.phase_since = "starting", event.t
                 self._attempt_began = len(self.times)
-            case "phase":
-                self.phase, self.phase_since = str(event.get("name", "")), event["t"]
-            case _:
-                self.ended = event["t"]
+            case events.Phase():
+                self.phase, self.phase_since = event.name, event.t
+            case events.Exited():
+                self.ended = event.t
                 self._seconds_before += self.ended - self.started if self.started else 0.0
 
     def add_steps(self, steps: Sequence[Step]) -> None:
@@ -145,36 +132,23 @@ class RunRecord:
         self.step, self._total = last.step, last.total or self._total
         numbers = [step.step for step in steps]
         self.times.extend(numbers, [step.t for step in steps])
-        for key in _TOLD_BY_STEP:
-            told = list(map(_figure_of[key], steps))
-            if set(map(type, told)) != {float}:
-                told = [number(value) for value in told]
-            if last is steps[0] and math.isnan(told[0]):
+        for key, value_of in _step_figures:
+            figures = list(map(value_of, steps))
+            if set(map(type, figures)) != {float}:
+                figures = [number(value) for value in figures]
+            if last is steps[0] and math.isnan(figures[0]):
                 continue
-            self.curve(key).extend(numbers, told)
+            self.curve(key).extend(numbers, figures)
 
-    def _add_one(self, event: Event) -> None:
-        step = Step(
-            event["t"],
-            _step_of(event),
-            int(event.get("total") or 0),
-            **{key: event.get(key) for key in _TOLD_BY_STEP},
-        )
-        self.add_steps([step])
+    def _evaluated(self, event: events.Eval) -> None:
+        for key, value_of in _eval_figures:
+            self.curve(key).extend([event.step], [number(value_of(event))])
+        for name, value in (event.metrics or {}).items():
+            self.curve(TASK_PREFIX + name).extend([event.step], [number(value)])
 
-    def _evaluated(self, event: Event) -> None:
-        step, loss = _step_of(event), number(event.get("loss"))
-        self.curve(EVAL_LOSS.key).extend([step], [loss])
-        metrics = event.get("metrics")
-        for name, value in metrics.items() if isinstance(metrics, dict) else ():
-            self.curve(TASK_PREFIX + name).extend([step], [number(value)])
-
-    def _sampled(self, event: Event) -> None:
-        index = int(event.get("index", 0))
-        sample = self.samples.setdefault(
-            index, Sample(str(event.get("prompt", "")), str(event.get("reference") or ""))
-        )
-        sample.answers[_step_of(event)] = str(event.get("answer", ""))
+    def _sampled(self, event: events.Sample) -> None:
+        sample = self.samples.setdefault(event.index, Sample(event.prompt, event.reference or ""))
+        sample.answers[event.step] = event.answer
 
     def _back_to(self, step: int) -> None:
         """What was told of later steps no longer holds: they are taken again."""
@@ -206,6 +180,13 @@ class RunRecord:
             return None
         return curve.value_at(self.step if step is None else step)
 
+    def figure_by(self, figure: Metric, step: int) -> float | None:
+        """A figure of a step; of one that is told now and then, the last before it."""
+        curve = self.curves.get(figure.key)
+        if not curve:
+            return None
+        return curve.value_before(step) if figure.points else curve.value_at(step)
+
     def metrics(self) -> list[Metric]:
         """What can be drawn: the usual ones, then the task metrics that there are."""
         tasks = sorted(key for key in self.curves if key.startswith(TASK_PREFIX))
@@ -213,11 +194,12 @@ class RunRecord:
 
     @property
     def total(self) -> int:
-        return int(self._total or self.plan.get("steps") or 0)
+        planned = self.plan.steps if self.plan is not None else 0
+        return self._total or planned or 0
 
     @property
     def has_points(self) -> bool:
-        return any(len(self.curves.get(one.key, ())) for one in METRICS)
+        return any(len(self.curves.get(metric.key, ())) for metric in METRICS)
 
     @property
     def eval_loss(self) -> float | None:
@@ -256,15 +238,7 @@ class RunRecord:
         """When a step was told, in unix seconds."""
         return self.times.value_at(step)
 
-    def planned(self, key: str) -> Any:
-        return self.plan.get(key)
-
 
 def number(value: object) -> float:
     """A finite number out of an event, else NaN."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
-
-
-def _step_of(event: Event) -> int:
-    value = event.get("step", 0)
-    return int(value) if isinstance(value, int | float) else 0

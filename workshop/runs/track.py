@@ -32,8 +32,8 @@ class Track:
 
 def names(tracks: list[Track]) -> list[str]:
     """The runs' names, those that two runs share told apart by the ends of their ids."""
-    known = [track.name for track in tracks]
+    track_names = [track.name for track in tracks]
     return [
-        track.name if known.count(track.name) == 1 else f"{track.name} {track.job.id[-4:]}"
+        track.name if track_names.count(track.name) == 1 else f"{track.name} {track.job.id[-4:]}"
         for track in tracks
     ]

@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.home import models_directory
 from models.catalogue import find_entry
-from models.description import read_card
+from models.folder import ModelFolder
 from models.imports.launch import IDENTITY, link, partial_directory, start_import, unfinished
 from tests.models.merge.headers import write_adapter
 from tests.models.registry.made import import_here, model_folder, weights_bytes
@@ -90,17 +90,19 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_link_copies_nothing_and_a_copy_of_a_card_keeps_its_origin(tmp_path: Path) -> None:
     source = model_folder(tmp_path / "small")
     (source / "card.json").write_text(
-        '{"title": "Small", "source": "hub:a/small", "license": "mit", "commit": "abc"}'
+        '{"title": "Small", "source": "hub:a/small", "license": "mit", "commit": "abc",'
+        ' "base_bits": 4, "stop_ids": [2]}'
     )
     assert link(str(source), "linked").resolve() == source
     import_here(str(source), "copied")
-    card = read_card(models_directory() / "copied")
+    card = ModelFolder(models_directory() / "copied").card
     assert (card.name, card.title, card.repository, card.commit) == (
         "copied",
         "Small",
         "a/small",
         "abc",
     )
+    assert (card.base_bits, card.stop_ids) == (4, [2])
 
 
 def test_what_cannot_be_imported_is_told_at_once(tmp_path: Path) -> None:

@@ -169,6 +169,16 @@ def test_stop_id_removed() -> None:
     assert "end with token 2" in found["stop tokens, merged"].sentence
 
 
+def test_stop_ids_that_cannot_be_read_are_told_with_the_reason() -> None:
+    broken = evidence()
+    broken.reference = reference(merged_stop_ids=Broken("Tokenizer not readable: it is cut off"))
+    not_green_now = not_green(broken)
+    assert set(not_green_now) == {"stop tokens, merged"}
+    assert not_green_now["stop tokens, merged"].sentence == (
+        "The stop tokens of the merged model cannot be read: Tokenizer not readable: it is cut off."
+    )
+
+
 def test_answers_that_seldom_end_are_amber_and_few_are_never_red() -> None:
     def verdict(ended: int, of: int) -> str:
         return checks.stopping("tuned", [Answer(number < ended, 50) for number in range(of)], [])[

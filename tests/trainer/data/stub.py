@@ -11,7 +11,8 @@ from typing import Any
 
 from models.conversations import Conversation
 from models.mask import MaskError
-from models.samples import UNTRAINED, Sample
+from models.samples import Sample
+from models.stored_sample import UNTRAINED
 from trainer.data.ledger import STATES, Entry, describe, read_ledger, summarise
 from trainer.data.pipeline import Cancelled, Pipeline, Progress, read_prepared
 from trainer.data.policies import Policies, SpecialTexts

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.models.corpus import tokenizer_for
 from tests.models.test_preflight import CHATML, report
 from tests.trainer.data.stub import settings, talk, write

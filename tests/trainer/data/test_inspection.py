@@ -13,7 +13,8 @@ import pytest
 from jobs.errors import LuthierError
 from jobs.job import Job
 from jobs.spec import Spec
-from trainer.data.inspection import Inspection, Ledger, Lines, StoredSample, Vocabulary, write_index
+from models.stored_sample import StoredSample
+from trainer.data.inspection import Inspection, Ledger, Lines, Vocabulary, write_index
 from trainer.data.ledger import Entry, State
 from trainer.data.worker import histogram
 
@@ -77,7 +78,7 @@ def test_lines_are_found_by_number_before_all_are_known(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_its_files_says_what_to_do(tmp_path: Path) -> None:
-    Spec("import", "x", "trainer.data.worker").write(tmp_path)
+    Spec("inspect", "x", "trainer.data.worker").write(tmp_path)
     with pytest.raises(LuthierError, match="Look at the data again"):
         Inspection(Job(tmp_path))
     (tmp_path / "data").mkdir()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from models.samples import UNTRAINED
+from models.stored_sample import UNTRAINED
 from tests.trainer.data.stub import Run, StubSampler, check_books, prepared, settings, talk, write
 from trainer.data.pipeline import Cancelled, Refused
 from trainer.data.policies import Policies

@@ -47,5 +47,5 @@ def largest(
         counts = [lengths[number] for number in numbers]
         return sum(counts) if padding_free else len(counts) * max(counts)
 
-    found = max(batches, key=tokens)
-    return found, tokens(found)
+    numbers = max(batches, key=tokens)
+    return numbers, tokens(numbers)

@@ -3,12 +3,14 @@ lengths, against the usual cards. Light."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.gpus import gpus
-from models.registry import read_config
+from models.folder import ModelFolder
 from trainer.plan.autotune import needed
+from trainer.plan.compute import Compute
 from trainer.plan.engines import choose
 from trainer.plan.memory.predict import Setting, predict
 from trainer.plan.memory.shape import ModelShape, read_shape
@@ -22,26 +24,26 @@ _LARGEST_BATCH = 64
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of base and checkpointing. `fits`: by card the largest micro-batch of conversations
-    of the recipe's length, 0 if not one fits. `peaks`: by (conversations, length) the predicted
-    peak in bytes; `needs` what a card must have for it."""
+    """One kind of base and checkpointing."""
 
-    bits: int
-    checkpointing: str
+    compute: Compute
     fits: dict[int, int]
+    """By card the largest micro-batch of conversations of the recipe's length, 0 if not one
+    fits."""
     peaks: dict[tuple[int, int], int]
+    """By (conversations, length) the predicted peak in bytes."""
     needs: dict[tuple[int, int], int]
+    """By (conversations, length) the bytes that a card must have."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """`engine`: the one of the plan, or on a machine without a GPU the one that such a machine
-    would take. `here`: the memory of the GPU at hand. No rows where the model's config does not
-    tell its shape."""
-
     engine: str
+    """The plan's, or on a machine without a GPU the one that such a machine would take."""
     here: int | None
+    """The memory of the GPU at hand."""
     rows: list[Row]
+    """None where the model's config does not tell its shape."""
 
 
 def card() -> int | None:
@@ -56,12 +58,10 @@ def what_if(recipe: Recipe, plan: Plan) -> Table:
     engine = (
         plan.engine
         if here is not None
-        else choose(recipe, directory, read_config(directory), "gpu", both)[0]
+        else choose(recipe, directory, ModelFolder(directory).config, "gpu", both)[0]
     )
     return Table(
-        engine,
-        here,
-        [] if shape is None else rows(recipe, shape, engine, plan.optimizer, plan.attention, here),
+        engine, here, [] if shape is None else rows(recipe, shape, engine, plan.compute, here)
     )
 
 
@@ -74,27 +74,37 @@ def bytes_of(gigabytes: int) -> int:
 def batches(recipe: Recipe) -> list[tuple[int, int]]:
     """(conversations, length), by length: the recipe's own in growing numbers, others one at a
     time."""
-    own = recipe.train.max_length
-    found = [(1, own), (4, own), (8, own), *((1, other) for other in CONTEXTS if other != own)]
-    return sorted(found, key=lambda batch: (batch[1], batch[0]))
+    length = recipe.train.max_length
+    contexts = [(1, context) for context in CONTEXTS if context != length]
+    return sorted(
+        [(1, length), (4, length), (8, length), *contexts], key=lambda batch: (batch[1], batch[0])
+    )
 
 
 def rows(
-    recipe: Recipe, shape: ModelShape, engine: str, optimizer: str, attention: str, here: int | None
+    recipe: Recipe, shape: ModelShape, engine: str, compute: Compute, here: int | None
 ) -> list[Row]:
-    """For padding-free batches. `here`: the memory of the GPU at hand, to be among the cards."""
+    """For padding-free batches of a whole model; optimizer and attention are those of `compute`.
+    `here`: the memory of the GPU at hand, to be among the cards."""
     cards = [*map(bytes_of, CARDS), *([] if here is None else [here])]
-    found = []
-    for bits in _bits(recipe):
-        for checkpointing in (
-            ("none", "standard", "unsloth") if engine == "unsloth" else ("none", "standard")
-        ):
-            setting = Setting.of(recipe, engine, bits, checkpointing, optimizer, attention)
-            fits = {size: _largest(shape, setting, recipe.train.max_length, size) for size in cards}
-            peaks = {batch: _peak(shape, setting, *batch) for batch in batches(recipe)}
-            needs = {batch: needed(peak, engine) for batch, peak in peaks.items()}
-            found.append(Row(bits, checkpointing, fits, peaks, needs))
-    return found
+    checkpointings = (
+        ("none", "standard", "unsloth") if engine == "unsloth" else ("none", "standard")
+    )
+    table = []
+    for bits, checkpointing in itertools.product(_bits(recipe), checkpointings):
+        kind = Compute(
+            base_bits=bits,
+            gradient_checkpointing=checkpointing,
+            optimizer=compute.optimizer,
+            attention=compute.attention,
+            padding_free=True,
+        )
+        setting = Setting.of(recipe, engine, kind)
+        fits = {size: _largest(shape, setting, recipe.train.max_length, size) for size in cards}
+        peaks = {batch: _peak(shape, setting, *batch) for batch in batches(recipe)}
+        needs = {batch: needed(peak, engine) for batch, peak in peaks.items()}
+        table.append(Row(kind, fits, peaks, needs))
+    return table
 
 
 def _bits(recipe: Recipe) -> tuple[int, ...]:
@@ -102,7 +112,7 @@ def _bits(recipe: Recipe) -> tuple[int, ...]:
 
 
 def _peak(shape: ModelShape, setting: Setting, conversations: int, length: int) -> int:
-    return predict(shape, setting.holding(conversations * length, 1, conversations)).peak
+    return predict(shape, setting.holding(conversations * length, conversations)).peak
 
 
 def _largest(shape: ModelShape, setting: Setting, length: int, size: int) -> int:

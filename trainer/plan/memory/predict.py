@@ -8,14 +8,13 @@ keep was corrected after a measurement of each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from trainer.plan.compute import Compute
 from trainer.plan.memory.shape import FUSED, ModelShape
 from trainer.recipe import Recipe
 
-BY_CONVERSATION = "sdpa by conversation"
-BY_SEGMENT = "sdpa by segment"
 # CUDA's context and the libraries' workspaces, which PyTorch does not count among its own
 CONTEXT = 1 << 30
 # nf4: 4 bits, 8 for the scale of 64 weights, 32 for that of 256 scales. LLM.int8: the scales of
@@ -34,62 +33,60 @@ _FULL_LOGIT_BYTES = 12
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides a run's memory beside its model. `tokens` are those of the largest micro-batch
-    as the model sees it, padding counted, in `rows` rows (1 where padding-free); `conversations`
-    how many it holds. `loss` "full": logits of all tokens at once. `shards`: over how many GPUs
-    weights, gradients and the optimizer's states are shared out (FSDP2)."""
+    """What decides a run's memory beside its model."""
 
     engine: str
     tokens: int
+    """Of the largest micro-batch as the model sees it, padding counted."""
+    compute: Compute = field(default_factory=Compute)
     rows: int = 1
+    """In how many rows these tokens lie; 1 where padding-free."""
     conversations: int = 1
+    """Of the micro-batch."""
     method: str = "lora"
-    bits: int = 16
     rank: int = 16
     targets: str | tuple[str, ...] = "all-linear"
     dropout: bool = False
-    optimizer: str = "adamw"
-    checkpointing: str = "none"
-    attention: str = "sdpa"
+    sdpa_by: Literal["batch", "conversation", "segment"] = "batch"
+    """What sdpa goes over at a time where conversations lie behind each other."""
     loss: Literal["chunked", "full"] = "chunked"
-    shards: int = 1
-    compute_bytes: int = 2
-    """Of a number that is computed with: 4 where a CPU computes in float32."""
+    """"full": logits of all tokens at once."""
 
     @classmethod
-    def of(
-        cls,
-        recipe: Recipe,
-        engine: str,
-        bits: int,
-        checkpointing: str,
-        optimizer: str,
-        attention: str,
-    ) -> Setting:
+    def of(cls, recipe: Recipe, engine: str, compute: Compute) -> Setting:
         """Without a batch yet: see `holding`."""
         targets = recipe.lora.targets
         return cls(
             engine=engine,
             tokens=0,
+            compute=compute,
             method=recipe.train.method,
-            bits=bits,
             rank=recipe.lora.r,
             targets=targets if isinstance(targets, str) else tuple(targets),
             dropout=recipe.lora.dropout > 0 or recipe.lora.dora,
-            optimizer=optimizer,
-            checkpointing=checkpointing,
-            attention=attention,
         )
 
-    def holding(self, tokens: int, rows: int, conversations: int) -> Setting:
+    @property
+    def compute_bytes(self) -> int:
+        """Of a number that is computed with."""
+        return 4 if self.compute.compute_dtype == "float32" else 2
+
+    def holding(self, tokens: int, conversations: int) -> Setting:
         """With a batch of Luthier's own: in flat ones sdpa goes by conversation, without a mask
         (trainer.kernels.attention)."""
+        rows = 1 if self.compute.padding_free else conversations
         by_conversation = (
-            rows == 1 and conversations > 1 and self.attention == "sdpa" and self.engine == "trl"
+            rows == 1
+            and conversations > 1
+            and self.compute.attention == "sdpa"
+            and self.engine == "trl"
         )
-        attention = BY_CONVERSATION if by_conversation else self.attention
         return replace(
-            self, tokens=tokens, rows=rows, conversations=conversations, attention=attention
+            self,
+            tokens=tokens,
+            rows=rows,
+            conversations=conversations,
+            sdpa_by="conversation" if by_conversation else self.sdpa_by,
         )
 
 
@@ -139,34 +136,35 @@ class _Kept:
 
 def predict(shape: ModelShape, setting: Setting) -> Memory:
     """The parts of the peak of a run on one GPU."""
+    compute = setting.compute
     linears = shape.adapted(
         setting.targets if isinstance(setting.targets, str) else list(setting.targets)
     )
     trained = setting.rank * sum(linear.inputs + linear.outputs for linear in linears)
-    wide = setting.bits == 32 or setting.compute_bytes == 4
-    weights = shape.inside * (4 if wide else _BASE_BYTES[setting.bits]) + shape.outside * (
+    wide = compute.base_bits == 32 or setting.compute_bytes == 4
+    weights = shape.inside * (4 if wide else _BASE_BYTES[compute.base_bits]) + shape.outside * (
         4 if wide else 2
     )
     if setting.method == "full":
-        adapter, one = 0.0, 4.0 if setting.bits == 32 else 2.0
+        adapter, width = 0.0, 4.0 if compute.base_bits == 32 else 2.0
         trained = shape.inside + shape.outside
     else:
         # TRL holds QLoRA's adapter in 16 bits
-        one = 2.0 if setting.engine == "trl" and setting.bits < 16 else 4.0
-        adapter = one * trained
-    moments = _MOMENT_BYTES[setting.optimizer] * (one / 4 if setting.optimizer == "adamw" else 1)
+        width = 2.0 if setting.engine == "trl" and compute.base_bits < 16 else 4.0
+        adapter = width * trained
+    moments = _MOMENT_BYTES[compute.optimizer] * (width / 4 if compute.optimizer == "adamw" else 1)
     kept, masks = _kept(shape, setting), _masks(setting, shape.layers)
-    layers = shape.layers if setting.checkpointing == "none" else 1
+    layers = shape.layers if compute.gradient_checkpointing == "none" else 1
     between = {"none": 1, "standard": shape.layers + 1, "unsloth": 1}[
-        setting.checkpointing
+        compute.gradient_checkpointing
     ] * shape.hidden
     activations = setting.compute_bytes * setting.tokens * (layers * kept.layer + between)
-    restored = _gathered(shape, setting) if setting.shards > 1 else _unpacked(shape, setting)
+    restored = _gathered(shape, setting) if compute.shards > 1 else _unpacked(shape, setting)
     return Memory(
-        weights=round(weights / setting.shards),
-        adapter=round(adapter / setting.shards),
-        gradients=round(one * trained / setting.shards),
-        optimizer=round(moments * trained / setting.shards),
+        weights=round(weights / compute.shards),
+        adapter=round(adapter / compute.shards),
+        gradients=round(width * trained / compute.shards),
+        optimizer=round(moments * trained / compute.shards),
         activations=round(activations),
         attention_mask=masks,
         working=round(
@@ -179,7 +177,8 @@ def predict(shape: ModelShape, setting: Setting) -> Memory:
 def is_fused(shape: ModelShape, setting: Setting) -> bool:
     """Whether Unsloth's own kernels compute the layers: they keep about half of what transformers
     and PEFT keep."""
-    plain = setting.method == "lora" and setting.bits in (4, 16) and not setting.dropout
+    compute = setting.compute
+    plain = setting.method == "lora" and compute.base_bits in (4, 16) and not setting.dropout
     return setting.engine == "unsloth" and shape.family in FUSED and plain
 
 
@@ -194,7 +193,7 @@ def _kept(shape: ModelShape, setting: Setting) -> _Kept:
     fine-tuning: each different input, and both norms' outputs."""
     hidden, inner, queries, keys = shape.hidden, shape.inner, shape.queries, shape.keys
     if is_fused(shape, setting):
-        outputs = 2 if setting.attention == BY_SEGMENT else 1
+        outputs = 2 if setting.sdpa_by == "segment" else 1
         return _Kept(
             4 * hidden + (1 + outputs) * queries + 2 * keys + 2 * inner, 2 * inner + hidden
         )
@@ -207,7 +206,7 @@ def _kept(shape: ModelShape, setting: Setting) -> _Kept:
         for linear in shape.adapted(targets)
     }
     inputs = sum(widths.values()) * (1.5 if setting.dropout else 1)
-    if setting.bits == 16:
+    if setting.compute.base_bits == 16:
         return _Kept(layer + inputs, 4 * inner + 2 * hidden)
     shared = 2 * hidden + queries + inner
     return _Kept(layer + (inputs if setting.dropout else min(inputs, shared)), 2 * (inner + hidden))
@@ -216,14 +215,16 @@ def _kept(shape: ModelShape, setting: Setting) -> _Kept:
 def _masks(setting: Setting, layers: int) -> int:
     """sdpa takes a mask of every token against every other as soon as conversations lie behind each
     other or are padded; each layer keeps it in 16 bits. Unsloth, flash and flex need none."""
-    if setting.engine == "unsloth" or setting.attention != "sdpa" or setting.conversations == 1:
+    compute = setting.compute
+    masked = compute.attention == "sdpa" and setting.sdpa_by == "batch"
+    if setting.engine == "unsloth" or setting.conversations == 1 or not masked:
         return 0
     length = setting.tokens // setting.rows
     return (
         setting.rows
         * length
         * length
-        * (1 + 2 * (layers if setting.checkpointing == "none" else 1))
+        * (1 + 2 * (layers if compute.gradient_checkpointing == "none" else 1))
     )
 
 
@@ -257,6 +258,7 @@ def _gathered(shape: ModelShape, setting: Setting) -> float:
 def _unpacked(shape: ModelShape, setting: Setting) -> int:
     """A quantised matrix is unpacked to be multiplied with; those of full fine-tuning in 32 bits
     are cast, and kept so to the end."""
-    if setting.method == "full" and setting.bits == 32:
+    compute = setting.compute
+    if setting.method == "full" and compute.base_bits == 32:
         return 0 if setting.compute_bytes == 4 else 2 * (shape.inside + shape.outside)
-    return 2 * shape.largest if setting.bits < 16 else 0
+    return 2 * shape.largest if compute.base_bits < 16 else 0

@@ -43,8 +43,8 @@ def remember(
     try:
         key = _key(model, device, setting)
         newest = _Measurement(key, predicted, measured, setting.tokens, run, round(time.time()))
-        others = [entry for entry in _entries() if entry.of != key]
-        write_json(home() / MEMORY_FILE, [asdict(entry) for entry in (*others, newest)])
+        kept = [entry for entry in _entries() if entry.of != key]
+        write_json(home() / MEMORY_FILE, [asdict(entry) for entry in (*kept, newest)])
     finally:
         lock.release()
 
@@ -60,13 +60,15 @@ def recall(model: str, device: str, setting: Setting) -> tuple[float, str]:
 
 def _key(model: str, device: str, setting: Setting) -> dict[str, Any]:
     """All but the size of the batch and of the adapter, which the prediction minds well."""
-    same = ("engine", "method", "bits", "checkpointing", "loss")
-    padded = setting.rows > 1
     return {
         "model": model,
         "device": device,
-        "padded": padded,
-        **{name: getattr(setting, name) for name in same},
+        "padded": setting.rows > 1,
+        "engine": setting.engine,
+        "method": setting.method,
+        "bits": setting.compute.base_bits,
+        "checkpointing": setting.compute.gradient_checkpointing,
+        "loss": setting.loss,
     }
 
 
@@ -76,8 +78,8 @@ def _entries() -> list[_Measurement]:
         entries = foreign_json.read(home() / MEMORY_FILE)
     except (FileNotFoundError, Damaged):
         return []
-    found = []
+    readable = []
     for entry in entries if isinstance(entries, list) else []:
         with suppress(Damaged):
-            found.append(foreign.convert(entry, _Measurement, MEMORY_FILE))
-    return found
+            readable.append(foreign.convert(entry, _Measurement, MEMORY_FILE))
+    return readable

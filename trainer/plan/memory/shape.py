@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.registry import read_config
+from models.folder import ModelFolder
 from models.weights import tensor_shapes, weight_files
 
 # Architectures whose layers Unsloth computes with kernels of its own; others it compiles, and they
@@ -31,20 +31,22 @@ class Linear:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Widths count numbers a token: `hidden` between the layers, `inner` in a feed-forward layer
-    (of a mixture of experts those that are active), `queries` and `keys` in all heads together.
-    `linears` are the matrices in the layers, `outside` the weights of embeddings, head and norms,
-    which no quantisation makes smaller."""
+    """The sizes of a model. Widths count numbers a token."""
 
     family: str
     hidden: int
+    """The width between the layers."""
     inner: int
+    """The width in a feed-forward layer; of a mixture of experts those that are active."""
     layers: int
     queries: int
+    """The width in all heads together; of `keys` as well."""
     keys: int
     vocabulary: int
     linears: tuple[Linear, ...]
+    """The matrices in the layers."""
     outside: int
+    """The weights of embeddings, head and norms, which no quantisation makes smaller."""
 
     @property
     def inside(self) -> int:
@@ -75,8 +77,8 @@ class ModelShape:
 def read_shape(directory: Path) -> ModelShape | None:
     """The shape of a model's folder; None for a model whose config does not tell it as most do (one
     without attention, say)."""
-    whole = read_config(directory)
-    config = whole.get("text_config") or whole
+    model = ModelFolder(directory)
+    config = model.text_config
     hidden, layers, heads = (
         config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
     )
@@ -86,17 +88,17 @@ def read_shape(directory: Path) -> ModelShape | None:
     linears, outside = [], 0
     for path in weight_files(directory):
         for name, shape in tensor_shapes(path).items():
-            found = _linears(name, shape)
-            linears += found
-            outside += 0 if found else math.prod(shape)
+            linears_of_weight = _linears(name, shape)
+            linears += linears_of_weight
+            outside += 0 if linears_of_weight else math.prod(shape)
     return ModelShape(
-        family=str(whole.get("model_type", "")),
+        family=str(model.config.get("model_type", "")),
         hidden=int(hidden),
         inner=_inner(config, int(hidden)),
         layers=int(layers),
         queries=int(heads) * head,
         keys=int(config.get("num_key_value_heads") or heads) * head,
-        vocabulary=int(config.get("vocab_size", 0)),
+        vocabulary=model.vocabulary_size or 0,
         linears=tuple(linears),
         outside=outside,
     )

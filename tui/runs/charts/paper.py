@@ -53,9 +53,9 @@ class _Frame:
     y: Span
 
     def at(self, step: float, height: float) -> tuple[float, float]:
-        place = min(1.0, max(0.0, self.y.place(height)))
+        height_share = min(1.0, max(0.0, self.y.place(height)))
         return round(self.left + self.x.place(step) * self.width, 2), round(
-            self.top + (1 - place) * self.height, 2
+            self.top + (1 - height_share) * self.height, 2
         )
 
 
@@ -82,7 +82,10 @@ def _legend(entries: Sequence[Entry]) -> Iterator[Shape]:
         colour = EVAL_COLOUR if entry.evaluations else COLOURS[entry.slot]
         dash = () if entry.evaluations else _DASHES[entry.slot]
         yield Polyline(((x, y - 4), (x + 26, y - 4)), colour, 1.8, dash=dash)
-        if entry.evaluations or len(entries) - any(one.evaluations for one in entries) > 1:
+        if (
+            entry.evaluations
+            or len(entries) - any(labelled.evaluations for labelled in entries) > 1
+        ):
             yield Marker(x + 13, y - 4, "ring" if entry.evaluations else _SIGNS[entry.slot], colour)
         yield Text(x + 32, y, entry.name, 11, _INK)
         x += 32 + _CHARACTER * len(entry.name) + 22
@@ -92,7 +95,7 @@ def _panel(panel: Panel, left: float, top: float, width: float, height: float) -
     plot = panel.plot
     count = int(width * 1.5)
     drawn = [visible(line, plot, count) for line in plot.lines]
-    y = value_span(plot, [pair for one in drawn for pair in one.extremes])
+    y = value_span(plot, [pair for curve in drawn for pair in curve.extremes])
     shapes: list[Shape] = [
         Text(
             left + 20,
@@ -113,8 +116,8 @@ def _panel(panel: Panel, left: float, top: float, width: float, height: float) -
     frame = _Frame(left + margin, top + 42, width - margin - 24, height - 42 - 44, plot.span, y)
     shapes += _axes(frame, levels)
     shapes += _marks(frame, plot)
-    for one in drawn:
-        shapes += _line(frame, one, plot)
+    for curve in drawn:
+        shapes += _line(frame, curve, plot)
     return shapes
 
 
@@ -148,13 +151,13 @@ def _line(frame: _Frame, drawn: Drawn, plot: Plot) -> Iterator[Shape]:
     if smooth and line.band:
         yield from _values(frame, drawn, plot, colour)
     if smooth:
-        shown = [
+        points = [
             (curve.steps[column.middle], curve.smoothed(column.middle, line.window))
             for column in drawn.columns
         ]
     else:
-        shown = list(_every_extreme(drawn))
-    path = tuple(frame.at(step, scaled(value, plot)) for step, value in shown)
+        points = list(_every_extreme(drawn))
+    path = tuple(frame.at(step, scaled(value, plot)) for step, value in points)
     yield Polyline(path, colour, 1.8, dash=() if line.style else _DASHES[line.slot])
     if line.sign:
         apart = -(-len(path) // (_MOST_POINTS if line.points else _SIGNS_A_LINE))

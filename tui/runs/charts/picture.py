@@ -101,7 +101,7 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     if width < 16 or plot_rows < 2:
         return Picture()
     drawn = [visible(line, plot, 2 * (width - _LEFT)) for line in plot.lines]
-    y = value_span(plot, [pair for one in drawn for pair in one.extremes])
+    y = value_span(plot, [pair for curve in drawn for pair in curve.extremes])
     if y is None:
         return Picture()
     places = _y_ticks(plot, y, plot_rows)
@@ -110,12 +110,12 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     if left > _LEFT:
         drawn = [visible(line, plot, 2 * inner) for line in plot.lines]
     canvas = Canvas(inner, plot_rows)
-    for one in drawn:
-        _draw_line(canvas, one, plot, y)
+    for curve in drawn:
+        _draw_line(canvas, curve, plot, y)
     rows = canvas.cells(glyphs().braille)
     _grid(rows, places, plot)
-    for one in drawn:
-        _signs(rows, one, plot, y)
+    for curve in drawn:
+        _signs(rows, curve, plot, y)
     _clipped(rows, drawn, y, plot)
     _verticals(rows, plot)
     signs = glyphs()
@@ -131,8 +131,12 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
 
 def visible(line: Line, plot: Plot, dots: int) -> Drawn:
     """What of a line is seen in so many columns."""
-    found = columns(line.curve, plot.span, dots)
-    return Drawn(line, found, [line.curve.extremes(column.start, column.end) for column in found])
+    pixel_columns = columns(line.curve, plot.span, dots)
+    return Drawn(
+        line,
+        pixel_columns,
+        [line.curve.extremes(column.start, column.end) for column in pixel_columns],
+    )
 
 
 def scaled(value: float, plot: Plot) -> float:
@@ -255,10 +259,10 @@ def _grid(rows: list[list[Cell]], places: dict[int, str], plot: Plot) -> None:
 
 def _clipped(rows: list[list[Cell]], drawn: list[Drawn], y: Span, plot: Plot) -> None:
     """A sign at the top where a value lies beyond it."""
-    for one in drawn:
-        for column, (_, high) in zip(one.columns, one.extremes, strict=True):
+    for curve in drawn:
+        for column, (_, high) in zip(curve.columns, curve.extremes, strict=True):
             if scaled(high, plot) > y.high:
-                rows[0][column.number // 2] = Cell(glyphs().beyond, f"run-{one.line.slot}")
+                rows[0][column.number // 2] = Cell(glyphs().beyond, f"run-{curve.line.slot}")
 
 
 def _column(step: float, plot: Plot, count: int) -> int | None:
@@ -275,18 +279,18 @@ def _verticals(rows: list[list[Cell]], plot: Plot) -> None:
         for row in rows if column is not None else []:
             if row[column or 0].text in (" ", glyphs().grid):
                 row[column or 0] = Cell(glyphs().mark_line, mark.style)
-    chosen: set[int] = set()
+    steps: set[int] = set()
     if plot.selected is not None:
-        chosen = {
+        steps = {
             n
             for n in range(count)
             if plot.selected.low <= plot.span.at((n + 0.5) / count) <= plot.selected.high
         }
     cursor = None if plot.cursor is None else _column(plot.cursor, plot, count)
     if cursor is not None:
-        chosen.add(cursor)
+        steps.add(cursor)
     for row in rows:
-        for number in chosen:
+        for number in steps:
             row[number].under_cursor = True
             if number == cursor and row[number].text in (" ", glyphs().grid):
                 row[number].text, row[number].style = glyphs().axis, "rule"

@@ -63,9 +63,9 @@ class _Pen:
     def text(self, text: Text) -> None:
         font = _font(text.text, text.size * self.factor)
         weight = round(0.02 * text.size * self.factor) if text.bold else 0
-        place = (text.x * self.factor, text.y * self.factor)
+        corner = (text.x * self.factor, text.y * self.factor)
         self.draw.text(
-            place,
+            corner,
             text.text,
             fill=text.colour,
             font=font,
@@ -97,19 +97,19 @@ def _strokes(points: list[Point], dash: list[float]) -> Iterator[list[Point]]:
     if not dash:
         yield points
         return
-    place, left, stroke = 0, dash[0], [points[0]]
+    stroke_index, left, stroke = 0, dash[0], [points[0]]
     for (x0, y0), (x1, y1) in pairwise(points):
         length, done = hypot(x1 - x0, y1 - y0), 0.0
         while length - done > left:
             done += left
             corner = (x0 + (x1 - x0) * done / length, y0 + (y1 - y0) * done / length)
-            if place % 2 == 0:
+            if stroke_index % 2 == 0:
                 yield [*stroke, corner]
-            place += 1
-            left, stroke = dash[place % len(dash)], [corner]
+            stroke_index += 1
+            left, stroke = dash[stroke_index % len(dash)], [corner]
         left -= length - done
         stroke.append((x1, y1))
-    if place % 2 == 0:
+    if stroke_index % 2 == 0:
         yield stroke
 
 

@@ -49,11 +49,11 @@ def _element(shape: Shape) -> str:
             )
         case Text():
             bold = ' font-weight="600"' if shape.bold else ""
-            place = (
+            position = (
                 f'x="{shape.x:g}" y="{shape.y:g}" font-size="{shape.size:g}"'
                 f' text-anchor="{shape.anchor}"'
             )
-            return f'<text {place} fill="{shape.colour}"{bold}>{escape(shape.text)}</text>'
+            return f'<text {position} fill="{shape.colour}"{bold}>{escape(shape.text)}</text>'
         case Marker():
             return _marker(shape)
 

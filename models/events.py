@@ -1,0 +1,424 @@
+"""What the events of `events.jsonl` say: a type for each kind, which workers write and readers
+match.
+
+`jobs.event_kinds` has the kinds that the jobs layer itself needs; the others stand here. Readers
+take an event through `typed`: one of a kind that is not known here, or whose fields are not those
+of its kind, stays the plain dict that it was. docs/events.md is made from these types
+(tools/event_page.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+
+import msgspec
+
+from jobs import event_kinds
+from jobs.event_kinds import Timed, kind_name
+from jobs.events import LATEST, Event
+from jobs.foreign_json import Damaged
+from jobs.worker import WorkerContext
+from models import foreign
+
+# the kinds of the jobs layer
+Queued = event_kinds.Queued
+Waiting = event_kinds.Waiting
+AskedToSleep = event_kinds.AskedToSleep
+Started = event_kinds.Started
+Phase = event_kinds.Phase
+StopRequested = event_kinds.StopRequested
+Result = event_kinds.Result
+Error = event_kinds.Error
+Exited = event_kinds.Exited
+ThenFailed = event_kinds.ThenFailed
+Asleep = event_kinds.Asleep
+Waking = event_kinds.Waking
+Awake = event_kinds.Awake
+SlotsFreed = event_kinds.SlotsFreed
+SlotsTaken = event_kinds.SlotsTaken
+
+Time = Annotated[float, msgspec.Meta(ge=0, lt=LATEST)]
+Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Figure = float | Literal["nan", "inf", "-inf"] | None
+"""A measured number. One that is not finite is written as its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step(event_kinds.Step):
+    """A step of what the job counts: an optimizer step of a run, or a hundredth of an inspection,
+    which has no figures. `workshop.runs.metrics` says which figures are drawn, and how."""
+
+    step: Count
+    """Its number, from 1 on."""
+    total: Count = 0
+    """How many there will be."""
+    epoch: Figure = None
+    """Epochs that are done, with the part of the current one."""
+    loss: Figure = None
+    """The mean loss of the step's trained tokens, in nats."""
+    learning_rate: Figure = None
+    """The learning rate of the step."""
+    grad_norm: Figure = None
+    """The norm of the gradient before it is clipped."""
+    tokens: Figure = None
+    """Tokens seen since the run began, in all its attempts."""
+    tokens_per_second: Figure = None
+    """Tokens a second of this step."""
+    memory_bytes: Figure = None
+    """The most GPU memory that tensors have taken so far; on a CPU what the process has now."""
+
+
+class _Event(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    tag=kind_name,
+):
+    t: Time = math.nan
+    """When the event was appended, in unix seconds. The log writes it; writers leave it out."""
+
+
+class Plan(_Event, frozen=True, kw_only=True):
+    """What the run will do, again where the worker has settled something. Besides these fields it
+    has all others of `trainer.plan.plan.Plan`."""
+
+    model: str | None = None
+    """The base model as the recipe names it."""
+    model_directory: str | None = None
+    """Its folder."""
+    device: str | None = None
+    """One of "cpu" and "gpu"."""
+    engine: str | None = None
+    """One of "trl" and "unsloth"."""
+    conversations: Count | None = None
+    """All conversations of the data; an estimate unless `exact`."""
+    heldout: Count | None = None
+    """Conversations that are kept out of training; an estimate unless `exact`."""
+    exact: bool = True
+    """Whether the data was counted."""
+    steps: Count | None = None
+    """Optimizer steps; an estimate unless `exact`."""
+    epochs: float | None = None
+    """How often the data is gone through."""
+    global_batch: Count | None = None
+    """Conversations of a step."""
+    micro_batch: Count | None = None
+    """Conversations that are computed at a time on a GPU."""
+    accumulation: Count | None = None
+    """Micro-batches of a step on a GPU."""
+    learning_rate: float | None = None
+    """The highest learning rate."""
+    gpus: Count = 1
+    """GPUs of each machine."""
+    memory: dict[str, float] | None = None
+    """The predicted bytes of each part of the memory on a GPU at the peak."""
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """The ledger's totals in the `data` event."""
+
+    rows: dict[str, Count] = {}
+    """Rows by their state: kept, repaired, split, dropped."""
+    tokens: dict[str, Count] = {}
+    """Tokens by the state of their row."""
+    reasons: dict[str, dict[str, Count]] = {}
+    """Rows by state and reason."""
+    total_rows: Count = 0
+    """All rows."""
+    total_tokens: Count = 0
+    """All tokens."""
+
+
+class Data(_Event, frozen=True, kw_only=True):
+    """The data is prepared. Besides these fields it has all others of the data's `summary.json`:
+    `formats`, `leaks`, `stops`, `traits`, `weighted`."""
+
+    conversations: Count | None = None
+    """Conversations that came of the rows."""
+    train: Count | None = None
+    """Samples to train on."""
+    heldout: Count | None = None
+    """Samples that are held out."""
+    tokens: Count | None = None
+    """Tokens of all samples."""
+    trained_tokens: Count | None = None
+    """Tokens of them that are trained on."""
+    longest: Count | None = None
+    """Tokens of the longest sample."""
+    ledger: Ledger | None = None
+    """What became of the rows."""
+    cached: bool | None = None
+    """Whether it was prepared before, and taken from the cache."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A check of the chat template in the `template` event."""
+
+    name: str = ""
+    """Which check."""
+    status: str = ""
+    """One of "ok", "warn" and "fail"."""
+    detail: str = ""
+    """What it has seen."""
+
+
+class Template(_Event, frozen=True, kw_only=True):
+    """The chat template was checked."""
+
+    strategy: str | None = None
+    """How the loss mask is made: "once" or "per_turn", whole conversations or turn by turn."""
+    stop_ids: list[Count] | None = None
+    """The tokens that end an answer, as they are trained."""
+    checks: list[Check] = []
+    """What was checked."""
+
+
+class Calibrated(_Event, frozen=True, kw_only=True):
+    """The memory of the largest micro-batch was measured before the first step."""
+
+    micro_batch: Count | None = None
+    """Conversations of it."""
+    tokens: Count | None = None
+    """Tokens of it, padding counted."""
+    predicted: float | None = None
+    """Bytes that the plan predicted; 0 without a prediction."""
+    measured: float | None = None
+    """Bytes at the peak."""
+    room: float | None = None
+    """Bytes that there are."""
+
+
+class Eval(_Event, frozen=True, kw_only=True):
+    """The held-out conversations were evaluated."""
+
+    step: Count
+    """The step after which."""
+    epoch: Figure = None
+    """Epochs that are done then."""
+    loss: Figure = None
+    """The mean loss of their trained tokens, in nats; null if it was not measured."""
+    metrics: dict[str, Figure] | None = None
+    """Task metrics by name: exact match, BLEU, ..."""
+    seconds: float | None = None
+    """How long it took, in seconds."""
+    answers: Count | None = None
+    """Answers that were generated for it."""
+    answer_seconds: float | None = None
+    """How long these took, in seconds."""
+    labels: dict[str, dict[str, Any]] | None = None
+    """Where answers are labels: counts by label."""
+    signatures: dict[str, str] | None = None
+    """How metrics were computed: sacreBLEU's signature."""
+
+
+class Sample(_Event, frozen=True, kw_only=True):
+    """What the model answered to a prompt of the held-out conversations."""
+
+    step: Count
+    """The step after which."""
+    index: Count = 0
+    """Which prompt, from 0 on."""
+    prompt: str = ""
+    """The prompt, cut where it is long."""
+    reference: str | None = None
+    """The answer of the data, cut where it is long."""
+    answer: str = ""
+    """The model's answer, cut where it is long."""
+    complete: bool | None = None
+    """Whether the answer came to its end before the most tokens that it may have."""
+
+
+class Checkpoint(_Event, frozen=True, kw_only=True):
+    """A checkpoint is complete."""
+
+    step: Count
+    """The step that it was saved after."""
+    path: str = ""
+    """Its folder."""
+    reason: str | None = None
+    """Why it was saved: "regular", "evaluation", "stop", "repair", "end", "last good"."""
+    best: bool = False
+    """Whether its evaluation is the best so far."""
+
+
+class CheckpointRemoved(_Event, frozen=True, kw_only=True):
+    """A checkpoint was removed, because newer or better ones took its place."""
+
+    step: Count
+    """The step that it was saved after."""
+
+
+class EarlyStop(_Event, frozen=True, kw_only=True):
+    """Training ends early, as the recipe asks for."""
+
+    step: Count | None = None
+    """After which step."""
+    reason: str
+    """Why, in words."""
+
+
+class Resumed(_Event, frozen=True, kw_only=True):
+    """Training goes on from a checkpoint. Later steps, and what was evaluated and saved after them,
+    are taken again."""
+
+    step: Count
+    """The checkpoint's step; 0 if it begins again."""
+    checkpoint: str = ""
+    """The checkpoint's folder; "" if it begins again."""
+    forced: bool = False
+    """Whether it goes on though something has changed."""
+    differences: list[str] = []
+    """What has changed since, in words."""
+
+
+class Repair(_Event, frozen=True, kw_only=True):
+    """Memory ran out, and the batch was made smaller."""
+
+    step: Count | None = None
+    """The last complete step."""
+    what: str = ""
+    """What was changed: "micro_batch", "gradient_checkpointing" or "evaluation_batch"."""
+    reason: str = ""
+    """What the system said."""
+    micro_batch: Count | None = None
+    """The size from then on."""
+    accumulation: Count | None = None
+    """Micro-batches of a step from then on; null of an evaluation."""
+    gradient_checkpointing: str | None = None
+    """The kind from then on; null of an evaluation."""
+
+
+class SleepRefused(_Event, frozen=True, kw_only=True):
+    """A server could not go to sleep."""
+
+    by: str = ""
+    """The id of the job that asked for it; "" for a person."""
+    message: str = ""
+    """Why."""
+
+
+class Adapter(_Event, frozen=True, kw_only=True):
+    """A server has loaded an adapter, or has not, or no longer serves it."""
+
+    name: str = ""
+    """The name that it is asked by."""
+    path: str = ""
+    """Its folder."""
+    ok: bool = True
+    """Whether it is served."""
+    message: str = ""
+    """Why not, or how it came there."""
+
+
+class Restart(_Event, frozen=True, kw_only=True):
+    """vLLM has ended, and will be started again."""
+
+    number: Count = 0
+    """Which restart it is within the last hour."""
+    most: Count = 0
+    """How many there may be within an hour."""
+    reason: str = ""
+    """What vLLM said."""
+    seconds: float = 0.0
+    """How long the server waits before, in seconds."""
+
+
+class ModelWarning(_Event, frozen=True, kw_only=True, tag="warning"):
+    """What a user should know of a model that was imported."""
+
+    message: str = ""
+    """In a sentence."""
+
+
+Known = (
+    Queued
+    | Waiting
+    | AskedToSleep
+    | Started
+    | Phase
+    | Step
+    | StopRequested
+    | Result
+    | Error
+    | Exited
+    | ThenFailed
+    | Asleep
+    | Waking
+    | Awake
+    | SlotsFreed
+    | SlotsTaken
+    | Plan
+    | Data
+    | Template
+    | Calibrated
+    | Eval
+    | Sample
+    | Checkpoint
+    | CheckpointRemoved
+    | EarlyStop
+    | Resumed
+    | Repair
+    | SleepRefused
+    | Adapter
+    | Restart
+    | ModelWarning
+)
+
+T = TypeVar("T", bound=_Event | Timed)
+
+
+def kind_of(kind: type[Any]) -> str:
+    """The name of a kind as events have it."""
+    if issubclass(kind, msgspec.Struct):
+        return str(kind.__struct_config__.tag)
+    return kind_name(kind.__name__)
+
+
+KINDS: dict[str, type[Known]] = {kind_of(kind): kind for kind in get_args(Known)}
+
+
+def typed(event: Mapping[str, Any]) -> Known | Event:
+    """The event as what it is; as it was if it is of an unknown kind, or has not the fields of its
+    kind."""
+    kind = KINDS.get(event["kind"])
+    if kind is not None:
+        try:
+            return foreign.convert(event, kind, "an event")
+        except Damaged:
+            pass
+    return cast(Event, event)
+
+
+def of_kind(events: Iterable[Mapping[str, Any]], kind: type[T]) -> list[T]:
+    """The events of one kind, in their order."""
+    name = kind_of(kind)
+    read = (typed(event) for event in events if event["kind"] == name)
+    return [event for event in read if isinstance(event, kind)]
+
+
+def newest(events: Sequence[Mapping[str, Any]], kind: type[T]) -> T | None:
+    """The last event of a kind."""
+    name = kind_of(kind)
+    read = (typed(event) for event in reversed(events) if event["kind"] == name)
+    return next((event for event in read if isinstance(event, kind)), None)
+
+
+def tell(context: WorkerContext, event: Known) -> None:
+    """Append an event to the worker's job. Fields that are None are left out."""
+    if isinstance(event, Timed):
+        context.tell(event)
+        return
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    kind, _ = fields.pop("kind"), fields.pop("t")
+    context.event(kind, **{name: value for name, value in fields.items() if value is not None})
+
+
+def tell_more(context: WorkerContext, kind: type[Known], fields: Mapping[str, Any]) -> None:
+    """Append an event that has more fields than its kind names: a plan, the data's summary. Damaged
+    if those that it names have other types."""
+    foreign.convert({**fields, "kind": kind_of(kind)}, kind, "an event")
+    context.event(kind_of(kind), **fields)

@@ -1,0 +1,219 @@
+"""A run, read: what it was started with, what it left, and what it is served as.
+
+The one reader of a run's settings and folder outside the trainer; `models.run_folder` has the
+paths. Light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import LuthierError
+from jobs.events import Follower
+from jobs.job import Job, all_jobs, find
+from models.adapters import MustBeMerged, check_servable, read_adapter
+from models.events import Template, of_kind
+from models.folder import ModelFolder
+from models.registry import is_model_directory
+from models.run_folder import MERGED_FOLDER, MODEL_FOLDER, RunFolder
+
+
+@dataclass(frozen=True)
+class AsAdapter:
+    """Beside its base, by one server."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class AsModel:
+    """As a model of its own: the one it trained, or its merged one."""
+
+    name: str
+    """What `models.registry.resolve` takes: RUN/model or RUN/merged."""
+    path: Path
+
+
+@dataclass(frozen=True)
+class NeedsMerge:
+    """vLLM does not take the adapter, and it is not merged yet."""
+
+    name: str
+    """What the merged model will be called."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """The run has left nothing to serve."""
+
+    error: LuthierError
+
+
+Served = AsAdapter | AsModel | NeedsMerge | Nothing
+
+
+@dataclass(frozen=True)
+class SweepPlace:
+    """What binds a run to the others of its sweep."""
+
+    id: str
+    """The same for all of them."""
+    name: str
+    number: int
+    """From 1."""
+    of: int
+    """How many runs the sweep has."""
+    varies: dict[str, Any]
+    """This run's values of the keys that vary, by their short names."""
+
+
+class Run:
+    """A job of kind "run"."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.folder = RunFolder(job.directory)
+
+    @classmethod
+    def named(cls, text: str) -> Run:
+        """By its id, a unique part of it, or its name: the newest. LuthierError if there is
+        none."""
+        return cls(find(text, "run"))
+
+    @classmethod
+    def all(cls) -> list[Run]:
+        """The newest first."""
+        return [cls(job) for job in all_jobs("run")]
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def name(self) -> str:
+        return self.job.spec.name
+
+    # what it was started with
+
+    @property
+    def base_name(self) -> str:
+        """The base model, by the name its recipe has for it."""
+        return str(self.job.spec.settings["model"])
+
+    @property
+    def base(self) -> Path:
+        """The base model's folder."""
+        return Path(str(self.job.spec.settings["model_directory"]))
+
+    @property
+    def names_its_base(self) -> bool:
+        """Whether its settings are whole enough to say; those of a damaged folder may not be."""
+        return {"model", "model_directory"} <= self.job.spec.settings.keys()
+
+    @property
+    def slots(self) -> list[str]:
+        return [str(slot) for slot in self.job.spec.settings["slots"]]
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.job.spec.settings.get("device") == "gpu"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its plan warned of."""
+        return [str(warning) for warning in self.job.spec.settings.get("warnings", [])]
+
+    @property
+    def sweep(self) -> SweepPlace | None:
+        sweep: dict[str, Any] = self.job.spec.settings.get("sweep") or {}
+        if not sweep:
+            return None
+        return SweepPlace(sweep["id"], sweep["name"], sweep["number"], sweep["of"], sweep["varies"])
+
+    # what it left
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it has trained every weight, and left the model."""
+        return is_model_directory(self.folder.model)
+
+    @property
+    def can_talk(self) -> bool:
+        """Whether it has left something to talk to: an adapter, or a model."""
+        return self.folder.has_adapter or (self.folder.model / "config.json").is_file()
+
+    def adapter(self) -> Path:
+        """The adapter that it left. LuthierError if it has none."""
+        if self.has_model:
+            raise LuthierError(
+                "A model, no adapter",
+                f"{self.id} has trained every weight: what it left is a model,"
+                f" {self.id}/{MODEL_FOLDER}.",
+                f"`luthier serve {self.id}` serves it as it is; there is nothing to merge.",
+            )
+        if not self.folder.has_adapter:
+            raise LuthierError(
+                "No adapter yet",
+                f"{self.id} has left none.",
+                f"`luthier runs` tells its state, `luthier log {self.id}` why.",
+            )
+        return self.folder.adapter
+
+    def served_as(self) -> Served:
+        """How a server has what it left. A damaged adapter counts as one: whoever serves it says
+        what is wrong with it."""
+        if self.has_model:
+            return AsModel(f"{self.id}/{MODEL_FOLDER}", self.folder.model)
+        try:
+            adapter = self.adapter()
+        except LuthierError as error:
+            return Nothing(error)
+        try:
+            check_servable(read_adapter(adapter), self.base)
+        except MustBeMerged as refusal:
+            name = f"{self.id}/{MERGED_FOLDER}"
+            if is_model_directory(self.folder.merged):
+                return AsModel(name, self.folder.merged)
+            return NeedsMerge(name, refusal.message)
+        except LuthierError:
+            return AsAdapter(adapter)
+        return AsAdapter(adapter)
+
+    @cached_property
+    def trained_stops(self) -> list[int] | None:
+        """The token ids that it trained answers to end with: by the card of what it left or, in
+        runs of earlier versions, by its events. None if neither says."""
+        result = self.folder.model if self.has_model else self.folder.adapter
+        stop_ids = ModelFolder(result).shown_card.stop_ids
+        if stop_ids is not None:
+            return stop_ids
+        follower = Follower(self.job.events_path)
+        while events := follower.read():
+            for template in of_kind(events, Template):
+                if template.stop_ids is not None:
+                    return template.stop_ids
+        return None
+
+
+def model_of(job: Job) -> str:
+    """The model that a job of any kind is about, by its name; "" if its settings name none."""
+    settings = job.spec.settings
+    return str(settings.get("model") or settings.get("base_name", ""))
+
+
+def one_base(runs: Iterable[Run]) -> Run:
+    """The first of these runs. LuthierError if their base models differ: one server has one."""
+    first, *further = runs
+    bases = sorted({str(run.base) for run in (first, *further)})
+    if len(bases) > 1:
+        raise LuthierError(
+            "More than one base model",
+            f"The runs have {', '.join(bases)}.",
+            "Serve them one base at a time.",
+        )
+    return first

@@ -1,0 +1,78 @@
+"""Voting without knowing who said what, and what the votes say."""
+
+from __future__ import annotations
+
+from serve.chats.store import Vote
+from tui.chat.view import ChatView
+from tui.chat.vote_modal import Judgement, VoteModal
+from workshop.chat.ballot import ballot_of, cast, explain
+from workshop.chat.session import LETTERS, ChatSession
+
+
+class Voting:
+    """Judging the answers to the last turn, and hiding whose they are."""
+
+    def __init__(self, session: ChatSession, view: ChatView) -> None:
+        self._session = session
+        self._view = view
+
+    def vote(self) -> None:
+        """Judge the answers to the last turn."""
+        session, ballot = self._session, ballot_of(self._session)
+        if ballot is None:
+            self._view.notify(
+                "A vote needs two complete answers to the last prompt.",
+                severity="warning",
+                timeout=4,
+            )
+            return
+        votes: list[Vote] = []
+
+        def judged(judgement: Judgement) -> None:
+            votes.append(cast(session, ballot, judgement.verdict, judgement.letter))
+
+        def explained(reason: str | None) -> None:
+            if votes and reason:
+                explain(session, votes[0], reason)
+            if votes:  # the next prompt is at hand
+                self._view.prompt.focus()
+                self._view.refresh_bindings()
+
+        names = {letter: session.name_of(answer) for letter, answer in ballot.answers}
+        self._view.open_dialog(VoteModal(names, judged), explained)
+
+    def toggle_blind(self) -> None:
+        """Hide the names and shuffle the models; in a chat that has begun, show them."""
+        session = self._session
+        if session.chat.blind and not session.empty:
+            session.show_names()
+            self._view.notify(
+                f"{self._names()}. Votes in this chat are no longer blind; a new one (n) is.",
+                timeout=8,
+            )
+        elif session.blind_mode:
+            session.show_names()
+            session.blind_mode = False
+            self._view.notify("Names are in sight.", timeout=3)
+        else:
+            session.hide_names()
+            if session.chat.blind:
+                message = "Blind: shuffled with the first prompt."
+            else:
+                message = "Blind from the next new chat on (n)."
+            self._view.notify(message, timeout=5)
+        self._view.show_sides()
+
+    def _names(self) -> str:
+        """Whose letter is whose: "A captain, B base"."""
+        return ", ".join(
+            f"{letter} {pane.speaker.label}"
+            for letter, pane in zip(LETTERS, self._session.contestants, strict=False)
+            if pane.speaker
+        )
+
+    def show_statistics(self) -> None:
+        from tui.chat.votes_modal import VotesModal
+
+        self._session.record.journal.flush(2.0)
+        self._view.open_dialog(VotesModal())

@@ -1,0 +1,150 @@
+"""The screens of the app, once each. A new one is written in two places: its room, and this table;
+the app's modes, the header's tabs, the help's sections and the registry of actions come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tui.chat.actions import CHAT
+from tui.data.actions import DATA
+from tui.models.actions import MODELS
+from tui.runs.actions import RUN, RUNS
+from tui.serve.actions import SERVE
+from tui.shared.action import Action, Place, handled
+
+if TYPE_CHECKING:
+    from tui.shared.screen import LuthierScreen
+
+
+@dataclass(frozen=True)
+class ScreenInfo:
+    """A screen, and all that is said of it elsewhere."""
+
+    place: Place
+    title: str
+    actions: list[Action]
+    """What can be done there."""
+    load: Callable[[], type[LuthierScreen]]
+    """Its class, imported when it is first shown: the app starts quicker."""
+    key: str = ""
+    """The key that leads there, in the header; empty for one that another screen opens."""
+    tab_help: str = ""
+    """What the key shows."""
+    summary: str = ""
+    """What the help says of the screen before its actions."""
+
+    def make(self) -> LuthierScreen:
+        """A new one, as the key opens it."""
+        return self.load()()
+
+
+def _runs() -> type[LuthierScreen]:
+    from tui.runs.runs_screen import RunsScreen
+
+    return RunsScreen
+
+
+def _run() -> type[LuthierScreen]:
+    from tui.runs.run_screen import RunScreen
+
+    return RunScreen
+
+
+def _models() -> type[LuthierScreen]:
+    from tui.models.screen import ModelsScreen
+
+    return ModelsScreen
+
+
+def _serve() -> type[LuthierScreen]:
+    from tui.serve.screen import ServeScreen
+
+    return ServeScreen
+
+
+def _chat() -> type[LuthierScreen]:
+    from tui.chat.screen import ChatScreen
+
+    return ChatScreen
+
+
+def _data() -> type[LuthierScreen]:
+    from tui.data.screen import DataScreen
+
+    return DataScreen
+
+
+SCREENS = [
+    ScreenInfo(
+        "runs",
+        "Runs",
+        RUNS,
+        _runs,
+        key="1",
+        tab_help="Runs and other jobs, with their states.",
+        summary="Every job of this machine, newest first. Jobs run without this window: closing it"
+        " stops nothing.",
+    ),
+    ScreenInfo(
+        "run",
+        "Run",
+        handled(RUN),
+        _run,
+        summary="One run, or up to four over each other. The left and right keys read the charts,"
+        " up and down what is below them.",
+    ),
+    ScreenInfo(
+        "models",
+        "Models",
+        MODELS,
+        _models,
+        key="2",
+        tab_help="Base models and tuned adapters.",
+        summary="Base models, the adapters that runs have left, and merged models; bringing them"
+        " here and giving them away.",
+    ),
+    ScreenInfo(
+        "serve",
+        "Serve",
+        handled(SERVE),
+        _serve,
+        key="3",
+        tab_help="The server and how to ask it.",
+        summary="One server holds a base model and any number of tuned ones, each under its own"
+        " name.",
+    ),
+    ScreenInfo(
+        "chat",
+        "Chat",
+        handled(CHAT),
+        _chat,
+        key="4",
+        tab_help="Talk to base and tuned models side by side.",
+        summary="Talk to base and tuned models side by side.",
+    ),
+    ScreenInfo(
+        "data",
+        "Data",
+        DATA,
+        _data,
+        key="5",
+        tab_help="What becomes of each row of a data set, and which tokens are trained.",
+    ),
+]
+
+TABS = [screen for screen in SCREENS if screen.key]
+"""The screens that a key leads to, from left to right."""
+
+SUMMARIES = {screen.place: screen.summary for screen in SCREENS if screen.summary}
+
+PLACE_TITLES: dict[Place, str] = {
+    "app": "Everywhere",
+    "list": "In lists",
+    "log": "In logs",
+    "search": "Looking for text in logs",
+    "samples": "In samples",
+    **{screen.place: screen.title for screen in SCREENS},
+}
+"""Every place where something can be done: screens, and widgets with keys of their own."""

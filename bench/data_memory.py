@@ -10,10 +10,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trainer.data.reading import Reader
 
 TURN = "So then I told him that the lute has too many strings, and he said: 𝄞 is only one. " * 4
 CHAINED = "chained.jsonl"
@@ -122,14 +118,11 @@ def peak_megabytes() -> float:
 
 def read(path: Path) -> None:
     """In the measured process: read all rows, say how many, how quickly and at what peak."""
-    from trainer.data.files import read_rows
-    from trainer.data.formats import Mapping
-    from trainer.data.policies import Policies, SpecialTexts
-    from trainer.data.reading import Reader
-
     if path.name == CHAINED:
-        read_chained(Reader(Mapping(), Policies(), SpecialTexts()), path)
+        read_chained(path)
         return
+    from trainer.data.files import read_rows
+
     before = peak_megabytes()
     started = time.perf_counter()
     rows = size = 0
@@ -149,8 +142,13 @@ def read(path: Path) -> None:
     )
 
 
-def read_chained(reader: Reader, path: Path) -> None:
+def read_chained(path: Path) -> None:
     """The same of rows that make conversations together: all are read before the first is given."""
+    from trainer.data.formats import Mapping
+    from trainer.data.policies import Policies, SpecialTexts
+    from trainer.data.reading import Reader
+
+    reader = Reader(Mapping(), Policies(), SpecialTexts())
     before = peak_megabytes()
     started = time.perf_counter()
     rows = sum(1 for _ in reader.rows(str(path)))

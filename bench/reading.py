@@ -9,6 +9,9 @@ and settles the same rows again and again, and says the microseconds a row that 
 took, by the clock of the CPU. Printed are the medians of all rounds and their ratio, this checkout
 over the other, with the ratios of single rounds; the exit status is 1 if one is above the limit.
 Files are read elsewhere (bench/data_memory.py); the rows here are in memory, as decoded.
+
+Against bf2d8f8, on two cores beside other work: 0.27 (30 messages) to 0.98 (content in parts), 0.33
+for six messages, 0.52 for Alpaca.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from typing import Any
 import pytest
 
 from jobs.errors import LuthierError
+from models.adapters import check_servable, other_base, read_adapter
+from models.merge.plan import plan_merge
+from serve.servers import Server
 from trainer.data.ledger import read_ledger
 from trainer.plan.plan import make_plan
 from trainer.recipe import load
@@ -20,6 +26,7 @@ from trainer.recipe import load
 pytestmark = pytest.mark.real
 
 CASES = Path(__file__).parents[1] / "trainer" / "data" / "cases"
+SCRIPTS = Path(__file__).with_name("cases")
 TEMPLATES = Path(__file__).parents[1] / "models" / "templates"
 
 
@@ -200,3 +207,88 @@ def test_a_turn_that_never_fits_is_accounted_for(builtin_model: Path, tmp_path: 
     looked = Looked("19-all-too-long.jsonl", builtin_model, tmp_path, "[train]\nmax_length = 64")
     assert not looked.trained and {entry.state for entry in looked.entries} == {"dropped"}
     assert all("too_long" in entry.reasons for entry in looked.entries)
+
+
+OTHERWISE = "tensors are named otherwise"
+# What serving and merging say of each adapter; "" where they take it.
+ADAPTERS = {
+    "plain": ("", ""),
+    "patterns": ("", ""),
+    "rank300": ("", ""),
+    "other-name": ("", ""),
+    "dora": ("must be merged first", ""),
+    "saved-both": ("must be merged first", ""),
+    "saved-head": ("must be merged first", ""),
+    "lora-head": ("the model has no lm_head", ""),
+    "language-model": (OTHERWISE, OTHERWISE),
+    "double-prefix": (OTHERWISE, OTHERWISE),
+    "default-suffix": (OTHERWISE, OTHERWISE),
+    "half": ("", "lora_A and lora_B come in pairs"),
+    "other-size": ("the model has 576 there, the adapter 640", "shape [640, 640]"),
+    "empty-tensors": ("the model has 576 there, the adapter 0", "it has the shape [0]"),
+}
+
+
+def refusal(check: Callable[[], object]) -> str:
+    """What a check says against an adapter; "" where it has nothing against it."""
+    try:
+        check()
+    except LuthierError as error:
+        return f"{error.title}: {error.message}"
+    return ""
+
+
+@pytest.mark.timeout(600)
+def test_adapters_of_odd_shapes(builtin_model: Path, tmp_path: Path) -> None:
+    """Made by the script that the report came with."""
+    script = SCRIPTS / "34-make-adapters.py.txt"
+    subprocess.run([sys.executable, "-P", script, builtin_model, tmp_path], check=True)
+    assert {path.name for path in tmp_path.iterdir()} == ADAPTERS.keys()
+    for name, (serving, merging) in ADAPTERS.items():
+        adapter = read_adapter(tmp_path / name)
+        against_serving = refusal(lambda adapter=adapter: check_servable(adapter, builtin_model))  # type: ignore[misc]
+        against_merging = refusal(lambda name=name: plan_merge(builtin_model, tmp_path / name))  # type: ignore[misc]
+        assert serving in against_serving and bool(serving) == bool(against_serving), name
+        assert merging in against_merging and bool(merging) == bool(against_merging), name
+    assert read_adapter(tmp_path / "patterns").rank == 32
+    assert "acme/Other-1B" in other_base(read_adapter(tmp_path / "other-name"), builtin_model)
+    assert not other_base(read_adapter(tmp_path / "plain"), builtin_model)
+
+
+# What a client's requests end with, by the script's names for them; all others succeed.
+REFUSED_REQUESTS = {
+    "unknown model": "NotFoundError",
+    "bad key": "AuthenticationError",
+    "image": "BadRequestError",
+    "overflow": "BadRequestError",
+    "empty messages": "BadRequestError",
+    "embeddings": "NotFoundError",
+}
+SAID_OF_REQUESTS = {
+    "n=3": "3",
+    "no v1": "404",
+    "lower bearer": "200",
+    "x-api-key": "401",
+    "load adapter w client key": "403",
+}
+
+
+@pytest.mark.timeout(600)
+def test_what_clients_ask_for(server: Server, tmp_path: Path) -> None:
+    """By the script that the reports came with, of the base model."""
+    script = tmp_path / "client.py"
+    source = (SCRIPTS / "25-client.py.txt").read_text()
+    script.write_text(source.replace('M="tiny"', 'M="base"'))
+    output = subprocess.run(
+        [sys.executable, "-P", script, f"{server.base_url}/v1"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    answers = dict(re.findall(r"^\[(.+?)\] (.*)$", output, re.MULTILINE))
+    assert answers.keys() == set(re.findall(r'^t\("(.+?)"', source, re.MULTILINE))
+    for name, answer in answers.items():
+        assert answer.startswith(REFUSED_REQUESTS.get(name, "OK ")), (name, answer)
+    for name, words in SAID_OF_REQUESTS.items():
+        assert words in answers[name], (name, answers[name])
+    assert "True" not in answers["emoji"].partition("[")[0], "half of a sign was streamed"

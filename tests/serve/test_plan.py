@@ -10,8 +10,9 @@ import pytest
 from jobs.errors import LuthierError
 from serve import plan, planning
 from serve.keys import client_key, control_key
-from serve.plan import ServerPlan, command, environment, has_compiled, run_of
+from serve.plan import ServerPlan, run_of
 from serve.planning import ServeOptions, make_plan
+from serve.vllm_command import command, environment, has_compiled
 from tests.serve.conftest import write_adapter
 
 

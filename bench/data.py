@@ -49,15 +49,15 @@ def short_conversations(wheel: Path) -> list[list[dict[str, Any]]]:
         raw = json.loads(archive.read("chitchat_dataset/dataset.json"))
     conversations = []
     for record in raw.values():
-        remarks = [
+        utterances = [
             (message["sender"], message["text"])
             for turn in record["messages"]
             for message in turn
             if message["text"].strip()
         ]
         messages: list[dict[str, Any]] = []
-        for sender, text in remarks:
-            role = "user" if sender == remarks[0][0] else "assistant"
+        for sender, text in utterances:
+            role = "user" if sender == utterances[0][0] else "assistant"
             if messages and messages[-1]["role"] == role:
                 messages[-1]["content"] += "\n" + text
             else:
@@ -99,13 +99,13 @@ def compare(name: str, conversations: list[Conversation], model: Path, rounds: i
     report = check_template(tokenizer, model)
     template = Template(tokenizer, parts=report.parts)
     texts = [template.text(conversation.messages) for conversation in conversations]
-    samples_made = samples(conversations, tokenizer, report)
-    masked = [sample for sample in samples_made if isinstance(sample, Sample)]
+    outcomes = samples(conversations, tokenizer, report)
+    masked = [sample for sample in outcomes if isinstance(sample, Sample)]
     tokens = sum(len(sample.input_ids) for sample in masked)
     turns = sum(len(sample.turns) for sample in masked)
     print(
         f"{name}: {len(conversations)} conversations, {len(masked)} samples, {turns} trained turns,"
-        f" {tokens} tokens ({tokens / len(masked):.0f} a sample), {len(samples_made) - len(masked)}"
+        f" {tokens} tokens ({tokens / len(masked):.0f} a sample), {len(outcomes) - len(masked)}"
         f" errors, strategy {report.strategy}"
     )
     pairs = []
@@ -169,7 +169,7 @@ def against_trl(
     samples_made = [
         sample for sample in samples(conversations, tokenizer, report) if isinstance(sample, Sample)
     ]
-    equal_labels = sum(
+    equal = sum(
         row["labels"] == sample.labels for row, sample in zip(trl(), samples_made, strict=True)
     )
     rounds_of = []
@@ -184,26 +184,26 @@ def against_trl(
         )
     exceeded = []
     for clock, index in (("wall", 0), ("cpu", 1)):
-        theirs, mask, our_seconds = (
+        theirs, mask, ours = (
             statistics.median(times[part][index] for times in rounds_of) for part in range(3)
         )
-        slowdown = theirs / our_seconds
+        slower = theirs / ours
         print(
-            f"  TRL on {len(conversations)}, {clock}: its preparation takes {slowdown:.2f} times as"
-            f" long, its mask alone {mask / our_seconds:.2f}"
+            f"  TRL on {len(conversations)}, {clock}: its preparation takes {slower:.2f} times as"
+            f" long, its mask alone {mask / ours:.2f}"
         )
-        if clock == "wall" and slowdown < QUICKER_THAN_TRL:
+        if clock == "wall" and slower < QUICKER_THAN_TRL:
             exceeded.append(
-                f"{name}: TRL's preparation takes {slowdown:.2f} times as long, less than"
+                f"{name}: TRL's preparation takes {slower:.2f} times as long, less than"
                 f" {QUICKER_THAN_TRL}"
             )
-    print(f"  the same labels in {equal_labels} of {len(samples_made)}")
+    print(f"  the same labels in {equal} of {len(samples_made)}")
     return (
         exceeded
-        if equal_labels == len(samples_made)
+        if equal == len(samples_made)
         else [
             *exceeded,
-            f"{name}: TRL's labels differ in {len(samples_made) - equal_labels} conversations",
+            f"{name}: TRL's labels differ in {len(samples_made) - equal} conversations",
         ]
     )
 

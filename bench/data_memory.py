@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from trainer.data.reading import Reader
 
 TURN = "So then I told him that the lute has too many strings, and he said: 𝄞 is only one. " * 4
-KINDS = (
-    "JSON Lines",
-    "JSON array",
-    "JSON array, pretty",
-    "JSON Lines, gzip",
-    "JSON Lines, zstd",
-    "CSV",
-    "Parquet",
-    "JSON array in one line, wrapped",
-    "JSON Lines, rows that are chained",
-)
 CHAINED = "chained.jsonl"
+# Each kind with its file's name.
+KINDS = {
+    "JSON Lines": "rows.jsonl",
+    "JSON array": "rows.json",
+    "JSON array, pretty": "rows.json",
+    "JSON Lines, gzip": "rows.jsonl.gz",
+    "JSON Lines, zstd": "rows.jsonl.zst",
+    "CSV": "rows.csv",
+    "Parquet": "rows.parquet",
+    "JSON array in one line, wrapped": "rows.json",
+    "JSON Lines, rows that are chained": CHAINED,
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 def row(number: int) -> dict[str, object]:
@@ -38,21 +40,14 @@ def row(number: int) -> dict[str, object]:
     return {"id": number, "conversations": says}
 
 
-def _ending(kind: str) -> str:
-    for word, ending in (("gzip", "jsonl.gz"), ("zstd", "jsonl.zst")):
-        if word in kind:
-            return ending
-    return {"JSON Lines": "jsonl", "CSV": "csv", "Parquet": "parquet"}.get(kind, "json")
-
-
 def write(kind: str, folder: Path, size: int) -> Path:
     """About `size` bytes of text in a file of this kind."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    path = folder / f"rows.{_ending(kind)}"
-    if "chained" in kind:
-        return write_chained(folder / CHAINED, size)
+    path = folder / KINDS[kind]
+    if path.name == CHAINED:
+        return write_chained(path, size)
     per_row = len(json.dumps(row(0)["conversations"], ensure_ascii=False).encode()) * 5 // 2
     count = size // per_row
     if kind == "Parquet":
@@ -66,27 +61,34 @@ def write(kind: str, folder: Path, size: int) -> Path:
             for table in rows:
                 writer.write_table(table)
         return path
+    compression = COMPRESSIONS.get(path.suffix)
     opened = (
         pa.OSFile(str(path), "wb")
-        if "zip" not in kind and "zstd" not in kind
-        else pa.CompressedOutputStream(str(path), "zstd" if "zstd" in kind else "gzip")
+        if compression is None
+        else pa.CompressedOutputStream(str(path), compression)
     )
-    wrapped, array = "wrapped" in kind, "array" in kind
     with opened as file:
-        if wrapped:
-            file.write(b'{"version": 1, "data": ')
-        elif kind == "CSV":
+        if kind == "CSV":
             file.write(b"question,answer\n")
+        if "wrapped" in kind:
+            file.write(b'{"version": 1, "data": ')
         for number in range(count):
-            value = row(number)
-            if kind == "CSV":
-                text = f'{number},"{TURN * (2 + number % 7)}\n"\n'
-            else:
-                text = json.dumps(value, ensure_ascii=False, indent=2 if "pretty" in kind else None)
-                text = f"{'[' if number == 0 else ','}{text}" if array else f"{text}\n"
-            file.write(text.encode())
-        file.write((b"]" if array else b"") + (b"}" if wrapped else b""))
+            file.write(line(kind, number).encode())
+        if "array" in kind:
+            file.write(b"]")
+        if "wrapped" in kind:
+            file.write(b"}")
     return path
+
+
+def line(kind: str, number: int) -> str:
+    """A row as a file of this kind has it, with what stands between it and the one before."""
+    if kind == "CSV":
+        return f'{number},"{TURN * (2 + number % 7)}\n"\n'
+    text = json.dumps(row(number), ensure_ascii=False, indent=2 if "pretty" in kind else None)
+    if "array" not in kind:
+        return f"{text}\n"
+    return f"[{text}" if number == 0 else f",{text}"
 
 
 def write_chained(path: Path, size: int) -> Path:
@@ -186,8 +188,9 @@ def main() -> None:
             speed = figures["size"] / (1 << 20) / figures["seconds"]
             start, peak = f"{figures['before']:.0f} MB", f"{figures['peak']:.0f} MB"
             print(
-                f"{kind:34}{disk:>7.0f} MB{figures['rows']:>10}{figures['seconds']:>9.1f}"
-                f"{speed:>7.0f}{start:>10}{peak:>10}",
+                f"{kind:34}{disk:>7.0f}"
+                f" MB{figures['rows']:>10}{figures['seconds']:>9.1f}{speed:>7.0f}"
+                f"{start:>10}{peak:>10}",
                 flush=True,
             )
 

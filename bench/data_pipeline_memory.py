@@ -64,8 +64,8 @@ def measure(path: Path) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
 
-        def note(step: str, done: int, total: int) -> None:
-            steps.setdefault(step, time.monotonic())
+        def note(phase: str, done: int, total: int) -> None:
+            steps.setdefault(phase, time.monotonic())
 
         Pipeline(settings, Stub(), SpecialTexts(("<|im_end|>",)), note).run(Path(folder))
         ledger = read_prepared(Path(folder), cached=False).summary["ledger"]

@@ -31,12 +31,12 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "jobs": Limit(0.8, nested=1),
-    "models": Limit(2.8, nested=4),
-    "trainer": Limit(6.7, nested=8),
-    "serve": Limit(2.0, nested=4),
-    "workshop": Limit(4.0),
-    "tui": Limit(2.1, nested=8),
+    "jobs": Limit(0.2),
+    "models": Limit(0.4),
+    "trainer": Limit(0.1),
+    "serve": Limit(0.5),
+    "workshop": Limit(0.0),
+    "tui": Limit(0.3),
     "bench": Limit(0.0),
     "tools": Limit(0.0),
 }

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jobs.errors import LuthierError
-from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
+from serve.asking import whole_answer
+from serve.client import ChatMessage, Endpoint, Sampling
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
 
@@ -53,7 +53,7 @@ async def ask(
 
     async def one(item: Item, model: Contender) -> None:
         async with places:
-            answer = await whole_answer(endpoint, model.name, item.messages, sampling)
+            answer = await answer_entry(endpoint, model.name, item.messages, sampling)
         on_answer(journal.add(answer_key(item, model, sampling), model=model.name, **answer))
 
     async with asyncio.TaskGroup() as group:
@@ -61,28 +61,18 @@ async def ask(
             group.create_task(one(item, model))
 
 
-async def whole_answer(
+async def answer_entry(
     endpoint: Endpoint,
     model: str,
     messages: Sequence[ChatMessage],
     sampling: Sampling,
     response_format: dict[str, Any] | None = None,
 ) -> Entry:
-    """`text` as far as it came; `error` is None if it came to its end."""
-    text, finished, error = "", None, None
-    try:
-        async for piece in stream_chat(
-            endpoint, model, list(messages), sampling, (), response_format
-        ):
-            match piece:
-                case Delta():
-                    text += piece.text
-                case Finished():
-                    finished = piece
-    except LuthierError as failure:
-        error = f"{failure.title}: {failure.message}"
+    """The answer as a journal has it: `text` as far as it came; `error` is None if it came to its
+    end."""
+    text, finished, error = await whole_answer(endpoint, model, messages, sampling, response_format)
     if finished is None:
-        return {"text": text, "error": error}
+        return {"text": text, "error": f"{error.title}: {error.message}" if error else None}
     return {
         "text": text,
         "error": None,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from jobs.errors import LuthierError
 from serve.client import ChatMessage, Endpoint, Sampling
-from serve.comparison.asking import whole_answer
+from serve.comparison.asking import answer_entry
 from serve.comparison.items import Item
 from serve.comparison.journal import Entry, Journal, key_of
 from serve.endpoints import HostedEndpoint, hosted_endpoints
@@ -210,7 +210,7 @@ async def _judged(judge: Judge, prompt: str) -> Entry:
     """The judge's words with their verdict. `asked_again` says that it was told only when nothing
     else could be said."""
     question: ChatMessage = {"role": "user", "content": prompt}
-    answer = await whole_answer(judge.endpoint, judge.model, [question], judge.sampling)
+    answer = await answer_entry(judge.endpoint, judge.model, [question], judge.sampling)
     verdict = verdict_in(answer["text"])
     if verdict or answer["error"] is not None:
         return {**answer, "verdict": verdict, "asked_again": False}
@@ -220,7 +220,7 @@ async def _judged(judge: Judge, prompt: str) -> Entry:
         {"role": "user", "content": _ONCE_MORE},
     ]
     sampling = replace(judge.sampling, max_tokens=_VERDICT_TOKENS)
-    again = await whole_answer(judge.endpoint, judge.model, conversation, sampling, _VERDICT_FORMAT)
+    again = await answer_entry(judge.endpoint, judge.model, conversation, sampling, _VERDICT_FORMAT)
     return {**answer, "verdict": verdict_in(again["text"]), "asked_again": True}
 
 

@@ -20,6 +20,7 @@ import pytest
 from bench.load import judged, load, usage
 from jobs.errors import LuthierError
 from models.adapters import MustBeMerged
+from serve.asking import ask_all
 from serve.client import (
     Delta,
     Finished,
@@ -31,7 +32,6 @@ from serve.client import (
     tokenize,
     unload_adapter,
 )
-from serve.compare import ask_all
 from serve.guard import CLIENT_PATHS, CLIENT_ROUTES
 from serve.keys import client_key, control_key
 from serve.launch import attach, detach, pin, serve, unpin

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
+from serve.asking import Answer, ask_all
 from serve.client import (
     ContextExceeded,
     Delta,
@@ -22,7 +23,6 @@ from serve.client import (
     stream_chat,
     unload_adapter,
 )
-from serve.compare import Answer, ask_all
 from tests.fakes.openai_server import FakeServer, Fault
 
 HELLO = [{"role": "user", "content": "hello there, how are you today?"}]

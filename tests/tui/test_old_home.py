@@ -23,6 +23,8 @@ from tui.chat.votes_modal import VotesModal
 from tui.cli import luthier
 from tui.shared.row_table import RowTable
 
+pytestmark = pytest.mark.heavy
+
 CAPTAIN, HALTED, LOST, WHOLE = (
     "20261129-0305-captain-5473",
     "20261129-0308-halted-4246",

@@ -154,10 +154,10 @@ def _are_numbers(value: Any, length: int) -> bool:
     return (
         isinstance(value, list)
         and len(value) == length
-        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+        and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
     )
 
 
 def _best(numbers: Sequence[float], name: str) -> int:
-    wanted = min(numbers) if {*words_of(name)} & _BEST_FIRST else max(numbers)
-    return numbers.index(wanted)
+    best = min(numbers) if {*words_of(name)} & _BEST_FIRST else max(numbers)
+    return numbers.index(best)

@@ -17,14 +17,14 @@ def unblocked(messages: list[Message]) -> tuple[list[Message], Sequence[int]]:
     from."""
     if list not in [type(message["content"]) for message in messages]:
         return messages, range(len(messages))
-    made: list[Message] = []
+    flat: list[Message] = []
     places: list[int] = []
     names: dict[str, str] = {}
-    for place, message in enumerate(messages):
+    for index, message in enumerate(messages):
         parts = _taken_apart(message, names) if _has_blocks(message["content"]) else [message]
-        made += parts
-        places += [place] * len(parts)
-    return made, places
+        flat += parts
+        places += [index] * len(parts)
+    return flat, places
 
 
 def _has_blocks(content: Any) -> bool:
@@ -39,7 +39,7 @@ def _taken_apart(message: Message, names: dict[str, str]) -> list[Message]:
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
     results: list[Message] = []
-    rest: list[Any] = []
+    other_blocks: list[Any] = []
     for block in message["content"]:
         match block:
             case {"type": "thinking", "thinking": str(thought)}:
@@ -59,13 +59,17 @@ def _taken_apart(message: Message, names: dict[str, str]) -> list[Message]:
             case {"type": "tool_result", "tool_use_id": str(call_id)}:
                 results.append(_result(block.get("content"), call_id, names))
             case _:
-                rest.append(block)
-    own = {**message, "content": _plain(rest)}
+                other_blocks.append(block)
+    remainder = {**message, "content": _plain(other_blocks)}
     if thoughts:
-        own["reasoning_content"] = "\n\n".join(thoughts)
+        remainder["reasoning_content"] = "\n\n".join(thoughts)
     if calls:
-        own["tool_calls"] = calls
-    return [*results, own] if own["content"] or thoughts or calls or not results else results
+        remainder["tool_calls"] = calls
+    return (
+        [*results, remainder]
+        if remainder["content"] or thoughts or calls or not results
+        else results
+    )
 
 
 def _result(content: Any, call_id: str, names: dict[str, str]) -> Message:

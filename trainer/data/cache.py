@@ -41,10 +41,10 @@ def key(
     far; what it raises ends the reading."""
     if any(source.startswith(HUB) for source in sources):
         return None
-    whole = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     read = 0
     for path in _files(sources):
-        whole.update(f"{path.absolute()}\0".encode("utf-8", "surrogateescape"))
+        digest.update(f"{path.absolute()}\0".encode("utf-8", "surrogateescape"))
         of_file = hashlib.blake2b(digest_size=16)
         try:
             with path.open("rb") as file:
@@ -54,22 +54,22 @@ def key(
                     on_read(read)
         except OSError as error:
             raise unreadable(path, error) from None
-        whole.update(of_file.digest())
-    whole.update(msgspec.json.encode(settings, order="sorted"))
+        digest.update(of_file.digest())
+    digest.update(msgspec.json.encode(settings, order="sorted"))
     for text in template:
-        whole.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest())
+        digest.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest())
         if "strftime_now" in text:
-            whole.update(date.today().isoformat().encode())
+            digest.update(date.today().isoformat().encode())
     for path in sorted(_CODE):
-        whole.update(path.read_bytes())
-    return whole.hexdigest()
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def stamp(sources: list[str]) -> list[tuple[str, int, int]]:
     """By which one can tell later whether the files have changed: path, size and time of the last
     change of each."""
     status = [(path, path.stat()) for path in _files(sources) if path.exists()]
-    return [(str(path), found.st_size, found.st_mtime_ns) for path, found in status]
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in status]
 
 
 def _files(sources: list[str]) -> list[Path]:

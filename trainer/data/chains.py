@@ -28,18 +28,22 @@ _BROKEN = "broken_chain"
 
 
 class Link(NamedTuple):
-    """A row of a file whose rows follow each other: its conversation, if it is the last of one, or
-    the row that is (`carrier`), or why neither: `code` and `detail`, of which the code is "" for
-    damage."""
+    """A row of a file whose rows follow each other."""
 
     row: int
     converted: Converted | None = None
+    """The conversation, of a row that is its last one."""
     carrier: int | None = None
+    """The last row of the conversation in which this row's turns stand, if that is another one."""
     code: str = ""
+    """Why the row is in no conversation, a key of `PROBLEMS`; "" for damage."""
     detail: str = ""
+    """The same in words."""
 
 
-def chained(rows: Iterator[RawRow], found: Format, enough: Callable[[], bool]) -> Iterator[Link]:
+def chained(
+    rows: Iterator[RawRow], row_format: Format, enough: Callable[[], bool]
+) -> Iterator[Link]:
     """What becomes of each row, in order. `enough` ends the reading early; rows that then follow
     one that was not read are left out."""
     with tempfile.TemporaryDirectory(prefix="luthier-rows-") as folder:
@@ -53,17 +57,20 @@ def chained(rows: Iterator[RawRow], found: Format, enough: Callable[[], bool]) -
             ):
                 table.execute(f"PRAGMA {setting}")
             table.execute(_SCHEMA)
-            is_whole = _fill(table, rows, found, enough)
-            yield from _Chains(table, found, is_whole=is_whole).links()
+            is_whole = _fill(table, rows, row_format, enough)
+            yield from _Chains(table, row_format, is_whole=is_whole).links()
         finally:
             table.close()
 
 
 def _fill(
-    table: sqlite3.Connection, rows: Iterator[RawRow], found: Format, enough: Callable[[], bool]
+    table: sqlite3.Connection,
+    rows: Iterator[RawRow],
+    row_format: Format,
+    enough: Callable[[], bool],
 ) -> bool:
     """The rows into the table; whether they are all of them."""
-    columns = found.mapping.columns
+    columns = row_format.mapping.columns
     names = [columns.get(part) for part in ("id", "parent", "conversation", "turn")]
     table.execute("BEGIN")
     is_whole = True
@@ -81,7 +88,7 @@ def _fill(
         body, damage, code = None, raw.damage, ""
         if raw.value is not None:
             try:
-                body = json.dumps(found.convert(raw.value), ensure_ascii=False)
+                body = json.dumps(row_format.convert(raw.value), ensure_ascii=False)
             except RowProblem as problem:
                 damage, code = problem.detail, problem.code
         table.execute(
@@ -98,16 +105,16 @@ class _Chains:
     """Which row follows which: `_before` has the row before each, `_carrier` the last row of the
     first conversation that has it."""
 
-    def __init__(self, table: sqlite3.Connection, found: Format, *, is_whole: bool) -> None:
+    def __init__(self, table: sqlite3.Connection, row_format: Format, *, is_whole: bool) -> None:
         self._table, self._is_whole = table, is_whole
         number = table.execute("SELECT ifnull(max(row) + 1, 0) FROM rows").fetchone()[0]
         self._before = array("q", [_ROOT]) * number
         self._carrier = array("q", [_NOBODY]) * number
         self._followed = bytearray(number)
-        if "parent" in found.mapping.columns:
+        if "parent" in row_format.mapping.columns:
             self._by_parent()
         else:
-            self._by_order("conversation" in found.mapping.columns)
+            self._by_order("conversation" in row_format.mapping.columns)
         self._carry()
 
     def _by_parent(self) -> None:
@@ -169,11 +176,11 @@ class _Chains:
     def _path(self, row: int) -> list[int]:
         """The rows of the conversation that ends here, from the first; [] if one is not there, or
         they follow each other in a ring."""
-        path, seen = [row], {row}
+        path, visited = [row], {row}
         while (before := self._before[path[-1]]) >= 0:
-            if before in seen:
+            if before in visited:
                 return []
-            seen.add(before)
+            visited.add(before)
             path.append(before)
         return path[::-1] if before == _ROOT else []
 
@@ -197,19 +204,19 @@ class _Chains:
 
     def _break(self, row: int) -> str:
         """Why a row is part of no conversation."""
-        seen = {row}
+        visited = {row}
         while (before := self._before[row]) >= 0:
-            if before in seen:
+            if before in visited:
                 return f"it follows row {before}, which follows it"
-            seen.add(before)
+            visited.add(before)
             row = before
         parent = self._table.execute("SELECT parent FROM rows WHERE row = ?", (row,)).fetchone()[0]
-        what = (
+        cause = (
             f"row {row} follows `{parent}`, which is not there or cannot be read"
             if parent
             else "a row before it cannot be read"
         )
-        return f"{what}: what it answers is not known"
+        return f"{cause}: what it answers is not known"
 
     def _conversation(self, row: int) -> Link:
         """The turns of all its rows. What was trained with an earlier conversation has the weight 0

@@ -34,15 +34,18 @@ _BY_CHANCE = 0.3  # less than that in the sources of other answers
 
 @dataclass(frozen=True)
 class SideColumns:
-    """What the columns beside a format's own mean, learned from a sample. `unread` says of a column
-    why it cannot be left aside; `columns` are all that were judged: another one that turns up later
-    is judged then."""
+    """What the columns beside a format's own mean, learned from a sample."""
 
     judges: tuple[Judgement, ...] = ()
+    """How columns judge the answer."""
     context: tuple[str, ...] = ()
+    """Columns whose texts join the prompt."""
     media: tuple[str, ...] = ()
+    """Columns that hold pictures or sounds."""
     unread: tuple[Unread, ...] = ()
+    """Columns that cannot be left aside."""
     columns: frozenset[str] | None = None
+    """All that were judged: another one that turns up later is judged then."""
 
     def is_quiet(self, row: Mapping[str, Any]) -> bool:
         """Whether no column of a row can meet a policy: most rows have none beside their
@@ -172,7 +175,7 @@ def side_columns(
             *(judge.column for judge in judges),
             *contexts,
             *media,
-            *(one.column for one in unread),
+            *(entry.column for entry in unread),
         )
     }
     unused = [column for column in unused if column not in read]
@@ -194,7 +197,7 @@ def _numbers_rows(values: Sequence[Any]) -> bool:
 def _leftover(samples: Sequence[Sampled], settled: set[str]) -> list[str]:
     """Columns that are not settled; those of an object inside a row are named with a dot where
     their names mean something."""
-    found: dict[str, None] = {}
+    leftover: dict[str, None] = {}
     for sample in samples:
         for column, value in sample.row.items():
             inner = (
@@ -203,22 +206,22 @@ def _leftover(samples: Sequence[Sampled], settled: set[str]) -> list[str]:
                 else []
             )
             if column not in settled and not any(name.startswith(f"{column}.") for name in settled):
-                found[str(column)] = None
-                found.update(
+                leftover[str(column)] = None
+                leftover.update(
                     dict.fromkeys(
                         name for name in inner if name not in settled and kind_of(name) is not None
                     )
                 )
-    return list(found)
+    return list(leftover)
 
 
 def at(row: Mapping[str, Any], column: str) -> Any:
     """A column's value; dots lead into objects. None if there is none."""
     if column in row or "." not in column:
         return row.get(column)
-    head, _, rest = column.partition(".")
+    head, _, inner_path = column.partition(".")
     inner = decoded(row.get(head))
-    return at(inner, rest) if isinstance(inner, dict) else None
+    return at(inner, inner_path) if isinstance(inner, dict) else None
 
 
 def _of_pair(column: str) -> bool:
@@ -253,12 +256,14 @@ def context_text(value: Any) -> str | None:
 
 def _why_context(column: str, kind: Kind | None, samples: Sequence[Sampled]) -> str | None:
     """Why a column may hold what the answers rest on; None if nothing speaks for it."""
-    held = [
+    filled = [
         (sample, at(sample.row, column))
         for sample in samples
         if at(sample.row, column) not in EMPTY
     ]
-    texts = [(sample, text) for sample, value in held if (text := context_text(value)) is not None]
+    texts = [
+        (sample, text) for sample, value in filled if (text := context_text(value)) is not None
+    ]
     advice = (
         f'[format] context = ["{column}"] puts it into the prompt, ignore = ["{column}"] leaves it'
         " aside"
@@ -266,17 +271,17 @@ def _why_context(column: str, kind: Kind | None, samples: Sequence[Sampled]) -> 
     if kind == "context":
         if all(
             text in sample.asked or text == sample.answered.strip() for sample, text in texts
-        ) and len(texts) == len(held):
+        ) and len(texts) == len(filled):
             return None
         is_asked = "_".join(words_of(column)) in CONTEXT_NAMES
         if (
             not is_asked
             and not any(_is_prose(text) for _, text in texts)
-            and not any(isinstance(value, list | dict) for _, value in held)
+            and not any(isinstance(value, list | dict) for _, value in filled)
         ):
             return None
         return f"`{column}` seems to hold what the answers rest on: {advice}"
-    if not texts or any(not isinstance(value, str) for _, value in held):
+    if not texts or any(not isinstance(value, str) for _, value in filled):
         return None
     return f"`{column}` holds what the answers say: {advice}" if _is_source(texts) else None
 
@@ -297,13 +302,13 @@ def _is_source(texts: Sequence[tuple[Sampled, str]]) -> bool:
     ]
     if not pairs or len(pairs) < 0.6 * len(texts):
         return False
-    own = sum(_share(text, answer) for text, answer in pairs) / len(pairs)
-    others = (
-        [_share(pairs[place - 1][0], answer) for place, (_, answer) in enumerate(pairs)]
+    own_share = sum(_share(text, answer) for text, answer in pairs) / len(pairs)
+    other_shares = (
+        [_share(pairs[index - 1][0], answer) for index, (_, answer) in enumerate(pairs)]
         if len(pairs) > 1
         else [0.0]
     )
-    return own >= _SHARED and own - sum(others) / len(others) >= _BY_CHANCE
+    return own_share >= _SHARED and own_share - sum(other_shares) / len(other_shares) >= _BY_CHANCE
 
 
 def _has_all(text: str, asked: str) -> bool:

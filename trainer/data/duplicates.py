@@ -88,9 +88,9 @@ class Fingerprints:
         self._sketches = self.sketches.open("wb") if self.sketches else None
 
     def add(self, messages: list[Message], tools: list[Message] | None) -> None:
-        whole = json.dumps([messages, tools], ensure_ascii=False, sort_keys=True)
+        serialized = json.dumps([messages, tools], ensure_ascii=False, sort_keys=True)
         self._exact.write(
-            hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            hashlib.blake2b(serialized.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         )
         if self._sketches is not None:
             self._sketches.write(sketch(pieces(messages)).tobytes())
@@ -111,14 +111,14 @@ class Fingerprints:
 
 def pieces(messages: list[dict[str, Any]]) -> Hashes:
     """Hashes of all 8-byte pieces of what is said, sorted, each once."""
-    said = "\n".join(message["content"] for message in messages if message["role"] in _SPOKEN)
-    data = " ".join(said.lower().split()).encode("utf-8", "surrogatepass").ljust(_WINDOW, b" ")
+    spoken = "\n".join(message["content"] for message in messages if message["role"] in _SPOKEN)
+    data = " ".join(spoken.lower().split()).encode("utf-8", "surrogatepass").ljust(_WINDOW, b" ")
     windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), _WINDOW)
     mixed = np.ascontiguousarray(windows).view(np.uint64).ravel() * _MIX
     mixed ^= mixed >> _SHIFT
     mixed *= _MIX
-    found: Hashes = np.unique(mixed)
-    return found
+    hashes: Hashes = np.unique(mixed)
+    return hashes
 
 
 def sketch(hashes: Hashes) -> Sketches:
@@ -132,9 +132,9 @@ def sketch(hashes: Hashes) -> Sketches:
     return mixed
 
 
-def similarity(one: Hashes, other: Hashes) -> float:
-    common = int(np.intersect1d(one, other, assume_unique=True).size)
-    return common / int(one.size + other.size - common)
+def similarity(hashes: Hashes, other_hashes: Hashes) -> float:
+    common = int(np.intersect1d(hashes, other_hashes, assume_unique=True).size)
+    return common / int(hashes.size + other_hashes.size - common)
 
 
 def exact_twins(path: Path) -> Numbers:
@@ -143,10 +143,10 @@ def exact_twins(path: Path) -> Numbers:
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # a stable sort: equal ones stay in order
     twins: Numbers = np.full(len(hashes), -1, np.int32)
     if len(order):
-        same: Truths = np.zeros(len(order), bool)
-        same[1:] = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
-        begins = np.flatnonzero(~same)
-        repeats = np.flatnonzero(same)
+        repeats_earlier: Truths = np.zeros(len(order), bool)
+        repeats_earlier[1:] = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
+        begins = np.flatnonzero(~repeats_earlier)
+        repeats = np.flatnonzero(repeats_earlier)
         twins[order[repeats]] = order[begins[np.searchsorted(begins, repeats) - 1]]
     return twins
 
@@ -197,11 +197,11 @@ def _candidates(
             mixed ^= mixed >> _SHIFT
         keys[begin : begin + len(rows)] = mixed
     order: Numbers = np.argsort(keys, kind="stable").astype(np.int32)
-    same: Truths = np.zeros(count, bool)
-    same[1:] = keys[order[1:]] == keys[order[:-1]]
+    repeats_earlier: Truths = np.zeros(count, bool)
+    repeats_earlier[1:] = keys[order[1:]] == keys[order[:-1]]
     del keys
-    places: Numbers = np.flatnonzero(same)
-    begins: Numbers = np.flatnonzero(~same)  # of the buckets
+    places: Numbers = np.flatnonzero(repeats_earlier)
+    begins: Numbers = np.flatnonzero(~repeats_earlier)  # of the buckets
     with path.open("rb") as file:
         for begin in range(0, len(places), _PAIRS):
             on_progress((count + count * begin // len(places)) // 2)
@@ -213,7 +213,7 @@ def _candidates(
                 yield from zip(earlier[near].tolist(), later[near].tolist(), strict=True)
 
 
-def _agreement(file: IO[bytes], ones: Numbers, others: Numbers) -> Numbers:
+def _agreement(file: IO[bytes], earlier: Numbers, later: Numbers) -> Numbers:
     """The share of equal parts in the sketches of each pair. Read one by one: mapped into memory,
     all pages would soon be in it."""
 
@@ -225,7 +225,7 @@ def _agreement(file: IO[bytes], ones: Numbers, others: Numbers) -> Numbers:
         )
         return read
 
-    equal: Truths = sketches(ones) == sketches(others)
+    equal: Truths = sketches(earlier) == sketches(later)
     share: Numbers = equal.reshape(-1, _HASHES).mean(axis=1)
     return share
 

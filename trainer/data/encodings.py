@@ -54,10 +54,10 @@ def is_other(head: bytes) -> bool:
     if head.isascii() or _CONTROL.search(head):
         return False
     head = _CUT.sub(b"", head)
-    high, rest = len(_ASCII.sub(b"", head)), _ASCII.sub(b"", _VALID.sub(b"", head))
-    if len(rest) < _FEWEST or 4 * len(rest) <= high:
+    high, invalid = len(_ASCII.sub(b"", head)), _ASCII.sub(b"", _VALID.sub(b"", head))
+    if len(invalid) < _FEWEST or 4 * len(invalid) <= high:
         return False
-    return len(rest) >= _RAREST * len(head) or not _PUNCTUATION.sub(b"", rest)
+    return len(invalid) >= _RAREST * len(head) or not _PUNCTUATION.sub(b"", invalid)
 
 
 def is_utf8(head: bytes) -> bool:
@@ -82,14 +82,14 @@ def _utf16(head: bytes) -> str | None:
 def refusal(path: Path, head: bytes) -> LuthierError:
     """The error for a file in another encoding: the likely ones, and how each reads a line that
     shows the difference."""
-    rest = _VALID.sub(lambda match: b" " * len(match[0]), head)
-    high = _HIGH.search(rest) or _HIGH.search(head)
-    place = high.start() if high is not None else 0
+    invalid = _VALID.sub(lambda match: b" " * len(match[0]), head)
+    high = _HIGH.search(invalid) or _HIGH.search(head)
+    offset = high.start() if high is not None else 0
     first = (
-        f"{path} is no UTF-8: its bytes from {place} on, and many others, are not how UTF-8 writes"
+        f"{path} is no UTF-8: its bytes from {offset} on, and many others, are not how UTF-8 writes"
         " text."
     )
-    readings = _readings(head, place)
+    readings = _readings(head, offset)
     if not readings:
         return LuthierError(
             _TITLE,
@@ -98,13 +98,13 @@ def refusal(path: Path, head: bytes) -> LuthierError:
         )
     encoding = next(iter(readings))
     lines = zip(*(text.splitlines() for text in readings.values()), strict=False)
-    shown = next(
+    example = next(
         (line for line in lines if not line[0].isascii() and len({*line}) == len(line)),
         tuple(readings.values()),
     )
     reads = [
         f"as {_TITLES.get(name, name)}: {excerpt!r}"
-        for name, excerpt in zip(readings, _excerpts(shown), strict=True)
+        for name, excerpt in zip(readings, _excerpts(example), strict=True)
     ]
     iconv = _ICONV.get(encoding, encoding.upper())
     which = "Convert it from the one that reads right" if len(readings) > 1 else "Convert it"
@@ -128,16 +128,16 @@ def _excerpts(lines: Sequence[str]) -> list[str]:
     signs = zip(*lines, strict=False)
     at = next(
         (
-            place
-            for place, (sign, *others) in enumerate(signs)
-            if (any(sign != other for other in others) if others else sign > "~")
+            index
+            for index, (sign, *other_signs) in enumerate(signs)
+            if (any(sign != other for other in other_signs) if other_signs else sign > "~")
         ),
         0,
     )
     return [line[max(0, at - _EXAMPLE // 2) : at + _EXAMPLE].strip() for line in lines]
 
 
-def _readings(head: bytes, place: int) -> dict[str, str]:
+def _readings(head: bytes, offset: int) -> dict[str, str]:
     """The likely encodings, likeliest first, with the text around a place as each reads it; those
     that read the same once."""
     if b"\0" in head:
@@ -149,19 +149,19 @@ def _readings(head: bytes, place: int) -> dict[str, str]:
         )
     from charset_normalizer import from_bytes  # only where a file cannot be read anyway
 
-    start = head.rfind(b"\n", 0, max(0, place - _LOOKED_AT // 8)) + 1
+    start = head.rfind(b"\n", 0, max(0, offset - _LOOKED_AT // 8)) + 1
     part = head[start : start + _LOOKED_AT]
     part = part[: part.rfind(b"\n") + 1] or part
     matches = from_bytes(part, cp_isolation=list(_CANDIDATES))
     best = matches.best()
     if best is None:
         return {}
-    alike = [
+    equally_likely = [
         match for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)
     ]
     texts = {
         name: str(match)
-        for match in alike
+        for match in equally_likely
         for name in (match.encoding, *match.could_be_from_charset)
         if name in _CANDIDATES
     }

@@ -75,8 +75,7 @@ _OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as the file has it: its value, or what is wrong with it. `row` counts from 0; `size`
-    is its bytes, decompressed.
+    """One row as the file has it: its value, or what is wrong with it.
 
     Where a file cannot be read on, its last row stands for the rest, with the rest's size where
     that can be known.
@@ -84,16 +83,19 @@ class RawRow:
 
     file: str
     row: int
+    """Counts from 0."""
     value: dict[str, Any] | None
     damage: str | None
+    """What is wrong with a row that has no value."""
     size: int
+    """Its bytes, decompressed."""
 
 
 class Files(NamedTuple):
     """The data files of a folder, in order, and the others, which are left alone."""
 
     data: list[Path]
-    others: list[Path]
+    skipped: list[Path]
 
 
 def read_rows(
@@ -209,14 +211,14 @@ def unreadable(path: Path, error: OSError) -> LuthierError:
             "Data not readable", f"{path} may not be read.", "Change its permissions."
         )
     if isinstance(error, FileNotFoundError):
-        what = (
+        problem = (
             f"leads to {path.readlink()}, which is not there"
             if path.is_symlink()
             else "is no longer there"
         )
         return LuthierError(
             "Data not readable",
-            f"{path} {what}.",
+            f"{path} {problem}.",
             "Put the file back, or take its name out of the data.",
         )
     return LuthierError(
@@ -231,7 +233,7 @@ def _folder_files(folder: Path) -> Files:
     files = Files([], [])
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files.others.extend(
+        files.skipped.extend(
             Path(parent, name) for name in folders if Path(parent, name).is_symlink()
         )
         for name in names:
@@ -242,15 +244,15 @@ def _folder_files(folder: Path) -> Files:
                     and name not in _DESCRIPTIONS
                     and (path.is_file() or path.is_symlink())
                 )
-                (files.data if is_data else files.others).append(path)
+                (files.data if is_data else files.skipped).append(path)
     if not files.data:
-        others = f", only others such as {files.others[0].name}" if files.others else ""
+        hint_of_others = f", only others such as {files.skipped[0].name}" if files.skipped else ""
         raise LuthierError(
             "No data in the folder",
-            f"{folder} has no data file{others}.",
+            f"{folder} has no data file{hint_of_others}.",
             f"Data files are recognised by name: {_KNOWN}.",
         )
-    return Files(sorted(files.data), sorted(files.others))
+    return Files(sorted(files.data), sorted(files.skipped))
 
 
 def _kind_by_name(path: Path) -> str | None:
@@ -270,8 +272,8 @@ def _file_rows(path: Path, on_read: Callable[[int], None], encoding: str) -> Ite
         for piece in _pieces(path, reader, on_read):
             yield RawRow(str(path), next(numbers), piece.value, piece.damage, piece.size)
         if next(numbers) == 0:
-            what = "the file is empty" if not reader.head else "the file has no row"
-            yield RawRow(str(path), 0, None, what, 0)
+            problem = "the file is empty" if not reader.head else "the file has no row"
+            yield RawRow(str(path), 0, None, problem, 0)
 
 
 def _check_text(path: Path, reader: Reader) -> None:

@@ -37,9 +37,9 @@ def by_rows(pieces: Iterator[Piece]) -> Iterator[Piece]:
     if second is not None:
         yield from chain([first, second], pieces)
         return
-    share, rest = divmod(first.size, len(rows))
-    for place, row in enumerate(rows):
-        yield Piece(row, None, share + (rest if place == 0 else 0))
+    share, remainder = divmod(first.size, len(rows))
+    for index, row in enumerate(rows):
+        yield Piece(row, None, share + (remainder if index == 0 else 0))
 
 
 def _rows(value: dict[str, Any]) -> list[dict[str, Any]] | None:

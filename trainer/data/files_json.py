@@ -87,15 +87,17 @@ def _is_by_line(reader: Reader, promised: bool) -> bool:
     ]
     if not begun:  # the first line is longer than the look
         return promised and not head.lstrip().startswith("[")
-    first, whole = begun[0].lstrip()[:1], [_is_value(line) for line in begun]
+    first, are_values = begun[0].lstrip()[:1], [_is_value(line) for line in begun]
     if first not in ("[", "{"):
         return True
     if len(begun) == 1:
         return promised and first == "{"
-    rows = sum(done and line.lstrip()[0] == "{" for line, done in zip(begun, whole, strict=True))
+    rows = sum(
+        done and line.lstrip()[0] == "{" for line, done in zip(begun, are_values, strict=True)
+    )
     if promised:
-        return whole[0] or not _goes_on(head, begun[0], mostly_rows=2 * rows >= len(begun) - 1)
-    return whole[0] if first == "[" else any(whole) and 2 * rows >= len(begun)
+        return are_values[0] or not _goes_on(head, begun[0], mostly_rows=2 * rows >= len(begun) - 1)
+    return are_values[0] if first == "[" else any(are_values) and 2 * rows >= len(begun)
 
 
 def _goes_on(head: str, first_line: str, *, mostly_rows: bool) -> bool:
@@ -231,10 +233,10 @@ class _Document:
         try:
             size = len(taken.encode())
         except UnicodeEncodeError as error:
-            place = self._place(self.at - len(taken) + error.start)
+            offset = self._place(self.at - len(taken) + error.start)
             return Piece(
                 None,
-                f"invalid UTF-8 at byte {place}",
+                f"invalid UTF-8 at byte {offset}",
                 len(taken.encode("utf-8", "surrogateescape")),
             )
         return self._decoder.piece(value, taken, size)
@@ -336,12 +338,12 @@ class _Document:
         """Read on until the window is twice what is left of it, so that a long row is not begun
         again for each chunk."""
         self.before, left = self._place(), self.text[self.at :]
-        parts, wanted = [left], len(left)
-        while wanted >= 0 and not self.ended:
+        parts, missing = [left], len(left)
+        while missing >= 0 and not self.ended:
             chunk = self._reader.read()
             self.ended = not chunk
             parts.append(self._utf8.decode(chunk, final=not chunk))
-            wanted -= max(1, len(parts[-1]))
+            missing -= max(1, len(parts[-1]))
         self.text, self.at = "".join(parts), 0
 
     def _place(self, at: int | None = None) -> int:
@@ -377,19 +379,19 @@ def _may_go_on(error: json.JSONDecodeError, text: str) -> bool:
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
     """Whether the text ends in the middle of a value, as against being wrong near its end."""
-    rest = text[error.pos :].strip()
+    tail = text[error.pos :].strip()
     return (
         error.msg.startswith("Unterminated string")
-        or any(literal.startswith(rest) for literal in _LITERALS)
-        or rest[:1] == "\\"
+        or any(literal.startswith(tail) for literal in _LITERALS)
+        or tail[:1] == "\\"
     )
 
 
 def _broken(error: ValueError | RecursionError, text: str, before: int) -> str:
     if isinstance(error, json.JSONDecodeError):
-        place = before + len(text[: error.pos].encode("utf-8", "surrogateescape"))
-        what = error.msg.removesuffix(" starting at").removesuffix(" at")
-        return f"broken JSON at byte {place}: {what[:1].lower()}{what[1:]}"
+        offset = before + len(text[: error.pos].encode("utf-8", "surrogateescape"))
+        message = error.msg.removesuffix(" starting at").removesuffix(" at")
+        return f"broken JSON at byte {offset}: {message[:1].lower()}{message[1:]}"
     if isinstance(error, RecursionError):
         return _TOO_DEEP
     return "holds a number that is too large"

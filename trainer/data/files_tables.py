@@ -51,13 +51,9 @@ def csv_rows(reader: Reader, *, tabs: bool) -> Iterator[Piece]:
     tabs."""
     csv.field_size_limit(LONGEST_ROW)
     first = reader.head.decode(reader.encoding, errors="replace").partition("\n")[0]
-    delimiter = (
-        "\t"
-        if tabs or ("\t" in first and "," not in first)
-        else ";"
-        if first.count(";") > first.count(",")
-        else ","
-    )
+    delimiter = ";" if first.count(";") > first.count(",") else ","
+    if tabs or ("\t" in first and "," not in first):
+        delimiter = "\t"
     text = _CsvLines(reader)
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     columns: list[str] = []
@@ -79,9 +75,9 @@ def csv_rows(reader: Reader, *, tabs: bool) -> Iterator[Piece]:
             ]
             repeated = next((name for name in columns if columns.count(name) > 1), None)
             if repeated is not None:
-                rest = sum(len(line) for line in text)
+                unread = sum(len(line) for line in text)
                 yield Piece(
-                    None, f"two columns are named `{repeated}`: no row can be read", size + rest
+                    None, f"two columns are named `{repeated}`: no row can be read", size + unread
                 )
                 return
         elif problem is not None:

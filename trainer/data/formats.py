@@ -40,14 +40,14 @@ from trainer.data.formats_readers import (
     layout_of,
     layout_title,
     marked_up,
+    spoken,
     turn,
 )
-from trainer.data.formats_text import is_transcript, learn_speakers, spoken_turns, transcript
+from trainer.data.formats_text import is_transcript, learn_speakers, transcript
 from trainer.data.formats_turns import (
     KNOWN_KEYS,
     LIST_COLUMNS,
     TURN_COLUMNS,
-    WEIGHT_KEYS,
     Converted,
     RowProblem,
     decoded,
@@ -95,36 +95,42 @@ _TITLES = {
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The recipe's section [format]: what is left out is found out. `columns` maps our names of
-    parts to the file's columns, `roles` the file's words for roles to ours, `speakers` names to
-    roles ("first" and "others" stand for whom nobody named). `judgement` says which answers are
-    good, `context` which columns join the prompt, `ignore` which are left aside. `layout` names the
-    markup or the export, `encoding` that of files that are no UTF-8. Without `chain` rows that
-    follow each other stay rows of their own.
-    """
+    """The recipe's section [format]: what is left out is found out."""
 
     format: FormatName = "auto"
     columns: dict[str, str] = {}
+    """Our names of parts, with the file's columns."""
     roles: dict[str, Role] = {}
+    """The file's words for roles, with ours."""
     speakers: dict[str, Role] = {}
+    """Names with their roles; "first" and "others" stand for whom nobody named."""
     judgement: Judgement = Judgement()
+    """Which answers are good."""
     context: list[str] = []
+    """Columns that join the prompt."""
     ignore: list[str] = []
+    """Columns that are left aside."""
     layout: str = ""
+    """The name of a markup or of an export."""
     encoding: str = ""
+    """That of files that are no UTF-8."""
     chain: bool = True
+    """Whether rows that follow each other make one conversation."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """`mapping` is complete: given back to `recognise`, it leads to the same format. `unused` are
-    columns that nothing reads; `side` says what the others beside the conversation mean."""
+    """How a file's rows are read."""
 
     name: FormatName
     reason: str
+    """Why it is this one, in words."""
     mapping: Mapping
+    """Complete: given back to `recognise`, it leads to the same format."""
     unused: tuple[str, ...] = ()
+    """Columns that nothing reads."""
     side: SideColumns = NO_SIDE
+    """What the other columns beside the conversation mean."""
 
     @property
     def is_chained(self) -> bool:
@@ -178,39 +184,41 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
         and (message := message_columns(rows, mapping.columns, mapping.roles)) is not None
     ):
         return _message_rows(rows, mapping, message)
-    found = [_first_match(_Row(row, mapping)) for row in rows]
-    votes = Counter((match[0], tuple(match[1].items())) for match in found if match is not None)
+    matches = [_first_match(_Row(row, mapping)) for row in rows]
+    votes = Counter((match[0], tuple(match[1].items())) for match in matches if match is not None)
     if not votes:
         raise unrecognised(rows, _nearest(rows[0]), _TITLES.get(mapping.format, ""))
     (name, items), number = votes.most_common(1)[0]
     needed = dict(items)
     columns = dict(needed)
-    for match in found:
+    for match in matches:
         if match is not None and match[:2] == (name, needed):
             columns = {**match[2], **columns}
-    whole = msgspec.structs.replace(mapping, format=name, columns={**columns, **mapping.columns})
-    links = chain_columns(rows, whole.columns) if name in CHAINED and mapping.chain else {}
-    whole = msgspec.structs.replace(whole, columns={**whole.columns, **links})
-    if name in ("markup", "export") and not whole.layout:
-        whole = msgspec.structs.replace(whole, layout=layout_of([_Row(row, whole) for row in rows]))
-    more = ", ".join(
+    complete = msgspec.structs.replace(mapping, format=name, columns={**columns, **mapping.columns})
+    links = chain_columns(rows, complete.columns) if name in CHAINED and mapping.chain else {}
+    complete = msgspec.structs.replace(complete, columns={**complete.columns, **links})
+    if name in ("markup", "export") and not complete.layout:
+        complete = msgspec.structs.replace(
+            complete, layout=layout_of([_Row(row, complete) for row in rows])
+        )
+    optional = ", ".join(
         f"`{column}`"
         for part, column in columns.items()
         if part not in needed and part != "rejected"
     )
     described = (
-        f"{_share(number, len(rows))} {_described(name, columns, whole.layout)}: {_TITLES[name]}"
+        f"{_share(number, len(rows))} {_described(name, columns, complete.layout)}: {_TITLES[name]}"
     )
-    reason = f"{described}{more and f', with {more}'}{_chain_reason(links)}"
+    reason = f"{described}{optional and f', with {optional}'}{_chain_reason(links)}"
     if name == "transcript":
-        samples = [turns for row in rows if (turns := _spoken(_Row(row, whole), learning=True))]
+        samples = [turns for row in rows if (turns := spoken(_Row(row, complete), learning=True))]
         speakers, why = (
             (dict(mapping.speakers), "the recipe says who is who")
             if mapping.speakers
             else learn_speakers(samples)
         )
-        whole, reason = msgspec.structs.replace(whole, speakers=speakers), f"{reason}; {why}"
-    return _with_side(Format(name, reason, whole), rows)
+        complete, reason = msgspec.structs.replace(complete, speakers=speakers), f"{reason}; {why}"
+    return _with_side(Format(name, reason, complete), rows)
 
 
 def _message_rows(
@@ -219,7 +227,7 @@ def _message_rows(
     """The format of rows that are one message each and follow each other."""
     oasst = [name for name in OASST if name in rows[0]] if "message_tree_id" in rows[0] else []
     ignore = [*dict.fromkeys((*mapping.ignore, *oasst))]
-    whole = msgspec.structs.replace(
+    complete = msgspec.structs.replace(
         mapping, format="turns", columns={**columns, **mapping.columns}, ignore=ignore
     )
     number = sum(columns["role"] in row and columns["content"] in row for row in rows)
@@ -232,7 +240,7 @@ def _message_rows(
         Format(
             "turns",
             f"{reason}{'; what OpenAssistant says of them is left aside' if oasst else ''}",
-            whole,
+            complete,
         ),
         rows,
     )
@@ -254,9 +262,9 @@ def _chain_reason(columns: Dict[str, str]) -> str:
 _OF_COLUMNS = ("alpaca", "question_answer", "prompt_completion", "preference")
 
 
-def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
+def _with_side(row_format: Format, rows: Sequence[dict[str, Any]]) -> Format:
     """The format with the meaning of the columns that it does not use."""
-    mapping = found.mapping
+    mapping = row_format.mapping
     used = {*mapping.columns.values()}
     answers = [
         mapping.columns[part]
@@ -264,10 +272,8 @@ def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
         if part in mapping.columns
     ]
     used |= {ranking for row in rows for column in answers if (ranking := ranking_of(row, column))}
-    used |= {
-        column for row in rows for column in export_columns(mapping.layout, _Row(row, mapping))
-    }
-    samples = [_sampled(found, row) for row in rows]
+    used |= {column for row in rows for column in export_columns(_Row(row, mapping))}
+    samples = [_sampled(row_format, row) for row in rows]
     prompt = next(
         (
             mapping.columns[part]
@@ -279,9 +285,9 @@ def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
     side, unused = side_columns(
         samples,
         used,
-        reads_context=found.name in _OF_COLUMNS
+        reads_context=row_format.name in _OF_COLUMNS
         and any(isinstance(at(row, prompt), str) for row in rows),
-        is_pair=found.name == "preference",
+        is_pair=row_format.name == "preference",
         judgement=mapping.judgement if mapping.judgement.column else None,
         context=mapping.context,
         ignore=mapping.ignore,
@@ -290,19 +296,19 @@ def _with_side(found: Format, rows: Sequence[dict[str, Any]]) -> Format:
     parts += [
         f"{_listed([judge.column for judge in side.judges])} says which answers are good"
     ] * bool(side.judges)
-    reason = ", ".join((found.reason, *parts))
+    reason = ", ".join((row_format.reason, *parts))
     judgement = side.judges[0] if len(side.judges) == 1 else mapping.judgement
-    whole = msgspec.structs.replace(mapping, context=list(side.context), judgement=judgement)
-    return Format(found.name, reason, whole, (*unused, *_unused_keys(rows, whole)), side)
+    complete = msgspec.structs.replace(mapping, context=list(side.context), judgement=judgement)
+    return Format(row_format.name, reason, complete, (*unused, *_unused_keys(rows, complete)), side)
 
 
 def _listed(columns: Sequence[str]) -> str:
     return " and ".join(f"`{column}`" for column in columns)
 
 
-def _sampled(found: Format, row: dict[str, Any]) -> Sampled:
+def _sampled(row_format: Format, row: dict[str, Any]) -> Sampled:
     try:
-        messages = found.convert(row).messages
+        messages = row_format.convert(row).messages
     except RowProblem:
         messages = []
     texts = [
@@ -311,8 +317,8 @@ def _sampled(found: Format, row: dict[str, Any]) -> Sampled:
         if isinstance(message["content"], str)
     ]
     asked, answered = (
-        "\n\n".join(text for is_answer, text in texts if is_answer == wanted)
-        for wanted in (False, True)
+        "\n\n".join(text for is_answer, text in texts if is_answer == by_assistant)
+        for by_assistant in (False, True)
     )
     return Sampled(row, asked, answered)
 
@@ -329,22 +335,22 @@ def _unused_keys(rows: Sequence[dict[str, Any]], mapping: Mapping) -> list[str]:
         if turns
         else []
     )
-    found = dict.fromkeys(
+    unread_keys = dict.fromkeys(
         key
         for item in items
         for key in item
         if key not in keys and not (kind_of(key) and judges_itself(item, keys[0]))
     )
-    known = () if mapping.format == "transcript" else KNOWN_KEYS
+    known_keys = () if mapping.format == "transcript" else KNOWN_KEYS
     return [
         f"{turns}[].{key}"
-        for key in found
-        if key not in known and (not known or meant_key(key, keys) is None)
+        for key in unread_keys
+        if key not in known_keys and (not known_keys or meant_key(key, keys) is None)
     ]
 
 
 def _check_columns(mapping: Mapping) -> None:
-    known = sorted(
+    parts_of_format = sorted(
         {
             part
             for name, parts in PARTS.items()
@@ -352,7 +358,10 @@ def _check_columns(mapping: Mapping) -> None:
             for part in (*parts[0], *parts[1])
         }
     )
-    known = [*known, *(CHAIN_PARTS if mapping.format in ("auto", *CHAINED) else ())]
+    parts_of_format = [
+        *parts_of_format,
+        *(CHAIN_PARTS if mapping.format in ("auto", *CHAINED) else ()),
+    ]
     if mapping.layout and mapping.layout not in LAYOUTS:
         raise LuthierError(
             "Unknown layout",
@@ -360,9 +369,9 @@ def _check_columns(mapping: Mapping) -> None:
             f"Known: {', '.join(LAYOUTS)}.",
         )
     for part in mapping.columns:
-        if part not in known:
-            close = difflib.get_close_matches(part, known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+        if part not in parts_of_format:
+            close = difflib.get_close_matches(part, parts_of_format, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(parts_of_format)}."
             raise LuthierError(
                 "Unknown part in the format",
                 f"format.columns.{part} means nothing for {mapping.format}.",
@@ -372,8 +381,8 @@ def _check_columns(mapping: Mapping) -> None:
 
 def _check_side(mapping: Mapping, rows: Sequence[dict[str, Any]]) -> None:
     """The columns that [format] reads beside a conversation's own are there."""
-    named = [*mapping.context, mapping.judgement.column]
-    for column in named:
+    columns = [*mapping.context, mapping.judgement.column]
+    for column in columns:
         if (
             column
             and rows
@@ -396,9 +405,9 @@ def _first_match(row: _Row) -> Match | None:
     """The row's format; lines like "name: text" stand in many an answer, so that they are the last
     to count."""
     names = list(PARTS) if row.mapping.format == "auto" else [row.mapping.format]
-    found = next((match for name in names if (match := _match(name, row))), None)
-    if found is not None or "transcript" not in names:
-        return found
+    first_match = next((match for name in names if (match := _match(name, row))), None)
+    if first_match is not None or "transcript" not in names:
+        return first_match
     return _match_text("transcript", row, lambda text: is_transcript(text, row.mapping.speakers))
 
 
@@ -443,12 +452,14 @@ def _present(optional: Dict[str, str | None], taken: Sequence[str]) -> dict[str,
 
 def _match_turns(name: FormatName, row: _Row) -> Match | None:
     usual = [row.columns[column] for column in TURN_COLUMNS if column in row.columns]
-    others = [
+    other_columns = [
         column for column in row.value if column not in usual and folded(column) not in LIST_COLUMNS
     ]
-    given = row.mapping.columns.get("turns")
+    mapped = row.mapping.columns.get("turns")
     for column in (
-        [*usual, *others] if given is None else [name for name in (row.find("turns"),) if name]
+        [*usual, *other_columns]
+        if mapped is None
+        else [name for name in (row.find("turns"),) if name]
     ):
         items = turn_list(at(row.value, column)) or []
         keys = item_keys(items, row.mapping.columns)
@@ -483,9 +494,9 @@ def _kind_of_turns(keys: tuple[str, str], words: Sequence[str], mapping: Mapping
 
 
 def _match_text(name: FormatName, row: _Row, fits: Callable[[str], bool]) -> Match | None:
-    given = row.mapping.columns.get("text")
+    mapped = row.mapping.columns.get("text")
     columns = (
-        list(row.value) if given is None else [column for column in (row.find("text"),) if column]
+        list(row.value) if mapped is None else [column for column in (row.find("text"),) if column]
     )
     column = next(
         (
@@ -539,52 +550,6 @@ def _nearest(value: dict[str, Any]) -> str:
     return f"The nearest is {_TITLES[nearest].partition(',')[0]}, which needs {parts} too."
 
 
-def _spoken(row: _Row, *, learning: bool = False) -> list[tuple[str, str]]:
-    """Who says what in a transcript; [] in learning, for a row that is none."""
-    columns, names = (
-        row.mapping.columns,
-        [name for name in row.mapping.speakers if name not in ("first", "others")],
-    )
-    value = row.get("text") if "turns" not in columns else row.get("turns")
-    if "turns" not in columns:
-        if isinstance(value, str):
-            return spoken_turns(
-                value, names if names and "others" not in row.mapping.speakers else ()
-            )
-    elif (items := turn_list(value)) is not None:
-        said = [
-            (
-                (item.get(columns["role"]), item.get(columns["content"]))
-                if isinstance(item, dict)
-                else (None, None)
-            )
-            for item in items
-        ]
-        if all(isinstance(name, str) and isinstance(text, str) for name, text in said):
-            weighted = (
-                place
-                for place, item in enumerate(items)
-                if any(item.get(key) not in (None, 1) for key in WEIGHT_KEYS)
-            )
-            row.unknown += [
-                f"message {place} has a weight, which means nothing in a transcript"
-                for place in weighted
-            ]
-            return [(str(name), str(text)) for name, text in said]
-        if not learning:
-            place = next(
-                place
-                for place, (name, text) in enumerate(said)
-                if not (isinstance(name, str) and isinstance(text, str))
-            )
-            raise RowProblem("not_a_message", f"item {place} does not say who speaks and what")
-    if learning:
-        return []
-    raise RowProblem(
-        "other_format", f"`{columns.get('turns', columns.get('text', 'text'))}` holds no transcript"
-    )
-
-
 _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {
     "messages": turns,
     "sharegpt": turns,
@@ -596,5 +561,5 @@ _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {
     "export": exported,
     "turns": turn,
     "preference": preference,
-    "transcript": lambda row: transcript(_spoken(row), row.mapping.speakers),
+    "transcript": lambda row: transcript(spoken(row), row.mapping.speakers),
 }

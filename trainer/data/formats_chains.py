@@ -65,11 +65,11 @@ def message_columns(
 ) -> dict[str, str] | None:
     """The columns of rows that are one message each, those of their order included; None if most
     are none or nothing orders them."""
-    given = {part: columns[part] for part in ("role", "content") if part in columns}
+    mapped = {part: columns[part] for part in ("role", "content") if part in columns}
     if "turns" in columns:  # the recipe says that a row has many
         return None
-    if len(given) == 2:
-        return {**given, **chain_columns(rows, columns)}
+    if len(mapped) == 2:
+        return {**mapped, **chain_columns(rows, columns)}
     if sum(all(name in row for name in _TAVERN) for row in rows) * 2 > len(rows):
         return {"role": _TAVERN[0], "content": _TAVERN[1]}
     keys = [
@@ -86,9 +86,9 @@ def message_columns(
 def chain_columns(rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, str]:
     """The columns by which rows follow each other, by part: id and parent, or conversation and
     turn. Empty where none do."""
-    given = {part: columns[part] for part in PARTS if part in columns}
-    if "parent" in given or "conversation" in given:
-        return {"id": _column(rows, _IDS) or "id", **given} if "parent" in given else given
+    mapped = {part: columns[part] for part in PARTS if part in columns}
+    if "parent" in mapped or "conversation" in mapped:
+        return {"id": _column(rows, _IDS) or "id", **mapped} if "parent" in mapped else mapped
     taken = set(columns.values())
     parent, ident = _column(rows, _PARENTS, taken), _column(rows, _IDS, taken)
     if (

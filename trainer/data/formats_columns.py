@@ -38,10 +38,10 @@ def _placed(
     before: list[Message], messages: list[Message], tools: list[dict[str, Any]] | None
 ) -> Converted:
     """Messages of a list after those that columns make, each with its number in the list."""
-    made, places = unblocked(messages)
-    if not before and len(made) == len(messages):
-        return Converted(made, tools)
-    return Converted([*before, *made], tools, places=(*[-1] * len(before), *places))
+    flat, places = unblocked(messages)
+    if not before and len(flat) == len(messages):
+        return Converted(flat, tools)
+    return Converted([*before, *flat], tools, places=(*[-1] * len(before), *places))
 
 
 def _messages(
@@ -49,13 +49,13 @@ def _messages(
 ) -> list[Message]:
     names, roles = tool_names(tools), row.mapping.roles
     messages: list[Message] = []
-    for place, item in enumerate(items):
-        message = message_of(item, keys, roles, names, place)
+    for index, item in enumerate(items):
+        message = message_of(item, keys, roles, names, index)
         messages.append(message)
         if len(item) > 2:
-            row.unknown += unknown_keys(item, keys, place)
+            row.unknown += unknown_keys(item, keys, index)
             if message["role"] == "assistant":
-                _judge(item, keys, message, row, place)
+                _judge(item, keys, message, row, index)
     return messages
 
 
@@ -65,7 +65,7 @@ def judges_itself(item: Mapping[str, Any], role_key: str) -> bool:
 
 
 def _judge(
-    item: Mapping[str, Any], keys: tuple[str, str], message: Message, row: Row, place: int
+    item: Mapping[str, Any], keys: tuple[str, str], message: Message, row: Row, index: int
 ) -> None:
     """An answer that its own keys mark as bad is not trained; a key that may judge it and cannot be
     read is for the policy on that."""
@@ -81,12 +81,12 @@ def _judge(
             message["weight"] = 0
             row.repairs.append("rejected_turn")
         elif verdict is None:
-            told = f"message {place} has `{key}` {shortened(value)}, which may judge it"
+            problem = f"message {index} has `{key}` {shortened(value)}, which may judge it"
             row.met.append(
                 (
                     "unread",
                     (
-                        f"{told}: give bad answers the weight 0, or leave it aside: ignore ="
+                        f"{problem}: give bad answers the weight 0, or leave it aside: ignore ="
                         f' ["{name}"]'
                     ),
                 )
@@ -129,9 +129,9 @@ def question_answer(row: Row) -> Converted:
 
 
 def alpaca(row: Row) -> Converted:
-    instruction, given = row.asked("instruction"), row.get("input")
-    if isinstance(instruction, str) and isinstance(given, str) and given.strip():
-        instruction = f"{instruction}\n\n{given}" if instruction.strip() else given
+    instruction, added = row.asked("instruction"), row.get("input")
+    if isinstance(instruction, str) and isinstance(added, str) and added.strip():
+        instruction = f"{instruction}\n\n{added}" if instruction.strip() else added
     asked, answered = (
         {"role": "user", "content": instruction},
         {"role": "assistant", "content": row.answer("output")},
@@ -142,36 +142,38 @@ def alpaca(row: Row) -> Converted:
 def preference(row: Row) -> Converted:
     """The chosen side; it may repeat the prompt, as a list of messages or as text ("Human: ...
     Assistant: ...")."""
-    tools, chosen = tools_of(row.get("tools")), row.answer("chosen")
+    tools, chosen_value = tools_of(row.get("tools")), row.answer("chosen")
     prompt = None if row.get("prompt") is None else row.asked("prompt")
-    if prompt is None and isinstance(chosen, str):
-        return transcript(spoken_turns(chosen, ("Human", "User", "Assistant", "System")), {})
+    if prompt is None and isinstance(chosen_value, str):
+        return transcript(spoken_turns(chosen_value, ("Human", "User", "Assistant", "System")), {})
     if (
         isinstance(prompt, str)
-        and isinstance(chosen, str)
-        and (marked := continued(prompt, chosen)) is not None
+        and isinstance(chosen_value, str)
+        and (marked := continued(prompt, chosen_value)) is not None
     ):
         return marked._replace(
             messages=[*row.system(), *row.history(), *marked.messages], tools=tools
         )
-    answer = _said(chosen, "assistant", row, tools)
+    answer = _said(chosen_value, "assistant", row, tools)
     asked = [] if prompt is None else _said(prompt, "user", row, tools)
-    whole = any(message["role"] == "user" for message in answer)
+    repeats_prompt = any(message["role"] == "user" for message in answer)
     if row.get("rejected") == row.get("chosen"):
         row.met.append(("rejected", "the chosen answer is the rejected one"))
-    return _placed([*row.system(), *row.history()], [*([] if whole else asked), *answer], tools)
+    return _placed(
+        [*row.system(), *row.history()], [*([] if repeats_prompt else asked), *answer], tools
+    )
 
 
 def after_context(messages: list[Message], context: Mapping[str, str], row: Row) -> list[Message]:
     """Context before the text of the user's first message."""
-    place = next(
-        (place for place, message in enumerate(messages) if message["role"] == "user"), None
+    index = next(
+        (index for index, message in enumerate(messages) if message["role"] == "user"), None
     )
-    if place is None or not isinstance(messages[place]["content"], str):
+    if index is None or not isinstance(messages[index]["content"], str):
         row.met.append(("unread", f"no text of the user could follow `{next(iter(context))}`"))
         return messages
-    content = "\n\n".join((*context.values(), messages[place]["content"]))
-    return [*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :]]
+    content = "\n\n".join((*context.values(), messages[index]["content"]))
+    return [*messages[:index], {**messages[index], "content": content}, *messages[index + 1 :]]
 
 
 def item_keys(

@@ -67,7 +67,7 @@ def has_keys(value: Any, *keys: str) -> TypeGuard[dict[str, Any]]:
 
 def _messages(items: Sequence[Any]) -> list[Message]:
     keys = next((keys for item in items if (keys := turn_keys(item))), ("role", "content"))
-    return [message_of(item, keys, {}, (), place) for place, item in enumerate(items)]
+    return [message_of(item, keys, {}, (), index) for index, item in enumerate(items)]
 
 
 # ChatGPT: a tree of messages; what was last on the screen is the way from `current_node` up.
@@ -112,13 +112,13 @@ def _last_node(nodes: dict[str, Any]) -> str | None:
         ),
         None,
     )
-    seen = set[str]()
+    visited = set[str]()
     while (
         node is not None
-        and node not in seen
+        and node not in visited
         and (children := (nodes.get(node) or {}).get("children"))
     ):
-        seen.add(node)
+        visited.add(node)
         node = children[-1]
     return node
 
@@ -163,9 +163,9 @@ def _claude(value: Row) -> Converted:
             str(item.get("text") or "")
         ]
         attached = [
-            str(one["extracted_content"])
-            for one in objects_in(item.get("attachments"))
-            if one.get("extracted_content")
+            str(attachment["extracted_content"])
+            for attachment in objects_in(item.get("attachments"))
+            if attachment.get("extracted_content")
         ]
         message: Message = {
             "role": role_of(item["sender"], {}),
@@ -198,7 +198,7 @@ def _claude_path(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # OpenAssistant: each message has its replies; of several, the one ranked best is followed.
 def _oasst_tree(value: Row) -> Converted:
     messages: list[Message] = []
-    node, others = value["prompt"], False
+    node, has_other_replies = value["prompt"], False
     while isinstance(node, dict):
         word = node.get("role")
         if not isinstance(word, str):
@@ -209,13 +209,13 @@ def _oasst_tree(value: Row) -> Converted:
             for reply in node.get("replies") or []
             if isinstance(reply, dict) and not reply.get("deleted")
         ]
-        others = others or len(replies) > 1
+        has_other_replies = has_other_replies or len(replies) > 1
         node = min(
             replies,
             key=lambda reply: reply["rank"] if isinstance(reply.get("rank"), int) else len(replies),
             default=None,
         )
-    return Converted(messages, None, ("other_branches",) * others)
+    return Converted(messages, None, ("other_branches",) * has_other_replies)
 
 
 # Requests to an API with what came back, as logs and traces keep them.
@@ -450,8 +450,8 @@ def _by_turns(value: Row) -> Converted:
         )
     return Converted(
         [
-            {"role": ("user", "assistant")[place % 2], "content": text}
-            for place, text in enumerate(texts)
+            {"role": ("user", "assistant")[index % 2], "content": text}
+            for index, text in enumerate(texts)
         ]
     )
 

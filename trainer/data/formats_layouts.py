@@ -42,17 +42,19 @@ def unrecognised(rows: Sequence[Row], nearest: str, asked: str) -> LuthierError:
     on the format that has most parts."""
     names = list(dict.fromkeys(str(column) for row in rows for column in row))[:_COLUMNS]
     columns = ", ".join(f"`{name[:40]}`" for name in names) or "no column"
-    held = "; ".join(
+    contents = "; ".join(
         f"`{name[:40]}` holds {_holding([row[name] for row in rows if name in row])}"
         for name in names
     )
-    what = (
+    summary = (
         f"No row looks like {asked}. The rows have {columns}."
         if asked
         else f"The rows have {columns}, which is none of the known formats."
     )
     layout, remedy = _near_layout(rows)
-    message = " ".join(part for part in (what, held and f"{held}.", layout or nearest) if part)
+    message = " ".join(
+        part for part in (summary, contents and f"{contents}.", layout or nearest) if part
+    )
     return LuthierError(
         "Not in the format asked for" if asked else "Format not recognised", message, remedy or HINT
     )

@@ -26,20 +26,20 @@ _ALPACA_PREAMBLE = re.compile(r"Below is an? (?:instruction|question|conversatio
 
 @dataclass(frozen=True)
 class Markup:
-    """How one markup writes a turn. `header` has the group `role`; `ends` close a turn, and where
-    `closed` is set each turn needs one.
-
-    `words` are the markup's own words for roles, in lower case. `preamble` says that text before
-    the first header is the system prompt; elsewhere nobody says it.
-    """
+    """How one markup writes a turn."""
 
     name: str
     title: str
     header: re.Pattern[str]
+    """Begins a turn; its group `role` says whose."""
     ends: tuple[str, ...] = ()
+    """Signs that close a turn."""
     closed: bool = False
+    """Whether each turn needs one of the ends."""
     preamble: bool = False
+    """Whether text before the first header is the system prompt; elsewhere nobody says it."""
     words: Mapping[str, str] = field(default_factory=dict)
+    """The markup's own words for roles, in lower case."""
 
     def fits(self, text: str) -> bool:
         """Whether a text is in this markup: it begins with a header or the preamble of one, and
@@ -74,27 +74,27 @@ class Markup:
         elif before:
             messages.append({"role": "system", "content": before})
         ends = [*(header.start() for header in headers), len(text)][1:]
-        for place, (header, end) in enumerate(zip(headers, ends, strict=True)):
+        for index, (header, end) in enumerate(zip(headers, ends, strict=True)):
             content = self._content(
-                text[header.end() : end], place, is_last=place == len(headers) - 1
+                text[header.end() : end], index, is_last=index == len(headers) - 1
             )
             if content is not None:
                 self._add(messages, self.role(header["role"], roles), content)
         return Converted(messages, None, repairs)
 
-    def _content(self, body: str, place: int, *, is_last: bool) -> str | None:
+    def _content(self, body: str, index: int, *, is_last: bool) -> str | None:
         """What a turn says; None for an empty header at the end, at which a model would go on."""
-        found = [(body.find(end), end) for end in self.ends if end in body]
-        if found:
-            at, end = min(found)
+        closings = [(body.find(end), end) for end in self.ends if end in body]
+        if closings:
+            at, end = min(closings)
             body, after = body[:at], _AROUND.sub("", body[at + len(end) :].replace(end, "")).strip()
             if after:
-                raise RowProblem("outside_turns", f"{after[:40]!r} stands after turn {place}")
+                raise RowProblem("outside_turns", f"{after[:40]!r} stands after turn {index}")
         content = without_edges(body)
-        if is_last and place and not content and not found:
+        if is_last and index and not content and not closings:
             return None
-        if self.closed and not found:
-            raise RowProblem("unclosed_turn", f"turn {place} has no {self.ends[0]}")
+        if self.closed and not closings:
+            raise RowProblem("unclosed_turn", f"turn {index} has no {self.ends[0]}")
         return content
 
     def _add(self, messages: list[Message], role: str, content: str) -> None:
@@ -132,17 +132,17 @@ class _ChatML(Markup):
         if outside := _AROUND.sub("", outside).strip():
             raise RowProblem("outside_turns", f"{outside[:40]!r} stands before the first turn")
         messages: list[Message] = []
-        for place, turn in enumerate(turns):
+        for index, turn in enumerate(turns):
             body, end, after = turn.partition(END)
             word, newline, content = body.partition("\n")
-            if not end and place and place == len(turns) - 1 and not content.strip():
+            if not end and index and index == len(turns) - 1 and not content.strip():
                 continue  # the header at which a model would go on
             if not end:
-                raise RowProblem("unclosed_turn", f"turn {place} has no {END}")
+                raise RowProblem("unclosed_turn", f"turn {index} has no {END}")
             if after := _AROUND.sub("", after).strip():
-                raise RowProblem("outside_turns", f"{after[:40]!r} stands after turn {place}")
+                raise RowProblem("outside_turns", f"{after[:40]!r} stands after turn {index}")
             if not newline:
-                raise RowProblem("not_a_message", f"turn {place} has no line that says who speaks")
+                raise RowProblem("not_a_message", f"turn {index} has no line that says who speaks")
             messages.append({"role": role_of(word.strip(), roles), "content": content})
         return Converted(messages)
 
@@ -170,10 +170,10 @@ class _Brackets(Markup):
         before = without_edges(re.sub(r"\[/?SYSTEM_PROMPT\]", "", before))
         if before:
             messages.append({"role": "system", "content": before})
-        for place, question in enumerate(questions):
+        for index, question in enumerate(questions):
             asked, end, answer = question.partition("[/INST]")
             if not end:
-                raise RowProblem("unclosed_turn", f"question {place} has no [/INST]")
+                raise RowProblem("unclosed_turn", f"question {index} has no [/INST]")
             system = _SYSTEM.search(asked)
             if system is not None:
                 messages.append({"role": "system", "content": system[1].strip()})
@@ -202,8 +202,8 @@ class _Harmony(Markup):
         repairs: tuple[str, ...] = ()
         reasoning = ""
         ends = [*(header.start() for header in headers), len(text)][1:]
-        for place, (header, end) in enumerate(zip(headers, ends, strict=True)):
-            content = self._content(text[header.end() : end], place, is_last=False) or ""
+        for index, (header, end) in enumerate(zip(headers, ends, strict=True)):
+            content = self._content(text[header.end() : end], index, is_last=False) or ""
             role, channel = self.role(header["role"], roles), header["channel"]
             if "to=" in header[0] or header["role"].startswith("functions."):
                 raise RowProblem(
@@ -239,11 +239,11 @@ class _InLine(Markup):
         return super().fits(text) and not {"user", "assistant"} <= at_lines
 
 
-def _words(user: str, assistant: str, **others: str) -> dict[str, str]:
+def _words(user: str, assistant: str, **further: str) -> dict[str, str]:
     return {
         **dict.fromkeys(user.split(), "user"),
         **dict.fromkeys(assistant.split(), "assistant"),
-        **others,
+        **further,
     }
 
 

@@ -40,12 +40,16 @@ _TIES = ("", "none", "nan", "null", "tie", "ties", "draw", "both", "neither", "e
 
 
 class Comparison(NamedTuple):
-    """Which columns of a row hold what is asked, the two answers, and which is the better one."""
+    """The columns of two answers and a judgement of which is the better one."""
 
     prompt: str
+    """Holds what both answer."""
     answers: tuple[str, str]
+    """The first and the second one."""
     suffixes: tuple[str, str]
+    """What tells the answers' columns apart: `a` and `b`, say."""
     verdict: str
+    """Says which is better."""
 
 
 def comparison_of(row: Row) -> Comparison | None:
@@ -181,4 +185,4 @@ def _said(value: Any, role: str, column: str) -> list[Message]:
     keys = turn_keys(items[0]) if isinstance(items, list) and items else None
     if keys is None:
         raise RowProblem("other_format", f"`{column}` holds neither text nor messages")
-    return [message_of(item, keys, {}, (), place) for place, item in enumerate(items)]
+    return [message_of(item, keys, {}, (), index) for index, item in enumerate(items)]

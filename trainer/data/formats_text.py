@@ -99,23 +99,23 @@ def spoken_turns(text: str, names: Iterable[str] = ()) -> list[Turn]:
     Lines without a speaker go on with the turn before; text before the first speaker has the
     speaker "".
     """
-    known = {name.casefold() for name in names}
-    found = [
+    speakers = {name.casefold() for name in names}
+    headers = [
         (match[1].strip(), match.start(), match.end()) for match in _SPEAKER_LINE.finditer(text)
     ]
-    if known:
-        found = [speaker for speaker in found if speaker[0].casefold() in known]
-        if len({name.casefold() for name, _, _ in found}) < 2:
-            found = _named_anywhere(text, known)
+    if speakers:
+        headers = [speaker for speaker in headers if speaker[0].casefold() in speakers]
+        if len({name.casefold() for name, _, _ in headers}) < 2:
+            headers = _named_anywhere(text, speakers)
     else:
-        known = _speakers(text, found)
-        found = [speaker for speaker in found if speaker[0].casefold() in known]
-    ends = [*(start for _, start, _ in found), len(text)][1:]
+        speakers = _speakers(text, headers)
+        headers = [speaker for speaker in headers if speaker[0].casefold() in speakers]
+    ends = [*(start for _, start, _ in headers), len(text)][1:]
     turns = [
         (name, without_edges(text[begin:end]))
-        for (name, _, begin), end in zip(found, ends, strict=True)
+        for (name, _, begin), end in zip(headers, ends, strict=True)
     ]
-    before = without_edges(text[: found[0][1]] if found else text)
+    before = without_edges(text[: headers[0][1]] if headers else text)
     return [("", before), *turns] if before else turns
 
 
@@ -123,25 +123,25 @@ def _named_anywhere(text: str, names: set[str]) -> list[tuple[str, int, int]]:
     """Speakers that the recipe names, also in the midst of a line and behind signs: "### USER: hi
     ASSISTANT: hello"."""
     either = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    found = re.finditer(
+    headers = re.finditer(
         rf"(?:^|(?<=[\s>\]|.!?])|(?<=#))(?:#+[ \t]*)?({either})[ \t]*:", text, re.IGNORECASE
     )
-    return [(match[1], match.start(), match.end()) for match in found]
+    return [(match[1], match.start(), match.end()) for match in headers]
 
 
-def _speakers(text: str, found: Sequence[tuple[str, int, int]]) -> set[str]:
+def _speakers(text: str, headers: Sequence[tuple[str, int, int]]) -> set[str]:
     """The names that speak in a text, folded."""
-    counts = Counter(name.casefold() for name, _, _ in found)
+    counts = Counter(name.casefold() for name, _, _ in headers)
     roles = {name: word_role(name) for name in counts}
     if {"user", "assistant"} <= {roles[name] for name in counts if name in _ROLE_WORDS}:
         return {name for name, role in roles.items() if role}
-    known = {name for name, number in counts.items() if number > 1 or roles[name]}
-    if found and not text[: found[0][1]].strip():
-        known.add(found[0][0].casefold())
+    speakers = {name for name, number in counts.items() if number > 1 or roles[name]}
+    if headers and not text[: headers[0][1]].strip():
+        speakers.add(headers[0][0].casefold())
         # Two lines, a question and its answer: nobody speaks twice, yet the second name is no
         # accident.
-        known.update(name.casefold() for name, _, _ in found[1:2])
-    return known
+        speakers.update(name.casefold() for name, _, _ in headers[1:2])
+    return speakers
 
 
 def word_role(name: str) -> str:
@@ -201,8 +201,8 @@ def leading_names(text: str) -> list[str]:
 def header_lines(text: str) -> list[str]:
     """The names of the header lines with which a mail or an article begins; [] if it does not."""
     names = leading_names(text)
-    known = [name for name in names if name.casefold().replace("-", " ") in _HEADERS]
-    return known if len(known) > 1 or len(known) == len(names) == 1 else []
+    header_names = [name for name in names if name.casefold().replace("-", " ") in _HEADERS]
+    return header_names if len(header_names) > 1 or len(header_names) == len(names) == 1 else []
 
 
 def learn_speakers(rows: Sequence[Sequence[Turn]]) -> tuple[dict[str, str], str]:
@@ -249,7 +249,7 @@ def transcript(turns: Sequence[Turn], speakers: Mapping[str, str]) -> Converted:
     roles = {name: _role(name, names, folded) for name in {name for name, _ in merged}}
     messages = [{"role": roles[name], "content": text} for name, text in merged]
     first = next(
-        (place for place, message in enumerate(messages) if message["role"] == "user"), None
+        (index for index, message in enumerate(messages) if message["role"] == "user"), None
     )
     if first is None:
         raise RowProblem(

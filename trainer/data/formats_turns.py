@@ -126,17 +126,19 @@ PROBLEMS = {
 
 
 class Converted(NamedTuple):
-    """A row's conversation. `repairs` are codes of what was changed on the way, keys of `REPAIRS`;
-    `unknown` says of which messages a key means nothing that was meant to; `met` are policies that
-    the row's columns meet, each with what it is about. `places` are the messages' numbers in the
-    row, -1 for one that a column made; empty where they are as here."""
+    """A row's conversation."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
     repairs: tuple[str, ...] = ()
+    """Codes of what was changed on the way, keys of `REPAIRS`."""
     unknown: tuple[str, ...] = ()
+    """Says of which messages a key means nothing that was meant to."""
     met: tuple[tuple[str, str], ...] = ()
+    """Policies that the row's columns meet, each with what it is about."""
     places: tuple[int, ...] = ()
+    """The messages' numbers in the row, -1 for one that a column made; empty where they are as
+    here."""
 
 
 REPAIRS = {
@@ -180,9 +182,9 @@ def is_deep(value: Any) -> bool:
     for _ in range(DEEPEST):
         level = [
             inner
-            for one in level
-            if isinstance(one, list | dict)
-            for inner in (one.values() if isinstance(one, dict) else one)
+            for container in level
+            if isinstance(container, list | dict)
+            for inner in (container.values() if isinstance(container, dict) else container)
         ]
         if not level:
             return False
@@ -259,14 +261,14 @@ def message_of(
     keys: tuple[str, str],
     roles: Mapping[str, str],
     tool_names: Sequence[str],
-    place: int,
+    index: int,
 ) -> Message:
     """One item as a message. Content that is no text stays as it is, for the policy on it."""
     if not isinstance(item, dict):
-        raise RowProblem("not_a_message", f"item {place} is no object")
+        raise RowProblem("not_a_message", f"item {index} is no object")
     word = item.get(keys[0])
     if not isinstance(word, str):
-        raise RowProblem("not_a_message", f"item {place} has no `{keys[0]}`")
+        raise RowProblem("not_a_message", f"item {index} has no `{keys[0]}`")
     role = role_of(word, roles, tool_names)
     content = item.get(keys[1])
     if len(item) == 2 and content is not None and role != CALL and word not in tool_names:
@@ -279,7 +281,7 @@ def message_of(
     message: Message = {"role": role, "content": "" if content is None and calls else content}
     if calls:
         message["tool_calls"] = [
-            _call(call, place) for call in (calls if isinstance(calls, list) else [calls])
+            _call(call, index) for call in (calls if isinstance(calls, list) else [calls])
         ]
     if role == "tool" and word in tool_names:
         message["name"] = word
@@ -294,23 +296,23 @@ def message_of(
         message.setdefault("reasoning_content", item["reasoning"])
     weight = next((item[key] for key in WEIGHT_KEYS if item.get(key) is not None), None)
     if weight is not None:
-        message["weight"] = _weight(weight, place)
+        message["weight"] = _weight(weight, index)
     return message
 
 
-def unknown_keys(item: Any, keys: tuple[str, str], place: int) -> list[str]:
+def unknown_keys(item: Any, keys: tuple[str, str], index: int) -> list[str]:
     """What to tell of an item's keys that look like misspelt ones. Others are common in exports
     (id, timestamp), and left alone."""
     if not isinstance(item, dict) or len(item) == 2:
         return []
-    others = [
+    other_keys = [
         key
         for key, value in item.items()
         if key not in keys and key not in KNOWN_KEYS and value not in EMPTY
     ]
-    pairs = [(key, near) for key in others if (near := meant_key(key, keys))]
+    pairs = [(key, near) for key in other_keys if (near := meant_key(key, keys))]
     return [
-        f"message {place} has the key `{key}`, which means nothing: is `{near}` meant?"
+        f"message {index} has the key `{key}`, which means nothing: is `{near}` meant?"
         for key, near in pairs
     ]
 
@@ -327,38 +329,38 @@ def meant_key(key: str, keys: tuple[str, str] = ("role", "content")) -> str | No
     )
     if folded in _OTHER_WORDS:
         return None
-    known = (*keys, *KNOWN_KEYS)
-    transposed = next((key for key in known if sorted(key) == sorted(folded)), None)
+    known_keys = (*keys, *KNOWN_KEYS)
+    transposed = next((key for key in known_keys if sorted(key) == sorted(folded)), None)
     return (
         _MEANT.get(folded)
         or transposed
-        or next(iter(difflib.get_close_matches(folded, known, 1, _ALIKE)), None)
+        or next(iter(difflib.get_close_matches(folded, known_keys, 1, _ALIKE)), None)
     )
 
 
-def _weight(value: Any, place: int) -> float:
+def _weight(value: Any, index: int) -> float:
     if isinstance(value, bool):
         return int(value)
     if not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise RowProblem("weight", f"item {place} has the weight {str(value)[:40]!r}")
+        raise RowProblem("weight", f"item {index} has the weight {str(value)[:40]!r}")
     return value
 
 
-def _call(value: Any, place: int) -> dict[str, Any]:
+def _call(value: Any, index: int) -> dict[str, Any]:
     """A tool call in OpenAI's form, its arguments as an object: templates write them as JSON
     themselves."""
     value = decoded(value)
     function = value.get("function", value) if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name:
-        raise RowProblem("tool_call", f"item {place} calls a tool without a name")
+        raise RowProblem("tool_call", f"item {index} calls a tool without a name")
     arguments = function.get("arguments", function.get("parameters"))  # Llama 3 calls them so
     if arguments is None and (
         typed := difflib.get_close_matches("arguments", map(str, function), 1, _ALIKE)
     ):
         raise RowProblem(
             "tool_call",
-            f"item {place} calls {name} with `{typed[0]}`, which means nothing: is `arguments`"
+            f"item {index} calls {name} with `{typed[0]}`, which means nothing: is `arguments`"
             " meant?",
         )
     if isinstance(arguments, str) and arguments.strip():
@@ -367,12 +369,12 @@ def _call(value: Any, place: int) -> dict[str, Any]:
         except ValueError as error:
             raise RowProblem(
                 "tool_call",
-                f"item {place} calls {name} with arguments that are no JSON ({str(error)[:80]})",
+                f"item {index} calls {name} with arguments that are no JSON ({str(error)[:80]})",
             ) from None
     arguments = arguments or {}
     if not isinstance(arguments, dict):
         raise RowProblem(
-            "tool_call", f"item {place} calls {name} with arguments that are no object"
+            "tool_call", f"item {index} calls {name} with arguments that are no object"
         )
     call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": arguments}}
     return {"id": value["id"], **call} if isinstance(value.get("id"), str) and value["id"] else call

@@ -37,7 +37,7 @@ def parsed(source: str) -> HubSource:
 def hub_rows(source: str, on_read: Callable[[int], None]) -> Iterator[Piece]:
     """Every row of a source; `on_read` gets the bytes that the rows so far take. LuthierError with
     the library's own words."""
-    wanted = parsed(source)
+    dataset = parsed(source)
     import datasets
 
     # Each try is half a minute of patience already; the library's 20 of them would say nothing of a
@@ -48,7 +48,7 @@ def hub_rows(source: str, on_read: Callable[[int], None]) -> Iterator[Piece]:
     try:
         # A bare name would mean a folder of that name, if there happens to be one here.
         rows = datasets.load_dataset(
-            f"hf://datasets/{wanted.name}", wanted.config, split=wanted.split, streaming=True
+            f"hf://datasets/{dataset.name}", dataset.config, split=dataset.split, streaming=True
         )
         for value in rows:
             piece = plain(value)

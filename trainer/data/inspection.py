@@ -41,14 +41,15 @@ T = TypeVar("T")
 
 
 class FoundFormat(msgspec.Struct, frozen=True):
-    """How some files were read. `mapping` is complete, as the recipe's [format] would have it;
-    `unused` are columns that nothing reads."""
+    """How some files were read."""
 
     files: list[str]
     name: str
     reason: str
     mapping: dict[str, Any] = {}
+    """Complete, as the recipe's [format] would have it."""
     unused: list[str] = []
+    """Columns that nothing reads."""
 
 
 class Amount(msgspec.Struct):
@@ -61,14 +62,15 @@ class Amount(msgspec.Struct):
 
 
 class Problem(msgspec.Struct):
-    """One reason code of the ledger. `first` are the first rows that have it, as {"file", "row"},
-    and `detail` is what the first one's entry says."""
+    """One reason code of the ledger."""
 
     code: str
     state: str
     rows: int = 0
     first: list[dict[str, Any]] = []
+    """The first rows that have it, as {"file", "row"}."""
     detail: str = ""
+    """What the first one's entry says."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -80,11 +82,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Lengths(msgspec.Struct):
-    """Samples by length: `counts[i]` of them have at least `i * width` tokens and less than `(i +
-    1) * width`."""
+    """Samples by length."""
 
     width: int
+    """Tokens of a bin."""
     counts: list[int]
+    """`counts[i]` samples have at least `i * width` tokens and less than `(i + 1) * width`."""
     longest: int = 0
     median: int = 0
 
@@ -96,15 +99,15 @@ class TemplateCheck(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct):
-    """What the data comes to. `context` is train.max_length; tokens count those of the samples.
-    `leaks` counts held-out conversations that nearly equal one that is trained on, `stops` the rows
-    at which a policy says stop; `others` are files that are left alone."""
+    """What the data comes to."""
 
     sources: list[str]
     model: str
     context: int
+    """train.max_length."""
     formats: list[FoundFormat]
     states: dict[str, Amount]
+    """Rows and their samples' tokens by state."""
     problems: list[Problem]
     lengths: Lengths
     train: int
@@ -112,9 +115,13 @@ class Summary(msgspec.Struct):
     trained_tokens: int
     checks: list[TemplateCheck] = []
     leaks: dict[str, int] = {}
+    """Held-out conversations that nearly equal one that is trained on."""
     stops: list[Stop] = []
+    """The rows at which a policy says stop."""
     others: list[str] = []
+    """Files that are left alone."""
     error: Failure | None = None
+    """Why the data may not be trained on."""
 
     @property
     def rows(self) -> int:
@@ -138,13 +145,14 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class StoredProposal(msgspec.Struct, frozen=True):
-    """How the rows of a file might be read. `toml` is the recipe's section [format], `mapping` the
-    same as values."""
+    """How the rows of a file might be read."""
 
     file: str
     title: str
     toml: str
+    """The recipe's section [format]."""
     mapping: dict[str, Any]
+    """The same as values."""
     examples: list[Example] = []
 
 
@@ -324,8 +332,8 @@ class Ledger:
             self._rows.append(entry.row)
         return len(self) > before
 
-    def entry(self, place: int) -> Entry:
-        return self._decoder.decode(self._lines.line(place), self._lines.path)
+    def entry(self, index: int) -> Entry:
+        return self._decoder.decode(self._lines.line(index), self._lines.path)
 
     def matching(self, text: str) -> Sequence[int]:
         """The places of the rows whose state and reasons have every word of `text`; a word of
@@ -334,18 +342,18 @@ class Ledger:
         if not words:
             return range(len(self))
         numbers = [int(word) for word in words if word.isdecimal()]
-        others = [word for word in words if not word.isdecimal()]
+        reason_words = [word for word in words if not word.isdecimal()]
         fitting = {
             number
             for (state, reasons), number in self._numbers.items()
-            if all(word in f"{state} {' '.join(reasons)}".lower() for word in others)
+            if all(word in f"{state} {' '.join(reasons)}".lower() for word in reason_words)
         }
         rows = zip(self._combinations, self._rows, strict=True)
         return array(
             "Q",
             (
-                place
-                for place, (number, row) in enumerate(rows)
+                index
+                for index, (number, row) in enumerate(rows)
                 if number in fitting and (not numbers or row in numbers)
             ),
         )
@@ -365,25 +373,25 @@ class Inspection:
         self._row_texts: dict[tuple[str, int], str] | None = None
 
     def sample(self, sample_id: str) -> StoredSample:
-        part, _, place = sample_id.partition(":")
+        part, _, index = sample_id.partition(":")
         return foreign.decode(
-            self._parts[part].line(int(place)), StoredSample, self._parts[part].path
+            self._parts[part].line(int(index)), StoredSample, self._parts[part].path
         )
 
     def samples(self) -> Iterator[tuple[str, StoredSample]]:
         """Every sample with its id: those to train, then the held-out ones."""
         for part, lines in self._parts.items():
             if lines.path.is_file():
-                for place, sample in enumerate(foreign.Decoder(StoredSample).lines(lines.path)):
-                    yield f"{part}:{place}", sample
+                for index, sample in enumerate(foreign.Decoder(StoredSample).lines(lines.path)):
+                    yield f"{part}:{index}", sample
 
     def row_text(self, entry: Entry) -> str | None:
         """How a row reads in its file; None for one that was not kept for looking at."""
         if self._row_texts is None:
-            found = (
+            row_texts = (
                 foreign.Decoder(RowText).lines(self._rows_path) if self._rows_path.is_file() else []
             )
-            self._row_texts = {(row.file, row.row): row.text for row in found}
+            self._row_texts = {(row.file, row.row): row.text for row in row_texts}
         return self._row_texts.get((entry.file, entry.row))
 
 

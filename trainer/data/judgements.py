@@ -24,14 +24,17 @@ _SCALES = ({0.0, 1.0}, {-1.0, 1.0}, {-1.0, 0.0, 1.0})
 
 
 class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A column that judges the answer. Good is what lies between `at_least` and `at_most`, or is
-    one of `good`; without them, what a verdict says by itself (true, 1, "good"). Without a column
-    it judges nothing."""
+    """A column that judges the answer. Without bounds and values, good is what a verdict says by
+    itself (true, 1, "good")."""
 
     column: str = ""
+    """Without one it judges nothing."""
     at_least: float | None = None
+    """The least value that is good."""
     at_most: float | None = None
+    """The greatest value that is good."""
     good: list[str | float | bool] = []
+    """The values that are good."""
 
     def verdict(self, value: Any) -> bool | None:
         """Whether the value says that the answer is good; None if it cannot be read."""
@@ -113,7 +116,7 @@ def unread_judgement(column: str, kind: str, values: Sequence[Any]) -> Unread | 
         return None
     ignored = f'or leave it aside: ignore = ["{column}"]'
     if len(numbers) == len({*map(str, values)}) and numbers:
-        seen = (
+        extent = (
             f"runs from {min(numbers):g} to {max(numbers):g}"
             if len(numbers) > 1
             else f"is {min(numbers):g}"
@@ -125,26 +128,26 @@ def unread_judgement(column: str, kind: str, values: Sequence[Any]) -> Unread | 
                 Judgement(column, at_least=max(numbers)),
                 f"at_least = {max(numbers):g}",
             )
-        says = f"{seen} in the first rows: say in [format] which answers are good"
+        says = f"{extent} in the first rows: say in [format] which answers are good"
     else:
-        shown = list(
+        examples = list(
             dict.fromkeys(
                 shortened(value) for value in values if isinstance(value, str | int | float)
             )
         )
-        if not shown:
+        if not examples:
             return Unread(
                 column,
                 f"`{column}` may judge the answer, and holds no plain values: map another column,"
                 f" {ignored}",
             )
         judgement, way = (
-            Judgement(column, good=[*shown[:1]]),
-            f"good = {msgspec.json.encode(shown[:1]).decode()}",
+            Judgement(column, good=[*examples[:1]]),
+            f"good = {msgspec.json.encode(examples[:1]).decode()}",
         )
         says = (
-            f"has {', '.join(shown[:4])}, which may judge the answer: say in [format] which values"
-            " are good"
+            f"has {', '.join(examples[:4])}, which may judge the answer: say in [format] which"
+            " values are good"
         )
     return Unread(
         column,

@@ -19,17 +19,18 @@ STATES: tuple[State, ...] = ("kept", "repaired", "split", "dropped")
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
-    """What became of one row. `samples` are lines of the sample files ("train:12"), `tokens` are
-    those of these samples, `lost` those of text that went into no sample, as far as it came to be
-    tokenised."""
+    """What became of one row."""
 
     file: str
     row: int
     state: State
     reasons: list[str] = []
     samples: list[str] = []
+    """Lines of the sample files ("train:12")."""
     tokens: int = 0
+    """Those of these samples."""
     lost: int = 0
+    """Tokens of text that went into no sample, as far as it came to be tokenised."""
     detail: str = ""
 
 
@@ -51,13 +52,16 @@ def describe(code: str) -> str:
 
 
 class Summary(msgspec.Struct):
-    """The ledger's totals: `rows`, `tokens` and `lost` are by state, `reasons` counts rows by state
-    and code."""
+    """The ledger's totals."""
 
     rows: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """By state."""
     tokens: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """By state."""
     lost: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """By state."""
     reasons: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    """Rows by state and code."""
     samples: int = 0
 
     def add(self, entry: Entry) -> None:
@@ -118,38 +122,36 @@ class Stops:
         could not be proved, with its text."""
         if not self._found:
             return None
-        told = []
+        reasons = []
         for stop in self:
-            more = (
-                f" and at {stop.rows - 1:,} more {'rows' if stop.rows > 2 else 'row'}"
-                if stop.rows > 1
-                else ""
-            )
-            told.append(
+            further = f" and at {stop.rows - 1:,} more rows" if stop.rows > 1 else ""
+            if stop.rows == 2:
+                further = " and at 1 more row"
+            reasons.append(
                 f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says"
-                f" stop, here{more})."
+                f" stop, here{further})."
             )
-        others = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
+        changes = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
         ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
         hint = "\n".join(
             (
                 (
                     "Mend the data, or say otherwise in a recipe's section [policy]:"
-                    f" {', '.join(others)}."
+                    f" {', '.join(changes)}."
                 ),
                 *ways,
             )
         )
         if unproved is None or "mask" not in self._found:
-            return LuthierError("Stopped by a policy", "\n".join(told), hint)
+            return LuthierError("Stopped by a policy", "\n".join(reasons), hint)
         title = unproved.title if len(self._found) == 1 else "Stopped by a policy"
-        return LuthierError(title, "\n".join(told), f"{hint}\n{unproved.hint}")
+        return LuthierError(title, "\n".join(reasons), f"{hint}\n{unproved.hint}")
 
 
 def _instead(policy: str) -> str:
     """What to choose in the place of stop: what keeps the row, if anything does."""
-    others = [choice for choice in choices(policy) if choice not in ("stop", "drop")] or ["drop"]
-    return " or ".join(f'"{choice}"' for choice in others)
+    keeping = [choice for choice in choices(policy) if choice not in ("stop", "drop")] or ["drop"]
+    return " or ".join(f'"{choice}"' for choice in keeping)
 
 
 class LedgerError(AssertionError):

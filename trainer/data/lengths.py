@@ -30,15 +30,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Cut:
-    """`lost` are the tokens of what was left out, `error` is what masking a part ended with.
-    `reasons` are "too_long" where a part was, and "long_turn" where an exchange fits nowhere.
-    `turn` is the error's message in the whole conversation."""
+    """A conversation cut into parts that fit."""
 
     parts: list[Part]
     lost: int = 0
+    """Tokens of what was left out."""
     reasons: tuple[str, ...] = ()
+    """"too_long" where a part was, and "long_turn" where an exchange fits nowhere."""
     error: MaskError | None = None
+    """What masking a part ended with."""
     turn: int = 0
+    """The error's message in the whole conversation."""
 
     @property
     def samples(self) -> list[Sample]:
@@ -89,10 +91,10 @@ class Cutter:
         lost = 0
         while waiting:
             spans, waiting = waiting, []
-            made = self._sampling(
+            sampled = self._sampling(
                 [_part(conversation, system, groups[begin:end]) for begin, end in spans]
             )
-            for (begin, end), samples in zip(spans, made, strict=True):
+            for (begin, end), samples in zip(spans, sampled, strict=True):
                 if isinstance(samples, MaskError):
                     if samples.code == "nothing_trained":
                         continue
@@ -130,22 +132,22 @@ class Cutter:
     ) -> list[tuple[int, int]]:
         """Which exchanges make a part: as many as the budget of characters and of messages allows,
         never all of them, at least one."""
-        own = _size(system)
+        system_size = _size(system)
         order = range(len(groups) - 1, -1, -1) if self._last_only else range(len(groups))
         spans: list[list[int]] = []
         size = messages = 0
-        for place in order:
-            more = _size(groups[place])
+        for number in order:
+            group_size = _size(groups[number])
             full = (
-                own + size + more > budget
-                or len(system) + messages + len(groups[place]) > self._max_messages
+                system_size + size + group_size > budget
+                or len(system) + messages + len(groups[number]) > self._max_messages
             )
             if not spans or full or (len(spans) == 1 and len(spans[0]) == len(groups) - 1):
                 spans.append([])
                 size = messages = 0
-            spans[-1].append(place)
-            size += more
-            messages += len(groups[place])
+            spans[-1].append(number)
+            size += group_size
+            messages += len(groups[number])
         if self._last_only:
             spans = spans[:1]
         return [(offset + min(span), offset + max(span) + 1) for span in spans]

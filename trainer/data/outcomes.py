@@ -11,35 +11,40 @@ from trainer.data.ledger import Entry, State
 
 
 class Read(msgspec.Struct, array_like=True):
-    """A row as the first step leaves it. `conversation` is its number, -1 where it was dropped;
-    `place` where its messages lie; `places` are the messages' numbers in the row, none where they
-    are as here. `carrier` is the row, counted over all sources, in whose conversation its turns
-    stand, -1 if they stand in none but its own."""
+    """A row as the first step leaves it."""
 
     source: int
     file: str
     row: int
     conversation: int
-    place: int
+    """Its number, -1 where the row was dropped."""
+    offset: int
+    """The byte of the spool at which its messages begin."""
     reasons: list[str]
     detail: str = ""
     places: list[int] = []
+    """The messages' numbers in the row; none where they are as here."""
     carrier: int = -1
+    """The row, counted over all sources, in whose conversation its turns stand; -1 if they stand in
+    none but its own."""
 
     def note(self, detail: str) -> None:
         self.detail = f"{self.detail}; {detail}" if self.detail else detail
 
 
 class Outcome(msgspec.Struct, array_like=True):
-    """A row after rendering: `sizes` and `lengths` are the bytes and tokens of its samples' lines,
-    which lie one after the other."""
+    """A row after rendering, and its samples, whose lines lie one after the other."""
 
     read: Read
     state: State = "dropped"
     sizes: list[int] = []
+    """Bytes of each sample's line."""
     lengths: list[int] = []
+    """Tokens of each sample."""
     trained: int = 0
+    """Tokens that are trained."""
     lost: int = 0
+    """Tokens that no sample has."""
 
 
 class Part:

@@ -45,7 +45,7 @@ from trainer.data.outcomes import Outcome, Part, Read, figures_of
 from trainer.data.policies import SpecialTexts
 from trainer.data.reading import Reader, formats_seen
 from trainer.data.settings import DataSettings
-from trainer.data.split import Chosen, Mixer, choose
+from trainer.data.split import Holdout, Mixer, choose
 from trainer.data.traits import traits_of
 
 if TYPE_CHECKING:
@@ -85,14 +85,15 @@ class SampleMaker(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the samples and the ledger lie. `summary` has the ledger's totals and the figures of
-    the `data` event."""
+    """Where the samples and the ledger lie."""
 
     train: Path
     heldout: Path
     ledger: Path
     summary: dict[str, Any]
+    """The ledger's totals and the figures of the `data` event."""
     cached: bool
+    """Whether it had been prepared before."""
 
 
 def prepare(
@@ -105,7 +106,7 @@ def prepare(
 ) -> Prepared:
     """Prepare the data into `folder`, or take it from the cache. Raises Refused where a policy says
     stop, Cancelled on request."""
-    tell = _Teller(on_progress or (lambda what, done, total: None), cancelled or (lambda: False))
+    tell = _Teller(on_progress or (lambda phase, done, total: None), cancelled or (lambda: False))
     if report.failed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in report.failed)
         raise LuthierError(
@@ -123,9 +124,9 @@ def prepare(
     size, stamp = sum(map(source_size, sources)), cache.stamp(sources)
     tell(_LOOKING, 0, size)
     name = cache.key(sources, settings, template, lambda read: tell(_LOOKING, read, size))
-    found = cache.find(name)
-    if found is not None:
-        cache.deliver(found, folder)
+    cached = cache.find(name)
+    if cached is not None:
+        cache.deliver(cached, folder)
         return read_prepared(folder, cached=True)
     sampler = Sampler(tokenizer, report, MaskOptions(settings.mask.turns))
     with cache.building(name, folder) as building:
@@ -161,13 +162,13 @@ class _Teller:
         self._on_progress, self._cancelled = on_progress, cancelled
         self._told = 0.0
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, phase: str, done: int, total: int) -> None:
         if self._cancelled():
             raise Cancelled
         now = time.monotonic()
         if now - self._told >= _TELL_EVERY or done == 0:
             self._told = now
-            self._on_progress(what, done, total)
+            self._on_progress(phase, done, total)
 
 
 class Pipeline:
@@ -216,10 +217,10 @@ class Pipeline:
         for earlier in (twins.exact, twins.near):
             both = np.flatnonzero((earlier >= 0) & survives & survives[earlier])
             linked[both] = linked[earlier[both]] = True
-        chosen = choose(
+        holdout = choose(
             alive, self._settings.heldout, self._settings.seed, lambda number: bool(linked[number])
         )
-        self._write(work, folder, chosen)
+        self._write(work, folder, holdout)
         shutil.rmtree(work)
 
     def _read(self, work: Path, *, sketched: bool) -> None:
@@ -233,7 +234,7 @@ class Pipeline:
             (work / "messages").open("wb") as spool,
             Fingerprints(work, sketches=sketched) as prints,
         ):
-            place = ordinal = 0
+            offset = ordinal = 0
             for number, source in enumerate(self._settings.sources):
 
                 def progress(done: int, before: int = before) -> None:
@@ -246,7 +247,7 @@ class Pipeline:
                         row.file,
                         row.row,
                         -1,
-                        place,
+                        offset,
                         list(row.reasons),
                         row.detail,
                         list(row.places),
@@ -258,19 +259,19 @@ class Pipeline:
                     if row.messages is not None:
                         self._traits.update(traits_of(row.messages, row.tools))
                         read.conversation = len(self._places)
-                        self._remember(place, row.file, row.row)
+                        self._remember(offset, row.file, row.row)
                         prints.add(row.messages, row.tools)
-                        place += spool.write(
+                        offset += spool.write(
                             json.dumps([row.messages, row.tools], ensure_ascii=False).encode()
                             + b"\n"
                         )
                     rows.write(encode(read) + b"\n")
                 before += sizes[number]
 
-    def _remember(self, place: int, file: str, row: int) -> None:
+    def _remember(self, offset: int, file: str, row: int) -> None:
         if not self._files or self._files[-1] != file:
             self._files.append(file)
-        self._places.append(place)
+        self._places.append(offset)
         self._rows.append(row)
         self._file_of.append(len(self._files) - 1)
 
@@ -306,23 +307,29 @@ class Pipeline:
         size = (work / "messages").stat().st_size
         with (work / "samples").open("wb") as samples, (work / "outcomes").open("wb") as outcomes:
             for batch in _batches(self._conversations(work, twins)):
-                self._tell("rendering and masking", batch[0][0].place, size)
-                wanted = [conversation for _, conversation in batch if conversation is not None]
-                made = iter(
+                self._tell("rendering and masking", batch[0][0].offset, size)
+                conversations = [
+                    conversation for _, conversation in batch if conversation is not None
+                ]
+                answers = iter(
                     self._made(
-                        [one for one in wanted if len(one.messages) <= self._policy.max_messages]
+                        [
+                            conversation
+                            for conversation in conversations
+                            if len(conversation.messages) <= self._policy.max_messages
+                        ]
                     )
                 )
                 for read, conversation in batch:
                     outcome = Outcome(read)
                     lines: list[bytes] = []
                     if conversation is not None:
-                        whole = (
-                            next(made)
+                        uncut = (
+                            next(answers)
                             if len(conversation.messages) <= self._policy.max_messages
                             else None
                         )
-                        outcome, lines = self._outcome(read, conversation, whole)
+                        outcome, lines = self._outcome(read, conversation, uncut)
                     if outcome.sizes:
                         alive.append(read.conversation)
                     samples.writelines(lines)
@@ -351,39 +358,39 @@ class Pipeline:
 
     def _made(self, conversations: Sequence[Conversation]) -> list[Made]:
         """The samples of each conversation, or its error."""
-        made: list[Made] = []
-        place = -1
-        for found in self._sampler.samples(conversations):
-            if isinstance(found, MaskError):
-                made.append(found)
-                place += 1
+        answers: list[Made] = []
+        number = -1
+        for answer in self._sampler.samples(conversations):
+            if isinstance(answer, MaskError):
+                answers.append(answer)
+                number += 1
                 continue
-            if place < 0 or found.conversation is not conversations[place]:
-                made.append([])
-                place += 1
-            of_conversation = made[place]
+            if number < 0 or answer.conversation is not conversations[number]:
+                answers.append([])
+                number += 1
+            of_conversation = answers[number]
             assert not isinstance(of_conversation, MaskError)
-            of_conversation.append(found)
-        if len(made) != len(conversations):
-            raise LedgerError(f"{len(conversations)} conversations gave {len(made)} answers")
-        return made
+            of_conversation.append(answer)
+        if len(answers) != len(conversations):
+            raise LedgerError(f"{len(conversations)} conversations gave {len(answers)} answers")
+        return answers
 
     def _outcome(
-        self, read: Read, conversation: Conversation, whole: Made | None
+        self, read: Read, conversation: Conversation, uncut: Made | None
     ) -> tuple[Outcome, list[bytes]]:
-        """What becomes of a conversation and the lines of its samples. `whole` is None where it has
+        """What becomes of a conversation and the lines of its samples. `uncut` is None where it has
         too many messages to be rendered."""
-        if isinstance(whole, MaskError):
-            return self._unmasked(read, whole, whole.turn), []
-        lengths = [len(sample.input_ids) for sample in whole or ()]
-        if whole is not None and max(lengths) <= self._settings.max_length:
+        if isinstance(uncut, MaskError):
+            return self._unmasked(read, uncut, uncut.turn), []
+        lengths = [len(sample.input_ids) for sample in uncut or ()]
+        if uncut is not None and max(lengths) <= self._settings.max_length:
             return self._sampled(
-                read, "kept", [_line(sample, conversation, {}) for sample in whole], whole
+                read, "kept", [_line(sample, conversation, {}) for sample in uncut], uncut
             )
-        code = "many_turns" if whole is None else "too_long"
+        code = "many_turns" if uncut is None else "too_long"
         read.reasons.append(code)
         read.note(
-            f"{len(conversation.messages)} messages" if whole is None else f"{max(lengths)} tokens"
+            f"{len(conversation.messages)} messages" if uncut is None else f"{max(lengths)} tokens"
         )
         if getattr(self._policy, code) != "split":
             return Outcome(read, lost=sum(lengths)), []
@@ -431,14 +438,14 @@ class Pipeline:
         read.note(f"{f'message {number}' if number >= 0 else 'the system prompt'}: {error.reason}")
         return Outcome(read)
 
-    def _decided(self, work: Path, chosen: Chosen) -> Iterator[tuple[Outcome, bool, int]]:
+    def _decided(self, work: Path, holdout: Holdout) -> Iterator[tuple[Outcome, bool, int]]:
         """Each row with whether it is held out, and how often its samples are seen in an epoch."""
         decode = msgspec.json.Decoder(Outcome).decode
         mixers = [Mixer(source.weight, self._settings.seed) for source in self._settings.sources]
         with (work / "outcomes").open("rb") as outcomes:
             for line in outcomes:
                 outcome = decode(line)
-                is_heldout = bool(outcome.sizes) and outcome.read.conversation in chosen.heldout
+                is_heldout = bool(outcome.sizes) and outcome.read.conversation in holdout.heldout
                 copies = (
                     mixers[outcome.read.source].copies()
                     if outcome.sizes and not is_heldout
@@ -446,19 +453,19 @@ class Pipeline:
                 )
                 yield outcome, is_heldout, copies
 
-    def _states(self, work: Path, chosen: Chosen) -> bytearray:
+    def _states(self, work: Path, holdout: Holdout) -> bytearray:
         """The state in which each row ends, by its place in STATES: rows that stand in another's
         conversation share its state."""
         return bytearray(
             STATES.index("dropped" if outcome.sizes and not copies else outcome.state)
-            for outcome, _, copies in self._decided(work, chosen)
+            for outcome, _, copies in self._decided(work, holdout)
         )
 
-    def _write(self, work: Path, folder: Path, chosen: Chosen) -> None:
+    def _write(self, work: Path, folder: Path, holdout: Holdout) -> None:
         """The samples into their files and the entries into the ledger, in the order of the rows;
         the totals must agree."""
         encode = msgspec.json.Encoder().encode
-        states = self._states(work, chosen) if self._is_chained else b""
+        states = self._states(work, holdout) if self._is_chained else b""
         summary, stops, firsts = Summary(), Stops(self._policy), dict[str, str]()
         parts = {TRAIN_FILE: Part("train"), HELDOUT_FILE: Part("heldout")}
         size, read_so_far, rows = (work / "samples").stat().st_size, 0, 0
@@ -468,7 +475,7 @@ class Pipeline:
             (folder / HELDOUT_FILE).open("wb") as heldout,
             (folder / LEDGER_FILE).open("wb") as ledger,
         ):
-            for outcome, is_heldout, copies in self._decided(work, chosen):
+            for outcome, is_heldout, copies in self._decided(work, holdout):
                 self._tell("writing the samples", read_so_far, size)
                 if outcome.read.carrier >= 0:
                     outcome.state = STATES[states[outcome.read.carrier]]
@@ -496,7 +503,7 @@ class Pipeline:
         )
         figures = {
             **figures_of(train_part, heldout_part),
-            "leaks": {"moved": chosen.moved, "reported": chosen.reported},
+            "leaks": {"moved": holdout.moved, "reported": holdout.reported},
             "formats": formats_seen(self._reader.formats),
             "traits": dict(self._traits),
             "ledger": summary.to_json(),

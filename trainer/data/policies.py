@@ -180,12 +180,12 @@ class SpecialTexts:
             min(set.intersection(*map(set, longest_first)), default="") if longest_first else ""
         )
 
-    def found(self, message: Message) -> str | None:
+    def token_in(self, message: Message) -> str | None:
         allowed = THINKING if message.get("role") == "assistant" else ()
         if type(content := message["content"]) is str and len(message) == 2:
             return self._in(content, allowed)
         texts = _strings({key: value for key, value in message.items() if key != "role"})
-        return next((found for text in texts if (found := self._in(text, allowed))), None)
+        return next((token for text in texts if (token := self._in(text, allowed))), None)
 
     def _in(self, text: str, allowed: Sequence[str]) -> str | None:
         if self.sign not in text:
@@ -260,7 +260,7 @@ def _is_settled(converted: Converted, special: SpecialTexts, no_system: str) -> 
         content = message["content"]
         if len(message) != 2 or ("<" in content and media_in(content)):
             return False
-        if special.sign in content and special.found(message):
+        if special.sign in content and special.token_in(message):
             return False
     return True
 
@@ -381,14 +381,14 @@ class _Settling:
         late = [message for message in self.messages[begin:] if message["role"] == "system"]
         if late:
             self.meet("late_system", "a system message stands after the beginning")
-            rest = [message for message in self.messages[begin:] if message["role"] != "system"]
+            turns = [message for message in self.messages[begin:] if message["role"] != "system"]
             joined = "\n\n".join(
                 message["content"]
                 for message in (*self.messages[:begin], *late)
                 if message["content"].strip()
             )
             first = self.messages[0] if begin else late[0]
-            self.messages = [self._renumbered({"role": "system", "content": joined}, first), *rest]
+            self.messages = [self._renumbered({"role": "system", "content": joined}, first), *turns]
 
     def empty_turn(self) -> None:
         empty = next((message for message in self.messages if _is_empty(message)), None)
@@ -398,9 +398,9 @@ class _Settling:
         # Of several messages in a row, the others say enough.
         filled: list[Message] = []
         for _, run in groupby(self.messages, key=lambda message: message["role"]):
-            said = list(run)
-            filled += [message for message in said if not _is_empty(message)] or (
-                said[:1] if said[0]["role"] != "system" else []
+            messages = list(run)
+            filled += [message for message in messages if not _is_empty(message)] or (
+                messages[:1] if messages[0]["role"] != "system" else []
             )
         kept: list[Message] = []
         for exchange in exchanges(filled):
@@ -417,7 +417,7 @@ class _Settling:
         if begin < len(self.messages) and self.messages[begin]["role"] != "user":
             self.meet("assistant_first", f"the first turn is of the {self.messages[begin]['role']}")
             first = next(
-                (place for place, message in enumerate(self.messages) if message["role"] == "user"),
+                (index for index, message in enumerate(self.messages) if message["role"] == "user"),
                 None,
             )
             if first is None:
@@ -465,32 +465,32 @@ class _Settling:
         if choice not in ("merge", "leave_out"):
             raise Rejected("system_prompt", detail)
         self.repairs.setdefault("system_prompt", detail)
-        rest = self.messages[begin:]
+        turns = self.messages[begin:]
         if choice == "merge":
-            if not rest or rest[0]["role"] != "user":
+            if not turns or turns[0]["role"] != "user":
                 raise Rejected("system_prompt", f"{detail}; nor does it begin with a question")
-            question = {**rest[0], "content": "\n\n".join([*texts, rest[0]["content"]])}
-            rest = [self._renumbered(question, rest[0]), *rest[1:]]
-        self.messages = rest
+            question = {**turns[0], "content": "\n\n".join([*texts, turns[0]["content"]])}
+            turns = [self._renumbered(question, turns[0]), *turns[1:]]
+        self.messages = turns
 
     def special_text(self, special: SpecialTexts, tools: list[Message] | None) -> None:
-        for place, message in enumerate(self.messages):
-            found = special.found(message)
-            if found is None:
+        for index, message in enumerate(self.messages):
+            token = special.token_in(message)
+            if token is None:
                 continue
-            detail = f"{self._where(message)} holds the control token {found}"
+            detail = f"{self._where(message)} holds the control token {token}"
             self.meet("special_text", detail)
             repaired = self._renumbered(special.broken_up(message), message)
-            if special.found(repaired) is not None:
+            if special.token_in(repaired) is not None:
                 raise Rejected("special_text", detail)
-            self.messages = [*self.messages[:place], repaired, *self.messages[place + 1 :]]
-        if tools and (found := special.found({"content": tools, "role": "tools"})) is not None:
-            raise Rejected("special_text", f"its tools hold the control token {found}")
+            self.messages = [*self.messages[:index], repaired, *self.messages[index + 1 :]]
+        if tools and (token := special.token_in({"content": tools, "role": "tools"})) is not None:
+            raise Rejected("special_text", f"its tools hold the control token {token}")
 
     def _begin(self) -> int:
         """How many system messages stand at the beginning."""
         return next(
-            (place for place, message in enumerate(self.messages) if message["role"] != "system"),
+            (index for index, message in enumerate(self.messages) if message["role"] != "system"),
             len(self.messages),
         )
 

@@ -28,18 +28,19 @@ _MESSAGE_TOKENS = 5  # what a template puts around a message
 
 @dataclass(frozen=True)
 class Outlook:
-    """`conversations` and `seen_each_epoch`, which minds the sources' weights, are estimates where
-    `exact` is False, and 0 where nothing can be told beforehand. `met` counts the rows seen by
-    reason: what was repaired, and why others were dropped. `tokens` are those of the conversations
-    seen, estimated from their text."""
+    """What a short look at the data says of all of it."""
 
     rows: int
     conversations: int
+    """An estimate where `exact` is False; 0 where nothing can be told beforehand."""
     seen_each_epoch: int
+    """Likewise; it minds the sources' weights."""
     exact: bool
     formats: list[dict[str, Any]]
     met: dict[str, int]
+    """The rows read, by reason: what was repaired, and why others were dropped."""
     tokens: list[int]
+    """Those of the conversations read, estimated from their text."""
 
 
 def look(settings: DataSettings) -> Outlook:
@@ -48,21 +49,21 @@ def look(settings: DataSettings) -> Outlook:
     reader = Reader(settings.format, settings.policy, SpecialTexts())
     met: Counter[str] = Counter()
     stops = Stops(settings.policy)
-    rows = conversations = seen = 0.0
+    rows = conversations = seen_once = 0.0
     tokens: list[int] = []
     exact = True
     hashes: set[bytes] | None = set() if settings.policy.duplicates != "keep" else None
     deadline = time.monotonic() + _SECONDS
     for number, source in enumerate(settings.sources):
         share = (deadline - time.monotonic()) / (len(settings.sources) - number)
-        found = _Look(source, share, reader, met, hashes, stops)
-        rows, conversations, seen = (
-            rows + found.rows,
-            conversations + found.conversations,
-            seen + found.conversations * source.weight,
+        source_look = _Look(source, share, reader, met, hashes, stops)
+        rows, conversations, seen_once = (
+            rows + source_look.rows,
+            conversations + source_look.conversations,
+            seen_once + source_look.conversations * source.weight,
         )
-        tokens += found.tokens
-        exact = exact and found.exact
+        tokens += source_look.tokens
+        exact = exact and source_look.exact
     if error := stops.error():
         raise error
     if exact and not conversations:
@@ -76,7 +77,7 @@ def look(settings: DataSettings) -> Outlook:
     return Outlook(
         round(rows),
         round(conversations),
-        round(seen),
+        round(seen_once),
         exact,
         formats_seen(reader.formats),
         dict(met),
@@ -116,8 +117,8 @@ class _Look:
             if row.messages is None:
                 continue
             if hashes is not None:
-                whole = json.dumps([row.messages, row.tools], sort_keys=True)
-                digest = hashlib.blake2b(whole.encode(), digest_size=12).digest()
+                serialized = json.dumps([row.messages, row.tools], sort_keys=True)
+                digest = hashlib.blake2b(serialized.encode(), digest_size=12).digest()
                 if digest in hashes:
                     met["duplicates"] += 1
                     stops.add(row.file, row.row, ["duplicates"], "it equals an earlier one")

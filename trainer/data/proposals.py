@@ -74,13 +74,15 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class Proposal:
-    """`mapping` is what the recipe would say; `title` how many of the rows it reads, and as what;
-    `examples` are rows that it reads, with their numbers among those given."""
+    """A way to read the rows."""
 
     mapping: Mapping
+    """What the recipe would say."""
     title: str
+    """How many of the rows it reads, and as what."""
     rows: int
     examples: list[tuple[int, Converted]]
+    """Rows that it reads, with their numbers among those given."""
 
     @property
     def toml(self) -> str:
@@ -103,14 +105,14 @@ def propose(rows: Sequence[dict[str, Any]], mapping: Mapping, policies: Policies
     """The sections that read most of these rows, best first. None where the rows are read
     already."""
     try:
-        found = recognise(rows, mapping)
+        row_format = recognise(rows, mapping)
     except LuthierError:
         if refused(rows) is not None:
             return []
         candidates = [*_nested(rows), *_odd_turns(rows), *_pairs(rows)]
         mapping = msgspec.structs.replace(mapping, format="auto", columns={})
     else:
-        candidates = list(_of_unread(found))
+        candidates = list(_of_unread(row_format))
     tried = [_tried(rows, mapping, candidate, policies) for candidate in candidates]
     good = [proposal for proposal in tried if proposal is not None]
     return sorted(
@@ -130,36 +132,39 @@ def _tried(
     changes, condition = candidate
     mapping = msgspec.structs.replace(mapping, **changes)
     try:
-        found = recognise(rows, mapping)
+        row_format = recognise(rows, mapping)
     except LuthierError:
         return None
     read = [
-        (place, converted)
-        for place, row in enumerate(rows)
-        if (converted := _settled(found, row, policies)) is not None
+        (index, converted)
+        for index, row in enumerate(rows)
+        if (converted := _settled(row_format, row, policies)) is not None
     ]
     if not read:
         return None
-    done = f"read as {found.title}" if "columns" in changes else "trained"
+    done = f"read as {row_format.title}" if "columns" in changes else "trained"
     number = f"{len(read)} of {len(rows)} row{'' if len(rows) == 1 else 's'}"
     return Proposal(
         mapping, f"{number} would be {done} if {condition}", len(read), read[:_EXAMPLES]
     )
 
 
-def _settled(found: Format, row: dict[str, Any], policies: Policies) -> Converted | None:
+def _settled(row_format: Format, row: dict[str, Any], policies: Policies) -> Converted | None:
     try:
-        converted = found.convert(row)
+        converted = row_format.convert(row)
         return converted._replace(messages=settle(converted, policies, SpecialTexts()).messages)
     except (RowProblem, Rejected):
         return None
 
 
-def _of_unread(found: Format) -> Iterator[Candidate]:
+def _of_unread(row_format: Format) -> Iterator[Candidate]:
     """What the columns may mean that stop the run."""
-    for column, _, judgement in found.side.unread:
+    for column, _, judgement in row_format.side.unread:
         if judgement is None:
-            yield {"context": [*found.mapping.context, column]}, f"`{column}` joined the prompt"
+            yield (
+                {"context": [*row_format.mapping.context, column]},
+                f"`{column}` joined the prompt",
+            )
         elif judgement.good:
             yield (
                 {"judgement": judgement},
@@ -172,10 +177,10 @@ def _of_unread(found: Format) -> Iterator[Candidate]:
                 else f"at most {judgement.at_most:g}"
             )
             yield {"judgement": judgement}, f"answers were good where `{column}` is {limit}"
-    names = [unread.column for unread in found.side.unread]
+    names = [unread.column for unread in row_format.side.unread]
     if names:
         listed = " and ".join(f"`{name}`" for name in names)
-        yield {"ignore": [*found.mapping.ignore, *names]}, f"{listed} were left aside"
+        yield {"ignore": [*row_format.mapping.ignore, *names]}, f"{listed} were left aside"
 
 
 def _turns(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -236,22 +241,22 @@ def _pairs(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
             ):
                 counts[path] = counts.get(path, 0) + 1
     columns = [path for path, number in counts.items() if 2 * number > len(rows)][:_TEXT_COLUMNS]
-    order = {column: place for place, column in enumerate(columns)}
+    order = {column: index for index, column in enumerate(columns)}
     pairs = [
         (asking, answering) for asking in columns for answering in columns if asking != answering
     ]
-    alike = {pair: _alike(pair[0], _ASKING) + _alike(pair[1], _ANSWERING) for pair in pairs}
+    likeness = {pair: _alike(pair[0], _ASKING) + _alike(pair[1], _ANSWERING) for pair in pairs}
     ranked = sorted(
         pairs,
         key=lambda pair: (
-            -alike[pair],
+            -likeness[pair],
             order[pair[0]] > order[pair[1]],
             order[pair[0]] + order[pair[1]],
         ),
     )
-    for asking, answering in [pair for pair in ranked if alike[pair] > alike[ranked[0]] - _NEARLY][
-        :_MOST
-    ]:
+    for asking, answering in [
+        pair for pair in ranked if likeness[pair] > likeness[ranked[0]] - _NEARLY
+    ][:_MOST]:
         columns_of = {"prompt": asking, "completion": answering}
         yield (
             {"format": "prompt_completion", "columns": columns_of},
@@ -262,11 +267,11 @@ def _pairs(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
 def _alike(path: str, names: Sequence[str]) -> float:
     """How much the end of a path is like one of some names; too little is nothing."""
     words = words_of(path)
-    alike = max(
-        1.0 if known in words else difflib.SequenceMatcher(None, "_".join(words), known).ratio()
-        for known in names
+    likeness = max(
+        1.0 if name in words else difflib.SequenceMatcher(None, "_".join(words), name).ratio()
+        for name in names
     )
-    return alike if alike > _LIKE else 0.0
+    return likeness if likeness > _LIKE else 0.0
 
 
 def _paths(value: Dict[str, Any], before: str = "", level: int = 1) -> Iterator[tuple[str, Any]]:

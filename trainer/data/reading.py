@@ -24,18 +24,20 @@ _SAMPLE_BYTES = 32 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """One row of a file, settled. `messages` is None where it was left out: `reasons` then say why,
-    else what was repaired. `places` are the messages' numbers in the row, none where they are as
-    here. `carrier` is the row in whose conversation its turns stand, where that is another one."""
+    """One row of a file, settled."""
 
     file: str
     row: int
     messages: list[Message] | None
+    """None where it was left out."""
     tools: list[Message] | None
     reasons: tuple[str, ...]
+    """Why it was left out, else what was repaired."""
     detail: str = ""
     places: Sequence[int] = ()
+    """The messages' numbers in the row; none where they are as here."""
     carrier: int | None = None
+    """The row in whose conversation its turns stand, where that is another one."""
 
 
 class Reader:
@@ -141,12 +143,12 @@ class Reader:
 def _first(rows: Iterator[RawRow]) -> list[RawRow]:
     """As many rows as the format is told from; more where the first are damaged."""
     first: list[RawRow] = []
-    whole = size = 0
+    undamaged = size = 0
     for row in rows:
         first.append(row)
-        whole += row.value is not None
+        undamaged += row.value is not None
         size += row.size
-        if whole >= _SAMPLE or size > _SAMPLE_BYTES:
+        if undamaged >= _SAMPLE or size > _SAMPLE_BYTES:
             break
     return first
 
@@ -161,19 +163,21 @@ def proposals(
             read_rows(source, encoding=mapping.encoding), key=lambda row: row.file
         ):
             first = [row for row in _first(rows) if row.value is not None]
-            if found := propose(
+            if proposed := propose(
                 [row.value for row in first if row.value is not None], mapping, policies
             ):
-                return file, first, found
+                return file, first, proposed
     return None
 
 
 def formats_seen(formats: dict[str, Format]) -> list[dict[str, Any]]:
     """The files' formats for people: those of one kind and reason once, with the whole mapping of
     the first."""
-    seen: dict[tuple[str, str, Sequence[str]], list[str]] = {}
-    for file, found in formats.items():
-        seen.setdefault((found.name, found.reason, found.unused), []).append(file)
+    files_of: dict[tuple[str, str, Sequence[str]], list[str]] = {}
+    for file, row_format in formats.items():
+        files_of.setdefault((row_format.name, row_format.reason, row_format.unused), []).append(
+            file
+        )
     return [
         {
             "files": files,
@@ -182,5 +186,5 @@ def formats_seen(formats: dict[str, Format]) -> list[dict[str, Any]]:
             "unused": list(unused),
             "mapping": msgspec.to_builtins(formats[files[0]].mapping),
         }
-        for (name, reason, unused), files in seen.items()
+        for (name, reason, unused), files in files_of.items()
     ]

@@ -113,10 +113,10 @@ class Row:
 
     def find(self, part: str) -> str | None:
         """The column that holds a part: as the mapping says, else by its usual names."""
-        given = self.mapping.columns.get(part)
-        if given in self.value:
-            return given
-        names = _NAMES.get(part, (part,)) if given is None else (given,)
+        mapped = self.mapping.columns.get(part)
+        if mapped in self.value:
+            return mapped
+        names = _NAMES.get(part, (part,)) if mapped is None else (mapped,)
         return next((column for name in names if (column := self._column(name)) is not None), None)
 
     def of_pair(self, part: str) -> str | None:
@@ -127,9 +127,9 @@ class Row:
             if part in self.mapping.columns
             else _PAIR_NAMES.get(part, _NAMES.get(part, (part,)))
         )
-        found = (column for name in names if (column := self._column(name)) is not None)
+        columns = (column for name in names if (column := self._column(name)) is not None)
         return next(
-            (column for column in found if isinstance(at(self.value, column), str | list | dict)),
+            (column for column in columns if isinstance(at(self.value, column), str | list | dict)),
             None,
         )
 
@@ -167,10 +167,10 @@ class Row:
         if isinstance(value, str):
             return value
         column = self.find(part) or part
-        found = one_answer(self.value, column, value, ranking_of(self.value, column))
-        self.met += [found.met] if found.met else []
-        self.repairs += ["chosen_answer"] * found.is_chosen
-        return found.value
+        chosen_answer = one_answer(self.value, column, value, ranking_of(self.value, column))
+        self.met += [chosen_answer.met] if chosen_answer.met else []
+        self.repairs += ["chosen_answer"] * chosen_answer.is_chosen
+        return chosen_answer.value
 
     def system(self) -> list[Message]:
         value = self.get("system")
@@ -195,7 +195,7 @@ class Row:
             return value
         self.is_asked = True
         pieces = {**self.context(), str(self.find(part)): value}
-        order = {str(column): place for place, column in enumerate(self.value)}
+        order = {str(column): index for index, column in enumerate(self.value)}
         ordered = sorted(pieces, key=lambda column: order.get(column.partition(".")[0], 0))
         return "\n\n".join(pieces[column] for column in ordered)
 

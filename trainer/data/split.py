@@ -14,14 +14,15 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 
 
 class Heldout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Conversations kept out of training, for the evaluation loss: `share` of all, within the two
-    bounds. `leaks` are those of them that nearly equal one that is trained on: "move" holds others
-    out instead, "report" only counts them."""
+    """Conversations kept out of training, for the evaluation loss."""
 
     share: Share = 0.05
+    """Of all, within the two bounds."""
     at_least: Annotated[int, msgspec.Meta(ge=0)] = 16
     at_most: Annotated[int, msgspec.Meta(ge=0)] = 200
     leaks: Literal["move", "report"] = "move"
+    """What becomes of those that nearly equal one that is trained on: "move" holds others out
+    instead, "report" only counts them."""
 
     def count(self, conversations: int) -> int:
         """How many are held out; never more than a quarter, so that small data is still mostly
@@ -33,7 +34,7 @@ class Heldout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Chosen(NamedTuple):
+class Holdout(NamedTuple):
     """The conversations held out, how many leaks were moved to training, and how many stay and are
     reported."""
 
@@ -44,23 +45,23 @@ class Chosen(NamedTuple):
 
 def choose(
     conversations: array[int], heldout: Heldout, seed: int, has_twin: Callable[[int], bool]
-) -> Chosen:
+) -> Holdout:
     """Choose among the numbers of conversations by the seed; `has_twin` tells whether another one
     nearly equals it."""
-    wanted = heldout.count(len(conversations))
+    count = heldout.count(len(conversations))
     order = array("q", range(len(conversations)))
     random.Random(seed).shuffle(order)
-    found: list[int] = []
+    heldout_numbers: list[int] = []
     leaks = 0
-    for place in order:
-        if len(found) == wanted:
+    for index in order:
+        if len(heldout_numbers) == count:
             break
-        twin = has_twin(conversations[place])
+        twin = has_twin(conversations[index])
         leaks += twin
         if not twin or heldout.leaks == "report":
-            found.append(conversations[place])
+            heldout_numbers.append(conversations[index])
     moved = heldout.leaks == "move"
-    return Chosen(frozenset(found), leaks if moved else 0, 0 if moved else leaks)
+    return Holdout(frozenset(heldout_numbers), leaks if moved else 0, 0 if moved else leaks)
 
 
 class Mixer:

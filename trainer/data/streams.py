@@ -42,16 +42,15 @@ class Piece(NamedTuple):
 
 
 class Line(NamedTuple):
-    """`data` has no newline and is None where the line is too long; `start` is its first byte's
-    place in the text.
-
-    `is_cut` says that the reading failed before the line's end.
-    """
+    """A line of a text."""
 
     data: bytes | None
+    """Without the newline; None where the line is too long."""
     start: int
+    """Its first byte's place in the text."""
     size: int
     is_cut: bool = False
+    """Whether the reading failed before the line's end."""
 
 
 class Reader:
@@ -67,7 +66,9 @@ class Reader:
         self.failure: str | None = None
         start = self.file.read(4)
         self.file.seek(0)
-        self.compression = "gzip" if start.startswith(_GZIP) else "zstd" if start == _ZSTD else None
+        self.compression = "zstd" if start == _ZSTD else None
+        if start.startswith(_GZIP):
+            self.compression = "gzip"
         self._source: io.BufferedIOBase = _open(self.compression, self.file)
         self._given = 0
         self._salvaging = False
@@ -104,14 +105,13 @@ class Reader:
 
     def _bytes(self) -> bytes:
         parts: list[bytes] = []
-        wanted = CHUNK
-        while wanted > 0 and self.failure is None:
+        missing = CHUNK
+        while missing > 0 and self.failure is None:
             try:
-                part = (
-                    self._source.read(1 if self._salvaging else wanted)
-                    if self.compression == "zstd"
-                    else self._source.read1(wanted)
-                )
+                if self.compression == "zstd":
+                    part = self._source.read(1 if self._salvaging else missing)
+                else:
+                    part = self._source.read1(missing)
             except EOFError:
                 self.failure = _CUT_OFF
             except (OSError, zlib.error) as error:
@@ -127,7 +127,7 @@ class Reader:
                 if not part:
                     break
                 parts.append(part)
-                wanted -= len(part)
+                missing -= len(part)
         data = b"".join(parts)
         self._given += len(data)
         self._on_read(self.file.tell())
@@ -163,13 +163,13 @@ class Reader:
         return (lambda data: self._recode(incremental, data, encoding)), encoding
 
     def _recode(self, incremental: codecs.IncrementalDecoder, data: bytes, encoding: str) -> bytes:
-        held = len(incremental.getstate()[0])
+        pending = len(incremental.getstate()[0])
         try:
             return incremental.decode(data, final=not data).encode()
         except UnicodeDecodeError as error:
-            place = self._given - len(data) - held + error.start
+            offset = self._given - len(data) - pending + error.start
             self.failure = (
-                self.failure or f"invalid {encoding.upper()} at byte {place} ({error.reason})"
+                self.failure or f"invalid {encoding.upper()} at byte {offset} ({error.reason})"
             )
             return error.object[: error.start].decode(encoding).encode()
 
@@ -189,11 +189,11 @@ def lines(reader: Reader) -> Iterator[Line]:
     parts: list[bytes] = []
     start = size = 0
     while chunk := reader.read():
-        first, *rest = chunk.split(b"\n")
+        first, *further = chunk.split(b"\n")
         for part, is_end in [
-            (first, bool(rest)),
-            *((line, True) for line in rest[:-1]),
-            *((line, False) for line in rest[-1:]),
+            (first, bool(further)),
+            *((line, True) for line in further[:-1]),
+            *((line, False) for line in further[-1:]),
         ]:
             size += len(part)
             if size <= LONGEST_ROW:

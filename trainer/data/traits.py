@@ -23,10 +23,10 @@ def traits_of(messages: list[Message], tools: list[dict[str, Any]] | None) -> li
     traits = ["system"] if messages[0]["role"] == "system" else []
     if len(messages) > 3:
         traits.append("history")
-    more = [message for message in messages if len(message) > 2]
-    if more and any(key in message for message in more for key in _REASONING):
+    with_more_keys = [message for message in messages if len(message) > 2]
+    if with_more_keys and any(key in message for message in with_more_keys for key in _REASONING):
         traits.append("reasoning")
-    if tools or (more and any("tool_calls" in message for message in more)):
+    if tools or (with_more_keys and any("tool_calls" in message for message in with_more_keys)):
         traits.append("tools")
     return traits
 

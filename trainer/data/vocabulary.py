@@ -27,11 +27,11 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerBase, stop_ids: Iterable[int]) -
         "▁" in decoder,
     )
     alphabet = {character: byte for byte, character in bytes_to_unicode().items()}
-    known = backend.get_vocab(with_added_tokens=True)
+    numbers = backend.get_vocab(with_added_tokens=True)
     added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
-    pieces = [""] * (1 + max([*known.values(), *added]))
+    pieces = [""] * (1 + max([*numbers.values(), *added]))
     parts: dict[int, str] = {}
-    for token, number in known.items():
+    for token, number in numbers.items():
         byte = _BYTE.fullmatch(token) if by_fallback else None
         if number in added:
             raw = added[number].encode()

@@ -72,18 +72,18 @@ class Teller:
         self._what = ""
         self._told = 0.0
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, phase: str, done: int, total: int) -> None:
         self.check()
-        if what != self._what:
-            self._what = what
-            self._context.phase(what)
+        if phase != self._what:
+            self._what = phase
+            self._context.phase(phase)
         if done and time.monotonic() - self._told >= _TELL_SECONDS:
             self._told = time.monotonic()
             if total:
                 share = events.Step(step=min(99, 100 * done // total), total=100)
                 events.tell(self._context, share)
             else:
-                self._context.phase(f"{what}, {done / 1e6:,.1f} MB so far")
+                self._context.phase(f"{phase}, {done / 1e6:,.1f} MB so far")
 
     def check(self) -> None:
         if self._context.stopping.is_set():
@@ -144,22 +144,24 @@ def _keep_proposals(
     from models.samples import Sampler
 
     try:
-        found = proposals([source.path for source in recipe.sources], recipe.format, recipe.policy)
+        proposed_file = proposals(
+            [source.path for source in recipe.sources], recipe.format, recipe.policy
+        )
     except LuthierError:  # the file itself cannot be read: that is the error to show
         return
-    if found is None:
+    if proposed_file is None:
         return
-    file, rows, proposed = found
+    file, rows, proposed = proposed_file
     sampler = Sampler(tokenizer, report, MaskOptions(recipe.mask.turns))
     kept = []
     for proposal in proposed:
         examples = []
-        for place, converted in proposal.examples:
-            conversation = Conversation(converted.messages, file, rows[place].row, converted.tools)
+        for index, converted in proposal.examples:
+            conversation = Conversation(converted.messages, file, rows[index].row, converted.tools)
             sample = next(iter(sampler.samples([conversation])))
             if isinstance(sample, MaskError):
                 examples.append(
-                    Example(rows[place].row, problem=f"message {sample.turn}: {sample.reason}")
+                    Example(rows[index].row, problem=f"message {sample.turn}: {sample.reason}")
                 )
             else:
                 stored = StoredSample(
@@ -169,7 +171,7 @@ def _keep_proposals(
                     sample.labels,
                     sample.weights,
                 )
-                examples.append(Example(rows[place].row, stored))
+                examples.append(Example(rows[index].row, stored))
         kept.append(
             StoredProposal(
                 file, proposal.title, proposal.toml, msgspec.to_builtins(proposal.mapping), examples
@@ -236,9 +238,13 @@ def summarise(
         context=recipe.train.max_length,
         formats=[
             FoundFormat(
-                found["files"], found["format"], found["reason"], found["mapping"], found["unused"]
+                file_format["files"],
+                file_format["format"],
+                file_format["reason"],
+                file_format["mapping"],
+                file_format["unused"],
             )
-            for found in figures["formats"]
+            for file_format in figures["formats"]
         ],
         states=states,
         problems=sorted(problems.values(), key=lambda problem: -problem.rows),
@@ -253,7 +259,7 @@ def summarise(
             str(path)
             for source in sources
             if not source.startswith(HUB)
-            for path in source_files(source).others
+            for path in source_files(source).skipped
         ],
     )
 
@@ -283,11 +289,11 @@ def histogram(lengths: Counter[int], context: int) -> Lengths:
 def _samples(path: Path) -> Iterator[StoredSample]:
     """The samples of a file, and beside it an index of its lines."""
     decoder = foreign.Decoder(StoredSample)
-    starts, place = array("Q"), 0
+    starts, offset = array("Q"), 0
     with path.open("rb") as file:
         for line in file:
-            starts.append(place)
-            place += len(line)
+            starts.append(offset)
+            offset += len(line)
             yield decoder.decode(line, path)
     write_index(path, starts)
 
@@ -295,12 +301,12 @@ def _samples(path: Path) -> Iterator[StoredSample]:
 def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
     """Write down how the first rows read in their files, and the first of those that were not kept
     as they are."""
-    kept, others = array("q"), array("q")
-    for place, entry in enumerate(read_ledger(folder / LEDGER_FILE)):
-        places = kept if entry.state == "kept" else others
+    kept, changed = array("q"), array("q")
+    for index, entry in enumerate(read_ledger(folder / LEDGER_FILE)):
+        places = kept if entry.state == "kept" else changed
         if len(places) < _KEPT_ROWS:
-            places.append(place)
-    wanted = {*kept, *others}
+            places.append(index)
+    to_keep = {*kept, *changed}
     size, written = sum(source_size(source.path) for source in recipe.sources), 0
     teller(_KEEPING, 0, size)
     pairs = zip(
@@ -309,8 +315,8 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
         strict=False,
     )
     with (folder / ROWS_FILE).open("wb") as file:
-        for place, (raw, entry) in enumerate(pairs):
-            if place in wanted:
+        for index, (raw, entry) in enumerate(pairs):
+            if index in to_keep:
                 text = (
                     raw.damage if raw.value is None else json.dumps(raw.value, ensure_ascii=False)
                 )
@@ -319,7 +325,7 @@ def _keep_rows(recipe: Recipe, folder: Path, teller: Teller) -> None:
                     + b"\n"
                 )
                 written += 1
-            if written == len(wanted):
+            if written == len(to_keep):
                 return
 
 

@@ -23,8 +23,8 @@ from models.conversations import read_prompts
 from models.registry import resolve
 from models.runs import Run
 from serve import launch as serving
+from serve.asking import Answer, ask_all
 from serve.client import Sampling
-from serve.compare import Answer, ask_all
 from serve.servers import Server
 from trainer import launch as training
 from trainer.recipe import load

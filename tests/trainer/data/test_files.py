@@ -445,7 +445,7 @@ def test_folders(folder: Path) -> None:
         "empty.jsonl",
         "c.parquet",
     ]
-    assert [path.name for path in source_files(str(home)).others] == [
+    assert [path.name for path in source_files(str(home)).skipped] == [
         "README.md",
         "dataset_info.json",
         "loop",

@@ -1,10 +1,11 @@
-"""Every prompt to every model, several at once."""
+"""Asking models for whole answers: one, or every prompt of every model, several at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.errors import LuthierError
 from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
@@ -56,15 +57,29 @@ async def ask_all(
 async def _ask(
     endpoint: Endpoint, index: int, model: str, messages: list[ChatMessage], sampling: Sampling
 ) -> Answer:
+    text, finished, error = await whole_answer(endpoint, model, messages, sampling)
+    return Answer(index, model, text, finished, error)
+
+
+async def whole_answer(
+    endpoint: Endpoint,
+    model: str,
+    messages: Sequence[ChatMessage],
+    sampling: Sampling,
+    response_format: dict[str, Any] | None = None,
+) -> tuple[str, Finished | None, LuthierError | None]:
+    """The text as far as it came, and how it ended: finished, or with an error."""
     text: list[str] = []
     finished: Finished | None = None
     try:
-        async for piece in stream_chat(endpoint, model, messages, sampling):
+        async for piece in stream_chat(
+            endpoint, model, list(messages), sampling, (), response_format
+        ):
             match piece:
                 case Delta():
                     text.append(piece.text)
                 case Finished():
                     finished = piece
     except LuthierError as error:
-        return Answer(index, model, "".join(text), None, error)
-    return Answer(index, model, "".join(text), finished, None)
+        return "".join(text), None, error
+    return "".join(text), finished, None

@@ -331,7 +331,7 @@ async def tokenize(endpoint: Endpoint, request: dict[str, Any]) -> list[int]:
 _LONE = re.compile("[\ud800-\udfff]")
 
 
-def whole(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """The text without halves of characters, which JSON may escape but no file and no terminal
     takes."""
     return text if text.isascii() else _LONE.sub("\ufffd", text)
@@ -358,13 +358,15 @@ def _read_event(chunk: dict[str, Any]) -> _Event:
     calls: list[CallPiece] = []
     for choice in chunk.get("choices") or []:
         delta = choice.get("delta") or {}
-        text += whole(delta.get("content") or "")
-        reasoning += whole(delta.get("reasoning") or delta.get("reasoning_content") or "")
+        text += without_surrogates(delta.get("content") or "")
+        reasoning += without_surrogates(
+            delta.get("reasoning") or delta.get("reasoning_content") or ""
+        )
         for call in delta.get("tool_calls") or []:
             function = call.get("function") or {}
             name, arguments = (
-                whole(function.get("name") or ""),
-                whole(function.get("arguments") or ""),
+                without_surrogates(function.get("name") or ""),
+                without_surrogates(function.get("arguments") or ""),
             )
             calls.append(
                 CallPiece(int(call.get("index") or 0), call.get("id") or "", name, arguments)

@@ -243,23 +243,23 @@ class Traffic:
                     send, Unasked(fingerprint_of(state, passage.route), question.ends)
                 )
 
-        async def seen(message: Message) -> None:
+        async def watched(message: Message) -> None:
             passage.see(message)
             await send(message)
 
         if refused is not None:
-            await _say(*refused, seen)
+            await _say(*refused, watched)
             return
         folder = lost_folder(state, passage.model) if state is not None else ""
         if folder:
             await _say(
                 404,
                 f"{passage.model} cannot be asked any more: its folder {folder} was deleted.",
-                seen,
+                watched,
             )
             return
         if self._gate is None:
-            await self._app(scope, replayed, seen)
+            await self._app(scope, replayed, watched)
             return
         # vLLM's engine for CPUs dies of a prompt's log-probabilities beside any other sequence:
         # with LoRA on, 0.32 applies the adapters' indices, one a sequence, to the rows of the whole
@@ -272,13 +272,13 @@ class Traffic:
                 400,
                 "On a CPU, the log-probabilities of a prompt can be asked for one prompt and one"
                 " answer at a time.",
-                seen,
+                watched,
             )
         elif not complete and len(body) > _LONGEST_BODY:
-            await _say(413, f"On a CPU, a request has at most {_LONGEST_BODY:,} bytes.", seen)
+            await _say(413, f"On a CPU, a request has at most {_LONGEST_BODY:,} bytes.", watched)
         else:
             async with self._gate.alone() if asks else self._gate.together():
-                await self._app(scope, replayed, seen)
+                await self._app(scope, replayed, watched)
 
     def _write(self, passage: Passage) -> None:
         if not self._log:

@@ -29,11 +29,11 @@ async def _all(
 ) -> list[_Result]:
     places = asyncio.Semaphore(at_once)
 
-    async def one(start: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    async def run_bounded(start: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         async with places:
             return await start()
 
-    return list(await asyncio.gather(*(one(start) for start in work)))
+    return list(await asyncio.gather(*(run_bounded(start) for start in work)))
 
 
 async def rendered(

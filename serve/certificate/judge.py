@@ -21,8 +21,8 @@ class Evidence:
 
     `changes` are the differing files by part (None: the run recorded no hashes), `merged_changes`
     those of the merged model (None: it has no receipt). `unservable` says why vLLM does not take
-    the adapter as it is. `whole` is "merged", or "saved" where the run has trained every weight:
-    its own model then stands in the place of a merged one, and has no receipt.
+    the adapter as it is. `merged_name` is "merged", or "saved" where the run has trained every
+    weight: its own model then stands in the place of a merged one, and has no receipt.
     """
 
     samples: Sequence[Sample]

@@ -66,7 +66,9 @@ class Sample:
         return asdict(self)
 
 
-def chosen(data_directory: Path, context_length: int | None = None) -> tuple[str, list[Sample]]:
+def choose_samples(
+    data_directory: Path, context_length: int | None = None
+) -> tuple[str, list[Sample]]:
     """The file the samples are of, and the samples: held-out ones, or trained ones where nothing
     was held out.
 

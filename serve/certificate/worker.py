@@ -41,7 +41,7 @@ from serve.certificate.measured import (
     write,
 )
 from serve.certificate.planning import server_plan
-from serve.certificate.turns import PROBES, chosen
+from serve.certificate.turns import PROBES, choose_samples
 from serve.log import Phase
 from serve.plan import BASE, ServerPlan
 from serve.planning import NamedAdapter
@@ -74,7 +74,7 @@ class Certifier:
         )
         self.gpu = self.run.on_gpu
         limit = ModelFolder(self.base).context_length
-        self.source, self.samples = chosen(self.run.folder.data, limit)
+        self.source, self.samples = choose_samples(self.run.folder.data, limit)
         longest = max(len(sample.input_ids) for sample in self.samples) + asking.ROOM
         self.context_length = longest if limit is None else min(longest, limit)
         sorts = {sample.sort for sample in self.samples}

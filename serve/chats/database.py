@@ -109,7 +109,7 @@ def path() -> Path:
 def connect(file: Path | None = None) -> sqlite3.Connection:
     """A connection with every migration applied. LuthierError if the file cannot be used."""
     file = file or path()
-    with told(file):
+    with errors_in_words(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600)  # what is said to a model is nobody else's business
         connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
@@ -127,7 +127,7 @@ def connect(file: Path | None = None) -> sqlite3.Connection:
 @contextmanager
 def opened(file: Path | None = None) -> Iterator[sqlite3.Connection]:
     """A connection for a few statements; what SQLite refuses becomes a LuthierError."""
-    with told(file or path()), closing(connect(file)) as connection:
+    with errors_in_words(file or path()), closing(connect(file)) as connection:
         yield connection
 
 
@@ -141,7 +141,10 @@ def reading(file: Path | None = None) -> Iterator[sqlite3.Connection]:
         with opened(file) as connection:
             yield connection
         return
-    with told(file), closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+    with (
+        errors_in_words(file),
+        closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+    ):
         if file.exists():
             _copy(file, connection)
         _migrate(connection, file)
@@ -234,7 +237,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 @contextmanager
-def told(file: Path) -> Iterator[None]:
+def errors_in_words(file: Path) -> Iterator[None]:
     """What SQLite or the system refuses, in words."""
     try:
         yield

@@ -35,7 +35,7 @@ from serve.chats.turns import (
     new_chat_id,
 )
 from serve.chats.writer_locks import is_living, own_writer, sweep
-from serve.client import ChatMessage, Finished, whole
+from serve.client import ChatMessage, Finished, without_surrogates
 
 _TITLE_LENGTH = 80
 
@@ -182,7 +182,17 @@ class Record:
                  ON CONFLICT (id) DO UPDATE SET updated = excluded.updated,
                      settings = excluded.settings, blind = excluded.blind"""
         statements: list[Statement] = [
-            (put, (chat.id, whole(chat.title), chat.created, now, _json(chat.settings), chat.blind))
+            (
+                put,
+                (
+                    chat.id,
+                    without_surrogates(chat.title),
+                    chat.created,
+                    now,
+                    _json(chat.settings),
+                    chat.blind,
+                ),
+            )
         ]
         for position, pane in enumerate(chat.panes):
             if pane.speaker is not None:
@@ -220,7 +230,7 @@ def _turn(chat: Chat, turn: Turn) -> Statement:
         chat.id,
         turn.number,
         messages,
-        whole(turn.prompt),
+        without_surrogates(turn.prompt),
         _json(turn.settings),
         tools,
         source,

@@ -51,14 +51,14 @@ async def ask(
     its error; the others go on."""
     places = asyncio.Semaphore(at_once)
 
-    async def one(item: Item, model: Contender) -> None:
+    async def ask_one(item: Item, model: Contender) -> None:
         async with places:
             answer = await answer_entry(endpoint, model.name, item.messages, sampling)
         on_answer(journal.add(answer_key(item, model, sampling), model=model.name, **answer))
 
     async with asyncio.TaskGroup() as group:
         for item, model in questions:
-            group.create_task(one(item, model))
+            group.create_task(ask_one(item, model))
 
 
 async def answer_entry(

@@ -192,7 +192,7 @@ async def ask_judge(
     """Ask for each verdict, and write it down."""
     places = asyncio.Semaphore(at_once)
 
-    async def one(pair: Pair, turned: bool) -> None:
+    async def ask_one(pair: Pair, turned: bool) -> None:
         async with places:
             entry = await _judged(judge, _prompt(pair, turned))
         on_verdict(
@@ -203,7 +203,7 @@ async def ask_judge(
 
     async with asyncio.TaskGroup() as group:
         for pair, turned in ordered_pairs:
-            group.create_task(one(pair, turned))
+            group.create_task(ask_one(pair, turned))
 
 
 async def _judged(judge: Judge, prompt: str) -> Entry:

@@ -39,7 +39,7 @@ from serve.certificate.measured import (
     Served,
     write,
 )
-from serve.certificate.turns import PROBES, Sample, chosen, sample_of
+from serve.certificate.turns import PROBES, Sample, choose_samples, sample_of
 from serve.client import load_adapter, unload_adapter
 from serve.servers import Server
 from tests.real.conftest import LUTHIER, assert_gone, worker_and_below
@@ -61,7 +61,7 @@ def reds(checks: list[Check]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def samples(captain_run: Job) -> list[Sample]:
     """A few of the held-out conversations: enough to see a fault, few enough to be quick."""
-    return chosen(captain_run.directory / "data")[1][:5]
+    return choose_samples(captain_run.directory / "data")[1][:5]
 
 
 def measured(

@@ -19,7 +19,7 @@ from models.run_folder import RECIPE_FILE
 from models.runs import Run
 from models.template import load_tokenizer
 from serve.certificate.measured import ORDERS_FILE, REFERENCE_FILE, Orders, Reference, Scores, write
-from serve.certificate.turns import PROBES, chosen
+from serve.certificate.turns import PROBES, choose_samples
 from tests.real.forks import Forks, events, outcome
 from tests.real.tiny import write_tiny_model
 from trainer.launch import frozen_recipe
@@ -191,7 +191,7 @@ def _is_certified_from_where_it_began(job: Job, model: Path, folder: Path) -> No
     trained = result if result.name == "adapter" else complete_checkpoints(job.directory)[-1].path
     from serve.certificate import reference
 
-    _, samples = chosen(job.directory / "data", None)
+    _, samples = choose_samples(job.directory / "data", None)
     stops = Run(job).trained_stops or []
     grown = str(folder / "base")
     base = job.spec.settings["model_directory"]

@@ -55,7 +55,7 @@ def chart(
 ) -> None:
     """Draw the charts of a run, or of up to four over each other."""
     tracks = read_tracks(runs)
-    metrics = chosen(tracks[0], names)
+    metrics = metrics_to_show(tracks[0], names)
     view = view_of(tracks, logarithmic, smooth or 1)
     view = replace(view, window=smooth or default_smoothing(int(view.end)))
     if path is not None:
@@ -93,7 +93,7 @@ def read_tracks(runs: tuple[str, ...]) -> list[Track]:
     return tracks
 
 
-def chosen(track: Track, names: tuple[str, ...]) -> list[Metric]:
+def metrics_to_show(track: Track, names: tuple[str, ...]) -> list[Metric]:
     by_key = {metric.key: metric for metric in track.record.metrics()}
     if "all" in names:
         return [metric for key, metric in by_key.items() if track.record.curves.get(key)]

@@ -183,12 +183,12 @@ def _count(title: str, total: int, work: Callable[[Callable[[Entry], None]], Any
         task = progress.add_task(title, total=total, left="")
         failed = 0
 
-        def told(entry: Entry) -> None:
+        def count_entry(entry: Entry) -> None:
             nonlocal failed
             failed += entry.get("error") is not None
             progress.update(task, advance=1, left=f"{failed} failed" if failed else "")
 
-        asyncio.run(work(told))
+        asyncio.run(work(count_entry))
     say_done(title, f"{total} times")
 
 

@@ -295,13 +295,13 @@ class ModelsScreen(LuthierScreen):
             )
 
     def _told(self, words: str) -> Callable[[str | None], None]:
-        def told(job_id: str | None) -> None:
+        def push_started(job_id: str | None) -> None:
             if job_id is not None:
                 if job_id:
                     self.notify(words)
                 self.app.read_jobs()
 
-        return told
+        return push_started
 
     def action_remove(self) -> None:
         from tui.shared.confirm_modal import ConfirmModal

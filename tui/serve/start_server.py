@@ -55,7 +55,7 @@ class Planned(Message):
 
 
 class StartServerModal(FormModal):
-    """`models` are the names that can be a base; `base` and `chosen` run ids are marked
+    """`models` are the names that can be a base; `base` and `ticked` run ids are marked
     beforehand."""
 
     heading: ClassVar[str] = "Start a server"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import LuthierError
-from serve.certificate.turns import MOST_TOKENS, MOST_TURNS, chosen
+from serve.certificate.turns import MOST_TOKENS, MOST_TURNS, choose_samples
 
 
 def line(
@@ -40,7 +40,7 @@ def write(folder: Path, name: str, *lines: dict[str, Any]) -> None:
 
 def test_turns_are_the_trained_spans_and_their_messages(tmp_path: Path) -> None:
     write(tmp_path, "heldout.jsonl", line(turns=2, system=True))
-    name, (sample,) = chosen(tmp_path)
+    name, (sample,) = choose_samples(tmp_path)
     assert name == "heldout.jsonl"
     assert [(turn.start, turn.end, turn.message) for turn in sample.turns] == [
         (4, 8, 2),
@@ -53,30 +53,32 @@ def test_turns_are_the_trained_spans_and_their_messages(tmp_path: Path) -> None:
 def test_every_sort_is_there_and_not_too_many(tmp_path: Path) -> None:
     plain = [line() for _ in range(150)]
     write(tmp_path, "heldout.jsonl", *plain, line(system=True), line(turns=3), line(tools=True))
-    _, samples = chosen(tmp_path)
+    _, samples = choose_samples(tmp_path)
     assert {sample.sort for sample in samples} == {"one", "system one", "several", "tools one"}
     assert MOST_TURNS <= sum(len(sample.turns) for sample in samples) < MOST_TURNS + 3
-    assert samples == chosen(tmp_path)[1]
+    assert samples == choose_samples(tmp_path)[1]
 
 
 def test_tokens_are_bounded_and_one_sample_is_always_taken(tmp_path: Path) -> None:
     write(tmp_path, "heldout.jsonl", *[line(length=700) for _ in range(20)])
-    assert sum(len(sample.input_ids) for sample in chosen(tmp_path)[1]) <= MOST_TOKENS
+    assert sum(len(sample.input_ids) for sample in choose_samples(tmp_path)[1]) <= MOST_TOKENS
     write(tmp_path, "heldout.jsonl", line(length=9000), line(length=8000))
-    assert [len(sample.input_ids) for sample in chosen(tmp_path)[1]] == [16000]
+    assert [len(sample.input_ids) for sample in choose_samples(tmp_path)[1]] == [16000]
 
 
 def test_samples_that_fill_the_context_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, "heldout.jsonl", line(length=8), line(length=7))
-    assert [len(sample.input_ids) for sample in chosen(tmp_path, context_length=16)[1]] == [14]
+    assert [len(sample.input_ids) for sample in choose_samples(tmp_path, context_length=16)[1]] == [
+        14
+    ]
     with pytest.raises(LuthierError, match="has no samples"):
-        chosen(tmp_path, context_length=14)
+        choose_samples(tmp_path, context_length=14)
 
 
 def test_where_everything_was_trained_a_sample_is_scored_whole(tmp_path: Path) -> None:
     whole = line(turns=2)
     write(tmp_path, "heldout.jsonl", {**whole, "labels": whole["input_ids"]})
-    (sample,) = chosen(tmp_path)[1]
+    (sample,) = choose_samples(tmp_path)[1]
     assert sample.whole and sample.turns == []
     assert sample.scored == list(range(1, 16))
 
@@ -84,6 +86,6 @@ def test_where_everything_was_trained_a_sample_is_scored_whole(tmp_path: Path) -
 def test_training_data_where_nothing_was_held_out(tmp_path: Path) -> None:
     write(tmp_path, "heldout.jsonl")
     write(tmp_path, "train.jsonl", line())
-    assert chosen(tmp_path)[0] == "train.jsonl"
+    assert choose_samples(tmp_path)[0] == "train.jsonl"
     with pytest.raises(LuthierError, match="has no samples"):
-        chosen(tmp_path / "nowhere")
+        choose_samples(tmp_path / "nowhere")

@@ -49,7 +49,7 @@ Figure = float | Literal["nan", "inf", "-inf"] | None
 @dataclass(frozen=True, slots=True)
 class Step(event_kinds.Step):
     """A step of what the job counts: an optimizer step of a run, or a hundredth of an inspection,
-    which has no figures. `workshop.runs.metrics` says which figures are drawn, and how."""
+    which has no figures. `workshop.runs.chart_metrics` says which figures are drawn, and how."""
 
     step: Count
     """Its number, from 1 on."""

@@ -17,7 +17,7 @@ from models.folder import ModelFolder
 from models.registry import display_name, resolve
 from serve.client import list_cards, list_models, load_adapter, post, server_state, unload_adapter
 from serve.log import READY
-from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan, vllm_module
+from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServerPlan
 from serve.planning import (
     NamedAdapter,
     ServeOptions,
@@ -30,6 +30,7 @@ from serve.planning import (
 from serve.ports import choosing
 from serve.servers import Server, look_again
 from serve.vllm_arguments import replicas
+from serve.vllm_command import vllm_module
 
 _TOLD_SECONDS = 6.0
 

@@ -29,20 +29,12 @@ from serve.client import (
 )
 from serve.keys import control_key
 from serve.log import FIRST_PHASE, READY, Phase, Phases, last_words, root_cause
-from serve.plan import (
-    DRAIN_SECONDS,
-    STOP_SECONDS,
-    ServedAdapter,
-    ServerPlan,
-    command,
-    environment,
-    has_compiled,
-    run_of,
-)
+from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, run_of
 from serve.ports import port_taken, remember_port, reserved
 from serve.restarts import MOST_RESTARTS, Crash, Restarts
 from serve.servers import LOOK, ServedModel, base_url, write_server
 from serve.sleeper import Sleeper
+from serve.vllm_command import command, environment, has_compiled
 
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 1.0

@@ -23,7 +23,7 @@ from trainer.plan.plan import Plan
 from trainer.recipe import Recipe, Tokens
 from trainer.run.checkpoints import Checkpoint, newest_intact, sweep
 from trainer.run.result import save_adapter, save_model
-from trainer.run.tokens import run_tokenizer
+from trainer.run.tokens_and_template import run_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

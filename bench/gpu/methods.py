@@ -124,7 +124,7 @@ def compare(job_directory: Path, into: str) -> dict[str, Any]:
     from trainer.plan.plan import Plan
     from trainer.run.checkpoints import complete_checkpoints
     from trainer.run.loading import load_model
-    from trainer.run.tokens import run_tokenizer
+    from trainer.run.tokens_and_template import run_tokenizer
 
     job = Job(job_directory)
     plan, recipe = Plan.from_json(job.spec.settings), frozen_recipe(job)

@@ -32,10 +32,11 @@ from typing import Any
 from jobs.errors import LuthierError
 from serve.client import Delta, Endpoint, Sampling, load_adapter, post, server_id, stream_chat
 from serve.keys import client_key, control_key
-from serve.plan import BASE, command, environment
+from serve.plan import BASE
 from serve.planning import ServeOptions, make_plan
 from serve.ports import free_port
 from serve.traffic import REQUEST_LOG_VARIABLE
+from serve.vllm_command import command, environment
 
 HOST = "127.0.0.1"
 ANSWER_TOKENS = 128

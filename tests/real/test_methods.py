@@ -25,7 +25,7 @@ from tests.real.tiny import write_tiny_model
 from trainer.launch import frozen_recipe
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import complete_checkpoints
-from trainer.run.tokens import run_tokenizer
+from trainer.run.tokens_and_template import run_tokenizer
 
 pytestmark = pytest.mark.real
 

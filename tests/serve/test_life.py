@@ -19,7 +19,7 @@ from jobs import processes
 from jobs.errors import LuthierError
 from jobs.job import Job, stop, wait
 from jobs.state import Failed, Running, Starting, Stopped
-from serve import launch, plan
+from serve import launch, vllm_command
 from serve.client import Delta, Sampling, post, stream_chat
 from serve.launch import attach, detach, pin, serve, unpin
 from serve.planning import NamedAdapter, ServeOptions
@@ -349,4 +349,4 @@ def test_what_a_client_asks_too_much_of_is_cut_or_refused_in_luthiers_words(
 def test_the_fake_is_found_as_the_real_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FAKE_HOME))
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
-    assert plan.vllm_module() == "vllm.entrypoints.launchers.api_server.entry"
+    assert vllm_command.vllm_module() == "vllm.entrypoints.launchers.api_server.entry"

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LuthierError
-from serve import plan, planning
+from serve import planning, vllm_command
 from serve.keys import client_key, control_key
-from serve.plan import ServerPlan, command, environment, has_compiled, run_of
+from serve.plan import ServerPlan, run_of
 from serve.planning import ServeOptions, make_plan
+from serve.vllm_command import command, environment, has_compiled
 from tests.serve.conftest import write_adapter
 
 
 @pytest.fixture(autouse=True)
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "default_device", lambda: "cpu")
-    monkeypatch.setattr(plan, "vllm_module", lambda: "vllm.entry")
+    monkeypatch.setattr(vllm_command, "vllm_module", lambda: "vllm.entry")
 
 
 def planned(

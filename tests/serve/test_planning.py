@@ -14,9 +14,10 @@ from serve import gpu_share as shares
 from serve import planning
 from serve.gpu_share import Needed, gpu_share, needed
 from serve.parsers import parsers
-from serve.plan import Device, ServerPlan, command
+from serve.plan import Device, ServerPlan
 from serve.planning import NamedAdapter, ServeOptions, look_ahead
 from serve.restarts import Restarts
+from serve.vllm_command import command
 from tests.serve.conftest import write_adapter, write_tensors
 from tui.serve.server_plan import as_json, command_line, rows
 

@@ -21,9 +21,9 @@ from serve import sleeper
 from serve.client import post
 from serve.keys import client_key, control_key
 from serve.launch import attach
-from serve.plan import command, environment
 from serve.servers import Server, running_servers
 from serve.sleep import check_sleeps, put_to_sleep, wake
+from serve.vllm_command import command, environment
 from tests.jobs.acting import (
     end_everything,
     events,

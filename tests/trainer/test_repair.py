@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from jobs.home import home
 from trainer.plan import repair
 from trainer.plan.compute import Compute
-from trainer.plan.repair import Shape, in_smaller_batches, is_out_of_memory, recall, remember
+from trainer.plan.repair import (
+    Shape,
+    in_smaller_batches,
+    is_out_of_memory,
+    recall,
+    remember,
+    smaller,
+)
 
 SHAPE = Shape("base", "trl", "NVIDIA H200, 151 GB", 2048, 16)
 
@@ -80,7 +87,7 @@ def test_smaller_batches_keep_the_global_one_and_come_to_an_end(
         assert batch.gradient_checkpointing == (
             "standard" if len(sizes) > 1 and sizes[-2] == (1, "none") else "none"
         )
-        batch = batch.smaller("standard")
+        batch = smaller(batch, "standard")
     assert sizes[-1] == (1, "standard")
     assert all(later[0] <= max(1, earlier[0] // 2) for earlier, later in itertools.pairwise(sizes))
 

@@ -64,7 +64,7 @@ from tui.shared.palette import Palette
 from tui.shared.path_modal import PathModal
 from workshop import job_list, served_runs
 from workshop.chat.server import Reachable, newest_server
-from workshop.runs.metrics import METRICS
+from workshop.runs.chart_metrics import METRICS
 from workshop.runs.track import Track
 
 _CAPTAIN, _LEARNING = "20261118-0003-captain-00ff", "20261118-0007-pirate-00ff"

@@ -14,8 +14,8 @@ from tui.runs.charts.picture import Line, Mark, Picture, Plot, draw
 from tui.runs.charts.view import View
 from tui.shared.glyphs import use_ascii
 from workshop.runs import ticks
+from workshop.runs.chart_metrics import default_smoothing
 from workshop.runs.curve import Curve, Span, columns
-from workshop.runs.metrics import default_smoothing
 
 
 def curve_of(values: list[float], first: int = 1) -> Curve:

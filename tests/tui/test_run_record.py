@@ -12,8 +12,8 @@ from tests.tui import folders
 from tui.runs.moment_marks import marks
 from tui.shared.log_index import LogIndex
 from tui.shared.log_search import LogSearch
+from workshop.runs.chart_metrics import COLUMNS, STEP_FIGURES
 from workshop.runs.events import RunReader
-from workshop.runs.metrics import COLUMNS, STEP_FIGURES
 from workshop.runs.record import RunRecord
 
 

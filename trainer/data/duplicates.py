@@ -1,5 +1,5 @@
-"""Equal and nearly equal conversations, found through files: memory holds some numbers a
-conversation, never its text or its sketch.
+"""Equal and nearly equal conversations, found through files, and which of them are dropped: memory
+holds some numbers a conversation, never its text or its sketch.
 
 Nearly equal is a matter of what user and assistant say: the share of common 8-byte pieces of their
 text (Jaccard), whatever the capitals and spaces. A sketch of 64 minima (MinHash) finds the
@@ -12,9 +12,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -42,6 +43,39 @@ Numbers: TypeAlias = "np.ndarray[Any, Any]"
 Hashes: TypeAlias = "np.ndarray[Any, Any]"
 Sketches: TypeAlias = "np.ndarray[Any, Any]"
 Truths: TypeAlias = "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What a conversation is dropped for."""
+
+    code: Literal["duplicates", "near_duplicates"]
+    """The policy's name."""
+    verb: str
+    earlier: int
+    """The number of the conversation that it repeats."""
+
+
+class Twins:
+    """The conversations that repeat earlier ones, by their numbers, and which of them are
+    dropped."""
+
+    def __init__(self, exact: Numbers, near: Numbers, *, drop_equal: bool, drop_near: bool) -> None:
+        self.exact = exact
+        """For each an earlier one that it equals, or -1."""
+        self.near = near
+        """For each an earlier one that it nearly equals, or -1."""
+        self._drop_equal = drop_equal
+        self.dropped: Truths = exact >= 0 if drop_equal else np.zeros(len(exact), bool)
+        if drop_near:  # but what repeats only a dropped one stays
+            for number in np.flatnonzero(near >= 0):
+                self.dropped[number] |= not self.dropped[near[number]]
+
+    def of(self, number: int) -> Twin:
+        """Why a conversation that is dropped is."""
+        if self._drop_equal and self.exact[number] >= 0:
+            return Twin("duplicates", "equals", int(self.exact[number]))
+        return Twin("near_duplicates", "nearly equals", int(self.near[number]))
 
 
 class Fingerprints:

@@ -33,6 +33,7 @@ from trainer.data.duplicates import (
     Hashes,
     Numbers,
     Truths,
+    Twins,
     exact_twins,
     near_twins,
     pieces,
@@ -208,14 +209,14 @@ class Pipeline:
         holding_out = self._settings.heldout.share > 0 and self._settings.heldout.at_most > 0
         sketched = self._policy.near_duplicates != "keep" or holding_out
         self._read(work, sketched=sketched)
-        exact, near, dropped = self._twins(work, sketched=sketched)
-        alive = self._sample(work, exact, near, dropped)
+        twins = self._twins(work, sketched=sketched)
+        alive = self._sample(work, twins)
         linked: Truths = np.zeros(len(self._places), bool)
         survives: Truths = np.zeros(len(self._places), bool)
         survives[np.frombuffer(alive, np.int64)] = True
-        for twins in (exact, near):
-            both = np.flatnonzero((twins >= 0) & survives & survives[twins])
-            linked[both] = linked[twins[both]] = True
+        for earlier in (twins.exact, twins.near):
+            both = np.flatnonzero((earlier >= 0) & survives & survives[earlier])
+            linked[both] = linked[earlier[both]] = True
         holdout = choose(
             alive, self._settings.heldout, self._settings.seed, lambda number: bool(linked[number])
         )
@@ -274,9 +275,7 @@ class Pipeline:
         self._rows.append(row)
         self._file_of.append(len(self._files) - 1)
 
-    def _twins(self, work: Path, *, sketched: bool) -> tuple[Numbers, Numbers, Truths]:
-        """For each conversation an earlier one that it equals, one that it nearly equals, and
-        whether it is dropped for either."""
+    def _twins(self, work: Path, *, sketched: bool) -> Twins:
         self._tell(_COMPARING, 0, 1)
         exact = exact_twins(work / "exact.bin")
         near: Numbers = np.full(len(exact), -1, np.int32)
@@ -293,22 +292,21 @@ class Pipeline:
                 near = near_twins(
                     work / "sketches.bin", self._policy.near_similarity, text_of, exact >= 0, tell
                 )
-        dropped: Truths = exact >= 0
-        if self._policy.duplicates == "keep":
-            dropped = np.zeros(len(exact), bool)
-        if self._policy.near_duplicates != "keep":
-            for number in np.flatnonzero(near >= 0):
-                dropped[number] |= not dropped[near[number]]
-        return exact, near, dropped
+        return Twins(
+            exact,
+            near,
+            drop_equal=self._policy.duplicates != "keep",
+            drop_near=self._policy.near_duplicates != "keep",
+        )
 
-    def _sample(self, work: Path, exact: Numbers, near: Numbers, dropped: Truths) -> array[int]:
+    def _sample(self, work: Path, twins: Twins) -> array[int]:
         """Samples to `samples`, what became of each row to `outcomes`; the numbers of the
         conversations that have samples."""
         encode = msgspec.json.Encoder().encode
         alive = array("q")
         size = (work / "messages").stat().st_size
         with (work / "samples").open("wb") as samples, (work / "outcomes").open("wb") as outcomes:
-            for batch in _batches(self._conversations(work, exact, near, dropped)):
+            for batch in _batches(self._conversations(work, twins)):
                 self._tell("rendering and masking", batch[0][0].offset, size)
                 conversations = [
                     conversation for _, conversation in batch if conversation is not None
@@ -339,7 +337,7 @@ class Pipeline:
         return alive
 
     def _conversations(
-        self, work: Path, exact: Numbers, near: Numbers, dropped: Truths
+        self, work: Path, twins: Twins
     ) -> Iterator[tuple[Read, Conversation | None]]:
         decode = msgspec.json.Decoder(Read).decode
         with (work / "rows").open("rb") as rows, (work / "messages").open("rb") as spool:
@@ -349,13 +347,11 @@ class Pipeline:
                     yield read, None
                     continue
                 messages, tools = json.loads(spool.readline())
-                if dropped[read.conversation]:
-                    equal = exact[read.conversation] >= 0 and self._policy.duplicates != "keep"
-                    code = "duplicates" if equal else "near_duplicates"
-                    earlier = int((exact if equal else near)[read.conversation])
-                    read.reasons.append(code)
-                    where = f"row {self._rows[earlier]} of {self._files[self._file_of[earlier]]}"
-                    read.detail = f"it {'equals' if equal else 'nearly equals'} {where}"
+                if twins.dropped[read.conversation]:
+                    twin = twins.of(read.conversation)
+                    read.reasons.append(twin.code)
+                    file = self._files[self._file_of[twin.earlier]]
+                    read.detail = f"it {twin.verb} row {self._rows[twin.earlier]} of {file}"
                     yield read, None
                 else:
                     yield read, Conversation(messages, read.file, read.row, tools)

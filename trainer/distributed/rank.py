@@ -27,7 +27,7 @@ from trainer.plan.compute import Batch
 from trainer.plan.plan import Plan
 from trainer.plan.repair import OutOfMemory
 from trainer.recipe import Recipe
-from trainer.run.tokens import run_tokenizer
+from trainer.run.tokens_and_template import run_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

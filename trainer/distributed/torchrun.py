@@ -116,12 +116,16 @@ def _repaired(
         raise _reason(error, failures)
     recipe = frozen_recipe(context.job)
     reason = f"rank {lacking['rank']}: {lacking['reason']}"
-    if lacking["smaller"] is None:
-        raise repair.nothing_left(reason, recipe.train.max_length, recipe.lora.r)
     ran_out = plan.with_batch(lacking["batch"]).compute
-    smaller = plan.with_batch(lacking["smaller"]).compute
-    repair.tell(context, lacking["step"], reason, ran_out, smaller)
-    repair.remember(plan.shape(recipe), ran_out, smaller, context.job.id)
+    batch = lacking["smaller"]
+    smaller = repair.repaired(
+        context,
+        plan.shape(recipe),
+        lacking["step"],
+        reason,
+        ran_out,
+        None if batch is None else plan.with_batch(batch).compute,
+    )
     if plan.machines > 1:  # the other machines' launchers have only seen their ranks end
         message = (
             f"Memory ran out on {reason}. The next attempt begins with a micro-batch of"

@@ -73,15 +73,6 @@ class Compute:
         """With so many conversations at a time, of the same global batch."""
         return replace(self, micro_batch=size, accumulation=self.conversations // size)
 
-    def smaller(self, checkpointing: str) -> Compute | None:
-        """The next that takes less memory for the same global batch; None if there is none.
-        `checkpointing`: the engine's thriftiest."""
-        if self.micro_batch > 1:
-            return self.with_micro_batch(largest_divisor(self.conversations, self.micro_batch // 2))
-        if self.gradient_checkpointing == checkpointing:
-            return None
-        return replace(self, gradient_checkpointing=checkpointing)
-
 
 def largest_divisor(number: int, limit: int) -> int:
     return next(size for size in range(min(number, limit), 0, -1) if number % size == 0)

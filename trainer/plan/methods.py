@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jobs.errors import LuthierError
 from models.folder import ModelFolder
-from models.merge.embeddings import is_input, is_output
-from models.weights import tensor_shapes, weight_files
+from models.merge.embeddings import is_output
 from trainer.plan.compute import Compute
+from trainer.plan.lora_targets import ALL_LINEAR, check_targets, linear_layers
 from trainer.plan.memory.shape import ModelShape
 from trainer.recipe import Recipe
 
@@ -18,8 +18,6 @@ FLOAT8_CAPABILITY = (8, 9)  # Ada's; Hopper's is 9.0
 # Where float8 is quicker by measurement (bench/gpu/RESULTS.md): on Hopper, for models at least this
 # wide.
 _HOPPER, _FLOAT8_HIDDEN = 9, 4096
-# How much of the base model stands in the message about targets that match nothing.
-_LISTED = 12
 _INSTALL = {
     "bitsandbytes": "pip install bitsandbytes",
     "flash_attn": "pip install flash-attn --no-build-isolation",
@@ -196,42 +194,6 @@ def check_installed(base_bits: int | str, optimizer: str, attention: str) -> Non
             )
 
 
-def check_targets(targets: str | list[str], directory: Path) -> None:
-    """LuthierError if one of the layers that LoRA is to change is none of the model's."""
-    if isinstance(targets, str):
-        return
-    layers = linear_layers(directory)
-    if not targets:
-        raise LuthierError(
-            "Nothing to train",
-            "lora.targets is an empty list.",
-            f"{_listed(layers)} Leave it out for all of them.",
-        )
-    for target in targets:
-        if not any(f".{layer}".endswith(f".{target}") for layer in layers):
-            message = f"lora.targets: {target!r} is no linear layer of the model in {directory}."
-            raise LuthierError("No such layer", message, _listed(layers))
-
-
-def linear_layers(directory: Path) -> list[str]:
-    """The full names of the model's linear layers, from the headers of its weights."""
-    shapes = {}
-    for path in weight_files(directory):
-        shapes.update(tensor_shapes(path))
-    modules = [
-        name.removesuffix(".weight")
-        for name, shape in shapes.items()
-        if name.endswith(".weight") and len(shape) == 2
-    ]
-    return sorted(module for module in modules if not is_input(module))
-
-
-def _listed(layers: list[str]) -> str:
-    names = sorted({layer.rpartition(".")[2] for layer in layers if not is_output(layer)})
-    ellipsis = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"Its linear layers are {', '.join(names[:_LISTED])}{ellipsis}."
-
-
 def _check_full(recipe: Recipe) -> None:
     bits, lora = recipe.train.base_bits, recipe.lora
     if bits in (8, 4):
@@ -248,7 +210,7 @@ def _check_full(recipe: Recipe) -> None:
         "rslora": lora.rslora,
         "dora": lora.dora,
         "plus_ratio": bool(lora.plus_ratio),
-        "targets": lora.targets != "all-linear",
+        "targets": lora.targets != ALL_LINEAR,
     }
     if keys := [key for key, value in without_effect.items() if value]:
         message = (

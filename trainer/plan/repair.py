@@ -107,7 +107,35 @@ class _Repair:
     """In unix seconds."""
 
 
-def tell(context: WorkerContext, step: int, reason: str, before: Compute, after: Compute) -> None:
+def smaller(compute: Compute, checkpointing: str) -> Compute | None:
+    """The next that takes less memory for the same global batch; None if there is none.
+    `checkpointing`: the engine's thriftiest."""
+    if compute.micro_batch > 1:
+        size = largest_divisor(compute.conversations, compute.micro_batch // 2)
+        return compute.with_micro_batch(size)
+    if compute.gradient_checkpointing == checkpointing:
+        return None
+    return replace(compute, gradient_checkpointing=checkpointing)
+
+
+def repaired(
+    context: WorkerContext,
+    shape: Shape,
+    step: int,
+    reason: str,
+    ran_out: Compute,
+    next_compute: Compute | None,
+) -> Compute:
+    """What a run goes on with after its memory ran out: `next_compute`, told of and remembered.
+    LuthierError if there is none."""
+    if next_compute is None:
+        raise _nothing_left(reason, shape.max_length, shape.rank)
+    _tell(context, step, reason, ran_out, next_compute)
+    remember(shape, ran_out, next_compute, context.job.id)
+    return next_compute
+
+
+def _tell(context: WorkerContext, step: int, reason: str, before: Compute, after: Compute) -> None:
     """The event of a repair."""
     changed = "micro_batch" if after.micro_batch < before.micro_batch else "gradient_checkpointing"
     events.tell_more(
@@ -172,7 +200,7 @@ def in_smaller_batches(
         tell(size, reason)
 
 
-def nothing_left(reason: str, max_length: int, rank: int) -> LuthierError:
+def _nothing_left(reason: str, max_length: int, rank: int) -> LuthierError:
     """The error when a single conversation at a time, with gradient checkpointing, is still too
     much."""
     return LuthierError(

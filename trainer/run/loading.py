@@ -14,7 +14,7 @@ from models.new_tokens import add_rows
 from trainer.plan.methods import check_installed
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe, Tokens
-from trainer.run.tokens import new_token_ids
+from trainer.run.tokens_and_template import new_token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,7 +28,7 @@ def load_model(
     plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
 ) -> PeftModel | PreTrainedModel:
     """The base model with a fresh adapter, or to be trained itself; seeded. `tokenizer` is the
-    run's (trainer.run.tokens)."""
+    run's (trainer.run.tokens_and_template)."""
     check_installed(plan.compute.base_bits, plan.compute.optimizer, plan.compute.attention)
     set_seed(recipe.train.seed)
     model = AutoModelForCausalLM.from_pretrained(plan.model_directory, **loading_options(plan))

@@ -18,7 +18,7 @@ from models.run_folder import RunFolder
 from models.weights import tensor_entries, weight_files
 from trainer.plan.plan import Plan
 from trainer.run.checkpoints import Checkpoint
-from trainer.run.tokens import own_tokenizer
+from trainer.run.tokens_and_template import own_tokenizer
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 

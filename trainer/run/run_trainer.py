@@ -34,7 +34,7 @@ from trainer.evaluation.evaluator import Evaluator
 from trainer.kernels.padding_free import FlatBatches, count_tokens
 from trainer.plan.repair import first_line, in_smaller_batches, is_out_of_memory
 from trainer.run.saving import CheckpointCallback, EvaluationStopped
-from trainer.run.tokens import own_tokenizer
+from trainer.run.tokens_and_template import own_tokenizer
 from trainer.run.weighted import WeightedLoss
 
 # of a model's weight files; one at a time is in memory when the result is made of them

@@ -211,7 +211,7 @@ class Training:
                 int(trainer.state.global_step),
                 reason,
                 self._plan.compute,
-                self._plan.compute.smaller(self._engine.THRIFTIEST),
+                repair.smaller(self._plan.compute, self._engine.THRIFTIEST),
             )
         raise self._out_of_memory(trainer, steps, checkpoint, reason)
 
@@ -276,13 +276,11 @@ class Training:
         return _OutOfMemory(step, reason, last)
 
     def _repair(self, step: int, reason: str) -> None:
-        before = self._plan.compute
-        after = before.smaller(self._engine.THRIFTIEST)
-        if after is None:
-            raise repair.nothing_left(reason, self._recipe.train.max_length, self._recipe.lora.r)
-        repair.tell(self._context, step, reason, before, after)
-        repair.remember(self._plan.shape(self._recipe), before, after, self._context.job.id)
-        self._plan = replace(self._plan, compute=after)
+        ran_out = self._plan.compute
+        next_compute = repair.smaller(ran_out, self._engine.THRIFTIEST)
+        shape = self._plan.shape(self._recipe)
+        compute = repair.repaired(self._context, shape, step, reason, ran_out, next_compute)
+        self._plan = replace(self._plan, compute=compute)
 
     # ---- explosion
 

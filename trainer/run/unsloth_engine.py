@@ -15,6 +15,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from unsloth import FastLanguageModel
 
 from trainer.kernels import attention
+from trainer.plan.lora_targets import unsloth_targets
 from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 THRIFTIEST = "unsloth"
-_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _CHECKPOINTING: dict[str, Any] = {"none": False, "standard": True, "unsloth": "unsloth"}
 
 
@@ -54,7 +54,7 @@ def load_model(plan: Plan, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=_LINEAR if lora.targets == "all-linear" else list(lora.targets),
+        target_modules=unsloth_targets(lora.targets),
         use_rslora=lora.rslora,
         use_gradient_checkpointing=checkpointing,
         random_state=seed,

@@ -46,7 +46,8 @@ class AnswerEnded(Message):
 
 
 class ChatPane(Vertical):
-    """`position` counts from the left. When it is drawn is decided by `ChatSides`."""
+    """`position` counts from the left. When it is drawn is decided by
+    `tui.chat.painting`."""
 
     def __init__(self, position: int, session: ChatSession) -> None:
         super().__init__(id=f"side-{position}", classes="pane")

@@ -11,18 +11,16 @@ from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.timer import Timer
 from textual.widgets import Static
 
 from serve.chats.turns import Conversation
+from tui.chat.painting import Painting
 from tui.chat.pane import AnswerEnded, ChatPane, FirstTextCame
 from tui.shared.certificate_badge import badge, warning
 from tui.shared.glyphs import glyphs
 from workshop.chat.server import Reachable
 from workshop.chat.session import MOST_PANES, ChatSession
 
-FLUSH_SECONDS = 0.25
-"""Between two paintings of what has come, after the first token."""
 _FOOTER_SECONDS = 0.1
 """The footer follows a question so late that the first token, should it come at once, is first."""
 NARROWEST = 36  # cells of a pane beside others
@@ -43,8 +41,7 @@ def arrange(count: int, width: int, height: int, active: int, alone: bool) -> tu
 
 
 class ChatSides(Vertical):
-    """The panes, and when what comes to them is painted: the first token of each at once, then
-    what has come to all in one go, at most four times a second, and the end at once."""
+    """The panes, and which of them are shown."""
 
     def __init__(self, session: ChatSession) -> None:
         super().__init__(id="sides")
@@ -56,7 +53,7 @@ class ChatSides(Vertical):
         self.alone = False
         """Only the active pane is shown."""
         self._tabs = Static(id="tabs")
-        self._flush: Timer | None = None
+        self._painting: Painting | None = None
 
     def compose(self) -> ComposeResult:
         yield self._tabs
@@ -64,7 +61,7 @@ class ChatSides(Vertical):
             yield from self.all_panes
 
     def on_mount(self) -> None:
-        self._flush = self.set_interval(FLUSH_SECONDS, self._paint_all, pause=True)
+        self._painting = Painting(self, lambda: self.panes)
 
     def on_resize(self, event: Resize) -> None:
         self._arrange()
@@ -148,8 +145,8 @@ class ChatSides(Vertical):
         for pane, conversation in zip(self.all_panes, self._session.panes, strict=False):
             if conversation in conversations:
                 pane.ask(conversation)
-        if self._flush is not None:
-            self._flush.resume()
+        if self._painting is not None:
+            self._painting.begin()
         self.set_timer(_FOOTER_SECONDS, self.screen.refresh_bindings)
 
     def stop_all(self) -> None:
@@ -159,14 +156,8 @@ class ChatSides(Vertical):
     @on(FirstTextCame)
     @on(AnswerEnded)
     def paint(self, message: FirstTextCame | AnswerEnded) -> None:
-        message.pane.show_progress()
-
-    def _paint_all(self) -> None:
-        answering = [pane for pane in self.panes if pane.conversation.answering]
-        for pane in answering:
-            pane.show_progress()
-        if not answering and self._flush is not None:
-            self._flush.pause()
+        if self._painting is not None:
+            self._painting.paint(message.pane)
 
 
 def _title(session: ChatSession, pane: ChatPane) -> str:

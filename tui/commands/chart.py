@@ -17,8 +17,8 @@ from tui.runs.charts.picture import draw
 from tui.runs.charts.view import View
 from tui.runs.colours import MOST_RUNS
 from tui.runs.plots import plot_of, readout
+from workshop.runs.chart_metrics import METRICS, Metric, default_smoothing
 from workshop.runs.events import RunReader
-from workshop.runs.metrics import METRICS, Metric, default_smoothing
 from workshop.runs.track import Track
 
 _HEIGHT = 18

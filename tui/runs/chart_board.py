@@ -19,8 +19,8 @@ from tui.runs.facts import Figures
 from tui.runs.plots import latest, plot_of, readout, spaced
 from tui.shared.glyphs import glyphs
 from tui.shared.key_line import KeyHint, KeyLine
+from workshop.runs.chart_metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metric
 from workshop.runs.curve import Curve
-from workshop.runs.metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metric
 from workshop.runs.track import Track
 
 _SMALL_WIDTH = 23

@@ -14,8 +14,8 @@ from tui.runs.charts.paper import Entry, Panel, figure
 from tui.runs.charts.svg import svg
 from tui.runs.charts.view import View
 from tui.runs.plots import plot_of
+from workshop.runs.chart_metrics import COLUMNS, EVAL_LOSS, LOSS, Metric
 from workshop.runs.curve import Curve
-from workshop.runs.metrics import COLUMNS, EVAL_LOSS, LOSS, Metric
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track, names
 

@@ -27,7 +27,7 @@ from tui.shared.failures import readable
 from tui.shared.form import Field
 from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.styles import DIALOGS
-from workshop.runs.metrics import Metric
+from workshop.runs.chart_metrics import Metric
 from workshop.runs.track import Track
 
 

@@ -12,8 +12,8 @@ from tui.runs.colours import track_colour, track_sign
 from tui.runs.moment_marks import marks, sign
 from tui.shared.glyphs import glyphs
 from workshop import number_format
+from workshop.runs.chart_metrics import EVAL_LOSS, LOSS, Metric
 from workshop.runs.curve import Curve
-from workshop.runs.metrics import EVAL_LOSS, LOSS, Metric
 from workshop.runs.moments import Moment
 from workshop.runs.record import RunRecord
 from workshop.runs.ticks import exact

@@ -19,8 +19,8 @@ from tui.runs.chart_board import ChartBoard
 from tui.runs.plots import spaced
 from tui.shared.state_label import bar
 from workshop import number_format
+from workshop.runs.chart_metrics import FIGURES
 from workshop.runs.events import RunReader
-from workshop.runs.metrics import FIGURES
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
 

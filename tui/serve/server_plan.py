@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from serve.plan import ServerPlan, command
+from serve.plan import ServerPlan
 from serve.planning import Outlook
+from serve.vllm_command import command
 
 Row = tuple[str, str, str]
 """A name, what is chosen, and why."""

@@ -23,8 +23,8 @@ from jobs.errors import LuthierError
 from tui import actions
 from tui.app import LuthierApp
 from tui.shared.action import Handler, Place
+from tui.shared.footer import KeyFooter
 from tui.shared.header import HeaderLine
-from tui.shared.hints import Hints
 from tui.shared.messages import JobsChanged
 from workshop.job_list import JobRow
 
@@ -49,7 +49,7 @@ class LuthierScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield HeaderLine(self.place)
         yield from self.compose_body()
-        yield Hints()
+        yield KeyFooter()
         yield Static(Content(f"needs {MINIMUM_WIDTH}x{MINIMUM_HEIGHT}"), id="too-small")
 
     def compose_body(self) -> Iterable[Widget]:

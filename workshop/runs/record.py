@@ -11,8 +11,7 @@ from typing import Literal
 from jobs.events import Event
 from models import events
 from models.events import Step, typed
-from workshop.runs.curve import Curve
-from workshop.runs.metrics import (
+from workshop.runs.chart_metrics import (
     EVAL_FIGURES,
     EVAL_LOSS,
     METRICS,
@@ -21,6 +20,7 @@ from workshop.runs.metrics import (
     Metric,
     metric,
 )
+from workshop.runs.curve import Curve
 from workshop.runs.moments import Moment, moment_of
 
 _PACE = 50  # the steps that the pace is taken from

@@ -11,8 +11,9 @@ from jobs.gpus import Gpu
 from serve import planning
 from serve.certificate import planning as certificate_planning
 from serve.certificate.planning import server_plan
-from serve.plan import BASE, ServerPlan, command
+from serve.plan import BASE, ServerPlan
 from serve.planning import NamedAdapter, ServeOptions, make_plan
+from serve.vllm_command import command
 from tests.serve.conftest import write_adapter
 
 GIB = 1 << 30

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trainer.plan.compute import Compute
+from trainer.plan.lora_targets import ALL_LINEAR
 from trainer.plan.memory.shape import FUSED, ModelShape
 from trainer.recipe import Recipe
 
@@ -45,7 +46,7 @@ class Setting:
     """Of the micro-batch."""
     method: str = "lora"
     rank: int = 16
-    targets: str | tuple[str, ...] = "all-linear"
+    targets: str | tuple[str, ...] = ALL_LINEAR
     dropout: bool = False
     sdpa_by: Literal["batch", "conversation", "segment"] = "batch"
     """What sdpa goes over at a time where conversations lie behind each other."""
@@ -137,9 +138,7 @@ class _Kept:
 def predict(shape: ModelShape, setting: Setting) -> Memory:
     """The parts of the peak of a run on one GPU."""
     compute = setting.compute
-    linears = shape.adapted(
-        setting.targets if isinstance(setting.targets, str) else list(setting.targets)
-    )
+    linears = shape.adapted(setting.targets)
     trained = setting.rank * sum(linear.inputs + linear.outputs for linear in linears)
     wide = compute.base_bits == 32 or setting.compute_bytes == 4
     weights = shape.inside * (4 if wide else _BASE_BYTES[compute.base_bits]) + shape.outside * (
@@ -200,10 +199,9 @@ def _kept(shape: ModelShape, setting: Setting) -> _Kept:
     layer = 4.0 * hidden + 2 * queries + 2 * (queries if _masks(setting, 1) else keys) + 3 * inner
     if setting.method == "full":
         return _Kept(layer + 4 * hidden + inner, 4 * inner + 2 * hidden)
-    targets = setting.targets if isinstance(setting.targets, str) else list(setting.targets)
     widths = {
         linear.name: min(linear.inputs, max(hidden, inner, queries))
-        for linear in shape.adapted(targets)
+        for linear in shape.adapted(setting.targets)
     }
     inputs = sum(widths.values()) * (1.5 if setting.dropout else 1)
     if setting.compute.base_bits == 16:

@@ -4,12 +4,14 @@ headers of the weight files are read."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.folder import ModelFolder
 from models.weights import tensor_shapes, weight_files
+from trainer.plan.lora_targets import is_target
 
 # Architectures whose layers Unsloth computes with kernels of its own; others it compiles, and they
 # keep what transformers keeps.
@@ -63,15 +65,9 @@ class ModelShape:
         """The weights of the largest matrix."""
         return max((linear.count for linear in self.linears), default=0)
 
-    def adapted(self, targets: str | list[str]) -> list[Linear]:
-        """The matrices that LoRA is put on. A target that names a layer ("layers.1.mlp.up_proj")
-        counts in every layer: rather too much."""
-        ends = (
-            {target.rpartition(".")[2] for target in targets}
-            if not isinstance(targets, str)
-            else set()
-        )
-        return [linear for linear in self.linears if targets == "all-linear" or linear.name in ends]
+    def adapted(self, targets: str | Sequence[str]) -> list[Linear]:
+        """The matrices that LoRA is put on."""
+        return [linear for linear in self.linears if is_target(linear.name, targets)]
 
 
 def read_shape(directory: Path) -> ModelShape | None:

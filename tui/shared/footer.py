@@ -8,7 +8,7 @@ from textual.screen import Screen
 from tui.shared.key_line import GAP, KeyHint, KeyLine
 
 
-class Hints(KeyLine):
+class KeyFooter(KeyLine):
     """One widget and one update a change: Textual's Footer builds a widget a key anew, which
     flickers when states change."""
 

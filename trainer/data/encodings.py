@@ -34,6 +34,7 @@ _TITLES = {
 }  # fmt: skip
 _VALID = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _ASCII = re.compile(rb"[\x00-\x7f]+")
+_UTF8 = re.compile(_ASCII.pattern + rb"|" + _VALID.pattern)
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _LOOKED_AT = 1 << 16  # bytes around the first that are no ASCII
 _CUT = re.compile(rb"[\xc2-\xf4][\x80-\xbf]{0,2}\Z")  # a sign of which the end is not there
@@ -54,8 +55,8 @@ def is_other(head: bytes) -> bool:
     if head.isascii() or _CONTROL.search(head):
         return False
     head = _CUT.sub(b"", head)
-    high, invalid = len(_ASCII.sub(b"", head)), _ASCII.sub(b"", _VALID.sub(b"", head))
-    if len(invalid) < _FEWEST or 4 * len(invalid) <= high:
+    invalid = _UTF8.sub(b"", head)
+    if len(invalid) < _FEWEST or 4 * len(invalid) <= len(_ASCII.sub(b"", head)):
         return False
     return len(invalid) >= _RAREST * len(head) or not _PUNCTUATION.sub(b"", invalid)
 

@@ -98,7 +98,7 @@ def kill_in_save(argument: list[Any]) -> None:
 
         shutil.rmtree = remove  # type: ignore[assignment]
     elif place == "in the adapter":
-        _before(result, "write_json", reached)
+        _before(result, "write_card", reached)
     else:
         raise ValueError(place)
 

@@ -80,11 +80,8 @@ def _is_by_line(reader: Reader, promised: bool) -> bool:
     is plainly one value over many lines; without such a name, most lines that begin like a row must
     be whole ones."""
     head = reader.head[:_SNIFFED].decode(reader.encoding, errors="replace").removeprefix("\ufeff")
-    begun = [
-        line
-        for line in head.split("\n")[: -1 if len(reader.head) > _SNIFFED else None]
-        if line.strip()
-    ]
+    is_cut = len(reader.head) > _SNIFFED
+    begun = [line for line in head.split("\n")[: -1 if is_cut else None] if line.strip()]
     if not begun:  # the first line is longer than the look
         return promised and not head.lstrip().startswith("[")
     first, are_values = begun[0].lstrip()[:1], [_is_value(line) for line in begun]
@@ -96,11 +93,14 @@ def _is_by_line(reader: Reader, promised: bool) -> bool:
         done and line.lstrip()[0] == "{" for line, done in zip(begun, are_values, strict=True)
     )
     if promised:
-        return are_values[0] or not _goes_on(head, begun[0], mostly_rows=2 * rows >= len(begun) - 1)
+        mostly_rows = 2 * rows >= len(begun) - 1
+        return are_values[0] or not _goes_on(
+            head, begun[0], mostly_rows=mostly_rows, head_is_cut=is_cut
+        )
     return are_values[0] if first == "[" else any(are_values) and 2 * rows >= len(begun)
 
 
-def _goes_on(head: str, first_line: str, *, mostly_rows: bool) -> bool:
+def _goes_on(head: str, first_line: str, *, mostly_rows: bool, head_is_cut: bool) -> bool:
     """Whether the value that the first line begins goes on over the next ones. Among whole rows one
     must not break off, and what follows it must be values, too."""
     begin = head.index(first_line)
@@ -113,16 +113,16 @@ def _goes_on(head: str, first_line: str, *, mostly_rows: bool) -> bool:
         return not mostly_rows and error.pos > second_line
     except (ValueError, RecursionError):
         return False
-    return not mostly_rows or _are_values(head, end)
+    return not mostly_rows or _are_values(head, end, head_is_cut=head_is_cut)
 
 
-def _are_values(head: str, at: int) -> bool:
-    """Whether only whole values follow, of which the look may cut the last one."""
+def _are_values(head: str, at: int, *, head_is_cut: bool) -> bool:
+    """Whether only whole values follow; the last one may be cut where the head is."""
     while (at := _SPACE.match(head, at).end()) < len(head):  # type: ignore[union-attr]
         try:
             _, at = json.JSONDecoder().raw_decode(head, at)
         except json.JSONDecodeError as error:
-            return _is_cut(error, head)
+            return head_is_cut and _is_cut(error, head)
         except (ValueError, RecursionError):
             return False
     return True

@@ -122,6 +122,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("container", CONTAINERS)
 @settings(max_examples=15, deadline=None)
+@example(texts=[("\x00", ""), ("00\x00", "00\x00")])
 @given(texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
 def test_what_goes_in_comes_out(
     folder: Path, container: str, packing: str, texts: list[tuple[str, str]]
@@ -283,6 +284,7 @@ def _are_values(text: str) -> bool:
 
 
 @example(["{", "}", "garbage", '{"x": 1}', '{"x": 1}', '{"x": 1}'])
+@example(["{", "}", '{"x": 1}', '{"x": 1}', '{"x": 1}', "[1, 2"])
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.sampled_from([*GARBAGE, *['{"x": 1}'] * 4]), min_size=2, max_size=12).filter(

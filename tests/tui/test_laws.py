@@ -15,11 +15,15 @@ from textual.widgets import Input, Select, TextArea
 
 from tests.fakes.openai_server import FakeServer
 from tests.tui import folders, hostile
-from tests.tui.driving import ready, screen_text, until, visible
-from tests.tui.every_screen import DIALOGS, painted
+from tests.tui.driving import ready, screen_text, visible
+from tests.tui.every_screen import DIALOGS, PLACES, painted, run
 from tui.app import LuthierApp
 from tui.chat.vote_modal import VoteModal
+from tui.screens import TABS
+from tui.shared.action import key_name
+from tui.shared.confirm_modal import ConfirmModal
 from tui.shared.help_modal import HelpModal
+from tui.shared.hints import Hints
 from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.palette import Palette
 from tui.shared.pick_modal import PickModal
@@ -49,7 +53,6 @@ async def each_dialog() -> AsyncIterator[tuple[Pilot[None], str, Screen[Any]]]:
             dialog = make()
             app.push_screen(dialog)
             await painted(pilot)
-            await until(pilot, lambda dialog=dialog: app.screen is dialog)
             yield pilot, f"{kind.__module__}.{kind.__name__}", dialog
             if app.screen is dialog:
                 dialog.dismiss(None)
@@ -123,9 +126,68 @@ async def test_all_dialogs_are_submitted_and_left_alike() -> None:
         else:
             submitted = "^s" not in labels
         if last != KeyHint("escape", "esc", "close") or "esc" in labels or not submitted:
-            wrong.append((name, dialog.query_one(KeyLine).hints))
+            wrong.append((name, str(dialog.query_one(KeyLine).hints)))
         for select in dialog.query(Select):  # enter means the whole dialog; space opens a list
             select.focus()
             await press(pilot, "enter")
             wrong += [(name, "enter opens a list")] if select.expanded else []
     assert wrong == []
+
+
+async def each_place(pilot: Pilot[None]) -> AsyncIterator[Screen[Any]]:
+    """Every tab, and a run."""
+    app = await ready(pilot)
+    seen = set()
+    for tab in TABS:
+        await app.action_show(tab.place)
+        await painted(pilot)
+        seen.add(type(app.screen))
+        yield app.screen
+    await app.action_show("runs")
+    app.open_run(run())
+    await painted(pilot)
+    yield app.screen
+    assert {*seen, type(app.screen)} == set(PLACES)
+
+
+@pytest.mark.usefixtures("filled")
+async def test_the_footer_shows_no_key_that_types() -> None:
+    wrong, typed_in = [], 0
+    async with LuthierApp().run_test(size=(200, 40)) as pilot:
+        async for screen in each_place(pilot):
+            for text in screen.query("Input, TextArea"):
+                if not text.focusable or not visible(text):
+                    continue
+                text.focus()
+                await painted(pilot)
+                typed_in += 1
+                for hint in screen.query_one(Hints).hints:
+                    character = hint.label if len(hint.label) == 1 else None
+                    if text.check_consume_key(hint.key, character) or hint.label != key_name(
+                        hint.key
+                    ):
+                        wrong.append((type(screen).__name__, hint))
+    assert wrong == [] and typed_in
+
+
+@pytest.mark.parametrize("with_jobs", [False, True], ids=["empty", "filled"])
+async def test_nothing_hidden_has_the_focus_after_a_dialog(
+    request: pytest.FixtureRequest, with_jobs: bool
+) -> None:
+    if with_jobs:
+        request.getfixturevalue("filled")
+    hidden = []
+    async with LuthierApp().run_test(size=(120, 40)) as pilot:
+        app = await ready(pilot)
+        for tab in TABS:
+            await app.action_show(tab.place)
+            await painted(pilot)
+            for when in ("opened", "after a dialog"):
+                focused = app.screen.focused
+                hidden += [(tab.place, when)] if focused and not is_in_sight(focused) else []
+                if when == "opened":
+                    app.push_screen(ConfirmModal("?", "?", yes="yes", no="no"))
+                    await painted(pilot)
+                    await press(pilot, "escape")
+                    await painted(pilot)
+    assert hidden == []

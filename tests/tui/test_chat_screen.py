@@ -332,3 +332,14 @@ def test_picture_without_a_server(snap_compare: Any) -> None:
         )
 
     assert snap_compare(make_app(lambda: None), terminal_size=(80, 24), run_before=wait)
+
+
+async def test_the_prompt_has_the_focus_once_the_settings_are_closed(server: FakeServer) -> None:
+    async with chat(server) as (pilot, screen):
+        await to_pane(pilot, screen, 1)
+        await pilot.press("o")
+        assert isinstance(pilot.app.screen, ChatSettingsModal)
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.press("e")
+        assert screen.prompt.text == "e"

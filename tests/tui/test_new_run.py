@@ -10,7 +10,7 @@ from textual.widgets import Input
 from jobs.errors import LuthierError
 from jobs.job import Job
 from tests.tui import folders
-from tests.tui.driving import ready, text_of, until
+from tests.tui.driving import ready, screen_text, text_of, until
 from trainer.recipe import Recipe
 from trainer.sweep import Sweep
 from tui.app import LuthierApp
@@ -134,6 +134,8 @@ async def test_a_refused_run_keeps_the_form_and_says_why(
         await pilot.press("enter")
         await until(pilot, lambda: "No such data" in text_of(app, "#form-error"))
         assert isinstance(app.screen, NewRunModal)
+        await pilot.press("escape")
+        assert "esc again leaves without saving" in screen_text(app)
         await pilot.press("escape")
         assert not isinstance(app.screen, NewRunModal)
 

@@ -225,11 +225,11 @@ async def test_the_keys_stay_in_sight(recipe: Path, height: int) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, height)) as pilot:
         await open_plan(pilot, recipe)
-        assert "esc back" in screen_text(app) and ("fewer bits" in screen_text(app)) == (
+        assert "esc close" in screen_text(app) and ("fewer bits" in screen_text(app)) == (
             height == 40
         )
         await pilot.press("pagedown", "pagedown")
-        assert "fewer bits" in screen_text(app) and "esc back" in screen_text(app)
+        assert "fewer bits" in screen_text(app) and "esc close" in screen_text(app)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])

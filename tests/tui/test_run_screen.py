@@ -448,7 +448,7 @@ async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str,
             await pilot.press("space")
         assert "● captain" in screen_text(app) and "○ pirate" in screen_text(app)
         table.highlight(made["first-try"].id)
-        await pilot.press("enter")
+        await pilot.press("space", "enter")
         screen = app.screen
         assert isinstance(screen, RunScreen)
         await until(
@@ -457,7 +457,7 @@ async def test_marked_runs_of_the_list_are_drawn_over_each_other(made: dict[str,
                 [track.name for track in screen.view.tracks] == ["captain", "pirate", "first-try"]
             ),
         )
-        await pilot.press("escape", "escape")
+        await pilot.press("escape")
         await until(pilot, lambda: "● captain" not in screen_text(app))
 
 

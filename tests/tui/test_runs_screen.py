@@ -194,3 +194,28 @@ async def test_enter_on_a_server_goes_to_serve(made: dict[str, Job]) -> None:
         await ready(pilot)
         await pilot.press("down", "down", "down", "enter")
         assert app.current_mode == "serve"
+
+
+async def test_enter_opens_the_marked_runs_once_and_an_unmarked_one_alone(
+    made: dict[str, Job],
+) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        table = screen.query_one(RowTable)
+        for name in ("captain", "pirate"):
+            table.highlight(made[name].id)
+            await pilot.press("space")
+        table.highlight(made["too-large"].id)
+        await pilot.press("enter")
+        assert isinstance(app.screen, RunScreen)
+        assert (app.screen.job.id, app.screen.overlaid) == (made["too-large"].id, [])
+        await pilot.press("escape")
+        assert screen.marked == [made["captain"].id, made["pirate"].id]
+        table.highlight(made["pirate"].id)
+        await pilot.press("enter")
+        assert isinstance(app.screen, RunScreen)
+        assert app.screen.job.id == made["captain"].id
+        assert screen.marked == []

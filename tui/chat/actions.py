@@ -6,6 +6,13 @@ from tui.shared.action import Action
 
 CHAT: list[Action] = [
     Action("chat.send", "send", "Ask all models. ctrl+j begins a new line.", "enter", footer=True),
+    Action(
+        "chat.commands",
+        "commands",
+        "Leave the prompt: single letters act then, and 1 to 5 open the screens.",
+        "escape",
+        footer=True,
+    ),
     Action("chat.write", "write", "Back to the prompt.", "enter,i", footer=True),
     Action(
         "chat.stop",

@@ -48,7 +48,6 @@ class ChatsModal(PickModal[str, ChosenChat]):
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "open"),
         KeyHint("ctrl+d", "^d", "delete"),
-        KeyHint("escape", "esc", "leave"),
     ]
 
     def __init__(self) -> None:

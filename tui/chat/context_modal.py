@@ -8,22 +8,21 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from serve.client import ContextExceeded
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 ContextChoice = Literal["forget", "new"]
 
 
-class ContextModal(ModalScreen[ContextChoice]):
+class ContextModal(Dialog[ContextChoice]):
     CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "choose('forget')"),
         Binding("n", "choose('new')"),
-        Binding("escape", "leave"),
     ]
 
     def __init__(self, name: str, error: ContextExceeded, can_forget: bool) -> None:
@@ -50,13 +49,8 @@ class ContextModal(ModalScreen[ContextChoice]):
                 )
             yield Static(Content(hint), classes="hint")
             forget = [KeyHint("f", "f", "leave out the oldest turns")] if self._can_forget else []
-            yield KeyLine(
-                *forget, KeyHint("n", "n", "new chat"), KeyHint("escape", "esc", "leave it")
-            )
+            yield DialogKeys(*forget, KeyHint("n", "n", "new chat"))
 
     def action_choose(self, choice: ContextChoice) -> None:
         if choice != "forget" or self._can_forget:
             self.dismiss(choice)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

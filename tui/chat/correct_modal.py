@@ -8,19 +8,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 
 
-class CorrectModal(ModalScreen[str]):
+class CorrectModal(Dialog[str]):
     """Gives back the new text; nothing when it is left."""
 
     CSS_PATH = "modals.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "apply", priority=True),
-        Binding("escape", "leave", priority=True),
     ]
 
     def __init__(self, name: str, prompt: str, text: str) -> None:
@@ -34,9 +33,8 @@ class CorrectModal(ModalScreen[str]):
             form.border_title = Content(f"What {self._name} should have said")
             yield Static(Content(" ".join(self._prompt.split())), id="correct-prompt")
             yield TextArea(self._text, soft_wrap=True, compact=True)
-            yield KeyLine(
+            yield DialogKeys(
                 KeyHint("ctrl+s", "^s", "keep these words"),
-                KeyHint("escape", "esc", "leave the answer as it is"),
             )
 
     def on_mount(self) -> None:
@@ -46,6 +44,3 @@ class CorrectModal(ModalScreen[str]):
         text = self.query_one(TextArea).text.strip()
         if text:
             self.dismiss(text)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

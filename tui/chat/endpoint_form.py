@@ -23,7 +23,6 @@ class EndpointForm(FormModal):
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("tab", "tab", "next field"),
         KeyHint("enter", "enter", "keep"),
-        KeyHint("escape", "esc", "cancel"),
     ]
 
     def compose_fields(self) -> ComposeResult:

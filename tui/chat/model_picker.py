@@ -37,7 +37,6 @@ class ModelPicker(PickModal[Offer, Offer]):
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "choose"),
         KeyHint("ctrl+n", "^n", "name a hosted endpoint"),
-        KeyHint("escape", "esc", "leave"),
     ]
 
     def __init__(self, reachable: Reachable) -> None:

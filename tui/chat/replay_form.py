@@ -46,7 +46,6 @@ class ReplayModal(PickModal[Path, Replay]):
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "begin"),
         KeyHint("down", "up down", "choose a run"),
-        KeyHint("escape", "esc", "leave"),
     ]
 
     def on_mount(self) -> None:

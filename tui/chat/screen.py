@@ -221,6 +221,10 @@ class ChatScreen(LuthierScreen):
 
         return {
             "send": Handler(asking.send, lambda: can_ask() and is_writing()),
+            "commands": Handler(
+                lambda: sides.active_pane.transcript.focus(),
+                lambda: is_writing() and is_quiet() and asking.editing is None,
+            ),
             "write": Handler(self.prompt.focus, lambda: not is_writing() and is_shown()),
             "stop": Handler(sides.stop_all, lambda: session.answering),
             "vote": Handler(
@@ -338,6 +342,7 @@ class ChatScreen(LuthierScreen):
         def use(settings: ChatSettings | None) -> None:
             if settings:
                 self.use_settings(settings)
+            self.prompt.focus()  # what is typed next is meant for it
 
         self.open_dialog(ChatSettingsModal(self.session.settings), use)
 

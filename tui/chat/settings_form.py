@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Grid, Horizontal, Vertical
+from textual.binding import BindingType
+from textual.containers import Grid, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, TextArea
+from textual.widgets import Input, Label, TextArea
 
 from serve.chats.turns import ChatSettings
 from serve.client import Sampling
+from tui.shared.dialog import SUBMIT_KEYS, Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ _FIELDS = [
 ]
 
 
-class ChatSettingsModal(ModalScreen[ChatSettings]):
-    """Gives back the new settings; nothing when it is left with escape."""
+class ChatSettingsModal(Dialog[ChatSettings]):
+    """Gives back the new settings; nothing when it is left."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+s", "apply", "apply", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = SUBMIT_KEYS
 
     def __init__(self, settings: ChatSettings) -> None:
         super().__init__()
@@ -73,7 +73,6 @@ class ChatSettingsModal(ModalScreen[ChatSettings]):
         sampling = self._settings.sampling
         with Vertical(id="settings") as form:
             form.border_title = "Settings of this chat"
-            form.border_subtitle = "enter or ^s applies, esc leaves"
             yield Label("system prompt")
             yield TextArea(self._settings.system, id="system", compact=True, soft_wrap=True)
             with Grid(id="settings-fields"):
@@ -82,13 +81,9 @@ class ChatSettingsModal(ModalScreen[ChatSettings]):
                     yield Label(Content(field.label))
                     yield Input("" if value is None else str(value), id=field.name, compact=True)
                     yield Label("", id=f"{field.name}-error", classes="field-error")
-            with Horizontal(id="settings-buttons"):
-                yield Button("Apply", variant="primary", id="apply", compact=True)
-                yield Button("Leave", id="leave", compact=True)
+            yield DialogKeys(KeyHint("ctrl+s", "^s", "apply"), KeyHint("tab", "tab", "next field"))
 
-    @on(Input.Submitted)
-    @on(Button.Pressed, "#apply")
-    def action_apply(self) -> None:
+    def action_submit(self) -> None:
         values: dict[str, float | int | None] = {}
         for field in _FIELDS:
             error = self.query_one(f"#{field.name}-error", Label)
@@ -103,7 +98,3 @@ class ChatSettingsModal(ModalScreen[ChatSettings]):
             return
         system = self.query_one("#system", TextArea).text.strip()
         self.dismiss(ChatSettings(system, Sampling(**values)))  # type: ignore[arg-type]  # read by field
-
-    @on(Button.Pressed, "#leave")
-    def leave(self) -> None:
-        self.app.pop_screen()

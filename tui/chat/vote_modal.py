@@ -5,18 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from serve.chats.store import Verdict
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Judgement:
     letter: str | None
 
 
-class VoteModal(ModalScreen[str]):
+class VoteModal(Dialog[str]):
     """`cast` is called at once with the judgement, which is therefore never lost; the modal gives
     back the reason, if one is written.
 
@@ -36,7 +34,6 @@ class VoteModal(ModalScreen[str]):
     """
 
     CSS_PATH = "modals.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave")]
     AUTO_FOCUS = ""
 
     def __init__(self, names: dict[str, str], cast: Callable[[Judgement], None]) -> None:
@@ -50,7 +47,7 @@ class VoteModal(ModalScreen[str]):
             bar.border_title = "Which answer is better?"
             yield Static(id="vote-said")
             yield Input(placeholder="why? (enter alone: no reason)", id="vote-reason", compact=True)
-            yield KeyLine(*self._hints())
+            yield DialogKeys(*self._hints())
 
     def _hints(self) -> list[KeyHint]:
         praise = "is better" if len(self.names) == 2 else "is best"
@@ -65,7 +62,6 @@ class VoteModal(ModalScreen[str]):
             *worst,
             KeyHint("t", "t", "tie"),
             KeyHint("x", "x", f"{both} bad"),
-            KeyHint("escape", "esc", "no vote"),
         ]
 
     def on_key(self, event: events.Key) -> None:
@@ -95,17 +91,12 @@ class VoteModal(ModalScreen[str]):
         self.query_one("#vote").border_title = "Voted"
         self.query_one("#vote-said", Static).update(Content.styled(sentence, "bold"))
         self.add_class("-judged")
-        self.query_one(KeyLine).show(
-            [KeyHint("enter", "enter", "keeps the reason"), KeyHint("escape", "esc", "no reason")]
-        )
+        self.query_one(DialogKeys).show([KeyHint("enter", "enter", "keep the reason")])
         self.query_one(Input).focus()
 
     @on(Input.Submitted)
     def take(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip())
-
-    def action_leave(self) -> None:
-        self.dismiss("")
 
 
 _SUPERLATIVE = {"better": "best", "worse": "worst"}

@@ -10,13 +10,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from serve.votes import report
 from serve.votes.report import Report
 from tui.chat.vote_text import report_lines
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 
 
 @dataclass
@@ -25,10 +25,10 @@ class ReportReady(Message):
     full: bool
 
 
-class VotesModal(ModalScreen[None]):
+class VotesModal(Dialog[None]):
     CSS_PATH = "modals.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter", "dismiss"),
+        Binding("enter", "dismiss"),
         Binding("n", "named"),
     ]
 
@@ -41,14 +41,13 @@ class VotesModal(ModalScreen[None]):
             dialog.border_title = "Votes"
             with VerticalScroll():
                 yield Static("Counting the votes.", id="votes-text")
-            yield KeyLine(*self._hints())
+            yield DialogKeys(*self._hints())
 
     def _hints(self) -> list[KeyHint]:
         counted = "blind votes only" if self._every else "count named votes too"
         return [
             KeyHint("n", "n", counted),
             KeyHint("down", "up down", "scroll"),
-            KeyHint("escape", "esc", "leave"),
         ]
 
     def on_mount(self) -> None:
@@ -56,7 +55,7 @@ class VotesModal(ModalScreen[None]):
 
     def action_named(self) -> None:
         self._every = not self._every
-        self.query_one(KeyLine).show(self._hints())
+        self.query_one(DialogKeys).show(self._hints())
         self._count()
 
     def _count(self) -> None:

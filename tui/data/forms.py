@@ -52,7 +52,6 @@ class LookModal(FormModal):
         KeyHint("right", "→", "complete"),
         KeyHint("tab", "tab", "next field"),
         KeyHint("enter", "enter", "look"),
-        KeyHint("escape", "esc", "cancel"),
     ]
 
     def __init__(self, source: str = "", model: str = "builtin") -> None:
@@ -118,7 +117,6 @@ class FormatModal(FormModal):
         KeyHint("right", "→", "complete"),
         KeyHint("tab", "tab", "next field"),
         KeyHint("enter", "enter", "look again"),
-        KeyHint("escape", "esc", "cancel"),
     ]
 
     def __init__(self, recipe: Recipe, mapping: dict[str, object]) -> None:

@@ -45,7 +45,6 @@ class ProposalsModal(FormModal):
         KeyHint("enter", "enter", "read so"),
         KeyHint("c", "c", "copy"),
         KeyHint("pagedown", "pgdn", "more rows"),
-        KeyHint("escape", "esc", "leave"),
     ]
 
     def __init__(

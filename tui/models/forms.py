@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _HINTS = [
     KeyHint("tab", "tab", "next field"),
-    KeyHint("ctrl+s", "^s", "start"),
-    KeyHint("escape", "esc", "cancel"),
+    KeyHint("space", "space", "choose"),
+    KeyHint("enter", "enter", "start"),
 ]
 
 

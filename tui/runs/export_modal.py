@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
-from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widgets import Input, Label, Select, Static
+from textual.widgets import Label, Select, Static
 from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
@@ -23,22 +21,20 @@ from jobs.files import expanded
 from jobs.spec import slug
 from tui.runs.chart_export import export
 from tui.runs.charts.view import View
+from tui.shared.dialog import SUBMIT_KEYS, Dialog, DialogKeys
 from tui.shared.failures import readable
 from tui.shared.form import Field
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 from workshop.runs.chart_metrics import Metric
 from workshop.runs.track import Track
 
 
-class ExportModal(ModalScreen[None]):
+class ExportModal(Dialog[None]):
     """Figures show the stretch that is looked at; CSV has every value of every step."""
 
     CSS_PATH = DIALOGS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss"),
-        Binding("ctrl+s", "write"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = SUBMIT_KEYS
 
     @dataclass
     class Written(Message):
@@ -66,14 +62,12 @@ class ExportModal(ModalScreen[None]):
                 classes="hint",
             )
             yield Static(id="form-error")
-            yield KeyLine(
+            yield DialogKeys(
                 KeyHint("enter", "enter", "write"),
                 KeyHint("tab", "tab", "next field"),
-                KeyHint("escape", "esc", "leave"),
             )
 
-    @on(Input.Submitted)
-    def action_write(self) -> None:
+    def action_submit(self) -> None:
         path = expanded(self.query_one(Field).value).absolute()
         is_single = self.query_one(Select).value == "one"
         record = self._tracks[0].record

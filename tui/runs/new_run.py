@@ -36,7 +36,6 @@ class NewRunModal(FormModal):
         KeyHint("tab", "tab", "next field"),
         KeyHint("ctrl+o", "^o", "plan"),
         KeyHint("enter", "enter", "start"),
-        KeyHint("escape", "esc", "cancel"),
     ]
 
     def __init__(self, model: str = _BUILTIN) -> None:

@@ -10,26 +10,25 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import SelectionList, Static
 from textual.widgets.selection_list import Selection
 
 from jobs.job import Job
 from tui.runs.colours import MOST_RUNS
 from tui.shared.check_list import CheckList
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.state_label import state_content
 from tui.shared.styles import DIALOGS
 from workshop import number_format
 from workshop.job_list import JobRow
 
 
-class OverlayModal(ModalScreen[list[Job] | None]):
+class OverlayModal(Dialog[list[Job] | None]):
     """Gives back the chosen runs, none to take all away, or nothing if it was left."""
 
     CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave"),
         Binding("enter", "take", priority=True),
     ]
 
@@ -46,10 +45,9 @@ class OverlayModal(ModalScreen[list[Job] | None]):
             else:
                 yield Static("There is no other run yet.", classes="hint")
             yield Static("", id="form-error", classes="hint")
-            yield KeyLine(
+            yield DialogKeys(
                 KeyHint("space", "space", "choose"),
                 KeyHint("enter", "enter", "draw"),
-                KeyHint("escape", "esc", "leave"),
             )
 
     @on(SelectionList.SelectedChanged)
@@ -63,9 +61,6 @@ class OverlayModal(ModalScreen[list[Job] | None]):
         selected_ids = set(self.query_one(CheckList).selected) if self._runs else set()
         if len(selected_ids) < MOST_RUNS:
             self.dismiss([row.job for row in self._runs if row.id in selected_ids])
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
 
 
 def _line(row: JobRow) -> Content:

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from trainer.plan.memory.cards import card, what_if
@@ -19,7 +18,8 @@ from trainer.plan.plan import Plan
 from trainer.recipe import Recipe
 from tui.runs import memory_text, plan_text
 from tui.runs.memory_text import Line
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 _NAME, _VALUE = 10, 58  # columns
@@ -37,13 +37,12 @@ _STYLES = {
 }
 
 
-class RunPlanModal(ModalScreen[bool]):
+class RunPlanModal(Dialog[bool]):
     """Dismissed with whether the run shall start. `m` turns to what would fit where, and back."""
 
     CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "answer(True)"),
-        Binding("escape", "answer(False)"),
         Binding("m", "turn"),
         Binding("up", "scroll('up')"),
         Binding("down", "scroll('down')"),
@@ -61,7 +60,7 @@ class RunPlanModal(ModalScreen[bool]):
             dialog.border_title = Content(f"The plan of {self.recipe.name}")
             with VerticalScroll():
                 yield Static(id="run-plan")
-            yield KeyLine(*self._hints())
+            yield DialogKeys(*self._hints())
 
     def on_mount(self) -> None:
         self._show()
@@ -85,7 +84,6 @@ class RunPlanModal(ModalScreen[bool]):
         return [
             KeyHint("enter", "enter", "start"),
             KeyHint("m", "m", "the plan" if self._cards else "what fits where"),
-            KeyHint("escape", "esc", "back"),
         ]
 
     def _show(self) -> None:
@@ -95,7 +93,7 @@ class RunPlanModal(ModalScreen[bool]):
             else [*self._plan()]
         )
         self.query_one("#run-plan", Static).update(Content("\n").join(map(_content, lines)))
-        self.query_one(KeyLine).show(self._hints())
+        self.query_one(DialogKeys).show(self._hints())
 
     def _plan(self) -> Iterator[Line]:
         plan = self.plan

@@ -10,41 +10,38 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
 from jobs.job import Job
 from models.run_folder import RunFolder
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 
-class RecipeEditor(ModalScreen[bool]):
+class RecipeEditor(Dialog[bool]):
     """Dismissed with whether the run follows another recipe now. It is read and planned before it
     replaces the old one."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [DIALOGS, "recipe_editor.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", priority=True),
-        Binding("escape", "cancel", priority=True),
     ]
 
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
         self._before = RunFolder(job.directory).recipe.read_text(encoding="utf-8")
-        self._warned = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -tall") as dialog:
             dialog.border_title = Content(f"The recipe of {self.job.spec.name}")
             yield TextArea(self._before, soft_wrap=False, show_line_numbers=True, compact=True)
             yield Static(id="form-error")
-            yield KeyLine(
+            yield DialogKeys(
                 KeyHint("ctrl+s", "^s", "plan and replace"),
-                KeyHint("escape", "esc", "leave it as it was"),
             )
 
     @property
@@ -53,7 +50,6 @@ class RecipeEditor(ModalScreen[bool]):
 
     @on(TextArea.Changed)
     def text_changed(self) -> None:
-        self._warned = False
         self._say(Content(""))
 
     def action_save(self) -> None:
@@ -76,17 +72,6 @@ class RecipeEditor(ModalScreen[bool]):
 
         self._say(Content.styled("Reading the data and planning the run.", "$foreground-muted"))
         self.run_worker(replace, thread=True, exclusive=True, group="replace", exit_on_error=False)
-
-    def action_cancel(self) -> None:
-        if self.text == self._before or self._warned:
-            self.dismiss(False)
-            return
-        self._warned = True
-        self._say(
-            Content.styled(
-                "You have changed it. esc again drops your changes, ^s keeps them.", "$warning"
-            )
-        )
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         error = event.worker.error

@@ -208,7 +208,9 @@ class RunsScreen(LuthierScreen):
                 for listed in self.app.rows or []
                 if listed.id == name
             ]
-            first, *overlaid = marked if row.id in self.marked else [*marked, row.job]
+            first, *overlaid = marked if row.id in self.marked else [row.job]
+            if row.id in self.marked:
+                self.marked.clear()
             self.app.open_run(first, overlaid)
 
     def action_mark(self) -> None:

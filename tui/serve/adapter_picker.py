@@ -16,7 +16,6 @@ class AdapterPicker(PickModal[AdapterChoice, AdapterChoice]):
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "choose"),
         KeyHint("down", "up down", "move"),
-        KeyHint("escape", "esc", "leave"),
     ]
 
     def __init__(self, title: str, choices: Sequence[AdapterChoice], empty: str) -> None:

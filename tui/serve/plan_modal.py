@@ -8,18 +8,18 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Key
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from serve.planning import Outlook
 from tui.serve.server_plan import NOTICED, Row, command_line, rows
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 
 
-class PlanModal(ModalScreen[None]):
+class PlanModal(Dialog[None]):
     """`c` copies the command line, the arrows scroll, any other key closes it."""
 
     CSS_PATH = DIALOGS
@@ -35,9 +35,8 @@ class PlanModal(ModalScreen[None]):
             with VerticalScroll():
                 yield Static(Content("\n").join(_line(row) for row in self._rows))
                 yield Static(Content(self.command), classes="log-lines")
-            yield KeyLine(
+            yield DialogKeys(
                 KeyHint("c", "c", "copy the command line"),
-                KeyHint("escape", "any other key", "closes"),
             )
 
     def on_key(self, event: Key) -> None:

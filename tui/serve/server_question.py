@@ -11,14 +11,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from jobs.errors import LuthierError
 from jobs.giving_way import SETTING
 from jobs.job import Job
 from jobs.queue import NotWaiting
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 from workshop import gpu_conflict
 from workshop.gpu_conflict import CHOICES, Choice
@@ -33,13 +33,12 @@ class Settled(Message):
     problem: LuthierError | None
 
 
-class ServerQuestion(ModalScreen[bool]):
+class ServerQuestion(Dialog[bool]):
     """With "share" remembered, it is tried before anybody is asked."""
 
     CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"settle({choice!r})") for key, choice in _KEYS.items()),
-        Binding("escape", "leave"),
     ]
 
     def __init__(self, run: Job, servers: Sequence[str]) -> None:
@@ -65,7 +64,7 @@ class ServerQuestion(ModalScreen[bool]):
             yield Static(Content("\n").join(lines))
             yield Static(id="server-problem")
             hints = [KeyHint(key, key, choice) for key, choice in _KEYS.items()]
-            yield KeyLine(*hints, KeyHint("escape", "esc", "decide later"))
+            yield DialogKeys(*hints)
 
     def on_mount(self) -> None:
         self.query_one("#server-problem").display = False
@@ -101,6 +100,3 @@ class ServerQuestion(ModalScreen[bool]):
             (f" {problem.hint}", "$foreground-muted"),
         )
         line.update(text)
-
-    def action_leave(self) -> None:
-        self.dismiss(False)

@@ -63,9 +63,8 @@ class StartServerModal(FormModal):
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("tab", "tab", "next field"),
         KeyHint("space", "space", "choose"),
-        KeyHint("ctrl+s", "^s", "start"),
+        KeyHint("enter", "enter", "start"),
         KeyHint("ctrl+l", "^l", "plan"),
-        KeyHint("escape", "esc", "cancel"),
     ]
 
     def __init__(

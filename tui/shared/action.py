@@ -37,7 +37,7 @@ class Action:
 
     @property
     def key_names(self) -> list[str]:
-        return [_display(key) for key in self.keys.split(",")]
+        return [key_name(key) for key in self.keys.split(",")]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ _KEY_NAMES = {
 }
 
 
-def _display(key: str) -> str:
+def key_name(key: str) -> str:
     name = _KEY_NAMES.get(key, key)
     return f"^{name.removeprefix('ctrl+')}" if name.startswith("ctrl+") else name

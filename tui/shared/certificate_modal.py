@@ -7,12 +7,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Key
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from models.certificate import Certificate, Check, Standing
 from tui.shared.certificate_badge import badge, bound, figure, sign, thousands
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 from workshop import number_format
 
@@ -24,7 +24,7 @@ the same probabilities, \
 the same stop tokens, the same bytes. It takes a minute or two, in a job of its own."""
 
 
-class CertificateModal(ModalScreen[bool]):
+class CertificateModal(Dialog[bool]):
     """Closes with True when a new certificate is wanted. The arrows scroll, any other key closes
     it."""
 
@@ -61,7 +61,7 @@ class CertificateModal(ModalScreen[bool]):
                 )
             again = "certify" if self.certificate is None else "certify again"
             offered = [] if self.being_made else [KeyHint("c", "c", again)]
-            yield KeyLine(*offered, KeyHint("escape", "any other key", "closes"))
+            yield DialogKeys(*offered)
 
     def on_key(self, event: Key) -> None:
         if event.key in _SCROLL_KEYS:

@@ -8,20 +8,20 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 
-class ConfirmModal(ModalScreen[bool]):
+class ConfirmModal(Dialog[bool]):
     """`yes` and `no` say in a word or two what each answer does."""
 
     CSS_PATH = DIALOGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)"),
-        Binding("n,escape", "answer(False)"),
+        Binding("n", "answer(False)"),
     ]
 
     def __init__(self, title: str, message: str, yes: str, no: str) -> None:
@@ -34,7 +34,7 @@ class ConfirmModal(ModalScreen[bool]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self.question)
             yield Static(Content(self.message))
-            yield KeyLine(KeyHint("y", "y", self.yes), KeyHint("n", "n", self.no))
+            yield DialogKeys(KeyHint("y", "y", self.yes), KeyHint("n", "n", self.no))
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)

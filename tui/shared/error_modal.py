@@ -9,17 +9,17 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Key
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from jobs.errors import LuthierError
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end"}
 
 
-class ErrorModal(ModalScreen[None]):
+class ErrorModal(Dialog[None]):
     """`c` copies it, the arrows scroll, any other key closes it."""
 
     CSS_PATH = DIALOGS
@@ -38,7 +38,7 @@ class ErrorModal(ModalScreen[None]):
                     yield Static(Content(self.error.hint), classes="hint")
                 if self.log_lines:
                     yield Static(Content("\n".join(self.log_lines)), classes="log-lines")
-            yield KeyLine(KeyHint("c", "c", "copy"), KeyHint("escape", "any other key", "closes"))
+            yield DialogKeys(KeyHint("c", "c", "copy"))
 
     def on_key(self, event: Key) -> None:
         if event.key in _SCROLL_KEYS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.events import Resize
 from textual.screen import Screen
 
+from tui.shared.action import key_name
 from tui.shared.key_line import GAP, KeyHint, KeyLine
 
 
@@ -35,7 +36,7 @@ class KeyFooter(KeyLine):
         ]
         first_keys = {binding.id: binding for binding in reversed(possible)}
         hints = [
-            KeyHint(binding.key, binding.key_display or binding.key, binding.description)
+            KeyHint(binding.key, key_name(binding.key), binding.description)
             for binding in reversed(first_keys.values())
         ]
         while (

@@ -6,18 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 from textual.worker import Worker, WorkerState
 
 from jobs.errors import LuthierError
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import SUBMIT_KEYS, Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 
@@ -49,20 +48,16 @@ class JobStarted(Message):
     job_id: str
 
 
-class FormModal(ModalScreen[str | None]):
+class FormModal(Dialog[str | None]):
     """Dismissed with the id of the job that it started, or None. Subclasses compose their fields
     and start the job."""
 
     CSS_PATH = DIALOGS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel"),
-        Binding("ctrl+s", "submit"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = SUBMIT_KEYS
     heading: ClassVar[str]
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("tab", "tab", "next field"),
         KeyHint("enter", "enter", "start"),
-        KeyHint("escape", "esc", "cancel"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -70,7 +65,7 @@ class FormModal(ModalScreen[str | None]):
             dialog.border_title = Content(self.heading)
             yield from self.compose_fields()
             yield Static(id="form-error")
-            yield KeyLine(*self.hints)
+            yield DialogKeys(*self.hints)
 
     def compose_fields(self) -> ComposeResult:
         raise NotImplementedError
@@ -99,7 +94,6 @@ class FormModal(ModalScreen[str | None]):
     def show_problem(self, text: Content) -> None:
         self.query_one("#form-error", Static).update(text)
 
-    @on(Input.Submitted)
     def action_submit(self) -> None:
         self.clear_errors()
         self.submit()
@@ -107,9 +101,6 @@ class FormModal(ModalScreen[str | None]):
     def submit(self) -> None:
         """Look at the fields; start the job in the background if they are right."""
         raise NotImplementedError
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
 
     def on_job_started(self, message: JobStarted) -> None:
         self.dismiss(message.job_id)

@@ -11,19 +11,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from tui.actions import ACTIONS
 from tui.screens import PLACE_TITLES, SUMMARIES
 from tui.shared.action import Action, Place
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS
 
 
-class HelpModal(ModalScreen[None]):
+class HelpModal(Dialog[None]):
     CSS_PATH = DIALOGS
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,enter", "dismiss")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f1,enter", "dismiss")]
 
     def __init__(self, place: Place) -> None:
         super().__init__()
@@ -35,7 +35,10 @@ class HelpModal(ModalScreen[None]):
             yield Input(placeholder="type to search", compact=True)
             with VerticalScroll(can_focus=False):
                 yield Static(id="help-text")
-            yield KeyLine(KeyHint("escape", "esc", "closes"), KeyHint("down", "up down", "scroll"))
+            yield DialogKeys(KeyHint("down", "up down", "scroll"))
+
+    def entries(self) -> list[object]:
+        return []  # what is typed looks for something
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.show_text)

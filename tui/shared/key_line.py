@@ -29,9 +29,11 @@ class KeyLine(Static):
     def __init__(self, *hints: KeyHint, classes: str = "keys") -> None:
         super().__init__(classes=classes)
         self._places: list[tuple[range, str]] = []
+        self.hints: list[KeyHint] = []
         self.show(hints)
 
     def show(self, hints: Sequence[KeyHint]) -> None:
+        self.hints = list(hints)
         self._places, x = [], 0
         for hint in hints:
             self._places.append((range(x, x + hint.width), hint.key))

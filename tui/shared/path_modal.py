@@ -9,14 +9,15 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
 from jobs.errors import LuthierError
 from jobs.files import expanded
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 
 
-class PathModal(ModalScreen[Path]):
+class PathModal(Dialog[Path]):
     """Gives back the path once `write` has taken it; what `write` refuses is shown below the line,
     which stays as it was."""
 
@@ -32,10 +33,10 @@ class PathModal(ModalScreen[Path]):
     def compose(self) -> ComposeResult:
         with Vertical(id="path-form") as form:
             form.border_title = Content(self._title)
-            form.border_subtitle = "enter writes, esc leaves"
             yield Input(str(self._proposed), id="path", compact=True)
             yield Label(Content(self._hint), id="path-hint")
             yield Label("", id="path-error", classes="field-error")
+            yield DialogKeys(KeyHint("enter", "enter", "write"))
 
     @on(Input.Submitted)
     def take(self, event: Input.Submitted) -> None:

@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.shared.key_line import KeyHint, KeyLine
+from tui.shared.dialog import Dialog, DialogKeys
+from tui.shared.key_line import KeyHint
 from tui.shared.styles import PICK
 
 T = TypeVar("T")
@@ -31,13 +31,12 @@ class Pick(Generic[T]):
     text: str
 
 
-class PickModal(ModalScreen[R], Generic[T, R]):
+class PickModal(Dialog[R], Generic[T, R]):
     """Lists values of T and gives back an R. Subclasses say what there is, and may fetch more while
     the list is open (`set_picks`)."""
 
     CSS_PATH = PICK
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave"),
         Binding("down", "move(1)", priority=True),
         Binding("up", "move(-1)", priority=True),
         Binding("pagedown", "move(8)", priority=True),
@@ -49,7 +48,6 @@ class PickModal(ModalScreen[R], Generic[T, R]):
     hints: ClassVar[list[KeyHint]] = [
         KeyHint("enter", "enter", "choose"),
         KeyHint("down", "up down", "move"),
-        KeyHint("escape", "esc", "leave"),
     ]
 
     def __init__(self) -> None:
@@ -63,10 +61,13 @@ class PickModal(ModalScreen[R], Generic[T, R]):
             yield Input(placeholder=self.placeholder, compact=True)
             yield OptionList(compact=True)
             yield Static(id="pick-note")
-            yield KeyLine(*self.hints)
+            yield DialogKeys(*self.hints)
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
+
+    def entries(self) -> list[object]:
+        return []  # what is typed looks for something
 
     def set_picks(self, picks: Sequence[Pick[T]], note: str = "") -> None:
         """Show these; the highlighted one stays, if it is among them."""
@@ -113,6 +114,3 @@ class PickModal(ModalScreen[R], Generic[T, R]):
     def take(self) -> None:
         """Give back what is highlighted."""
         raise NotImplementedError
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

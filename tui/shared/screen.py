@@ -66,6 +66,14 @@ class LuthierScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         if self.is_mounted:
             self._rows_changed(self.app.rows)
+        self.call_after_refresh(self._unfocus_hidden)
+
+    def _unfocus_hidden(self) -> None:
+        """What is hidden would still take the keys: Textual focuses it where nothing else has the
+        focus."""
+        nodes = self.focused.ancestors_with_self if self.focused is not None else []
+        if not all(node.display for node in nodes if isinstance(node, Widget)):
+            self.set_focus(None)
 
     def _rows_changed(self, rows: list[JobRow] | None) -> None:
         if rows is not None and self.is_seen:

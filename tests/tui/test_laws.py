@@ -12,7 +12,6 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, Select, TextArea
-from tui.shared.hints import Hints
 
 from tests.fakes.openai_server import FakeServer
 from tests.tui import folders, hostile
@@ -23,6 +22,7 @@ from tui.chat.vote_modal import VoteModal
 from tui.screens import TABS
 from tui.shared.action import key_name
 from tui.shared.confirm_modal import ConfirmModal
+from tui.shared.footer import KeyFooter
 from tui.shared.help_modal import HelpModal
 from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.palette import Palette
@@ -161,7 +161,7 @@ async def test_the_footer_shows_no_key_that_types() -> None:
                 text.focus()
                 await painted(pilot)
                 typed_in += 1
-                for hint in screen.query_one(Hints).hints:
+                for hint in screen.query_one(KeyFooter).hints:
                     character = hint.label if len(hint.label) == 1 else None
                     if text.check_consume_key(hint.key, character) or hint.label != key_name(
                         hint.key

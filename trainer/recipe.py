@@ -221,7 +221,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[str | Source],
         key(
             "list of files of any common kind, folders of them, or data sets of the hub"
-            " (docs/data.md); an entry may be a table with the two keys below",
+            " (docs/data.md), or one of them without brackets; an entry may be a table with the"
+            " two keys below",
             default="required",
             min_length=1,
         ),
@@ -383,6 +384,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 def decode(values: dict[str, Any], where: str) -> Recipe:
     """A recipe of what its TOML text holds."""
+    if isinstance(values.get("data"), str):
+        values = {**values, "data": [values["data"]]}
     check_keys(values, keys(), where)
     try:
         return msgspec.convert(values, Recipe)

@@ -33,6 +33,18 @@ def no_such_recipe(path: Path) -> LuthierError:
     return LuthierError("No such recipe", f"{path} is not there.", hint)
 
 
+def no_such_data(path: Path) -> LuthierError:
+    """With the files beside it that are named nearly so."""
+    beside = [near.name for near in path.parent.glob("*")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=3, cutoff=0.7)
+    hint = (
+        f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
+        if close
+        else "Give a data file, a folder of them, or hub:owner/name."
+    )
+    return LuthierError("No such data", f"{path} is not there.", hint)
+
+
 def no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierError:
     """With the line, and a hint that fits what people write."""
     at_line = re.search(r"at line (\d+)", str(error))
@@ -75,12 +87,6 @@ def wrong_value(
             "Wrong value in the recipe",
             f"{where}: {section} is one of {', '.join(allowed)}; it says {given_value}.",
             hint,
-        )
-    if section == "data" and problem.endswith("got `str`"):
-        return LuthierError(
-            "Wrong value in the recipe",
-            f"{where}: data is a list.",
-            'Write data = ["file.jsonl"], with brackets.',
         )
     sweep = (
         "A list of values makes a sweep, which `luthier plan` and `luthier train` take."

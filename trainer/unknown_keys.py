@@ -20,7 +20,8 @@ Keys = dict[str, list[str]]
 """A recipe's keys by section; "" is the top level, "data" the tables of [[data]]."""
 # Below it, what is near is no longer what was meant: "save_steps" is no misspelt "base_bits".
 _CUTOFF = 0.75
-_DATA = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".arrow", ".xlsx")
+DATA_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".arrow", ".xlsx")
+"""Of files that are data by their names."""
 _LEAST_TRANSLATED = 2  # settings by which a file is taken for another tool's
 
 
@@ -62,7 +63,7 @@ def check_keys(values: dict[str, Any], recipe_keys: Keys, where: str) -> None:
 def check_kind(path: Path) -> None:
     """LuthierError for what is no recipe by its name: data, a script."""
     ending, source = path.suffix.lower(), str(path)
-    if ending in _DATA or source.startswith(HUB):
+    if ending in DATA_ENDINGS or source.startswith(HUB):
         hint = (
             "A recipe names its data. Write these two lines into"
             f" {path.stem.partition('.')[0]}.toml beside it and give that:\n"
@@ -130,6 +131,12 @@ def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | Non
     return LuthierError(
         "A recipe of another tool", f"{path} is {kind} with settings of {tool}.", hint
     )
+
+
+def has_other_settings(values: dict[str, Any], recipe_keys: Keys) -> bool:
+    """Whether these are a recipe's: ours, or another tool's by at least two of its settings."""
+    settings = [*_settings(values, recipe_keys)]
+    return len([each for each in settings if each.name in SETTINGS]) >= _LEAST_TRANSLATED
 
 
 def _unknown(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:

@@ -8,6 +8,7 @@ import asyncio
 import click
 
 from jobs.errors import LuthierError
+from jobs.near import did_you_mean
 from serve import endpoints as hosted
 from serve.client import list_models
 from serve.endpoints import HostedEndpoint
@@ -91,6 +92,7 @@ def models(name: str, as_json: bool) -> None:
         raise LuthierError(
             "No such endpoint",
             f"config.toml names no endpoint {name!r}.",
+            f"{did_you_mean(name, [each.name for each in hosted.hosted_endpoints()])}"
             "`luthier endpoints` lists them.",
         )
     model_names = sorted(asyncio.run(list_models(endpoint.open())))

@@ -12,7 +12,7 @@ from rich.text import Text
 from jobs import job as jobs
 from jobs.errors import LuthierError
 from jobs.near import did_you_mean
-from tui.commands.output import json_option, out, print_json, talk
+from tui.commands.output import examples, json_option, out, print_json, talk
 from tui.runs.chart_export import FORMATS, export, view_of
 from tui.runs.charts.picture import draw
 from tui.runs.charts.view import View
@@ -25,7 +25,7 @@ from workshop.runs.track import Track
 _HEIGHT = 18
 
 
-@click.command()
+@click.command(epilog=examples("luthier chart captain", "luthier chart captain parrot"))
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--out",

@@ -34,6 +34,7 @@ from trainer.recipe import Recipe
 from trainer.sweep import Sweep, load_runs, recipes_of, start_sweep
 from tui.commands.output import (
     choose,
+    examples,
     few,
     json_option,
     out,
@@ -66,7 +67,9 @@ _model_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples("luthier plan mine.toml", "luthier plan mine.jsonl --save mine.toml")
+)
 @click.argument("recipe", type=click.Path(path_type=Path))
 @_model_option
 @click.option(
@@ -145,7 +148,7 @@ def plan(
     show_future_server(served, alone)
 
 
-@click.command()
+@click.command(epilog=examples("luthier train mine.jsonl --follow", "luthier train mine.toml"))
 @click.argument("recipe", type=click.Path(path_type=Path), required=False)
 @_model_option
 @click.option("--again", metavar="ID", help="Repeat an earlier run with its frozen recipe.")

@@ -21,6 +21,7 @@ from jobs.files import tail_lines
 from jobs.foreign_json import Damaged
 from jobs.home import home, jobs_directory, private_folder
 from jobs.locks import holder
+from jobs.near import did_you_mean
 from jobs.spec import JOB_ID, Kind, Spec, new_id
 from jobs.state import Alive, Queued, State, derive
 from jobs.uses import check_unused
@@ -320,10 +321,13 @@ def find(text: str, *kinds: Kind) -> Job:
             f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.",
             "Give more of it.",
         )
+    meant = did_you_mean(text, [job.spec.name for job in candidates]) or did_you_mean(
+        text, [job.id for job in candidates]
+    )
     raise LuthierError(
         f"No such {kind}",
         f"No {kind} is named {text!r}.",
-        "`luthier runs` and `luthier server status` list what is there.",
+        f"{meant}`luthier runs` and `luthier server status` list what is there.",
     )
 
 

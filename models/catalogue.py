@@ -15,6 +15,7 @@ from jobs.errors import LuthierError
 from jobs.files import folder_bytes
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, find
+from jobs.near import did_you_mean
 from jobs.uses import users_of
 from models import certificate, provenance, registry
 from models.adapters import read_adapter
@@ -136,7 +137,7 @@ def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
     raise LuthierError(
         "No such model",
         f"No model and no run with an adapter is named {name!r}.",
-        "`luthier models` lists them.",
+        f"{did_you_mean(name, [entry.name for entry in entries])}`luthier models` lists them.",
     )
 
 

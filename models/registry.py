@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from jobs.errors import LuthierError
 from jobs.files import expanded
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
+from jobs.near import did_you_mean
 from jobs.os_errors import in_words
 from jobs.spec import JOB_ID, Spec
 from models.builtin import BUILTIN, builtin_directory, gguf_file
@@ -150,10 +150,7 @@ def _no_such_model(name: str, path: Path) -> LuthierError:
         merged = f'of an adapter `luthier merge {name}` makes "{name}/{MERGED_FOLDER}"'
         hint = f'A run that trained every weight left "{name}/{MODEL_FOLDER}"; {merged}.'
         return LuthierError(title, f"{name} is a run, not a model.", hint)
-    close = difflib.get_close_matches(
-        name, [model.name for model in list_models()], n=1, cutoff=0.6
-    )
-    meant = f"Did you mean {close[0]}? " if close else ""
+    meant = did_you_mean(name, [model.name for model in list_models()])
     hint = (
         f"{meant}Give a folder or one of these names; `luthier models import {HUB}owner/name`"
         " fetches another one."

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.home import home
+from jobs.near import did_you_mean
 from jobs.os_errors import in_words
 from serve.client import Endpoint
 
@@ -135,7 +136,7 @@ def remove(name: str) -> None:
         raise LuthierError(
             "No such endpoint",
             f"config.toml names no endpoint {name!r}.",
-            "`luthier endpoints` lists them.",
+            f"{did_you_mean(name, sections)}`luthier endpoints` lists them.",
         )
     del sections[name]
     write_atomic(_path(), tomlkit.dumps(document))

@@ -12,6 +12,7 @@ from pathlib import Path
 from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from jobs.job import Job, submit
+from jobs.near import did_you_mean
 from jobs.spec import Spec
 from models.folder import ModelFolder
 from models.registry import display_name, resolve
@@ -165,9 +166,12 @@ def _check_adapter(server: Server, name: str) -> None:
     found = next((card for card in cards if card.id == name), None)
     if found is None or found.parent is None:
         what = "is the base model, which stays." if found else "is not among its models."
-        names = ", ".join(card.id for card in cards if card.parent is not None) or "none"
+        names = [card.id for card in cards if card.parent is not None]
+        meant = "" if found else did_you_mean(name, names)
         raise LuthierError(
-            "No such adapter", f"{name!r} {what}", f"{server.job.id} has these adapters: {names}."
+            "No such adapter",
+            f"{name!r} {what}",
+            f"{meant}{server.job.id} has these adapters: {', '.join(names) or 'none'}.",
         )
 
 

@@ -24,10 +24,10 @@ from trainer.resume import begun, check_possible, differences, fingerprint, orde
 from trainer.run.checkpoints import complete_checkpoints
 
 
-def train(recipe: Recipe) -> Job:
-    """Plan the run, freeze its recipe into a new job folder and start its supervisor. Everything
-    that can be checked is, first."""
-    return submit_run(recipe, run_spec(recipe))
+def train(recipe: Recipe, plan: Plan | None = None) -> Job:
+    """Plan the run, unless its plan is here already, freeze its recipe into a new job folder and
+    start its supervisor. Everything that can be checked is, first."""
+    return submit_run(recipe, planned_spec(recipe, plan or make_plan(recipe)))
 
 
 def submit_run(recipe: Recipe, spec: Spec) -> Job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 import tomlkit
 
 from jobs.errors import LuthierError
+from jobs.near import did_you_mean
 from trainer.recipe import parse_toml
 
 _FOLDER = Path(__file__).parent / "recipes"
@@ -53,7 +53,8 @@ def find_preset(name: str) -> Preset:
     by_name = {preset.name: preset for preset in presets()}
     if name in by_name:
         return by_name[name]
-    close = difflib.get_close_matches(name, by_name, n=2, cutoff=0.4) or by_name
     raise LuthierError(
-        "No such starting point", f"None is named {name!r}.", f"Did you mean {' or '.join(close)}?"
+        "No such starting point",
+        f"No starting point is named {name!r}.",
+        f"{did_you_mean(name, by_name, 0.4)}`luthier recipes` lists them: {', '.join(by_name)}.",
     )

@@ -19,7 +19,7 @@ from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
-from trainer.keys import key
+from trainer.keys import described_keys, key
 from trainer.recipe_errors import no_such_recipe, no_toml, wrong_value
 from trainer.run.trackers import Trackers
 from trainer.unknown_keys import check_keys, check_kind, other_recipe
@@ -221,7 +221,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[str | Source],
         key(
             "list of files of any common kind, folders of them, or data sets of the hub"
-            " (docs/data.md); an entry may be a table with the two keys below",
+            " (docs/data.md), or one of them without brackets; an entry may be a table with the"
+            " two keys below",
             default="required",
             min_length=1,
         ),
@@ -383,7 +384,9 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 def decode(values: dict[str, Any], where: str) -> Recipe:
     """A recipe of what its TOML text holds."""
-    check_keys(values, keys(), where)
+    if isinstance(values.get("data"), str):
+        values = {**values, "data": [values["data"]]}
+    check_keys(values, keys(), short_names(), where)
     try:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
@@ -422,6 +425,11 @@ def _is_path(model: str, folder: Path) -> bool:
 def _absolute(entry: str, folder: Path) -> Path:
     path = expanded(entry)
     return path if path.is_absolute() else folder / path
+
+
+def short_names() -> dict[str, str]:
+    """The recipe's keys by what the runs of a sweep call them: "lr" is train.learning_rate."""
+    return {each.facts.short: each.name for each in described_keys(Recipe) if each.facts.short}
 
 
 def keys() -> dict[str, list[str]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jobs.errors import LuthierError
+from jobs.near import did_you_mean, near
 from trainer.unknown_keys import instead
 
 _LISTED = "docs/recipe.md lists them."
@@ -24,13 +24,23 @@ def no_such_recipe(path: Path) -> LuthierError:
         )
         return LuthierError("No such recipe", f"{path} is not there.", hint)
     beside = [near.name for near in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
-    hint = (
-        f"Did you mean {path.parent / close[0]}?"
-        if close
-        else "examples/captain/recipe.toml is one to start from."
-    )
+    meant = _meant_file(path, beside)
+    hint = meant or "examples/captain/recipe.toml is one to start from."
     return LuthierError("No such recipe", f"{path} is not there.", hint)
+
+
+def no_such_data(path: Path) -> LuthierError:
+    """With the files beside it that are named nearly so."""
+    beside = [near.name for near in path.parent.glob("*")] if path.parent.is_dir() else []
+    hint = _meant_file(path, beside) or "Give a data file, a folder of them, or hub:owner/name."
+    return LuthierError("No such data", f"{path} is not there.", hint)
+
+
+def _meant_file(path: Path, beside: list[str]) -> str:
+    """The question about the files whose names are near the path's; "" without one."""
+    return did_you_mean(
+        str(path), [str(path.parent / name) for name in near(path.name, beside, 0.7)], 0
+    ).strip()
 
 
 def no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierError:
@@ -75,12 +85,6 @@ def wrong_value(
             "Wrong value in the recipe",
             f"{where}: {section} is one of {', '.join(allowed)}; it says {given_value}.",
             hint,
-        )
-    if section == "data" and problem.endswith("got `str`"):
-        return LuthierError(
-            "Wrong value in the recipe",
-            f"{where}: data is a list.",
-            'Write data = ["file.jsonl"], with brackets.',
         )
     sweep = (
         "A list of values makes a sweep, which `luthier plan` and `luthier train` take."

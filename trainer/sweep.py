@@ -18,6 +18,7 @@ from msgspec import inspect
 
 from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.near import did_you_mean
 from jobs.spec import new_id
 from models.runs import Run
 from trainer.keys import described_keys
@@ -130,7 +131,10 @@ def find_sweep(text: str) -> tuple[str, list[Job]]:
             "Give more of it.",
         )
     raise LuthierError(
-        "No such sweep", f"No sweep is named {text!r}.", "`luthier sweep` lists what there is."
+        "No such sweep",
+        f"No sweep is named {text!r}.",
+        f"{did_you_mean(text, [*map(_name, ids.values()), *ids])}"
+        "`luthier sweep` lists what there is.",
     )
 
 

@@ -3,7 +3,6 @@ tool, or a misspelt one. Light."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import msgspec
 
 from jobs import foreign_json
 from jobs.errors import LuthierError
+from jobs.near import near
 from models.hub_names import HUB
 from trainer import other_tools
 from trainer.other_tools import SETTINGS, SHARED, Untranslatable
@@ -20,7 +20,8 @@ Keys = dict[str, list[str]]
 """A recipe's keys by section; "" is the top level, "data" the tables of [[data]]."""
 # Below it, what is near is no longer what was meant: "save_steps" is no misspelt "base_bits".
 _CUTOFF = 0.75
-_DATA = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".arrow", ".xlsx")
+DATA_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".arrow", ".xlsx")
+"""Of files that are data by their names."""
 _LEAST_TRANSLATED = 2  # settings by which a file is taken for another tool's
 
 
@@ -35,8 +36,11 @@ class Unknown(NamedTuple):
         return f"{self.section}.{self.name}" if self.section else self.name
 
 
-def check_keys(values: dict[str, Any], recipe_keys: Keys, where: str) -> None:
-    """LuthierError names all that mean nothing, each with what was meant."""
+def check_keys(
+    values: dict[str, Any], recipe_keys: Keys, short_names: dict[str, str], where: str
+) -> None:
+    """LuthierError names all that mean nothing, each with what was meant. `short_names`: keys by
+    what the runs of a sweep call them."""
     unknown = [*_unknown(values, recipe_keys)]
     if not unknown:
         return
@@ -45,9 +49,9 @@ def check_keys(values: dict[str, Any], recipe_keys: Keys, where: str) -> None:
         raise LuthierError(
             "Unknown key in the recipe",
             f"{where}: {only.key} means nothing.",
-            _meant(only, recipe_keys),
+            _meant(only, recipe_keys, short_names),
         )
-    hints = "\n".join(_meant(each, recipe_keys, names_key=True) for each in unknown)
+    hints = "\n".join(_meant(each, recipe_keys, short_names, names_key=True) for each in unknown)
     message = (
         f"{where}: {len(unknown)} keys mean nothing: {', '.join(each.key for each in unknown)}."
     )
@@ -62,7 +66,7 @@ def check_keys(values: dict[str, Any], recipe_keys: Keys, where: str) -> None:
 def check_kind(path: Path) -> None:
     """LuthierError for what is no recipe by its name: data, a script."""
     ending, source = path.suffix.lower(), str(path)
-    if ending in _DATA or source.startswith(HUB):
+    if ending in DATA_ENDINGS or source.startswith(HUB):
         hint = (
             "A recipe names its data. Write these two lines into"
             f" {path.stem.partition('.')[0]}.toml beside it and give that:\n"
@@ -132,6 +136,12 @@ def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | Non
     )
 
 
+def has_other_settings(values: dict[str, Any], recipe_keys: Keys) -> bool:
+    """Whether these are a recipe's: ours, or another tool's by at least two of its settings."""
+    settings = [*_settings(values, recipe_keys)]
+    return len([each for each in settings if each.name in SETTINGS]) >= _LEAST_TRANSLATED
+
+
 def _unknown(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
     for name, value in values.items():
         if name not in recipe_keys[""]:
@@ -161,7 +171,9 @@ def _unknown(values: dict[str, Any], recipe_keys: Keys) -> Iterator[Unknown]:
                     )
 
 
-def _meant(unknown: Unknown, recipe_keys: Keys, *, names_key: bool = False) -> str:
+def _meant(
+    unknown: Unknown, recipe_keys: Keys, short_names: dict[str, str], *, names_key: bool = False
+) -> str:
     """What was meant, as a sentence. `names_key`: among several, so that it names the key."""
     name, section = unknown.name, unknown.section.partition("[")[0]
     if name in SETTINGS:
@@ -171,18 +183,18 @@ def _meant(unknown: Unknown, recipe_keys: Keys, *, names_key: bool = False) -> s
         return (
             f"{name} belongs to {f'[{elsewhere[0]}]' if elsewhere[0] else 'the top of the recipe'}."
         )
-    begin = f"{unknown.key}: did" if names_key else "Did"
-    here = difflib.get_close_matches(name, recipe_keys.get(section, []), n=1, cutoff=_CUTOFF)
-    if here:
-        return f"{begin} you mean {f'{unknown.section}.' if section else ''}{here[0]}?"
     sections = {
         key: section for section, keys in recipe_keys.items() if section != "data" for key in keys
     }
-    close = difflib.get_close_matches(name, sections, n=1, cutoff=_CUTOFF)
-    if close:
-        return (
-            f"{begin} you mean {f'{sections[close[0]]}.' if sections[close[0]] else ''}{close[0]}?"
-        )
+    here = [
+        f"{unknown.section}.{key}".lstrip(".")
+        for key in near(name, recipe_keys.get(section, []), _CUTOFF)
+    ]
+    anywhere = [f"{sections[key]}.{key}".lstrip(".") for key in near(name, sections, _CUTOFF)]
+    keys_meant = [short_names[name]] if name in short_names else here or anywhere
+    if keys_meant:
+        begin = f"{unknown.key}: did" if names_key else "Did"
+        return f"{begin} you mean {' or '.join(keys_meant)}?"
     return (
         f"{f'{unknown.key}: known' if names_key else 'Known'} here:"
         f" {', '.join(recipe_keys.get(section, []))}."

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import click
 from click.exceptions import NoSuchCommand
@@ -20,35 +20,73 @@ from click.exceptions import NoSuchCommand
 from jobs.errors import LuthierError
 from jobs.os_errors import in_words, unencodable
 
-# Command -> where it is defined: a module is imported only when its command is called.
-_COMMANDS = {
-    "demo": "tui.commands.demo:demo",
-    "doctor": "tui.commands.doctor:doctor",
-    "models": "tui.commands.models:models",
-    "data": "tui.commands.data:data",
-    "recipes": "tui.commands.recipes:recipes",
-    "plan": "tui.commands.train:plan",
-    "train": "tui.commands.train:train",
-    "sweep": "tui.commands.sweep:sweep",
-    "runs": "tui.commands.runs:runs",
-    "log": "tui.commands.runs:log",
-    "chart": "tui.commands.chart:chart",
-    "stop": "tui.commands.runs:stop",
-    "resume": "tui.commands.resume:resume",
-    "remove": "tui.commands.runs:remove",
-    "move": "tui.commands.queue:move",
-    "edit": "tui.commands.queue:edit",
-    "requeue": "tui.commands.queue:requeue",
-    "certify": "tui.commands.certify:certify",
-    "merge": "tui.commands.merge:merge",
-    "serve": "tui.commands.serve:serve",
-    "server": "tui.commands.adapters:server",
-    "chat": "tui.commands.chat:chat",
-    "compare": "tui.commands.compare:compare",
-    "chats": "tui.commands.chats:chats",
-    "votes": "tui.commands.votes:votes",
-    "endpoints": "tui.commands.endpoints:endpoints",
-}
+
+class Section(NamedTuple):
+    """Commands that `luthier --help` shows together."""
+
+    title: str
+    example: str
+    commands: dict[str, str]
+    """Where each is defined: a module is imported only when its command is called."""
+
+
+_SECTIONS = (
+    Section(
+        "Train",
+        "luthier train mine.jsonl --follow",
+        {
+            "train": "tui.commands.train:train",
+            "plan": "tui.commands.train:plan",
+            "recipes": "tui.commands.recipes:recipes",
+            "sweep": "tui.commands.sweep:sweep",
+            "chart": "tui.commands.chart:chart",
+            "certify": "tui.commands.certify:certify",
+        },
+    ),
+    Section("Data", "luthier data check mine.jsonl", {"data": "tui.commands.data:data"}),
+    Section(
+        "Models",
+        "luthier models import hub:Qwen/Qwen3-0.6B",
+        {"models": "tui.commands.models:models", "merge": "tui.commands.merge:merge"},
+    ),
+    Section(
+        "Serve and chat",
+        "luthier serve mine",
+        {
+            "serve": "tui.commands.serve:serve",
+            "server": "tui.commands.adapters:server",
+            "chat": "tui.commands.chat:chat",
+            "chats": "tui.commands.chats:chats",
+            "endpoints": "tui.commands.endpoints:endpoints",
+        },
+    ),
+    Section(
+        "Compare",
+        "luthier compare mine --prompts questions.jsonl",
+        {"compare": "tui.commands.compare:compare", "votes": "tui.commands.votes:votes"},
+    ),
+    Section(
+        "Look after jobs",
+        "luthier log -f mine",
+        {
+            "runs": "tui.commands.runs:runs",
+            "log": "tui.commands.runs:log",
+            "stop": "tui.commands.runs:stop",
+            "resume": "tui.commands.resume:resume",
+            "remove": "tui.commands.runs:remove",
+            "move": "tui.commands.queue:move",
+            "edit": "tui.commands.queue:edit",
+            "requeue": "tui.commands.queue:requeue",
+        },
+    ),
+    Section(
+        "This machine",
+        "luthier doctor",
+        {"doctor": "tui.commands.doctor:doctor", "demo": "tui.commands.demo:demo"},
+    ),
+)
+_COMMANDS = {name: where for section in _SECTIONS for name, where in section.commands.items()}
+_LONGEST_SUMMARY = 1000  # a whole first sentence, which the formatter wraps
 
 
 class LazyGroup(click.Group):
@@ -61,6 +99,20 @@ class LazyGroup(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in their sections, each with an example; no summary is cut."""
+        for section in _SECTIONS:
+            commands = [(name, self.get_command(ctx, name)) for name in section.commands]
+            with formatter.section(section.title):
+                formatter.write_dl(
+                    [
+                        (name, command.get_short_help_str(_LONGEST_SUMMARY))
+                        for name, command in commands
+                        if command is not None
+                    ]
+                )
+                formatter.write_text(f"Example: {section.example}")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

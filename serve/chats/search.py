@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.near import did_you_mean
 from models import foreign
 from serve.chats.database import reading, transaction
 from serve.chats.rows import ChatRow, row_as
@@ -90,7 +91,9 @@ def find(text: str) -> str:
             "More than one match", f"{text!r} fits {', '.join(matches[:5])}.", "Give more of it."
         )
     raise LuthierError(
-        "No such chat", f"No chat has the id {text!r}.", "`luthier chats` lists them."
+        "No such chat",
+        f"No chat has the id {text!r}.",
+        f"{did_you_mean(text, ids)}`luthier chats` lists them.",
     )
 
 

@@ -324,7 +324,6 @@ def test_a_whole_recipe_of_another_tool_is_refused_with_its_translation(
         ("plain.yaml", "hello: there\n", "is YAML", "A recipe is TOML"),
         ("a.toml", "", "data is required", 'data = ["file.jsonl"]'),
         ("a.toml", "# nothing\n\n# yet\n", "data is required", 'data = ["file.jsonl"]'),
-        ("a.toml", 'data = "x.jsonl"\n', "data is a list", 'data = ["file.jsonl"]'),
         ("a.toml", 'data = ["x"]\ncertify = False\n', "line 2", "true and false"),
         ("a.toml", 'data = ["x"]\nmodel = builtin\n', "line 2", "Strings need quotes"),
         ("a.toml", 'data = ["x"]\n[train]\nepochs: 3\n', "line 3", "not key: value"),

@@ -17,7 +17,7 @@ from serve.servers import Server
 from serve.sleep import check_sleeps, put_to_sleep, slots_of
 from serve.sleep import wake as wake_server
 from tui.commands.other_base import say_other_base
-from tui.commands.output import json_option, print_json, say_done, talk
+from tui.commands.output import examples, json_option, print_json, say_done, talk
 from tui.commands.serve import server, server_as_json
 from workshop.served_runs import adapters_named
 from workshop.servers import add_adapters
@@ -29,7 +29,7 @@ on_option = click.option(
 )
 
 
-@server.command()
+@server.command(epilog=examples("luthier server load captain"))
 @click.argument("runs", nargs=-1, metavar="[RUN[@STEP]]...")
 @click.option(
     "--adapter",
@@ -70,7 +70,7 @@ def load(
     _tell(running, as_json)
 
 
-@server.command()
+@server.command(epilog=examples("luthier server unload captain"))
 @click.argument("name")
 @on_option
 @json_option
@@ -79,7 +79,7 @@ def unload(name: str, server_id: str | None, as_json: bool) -> None:
     _change(launch.detach, name, "unloaded", server_id, as_json)
 
 
-@server.command()
+@server.command(epilog=examples("luthier server pin captain"))
 @click.argument("name")
 @on_option
 @json_option
@@ -88,7 +88,7 @@ def pin(name: str, server_id: str | None, as_json: bool) -> None:
     _change(launch.pin, name, "pinned", server_id, as_json)
 
 
-@server.command()
+@server.command(epilog=examples("luthier server unpin captain"))
 @click.argument("name")
 @on_option
 @json_option
@@ -97,7 +97,7 @@ def unpin(name: str, server_id: str | None, as_json: bool) -> None:
     _change(launch.unpin, name, "no longer pinned", server_id, as_json)
 
 
-@server.command()
+@server.command(epilog=examples("luthier server sleep"))
 @click.argument("server_id", metavar="[ID]", required=False)
 def sleep(server_id: str | None) -> None:
     """Have a server free its GPU. It wakes when it is asked for an answer, or by `luthier server
@@ -112,7 +112,7 @@ def sleep(server_id: str | None) -> None:
     )
 
 
-@server.command()
+@server.command(epilog=examples("luthier server wake"))
 @click.argument("server_id", metavar="[ID]", required=False)
 def wake(server_id: str | None) -> None:
     """Have a server take its GPU again. What uses the GPU now is let finish; the server goes before

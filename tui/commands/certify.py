@@ -15,7 +15,16 @@ from jobs.state import Done
 from models import certificate
 from models.certificate import Certificate
 from models.runs import Run
-from tui.commands.output import json_option, out, plain_table, print_json, say_aside, styled, talk
+from tui.commands.output import (
+    examples,
+    json_option,
+    out,
+    plain_table,
+    print_json,
+    say_aside,
+    styled,
+    talk,
+)
 from tui.commands.progress import follow_job
 from tui.shared.certificate_badge import bound, figure, sign, thousands
 from workshop.number_format import age, duration
@@ -23,7 +32,7 @@ from workshop.number_format import age, duration
 _COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
 
 
-@click.command()
+@click.command(epilog=examples("luthier certify captain", "luthier certify captain --show"))
 @click.argument("run", metavar="RUN")
 @click.option("--show", is_flag=True, help="The certificate that is there; nothing is measured.")
 @json_option

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from jobs import job as jobs
 from jobs.errors import LuthierError
-from tui.commands.output import json_option, out, print_json, talk
+from jobs.near import did_you_mean
+from tui.commands.output import examples, json_option, out, print_json, talk
 from tui.runs.chart_export import FORMATS, export, view_of
 from tui.runs.charts.picture import draw
 from tui.runs.charts.view import View
@@ -24,7 +25,7 @@ from workshop.runs.track import Track
 _HEIGHT = 18
 
 
-@click.command()
+@click.command(epilog=examples("luthier chart captain", "luthier chart captain parrot"))
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--out",
@@ -100,7 +101,9 @@ def metrics_to_show(track: Track, names: tuple[str, ...]) -> list[Metric]:
     unknown = [name for name in names if name not in by_key]
     if unknown:
         raise LuthierError(
-            "No such metric", f"{unknown[0]} was not measured.", f"There are {', '.join(by_key)}."
+            "No such metric",
+            f"{unknown[0]} was not measured.",
+            f"{did_you_mean(unknown[0], by_key)}There are {', '.join(by_key)}.",
         )
     return [by_key[name] for name in names] or [METRICS[0]]
 

@@ -26,10 +26,10 @@ from serve.chats.turns import (
 from serve.client import Delta, Endpoint, Finished, Sampling, stream_chat
 from serve.servers import Server, current_server
 from tui.commands.certify import say_if_red
-from tui.commands.output import json_option, out, print_json_line, say_aside, talk, write
+from tui.commands.output import examples, json_option, out, print_json_line, say_aside, talk, write
 
 
-@click.command()
+@click.command(epilog=examples("luthier chat", 'luthier chat base captain -p "Hello"'))
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option(
     "--prompt",

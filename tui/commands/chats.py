@@ -11,6 +11,7 @@ from serve.chats import search as searching
 from serve.chats import store
 from tui.commands.output import (
     confirm,
+    examples,
     json_option,
     out,
     plain_table,
@@ -22,7 +23,9 @@ from tui.commands.output import (
 from workshop.number_format import age
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True, epilog=examples("luthier chats", "luthier chats search verb")
+)
 @click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many."
 )
@@ -55,7 +58,7 @@ def chats(context: click.Context, limit: int, as_json: bool) -> None:
     out.print(table)
 
 
-@chats.command()
+@chats.command(epilog=examples("luthier chats search verb"))
 @click.argument("words", nargs=-1, required=True)
 @json_option
 def search(words: tuple[str, ...], as_json: bool) -> None:
@@ -83,7 +86,7 @@ def search(words: tuple[str, ...], as_json: bool) -> None:
     out.print(table)
 
 
-@chats.command()
+@chats.command(epilog=examples("luthier chats export 7f3a"))
 @click.argument("chat_id", metavar="ID")
 @click.option(
     "--out",
@@ -103,7 +106,7 @@ def export(chat_id: str, path: Path | None, as_json: bool) -> None:
         write_json(exporting.jsonl(chat)) if as_json else write(exporting.markdown(chat), end="")
 
 
-@chats.command()
+@chats.command(epilog=examples("luthier chats remove 7f3a"))
 @click.argument("chat_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(chat_id: str, yes: bool) -> None:

@@ -28,6 +28,7 @@ from serve.planning import NamedAdapter
 from serve.servers import Server
 from tui.commands.lending import server_with
 from tui.commands.output import (
+    examples,
     json_option,
     out,
     plain_table,
@@ -40,7 +41,7 @@ from tui.commands.progress import bar
 from workshop.served_runs import adapters_named
 
 
-@click.command()
+@click.command(epilog=examples("luthier compare captain --prompts questions.jsonl"))
 @click.argument("runs", nargs=-1, required=True, metavar="RUN[@STEP]...")
 @click.option(
     "--prompts",

@@ -34,7 +34,7 @@ from trainer.data.inspection import (
 )
 from trainer.data.ledger import Entry
 from trainer.recipe import Recipe, load
-from tui.commands.output import few, json_option, out, plain_table, print_json, talk
+from tui.commands.output import examples, few, json_option, out, plain_table, print_json, talk
 from tui.commands.progress import follow_job
 from tui.commands.train import prepare_model
 from tui.data.token_text import Kind, legend, lines_of, sign_and_word, tokens_of, why
@@ -59,13 +59,15 @@ _model = click.option(
 )
 
 
-@click.group()
+@click.group(
+    epilog=examples("luthier data check mine.jsonl", "luthier data show mine.jsonl --model builtin")
+)
 def data() -> None:
     """Look at data: a file, a folder, hub:owner/name[/config][:split], or a recipe (.toml) with its
     data, format and policies."""
 
 
-@data.command()
+@data.command(epilog=examples("luthier data check mine.jsonl"))
 @_source
 @_model
 @json_option
@@ -94,7 +96,7 @@ def refuse(summary: Summary) -> None:
         raise LuthierError(summary.error.title, summary.error.message, summary.error.hint)
 
 
-@data.command()
+@data.command(epilog=examples("luthier data show mine.jsonl --model builtin"))
 @_source
 @_model
 @click.option(
@@ -126,7 +128,7 @@ def show(source: str, model: str | None, row: int | None, ids: bool, as_json: bo
             out.print(Text(spelled_out(inspection.row_text(entry) or "")), style="dim")
 
 
-@data.command()
+@data.command(epilog=examples("luthier data tokens mine.jsonl --out tokens.jsonl"))
 @_source
 @_model
 @click.option(

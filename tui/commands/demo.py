@@ -30,6 +30,7 @@ from trainer import launch as training
 from trainer.recipe import load
 from tui.commands.output import (
     CleanTable,
+    examples,
     json_option,
     out,
     print_json,
@@ -50,7 +51,7 @@ _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "captain"
 _SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=80)
 
 
-@click.command()
+@click.command(epilog=examples("luthier demo"))
 @click.option("--keep", is_flag=True, help="Leave the server running at the end.")
 @json_option
 def demo(keep: bool, as_json: bool) -> None:

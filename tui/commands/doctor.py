@@ -11,11 +11,11 @@ from rich.text import Text
 
 from models.environment import Check, checks
 from trainer.run.trackers import Tracker, installed
-from tui.commands.output import json_option, out, print_json, talk
+from tui.commands.output import examples, json_option, out, print_json, talk
 from tui.shared.glyphs import glyphs
 
 
-@click.command()
+@click.command(epilog=examples("luthier doctor", "luthier doctor --json"))
 @json_option
 def doctor(as_json: bool) -> None:
     """What this machine can do, and what is missing. Exit status 1 when something needed is

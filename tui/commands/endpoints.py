@@ -8,13 +8,14 @@ import asyncio
 import click
 
 from jobs.errors import LuthierError
+from jobs.near import did_you_mean
 from serve import endpoints as hosted
 from serve.client import list_models
 from serve.endpoints import HostedEndpoint
-from tui.commands.output import json_option, out, plain_table, print_json, talk
+from tui.commands.output import examples, json_option, out, plain_table, print_json, talk
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, epilog=examples("luthier endpoints"))
 @json_option
 @click.pass_context
 def endpoints(context: click.Context, as_json: bool) -> None:
@@ -42,7 +43,11 @@ def endpoints(context: click.Context, as_json: bool) -> None:
     out.print(table)
 
 
-@endpoints.command()
+@endpoints.command(
+    epilog=examples(
+        "luthier endpoints add openai https://api.openai.com/v1 --key-env OPENAI_API_KEY"
+    )
+)
 @click.argument("name")
 @click.argument("url")
 @click.option(
@@ -66,7 +71,7 @@ def add(name: str, url: str, key_env: str, key_file: str) -> None:
     talk.print(f"{name} is at hand: m on the Chat screen, `luthier endpoints models {name}`.")
 
 
-@endpoints.command()
+@endpoints.command(epilog=examples("luthier endpoints remove openai"))
 @click.argument("name")
 def remove(name: str) -> None:
     """Forget an endpoint."""
@@ -74,7 +79,7 @@ def remove(name: str) -> None:
     talk.print(f"{name} is forgotten.")
 
 
-@endpoints.command()
+@endpoints.command(epilog=examples("luthier endpoints models openai"))
 @click.argument("name")
 @json_option
 def models(name: str, as_json: bool) -> None:
@@ -91,6 +96,7 @@ def models(name: str, as_json: bool) -> None:
         raise LuthierError(
             "No such endpoint",
             f"config.toml names no endpoint {name!r}.",
+            f"{did_you_mean(name, [each.name for each in hosted.hosted_endpoints()])}"
             "`luthier endpoints` lists them.",
         )
     model_names = sorted(asyncio.run(list_models(endpoint.open())))

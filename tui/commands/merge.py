@@ -17,12 +17,20 @@ from models.merge.plan import DTYPES
 from models.registry import resolve, valid_name
 from models.runs import Run
 from tui.commands.other_base import say_other_base
-from tui.commands.output import json_option, plain_table, print_json, say_aside, talk, write
+from tui.commands.output import (
+    examples,
+    json_option,
+    plain_table,
+    print_json,
+    say_aside,
+    talk,
+    write,
+)
 from tui.commands.progress import follow_job
 from workshop.number_format import duration
 
 
-@click.command()
+@click.command(epilog=examples("luthier merge captain"))
 @click.argument("run", required=False)
 @click.option("--base", metavar="MODEL", help="The base model: a name or a folder.")
 @click.option(

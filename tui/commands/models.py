@@ -19,6 +19,7 @@ from models.catalogue import Entry
 from tui.commands.certify import say_if_red
 from tui.commands.output import (
     confirm,
+    examples,
     json_option,
     out,
     plain_table,
@@ -43,7 +44,10 @@ _what_option = click.option(
 _detach_option = click.option("--detach", is_flag=True, help="Do not wait. Prints the job's id.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True,
+    epilog=examples("luthier models", "luthier models import hub:Qwen/Qwen3-0.6B"),
+)
 @json_option
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
@@ -52,14 +56,14 @@ def models(context: click.Context, as_json: bool) -> None:
         _list(as_json)
 
 
-@models.command("list")
+@models.command("list", epilog=examples("luthier models list"))
 @json_option
 def list_command(as_json: bool) -> None:
     """Names, sizes, context lengths, templates, certificates."""
     _list(as_json)
 
 
-@models.command()
+@models.command(epilog=examples("luthier models path builtin"))
 @click.argument("name")
 @json_option
 def path(name: str, as_json: bool) -> None:
@@ -71,7 +75,7 @@ def path(name: str, as_json: bool) -> None:
     print_json({"path": str(folder)}) if as_json else write(str(folder))
 
 
-@models.command()
+@models.command(epilog=examples("luthier models show captain"))
 @click.argument("name")
 @click.option(
     "--what",
@@ -103,7 +107,10 @@ def show(name: str, form: Literal["adapter", "merged"] | None, as_json: bool) ->
         out.print(styled("[yellow]![/] $warning", warning=warning))
 
 
-@models.command("import")
+@models.command(
+    "import",
+    epilog=examples("luthier models import builtin", "luthier models import hub:Qwen/Qwen3-0.6B"),
+)
 @click.argument("source")
 @click.option("--name", help="What to call it (default: after its source).")
 @click.option("--link", is_flag=True, help="Of a folder: make it known by a name, copy nothing.")
@@ -147,7 +154,7 @@ def import_command(
     _tell(job, as_json, detach, result)
 
 
-@models.command()
+@models.command(epilog=examples("luthier models remove captain"))
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -191,7 +198,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
         )
 
 
-@models.command()
+@models.command(epilog=examples("luthier models export captain --out captain-export"))
 @click.argument("name")
 @click.option(
     "--out",
@@ -227,7 +234,7 @@ def export(
     _tell(job, as_json, detach, None if detach else _wait(job, f"Exporting {name}"))
 
 
-@models.command()
+@models.command(epilog=examples("luthier models push captain me/captain"))
 @click.argument("name")
 @click.argument("repository", metavar="OWNER/NAME")
 @_what_option

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from trainer.presets import find_preset, presets
-from tui.commands.output import json_option, out, plain_table, print_json, styled, write
+from tui.commands.output import examples, json_option, out, plain_table, print_json, styled, write
 
 
-@click.command()
+@click.command(epilog=examples("luthier recipes", "luthier recipes mistral-7b-oasst > mine.toml"))
 @click.argument("name", required=False)
 @click.option("--model", metavar="MODEL", help="Put this model's name or folder into it.")
 @click.option(

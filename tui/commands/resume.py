@@ -8,11 +8,11 @@ from jobs.job import find
 from jobs.state import Done
 from trainer import launch
 from trainer.run.checkpoints import complete_checkpoints
-from tui.commands.output import json_option, print_json, say_aside, talk, write
+from tui.commands.output import examples, json_option, print_json, say_aside, talk, write
 from tui.commands.progress import follow_job
 
 
-@click.command()
+@click.command(epilog=examples("luthier resume captain --follow"))
 @click.argument("job_id", metavar="ID")
 @click.option(
     "--force", is_flag=True, help="Go on although data, template, recipe or versions have changed."

@@ -27,6 +27,7 @@ from serve.servers import Server
 from tui.commands.certify import say_if_red
 from tui.commands.other_base import say_other_base
 from tui.commands.output import (
+    examples,
     json_option,
     out,
     plain_table,
@@ -47,7 +48,7 @@ from workshop.served_runs import adapters_named, own_model
 from workshop.servers import add_adapters, once_started, running_or_starting
 
 
-@click.command()
+@click.command(epilog=examples("luthier serve captain", "luthier serve --model builtin"))
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--model", help="The base model: a name or a folder. Not needed with runs.")
 @click.option(
@@ -230,12 +231,12 @@ def _say_what_is_red(base: str, directory: Path, adapters: list[NamedAdapter]) -
     say_if_red({name: jobs_directory() / run for name, run in tuned.items()})
 
 
-@click.group()
+@click.group(epilog=examples("luthier server status", "luthier server stop"))
 def server() -> None:
     """The servers that run."""
 
 
-@server.command()
+@server.command(epilog=examples("luthier server status"))
 @json_option
 def status(as_json: bool) -> None:
     """Every living server: state, address, models."""
@@ -261,7 +262,7 @@ def status(as_json: bool) -> None:
     out.print(table)
 
 
-@server.command()
+@server.command(epilog=examples("luthier server stop"))
 @click.argument("job_id", metavar="[ID]", required=False)
 @click.option("--now", is_flag=True, help="Do not let it finish its answers.")
 def stop(job_id: str | None, now: bool) -> None:

@@ -15,7 +15,7 @@ from trainer.comparison import Row, compare, not_comparable, winner
 from trainer.plan.plan import Plan
 from trainer.recipe import short_value
 from trainer.sweep import Sweep, find_sweep, sweeps
-from tui.commands.output import json_option, out, plain_table, print_json, styled, talk
+from tui.commands.output import examples, json_option, out, plain_table, print_json, styled, talk
 from tui.shared.glyphs import glyphs
 from workshop.number_format import age, duration
 from workshop.number_format import loss as loss_text
@@ -23,7 +23,7 @@ from workshop.number_format import loss as loss_text
 _WIDE = 100  # columns of a terminal that has room for the runs' names
 
 
-@click.command()
+@click.command(epilog=examples("luthier sweep", "luthier sweep captain"))
 @click.argument("sweep_id", metavar="[SWEEP]", required=False)
 @json_option
 def sweep(sweep_id: str | None, as_json: bool) -> None:

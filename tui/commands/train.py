@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from jobs.errors import LuthierError
 from jobs.event_kinds import Waiting, newest
 from jobs.giving_way import SETTING
 from jobs.job import Job, find
@@ -24,6 +25,7 @@ from serve import launch as serving
 from serve.plan import BASE
 from serve.planning import ServeOptions
 from trainer import launch
+from trainer.data_recipe import is_data, name_of_data, recipe_of_data, recipe_text
 from trainer.plan.cluster_files import Kind, emit
 from trainer.plan.memory.cards import card, what_if
 from trainer.plan.methods import consequences
@@ -32,6 +34,7 @@ from trainer.recipe import Recipe
 from trainer.sweep import Sweep, load_runs, recipes_of, start_sweep
 from tui.commands.output import (
     choose,
+    examples,
     few,
     json_option,
     out,
@@ -59,10 +62,23 @@ from workshop.served_runs import own_model
 from workshop.servers import LOCALHOST, once_ready, once_started, server_of
 
 _ASK_SECONDS = 5.0
+_model_option = click.option(
+    "--model", metavar="MODEL", help="With a data file: the base model. Default: builtin."
+)
 
 
-@click.command()
+@click.command(
+    epilog=examples("luthier plan mine.toml", "luthier plan mine.jsonl --save mine.toml")
+)
 @click.argument("recipe", type=click.Path(path_type=Path))
+@_model_option
+@click.option(
+    "--save",
+    "saved",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the recipe of a data file into FILE, to change it there.",
+)
 @click.option(
     "--memory",
     "with_memory",
@@ -83,11 +99,28 @@ _ASK_SECONDS = 5.0
     help="How many machines that file asks for.",
 )
 @json_option
-def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_json: bool) -> None:
-    """What a recipe comes to on this machine: model, data, settings and why, memory, steps, how it
-    will be served; of a sweep, how many runs and what varies. Nothing runs."""
-    asked = load_runs(recipe)
+def plan(
+    recipe: Path,
+    model: str | None,
+    saved: Path | None,
+    with_memory: bool,
+    kind: Kind | None,
+    machines: int,
+    as_json: bool,
+) -> None:
+    """What a recipe, or a data file with the defaults, comes to on this machine: model, data,
+    settings and why, memory, steps, how it will be served; of a sweep, how many runs and what
+    varies. Nothing runs."""
+    asked, is_of_data = _asked_for(recipe, model)
+    if saved is not None:
+        if not is_of_data or isinstance(asked, Sweep):
+            raise click.UsageError(
+                f"--save writes the recipe of a data file; {recipe} is a recipe."
+            )
+        _save(asked, saved)
     if kind is not None:
+        if is_of_data:
+            raise click.UsageError("--emit needs a recipe file; --save FILE writes one.")
         write(emit(kind, asked, recipe, machines), end="")
         return
     recipes = recipes_of(asked)
@@ -115,8 +148,9 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
     show_future_server(served, alone)
 
 
-@click.command()
+@click.command(epilog=examples("luthier train mine.jsonl --follow", "luthier train mine.toml"))
 @click.argument("recipe", type=click.Path(path_type=Path), required=False)
+@_model_option
 @click.option("--again", metavar="ID", help="Repeat an earlier run with its frozen recipe.")
 @click.option(
     "--follow", is_flag=True, help="Stay and show the progress. Ctrl-C leaves; the run goes on."
@@ -134,17 +168,21 @@ def plan(recipe: Path, with_memory: bool, kind: Kind | None, machines: int, as_j
 @json_option
 def train(
     recipe: Path | None,
+    model: str | None,
     again: str | None,
     follow: bool,
     server: Choice | None,
     then: str | None,
     as_json: bool,
 ) -> None:
-    """Fine-tune a model in a job that survives this terminal. Prints its id; of a sweep (a recipe
-    with lists of values) one a line."""
+    """Fine-tune a model in a job that survives this terminal. RECIPE is a recipe file, or data (a
+    file, a folder or hub:owner/name), which is trained with the defaults. Prints the run's id; of
+    a sweep (a recipe with lists of values) one a line."""
     if (recipe is None) == (again is None):
         raise click.UsageError("Give a RECIPE, or --again ID.")
-    asked = launch.frozen_recipe(find(again or "", "run")) if recipe is None else load_runs(recipe)
+    asked, is_of_data = (
+        _asked_again(again or "", model) if recipe is None else _asked_for(recipe, model)
+    )
     recipes = recipes_of(asked)
     if then and len(recipes) > 1:
         raise click.UsageError("--then chat is for one run, not for a sweep.")
@@ -152,9 +190,7 @@ def train(
         prepare_model(single_recipe)
     if then:
         warm_server(recipes[0])
-    identifier, started = (
-        start_sweep(asked) if isinstance(asked, Sweep) else (None, [launch.train(asked)])
-    )
+    identifier, started = _start(asked, str(recipe) if is_of_data else None)
     for warning in dict.fromkeys(warning for run in started for warning in Run(run).warnings):
         say_warning(warning)
     settle(started, server or ("sleep" if then else None))
@@ -173,6 +209,68 @@ def train(
             f"It runs on its own. Progress: luthier log -f {started[0].id}  ·  stop: luthier stop"
             f" {started[0].id}"
         )
+
+
+def _asked_for(path: Path, model: str | None) -> tuple[Recipe | Sweep, bool]:
+    """What a recipe file or a data source asks for, and whether it is data."""
+    if is_data(path):
+        return recipe_of_data(path, model), True
+    if model:
+        raise click.UsageError(f"--model is for a data file; {path} is a recipe and names its own.")
+    return load_runs(path), False
+
+
+def _asked_again(run: str, model: str | None) -> tuple[Recipe, bool]:
+    """The frozen recipe of an earlier run, which is no data."""
+    if model:
+        raise click.UsageError("--model is for a data file; --again has the model of its run.")
+    return launch.frozen_recipe(find(run, "run")), False
+
+
+def _start(asked: Recipe | Sweep, source: str | None) -> tuple[str | None, list[Job]]:
+    """The sweep's id, if it is one, and the runs. `source`: the data that is trained with the
+    defaults, which are told."""
+    if isinstance(asked, Sweep):
+        return start_sweep(asked)
+    if source is None:
+        return None, [launch.train(asked)]
+    run_plan = make_plan(asked)
+    tell_defaults(run_plan, source)
+    return None, [launch.train(asked, run_plan)]
+
+
+def _save(recipe: Recipe, path: Path) -> None:
+    """Write the recipe file of a data source. LuthierError if there is a file already."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(recipe_text(recipe, path.absolute().parent))
+    except FileExistsError:
+        raise LuthierError(
+            "The file is there already", f"{path} would be lost.", "Give --save another name."
+        ) from None
+    say_done(f"{path} is the recipe. Change it, then: luthier train {path}")
+
+
+def tell_defaults(run_plan: Plan, source: str) -> None:
+    """What the defaults make of a data source, and how to change it, on stderr."""
+    reason = next((why.text for why in run_plan.reasons if why.key == "train.learning_rate"), "")
+    rows = {
+        "model": run_plan.model,
+        "data": plan_text.data(run_plan),
+        "format": "; ".join(_format(reading) for reading in run_plan.formats),
+        "length": plan_text.length(run_plan),
+        "rate": reason,
+        "evaluation": plan_text.evaluation(run_plan),
+    }
+    talk.print(styled("$source is trained with the defaults:", source=source))
+    for name, value in rows.items():
+        if value:
+            talk.print(styled("  [dim]$name[/]  $value", name=f"{name:10}", value=value))
+    stem = name_of_data(Path(source))
+    say_aside(
+        f"  Another model: --model NAME. Anything else: luthier plan {source} --save {stem}.toml,"
+        f" then luthier train {stem}.toml"
+    )
 
 
 def warm_server(recipe: Recipe) -> None:

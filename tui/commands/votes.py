@@ -11,15 +11,15 @@ from serve.chats.export import write_new
 from serve.votes import export as exporting
 from serve.votes.report import full_report
 from tui.chat.vote_text import report_lines
-from tui.commands.output import json_option, out, print_json, say_aside, talk, write_json
+from tui.commands.output import examples, json_option, out, print_json, say_aside, talk, write_json
 
 
-@click.group()
+@click.group(epilog=examples("luthier votes show"))
 def votes() -> None:
     """Votes on answers, cast in the app (f2 on the Chat screen)."""
 
 
-@votes.command()
+@votes.command(epilog=examples("luthier votes show"))
 @click.option(
     "--all", "every", is_flag=True, help="Count votes that were cast with the names in sight too."
 )
@@ -35,7 +35,7 @@ def show(every: bool, as_json: bool) -> None:
             out.print(line, soft_wrap=True)
 
 
-@votes.command()
+@votes.command(epilog=examples("luthier votes export --pairs pairs.jsonl"))
 @click.option(
     "--pairs",
     type=click.Path(path_type=Path),

@@ -9,7 +9,7 @@ from textual import on
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 
 from jobs.job import DamagedJob
 from jobs.state import Failed, Lost, Queued, Stopped
@@ -22,6 +22,7 @@ from tui.shared.messages import JobRemoved
 from tui.shared.row_table import Column, Row, RowTable
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import progress_content, state_content
+from tui.shared.steady_text import SteadyText
 from workshop import number_format
 from workshop.job_list import JobRow
 
@@ -66,9 +67,9 @@ class RunsScreen(LuthierScreen):
         self._preview: RunView | None = None
 
     def compose_body(self) -> Iterable[Widget]:
-        yield Static("", id="left-waiting")
+        yield SteadyText("", id="left-waiting")
         yield RowTable(COLUMNS, "jobs")
-        yield Static("", id="empty", classes="empty")
+        yield SteadyText("", id="empty", classes="empty")
         yield Input(placeholder="name, kind or state", id="filter", compact=True)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
@@ -91,12 +92,12 @@ class RunsScreen(LuthierScreen):
         table.display = bool(matching or damaged)
         self._show_left_waiting(sum(row.left_waiting for row in rows))
         self.show_preview()
-        empty = self.query_one("#empty", Static)
+        empty = self.query_one("#empty", SteadyText)
         empty.display = not table.display
         empty.update(_nothing(text if rows else None))
 
     def _show_left_waiting(self, count: int) -> None:
-        line = self.query_one("#left-waiting", Static)
+        line = self.query_one("#left-waiting", SteadyText)
         line.display = count > 0
         subject = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
         again = f" queues {'it' if count == 1 else 'them'} again."

@@ -85,7 +85,7 @@ async def test_a_row_that_changes_is_painted_alone(
         folders.steps(made["halting"], 30, 100, ago=30)
         folders.write(made["pirate"], folders.event("step", 1, step=345, total=800, loss=0.5))
         await look_again(app, pilot)
-        index = [row.name for row in app.rows or []].index("pirate")
+        index = table.options.get_option_index(made["pirate"].id)
         assert {region.height for region in painted.regions} == {1}
         assert table.options.region.y + index in {region.y for region in painted.regions}
         assert "345/800" in str(table.options.get_option_at_index(index).prompt)
@@ -98,8 +98,7 @@ async def test_an_age_is_painted_when_its_words_change(
     async with app.run_test(size=(100, 24)) as pilot:
         await ready(pilot)
         table = app.screen.query_one("#jobs", RowTable)
-        captain = [row.name for row in app.rows or []].index("captain")
-        line = table.options.region.y + captain
+        line = table.options.region.y + table.options.get_option_index(made["captain"].id)
         painted = Painted(app, monkeypatch)
         monkeypatch.setattr(number_format, "now", lambda: folders.NOW + 2)
         await look_again(app, pilot)

@@ -1,4 +1,4 @@
-"""Runs and all other jobs, with their states."""
+"""Runs, and below them all other jobs, with their states."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     Column("name", weight=3),
-    Column("kind", 6, wide=True),
     Column("state", 10),
     Column("progress", weight=4),
     Column("loss", 6, right=True),
@@ -82,10 +81,15 @@ class RunsScreen(LuthierScreen):
         ]
         table = self.query_one(RowTable)
         width = 20 if self.has_class("-wide") else 8
-        table_rows = [Row(row.id, _cells(row, width, self._mark(row.id))) for row in matching]
+        cells = {row.id: _cells(row, width, self._mark(row.id)) for row in matching}
+        runs = [Row(row.id, cells[row.id]) for row in matching if row.kind == "run"]
+        others = [Row(row.id, cells[row.id]) for row in matching if row.kind != "run"]
+        heading = Content.styled("Other jobs", "$foreground-muted")
         table.show(
             [
-                *table_rows,
+                *runs,
+                *([Row("heading", [heading], heading=True)] if runs and others else []),
+                *others,
                 *(Row(damaged_job.id, _damaged_cells(damaged_job)) for damaged_job in damaged),
             ]
         )
@@ -328,11 +332,13 @@ class RunsScreen(LuthierScreen):
 
 
 def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
+    """A run's, or with its kind before its progress, those of another job."""
+    progress = progress_content(row, bar_width)
+    kind = (row.kind, "$secondary")
     return [
         Content.assemble(mark, row.name),
-        Content.styled(row.kind, "$foreground-muted"),
         state_content(row.state),
-        progress_content(row, bar_width),
+        progress if row.kind == "run" else Content.assemble(kind, "  ", progress),
         Content(number_format.loss(row.loss)),
         Content(
             number_format.short_duration(row.seconds_left) if row.seconds_left is not None else ""
@@ -345,7 +351,7 @@ def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
 
 def _damaged_cells(damaged: DamagedJob) -> list[Content]:
     state = Content.assemble((glyphs().failed, "$error"), " damaged")
-    return [Content(damaged.id), Content(""), state, Content(damaged.why), *[Content("")] * 3]
+    return [Content(damaged.id), state, Content(damaged.why), *[Content("")] * 3]
 
 
 def _nothing(text: str | None) -> Content:

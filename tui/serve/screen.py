@@ -145,9 +145,8 @@ class ServeScreen(LuthierScreen):
                     (row.name, "bold"),
                     "   ",
                     state_content(row.state),
-                    (f"   {since}", "$foreground-muted"),
-                ),
-                layout=False,
+                    (f"   {since} ", "$foreground-muted"),
+                )
             )
             self.query_one("#server-facts", SteadyText).update(
                 facts.server_facts(row, self.server, self.events, self.standings)

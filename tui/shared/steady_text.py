@@ -13,7 +13,17 @@ class SteadyText(Static):
 
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
         if not _same(self.content, content):
-            super().update(content, layout=layout)
+            grown = not self._fits_as_before(content)
+            super().update(content, layout=layout and grown)
+
+    def _fits_as_before(self, now: VisualType) -> bool:
+        """Whether this text takes exactly the cells of the last one, without wrapping: then the
+        screen need not be laid out anew."""
+        before, room = self.content, self.content_size.width
+        if not (isinstance(before, Content) and isinstance(now, Content)):
+            return False
+        widths = [line.cell_length for line in now.split()]
+        return widths == [line.cell_length for line in before.split()] and max(widths) <= room
 
 
 def _same(before: VisualType, now: VisualType) -> bool:

@@ -230,3 +230,16 @@ async def test_other_jobs_stand_below_the_runs_and_say_what_they_are(home: Path)
 
 def table_ids(table: RowTable) -> list[str | None]:
     return [option.id for option in table.options.options]
+
+
+async def test_room_is_used_for_model_and_eval_loss(made: dict[str, Job]) -> None:
+    for width, seen in ((80, False), (120, True), (200, True)):
+        app = LuthierApp()
+        async with app.run_test(size=(width, 40)) as pilot:
+            await ready(pilot)
+            table = app.screen.query_one("#jobs", RowTable)
+            index = table.options.get_option_index(made["captain"].id)
+            line = str(table.options.get_option_at_index(index).prompt)
+            assert "0.950" in line
+            assert (("builtin" in line), ("1.030" in line)) == (seen, seen)
+            assert ("eval loss" in text_of(app, "#jobs .row-titles")) == seen

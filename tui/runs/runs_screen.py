@@ -33,7 +33,9 @@ COLUMNS = [
     Column("name", weight=3),
     Column("state", 10),
     Column("progress", weight=4),
+    Column("model", 16, from_width=120),
     Column("loss", 6, right=True),
+    Column("eval loss", 9, right=True, from_width=120),
     Column("left", 6, right=True),
     Column("age", 5, right=True),
 ]
@@ -339,7 +341,9 @@ def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
         Content.assemble(mark, row.name),
         state_content(row.state),
         progress if row.kind == "run" else Content.assemble(kind, "  ", progress),
+        Content.styled(row.model, "$foreground-muted"),
         Content(number_format.loss(row.loss)),
+        Content(number_format.loss(row.eval_loss)),
         Content(
             number_format.short_duration(row.seconds_left) if row.seconds_left is not None else ""
         ),
@@ -351,7 +355,7 @@ def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
 
 def _damaged_cells(damaged: DamagedJob) -> list[Content]:
     state = Content.assemble((glyphs().failed, "$error"), " damaged")
-    return [Content(damaged.id), state, Content(damaged.why), *[Content("")] * 3]
+    return [Content(damaged.id), state, Content(damaged.why), *[Content("")] * 5]
 
 
 def _nothing(text: str | None) -> Content:

@@ -24,14 +24,14 @@ _PADDING = 2
 
 @dataclass(frozen=True)
 class Column:
-    """`width` is in cells; 0 shares the rest by `weight`. A `wide` column is left out on narrow
-    screens."""
+    """`width` is in cells; 0 shares the rest by `weight`. On screens narrower than `from_width` the
+    column is left out."""
 
     title: str
     width: int = 0
     weight: int = 1
     right: bool = False
-    wide: bool = False
+    from_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,7 @@ class RowTable(Vertical):
 
     def _widths(self) -> list[int]:
         """The cells of each column; 0 for one that is left out."""
-        narrow = self.app.size.width < 100
-        visible = [column for column in self.columns if not (narrow and column.wide)]
+        visible = [column for column in self.columns if column.from_width <= self.app.size.width]
         fixed = sum(column.width for column in visible) + _GAP * (len(visible) - 1)
         room = max(0, self.size.width - _PADDING - 1 - fixed)
         weights = sum(column.weight for column in visible if not column.width) or 1

@@ -243,3 +243,23 @@ async def test_room_is_used_for_model_and_eval_loss(made: dict[str, Job]) -> Non
             assert "0.950" in line
             assert (("builtin" in line), ("1.030" in line)) == (seen, seen)
             assert ("eval loss" in text_of(app, "#jobs .row-titles")) == seen
+
+
+async def test_runs_are_sorted_by_a_key(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        table = app.screen.query_one("#jobs", RowTable)
+        newest = table_ids(table)
+        names = []
+        for _ in range(3):
+            await pilot.press("S")
+            await pilot.pause()
+            names.append([line.split()[0] for line in lines_of(table)[:8]])
+        assert names[0] == sorted(names[0])
+        assert names[1][:3] == ["pirate", "captain", "first-try"]
+        assert names[2][:3] == ["pirate", "captain", "first-try"]
+        assert table.highlighted_id == made["halting"].id  # the cursor stays on its run
+        await pilot.press("S")
+        await pilot.pause()
+        assert table_ids(table) == newest

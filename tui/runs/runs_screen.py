@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,6 +42,8 @@ COLUMNS = [
 ]
 
 
+ORDERS = ("newest", "name", "loss", "eval loss")
+
 _ABOUT_A_JOB = (
     "open",
     "mark",
@@ -65,6 +68,7 @@ class RunsScreen(LuthierScreen):
     def __init__(self) -> None:
         super().__init__()
         self.marked: list[str] = []
+        self.order = ORDERS[0]
         self._preview: RunView | None = None
 
     def compose_body(self) -> Iterable[Widget]:
@@ -84,7 +88,8 @@ class RunsScreen(LuthierScreen):
         table = self.query_one(RowTable)
         width = 20 if self.has_class("-wide") else 8
         cells = {row.id: _cells(row, width, self._mark(row.id)) for row in matching}
-        runs = [Row(row.id, cells[row.id]) for row in matching if row.kind == "run"]
+        ordered = _sorted([row for row in matching if row.kind == "run"], self.order)
+        runs = [Row(row.id, cells[row.id]) for row in ordered]
         others = [Row(row.id, cells[row.id]) for row in matching if row.kind != "run"]
         heading = Content.styled("Other jobs", "$foreground-muted")
         table.show(
@@ -240,6 +245,12 @@ class RunsScreen(LuthierScreen):
         slot = self.marked.index(job_id)
         return Content.assemble((glyphs().runs[slot], RUN_COLOURS[slot]), " ")
 
+    def action_sort(self) -> None:
+        """The next order."""
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self.notify(f"Runs: {self.order} first" if self.order == "newest" else f"By {self.order}")
+        self.jobs_changed(self.app.rows or [])
+
     def action_new(self) -> None:
         from tui.runs.new_run import NewRunModal
 
@@ -331,6 +342,21 @@ class RunsScreen(LuthierScreen):
         box.remove_class("-open")
         self.query_one(RowTable).options.focus()
         return True
+
+
+def _sorted(rows: list[JobRow], order: str) -> list[JobRow]:
+    """The rows in this order; those without the figure come last."""
+    match order:
+        case "name":
+            return sorted(rows, key=lambda row: row.name)
+        case "loss":
+            return sorted(rows, key=lambda row: math.inf if row.loss is None else row.loss)
+        case "eval loss":
+            return sorted(
+                rows, key=lambda row: math.inf if row.eval_loss is None else row.eval_loss
+            )
+        case _:
+            return rows
 
 
 def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:

@@ -164,6 +164,7 @@ class RunsScreen(LuthierScreen):
 
     def _possible_with(self, row: JobRow, action: str, parameters: tuple[object, ...]) -> bool:
         waits = row.position > 0
+        last = max((listed.position for listed in self.app.rows or []), default=0)
         match action:
             case "stop":
                 return row.alive
@@ -183,16 +184,10 @@ class RunsScreen(LuthierScreen):
                 return waits and row.kind == "run"
             case "move":
                 return waits and (
-                    row.position > 1
-                    if parameters == ("up",)
-                    else row.position < self._waiting_count
+                    row.position > 1 if parameters == ("up",) else row.position < last
                 )
             case _:
                 return True
-
-    @property
-    def _waiting_count(self) -> int:
-        return sum(row.position > 0 for row in self.app.rows or [])
 
     @on(OptionList.OptionHighlighted)
     def highlight_moved(self) -> None:

@@ -164,18 +164,20 @@ class Terminal:
                 raise TimeoutError(f"{text!r} was not painted within {seconds} s")
             self.painted += os.read(self.descriptor, 1 << 16)
 
-    def drain(self, seconds: float) -> None:
-        ends = time.monotonic() + seconds
+    def drain(self, seconds: float) -> int:
+        """How many bytes it sends in the coming seconds."""
+        ends, count = time.monotonic() + seconds, 0
         while select.select([self.descriptor], [], [], max(0.0, ends - time.monotonic()))[0]:
-            os.read(self.descriptor, 1 << 16)
+            count += len(os.read(self.descriptor, 1 << 16))
+        return count
 
     def share(self, seconds: float) -> float:
         """The share of a core that the app takes in the coming seconds."""
-        before, began = self._cpu_seconds(), time.monotonic()
+        before, began = self.cpu_seconds(), time.monotonic()
         self.drain(seconds)
-        return (self._cpu_seconds() - before) / (time.monotonic() - began)
+        return (self.cpu_seconds() - before) / (time.monotonic() - began)
 
-    def _cpu_seconds(self) -> float:
+    def cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 

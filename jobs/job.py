@@ -301,11 +301,13 @@ def damaged_jobs() -> list[DamagedJob]:
 
 
 def find(text: str, *kinds: Kind) -> Job:
-    """The job with this id, or the only one whose id contains `text`, or the newest of that
-    name."""
+    """The job with this id, or the newest of that name, a run before any other kind, or the only
+    one whose id contains `text`."""
     candidates = all_jobs(*kinds)
     exact = [job for job in candidates if job.id == text]
-    by_name = [job for job in candidates if job.spec.name == text]
+    by_name = sorted(
+        (job for job in candidates if job.spec.name == text), key=lambda job: job.spec.kind != "run"
+    )
     partial = [job for job in candidates if text and text in job.id]
     for matches in (exact, by_name):
         if matches:

@@ -77,7 +77,8 @@ def _order(plan: ServerPlan, options: ServeOptions) -> Spec:
     smallest = min((gpu.total for gpu in gpus()), default=0)
     return Spec(
         kind="server",
-        name=plan.adapters[0].name if plan.adapters else plan.base_name,
+        # a name of its own: a run has that of its adapter
+        name=f"{plan.adapters[0].name if plan.adapters else plan.base_name}-server",
         module="serve.worker",
         settings=plan.to_json(),
         slots=slots if on_gpu else [],

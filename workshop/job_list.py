@@ -3,10 +3,11 @@ thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jobs.errors import LuthierError
+from jobs.events import Event
 from jobs.job import Job, all_jobs
 from jobs.state import (
     Alive,
@@ -24,7 +25,7 @@ from jobs.state import (
 from jobs.state import Failed as FailedState
 from models import certificate
 from models.certificate import NO_CERTIFICATE, Standing
-from models.events import Step, of_kind
+from models.events import Eval, Step, newest, of_kind
 from models.runs import Run, model_of
 from workshop.gpu_conflict import open_question
 
@@ -51,6 +52,8 @@ class JobRow:
     position: int = 0
     asks: tuple[str, ...] = ()
     standing: Standing = NO_CERTIFICATE
+    eval_loss: float | None = None
+    """Of the last evaluation."""
 
     @property
     def id(self) -> str:
@@ -129,7 +132,13 @@ def read_row(job: Job) -> JobRow:
         standing=certificate.standing(job.directory)
         if job.spec.kind == "run" and isinstance(state, Done)
         else NO_CERTIFICATE,
+        eval_loss=_last_eval_loss(events),
     )
+
+
+def _last_eval_loss(events: Sequence[Event]) -> float | None:
+    last = newest(events, Eval)
+    return last.loss if last is not None and isinstance(last.loss, float) else None
 
 
 def _stamp(job: Job) -> tuple[int, int]:

@@ -22,7 +22,7 @@ It streams `answer(model, messages)`, by default "MODEL says: LAST MESSAGE", wor
 `thoughts` is streamed as `reasoning` before the answer, `calls` (name, arguments) as tool calls
 after it. A prompt of more words than `context_words` gets vLLM's 400. `POST /tokenize`, and
 completions with `prompt_logprobs`, speak of words: `likelihood(model, word)` is the log-probability
-of one.
+of one. `GET /metrics` is `metrics`, by default those of an idle server.
 
 A chat whose body has the key `refuses` gets OpenAI's 400 for it.
 
@@ -63,6 +63,29 @@ Fault = Literal[
     "odd_event",
     "wrong_encoding",
 ]
+_BOUNDS = [0.001 * 2**power for power in range(16)]
+IDLE_METRICS = "".join(
+    f'vllm:{name}{{engine="0",model_name="base"}} 0.0\n'
+    for name in (
+        "num_requests_running",
+        "num_requests_waiting",
+        "kv_cache_usage_perc",
+        "prompt_tokens_total",
+        "generation_tokens_total",
+    )
+) + "".join(
+    f'vllm:{name}_bucket{{engine="0",le="{bound}",model_name="base"}} 0.0\n'
+    for name in (
+        "time_to_first_token_seconds",
+        "inter_token_latency_seconds",
+        "e2e_request_latency_seconds",
+        "request_queue_time_seconds",
+        "request_prefill_time_seconds",
+        "request_decode_time_seconds",
+    )
+    for bound in _BOUNDS
+)
+"""What vLLM says of itself while nobody asks it anything."""
 _AFTER = 3  # tokens before a fault in the stream
 
 
@@ -90,6 +113,7 @@ class FakeServer:
         self.calls: list[tuple[str, str]] = []
         self.context_words = 100_000
         self.refuses = ""
+        self.metrics = IDLE_METRICS
         # what the template says to a system message, where it has no such role
         self.without_system = ""
         self.likelihood: Callable[[str, str], float] = lambda model, word: -2.0
@@ -176,6 +200,8 @@ class FakeServer:
                 for name in self.models
             ]
             writer.write(_response(200, {"object": "list", "data": cards}))
+        elif (method, path) == ("GET", "/metrics"):
+            writer.write(_text(200, self.metrics))
         elif (method, path) == ("POST", "/v1/load_lora_adapter"):
             self.models.append(body["lora_name"])
             writer.write(_response(200, {}))
@@ -395,6 +421,15 @@ def _response(status: int, value: dict[str, Any]) -> bytes:
     body = json.dumps(value).encode()
     head = (
         f"HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\ncontent-length:"
+        f" {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _text(status: int, text: str) -> bytes:
+    body = text.encode()
+    head = (
+        f"HTTP/1.1 {status} Fake\r\ncontent-type: text/plain\r\ncontent-length:"
         f" {len(body)}\r\nconnection: close\r\n\r\n"
     )
     return head.encode() + body

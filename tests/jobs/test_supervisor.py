@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -195,3 +196,10 @@ def test_damaged_folders_are_left_out_of_the_list(home: Path) -> None:
     (broken / "spec.json").write_text(json.dumps({"kind": "run"})[:-3])
     (home / "jobs" / "notes").mkdir()
     assert [found.id for found in jobs.all_jobs()] == [job.id]
+
+
+def test_a_run_is_meant_before_another_job_of_its_name() -> None:
+    run = jobs.create(spec("well"))
+    server = jobs.create(dataclasses.replace(spec("well"), kind="server"))
+    assert jobs.find("well") == run and jobs.find("well", "server") == server
+    assert jobs.find(server.id) == server

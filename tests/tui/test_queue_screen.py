@@ -203,7 +203,7 @@ async def test_resume_says_what_has_changed_and_can_be_forced(
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("end", "up")
+        await pilot.press("end", "up", "up")
         await pilot.pause()
         assert "R resume" in screen_text(app).splitlines()[-1]
         await pilot.press("R")
@@ -220,7 +220,7 @@ async def test_a_resume_that_cannot_be_is_told(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("end", "up", "R")
+        await pilot.press("end", "up", "up", "R")
         await until(pilot, lambda: isinstance(app.screen, ErrorModal))
         assert "No such recipe" in screen_text(app)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import cast
+
 from textual.widgets import Input
 
-from jobs.job import Job
+from jobs.job import Job, find
+from jobs.spec import Kind
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
 from tui.app import LuthierApp
@@ -44,20 +48,21 @@ async def test_every_state_has_glyph_and_word(made: dict[str, Job]) -> None:
         "◐ stopping",
         "◔ starting",
         "● running",
-        "● running",
         "◌ queued",
         "? lost",
         "✗ failed",
         "✓ done",
         "■ stopped",
+        "Other jobs",
+        "● running",
         "✓ done",
     ]
     assert all(sign in line for sign, line in zip(signs, lines, strict=True))
-    assert "saving a checkpoint" in lines[0] and "next, waits for pirate-00ff on gpu-0" in lines[4]
+    assert "saving a checkpoint" in lines[0] and "next, waits for pirate-00ff on gpu-0" in lines[3]
     assert (
         "340/800" in lines[2] and "0.910" in lines[2] and "13 m" in lines[2] and "10 m" in lines[2]
     )
-    assert "Out of memory" in lines[6]
+    assert "Out of memory" in lines[5]
 
 
 async def test_the_empty_list_names_the_next_key() -> None:
@@ -82,7 +87,7 @@ async def test_filter_narrows_stays_and_is_cleared_by_escape(made: dict[str, Job
         await pilot.pause()
         assert "Nothing matches zither." in screen_text(app)
         await pilot.press("escape")
-        assert len(lines_of(table)) == 10 and not visible(app.screen.query_one("#filter"))
+        assert len(lines_of(table)) == 11 and not visible(app.screen.query_one("#filter"))
 
 
 async def test_the_cursor_stays_on_its_job_when_another_comes(made: dict[str, Job]) -> None:
@@ -97,7 +102,7 @@ async def test_the_cursor_stays_on_its_job_when_another_comes(made: dict[str, Jo
         app.read_jobs()
         await until(pilot, lambda: app.rows is not rows)
         await pilot.pause()
-        assert table.highlighted_id == made["parrot"].id and len(lines_of(table)) == 11
+        assert table.highlighted_id == made["parrot"].id and len(lines_of(table)) == 12
 
 
 async def test_hints_are_what_can_be_done_now(made: dict[str, Job]) -> None:
@@ -107,7 +112,7 @@ async def test_hints_are_what_can_be_done_now(made: dict[str, Job]) -> None:
         await pilot.press("end")
         await pilot.pause()
         assert "s stop" not in screen_text(app).splitlines()[-1]
-        for _ in range(2):
+        for _ in range(3):
             await pilot.press("up")
         await pilot.pause()
         assert "v serve" in screen_text(app).splitlines()[-1]
@@ -169,7 +174,7 @@ async def test_delete_shows_size_and_path_and_deletes(made: dict[str, Job]) -> N
     app = LuthierApp()
     async with app.run_test(size=(140, 40)) as pilot:
         await ready(pilot)
-        await pilot.press("end", "up", "d")
+        await pilot.press("end", "up", "up", "d")
         await until(pilot, lambda: isinstance(app.screen, ConfirmModal))
         assert isinstance(app.screen, ConfirmModal)
         assert str(made["first-try"].directory) in app.screen.message and "kB" in app.screen.message
@@ -192,7 +197,7 @@ async def test_enter_on_a_server_goes_to_serve(made: dict[str, Job]) -> None:
     app = LuthierApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("down", "down", "down", "enter")
+        await pilot.press("end", "up", "enter")
         assert app.current_mode == "serve"
 
 
@@ -219,3 +224,67 @@ async def test_enter_opens_the_marked_runs_once_and_an_unmarked_one_alone(
         assert isinstance(app.screen, RunScreen)
         assert app.screen.job.id == made["captain"].id
         assert screen.marked == []
+
+
+async def test_other_jobs_stand_below_the_runs_and_say_what_they_are(home: Path) -> None:
+    """As the demo leaves them: a server and an import by the names of runs, newer than these."""
+    for number, (name, kind) in enumerate(
+        [("captain", "run"), ("builtin", "run"), ("captain", "server"), ("builtin", "import")], 1
+    ):
+        job = folders.make_job(name, number, age=100.0 - number, kind=cast(Kind, kind))
+        folders.begin(job, 90)
+        folders.write(job, folders.event("exited", 80, code=0, stopped=True, swept=0))
+    app = LuthierApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        table = app.screen.query_one("#jobs", RowTable)
+        lines = lines_of(table)
+        assert [line.split()[0] for line in lines] == [
+            "builtin",
+            "captain",
+            "Other",
+            "builtin",
+            "captain",
+        ]
+        assert "import" in lines[3] and "server" in lines[4]
+        assert table.highlighted_id == "20261118-0002-builtin-00ff"
+        assert find("captain").spec.kind == "run" and find("captain", "server").id in table_ids(
+            table
+        )
+
+
+def table_ids(table: RowTable) -> list[str | None]:
+    return [option.id for option in table.options.options]
+
+
+async def test_room_is_used_for_model_and_eval_loss(made: dict[str, Job]) -> None:
+    for width, seen in ((80, False), (120, True), (200, True)):
+        app = LuthierApp()
+        async with app.run_test(size=(width, 40)) as pilot:
+            await ready(pilot)
+            table = app.screen.query_one("#jobs", RowTable)
+            index = table.options.get_option_index(made["captain"].id)
+            line = str(table.options.get_option_at_index(index).prompt)
+            assert "0.950" in line
+            assert (("builtin" in line), ("1.030" in line)) == (seen, seen)
+            assert ("eval loss" in text_of(app, "#jobs .row-titles")) == seen
+
+
+async def test_runs_are_sorted_by_a_key(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        table = app.screen.query_one("#jobs", RowTable)
+        newest = table_ids(table)
+        names = []
+        for _ in range(3):
+            await pilot.press("S")
+            await pilot.pause()
+            names.append([line.split()[0] for line in lines_of(table)[:8]])
+        assert names[0] == sorted(names[0])
+        assert names[1][:3] == ["pirate", "captain", "first-try"]
+        assert names[2][:3] == ["pirate", "captain", "first-try"]
+        assert table.highlighted_id == made["halting"].id  # the cursor stays on its run
+        await pilot.press("S")
+        await pilot.pause()
+        assert table_ids(table) == newest

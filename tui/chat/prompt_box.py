@@ -26,6 +26,7 @@ class PromptBox(TextArea):
             compact=True,
             placeholder="Ask all",
         )
+        self.cursor_blink = False  # over SSH each blink is sent
 
     def write(self, text: str) -> None:
         """Have this text stand here, to be gone on with at its end."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
 
 from tui.models.facts import facts
 from tui.shared.certificate_badge import badge
+from tui.shared.steady_text import SteadyText
 from workshop import number_format
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ class ModelDetail(VerticalScroll):
     """Titles on the left, values beside them, what is odd below."""
 
     def compose(self) -> ComposeResult:
-        yield Static()
+        yield SteadyText()
 
     @property
     def text_width(self) -> int:
         """The cells of a line."""
-        return max(30, self.query_one(Static).size.width)
+        return max(30, self.query_one(SteadyText).size.width)
 
     def show(self, content: Content) -> None:
-        self.query_one(Static).update(content)
+        self.query_one(SteadyText).update(content)
 
 
 def model_text(entry: Entry, users: Sequence[Use], loss: float | None, width: int) -> Content:

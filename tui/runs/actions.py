@@ -91,6 +91,12 @@ RUNS: list[Action] = [
         footer=True,
     ),
     Action(
+        "runs.sort",
+        "sort",
+        "Sort the runs by name, by loss, by eval loss, and then as they were: the newest first.",
+        "S",
+    ),
+    Action(
         "runs.filter",
         "filter",
         "Show only the jobs whose name, kind or state has the text.",

@@ -1,7 +1,8 @@
-"""Runs and all other jobs, with their states."""
+"""Runs, and below them all other jobs, with their states."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,7 +10,7 @@ from textual import on
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 
 from jobs.job import DamagedJob
 from jobs.state import Failed, Lost, Queued, Stopped
@@ -22,6 +23,7 @@ from tui.shared.messages import JobRemoved
 from tui.shared.row_table import Column, Row, RowTable
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import progress_content, state_content
+from tui.shared.steady_text import SteadyText
 from workshop import number_format
 from workshop.job_list import JobRow
 
@@ -30,14 +32,17 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     Column("name", weight=3),
-    Column("kind", 6, wide=True),
     Column("state", 10),
     Column("progress", weight=4),
+    Column("model", 16, from_width=120),
     Column("loss", 6, right=True),
+    Column("eval loss", 9, right=True, from_width=120),
     Column("left", 6, right=True),
     Column("age", 5, right=True),
 ]
 
+
+ORDERS = ("newest", "name", "loss", "eval loss")
 
 _ABOUT_A_JOB = (
     "open",
@@ -63,12 +68,13 @@ class RunsScreen(LuthierScreen):
     def __init__(self) -> None:
         super().__init__()
         self.marked: list[str] = []
+        self.order = ORDERS[0]
         self._preview: RunView | None = None
 
     def compose_body(self) -> Iterable[Widget]:
-        yield Static("", id="left-waiting")
+        yield SteadyText("", id="left-waiting")
         yield RowTable(COLUMNS, "jobs")
-        yield Static("", id="empty", classes="empty")
+        yield SteadyText("", id="empty", classes="empty")
         yield Input(placeholder="name, kind or state", id="filter", compact=True)
 
     def jobs_changed(self, rows: list[JobRow]) -> None:
@@ -81,22 +87,28 @@ class RunsScreen(LuthierScreen):
         ]
         table = self.query_one(RowTable)
         width = 20 if self.has_class("-wide") else 8
-        table_rows = [Row(row.id, _cells(row, width, self._mark(row.id))) for row in matching]
+        cells = {row.id: _cells(row, width, self._mark(row.id)) for row in matching}
+        ordered = _sorted([row for row in matching if row.kind == "run"], self.order)
+        runs = [Row(row.id, cells[row.id]) for row in ordered]
+        others = [Row(row.id, cells[row.id]) for row in matching if row.kind != "run"]
+        heading = Content.styled("Other jobs", "$foreground-muted")
         table.show(
             [
-                *table_rows,
+                *runs,
+                *([Row("heading", [heading], heading=True)] if runs and others else []),
+                *others,
                 *(Row(damaged_job.id, _damaged_cells(damaged_job)) for damaged_job in damaged),
             ]
         )
         table.display = bool(matching or damaged)
         self._show_left_waiting(sum(row.left_waiting for row in rows))
         self.show_preview()
-        empty = self.query_one("#empty", Static)
+        empty = self.query_one("#empty", SteadyText)
         empty.display = not table.display
         empty.update(_nothing(text if rows else None))
 
     def _show_left_waiting(self, count: int) -> None:
-        line = self.query_one("#left-waiting", Static)
+        line = self.query_one("#left-waiting", SteadyText)
         line.display = count > 0
         subject = "1 job was waiting" if count == 1 else f"{count} jobs were waiting"
         again = f" queues {'it' if count == 1 else 'them'} again."
@@ -152,6 +164,7 @@ class RunsScreen(LuthierScreen):
 
     def _possible_with(self, row: JobRow, action: str, parameters: tuple[object, ...]) -> bool:
         waits = row.position > 0
+        last = max((listed.position for listed in self.app.rows or []), default=0)
         match action:
             case "stop":
                 return row.alive
@@ -171,16 +184,10 @@ class RunsScreen(LuthierScreen):
                 return waits and row.kind == "run"
             case "move":
                 return waits and (
-                    row.position > 1
-                    if parameters == ("up",)
-                    else row.position < self._waiting_count
+                    row.position > 1 if parameters == ("up",) else row.position < last
                 )
             case _:
                 return True
-
-    @property
-    def _waiting_count(self) -> int:
-        return sum(row.position > 0 for row in self.app.rows or [])
 
     @on(OptionList.OptionHighlighted)
     def highlight_moved(self) -> None:
@@ -234,6 +241,12 @@ class RunsScreen(LuthierScreen):
             return Content("")
         slot = self.marked.index(job_id)
         return Content.assemble((glyphs().runs[slot], RUN_COLOURS[slot]), " ")
+
+    def action_sort(self) -> None:
+        """The next order."""
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self.notify(f"Runs: {self.order} first" if self.order == "newest" else f"By {self.order}")
+        self.jobs_changed(self.app.rows or [])
 
     def action_new(self) -> None:
         from tui.runs.new_run import NewRunModal
@@ -328,13 +341,32 @@ class RunsScreen(LuthierScreen):
         return True
 
 
+def _sorted(rows: list[JobRow], order: str) -> list[JobRow]:
+    """The rows in this order; those without the figure come last."""
+    match order:
+        case "name":
+            return sorted(rows, key=lambda row: row.name)
+        case "loss":
+            return sorted(rows, key=lambda row: math.inf if row.loss is None else row.loss)
+        case "eval loss":
+            return sorted(
+                rows, key=lambda row: math.inf if row.eval_loss is None else row.eval_loss
+            )
+        case _:
+            return rows
+
+
 def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
+    """A run's, or with its kind before its progress, those of another job."""
+    progress = progress_content(row, bar_width)
+    kind = (row.kind, "$secondary")
     return [
         Content.assemble(mark, row.name),
-        Content.styled(row.kind, "$foreground-muted"),
         state_content(row.state),
-        progress_content(row, bar_width),
+        progress if row.kind == "run" else Content.assemble(kind, "  ", progress),
+        Content.styled(row.model, "$foreground-muted"),
         Content(number_format.loss(row.loss)),
+        Content(number_format.loss(row.eval_loss)),
         Content(
             number_format.short_duration(row.seconds_left) if row.seconds_left is not None else ""
         ),
@@ -346,7 +378,7 @@ def _cells(row: JobRow, bar_width: int, mark: Content) -> list[Content]:
 
 def _damaged_cells(damaged: DamagedJob) -> list[Content]:
     state = Content.assemble((glyphs().failed, "$error"), " damaged")
-    return [Content(damaged.id), Content(""), state, Content(damaged.why), *[Content("")] * 3]
+    return [Content(damaged.id), state, Content(damaged.why), *[Content("")] * 5]
 
 
 def _nothing(text: str | None) -> Content:

@@ -1,5 +1,4 @@
-"""The server at work, from its /metrics once a second: who waits, how quick it is, how full its
-cache is."""
+"""The server at work, from its /metrics: who waits, how quick it is, how full its cache is."""
 
 from __future__ import annotations
 
@@ -9,15 +8,18 @@ from time import monotonic
 
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static
 
 from jobs.errors import LuthierError
 from serve.client import Endpoint, metrics_text
 from serve.metrics import Delay, Live, Look, between, look
 from tui.shared.glyphs import glyphs
+from tui.shared.steady_text import SteadyText
 from workshop import number_format
 
 SECONDS = 1.0
+"""Between two looks at a server that works."""
+IDLE_TICKS = 5
+"""How many times as long a pause a server gets that does nothing, or does not answer."""
 _TIMEOUT = 3.0
 _BAR = 14
 
@@ -30,7 +32,7 @@ class Looked(Message):
     look: Look | None
 
 
-class LivePanel(Static):
+class LivePanel(SteadyText):
     """Asks while it can be seen, and only then. What has no figure yet has a dot."""
 
     def __init__(self) -> None:
@@ -41,9 +43,10 @@ class LivePanel(Static):
         self._first_token: Delay | None = None
         self._between_tokens: Delay | None = None
         self._asking = False
+        self._ticks_to_go = 1
 
     def on_mount(self) -> None:
-        self.set_interval(SECONDS, self.ask)
+        self.set_interval(SECONDS, self.tick)
 
     def turn_to(self, endpoint: Endpoint | None) -> None:
         """Show this server, or nothing."""
@@ -58,6 +61,11 @@ class LivePanel(Static):
         )
         self._show(None)
         self.ask()
+
+    def tick(self) -> None:
+        self._ticks_to_go -= 1
+        if self._ticks_to_go <= 0:
+            self.ask()
 
     def ask(self) -> None:
         if self._endpoint is None or self._asking or not self.screen.is_current:
@@ -74,11 +82,16 @@ class LivePanel(Static):
 
     def on_looked(self, message: Looked) -> None:
         self._asking = False
-        if message.endpoint != self._endpoint or message.look is None:
+        if message.endpoint != self._endpoint:
             return
-        if self._before is not None:
-            self._show(between(self._before, message.look))
-        self._before = message.look
+        before, now = self._before, message.look
+        is_working = now is not None and (before is None or now.values != before.values)
+        self._ticks_to_go = 1 if is_working else IDLE_TICKS
+        if now is None:
+            return
+        if before is not None:
+            self._show(between(before, now))
+        self._before = now
 
     def _show(self, live: Live | None) -> None:
         """Delays stay as they were while nothing is answered: muted, for they are of before."""

@@ -11,12 +11,11 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
 
 from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.files import tail_lines
-from jobs.state import Asleep, Failed, Running
+from jobs.state import Asleep, Failed, Running, Starting, Stopping
 from models.certificate import Standing
 from tui import actions
 from tui.serve import facts
@@ -28,6 +27,7 @@ from tui.shared.job_actions import confirm_stop
 from tui.shared.log_view import LogView
 from tui.shared.screen import LuthierScreen
 from tui.shared.state_label import state_content
+from tui.shared.steady_text import SteadyText
 from workshop import number_format
 from workshop.job_list import JobRow, newest_server, tuned
 
@@ -69,14 +69,14 @@ class ServeScreen(LuthierScreen):
         self._timer: Timer | None = None
 
     def compose_body(self) -> Iterable[Widget]:
-        yield Static("", id="no-server", classes="empty")
+        yield SteadyText("", id="no-server", classes="empty")
         with Vertical(id="server"):
-            yield Static(id="server-title")
+            yield SteadyText(id="server-title")
             with Horizontal(id="server-state"):
-                yield Static(id="server-facts")
+                yield SteadyText(id="server-facts")
                 yield LivePanel()
             with Vertical(id="snippet-panel", classes="panel"):
-                yield Static(id="snippet")
+                yield SteadyText(id="snippet")
             with Vertical(id="server-log", classes="panel") as panel:
                 panel.border_title = "log"
                 yield LogView(None)
@@ -103,6 +103,7 @@ class ServeScreen(LuthierScreen):
             job = row.job
             self.in_thread(lambda: _look(job.id), self._show_server, group="server", exclusive=True)
         self.advance()
+        self.show()
 
     def _turn_to(self, row: JobRow) -> None:
         self.server, self.events, self.key_shown = None, [], False
@@ -115,11 +116,12 @@ class ServeScreen(LuthierScreen):
             self.show()
 
     def advance(self) -> None:
-        """Read what is new in the server's files, and show it."""
-        if self._follower is not None:
-            self.events += self._follower.read()
-            self.query_one(LogView).advance()
-        self.show()
+        """Read what is new in the server's files, and show it; the time of a phase ticks, too."""
+        news = self._follower.read() if self._follower is not None else []
+        self.events += news
+        self.query_one(LogView).advance()
+        if news or (self.row is not None and isinstance(self.row.state, Starting | Stopping)):
+            self.show()
 
     def show(self) -> None:
         row = self.row
@@ -130,23 +132,23 @@ class ServeScreen(LuthierScreen):
         self.query_one("#no-server").display = row is None
         server.display = row is not None
         if row is None:
-            self.query_one("#no-server", Static).update(
+            self.query_one("#no-server", SteadyText).update(
                 "No server runs.\n\n[$primary]n[/] starts one: a base model and any number of tuned"
                 " ones,\nbehind one address that speaks the OpenAI API"
             )
             return
         with self.app.batch_update():
-            since = number_format.duration(number_format.now() - row.since)
-            ended = "ago" if not row.alive else ""
-            self.query_one("#server-title", Static).update(
+            seconds = number_format.now() - row.since
+            since = number_format.duration(seconds) if row.alive else number_format.age(row.since)
+            self.query_one("#server-title", SteadyText).update(
                 Content.assemble(
                     (row.name, "bold"),
                     "   ",
                     state_content(row.state),
-                    (f"   {since} {ended}", "$foreground-muted"),
+                    (f"   {since} ", "$foreground-muted"),
                 )
             )
-            self.query_one("#server-facts", Static).update(
+            self.query_one("#server-facts", SteadyText).update(
                 facts.server_facts(row, self.server, self.events, self.standings)
             )
             panel = self.query_one("#snippet-panel")
@@ -155,8 +157,9 @@ class ServeScreen(LuthierScreen):
                 self.server.endpoint if self.server is not None and self._answering else None
             )
             if self._answering:
-                panel.border_title = Content(self.language)
-                self.query_one("#snippet", Static).update(Content(self._snippet()))
+                if panel.border_title != self.language:
+                    panel.border_title = Content(self.language)
+                self.query_one("#snippet", SteadyText).update(Content(self._snippet()))
         self.refresh_hints()
 
     @property

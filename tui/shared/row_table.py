@@ -12,10 +12,11 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui import actions
+from tui.shared.steady_text import SteadyText
 
 _GAP = 2
 _PADDING = 2
@@ -23,14 +24,14 @@ _PADDING = 2
 
 @dataclass(frozen=True)
 class Column:
-    """`width` is in cells; 0 shares the rest by `weight`. A `wide` column is left out on narrow
-    screens."""
+    """`width` is in cells; 0 shares the rest by `weight`. On screens narrower than `from_width` the
+    column is left out."""
 
     title: str
     width: int = 0
     weight: int = 1
     right: bool = False
-    wide: bool = False
+    from_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,22 @@ class Row:
 class RowOptions(OptionList, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings("list")
 
+    def show_prompt(self, index: int, prompt: Content) -> None:
+        """Another text in this row, if it differs: only its lines are painted. Textual's own way
+        paints the whole list."""
+        option = self.get_option_at_index(index)
+        before = option.prompt
+        assert isinstance(before, Content)
+        if before.is_same(prompt):
+            return
+        height = len(prompt.plain.splitlines())
+        if height != len(before.plain.splitlines()) or index not in self._index_to_line:
+            self.replace_option_prompt_at_index(index, prompt)
+            return
+        option._set_prompt(prompt)
+        self._option_render_cache.clear()
+        self.refresh_lines(self._index_to_line[index], height)
+
 
 class RowTable(Vertical):
     """Set what it shows with `show`; the highlighted row stays the same one while rows come and
@@ -56,11 +73,11 @@ class RowTable(Vertical):
         self._rows: list[Row] = []
 
     def compose(self) -> ComposeResult:
-        yield Static(classes="row-titles")
+        yield SteadyText(classes="row-titles")
         yield RowOptions()
 
     @property
-    def options(self) -> OptionList:
+    def options(self) -> RowOptions:
         return self.query_one(RowOptions)
 
     @property
@@ -105,16 +122,13 @@ class RowTable(Vertical):
     def _redraw(self) -> None:
         widths = self._widths()
         titles = [Content.styled(column.title, "$foreground-muted") for column in self.columns]
-        self.query_one(".row-titles", Static).update(self._line(titles, widths))
+        self.query_one(".row-titles", SteadyText).update(self._line(titles, widths))
         for index, row in enumerate(self._rows):
-            line = self._prompt(row, widths)
-            if self.options.get_option_at_index(index).prompt != line:
-                self.options.replace_option_prompt_at_index(index, line)
+            self.options.show_prompt(index, self._prompt(row, widths))
 
     def _widths(self) -> list[int]:
         """The cells of each column; 0 for one that is left out."""
-        narrow = self.app.size.width < 100
-        visible = [column for column in self.columns if not (narrow and column.wide)]
+        visible = [column for column in self.columns if column.from_width <= self.app.size.width]
         fixed = sum(column.width for column in visible) + _GAP * (len(visible) - 1)
         room = max(0, self.size.width - _PADDING - 1 - fixed)
         weights = sum(column.weight for column in visible if not column.width) or 1

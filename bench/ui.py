@@ -1,0 +1,152 @@
+"""What the app costs while nothing changes: `python -m bench.ui [--seconds S]`, from the
+checkout.
+
+Every screen is opened on a pseudo-terminal of its own, in an empty home, in one with 15 jobs that
+have ended, and beside an idle server. Told are the kilobytes a second that it sends to its
+terminal, which is what a remote connection carries, and its share of one core (user and system
+time). The exit status is 1 if a screen takes 0.3 kB/s or more, or 1 % of a core or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.run_screen import Terminal
+from jobs.home import models_directory
+from tests.fakes.openai_server import FAKE_KEY
+from tests.tui import folders
+
+KILOBYTES, SHARE = 0.3, 0.01  # a second; of a core
+SCREENS = {"runs": b"", "models": b"2", "serve": b"3", "chat": b"4", "data": b"5"}
+_RUN = {"run": b"/captain done\r\r"}
+_SETTLES = 8.0  # seconds, after which what a screen reads is shown
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What one screen took."""
+
+    kilobytes: float
+    """A second."""
+    share: float
+    """Of a core."""
+
+    @property
+    def good(self) -> bool:
+        return self.kilobytes < KILOBYTES and self.share < SHARE
+
+
+@contextmanager
+def empty_home() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def fifteen_jobs() -> Iterator[None]:
+    """A job of each kind that has ended in each way."""
+    folders.base_model(models_directory() / "builtin")
+    folders.all_states()
+    for number in range(11, 16):
+        job = folders.make_job(f"try-{number}", number, age=4000.0 * number)
+        folders.begin(job, 4000.0 * number)
+        folders.steps(job, 40, 200, ago=4000.0 * number)
+    yield
+
+
+@contextmanager
+def idle_server() -> Iterator[None]:
+    """A run, and a server of it that nobody asks anything."""
+    folders.base_model(models_directory() / "builtin")
+    jobs = folders.all_states()
+    keys = Path(os.environ["LUTHIER_HOME"]) / "keys"
+    keys.mkdir(mode=0o700)
+    (keys / "client").write_text(FAKE_KEY)
+    (keys / "client").chmod(0o600)
+    command = [sys.executable, "-m", "tests.fakes.openai_server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline().rpartition(":")[2])
+            folders.serve(jobs["captain-server"], "captain", port=port)
+            with folders.held(jobs["captain-server"]):
+                yield
+        finally:
+            server.terminate()
+
+
+HOMES = {
+    "empty home": (empty_home, SCREENS),
+    "15 jobs": (fifteen_jobs, SCREENS | _RUN),
+    "idle server": (idle_server, SCREENS),
+}
+
+
+def _drain(terminals: Mapping[str, Terminal], seconds: float) -> dict[str, int]:
+    """How many bytes each sends in the coming seconds."""
+    ends = time.monotonic() + seconds
+    names = {terminal.descriptor: name for name, terminal in terminals.items()}
+    counts = dict.fromkeys(terminals, 0)
+    while ready := select.select(list(names), [], [], max(0.0, ends - time.monotonic()))[0]:
+        for descriptor in ready:
+            counts[names[descriptor]] += len(os.read(descriptor, 1 << 16))
+    return counts
+
+
+def measure(home: Path, screens: Mapping[str, bytes], seconds: float) -> dict[str, Quiet]:
+    """Each screen in an app of its own, all of them at once."""
+    with ExitStack() as closing:
+        terminals = {}
+        for name in screens:
+            terminals[name] = Terminal(home)
+            closing.callback(terminals[name].close)
+        for name, keys in screens.items():
+            terminals[name].wait_for(b"quit", 120)
+            terminals[name].drain(1.0)
+            for key in keys:
+                terminals[name].press(bytes([key]))
+                terminals[name].drain(0.05)
+        _drain(terminals, _SETTLES)
+        before = {name: terminal.cpu_seconds() for name, terminal in terminals.items()}
+        began = time.monotonic()
+        counts = _drain(terminals, seconds)
+        took = time.monotonic() - began
+        return {
+            name: Quiet(
+                counts[name] / took / 1000, (terminals[name].cpu_seconds() - before[name]) / took
+            )
+            for name in screens
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the app costs while nothing changes.")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    arguments = parser.parse_args()
+    is_good = True
+    print(f"{'home':<12} {'screen':<8} {'kB/s':>7} {'core':>8}")
+    for title, (make, screens) in HOMES.items():
+        with tempfile.TemporaryDirectory() as directory:
+            os.environ["LUTHIER_HOME"] = directory
+            folders.NOW = time.time()
+            with make():
+                for name, quiet in measure(Path(directory), screens, arguments.seconds).items():
+                    is_good = is_good and quiet.good
+                    note = "" if quiet.good else "  over the goal"
+                    figures = f"{quiet.kilobytes:>7.2f} {quiet.share:>7.2%}"
+                    print(f"{title:<12} {name:<8} {figures}{note}", flush=True)
+    print(f"goal: under {KILOBYTES} kB/s and {SHARE:.0%} of a core on every screen")
+    sys.exit(not is_good)
+
+
+if __name__ == "__main__":
+    main()

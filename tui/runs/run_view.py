@@ -182,16 +182,20 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
         text = metric.text(record.figure_by(metric, step))
         if text or not metric.optional:
             figures.append((metric.title, text))
-    elapsed = record.elapsed(number_format.now())
+    now = number_format.now()
+    # nobody knows how long a lost run went on after it was last heard of
+    elapsed = record.elapsed(record.heard if isinstance(state, Lost) else now)
     at_cursor = record.told_at(cursor) if cursor is not None else None
     if cursor is not None:
         figures.append(("time", number_format.clock(at_cursor) if at_cursor is not None else ""))
     else:
         figures.append(("elapsed", number_format.duration(elapsed) if elapsed is not None else ""))
-        if isinstance(state, Done | Stopped | Failed | Lost):
+        if isinstance(state, Lost):
+            figures.append(("last heard of", number_format.age(state.at)))
+        elif isinstance(state, Done | Stopped | Failed):
             figures.append(("ended", number_format.age(state.at)))
         else:
-            left = record.seconds_left if isinstance(state, Running) else None
-            figures.append(("time left", number_format.duration(left) if left is not None else ""))
+            left = record.time_left(now) if isinstance(state, Running) else None
+            figures.append(("time left", str(left or "")))
         figures.append(("model", model_of(track.job)))
     return figures if record.step else [(name, value) for name, value in figures if value]

@@ -9,6 +9,7 @@ from typing import Any
 
 from models.events import Step
 from tests.tui import folders
+from tui.runs import memory_text
 from tui.runs.moment_marks import marks
 from tui.shared.log_index import LogIndex
 from tui.shared.log_search import LogSearch
@@ -236,6 +237,13 @@ def test_a_lost_attempt_lived_until_it_was_last_heard_of() -> None:
     assert record.heard == 150.0 and record.elapsed(record.heard) == 50.0
     record.add({"t": 900.0, "kind": "queued", "attempt": 2})
     assert record.elapsed(950.0) == 50.0
+
+
+def test_memory_is_called_what_it_is() -> None:
+    """The plan predicts what tensors take, and a run on a GPU measures that, too."""
+    for device, title in (("gpu", memory_text.TITLE), ("cpu", "process memory"), ("", "memory")):
+        record = record_of({"t": 1.0, "kind": "plan", "device": device})
+        assert next(m.title for m in record.metrics() if m.key == "memory_bytes") == title
 
 
 def test_when_a_step_is_late_and_a_run_silent() -> None:

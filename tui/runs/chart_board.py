@@ -20,7 +20,7 @@ from tui.runs.plots import latest, plot_of, readout, spaced
 from tui.shared.glyphs import glyphs
 from tui.shared.key_line import KeyHint, KeyLine
 from workshop.runs.curve import Curve
-from workshop.runs.metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metric
+from workshop.runs.metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metric, on_device
 from workshop.runs.track import Track
 
 _SMALL_WIDTH = 23
@@ -75,7 +75,8 @@ class ChartBoard(Vertical):
 
     @property
     def metric(self) -> Metric:
-        return metric(self.key)
+        device = self.tracks[0].record.device if self.tracks else ""
+        return on_device(metric(self.key), device)
 
     def on_resize(self, event: Resize) -> None:
         self.call_after_refresh(self.redraw)

@@ -20,7 +20,7 @@ from tui.runs.plots import spaced
 from tui.shared.state_label import bar
 from workshop import number_format
 from workshop.runs.events import RunReader
-from workshop.runs.metrics import FIGURES
+from workshop.runs.metrics import FIGURES, on_device
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
 
@@ -181,7 +181,7 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
     for metric in FIGURES:
         text = metric.text(record.figure_by(metric, step))
         if text or not metric.optional:
-            figures.append((metric.title, text))
+            figures.append((on_device(metric, record.device).title, text))
     now = number_format.now()
     # nobody knows how long a lost run went on after it was last heard of
     elapsed = record.elapsed(record.heard if isinstance(state, Lost) else now)

@@ -20,6 +20,7 @@ from workshop.runs.metrics import (
     TASK_PREFIX,
     Metric,
     metric,
+    on_device,
 )
 from workshop.runs.moments import Moment, moment_of
 from workshop.runs.pace import RECENT, Evaluations, TimeLeft, usual_step
@@ -196,7 +197,13 @@ class RunRecord:
     def metrics(self) -> list[Metric]:
         """What can be drawn: the usual ones, then the task metrics that there are."""
         tasks = sorted(key for key in self.curves if key.startswith(TASK_PREFIX))
-        return [*METRICS, *(metric(key) for key in tasks)]
+        usual = (on_device(metric, self.device) for metric in METRICS)
+        return [*usual, *(metric(key) for key in tasks)]
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "gpu"; "" before the plan says it."""
+        return (self.plan.device or "") if self.plan is not None else ""
 
     @property
     def total(self) -> int:

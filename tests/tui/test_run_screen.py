@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from jobs.job import Job
+from models.certificate import Standing
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
 from tests.tui.run_events import eventful
@@ -18,6 +19,7 @@ from tui.app import LuthierApp
 from tui.runs import run_view
 from tui.runs.chart import Chart
 from tui.runs.export_modal import ExportModal
+from tui.runs.header import next_steps
 from tui.runs.overlay_modal import OverlayModal
 from tui.runs.run_screen import RunScreen
 from tui.runs.samples_panel import SamplesPanel
@@ -105,6 +107,22 @@ async def test_its_head_has_the_phase_the_age_of_the_last_step_and_a_stall(
             screen.advance()
             title = text_of(app, "#run-title")
             assert "stalled" not in title and "last step 4 m ago" in title
+
+
+async def test_a_finished_run_names_what_is_next(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["captain"])
+        next_line = "next   a chat   t certificate none yet   v serve   x export"
+        await until(pilot, lambda: text_of(app, "#run-error") == next_line)
+        assert visible(screen.query_one("#run-error"))
+
+
+def test_the_verdict_stands_beside_the_certificates_key() -> None:
+    possible = {"chat": True, "certificate": True, "serve": True, "export": False}
+    line = next_steps(possible, Standing("green"))
+    assert str(line) == "next   a chat   t certificate ✓ green   v serve"
+    assert not next_steps(dict.fromkeys(possible, False), Standing("green"))
 
 
 async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:

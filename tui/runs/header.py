@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from textual.content import Content
 
 from jobs.job import Job
 from jobs.state import Alive, Queued, Running, Starting, State, Stopping
 from models.certificate import Standing
+from tui import actions
 from tui.runs.plots import spaced
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
@@ -15,6 +18,7 @@ from workshop import number_format
 from workshop.runs.pace import is_late, is_stalled
 from workshop.runs.record import RunRecord
 
+_NEXT = ("chat", "certificate", "serve", "export")
 _MUTED = "$foreground-muted"
 
 
@@ -80,6 +84,24 @@ def _progress(
     time_left = record.time_left(number_format.now()) if _goes_on(state) else None
     left = [] if time_left is None else [Content.assemble(str(time_left), (" left", _MUTED))]
     return progress, position, left
+
+
+def next_steps(possible: Mapping[str, bool], standing: Standing) -> Content:
+    """What a finished run is for, by its keys; the certificate with its verdict."""
+    steps = [
+        Content.assemble((action.key_names[0], "$primary"), f" {action.title}")
+        + _verdict(action.id, standing)
+        for name in _NEXT
+        for action in actions.actions_of("run")
+        if action.id == f"run.{name}" and possible[name]
+    ]
+    return Content("   ").join([Content.styled("next", _MUTED), *steps]) if steps else Content("")
+
+
+def _verdict(action: str, standing: Standing) -> Content:
+    if action != "run.certificate":
+        return Content("")
+    return Content(" ") + (badge(standing) or Content.styled("none yet", _MUTED))
 
 
 def _goes_on(state: State) -> bool:

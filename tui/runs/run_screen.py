@@ -17,14 +17,14 @@ from textual.widgets import Static
 from jobs.errors import LuthierError
 from jobs.files import tail_lines
 from jobs.job import Job
-from jobs.state import Alive, Failed, Lost, State, Stopped
+from jobs.state import Alive, Done, Failed, Lost, State, Stopped
 from models.certificate import NO_CERTIFICATE
 from models.runs import Run
 from tui import actions
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
 from tui.runs.colours import MOST_RUNS
-from tui.runs.header import run_title
+from tui.runs.header import next_steps, run_title
 from tui.runs.panels import PANELS, RunPanels
 from tui.runs.run_view import RunView
 from tui.runs.timeline import Timeline
@@ -130,6 +130,9 @@ class RunScreen(LuthierScreen):
                     f"Last heard of {number_format.age(at)}. Its supervisor is gone: a reboot, or"
                     " its end. What was saved is there.",
                 )
+            case Done():
+                possible = {name: handler.enabled() for name, handler in self.handlers.items()}
+                return next_steps(possible, self._standing)
             case _:
                 return Content("")
 

@@ -299,6 +299,7 @@ def show_plan(run_plan: Plan) -> None:
         "batch": plan_text.batch(run_plan),
         "length": plan_text.length(run_plan),
         "evaluation": plan_text.evaluation(run_plan),
+        "time": plan_text.time_parts(run_plan),
         "waits for": (
             ", ".join(run_plan.slots)
             + (f" with {size(run_plan.gpu_bytes)} free" if run_plan.gpu_bytes else "")

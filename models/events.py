@@ -85,6 +85,17 @@ class _Event(
     """When the event was appended, in unix seconds. The log writes it; writers leave it out."""
 
 
+class Evaluations(msgspec.Struct, frozen=True):
+    """What a plan's evaluations come to."""
+
+    evaluations: Count = 0
+    """How many there will be; the one before the first step counts too."""
+    answers: Count = 0
+    """Questions that each of them asks."""
+    seconds: float = 0.0
+    """What all the answers of the run take at most, in seconds, about."""
+
+
 class Plan(_Event, frozen=True, kw_only=True):
     """What the run will do, again where the worker has settled something. Besides these fields it
     has all others of `trainer.plan.plan.Plan`."""
@@ -119,6 +130,8 @@ class Plan(_Event, frozen=True, kw_only=True):
     """GPUs of each machine."""
     memory: dict[str, float] | None = None
     """The predicted bytes of each part of the memory on a GPU at the peak."""
+    evaluation: Evaluations = Evaluations()
+    """What the evaluations come to."""
 
 
 class Ledger(msgspec.Struct, frozen=True):

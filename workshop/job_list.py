@@ -28,6 +28,7 @@ from models.certificate import NO_CERTIFICATE, Standing
 from models.events import Eval, Step, newest, of_kind
 from models.runs import Run, model_of
 from workshop.gpu_conflict import open_question
+from workshop.runs.pace import usual_step
 
 
 @dataclass(frozen=True)
@@ -175,16 +176,11 @@ def waiting_text(position: int, waits_for: str) -> str:
     return f"{ordinal(position)}, {cause}" if position else cause
 
 
-def seconds_left(steps: list[Step], window: int = 50) -> float | None:
-    """How long the remaining steps take at the pace of the last ones."""
-    recent = steps[-window:]
-    if len(recent) < 2:
-        return None
-    first, last = recent[0], recent[-1]
-    done, remaining = last.step - first.step, last.total - last.step
-    if done <= 0 or remaining < 0:
-        return None
-    return (last.t - first.t) / done * remaining
+def seconds_left(steps: list[Step]) -> float | None:
+    """How long the remaining steps take at the pace of the last ones, evaluations left out."""
+    usual = usual_step([step.step for step in steps], [step.t for step in steps])
+    remaining = steps[-1].total - steps[-1].step if steps else -1
+    return None if usual is None or remaining < 0 else usual * remaining
 
 
 def running_count(rows: Iterable[JobRow]) -> int:

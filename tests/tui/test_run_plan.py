@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
 from trainer.plan import plan, repair
 from trainer.plan.memory import cards
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, load
 from tui.app import LuthierApp
 from tui.commands.train import plan as plan_command
+from tui.runs import plan_text
 from tui.runs.new_run import NewRunModal
 from tui.runs.plan_modal import RunPlanModal
 from tui.runs.run_screen import RunScreen
@@ -81,6 +83,17 @@ def test_the_command_shows_settings_memory_reasons_and_what_was_tried(recipe: Pa
     ):
         assert part in shown
     assert "No gradient checkpointing: it fits without" in shown
+
+
+def test_the_plan_says_how_long_it_takes_part_by_part(recipe: Path) -> None:
+    made = plan.make_plan(load(recipe))
+    outlook = {"evaluations": 5, "answers": 3, "seconds": 100.0}
+    assert plan_text.time_parts(replace(made, steps=1200, evaluation=outlook)) == (
+        "answers 5 x about 20 s at most, 1,200 steps of unknown speed"
+    )
+    assert plan_text.time_parts(replace(made, steps=1, evaluation={})) == "1 step of unknown speed"
+    assert plan_text.time_parts(replace(made, steps=0)) == "told by the run"
+    assert plan_text.time_parts(made)[:30] in " ".join(told(recipe).split())
 
 
 def test_what_would_i_need_is_answered_without_a_gpu(recipe: Path, machine: list[Gpu]) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 from models.events import Step
 from tests.tui import folders
+from tui.runs import memory_text
 from tui.runs.moment_marks import marks
 from tui.shared.log_index import LogIndex
 from tui.shared.log_search import LogSearch
 from workshop.runs.chart_metrics import COLUMNS, STEP_FIGURES
 from workshop.runs.events import RunReader
+from workshop.runs.pace import TimeLeft, is_late, is_stalled
 from workshop.runs.record import RunRecord
 
 
@@ -151,16 +153,16 @@ def test_time_left_goes_by_the_pace_of_this_attempt_only() -> None:
         for number in range(1, 6)
     ]
     record = record_of(*slow)
-    assert record.seconds_left == 1500
+    assert record.time_left(500.0) == TimeLeft(1500)
     record.add({"t": 1000.0, "kind": "queued", "attempt": 2})
     record.add({"t": 1000.0, "kind": "started"})
     record.add({"t": 1001.0, "kind": "resumed", "step": 5})
-    assert record.seconds_left is None
+    assert record.time_left(1001.0) is None
     for number in range(6, 11):
         record.add(
             {"t": 1000.0 + 2 * number, "kind": "step", "step": number, "total": 20, "loss": 1.0}
         )
-    assert record.seconds_left == 20
+    assert record.time_left(1020.0) == TimeLeft(20)
 
 
 def test_elapsed_time_leaves_out_the_wait_between_attempts() -> None:
@@ -173,6 +175,80 @@ def test_elapsed_time_leaves_out_the_wait_between_attempts() -> None:
     assert record.elapsed(950.0) == 60
     record.add({"t": 1000.0, "kind": "started"})
     assert record.elapsed(1030.0) == 90
+
+
+def evaluated(number: int, t: float, **fields: Any) -> dict[str, Any]:
+    return {"t": t, "kind": "eval", "step": number, "loss": 1.0, **fields}
+
+
+def paced(first: int, last: int, began: float, pace: float = 2.0) -> list[dict[str, Any]]:
+    """Steps of twenty, told at a steady pace."""
+    return [
+        {"t": began + pace * number, "kind": "step", "step": number, "total": 20, "loss": 1.0}
+        for number in range(first, last + 1)
+    ]
+
+
+def test_time_left_counts_the_evaluations_that_are_due() -> None:
+    plan = {"t": 1.0, "kind": "plan", "evaluation": {"evaluations": 5, "seconds": 500.0}}
+    record = record_of({"t": 0.0, "kind": "started"}, plan, *paced(1, 10, 0.0))
+    assert record.time_left(20.0) == TimeLeft(10 * 2.0 + 5 * 100.0, about=True)
+    record.add(evaluated(0, 1.0, seconds=30.0))
+    record.add(evaluated(10, 50.0, seconds=50.0))
+    assert record.time_left(50.0) == TimeLeft(10 * 2.0 + 3 * 40.0)
+    # the evaluation between two steps does not make a usual step longer
+    for event in paced(11, 12, 48.0):
+        record.add(event)
+    assert record.usual_step == 2.0
+    record.add({"t": 73.0, "kind": "phase", "name": "evaluating: answer 1 of 3"})
+    assert record.activity == "evaluating: answer 1 of 3"
+    assert record.time_left(87.0) == TimeLeft(8 * 2.0 + 3 * 40.0 - 15.0)
+    assert record.time_left(987.0) == TimeLeft(8 * 2.0 + 2 * 40.0)
+
+
+def test_evaluations_of_an_earlier_attempt_are_not_due_again() -> None:
+    plan = {"t": 1.0, "kind": "plan", "evaluation": {"evaluations": 5, "seconds": 0.0}}
+    record = record_of({"t": 0.0, "kind": "started"}, plan, *paced(1, 10, 0.0))
+    for number in (0, 5, 10):
+        record.add(evaluated(number, 21.0, seconds=10.0))
+    record.add({"t": 100.0, "kind": "queued", "attempt": 2})
+    record.add({"t": 100.0, "kind": "started"})
+    record.add({"t": 101.0, "kind": "resumed", "step": 5})
+    assert record.evaluations_due == 3
+    for event in paced(6, 8, 100.0):
+        record.add(event)
+    assert record.time_left(116.0) == TimeLeft(12 * 2.0 + 3 * 10.0)
+
+
+def test_a_step_after_the_last_phase_is_training() -> None:
+    record = record_of({"t": 1.0, "kind": "phase", "name": "preparing the data"})
+    assert record.activity == "preparing the data"
+    record.add(paced(1, 1, 0.0)[0])
+    assert record.activity == "training"
+
+
+def test_a_lost_attempt_lived_until_it_was_last_heard_of() -> None:
+    record = record_of(
+        {"t": 100.0, "kind": "queued"},
+        {"t": 100.0, "kind": "started"},
+        *paced(1, 10, 100.0),
+        {"t": 150.0, "kind": "phase", "name": "evaluating: answer 1 of 3"},
+    )
+    assert record.heard == 150.0 and record.elapsed(record.heard) == 50.0
+    record.add({"t": 900.0, "kind": "queued", "attempt": 2})
+    assert record.elapsed(950.0) == 50.0
+
+
+def test_memory_is_called_what_it_is() -> None:
+    """The plan predicts what tensors take, and a run on a GPU measures that, too."""
+    for device, title in (("gpu", memory_text.TITLE), ("cpu", "process memory"), ("", "memory")):
+        record = record_of({"t": 1.0, "kind": "plan", "device": device})
+        assert next(m.title for m in record.metrics() if m.key == "memory_bytes") == title
+
+
+def test_when_a_step_is_late_and_a_run_silent() -> None:
+    assert not is_late(2.0, 4.0) and is_late(2.0, 4.1) and not is_late(None, 1e6)
+    assert not is_stalled(2.0, 70.0) and is_stalled(2.0, 70.1) and not is_stalled(None, 1e6)
 
 
 def test_the_reader_takes_whole_lines_and_waits_for_torn_ones(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from jobs.job import Job
+from models.certificate import Standing
 from tests.tui import folders
 from tests.tui.driving import lines_of, ready, screen_text, text_of, until, visible
 from tests.tui.run_events import eventful
@@ -16,6 +19,7 @@ from tui.app import LuthierApp
 from tui.runs import run_view
 from tui.runs.chart import Chart
 from tui.runs.export_modal import ExportModal
+from tui.runs.header import next_steps
 from tui.runs.overlay_modal import OverlayModal
 from tui.runs.run_screen import RunScreen
 from tui.runs.samples_panel import SamplesPanel
@@ -24,6 +28,7 @@ from tui.shared.error_modal import ErrorModal
 from tui.shared.log_view import LogView
 from tui.shared.row_table import RowTable
 from tui.shared.text_pane import TextPane
+from workshop import number_format
 
 
 async def open_run(pilot: Pilot[None], app: LuthierApp, job: Job, *others: Job) -> RunScreen:
@@ -74,6 +79,64 @@ async def test_while_it_starts_the_phase_and_its_time_are_shown(made: dict[str, 
         await until(pilot, lambda: "loading the model  1 m 00 s" in text_of(app, "#run-title"))
         assert not visible(screen.board.big) and "Waiting for the first step" in screen_text(app)
         assert screen.check_action("do", ("zoom", 0.5)) is False
+
+
+async def test_its_head_has_the_phase_the_age_of_the_last_step_and_a_stall(
+    made: dict[str, Job],
+) -> None:
+    """Its last step is of 2 s before, a usual one takes 1.7 s."""
+    app, job = LuthierApp(), made["pirate"]
+    os.utime(job.log_path, (folders.NOW - 2, folders.NOW - 2))
+    with pytest.MonkeyPatch.context() as clock:
+        async with app.run_test(size=(140, 40)) as pilot:
+            screen = await open_run(pilot, app, job)
+            await until(pilot, lambda: "training" in text_of(app, "#run-title"))
+            assert "last step" not in text_of(app, "#run-title")
+            phase = folders.event("phase", 1, name="evaluating: answer 1 of 3")
+            folders.write(job, phase)
+            clock.setattr(number_format, "now", lambda: folders.NOW + 60)
+            screen.advance()
+            title = text_of(app, "#run-title")
+            assert "evaluating: answer 1 of 3   last step 1 m ago" in title
+            assert "stalled" not in title
+            clock.setattr(number_format, "now", lambda: folders.NOW + 240)
+            screen.advance()
+            title = text_of(app, "#run-title")
+            assert "stalled? silent for 4 m   last step 4 m ago" in title
+            os.utime(job.log_path, (folders.NOW + 235, folders.NOW + 235))
+            screen.advance()
+            title = text_of(app, "#run-title")
+            assert "stalled" not in title and "last step 4 m ago" in title
+
+
+async def test_a_finished_run_names_what_is_next(made: dict[str, Job]) -> None:
+    app = LuthierApp()
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await open_run(pilot, app, made["captain"])
+        next_line = "next   a chat   t certificate none yet   v serve   x export"
+        await until(pilot, lambda: text_of(app, "#run-error") == next_line)
+        assert visible(screen.query_one("#run-error"))
+
+
+def test_the_verdict_stands_beside_the_certificates_key() -> None:
+    possible = {"chat": True, "certificate": True, "serve": True, "export": False}
+    line = next_steps(possible, Standing("green"))
+    assert str(line) == "next   a chat   t certificate ✓ green   v serve"
+    assert not next_steps(dict.fromkeys(possible, False), Standing("green"))
+
+
+async def test_a_lost_run_does_not_age(made: dict[str, Job]) -> None:
+    """It began 3 999 s before now and told its last of 40 steps 3 930 s before."""
+    app = LuthierApp()
+    with pytest.MonkeyPatch.context() as clock:
+        async with app.run_test(size=(140, 40)) as pilot:
+            screen = await open_run(pilot, app, made["rebooted"])
+            for later, age in ((0, "1 h ago"), (7200, "3 h ago")):
+                clock.setattr(number_format, "now", lambda later=later: folders.NOW + later)
+                screen.advance()
+                assert "1 m 09 s" in text_of(app, "Figures")
+                assert age in text_of(app, "Figures")
+                assert f"Last heard of {age}" in text_of(app, "#run-error")
 
 
 async def test_a_failed_run_says_why_and_e_shows_the_log(made: dict[str, Job]) -> None:

@@ -397,6 +397,7 @@ def show_plan(run_plan: Plan) -> None:
         "batch": plan_text.batch(run_plan),
         "length": plan_text.length(run_plan),
         "evaluation": plan_text.evaluation(run_plan),
+        "time": plan_text.time_parts(run_plan),
         "waits for": (
             ", ".join(run_plan.slots)
             + (f" with {size(run_plan.gpu_bytes)} free" if run_plan.gpu_bytes else "")
@@ -406,7 +407,7 @@ def show_plan(run_plan: Plan) -> None:
         table.add_row(styled("[dim]$name[/]", name=name), value)
     out.print(table)
     _show("before you start", memory_text.warnings(run_plan))
-    _show("memory", memory_text.parts(run_plan, card()))
+    _show(memory_text.TITLE, memory_text.parts(run_plan, card()))
     _show("why", memory_text.reasons(run_plan))
     _show("tried", memory_text.choices(run_plan))
     policies = plain_table("policy", "choice", "met", "what it is about")

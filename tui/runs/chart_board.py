@@ -19,7 +19,14 @@ from tui.runs.facts import Figures
 from tui.runs.plots import latest, plot_of, readout, spaced
 from tui.shared.glyphs import glyphs
 from tui.shared.key_line import KeyHint, KeyLine
-from workshop.runs.chart_metrics import LOSS, SMOOTHINGS, Metric, default_smoothing, metric
+from workshop.runs.chart_metrics import (
+    LOSS,
+    SMOOTHINGS,
+    Metric,
+    default_smoothing,
+    metric,
+    on_device,
+)
 from workshop.runs.curve import Curve
 from workshop.runs.track import Track
 
@@ -75,7 +82,8 @@ class ChartBoard(Vertical):
 
     @property
     def metric(self) -> Metric:
-        return metric(self.key)
+        device = self.tracks[0].record.device if self.tracks else ""
+        return on_device(metric(self.key), device)
 
     def on_resize(self, event: Resize) -> None:
         self.call_after_refresh(self.redraw)

@@ -18,6 +18,10 @@ Line = list[tuple[str, str]]
 """Texts with their roles: "", "dim", "bold", "good", "bad", or the colour of a part of the
 memory."""
 
+TITLE = "tensor memory"
+"""What the plan predicts: what tensors take. A run on a GPU measures the same; the process of a run
+on a CPU takes more, by its interpreter and libraries."""
+
 _BAR = 60
 _ROLES = {
     "weights": "blue",

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 
+from tui.runs.log_words import in_words
 from tui.runs.samples_panel import SamplesPanel
 from tui.runs.timeline import Timeline
 from tui.shared.log_view import LogView
@@ -30,7 +31,7 @@ class RunPanels(Vertical):
 
     def __init__(self, log: Path) -> None:
         super().__init__(id="panels", classes="panel")
-        self.log_view = LogView(log)
+        self.log_view = LogView(log, self._in_words)
         self._no_log = Static("Nothing was printed yet.", id="no-log", classes="empty")
         self._switcher = ContentSwitcher(
             Vertical(
@@ -51,6 +52,9 @@ class RunPanels(Vertical):
 
     def compose(self) -> ComposeResult:
         yield self._switcher
+
+    def _in_words(self, line: str) -> str:
+        return in_words(line, self._tracks[0].record) if self._tracks else line
 
     @property
     def current(self) -> Panel:

@@ -110,7 +110,7 @@ class RunPlanModal(Dialog[bool]):
             for number, text in enumerate(textwrap.wrap(value, _VALUE)):
                 yield [(f"{'' if number else name:<{_NAME}}", "dim"), (text, "")]
         yield from _section("before you start", memory_text.warnings(plan))
-        yield from _section("memory", memory_text.parts(plan, card()))
+        yield from _section(memory_text.TITLE, memory_text.parts(plan, card()))
         yield from _section("why", memory_text.reasons(plan))
         yield from _section("tried", memory_text.choices(plan))
 

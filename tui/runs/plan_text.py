@@ -71,3 +71,17 @@ def evaluation(plan: Plan) -> str:
         else ""
     )
     return f"{times}: {', '.join(part for part in (loss, asked) if part)}"
+
+
+def time_parts(plan: Plan) -> str:
+    """What the run takes, as far as it can be told before it starts: the answers of each
+    evaluation, first the base model's. Nobody has measured how quickly this model takes a step."""
+    if not plan.steps:
+        return "told by the run"
+    steps = "1 step" if plan.steps == 1 else f"{plan.steps:,} steps"
+    unknown = f"{steps} of unknown speed"
+    times = plan.evaluation.get("evaluations", 0)
+    if not times or not plan.evaluation["answers"]:
+        return unknown
+    each = duration(max(1.0, plan.evaluation["seconds"] / times))
+    return f"answers {times} x about {each} at most, {unknown}"

@@ -17,22 +17,20 @@ from textual.widgets import Static
 from jobs.errors import LuthierError
 from jobs.files import tail_lines
 from jobs.job import Job
-from jobs.state import Alive, Failed, Lost, Starting, State, Stopped
+from jobs.state import Alive, Done, Failed, Lost, State, Stopped
 from models.certificate import NO_CERTIFICATE
 from models.runs import Run
 from tui import actions
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
 from tui.runs.colours import MOST_RUNS
+from tui.runs.header import next_steps, run_title
 from tui.runs.panels import PANELS, RunPanels
-from tui.runs.plots import spaced
 from tui.runs.run_view import RunView
 from tui.runs.timeline import Timeline
 from tui.shared.action import Handler, Place
-from tui.shared.certificate_badge import badge
 from tui.shared.job_actions import confirm_stop, resume, show_certificate
 from tui.shared.screen import LuthierScreen
-from tui.shared.state_label import bar, state_content
 from workshop import number_format
 from workshop.job_list import JobRow
 from workshop.runs.record import RunRecord
@@ -114,43 +112,8 @@ class RunScreen(LuthierScreen):
         self.advance()
 
     def _title(self) -> Content:
-        record = self.record
-        name = Content.assemble((self.job.spec.name, "bold"), "   ", state_content(self.state))
-        if self._standing.verdict is not None:
-            name = Content.assemble(
-                name, ("   certificate ", "$foreground-muted"), badge(self._standing)
-            )
-        if isinstance(self.state, Starting):
-            waited = number_format.duration(
-                number_format.now() - (record.phase_since or self.state.since)
-            )
-            return Content.assemble(
-                name, f"   {self.state.phase}", (f"  {waited}", "$foreground-muted")
-            )
-        if not record.total:
-            return name
-        share = f"{100 * record.step / record.total:.0f} %"
-        progress = bar(record.step, record.total, 40 if self.app.size.width >= 100 else 20)
-        head = [name, Content.assemble(progress, f"  {share:>5}")]
-        figures = self._figures()
-        while figures and _width([*head, *figures]) > self.app.size.width - _MARGIN:
-            del figures[0]  # what counts most comes last
-        return Content("   ").join([*head, *figures])
-
-    def _figures(self) -> list[Content]:
-        """How far the run is: its step, its epoch and the time that is left."""
-        record, muted = self.record, "$foreground-muted"
-        steps = f"{spaced(record.step)} of {spaced(record.total)}"
-        figures = [Content.assemble(("step ", muted), steps)]
-        epoch = record.figure("epoch")
-        epochs = record.plan.epochs if record.plan is not None else None
-        if epoch is not None:
-            of = f" of {epochs:g}" if epochs is not None else ""
-            figures.append(Content.assemble(("epoch ", muted), f"{epoch:.2f}{of}"))
-        left = record.seconds_left if isinstance(self.state, Alive) else None
-        if left is not None:
-            figures.append(Content.assemble(number_format.duration(left), (" left", muted)))
-        return figures
+        width = self.app.size.width - _MARGIN
+        return run_title(self.job, self.state, self._standing, self.record, width)
 
     def _error(self) -> Content:
         match self.state:
@@ -161,11 +124,15 @@ class RunScreen(LuthierScreen):
                     first,
                     (f"  {hint}" if hint else "", "$foreground-muted"),
                 )
-            case Lost():
-                return Content.from_markup(
-                    "[b $error]Lost.[/] Its supervisor is gone: a reboot, or its end. What was"
-                    " saved is there."
+            case Lost(at=at):
+                return Content.assemble(
+                    ("Lost. ", "bold $error"),
+                    f"Last heard of {number_format.age(at)}. Its supervisor is gone: a reboot, or"
+                    " its end. What was saved is there.",
                 )
+            case Done():
+                possible = {name: handler.enabled() for name, handler in self.handlers.items()}
+                return next_steps(possible, self._standing)
             case _:
                 return Content("")
 
@@ -270,8 +237,3 @@ class RunScreen(LuthierScreen):
             self.remove_class("-full")
             return True
         return self.board.clear()
-
-
-def _width(parts: list[Content]) -> int:
-    """Cells of these parts in a line, with what stands between them."""
-    return sum(part.cell_length + 3 for part in parts) - 3

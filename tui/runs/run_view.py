@@ -19,7 +19,7 @@ from tui.runs.chart_board import ChartBoard
 from tui.runs.plots import spaced
 from tui.shared.state_label import bar
 from workshop import number_format
-from workshop.runs.chart_metrics import FIGURES
+from workshop.runs.chart_metrics import FIGURES, on_device
 from workshop.runs.events import RunReader
 from workshop.runs.record import RunRecord
 from workshop.runs.track import Track
@@ -181,17 +181,21 @@ def run_figures(track: Track, state: State, cursor: int | None = None) -> list[t
     for metric in FIGURES:
         text = metric.text(record.figure_by(metric, step))
         if text or not metric.optional:
-            figures.append((metric.title, text))
-    elapsed = record.elapsed(number_format.now())
+            figures.append((on_device(metric, record.device).title, text))
+    now = number_format.now()
+    # nobody knows how long a lost run went on after it was last heard of
+    elapsed = record.elapsed(record.heard if isinstance(state, Lost) else now)
     at_cursor = record.told_at(cursor) if cursor is not None else None
     if cursor is not None:
         figures.append(("time", number_format.clock(at_cursor) if at_cursor is not None else ""))
     else:
         figures.append(("elapsed", number_format.duration(elapsed) if elapsed is not None else ""))
-        if isinstance(state, Done | Stopped | Failed | Lost):
+        if isinstance(state, Lost):
+            figures.append(("last heard of", number_format.age(state.at)))
+        elif isinstance(state, Done | Stopped | Failed):
             figures.append(("ended", number_format.age(state.at)))
         else:
-            left = record.seconds_left if isinstance(state, Running) else None
-            figures.append(("time left", number_format.duration(left) if left is not None else ""))
+            left = record.time_left(now) if isinstance(state, Running) else None
+            figures.append(("time left", str(left or "")))
         figures.append(("model", model_of(track.job)))
     return figures if record.step else [(name, value) for name, value in figures if value]

@@ -37,9 +37,11 @@ def server_facts(
                 (f"{title}\n", "bold $error"), message, (f"\n{hint}" if hint else "", _MUTED)
             )
             return Content.assemble(reason, _next_step())
-        case Lost():
+        case Lost(at=at):
             return Content.assemble(
-                "Its supervisor is gone: a reboot, or it was killed.", _next_step()
+                "Its supervisor is gone: a reboot, or it was killed."
+                f" It was last heard of {number_format.age(at)}.",
+                _next_step(),
             )
         case Queued(waits_for=waits_for):
             return Content(f"waits for {waits_for or 'its turn'}")

@@ -25,6 +25,7 @@ LOGS: list[Action] = [
 ]
 
 SEARCH: list[Action] = [
+    Action("search.raw", "raw log", "Every line as it was printed, or folded again.", "i"),
     Action("search.find", "find", "Look for a text in the log.", "slash"),
     Action("search.find_next", "next match", "The next line with the text.", "n"),
     Action("search.find_previous", "match before", "The line with the text before.", "N"),

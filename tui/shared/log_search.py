@@ -8,7 +8,7 @@ import time
 from array import array
 from bisect import bisect_left, bisect_right
 
-from tui.shared.log_index import LogIndex
+from tui.shared.readable_log import Lines
 
 _LINES = 500  # at once
 
@@ -17,7 +17,7 @@ class LogSearch:
     """Lines that have a text, capitals and small letters alike. `lines` are their numbers,
     rising."""
 
-    def __init__(self, index: LogIndex, text: str) -> None:
+    def __init__(self, index: Lines, text: str) -> None:
         self.text = text
         self.lines = array("Q")
         self._index = index

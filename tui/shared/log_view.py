@@ -16,9 +16,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui import actions
-from tui.shared.log_index import LogIndex
 from tui.shared.log_keys import LogKeys
 from tui.shared.log_search import LogSearch
+from tui.shared.readable_log import ReadableLog, Words
 
 
 class LogView(LogKeys, can_focus=True):
@@ -46,9 +46,10 @@ class LogView(LogKeys, can_focus=True):
     class Searched(Message):
         """What is known of the search has changed; see `found`."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, in_words: Words | None = None) -> None:
         super().__init__()
-        self._index = LogIndex(path) if path is not None else None
+        self._in_words = in_words
+        self._index = ReadableLog(path, in_words) if path is not None else None
         self.search: LogSearch | None = None
         self._here = -1
         # the direction of a search that has not come to where the reader wants to go
@@ -57,7 +58,7 @@ class LogView(LogKeys, can_focus=True):
 
     def open(self, path: Path) -> None:
         """Show another file from its end."""
-        self._index = LogIndex(path)
+        self._index = ReadableLog(path, self._in_words)
         self.search = None
         self.following = True
         self.virtual_size = Size(0, 0)
@@ -112,6 +113,17 @@ class LogView(LogKeys, can_focus=True):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         self.following = new_value >= self.max_scroll_y
+
+    def action_raw(self) -> None:
+        """The lines as they were printed, or as a person reads them."""
+        if self._index is None:
+            return
+        self._index.raw = not self._index.raw
+        self.virtual_size = Size(self.size.width, len(self._index))
+        if self.search is not None:
+            self.find(self.search.text)
+        self.refresh()
+        self.follow()
 
     # Looking for a text
 

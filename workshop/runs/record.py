@@ -19,11 +19,12 @@ from workshop.runs.chart_metrics import (
     TASK_PREFIX,
     Metric,
     metric,
+    on_device,
 )
 from workshop.runs.curve import Curve
 from workshop.runs.moments import Moment, moment_of
+from workshop.runs.pace import RECENT, Evaluations, TimeLeft, usual_step
 
-_PACE = 50  # the steps that the pace is taken from
 _step_figures = [(metric.key, metric.value_of) for metric in STEP_FIGURES]
 _eval_figures = [(metric.key, metric.value_of) for metric in EVAL_FIGURES]
 
@@ -51,6 +52,8 @@ class RunRecord:
     phase_since: float = 0.0
     started: float = 0.0
     ended: float = 0.0
+    heard: float = 0.0
+    """When the last event was told."""
     step: int = 0
     attempts: int = 0
     version: int = 0
@@ -60,6 +63,7 @@ class RunRecord:
     times: Curve = field(default_factory=Curve)
     """When each step was told."""
     _attempt_began: int = 0
+    _evaluations: Evaluations = field(default_factory=Evaluations)
 
     # What is told
 
@@ -89,6 +93,7 @@ class RunRecord:
             case _:  # kinds that say nothing about the figures
                 pass
         self._happened(moment_of(event, self.step, self.attempts))
+        self.heard = max(self.heard, line["t"])
 
     def _happened(self, moment: Moment | None) -> None:
         if moment is None:
@@ -102,9 +107,9 @@ class RunRecord:
         match event:
             case events.Queued():
                 self.attempts += 1
-                # a lost attempt: it lived at least until it told its last step
-                if self.started and not self.ended and self.times:
-                    self._seconds_before += max(0.0, self.times.values[-1] - self.started)
+                # a lost attempt: it lived at least until it was last heard of
+                if self.started and not self.ended:
+                    self._seconds_before += max(0.0, self.heard - self.started)
                 self.started = self.ended = 0.0
             case events.Started():
                 self.started = event.t
@@ -132,6 +137,7 @@ class RunRecord:
         self.step, self._total = last.step, last.total or self._total
         numbers = [step.step for step in steps]
         self.times.extend(numbers, [step.t for step in steps])
+        self.heard = max(self.heard, last.t)
         for key, value_of in _step_figures:
             figures = list(map(value_of, steps))
             if set(map(type, figures)) != {float}:
@@ -141,6 +147,7 @@ class RunRecord:
             self.curve(key).extend(numbers, figures)
 
     def _evaluated(self, event: events.Eval) -> None:
+        self._evaluations.add(event)
         for key, value_of in _eval_figures:
             self.curve(key).extend([event.step], [number(value_of(event))])
         for name, value in (event.metrics or {}).items():
@@ -190,7 +197,13 @@ class RunRecord:
     def metrics(self) -> list[Metric]:
         """What can be drawn: the usual ones, then the task metrics that there are."""
         tasks = sorted(key for key in self.curves if key.startswith(TASK_PREFIX))
-        return [*METRICS, *(metric(key) for key in tasks)]
+        usual = (on_device(metric, self.device) for metric in METRICS)
+        return [*usual, *(metric(key) for key in tasks)]
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "gpu"; "" before the plan says it."""
+        return (self.plan.device or "") if self.plan is not None else ""
 
     @property
     def total(self) -> int:
@@ -219,14 +232,42 @@ class RunRecord:
         )
 
     @property
-    def seconds_left(self) -> float | None:
-        """How long the remaining steps take at the pace of the last ones of this attempt."""
-        times = self.times
-        first = max(self._attempt_began, len(times) - _PACE)
-        if self.ended or len(times) - first < 2 or self.step > self.total:
+    def activity(self) -> str:
+        """What it does now, in words. A step that was told after the last phase is training."""
+        stepped = bool(self.times) and self.times.values[-1] > self.phase_since
+        return "training" if stepped else self.phase
+
+    @property
+    def usual_step(self) -> float | None:
+        """Seconds of a usual step of this attempt."""
+        first = max(self._attempt_began, len(self.times) - RECENT)
+        return usual_step(self.times.steps[first:], self.times.values[first:])
+
+    @property
+    def last_step_at(self) -> float | None:
+        return self.times.values[-1] if self.times else None
+
+    @property
+    def evaluations_due(self) -> int:
+        """Those of the plan that no attempt has made yet."""
+        made = sum(moment.kind == "eval" and not moment.gone for moment in self.moments)
+        return max(0, self.plan.evaluation.evaluations - made) if self.plan is not None else 0
+
+    def time_left(self, now: float) -> TimeLeft | None:
+        """What the remaining steps take at the pace of this attempt, and the evaluations that are
+        due; of one that is under way, what is left of it."""
+        usual = self.usual_step
+        if self.ended or usual is None or self.step > self.total:
             return None
-        pace = (times.values[-1] - times.values[first]) / (times.steps[-1] - times.steps[first])
-        return pace * (self.total - self.step)
+        seconds = usual * (self.total - self.step)
+        due = self.evaluations_due
+        if not due or self.plan is None:
+            return TimeLeft(seconds)
+        each = self._evaluations.each(self.plan.evaluation)
+        seconds += due * each.seconds
+        if self.activity.startswith("evaluating") and self.last_step_at is not None:
+            seconds -= min(each.seconds, max(0.0, now - self.last_step_at))
+        return TimeLeft(seconds, each.about)
 
     def elapsed(self, now: float) -> float | None:
         """The time of all attempts, waiting between them left out."""

@@ -16,7 +16,7 @@ from typing import Any
 from jobs import foreign_json
 from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
-from models import foreign
+from models import foreign, stop_tokens
 from models.card import CARD_FILE, Card
 
 CONFIG_FILE = "config.json"
@@ -132,26 +132,14 @@ class ModelFolder:
 
     def stop_ids_with(self, eos_token_id: int | None) -> frozenset[int]:
         """The same for a tokenizer that is loaded already, by its eos token."""
-        eos = set() if eos_token_id is None else {eos_token_id}
-        return frozenset({*self.generation_stops, *eos})
+        return stop_tokens.stop_ids(self.generation_stops, eos_token_id)
 
     @cached_property
     def generation_stops(self) -> list[int]:
-        """Those of generation_config.json. Only where there is no such file, those of config.json:
-        the outer ones, else text_config's.
-
-        A config.json without any means the default of its class in transformers (2 for a Llama),
-        which is not known here.
-        """
-        if (self.path / GENERATION_CONFIG_FILE).is_file():
-            listed = self.generation_config.get("eos_token_id")
-        else:
-            listed = self._config.get("eos_token_id")
-            if listed is None:
-                listed = (self._config.get("text_config") or {}).get("eos_token_id")
-        if listed is None:
-            return []
-        return listed if isinstance(listed, list) else [listed]
+        """Those that its config files list (models.stop_tokens)."""
+        has_generation_config = (self.path / GENERATION_CONFIG_FILE).is_file()
+        generation_config = self.generation_config if has_generation_config else None
+        return stop_tokens.listed_stops(generation_config, self._config)
 
     @cached_property
     def generation_config(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from trainer.data.policies import Policies
 from trainer.data.settings import DataSettings, Mask, Source
 from trainer.data.split import Heldout, Share
 from trainer.evaluation.settings import Evaluation
-from trainer.keys import described_keys, key
+from trainer.key_facts import described_keys, key
 from trainer.recipe_errors import no_such_recipe, no_toml, wrong_value
 from trainer.run.trackers import Trackers
 from trainer.unknown_keys import check_keys, check_kind, other_recipe

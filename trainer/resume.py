@@ -26,7 +26,7 @@ from jobs.gpus import gpus
 from models.run_folder import LEDGER_FILE, RunFolder
 from trainer.data.files import source_files
 from trainer.data.hub import HUB
-from trainer.keys import Resume, described_keys
+from trainer.key_facts import Resume, described_keys
 from trainer.recipe import Recipe
 
 FINGERPRINT_FILE = "fingerprint.json"

@@ -21,7 +21,7 @@ from jobs.job import Job
 from jobs.near import did_you_mean
 from jobs.spec import new_id
 from models.runs import Run
-from trainer.keys import described_keys
+from trainer.key_facts import described_keys
 from trainer.launch import run_spec, submit_run
 from trainer.recipe import Recipe, decode, parse_toml, placed, read_text, short_value
 

@@ -12,7 +12,7 @@ from trainer.data.formats import Mapping
 from trainer.data.policies import Policies
 from trainer.data.settings import Mask, Source
 from trainer.data.split import Heldout
-from trainer.keys import described_keys, resume_rows
+from trainer.key_facts import described_keys, resume_rows
 from trainer.recipe import Lora, Recipe, Train, keys, load, parse, to_toml
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from trainer.keys import key
+from trainer.key_facts import key
 
 Metric = Literal["exact_match", "bleu", "chrf", "rouge", "label_accuracy"]
 Value = Literal[

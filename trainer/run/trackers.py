@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from jobs.errors import LuthierError
-from trainer.keys import key
+from trainer.key_facts import key
 
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 # Any one of these modules will do.

@@ -250,8 +250,12 @@ class RunRecord:
     @property
     def evaluations_due(self) -> int:
         """Those of the plan that no attempt has made yet."""
-        made = sum(moment.kind == "eval" and not moment.gone for moment in self.moments)
-        return max(0, self.plan.evaluation.evaluations - made) if self.plan is not None else 0
+        evaluations_made = sum(moment.kind == "eval" and not moment.gone for moment in self.moments)
+        return (
+            max(0, self.plan.evaluation.evaluations - evaluations_made)
+            if self.plan is not None
+            else 0
+        )
 
     def time_left(self, now: float) -> TimeLeft | None:
         """What the remaining steps take at the pace of this attempt, and the evaluations that are

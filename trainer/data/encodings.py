@@ -44,7 +44,7 @@ _PUNCTUATION = re.compile(rb"[\x85\x91-\x97]")
 # Fewer bytes that are no UTF-8, or fewer of the whole, are as likely flipped bits; Spanish has one
 # accent in fifty letters.
 _FEWEST, _RAREST = 3, 0.005
-# Keys, quotes, digits and spaces are more than an eighth of a file of rows in any language.
+# Of a text whose bytes are UTF-8 as well, that is of one in ASCII, half the bytes are zeros.
 _ASCII_IN_UTF16 = 8
 _EXAMPLE = 40
 _MOST = 3  # encodings that the error shows
@@ -74,7 +74,7 @@ def _utf16(head: bytes) -> str | None:
     even, odd = head[0::2].count(0), head[1::2].count(0)
     if 3 * min(even, odd) > max(even, odd) or max(even, odd) < _FEWEST:
         return None
-    if _ASCII_IN_UTF16 * max(even, odd) < len(head):  # a text that has a few zeros
+    if _ASCII_IN_UTF16 * max(even, odd) < len(head) and _is_unbroken_utf8(head):
         return None
     encoding = "utf-16-le" if odd > even else "utf-16-be"
     try:
@@ -82,6 +82,14 @@ def _utf16(head: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if _CONTROL.search(text.encode("utf-8", "replace")) else encoding
+
+
+def _is_unbroken_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def refusal(path: Path, head: bytes) -> LuthierError:

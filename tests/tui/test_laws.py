@@ -28,6 +28,8 @@ from tui.shared.key_line import KeyHint, KeyLine
 from tui.shared.palette import Palette
 from tui.shared.pick_modal import PickModal
 
+pytestmark = pytest.mark.heavy
+
 _AGAIN = "esc again leaves without saving"
 _SEARCHES = (PickModal, HelpModal, Palette)
 """What is typed there looks for something: nothing is lost with it."""

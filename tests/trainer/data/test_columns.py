@@ -369,6 +369,7 @@ VALUES = st.one_of(
 SHAPES = st.sets(st.sampled_from(NAMES), min_size=2, max_size=7).map(sorted)
 
 
+@pytest.mark.heavy
 @hypothesis_settings(max_examples=1500, deadline=None)
 @given(st.data(), SHAPES)
 def test_no_row_is_trained_from_a_column_that_is_called_unused(

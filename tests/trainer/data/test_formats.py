@@ -204,6 +204,7 @@ def exports() -> list[Row]:
     return found
 
 
+@pytest.mark.heavy
 @settings(max_examples=1500, deadline=None)
 @given(row=st.sampled_from(exports()), junk=JUNK, data=st.data())
 def test_wounded_rows(row: Row, junk: Any, data: st.DataObject) -> None:
@@ -231,6 +232,7 @@ def test_wounded_rows(row: Row, junk: Any, data: st.DataObject) -> None:
         )
 
 
+@pytest.mark.heavy
 @settings(max_examples=500, deadline=None)
 @given(
     rows=st.lists(st.dictionaries(COLUMNS, JSON, max_size=4), max_size=3),

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.servers import Server, current_server
 
 PROMPT = (

@@ -28,7 +28,7 @@ from typing import (
     get_type_hints,
 )
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 T = TypeVar("T")
 

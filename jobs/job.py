@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 
 from jobs import processes
-from jobs.errors import LuthierError
 from jobs.events import Event, last_attempt
 from jobs.files import tail_lines
 from jobs.foreign_json import Damaged
 from jobs.home import home, jobs_directory, private_folder
 from jobs.locks import holder
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.spec import JOB_ID, Kind, Spec, new_id
 from jobs.state import Alive, Queued, State, derive

@@ -6,8 +6,8 @@ import errno
 import os
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.home import home
+from jobs.luthier_error import LuthierError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FREE_SPACE = (

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from itertools import takewhile
 
 from jobs import giving_way, processes
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.home import home
 from jobs.job import Job, all_jobs, folders, start
 from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
 from jobs.state import Lost
 
 # The kernel's lock does not keep two threads of one process apart, and one's release would be the

@@ -19,11 +19,11 @@ from typing import NoReturn
 
 from jobs import event_kinds as kinds
 from jobs import giving_way, os_errors, processes, queue, slots
-from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.home import home
 from jobs.job import JOB_VARIABLE, Job, submit
 from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Done, derive
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs import giving_way, queue
-from jobs.errors import LuthierError
 from jobs.gpus import Gpu, gpus, occupants
 from jobs.home import home
 from jobs.job import Job
 from jobs.locks import Lock, holders
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Running
 

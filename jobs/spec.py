@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 
 Kind = Literal[
     "run", "merge", "certify", "server", "import", "export", "compare", "inspect", "prepare"

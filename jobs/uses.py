@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.home import jobs_directory
+from jobs.luthier_error import LuthierError
 
 if TYPE_CHECKING:
     from jobs.job import Job

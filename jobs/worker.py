@@ -15,10 +15,10 @@ from types import FrameType
 from typing import Any
 
 from jobs import os_errors
-from jobs.errors import LuthierError
 from jobs.event_kinds import Error, Phase, Timed, fields_of, kind_name
 from jobs.events import EventLog
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 
 
 class WorkerContext:

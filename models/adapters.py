@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.folder import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, ModelFolder
 from models.run_folder import MERGED_FOLDER, MODEL_FOLDER
 from models.weights import tensor_shapes

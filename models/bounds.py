@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 SECONDS = 10.0
 MEMORY_BYTES = 1 << 30

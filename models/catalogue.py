@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.errors import LuthierError
 from jobs.files import folder_bytes
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, find
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.uses import users_of
 from models import certificate, provenance, registry

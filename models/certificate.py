@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models import foreign
 from models.run_folder import RunFolder

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 
 ROLES = ("system", "user", "assistant", "tool")
 _MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "weight"}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 from models.folder import ModelFolder
 from models.hashing import bytes_hash
 

@@ -22,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from jobs.home import home
+from jobs.luthier_error import LuthierError
 from models.builtin import gguf_file
 
 _TRAINER_IMPORTS = (

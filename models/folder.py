@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 from models import foreign, stop_tokens
 from models.card import CARD_FILE, Card
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.files import tail_lines
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models.export.launch import GgufSettings
 

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries
 _AGAIN = {408, 429, 500, 502, 503, 504}

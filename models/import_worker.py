@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.files import flush_folder, write_json
 from jobs.foreign_json import Damaged
 from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events
 from models.adapters import read_adapter

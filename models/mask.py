@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.conversations import Conversation
 from models.template import REASONING_KEYS, Template, TemplateRefusal
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models.folder import ModelFolder
 from models.merge.launch import MergeSettings

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 from models import foreign
 from models.folder import ModelFolder
 from models.hashing import bytes_hash, file_hashes

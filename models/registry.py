@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
 from jobs.home import jobs_directory, models_directory
 from jobs.job import Job, all_jobs, submit
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.os_errors import in_words
 from jobs.spec import JOB_ID, Spec

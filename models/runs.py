@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.events import Follower
 from jobs.job import Job, all_jobs, find
+from jobs.luthier_error import LuthierError
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.events import Template, of_kind
 from models.folder import ModelFolder

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 from models.bounds import bounded, check_length
 from models.folder import ModelFolder
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 _BITS = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling, stream_chat
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 if TYPE_CHECKING:
     import ssl

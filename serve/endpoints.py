@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.home import home
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.os_errors import in_words
 from serve.client import Endpoint

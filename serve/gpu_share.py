@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.gpus import Gpu, occupants
+from jobs.luthier_error import LuthierError
 from models.folder import ModelFolder
 from models.weights import tensor_shapes
 

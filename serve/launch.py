@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.gpus import gpus
 from jobs.job import Job, submit
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.spec import Spec
 from models.folder import ModelFolder

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.client import ChatMessage, Endpoint, prompt_log_probabilities, tokenize
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.foreign_json import Damaged
 from jobs.gpus import Gpu, gpus
 from jobs.home import home
 from jobs.job import Job, all_jobs
+from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Queued, Running, Starting
 from models.adapters import Adapter, check_servable, lora_rank_limit, other_base, read_adapter
 from models.folder import ModelFolder, templates_differ

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.home import home
 from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
 
 
 def choose_port(host: str, requested: int | None, promised: Collection[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 MOST_RESTARTS = 3
 PERIOD_SECONDS = 3600.0

@@ -9,15 +9,15 @@ from typing import Literal
 
 import msgspec
 
-from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
 from jobs.job import Job, all_jobs
+from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Running
 from jobs.uses import SERVED
 from models import foreign
 from serve.client import Endpoint
-from serve.keys import client_key, control_key
+from serve.key_files import client_key, control_key
 from serve.plan import ServerPlan
 
 LOOK = "look"

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from jobs import giving_way
-from jobs.errors import LuthierError
 from jobs.giving_way import Wish
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Running, State, word
 from serve.plan import ServerPlan
 

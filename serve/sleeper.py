@@ -17,12 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from jobs import giving_way, queue, slots
-from jobs.errors import LuthierError
 from jobs.event_kinds import first
 from jobs.giving_way import Resting, Wish
 from jobs.gpus import gpus
 from jobs.home import jobs_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Queued
 from jobs.worker import WorkerContext
 from models import events

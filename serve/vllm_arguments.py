@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 # The guard, the names, the place, the log and the plan are Luthier's: a flag for one of these would
 # open a door or lose the server.

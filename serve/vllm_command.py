@@ -6,8 +6,8 @@ import importlib.util
 import os
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.home import home, jobs_directory
+from jobs.luthier_error import LuthierError
 from serve.guard import (
     CLIENT_KEY_VARIABLE,
     CONTROL_KEY_VARIABLE,
@@ -15,7 +15,7 @@ from serve.guard import (
     ORIGINS_VARIABLE,
     SERVER_ID_VARIABLE,
 )
-from serve.keys import client_key, control_key
+from serve.key_files import client_key, control_key
 from serve.plan import GPU_MEMORY, REQUEST_LOG, ServerPlan
 from serve.traffic import LOG_CONTENT_VARIABLE, PROMPT_LOGPROBS_ALONE, REQUEST_LOG_VARIABLE
 

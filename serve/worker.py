@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from jobs import processes
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events
 from models.folder import ModelFolder
@@ -27,7 +27,7 @@ from serve.client import (
     server_state,
     unload_adapter,
 )
-from serve.keys import control_key
+from serve.key_files import control_key
 from serve.log import FIRST_PHASE, READY, Phase, Phases, last_words, root_cause
 from serve.plan import DRAIN_SECONDS, STOP_SECONDS, ServedAdapter, ServerPlan, run_of
 from serve.ports import port_taken, remember_port, reserved

@@ -9,7 +9,7 @@ import msgspec
 import tomlkit
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.hub_names import HUB
 from trainer.data.files import read_rows
 from trainer.data.hub import parsed

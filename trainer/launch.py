@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.job import Job, create, start
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Alive, Done, word
 from models import certificate, registry

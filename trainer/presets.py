@@ -10,7 +10,7 @@ from typing import Any
 
 import tomlkit
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from trainer.recipe import parse_toml
 

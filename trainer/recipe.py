@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 import tomlkit
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
+from jobs.luthier_error import LuthierError
 from models.hub_names import is_url
 from trainer.data.formats import Mapping
 from trainer.data.hub import HUB

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean, near
 from trainer.unknown_keys import instead
 

@@ -20,9 +20,9 @@ from typing import Any
 import msgspec
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.gpus import gpus
+from jobs.luthier_error import LuthierError
 from models.run_folder import LEDGER_FILE, RunFolder
 from trainer.data.files import source_files
 from trainer.data.hub import HUB

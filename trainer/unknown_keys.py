@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.near import near
 from models.hub_names import HUB
 from trainer import other_tools

@@ -14,8 +14,8 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
-from jobs.errors import LuthierError
 from jobs.job import DamagedJob, Job, damaged_jobs, find
+from jobs.luthier_error import LuthierError
 from tui import actions, themes
 from tui.screens import TABS
 from tui.shared.action import Action

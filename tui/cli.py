@@ -17,7 +17,7 @@ from typing import NamedTuple, NoReturn
 import click
 from click.exceptions import NoSuchCommand
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.os_errors import in_words, unencodable
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Literal
 
 from jobs import giving_way, queue
-from jobs.errors import LuthierError
 from jobs.event_kinds import Waiting, newest
 from jobs.events import Event
 from jobs.gpus import gpus
 from jobs.home import jobs_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from workshop import config
 from workshop.number_format import size

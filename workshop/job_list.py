@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs.errors import LuthierError
 from jobs.events import Event
 from jobs.job import Job, all_jobs
+from jobs.luthier_error import LuthierError
 from jobs.state import (
     Alive,
     Asleep,

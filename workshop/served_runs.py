@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.runs import AsModel, NeedsMerge, Run, one_base
 from serve.planning import NamedAdapter
 from serve.servers import Server

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from jobs.errors import LuthierError
 from jobs.home import jobs_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped, Stopping
 from models.certificate import Standing, standing
 from models.folder import ModelFolder

@@ -29,9 +29,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.client import Delta, Endpoint, Sampling, load_adapter, post, server_id, stream_chat
-from serve.keys import client_key, control_key
+from serve.key_files import client_key, control_key
 from serve.plan import BASE
 from serve.planning import ServeOptions, make_plan
 from serve.ports import free_port

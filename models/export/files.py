@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.errors import LuthierError
 from jobs.job import Job, find
+from jobs.luthier_error import LuthierError
 from models.adapters import read_adapter
 from models.catalogue import Entry, find_entry, repository_of_base
 from models.export.card import model_card

@@ -9,8 +9,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.home import home
+from jobs.luthier_error import LuthierError
 from models.catalogue import Entry
 
 # what the converter itself writes; llama-quantize makes the smaller ones

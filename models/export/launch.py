@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.job import Job, submit
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.catalogue import find_entry
 from models.export.files import What, pack

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from models import certificate, provenance
 from models.catalogue import Entry, Kind, repository_of_base
 from models.certificate import Certificate

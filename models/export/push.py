@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import hub
 from models.export.files import Parcel
 from models.imports.progress import ByteProgress

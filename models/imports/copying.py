@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.card import Card
 from models.description import licence
 from models.folder import ModelFolder

@@ -6,8 +6,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection
 
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 from models.weights import indexed_files
 
 INDEX = "model.safetensors.index.json"

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.bounds import bounded
 from models.card import Card
 from models.imports.copying import check_space

@@ -21,7 +21,7 @@ from pathlib import Path
 from huggingface_hub import ModelInfo, hf_hub_url
 from huggingface_hub.file_download import http_get
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import hub
 from models.card import Card
 from models.imports import files

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
 from jobs.home import models_directory
 from jobs.job import Job, all_jobs, submit
 from jobs.locks import holder
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.adapters import read_adapter
 from models.builtin import BUILTIN

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
+from jobs.luthier_error import LuthierError
 from models.hub_names import HUB, hub_name
 from models.registry import valid_name
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.merge.nf4 import Nf4
 from models.merge.tensor_recipes import Piece
 from models.weights import TensorEntry

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.luthier_error import LuthierError
 from models.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, ModelFolder
 from models.merge.plan import MergePlan
 from models.merge.tensor_recipes import Piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 LOCK = ".lock"
 _SPARE = 64 << 20  # bytes beside the weights: tokenizer and receipt

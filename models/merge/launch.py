@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.errors import LuthierError
 from jobs.job import Job, submit
 from jobs.locks import holder
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.adapters import other_base, read_adapter
 from models.certificate import order_for as certificate_of

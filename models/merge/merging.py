@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from jobs.errors import LuthierError
 from jobs.files import flush, flush_folder
 from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
 from models.card import Card, write_card
 from models.folder import ModelFolder
 from models.hashing import file_hash, file_hashes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.adapters import Adapter, check_tensor_names, read_adapter
 from models.folder import ModelFolder
 from models.merge.adapter_tensors import FLOATS, ModuleParts, adapter_parts, refusal

@@ -17,7 +17,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.merge.arithmetic import read_tensor
 from models.merge.nf4 import Nf4
 from models.merge.plan import MergePlan

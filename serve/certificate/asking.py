@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.certificate.measured import Answer, Broken, Rendered, Scored, Scores
 from serve.certificate.turns import Probe, Sample, Turn
 from serve.client import Endpoint, post

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job, all_jobs, submit
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models import certificate
 from models.merge import receipt

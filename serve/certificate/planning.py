@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.gpus import gpus
+from jobs.luthier_error import LuthierError
 from models import certificate
 from models.folder import ModelFolder
 from serve.gpu_share import needed

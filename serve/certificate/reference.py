@@ -19,9 +19,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from jobs.errors import LuthierError
 from jobs.event_kinds import Phase
 from jobs.events import EventLog
+from jobs.luthier_error import LuthierError
 from models import foreign
 from models.folder import ModelFolder
 from models.new_tokens import new_tokens, write_grown

@@ -10,7 +10,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import foreign
 from models.run_folder import HELDOUT_FILE, TRAIN_FILE
 from models.stored_sample import UNTRAINED, StoredConversation

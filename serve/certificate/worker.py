@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs import processes
-from jobs.errors import LuthierError
 from jobs.files import tail_lines
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import certificate, foreign, provenance
 from models.adapters import MustBeMerged, check_servable, read_adapter

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
+from jobs.luthier_error import LuthierError
 from serve.chats.formatting import ending, settings_parts
 from serve.chats.store import Chat
 from serve.chats.turns import Answer, Complete, Conversation, Given

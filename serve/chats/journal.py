@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats.database import connect, in_words, path, transaction
 from serve.chats.writer_locks import own_writer
 

@@ -7,8 +7,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from models import foreign
 from serve.chats.database import reading, transaction

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.foreign_json import Damaged, check
+from jobs.luthier_error import LuthierError
 from models import foreign
 from serve.chats.database import opened, reading, transaction
 from serve.chats.journal import Journal, Statement

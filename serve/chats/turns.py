@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.client import ChatMessage, Delta, Finished, Sampling
 
 SpeakerKind = Literal["base", "tuned", "checkpoint", "hosted", "reference"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.client import ChatMessage, Endpoint, Sampling
 from serve.comparison.asking import answer_entry
 from serve.comparison.items import Item

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 
 _SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(300)"]

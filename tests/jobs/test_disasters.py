@@ -17,9 +17,9 @@ import pytest
 
 from jobs import job as jobs
 from jobs import processes, queue
-from jobs.errors import LuthierError
 from jobs.events import EventLog, Follower
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Done, Failed, Lost, Queued, Running, Starting, Stopped, Stopping
 from tests.jobs.acting import (
     end_everything,

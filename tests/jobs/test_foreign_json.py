@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from jobs import events as job_events
 from jobs import foreign_json
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.events import EventLog, Follower, last_attempt, parse_line
 from jobs.foreign_json import Damaged
 from jobs.home import jobs_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.queue import left_waiting, waiting
 from jobs.spec import Spec
 from jobs.state import Done, Failed, Running, Starting, derive

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import create, find
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from jobs.spec import Spec
 from models import registry

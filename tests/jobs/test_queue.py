@@ -11,8 +11,8 @@ import pytest
 
 from jobs import job as jobs
 from jobs import queue
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.slots import SlotTaker
 from jobs.spec import Spec
 from jobs.state import Done, Lost, Queued, Running, Stopped

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.events import Follower
+from jobs.luthier_error import LuthierError
 from jobs.state import Done, Failed, Running, Stopped, Stopping
 from tests.jobs.acting import ended, first, in_state, living, spec, wait_for
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.home import jobs_directory, private_folder
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Kind, Spec
 from jobs.uses import SERVED, users_of
 from tests.jobs.acting import ended, spec

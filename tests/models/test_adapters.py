@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.adapters import check_servable, lora_rank_limit, other_base, read_adapter
 from models.registry import list_models, prepare_builtin, resolve, valid_name
 from models.weights import tensor_shapes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models import certificate
 from models.certificate import Certificate, Check, Column, Standing, Verdict

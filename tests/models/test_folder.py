@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.card import Card, write_card
 from models.folder import ModelFolder
 from models.merge.config_files import write_stops

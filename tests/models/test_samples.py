@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.conversations import Conversation
 from models.mask import Masker, MaskError, MaskOptions
 from models.preflight import TemplateReport

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import bounds
 from models.template import Template, TemplateRefusal
 from tests.models.corpus import tokenizer_for

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.adapters import check_servable, other_base, read_adapter
 from models.merge.plan import plan_merge
 from serve.servers import Server

@@ -36,7 +36,7 @@ configs:
 READ = """
 import json, sys, time
 time.sleep = lambda seconds: None
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.files import read_rows
 for source in sys.argv[1:]:
     told = []

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Done, Failed, Queued, Running, Starting, Stopped
 from models.conversations import read_prompts
 from models.runs import Run
 from serve.certificate.launch import certify
-from serve.keys import client_key
+from serve.key_files import client_key
 from serve.servers import Server
 from tests.real.conftest import LUTHIER, ROOT, in_a_terminal_that_is_killed
 from tests.real.forks import Forks

@@ -19,8 +19,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from jobs.errors import LuthierError
 from jobs.job import Job, all_jobs, stop, wait
+from jobs.luthier_error import LuthierError
 from jobs.state import Done, Queued, Running, Starting, Stopped
 from models.builtin import gguf_file
 from models.catalogue import find_entry

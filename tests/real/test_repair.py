@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.run_folder import RECIPE_FILE
 from tests.real.forks import KILLED, PLAIN, REPAIRED, Forks, events, outcome
 from trainer import launch

@@ -18,7 +18,7 @@ from jobs import processes
 from jobs.job import Job, stop, submit, wait
 from jobs.spec import Spec
 from jobs.state import Failed, Lost, Queued, Starting, Stopped
-from serve.keys import client_key
+from serve.key_files import client_key
 from serve.launch import serve
 from serve.planning import ServeOptions, make_plan
 from serve.ports import is_free

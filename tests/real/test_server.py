@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bench.load import judged, load, usage
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.adapters import MustBeMerged
 from serve.asking import ask_all
 from serve.client import (
@@ -33,7 +33,7 @@ from serve.client import (
     unload_adapter,
 )
 from serve.guard import CLIENT_PATHS, CLIENT_ROUTES
-from serve.keys import client_key, control_key
+from serve.key_files import client_key, control_key
 from serve.launch import attach, detach, pin, serve, unpin
 from serve.servers import Server, current_server
 from tests.real.conftest import free_port, vllm_pid, worker_and_below

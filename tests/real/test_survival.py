@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Done, Failed, Lost, Queued, Running, Starting, Stopped
 from models.adapters import check_servable, read_adapter
 from models.run_folder import RECIPE_FILE, RunFolder

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats import database, journal, search, store, writer_locks
 from serve.chats.journal import Journal
 from serve.chats.store import Record

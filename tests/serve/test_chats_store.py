@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats import database, search, store
 from serve.chats.export import export, jsonl, markdown
 from serve.chats.journal import Journal

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.asking import Answer, ask_all
 from serve.client import (
     ContextExceeded,

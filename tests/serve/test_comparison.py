@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from jobs.errors import LuthierError
 from jobs.job import Job, create, stop, wait
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from serve import launch
 from serve.client import Sampling

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve import endpoints
 from serve.client import Delta, Finished, list_models, stream_chat
 from serve.endpoints import HostedEndpoint

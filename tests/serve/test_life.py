@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from jobs import processes
-from jobs.errors import LuthierError
 from jobs.job import Job, stop, wait
+from jobs.luthier_error import LuthierError
 from jobs.state import Failed, Running, Starting, Stopped
 from serve import launch, vllm_command
 from serve.client import Delta, Sampling, post, stream_chat

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve import planning, vllm_command
-from serve.keys import client_key, control_key
+from serve.key_files import client_key, control_key
 from serve.plan import ServerPlan, run_of
 from serve.planning import ServeOptions, make_plan
 from serve.vllm_command import command, environment, has_compiled

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.gpus import Gpu
+from jobs.luthier_error import LuthierError
 from serve import gpu_share as shares
 from serve import planning
 from serve.gpu_share import Needed, gpu_share, needed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.ports import choose_port, is_free, remember_port, reserved
 
 LOCAL = "127.0.0.1"

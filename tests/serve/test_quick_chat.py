@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Asleep, Done, Failed, Lost, Running, State, Stopped
 from models.merge.launch import MergeSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from serve.guard import CLIENT_ROUTES
-from serve.keys import client_key, control_key
+from serve.key_files import client_key, control_key
 from tests.serve.attacks import ask, opened
 from tests.serve.test_life import Starter, start
 

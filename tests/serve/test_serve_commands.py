@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.errors import LuthierError
 from jobs.job import Job, all_jobs, create, stop, wait
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.adapters import MustBeMerged, check_servable, read_adapter
 from models.merge.launch import MergeSettings

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.job import create
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from serve.planning import ServeOptions, make_plan
 from serve.servers import base_url, current_server, running_servers, write_server

@@ -13,13 +13,13 @@ import pytest
 
 from jobs import giving_way, processes, queue, slots
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Asleep, Queued, Running, Starting
 from serve import sleeper
 from serve.client import post
-from serve.keys import client_key, control_key
+from serve.key_files import client_key, control_key
 from serve.launch import attach
 from serve.servers import Server, running_servers
 from serve.sleep import check_sleeps, put_to_sleep, wake

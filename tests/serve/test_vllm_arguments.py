@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve import vllm_arguments
 from serve.vllm_arguments import _OURS, _options, read_arguments, replicas, uses_ray
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.gpus import Gpu
+from jobs.luthier_error import LuthierError
 from tests.trainer.shapes import llama, shape_of
 from trainer.plan import autotune, plan, repair
 from trainer.plan.autotune import Choice, Task, choose

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import compute_dtype as speeds
 from models.compute_dtype import DtypeSpeed
 from tests.trainer.shapes import llama

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from tests.tui import folders
 from trainer.edit import draft, replace_recipe
 from trainer.launch import frozen_recipe, run_spec

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.plan.engines import choose, flat
 from trainer.recipe import Lora, Recipe, Tokens, Train
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tests.trainer.shapes import llama, shape_of
 from trainer.plan import methods
 from trainer.plan.compute import Compute

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer import other_tools
 from trainer.other_tools import SETTINGS, Untranslatable
 from trainer.recipe import Recipe, decode, keys, load, parse, parse_toml

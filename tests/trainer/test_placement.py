@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.gpus import Gpu
+from jobs.luthier_error import LuthierError
 from tests.trainer.shapes import llama
 from trainer import launch
 from trainer.launch import planned_spec

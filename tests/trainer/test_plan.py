@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
 from jobs.job import all_jobs
+from jobs.luthier_error import LuthierError
 from trainer import launch
 from trainer.data import preview
 from trainer.data.policies import Policies

@@ -8,7 +8,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.presets import Preset, find_preset, presets
 from trainer.recipe import parse
 from tui.cli import luthier

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.formats import Mapping
 from trainer.data.policies import Policies
 from trainer.data.settings import Mask, Source

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.events import EventLog
 from jobs.job import Job, create
+from jobs.luthier_error import LuthierError
 from models.run_folder import RECIPE_FILE, RunFolder
 from trainer import launch, resume
 from trainer.launch import run_spec

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.gpus import Gpu
+from jobs.luthier_error import LuthierError
 from tests.trainer.shapes import llama, shape_of
 from trainer.plan import plan, repair
 from trainer.plan.compute import Compute

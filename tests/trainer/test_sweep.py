@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
 from jobs.job import Job, all_jobs
+from jobs.luthier_error import LuthierError
 from trainer import launch
 from trainer.comparison import compare, not_comparable, winner
 from trainer.launch import frozen_recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.recipe import parse
 from trainer.run.trackers import Trackers, installed, installed_version
 

@@ -13,8 +13,8 @@ from textual.screen import Screen
 
 import tui
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from models import catalogue, certificate
 from serve.chats import search, store
 from serve.chats.turns import ChatSettings

@@ -8,8 +8,8 @@ import sys
 import pytest
 from textual.app import App
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp
 from tui.runs.run_screen import RunScreen

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from serve.chats import search, store
 from serve.chats.turns import Complete, Failed
 from tests.fakes.openai_server import FAKE_KEY, FakeServer

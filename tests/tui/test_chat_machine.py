@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats import store
 from serve.chats.journal import Journal
 from serve.chats.store import Record, Verdict

@@ -10,7 +10,7 @@ import pytest
 from textual.screen import Screen
 from textual.worker import Worker
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats.journal import Journal
 from serve.chats.store import Record
 from serve.chats.turns import REFERENCE, Answer, Complete, Failed, Speaker

@@ -11,8 +11,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static, TextArea
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from serve.chats import store
 from serve.chats.turns import Complete, Failed, Halted, Writing
 from serve.client import CallPiece, ChatMessage, Delta, Endpoint, Finished, Sampling

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats import store
 from serve.chats.formatting import figures
 from serve.chats.journal import Journal

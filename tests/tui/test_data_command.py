@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from tests.tui import data_folders, folders
 from trainer.recipe import Recipe
 from tui.commands import data as command

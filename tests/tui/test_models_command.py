@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from tests.models.registry.made import model_folder, run_of
 from tests.tui.certificates import certified
 from tests.tui.test_models_screen import broken_off

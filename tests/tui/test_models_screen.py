@@ -12,9 +12,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from models.imports.launch import IDENTITY, partial_directory
 from models.merge import receipt
 from models.merge.receipt import Receipt, Source

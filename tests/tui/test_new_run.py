@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
 from trainer.recipe import Recipe

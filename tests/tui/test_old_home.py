@@ -148,18 +148,19 @@ def rows(app: LuthierApp, selector: str = "RowTable") -> list[str]:
 
 
 LIST = """
-captain-certificate certi… ✓ done
-sailors inspe… ✓ done
-captain server ■ stopped
-builtin prepa… ✓ done
-halted run ■ stopped at step 15 of 3200 4.749
-merge-captain merge ✓ done
-sails-lr0.02 run ✓ done 8 steps 4.293
-sails-lr1e-2 run ✓ done 8 steps 3.249
-lost run ✗ failed The loss exploded
-whole run ✓ done 8 steps 3.494
-captain run ✓ done ! amber 8 steps 3.249
-tiny import ✓ done
+halted ■ stopped at step 15 of 3200 tiny 4.749 6.441
+sails-lr0.02 ✓ done 8 steps tiny 4.293 3.833
+sails-lr1e-2 ✓ done 8 steps tiny 3.249 3.290
+lost ✗ failed The loss exploded tiny 6.441
+whole ✓ done 8 steps tiny 3.494 3.502
+captain ✓ done ! amber 8 steps tiny 3.249 3.290
+Other jobs
+captain-certificate ✓ done certify tiny
+sailors ✓ done inspect tiny
+captain ■ stopped server tiny
+builtin ✓ done prepare
+merge-captain ✓ done merge
+tiny ✓ done import
 """
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.runs import Run
 from serve.servers import Server

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from jobs import job as jobs
 from jobs import queue
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.state import Lost, Queued, Running, Stopped, Stopping
 from tests.jobs.acting import end_everything, in_state, kill_supervisor

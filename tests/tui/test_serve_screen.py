@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from textual.widgets import Input, Select, SelectionList
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from tests.tui import folders
 from tests.tui.driving import ready, screen_text, text_of, until
 from tui.app import LuthierApp

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import all_jobs
+from jobs.luthier_error import LuthierError
 from models.run_folder import RECIPE_FILE
 from tests.trainer.shapes import llama
 from trainer import launch

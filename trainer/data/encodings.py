@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 
 # Of encodings that read the same, the first here is named.
 _CANDIDATES = (

@@ -14,8 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
+from jobs.luthier_error import LuthierError
 from jobs.os_errors import unencodable
 from models.hub_names import hub_name, hub_name_of_path, is_url
 from trainer.data import encodings

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.answers import ranking_of
 from trainer.data.column_names import kind_of
 from trainer.data.columns import NO_SIDE, Sampled, SideColumns, at, side_columns

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.formats_chains import chain_columns
 from trainer.data.formats_exports import export_of
 from trainer.data.formats_markup import markup_of

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.files_tables import plain
 from trainer.data.streams import Piece
 

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
 from jobs.foreign_json import Damaged
 from jobs.job import Job, all_jobs, create
 from jobs.job import start as start_job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models import foreign, registry
 from models.builtin import BUILTIN

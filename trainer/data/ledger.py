@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import foreign
 from trainer.data.formats_turns import PROBLEMS, REPAIRS
 from trainer.data.policies import POLICIES, Policies, choices

@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.files import write_json
+from jobs.luthier_error import LuthierError
 from models.conversations import Conversation
 from models.mask import MaskError, MaskOptions
 from models.run_folder import HELDOUT_FILE, LEDGER_FILE, TRAIN_FILE

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.files import check_source, source_size
 from trainer.data.hub import HUB
 from trainer.data.ledger import Stops, describe

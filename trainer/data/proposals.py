@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import tomlkit
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.column_names import kind_of, words_of
 from trainer.data.columns import at
 from trainer.data.formats import Format, Mapping, recognise

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.chains import chained
 from trainer.data.files import RawRow, read_rows
 from trainer.data.formats import Format, Mapping, recognise

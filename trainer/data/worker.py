@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext, run_worker
 from models import events, foreign
 from models.conversations import Conversation

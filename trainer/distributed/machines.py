@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.run_folder import COMPLETE, RunFolder
 from trainer.distributed import ranks
 from trainer.plan.plan import Plan

@@ -21,7 +21,7 @@ from torch.distributed.launcher.api import elastic_launch
 from torch.distributed.run import config_from_args, parse_args
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext
 from trainer.distributed import rank
 from trainer.launch import frozen_recipe

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.template import Template, TemplateRefusal
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch.nn.functional import ScalingType, scaled_mm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.plan.methods import FLOAT8_CAPABILITY
 
 if TYPE_CHECKING:

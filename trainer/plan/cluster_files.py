@@ -14,8 +14,8 @@ from typing import Literal
 
 import msgspec
 
-from jobs.errors import LuthierError
 from jobs.home import home
+from jobs.luthier_error import LuthierError
 from jobs.spec import slug
 from models import registry
 from models.builtin import BUILTIN

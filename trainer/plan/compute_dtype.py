@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.memory import main_memory
 from models.compute_dtype import DtypeSpeed, recall
 from trainer.plan.compute import Compute, Reason

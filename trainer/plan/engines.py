@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.plan.methods import unsloth_cannot
 from trainer.recipe import Recipe
 

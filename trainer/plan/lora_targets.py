@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.merge.embeddings import is_input, is_output
 from models.weights import tensor_shapes, weight_files
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.folder import ModelFolder
 from models.merge.embeddings import is_output
 from trainer.plan.compute import Compute

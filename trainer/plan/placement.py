@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from jobs.errors import LuthierError
 from jobs.gpus import Gpu
+from jobs.luthier_error import LuthierError
 from trainer.plan.compute import Reason
 from trainer.recipe import Recipe
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import LuthierError
 from jobs.gpus import compute_capability, gpus
+from jobs.luthier_error import LuthierError
 from jobs.memory import main_memory
 from models import registry
 from models.folder import ModelFolder

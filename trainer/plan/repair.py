@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from jobs import foreign_json
-from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.foreign_json import Damaged
 from jobs.gpus import gpus
 from jobs.home import home
 from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext
 from models import events, foreign
 from trainer.plan.compute import Batch, Compute, largest_divisor

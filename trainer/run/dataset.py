@@ -13,7 +13,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from datasets import Dataset
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import foreign
 from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 from transformers import TrainerControl
 from trl import SFTTrainer
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models import events
 from models.stored_sample import UNTRAINED
 from trainer.distributed import ranks

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import LuthierError
 from jobs.files import flush_folder
+from jobs.luthier_error import LuthierError
 from models.template import load_tokenizer, read_tokenizer
 from trainer.recipe import CHATML, CHATML_TOKENS, TEMPLATES, Tokens
 

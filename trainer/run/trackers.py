@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.key_facts import key
 
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]

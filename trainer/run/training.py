@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.worker import WorkerContext
 from models import events
 from models.run_folder import RECIPE_FILE

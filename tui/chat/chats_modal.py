@@ -12,7 +12,7 @@ from textual.timer import Timer
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats import search, store
 from serve.chats.search import Hit, Summary
 from tui.shared.confirm_modal import ConfirmModal

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Static
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve import endpoints
 from serve.endpoints import HostedEndpoint
 from tui.shared.form import Field, FormModal

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.endpoints import HostedEndpoint
 from tui.shared.key_line import KeyHint
 from tui.shared.pick_modal import Pick, PickModal

@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
+from jobs.luthier_error import LuthierError
 from models.runs import Run
 from serve.replay import read_scripts
 from tui.shared.key_line import KeyHint

@@ -8,8 +8,8 @@ from functools import partial
 
 from textual.content import Content
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Queued, Starting
 from serve.chats.turns import Speaker
 from tui.chat.speakers import Speakers

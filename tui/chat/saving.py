@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from textual.content import Content
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from workshop.chat.session import ChatSession
 
 

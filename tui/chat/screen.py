@@ -14,8 +14,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from serve.chats.journal import Journal
 from serve.chats.store import Record
 from serve.chats.turns import REFERENCE, ChatSettings

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from textual.screen import Screen
 from textual.worker import Worker
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tui.chat.prompt_box import PromptBox
 from tui.chat.sides import ChatSides
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import click
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
 from jobs.job import find
+from jobs.luthier_error import LuthierError
 from jobs.slots import taken_by
 from models import registry
 from serve import launch, servers

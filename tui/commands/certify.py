@@ -9,8 +9,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from jobs.errors import LuthierError
 from jobs.job import find
+from jobs.luthier_error import LuthierError
 from jobs.state import Done
 from models import certificate
 from models.certificate import Certificate

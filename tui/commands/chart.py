@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from tui.commands.output import examples, json_option, out, print_json, talk
 from tui.runs.chart_export import FORMATS, export, view_of

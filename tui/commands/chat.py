@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import click
 
-from jobs.errors import LuthierError
 from jobs.home import jobs_directory
+from jobs.luthier_error import LuthierError
 from serve.chats.journal import Journal
 from serve.chats.store import Chat, Record
 from serve.chats.turns import (

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from jobs.errors import LuthierError
 from jobs.files import write_atomic, write_json
 from jobs.home import jobs_directory
+from jobs.luthier_error import LuthierError
 from models.certificate import standing
 from models.folder import ModelFolder
 from models.registry import resolve

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
 from jobs.job import Job, stop, wait
+from jobs.luthier_error import LuthierError
 from jobs.state import Done
 from models.builtin import BUILTIN
 from models.folder import ModelFolder

@@ -15,9 +15,9 @@ import click
 import msgspec
 from rich.text import Text
 
-from jobs.errors import LuthierError
 from jobs.files import write_json
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Done
 from models.conversations import read_prompts
 from models.registry import resolve

@@ -7,7 +7,7 @@ import asyncio
 
 import click
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.near import did_you_mean
 from serve import endpoints as hosted
 from serve.client import list_models

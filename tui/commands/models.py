@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import click
 
-from jobs.errors import LuthierError
 from jobs.files import folder_bytes
 from jobs.home import jobs_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Done
 from models import catalogue, registry
 from models.builtin import BUILTIN, builtin_directory

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
-from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Done, Failed, Lost, State, Stopped
 from models import events
 from models.events import typed

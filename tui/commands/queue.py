@@ -9,7 +9,7 @@ import click
 
 from jobs import job as jobs
 from jobs import queue
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from jobs.state import Lost
 from tui.commands.output import confirm, examples, say_failure, talk, write
 from workshop.job_list import ordinal

@@ -11,10 +11,10 @@ from typing import Any
 import click
 from rich.text import Text
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
 from jobs.home import home, jobs_directory
 from jobs.job import Job, all_jobs, find
+from jobs.luthier_error import LuthierError
 from jobs.state import Done, Running, State, word
 from models import registry
 from models.builtin import BUILTIN

@@ -12,10 +12,10 @@ from typing import Any
 import click
 from rich.text import Text
 
-from jobs.errors import LuthierError
 from jobs.event_kinds import Waiting, newest
 from jobs.giving_way import SETTING
 from jobs.job import Job, find
+from jobs.luthier_error import LuthierError
 from jobs.queue import NotWaiting
 from jobs.state import Done, Queued
 from models import registry

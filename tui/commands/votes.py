@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats.export import write_new
 from serve.votes import export as exporting
 from serve.votes.report import full_report

@@ -16,10 +16,10 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from jobs.errors import LuthierError
 from jobs.events import Follower
 from jobs.files import tail_lines
 from jobs.job import Job, find
+from jobs.luthier_error import LuthierError
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
 from models.events import Exited, Phase, Step, typed
 from trainer.data.inspection import (

@@ -14,8 +14,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from tui.models import facts
 from tui.models.forms import ModelForm
 from tui.shared.form import Field

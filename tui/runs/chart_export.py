@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tui.runs.charts.paper import Entry, Panel, figure
 from tui.runs.charts.svg import svg
 from tui.runs.charts.view import View

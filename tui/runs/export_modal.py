@@ -16,8 +16,8 @@ from textual.message import Message
 from textual.widgets import Label, Select, Static
 from textual.worker import Worker, WorkerState
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
+from jobs.luthier_error import LuthierError
 from jobs.spec import slug
 from tui.runs.chart_export import export
 from tui.runs.charts.view import View

@@ -13,8 +13,8 @@ from textual.content import Content
 from textual.widgets import Static, TextArea
 from textual.worker import Worker, WorkerState
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from models.run_folder import RunFolder
 from tui.shared.dialog import Dialog, DialogKeys
 from tui.shared.key_line import KeyHint

@@ -14,9 +14,9 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
-from jobs.errors import LuthierError
 from jobs.files import tail_lines
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
 from models.certificate import NO_CERTIFICATE
 from models.runs import Run

@@ -9,7 +9,7 @@ from time import monotonic
 from textual.content import Content
 from textual.message import Message
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.client import Endpoint, metrics_text
 from serve.metrics import Delay, Live, Look, between, look
 from tui.shared.glyphs import glyphs

@@ -12,9 +12,9 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 
-from jobs.errors import LuthierError
 from jobs.events import Event, Follower
 from jobs.files import tail_lines
+from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Failed, Running, Starting, Stopping
 from models.certificate import Standing
 from tui import actions
@@ -248,7 +248,7 @@ class ServeScreen(LuthierScreen):
 
 
 def _look(job_id: str) -> _ServerLook:
-    from serve.keys import client_key
+    from serve.key_files import client_key
     from serve.servers import running_servers
     from workshop.servers import standings_of
 

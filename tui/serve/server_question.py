@@ -13,9 +13,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from jobs.errors import LuthierError
 from jobs.giving_way import SETTING
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.queue import NotWaiting
 from tui.shared.dialog import Dialog, DialogKeys
 from tui.shared.key_line import KeyHint

@@ -17,8 +17,8 @@ from textual.message import Message
 from textual.widgets import Label, Select, Static
 from textual.widgets.selection_list import Selection
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from models.certificate import NO_CERTIFICATE, Standing
 from serve.planning import Outlook
 from tui.serve.plan_modal import PlanModal

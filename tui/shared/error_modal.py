@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.events import Key
 from textual.widgets import Static
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tui.shared.dialog import Dialog, DialogKeys
 from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import traceback
 
-from jobs.errors import LuthierError
 from jobs.home import home
+from jobs.luthier_error import LuthierError
 from jobs.os_errors import in_words, unencodable
 
 

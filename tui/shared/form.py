@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Static
 from textual.worker import Worker, WorkerState
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tui.shared.dialog import SUBMIT_KEYS, Dialog, DialogKeys
 from tui.shared.key_line import KeyHint
 from tui.shared.styles import DIALOGS

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from jobs import job as jobs
 from jobs import queue
-from jobs.errors import LuthierError
 from jobs.files import folder_bytes
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.state import Queued, Starting, Stopping
 from models import certificate
 from models.events import Checkpoint, newest

@@ -11,8 +11,8 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Label
 
-from jobs.errors import LuthierError
 from jobs.files import expanded
+from jobs.luthier_error import LuthierError
 from tui.shared.dialog import Dialog, DialogKeys
 from tui.shared.key_line import KeyHint
 

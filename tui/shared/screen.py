@@ -19,7 +19,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tui import actions
 from tui.app import LuthierApp
 from tui.shared.action import Handler, Place

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.run_folder import is_checkpoint
 from serve import launch
 from serve.chats.turns import Speaker, SpeakerKind

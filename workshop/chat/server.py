@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.certificate import NO_CERTIFICATE, Standing
 from models.run_folder import is_checkpoint
 from serve.chats.turns import Speaker, SpeakerKind

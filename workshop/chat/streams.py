@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.chats.store import Record
 from serve.chats.turns import Answer, Complete, Failed, Speaker, Waiting
 from serve.client import ChatMessage, Delta, Endpoint, Finished, Sampling

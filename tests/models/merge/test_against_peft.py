@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.merge import receipt
 from models.merge.merging import merge
 from models.merge.plan import plan_merge

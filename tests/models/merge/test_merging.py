@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.locks import Lock
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.merge import receipt
 from models.merge.disk_space import partial_directory

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.merge.adapter_tensors import scaling
 from models.merge.plan import plan_merge
 from tests.models.merge.headers import PREFIX, Q, lora, write_adapter, write_base, write_weights

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.home import models_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models import certificate, registry
 from models.catalogue import find_entry, list_entries, remove, repository_of_base, uses

@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from jobs import job as jobs
-from jobs.errors import LuthierError
 from jobs.home import home, models_directory
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from jobs.worker import WorkerContext
 from models import certificate, export_worker, gguf_worker

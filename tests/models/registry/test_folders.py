@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
+from jobs.luthier_error import LuthierError
 from models.catalogue import find_entry
 from models.folder import ModelFolder
 from models.imports.launch import IDENTITY, link, partial_directory, start_import, unfinished

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.home import models_directory
+from jobs.luthier_error import LuthierError
 from models.catalogue import find_entry
 from models.imports import hub as importing
 from models.imports.launch import discard, start_import, unfinished

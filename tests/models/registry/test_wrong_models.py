@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.home import jobs_directory, models_directory
+from jobs.luthier_error import LuthierError
 from models.hub_names import hub_name
 from models.registry import resolve
 from trainer.data.files import source_files

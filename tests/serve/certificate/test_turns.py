@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from serve.certificate.turns import MOST_TOKENS, MOST_TURNS, choose_samples
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.formats import Mapping
 from trainer.data.policies import Policies, SpecialTexts
 from trainer.data.reading import Reader, Row

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from models.stored_sample import UNTRAINED
 from tests.models.corpus import tokenizer_for
 from tests.models.test_preflight import CHATML, report

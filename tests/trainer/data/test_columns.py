@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.column_names import kind_of
 from trainer.data.formats import Format, Mapping, recognise
 from trainer.data.formats_turns import Message, RowProblem

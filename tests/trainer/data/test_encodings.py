@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.files import RawRow, read_rows
 
 TEXTS = {

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data import streams
 from trainer.data.files import RawRow, read_rows, source_files, source_size
 from trainer.data.hub import parsed

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tests.trainer.data.dialogues import Dialogue, Row, convert, said, turns
 from tests.trainer.data.layout_table import layouts
 from trainer.data.formats import PARTS, Format, Mapping, recognise

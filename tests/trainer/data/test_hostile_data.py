@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tests.trainer.data.stub import Run, StubSampler, check_books, prepared, settings, talk, write
 from trainer.data.files import read_rows
 from trainer.data.pipeline import Refused

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
 from jobs.job import Job
+from jobs.luthier_error import LuthierError
 from jobs.spec import Spec
 from models.stored_sample import StoredSample
 from trainer.data.inspection import Inspection, Ledger, Lines, Vocabulary, write_index

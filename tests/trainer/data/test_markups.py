@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.formats import Mapping, recognise
 from trainer.data.formats_markup import MARKUPS, markup_of
 from trainer.data.formats_text import header_lines

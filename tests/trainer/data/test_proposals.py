@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from tests.trainer.data.stub import talk, write
 from trainer.data.formats import Mapping, recognise
 from trainer.data.policies import Policies, SpecialTexts

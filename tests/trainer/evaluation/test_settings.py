@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import LuthierError
+from jobs.luthier_error import LuthierError
 from trainer.data.split import Heldout
 from trainer.evaluation.plan import outlook
 from trainer.evaluation.settings import Evaluation

@@ -7,8 +7,8 @@ import os
 import secrets
 from pathlib import Path
 
-from jobs.errors import LuthierError
 from jobs.home import home
+from jobs.luthier_error import LuthierError
 
 _SHORTEST = 16
 

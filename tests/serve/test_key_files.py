@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LuthierError
-from serve.keys import client_key, control_key
+from jobs.luthier_error import LuthierError
+from serve.key_files import client_key, control_key
 
 
 def test_keys_are_made_once_and_kept(luthier_home: Path) -> None:
@@ -31,7 +31,7 @@ def test_only_their_owner_reads_them(luthier_home: Path) -> None:
 
 
 def test_processes_at_once_get_the_same_key(luthier_home: Path) -> None:
-    command = [sys.executable, "-c", "from serve.keys import client_key; print(client_key())"]
+    command = [sys.executable, "-c", "from serve.key_files import client_key; print(client_key())"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

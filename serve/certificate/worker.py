@@ -29,7 +29,7 @@ from models.hashing import file_hashes
 from models.merge import receipt
 from models.registry import is_model_directory
 from models.runs import Run
-from serve.certificate import asking, judge
+from serve.certificate import asking, checks
 from serve.certificate.launch import merged_directory
 from serve.certificate.measured import (
     ORDERS_FILE,
@@ -86,12 +86,12 @@ class Certifier:
         self.probes = [probe for probe in PROBES if not has[probe.name]]
 
     def make(self) -> Certificate:
-        """Measure and judge. Raises Stopped when it is to end."""
+        """Measure and checks. Raises Stopped when it is to end."""
         began = time.monotonic()
         self._phase(
             "comparing the files with what the run recorded", _BYTES_SECONDS, *self._after_bytes
         )
-        evidence = judge.Evidence(
+        evidence = checks.Evidence(
             self.samples,
             self.probes,
             self._changes(),
@@ -125,8 +125,8 @@ class Certifier:
                 "turns": sum(len(sample.turns) for sample in self.samples),
                 "tokens": sum(len(sample.scored) for sample in self.samples),
             },
-            columns=judge.columns(evidence),
-            checks=judge.checks(evidence),
+            columns=checks.columns(evidence),
+            checks=checks.all_checks(evidence),
             versions={
                 **(evidence.reference.versions if evidence.reference else {}),
                 "device": "gpu" if self.gpu else "cpu",
@@ -226,7 +226,7 @@ class Certifier:
 
     # vLLM
 
-    def _ask_tuned(self, evidence: judge.Evidence) -> None:
+    def _ask_tuned(self, evidence: checks.Evidence) -> None:
         """Base and tuned, both from one server."""
         adapters: list[NamedAdapter] = []
         try:
@@ -256,7 +256,7 @@ class Certifier:
         finally:
             server.stop()
 
-    def _ask_merged(self, evidence: judge.Evidence, merged: Path) -> None:
+    def _ask_merged(self, evidence: checks.Evidence, merged: Path) -> None:
         server = _Server(
             self.context, self._plan(merged, []), "vLLM, merged model", _ASKING_SECONDS / 2
         )

@@ -27,8 +27,8 @@ from models.certificate import Check
 from models.hashing import file_hashes
 from models.merge import receipt
 from models.runs import Run
-from serve.certificate import asking, judge
-from serve.certificate.judge import Evidence
+from serve.certificate import asking, checks
+from serve.certificate.checks import Evidence
 from serve.certificate.launch import certify
 from serve.certificate.measured import (
     ORDERS_FILE,
@@ -146,7 +146,7 @@ def test_adapter_zeroed_tied_head_lost_and_template_swapped(
             base_served,
             served(server, "zeroed", samples),
         )
-    found = reds(judge.checks(evidence))
+    found = reds(checks.all_checks(evidence))
     assert set(found) == {
         "adapter effect, transformers",
         "adapter effect, vLLM",
@@ -156,13 +156,13 @@ def test_adapter_zeroed_tied_head_lost_and_template_swapped(
     assert "lack lm_head.weight" in found["merged, transformers, agreement"]
     # Training saw another template than the one that transformers and vLLM read now.
     seen = trained_with_another_template(samples, builtin_model)
-    swapped = reds(judge.checks(replace(evidence, samples=seen)))["token ids"]
+    swapped = reds(checks.all_checks(replace(evidence, samples=seen)))["token ids"]
     assert "the chat template or the tokenizer was changed since" in swapped
     # The server takes the adapter and serves the base.
     ignored = replace(
         evidence, reference=msgspec.structs.replace(reference, tuned=moved(reference))
     )
-    assert "ignores the adapter" in reds(judge.checks(ignored))["adapter effect, vLLM"]
+    assert "ignores the adapter" in reds(checks.all_checks(ignored))["adapter effect, vLLM"]
 
 
 def zeroed_adapter(run: Job, target: Path) -> Path:

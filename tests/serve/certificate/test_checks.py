@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from models.certificate import Check
-from serve.certificate import checks, judge
-from serve.certificate.judge import Evidence
+from serve.certificate import checks
+from serve.certificate.checks import Evidence
 from serve.certificate.measured import Answer, Broken, Reference, Rendered, Scores, Served
 from serve.certificate.turns import PROBES, Sample, Turn
 
@@ -75,11 +75,11 @@ def evidence() -> Evidence:
 
 
 def not_green(of: Evidence) -> dict[str, Check]:
-    return {check.name: check for check in judge.checks(of) if check.verdict != "green"}
+    return {check.name: check for check in checks.all_checks(of) if check.verdict != "green"}
 
 
 def test_a_sound_model_is_green_and_every_check_says_why() -> None:
-    found = judge.checks(evidence())
+    found = checks.all_checks(evidence())
     assert {check.verdict for check in found} == {"green"}
     names = [check.name for check in found]
     assert len(names) == len(set(names))
@@ -89,7 +89,7 @@ def test_a_sound_model_is_green_and_every_check_says_why() -> None:
             and check.figure is not None
             and check.threshold is not None
         )
-    columns = {(column.model, column.engine): column for column in judge.columns(evidence())}
+    columns = {(column.model, column.engine): column for column in checks.columns(evidence())}
     assert columns["base", "vLLM"].stopped == 4 and columns["tuned", "transformers"].nll == 1.0
 
 
@@ -235,7 +235,7 @@ def test_base_that_cannot_be_read_or_run() -> None:
     assert not_green(broken)["base model"].verdict == "red"
     broken.reference = reference(base=Broken("unknown architecture"), tuned=None)
     assert "unknown architecture" in not_green(broken)["base model"].sentence
-    assert judge.columns(broken) != []
+    assert checks.columns(broken) != []
 
 
 def test_adapter_that_vllm_does_not_take_needs_a_merge() -> None:

@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from tui.runs.actions import SAMPLES
 from tui.screens import SCREENS, TABS
 from tui.shared.action import Action, Place
-from tui.shared.actions import LISTS, LOGS, SEARCH
+from tui.shared.list_and_log_actions import LISTS, LOGS, SEARCH
 
 APP: list[Action] = [
     *(

@@ -15,7 +15,7 @@ from jobs import foreign_json
 from serve.votes.ballots import Comparison, comparisons
 from serve.votes.statistics import Duel, duels
 
-_MODULE = "serve.votes.fit"
+_MODULE = "serve.votes.bradley_terry"
 _SECONDS = 120.0
 _FEWEST = 8  # decided votes below which a regression says nothing
 

@@ -250,7 +250,7 @@ def test_what_cannot_be_fitted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_equal_lengths_have_no_effect() -> None:
     pytest.importorskip("statsmodels")
-    from serve.votes.fit import length_effect
+    from serve.votes.bradley_terry import length_effect
 
     assert length_effect([0.0] * 12, [0, 1] * 6) == {"problem": "All answers are equally long."}
 

@@ -1,4 +1,4 @@
-"""Fits by statsmodels, as a program of its own: `python -P -m serve.votes.fit` reads JSON and
+"""Fits by statsmodels, as a program of its own: `python -P -m serve.votes.bradley_terry` reads JSON and
 writes JSON. Heavy; nothing light imports it.
 
 * Length: a logistic regression of "the first model wins" on an intercept and the difference of the

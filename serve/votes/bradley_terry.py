@@ -1,5 +1,5 @@
-"""Fits by statsmodels, as a program of its own: `python -P -m serve.votes.bradley_terry` reads JSON and
-writes JSON. Heavy; nothing light imports it.
+"""Fits by statsmodels, as a program of its own: `python -P -m serve.votes.bradley_terry` reads JSON
+and writes JSON. Heavy; nothing light imports it.
 
 * Length: a logistic regression of "the first model wins" on an intercept and the difference of the
   answers' lengths, in standard deviations. The intercept is the advantage at equal length.

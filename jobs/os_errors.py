@@ -44,12 +44,7 @@ def in_words(error: OSError) -> LuthierError:
     written to last."""
     file_name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if error.errno in _FULL:
-        return LuthierError(
-            "The disk is full",
-            f"Writing{f' {file_name}' if file_name else ''} failed: no space is left on the"
-            " device.",
-            _FREE_SPACE,
-        )
+        return disk_full(file_name)
     reason = error.strerror or str(error) or "it says nothing more"
     title, why = _TITLES.get(
         error.errno or 0, ("The system refuses", f"{reason[:1].lower()}{reason[1:].rstrip('.')}")
@@ -67,6 +62,15 @@ def in_words(error: OSError) -> LuthierError:
     verb = "used" if error.errno in (errno.ENOTDIR, errno.EEXIST) else verb
     return LuthierError(
         "Luthier's home cannot be used", f"{path} cannot be {verb}: {why}.", _ANOTHER_HOME
+    )
+
+
+def disk_full(file_name: str) -> LuthierError:
+    """`file_name` may be empty."""
+    return LuthierError(
+        "The disk is full",
+        f"Writing{f' {file_name}' if file_name else ''} failed: no space is left on the device.",
+        _FREE_SPACE,
     )
 
 

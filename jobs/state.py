@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 from jobs import event_kinds as kinds
+from jobs import failure_reason
 from jobs.event_kinds import first, newest
 from jobs.events import Event
 
@@ -148,30 +148,10 @@ def _ended(events: Sequence[Event], created: float, now: float, log_tail: Sequen
         return Done(
             at=at, result={key: value for key, value in result.items() if key not in ("t", "kind")}
         )
-    if error is not None:
-        return Failed(at, code, error.title, error.message, error.hint or "")
-    if exited.stopped:
+    if error is None and exited.stopped:
         return Stopped(at=at)
-    tail = "\n".join(log_tail)
-    if code < 0:
-        return Failed(
-            at,
-            code,
-            f"Killed by {_signal_name(-code)}",
-            tail or "It left no log.",
-            "The log may tell more.",
-        )
-    if code == 0:
-        return Failed(
-            at, code, "Ended without a result", tail or "It left no log.", "The log may tell more."
-        )
-    return Failed(
-        at, code, f"Exit status {code}", tail or "It left no log.", "The log may tell more."
-    )
-
-
-def _signal_name(number: int) -> str:
-    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    reason = failure_reason.of_exit(code, error, log_tail)
+    return Failed(at, code, reason.title, reason.message, reason.hint)
 
 
 def word(state: State) -> str:

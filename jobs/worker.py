@@ -3,7 +3,6 @@ result or an error that can be read."""
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jobs import os_errors
+from jobs import failure_reason
 from jobs.event_kinds import Error, Phase, Timed, fields_of, kind_name
 from jobs.events import EventLog
 from jobs.job import Job
@@ -60,40 +59,8 @@ def run_worker(main: Callable[[WorkerContext], dict[str, Any] | None]) -> None:
     except LuthierError as error:
         _fail(context, error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: it becomes the job's error event
-        _fail(context, as_error(error, context.directory))
+        _fail(context, failure_reason.of_exception(error, context.directory))
     _exit(0)
-
-
-def as_error(error: Exception, directory: Path) -> LuthierError:
-    """An error that nobody has put into words yet."""
-    if isinstance(error, UnicodeEncodeError):
-        return os_errors.unencodable(error)
-    full = disk_full(error, directory)
-    if full is None and isinstance(error, OSError) and error.errno is not None:
-        return os_errors.in_words(error)
-    return full or _unexpected(error)
-
-
-def disk_full(error: Exception, directory: Path) -> LuthierError | None:
-    """The error in words if a full disk is behind it; safetensors and others wrap the system's
-    error in one of their own."""
-    if os.strerror(errno.ENOSPC) not in str(error):
-        return None
-    where = (error.filename if isinstance(error, OSError) else None) or directory
-    return LuthierError(
-        "The disk is full",
-        f"Writing {where} failed: no space is left on the device.",
-        "Free some space (`luthier runs` shows what there is, `luthier remove ID` deletes a run)"
-        " and start it again.",
-    )
-
-
-def _unexpected(error: Exception) -> LuthierError:
-    return LuthierError(
-        f"Unexpected {type(error).__name__}",
-        str(error) or "It says nothing more.",
-        "The log has the details.",
-    )
 
 
 def _fail(context: WorkerContext, error: LuthierError) -> None:

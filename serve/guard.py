@@ -16,8 +16,8 @@ from hashlib import sha256
 from typing import Any
 
 from jobs import foreign_json
+from serve.guard_asleep import RETRY_SECONDS, SLEEP_PATH, Rest
 from serve.pins import Pins
-from serve.rest import RETRY_SECONDS, SLEEP_PATH, Rest
 from serve.traffic import GENERATING, Application, Message, Receive, Scope, Send, Traffic
 
 CLIENT_KEY_VARIABLE = "LUTHIER_CLIENT_KEY"

@@ -16,7 +16,7 @@ from textual.worker import Worker, WorkerState
 
 from jobs.job import DamagedJob, Job, damaged_jobs, find
 from jobs.luthier_error import LuthierError
-from tui import actions, themes
+from tui import key_bindings, themes
 from tui.screens import TABS
 from tui.shared.action import Action
 from tui.shared.clean_app import CleanApp
@@ -45,7 +45,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     TITLE = "Luthier"
     CSS_PATH: ClassVar[list[str | PurePath]] = ["luthier.tcss", "runs/runs.tcss"]
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("app")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("app")
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         screen.place: screen.make for screen in TABS[1:]
     }
@@ -244,7 +244,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
     def action_help(self) -> None:
         from tui.shared.help_modal import HelpModal
 
-        self.push_screen(HelpModal(actions.place_of(self.screen)))
+        self.push_screen(HelpModal(key_bindings.place_of(self.screen)))
 
     def action_silence(self) -> None:
         self.notices.toggle()
@@ -285,7 +285,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
 
     async def perform(self, action: Action) -> None:
         """Do an action chosen by its name, wherever it belongs: its screen is opened first."""
-        if action.place in self._modes and action.place != actions.place_of(self.screen):
+        if action.place in self._modes and action.place != key_bindings.place_of(self.screen):
             await self.action_show(action.place)
         target = self._target(action)
         if target is None or not await self.run_action(action.action, default_namespace=target):
@@ -296,7 +296,7 @@ class LuthierApp(CleanApp, inherit_bindings=False):
         widget around the focus."""
         if action.place == "app":
             return self
-        if action.place == actions.place_of(self.screen):
+        if action.place == key_bindings.place_of(self.screen):
             return self.screen
         focused = self.focused
         around = focused.ancestors_with_self if focused is not None else []

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tui.chat.actions import CHAT
-from tui.data.actions import DATA
-from tui.models.actions import MODELS
-from tui.runs.actions import RUN, RUNS
-from tui.serve.actions import SERVE
+from tui.chat.key_bindings import CHAT
+from tui.data.key_bindings import DATA
+from tui.models.key_bindings import MODELS
+from tui.runs.key_bindings import RUN, RUNS
+from tui.serve.key_bindings import SERVE
 from tui.shared.action import Action, Place, handled
 
 if TYPE_CHECKING:

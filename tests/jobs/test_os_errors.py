@@ -10,8 +10,8 @@ import pytest
 
 from jobs import files
 from jobs.events import EventLog
+from jobs.failure_reason import of_exception
 from jobs.os_errors import in_words, unencodable
-from jobs.worker import as_error
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
@@ -46,9 +46,9 @@ def test_a_write_that_fails_names_its_file(tmp_path: Path, monkeypatch: pytest.M
 
 def test_workers_say_the_same(tmp_path: Path) -> None:
     refused = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/x")
-    assert str(as_error(refused, tmp_path)) == str(in_words(refused))
+    assert str(of_exception(refused, tmp_path)) == str(in_words(refused))
     # a library's own, not the system's
-    assert as_error(OSError("the hub says no"), tmp_path).title == "Unexpected OSError"
+    assert of_exception(OSError("the hub says no"), tmp_path).title == "Unexpected OSError"
 
 
 def test_a_name_that_is_no_text_is_shown_alone() -> None:

@@ -196,7 +196,7 @@ def test_what_follows_a_run_is_made_when_nobody_talks_to_the_server(server: Serv
     in_state(server.job, Running)
     (proof,) = jobs.all_jobs("certify")
     assert isinstance(proof.state(), Queued)
-    assert wait_for(lambda: giving_way.wish_of(server.job)).by == proof.id
+    wait_for(lambda: (wish := giving_way.wish_of(server.job)) and wish.by == proof.id)
     assert sleeper.QUIET_SECONDS == 60
 
 

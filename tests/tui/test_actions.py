@@ -10,9 +10,9 @@ from textual.dom import DOMNode
 
 from jobs.job import Job
 from tests.tui.driving import ready, screen_text, until
-from tui.actions import ACTIONS
 from tui.app import LuthierApp
 from tui.chat.screen import ChatScreen
+from tui.key_bindings import ACTIONS
 from tui.runs.run_screen import RunScreen
 from tui.runs.samples_panel import SamplesPanel
 from tui.screens import PLACE_TITLES, SCREENS

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs import processes
+from jobs.failure_reason import of_exception
 from jobs.job import Job
 from jobs.luthier_error import LuthierError
-from jobs.worker import WorkerContext, as_error
+from jobs.worker import WorkerContext
 from models import events
 from models.registry import resolve
 from trainer import worker
@@ -84,7 +85,7 @@ def main(directory: str, batch: Batch | None) -> dict[str, Any] | None:
         traceback.print_exc()
         # When a peer dies, its connection breaks here: the launcher is to see the peer's end first.
         time.sleep(_PEERS_FIRST_SECONDS)
-        _fail(context, {"kind": "unexpected", **as_error(error, context.directory).to_json()})
+        _fail(context, {"kind": "unexpected", **of_exception(error, context.directory).to_json()})
 
 
 def work(context: WorkerContext, plan: Plan, batch: Batch | None) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from serve.chats.journal import Journal
 from serve.chats.store import Record
 from serve.chats.turns import REFERENCE, ChatSettings
 from serve.client import stream_chat
-from tui import actions
+from tui import key_bindings
 from tui.chat.asking import Asking
 from tui.chat.files import Files
 from tui.chat.marking import Marking
@@ -51,7 +51,7 @@ class ChatScreen(LuthierScreen):
     place = "chat"
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#prompt"
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("chat")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("chat")
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serve.chats.formatting import settings_parts
 from serve.chats.turns import ChatSettings, ToolCall
-from tui import actions
+from tui import key_bindings
 from tui.shared.glyphs import glyphs
 
 
@@ -25,7 +25,7 @@ def dotted_rows(parts: list[str], width: int) -> list[str]:
 def key_of(action_id: str) -> str:
     """The key that does it, as it is shown."""
     return next(
-        action.key_names[0] for action in actions.actions_of("chat") if action.id == action_id
+        action.key_names[0] for action in key_bindings.actions_of("chat") if action.id == action_id
     )
 
 

@@ -19,7 +19,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from serve.chats.turns import Conversation
-from tui import actions
+from tui import key_bindings
 from tui.chat.answer_rows import AnswerRows, Look, Styles
 
 
@@ -32,7 +32,7 @@ class Transcript(ScrollView, can_focus=True):
 
         turn_id: str
 
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("list")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "transcript--text",
         "transcript--faint",

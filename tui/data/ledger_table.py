@@ -20,14 +20,14 @@ from textual.visual import Visual
 
 from trainer.data.inspection import Ledger
 from trainer.data.ledger import Entry
-from tui import actions
+from tui import key_bindings
 from tui.shared.glyphs import glyphs
 
 
 class LedgerTable(ScrollView, can_focus=True, inherit_bindings=False):
     """Give it a ledger with `open`, the places to show with `show`."""
 
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("list")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {"ledger--cursor", "ledger--cursor-blurred"}
     DEFAULT_CSS = """
     LedgerTable {

@@ -32,7 +32,7 @@ from trainer.data.inspection import (
 )
 from trainer.data.ledger import Entry
 from trainer.launch import frozen_recipe
-from tui import actions
+from tui import key_bindings
 from tui.data.ledger_table import LedgerTable, ledger_titles
 from tui.data.overview import DataOverview
 from tui.data.sample_panel import SamplePanel
@@ -59,7 +59,7 @@ class DataScreen(LuthierScreen):
 
     place: ClassVar[Place] = "data"
     CSS_PATH = "data.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("data")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("data")
     AUTO_FOCUS = "LedgerTable"
 
     def __init__(self) -> None:

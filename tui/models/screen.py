@@ -18,7 +18,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList
 
 from models.events import Phase, newest
-from tui import actions
+from tui import key_bindings
 from tui.models.detail import ModelDetail, model_text, pairs_text
 from tui.shared.action import Place
 from tui.shared.certificate_badge import badge, warning
@@ -79,7 +79,7 @@ class ModelsRead(Message):
 class ModelsScreen(LuthierScreen):
     place: ClassVar[Place] = "models"
     CSS_PATH = "models.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("models")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("models")
     AUTO_FOCUS = "#models OptionList"
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from textual.content import Content
 from jobs.job import Job
 from jobs.state import Alive, Queued, Running, Starting, State, Stopping
 from models.certificate import Standing
-from tui import actions
+from tui import key_bindings
 from tui.runs.plots import spaced
 from tui.shared.certificate_badge import badge
 from tui.shared.glyphs import glyphs
@@ -92,7 +92,7 @@ def next_steps(possible: Mapping[str, bool], standing: Standing) -> Content:
         Content.assemble((action.key_names[0], "$primary"), f" {action.title}")
         + _verdict(action.id, standing)
         for name in _NEXT
-        for action in actions.actions_of("run")
+        for action in key_bindings.actions_of("run")
         if action.id == f"run.{name}" and possible[name]
     ]
     return Content("   ").join([Content.styled("next", _MUTED), *steps]) if steps else Content("")

@@ -20,7 +20,7 @@ from jobs.luthier_error import LuthierError
 from jobs.state import Alive, Done, Failed, Lost, State, Stopped
 from models.certificate import NO_CERTIFICATE
 from models.runs import Run
-from tui import actions
+from tui import key_bindings
 from tui.runs.chart import Chart
 from tui.runs.chart_board import ChartBoard
 from tui.runs.colours import MOST_RUNS
@@ -45,7 +45,7 @@ class RunScreen(LuthierScreen):
 
     place: ClassVar[Place] = "run"
     CSS_PATH = "run.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("run")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("run")
     AUTO_FOCUS = "LogView"
 
     def __init__(self, job: Job, overlaid: Sequence[Job] = ()) -> None:

@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList
 from jobs.job import DamagedJob
 from jobs.state import Failed, Lost, Queued, Stopped
 from models.runs import Run
-from tui import actions
+from tui import key_bindings
 from tui.runs.colours import MOST_RUNS, RUN_COLOURS
 from tui.shared.action import Place
 from tui.shared.glyphs import glyphs
@@ -62,7 +62,7 @@ _ABOUT_A_JOB = (
 class RunsScreen(LuthierScreen):
     place: ClassVar[Place] = "runs"
     CSS_PATH = "runs.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("runs")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("runs")
     AUTO_FOCUS = "OptionList"
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from tui import actions
+from tui import key_bindings
 from tui.runs.plots import spaced
 from tui.shared.text_pane import TextPane
 from tui.shared.word_diff import marked
@@ -27,7 +27,7 @@ class SamplesPanel(Vertical, inherit_bindings=False):
     """Give it the record's samples with `show`. It stays at the newest answers until another step
     is chosen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("samples")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("samples")
     DEFAULT_CSS = """
     SamplesPanel {
         height: 1fr;

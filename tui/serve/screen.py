@@ -17,7 +17,7 @@ from jobs.files import tail_lines
 from jobs.luthier_error import LuthierError
 from jobs.state import Asleep, Failed, Running, Starting, Stopping
 from models.certificate import Standing
-from tui import actions
+from tui import key_bindings
 from tui.serve import facts
 from tui.serve.adapters import Adapters
 from tui.serve.live_panel import LivePanel
@@ -52,7 +52,7 @@ class _ServerLook:
 class ServeScreen(LuthierScreen):
     place: ClassVar[Place] = "serve"
     CSS_PATH = "serve.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("serve")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("serve")
 
     def __init__(self) -> None:
         super().__init__()

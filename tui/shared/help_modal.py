@@ -13,7 +13,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from tui.actions import ACTIONS
+from tui.key_bindings import ACTIONS
 from tui.screens import PLACE_TITLES, SUMMARIES
 from tui.shared.action import Action, Place
 from tui.shared.dialog import Dialog, DialogKeys

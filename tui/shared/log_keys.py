@@ -7,13 +7,13 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.scroll_view import ScrollView
 
-from tui import actions
+from tui import key_bindings
 
 
 class LogKeys(ScrollView, inherit_bindings=False):
     """A scrolled text that the keys of logs move, at once and without animation."""
 
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("log")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("log")
 
     def action_line_up(self) -> None:
         self.scroll_up(animate=False)

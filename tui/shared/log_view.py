@@ -15,7 +15,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui import actions
+from tui import key_bindings
 from tui.shared.log_keys import LogKeys
 from tui.shared.log_search import LogSearch
 from tui.shared.readable_log import ReadableLog, Words
@@ -25,7 +25,7 @@ class LogView(LogKeys, can_focus=True):
     """Call `advance` now and then; it reads what is new. `find` marks a text and goes to where it
     stands."""
 
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("search")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("search")
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--match", "log--here"}
     DEFAULT_CSS = """
     LogView {

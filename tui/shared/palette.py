@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
-from tui.actions import ACTIONS, place_of
+from tui.key_bindings import ACTIONS, place_of
 from tui.screens import PLACE_TITLES
 from tui.shared.action import Action
 

@@ -15,7 +15,7 @@ from textual.events import Resize
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui import actions
+from tui import key_bindings
 from tui.shared.steady_text import SteadyText
 
 _GAP = 2
@@ -44,7 +44,7 @@ class Row:
 
 
 class RowOptions(OptionList, inherit_bindings=False):
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings("list")
+    BINDINGS: ClassVar[list[BindingType]] = key_bindings.bindings("list")
 
     def show_prompt(self, index: int, prompt: Content) -> None:
         """Another text in this row, if it differs: only its lines are painted. Textual's own way

@@ -20,7 +20,7 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from jobs.luthier_error import LuthierError
-from tui import actions
+from tui import key_bindings
 from tui.app import LuthierApp
 from tui.shared.action import Handler, Place
 from tui.shared.footer import KeyFooter
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class LuthierScreen(Screen[None]):
-    """A screen of the app. It names its `place`, sets `BINDINGS = actions.bindings(place)` and
+    """A screen of the app. It names its `place`, sets `BINDINGS = key_bindings.bindings(place)` and
     composes its body."""
 
     place: ClassVar[Place]
@@ -90,7 +90,7 @@ class LuthierScreen(Screen[None]):
         """Show anew what can be done, if that has changed."""
         possible = [
             (action.id, self.check_action(*parse(action.action)[1:]))
-            for action in actions.actions_of(self.place)
+            for action in key_bindings.actions_of(self.place)
         ]
         if possible != self._possible:
             self._possible = possible

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
-from tui.runs.actions import SAMPLES
+from tui.runs.key_bindings import SAMPLES
 from tui.screens import SCREENS, TABS
 from tui.shared.action import Action, Place
 from tui.shared.list_and_log_actions import LISTS, LOGS, SEARCH

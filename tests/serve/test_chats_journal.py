@@ -69,6 +69,7 @@ def test_an_answer_is_written_as_it_streams() -> None:
     assert (second.text, type(second.state)) == ("Hello ", Halted)
 
 
+@pytest.mark.heavy
 def test_text_comes_together_at_most_four_times_a_second() -> None:
     written = Journal()
     record, chat = Record(written), new_chat()
@@ -88,6 +89,7 @@ def test_text_comes_together_at_most_four_times_a_second() -> None:
     assert 3 <= len(seen) <= 7
 
 
+@pytest.mark.heavy
 def test_kill_9_in_mid_answer_loses_less_than_a_flush() -> None:
     process = program("stream")
     assert process.stdout is not None

@@ -256,6 +256,7 @@ def likes_the_captain(prompt: str) -> str:
     return f"Verdict: {'A' if 'captain says' in first else 'B'}"
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(90)
 def test_the_command_starts_a_server_goes_on_and_leaves_nothing(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

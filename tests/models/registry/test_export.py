@@ -242,6 +242,7 @@ def test_pushed_again_nothing_is_uploaded_twice(writer: HubServer, run: Job) -> 
     )
 
 
+@pytest.mark.heavy
 def test_a_cut_upload_is_tried_again_and_gone_on_with(writer: HubServer, run: Job) -> None:
     writer.cuts, writer.cut_after = {"upload": 2}, 100
     pushed("captain", "sailor/captain")

@@ -85,6 +85,7 @@ def test_a_cut_connection_goes_on_where_it_was(server: HubServer) -> None:
     assert server.ranges == [("model.safetensors", 10_485_760)]
 
 
+@pytest.mark.heavy
 def test_a_failed_import_is_gone_on_with_by_the_next_one(server: HubServer) -> None:
     server.repositories["pirates/large"] = repository({"model.safetensors": LARGE})
     server.cut, server.cut_after = {"model.safetensors"}, 15_000_000
@@ -103,6 +104,7 @@ def test_a_failed_import_is_gone_on_with_by_the_next_one(server: HubServer) -> N
     assert (models_directory() / "large" / "model.safetensors").read_bytes() == LARGE
 
 
+@pytest.mark.heavy
 def test_another_revision_is_not_mixed_with_what_is_there(server: HubServer) -> None:
     server.repositories["pirates/large"] = repository({"model.safetensors": LARGE})
     server.cut, server.cut_after = {"model.safetensors"}, 15_000_000

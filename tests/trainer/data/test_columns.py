@@ -486,6 +486,7 @@ ANSWERED: dict[str, Callable[[str], Row]] = {
 }
 
 
+@pytest.mark.heavy
 @hypothesis_settings(max_examples=400, deadline=None)
 @given(
     st.data(),

@@ -222,6 +222,7 @@ CHOSEN = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.heavy
 @hypothesis_settings(max_examples=1000, deadline=None)
 @given(MESSAGES, CHOSEN)
 def test_what_is_repaired_needs_no_more_repair_and_obeys_the_rules(

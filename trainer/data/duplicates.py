@@ -8,8 +8,6 @@ candidates by bands (LSH); the texts themselves then decide.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 
+from trainer.data.exact_digest import exact_digest
 from trainer.data.formats_turns import Message
 
 _HASHES = 64
@@ -88,10 +87,7 @@ class Fingerprints:
         self._sketches = self.sketches.open("wb") if self.sketches else None
 
     def add(self, messages: list[Message], tools: list[Message] | None) -> None:
-        serialized = json.dumps([messages, tools], ensure_ascii=False, sort_keys=True)
-        self._exact.write(
-            hashlib.blake2b(serialized.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        )
+        self._exact.write(exact_digest(messages, tools))
         if self._sketches is not None:
             self._sketches.write(sketch(pieces(messages)).tobytes())
 

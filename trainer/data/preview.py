@@ -4,14 +4,13 @@ tokenizer can tell (lengths, control tokens, the mask) is left to the run."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.luthier_error import LuthierError
+from trainer.data.exact_digest import exact_digest
 from trainer.data.files import check_source, source_size
 from trainer.data.hub import HUB
 from trainer.data.ledger import Stops, describe
@@ -117,8 +116,7 @@ class _Look:
             if row.messages is None:
                 continue
             if hashes is not None:
-                serialized = json.dumps([row.messages, row.tools], sort_keys=True)
-                digest = hashlib.blake2b(serialized.encode(), digest_size=12).digest()
+                digest = exact_digest(row.messages, row.tools)
                 if digest in hashes:
                     met["duplicates"] += 1
                     stops.add(row.file, row.row, ["duplicates"], "it equals an earlier one")

@@ -21,7 +21,7 @@ from serve.chats.writer_locks import own_writer
 
 Statement = tuple[str, tuple[Any, ...]]
 
-FLUSH_SECONDS = 0.25
+WRITE_SECONDS = 0.25
 _GATHER_SECONDS = 0.06
 _RETRY_SECONDS = 2.0
 
@@ -143,7 +143,7 @@ class Journal:
                 self._news.set()
             else:
                 self._tell(None)
-                self._pause(started + FLUSH_SECONDS)
+                self._pause(started + WRITE_SECONDS)
         if connection is not None:
             connection.close()
 

@@ -226,7 +226,7 @@ def test_whatever_fails_in_between_all_of_it_is_written_in_order(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "BUSY_SECONDS", 0.01)
         patch.setattr(journal, "_RETRY_SECONDS", 0.01)
-        patch.setattr(journal, "FLUSH_SECONDS", 0.001)
+        patch.setattr(journal, "WRITE_SECONDS", 0.001)
         written = Journal()
         record, chat = Record(written), new_chat(BASE, CAPTAIN, PIRATE)
         answers = ask(chat, "Hi")

@@ -19,7 +19,7 @@ _LISTED = 12
 
 
 def unsloth_targets(targets: str | list[str]) -> list[str]:
-    """The same for Unsloth, which wants names."""
+    """A recipe's `lora.targets` as Unsloth wants them: names, never "all-linear"."""
     return _UNSLOTH_LINEAR if isinstance(targets, str) else list(targets)
 
 

@@ -1,4 +1,4 @@
-"""When a checkpoint is saved, what goes into it, and which ones stay."""
+"""When a checkpoint is saved, and what goes into it. What is deleted: trainer.run.checkpoints."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.votes.report import LengthEffect, Rating, Report
-from serve.votes.statistics import SIGNIFICANT, Duel, fewest_votes
+from serve.votes.statistics import Duel, fewest_votes
 
 _BAR = 28
 
@@ -51,7 +51,7 @@ def duel_lines(duel: Duel, length: LengthEffect) -> list[str]:
 def _verdict(duel: Duel) -> str:
     assert duel.p_value is not None
     p_value = f"p = {duel.p_value:.3f}" if duel.p_value >= 0.001 else "p < 0.001"
-    if duel.p_value < SIGNIFICANT:
+    if duel.decided:
         return f"decided: {duel.model} is better (sign test, {p_value})"
     if duel.more_votes is None:
         return (

@@ -23,7 +23,7 @@ def of_exception(error: Exception, directory: Path) -> LuthierError:
         return os_errors.in_words(error)
     return full or LuthierError(
         f"Unexpected {type(error).__name__}",
-        str(error) or "It says nothing more.",
+        str(error) or "No further details.",
         "The log has the details.",
     )
 
@@ -37,7 +37,7 @@ def of_exit(code: int, error: Error | None, log_tail: Sequence[str]) -> LuthierE
         title = f"Killed by {_signal_name(-code)}"
     else:
         title = f"Exit status {code}" if code else "Ended without a result"
-    return LuthierError(title, "\n".join(log_tail) or "It left no log.", "The log may tell more.")
+    return LuthierError(title, "\n".join(log_tail) or "It wrote no log.", "The log may say more.")
 
 
 def _disk_full(error: Exception, directory: Path) -> LuthierError | None:

@@ -73,10 +73,10 @@ def decode(data: bytes | str, where: object, *, lenient: bool = False) -> Any:
         raise Damaged(where, TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise Damaged(
-            where, f"it is no JSON ({error.msg} in line {error.lineno}, column {error.colno})"
+            where, f"it is not JSON ({error.msg} in line {error.lineno}, column {error.colno})"
         ) from None
     except ValueError as error:
-        raise Damaged(where, f"it is no JSON ({error})") from None
+        raise Damaged(where, f"it is not JSON ({error})") from None
 
 
 def decode_object(data: bytes | str, where: object, *, lenient: bool = False) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def read_bytes(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Damaged(path, "it is no file")
+                raise Damaged(path, "it is not a file")
             return file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
@@ -123,7 +123,7 @@ def as_type(value: Any, kind: type[T], where: object) -> T:
     hints: dict[str, Any] = _hints(cast(Hashable, kind))
     unknown = next((name for name in value if name not in hints), None)
     if unknown is not None:
-        raise Damaged(where, f"nothing is known of {unknown!r}")
+        raise Damaged(where, f"{unknown!r} is not a known key")
     check(value, hints, where)
     try:
         return kind(**value)
@@ -168,7 +168,7 @@ def fits(value: Any, kind: Any) -> bool:
 def type_name(value: Any) -> str:
     """What a value out of JSON is, for a sentence."""
     if isinstance(value, float) and not math.isfinite(value):
-        return "no finite number"
+        return "a number that is not finite"
     if type(value) is int and abs(value) >= _LARGEST_INTEGER:
         return "a number that is too large"
     return _NAMES.get(type(value), type(value).__name__)
@@ -198,7 +198,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def _finite(digits: str) -> float:
@@ -212,7 +212,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(
-            f"{next(name for name in names if names.count(name) > 1)!r} is there twice"
-        )
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice")
     return values

@@ -56,7 +56,7 @@ class Job:
         """Why the job cannot be told of, "" if it can: an odd name or spec, or something in the
         place of a file that everybody reads."""
         if not JOB_ID.fullmatch(self.id):
-            return "its name is no job's id"
+            return "its name is not a job id"
         try:
             _ = self.spec, self.created
         except Damaged as error:
@@ -142,7 +142,7 @@ def _unreadable(path: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if not stat.S_ISREG(kind):
-        return "is no file"
+        return "is not a file"
     return "" if os.access(path, os.R_OK) else "may not be read"
 
 
@@ -175,10 +175,10 @@ def start(job: Job) -> None:
     orphans = left_behind(job)
     if orphans:
         raise LuthierError(
-            "Its last worker still lives",
-            f"The supervisor of {job.id} is gone, but what it started is still ending: pid"
-            f" {', '.join(map(str, orphans))}.",
-            f"Wait until it has saved its work, or end it: luthier stop {job.id}",
+            "Its last worker is still running",
+            f"The supervisor of {job.id} has gone, but the processes that it started have not"
+            f" ended yet: pid {', '.join(map(str, orphans))}.",
+            f"Wait until they have saved their work, or end them: luthier stop {job.id}",
         )
     environment = {key: value for key, value in os.environ.items() if key != JOB_VARIABLE} | {
         "LUTHIER_HOME": str(home())
@@ -280,7 +280,7 @@ class DamagedJob:
         return Damaged(
             self.job.directory,
             self.why,
-            f"`luthier remove {self.id}` deletes it with everything in it.",
+            f"`luthier remove {self.id}` deletes it and everything in it.",
         )
 
 
@@ -321,15 +321,15 @@ def find(text: str, *kinds: Kind) -> Job:
         raise LuthierError(
             "More than one match",
             f"{text!r} is part of {', '.join(job.id for job in partial[:5])}.",
-            "Give more of it.",
+            "Type more of it.",
         )
     meant = did_you_mean(text, [job.spec.name for job in candidates]) or did_you_mean(
         text, [job.id for job in candidates]
     )
     raise LuthierError(
         f"No such {kind}",
-        f"No {kind} is named {text!r}.",
-        f"{meant}`luthier runs` and `luthier server status` list what is there.",
+        f"There is no {kind} named {text!r}.",
+        f"{meant}`luthier runs` and `luthier server status` list what exists.",
     )
 
 
@@ -382,12 +382,14 @@ def remove(job: Job) -> None:
         doomed.rename(job.directory)
     if not job.directory.exists():
         raise _already_removed(job)
-    raise LuthierError("Still running", f"{job.id} runs.", f"`luthier stop {job.id}` first.")
+    raise LuthierError(
+        "Still running", f"{job.id} is running.", f"Run `luthier stop {job.id}` first."
+    )
 
 
 def _already_removed(job: Job) -> LuthierError:
     return LuthierError(
         "Already removed",
-        f"Something else has just removed {job.id}.",
-        "`luthier runs` shows what is there.",
+        f"Another process has just removed {job.id}.",
+        "`luthier runs` lists the runs that are left.",
     )

@@ -11,31 +11,34 @@ from jobs.luthier_error import LuthierError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FREE_SPACE = (
-    "Free some space (`luthier runs` shows what there is, `luthier remove ID` deletes a run) and"
-    " start it again."
+    "Free some space (`luthier runs` lists the runs, `luthier remove ID` deletes one) and start"
+    " it again."
 )
 _EDGES = '"\n'  # what stands around a name in a text that holds more
-_OTHERWISE = "Look at its permissions and at those of its folder, or name another place."
+_OTHERWISE = "Check its permissions and those of its folder, or choose another location."
 _ANOTHER_HOME = "Set LUTHIER_HOME to a folder on a local disk that you can write to."
 
 _TITLES = {
     errno.EACCES: ("Not allowed", "its permissions do not allow that"),
     errno.EPERM: ("Not allowed", "the system does not allow that"),
-    errno.EROFS: ("Read-only", "it lies on a file system that cannot be written to"),
-    errno.ENOENT: ("Not there", "there is no such file or folder"),
-    errno.ENOTDIR: ("A file is in the way", "a file stands where a folder should be"),
-    errno.EEXIST: ("Something is in the way", "something of that name is there already"),
-    errno.EISDIR: ("A folder is in the way", "a folder stands where a file should be"),
+    errno.EROFS: ("Read-only", "it is on a read-only file system"),
+    errno.ENOENT: ("Not found", "there is no such file or folder"),
+    errno.ENOTDIR: ("A file is in the way", "there is a file where a folder should be"),
+    errno.EEXIST: ("Something is in the way", "something with that name already exists"),
+    errno.EISDIR: ("A folder is in the way", "there is a folder where a file should be"),
     errno.ENOTEMPTY: ("A folder is in the way", "the folder is not empty"),
     errno.EFBIG: (
-        "The file may not grow",
-        "the file is as large as this system or `ulimit -f` allows",
+        "The file has reached its size limit",
+        "it is as large as the file system or `ulimit -f` allows",
     ),
-    errno.EMFILE: ("Too many open files", "this process may not open any more (`ulimit -n`)"),
-    errno.ENAMETOOLONG: ("The name is too long", "the system allows no name of that length"),
-    errno.ELOOP: ("A link leads to itself", "its links lead in a circle"),
-    errno.EIO: ("The disk fails", "the disk could not do it"),
-    errno.ESTALE: ("The disk is gone", "the network's disk does not know it any more"),
+    errno.EMFILE: (
+        "Too many open files",
+        ("this process has reached its limit of open files (`ulimit -n`)"),
+    ),
+    errno.ENAMETOOLONG: ("The name is too long", "the system does not allow names of that length"),
+    errno.ELOOP: ("A link points to itself", "its links point to each other in a circle"),
+    errno.EIO: ("The disk failed", "the disk reported an error"),
+    errno.ESTALE: ("The network disk is gone", "the file server no longer knows this file"),
 }
 
 
@@ -45,9 +48,9 @@ def in_words(error: OSError) -> LuthierError:
     file_name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if error.errno in _FULL:
         return disk_full(file_name)
-    reason = error.strerror or str(error) or "it says nothing more"
+    reason = error.strerror or str(error) or "no further details"
     title, why = _TITLES.get(
-        error.errno or 0, ("The system refuses", f"{reason[:1].lower()}{reason[1:].rstrip('.')}")
+        error.errno or 0, ("The system refused", f"{reason[:1].lower()}{reason[1:].rstrip('.')}")
     )
     if not file_name:
         return LuthierError(title, f"{why[:1].upper()}{why[1:]}.", _OTHERWISE)
@@ -94,6 +97,6 @@ def unencodable(error: UnicodeEncodeError) -> LuthierError:
     )
     return LuthierError(
         "The name is not UTF-8",
-        f"{name} has bytes that are no text.",
+        f"{name} contains bytes that are not UTF-8.",
         "Rename the file or the folder.",
     )

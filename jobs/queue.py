@@ -119,8 +119,8 @@ def move(job: Job, target: str, other: Job | None = None) -> int:
             case "before" if other is not None:
                 if other.id == job.id:
                     raise LuthierError(
-                        "Before itself",
-                        f"{job.id} cannot stand before itself.",
+                        "A job cannot go before itself",
+                        f"{job.id} cannot be moved before itself.",
                         "Name another waiting job.",
                     )
                 to = _place_of(other, others_in_line)
@@ -190,6 +190,6 @@ def _place_of(job: Job, line: list[Job]) -> int:
     if position_in_line is None:
         hint = "`luthier runs --queue` shows what waits."
         raise NotWaiting(
-            "Not in the queue", f"{job.id} does not wait for its turn, or not any more.", hint
+            "Not in the queue", f"{job.id} is not waiting in the queue, or no longer.", hint
         )
     return position_in_line

@@ -77,7 +77,7 @@ class Supervisor:
                 kinds.Error(
                     title="The worker did not start",
                     message=str(error),
-                    hint=f"The interpreter is {self.spec.python}.",
+                    hint=f"Its Python interpreter is {self.spec.python}.",
                 )
             )
         swept = self._sweep()
@@ -155,7 +155,7 @@ class Supervisor:
                 self.log.tell(kinds.AskedToSleep(server.id))
             refused = wish.refused if wish is not None else ""
             words.append(
-                f"{server.short_id}, which does not sleep: {refused}"
+                f"{server.short_id}, which did not go to sleep: {refused}"
                 if refused
                 else f"{server.short_id} to go to sleep"
             )

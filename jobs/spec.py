@@ -68,7 +68,7 @@ class Settings(dict[str, Any]):
     fault of Luthier's."""
 
     def __missing__(self, name: str) -> Any:
-        raise Damaged("the job's settings", f"they have no {name}")
+        raise Damaged("the job's settings", f"{name} is missing from them")
 
 
 def _check_settings(settings: dict[str, Any], where: Path) -> None:

@@ -38,7 +38,9 @@ def check_unused(folder: Path, jobs: Iterable[Job]) -> None:
     if living:
         names = ", ".join(f"{job.spec.name} ({job.spec.kind}, {job.id})" for job in living)
         raise LuthierError(
-            "In use", f"{folder.name} is used by {names}.", f"`luthier stop {living[0].id}` first."
+            "In use",
+            f"{folder.name} is used by {names}.",
+            (f"Run `luthier stop {living[0].id}` first."),
         )
 
 

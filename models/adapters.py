@@ -58,9 +58,9 @@ def read_adapter(directory: Path) -> Adapter:
     rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
     if config.get("peft_type") != "LORA":
         raise LuthierError(
-            "No LoRA adapter",
-            f"{config_path} says peft_type {config.get('peft_type')!r}.",
-            "vLLM serves LoRA only.",
+            "Not a LoRA adapter",
+            f"{config_path} has the peft_type {config.get('peft_type')!r}.",
+            "vLLM serves only LoRA adapters.",
         )
     return Adapter(directory, str(config.get("base_model_name_or_path") or ""), rank, config)
 
@@ -72,7 +72,7 @@ def lora_rank_limit(rank: int) -> int:
             return limit
     raise LuthierError(
         "Rank too high",
-        f"vLLM serves LoRA up to rank {_RANK_LIMITS[-1]}, this has {rank}.",
+        f"vLLM serves LoRA up to rank {_RANK_LIMITS[-1]}; this adapter has rank {rank}.",
         "Merge it before serving.",
     )
 
@@ -86,12 +86,12 @@ def check_servable(adapter: Adapter, base_directory: Path) -> None:
     shape."""
     reasons = _refusals(adapter.config) + _new_stops(adapter.directory, base_directory)
     if reasons:
-        message = f"vLLM takes plain LoRA only; {adapter.directory} has {', '.join(reasons)}."
+        message = f"vLLM serves only plain LoRA, but {adapter.directory} has {', '.join(reasons)}."
         raise MustBeMerged(
             "This adapter must be merged first",
             message,
             "`luthier serve RUN` merges a run and serves the merged model; `luthier merge` merges"
-            " any.",
+            " any other adapter.",
         )
     lora_rank_limit(adapter.rank)
     _check_shapes(adapter, base_directory)
@@ -128,7 +128,7 @@ def _new_stops(adapter: Path, base: Path) -> list[str]:
     return (
         [
             f"answers that end with token {', '.join(map(str, unknown))}, which the base does not"
-            " name as a stop"
+            " list as a stop token"
         ]
         if unknown
         else []
@@ -166,14 +166,14 @@ def check_tensor_names(adapter: Adapter, base_directory: Path) -> None:
         if renamed.keys() != shapes.keys() and not _misfit(renamed, base):
             words = added.removesuffix(proper).strip(".")
             message = (
-                f"They fit the model in {base_directory}, all of them, without {words!r} in their"
+                f"They all fit the model in {base_directory} once {words!r} is removed from their"
                 f" names: {min(shapes)}."
             )
             hint = (
-                "Another library or version has saved it. Rename the tensors, or save it again with"
-                " PEFT's save_pretrained from that model."
+                "Another library or version saved this adapter. Rename the tensors, or save it"
+                " again from that model with PEFT's save_pretrained."
             )
-            raise LuthierError("The adapter's tensors are named otherwise", message, hint)
+            raise LuthierError("The adapter's tensors have other names", message, hint)
 
 
 def other_base(adapter: Adapter, base_directory: Path) -> str:
@@ -199,8 +199,8 @@ def other_base(adapter: Adapter, base_directory: Path) -> str:
     if _bare_name(adapter.base) in {_bare_name(name) for name in base_names if name}:
         return ""
     return (
-        f"{adapter.directory} says that it was trained on {adapter.base}, not on {base_directory}:"
-        " its shapes may fit by chance."
+        f"{adapter.directory} names {adapter.base} as its base, not {base_directory}: its shapes"
+        " may fit only by chance."
     )
 
 
@@ -231,12 +231,12 @@ def _misfit(shapes: dict[str, list[int]], base: dict[str, list[int]]) -> str:
         module, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
         if part not in ("A.weight", "B.weight"):
             if part.startswith(("A.", "B.")):
-                return f"no part of a LoRA layer is called {name}"
+                return f"{name} is not the name of a part of a LoRA layer"
             continue
         weight = base.get(f"{module}.weight")
         side, of_adapter = (1, shape[-1]) if part.startswith("A") else (0, shape[0])
         if weight is None:
             return f"the model has no {module}"
         if weight[side] != of_adapter:
-            return f"{module}: the model has {weight[side]} there, the adapter {of_adapter}"
+            return f"{module} has size {weight[side]} in the model, but {of_adapter} in the adapter"
     return ""

@@ -22,8 +22,8 @@ _AGAIN = 0.2
 _BETWEEN = 1e6  # seconds: what is done between two conversations has no limit
 LONGEST_TEXT = 50_000_000  # characters; the longest contexts have a tenth of it
 _HINT = (
-    'Look at the model\'s chat template, or train another one: [tokens] template = "chatml" in the'
-    " recipe."
+    "Check the model's chat template, or train with another template: [tokens] template ="
+    ' "chatml" in the recipe.'
 )
 
 
@@ -62,8 +62,8 @@ def _outermost() -> Iterator[None]:
     try:
         yield
     except MemoryError:
-        message = f"It asked for more than {MEMORY_BYTES >> 30} GiB of memory for one conversation."
-        raise OutOfBounds("The chat template takes too much memory", message, _HINT) from None
+        message = f"It needed more than {MEMORY_BYTES >> 30} GiB of memory for one conversation."
+        raise OutOfBounds("The chat template uses too much memory", message, _HINT) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, left)
         signal.signal(signal.SIGALRM, before)
@@ -73,8 +73,8 @@ def _outermost() -> Iterator[None]:
 def check_length(text: str) -> None:
     """OutOfBounds for a text that the tokenizer would take all memory for."""
     if len(text) > LONGEST_TEXT:
-        message = f"It made {len(text):,} characters of one conversation."
-        raise OutOfBounds("The chat template writes without end", message, _HINT)
+        message = f"It turned one conversation into {len(text):,} characters."
+        raise OutOfBounds("The chat template never stops writing", message, _HINT)
 
 
 def _too_long(number: int, frame: FrameType | None) -> None:

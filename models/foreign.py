@@ -69,4 +69,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     text = str(error)
-    return f"it does not fit ({text[:1].lower()}{text[1:]})"
+    return f"it does not have the expected form ({text[:1].lower()}{text[1:]})"

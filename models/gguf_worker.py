@@ -39,17 +39,17 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
         if process.returncode != 0 or not partial.is_file():
             last_words = next(
                 (line for line in reversed(tail_lines(context.job.log_path, 20)) if line.strip()),
-                "It left no word.",
+                "It wrote nothing.",
             )
             raise LuthierError(
                 "The converter failed",
                 last_words,
-                f"`luthier log {context.job.id}` has all it said. {shlex.join(settings.command)}",
+                f"`luthier log {context.job.id}` shows its output. {shlex.join(settings.command)}",
             )
         partial.rename(out)
     except FileNotFoundError as error:
         raise LuthierError(
-            "The converter is not there", f"{error.filename} is gone.", "Install it again."
+            "The converter is missing", f"{error.filename} is gone.", "Install it again."
         ) from None
     finally:
         partial.unlink(missing_ok=True)

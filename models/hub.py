@@ -92,13 +92,13 @@ def in_words(error: Exception, repository: str, doing: str = "reading") -> Luthi
     if isinstance(error, OfflineModeIsEnabled):
         return LuthierError(
             "The hub is switched off",
-            "HF_HUB_OFFLINE is set: nothing is asked of the network.",
+            "HF_HUB_OFFLINE is set, so Luthier makes no network requests.",
             "Unset it.",
         )
     if isinstance(error, LocalTokenNotFoundError):
         return LuthierError(
             "Not logged in",
-            "The hub wants to know who you are, and there is no token here.",
+            "The hub requires a login, and there is no token on this machine.",
             f"{_LOG_IN}.",
         )
     if isinstance(error, GatedRepoError):
@@ -109,54 +109,59 @@ def in_words(error: Exception, repository: str, doing: str = "reading") -> Luthi
         return LuthierError(
             "No such revision",
             f"{repository} has no such branch, tag or commit.",
-            f"{page}/tree/main shows what it has.",
+            f"{page}/tree/main shows which ones it has.",
         )
     if isinstance(error, RepositoryNotFoundError) or (status == 401 and doing == "reading"):
         private = (
             "It may be misspelt, or private"
             if get_token() is None
-            else "It may be misspelt, or private to others"
+            else "It may be misspelt, or private and owned by somebody else"
         )
         return LuthierError(
             "No such repository",
-            f"The hub has no {repository} that we may see.",
+            f"The hub shows us no repository {repository}.",
             f"{private}. {_LOG_IN} to see your own.",
         )
     if isinstance(error, RemoteEntryNotFoundError):
         return LuthierError(
             "A file is missing",
             f"{repository}: {_first_line(error)}",
-            "It may have changed meanwhile: start again.",
+            "The repository may have changed in the meantime. Start again.",
         )
     if status == 403:
         hint = (
-            "Give the token the right to write (https://huggingface.co/settings/tokens), or choose"
-            " an owner/name that is yours."
+            "Give the token write access (https://huggingface.co/settings/tokens), or choose an"
+            " owner/name that belongs to you."
         )
         return LuthierError(
             "Not allowed",
-            f"The token may not {'write to' if doing == 'writing' else 'read'} {repository}.",
+            f"The token has no permission to {'write to' if doing == 'writing' else 'read'}"
+            f" {repository}.",
             hint,
         )
     if status == 429:
         return LuthierError(
             "Too many requests",
-            f"The hub asks for patience: {_first_line(error)}",
-            "Start it again in some minutes.",
+            f"The hub is limiting requests: {_first_line(error)}",
+            "Start it again in a few minutes.",
         )
     if status is not None and status >= 500:
         hint = (
-            "https://status.huggingface.co tells more. Start it again later: it goes on where it"
-            " was."
+            "See https://status.huggingface.co. Start it again later: it continues where it"
+            " stopped."
         )
-        return LuthierError("The hub has trouble", f"It answered {status}, again and again.", hint)
+        return LuthierError(
+            "The hub has a problem", f"It answered every request with {status}.", hint
+        )
     if isinstance(error, httpx.TransportError):
-        hint = "Check the network, and HTTPS_PROXY. Start it again: it goes on where it was."
+        hint = (
+            "Check the network and HTTPS_PROXY. Then start it again: it continues where it stopped."
+        )
         return LuthierError(
             "The hub cannot be reached", f"{endpoint()}: {_first_line(error)}", hint
         )
     return LuthierError(
-        "The hub refuses", f"{repository}: {_first_line(error)}", "The log has the details."
+        "The hub refused", f"{repository}: {_first_line(error)}", "The log has the details."
     )
 
 
@@ -165,18 +170,21 @@ def _gated(repository: str, page: str, *, awaiting: bool) -> LuthierError:
         return LuthierError(
             "Access not granted yet",
             f"The authors of {repository} have not answered your request.",
-            f"{page} tells of it.",
+            f"{page} shows its state.",
         )
-    message = f"{repository} is open to those who have accepted its terms."
+    message = f"{repository} is only open to people who have accepted its terms."
     here = (
         f"{_LOG_IN} here"
         if get_token() is None
-        else "The token here must be of that account, with the right to read gated repositories"
+        else (
+            "The token on this machine must belong to that account and have read access to gated"
+            " repositories"
+        )
     )
     return LuthierError(
         "A gated model",
         message,
-        f"Open {page} in a browser, log in and accept them. {here}, then start it again.",
+        f"Open {page} in a browser, log in and accept the terms. {here}, then start it again.",
     )
 
 
@@ -185,13 +193,13 @@ def _bad_token(message: str) -> LuthierError:
     if get_token() is None:
         return LuthierError(
             "Not logged in",
-            "The hub wants to know who you are, and there is no token here.",
+            "The hub requires a login, and there is no token on this machine.",
             f"{_LOG_IN}.",
         )
     hint = "Make a new one at https://huggingface.co/settings/tokens, then `hf auth login`."
     return LuthierError(
         "The hub does not accept the token",
-        f"It is the one from {where}. It may be expired or mistyped.",
+        f"The token comes from {where}. It may have expired or be mistyped.",
         hint,
     )
 

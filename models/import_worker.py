@@ -35,8 +35,8 @@ def main(context: WorkerContext) -> dict[str, Any] | None:
     lock = Lock(partial / LOCK)
     if not lock.acquire():
         raise LuthierError(
-            "Being imported",
-            f"Another job imports {settings.name}.",
+            "Already being imported",
+            f"Another job is importing {settings.name}.",
             "`luthier runs --all` shows it.",
         )
     source = parse_source(settings.source)

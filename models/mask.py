@@ -22,7 +22,7 @@ from models.template import REASONING_KEYS, Template, TemplateRefusal
 
 # private use: no template and hardly any text holds it, and conversations that do go the slow way
 MARK = "\ue0f7"
-NO_PROMPT_HINT = "Give that message the weight 0, or put the user's first."
+NO_PROMPT_HINT = "Give that message the weight 0, or put a user message before it."
 _PLAIN_KEYS = {"role", "content", "weight"}
 
 
@@ -44,7 +44,7 @@ class MaskError(LuthierError):
         super().__init__(
             "The loss mask cannot be proved",
             message,
-            "\n".join(part for part in (hint, f"As rendered: {excerpt!r}") if part),
+            "\n".join(part for part in (hint, f"Rendered text: {excerpt!r}") if part),
         )
         self.code = code
         self.file = conversation.file
@@ -158,10 +158,10 @@ class Masker:
             return [Rendering(self._text(normalised, len(normalised.messages) - 1), ())]
         if not trained_turns:
             raise MaskError(
-                "nothing_trained", conversation, 0, "no assistant message of a weight above 0.", ""
+                "nothing_trained", conversation, 0, "no assistant message has a weight above 0.", ""
             )
         if trained_turns[0] == 0:
-            reason = "the first message is the assistant's: there is no prompt that it answers."
+            reason = "the first message is the assistant's, so it answers no prompt."
             raise MaskError(
                 "no_prompt",
                 conversation,
@@ -272,14 +272,14 @@ class Masker:
                 None,
             )
             if scaffold is None:
-                reason = "what the server renders as its prompt is not how this turn begins."
+                reason = "this turn does not begin with the prompt that the server renders."
                 raise MaskError(
                     "prompt_not_kept",
                     conversation,
                     turn,
                     reason,
                     up_to_turn,
-                    f"The prompt: {prompt[-300:]!r}",
+                    f"The server's prompt: {prompt[-300:]!r}",
                 )
             start -= len(scaffold)
             warnings.add("prompt_scaffold_lost")
@@ -363,7 +363,7 @@ class Masker:
         calls = message.get("tool_calls") or []
         if not reasoning and not calls and not inline and self.facts.frames:
             if not any(frame.holds(trained, answer) for frame in self.facts.frames):
-                reason = f"the trained text is not the answer and its known frame, but {trained!r}."
+                reason = f"the trained text is not the answer in its known frame, but {trained!r}."
                 raise MaskError("text_changed", conversation, turn, reason, up_to_turn)
             return left_out
         missing = [
@@ -414,14 +414,14 @@ class Masker:
                     None,
                 )
                 if control_token is not None:
-                    reason = f"its text holds the control token {control_token}."
+                    reason = f"its text contains the control token {control_token}."
                     raise MaskError(
                         "special_token_text",
                         conversation,
                         turn,
                         reason,
                         text,
-                        "Write it another way, or drop that row.",
+                        "Write it differently, or drop that row.",
                     )
 
     def _normalised(self, conversation: Conversation) -> Conversation:

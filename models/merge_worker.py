@@ -122,9 +122,9 @@ def _merge_closer(
         write(places[closer], receipt)
         if out.exists() and not settings.replace:
             raise LuthierError(
-                "There is something already",
+                "Something is already there",
                 f"{out} exists.",
-                "Give another --out, or --force to replace it.",
+                "Choose another --out, or add --force to replace it.",
             )
         put_in_place(places[closer], out)
         return receipt

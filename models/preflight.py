@@ -246,7 +246,7 @@ class _Preflight:
                 self._note(
                     role,
                     "ok",
-                    "Every message's text is in training's render and in the server's prompt.",
+                    "The text of every message appears in training and in the server's prompt.",
                 )
 
     def _refused(self, role: str, refusal: str) -> None:
@@ -257,13 +257,13 @@ class _Preflight:
         if any(check.status == "fail" for check in self.checks):
             self._note(role, "warn", f"The template refuses: {refusal}")
         else:
-            self._no_system(f"it refuses one, saying {refusal.rstrip('.')!r}")
+            self._no_system(f"it refuses one with {refusal.rstrip('.')!r}")
 
     def _no_system(self, evidence: str) -> None:
         self.facts = replace(self.facts, no_system=evidence)
         detail = (
-            "The template has no place for a system prompt, and so the server has none:"
-            f" {evidence}. In training policy.system_prompt decides."
+            f"The template has no place for a system prompt ({evidence}), so the server has none"
+            " either. For training, policy.system_prompt decides."
         )
         self._note("system", "warn", detail)
 
@@ -291,13 +291,14 @@ class _Preflight:
             self._note(
                 "generation prompt",
                 "fail" if everywhere else "warn",
-                f"Not how training begins the turn in: {'; '.join(broken[:4])}.",
+                "The server's prompt differs from how training begins the turn in:"
+                f" {'; '.join(broken[:4])}.",
             )
         elif scaffolds:
             lost = ", ".join(repr(scaffold) for scaffold in self.facts.scaffolds)
             detail = (
-                f"The template leaves {lost} of the server's prompt out of turns already given:"
-                " they are trained without it."
+                f"The template leaves {lost} of the server's prompt out of earlier turns, so these"
+                " are trained without it."
             )
             self._note("generation prompt", "warn", detail)
         else:
@@ -325,7 +326,7 @@ class _Preflight:
         self.facts = replace(self.facts, stop_texts=self._texts(self.stop_ids))
         detail = (
             f"{stop} closes each turn, but neither eos_token nor generation_config.json (or"
-            " config.json, where that is missing) lists it: a server goes on after it."
+            " config.json, where that is missing) lists it: a server would continue past it."
         )
         self._note("stop token is listed", "warn", detail)
 
@@ -335,22 +336,22 @@ class _Preflight:
             self._note(
                 "stop token",
                 "fail",
-                f"No stop token ({', '.join(self.facts.stop_texts)}) closes an assistant's turn.",
+                f"No stop token ({', '.join(self.facts.stop_texts)}) closes an assistant turn.",
             )
         else:
             ending_texts = ", ".join(sorted(str(end) for end in ends))
             self._note(
-                "stop token", "ok", f"{ending_texts} closes each assistant's turn, and is trained."
+                "stop token", "ok", f"{ending_texts} closes each assistant turn and is trained."
             )
         pad = self.tokenizer.pad_token_id
         if pad is not None and pad in self.stop_ids:
             detail = (
-                f"{self.tokenizer.pad_token} pads and stops. Luthier masks padding by place, so the"
-                " stop is trained."
+                f"{self.tokenizer.pad_token} is both the padding token and a stop token. Luthier"
+                " masks padding by position, so the stop token is still trained."
             )
             self._note("padding token", "warn", detail)
         else:
-            self._note("padding token", "ok", "The padding token is no stop token.")
+            self._note("padding token", "ok", "The padding token is not a stop token.")
 
     def _ends(self, probe: Conversation) -> str | None:
         """The stop token that ends the probe's last trained turn, None if there is none."""
@@ -396,18 +397,19 @@ class _Preflight:
     def _check_history(self, spans: dict[str, list[Rendering] | None]) -> None:
         renderings = spans["three turns"]
         if renderings is None:
-            self._note("history", "fail", "A plain conversation of three turns cannot be masked.")
+            self._note(
+                "history", "fail", "Luthier cannot mask a plain conversation of three turns."
+            )
         elif len(renderings) > 1:
             detail = (
-                "The template shows earlier turns otherwise than when they were given: 3 turns"
-                f" become {len(renderings)} samples."
+                f"The template rewrites earlier turns: 3 turns become {len(renderings)} samples."
             )
             self._note("history", "warn", detail)
         else:
             self._note(
                 "history",
                 "ok",
-                "Earlier turns stay as they were given: one sample holds all turns.",
+                "Earlier turns stay unchanged, so one sample holds all turns.",
             )
 
     def _check_reasoning(self) -> None:
@@ -430,7 +432,9 @@ class _Preflight:
             )
         else:
             self._note(
-                "reasoning", "warn", "The template leaves reasoning_content out: it is not trained."
+                "reasoning",
+                "warn",
+                "The template leaves out reasoning_content, so it is not trained.",
             )
 
     def _check_tools(self) -> None:
@@ -438,7 +442,7 @@ class _Preflight:
             renderings = Masker(self.template, self.facts).per_turn(_TOOL_USE, [1, 3])
         except MaskError as error:
             reason = (
-                "the template leaves the calls out."
+                "the template leaves out the calls."
                 if error.code == "text_dropped"
                 else error.reason
             )
@@ -458,7 +462,7 @@ class _Preflight:
                 f"The template leaves {missing[0]} out of a conversation with tools.",
             )
         else:
-            self._note("tools", "ok", "Tools, tool calls and their results are rendered.")
+            self._note("tools", "ok", "The template renders tools, tool calls and their results.")
 
     def _check_tokens(self) -> None:
         tokenizer, bos = self.tokenizer, self.tokenizer.bos_token_id
@@ -475,7 +479,7 @@ class _Preflight:
         text = self.template.text(probe.messages)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         if bos is not None and ids[:2] == [bos, bos]:
-            self._note("BOS once", "fail", f"{tokenizer.bos_token} stands twice at the beginning.")
+            self._note("BOS once", "fail", f"{tokenizer.bos_token} appears twice at the beginning.")
         else:
             begins = bos is not None and ids[:1] == [bos]
             self._note(
@@ -484,7 +488,7 @@ class _Preflight:
                 (
                     f"{tokenizer.bos_token} begins the text, once."
                     if begins
-                    else "The template writes none, as in serving."
+                    else "The template writes none, in training and in serving."
                 ),
             )
         decoded = tokenizer.decode(
@@ -495,7 +499,7 @@ class _Preflight:
             "round trip",
             "ok" if is_same else "fail",
             (
-                "Tokens decode to the text."
+                "The tokens decode to the original text."
                 if is_same
                 else f"{text[:80]!r} comes back as {decoded[:80]!r}."
             ),
@@ -513,15 +517,15 @@ class _Preflight:
             self._note(
                 "date",
                 "warn",
-                "The template writes today's date into the prompt: training sees the day of"
-                " preparation, serving another.",
+                "The template writes today's date into the prompt: training sees the day on which"
+                " the data was prepared, serving another day.",
             )
 
     def _decide(self, spans: dict[str, list[Rendering] | None]) -> Literal["once", "per_turn"]:
         """ "once" where marks give the definition's spans on each probe; the reason for the choice
         is a check of its own."""
         header, gap, closing = _shape_of_a_turn(spans["one turn"])
-        reason = "the shape of a single turn is not known" if not header else ""
+        reason = "the form of a single turn is unknown" if not header else ""
         facts = replace(
             self.facts,
             header=header,
@@ -540,7 +544,7 @@ class _Preflight:
                 by_definition is None
                 or [masker.once(probe, set(probe.trained_turns()))] != by_definition
             ):
-                reason = f"one marked render is not the definition for: {name}"
+                reason = f"one marked render differs from the definition for: {name}"
         if reason:
             self._note("strategy", "ok", f"Turn by turn: {reason}.")
             return "per_turn"
@@ -548,7 +552,7 @@ class _Preflight:
         self._note(
             "strategy",
             "ok",
-            f"One marked render a conversation: it gives the definition's spans on {len(_PROBES)}"
+            f"One marked render per conversation: it yields the defined spans on {len(_PROBES)}"
             " shapes.",
         )
         return "once"

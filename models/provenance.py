@@ -78,7 +78,7 @@ def read(run_directory: Path) -> Hashes | None:
         raise LuthierError(
             "Unreadable hashes",
             f"{path} is damaged: {error.reason}.",
-            "The run's files can no longer be vouched for.",
+            "Luthier can no longer confirm that the run's files are unchanged.",
         ) from error
 
 
@@ -95,7 +95,7 @@ def changes(recorded: Hashes, base_directory: Path, result: Path) -> dict[str, l
     changes_of[ADAPTER if ModelFolder(result).is_adapter else MODEL] = (
         file_changes(recorded.adapter, current, result)
         if recorded.adapter
-        else ["no hash of it was recorded"]
+        else ["the run recorded no hash of it"]
     )
     return changes_of
 
@@ -109,7 +109,7 @@ def file_changes(recorded: dict[str, str], now: dict[str, str], directory: Path)
         elif now[name] != expected:
             damage = weight_damage(directory / name) if name.endswith(".safetensors") else ""
             changed.append(
-                f"{name} is cut off or damaged: {damage}" if damage else f"{name} has other bytes"
+                f"{name} is cut off or damaged: {damage}" if damage else f"{name} has changed"
             )
     return [*changed, *(f"{name} is new" for name in now if name not in recorded)]
 
@@ -140,7 +140,7 @@ def _template_changes(recorded: Hashes, now: Hashes, base: ModelFolder) -> list[
     before, after = (
         hashes.base["tokenizer"].get(base.template_source) for hashes in (recorded, now)
     )
-    return [] if before is not None and before == after else ["its text is another"]
+    return [] if before is not None and before == after else ["its text has changed"]
 
 
 def _write(run_directory: Path, hashes: Hashes) -> None:

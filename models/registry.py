@@ -76,9 +76,9 @@ def resolve(name: str) -> Path:
     if name == BUILTIN:
         if not is_model_directory(builtin_directory()):
             raise LuthierError(
-                "The built-in model is not prepared",
-                "It is made once, in half a minute.",
-                "`luthier models import builtin`",
+                "The built-in model is not ready yet",
+                "Luthier prepares it once; that takes about half a minute.",
+                "Run `luthier models import builtin`.",
             )
         return builtin_directory()
     candidate = models_directory() / name
@@ -99,10 +99,10 @@ def resolve(name: str) -> Path:
     ):
         if not any(directory.glob(pattern)):
             hint = (
-                "Luthier reads models as from_pretrained does, from safetensors only (pickled"
+                "Luthier reads models as from_pretrained does, but only from safetensors (pickled"
                 " weights can run code)."
             )
-            raise LuthierError("Not a whole model", f"{directory} has no {missing}.", hint)
+            raise LuthierError("Incomplete model", f"{directory} has no {missing}.", hint)
     return directory
 
 
@@ -116,44 +116,45 @@ def _no_such_model(name: str, path: Path) -> LuthierError:
         if is_model_directory(models_directory() / local):
             return LuthierError(
                 title,
-                f"{repository} is a name of the hub. Here it is {local!r}.",
+                f"{repository} is a model on the hub. On this machine its name is {local!r}.",
                 f'Write model = "{local}".',
             )
         message = (
-            f"{repository} is a name of the hub: a run takes models that lie here, and no folder"
-            " has that name."
+            f"{repository} looks like a model on the hub. A run needs a model on this machine, and"
+            " no folder has that name."
         )
         return LuthierError(
             title,
             message,
-            f'First `luthier models import {HUB}{repository}`, then model = "{local}".',
+            f'Run `luthier models import {HUB}{repository}`, then write model = "{local}".',
         )
     if is_url(name):
         return LuthierError(
             title,
-            f"{name} is an address; a model is a folder or a name here.",
-            "Download it, then give its folder.",
+            f"{name} is a web address; `model` takes a folder or the name of a model on this"
+            " machine.",
+            "Download it, then name its folder.",
         )
     if path.suffix.lower() == ".gguf" and path.is_file():
         return LuthierError(
-            "A GGUF file, no folder",
-            f"{path} is one file.",
-            f"`luthier models import {path}` makes a model of it first.",
+            "A GGUF file, not a folder",
+            f"{path} is a single file.",
+            f"Run `luthier models import {path}` first: it turns the file into a model.",
         )
     if path.is_file():
         return LuthierError(
-            "A file, no model",
+            "A file, not a model",
             f"{path} is a file.",
-            f"A model is the folder with config.json: {path.parent}, say.",
+            f"A model is a folder with config.json, for example {path.parent}.",
         )
     if JOB_ID.fullmatch(name) and (jobs_directory() / name).is_dir():
-        merged = f'of an adapter `luthier merge {name}` makes "{name}/{MERGED_FOLDER}"'
-        hint = f'A run that trained every weight left "{name}/{MODEL_FOLDER}"; {merged}.'
+        merged = f'for an adapter, `luthier merge {name}` makes "{name}/{MERGED_FOLDER}"'
+        hint = f'If the run trained every weight, write "{name}/{MODEL_FOLDER}"; {merged}.'
         return LuthierError(title, f"{name} is a run, not a model.", hint)
     meant = did_you_mean(name, [model.name for model in list_models()])
     hint = (
-        f"{meant}Give a folder or one of these names; `luthier models import {HUB}owner/name`"
-        " fetches another one."
+        f"{meant}Write a folder or one of these names, or fetch another model with `luthier models"
+        f" import {HUB}owner/name`."
     )
     return LuthierError(title, f"{name!r} is neither a folder nor one of: {names}.", hint)
 
@@ -165,13 +166,13 @@ def _adapter(directory: Path) -> LuthierError:
         base = None
     of = f" of {base}" if base else ""
     hint = (
-        "Name its base model instead, or make one model of both first: `luthier merge --base BASE"
+        "Name its base model instead, or merge the two first: `luthier merge --base BASE"
         f" --adapter {directory} --out FOLDER`. To serve it: `luthier serve --model BASE --adapter"
         f" NAME={directory}`."
     )
     return LuthierError(
-        "An adapter, no model",
-        f"{directory} holds an adapter{of}: the weights that it changes are not in it.",
+        "An adapter, not a model",
+        f"{directory} contains an adapter{of}, without the weights that it changes.",
         hint,
     )
 
@@ -256,7 +257,7 @@ def valid_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
         raise LuthierError(
             "Not a name",
-            f"{name!r} cannot name a model.",
+            f"{name!r} cannot be the name of a model.",
             "Use letters, digits, dots, hyphens and underscores.",
         )
     return name

@@ -151,16 +151,16 @@ class Run:
         """The adapter that it left. LuthierError if it has none."""
         if self.has_model:
             raise LuthierError(
-                "A model, no adapter",
-                f"{self.id} has trained every weight: what it left is a model,"
+                "A model, not an adapter",
+                f"{self.id} trained every weight, so its result is a model:"
                 f" {self.id}/{MODEL_FOLDER}.",
                 f"`luthier serve {self.id}` serves it as it is; there is nothing to merge.",
             )
         if not self.folder.has_adapter:
             raise LuthierError(
                 "No adapter yet",
-                f"{self.id} has left none.",
-                f"`luthier runs` tells its state, `luthier log {self.id}` why.",
+                f"{self.id} has no adapter.",
+                f"`luthier runs` shows its state, `luthier log {self.id}` the reason.",
             )
         return self.folder.adapter
 
@@ -213,7 +213,7 @@ def one_base(runs: Iterable[Run]) -> Run:
     if len(bases) > 1:
         raise LuthierError(
             "More than one base model",
-            f"The runs have {', '.join(bases)}.",
+            f"The runs have different base models: {', '.join(bases)}.",
             "Serve them one base at a time.",
         )
     return first

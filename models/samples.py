@@ -306,8 +306,8 @@ class Sampler:
         if self._size is not None and input_ids and max(input_ids) >= self._size:
             token = self._tokenizer.convert_ids_to_tokens(max(input_ids))
             reason = (
-                f"the token {token!r} is number {max(input_ids)}, but the model has vectors for"
-                f" {self._size} tokens only."
+                f"the token {token!r} has the id {max(input_ids)}, but the model has vectors for"
+                f" only {self._size} tokens."
             )
             raise MaskError("token_beyond_embedding", conversation, 0, reason, rendering.text)
 

@@ -38,8 +38,8 @@ def load_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
     tokenizer = read_tokenizer(model_directory)
     if not tokenizer.chat_template:
         hint = (
-            'Choose an instruct model, or train a template: [tokens] template = "chatml" in the'
-            " recipe."
+            "Choose an instruct model, or train with a template of your own: [tokens] template ="
+            ' "chatml" in the recipe.'
         )
         raise LuthierError(
             "No chat template", f"The tokenizer in {model_directory} has none.", hint
@@ -63,7 +63,7 @@ def read_tokenizer(model_directory: Path) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise LuthierError(
             "Slow tokenizer",
-            f"The tokenizer in {model_directory} gives no offsets.",
+            f"The tokenizer in {model_directory} reports no offsets.",
             "Add its tokenizer.json.",
         )
     return tokenizer
@@ -76,7 +76,7 @@ def served_stop_ids(tokenizer: PreTrainedTokenizerBase, model_directory: Path) -
     if not stop_ids:
         raise LuthierError(
             "No stop token",
-            f"{model_directory} names no eos token.",
+            f"{model_directory} lists no eos token.",
             "Set eos_token in its tokenizer_config.json.",
         )
     return stop_ids
@@ -178,8 +178,8 @@ def _check_syntax(source: str) -> None:
     except TemplateSyntaxError as error:
         message = f"Line {error.lineno}: {error.message}."
         hint = (
-            'Correct the model\'s chat template, or train another one: [tokens] template = "chatml"'
-            " in the recipe."
+            "Correct the model's chat template, or train with another template: [tokens]"
+            ' template = "chatml" in the recipe.'
         )
         raise LuthierError("The chat template has a syntax error", message, hint) from None
 

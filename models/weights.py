@@ -68,7 +68,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
             None,
         )
         if odd is not None:
-            raise ValueError(f"the shape of {odd} is no list of integers")
+            raise ValueError(f"the shape of {odd} is not a list of integers")
         return shapes
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise _unreadable(path, str(error)) from error
@@ -97,10 +97,12 @@ def tensor_entries(path: Path) -> list[TensorEntry]:
         if entry.offset != position or (
             bits is not None and entry.size * 8 != math.prod(entry.shape) * bits
         ):
-            raise _unreadable(path, f"the header's place of {entry.name} is wrong")
+            raise _unreadable(path, f"the header gives a wrong position for {entry.name}")
         position += entry.size
     if position != size:
-        raise _unreadable(path, f"its tensors end at byte {position:,}, the file at byte {size:,}")
+        raise _unreadable(
+            path, f"its tensors end at byte {position:,}, but the file ends at byte {size:,}"
+        )
     return entries
 
 
@@ -122,7 +124,7 @@ def weight_files(directory: Path) -> list[Path]:
         if missing:
             raise LuthierError(
                 "Weights are missing",
-                f"{directory} lacks {', '.join(missing[:3])}, which its index names.",
+                f"{directory} lacks {', '.join(missing[:3])}, which its index lists.",
                 "Copy them too.",
             )
         return [directory / name for name in names]
@@ -134,15 +136,15 @@ def weight_files(directory: Path) -> list[Path]:
     )
     if pickled and not weight_paths:
         hint = (
-            "Convert them first, with `from_pretrained(...)` and `save_pretrained(...)`, if you"
-            " trust where they come from."
+            "If you trust their source, convert them first with `from_pretrained(...)` and"
+            " `save_pretrained(...)`."
         )
         raise LuthierError(
             "Pickled weights",
-            f"{directory} has {pickled[0]} and no safetensors: pickles can run code.",
+            f"{directory} has {pickled[0]} but no safetensors, and pickles can run code.",
             hint,
         )
-    problem = "several safetensors files and no index" if weight_paths else "no safetensors weights"
+    problem = "several safetensors files but no index" if weight_paths else "no safetensors weights"
     raise LuthierError(
         "No weights", f"{directory} has {problem}.", "Give the folder that save_pretrained wrote."
     )
@@ -167,6 +169,6 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 def _unreadable(path: Path, reason: str) -> LuthierError:
     return LuthierError(
         "Unreadable weights",
-        f"{path} is no whole safetensors file: {reason}.",
+        f"{path} is not a complete safetensors file: {reason}.",
         "Copy or save it again.",
     )

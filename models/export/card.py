@@ -130,10 +130,10 @@ def _what_it_is(record: Record) -> str:
     licence = (
         f" Licence of the base model: {record.licence}."
         if record.licence
-        else " The base model's licence is not known here; it applies."
+        else " The base model's licence applies; Luthier does not know which one it is."
     )
     if record.dequantised:
-        near = "near those of the original model, not equal to them"
+        near = "close to those of the original model, but not equal to them"
         how_made += (
             f" The base model's weights were dequantised from `{record.dequantised}`: {near}."
         )
@@ -155,8 +155,8 @@ def _what_it_is(record: Record) -> str:
             )
         case "base":
             return (
-                f"A model as it is used with Luthier {record.versions['luthier']}. Its licence:"
-                f" {record.licence or 'not known here'}."
+                f"A model used with Luthier {record.versions['luthier']}. Its licence:"
+                f" {record.licence or 'unknown'}."
             )
 
 
@@ -164,7 +164,7 @@ def _certificate(certificate: Certificate | None) -> str:
     if certificate is None:
         return ""
     sample = certificate.sample
-    sentence = "Whether the trained, the merged and the served model are one was measured"
+    sentence = "Luthier measured whether the trained, merged and served models are the same"
     text = [
         f"## Certificate: {certificate.verdict}",
         (
@@ -249,7 +249,8 @@ def _training(record: Record) -> str:
             )
         )
     text.append(
-        "The whole recipe is in `recipe.toml`, everything else that was recorded in `luthier.json`."
+        "The whole recipe is in `recipe.toml`; `luthier.json` has everything else that was"
+        " recorded."
     )
     return "\n\n".join(text)
 
@@ -267,8 +268,8 @@ def _data(record: Record) -> str:
     figures = record.data_figures
     tokens, trained = figures.get("tokens", 0), figures.get("trained_tokens", 0)
     sentence = (
-        f"{figures.get('conversations', '?')} conversations, {tokens:,} tokens, of which"
-        f" {trained:,} are trained."
+        f"{figures.get('conversations', '?')} conversations, {tokens:,} tokens, {trained:,} of"
+        " them trained."
     )
     sources = [
         str(entry.get("path", "")) if isinstance(entry, dict) else str(entry)

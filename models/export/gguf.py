@@ -40,7 +40,9 @@ def plan_conversion(entry: Entry, out: Path, kind: str) -> Conversion:
             f" {kind.upper()}"
         )
         raise LuthierError(
-            "Not a type of the converter", f"{kind!r} is none of {', '.join(TYPES)}.", hint
+            "The converter does not know this type",
+            f"{kind!r} is not one of {', '.join(TYPES)}.",
+            hint,
         )
     adapter = entry.kind == "tuned"
     if adapter and entry.base_path is None:
@@ -64,7 +66,7 @@ def plan_conversion(entry: Entry, out: Path, kind: str) -> Conversion:
             f" {command}"
         )
         raise LuthierError(
-            "No converter to GGUF",
+            "No GGUF converter",
             f"llama.cpp's {script} is neither on PATH nor in {home() / 'config.toml'}.",
             hint,
         )
@@ -85,7 +87,7 @@ def _configured(name: str) -> str | None:
     script = Path(str(value)).expanduser()
     if not script.is_file():
         raise LuthierError(
-            "The converter is not there",
+            "The converter is missing",
             f"{path} names {script}.",
             f"Correct {name} under [tools].",
         )

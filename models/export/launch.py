@@ -96,7 +96,7 @@ def start_gguf(name: str, out: Path, kind: str, part: What | None = None) -> Job
     if out.is_dir():
         out = out / f"{entry.title}-{kind}.gguf"
     if out.exists():
-        raise LuthierError("There is something already", f"{out} exists.", "Give another --out.")
+        raise LuthierError("Something is already there", f"{out} exists.", "Choose another --out.")
     conversion = plan_conversion(entry, out, kind)
     settings = GgufSettings(str(entry.path), str(out), conversion.command)
     return submit(
@@ -117,7 +117,7 @@ def check_out(out: Path, *, replace: bool) -> None:
         raise LuthierError("A file is in the way", f"{out} is a file.", "Give a folder.")
     if out.is_dir() and any(out.iterdir()) and not replace:
         raise LuthierError(
-            "There is something already",
+            "Something is already there",
             f"{out} is not empty.",
-            "Give another --out, or --force to replace its files.",
+            "Choose another --out, or add --force to replace its files.",
         )

@@ -82,10 +82,12 @@ def _check_login(client: HfApi, wait: Callable[[float], None]) -> None:
     role = ((who.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":
         hint = (
-            "Make one that may write at https://huggingface.co/settings/tokens, then `hf auth"
-            " login`."
+            "Create one with write access at https://huggingface.co/settings/tokens, then `hf"
+            " auth login`."
         )
-        raise LuthierError("The token may only read", f"It is {who.get('name', 'yours')}'s.", hint)
+        raise LuthierError(
+            "The token has read access only", f"It belongs to {who.get('name', 'you')}.", hint
+        )
 
 
 def _make(client: HfApi, repository: str, private: bool, wait: Callable[[float], None]) -> bool:

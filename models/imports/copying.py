@@ -30,7 +30,7 @@ def copy_folder(source: Path, folder: Path, progress: ByteProgress) -> Card:
     card = model.shown_card
     origin = card.source if card.source.startswith("hub:") else str(source)
     warnings = (
-        ["Its config names code of its own (auto_map), which was left there."]
+        ["Its config refers to code of its own (auto_map), which Luthier did not import."]
         if not model.is_adapter and model.config.get("auto_map")
         else []
     )
@@ -73,9 +73,11 @@ def check_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + _SPARE:
         message = (
-            f"It takes {(size + _SPARE) / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB"
-            " free."
+            f"It takes {(size + _SPARE) / 1e9:.1f} GB, but {folder.parent} has only"
+            f" {free / 1e9:.1f} GB free."
         )
         raise LuthierError(
-            "Too little disk space", message, "Free some, or choose a folder on a larger disk."
+            "Not enough disk space",
+            message,
+            "Free some space, or choose a folder on a larger disk.",
         )

@@ -95,14 +95,14 @@ def weights(names: Collection[str], index: str | None, where: str) -> list[str]:
             listed = indexed_files(index, f"{INDEX} of {where}")
         except Damaged as error:
             raise LuthierError(
-                "Unreadable weights", error.message, "Take it up with its authors."
+                "Unreadable weights", error.message, "Report it to its authors."
             ) from error
         missing = [name for name in listed if name not in names or not _plain(name)]
         if missing:
             raise LuthierError(
                 "Weights are missing",
-                f"{where} lacks {', '.join(missing[:3])}, which its index names.",
-                "Is it whole?",
+                f"{where} lacks {', '.join(missing[:3])}, which its index lists.",
+                "Is the download complete?",
             )
         return [INDEX, *listed]
     if len(own_weights) == 1:
@@ -134,7 +134,7 @@ def _no_weights(names: Collection[str], where: str) -> LuthierError:
         return LuthierError(
             "GGUF files only",
             message,
-            "Download one and import the file, or take the repository that it was made from.",
+            "Download one file and import it, or import the repository that it was made from.",
         )
     if pickled_weights(names):
         hint = (
@@ -142,8 +142,8 @@ def _no_weights(names: Collection[str], where: str) -> LuthierError:
             " converts these."
         )
         return LuthierError(
-            "Pickled weights", f"{where} has pickled weights only, and pickles can run code.", hint
+            "Pickled weights", f"{where} has only pickled weights, and pickles can run code.", hint
         )
     several = [name for name in names if name.endswith(".safetensors") and "/" not in name]
-    problem = "several safetensors files and no index" if several else "no safetensors weights"
+    problem = "several safetensors files but no index" if several else "no safetensors weights"
     return LuthierError("No weights", f"{where} has {problem}.", "Is it a model for transformers?")

@@ -74,7 +74,7 @@ def read_contents(path: Path) -> Contents:
         hint = "Join them first: llama-gguf-split --merge FIRST.gguf WHOLE.gguf"
         raise LuthierError(
             "One of several parts",
-            f"{path.name} is part of a model in {values['split.count']} files.",
+            f"{path.name} is one of {values['split.count']} files of a model.",
             hint,
         )
     architecture = str(values.get("general.architecture", "?"))
@@ -124,7 +124,7 @@ def convert(path: Path, folder: Path, progress: ByteProgress) -> Card:
             f" {_first_line(error)}"
         )
         raise LuthierError(
-            "Not readable as GGUF",
+            "GGUF file that transformers cannot read",
             message,
             "Import the original model instead, from the hub or a folder.",
         ) from error
@@ -136,8 +136,8 @@ def convert(path: Path, folder: Path, progress: ByteProgress) -> Card:
     tokenizer.save_pretrained(str(folder))
     if contents.quantised:
         contents.warnings.append(
-            f"Its weights were rounded to {contents.quantised[0]}: they are near the original"
-            " model's, not equal to them."
+            f"Its weights were rounded to {contents.quantised[0]}: they are close to the original"
+            " model's, but not equal."
         )
     return Card(
         title=contents.name, source=str(path), license=contents.licence, warnings=contents.warnings
@@ -158,8 +158,8 @@ def set_special_tokens(
     if ends is not None and ends not in stops:
         stated_end = "none" if not stops else repr(tokenizer.convert_ids_to_tokens(stops[0]))
         warnings.append(
-            f"It says that {stated_end} ends an answer; its chat template ends answers with"
-            f" {tokenizer.convert_ids_to_tokens(ends)!r}."
+            f"It lists {stated_end} as the token that ends an answer, but its chat template ends"
+            f" answers with {tokenizer.convert_ids_to_tokens(ends)!r}."
         )
         stops = [ends, *(stop for stop in stops if stop != opens)]
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends)
@@ -167,7 +167,7 @@ def set_special_tokens(
         stops.append(ids["eot_token_id"])
     if not stops:
         warnings.append(
-            "It names no token that ends an answer: answers will run on until they are cut off."
+            "It lists no token that ends an answer, so answers run on until they are cut off."
         )
     pad = _padding(tokenizer, ids.get("padding_token_id"), stops, warnings)
     if pad is not None:
@@ -193,7 +193,7 @@ def _turn_marks(
         with bounded():
             text = str(tokenizer.apply_chat_template(messages, tokenize=False))
     except Exception as error:  # noqa: BLE001 - a template is a program of somebody else's, and may raise anything
-        warnings.append(f"Its chat template does not render: {_first_line(error)}")
+        warnings.append(f"Its chat template fails: {_first_line(error)}")
         return None, None
     special = set(tokenizer.all_special_ids) | {
         int(number) for number, token in tokenizer.added_tokens_decoder.items() if token.special
@@ -226,14 +226,14 @@ def _padding(
         None,
     )
     if stated_padding is not None:
-        consequence = f"{padding!r} is used" if padding else "training will need another"
+        consequence = f"{padding!r} is used" if padding else "training needs another one"
         warnings.append(
             f"It pads with {tokenizer.convert_ids_to_tokens(stated_padding)!r}, which also ends"
             " answers:"
             f" {consequence}."
         )
     elif padding is None:
-        warnings.append("It names no token to pad with.")
+        warnings.append("It lists no padding token.")
     return padding
 
 
@@ -241,8 +241,8 @@ def _check_contents(contents: Contents) -> None:
     if not contents.tokens:
         raise LuthierError(
             "No tokenizer",
-            "The GGUF file has no tokens.",
-            "Take a file that was made of a whole model.",
+            "The GGUF file contains no tokens.",
+            "Use a file that was made from a complete model.",
         )
     wrong = next(
         (name for name, number in contents.ids.items() if not 0 <= number < contents.tokens), None
@@ -250,22 +250,23 @@ def _check_contents(contents: Contents) -> None:
     if wrong is not None:
         message = f"Its {wrong} is {contents.ids[wrong]}, and it has {contents.tokens} tokens."
         raise LuthierError(
-            "A token that is not there",
+            "A token that does not exist",
             message,
-            "Take another file of this model; gguf-set-metadata can mend this one.",
+            "Use another file of this model, or repair this one with gguf-set-metadata.",
         )
     if not contents.template:
         contents.warnings.append(
-            "It has no chat template: it cannot be trained on conversations or talked to as it is."
+            "It has no chat template, so you can neither train it on conversations nor chat with"
+            " it as it is."
         )
 
 
 def _check_weights(model: PreTrainedModel, contents: Contents, path: Path) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if rows < contents.tokens:
-        message = f"{path.name} has {contents.tokens} tokens and embeddings for {rows}."
+        message = f"{path.name} has {contents.tokens} tokens but only {rows} embeddings."
         raise LuthierError(
-            "The tokenizer is larger than the model", message, "Take another file of this model."
+            "The tokenizer is larger than the model", message, "Use another file of this model."
         )
     broken = next(
         (
@@ -278,7 +279,7 @@ def _check_weights(model: PreTrainedModel, contents: Contents, path: Path) -> No
     if broken is not None:
         raise LuthierError(
             "Damaged weights",
-            f"{broken} of {path.name} has values that are no numbers.",
+            f"{broken} in {path.name} contains values that are not numbers.",
             "Download it again.",
         )
 
@@ -292,9 +293,12 @@ def _check_memory(contents: Contents) -> None:
     except (OSError, KeyError, ValueError):
         return
     if free < needed:
-        message = f"Dequantising takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free."
+        message = (
+            f"Dequantising takes {needed / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are"
+            " free."
+        )
         raise LuthierError(
-            "Too little memory",
+            "Not enough memory",
             message,
             "Import the original model instead, from the hub or a folder.",
         )

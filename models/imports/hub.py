@@ -94,7 +94,7 @@ def download(repository: Repository, folder: Path, trust: bool, progress: BytePr
     )
     names_to_fetch = files.companions(names)
     if "config.json" not in names and "adapter_config.json" not in names:
-        hint = "Luthier imports chat models and adapters for transformers."
+        hint = "Luthier imports chat models and adapters in the format of transformers."
         raise LuthierError(
             "Not a model",
             f"{repository.source} has neither config.json nor adapter_config.json.",
@@ -109,14 +109,14 @@ def download(repository: Repository, folder: Path, trust: bool, progress: BytePr
     names_to_fetch += files.code(names) if trust else []
     fetch.all([repository.files[name] for name in dict.fromkeys(names_to_fetch)])
     warnings = [
-        f"{name}: code of the model, taken because {repository.source.repository} is trusted"
+        f"{name}: the model's own code, imported because you trust {repository.source.repository}"
         for name in names_to_fetch
         if name.endswith(".py")
     ]
     if files.code(names) and not trust:
         warnings.append(
-            "The repository has code of its own, which was left there: transformers' own class of"
-            " this model is used."
+            "The repository contains code, which Luthier did not import: it uses transformers'"
+            " own class for this model."
         )
     return Card(
         title=repository.source.repository,
@@ -145,13 +145,13 @@ class _Fetch:
         free = shutil.disk_usage(self._folder).free
         if free < total - there + _SPARE:
             message = (
-                f"{self._repository.source} needs {(total - there) / 1e9:.1f} GB more,"
-                f" {self._folder.parent} has {free / 1e9:.1f} GB free."
+                f"{self._repository.source} needs another {(total - there) / 1e9:.1f} GB, but"
+                f" {self._folder.parent} has only {free / 1e9:.1f} GB free."
             )
             raise LuthierError(
-                "Too little disk space",
+                "Not enough disk space",
                 message,
-                "Free some, or move LUTHIER_HOME to a larger disk.",
+                "Free some space, or move LUTHIER_HOME to a larger disk.",
             )
         self._progress.begin("downloading", total, there)
         with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
@@ -182,13 +182,13 @@ class _Fetch:
             part.unlink()
             self._progress.add(-file.size)
             print(
-                f"{file.name} arrived damaged.{' Fetching it anew.' if attempt == 1 else ''}",
+                f"{file.name} arrived damaged.{' Downloading it again.' if attempt == 1 else ''}",
                 flush=True,
             )
         raise LuthierError(
-            "A file arrives damaged",
-            f"{file.name} of {self._repository.source} has another hash, twice.",
-            "A proxy on the way?",
+            "A file arrived damaged",
+            f"{file.name} of {self._repository.source} had the wrong hash, twice.",
+            "Is there a proxy on the way?",
         )
 
     def _try(self, file: RemoteFile) -> None:

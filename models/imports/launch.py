@@ -62,7 +62,7 @@ def start_import(text: str, name: str | None = None, trust: str = "") -> Job:
     for job in all_jobs("import"):
         if order_of(job).out == str(out) and job.alive():
             raise LuthierError(
-                "Being imported",
+                "Already being imported",
                 f"{job.id} imports {model_name} already.",
                 f"`luthier log -f {job.id}` follows it.",
             )
@@ -76,7 +76,7 @@ def link(text: str, name: str | None = None) -> Path:
     source = parse_source(text)
     if not isinstance(source, Folder):
         raise LuthierError(
-            "Nothing to link", f"{text} is no folder.", "Leave --link out: it is then imported."
+            "Nothing to link", f"{text} is not a folder.", "Leave out --link to import it instead."
         )
     out = check_free(name_for(source, name))
     _check_folder(source.path)
@@ -99,23 +99,23 @@ def check_free(name: str) -> Path:
     if name == BUILTIN:
         raise LuthierError(
             "The name is taken",
-            f"{BUILTIN} is the built-in model's.",
-            "Choose another with --name.",
+            f"{BUILTIN} is the name of the built-in model.",
+            "Choose another name with --name.",
         )
     if out.exists() or out.is_symlink():
-        hint = f"Choose another with --name, or `luthier models remove {name}` first."
-        raise LuthierError("The name is taken", f"{out} is there already.", hint)
+        hint = f"Choose another name with --name, or run `luthier models remove {name}` first."
+        raise LuthierError("The name is taken", f"{out} already exists.", hint)
     return out
 
 
 def check_trust(source: Source, trust: str) -> None:
     """Trust is said by name, so that no habit or script gives it to whatever comes."""
     if trust and not (isinstance(source, Hub) and source.repository == trust):
-        message = f"--trust names {trust}, which is not what is imported."
+        message = f"--trust names {trust}, but that is not the repository to import."
         raise LuthierError(
-            "Trust is given by name",
+            "--trust needs the repository's own name",
             message,
-            "--trust owner/name, the very repository that is imported.",
+            "Write --trust owner/name with the repository that you import.",
         )
 
 
@@ -144,7 +144,7 @@ def discard(left: Unfinished) -> None:
     """Delete what an import has left. LuthierError if it runs again."""
     if holder(left.path / LOCK) is not None:
         raise LuthierError(
-            "Being imported",
+            "Already being imported",
             f"{left.name} is being imported.",
             "`luthier runs --all` shows the job.",
         )

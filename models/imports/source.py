@@ -60,8 +60,8 @@ def parse_source(text: str) -> Source:
         if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
             raise LuthierError(
                 "Not a revision",
-                f"{revision!r} is no branch, tag or commit.",
-                "hub:owner/name@main, say.",
+                f"{revision!r} is not a branch, tag or commit.",
+                "For example: hub:owner/name@main",
             )
         return Hub(repository, revision)
     path = expanded(text).absolute()
@@ -80,11 +80,11 @@ def parse_source(text: str) -> Source:
     if repository:
         raise LuthierError(
             "No such model",
-            f"{text} is not here.",
-            f"On the hub? Then it is written {HUB}{repository}.",
+            f"{text} is not on this machine.",
+            f"If you mean the model on the hub, write {HUB}{repository}.",
         )
     raise LuthierError(
-        "No such model", f"{path} is not there.", "Give a folder, a GGUF file or hub:owner/name."
+        "No such model", f"{path} does not exist.", "Give a folder, a GGUF file or hub:owner/name."
     )
 
 
@@ -94,7 +94,7 @@ def check_repository(name: str) -> str:
         raise LuthierError(
             "Not a repository's name",
             f"{name!r} is not of the form owner/name.",
-            "HuggingFaceTB/SmolLM2-135M-Instruct, say.",
+            "For example: HuggingFaceTB/SmolLM2-135M-Instruct",
         )
     return name
 

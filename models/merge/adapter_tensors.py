@@ -134,7 +134,7 @@ def adapter_parts(adapter: Adapter) -> dict[str, ModuleParts]:
     if not modules:
         raise LuthierError(
             "Nothing to merge",
-            f"{adapter.directory} holds no tensor.",
+            f"{adapter.directory} contains no tensors.",
             "Give the folder that PEFT's save_pretrained wrote.",
         )
     for parts in modules.values():
@@ -151,7 +151,7 @@ def _sort_in(modules: dict[str, ModuleParts], entry: TensorEntry, name: str) -> 
     if ".lora_" in name or ".token_adapter.trainable" in name:
         raise refusal(
             entry.name,
-            "no part of a LoRA layer is called so",
+            "that is not the name of a part of a LoRA layer",
             "Luthier merges adapters as PEFT's save_pretrained writes them.",
         )
     module, _, parameter = name.rpartition(".")
@@ -174,7 +174,7 @@ def _check_pairs(parts: ModuleParts) -> None:
         if (first is None) != (other is None):
             raise refusal(
                 (first or other or parts.any_entry()).name,
-                f"{description} come in pairs, the other one is missing",
+                f"{description} come in pairs, and the other one is missing",
                 "The adapter is damaged.",
             )
     for entry in (parts.lora_a, parts.lora_b, parts.embedding_a, parts.embedding_b, parts.rows):
@@ -213,8 +213,8 @@ def check_config(config: dict[str, Any], directory: Path) -> None:
     initialisation = str(config.get("init_lora_weights", True)).lower()
     if initialisation not in _PLAIN_INITIALISATIONS:
         message = (
-            f"Its init_lora_weights={initialisation!r} has changed the base model too, which the"
-            " adapter does not hold."
+            f"Its init_lora_weights={initialisation!r} also changed the base model, and the"
+            " adapter does not contain that change."
         )
         raise LuthierError(
             "This adapter cannot be merged",
@@ -230,7 +230,7 @@ def scaling(config: dict[str, Any], module: str, rank: int) -> float:
     if rank != expected:
         raise refusal(
             f"{module}.lora_A",
-            f"its rank is {rank}, adapter_config.json says {expected}",
+            f"its rank is {rank}, but adapter_config.json says {expected}",
             "The adapter is damaged.",
         )
     alpha = float(

@@ -45,7 +45,7 @@ def read_tensor(entry: TensorEntry, first: int = 0, rows: int | None = None) -> 
         if file.readinto(block) != len(block):
             raise LuthierError(
                 "Unreadable weights",
-                f"{entry.file} ends before {entry.name} does.",
+                f"{entry.file} ends in the middle of {entry.name}.",
                 "Copy or save it again.",
             )
     return torch.frombuffer(block, dtype=TORCH[entry.dtype]).view(count, *entry.shape[1:])
@@ -75,7 +75,7 @@ def operands(piece: Piece, device: torch.device) -> Operands:
     def load(entry: TensorEntry) -> torch.Tensor:
         values = read_tensor(entry).to(device=device, dtype=torch.float32)
         if not bool(torch.isfinite(values).all()):
-            raise not_finite(entry.name, "the adapter holds values that are not finite")
+            raise not_finite(entry.name, "the adapter contains values that are not finite")
         return values
 
     parts = Operands()
@@ -238,5 +238,5 @@ def not_finite(tensor: str, reason: str) -> LuthierError:
     return LuthierError(
         "Values that are not finite",
         f"{tensor}: {reason}.",
-        "Merge an earlier checkpoint, or look at the run's losses.",
+        "Merge an earlier checkpoint, or check the run's losses.",
     )

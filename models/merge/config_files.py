@@ -142,7 +142,8 @@ def check_vocabulary(plan: MergePlan, folder: Path) -> None:
     if rows is not None and ids and max(ids) >= rows:
         raise LuthierError(
             "The tokenizer is larger than the model",
-            f"The adapter's tokenizer has a token {max(ids)}, the embedding only {rows} rows.",
+            f"The adapter's tokenizer has a token {max(ids)}, but the embedding has only {rows}"
+            " rows.",
             "Save the adapter with its resized embedding: save_pretrained(...,"
             " save_embedding_layers=True).",
         )

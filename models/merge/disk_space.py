@@ -33,9 +33,9 @@ def check_room(out: Path, weights: int) -> None:
     free = free_bytes(out)
     if free < weights + _SPARE:
         needed, there = (weights + _SPARE) / 1e9, free / 1e9
-        message = f"The merge takes {needed:.1f} GB, {out.parent} has {there:.1f} GB free."
+        message = f"The merge takes {needed:.1f} GB, but {out.parent} has only {there:.1f} GB free."
         raise LuthierError(
-            "Too little disk space",
+            "Not enough disk space",
             message,
-            "Free some, or put it on another disk: `luthier merge --out`.",
+            "Free some space, or write to another disk with `luthier merge --out`.",
         )

@@ -81,7 +81,7 @@ def find_embeddings(
     if flag is False:
         raise refusal(
             f"{tied_name}.weight",
-            "the base's config says that it has one of its own, but its weights lack it",
+            "the base's config says that it has its own, but its weights do not contain it",
             "Copy the model again.",
         )
     return Embeddings(inputs[0], tied_name, tied=True, output_in_base=False)

@@ -87,27 +87,31 @@ def check_merge(settings: MergeSettings) -> Outlook:
     out = Path(settings.out)
     if out.exists() and not settings.replace:
         raise LuthierError(
-            "There is something already",
+            "Something is already there",
             f"{out} exists.",
-            "Give another name or --out, or --force to replace it.",
+            "Choose another name or --out, or add --force to replace it.",
         )
     if holder(partial_directory(out) / LOCK) is not None:
         raise LuthierError(
-            "Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it."
+            "Another merge is writing there",
+            f"Another job is writing {out}.",
+            "`luthier runs --all` shows it.",
         )
     if settings.dtype is not None and settings.dtype not in DTYPES:
         raise LuthierError(
             "No such type",
-            f"{settings.dtype!r} is none of {', '.join(DTYPES)}.",
-            "Leave it out to keep the base's.",
+            f"{settings.dtype!r} is not one of {', '.join(DTYPES)}.",
+            "Leave it out to keep the base's type.",
         )
     bits = ModelFolder(Path(settings.adapter)).card.base_bits
     if settings.into != "base" and bits not in (4, None):
         message = (
-            f"The adapter was trained on a base of {bits} bits: it has never seen 4-bit values."
+            f"The adapter was trained on a base in {bits} bits: it has never seen 4-bit values."
         )
         raise LuthierError(
-            "No QLoRA adapter", message, "Merge it into the base as it is: leave --into out."
+            "Not a QLoRA adapter",
+            message,
+            "Leave out --into: the adapter then merges into the base as it is.",
         )
     if settings.into == "closer" and not (settings.samples and Path(settings.samples).is_file()):
         hint = (

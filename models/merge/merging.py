@@ -55,9 +55,9 @@ def merge(
     run = run or ModelFolder(plan.adapter.directory).card.run or None
     if out.exists() and not replace:
         raise LuthierError(
-            "There is something already",
+            "Something is already there",
             f"{out} exists.",
-            "Give another --out, or --force to replace it.",
+            "Choose another --out, or add --force to replace it.",
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_directory(out)
@@ -65,7 +65,9 @@ def merge(
     lock = Lock(partial / LOCK)
     if not lock.acquire():
         raise LuthierError(
-            "Another merge writes there", f"{out} is being made.", "`luthier runs --all` shows it."
+            "Another merge is writing there",
+            f"Another job is writing {out}.",
+            "`luthier runs --all` shows it.",
         )
     try:
         _empty(partial)

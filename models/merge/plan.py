@@ -56,10 +56,10 @@ def plan_merge(
     if (adapter_directory / "adapter_model.bin").is_file() and not (
         adapter_directory / "adapter_model.safetensors"
     ).is_file():
-        hint = "Load it with PEFT and save it again, if you trust where it comes from."
+        hint = "If you trust its source, load it with PEFT and save it again."
         raise LuthierError(
             "Pickled weights",
-            f"{adapter_directory} has adapter_model.bin: pickles can run code.",
+            f"{adapter_directory} contains adapter_model.bin, and pickles can run code.",
             hint,
         )
     adapter, config = read_adapter(adapter_directory), ModelFolder(base).config
@@ -98,11 +98,11 @@ def _check_quantisation(
     kind = f"{odd.dtype} ({method or 'quantised'})" if odd else f"of a model quantised by {method}"
     hint = (
         "Merge into the 16-bit model that it was made from: --base DIR (for QLoRA, --into"
-        " dequantised makes its 4-bit values of that one)."
+        " dequantised derives the 4-bit values from that model)."
     )
     raise LuthierError(
         "The base is quantised",
-        f"{tensor_name} in {base} is {kind}: it cannot take a change exactly.",
+        f"{tensor_name} in {base} is {kind}: it cannot hold the change exactly.",
         hint,
     )
 
@@ -122,8 +122,8 @@ def _find_modules(
             modules[shorter] = parts
         else:
             hint = (
-                "It belongs to another model, or the checkpoint's names differ from the modules'"
-                " (fused experts): Luthier does not guess."
+                "The adapter belongs to another model, or the checkpoint's names differ from the"
+                " modules' names (fused experts). Luthier does not guess."
             )
             raise refusal(parts.any_entry().name, f"the model in {base} has no {name}", hint)
     return modules

@@ -76,7 +76,7 @@ class Planner:
             raise refusal(
                 base.name,
                 f"the base has it as {base.dtype}",
-                f"Luthier changes {', '.join(FLOATS)}.",
+                f"Luthier can change {', '.join(FLOATS)}.",
             )
         pieces = [
             Piece(
@@ -122,7 +122,7 @@ class Planner:
             raise refusal(
                 names[0],
                 f"the rows of the two embeddings would differ: {counts}",
-                "The adapter holds only one of the resized two.",
+                "The adapter contains only one of the two resized embeddings.",
             )
         return next(
             (
@@ -162,7 +162,8 @@ class Planner:
             if parts.lora_bias.shape != source.shape:
                 raise refusal(
                     parts.lora_bias.name,
-                    f"its shape is {list(parts.lora_bias.shape)}, the bias' {list(source.shape)}",
+                    f"its shape is {list(parts.lora_bias.shape)}, but the bias has"
+                    f" {list(source.shape)}",
                     _DAMAGED,
                 )
             shift = (parts.lora_bias, scaling(self._adapter, parts.name, parts.lora_a.shape[0]))
@@ -185,7 +186,7 @@ class Planner:
         ):
             raise refusal(
                 saved.name,
-                f"its shape is {list(saved.shape)}, the base's {list(base.shape)}",
+                f"its shape is {list(saved.shape)}, but the base has {list(base.shape)}",
                 _DAMAGED,
             )
         return base if saved.same_bytes(base) else saved
@@ -197,7 +198,9 @@ class Planner:
             return None
         if a.shape[0] != b.shape[1]:
             raise refusal(
-                a.name, f"its rank is {a.shape[0]}, that of its other half {b.shape[1]}", _DAMAGED
+                a.name,
+                f"its rank is {a.shape[0]}, but its other half has rank {b.shape[1]}",
+                _DAMAGED,
             )
         change = (b.shape[0], a.shape[1])  # of B@A: (out, in)
         straight, across = (
@@ -212,7 +215,7 @@ class Planner:
         elif not straight and not across:
             raise refusal(
                 a.name,
-                f"it changes a weight of shape {list(change)}, {weight.name} is"
+                f"it changes a weight of shape {list(change)}, but {weight.name} has"
                 f" {list(weight.shape)}",
                 _DAMAGED,
             )
@@ -220,7 +223,7 @@ class Planner:
         if (magnitude is not None) != bool(self._adapter.get("use_dora")):
             raise refusal(
                 (magnitude or a).name,
-                "use_dora in adapter_config.json and the magnitude vectors do not go together",
+                "use_dora in adapter_config.json contradicts the magnitude vectors",
                 _DAMAGED,
             )
         if magnitude is not None and magnitude.shape != (change[0],):
@@ -250,7 +253,7 @@ class Planner:
         behind = set(range(weight.shape[0], max(indices, default=0) + 1))
         if min(indices, default=0) < 0 or not behind <= set(indices):
             message = (
-                f"it trains tokens behind the end of the embedding ({weight.shape[0]} rows) and"
+                f"it trains tokens beyond the end of the embedding ({weight.shape[0]} rows) and"
                 " leaves gaps"
             )
             raise refusal(
@@ -265,13 +268,15 @@ class Planner:
         hint = "Use the default, --into base."
         if self._config.get("model_type") in _CONV1D_MODELS:
             raise refusal(
-                next(iter(tensors)).name, "4-bit values of Conv1D layers are not made", hint
+                next(iter(tensors)).name,
+                "Luthier does not compute 4-bit values for Conv1D layers",
+                hint,
             )
         for entry in tensors:
             if any(part in entry.name for part in _EXPERTS):
                 raise refusal(
                     entry.name,
-                    "which parts of a mixture of experts were quantised is not known",
+                    "Luthier does not know which parts of a mixture of experts were quantised",
                     hint,
                 )
 

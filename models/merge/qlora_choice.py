@@ -101,7 +101,7 @@ def _read_samples(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
     if not samples:
         raise LuthierError(
             "Nothing to measure on",
-            f"{path} has no trained token.",
+            f"{path} has no trained tokens.",
             "Choose --into base or --into dequantised yourself.",
         )
     return samples
@@ -125,7 +125,7 @@ def _trained(plan: MergePlan) -> PeftModel:
                 raise LuthierError(
                     "This cannot be measured",
                     f"The model has no parameter {piece.name}.",
-                    "Choose --into yourself.",
+                    "Choose --into base or --into dequantised yourself.",
                 )
             values = read_tensor(piece.base).float()
             Nf4.of(piece.base, read_tensor, torch.device("cpu")).through(values, 0)

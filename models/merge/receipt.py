@@ -89,7 +89,7 @@ def read(directory: Path) -> Receipt:
     try:
         return foreign.read(path, Receipt)
     except FileNotFoundError:
-        hint = "`luthier merge` makes merged models and writes one."
+        hint = "`luthier merge` writes a receipt beside each model that it merges."
         raise LuthierError("No receipt", f"{directory} has no {RECEIPT_FILE}.", hint) from None
     except Damaged as error:
         raise LuthierError(
@@ -106,9 +106,9 @@ def differences(directory: Path, receipt: Receipt) -> list[str]:
         if not path.is_file():
             differing.append(f"{name} is missing")
         elif file_hash(path) != expected:
-            differing.append(f"{name} has other bytes than were written")
+            differing.append(f"{name} has changed since the merge")
     listed = {record.file for record in receipt.tensors}
     strangers = sorted(
         path.name for path in directory.glob("*.safetensors") if path.name not in listed
     )
-    return [*differing, *(f"{name} is not of this merge" for name in strangers)]
+    return [*differing, *(f"{name} does not belong to this merge" for name in strangers)]

@@ -109,7 +109,7 @@ def _is_data_inside(path: Path) -> bool:
         return True
     raise LuthierError(
         "Neither a recipe nor data",
-        f"{path} is neither a recipe (TOML) nor a data file that Luthier reads.{reason}",
+        f"{path} is neither a recipe (TOML) nor a data file that Luthier can read.{reason}",
         _KNOWN,
     )
 

@@ -79,8 +79,8 @@ def resume_rows(recipe: type[msgspec.Struct]) -> list[str]:
     """The rows of the table of docs/runs.md: what a changed key means for a run that goes on."""
     keys = [*described_keys(recipe)]
     return [
-        f"| {_listed(keys, 'never')} | a new run: its checkpoints would not fit |",
-        f"| {_listed(keys, 'free')} | nothing: no weight depends on it |",
+        f"| {_listed(keys, 'never')} | a new run, because its checkpoints would not fit |",
+        f"| {_listed(keys, 'free')} | nothing, because no weight depends on it |",
     ]
 
 

@@ -65,8 +65,8 @@ def resume(job: Job, force: bool = False) -> Job:
     if job.spec.kind != "run":
         raise LuthierError(
             "Not a run",
-            f"{job.id} is a job of kind {job.spec.kind}; only training can go on.",
-            "`luthier runs` lists runs.",
+            f"{job.id} is a job of the kind {job.spec.kind}; only training runs can be resumed.",
+            "`luthier runs` lists the runs.",
         )
     if isinstance(state, Alive):
         raise LuthierError(
@@ -76,10 +76,10 @@ def resume(job: Job, force: bool = False) -> Job:
         )
     if isinstance(state, Done):
         hint = (
-            f"`luthier serve {job.id}` serves what it made; `luthier train --again {job.id}` trains"
-            " anew."
+            f"`luthier serve {job.id}` serves its result; `luthier train --again {job.id}`"
+            " repeats the training."
         )
-        raise LuthierError("Nothing is left to do", f"{job.id} is done.", hint)
+        raise LuthierError("Nothing left to do", f"{job.id} is done.", hint)
     recipe = frozen_recipe(job)
     directory = registry.resolve(str(Run(job).base))
     if begun(job.directory) and complete_checkpoints(job.directory):

@@ -56,9 +56,12 @@ def explained(name: str, value: Any, beside: Mapping[str, Any]) -> str:
     try:
         values = translated(name, value, beside)
     except Untranslatable as error:
-        return f"{subject} is {setting.ours} here, but {error}{why}."
+        return f"{subject} is called {setting.ours} here, but {error}{why}."
     if not values:
-        return f"{subject} is {setting.ours} here: leave it out, the default does the same{why}."
+        return (
+            f"{subject} is called {setting.ours} here. Leave it out: the default does the"
+            f" same{why}."
+        )
     lines = ", ".join(
         f"{key.rpartition('.')[2]} = {toml_value(translation)}"
         for key, translation in values.items()
@@ -133,9 +136,7 @@ def _micro_batch(value: Any, beside: Mapping[str, Any]) -> Values:
 def _accumulation(value: Any, beside: Mapping[str, Any]) -> Values:
     size = next((beside[name] for name in _MICRO_BATCHES if name in beside), None)
     if size is None:
-        raise Untranslatable(
-            "that is the product of this, the conversations at a time and the GPUs"
-        )
+        raise Untranslatable("that is this value times the conversations at a time times the GPUs")
     return {"train.global_batch": _whole(size) * _whole(value)}
 
 
@@ -167,7 +168,7 @@ def _factory_data(value: Any, beside: Mapping[str, Any]) -> Values:
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else [*value]
     if not all(isinstance(name, str) and ("/" in name or "." in name) for name in names):
         raise Untranslatable(
-            f"{value!r} is a name of its own: give the files that it stands for, as in data ="
+            f"{value!r} is a name from that tool's registry: name its files instead, as in data ="
             ' ["train.jsonl"]'
         )
     return _data(names, beside)
@@ -255,17 +256,19 @@ _ATTENTION: dict[Any, str | None] = {
 }
 _METHODS = {"lora": "lora", "full": "full", "qlora": "lora"}
 _PRECISION = "Luthier computes in bfloat16 and keeps what is trained in float32."
-_PACKED = "padding_free does without padding, and no conversation sees another one."
+_PACKED = "padding_free works without padding, and no conversation sees another one."
 _STEPS = (
     "a run's length is train.epochs. An epoch has as many steps as there are conversations for each"
     " train.global_batch; `luthier plan` shows how many steps an epoch count makes."
 )
-_IMPORTED = "first `luthier models import hub:owner/name`, which fetches it under that name"
+_IMPORTED = (
+    "run `luthier models import hub:owner/name` first: it downloads the model under that name"
+)
 _OWN_FOLDER = "each run has a folder of its own in $LUTHIER_HOME/jobs; `name` names it."
-_BY_ITSELF = "Luthier sees to that by itself: leave it out."
-_NO_MODULES = "of other weights than LoRA's only the embeddings of [tokens] are trained."
+_BY_ITSELF = "Luthier handles that by itself. Leave it out."
+_NO_MODULES = "apart from LoRA's own weights, only the embeddings of [tokens] are trained."
 _COUNTED = "train.global_batch counts all the conversations of a step"
-_ALL_BATCHES = "evaluations take the micro-batch of training."
+_ALL_BATCHES = "evaluations use the micro-batch of training."
 
 
 # What has the same name in other tools as here, with the value translated.
@@ -315,7 +318,7 @@ SETTINGS: dict[str, Setting] = {
         )
     },
     "test_datasets": Setting(
-        AXOLOTL, why="held-out conversations are taken from `data`: [heldout] says how many."
+        AXOLOTL, why="held-out conversations come from `data`; [heldout] says how many."
     ),
     "val_set_size": Setting(AXOLOTL, "heldout.share", _held_out),
     "val_size": Setting(FACTORY, "heldout.share", _held_out),
@@ -323,7 +326,7 @@ SETTINGS: dict[str, Setting] = {
     **_none(FACTORY, "`data` names the files themselves.", "dataset_dir"),
     **_none(
         TRL,
-        "the format is told from the rows; [format] overrides that (docs/data.md).",
+        "Luthier recognises the format from the rows; [format] overrides that (docs/data.md).",
         "dataset_text_field",
         "formatting_func",
     ),
@@ -368,7 +371,7 @@ SETTINGS: dict[str, Setting] = {
     **_same(TRL, "train.warmup", number, "warmup_ratio"),
     **_none(
         TRL,
-        "train.warmup is a share of all steps: warmup = 0.05, say.",
+        "train.warmup is a share of all steps, for example warmup = 0.05.",
         "warmup_steps",
         "num_warmup_steps",
     ),
@@ -459,13 +462,13 @@ SETTINGS: dict[str, Setting] = {
     **_same(TRL, "checkpoints.keep", _whole, "save_total_limit"),
     **_none(
         TRL,
-        "checkpoints come at each evaluation, every ten minutes and at the end; [checkpoints] says"
-        " otherwise.",
+        "Luthier saves checkpoints at each evaluation, every ten minutes and at the end;"
+        " [checkpoints] changes that.",
         "save_strategy",
     ),
     **_none(
         AXOLOTL,
-        "checkpoints come at each evaluation; [evaluation] times says how many.",
+        "Luthier saves a checkpoint at each evaluation; [evaluation] times says how many.",
         "saves_per_epoch",
     ),
     **_same(TRL, "evaluation.every", _whole, "eval_steps"),
@@ -489,12 +492,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     **_none(
         TRL,
-        "a metric is better the way it is: lower for loss, higher for the others.",
+        "the direction is fixed: lower is better for loss, higher for the others.",
         "greater_is_better",
     ),
     **_none(
         TRL,
-        "`luthier resume ID` goes on from a run's newest checkpoint.",
+        "`luthier resume ID` continues from a run's newest checkpoint.",
         "resume_from_checkpoint",
         "auto_resume_from_checkpoints",
     ),
@@ -503,18 +506,18 @@ SETTINGS: dict[str, Setting] = {
     **_none(TRL, _OWN_FOLDER, "output_dir", "overwrite_output_dir", "logging_dir"),
     **_none(
         AXOLOTL,
-        "prepared data is kept by Luthier itself.",
+        "Luthier caches prepared data by itself.",
         "dataset_prepared_path",
         "last_run_prepared_path",
     ),
     **_none(
-        TRL, "every step is logged.", "logging_steps", "logging_first_step", "logging_strategy"
+        TRL, "Luthier logs every step.", "logging_steps", "logging_first_step", "logging_strategy"
     ),
     **_none(FACTORY, "`luthier chart` draws the loss.", "plot_loss"),
     "wandb_project": Setting(AXOLOTL, "trackers.project", _project),
     **_none(
         AXOLOTL,
-        "a tracker hears the job's id as the run's name; [trackers] has the rest.",
+        "a tracker gets the job's id as the run's name; [trackers] has the other settings.",
         "wandb_name",
         "wandb_run_id",
         "wandb_entity",
@@ -531,7 +534,7 @@ SETTINGS: dict[str, Setting] = {
     **_same(TRANSFORMERS, "gpus", _whole, "num_gpus", "n_gpu", "nproc_per_node", "num_processes"),
     **_none(
         TRL,
-        'sharding = "fsdp2" shares a model out over the GPUs; without it the plan decides.',
+        'sharding = "fsdp2" splits a model over the GPUs; without it the plan decides.',
         "deepspeed",
         "fsdp",
         "fsdp_config",
@@ -545,12 +548,13 @@ SETTINGS: dict[str, Setting] = {
     ),
     **_none(
         TRANSFORMERS,
-        "it is off: a model that brings code of its own cannot be trained here.",
+        "it is off: Luthier does not train models that bring their own code.",
         "trust_remote_code",
     ),
     **_none(
         FACTORY,
-        'an entry of `data` takes a weight: {path = "a.jsonl", weight = 0.1} sees a tenth of it.',
+        'an entry of `data` can have a weight: {path = "a.jsonl", weight = 0.1} uses a tenth of'
+        " it.",
         "max_samples",
     ),
     **_none(

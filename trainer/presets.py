@@ -55,6 +55,6 @@ def find_preset(name: str) -> Preset:
         return by_name[name]
     raise LuthierError(
         "No such starting point",
-        f"No starting point is named {name!r}.",
+        f"There is no starting point named {name!r}.",
         f"{did_you_mean(name, by_name, 0.4)}`luthier recipes` lists them: {', '.join(by_name)}.",
     )

@@ -45,18 +45,20 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arXiv:2402.09353; LoRA+, `plus_ratio`: arXiv:2402.12354."""
 
     r: Annotated[int, key("rank", resume="never", ge=1, le=512)] = 16
-    alpha: Annotated[Positive, key("scaling is alpha / r")] = 32
-    dropout: Annotated[Share, key("on the adapter's input")] = 0.0
+    alpha: Annotated[Positive, key("the adapter is scaled by alpha / r")] = 32
+    dropout: Annotated[Share, key("dropout on the adapter's input")] = 0.0
     targets: Annotated[
         Literal["all-linear"] | list[str],
         key(
-            'or a list of layers\' names or how they end, such as `["q_proj",'
+            'or a list of layer names or their endings, such as `["q_proj",'
             ' "layers.31.mlp.up_proj"]`',
             resume="never",
         ),
     ] = "all-linear"
-    rslora: Annotated[bool, key("scaling is alpha / sqrt(r)")] = False
-    dora: Annotated[bool, key("weight-decomposed LoRA; served merged", resume="never")] = False
+    rslora: Annotated[bool, key("the adapter is scaled by alpha / sqrt(r)")] = False
+    dora: Annotated[
+        bool, key("weight-decomposed LoRA; must be merged before serving", resume="never")
+    ] = False
     plus_ratio: Annotated[
         Factor, key("LoRA+: the learning rate of B over that of A; 0: the same", resume="never")
     ] = 0.0
@@ -94,40 +96,40 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     method: Annotated[
-        Method, key('`"lora"`, or `"full"`: every weight is trained; see below', resume="never")
+        Method, key('`"lora"`, or `"full"` to train every weight; see below', resume="never")
     ] = "lora"
     base_bits: Annotated[
         BaseBits,
         key(
-            "how the base model is held: 16, 8, 4 (QLoRA), or 16 where it fits and else"
-            ' 4; with `"full"`: 32, or 16 if you say so',
+            'precision of the base model: 16, 8 or 4 (QLoRA); `"auto"`: 16 if it fits, else 4;'
+            ' with `"full"`: 32, or 16 if you say so',
             resume="never",
         ),
     ] = "auto"
     float8: Annotated[
         Float8,
         key(
-            "whether the products with the frozen 16-bit weights are computed in float8:"
-            ' true (then `"auto"` has no 4-bit base), false, or where that is known to be'
-            " quicker ([engines.md](engines.md#float8-products))",
+            "whether products with the frozen 16-bit weights are computed in float8: true (then"
+            ' `"auto"` never chooses a 4-bit base), false, or `"auto"`: if it is known to be'
+            " faster ([engines.md](engines.md#float8-products))",
             resume="never",
         ),
     ] = "auto"
     compute_dtype: Annotated[
         ComputeDtype,
         key(
-            'what a CPU computes in: `"bfloat16"`, `"float32"`, or whichever of them it'
-            " multiplies faster ([plan.md](plan.md#on-a-cpu)); a GPU computes in bfloat16",
+            'type that a CPU computes in: `"bfloat16"`, `"float32"`, or `"auto"` for whichever'
+            " it multiplies faster ([plan.md](plan.md#on-a-cpu)); a GPU computes in bfloat16",
             resume="never",
         ),
     ] = "auto"
 
-    epochs: Annotated[float, key("how often each conversation is seen", gt=0)] = 3.0
+    epochs: Annotated[float, key("how many times the model sees each conversation", gt=0)] = 3.0
     learning_rate: Annotated[
         Literal["auto"] | Annotated[float, msgspec.Meta(gt=0)],
         key(
-            'the highest one; `"auto"`: by method and size, [below](#the-learning-rate);'
-            " the run's frozen copy has the value",
+            'the peak learning rate; `"auto"`: chosen by method and size, [see'
+            " below](#the-learning-rate); the run's frozen copy has the value",
             short="lr",
         ),
     ] = "auto"
@@ -137,15 +139,15 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warmup: Annotated[Share, key("share of the steps in which the learning rate rises")] = 0.05
     weight_decay: Annotated[Factor, key("of AdamW", short="decay")] = 0.0
     max_gradient_norm: Annotated[
-        float, key("gradients longer than this are shortened", short="clip", gt=0)
+        float, key("gradients with a larger norm are clipped to this", short="clip", gt=0)
     ] = 1.0
     global_batch: Annotated[
-        Positive, key("conversations in one optimizer step", resume="never", short="batch")
+        Positive, key("conversations per optimizer step", resume="never", short="batch")
     ] = 16
     micro_batch: Annotated[
         int,
         key(
-            "conversations computed at once, a divisor of the global batch; 0: chosen by the plan",
+            "conversations computed at once, a divisor of the global batch; 0: the plan chooses",
             resume="never",
             short="micro",
             ge=0,
@@ -154,9 +156,9 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_length: Annotated[
         int,
         key(
-            "tokens; longer conversations are split at turn boundaries, or as"
-            " `policy.too_long` says. More than the model has positions, or than the"
-            " server takes here, is warned of",
+            "in tokens; longer conversations are split at turn boundaries, or as"
+            " `policy.too_long` says. The plan warns if this exceeds the model's positions or"
+            " the server's context on this machine",
             short="length",
             ge=8,
         ),
@@ -164,21 +166,21 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gradient_checkpointing: Annotated[
         Checkpointing,
         key(
-            '`"none"`; `"standard"`: less memory, about a third slower; `"unsloth"`:'
-            ' less still, with that engine; `"auto"`: none where it fits',
+            '`"none"`; `"standard"`: less memory, about a third slower; `"unsloth"`: even less,'
+            ' with that engine; `"auto"`: none if it fits',
             resume="never",
         ),
     ] = "auto"
     padding_free: Annotated[
         Literal["auto"] | bool,
         key(
-            "conversations behind each other instead of padded to the longest; the same"
-            " gradients, less work",
+            "concatenate conversations instead of padding them to the longest; the same"
+            " gradients with less work",
             resume="never",
         ),
     ] = "auto"
     attention: Annotated[
-        Attention, key('`"sdpa"`, `"flex"`, or `"flash"` where it is installed', resume="never")
+        Attention, key('`"sdpa"`, `"flex"`, or `"flash"` if it is installed', resume="never")
     ] = "auto"
     optimizer: Annotated[
         Optimizer,
@@ -191,24 +193,22 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     neftune_alpha: Annotated[
         Factor, key("noise on the embeddings in training (NEFTune); 0: none")
     ] = 0.0
-    seed: Annotated[int, key("of the split, the order and the initial adapter", ge=0)] = 42
+    seed: Annotated[int, key("seed of the split, the order and the initial adapter", ge=0)] = 42
 
 
 class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When checkpoints are saved, which stay, and which one becomes the result."""
 
-    every_steps: Annotated[int, key("after every so many steps; 0: not for that reason", ge=0)] = 0
+    every_steps: Annotated[int, key("after this many steps; 0: off", ge=0)] = 0
     every_minutes: Annotated[
         float,
-        key(
-            "whenever so many minutes have gone by since the last one; 0: not for that reason", ge=0
-        ),
+        key("when this many minutes have passed since the last one; 0: off", ge=0),
     ] = 10.0
-    keep: Annotated[Positive, key("how many of the last ones stay; the best one stays too")] = 2
+    keep: Annotated[Positive, key("how many of the newest stay; the best one stays too")] = 2
     result: Annotated[
         Literal["auto", "last", "best"],
         key(
-            'which one becomes the run\'s adapter: the `"last"`, or the `"best"` by'
+            'the checkpoint that becomes the run\'s adapter: the `"last"`, or the `"best"` by'
             ' `evaluation.metric`; `"auto"`: the best with early stopping, else the last'
         ),
     ] = "auto"
@@ -220,9 +220,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: Annotated[
         list[str | Source],
         key(
-            "list of files of any common kind, folders of them, or data sets of the hub"
-            " (docs/data.md), or one of them without brackets; an entry may be a table with the"
-            " two keys below",
+            "a list of data files in any common format, folders of them, or data sets on the hub"
+            " ([data.md](data.md)); a single one needs no brackets; an entry can be a table with"
+            " the two keys below",
             default="required",
             min_length=1,
         ),
@@ -231,7 +231,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[
         str,
         key(
-            "names the run and the tuned model",
+            "name of the run and of the tuned model",
             resume="free",
             default="the file's name",
             min_length=1,
@@ -241,20 +241,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Annotated[
         Engine,
         key(
-            'what trains: `"unsloth"`, `"trl"`, or what suits the machine and the model'
-            " (docs/engines.md)",
+            'the training library: `"unsloth"`, `"trl"`, or `"auto"` for the one that suits the'
+            " machine and the model ([engines.md](engines.md))",
             resume="never",
         ),
     ] = "auto"
     gpus: Annotated[
         Positive | Literal["all"],
-        key('how many GPUs of each machine the run takes, or `"all"`: [docs/scale.md](scale.md)'),
+        key('how many GPUs of each machine the run uses, or `"all"`: [scale.md](scale.md)'),
     ] = 1
     sharding: Annotated[
         Sharding,
         key(
-            'whether each GPU of several has the whole model (`"none"`) or a share of'
-            ' its weights (`"fsdp2"`); `"auto"`: a share where nothing else fits'
+            'with several GPUs, whether each has the whole model (`"none"`) or a share of its'
+            ' weights (`"fsdp2"`); `"auto"`: a share if nothing else fits'
             " ([scale.md](scale.md#a-model-that-fits-on-no-gpu))",
             resume="never",
         ),
@@ -262,44 +262,44 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share_gpu: Annotated[
         bool,
         key(
-            "whether the run may share a GPU with others that say so too, if the memory"
-            " that it is planned to take is free there",
+            "whether the run may share a GPU with other runs that have this set too, if its"
+            " planned memory is free there",
             resume="free",
         ),
     ] = False
     certify: Annotated[
         bool,
         key(
-            "whether a certificate is made when the run is done: a proof that the served"
-            " model is the trained one (docs/certificate.md)",
+            "whether Luthier makes a certificate when the run is done: a proof that the served"
+            " model is the trained one ([certificate.md](certificate.md))",
             resume="free",
         ),
     ] = True
     train: Annotated[Train, key("")] = Train()
     lora: Annotated[Lora, key("LoRA on every linear layer but the head")] = Lora()
-    tokens: Annotated[Tokens, key("tokens that the base model lacks")] = Tokens()
+    tokens: Annotated[Tokens, key("tokens that the base model does not have")] = Tokens()
     checkpoints: Annotated[
         Checkpoints,
         key(
-            "one at each evaluation, at the end and at a stop, and besides (docs/runs.md):",
+            "Luthier saves one at each evaluation, at a stop and at the end"
+            " ([runs.md](runs.md)); in addition:",
             resume="free",
         ),
     ] = Checkpoints()
     heldout: Annotated[
         Heldout,
-        key(
-            "conversations kept out of training, chosen by conversation; never more than a quarter"
-        ),
+        key("conversations kept out of training; never more than a quarter"),
     ] = Heldout()
-    format: Annotated[Mapping, key("overrides what is told from the rows; docs/data.md")] = (
-        Mapping()
-    )
-    policy: Annotated[Policies, key("what becomes of odd rows; docs/data.md says more of each")] = (
-        Policies()
-    )
+    format: Annotated[
+        Mapping,
+        key("overrides the format that Luthier recognises from the rows ([data.md](data.md))"),
+    ] = Mapping()
+    policy: Annotated[
+        Policies, key("what happens to odd rows; [data.md](data.md#policies) explains each policy")
+    ] = Policies()
     mask: Annotated[Mask, key("")] = Mask()
     evaluation: Annotated[
-        Evaluation, key("measuring and asking during the run; see below", resume="free")
+        Evaluation, key("evaluations during the run; see below", resume="free")
     ] = Evaluation()
     trackers: Annotated[Trackers, key("experiment trackers; see below", resume="free")] = Trackers()
 
@@ -333,8 +333,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except IsADirectoryError:
         names = ", ".join(sorted(recipe.name for recipe in path.glob("*.toml"))[:3])
-        hint = f"In it: {names}." if names else "`luthier data check` looks at a folder of data."
-        raise LuthierError("A folder, no recipe", f"{path} is a folder.", hint) from None
+        hint = f"It contains {names}." if names else "`luthier data check` shows a folder of data."
+        raise LuthierError("A folder, not a recipe", f"{path} is a folder.", hint) from None
     except (FileNotFoundError, NotADirectoryError):
         raise no_such_recipe(path) from None
     except OSError as error:
@@ -376,7 +376,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         raise other_recipe(text, Path(where), keys()) or no_toml(text, error, where) from None
     except RecursionError:
         raise LuthierError(
-            "The recipe is no TOML",
+            "The recipe is not valid TOML",
             f"{where}: it is nested too deeply.",
             "A recipe has sections and values.",
         ) from None

@@ -19,21 +19,23 @@ def no_such_recipe(path: Path) -> LuthierError:
     (trainer.presets)."""
     if (Path(__file__).parent / "recipes" / f"{path.stem}.toml").is_file():
         hint = (
-            f"Luthier knows a recipe of that name: `luthier recipes {path.stem} > {path.stem}.toml`"
-            " writes it down."
+            f"Luthier has a known recipe with that name: `luthier recipes {path.stem} >"
+            f" {path.stem}.toml` writes it down."
         )
-        return LuthierError("No such recipe", f"{path} is not there.", hint)
+        return LuthierError("No such recipe", f"{path} does not exist.", hint)
     beside = [near.name for near in path.parent.glob("*.toml")] if path.parent.is_dir() else []
     meant = _meant_file(path, beside)
-    hint = meant or "examples/captain/recipe.toml is one to start from."
-    return LuthierError("No such recipe", f"{path} is not there.", hint)
+    hint = meant or "You can start from examples/captain/recipe.toml."
+    return LuthierError("No such recipe", f"{path} does not exist.", hint)
 
 
 def no_such_data(path: Path) -> LuthierError:
     """With the files beside it that are named nearly so."""
     beside = [near.name for near in path.parent.glob("*")] if path.parent.is_dir() else []
-    hint = _meant_file(path, beside) or "Give a data file, a folder of them, or hub:owner/name."
-    return LuthierError("No such data", f"{path} is not there.", hint)
+    hint = (
+        _meant_file(path, beside) or "Name a data file, a folder of data files, or hub:owner/name."
+    )
+    return LuthierError("No such data", f"{path} does not exist.", hint)
 
 
 def _meant_file(path: Path, beside: list[str]) -> str:
@@ -50,16 +52,18 @@ def no_toml(text: str, error: tomllib.TOMLDecodeError, where: str) -> LuthierErr
     line = next(iter(text.splitlines()[number - 1 : number]), "").strip()
     hint = "Strings need quotes; a section begins with [train]."
     if re.search(r"=\s*(True|False|None|null)\b", line):
-        hint = "TOML writes true and false; what is not set is left out."
+        hint = "TOML uses true and false. Leave out keys that are not set."
     elif re.fullmatch(r"[\w-]+:.*", line):
         hint = "TOML writes key = value, not key: value."
     elif "\\" in line:
-        hint = "A backslash needs single quotes around the text: 'C:\\data', say."
+        hint = "A text with a backslash needs single quotes, for example 'C:\\data'."
     elif "Cannot overwrite" in str(error) or "Cannot declare" in str(error):
-        hint = "This key or section stands twice: leave one of them."
+        hint = "This key or section appears twice. Remove one of them."
     reason = re.sub(r" \(at .*\)", "", str(error))
     quoted = f" That line is: {line[:120]}" if line else ""
-    return LuthierError("The recipe is no TOML", f"{where}, line {number}: {reason}.{quoted}", hint)
+    return LuthierError(
+        "The recipe is not valid TOML", f"{where}, line {number}: {reason}.{quoted}", hint
+    )
 
 
 def wrong_value(
@@ -74,7 +78,7 @@ def wrong_value(
         return LuthierError(
             "Missing key in the recipe",
             f"{where}: {missing[1]} is required.",
-            f'Add {missing[1]} = ["file.jsonl"], say.',
+            f'Add it, for example {missing[1]} = ["file.jsonl"].',
         )
     line = instead(section, _at(section, values))
     hint = f"Write {line}." if line else _LISTED
@@ -83,11 +87,11 @@ def wrong_value(
         given_value = choice[1].strip("'")
         return LuthierError(
             "Wrong value in the recipe",
-            f"{where}: {section} is one of {', '.join(allowed)}; it says {given_value}.",
+            f"{where}: {section} must be one of {', '.join(allowed)}, but it is {given_value}.",
             hint,
         )
     sweep = (
-        "A list of values makes a sweep, which `luthier plan` and `luthier train` take."
+        "A list of values makes a sweep; run it with `luthier plan` or `luthier train`."
         if problem.endswith("got `array`")
         else ""
     )

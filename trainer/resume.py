@@ -141,7 +141,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         f"samples: data/{name} {how}" for name, how in _changes(before["samples"], now["samples"])
     ]
     if before["template"] != now["template"]:
-        changes.append("chat template: it has changed")
+        changes.append("chat template: changed")
     for name, how in _changes(before["model"], now["model"]):
         only_template = before["template"] != now["template"] and name in (
             "tokenizer_config.json",
@@ -172,30 +172,33 @@ def check_possible(run: str, before: dict[str, Any], now: dict[str, Any]) -> Non
     ]
     if changed:
         message = (
-            f"Since {run} began, its recipe has other values for {', '.join(changed)}, which its"
-            " checkpoints do not fit."
+            f"The recipe of {run} has changed since it began: {', '.join(changed)}. Its"
+            " checkpoints do not fit the new values."
         )
         raise LuthierError(
-            "This needs a new run",
+            "This change needs a new run",
             message,
-            f"Set them back, or `luthier train --again {run}` begins anew.",
+            "Restore the old values, or start again from scratch with `luthier train --again"
+            f" {run}`.",
         )
     if now["devices"] == ["cpu"] and before["devices"] != ["cpu"]:
         message = (
-            f"{run} was planned for a GPU ({', '.join(before['devices'])}), and nvidia-smi lists"
+            f"{run} was planned for a GPU ({', '.join(before['devices'])}), but nvidia-smi lists"
             " none here."
         )
         raise LuthierError(
-            "No GPU", message, f"`luthier train --again {run}` plans it for this machine."
+            "No GPU",
+            message,
+            f"`luthier train --again {run}` starts a new run, planned for this machine.",
         )
 
 
 def refusal(run: str, changes: list[str]) -> Changed:
     return Changed(
-        "It cannot go on exactly",
-        f"Since {run} began, this has changed: {'; '.join(changes)}.",
-        f"`luthier resume {run} --force` goes on all the same, with the samples it has made, and"
-        f" records this; `luthier train --again {run}` begins anew.",
+        "The run cannot be resumed exactly",
+        f"These have changed since {run} began: {'; '.join(changes)}.",
+        f"`luthier resume {run} --force` resumes it anyway, with the samples it prepared, and"
+        f" records these changes; `luthier train --again {run}` starts again from scratch.",
     )
 
 

@@ -128,13 +128,12 @@ def find_sweep(text: str) -> tuple[str, list[Job]]:
         raise LuthierError(
             "More than one match",
             f"{text!r} is part of {', '.join(partial[:5])}.",
-            "Give more of it.",
+            "Type more of it.",
         )
     raise LuthierError(
         "No such sweep",
-        f"No sweep is named {text!r}.",
-        f"{did_you_mean(text, [*map(_name, ids.values()), *ids])}"
-        "`luthier sweep` lists what there is.",
+        f"There is no sweep named {text!r}.",
+        f"{did_you_mean(text, [*map(_name, ids.values()), *ids])}`luthier sweep` lists the sweeps.",
     )
 
 
@@ -174,13 +173,13 @@ def _check(axes: dict[str, list[Any]], where: str) -> None:
     if "name" in axes:
         raise LuthierError(
             title,
-            f"{where}: name has a list.",
-            "The runs of a sweep get their names from what varies.",
+            f"{where}: name is a list.",
+            "Write a single name: Luthier adds to it what varies between the runs.",
         )
     for key, options in axes.items():
         if not options:
             raise LuthierError(
-                title, f"{where}: {key} has an empty list.", "Give it a value, or several."
+                title, f"{where}: {key} is an empty list.", "Write one value or several."
             )
         if any(
             first == second and type(first) is type(second)
@@ -188,15 +187,15 @@ def _check(axes: dict[str, list[Any]], where: str) -> None:
         ):
             raise LuthierError(
                 title,
-                f"{where}: {key} has a value twice.",
-                "Each combination is run once; vary train.seed to repeat one.",
+                f"{where}: {key} contains a value twice.",
+                "Each combination runs once; vary train.seed to repeat one.",
             )
     runs = math.prod(len(options) for options in axes.values())
     if runs > _MOST_RUNS:
         raise LuthierError(
             title,
             f"{where}: its lists make {runs:,} combinations.",
-            f"At most {_MOST_RUNS} runs make a sweep.",
+            f"A sweep has at most {_MOST_RUNS} runs.",
         )
 
 

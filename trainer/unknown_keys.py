@@ -48,13 +48,11 @@ def check_keys(
         only = unknown[0]
         raise LuthierError(
             "Unknown key in the recipe",
-            f"{where}: {only.key} means nothing.",
+            f"{where}: unknown key {only.key}.",
             _meant(only, recipe_keys, short_names),
         )
     hints = "\n".join(_meant(each, recipe_keys, short_names, names_key=True) for each in unknown)
-    message = (
-        f"{where}: {len(unknown)} keys mean nothing: {', '.join(each.key for each in unknown)}."
-    )
+    message = f"{where}: {len(unknown)} unknown keys: {', '.join(each.key for each in unknown)}."
     paste = _recipe_of(unknown, recipe_keys)
     raise LuthierError(
         "Unknown keys in the recipe",
@@ -69,7 +67,7 @@ def check_kind(path: Path) -> None:
     if ending in DATA_ENDINGS or source.startswith(HUB):
         hint = (
             "A recipe names its data. Write these two lines into"
-            f" {path.stem.partition('.')[0]}.toml beside it and give that:\n"
+            f" {path.stem.partition('.')[0]}.toml beside it and use that file:\n"
         )
         entry = source if source.startswith(HUB) else path.name
         raise LuthierError(
@@ -81,7 +79,7 @@ def check_kind(path: Path) -> None:
         raise LuthierError(
             "A script, not a recipe",
             f"{path} is a program.",
-            "examples/captain/recipe.toml is a recipe to start from.",
+            "You can start from examples/captain/recipe.toml.",
         )
 
 
@@ -106,7 +104,7 @@ def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | Non
         return None
     if isinstance(values, list) and path.suffix.lower() == ".json":
         hint = f'A recipe names its data: data = ["{path.name}"].'
-        return LuthierError("Data, not a recipe", f"{path} holds a list, which is data.", hint)
+        return LuthierError("Data, not a recipe", f"{path} contains a list, which is data.", hint)
     if (
         not isinstance(values, dict)
         or not values
@@ -118,7 +116,7 @@ def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | Non
     tools = [SETTINGS[each.name].tool for each in settings if each.name in SETTINGS]
     if len(tools) < _LEAST_TRANSLATED:
         return LuthierError(
-            "The recipe is no TOML",
+            "The recipe is not valid TOML",
             f"{path} is {kind}.",
             "A recipe is TOML: key = value, and [train] begins a section.",
         )
@@ -126,13 +124,14 @@ def other_recipe(text: str, path: Path, recipe_keys: Keys) -> LuthierError | Non
     left = [f"# {sentence}" for each in settings if (sentence := _left_out(each))]
     hint = "\n".join(
         [
-            "As a recipe (TOML), with what has no counterpart as comments:",
+            "The same as a Luthier recipe (TOML), with settings that have no counterpart as"
+            " comments:",
             _recipe_of(settings, recipe_keys),
             *left,
         ]
     )
     return LuthierError(
-        "A recipe of another tool", f"{path} is {kind} with settings of {tool}.", hint
+        "A recipe for another tool", f"{path} is {kind} with settings of {tool}.", hint
     )
 
 

@@ -104,14 +104,15 @@ def _judged(column: str, value: list[Any], answers: list[Any]) -> Answer:
                 answers[0],
                 met=(
                     "rejected",
-                    f"`{column}` has {len(answers)} answers, and `{key}` says that none is good",
+                    f"`{column}` has {len(answers)} answers, and `{key}` marks none of them as"
+                    " good",
                 ),
             )
     return Answer(
         answers[0],
         met=(
             "alternatives",
-            f"`{column}` has {len(answers)} answers, and nothing says which is the best",
+            f"`{column}` has {len(answers)} answers, and nothing says which one is best",
         ),
     )
 

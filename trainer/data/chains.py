@@ -197,7 +197,7 @@ class _Chains:
                 yield Link(
                     row,
                     carrier=carrier,
-                    detail=f"its turns stand in the conversation of row {carrier}",
+                    detail=f"its turns are part of the conversation of row {carrier}",
                 )
             elif self._is_whole:
                 yield Link(row, code=_BROKEN, detail=self._break(row))
@@ -207,16 +207,16 @@ class _Chains:
         visited = {row}
         while (before := self._before[row]) >= 0:
             if before in visited:
-                return f"it follows row {before}, which follows it"
+                return f"it follows row {before}, which in turn follows it"
             visited.add(before)
             row = before
         parent = self._table.execute("SELECT parent FROM rows WHERE row = ?", (row,)).fetchone()[0]
         cause = (
-            f"row {row} follows `{parent}`, which is not there or cannot be read"
+            f"row {row} follows `{parent}`, which is missing or cannot be read"
             if parent
             else "a row before it cannot be read"
         )
-        return f"{cause}: what it answers is not known"
+        return f"{cause}, so the question that it answers is unknown"
 
     def _conversation(self, row: int) -> Link:
         """The turns of all its rows. What was trained with an earlier conversation has the weight 0

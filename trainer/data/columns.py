@@ -90,7 +90,7 @@ class SideColumns:
             for column in row
             if column not in (self.columns or ()) and row[column] not in EMPTY
         }
-        late = "is not in the first rows of the file"
+        late = "does not appear in the first rows of the file"
         return [
             (
                 ("media", f"`{column}` has {a_medium(column)}")
@@ -105,9 +105,9 @@ class SideColumns:
 NO_SIDE = SideColumns()
 
 _MEANING = {
-    "verdict": "it seems to judge the answer",
-    "score": "it seems to judge the answer",
-    "context": "the answer seems to rest on it",
+    "verdict": "it seems to be a verdict on the answer",
+    "score": "it seems to be a verdict on the answer",
+    "context": "the answer seems to be based on it",
 }
 
 
@@ -265,8 +265,7 @@ def _why_context(column: str, kind: Kind | None, samples: Sequence[Sampled]) -> 
         (sample, text) for sample, value in filled if (text := context_text(value)) is not None
     ]
     advice = (
-        f'[format] context = ["{column}"] puts it into the prompt, ignore = ["{column}"] leaves it'
-        " aside"
+        f'[format] context = ["{column}"] puts it into the prompt, ignore = ["{column}"] ignores it'
     )
     if kind == "context":
         if all(
@@ -280,10 +279,10 @@ def _why_context(column: str, kind: Kind | None, samples: Sequence[Sampled]) -> 
             and not any(isinstance(value, list | dict) for _, value in filled)
         ):
             return None
-        return f"`{column}` seems to hold what the answers rest on: {advice}"
+        return f"`{column}` seems to contain what the answers are based on: {advice}"
     if not texts or any(not isinstance(value, str) for _, value in filled):
         return None
-    return f"`{column}` holds what the answers say: {advice}" if _is_source(texts) else None
+    return f"`{column}` contains the text of the answers: {advice}" if _is_source(texts) else None
 
 
 def _is_prose(text: str | None) -> bool:

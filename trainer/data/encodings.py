@@ -98,16 +98,14 @@ def refusal(path: Path, head: bytes) -> LuthierError:
     invalid = _VALID.sub(lambda match: b" " * len(match[0]), head)
     high = _HIGH.search(invalid) or _HIGH.search(head)
     offset = high.start() if high is not None else 0
-    first = (
-        f"{path} is no UTF-8: its bytes from {offset} on, and many others, are not how UTF-8 writes"
-        " text."
-    )
+    first = f"{path} is not UTF-8: the bytes at {offset}, and many others, are not valid UTF-8."
     readings = _readings(head, offset)
     if not readings:
         return LuthierError(
             _TITLE,
             first,
-            f"Write it as UTF-8 with the program that made it, or {_setting('...')} reads it.",
+            "Save it as UTF-8 with the program that wrote it, or name its encoding:"
+            f" {_setting('...')}.",
         )
     encoding = next(iter(readings))
     lines = zip(*(text.splitlines() for text in readings.values()), strict=False)
@@ -120,15 +118,17 @@ def refusal(path: Path, head: bytes) -> LuthierError:
         for name, excerpt in zip(readings, _excerpts(example), strict=True)
     ]
     iconv = _ICONV.get(encoding, encoding.upper())
-    which = "Convert it from the one that reads right" if len(readings) > 1 else "Convert it"
-    hint = (
-        f"{which}: iconv -f {iconv} -t UTF-8 {path.name} > new{path.suffix}; or"
-        f" {_setting(encoding)} reads it as it is."
+    which = (
+        "Convert it from the encoding that reads correctly" if len(readings) > 1 else "Convert it"
     )
-    return LuthierError(_TITLE, f"{first} It reads well {', and '.join(reads)}.", hint)
+    hint = (
+        f"{which}: iconv -f {iconv} -t UTF-8 {path.name} > new{path.suffix}; or read it as it is"
+        f" with {_setting(encoding)}."
+    )
+    return LuthierError(_TITLE, f"{first} It reads correctly {', and '.join(reads)}.", hint)
 
 
-_TITLE = "Another encoding than UTF-8"
+_TITLE = "Not UTF-8"
 
 
 def _setting(encoding: str) -> str:
@@ -194,7 +194,7 @@ def check(encoding: str) -> None:
         name = codecs.lookup(encoding).name
         "a".encode(name)
     except (LookupError, ValueError):
-        message = f"format.encoding is {encoding!r}, which is none."
+        message = f"format.encoding is {encoding!r}, which is not a known encoding."
         raise LuthierError(
-            "Unknown encoding", message, f"Common are {', '.join(_CANDIDATES[:8])}."
+            "Unknown encoding", message, f"Common encodings are {', '.join(_CANDIDATES[:8])}."
         ) from None

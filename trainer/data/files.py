@@ -43,7 +43,7 @@ _DESCRIPTIONS = {
     "state.json",
     "package.json",
 }
-_KNOWN = "JSON, JSON Lines, CSV, TSV and Parquet are, each plain, .gz or .zst"
+_KNOWN = "JSON, JSON Lines, CSV, TSV and Parquet are data, each plain, .gz or .zst"
 _SNIFFED = 4096
 # A date, a time and a name at the first line's beginning; phones write them in brackets or before a
 # dash.
@@ -54,8 +54,8 @@ _WHATSAPP = re.compile(
 )
 _JSON = re.compile(r"\{|\[\s*[\[{\]\"]")
 _WHO = (
-    "Decide whose words the assistant is to learn, and write each talk as a row of JSON Lines:"
-    ' {"messages": [...]}.'
+    "Decide whose words the assistant should learn, and write each conversation as a row of JSON"
+    ' Lines: {"messages": [...]}.'
 )
 _OTHERS = {
     b"PK\x03\x04": ("a zip archive or a spreadsheet", "Unpack it, or save the sheet as CSV."),
@@ -67,9 +67,12 @@ _OTHERS = {
         "a Git LFS pointer: the data itself was not downloaded",
         "Run git lfs pull, or download the file again.",
     ),
-    b"<!DOCTYPE": ("a web page", "It was saved in the data's place: download the file itself."),
-    b"<html": ("a web page", "It was saved in the data's place: download the file itself."),
-    b"\0" * 8: ("all zero bytes at its beginning", "It was never written in full: get it again."),
+    b"<!DOCTYPE": ("a web page", "It was saved instead of the data. Download the file itself."),
+    b"<html": ("a web page", "It was saved instead of the data. Download the file itself."),
+    b"\0" * 8: (
+        "all zero bytes at its beginning",
+        "The file was never completely written. Download it again.",
+    ),
 }
 
 
@@ -158,13 +161,13 @@ def source_files(source: str) -> Files:
             "Save the data as a file first.",
         )
     if repository := hub_name_of_path(path):
-        hint = f'A data set of the hub is written "{HUB}{repository}".'
+        hint = f'For a data set on the hub, write "{HUB}{repository}".'
         raise LuthierError(
             "No such data",
-            f"{path} is not there, and {repository} reads like a name of the hub.",
+            f"{path} does not exist, and {repository} looks like a data set on the hub.",
             hint,
         )
-    raise LuthierError("No such data", f"{path} is not there.", _NO_SUCH_HINT)
+    raise LuthierError("No such data", f"{path} does not exist.", _NO_SUCH_HINT)
 
 
 def _told_as_text(files: Files) -> Files:
@@ -177,18 +180,20 @@ def _told_as_text(files: Files) -> Files:
 def _address(source: str) -> LuthierError:
     repository = hub_name(source)
     hint = (
-        f'A data set of the hub is written "{HUB}{repository}".'
+        f'For a data set on the hub, write "{HUB}{repository}".'
         if repository
-        else "Download it, and give the file."
+        else "Download it, and name the file."
     )
     return LuthierError(
-        "An address, no file", f"{source} is not fetched: data lies in files, or on the hub.", hint
+        "A web address, not a file",
+        f"Luthier does not download {source}: data must be in files or on the hub.",
+        hint,
     )
 
 
 _NO_SUCH_HINT = (
-    "Check `data` in the recipe: paths are relative to it, and a data set of the hub is written"
-    " hub:owner/name."
+    "Check `data` in the recipe: paths are relative to the recipe, and a data set on the hub is"
+    " written hub:owner/name."
 )
 
 
@@ -208,18 +213,20 @@ def unreadable(path: Path, error: OSError) -> LuthierError:
     """The error for a file that is there and yet not to be read."""
     if isinstance(error, PermissionError):
         return LuthierError(
-            "Data not readable", f"{path} may not be read.", "Change its permissions."
+            "Data not readable",
+            f"You have no permission to read {path}.",
+            "Change its permissions.",
         )
     if isinstance(error, FileNotFoundError):
         problem = (
-            f"leads to {path.readlink()}, which is not there"
+            f"points to {path.readlink()}, which does not exist"
             if path.is_symlink()
-            else "is no longer there"
+            else "no longer exists"
         )
         return LuthierError(
             "Data not readable",
             f"{path} {problem}.",
-            "Put the file back, or take its name out of the data.",
+            "Put the file back, or remove it from the data.",
         )
     return LuthierError(
         "Data not readable", f"{path}: {error.strerror}.", "Check the disk that holds it."
@@ -246,11 +253,13 @@ def _folder_files(folder: Path) -> Files:
                 )
                 (files.data if is_data else files.skipped).append(path)
     if not files.data:
-        hint_of_others = f", only others such as {files.skipped[0].name}" if files.skipped else ""
+        hint_of_others = (
+            f", only other files such as {files.skipped[0].name}" if files.skipped else ""
+        )
         raise LuthierError(
             "No data in the folder",
             f"{folder} has no data file{hint_of_others}.",
-            f"Data files are recognised by name: {_KNOWN}.",
+            f"Luthier recognises data files by their names: {_KNOWN}.",
         )
     return Files(sorted(files.data), sorted(files.skipped))
 
@@ -272,7 +281,7 @@ def _file_rows(path: Path, on_read: Callable[[int], None], encoding: str) -> Ite
         for piece in _pieces(path, reader, on_read):
             yield RawRow(str(path), next(numbers), piece.value, piece.damage, piece.size)
         if next(numbers) == 0:
-            problem = "the file is empty" if not reader.head else "the file has no row"
+            problem = "the file is empty" if not reader.head else "the file has no rows"
             yield RawRow(str(path), 0, None, problem, 0)
 
 
@@ -282,24 +291,24 @@ def _check_text(path: Path, reader: Reader) -> None:
     begins = begins.removeprefix("\ufeff").lstrip()
     if _WHATSAPP.match(begins):
         raise LuthierError(
-            "A layout that is not read", f"{path} is a chat of WhatsApp, among people.", _WHO
+            "Luthier does not read this layout", f"{path} is a WhatsApp chat between people.", _WHO
         )
     if not _JSON.match(begins):
         markup = markup_of(begins)
         signs = "lines of roles" if markup is None else f"the markup of {markup.title}"
         if markup is not None or is_transcript(begins, {}):
             raise LuthierError(
-                "A layout that is not read",
-                f"{path} is plain text with turns in {signs}, and nothing says where a"
+                "Luthier does not read this layout",
+                f"{path} is plain text with turns in {signs}, and nothing marks where a"
                 " conversation ends.",
-                'Write each conversation as a row of JSON Lines: {"text": "..."}. Its turns are'
-                " then read.",
+                'Write each conversation as a row of JSON Lines: {"text": "..."}. Luthier then'
+                " reads its turns.",
             )
     if begins[:1] not in ("{", "[", ""):
         raise LuthierError(
             "Unknown kind of file",
-            f"{path} is none that Luthier reads.",
-            f"{_KNOWN}; the name's ending tells.",
+            f"Luthier cannot read {path}.",
+            f"Luthier goes by the ending of the name: {_KNOWN}.",
         )
 
 

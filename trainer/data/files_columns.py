@@ -12,7 +12,7 @@ from trainer.data.formats_turns import LIST_COLUMNS, TURN_COLUMNS, decoded, turn
 from trainer.data.streams import Piece
 
 TOO_LARGE = (
-    ": it begins as a table by columns does; write it by rows (pandas: to_json(path,"
+    ": it begins like a table stored by columns; write it by rows (pandas: to_json(path,"
     ' orient="records", lines=True))'
 )
 _PAIRS = ("history", "chat_history", "internal", "visible")  # of question and answer, in one row

@@ -27,7 +27,9 @@ _EDGE = 16
 _LITERALS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 _SNIFFED = 1 << 18
 _TOO_DEEP = "nested too deeply to be read"
-_HALF_OF_A_PAIR = "holds half of a surrogate pair (like \\ud83d alone), which no text can have"
+_HALF_OF_A_PAIR = (
+    "contains half of a surrogate pair (like \\ud83d alone), which is not valid in text"
+)
 
 
 class Decoder:
@@ -148,7 +150,7 @@ def _line_rows(reader: Reader) -> Iterator[Piece]:
             decoder, last, unfinished=reader.failure or "the file ends in the middle of a row"
         )
     if reader.failure is not None:
-        yield Piece(None, f"here {reader.failure}: what follows is lost", 0)
+        yield Piece(None, f"here {reader.failure}; the rest is lost", 0)
 
 
 def _line_pieces(decoder: Decoder, line: Line, unfinished: str | None) -> Iterator[Piece]:
@@ -209,10 +211,10 @@ class _Document:
                         f"broken JSON at byte {self._place()}: expected an object or an array"
                     )
         except _Broken as broken:
-            yield Piece(None, f"{broken}: nothing after it can be read", self._drain())
+            yield Piece(None, f"{broken}; nothing after it can be read", self._drain())
         else:
             if self._reader.failure is not None:
-                yield Piece(None, f"here {self._reader.failure}: what follows is lost", 0)
+                yield Piece(None, f"here {self._reader.failure}; the rest is lost", 0)
 
     def _array(self) -> Iterator[Piece]:
         while (sign := self._next()) != "]":
@@ -313,7 +315,8 @@ class _Document:
                 size = len(taken.encode("utf-8", "surrogateescape"))
                 yield Piece(
                     None,
-                    f"a second list of rows, `{key}`, at byte {start}: only the first is read",
+                    f"a second list of rows, `{key}`, at byte {start}; Luthier reads only the"
+                    " first",
                     size,
                 )
         if sign != "}":
@@ -394,7 +397,7 @@ def _broken(error: ValueError | RecursionError, text: str, before: int) -> str:
         return f"broken JSON at byte {offset}: {message[:1].lower()}{message[1:]}"
     if isinstance(error, RecursionError):
         return _TOO_DEEP
-    return "holds a number that is too large"
+    return "contains a number that is too large"
 
 
 def _number(text: str) -> float:

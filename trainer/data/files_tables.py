@@ -91,7 +91,7 @@ def csv_rows(reader: Reader, *, tabs: bool) -> Iterator[Piece]:
         elif fields:
             yield Piece(dict(zip(columns, fields, strict=True)), None, size)
     if reader.failure is not None:
-        yield Piece(None, f"here {reader.failure}: what follows is lost", 0)
+        yield Piece(None, f"here {reader.failure}; the rest is lost", 0)
 
 
 def _csv_problem(error: csv.Error, reader: Reader, *, at_end: bool) -> str:
@@ -114,7 +114,7 @@ def parquet_rows(reader: Reader, on_read: Callable[[int], None]) -> Iterator[Pie
         if reader.failure is not None:
             yield Piece(
                 None,
-                f"{reader.failure}, and a Parquet file's index stands at its end",
+                f"{reader.failure}, and a Parquet file has its index at the end",
                 unpacked.tell(),
             )
             return
@@ -143,7 +143,7 @@ def _parquet(file: IO[bytes], size: int, on_read: Callable[[int], None]) -> Iter
         end = file.seek(0, 2)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         where = "no row of it" if not done else f"nothing after its row {done - 1}"
-        yield Piece(None, f"broken or cut-off Parquet, {where} can be read ({reason})", end)
+        yield Piece(None, f"broken or cut-off Parquet: {where} can be read ({reason})", end)
 
 
 def _parquet_row(batch: Any) -> Piece:

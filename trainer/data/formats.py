@@ -156,7 +156,7 @@ class Format:
                 raise
             raise RowProblem("other_format", f"{problem.detail}{_looks_like(value)}") from None
         if not converted.messages:
-            raise RowProblem("no_turns", "the row has no turn")
+            raise RowProblem("no_turns", "the row has no turns")
         messages, places = converted.messages, converted.places
         if self.mapping.context and not row.is_asked and (context := row.context()):
             messages = after_context(messages, context, row)
@@ -175,7 +175,7 @@ def recognise(rows: Sequence[dict[str, Any]], mapping: Mapping | None = None) ->
     _check_columns(mapping)
     _check_side(mapping, rows)
     if not rows:
-        raise LuthierError("Empty data", "There is no row to tell the format by.", HINT)
+        raise LuthierError("Empty data", "There are no rows to recognise the format from.", HINT)
     if mapping.format == "auto" and (error := refused(rows)) is not None:
         raise error
     if (
@@ -249,8 +249,8 @@ def _message_rows(
 def _chain_reason(columns: Dict[str, str]) -> str:
     if "parent" in columns:
         return (
-            f"; rows follow each other by `{columns['parent']}` and `{columns['id']}`, and are one"
-            " conversation as far as they do"
+            f"; `{columns['parent']}` and `{columns['id']}` say which row follows which, and rows"
+            " that follow each other are one conversation"
         )
     if "conversation" in columns:
         order = f", in the order of `{columns['turn']}`" if "turn" in columns else ""
@@ -365,7 +365,7 @@ def _check_columns(mapping: Mapping) -> None:
     if mapping.layout and mapping.layout not in LAYOUTS:
         raise LuthierError(
             "Unknown layout",
-            f"format.layout is {mapping.layout!r}, which is none.",
+            f"format.layout is {mapping.layout!r}, which is not a known layout.",
             f"Known: {', '.join(LAYOUTS)}.",
         )
     for part in mapping.columns:
@@ -374,7 +374,7 @@ def _check_columns(mapping: Mapping) -> None:
             hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(parts_of_format)}."
             raise LuthierError(
                 "Unknown part in the format",
-                f"format.columns.{part} means nothing for {mapping.format}.",
+                f"{mapping.format} has no part named format.columns.{part}.",
                 hint,
             )
 
@@ -391,10 +391,12 @@ def _check_side(mapping: Mapping, rows: Sequence[dict[str, Any]]) -> None:
             names = list(dict.fromkeys(str(name) for row in rows for name in row))
             close = difflib.get_close_matches(column, names, n=1)
             hint = (
-                f"Did you mean {close[0]}?" if close else f"The rows have {', '.join(names[:12])}."
+                f"Did you mean {close[0]}?"
+                if close
+                else f"The columns of the rows are {', '.join(names[:12])}."
             )
             raise LuthierError(
-                "No such column", f"[format] names `{column}`, which no row has.", hint
+                "No such column", f"[format] names the column `{column}`, but no row has it.", hint
             )
 
 
@@ -547,7 +549,7 @@ def _nearest(value: dict[str, Any]) -> str:
         return ""
     nearest = min(lacking, key=lambda name: len(lacking[name]))
     parts = " and ".join(f"`{part}`" for part in lacking[nearest])
-    return f"The nearest is {_TITLES[nearest].partition(',')[0]}, which needs {parts} too."
+    return f"The nearest format is {_TITLES[nearest].partition(',')[0]}, which also needs {parts}."
 
 
 _CONVERTERS: dict[str, Callable[[_Row], Converted]] = {

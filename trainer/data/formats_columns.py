@@ -28,7 +28,7 @@ from trainer.data.row import Row
 def turns(row: Row) -> Converted:
     items = turn_list(row.need("turns"))
     if items is None:
-        raise RowProblem("other_format", f"`{row.mapping.columns['turns']}` is no list of turns")
+        raise RowProblem("other_format", f"`{row.mapping.columns['turns']}` is not a list of turns")
     tools = tools_of(row.get("tools"))
     keys = (row.mapping.columns["role"], row.mapping.columns["content"])
     return _placed(row.system(), _messages(items, keys, row, tools), tools)
@@ -81,13 +81,15 @@ def _judge(
             message["weight"] = 0
             row.repairs.append("rejected_turn")
         elif verdict is None:
-            problem = f"message {index} has `{key}` {shortened(value)}, which may judge it"
+            problem = (
+                f"message {index} has `{key}` {shortened(value)}, which may be a verdict on it"
+            )
             row.met.append(
                 (
                     "unread",
                     (
-                        f"{problem}: give bad answers the weight 0, or leave it aside: ignore ="
-                        f' ["{name}"]'
+                        f"{problem}: give bad answers the weight 0, or ignore the column: ignore"
+                        f' = ["{name}"]'
                     ),
                 )
             )
@@ -158,7 +160,7 @@ def preference(row: Row) -> Converted:
     asked = [] if prompt is None else _said(prompt, "user", row, tools)
     repeats_prompt = any(message["role"] == "user" for message in answer)
     if row.get("rejected") == row.get("chosen"):
-        row.met.append(("rejected", "the chosen answer is the rejected one"))
+        row.met.append(("rejected", "the chosen and the rejected answer are equal"))
     return _placed(
         [*row.system(), *row.history()], [*([] if repeats_prompt else asked), *answer], tools
     )
@@ -170,7 +172,7 @@ def after_context(messages: list[Message], context: Mapping[str, str], row: Row)
         (index for index, message in enumerate(messages) if message["role"] == "user"), None
     )
     if index is None or not isinstance(messages[index]["content"], str):
-        row.met.append(("unread", f"no text of the user could follow `{next(iter(context))}`"))
+        row.met.append(("unread", f"there is no user text to put after `{next(iter(context))}`"))
         return messages
     content = "\n\n".join((*context.values(), messages[index]["content"]))
     return [*messages[:index], {**messages[index], "content": content}, *messages[index + 1 :]]

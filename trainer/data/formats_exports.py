@@ -74,7 +74,7 @@ def _messages(items: Sequence[Any]) -> list[Message]:
 def _chatgpt(value: Row) -> Converted:
     nodes = value["mapping"]
     if not isinstance(nodes, dict):
-        raise RowProblem("other_format", "`mapping` is no object")
+        raise RowProblem("other_format", "`mapping` is not an object")
     path, node = [], value.get("current_node") or _last_node(nodes)
     while isinstance(node, str) and isinstance(nodes.get(node), dict) and node not in path:
         path.append(node)
@@ -286,11 +286,11 @@ def _arena(value: Row) -> Converted:
     if side is None:
         raise RowProblem(
             "no_winner",
-            f"the winner is {str(value['winner'])[:40]!r}: neither conversation is the better one",
+            f"the winner is {str(value['winner'])[:40]!r}: neither conversation is better",
         )
     items = decoded(value[side])
     if not objects_in(items):
-        raise RowProblem("other_format", f"`{side}` is no list of messages")
+        raise RowProblem("other_format", f"`{side}` is not a list of messages")
     return Converted(_messages(items))
 
 
@@ -488,7 +488,7 @@ EXPORTS: tuple[Export, ...] = (
     ),
     Export(
         "oasst_tree",
-        "trees of OpenAssistant",
+        "OpenAssistant trees",
         lambda row: has_keys(row.get("prompt"), "text", "replies"),
         _oasst_tree,
     ),
@@ -502,12 +502,12 @@ EXPORTS: tuple[Export, ...] = (
     ),
     Export(
         "comparison",
-        "two answers and which is the better one",
+        "two answers and which one is better",
         lambda row: comparison_of(row) is not None,
         better_answer,
         own_columns,
     ),
-    Export("moss", "turns of MOSS", lambda row: bool(_moss_turns(row)), _moss, _moss_columns),
+    Export("moss", "MOSS turns", lambda row: bool(_moss_turns(row)), _moss, _moss_columns),
     Export(
         "pairs",
         "pairs of question and answer",
@@ -524,7 +524,7 @@ EXPORTS: tuple[Export, ...] = (
     ),
     Export(
         "texts",
-        "texts by turns, of which the first is the user's",
+        "alternating texts, the user's first",
         lambda row: bool(texts_of(row)),
         _by_turns,
         lambda row: (*_TEXT_COLUMNS, "speakers"),

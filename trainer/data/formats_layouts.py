@@ -33,7 +33,9 @@ def refused(rows: Sequence[Row]) -> LuthierError | None:
     if len(refusals) <= _MOST * len(rows):
         return None
     return LuthierError(
-        "A layout that is not read", f"The rows are {refusals[0].title}.", refusals[0].remedy
+        "Luthier does not read this layout",
+        f"The rows are {refusals[0].title}.",
+        refusals[0].remedy,
     )
 
 
@@ -47,16 +49,16 @@ def unrecognised(rows: Sequence[Row], nearest: str, asked: str) -> LuthierError:
         for name in names
     )
     summary = (
-        f"No row looks like {asked}. The rows have {columns}."
+        f"No row looks like {asked}. The columns of the rows are {columns}."
         if asked
-        else f"The rows have {columns}, which is none of the known formats."
+        else f"The columns of the rows are {columns}, which is not a known format."
     )
     layout, remedy = _near_layout(rows)
     message = " ".join(
         part for part in (summary, contents and f"{contents}.", layout or nearest) if part
     )
     return LuthierError(
-        "Not in the format asked for" if asked else "Format not recognised", message, remedy or HINT
+        "Not in the requested format" if asked else "Format not recognised", message, remedy or HINT
     )
 
 
@@ -103,22 +105,22 @@ def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
             return (
                 (
                     f"`{column}` begins with header lines ({', '.join(names[:4])}), as mails and"
-                    " articles do: nobody answers in it."
+                    " articles do, and nobody answers in it."
                 ),
                 (
-                    "Only conversations can be trained: write each as a question and the answer to"
-                    " it (docs/data.md)."
+                    "Luthier trains only on conversations: write each text as a question and its"
+                    " answer (docs/data.md)."
                 ),
             )
     for column, text in texts:
         if len(names := leading_names(text)) > 1:
             return (
                 (
-                    f"`{column}` begins with lines of {', '.join(names[:4])}, of whom nobody speaks"
+                    f"`{column}` begins with lines of {', '.join(names[:4])}, and nobody speaks"
                     " twice."
                 ),
-                "If they speak, say as whom: [format] "
-                f'format = "transcript", speakers = {{"{names[0]}" = "user", "{names[1]}" ='
+                "If these are speakers, say which roles they have: [format] format ="
+                f' "transcript", speakers = {{"{names[0]}" = "user", "{names[1]}" ='
                 ' "assistant"}.',
             )
     words = dict.fromkeys(row[keys[0]] for row in rows if (keys := turn_keys(row)))
@@ -126,12 +128,12 @@ def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
         names = list(words)[:3]
         return (
             (
-                f"Each row is one message, of {', '.join(names)}, and nothing says who of them is"
-                " the assistant."
+                f"Each row is one message by {', '.join(names)}, and nothing says which of them"
+                " is the assistant."
             ),
             (
-                f'Say it: [format] format = "turns", roles = {{"{names[0]}" = "user", "{names[1]}"'
-                ' = "assistant"}.'
+                f'Say so: [format] format = "turns", roles = {{"{names[0]}" = "user",'
+                f' "{names[1]}" = "assistant"}}.'
             ),
         )
     if words:
@@ -143,11 +145,12 @@ def _near_layout(rows: Sequence[Row]) -> tuple[str, str]:
             ),
         )
     if texts and all(len(row) == 1 for row in rows):
-        return "Plain text: nobody is seen to speak in it.", _PLAIN
+        return "Plain text without recognisable speakers.", _PLAIN
     return "", ""
 
 
 _PLAIN = (
-    "Only conversations can be trained. Where names stand at the beginning of lines, say whose:"
-    ' [format] format = "transcript", speakers = {Anna = "user", Bo = "assistant"}.'
+    "Luthier trains only on conversations. If lines begin with the names of speakers, say which"
+    ' roles they have: [format] format = "transcript", speakers = {Anna = "user", Bo ='
+    ' "assistant"}.'
 )

@@ -68,7 +68,7 @@ class Markup:
         messages: list[Message] = []
         repairs: tuple[str, ...] = ()
         if before and not self.preamble:
-            raise RowProblem("outside_turns", f"{before[:40]!r} stands before the first turn")
+            raise RowProblem("outside_turns", f"{before[:40]!r} comes before the first turn")
         if _ALPACA_PREAMBLE.match(before):
             repairs = ("template_text",)
         elif before:
@@ -89,7 +89,7 @@ class Markup:
             at, end = min(closings)
             body, after = body[:at], _AROUND.sub("", body[at + len(end) :].replace(end, "")).strip()
             if after:
-                raise RowProblem("outside_turns", f"{after[:40]!r} stands after turn {index}")
+                raise RowProblem("outside_turns", f"{after[:40]!r} comes after turn {index}")
         content = without_edges(body)
         if is_last and index and not content and not closings:
             return None
@@ -130,7 +130,7 @@ class _ChatML(Markup):
     def read(self, text: str, roles: Mapping[str, str]) -> Converted:
         outside, *turns = text.split(START)
         if outside := _AROUND.sub("", outside).strip():
-            raise RowProblem("outside_turns", f"{outside[:40]!r} stands before the first turn")
+            raise RowProblem("outside_turns", f"{outside[:40]!r} comes before the first turn")
         messages: list[Message] = []
         for index, turn in enumerate(turns):
             body, end, after = turn.partition(END)
@@ -140,7 +140,7 @@ class _ChatML(Markup):
             if not end:
                 raise RowProblem("unclosed_turn", f"turn {index} has no {END}")
             if after := _AROUND.sub("", after).strip():
-                raise RowProblem("outside_turns", f"{after[:40]!r} stands after turn {index}")
+                raise RowProblem("outside_turns", f"{after[:40]!r} comes after turn {index}")
             if not newline:
                 raise RowProblem("not_a_message", f"turn {index} has no line that says who speaks")
             messages.append({"role": role_of(word.strip(), roles), "content": content})
@@ -163,7 +163,7 @@ class _Brackets(Markup):
         if signs := re.search(r"\[(TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS|IMG)\]", text):
             raise RowProblem(
                 "tool_call",
-                f"{signs[0]} is not read from marked-up text: write the row as messages",
+                f"Luthier does not read {signs[0]} from marked-up text: write the row as messages",
             )
         messages: list[Message] = []
         before, *questions = re.split(r"\[INST\]", text)
@@ -197,7 +197,7 @@ class _Harmony(Markup):
         if (
             before := _AROUND.sub("", text[: headers[0].start()] if headers else text).strip()
         ) != "":
-            raise RowProblem("outside_turns", f"{before[:40]!r} stands before the first turn")
+            raise RowProblem("outside_turns", f"{before[:40]!r} comes before the first turn")
         messages: list[Message] = []
         repairs: tuple[str, ...] = ()
         reasoning = ""
@@ -208,8 +208,8 @@ class _Harmony(Markup):
             if "to=" in header[0] or header["role"].startswith("functions."):
                 raise RowProblem(
                     "tool_call",
-                    "Harmony's tool calls are not read from marked-up text: write the row as"
-                    " messages",
+                    "Luthier does not read Harmony's tool calls from marked-up text: write the"
+                    " row as messages",
                 )
             if role == "assistant" and channel == "analysis":
                 reasoning = content

@@ -81,7 +81,7 @@ def better_answer(row: Row) -> Converted:
     """What is asked and the better answer."""
     comparison = comparison_of(row)
     if comparison is None:
-        raise RowProblem("other_format", "the row has no two answers and a judgement of them")
+        raise RowProblem("other_format", "the row does not have two answers and a judgement")
     column = comparison.answers[_better_side(row, comparison)]
     systems = [text for name, text in row.items() if folded(name) in _SYSTEMS and text]
     messages: list[Message] = [{"role": "system", "content": text} for text in systems[:1]]
@@ -147,7 +147,8 @@ def _better_side(row: Row, comparison: Comparison) -> int:
         return side
     elif folded(str(value)).partition("_")[0] not in _TIES:
         raise RowProblem(
-            "no_winner", f"`{comparison.verdict}` is {shortened(value)}, which names no answer"
+            "no_winner",
+            f"`{comparison.verdict}` is {shortened(value)}, which does not name an answer",
         )
     raise RowProblem(
         "no_winner", f"`{comparison.verdict}` is {shortened(value)}: neither answer is better"
@@ -184,5 +185,5 @@ def _said(value: Any, role: str, column: str) -> list[Message]:
     items = [value] if isinstance(value, dict) else value
     keys = turn_keys(items[0]) if isinstance(items, list) and items else None
     if keys is None:
-        raise RowProblem("other_format", f"`{column}` holds neither text nor messages")
+        raise RowProblem("other_format", f"`{column}` contains neither text nor messages")
     return [message_of(item, keys, {}, (), index) for index, item in enumerate(items)]

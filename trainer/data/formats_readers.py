@@ -42,13 +42,15 @@ def marked_up(row: Row) -> Converted:
     """The file's markup decides, or the row's own where it has another."""
     text = row.need("text")
     if not isinstance(text, str):
-        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` is no text")
+        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` is not text")
     usual = MARKUPS.get(row.mapping.layout)
     if row.mapping.format == "chatml_text":
         return MARKUPS["chatml"].read(text, row.mapping.roles)
     markup = usual if usual is not None and usual.fits(text) else markup_of(text)
     if markup is None:
-        raise RowProblem("other_format", f"`{row.mapping.columns['text']}` has no known markup")
+        raise RowProblem(
+            "other_format", f"`{row.mapping.columns['text']}` is not in a known markup"
+        )
     return markup.read(text, row.mapping.roles)
 
 
@@ -73,7 +75,7 @@ def exported(row: Row) -> Converted:
     # of another shape somewhere inside than the program writes
     except (TypeError, AttributeError, KeyError, IndexError):
         raise RowProblem(
-            "other_format", f"the row begins as {export.title}, and is broken inside"
+            "other_format", f"the row begins like {export.title}, but is broken inside"
         ) from None
     return converted._replace(messages=unblocked(converted.messages)[0])
 
@@ -110,7 +112,7 @@ def spoken(row: Row, *, learning: bool = False) -> list[tuple[str, str]]:
                 if any(item.get(key) not in (None, 1) for key in WEIGHT_KEYS)
             )
             row.unknown += [
-                f"message {index} has a weight, which means nothing in a transcript"
+                f"message {index} has a weight, which has no effect in a transcript"
                 for index in weighted
             ]
             return [(str(name), str(text)) for name, text in turns]
@@ -124,5 +126,6 @@ def spoken(row: Row, *, learning: bool = False) -> list[tuple[str, str]]:
     if learning:
         return []
     raise RowProblem(
-        "other_format", f"`{columns.get('turns', columns.get('text', 'text'))}` holds no transcript"
+        "other_format",
+        f"`{columns.get('turns', columns.get('text', 'text'))}` does not contain a transcript",
     )

@@ -29,12 +29,12 @@ def refusal_of(value: Row) -> Refusal | None:
 
 
 _SAY = (
-    'Say who is the assistant: [format] format = "transcript", {}speakers = {{Anna = "assistant",'
-    ' others = "user"}}.'
+    'Say who the assistant is: [format] format = "transcript", {}speakers = {{Anna ='
+    ' "assistant", others = "user"}}.'
 )
 _WHO = (
-    'Decide whose words the assistant is to learn, and write each talk as a row: {"messages":'
-    ' [{"role": "user", "content": ...}, ...]}.'
+    "Decide whose words the assistant should learn, and write each conversation as a row:"
+    ' {"messages": [{"role": "user", "content": ...}, ...]}.'
 )
 
 
@@ -85,58 +85,58 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         "a session of Claude Code",
         _is_claude_code,
-        "It lacks the system prompt and the tools that the model was given, without which its"
-        " answers cannot be asked for again. Write what is to be learned as rows:"
-        ' {"messages": [...], "tools": [...]}.',
+        "It lacks the system prompt and the tools that the model had, so nobody could ask for"
+        ' these answers again. Write what the model should learn as rows: {"messages": [...],'
+        ' "tools": [...]}.',
     ),
     Refusal(
-        "two answers, and a number that does not say by itself which of them is better",
+        "two answers, and a number that does not show which of them is better",
         is_unclear,
-        "Write the better one as `chosen` and the other as `rejected`, or the number as the name of"
-        " the answer's column.",
+        "Write the better answer as `chosen` and the other as `rejected`, or replace the number"
+        " with the name of the better answer's column.",
     ),
-    Refusal("a chat of Telegram, among people", _has_items("date", "from_id"), _SAY.format("")),
+    Refusal("a Telegram chat between people", _has_items("date", "from_id"), _SAY.format("")),
     Refusal(
-        "an export of all chats of Telegram",
+        "an export of all Telegram chats",
         lambda row: has_keys(row.get("chats"), "list"),
-        "Export one chat alone, as JSON.",
+        "Export a single chat as JSON.",
     ),
     Refusal(
-        "a channel of Discord, among people",
+        "a Discord channel, between people",
         lambda row: has_keys(row, "guild", "channel", "messages"),
         _WHO,
     ),
     Refusal(
-        "questions of MT-Bench, without answers",
+        "MT-Bench questions without answers",
         is_bench,
-        "Only answers can be trained: these are for asking a trained model.",
+        "Luthier trains on answers; these questions are for testing a trained model.",
     ),
     Refusal(
-        "messages of Discord, among people",
+        "Discord messages between people",
         lambda row: has_keys(row, "AuthorID", "Author", "Content"),
         _WHO,
     ),
     Refusal(
-        "messages of Slack, among people",
+        "Slack messages between people",
         lambda row: row.get("type") == "message" and has_keys(row, "ts", "text"),
         _WHO,
     ),
     Refusal(
-        "a chat of Messenger or Instagram, among people",
+        "a Messenger or Instagram chat between people",
         _has_items("sender_name", "timestamp_ms"),
         _SAY.format('columns = {turns = "messages", role = "sender_name", content = "content"}, '),
     ),
     Refusal(
-        "a story of KoboldAI", lambda row: has_keys(row, "actions", "prompt", "gamestarted"), _WHO
+        "a KoboldAI story", lambda row: has_keys(row, "actions", "prompt", "gamestarted"), _WHO
     ),
     Refusal(
-        "requests to the OpenAI API without their answers",
+        "requests to the OpenAI API without the answers",
         _is_request,
-        "Only answers can be trained: join the requests with the batch's output by custom_id, as"
+        "Luthier trains on answers: join the requests with the batch's output by custom_id, as"
         " rows of `request` and `response`.",
     ),
     Refusal(
-        "answers of the OpenAI API without the requests",
+        "answers from the OpenAI API without the requests",
         _has_choices,
         "The questions are in the batch's input: join both by custom_id, as rows of `request` and"
         " `response`.",
@@ -144,7 +144,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         "parallel lists in each row (a batch, or datasets' to_dict)",
         _is_batch,
-        'Write one conversation a row: DataFrame.to_json(path, orient="records", lines=True), or'
-        " Dataset.to_json(path).",
+        'Write one conversation per row: DataFrame.to_json(path, orient="records", lines=True),'
+        " or Dataset.to_json(path).",
     ),
 )

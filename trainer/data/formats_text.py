@@ -220,14 +220,14 @@ def learn_speakers(rows: Sequence[Sequence[Turn]]) -> tuple[dict[str, str], str]
             usual, key=lambda name: (word_role(name) == "assistant", -begins[name], names[name])
         )
         reason = (
-            f"{assistant} speaks in {names[assistant]} of {len(by_row)} rows and is the assistant,"
-            " everyone else the user"
+            f"{assistant} speaks in {names[assistant]} of {len(by_row)} rows and is taken as the"
+            " assistant, everyone else as the user"
         )
         return {assistant: "assistant", OTHERS: "user"}, reason
     return {
         FIRST: "user",
         OTHERS: "assistant",
-    }, "who speaks first is the user, the other the assistant"
+    }, "the first speaker is taken as the user, the other as the assistant"
 
 
 def transcript(turns: Sequence[Turn], speakers: Mapping[str, str]) -> Converted:
@@ -243,7 +243,8 @@ def transcript(turns: Sequence[Turn], speakers: Mapping[str, str]) -> Converted:
     if FIRST in speakers and len(names) > 2 and not all(name in speakers for name in names[1:]):
         raise RowProblem(
             "many_speakers",
-            f"{', '.join(names[:5])} speak: say in the recipe's [format] speakers who is whom",
+            f"the speakers are {', '.join(names[:5])}: say in the recipe's [format] speakers who"
+            " is who",
         )
     folded = {name.casefold(): role for name, role in speakers.items()}
     roles = {name: _role(name, names, folded) for name in {name for name, _ in merged}}
@@ -254,7 +255,7 @@ def transcript(turns: Sequence[Turn], speakers: Mapping[str, str]) -> Converted:
     if first is None:
         raise RowProblem(
             "no_user_turn",
-            f"{', '.join(names[:5]) or 'nobody'} speak, and none of them as the user",
+            f"the speakers are {', '.join(names[:5]) or 'nobody'}, and none of them is the user",
         )
     kept = [message for message in messages[:first] if message["role"] == "system"] + messages[
         first:

@@ -110,18 +110,18 @@ class RowProblem(Exception):
 
 PROBLEMS = {
     "other_format": "the row is not in the file's format",
-    "not_a_message": "an item of the turns is no message",
-    "no_turns": "the row has no turn",
+    "not_a_message": "an item of the turns is not a message",
+    "no_turns": "the row has no turns",
     "tool_call": "a tool call cannot be read",
     "tools": "the list of tools cannot be read",
-    "history": "the history is no list of question and answer pairs",
-    "weight": "a message's weight is no number of at least 0",
-    "outside_turns": "text stands outside the turns",
+    "history": "the history is not a list of question and answer pairs",
+    "weight": "a message's weight is not a number of at least 0",
+    "outside_turns": "there is text outside the turns",
     "unclosed_turn": "a turn is not closed",
     "no_user_turn": "nobody speaks as the user",
     "many_speakers": "more than two speakers, and none known",
-    "no_winner": "neither of two answers is the better one",
-    "broken_chain": "a row that it follows is missing, cannot be read, or follows it",
+    "no_winner": "neither of two answers is better",
+    "broken_chain": "the row that it follows is missing, cannot be read, or follows it in turn",
 }
 
 
@@ -144,15 +144,14 @@ class Converted(NamedTuple):
 REPAIRS = {
     "rejected_turn": "an answer that the data marks as bad is not trained",
     "chosen_answer": (
-        "of several answers the one was taken that the data marks as best, or the first of those"
-        " that are all right"
+        "Luthier took the answer that the data marks as best, or the first of several correct ones"
     ),
     "merged_speaker": "consecutive turns of one speaker were merged",
-    "dropped_opening": "what came before the first user turn was dropped",
-    "template_text": "what the markup's template writes itself was left out",
-    "other_branches": "other answers than those of the branch taken were left out",
-    "left_out": "steps of tools, attachments and hidden context of the export were left out",
-    "chained": "its turns stand in the conversation of another row",
+    "dropped_opening": "everything before the first user turn was dropped",
+    "template_text": "text that the markup's template itself writes was left out",
+    "other_branches": "answers outside the chosen branch were left out",
+    "left_out": "tool steps, attachments and hidden context of the export were left out",
+    "chained": "its turns are part of another row's conversation",
 }
 
 
@@ -265,7 +264,7 @@ def message_of(
 ) -> Message:
     """One item as a message. Content that is no text stays as it is, for the policy on it."""
     if not isinstance(item, dict):
-        raise RowProblem("not_a_message", f"item {index} is no object")
+        raise RowProblem("not_a_message", f"item {index} is not an object")
     word = item.get(keys[0])
     if not isinstance(word, str):
         raise RowProblem("not_a_message", f"item {index} has no `{keys[0]}`")
@@ -312,7 +311,7 @@ def unknown_keys(item: Any, keys: tuple[str, str], index: int) -> list[str]:
     ]
     pairs = [(key, near) for key in other_keys if (near := meant_key(key, keys))]
     return [
-        f"message {index} has the key `{key}`, which means nothing: is `{near}` meant?"
+        f"message {index} has the unknown key `{key}`: did you mean `{near}`?"
         for key, near in pairs
     ]
 
@@ -360,8 +359,8 @@ def _call(value: Any, index: int) -> dict[str, Any]:
     ):
         raise RowProblem(
             "tool_call",
-            f"item {index} calls {name} with `{typed[0]}`, which means nothing: is `arguments`"
-            " meant?",
+            f"item {index} calls {name} with the unknown key `{typed[0]}`: did you mean"
+            " `arguments`?",
         )
     if isinstance(arguments, str) and arguments.strip():
         try:
@@ -369,12 +368,12 @@ def _call(value: Any, index: int) -> dict[str, Any]:
         except ValueError as error:
             raise RowProblem(
                 "tool_call",
-                f"item {index} calls {name} with arguments that are no JSON ({str(error)[:80]})",
+                f"item {index} calls {name} with arguments that are not JSON ({str(error)[:80]})",
             ) from None
     arguments = arguments or {}
     if not isinstance(arguments, dict):
         raise RowProblem(
-            "tool_call", f"item {index} calls {name} with arguments that are no object"
+            "tool_call", f"item {index} calls {name} with arguments that are not an object"
         )
     call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": arguments}}
     return {"id": value["id"], **call} if isinstance(value.get("id"), str) and value["id"] else call

@@ -27,10 +27,8 @@ def parsed(source: str) -> HubSource:
     path, colon, split = source.removeprefix(HUB).partition(":")
     parts = path.split("/")
     if len(parts) not in (2, 3) or not all(parts) or (colon and not split):
-        hint = (
-            f"It is written {HUB}owner/name, {HUB}owner/name:split or {HUB}owner/name/config:split."
-        )
-        raise LuthierError("Not a data set of the hub", f"{source!r} names none.", hint)
+        hint = f"Write {HUB}owner/name, {HUB}owner/name:split or {HUB}owner/name/config:split."
+        raise LuthierError("Not a data set on the hub", f"{source!r} names none.", hint)
     return HubSource("/".join(parts[:2]), parts[2] if len(parts) == 3 else None, split or "train")
 
 
@@ -59,14 +57,17 @@ def hub_rows(source: str, on_read: Callable[[int], None]) -> Iterator[Piece]:
         hint = _OFFLINE if datasets.config.HF_HUB_OFFLINE else _HINT
         reason = " ".join((str(error) or type(error).__name__).split())
         raise LuthierError(
-            "The hub's data set cannot be read", f"{source}: {reason[:500]}", hint
+            "The data set on the hub cannot be read", f"{source}: {reason[:500]}", hint
         ) from None
     if not read:
-        yield Piece(None, "the data set has no row", 0)
+        yield Piece(None, "the data set has no rows", 0)
 
 
 _HINT = (
-    "Check its name, its config and split, and the network; or download its files and give their"
+    "Check its name, config and split, and the network; or download its files and name their"
     " folder as `data`."
 )
-_OFFLINE = "HF_HUB_OFFLINE forbids to ask the hub: unset it, or give a folder of files as `data`."
+_OFFLINE = (
+    "HF_HUB_OFFLINE is set, so Luthier does not ask the hub: unset it, or name a folder of files"
+    " as `data`."
+)

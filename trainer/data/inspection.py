@@ -400,13 +400,13 @@ def _read(path: Path, kind: type[T]) -> T:
         return foreign.read(path, kind)
     except FileNotFoundError:
         raise LuthierError(
-            "Nothing to look at",
-            f"{path} is not there.",
-            "Look at the data again: `n` in Data, or luthier data check.",
+            "Nothing to show",
+            f"{path} does not exist.",
+            "Open the data again: `n` in Data, or luthier data check.",
         ) from None
     except Damaged as error:
         raise LuthierError(
             "Not readable",
             error.message,
-            "Look at the data again: `n` in Data, or luthier data check.",
+            "Open the data again: `n` in Data, or luthier data check.",
         ) from None

@@ -114,7 +114,7 @@ def unread_judgement(column: str, kind: str, values: Sequence[Any]) -> Unread | 
         or (kind == "verdict" and any(numbers <= scale for scale in _SCALES))
     ):
         return None
-    ignored = f'or leave it aside: ignore = ["{column}"]'
+    ignored = f'or ignore it: ignore = ["{column}"]'
     if len(numbers) == len({*map(str, values)}) and numbers:
         extent = (
             f"runs from {min(numbers):g} to {max(numbers):g}"
@@ -138,16 +138,16 @@ def unread_judgement(column: str, kind: str, values: Sequence[Any]) -> Unread | 
         if not examples:
             return Unread(
                 column,
-                f"`{column}` may judge the answer, and holds no plain values: map another column,"
-                f" {ignored}",
+                f"`{column}` may be a verdict on the answer, but does not contain plain values:"
+                f" map another column, {ignored}",
             )
         judgement, way = (
             Judgement(column, good=[*examples[:1]]),
             f"good = {msgspec.json.encode(examples[:1]).decode()}",
         )
         says = (
-            f"has {', '.join(examples[:4])}, which may judge the answer: say in [format] which"
-            " values are good"
+            f"has {', '.join(examples[:4])}, which may be a verdict on the answer: say in"
+            " [format] which values are good"
         )
     return Unread(
         column,

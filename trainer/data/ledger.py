@@ -36,8 +36,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=False):
 
 # Reasons beyond the policies', and those of formats.
 _REASONS = {
-    "long_turn": "an exchange that alone exceeds train.max_length was left out",
-    "mixing": "its file's weight left it out",
+    "long_turn": "an exchange longer than train.max_length was left out",
+    "mixing": "left out because of its file's weight",
 }
 
 
@@ -128,15 +128,15 @@ class Stops:
             if stop.rows == 2:
                 further = " and at 1 more row"
             reasons.append(
-                f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} says"
-                f" stop, here{further})."
+                f"{stop.file}, row {stop.row}: {stop.detail.rstrip('.')} (policy.{stop.policy} is"
+                f' "stop"; it applies here{further}).'
             )
         changes = [f"{stop.policy} = {_instead(stop.policy)}" for stop in self]
         ways = [hint for stop in self if (hint := POLICIES[stop.policy].hint)]
         hint = "\n".join(
             (
                 (
-                    "Mend the data, or say otherwise in a recipe's section [policy]:"
+                    "Repair the data, or change the recipe's section [policy]:"
                     f" {', '.join(changes)}."
                 ),
                 *ways,

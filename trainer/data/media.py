@@ -48,7 +48,7 @@ def media_in(content: Any) -> str | None:
         return (
             None
             if placeholder is None or _is_markup(content, placeholder[0])
-            else f"{placeholder[0]}, the place of {a_medium(placeholder[0])}"
+            else f"{placeholder[0]}, the placeholder of {a_medium(placeholder[0])}"
         )
     for part in content if isinstance(content, list) else [content]:
         if not isinstance(part, dict):

@@ -66,7 +66,7 @@ class Part:
                 "dropped",
                 [*read.reasons, "mixing"],
                 lost=lost,
-                detail="its file's weight left it out",
+                detail="left out because of its file's weight",
             )
         ids = [f"{self.name}:{self.samples + number}" for number in range(copies * len(lines))]
         for _ in range(copies):

@@ -58,7 +58,7 @@ SUMMARY_FILE = "summary.json"
 _BATCH = 512  # conversations sampled at once
 _BATCH_CHARACTERS = 4_000_000
 _TELL_EVERY = 0.25  # seconds
-_LOOKING, _COMPARING = "looking for data prepared before", "looking for duplicates"
+_LOOKING, _COMPARING = "looking for earlier prepared data", "looking for duplicates"
 
 # What is done, how much of it, and of how much altogether.
 Progress = Callable[[str, int, int], None]
@@ -110,9 +110,9 @@ def prepare(
     if report.failed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in report.failed)
         raise LuthierError(
-            "The chat template fails its preflight",
+            "The chat template fails its checks",
             failed,
-            "Choose another model, or mend its chat template.",
+            "Choose another model, or repair its chat template.",
         )
     template = [
         json.dumps(tokenizer.chat_template, sort_keys=True, default=str),
@@ -134,9 +134,9 @@ def prepare(
         Pipeline(settings, sampler, special, tell, no_system).run(building)
         if cache.stamp(sources) != stamp:
             raise LuthierError(
-                "The data has changed meanwhile",
-                "It was written to while it was read.",
-                "Begin again once it is complete.",
+                "The data has changed in the meantime",
+                "Another program wrote to it while Luthier was reading it.",
+                "Start again once it is complete.",
             )
         if name is not None:
             cache.deliver(building, folder)
@@ -549,9 +549,11 @@ def _nothing(summary: Summary, details: dict[str, str]) -> LuthierError:
         f"{number} {describe(code)}{f' ({detail})' if (detail := details.get(code)) else ''}"
         for code, number in dropped[:4]
     ]
-    message = f"None of the {summary.total_rows} rows is left. Dropped: {'; '.join(why) or 'none'}."
+    message = (
+        f"None of the {summary.total_rows} rows are left. Dropped: {'; '.join(why) or 'none'}."
+    )
     return LuthierError(
         "Nothing to train on",
         message,
-        "The recipe's section [policy] decides what becomes of odd rows (docs/data.md).",
+        "The recipe's section [policy] decides what happens to odd rows (docs/data.md).",
     )

@@ -65,58 +65,59 @@ class Policy(NamedTuple):
 # reason codes of the ledger.
 POLICIES: dict[str, Policy] = {
     "damage": Policy("a row that is broken, or a file that is cut off"),
-    "unreadable": Policy("a row that makes no conversation in the file's format"),
+    "unreadable": Policy("a row that is not a conversation in the file's format"),
     "unknown_key": Policy(
-        "a key of a message that was meant to have an effect and has none (misspelt, say)",
+        "a message key that was probably meant to have an effect but has none (for example,"
+        " misspelt)",
         "the key is left out",
     ),
     "rejected": Policy("an answer that the data marks as bad"),
     "unread": Policy(
-        "a column that seems to judge the answer, or to hold what it rests on, and that is not"
-        " read",
+        "a column that seems to be a verdict on the answer, or its source, and that Luthier does"
+        " not read",
         hint=(
-            "[format] judgement, context or ignore says what the column means (docs/data.md,"
+            "Say what the column means with [format] judgement, context or ignore (docs/data.md,"
             " Columns beside a conversation)."
         ),
     ),
     "alternatives": Policy(
-        "several answers to one question, none marked as the best", "the first is taken"
+        "several answers to one question, none of them marked as best", "the first answer is used"
     ),
-    "media": Policy("a picture, a sound or a video, which text cannot stand for"),
+    "media": Policy("a picture, a sound or a video, which text cannot replace"),
     "reasoning": Policy(
         "reasoning that the chat template leaves out",
-        "the answer is trained without it, and it counts as lost",
+        "the answer is trained without it, and the reasoning counts as lost",
     ),
     "content": Policy(
-        "content that is no text",
-        "text parts are joined, numbers written out; other kinds of part cannot be",
+        "content that is not text",
+        "text parts are joined and numbers written out; other parts cannot be converted",
     ),
     "unknown_role": Policy(
         "a role other than system, user, assistant and tool", "the message is left out"
     ),
     "late_system": Policy("a system message after the beginning", "it joins the system prompt"),
     "empty_turn": Policy(
-        "a turn without text", "it is left out, with the question or answer that belongs to it"
+        "a turn without text", "it is left out, together with its question or answer"
     ),
     "assistant_first": Policy(
         "the assistant speaks before the user",
-        "what comes before the user's first turn is left out",
+        "everything before the user's first turn is left out",
     ),
     "consecutive": Policy(
-        "consecutive messages of one role", "they become one, with an empty line between them"
+        "consecutive messages of one role", "they are joined, with an empty line between them"
     ),
     "user_last": Policy(
-        "the last turn waits for an answer", "what comes after the last answer is left out"
+        "the last turn waits for an answer", "everything after the last answer is left out"
     ),
     "system_prompt": Policy(
         "a system prompt for which the chat template has no place",
         "it joins the user's first question, or is left out",
     ),
     "special_text": Policy(
-        "text that holds one of the model's control tokens",
-        "a space after its first character makes it text",
+        "text that contains one of the model's control tokens",
+        "a space after its first character turns it into text",
     ),
-    "untrained": Policy("no answer that may be trained"),
+    "untrained": Policy("no answer that can be trained"),
     "many_turns": Policy("more than policy.max_messages messages", "split at turn boundaries"),
     "too_long": Policy(
         "longer than train.max_length tokens",
@@ -244,7 +245,7 @@ def settle(
         message["role"] == "assistant" and message.get("weight", 1) != 0
         for message in settling.messages
     ):
-        raise Rejected("untrained", "no message of the assistant has a weight above 0")
+        raise Rejected("untrained", "no assistant message has a weight above 0")
     return Settled(settling.messages, settling.repairs, settling.places())
 
 
@@ -361,11 +362,11 @@ class _Settling:
             return str(content[0])
         text = _text_of(content)
         if text is None or "content" not in self.repairs:
-            detail = f"{self._where(message)} has content that is no text but {_kind_of(content)}"
+            detail = f"{self._where(message)} has content that is not text but {_kind_of(content)}"
             self.meet("content", detail)
             if text is None:
                 code = "media" if media_in(content) else "content"
-                raise Rejected(code, f"{detail}, from which no text can be made")
+                raise Rejected(code, f"{detail}, which cannot be converted to text")
         return text
 
     def unknown_role(self) -> None:
@@ -380,7 +381,7 @@ class _Settling:
         begin = self._begin()
         late = [message for message in self.messages[begin:] if message["role"] == "system"]
         if late:
-            self.meet("late_system", "a system message stands after the beginning")
+            self.meet("late_system", "there is a system message after the beginning")
             turns = [message for message in self.messages[begin:] if message["role"] != "system"]
             joined = "\n\n".join(
                 message["content"]
@@ -415,7 +416,9 @@ class _Settling:
     def assistant_first(self) -> None:
         begin = self._begin()
         if begin < len(self.messages) and self.messages[begin]["role"] != "user":
-            self.meet("assistant_first", f"the first turn is of the {self.messages[begin]['role']}")
+            self.meet(
+                "assistant_first", f"the first turn has the role {self.messages[begin]['role']}"
+            )
             first = next(
                 (index for index, message in enumerate(self.messages) if message["role"] == "user"),
                 None,
@@ -430,7 +433,9 @@ class _Settling:
             if not settled or message["role"] == "tool" or settled[-1]["role"] != message["role"]:
                 settled.append(message)
                 continue
-            detail = f"{self._where(message)} is another one of the {message['role']}"
+            detail = (
+                f"{self._where(message)} has the same role as the one before, {message['role']}"
+            )
             self.meet("consecutive", detail)
             earlier = settled[-1]
             if (
@@ -440,14 +445,14 @@ class _Settling:
             ):
                 raise Rejected(
                     "consecutive",
-                    f"{detail}, and calls of tools or different weights keep them apart",
+                    f"{detail}, and tool calls or different weights prevent joining them",
                 )
             settled[-1] = self._renumbered(_joined(earlier, message), earlier)
         self.messages = settled
 
     def user_last(self) -> None:
         if self.messages and self.messages[-1]["role"] != "assistant":
-            self.meet("user_last", f"the last turn is of the {self.messages[-1]['role']}")
+            self.meet("user_last", f"the last turn has the role {self.messages[-1]['role']}")
             while self.messages and self.messages[-1]["role"] != "assistant":
                 self.messages = self.messages[:-1]
             if not self.messages:
@@ -468,7 +473,9 @@ class _Settling:
         turns = self.messages[begin:]
         if choice == "merge":
             if not turns or turns[0]["role"] != "user":
-                raise Rejected("system_prompt", f"{detail}; nor does it begin with a question")
+                raise Rejected(
+                    "system_prompt", f"{detail}; it does not begin with a question either"
+                )
             question = {**turns[0], "content": "\n\n".join([*texts, turns[0]["content"]])}
             turns = [self._renumbered(question, turns[0]), *turns[1:]]
         self.messages = turns
@@ -478,14 +485,14 @@ class _Settling:
             token = special.token_in(message)
             if token is None:
                 continue
-            detail = f"{self._where(message)} holds the control token {token}"
+            detail = f"{self._where(message)} contains the control token {token}"
             self.meet("special_text", detail)
             repaired = self._renumbered(special.broken_up(message), message)
             if special.token_in(repaired) is not None:
                 raise Rejected("special_text", detail)
             self.messages = [*self.messages[:index], repaired, *self.messages[index + 1 :]]
         if tools and (token := special.token_in({"content": tools, "role": "tools"})) is not None:
-            raise Rejected("special_text", f"its tools hold the control token {token}")
+            raise Rejected("special_text", f"its tools contain the control token {token}")
 
     def _begin(self) -> int:
         """How many system messages stand at the beginning."""

@@ -67,11 +67,11 @@ def look(settings: DataSettings) -> Outlook:
         raise error
     if exact and not conversations:
         why = "; ".join(f"{count} {describe(code)}" for code, count in met.most_common(4))
-        message = f"None of the {round(rows)} rows is left. Dropped: {why}."
+        message = f"None of the {round(rows)} rows are left. Dropped: {why}."
         raise LuthierError(
             "Nothing to train on",
             message,
-            "docs/data.md shows what a row may look like; [policy] in the recipe decides.",
+            "docs/data.md shows what a row can look like; [policy] in the recipe decides.",
         )
     return Outlook(
         round(rows),
@@ -119,7 +119,9 @@ class _Look:
                 digest = exact_digest(row.messages, row.tools)
                 if digest in hashes:
                     met["duplicates"] += 1
-                    stops.add(row.file, row.row, ["duplicates"], "it equals an earlier one")
+                    stops.add(
+                        row.file, row.row, ["duplicates"], "it equals an earlier conversation"
+                    )
                     continue
                 hashes.add(digest)
             self.conversations += 1

@@ -180,7 +180,7 @@ def _of_unread(row_format: Format) -> Iterator[Candidate]:
     names = [unread.column for unread in row_format.side.unread]
     if names:
         listed = " and ".join(f"`{name}`" for name in names)
-        yield {"ignore": [*row_format.mapping.ignore, *names]}, f"{listed} were left aside"
+        yield {"ignore": [*row_format.mapping.ignore, *names]}, f"{listed} were ignored"
 
 
 def _turns(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -225,7 +225,7 @@ def _odd_turns(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
         if len(words) == 2 and not any(map(is_role, words)):
             changes["roles"] = {words[0]: "user", words[1]: "assistant"}
         changes["format"] = "messages" if len(words) <= _FEW_ROLES else "transcript"
-        yield changes, f"`{path}` were the turns, `{role}` who speaks and `{content}` what is said"
+        yield changes, f"`{path}` were the turns, `{role}` the speaker and `{content}` the text"
 
 
 def _pairs(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:

@@ -183,7 +183,9 @@ class Row:
             value = at(self.value, column)
             text = context_text(value)
             if text is None and value is not None:
-                self.met.append(("unread", f"`{column}` holds no text that could join the prompt"))
+                self.met.append(
+                    ("unread", f"`{column}` contains no text that could join the prompt")
+                )
             if text:
                 texts[column] = text
         return texts
@@ -206,12 +208,12 @@ class Row:
         history = decoded(self.get("history")) or []
         column = self.mapping.columns.get("history")
         if not isinstance(history, list):
-            raise RowProblem("history", f"`{column}` is no list of pairs of question and answer")
+            raise RowProblem("history", f"`{column}` is not a list of question and answer pairs")
         messages: list[Message] = []
         for pair in history:
             if not isinstance(pair, list) or len(pair) != 2:
                 raise RowProblem(
-                    "history", f"`{column}` has an item that is no pair of question and answer"
+                    "history", f"`{column}` has an item that is not a question and answer pair"
                 )
             messages += [
                 {"role": "user", "content": pair[0]},

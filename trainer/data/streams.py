@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 # 16 MiB of text are some 4 million tokens: a longer row is a file of another kind, and reading it
 # would need memory without bound.
 LONGEST_ROW = 16 << 20
-TOO_LONG = f"longer than {LONGEST_ROW >> 20} MiB, the most that a row may have"
+TOO_LONG = f"longer than {LONGEST_ROW >> 20} MiB, the limit for a row"
 
 _CUT_OFF = "the compressed file is cut off"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -121,7 +121,7 @@ class Reader:
                     self.failure = (
                         _CUT_OFF
                         if "truncated" in str(error).lower()
-                        else f"the file cannot be read on ({error})"
+                        else f"the rest of the file cannot be read ({error})"
                     )
             else:
                 if not part:

@@ -60,7 +60,7 @@ _KEPT_ROWS = 2000
 _ROW_TEXT = 4000  # characters of each
 _FIRST = 5
 _BINS = 16
-_KEEPING = "keeping rows to look at"
+_KEEPING = "keeping rows for the view"
 _TELL_SECONDS = 0.25
 
 

@@ -28,11 +28,11 @@ def check_alike(files: list[Path]) -> None:
     hashes = ranks.gathered([_hash(path) for path in files])
     other = next((number for number, hashed in enumerate(hashes) if hashed != hashes[0]), None)
     if other is not None:
-        message = f"The samples that rank {other} has made are not those of rank 0."
+        message = f"Rank {other} prepared other samples than rank 0."
         raise LuthierError(
             "The machines have different data",
             message,
-            "Recipe, data, model and Luthier must be the same on each.",
+            "Recipe, data, model and Luthier's version must be the same on every machine.",
         )
 
 

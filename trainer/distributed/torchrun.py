@@ -39,11 +39,13 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
     be repaired."""
     if placement.machines() != plan.machines:
         message = (
-            f"{context.job.id} was planned for {plan.machines} machines, and PET_NNODES says"
+            f"{context.job.id} was planned for {plan.machines} machines, but PET_NNODES says"
             f" {placement.machines()}."
         )
         raise LuthierError(
-            "Another number of machines", message, "docs/scale.md tells how to start it on each."
+            "The number of machines differs",
+            message,
+            "docs/scale.md explains how to start the run on each machine.",
         )
     batch: Batch | None = None
     while True:
@@ -62,8 +64,8 @@ def run(context: WorkerContext, plan: Plan) -> dict[str, Any] | None:
         if result is None and not context.stopping.is_set():
             raise LuthierError(
                 "Stopped on another machine",
-                "A checkpoint holds what there is.",
-                "docs/scale.md tells how to go on.",
+                "A checkpoint holds the progress so far.",
+                "docs/scale.md explains how to resume.",
             )
         return (
             result if result != {} else {"machine": placement.machine(), "machines": plan.machines}
@@ -128,7 +130,7 @@ def _repaired(
     )
     if plan.machines > 1:  # the other machines' launchers have only seen their ranks end
         message = (
-            f"Memory ran out on {reason}. The next attempt begins with a micro-batch of"
+            f"Memory ran out on {reason}. The next attempt starts with a micro-batch of"
             f" {smaller.micro_batch}."
         )
         raise LuthierError(
@@ -148,7 +150,7 @@ def _failures(folder: Path) -> list[dict[str, Any]]:
 def _reason(error: ChildFailedError, failures: list[dict[str, Any]]) -> LuthierError:
     """Of a rank that was killed, else what a rank has said: in words rather than by accident."""
     number, failure = error.get_first_failure()
-    hint = "`luthier log` has the details; `luthier resume` goes on from the newest checkpoint."
+    hint = "`luthier log` has the details; `luthier resume` continues from the newest checkpoint."
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         why = (
@@ -158,7 +160,7 @@ def _reason(error: ChildFailedError, failures: list[dict[str, Any]]) -> LuthierE
         )
         return LuthierError(
             f"Rank {number} was killed",
-            f"It ended by {name}, and the others were stopped.{why}",
+            f"{name} ended it, and Luthier stopped the other ranks.{why}",
             hint,
         )
     for kind in ("error", "unexpected"):
@@ -168,6 +170,6 @@ def _reason(error: ChildFailedError, failures: list[dict[str, Any]]) -> LuthierE
                 return LuthierError(left["title"], left["message"] + where, left["hint"])
     return LuthierError(
         f"Rank {number} failed",
-        f"It ended with status {failure.exitcode}, and the others were stopped.",
+        f"It ended with status {failure.exitcode}, and Luthier stopped the other ranks.",
         hint,
     )

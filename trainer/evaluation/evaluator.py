@@ -71,13 +71,12 @@ class Questions:
         self.any = heldout is not None or bool(self.samples)
         if settings.patience and heldout is None:
             message = (
-                "evaluation.patience waits for a better loss on held-out conversations, and there"
-                " is none."
+                "evaluation.patience needs the loss on held-out conversations, but there are none."
             )
             raise LuthierError(
                 "No held-out conversations",
                 message,
-                "Raise heldout.share or heldout.at_least, or leave patience out.",
+                "Raise heldout.share or heldout.at_least, or leave out patience.",
             )
         self._check_metrics()
 
@@ -110,24 +109,24 @@ class Questions:
             return
         if not self.scored:
             message = (
-                f"evaluation.metrics ({', '.join(self.metrics)}) compare answers with held-out"
-                " ones, and there is none."
+                f"evaluation.metrics ({', '.join(self.metrics)}) compares answers with held-out"
+                " ones, but there are none."
             )
             raise LuthierError(
                 "No held-out conversations",
                 message,
-                "Raise heldout.share or heldout.at_least, or leave metrics out.",
+                "Raise heldout.share or heldout.at_least, or leave out metrics.",
             )
         why = no_labels([prompt.reference for prompt in self.scored])
         if why and "label_accuracy" in self.metrics:
             message = (
-                "evaluation.metrics names label_accuracy, but the held-out answers are no labels:"
-                f" {why}."
+                "evaluation.metrics contains label_accuracy, but the held-out answers are not"
+                f" labels: {why}."
             )
             raise LuthierError(
-                "The answers are no labels",
+                "The answers are not labels",
                 message,
-                "Leave label_accuracy out; exact_match counts equal answers of any kind.",
+                "Leave out label_accuracy; exact_match counts equal answers of any kind.",
             )
         if not why and "label_accuracy" not in self.metrics:
             self.metrics.append("label_accuracy")

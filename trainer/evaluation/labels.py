@@ -62,9 +62,9 @@ def no_labels(references: Sequence[str]) -> str:
     if long is not None:
         return f"one of them is {long[:60]!r}" if long else "one of them has no letter"
     if len(counts) < 2:
-        return "all of them are alike"
+        return "they are all the same"
     if len(counts) > min(_MOST_LABELS, len(references) / _LEAST_EACH):
-        return f"{len(references)} of them are {len(counts)} different ones"
+        return f"{len(references)} of them have {len(counts)} different texts"
     return ""
 
 

@@ -53,18 +53,18 @@ def outlook(
     needs = "patience" if settings.patience else ""
     needs = "metrics" if settings.metrics else needs
     if needs and heldout.count(1_000_000) == 0:
-        message = f"evaluation.{needs} needs them, and [heldout] keeps none."
+        message = f"evaluation.{needs} needs them, but [heldout] keeps none."
         raise LuthierError(
             "No held-out conversations",
             message,
-            f"Raise heldout.share and heldout.at_most, or leave {needs} out.",
+            f"Raise heldout.share and heldout.at_most, or leave out {needs}.",
         )
     if needs and steps and not held_out:
         message = (
-            f"evaluation.{needs} needs them, and of so few conversations none is held out: at most"
-            " a quarter ever is."
+            f"evaluation.{needs} needs them, but there are too few conversations to hold any out:"
+            " Luthier holds out at most a quarter."
         )
-        raise LuthierError("No held-out conversations", message, f"Add data, or leave {needs} out.")
+        raise LuthierError("No held-out conversations", message, f"Add data, or leave out {needs}.")
     evaluations = (
         len(settings.steps(steps, steps_per_epoch))
         if steps and (held_out or settings.prompts)

@@ -38,30 +38,30 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times: Annotated[
         Count,
         key(
-            "how often, spread evenly over the run, the last time at its end, and once"
-            " more before the first step; 0: never"
+            "how many evaluations, spread evenly over the run, the last one at its end, with one"
+            " more before the first step; 0: none"
         ),
     ] = 4
     every: Annotated[
         Count | Literal["epoch"],
-        key('instead of `times`: every so many steps, or `"epoch"`, and at the end'),
+        key('instead of `times`: after every this many steps, or `"epoch"`, and at the end'),
     ] = 0
     metric: Annotated[
         Value,
         key(
-            'what tells the best evaluation: `"loss"`, or `"exact_match"`, `"bleu"`,'
+            'what decides which evaluation is best: `"loss"`, or `"exact_match"`, `"bleu"`,'
             ' `"chrf"`, `"rouge1"`, `"rouge2"`, `"rougeL"`, `"label_accuracy"`,'
-            ' `"label_macro_f1"` where `metrics` has it'
+            ' `"label_macro_f1"` if `metrics` includes it'
         ),
     ] = "loss"
     patience: Annotated[
         Count,
         key(
-            "early stopping: end the run after so many evaluations in a row without a"
-            " better one; 0: off"
+            "early stopping: end the run after this many evaluations in a row without"
+            " improvement; 0: off"
         ),
     ] = 0
-    min_improvement: Annotated[float, key("a better one is better by more than this", ge=0.0)] = 0.0
+    min_improvement: Annotated[float, key("an improvement must be larger than this", ge=0.0)] = 0.0
     metrics: Annotated[
         list[Metric],
         key(
@@ -72,14 +72,16 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conversations: Annotated[
         int, key("how many held-out conversations are answered for the metrics", ge=1)
     ] = 50
-    samples: Annotated[Count, key("how many held-out prompts are answered to be read; 0: none")] = 3
-    prompts: Annotated[list[str], key("prompts of your own, answered in their place")] = []
-    answer_tokens: Annotated[int, key("an answer's longest length", ge=1)] = 128
+    samples: Annotated[
+        Count, key("how many held-out prompts are answered for you to read; 0: none")
+    ] = 3
+    prompts: Annotated[list[str], key("your own prompts, answered instead of held-out ones")] = []
+    answer_tokens: Annotated[int, key("the longest answer, in tokens", ge=1)] = 128
 
     def __post_init__(self) -> None:
         if self.metric not in self.values:
             source = next(name for name, values in VALUES.items() if self.metric in values)
-            raise ValueError(f'metric "{self.metric}" is not computed: add "{source}" to metrics')
+            raise ValueError(f'metric "{self.metric}" is not computed. Add "{source}" to metrics')
         if self.patience and not (self.times or self.every):
             raise ValueError("patience needs evaluations: set times or every")
         if not all(prompt.strip() for prompt in self.prompts):

@@ -97,7 +97,7 @@ class Float8Weight(torch.Tensor):
         if computed is not None and isinstance(arguments[computed.weight], cls):
             return computed.by(*arguments, **keywords)
         if function._schema.is_mutable and isinstance(arguments[0], cls):
-            raise TypeError(f"a frozen weight in float8 would be changed by {function}")
+            raise TypeError(f"{function} would change a frozen float8 weight")
         if torch.is_inference_mode_enabled():  # what is made of products comes as it is only there
             result = function.decompose(*arguments, **keywords)
             if result is not NotImplemented:
@@ -117,9 +117,9 @@ def use_float8(model: PeftModel) -> int:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
         name = torch.cuda.get_device_name(device)
         raise LuthierError(
-            "This GPU has no float8",
-            f"The run was planned with it, and this is a {name}.",
-            "Train anew on this GPU.",
+            "This GPU does not support float8",
+            f"The run was planned with float8, but this GPU is a {name}.",
+            "Start a new run on this GPU.",
         )
     head = model.get_output_embeddings()
     kept = {*head.modules()} if head is not None else set()

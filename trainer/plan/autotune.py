@@ -215,13 +215,13 @@ def _best_size(task: Task, compute: Compute) -> Candidate:
 
 def _verdict(candidate: Candidate, best: Candidate, task: Task) -> str:
     if not candidate.fits:
-        return f"does not fit: needs {_gb(candidate.needs)} of {_gb(task.card)}"
+        return f"does not fit: needs {_gb(candidate.needs)}, the card has {_gb(task.card)}"
     if candidate.compute.base_bits < best.compute.base_bits:
-        return "fits, but so do more bits"
+        return "fits, but more bits fit too"
     return (
-        f"fits, {candidate.cost / best.cost:.2f} times the time"
+        f"fits, but takes {candidate.cost / best.cost:.2f} times as long"
         if candidate.cost > best.cost * 1.004
-        else "fits, no quicker"
+        else "fits, but is no faster"
     )
 
 
@@ -229,8 +229,8 @@ def _reasons(task: Task, best: Candidate, candidates: list[Candidate]) -> list[R
     train, reasons = task.recipe.train, []
     if not best.fits:
         text = (
-            f"Nothing is predicted to fit: the thriftiest settings need {_gb(best.needs)} of"
-            f" {_gb(task.card)}."
+            f"Nothing is predicted to fit: even the smallest settings need {_gb(best.needs)}, and"
+            f" the card has {_gb(task.card)}."
         )
         reasons.append(Reason("", text))
     if len(_bits(task)) > 1:
@@ -242,13 +242,13 @@ def _reasons(task: Task, best: Candidate, candidates: list[Candidate]) -> list[R
         reasons.append(Reason("train.micro_batch", _why_micro_batch(best, task)))
     if train.optimizer == "auto" and best.compute.optimizer != "adamw":
         text = (
-            f"{best.compute.optimizer}: with AdamW's own states nothing of"
+            f"{best.compute.optimizer}: with AdamW's own states, nothing with a base in"
             f" {best.compute.base_bits} bits fits."
         )
         reasons.append(Reason("train.optimizer", text))
     factor, run = task.measured(task.setting(best.compute))
     if run:
-        text = f"Predictions are corrected by {factor:.2f}, which run {run} has measured."
+        text = f"Predictions are multiplied by {factor:.2f}, which run {run} measured."
         reasons.append(Reason("", text))
     return reasons
 
@@ -256,16 +256,19 @@ def _reasons(task: Task, best: Candidate, candidates: list[Candidate]) -> list[R
 def _why_bits(best: Candidate, candidates: list[Candidate], task: Task) -> str:
     if best.compute.base_bits == 16:
         weights = 2 * (task.shape.inside + task.shape.outside)
-        return f"16-bit base: its {_gb(weights)} of weights leave room."
+        return f"16-bit base: its {_gb(weights)} of weights leave enough room."
     least = min(wide.needs for wide in candidates if wide.compute.base_bits == 16)
-    return f"4-bit base: with 16 bits it needs {_gb(least)} at least, of {_gb(task.card)}."
+    return (
+        f"4-bit base: with 16 bits it needs at least {_gb(least)}, and the card has"
+        f" {_gb(task.card)}."
+    )
 
 
 def _why_checkpointing(best: Candidate, candidates: list[Candidate], task: Task) -> str:
     if best.compute.gradient_checkpointing == "none":
         return (
-            "No gradient checkpointing: it fits without, and recomputing takes about 1.4 times as"
-            " long."
+            "No gradient checkpointing: the run fits without it, and recomputing takes about 1.4"
+            " times as long."
         )
     without = [
         candidate
@@ -278,11 +281,14 @@ def _why_checkpointing(best: Candidate, candidates: list[Candidate], task: Task)
     kind = f'Gradient checkpointing "{best.compute.gradient_checkpointing}"'
     if fitting:
         return (
-            f"{kind}: without it only {fitting[0].compute.micro_batch} at a time fit, which is"
-            " slower than recomputing."
+            f"{kind}: without it only {fitting[0].compute.micro_batch} conversations fit at a"
+            " time, which is slower than recomputing."
         )
     least = min(candidate.needs for candidate in without)
-    return f"{kind}: without it {_gb(least)} are needed at least, of {_gb(task.card)}."
+    return (
+        f"{kind}: without it the run needs at least {_gb(least)}, and the card has"
+        f" {_gb(task.card)}."
+    )
 
 
 def _why_micro_batch(best: Candidate, task: Task) -> str:
@@ -296,8 +302,8 @@ def _why_micro_batch(best: Candidate, task: Task) -> str:
     if any(task.candidate(compute).cost < best.cost for compute in larger):
         return f"{at_once}, as many as fit."
     if micro_batch == task.conversations:
-        return f"{at_once}, all of a global batch."
-    return f"{at_once}; more would be no quicker."
+        return f"{at_once}, the whole global batch."
+    return f"{at_once}; more would be no faster."
 
 
 def _gb(size: int) -> str:

@@ -132,17 +132,17 @@ def emit(kind: Kind, recipe: Recipe | Sweep, path: Path, machines: int) -> str:
         raise LuthierError(
             "A sweep is many runs",
             f"{path} has lists of values.",
-            "Write a recipe of one run for the cluster.",
+            "Write a recipe of a single run for the cluster.",
         )
     if recipe.gpus == "all":
         message = (
-            'The recipe says gpus = "all", and how many GPUs a machine of the cluster has is not'
-            " known here."
+            'The recipe says gpus = "all", and Luthier does not know how many GPUs the machines'
+            " of the cluster have."
         )
         raise LuthierError(
             "How many GPUs?",
             message,
-            "Write the number that each machine is to have: gpus = 4, say.",
+            "Write the number of GPUs per machine, for example gpus = 4.",
         )
     share(recipe.train.global_batch, recipe.gpus * machines)
     values = {

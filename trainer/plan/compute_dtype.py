@@ -23,7 +23,7 @@ _KEY = "train.compute_dtype"
 BEFORE_IT_WAS_CHOSEN = "bfloat16"
 """What runs of earlier versions computed in: their fingerprints do not say."""
 _TO_BE_MEASURED = (
-    "Computes in bfloat16 or float32: the run measures first which one this CPU multiplies faster."
+    "Computes in bfloat16 or float32: the run first measures which one this CPU multiplies faster."
 )
 _SHARE = 0.8  # of the main memory that a float32 model may take at most
 
@@ -35,7 +35,7 @@ def decided(plan: Plan, recipe: Recipe) -> Plan:
     only_bfloat16 = _only_bfloat16(plan)
     if asked == "float32" and only_bfloat16:
         message = f'train.compute_dtype = "float32", but {only_bfloat16}.'
-        raise LuthierError("Not in float32", message, "Leave train.compute_dtype out.")
+        raise LuthierError("float32 is not possible", message, "Leave out train.compute_dtype.")
     if asked == "bfloat16" or only_bfloat16:
         return plan
     if asked == "float32":
@@ -61,8 +61,8 @@ def settled(plan: Plan, recipe: Recipe, speed: DtypeSpeed) -> Plan:
     if needed <= _SHARE * there:
         return in_float32
     why = (
-        f"Computes in bfloat16, although {measured}: float32 needs {_gb(needed)} of the"
-        f" {_gb(there)} here."
+        f"Computes in bfloat16, although {measured}: float32 needs {_gb(needed)}, and this"
+        f" machine has {_gb(there)}."
     )
     return _computing_in("bfloat16", plan, recipe, why)
 
@@ -75,7 +75,7 @@ def resumed(plan: Plan, recipe: Recipe, dtype: str) -> Plan:
 def _only_bfloat16(plan: Plan) -> str:
     """Why nothing else can be, as a clause; "" if float32 can."""
     if plan.device != "cpu":
-        return "a GPU computes in bfloat16 here"
+        return "Luthier computes in bfloat16 on a GPU"
     if plan.compute.base_bits in (4, 8):
         return f"the {plan.compute.base_bits}-bit base is unpacked into bfloat16"
     if plan.compute.float8:

@@ -62,7 +62,7 @@ def choose(
             raise LuthierError(
                 "Unsloth cannot train this",
                 f'engine = "unsloth", but Unsloth {cannot}.',
-                'engine = "trl" can, and "auto" takes it.',
+                'Use engine = "trl", which "auto" would choose.',
             )
         return "unsloth", "Unsloth, because the recipe names it"
     if device != "gpu":
@@ -88,7 +88,7 @@ def flat(recipe: Recipe, config: dict[str, Any], engine: str) -> tuple[bool, str
     architecture = str(config.get("model_type", ""))
     name = "Unsloth" if engine == "unsloth" else "TRL"
     if recipe.train.neftune_alpha:
-        why = "NEFTune's noise would be another, for it is scaled by the length of a row"
+        why = "NEFTune scales its noise by the length of a row, so the noise would differ"
     elif engine == "unsloth" and recipe.train.base_bits == 8:
         why = "it is not proved that Unsloth keeps conversations apart on an 8-bit base"
     elif architecture not in (_UNSLOTH if engine == "unsloth" else FLAT):
@@ -97,22 +97,19 @@ def flat(recipe: Recipe, config: dict[str, Any], engine: str) -> tuple[bool, str
             f" {architecture or 'this architecture'}"
         )
     else:
-        return True, "padding-free batches: the same losses without computing padding"
+        return True, "padding-free batches: the same losses, without computing padding"
     if asked is True:
         raise LuthierError(
             "Padding-free would not be exact",
             f"{why[:1].upper()}{why[1:]}.",
-            "Leave train.padding_free out.",
+            "Leave out train.padding_free.",
         )
     return False, f"padded batches: {why}"
 
 
 def _unsloth_gains_little(recipe: Recipe, architecture: str) -> str:
     if architecture not in _UNSLOTH:
-        return (
-            f"trains {architecture or 'this architecture'} in a general way, without kernels of"
-            " its own"
-        )
+        return f"has no kernels of its own for {architecture or 'this architecture'}"
     if recipe.train.base_bits == 8:
-        return "trains on an 8-bit base in a general way, without kernels of its own"
+        return "has no kernels of its own for an 8-bit base"
     return ""

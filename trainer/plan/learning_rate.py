@@ -55,10 +55,9 @@ def learning_rate(recipe: Recipe, parameters: int | None) -> LearningRate:
     method = _METHODS[recipe.train.method]
     size = "this model" if parameters is None else f"a model of {_billions(parameters)} parameters"
     warning = (
-        f"train.learning_rate = {short_value(asked)} is {side} what {method} of {size} usually"
-        " takes, "
-        f"{short_value(low)} to {short_value(high)}. "
-        f'"auto" would take {short_value(usual)}.'
+        f"train.learning_rate = {short_value(asked)} is {side} the usual range for {method} of"
+        f' {size}, {short_value(low)} to {short_value(high)}. "auto" would choose'
+        f" {short_value(usual)}."
     )
     return LearningRate(asked, warning=warning)
 
@@ -70,13 +69,13 @@ def _usual(recipe: Recipe, parameters: int | None) -> tuple[float, str]:
     """The rate to take, and why as a clause."""
     count = _UNKNOWN_SIZE if parameters is None else parameters
     of_lora = next(rate for limit, rate in _LORA_RATES if count < limit)
-    size = "models of 7 billion parameters, as which one of unknown size counts"
+    size = "models of 7 billion parameters (this model's size is unknown)"
     if parameters is not None:
         size = f"a model of {_billions(parameters)} parameters"
     if recipe.train.method == "full":
         return (
             _FULL_SHARE * of_lora,
-            f"full fine-tuning takes a tenth of LoRA's {short_value(of_lora)} for {size}",
+            f"full fine-tuning uses a tenth of LoRA's {short_value(of_lora)} for {size}",
         )
     strength = _strength(recipe.lora)
     clauses = [f"usual for LoRA on {size}, whatever the rank"]
@@ -84,7 +83,7 @@ def _usual(recipe: Recipe, parameters: int | None) -> tuple[float, str]:
     if strength > _ALPHA:
         rate /= math.sqrt(strength / _ALPHA)
         clauses.append(
-            f"{short_value(of_lora)} made smaller because this adapter acts as strongly as alpha"
+            f"lowered from {short_value(of_lora)} because this adapter acts as strongly as alpha"
             f" {strength:.0f} (32 is usual)"
         )
     if recipe.lora.plus_ratio > 1:

@@ -31,9 +31,9 @@ def beyond_positions(
     )
     return (
         f"train.max_length is {longest:,}, but the model has {positions:,} positions"
-        f" (max_position_embeddings){longer}. What lies beyond cannot be served: set max_length ="
-        f" {positions}, and longer conversations are split at turn boundaries. `luthier data check`"
-        " counts them by their tokens."
+        f" (max_position_embeddings){longer}. Tokens beyond that cannot be served. Set max_length"
+        f" = {positions} to split longer conversations at turn boundaries. `luthier data check`"
+        " counts them exactly."
     )
 
 
@@ -48,9 +48,9 @@ def samples_beyond_positions(positions: int | None, lengths: dict[int, int]) -> 
         return ""
     samples = "1 sample is" if beyond == 1 else f"{beyond:,} samples are"
     return (
-        f"{samples} longer than the model's {positions:,} positions (max_position_embeddings): what"
-        f" lies beyond cannot be served. train.max_length = {positions} splits such conversations"
-        " at turn boundaries."
+        f"{samples} longer than the model's {positions:,} positions (max_position_embeddings):"
+        f" tokens beyond that cannot be served. train.max_length = {positions} splits such"
+        " conversations at turn boundaries."
     )
 
 
@@ -87,25 +87,28 @@ def beyond_main_memory(
             else 'a smaller model, or method = "lora"'
         )
         return (
-            f"{prediction} {_gb(memory.fixed)} of it do not depend on the batch: it cannot fit."
-            f" Take {remedy}."
+            f"{prediction} {_gb(memory.fixed)} of it do not depend on the batch, so it cannot"
+            f" fit. Use {remedy}."
         )
     return (
         f"{prediction} Even {text} needs {_gb(size)}: lower train.max_length (now"
-        f" {recipe.train.max_length:,}), or take a smaller model."
+        f" {recipe.train.max_length:,}), or choose a smaller model."
     )
 
 
 def beyond_card(recipe: Recipe, needs: int, card: int) -> str:
     """Where nothing is predicted to fit on a GPU of `card` bytes."""
-    changes = [f"lower train.max_length (now {recipe.train.max_length:,})", "take a smaller model"]
+    changes = [
+        f"lower train.max_length (now {recipe.train.max_length:,})",
+        "choose a smaller model",
+    ]
     if recipe.train.method == "full":
         changes.append('choose method = "lora"')
     elif recipe.train.base_bits in (16, 8):
         changes.append("set base_bits = 4")
     return (
-        f"The run is not predicted to fit: it needs {_gb(needs)} at least, of the GPU's"
-        f" {_gb(card)}. What helps: {', '.join(changes)}."
+        f"The run is not predicted to fit: it needs at least {_gb(needs)}, and the GPU has"
+        f" {_gb(card)}. These changes help: {', '.join(changes)}."
     )
 
 

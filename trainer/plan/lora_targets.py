@@ -38,11 +38,11 @@ def check_targets(targets: str | list[str], directory: Path) -> None:
         raise LuthierError(
             "Nothing to train",
             "lora.targets is an empty list.",
-            f"{_listed(layers)} Leave it out for all of them.",
+            f"{_listed(layers)} Leave out lora.targets to train all of them.",
         )
     for target in targets:
         if not any(f".{layer}".endswith(f".{target}") for layer in layers):
-            message = f"lora.targets: {target!r} is no linear layer of the model in {directory}."
+            message = f"lora.targets: {target!r} is not a linear layer of the model in {directory}."
             raise LuthierError("No such layer", message, _listed(layers))
 
 

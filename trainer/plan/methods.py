@@ -28,13 +28,13 @@ def unsloth_cannot(recipe: Recipe, directory: Path) -> str:
     """What of the recipe is not done with Unsloth on this base model, as a verb and the rest; "" if
     all is."""
     if recipe.train.method == "full":
-        return "trains adapters only here"
+        return "trains only adapters in Luthier"
     if new_tokens(recipe, directory):
-        return "does not train new tokens alone"
+        return "cannot train new tokens alone"
     if recipe.lora.dora:
-        return "has no DoRA in its fast layers"
+        return "does not support DoRA in its fast layers"
     if recipe.train.attention in ("flex", "flash"):
-        return "has attention of its own"
+        return "uses its own attention"
     embeddings = {"embed_tokens", "lm_head"} & (
         {*recipe.lora.targets} if isinstance(recipe.lora.targets, list) else set()
     )
@@ -50,19 +50,19 @@ def cannot_shard(recipe: Recipe, directory: Path) -> str:
     if recipe.engine == "unsloth" or train.gradient_checkpointing == "unsloth":
         return "Unsloth does not shard, and the recipe names it"
     if train.base_bits in (4, 8):
-        return "it has no shards of the weights that bitsandbytes packs into 4 or 8 bits"
+        return "it cannot shard weights that bitsandbytes packs into 4 or 8 bits"
     if train.float8 is True:
-        return "it cannot cut weights that are in float8"
+        return "it cannot shard float8 weights"
     if "bit" in train.optimizer:
-        return "bitsandbytes' optimizers do not know shards"
+        return "bitsandbytes' optimizers do not support shards"
     if train.method == "full" and train.base_bits == 16:
-        return "it holds what is trained in 32 bits, and the recipe says 16"
+        return "it keeps trained weights in 32 bits, but the recipe says 16"
     if recipe.lora.dora:
-        return "DoRA's magnitudes would be computed with in 16 bits"
+        return "it would compute DoRA's magnitudes in 16 bits"
     if new_tokens(recipe, directory) and not any(map(is_output, linear_layers(directory))):
-        return "torch cannot shard new rows of an embedding that is the head, too"
+        return "torch cannot shard new rows of an embedding that is also the head"
     if mixes_experts(directory):
-        return "it is not proved for mixtures of experts"
+        return "it has not been proved for mixtures of experts"
     return ""
 
 
@@ -93,7 +93,9 @@ def float8(
     if asked is True:
         if cannot:
             raise LuthierError(
-                "Not in float8", f"train.float8 = true, but {cannot}.", "Leave train.float8 out."
+                "float8 is not possible",
+                f"train.float8 = true, but {cannot}.",
+                "Leave out train.float8.",
             )
         return True, "Float8 products with the frozen weights, because the recipe says so."
     wide = shape is not None and shape.hidden >= _FLOAT8_HIDDEN
@@ -113,17 +115,16 @@ def _cannot_float8(recipe: Recipe, compute: Compute, capability: tuple[int, int]
     if recipe.train.method == "full":
         return "every weight is trained, and none is frozen"
     if compute.base_bits != 16:
-        return f"the base has {compute.base_bits} bits"
+        return f"the base is in {compute.base_bits} bits"
     if recipe.lora.dora:
-        return "DoRA computes with the norms of the weights"
+        return "DoRA needs the norms of the weights"
     if compute.shards > 1:
-        return "FSDP2 cannot cut such weights into shards"
+        return "FSDP2 cannot shard such weights"
     if capability == (0, 0):
-        return "nvidia-smi does not tell what this GPU can"
+        return "nvidia-smi does not report the compute capability of this GPU"
     if capability is not None and capability < FLOAT8_CAPABILITY:
         return (
-            f"a GPU of compute capability {capability[0]}.{capability[1]} has no float8: that"
-            " begins with 8.9"
+            f"this GPU has compute capability {capability[0]}.{capability[1]}, and float8 needs 8.9"
         )
     return ""
 
@@ -141,8 +142,8 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
     """What the method means for serving, in words."""
     if recipe.train.method == "full":
         return [
-            "Every weight is trained: the run leaves a model, which is served as one, not beside"
-            " its base."
+            "Every weight is trained, so the result is a whole model, which is served on its own"
+            " and not beside its base."
         ]
     kinds = [
         name
@@ -152,11 +153,12 @@ def consequences(recipe: Recipe, directory: Path) -> list[str]:
         )
         if is_used
     ]
-    return (
-        [f"vLLM takes no adapter with {' and '.join(kinds)}: it is merged before it is served."]
-        if kinds
-        else []
-    )
+    if not kinds:
+        return []
+    return [
+        f"vLLM cannot load an adapter with {' and '.join(kinds)}, so Luthier merges it before"
+        " serving."
+    ]
 
 
 def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
@@ -166,15 +168,17 @@ def check(recipe: Recipe, directory: Path, engine: str, device: str) -> None:
         _check_full(recipe)
     if engine == "trl" and recipe.train.gradient_checkpointing == "unsloth":
         message = (
-            'train.gradient_checkpointing = "unsloth" is a kind of the engine Unsloth; this run is'
-            " TRL's."
+            'train.gradient_checkpointing = "unsloth" needs the engine Unsloth, but this run'
+            " uses TRL."
         )
         raise LuthierError(
-            "Not with this engine", message, 'Choose "standard", or leave it to the plan.'
+            "Not with this engine", message, 'Choose "standard", or leave out the key.'
         )
     if device == "cpu" and recipe.train.attention in ("flex", "flash"):
-        message = f'train.attention = "{recipe.train.attention}" is computed by GPU kernels.'
-        raise LuthierError("This attention needs a GPU", message, 'Leave it out, or choose "sdpa".')
+        message = f'train.attention = "{recipe.train.attention}" needs GPU kernels.'
+        raise LuthierError(
+            "This attention needs a GPU", message, 'Leave out the key, or choose "sdpa".'
+        )
     check_installed(recipe.train.base_bits, recipe.train.optimizer, recipe.train.attention)
     if recipe.train.method == "lora":
         check_targets(recipe.lora.targets, directory)
@@ -188,7 +192,7 @@ def check_installed(base_bits: int | str, optimizer: str, attention: str) -> Non
     needs += [("flash_attn", 'train.attention = "flash"')] if attention == "flash" else []
     for package, setting in needs:
         if importlib.util.find_spec(package) is None:
-            message = f"{setting}: this interpreter has no {package}."
+            message = f"{setting} needs {package}, which is not installed here."
             raise LuthierError(
                 "A package is missing", message, f"`{_INSTALL[package]}` installs it."
             )
@@ -204,7 +208,7 @@ def _check_full(recipe: Recipe) -> None:
         raise LuthierError(
             "Full fine-tuning needs 16 bits",
             message,
-            'Leave base_bits out, or choose method = "lora".',
+            'Leave out base_bits, or choose method = "lora".',
         )
     without_effect = {
         "rslora": lora.rslora,
@@ -213,11 +217,9 @@ def _check_full(recipe: Recipe) -> None:
         "targets": lora.targets != ALL_LINEAR,
     }
     if keys := [key for key, value in without_effect.items() if value]:
-        message = (
-            f'train.method = "full" trains every weight: lora.{keys[0]} has nothing to act on.'
-        )
+        message = f'train.method = "full" trains every weight, so lora.{keys[0]} has no effect.'
         raise LuthierError(
             "Full fine-tuning has no LoRA",
             message,
-            f'Leave lora.{keys[0]} out, or choose method = "lora".',
+            f'Leave out lora.{keys[0]}, or choose method = "lora".',
         )

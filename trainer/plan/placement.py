@@ -39,7 +39,7 @@ def place(recipe: Recipe, present: list[Gpu]) -> Placement:
         return Placement(1, nodes, [Reason("gpus", on_cpu)] if recipe.gpus != 1 else [])
     gpus = len(present) if recipe.gpus == "all" else recipe.gpus
     if gpus > len(present):
-        message = f"gpus = {gpus}, and nvidia-smi lists {len(present)} on this machine."
+        message = f"gpus = {gpus}, but nvidia-smi lists {len(present)} on this machine."
         raise LuthierError(
             "Not enough GPUs", message, f'Lower gpus to {len(present)}, or write gpus = "all".'
         )
@@ -49,13 +49,13 @@ def place(recipe: Recipe, present: list[Gpu]) -> Placement:
         text = f"{gpus} GPUs{of_each}, each with its share of every batch"
         reasons.append(Reason("gpus", text))
     if nodes > 1:
-        text = f"{nodes} machines, because PET_NNODES says so; this is number {machine()}"
+        text = f"{nodes} machines, because PET_NNODES says so; this is machine {machine()}"
         reasons.append(Reason("", text))
     if recipe.share_gpu and gpus * nodes > 1:
         raise LuthierError(
             "share_gpu is for one GPU",
-            f"The recipe has share_gpu and asks for {gpus * nodes}.",
-            "Leave one of the two out.",
+            f"The recipe has share_gpu and asks for {gpus * nodes} GPUs.",
+            "Leave out one of the two.",
         )
     return Placement(gpus, nodes, reasons)
 
@@ -67,7 +67,9 @@ def share(global_batch: int, ranks: int) -> int:
         return global_batch // ranks
     below, above = global_batch // ranks * ranks, (global_batch // ranks + 1) * ranks
     near = f"{below} or {above}" if below else str(above)
-    message = f"train.global_batch {global_batch} is no multiple of the {ranks} GPUs that share it."
+    message = (
+        f"train.global_batch {global_batch} is not a multiple of the {ranks} GPUs that share it."
+    )
     raise LuthierError(
         "Batches do not add up", message, f"Set train.global_batch to {near}, or change gpus."
     )
@@ -81,7 +83,7 @@ def machines() -> int:
         raise LuthierError(
             "How many machines?",
             f"PET_NNODES is {text!r}.",
-            "Set it to a number; docs/scale.md tells more.",
+            "Set it to a number; see docs/scale.md.",
         )
     return int(text)
 
@@ -90,10 +92,10 @@ def machine() -> int:
     """Which of them this is; number 0 has the run's folder."""
     text = os.environ.get("PET_NODE_RANK", "0")
     if not text.isdigit() or int(text) >= machines():
-        message = f"PET_NODE_RANK is {text!r}, PET_NNODES {machines()}."
+        message = f"PET_NODE_RANK is {text!r}, and PET_NNODES is {machines()}."
         raise LuthierError(
             "Which machine is this?",
             message,
-            "Number the machines from 0; docs/scale.md tells more.",
+            "Number the machines from 0; see docs/scale.md.",
         )
     return int(text)

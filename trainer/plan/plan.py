@@ -267,7 +267,9 @@ def _decide(
         return _settle(recipe, directory, data, device, replace(placement, reasons=reasons), shards)
 
     if placement.ranks == 1:
-        alone = ["nothing is sharded: there is one process"] if recipe.sharding == "fsdp2" else []
+        alone = (
+            ["nothing is sharded: there is only one process"] if recipe.sharding == "fsdp2" else []
+        )
         return settled(1, *alone)
     cannot = methods.cannot_shard(recipe, directory)
     if recipe.sharding == "fsdp2":
@@ -275,7 +277,7 @@ def _decide(
             raise LuthierError(
                 "FSDP2 cannot do this",
                 f'sharding = "fsdp2", but {cannot}.',
-                "Leave sharding out, or that.",
+                "Leave out sharding, or the conflicting setting.",
             )
         return settled(
             placement.ranks,
@@ -292,12 +294,12 @@ def _decide(
     )
     sharded = settled(
         placement.ranks,
-        "a share of every weight on each GPU (FSDP2), because with the whole model it needs"
-        f" {least} at least, of {card}",
+        "a share of every weight on each GPU (FSDP2), because the whole model needs at least"
+        f" {least}, and a card has {card}",
     )
     if sharded.fits:
         return sharded
-    text = "Nor do shards of the model on each GPU (FSDP2) fit."
+    text = "Shards of the model on each GPU (FSDP2) do not fit either."
     return replicated.because(Reason("sharding", text))
 
 
@@ -391,11 +393,11 @@ def _check_batch(recipe: Recipe, conversations: int, placement: Placement) -> No
     if recipe.train.micro_batch and conversations % recipe.train.micro_batch:
         shared = f", which {placement.ranks} GPUs share," if placement.ranks > 1 else ""
         message = (
-            f"train.global_batch {recipe.train.global_batch}{shared} is no multiple of"
+            f"train.global_batch {recipe.train.global_batch}{shared} is not a multiple of"
             f" train.micro_batch {recipe.train.micro_batch}."
         )
         raise LuthierError(
-            "Batches do not add up", message, "Leave micro_batch out, or choose a divisor."
+            "Batches do not add up", message, "Leave out micro_batch, or choose a divisor."
         )
 
 

@@ -205,9 +205,10 @@ def _nothing_left(reason: str, max_length: int, rank: int) -> LuthierError:
     much."""
     return LuthierError(
         "Out of memory",
-        f"One conversation at a time with gradient checkpointing is still too much: {reason}",
-        f"Lower train.max_length (now {max_length}) or lora.r (now {rank}), choose a smaller model,"
-        " or free memory that others use.",
+        "Even one conversation at a time with gradient checkpointing needs too much memory:"
+        f" {reason}",
+        f"Lower train.max_length (now {max_length}) or lora.r (now {rank}), choose a smaller"
+        " model, or free memory that other programs use.",
     )
 
 

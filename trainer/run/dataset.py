@@ -104,11 +104,11 @@ def _unknown_token(rows: list[_Line], vocabulary: Vocabulary) -> LuthierError:
                 name = f"{unknown} ({text})" if text else str(unknown)
                 where = f"{row.source.get('file', 'a sample')}, row {row.source.get('row', '?')}"
                 return LuthierError(
-                    "A token that the model does not know",
-                    f"{where}: {kind} {name} is outside the model's vocabulary, which goes from 0"
-                    f" to {vocabulary.size - 1}.",
-                    "The tokenizer and the weights of this folder do not belong together: take both"
-                    " from the same model, or resize the model's embedding to the tokenizer"
+                    "Unknown token",
+                    f"{where}: {kind} {name} is outside the model's vocabulary, whose ids go from"
+                    f" 0 to {vocabulary.size - 1}.",
+                    "The tokenizer and the weights in this folder do not belong together. Take"
+                    " both from the same model, or resize the model's embedding to the tokenizer"
                     " (resize_token_embeddings) and save it.",
                 )
     raise AssertionError("every token is known")

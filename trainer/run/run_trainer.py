@@ -268,11 +268,14 @@ class RunTrainer(SFTTrainer):
             if not is_out_of_memory(error) or ranks.count() > 1:
                 raise
             reason = first_line(error)
-        message = f"One conversation at a time is too much for an evaluation: {reason}"
+        message = (
+            f"Even one conversation at a time needs too much memory in an evaluation: {reason}"
+        )
         raise LuthierError(
             "Out of memory",
             message,
-            "Lower train.max_length, or free memory that others use; then `luthier resume`.",
+            "Lower train.max_length, or free memory that other programs use; then run `luthier"
+            " resume`.",
         )
 
     # ---- the optimizer

@@ -179,7 +179,7 @@ class CheckpointCallback(TrainerCallback):
 
     def _stop(self, control: TrainerControl) -> None:
         self.stopped = True
-        self.context.phase("saving a checkpoint before it stops")
+        self.context.phase("saving a checkpoint before stopping")
         control.should_evaluate = False
         control.should_training_stop = True
         self._save(control, "stop")

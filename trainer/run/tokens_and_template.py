@@ -67,5 +67,5 @@ def _read_template(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        hint = f"tokens.template is one of {', '.join(TEMPLATES)}, or a Jinja file."
+        hint = f"tokens.template must be one of {', '.join(TEMPLATES)}, or a Jinja file."
         raise LuthierError("The chat template cannot be read", f"{path}: {error}.", hint) from None

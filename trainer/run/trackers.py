@@ -32,7 +32,9 @@ class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     report_to: Annotated[
         list[Tracker],
-        key('which hear of the run: `"tensorboard"`, `"trackio"`, `"wandb"`, `"mlflow"`'),
+        key(
+            'the trackers that record the run: `"tensorboard"`, `"trackio"`, `"wandb"`, `"mlflow"`'
+        ),
     ] = []
     project: Annotated[
         str,
@@ -49,16 +51,16 @@ class Trackers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if missing:
             packages = " ".join(missing)
             message = (
-                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed,"
-                " which trackers.report_to names."
+                f"trackers.report_to names {' and '.join(missing)}, which"
+                f" {'is' if len(missing) == 1 else 'are'} not installed."
             )
             hint = (
-                f"`{sys.executable} -m pip install {packages}` installs it; or take it out of the"
+                f"`{sys.executable} -m pip install {packages}` installs it; or remove it from the"
                 " recipe."
             )
             raise LuthierError("A tracker is missing", message, hint)
         if "wandb" in self.report_to and not _wandb_may_run():
-            message = "wandb has no key, and a run that works on its own cannot ask for one."
+            message = "wandb has no key, and a run in the background cannot ask you for one."
             raise LuthierError(
                 "wandb is not logged in",
                 message,

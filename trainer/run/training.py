@@ -203,7 +203,7 @@ class Training:
         else:
             return not self.saving.stopped
         if trainer is None:
-            hint = "Choose a smaller model, or free memory that others use."
+            hint = "Choose a smaller model, or free memory that other programs use."
             raise LuthierError("Out of memory", f"The model itself does not fit: {reason}", hint)
         # the others wait for this one's gradients, and cannot save what they have
         if ranks.count() > 1:
@@ -298,7 +298,7 @@ class Training:
         if not good:
             return LuthierError(
                 "The loss exploded",
-                f"{error.reason} No checkpoint is older than that.",
+                f"{error.reason} There is no checkpoint from before that.",
                 f"{lower}, and train again.",
             )
         last = good[-1]
@@ -306,8 +306,8 @@ class Training:
         events.tell(self._context, good_one)
         return LuthierError(
             "The loss exploded",
-            f"{error.reason} The last good checkpoint is that of step {last.step}: {last.path}",
-            f"{lower} in {recipe}: `luthier resume {run} --force` then goes on from step"
+            f"{error.reason} The last good checkpoint is from step {last.step}: {last.path}",
+            f"{lower} in {recipe}: `luthier resume {run} --force` then continues from step"
             f" {last.step}.",
         )
 
